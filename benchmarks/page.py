@@ -27,7 +27,7 @@ import plasticity
 import remember
 import rules
 import verify
-from engram.lab.curves import PALETTE
+from engram.lab.figures import PALETTE
 from engram.lab.export import draw
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"

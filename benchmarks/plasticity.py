@@ -41,9 +41,8 @@ from engram.plasticity import (
     PlasticRNN,
     PlasticState,
     Retroactive,
-    plastic_scan,
 )
-from engram.plasticity.kernels.dispatch import run_scan
+from engram.plasticity.kernels.dispatch import RNN, run_scan
 
 RECORD = Path(__file__).with_suffix(".json")
 RULES: dict[str, Callable[[], Any]] = {"hebb": Hebb, "oja": Oja, "modulated": Modulated, "retroactive": Retroactive}
@@ -109,7 +108,7 @@ class Case:
         batch, units, _ = self.size
         state = PlasticState(self.drive.new_zeros(batch, units), self.rule.init(batch, units, units))
         arguments = (self.drive, self.weight, self.alpha, self.rule, state)
-        return run_scan(plastic_scan, backend, *arguments, neuromodulator=self.modulator)[0]
+        return run_scan(RNN, backend, *arguments, neuromodulator=self.modulator)[0]
 
     def backward(self, output: Tensor, wanted: Tensor) -> None:
         gradients = torch.autograd.grad((output * wanted).mean(), self.parameters())

@@ -14,13 +14,15 @@ import sys
 import textwrap
 from collections import Counter
 from pathlib import Path
+from statistics import mean
 from typing import Any, get_args
 
 import engram
 from engram.lab import Results, export, load
 from engram.lab.claim import OWNERS, Verdict
-from engram.lab.curves import learning_curves
-from engram.lab.last_run import from_record
+from engram.lab.experiment import scale
+from engram.lab.figures import learning_curves
+from engram.lab.records import from_record
 from engram.lab.monitor import duration
 from engram.storage.files import write_atomic, write_json
 
@@ -28,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results"
 CAMPAIGNS = RECORDS / "campaigns.json"
 VERDICTS = ROOT / "src" / "engram" / "experiments" / "verdicts.json"
+SECONDS = VERDICTS.with_name("seconds.json")
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
 
@@ -62,7 +65,7 @@ def claims_table(results: Results) -> str:
         resolved = "" if math.isnan(judged.resolution) else f", resolve {judged.resolution:.2g}"
         verdict = f"**{judged.verdict}**" + (f" ({judged.why})" if judged.why else "")
         rows.append(
-            f"| {claim.statement} | {claim.published} | {claim.holds} ({OWNERS[claim.threshold]}) | {ours} "
+            f"| {claim.statement} | {claim.published} | {claim.criterion} ({OWNERS[claim.threshold]}) | {ours} "
             f"| {len(judged.values)}{resolved} | {verdict} |"
         )
     option = "" if results.preset == PRESET else f" --preset {results.preset}"
@@ -142,6 +145,21 @@ def verdicts() -> dict[str, dict[str, dict[str, int]]]:
     }
 
 
+def seconds() -> dict[str, dict[str, dict[str, float]]]:
+    """How long a trial of each arm took at laptop size, and the settings that this is proportional to, multiplied."""
+    return {
+        name: {
+            arm: {
+                "seconds": round(mean(trial.seconds for trial in of_preset[PRESET].trials if trial.arm == arm), 1),
+                "scale": scale(config),
+            }
+            for arm, config in of_preset[PRESET].configs.items()
+        }
+        for name in engram.experiments()
+        if PRESET in (of_preset := recorded(name))
+    }
+
+
 def figure_path(name: str) -> Path:
     """Return where the picture of an experiment's learning curves is kept."""
     return ROOT / "docs" / "images" / f"{name}.svg"
@@ -176,6 +194,7 @@ def main() -> None:
                 continue
             write_atomic(record_path(name, results.preset), as_text(results.record()).encode())
     write_json(VERDICTS, verdicts())
+    write_json(SECONDS, seconds())
     for page, block in (
         (ROOT / "README.md", readme_block()),
         (ROOT / "docs" / "getting-started.md", campaigns_block()),

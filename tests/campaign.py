@@ -109,11 +109,9 @@ def kills(count: int) -> dict[str, object]:
 def offline(name: str) -> bool:
     """Return whether an experiment has arms at size smoke that need no download."""
     experiment = registry.get("experiments", name)
-    config = experiment.presets["smoke"].config
     try:
-        for arm in experiment.arms(config).values():
-            if experiment.ready is not None:
-                experiment.ready(arm.config)
+        for arm in experiment.arms("smoke").values():
+            experiment.check_requirements(arm.config)
     except Exception:
         return False
     return True

@@ -18,8 +18,8 @@ import engram
 from engram import cli, registry
 from engram.lab import laboratory, load
 from engram.lab.export import draw
+from engram.lab.job import prepare
 from engram.lab.trial import trials
-from engram.lab.worker import prepare
 from engram.testing import find_browser
 
 
@@ -177,7 +177,7 @@ def test_config_fields_are_typed_options(toy, capsys):
     assert cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--json", *options]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["changed"] == {"episodes": 6, "learning_rate": 0.5, "momentum": False}
-    assert content["config"]["episodes"] == 6
+    assert content["arms"]["momentum"]["episodes"] == 6
     assert {claim["verdict"] for claim in content["claims"]} == {"not testable here"}
     assert "episodes = 6" in content["claims"][0]["why"]
 
@@ -187,7 +187,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
     assert cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--seeds", "1", "--json", *options]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["changed"] == {"episodes": 6, "noise.scale": 0.5, "noise.shared": False}
-    assert content["config"]["noise"] == {"scale": 0.5, "shared": False}
+    assert content["arms"]["plain"]["noise"] == {"scale": 0.5, "shared": False}
     assert "noise.scale = 0.5" in content["claims"][0]["why"]
     assert cli.run(["report", "toy"]) == 0
     report = Path(capsys.readouterr().out.strip().removeprefix("report: ")).read_text()
@@ -321,12 +321,12 @@ def test_a_corrupt_checkpoint_is_kept_aside_and_the_trial_starts_again(toy, caps
     assert json.loads(captured.out)["trials"][0]["result"] == whole
 
 
-NESTED = '{"config": ' * 100_000
+NESTED = '{"arms": ' * 100_000
 
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", "{}", NESTED, '{"preset": "huge", "changed": {}, "config": {}, "seeds": 1, "trials": []}', None],
+    ["{", "[]", "{}", NESTED, '{"preset": "huge", "changed": {}, "arms": {}, "seeds": 1, "trials": []}', None],
     ids=["cut", "list", "empty", "nested", "preset", "folder"],
 )
 def test_a_corrupt_note_of_the_last_run_is_named(toy, capsys, tmp_path, content):
@@ -505,15 +505,15 @@ def test_an_experiment_that_cannot_be_loaded_hides_no_other(toy, capsys, tmp_pat
 @pytest.mark.parametrize("name", ["lr=1/2", "../up", "", ".hidden", "a\nb", "[/x]"])
 def test_a_name_that_names_no_folder_is_refused_where_it_is_given(toy, name):
     experiment = registry.get("experiments", toy)
-    arms = experiment.arms(experiment.presets["smoke"].config)
+    study = dataclasses.replace(experiment.studies, arms={name: {}})
     with pytest.raises(ValueError, match=re.escape(f"name = {name!r} in experiment")):
-        dataclasses.replace(experiment, claims=(), arms=lambda config: {name: arms["plain"]})
+        dataclasses.replace(experiment, claims=(), studies=study)
     with pytest.raises(ValueError, match=re.escape(f"name = {name!r} in experiment")):
         dataclasses.replace(experiment, name=name)
 
 
 def test_markup_in_the_texts_of_others_is_text(toy, capsys, monkeypatch):
-    texts = {"summary": "[/x] learns [red]", "paper": "[bold", "claims": ()}
+    texts = {"about": "[/x] learns [red]", "paper": "[bold", "claims": ()}
     odd = dataclasses.replace(registry.get("experiments", toy), **texts)
     get = registry.get
     monkeypatch.setattr(registry, "get", lambda kind, name: odd if name == toy else get(kind, name))
@@ -546,6 +546,6 @@ def test_no_more_workers_are_announced_than_there_are_trials(toy, capsys):
 def test_workers_are_started_where_they_are_worth_it(toy, tmp_path, monkeypatch, step_seconds, workers):
     monkeypatch.setattr(laboratory, "cores", lambda: 4)
     experiment = registry.get("experiments", toy)
-    config = dataclasses.replace(experiment.presets["smoke"].config, step_seconds=step_seconds, episodes=6)
-    jobs = [prepare(trial, tmp_path, tmp_path / "stop") for trial in trials(experiment, config, seeds=1)]
-    assert laboratory.workers_for(experiment, jobs) == workers
+    arms = {name: dataclasses.replace(arm, seconds=6 * step_seconds) for name, arm in experiment.arms("smoke").items()}
+    jobs = [prepare(trial, tmp_path, tmp_path / "stop") for trial in trials(experiment, arms, seeds=1)]
+    assert laboratory.workers_for(experiment, "smoke", jobs) == workers

@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 import engram
-from engram.testing import find_browser, open_browser, take_screenshots
+from engram.testing import check_widths, find_browser, open_browser
 from engram.testing.report import HEIGHT, WIDE
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def test_a_guide_is_an_executed_notebook(site, guide):
     assert "Plotly.newPlot" in (site / f"{guide}.html").read_text()
 
 
-def test_the_site_works_without_a_server_and_fits(site):
+def test_the_site_works_without_a_server_and_fits(site, effort):
     if find_browser() is None and "CI" not in os.environ:
         pytest.skip("no Chromium or Chrome here to open the site in")
     top = ["index", "gallery", "benchmarks", *GUIDES]
@@ -60,12 +60,13 @@ def test_the_site_works_without_a_server_and_fits(site):
         for path in pages:
             page.goto(path.as_uri())
             page.wait_for_load_state("load")
-            take_screenshots(page, ROOT / "artifacts" / "site" / path.relative_to(site).with_suffix(".png"))
+            picture = ROOT / "artifacts" / "site" / path.relative_to(site).with_suffix(".png")
+            check_widths(page, path.stem, picture if effort > 1 else None)
         page.set_viewport_size({"width": WIDE, "height": HEIGHT})
         page.goto((site / "index.html").as_uri())
         page.locator(".md-nav__link", has_text="Plasticity").first.click()
         page.wait_for_url("**/plasticity.html")
         page.locator("input.md-search__input").fill("neuromodulator")
-        found = page.locator(".md-search-result__link").first
-        found.wait_for(state="visible", timeout=20_000)
+        result = page.locator(".md-search-result__link").first
+        result.wait_for(state="visible", timeout=20_000)
         assert not problems

@@ -169,7 +169,8 @@ def test_the_hint_names_where_engram_was_installed_from(monkeypatch):
     extras.install.cache_clear()
 
 
-@pytest.mark.parametrize("download", [False, pytest.param(True, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("download", [False, True])
 def test_the_wheel_works_in_a_fresh_environment(tmp_path, download):
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)

@@ -32,8 +32,11 @@ PAGES = [
 RECIPES = ("datasets", "lightning", "stable_baselines3")
 THEIRS = pytest.mark.filterwarnings("default")  # a warning of another library's own is not ours to mend
 SEEDS = ("manual_seed(", "seed_everything(", "PPO(")  # what seeds the global generators, so that it may draw from them
+# The site runs these guides as notebooks.
+NOTEBOOKS = ("docs/difficulty.md", "docs/memory.md", "docs/plasticity.md", "docs/same-solution.md")
+MARKS = {"docs/recipes.md": THEIRS, **dict.fromkeys(NOTEBOOKS, pytest.mark.soak)}
 PROGRAMS = [
-    pytest.param(program, id=f"{page}-{number}", marks=THEIRS if page == "docs/recipes.md" else ())
+    pytest.param(program, id=f"{page}-{number}", marks=MARKS.get(page, ()))
     for page in PAGES
     for number, program in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL))
 ]

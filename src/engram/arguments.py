@@ -45,7 +45,7 @@ def noted_in(package: str) -> None:
 
 
 def noted(cls: Any) -> Any:
-    """Return a class, whose public methods now note the argument, with those of its bases in engram."""
+    """A class, whose public methods now note the argument, with those of its bases in engram."""
     for base in cls.__mro__:
         if base.__module__.startswith("engram.") and not getattr(base, "_is_protocol", False):
             _note_methods(base)
@@ -79,7 +79,7 @@ def _noted(function: Any) -> Any:
 
 
 def _why(function: Callable[..., Any], args: Any, kwargs: Any, error: Exception) -> list[str]:
-    """Return which arguments are not as their types say or, if all are, which are out of the ordinary."""
+    """Which arguments are not as their types say or, if all are, which are out of the ordinary."""
     given = inspect.signature(function).bind(*args, **kwargs).arguments
     given.pop("self", None)
     said = " ".join([str(error), *getattr(error, "__notes__", ())])
@@ -115,7 +115,7 @@ def _odd(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a value in a few words."""
+    """A value in a few words."""
     if isinstance(value, np.ndarray | Tensor):
         kind = "tensor" if isinstance(value, Tensor) else "array"
         return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"

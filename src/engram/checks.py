@@ -191,7 +191,7 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
 
 
 def readable(value: Tensor) -> bool:
-    """Return whether there are numbers to look at: not while compiling, in a ``torch.func`` transform, or on meta."""
+    """Whether there are numbers to look at: not while compiling, in a ``torch.func`` transform, or on meta."""
     return not torch.compiler.is_compiling() and not value.is_meta and torch.func.debug_unwrap(value) is value
 
 
@@ -203,7 +203,7 @@ def _shape(name: str, found: tuple[int, ...], shape: tuple[int | str, ...]) -> N
 
 
 def _range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:
-    """Return in words what numbers are allowed."""
+    """In words what numbers are allowed."""
     low = f"from {least}" if least is not None else f"above {above}" if above is not None else ""
     high = f"{most}" if most is not None else f"below {below}" if below is not None else ""
     if low and high:

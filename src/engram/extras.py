@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 
 @functools.cache
 def install(extra: str) -> str:
-    """Return the command that installs an extra, from where engram itself was installed: a checkout, or an index.
+    """The command that installs an extra, from where engram itself was installed: a checkout, or an index.
 
     Args:
         extra: Its name, as in ``engram[lab]``.
@@ -29,7 +29,7 @@ def install(extra: str) -> str:
 
 
 def missing(extra: str, what: str, error: ModuleNotFoundError) -> ImportError:
-    """Return the error for ``what``, which needs the module that ``error`` is about: it says how to install it."""
+    """The error for ``what``, which needs the module that ``error`` is about: it says how to install it."""
     if (error.name or "engram").partition(".")[0] == "engram":  # an error of ours, not a package that is missing
         return error
     told = f"{what} needs {error.name}, which is not installed: {install(extra)}"
@@ -37,7 +37,7 @@ def missing(extra: str, what: str, error: ModuleNotFoundError) -> ImportError:
 
 
 def _pip() -> str:
-    """Return how this Python's pip is called here: another one would install for another Python."""
+    """How this Python's pip is called here: another one would install for another Python."""
     found = shutil.which("pip")
     own = found is not None and Path(found).parent == Path(sys.executable).parent
     return "pip" if own else f"{sys.executable} -m pip"

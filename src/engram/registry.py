@@ -27,7 +27,7 @@ KINDS = (
 
 
 def names(kind: str) -> list[str]:
-    """Return the sorted names of the registered parts of one kind.
+    """The sorted names of the registered parts of one kind.
 
     Args:
         kind: One of ``KINDS``.
@@ -37,7 +37,7 @@ def names(kind: str) -> list[str]:
 
     Examples:
         >>> names("plasticity_rules")
-        ['clipped-hebb', 'hebb', 'modulated', 'oja', 'retroactive']
+        ['clipped-hebb', 'hebb', 'instar', 'modulated', 'oja', 'retroactive']
     """
     if kind not in KINDS:
         raise ValueError(f"kind = {kind!r}: expected one of {', '.join(KINDS)}")
@@ -70,7 +70,7 @@ def get(kind: str, name: str) -> Any:
 
 
 def entries(kind: str) -> tuple[EntryPoint, ...]:
-    """Return the entry points of a kind; they are read again where the path of Python, or a folder on it, changed."""
+    """The entry points of a kind; they are read again where the path of Python, or a folder on it, changed."""
     folders = [Path(path) for path in sys.path]
     return _read(kind, tuple((str(folder), folder.stat().st_mtime_ns) for folder in folders if folder.exists()))
 
@@ -85,7 +85,7 @@ def _singular(kind: str) -> str:
 
 
 def experiments() -> list[str]:
-    """Return the sorted names of all experiments, of engram and of other installed packages.
+    """The sorted names of all experiments, of engram and of other installed packages.
 
     Examples:
         >>> "pattern-completion" in experiments()

@@ -233,20 +233,10 @@ def test_a_trained_agent_acts_in_lifetimes_as_its_network_says():
     assert np.isin(lived.states[:, 1::2], (1, 2)).all()
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"gamma": 1.5}, "gamma = 1.5: expected a number from 0 to 1"),
-        ({"value_coefficient": -1.0}, "value_coefficient = -1.0: expected a number of at least 0"),
-        ({"entropy_coefficient": float("nan")}, "entropy_coefficient = nan"),
-        ({"mask": torch.zeros(2, 3, dtype=torch.bool)}, "no step counts"),
-    ],
-)
-def test_bad_arguments_of_the_loss_are_named(changes, message):
-    zeros = torch.zeros(2, 3)
-    options = {"gamma": 0.9, "value_coefficient": 0.1, "entropy_coefficient": 0.1, **changes}
-    with pytest.raises(ValueError, match=message):
-        a2c_loss(zeros, zeros, zeros, torch.zeros(2, 3, 4), **options)
+def test_a_loss_without_a_step_is_refused():
+    zeros, options = torch.zeros(2, 3), {"gamma": 0.9, "value_coefficient": 0.1, "entropy_coefficient": 0.1}
+    with pytest.raises(ValueError, match="no step counts"):
+        a2c_loss(zeros, zeros, zeros, torch.zeros(2, 3, 4), mask=torch.zeros(2, 3, dtype=torch.bool), **options)
 
 
 @pytest.mark.parametrize(
@@ -254,8 +244,6 @@ def test_bad_arguments_of_the_loss_are_named(changes, message):
     [
         (torch.nn.Linear(2, 3), 2, TypeError, "network.hidden_size = None: expected an int"),
         (torch.nn.RNN(2, 3, batch_first=True), 2, ValueError, "network.batch_first = True: expected"),
-        (torch.nn.RNN(2, 3), 0, ValueError, "actions = 0: expected at least 1"),
-        (torch.nn.RNN(2, 3), True, TypeError, "actions = True: expected an int"),
     ],
 )
 def test_bad_agents_are_named(network, actions, error, message):
@@ -293,12 +281,3 @@ def test_the_published_networks_have_the_published_number_of_parameters(rule, un
     for parameter in drawn:
         assert 0 <= parameter.min() < 1e-4
         assert 0.0099 < parameter.max() <= 0.01
-
-
-@pytest.mark.parametrize(
-    "bad", [{"gamma": 1.5}, {"learning_rate": 0.0}, {"clip_norm": -1.0}, {"entropy_coefficient": -1.0}]
-)
-def test_settings_out_of_range_are_refused(bad):
-    ((name, value),) = bad.items()
-    with pytest.raises(ValueError, match=f"{name} = {value}: expected"):
-        A2C(**bad)

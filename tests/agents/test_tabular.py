@@ -239,20 +239,16 @@ def test_wrong_use_is_told():
         TabularQ([0], [1], [2, 2], 2, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="neighbours = None"):
         learner(TabularQSS, inverse=causes)
-    with pytest.raises((TypeError, ValueError), match=r"inverse ?= ?'guessed'"):
-        learner(TabularQSS, inverse="guessed")
     known = learner(TabularQSS, neighbours=neighbours(GRID), inverse=causes)
     with pytest.raises(ValueError, match="the inverse was given"):
         known.clear_inverse()
-    with pytest.raises(ValueError, match="cell 50 was reached from cell 0: expected one of"):
+    with pytest.raises(ValueError, match="cell 50 follows cell 0: expected one of"):
         known.partial_fit(one, one, np.array([-1.0]), np.array([50]), no)
-    with pytest.raises(ValueError, match="following = 50: expected a neighbour of 0"):
+    with pytest.raises(ValueError, match="next_observation = 50: expected a neighbour of 0"):
         known.actions_for(0, 50)
     with pytest.raises(ValueError, match="actions = None: Q-learning"):
         learner(TabularQ).partial_fit(one, None, np.array([-1.0]), one, no)
     agent = learner(TabularQSS)
-    with pytest.raises(ValueError, match="rewards"):
-        agent.partial_fit(one, one, np.array([np.nan]), one, no)
     with pytest.raises(ValueError, match="actions from 4 to 4"):
         agent.partial_fit(one, np.array([4]), np.array([1.0]), one, no)
     with pytest.raises(ValueError, match=r"observations\.shape = \(1, 2\): expected \(1, 1\)"):
@@ -266,7 +262,7 @@ def test_wrong_use_is_told():
         agent.train(GRID._replace(probabilities=GRID.probabilities / 2), 1)
     jump = GRID.successors.copy()
     jump[0, 0] = 12
-    with pytest.raises(ValueError, match="cell 12 was reached from cell 0"):
+    with pytest.raises(ValueError, match="cell 12 follows cell 0"):
         known.train(GRID._replace(successors=jump), 1)
     with pytest.raises(TypeError, match="exploration is a MaxEntMellowmax"):
         learner(TabularQ, exploration=MaxEntMellowmax()).train(GRID, 1)

@@ -54,21 +54,6 @@ def test_what_was_not_measured_is_needed_or_not():
         AccuracyMatrix([[np.nan, np.nan], [0.5, 0.8]]).forgetting()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([[0.5, 0.5]],), "accuracies"),
-        ((np.zeros((0, 0)),), "accuracies"),
-        (([[np.inf]],), "accuracies"),
-        (([[0.5]], [0.1, 0.2]), "baseline"),
-        (([[0.5]], None, [[0.1]]), "joint"),
-    ],
-)
-def test_bad_input_is_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        AccuracyMatrix(*arguments)
-
-
 def test_one_task_has_neither_transfer_nor_forgetting():
     for figure in ("backward_transfer", "forgetting"):
         with pytest.raises(ValueError, match="at least 2"):

@@ -56,8 +56,6 @@ def test_other_parameters_are_those_of_the_dmd_and_a_single_trial_is_cut():
     ("arguments", "message"),
     [
         (([1, 40],), r"X\[0\] has n_samples = 30: expected at least 41, to hold the most delays"),
-        (([0],), r"n_delays\[0\] = 0: expected at least 1"),
-        (([1], [0]), r"ranks\[0\] = 0: expected at least 1"),
         (([1], [2]), r"ranks = \[2\], n_delays = \[1\]: expected a rank that can be fitted to X"),
         (([],), r"n_delays = \[\]: expected a rank"),
     ],

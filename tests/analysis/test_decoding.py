@@ -71,8 +71,6 @@ def test_two_samples_are_enough_to_learn_from_and_one_to_test():
     [
         (np.zeros(30, int), {}, "two classes, found 1"),
         (np.arange(30), {}, "two classes, found 30"),
-        (np.arange(30) % 2, {"train_fraction": 1.0}, "train_fraction = 1.0"),
-        (np.arange(30) % 2, {"train_fraction": 0.0}, "train_fraction = 0.0"),
         (np.arange(20) % 2, {}, "labels"),
         (np.repeat([0, 1], 15), {}, "both classes among the first 10 samples"),
     ],

@@ -182,27 +182,6 @@ def test_architectures_differ_by_a_bit_for_each_dimension_and_halving():
         architecture_information(task, {"none": 0.0})
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"m": 0.5}, "m = 0.5: expected a finite number, at least 1"),
-        ({"m": np.array([3.0, math.nan])}, "m = nan"),
-        ({"n": 0}, "n = 0: expected a finite number, at least 1"),
-        ({"radius": -1.0}, "radius = -1: expected a finite number above 0"),
-        ({"resolution": 0.0}, "resolution = 0: expected a finite number above 0"),
-        ({"resolution": math.inf}, "resolution = inf"),
-        ({"error": 1.0}, "error = 1: expected a number between 0 and 1"),
-        ({"n_discrete": 0}, "n_discrete = 0: expected a finite number, at least 1"),
-        ({"out_dim": math.inf}, "out_dim = inf"),
-        ({"bound": 0.0}, "bound = 0"),
-        ({"manifold": "plane"}, "manifold = 'plane'"),
-    ],
-)
-def test_bad_inputs_are_named(changes, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        MNIST.difficulty(**changes)
-
-
 def test_less_than_a_wavelength_is_warned_of():
     with pytest.warns(UserWarning, match=r"resolution = 2.5 radius"):
         MNIST.difficulty(radius=1.0, resolution=2.5)

@@ -120,7 +120,7 @@ def test_ties_are_counted():
     assert intrinsic_dimension(grid).ties > 0.6
     with pytest.raises(ValueError, match="nearest others of all samples are all as far away"):
         intrinsic_dimension(np.eye(8))
-    with pytest.raises(ValueError, match="of the sample asked about as number 1"):
+    with pytest.raises(ValueError, match="of query 1 are"):
         intrinsic_dimension(grid, 3, pooled=False)
 
 
@@ -130,9 +130,6 @@ def test_ties_are_counted():
         (np.eye(3), {"k": 3}, "k = 3: expected at least 2, and less than the 3 distinct samples"),
         (np.eye(3), {"k": 1}, "k = 1: expected at least 2"),
         (np.ones((9, 2)), {}, "k = 5: .* the 1 distinct samples"),
-        (np.array([[0.0, 1.0], [2.0, math.nan]]), {}, r"X at \(sample=1, feature=1\) is nan: expected a finite"),
-        (np.array([[0.0, 1.0], [-math.inf, 0.0]]), {}, r"X at \(sample=1, feature=0\) is -inf"),
-        (np.zeros((0, 2)), {}, r"X.shape = \(0, 2\): expected"),
         (np.array([["a", "b"]]), {}, "X.dtype = <U1: expected real numbers"),
         (sphere(2, 50), {"method": "pca"}, "method = 'pca'"),
         (sphere(2, 50), {"n_queries": 1}, "n_queries = 1: expected at least 2"),

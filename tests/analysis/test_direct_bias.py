@@ -158,11 +158,7 @@ def test_fitted_bias_recovers_the_distribution():
 @pytest.mark.parametrize(
     ("errors", "target", "message"),
     [
-        (np.ones(3), 0.1, r"len\(test_errors\) = 3: expected at least 10"),
         (np.ones(20), 0.1, "test_errors are all 1.0"),
-        (np.array([0.1] * 11 + [math.nan]), 0.1, r"test_errors\[11\] is NaN"),
-        (np.linspace(0, 1, 20), 0.1, r"min\(test_errors\) = 0.0: expected a number above 0"),
-        (np.linspace(1, 2, 20), 0.0, "target = 0.0: expected a number above 0"),
     ],
 )
 def test_bad_errors_are_named(errors, target, message):
@@ -194,7 +190,6 @@ def test_bad_data_of_a_process_are_named():
     [
         (np.array([1.0, 0.0]), None, 1.0, "weights = .* above 0"),
         (np.array([1.0]), np.array([-1.0]), 1.0, "nc = .* at least 0"),
-        (np.array([1.0]), None, 0.0, "df = 0.0"),
     ],
 )
 def test_bad_terms_are_named(weights, nc, df, message):

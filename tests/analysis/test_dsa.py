@@ -88,7 +88,6 @@ def test_reduced_rank_operators_of_different_width_are_compared_within_their_ran
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (SYSTEMS[:1], "X has n_samples = 1"),
         ([SYSTEMS[0], [SYSTEMS[1][0], SYSTEMS[1][1][:1]]], r"system 1: X\[1\] has n_samples = 1"),
         ([SYSTEMS[0], np.full((5, 9, 4), np.nan)], r"system 1: X\[0\]\[0, 0\] is NaN"),
     ],

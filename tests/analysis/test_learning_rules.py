@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from engram.analysis import alignment_score, extra_memory, forward_equivalents, gradient_cosine, peak_memory
-from engram.rules import CATALOGUE
+from engram.rules import FeedbackAlignment
 
 
 def test_cosines_are_of_layers_and_zero_is_flagged():
@@ -63,12 +63,12 @@ def test_memory_counts_what_is_there_at_one_time():
         return second * second
 
     assert peak_memory(call) == 8000
-    assert extra_memory(call, lambda: kept + 1, held=[torch.ones(5)]) == 4020
+    assert extra_memory(call, lambda: kept + 1, state=[torch.ones(5)]) == 4020
 
 
 def test_backpropagation_costs_three_forward_passes_without_the_way_back_to_the_input():
     model, x, target = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)), torch.ones(4, 8), torch.ones(4, 8)
-    rule = CATALOGUE["fa"]()
+    rule = FeedbackAlignment()
     state = rule.init(model, torch.Generator())
     assert forward_equivalents(lambda: rule.update(model, x, target, state), lambda: model(x)) == 2.5
     with pytest.raises(ValueError, match="forward has no product"):

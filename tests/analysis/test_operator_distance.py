@@ -201,11 +201,7 @@ def test_a_spent_budget_leaves_what_is_known():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.ones((2, 3)), np.eye(2)), r"A.shape = \(2, 3\): expected \(2, 2\)"),
-        ((np.eye(2), np.eye(3)), r"B.shape = \(3, 3\): expected \(2, 2\)"),
         ((np.eye(2), np.zeros((2, 2))), "B is zero"),
-        ((np.eye(2), np.diag([1.0, np.nan])), r"B\[1, 1\] is NaN"),
-        ((np.diag([np.inf, 1.0]), np.eye(2)), r"A\[0, 0\] is infinity"),
     ],
 )
 def test_bad_operators_are_named(arguments, message):

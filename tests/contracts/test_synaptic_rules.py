@@ -8,14 +8,20 @@ import torch
 from torch import Tensor
 
 from engram import registry
+from engram.plasticity import ClippedHebb, PlasticityRule
 from engram.rules import SynapticUpdate
-from engram.rules.synaptic import Hebb, PairSTDP, Sanger, ThreeFactor
+from engram.rules.synaptic import PairSTDP, Sanger, SlowWeights, ThreeFactor
 from engram.testing import check_synaptic_rule
 
 
 @pytest.mark.parametrize("name", registry.names("synaptic_rules"))
 def test_synaptic_rule_keeps_its_promises(name):
     check_synaptic_rule(registry.get("synaptic_rules", name))
+
+
+@dataclass(frozen=True)
+class Hebb(SlowWeights):
+    rule: PlasticityRule = ClippedHebb(1.0, clip=None)  # noqa: RUF009
 
 
 class Summed(Hebb):

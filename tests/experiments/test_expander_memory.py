@@ -1,17 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from engram.experiments.expander_memory import arms, experiment
+from engram.experiments.expander_memory import experiment
 from engram.experiments.expander_memory.claims import growth, lead, least_recovery
 from engram.experiments.expander_memory.contents import WIDTH, Contents
 from engram.experiments.expander_memory.recovery import Network, Recovery, build_graph, decoded
 from engram.memory import ExpanderMemory, HebbHopfield, corrupted
 from engram.memory.expander.recovery import nearest_state, random_states
-
-
-def configs(config: object) -> dict:
-    return {name: arm.config for name, arm in arms(config).items()}
 
 
 def seeded(seed=0):
@@ -26,10 +24,8 @@ def test_the_graphs_differ_in_wiring_alone():
 
 
 def test_the_same_seed_gives_all_decoders_the_same_states_and_noise():
-    shown = configs(experiment.presets["laptop"].config)
-    ladder = [config for arm, config in shown.items() if arm.startswith("decoder-")]
-    assert len({(c.smallest, c.doublings, c.z, c.r, c.words, c.lowest, c.highest) for c in ladder}) == 1
-    assert ladder[0].smallest == 960
+    ladder = [arm.config for name, arm in experiment.arms("laptop").items() if name.startswith("decoder-")]
+    assert len({replace(config, decoder="max") for config in ladder}) == 1
     assert ladder[0].shares() == [0.02, 0.04, 0.06, 0.08, 0.1]
 
 
@@ -40,9 +36,9 @@ def test_every_decoder_corrects_a_little_noise(decoder):
     assert memory.message_size == 10
     x = random_states(memory, 40, seeded())
     noisy = corrupted(x, 1 / 60, generator=seeded())
-    found = decoded(config, memory, noisy, 1 / 60, seeded())
-    assert found.dtype == x.dtype
-    assert (found == x).all(1).float().mean() >= 0.9
+    answer = decoded(config, memory, noisy, 1 / 60, seeded())
+    assert answer.dtype == x.dtype
+    assert (answer == x).all(1).float().mean() >= 0.9
 
 
 def test_the_nearest_state_is_the_nearest():
@@ -58,11 +54,6 @@ def test_scaffold_and_networks_have_as_many_weights():
     nodes = Contents().nodes
     scaffold, network = 2 * nodes * WIDTH * nodes, HebbHopfield(WIDTH * nodes).n_weights
     assert scaffold == pytest.approx(network, rel=0.01)
-
-
-def test_larger_trials_are_said_to_take_longer():
-    small, large = (arms(experiment.presets[name].config) for name in ("smoke", "paper"))
-    assert all(0 < small[arm].seconds < large[arm].seconds for arm in small)
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,15 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from engram.experiments.first_order_preconditioning import arms, bowl, cartpole, digits, experiment
+from engram.experiments.first_order_preconditioning import bowl, cartpole, digits
 from engram.optim import FOP
-
-CONFIG = experiment.presets["laptop"].config
 
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def test_a_control_differs_in_its_structure_alone():
-    configs = {name: arm.config for name, arm in arms(CONFIG).items()}
-    controls = [name for name in configs if "scalar" in name and not name.startswith("bowl")]
-    assert len(controls) == 10
-    for name in controls:
-        matrix = name.replace("-scalar", "-fop")
-        assert configs[matrix] == replace(configs[name], structure=configs[matrix].structure), name
-        assert configs[matrix].structure != "scalar"
-    # What is learned stands beside the same without it.
-    alone = {
-        "digits-fop": "digits-sgd",
-        "digits-momentum-fop": "digits-momentum",
-        "digits-adam-fop": "digits-adam",
-        "noisy-64-fop": "noisy-64-sgd",
-        "pole-fop": "pole-adam",
-    }
-    for one, other in alone.items():
-        assert replace(configs[one], rho=0.0) == configs[other]
 
 
 def test_the_bowl_is_as_specified():

@@ -2,33 +2,15 @@ import numpy as np
 import pytest
 
 from engram.analysis import BENCHMARKS, intrinsic_dimension
-from engram.experiments.generalization_difficulty import Config, arms, experiment
-from engram.experiments.generalization_difficulty.data_sets import DATA, DataSet, images_of
+from engram.experiments.generalization_difficulty.data_sets import DataSet, images_of
 from engram.experiments.generalization_difficulty.dimensions import points_on
 from engram.experiments.generalization_difficulty.published import PUBLISHED
-from engram.lab.config import override
-
-
-def configs(config: object) -> dict:
-    return {name: arm.config for name, arm in arms(config).items()}
-
 
 MNIST = pytest.mark.needs_data("mnist/t10k-images-idx3-ubyte.gz")
 
 
 def test_the_table_names_every_published_task():
     assert set(PUBLISHED) == set(BENCHMARKS)
-
-
-def test_what_shapes_one_arm_is_no_part_of_another():
-    usual = configs(Config())
-    for changes, concerned in (
-        ({"architectures.epochs": 3, "cartpole.steps": 3000}, {"cartpole", "architectures"}),
-        ({"regression.draws": 3}, {"regression"}),
-        ({"data.pairs": 5000}, set(DATA)),
-    ):
-        changed = configs(override(Config(), changes))
-        assert {arm for arm in usual if usual[arm] != changed[arm]} == concerned
 
 
 @pytest.mark.parametrize(("shape", "m", "features"), [("sphere", 3, 4), ("torus", 3, 6), ("cube", 3, 3)])
@@ -53,10 +35,3 @@ def test_data_are_scaled_as_published(data, count, features, classes, radius):
     assert len(np.unique(labels)) == classes
     assert np.linalg.norm(points, axis=1).max() == pytest.approx(radius, abs=0.005)
     assert len(set(alphabets)) == (8 if data == "omniglot" else 0)
-
-
-def test_larger_trials_are_said_to_take_longer():
-    small, large = (
-        sum(arm.seconds for arm in arms(experiment.presets[name].config).values()) for name in ("smoke", "paper")
-    )
-    assert 0 < small < large

@@ -6,25 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.lab import Claim, Measure, at_least, at_most, claimed, judge, largest, share, smallest, value, within
+from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, metric, minimum, share
 from engram.lab.claim import adjust
+from engram.lab.measure import Condition
 
 finite = st.floats(-1e6, 1e6)
 
 
-def claim(**changes: object) -> Claim:
-    fields = {
-        "id": "c",
-        "statement": "s",
-        "source": "p",
-        "published": "1",
-        "metric": lambda results: results["a"]["x"],
-        "holds": at_most(1.0),
-        "arms": ("a",),
-        "threshold": "laptop",
-        "presets": ("laptop", "hour", "paper"),
-    }
-    return Claim(**{**fields, **changes})
+def at_most(threshold: float) -> Criterion:
+    return Criterion(high=threshold)
+
+
+def at_least(threshold: float) -> Criterion:
+    return Criterion(low=threshold)
+
+
+def within(target: float, tolerance: float = 0.0) -> Criterion:
+    return Criterion(target - tolerance, target + tolerance)
+
+
+X, ONE = metric("x")("a"), at_most(1.0)
+
+
+def claim(measure: Measure = X, holds: Criterion = ONE, **changes: object) -> Claim:
+    fields = {"id": "c", "statement": "s", "source": "p", "published": "1", "presets": ("laptop", "hour", "paper")}
+    return Claim(condition=Condition(measure, holds), **{**fields, **changes})
 
 
 def results(*values: float) -> dict:
@@ -62,7 +68,7 @@ def test_a_known_reason_wins_but_our_value_is_still_shown():
 
 
 def test_seeds_without_all_arms_do_not_count():
-    both = claim(metric=lambda r: r["a"]["x"] - r["b"]["x"], arms=("a", "b"), seeds=2)
+    both = claim(metric("x")("a") - metric("x")("b"), seeds=2)
     found = {0: {"a": {"x": 1.0}, "b": {"x": 3.0}}, 1: {"a": {"x": 1.0}}, 2: {"a": {"x": 1.0}, "b": {"x": 4.0}}}
     assert judge(both, found, preset="laptop").values == {0: -2.0, 2: -3.0}
 
@@ -97,10 +103,10 @@ def test_several_claims_are_several_tests():
 
 
 def test_a_quotient_is_a_ratio_and_a_share_counts_trials():
-    ratio = claimed("c", "s", value("a", "x") / value("a", "y") <= 1.0, source="s", published="p")
+    ratio = claims_from("s")("c", "s", metric("x")("a") / metric("y")("a") <= 1.0)
     found = {seed: {"a": {"x": x, "y": 1.0}} for seed, x in enumerate((0.25, 0.5, 1.0))}
     assert judge(ratio, found, preset="laptop").ours == pytest.approx(0.5)
-    solved = claimed("c", "s", share("a", "solved", "tasks") >= 0.9, source="s", published="p")
+    solved = claims_from("s")("c", "s", share("solved", "tasks")("a") >= 0.9)
     few, many = (
         judge(solved, {seed: {"a": {"solved": 1.0, "tasks": n}} for seed in range(3)}, preset="laptop")
         for n in (10, 20)
@@ -142,7 +148,7 @@ def test_seeds_that_did_not_finish_leave_a_claim_undecided():
 
 
 def test_a_metric_that_raises_is_a_reason_and_no_crash():
-    ratio = claim(metric=lambda results: 1 / results["a"]["x"])
+    ratio = claim(1 / metric("x")("a"))
     judged = judge(ratio, results(1.0, 0.0, 2.0), preset="laptop")
     assert (judged.verdict, judged.why) == (
         "undecided",
@@ -151,18 +157,36 @@ def test_a_metric_that_raises_is_a_reason_and_no_crash():
     assert judged.values == {0: 1.0, 2: 0.5}
 
 
-def test_a_measure_says_which_arms_it_reads():
-    found = {"a": {"x": 4.0}, "b": {"x": 2.0}, "c": {"x": 1.0}}
-    ratio = smallest("x", "a", "b") / value("c", "x") - largest("x", "a", "c")
-    assert (ratio(found), ratio.arms) == (2.0 - 4.0, ("a", "b", "c"))
-    assert claim(metric=ratio, arms=()).arms == ratio.arms
-    assert claim(metric=Measure(len, ("a", "b")), arms=("a",)).arms == ("a",)
+def test_a_measure_knows_its_arms_and_how_seeds_are_put_together():
+    x, of_seed = metric("x"), {"a": {"x": 4.0}, "b": {"x": 2.0}, "c": {"x": 1.0}}
+    ratio = minimum(x("a"), x("b")) / x("c")
+    assert (ratio(of_seed), ratio.arms, ratio.form) == (2.0, ("a", "b", "c"), "ratio")
+    assert [(2 * ratio).form, (ratio / 2).form, (1 / x("a")).form, ratio.averaged().form] == ["ratio"] * 3 + ["mean"]
+    lead = ratio - maximum(x("a"), x("c"), 5)
+    assert (lead(of_seed), lead.form) == (2.0 - 5, "mean")
+    assert [m(of_seed) for m in (1 + x("a"), 1 - x("a"), x("a") * x("b"), x("a") / 8, abs(1 - x("a")))] == [
+        5,
+        -3,
+        8,
+        0.5,
+        3,
+    ]
+    assert (1 - share("x")("a")).form == "mean"
+    assert metric("tasks", "maze", 1)("a")({"a": {"tasks": {"maze": [1, 2]}}}) == 2.0
 
 
 def test_a_condition_is_a_measure_and_its_criterion():
-    x = value("a", "x")
+    x = metric("x")("a")
     conditions = (x <= 0.5, x >= 0.5, x.within(0.5, 0.1))
-    assert [condition.holds for condition in conditions] == [at_most(0.5), at_least(0.5), within(0.5, 0.1)]
-    assert all(condition.metric is x for condition in conditions)
-    made = claimed("c", "A statement", x <= 0.5, source="ours", published="no figure", seeds=4)
-    assert (made.id, made.holds, made.arms, made.seeds) == ("c", at_most(0.5), ("a",), 4)
+    assert [condition.criterion for condition in conditions] == [at_most(0.5), at_least(0.5), within(0.5, 0.1)]
+    assert all(condition.measure is x for condition in conditions)
+
+
+def test_claims_of_a_source_share_what_they_do_not_say():
+    made = claims_from("table 2", published="0.9", seeds=4)
+    first, second = (
+        made("c", "A statement", metric("x")("a") <= 0.5),
+        made("d", "Another", metric("x")("a") <= 1, seeds=5),
+    )
+    assert (first.id, first.criterion, first.arms, first.seeds) == ("c", at_most(0.5), ("a",), 4)
+    assert (second.source, second.published, second.seeds) == ("table 2", "0.9", 5)

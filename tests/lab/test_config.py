@@ -1,31 +1,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import pytest
-from annotated_types import Ge, Gt, Le
 
 from engram.lab import config as configs
+from engram.lab import setting, settings
 
 
-@dataclass(frozen=True)
+@settings
 class Config:
-    size: Annotated[int, Ge(1)] = 4
-    rate: Annotated[float, Gt(0), Le(1)] = 0.1
-    rule: Literal["hebb", "oja"] = "hebb"
-    limit: Annotated[int, Ge(0)] | None = None
-    flag: bool = False
+    size: int = setting(4, "units", ge=1, scales=True)
+    rate: float = setting(0.1, "of learning", gt=0, le=1)
+    rule: Literal["hebb", "oja"] = setting("hebb", "how synapses change")
+    limit: int | None = setting(None, "the most that there may be", ge=0)
+    flag: bool = setting(False, "whether it is on")
 
     def __post_init__(self) -> None:
         if self.size == 13:
             raise ValueError("size = 13: expected no unlucky number")
 
 
-@dataclass(frozen=True)
+@settings
 class Ring:
-    neurons: Annotated[int, Ge(10)] = 50
-    coupling: Annotated[float, Gt(0)] = 1.0
+    neurons: int = setting(50, "neurons", ge=10)
+    coupling: float = setting(1.0, "strength", gt=0)
 
     def __post_init__(self) -> None:
         if self.neurons % 2:
@@ -33,10 +33,35 @@ class Ring:
 
 
 @dataclass(frozen=True)
+class Plain:
+    """A dataclass of somebody else's.
+
+    Attributes:
+        eps: What divisors get.
+    """
+
+    eps: float = 1e-8
+
+
+@settings
 class Studies:
-    models: Annotated[int, Ge(1)] = 3
-    ring: Ring = Ring()
-    wide: Ring = Ring(neurons=100)
+    models: int = setting(3, "how many", ge=1)
+    ring: Ring = setting(Ring(), "a ring")
+    wide: Ring = setting(Ring(neurons=100), "another ring")
+    plain: Plain = setting(Plain(), "a dataclass")
+
+
+def test_a_setting_says_its_kind_range_and_meaning():
+    described = configs.fields(Studies)
+    assert list(described) == [
+        "models",
+        *(f"{r}.{n}" for r in ("ring", "wide") for n in ("neurons", "coupling")),
+        "plain.eps",
+    ]
+    assert described["ring.neurons"] == (int, (">= 10",), "neurons", False)
+    assert described["plain.eps"].meaning == "What divisors get."
+    assert configs.fields(Config)["rate"].allowed == "float > 0 and <= 1"
+    assert configs.fields(Config)["size"].scales
 
 
 @pytest.mark.parametrize(
@@ -58,7 +83,7 @@ class Studies:
 )
 def test_errors_name_field_value_and_what_is_allowed(changes, message):
     with pytest.raises(ValueError) as caught:
-        configs.override(Config(), changes)
+        configs.from_dict(Config, changes)
     assert message in str(caught.value)
 
 
@@ -74,35 +99,34 @@ def test_errors_name_field_value_and_what_is_allowed(changes, message):
         ({"model": 50}, "unknown field 'model'; did you mean 'models'?"),
         ({"ring": 50}, "unknown field 'ring'; known: models, ring.neurons"),
         ({"rings": {"neurons": 50}}, "unknown field 'rings'; known: models, ring.neurons"),
-        ({"quux": 50}, "unknown field 'quux'; known: models, ring.neurons, ring.coupling, wide.neurons, wide.coupling"),
+        (
+            {"quux": 50},
+            "unknown field 'quux'; known: models, ring.neurons, ring.coupling, wide.neurons, wide.coupling, plain.eps",
+        ),
     ],
 )
 def test_errors_name_the_field_of_a_study_with_a_dot(changes, message):
     with pytest.raises(ValueError) as caught:
-        configs.override(Studies(), changes)
+        configs.from_dict(Studies, changes)
     assert str(caught.value).startswith(message)
 
 
-def test_a_study_keeps_what_is_not_overridden():
-    changed = configs.override(Studies(), {"wide": {"coupling": 2.0}, "ring.neurons": 20, "models": 4})
-    assert changed == Studies(4, Ring(neurons=20), Ring(neurons=100, coupling=2.0))
+def test_values_come_back_from_json_nested_or_dotted():
+    changed = configs.from_dict(Studies, {"wide": {"coupling": 2.0}, "ring.neurons": 20, "models": 4})
+    assert changed == Studies(4, Ring(neurons=20), Ring(neurons=50, coupling=2.0))
     assert configs.from_dict(Studies, configs.to_dict(changed)) == changed
-    assert configs.leaves(changed) == {
-        "models": 4,
-        "ring.neurons": 20,
-        "ring.coupling": 1.0,
-        "wide.neurons": 100,
-        "wide.coupling": 2.0,
-    }
-    assert configs.override(Studies(), configs.leaves(changed)) == changed
+    assert configs.from_dict(Studies, configs.leaves(changed)) == changed
+    assert configs.leaves(changed)["wide.coupling"] == 2.0
+    assert configs.from_dict(Config, {"size": 7, "rate": 1, "limit": 2}) == Config(size=7, rate=1.0, limit=2)
 
 
-def test_a_record_whose_study_is_no_object_is_refused():
-    with pytest.raises(ValueError, match="ring = 3: expected Ring"):
+def test_a_record_whose_config_is_no_object_is_refused():
+    with pytest.raises(ValueError, match="unknown field 'ring'"):
         configs.from_dict(Studies, {"ring": 3})
 
 
-def test_override_and_round_trip():
-    config = configs.override(Config(), {"size": 7, "rate": 1, "limit": 2})
-    assert config == Config(size=7, rate=1.0, limit=2)
-    assert configs.from_dict(Config, configs.to_dict(config)) == config
+def test_an_object_out_of_range_is_not_made():
+    with pytest.raises(ValueError, match="size"):
+        Config(size=0)
+    with pytest.raises(AttributeError):
+        Config().size = 2

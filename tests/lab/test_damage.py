@@ -17,8 +17,8 @@ import engram
 from engram import registry
 from engram.lab import Results, load
 from engram.lab.folder import TrialFolder
+from engram.lab.job import perform, prepare, token
 from engram.lab.trial import trials
-from engram.lab.worker import perform, prepare, token
 
 
 def run(runs: Path, **options: object) -> Results:
@@ -80,7 +80,7 @@ def test_a_trial_that_finds_a_file_of_its_own_corrupt_each_time_gives_up(toy, tm
 @pytest.mark.parametrize("other", ["code", "folder"])
 def test_a_worker_that_has_another_code_or_folder_refuses_and_writes_nothing(toy, tmp_path, other):
     experiment = registry.get("experiments", toy)
-    (trial, *_) = trials(experiment, experiment.presets["smoke"].config, seeds=1)
+    (trial, *_) = trials(experiment, experiment.arms("smoke"), seeds=1)
     stop = tmp_path / "x.stop"
     job = prepare(trial if other == "folder" else replace(trial, code="0" * 16), tmp_path / "toy", stop)
     if other == "code":

@@ -125,11 +125,10 @@ def noted(runs: Path) -> None:
     wait(lambda: any(runs.glob("toy/last-run.json")))
 
 
-SOAK_MOMENTS = [
-    pytest.param(lambda runs, s=s: time.sleep(s), id=str(s), marks=pytest.mark.soak) for s in (0.3, 1.0, 2.0, 3.0, 4.0)
-]
+SOAK_MOMENTS = [pytest.param(lambda runs, s=s: time.sleep(s), id=str(s)) for s in (0.3, 1.0, 2.0, 3.0, 4.0)]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("moment", [lambda runs: time.sleep(0.1), noted, *SOAK_MOMENTS])
 def test_ctrl_c_while_it_starts_is_clean_too(toy, tmp_path, moment):
     process = start(*SLOW, "--jobs", "2", "--runs", str(tmp_path))
@@ -151,6 +150,7 @@ def test_ctrl_c_that_was_ignored_when_it_began_is_ignored(toy, tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.soak
 def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(toy, tmp_path):
     # Steps so long that the first Ctrl-C is not met in the time of this test.
     process = start("--preset", "smoke", "--step-seconds", "1000", "--jobs", "2", "--runs", str(tmp_path))
@@ -176,7 +176,8 @@ def alive_in_group(group: int) -> list[int]:
     return alive
 
 
-@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("jobs", ["1", "2"])
 def test_two_processes_on_one_folder_share_the_work(tmp_path, whole, jobs):
     both = [start(*SLOW, "--jobs", jobs, "--runs", str(tmp_path)) for _ in range(2)]
     for process in both:
@@ -186,6 +187,7 @@ def test_two_processes_on_one_folder_share_the_work(tmp_path, whole, jobs):
     assert {status.attempts for status in statuses(tmp_path)} == {1}
 
 
+@pytest.mark.soak
 def test_two_different_runs_on_one_folder_each_report_their_own(toy, tmp_path):
     slow = start(*SLOW, "--jobs", "1", "--runs", str(tmp_path), "--json")
     wait(lambda: any(status.attempts for status in statuses(tmp_path)))
@@ -207,12 +209,14 @@ def test_a_worker_that_dies_costs_its_trial_an_attempt(toy, tmp_path, fresh_work
     assert {trial.state for trial in disturbed.trials} == {"finished"}
 
 
+@pytest.mark.soak
 def test_a_trial_that_always_kills_its_worker_fails_alone(toy, fresh_workers):
     trials = run(jobs=2, seeds=1, misbehave="die-always").trials
     assert [trial.state for trial in trials] == ["failed", "finished"]
     assert trials[0].message == "its worker process died 3 times"
 
 
+@pytest.mark.soak
 def test_a_worker_that_dies_before_it_begins_costs_an_attempt(toy, tmp_path, command, monkeypatch):
     monkeypatch.setenv("TOY_DIES_ON_IMPORT", str(tmp_path / "died"))
     done = command("run", "toy", "--preset", "smoke", "--jobs", "2", "--misbehave", "print", "--json")
@@ -222,6 +226,7 @@ def test_a_worker_that_dies_before_it_begins_costs_an_attempt(toy, tmp_path, com
     assert "hello from a trial" in done.stderr, "what a trial prints is not among the results"
 
 
+@pytest.mark.soak
 def test_ray_gives_the_same_numbers_also_when_a_worker_dies(toy, tmp_path, command):
     misbehave = f"die-at:3:{tmp_path / 'died'}"
     options = ("--preset", "smoke", "--misbehave", misbehave, "--engine", "ray", "--jobs", "2", "--json")

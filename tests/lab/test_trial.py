@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 
 import pytest
 
 from engram import registry
-from engram.lab import code
+from engram.lab import Experiment, Preset, Study, code, setting, settings
 from engram.lab.code import code_digest
 from engram.lab.trial import key, trials
 
@@ -129,7 +130,7 @@ def test_code_without_a_file_is_refused(monkeypatch):
 
 def test_all_that_determines_a_result_is_in_its_name(toy):
     experiment = registry.get("experiments", toy)
-    config = experiment.presets["smoke"].config
+    config = experiment.arms("smoke")
     first, *others = (
         trials(experiment, config, seeds=2, arms=["momentum"])
         + trials(experiment, config, seeds=1, arms=["plain"])
@@ -140,12 +141,60 @@ def test_all_that_determines_a_result_is_in_its_name(toy):
     assert key(first.identity()) == key(first.identity())
 
 
-def test_an_arm_out_of_range_is_refused(toy):
-    import dataclasses
+def test_layers_of_changes_go_from_the_outside_to_the_inside():
+    arms = {"plain": {}, "wide": {"size": 9, "limit": lambda arm: arm.size + 1}, "slow": {"rate": 0.01}}
+    presets = {
+        "smoke": Preset(1, {"size": 2, "slow": {"rate": 0.02}}),
+        "laptop": Preset(1),
+        "paper": Preset(1, {"wide.size": 90}, arms=["plain", "wide"]),
+    }
+    made = Experiment("made", "It.", "None", Study(trial, arms), presets, (), lambda results: None)
+    values = {preset: {arm: vars(of.config) for arm, of in made.arms(preset).items()} for preset in presets}
+    assert values["laptop"]["wide"] == {"size": 9, "limit": 10, "rate": 0.1}
+    assert [values["smoke"][arm]["size"] for arm in arms] == [2, 9, 2]
+    assert values["smoke"]["slow"]["rate"] == 0.02
+    assert list(values["paper"]) == ["plain", "wide"]
+    assert values["paper"]["wide"]["limit"] == 91
+    changed = made.arms("laptop", {"size": 3, "wide": {"limit": 5}})
+    assert [arm.config.size for arm in changed.values()] == [3, 9, 3]
+    assert changed["wide"].config.limit == 5
+    assert made.changed("laptop", {"size": 3, "rate": 0.1}) == {"size": 3}
+    with pytest.raises(ValueError, match=r"wide\.size = 0: expected int >= 1"):
+        made.arms("laptop", {"wide": {"size": 0}})
+    with pytest.raises(ValueError, match="unknown field 'narrow'"):
+        made.arms("laptop", {"narrow": {"size": 3}})
+    only = {name: Preset(1) for name in presets}
+    with pytest.raises(ValueError, match=r"rate = 0\.5: no arm of made depends on it"):
+        replace(made, studies=Study(trial, {"slow": {"rate": 0.01}}), presets=only).changed("laptop", {"rate": 0.5})
 
-    experiment = registry.get("experiments", toy)
-    (arm, *_) = experiment.arms(experiment.presets["smoke"].config).values()
-    bad = dataclasses.replace(arm, config=dataclasses.replace(arm.config, size=0))
-    broken = dataclasses.replace(experiment, arms=lambda config: {"a": bad}, claims=())
-    with pytest.raises(ValueError, match="size = 0: expected int >= 1"):
-        trials(broken, broken.presets["smoke"].config, seeds=1)
+
+def test_studies_have_settings_and_loops_of_their_own():
+    studies = {"first": Study(trial, {"a": {}, "b": {"size": 7}}), "second": Study(trial, {"c": {}})}
+    presets = {name: Preset(1, {"first": {"size": 2}}) for name in ("smoke", "laptop", "paper")}
+    made = Experiment("made", "It.", "None", studies, presets, (), lambda results: None)
+    assert {arm: of.config.size for arm, of in made.arms("smoke", {"second.size": 3}).items()} == {
+        "a": 2,
+        "b": 7,
+        "c": 3,
+    }
+    with pytest.raises(ValueError, match=r"unknown field 'size'; did you mean '(first|second)\.size'"):
+        made.arms("smoke", {"size": 3})
+    with pytest.raises(ValueError, match="has two arms with the same name"):
+        replace(made, studies={**studies, "third": Study(trial, {"c": {}})})
+
+
+def test_expected_times_come_from_records_and_are_scaled():
+    experiment = registry.get("experiments", "pattern-completion")
+    laptop = experiment.arms("laptop")["plastic"].seconds
+    assert experiment.arms("laptop", {"episodes": 12000})["plastic"].seconds == pytest.approx(2 * laptop)
+
+
+@settings
+class Config:
+    size: int = setting(4, "units", ge=1)
+    limit: int = setting(5, "the most that there may be", ge=0)
+    rate: float = setting(0.1, "of learning", gt=0, le=1)
+
+
+def trial(config: Config, run):
+    return {}

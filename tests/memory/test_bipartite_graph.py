@@ -144,15 +144,9 @@ def test_cycles_and_parts_of_a_matrix_are_warned_of():
     [
         (lambda: random_regular(10, 3, 4), r"r = 4: expected a divisor of N z = 30"),
         (lambda: random_regular(4, 3, 6), r"r = 6: expected at most N = 4"),
-        (lambda: random_regular(12, 3, 1), r"r = 1: expected at least 2"),
-        (lambda: random_regular(12, 0, 2), r"z = 0: expected at least 1"),
         (lambda: random_regular(24, 5, 6, min_girth=6), r"N = 24: expected at least 1 \+ z \(r - 1\) = 26"),
-        (lambda: random_regular(24, 5, 6, min_girth=8), r"min_girth = 8: expected one of 4, 6"),
         (lambda: array_graph(9, 3), r"p = 9: expected a prime"),
-        (lambda: array_graph(5, 6), r"z = 6: expected 1 to 5"),
-        (lambda: local_graph(48, 5, 6, span=4), r"span = 4: expected 6 to 48"),
         (lambda: local_graph(48, 5, 6, span=20), r"N = 48: expected a multiple of r = 6 and of span = 20"),
-        (lambda: hamming74_blocks(0), r"B = 0: expected at least 1"),
         (lambda: BipartiteGraph(np.array([[0, 0], [0, 1]])), r"C\[0\] sees a node twice"),
         (lambda: BipartiteGraph(np.array([[0, -1], [0, 1]])), r"C\[0\] sees fewer than 2 nodes"),
         (lambda: BipartiteGraph(np.array([[0, 1], [-1, 0]])), r"C\[1\]: expected -1 only at its end"),
@@ -160,7 +154,6 @@ def test_cycles_and_parts_of_a_matrix_are_warned_of():
         (lambda: BipartiteGraph(np.array([[0, 5]]), 3), r"C has values from 0 to 5: expected nodes, 0 .. 2"),
         (lambda: BipartiteGraph(np.array([[0.5, 1.0]])), r"C is float64 of shape \(1, 2\): expected integers"),
         (lambda: BipartiteGraph.from_parity_check([[1, 2]]), r"expected zeros and ones"),
-        (lambda: array_graph(3, 2).expansion(0), r"max_size = 0: expected 1 to 9"),
         (lambda: random_regular(960, 5, 6).expansion(5), r"max_size = 5: \d+ sets of nodes"),
     ],
 )

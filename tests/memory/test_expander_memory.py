@@ -508,8 +508,3 @@ def test_bad_input_is_named(call, message):
     assert memory.message_size == 7
     with pytest.raises(ValueError, match=message):
         call(memory)
-
-
-def test_what_is_no_tensor_or_graph_is_refused():
-    with pytest.raises(TypeError, match="graph"):
-        ExpanderMemory([[0, 1]])

@@ -144,21 +144,6 @@ def test_bad_patterns_are_named(kind):
         memory.recall(torch.ones(1, 5))
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: HebbHopfield(1), "n_nodes = 1: expected at least 2"),
-        (lambda: HebbHopfield(5, "oja"), "rule = 'oja': expected one of"),
-        (lambda: DenseHopfield(1), "n = 1: expected at least 2"),
-        (lambda: DenseHopfield("cubic"), "n = 'cubic': expected an integer of at least 2"),
-        (lambda: AttentionMemory(0.0), "beta = 0.0: expected a number above 0"),
-    ],
-)
-def test_bad_settings_are_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 @pytest.mark.parametrize("memory", [DenseHopfield(), AttentionMemory()])
 def test_nothing_is_recalled_from_nothing(memory):
     with pytest.raises(RuntimeError, match="nothing is stored"):

@@ -159,25 +159,3 @@ def test_the_largest_eigenvalue(seed, atoms, features):
     dictionary = np.random.default_rng(seed).normal(size=(atoms, features))
     exact = np.linalg.norm(dictionary, 2) ** 2
     assert 0.97 * exact <= largest_eigenvalue(dictionary) <= 1.000001 * exact
-
-
-X, D, _ = problem()
-BAD = {
-    "threshold": (lambda: hard_threshold(X, -1.0), "threshold = -1.0: expected a number of at least 0"),
-    "coef_min": (lambda: iht_encode(X, D, coef_min=0.0), "coef_min = 0.0: expected a number above 0"),
-    "step": (lambda: iht_encode(X, D, step=float("nan")), "step = nan: expected a number above 0"),
-    "tol": (lambda: iht_encode(X, D, tol=-1.0), "tol = -1.0"),
-    "max_iter": (lambda: iht_encode(X, D, max_iter=0), "max_iter = 0: expected at least 1"),
-    "solver": (lambda: iht_encode(X, D, solver="omp"), "solver = 'omp': expected one of 'iht-ls', 'iht'"),
-    "shape": (lambda: iht_encode(X[:, :3], D), r"X.shape = \(60, 3\): expected 40 features"),
-    "empty": (lambda: iht_encode(X[:0], D), r"X.shape = \(0, 40\): expected two dimensions"),
-    "dtype": (lambda: iht_encode(X, D.astype(np.float32)), "X.dtype = float64, dictionary.dtype = float32"),
-    "nan": (lambda: iht_encode(X, np.where(D > 0.3, np.nan, D)), r"dictionary\[\d+, \d+\] is NaN: expected finite"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_named(name):
-    call, message = BAD[name]
-    with pytest.raises((ValueError, TypeError), match=message):
-        call()

@@ -30,15 +30,15 @@ from engram.plasticity import (
     PlasticState,
     Retroactive,
     TraceState,
-    plastic_scan,
 )
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.dispatch import fastest, run_scan
+from engram.plasticity.kernels.dispatch import RNN, fastest, run_scan
 from engram.plasticity.kernels.projection import projected
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.scan import fused_scan
 from engram.plasticity.kernels.rnn.step import step_scan
 from engram.plasticity.rule import trained_rate
+from engram.plasticity.scan import plastic_scan
 from engram.testing.module import without_type_checks
 
 RULES = {
@@ -367,9 +367,9 @@ def test_a_gpu_takes_the_kernel_where_there_is_triton(monkeypatch):
         call = torch.zeros(9, 2, 3), torch.zeros(3, 3), torch.zeros(3, 3), Hebb(device="cuda"), state
         for there, form in ((True, fused_scan), (False, plastic_scan)):
             monkeypatch.setattr(rnn, "TRITON", there)
-            assert fastest(plastic_scan, *call) is form
+            assert fastest(RNN, *call) is form
         with pytest.raises(ValueError, match=r"input\.device = cuda:0: expected cpu, or the package triton"):
-            run_scan(plastic_scan, "fused", *call)
+            run_scan(RNN, "fused", *call)
 
 
 def chosen(rule, time, batch, units, alpha, *, dtype=torch.float32, **options):
@@ -381,7 +381,7 @@ def chosen(rule, time, batch, units, alpha, *, dtype=torch.float32, **options):
     rule = RULES[rule]()
     state = PlasticState(torch.empty(batch, units), TraceState(torch.empty(0)))
     modulator = Neuromodulator(units) if rule.modulated else None
-    return fastest(plastic_scan, drive, weight, alpha, rule, state, neuromodulator=modulator, **options)
+    return fastest(RNN, drive, weight, alpha, rule, state, neuromodulator=modulator, **options)
 
 
 def test_the_form_is_chosen_by_shape_rule_and_kind():
@@ -406,7 +406,7 @@ def test_what_the_kernel_cannot_run_is_left_to_the_plain_scan(rule):
     assert problem is fused_scan
     state = PlasticState(torch.empty(30, 100), rule.init(30, 100, 100))
     arguments = torch.empty(20, 30, 100), torch.empty(100, 100), torch.empty(100, 100), rule, state
-    assert fastest(plastic_scan, *arguments, neuromodulator=Neuromodulator(100)) is plastic_scan
+    assert fastest(RNN, *arguments, neuromodulator=Neuromodulator(100)) is plastic_scan
 
 
 class Slower(Hebb):
@@ -454,7 +454,7 @@ def test_what_the_kernel_cannot_run_is_refused(name):
         "state": PlasticState(torch.zeros(1, 3), TraceState(torch.zeros(1, 3, 3))),
     }  # fmt: skip
     with pytest.raises(ValueError, match=f"backend = 'fused': {message}"):
-        run_scan(plastic_scan, "fused", *(change.pop(name, value) for name, value in plain.items()), **change)
+        run_scan(RNN, "fused", *(change.pop(name, value) for name, value in plain.items()), **change)
 
 
 def test_threads_share_the_work_and_say_what_went_wrong():
@@ -525,7 +525,7 @@ class Anti(PlasticityRule):
         self.eta = trained_rate(-0.1)
 
     def coefficients(self, post, modulator=None):
-        return Coefficients(1 - self.eta, self.eta, post)
+        return Coefficients(self.eta, self.eta, post)
 
 
 def test_a_rule_that_declares_its_numbers_has_a_kernel(monkeypatch):

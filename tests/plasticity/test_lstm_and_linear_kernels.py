@@ -25,14 +25,12 @@ from engram.plasticity import (
     PlasticLSTM,
     PlasticLSTMState,
     Retroactive,
-    plastic_linear_scan,
-    plastic_lstm_scan,
 )
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.dispatch import fastest, run_scan
+from engram.plasticity.kernels import dispatch
 from engram.plasticity.kernels.linear.scan import fused_scan as fused_linear_scan
 from engram.plasticity.kernels.lstm.scan import fused_scan as fused_lstm_scan
-from engram.plasticity.scan import identity, softmax
+from engram.plasticity.scan import identity, plastic_linear_scan, plastic_lstm_scan, softmax
 from engram.testing.module import without_type_checks
 
 RULES = {
@@ -122,6 +120,7 @@ class Problem:
 
 
 class LSTM(Problem):
+    scan = dispatch.LSTM
     plain, fused, operator = plastic_lstm_scan, fused_lstm_scan, "plastic_lstm_scan"
 
     def __init__(
@@ -150,6 +149,7 @@ class LSTM(Problem):
 
 
 class Linear(Problem):
+    scan = dispatch.LINEAR
     plain, fused, operator = plastic_linear_scan, fused_linear_scan, "plastic_linear_scan"
     neuromodulator = None
 
@@ -426,7 +426,7 @@ def test_the_form_is_chosen_by_length(kind, time, rule, fused):
     seen = []
 
     def scan(*args, **kwargs):
-        found = fastest(kind.plain, *args, **kwargs)
+        found = dispatch.fastest(kind.scan, *args, **kwargs)
         seen.append(found)
         return kind.plain(*args, **kwargs)
 
@@ -449,40 +449,40 @@ PLAIN_LINEAR = {
     "nonlinearity": identity,
 }  # fmt: skip
 BAD = {
-    "lstm rule": (plastic_lstm_scan, PLAIN_LSTM | {"rule": Slower()}, "rule = Slower.*: expected Hebb, Oja, Clipped"),
-    "lstm modulator": (plastic_lstm_scan, PLAIN_LSTM | {"rule": Modulated()}, "neuromodulator = None: expected one"),
+    "lstm rule": (dispatch.LSTM, PLAIN_LSTM | {"rule": Slower()}, "rule = Slower.*: expected Hebb, Oja, Clipped"),
+    "lstm modulator": (dispatch.LSTM, PLAIN_LSTM | {"rule": Modulated()}, "neuromodulator = None: expected one"),
     "lstm dtype": (
-        plastic_lstm_scan,
+        dispatch.LSTM,
         PLAIN_LSTM | {"drive": torch.zeros(1, 1, 12).half()},
         "input.dtype = torch.float16",
     ),
     "lstm device": (
-        plastic_lstm_scan,
+        dispatch.LSTM,
         PLAIN_LSTM | {"drive": torch.zeros(1, 1, 12, device="meta")},
         "input.device = meta: expected cpu",
     ),
     "linear rule": (
-        plastic_linear_scan,
+        dispatch.LINEAR,
         PLAIN_LINEAR | {"rule": Modulated(mode="decay", strict=True), "modulator": ZEROS},
         "rule = Modulated.*: expected .*strict=False",
     ),
     "linear modulator": (
-        plastic_linear_scan,
+        dispatch.LINEAR,
         PLAIN_LINEAR | {"rule": Modulated()},
         "modulator = None: expected a tensor",
     ),
     "linear modulator unwanted": (
-        plastic_linear_scan,
+        dispatch.LINEAR,
         PLAIN_LINEAR | {"modulator": ZEROS},
         r"modulator = a tensor: expected None for Hebb\(\)",
     ),
     "linear nonlinearity": (
-        plastic_linear_scan,
+        dispatch.LINEAR,
         PLAIN_LINEAR | {"nonlinearity": torch.relu},
         "nonlinearity = relu: expected identity, torch.tanh or softmax",
     ),
     "linear device": (
-        plastic_linear_scan,
+        dispatch.LINEAR,
         PLAIN_LINEAR | {"pre": torch.zeros(1, 1, 3, device="meta")},
         "input.device = meta: expected cpu",
     ),
@@ -494,4 +494,4 @@ def test_what_the_kernels_cannot_run_is_refused(name):
     scan, given, message = BAD[name]
     arguments = dict(given)
     with pytest.raises(ValueError, match=f"backend = 'fused': {message}"):
-        run_scan(scan, "fused", *(arguments.pop(name) for name in list(arguments)[:5]), **arguments)
+        dispatch.run_scan(scan, "fused", *(arguments.pop(name) for name in list(arguments)[:5]), **arguments)

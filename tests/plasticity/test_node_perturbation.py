@@ -48,7 +48,7 @@ def silence(batch):
 
 def test_without_weights_x_decays_from_its_start():
     net = dead()
-    state = net.init_state(2)
+    state = net.init(2)
     for step in range(1, 40):
         state = net.step(state, net.clamped(silence(2)))
         torch.testing.assert_close(state.hidden[:, 5:], torch.full((2, 15), 0.1 * 0.8**step), rtol=1e-5, atol=0)
@@ -74,7 +74,7 @@ def test_without_weights_or_noise_every_answer_is_0_and_the_loss_is_known(backen
 
 def test_a_single_perturbation_leaves_a_trace_that_decays():
     net, unit, size, at = network(), 9, 0.37, 11
-    state = net.init_state(1)
+    state = net.init(1)
     for step in range(36 + 1):
         before = state.activity
         xi = torch.zeros(1, 20)
@@ -89,7 +89,7 @@ def test_a_single_perturbation_leaves_a_trace_that_decays():
 
 def test_the_trace_crosses_a_trial_by_the_known_factor():
     net = network()
-    state = net.init_state(1)._replace(eligibility=torch.ones(1, 20, 20))
+    state = net.init(1)._replace(eligibility=torch.ones(1, 20, 20))
     for _ in range(50):
         state = net.step(state, net.clamped(silence(1)))
     torch.testing.assert_close(state.eligibility, torch.full((1, 20, 20), 0.98**50))
@@ -98,7 +98,7 @@ def test_the_trace_crosses_a_trial_by_the_known_factor():
 
 def test_a_step_changes_nothing_in_place():
     net = network()
-    state = net.init_state(2)
+    state = net.init(2)
     before = [part.clone() for part in state]
     net.step(state, net.clamped(silence(2)), torch.ones(2, 20), answering=True)
     net.consolidate(state, torch.ones(2), torch.tensor([0, 3]))
@@ -114,7 +114,7 @@ def test_a_step_changes_nothing_in_place():
 )
 def test_what_a_surprise_changes(eligibility, loss, change):
     net = network()
-    state = net.init_state(1)._replace(
+    state = net.init(1)._replace(
         eligibility=torch.full((1, 20, 20), eligibility), baseline=torch.tensor([[0.9, 0.3, 0.9, 0.9]])
     )
     after = net.consolidate(state, torch.tensor([loss]), torch.tensor([1]))
@@ -133,7 +133,7 @@ def test_the_third_factor_alone():
 
 
 def test_the_running_mean_is_unbiased_if_so_asked():
-    state, losses = network().init_state(1), [0.5, 0.2, 0.4]
+    state, losses = network().init(1), [0.5, 0.2, 0.4]
     plain, fair = network(debias=False), network(debias=True)
     for number, loss in enumerate(losses):
         for net in (plain, fair):
@@ -332,7 +332,7 @@ def test_binary_feedback():
 
 def test_the_cubic_rule_is_reset_and_cubes_each_coincidence():
     net = network(12, hebbian="cubic")
-    state = net.init_state(1)._replace(activity=torch.rand(1, 12, generator=seeded()))
+    state = net.init(1)._replace(activity=torch.rand(1, 12, generator=seeded()))
     after = net.step(state, net.clamped(silence(1)))
     expected = ((after.hidden - state.mean)[:, :, None] * state.activity[:, None, :]) ** 3
     torch.testing.assert_close(after.eligibility, expected)
@@ -344,7 +344,7 @@ def test_the_cubic_rule_is_reset_and_cubes_each_coincidence():
 
 def test_internal_modulation_changes_weights_at_every_step_and_has_a_price():
     net = network(12, modulation="internal")
-    state = net.init_state(1)._replace(eligibility=torch.ones(1, 12, 12))
+    state = net.init(1)._replace(eligibility=torch.ones(1, 12, 12))
     activity = state.activity.clone()
     activity[:, MODULATORS] = torch.tensor([0.9, 0.4])
     after = net.modulated(state._replace(activity=activity))

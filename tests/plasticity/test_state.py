@@ -24,7 +24,7 @@ STATES = {
     "PlasticLSTM": lambda: PlasticLSTM(4, 5, rule=Hebb())(INPUT)[1],
     "PlasticLinear": lambda: PlasticLinear(4, 5, rule=Hebb())(INPUT)[1],
     "ClampedLSTM": lambda: ClampedLSTM(4, 5)(INPUT)[1],
-    "NodePerturbationRNN": lambda: NodePerturbationRNN(12).init_state(3),
+    "NodePerturbationRNN": lambda: NodePerturbationRNN(12).init(3),
     "Retroactive": lambda: Retroactive().init(3, 5, 4),
 }
 

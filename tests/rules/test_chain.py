@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from engram.rules import CATALOGUE, Backprop, FeedbackAlignment, LocalError, PredictiveCoding, chain
+from engram import registry
+from engram.rules import (
+    Backprop,
+    DifferenceTargetPropagation,
+    EquilibriumPropagation,
+    FeedbackAlignment,
+    LocalError,
+    PredictiveCoding,
+    Reinforce,
+    WeightPerturbation,
+    chain,
+)
 
 CONV = ("fa", "dfa", "usf", "frsf", "brsf", "kolen-pollack", "local-error", "last-layer", "pc-fixed", "pc-strict")
 
@@ -25,7 +36,7 @@ def same_weights():
 def backward(model, x, target):
     """Gradients of the closed loop, with the forward weights as feedback."""
     rule = FeedbackAlignment()
-    return rule.update(model, x, target, chain.read(model, rule).weights()).grads
+    return rule.update(model, x, target, chain.Chain.from_module(model, rule).weights()).grads
 
 
 MODELS = {
@@ -85,7 +96,7 @@ def test_batch_norm_learns_and_dropout_drops_alike_both_ways():
 @pytest.mark.parametrize("name", CONV)
 def test_convolutions_are_trained(name):
     make, shape = MODELS["convolution"]
-    model, rule = make().double(), CATALOGUE[name]()
+    model, rule = make().double(), registry.get("learning_rules", name)()
     update = rule.update(
         model, drawn(7, *shape), torch.randint(3, (7,), generator=seeded()), rule.init(model, seeded())
     )
@@ -120,12 +131,16 @@ REFUSED = {
     "nothing": (FeedbackAlignment, nn.Sequential(nn.Tanh()), "without an nn.Linear"),
     "norm first": (FeedbackAlignment, nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3)), "'0'.*before the first"),
     "batch norm": (PredictiveCoding, nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), "'1', a BatchNorm1d.*phases"),
-    "dropout": (CATALOGUE["ep"], nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1', a Dropout"),
-    "dropout of weights": (CATALOGUE["weight-perturbation"], nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*eval"),
-    "ep": (CATALOGUE["ep"], nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)), "'1', a ReLU.*bounded"),
-    "ep images": (CATALOGUE["ep"], nn.Sequential(nn.Conv2d(1, 1, 3)), "'0', a Conv2d"),
-    "dtp": (CATALOGUE["dtp"], nn.Sequential(nn.Linear(3, 3), nn.Softmax(1), nn.Linear(3, 3)), "'1', a Softmax"),
-    "reinforce": (CATALOGUE["reinforce"], nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)), "'0'.*Sigmoid"),
+    "dropout": (EquilibriumPropagation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1', a Dropout"),
+    "dropout of weights": (WeightPerturbation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*eval"),
+    "ep": (EquilibriumPropagation, nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)), "'1', a ReLU.*bounded"),
+    "ep images": (EquilibriumPropagation, nn.Sequential(nn.Conv2d(1, 1, 3)), "'0', a Conv2d"),
+    "dtp": (
+        DifferenceTargetPropagation,
+        nn.Sequential(nn.Linear(3, 3), nn.Softmax(1), nn.Linear(3, 3)),
+        "'1', a Softmax",
+    ),
+    "reinforce": (Reinforce, nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)), "'0'.*Sigmoid"),
 }
 
 

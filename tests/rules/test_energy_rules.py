@@ -135,6 +135,39 @@ def test_equilibrium_propagation_approaches_the_gradient_as_the_nudge_falls(unit
     assert both[0] < 0.045  # a cosine of .999
 
 
+@pytest.mark.parametrize("units", [nn.Tanh, nn.Sigmoid])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_every_step_of_equilibrium_propagation_follows_the_energy(units, symmetric):
+    """A few steps, which do not settle, held to autograd of E = |s|^2 / 2 - rho(s)^T W rho(below) - b^T rho(s)."""
+    model, rho = network(1, nn.Linear(6, 5), units(), nn.Linear(5, 3), units()), units()
+    x, target = drawn(4, 6), 0.5 * drawn(4, 3, seed=1)
+    beta, epsilon = 0.4, 0.3
+
+    def energy(first, second):
+        drive = (rho(first) * model[0](x)).sum() + (rho(second) * model[2](rho(first))).sum()
+        return (first.square().sum() + second.square().sum()) / 2 - drive
+
+    def moved(states, nudge, steps):
+        for _ in range(steps):
+            leaves = [s.detach().requires_grad_() for s in states]
+            whole = energy(*leaves) + nudge * len(x) * output_loss(rho(leaves[1]), target)
+            slopes = torch.autograd.grad(whole, leaves)
+            states = [s - epsilon * slope for s, slope in zip(leaves, slopes, strict=True)]
+        return [s.detach() for s in states]
+
+    free = moved([torch.zeros(4, 5).double(), torch.zeros(4, 3).double()], 0.0, 3)
+    names = [name for name, _ in model.named_parameters()]
+
+    def by_weights(states):
+        return torch.autograd.grad(energy(*states), list(model.parameters()))
+
+    low, width = (moved(free, -beta, 2), 2 * beta) if symmetric else (free, beta)
+    both = zip(by_weights(moved(free, beta, 2)), by_weights(low), strict=True)
+    expected = {name: (up - down) / (width * len(x)) for name, (up, down) in zip(names, both, strict=True)}
+    rule = EquilibriumPropagation(beta, symmetric=symmetric, free_steps=3, nudge_steps=2, epsilon=epsilon)
+    torch.testing.assert_close(rule.update(model, x, target, None).grads, expected)
+
+
 def test_states_of_the_hard_sigmoid_keep_to_its_range_and_settle():
     model = network(0, nn.Linear(6, 5), nn.Hardtanh(0, 1), nn.Linear(5, 3), nn.Hardtanh(0, 1))
     for parameter in model.parameters():
@@ -153,7 +186,7 @@ def test_without_an_exact_nudge_it_is_refused():
 
 def test_through_exact_inverses_a_target_goes_back_by_the_inverse_weights():
     model, rule = network(0, *(nn.Linear(4, 4) for _ in range(3))), DifferenceTargetPropagation()
-    read = chain.read(model, rule)
+    read = chain.Chain.from_module(model, rule)
     with torch.no_grad():
         activities = read.forward(drawn(7, 4))
         W, b = model[1].weight, model[1].bias
@@ -189,3 +222,19 @@ def test_the_inverses_learn():
             for inverse in (state.inverses["2.weight"], after.inverses["2.weight"])
         ]
     assert (guesses[1] - h).norm() < 0.5 * (guesses[0] - h).norm()
+
+
+def test_an_inverse_takes_a_gradient_step_towards_the_noisy_activity():
+    model, x = network(0, nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)), drawn(16, 8)
+    rule = DifferenceTargetPropagation(noise=0.7, rate=0.3, inverse_steps=1)
+    state = rule.init(model, seeded())
+    after = rule.update(model, x, drawn(16, 4, seed=1), state).state.inverses["2.weight"]
+    with torch.no_grad():
+        h = model[:2](x)
+        noisy = h + 0.7 * chain.normal(h.shape, chain.generator_of(state.key, h), h)
+        above = model[2:4](noisy)
+    weight, bias = (part.clone().requires_grad_() for part in state.inverses["2.weight"])
+    error = torch.tanh(above @ weight.T + bias) - noisy
+    slopes = torch.autograd.grad(error.square().sum() / (2 * len(x)), (weight, bias))
+    for part, before, slope in zip(after, state.inverses["2.weight"], slopes, strict=True):
+        torch.testing.assert_close(part, before - 0.3 * slope)

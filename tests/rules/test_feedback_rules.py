@@ -7,13 +7,14 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from engram import registry
 from engram.analysis import gradient_cosine
 from engram.rules import (
-    CATALOGUE,
     Backprop,
     DirectFeedbackAlignment,
     FeedbackAlignment,
     KolenPollack,
+    LastLayerOnly,
     LocalError,
     SignSymmetry,
     WeightMirror,
@@ -125,7 +126,7 @@ def test_sign_symmetry_with_the_sizes_of_the_weights_is_backpropagation():
     with torch.no_grad():
         model[2].weight[0, 0] = -0.0
     rule = SignSymmetry.fixed()
-    weights = chain.read(model, rule).weights()
+    weights = chain.Chain.from_module(model, rule).weights()
     state = rule.init(model, seeded())._replace(
         magnitudes={name: weight.detach().abs() for name, weight in weights.items()}
     )
@@ -212,4 +213,4 @@ def test_hidden_layers_learn_what_a_last_layer_alone_does_not(name):
             state = train_step(rule, model, optimizer, (x[rows], y[rows]), state).state
         return float((rule.predict(model, x[1200:]).argmax(1) == y[1200:]).float().mean())
 
-    assert accuracy(CATALOGUE[name]()) > accuracy(CATALOGUE["last-layer"]()) + 0.05
+    assert accuracy(registry.get("learning_rules", name)()) > accuracy(LastLayerOnly()) + 0.05

@@ -10,17 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engram import plasticity
 from engram.rules.synaptic import (
     BCM,
-    Competitive,
     CovarianceHebb,
-    Hebb,
-    Oja,
     PairSTDP,
     Sanger,
+    SlowWeights,
     ThreeFactor,
     TripletSTDP,
+    competitive,
+    hebb,
     homeostatic_scaling,
+    oja,
     reward_modulated_stdp,
 )
 
@@ -35,14 +37,14 @@ def test_hebb_grows_along_a_pattern_and_not_across_it():
     x, weight, lr = draw(1, 6), draw(1, 6, seed=1), 0.01
     start, along = weight.clone(), x / x.norm()
     for _ in range(50):
-        weight = weight - lr * Hebb().update(x, x @ weight.T, weight, None).grad
+        weight = weight - lr * hebb().update(x, x @ weight.T, weight, None).grad
     grown = (start @ x.T) * (1 + lr * (x @ x.T)) ** 50
     torch.testing.assert_close(weight @ x.T, grown, rtol=1e-13, atol=0)
     across, before = (w - (w @ along.T) * along for w in (weight, start))
     torch.testing.assert_close(across, before, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize(("rule", "units"), [(Oja(), 1), (Sanger(), 3)])
+@pytest.mark.parametrize(("rule", "units"), [(oja(), 1), (Sanger(), 3)])
 def test_principal_components(rule, units):
     basis = torch.linalg.qr(draw(10, 10)).Q
     samples = (draw(20_000, 10, seed=1) * torch.tensor(EIGENVALUES, dtype=torch.float64).sqrt()) @ basis.T
@@ -52,6 +54,27 @@ def test_principal_components(rule, units):
     norms = weight.norm(dim=1)
     assert (norms - 1).abs().max() < 0.01
     assert ((weight * basis.T[:units]).sum(1) / norms).abs().min() >= 0.98
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        plasticity.Hebb(0.3),
+        plasticity.Oja(0.3, eta_param="sigmoid"),
+        plasticity.Instar(0.3),
+        plasticity.Competitive(0.3, temperature=0.5),
+        plasticity.ClippedHebb(0.3, clip=None),
+    ],
+    ids=repr,
+)
+def test_slow_weights_change_as_traces_do_on_average(rule):
+    pre, post, weight = draw(7, 4), draw(7, 3, seed=1), draw(3, 4, seed=2)
+    rule, slow = rule.double(), SlowWeights(rule)
+    traces = rule.update(plasticity.TraceState(weight.expand(7, 3, 4)), pre, post).trace.detach()
+    update = slow.update(pre, post, weight, None)
+    torch.testing.assert_close(update.grad, weight - traces.mean(0), rtol=0, atol=1e-14)
+    torch.testing.assert_close(slow.growth(pre, post, weight), traces - weight, rtol=0, atol=1e-14)
+    assert not update.grad.requires_grad
 
 
 def test_covariance_hebb_is_the_covariance_where_the_means_have_settled():
@@ -65,7 +88,7 @@ def test_covariance_hebb_is_the_covariance_where_the_means_have_settled():
 def test_competitive_units_become_the_means_of_their_clusters():
     centres = torch.tensor([[4.0, 0.0], [0.0, 4.0]], dtype=torch.float64)
     x = centres.repeat(20, 1) + 0.1 * draw(40, 2)
-    weight, rule = torch.tensor([[1.0, 0.5], [0.5, 1.0]], dtype=torch.float64), Competitive(temperature=0.05)
+    weight, rule = torch.tensor([[1.0, 0.5], [0.5, 1.0]], dtype=torch.float64), competitive(temperature=0.05)
     for _ in range(200):
         weight = weight - 0.1 * rule.update(x, x @ weight.T - weight.square().sum(1) / 2, weight, None).grad
     torch.testing.assert_close(weight, torch.stack([x[::2].mean(0), x[1::2].mean(0)]), rtol=1e-3, atol=1e-3)
@@ -209,7 +232,7 @@ def test_a_reward_that_is_its_own_mean_changes_nothing():
     assert not any(changes[1:])
 
 
-@pytest.mark.parametrize("rule", [Hebb(), Oja(), BCM(), PairSTDP(), CovarianceHebb()])
+@pytest.mark.parametrize("rule", [hebb(), oja(), BCM(), PairSTDP(), CovarianceHebb()])
 def test_a_signal_of_one_without_memory_is_the_rule_itself(rule):
     weight = draw(3, 4)
     state, three = rule.init(weight), ThreeFactor(rule, tau=1.0)
@@ -222,9 +245,9 @@ def test_a_signal_of_one_without_memory_is_the_rule_itself(rule):
 
 
 def test_each_sample_has_a_signal_of_its_own():
-    weight, rule = draw(3, 4), ThreeFactor(Oja())
+    weight, rule = draw(3, 4), ThreeFactor(oja())
     pre, post, reward = draw(2, 4), draw(2, 3), torch.tensor([1.0, -2.0]).double()
-    growths = [-Oja().update(pre[b : b + 1], post[b : b + 1], weight, None).grad for b in range(2)]
+    growths = [-oja().update(pre[b : b + 1], post[b : b + 1], weight, None).grad for b in range(2)]
     found = rule.update(pre, post, weight, rule.init(weight), modulator=reward).grad
     torch.testing.assert_close(found, -(growths[0] - 2 * growths[1]) / 2)
 
@@ -258,11 +281,13 @@ def test_homeostatic_scaling_brings_a_linear_unit_to_its_rate():
     [
         (lambda: CovarianceHebb(rate=2.0), ValueError, "rate = 2.0"),
         (lambda: BCM(rate=-1.0), ValueError, "rate = -1.0"),
-        (lambda: Competitive(temperature=0.0), ValueError, "temperature = 0.0"),
+        (lambda: competitive(temperature=0.0), ValueError, "temperature = 0.0"),
         (lambda: PairSTDP(tau_plus=0.0), ValueError, "tau_plus = 0.0"),
         (lambda: PairSTDP(bounds="firm"), ValueError, "bounds = 'firm'"),
         (lambda: TripletSTDP(a3_plus=-1.0), ValueError, "a3_plus = -1.0"),
         (lambda: ThreeFactor(tau=0.5), ValueError, "tau = 0.5"),
+        (lambda: SlowWeights(plasticity.ClippedHebb()), ValueError, "clip = None"),
+        (lambda: SlowWeights(plasticity.Modulated(clip=None)), ValueError, "without a modulator"),
         (lambda: ThreeFactor(rule=torch.nn.ReLU()), TypeError, "rule"),
     ],
 )

@@ -23,8 +23,3 @@ def test_left_and_right_are_alike():
     assert costs[beside, 3].mean() > costs[beside, 4].mean()
     assert costs[mirrored, 4].mean() > costs[mirrored, 3].mean()
     assert costs[:, 1].mean() == pytest.approx(costs[:, 2].mean(), rel=0.02)
-
-
-def test_a_number_of_samples_that_cannot_be_is_named():
-    with pytest.raises(ValueError, match="n_samples"):
-        collision_advice(0)

@@ -256,7 +256,7 @@ def test_processes_that_want_the_same_file_fetch_it_once(publish, server, cache)
             f"{IMAGES} holds 2367 bytes, expected .* 3 x 28 x 28",
         ),
         (gzip.compress(b"\0\0\x08\x03\0\0"), f"{IMAGES} holds 6 bytes"),
-        (idx(DIGITS[:2]), f"{IMAGES} holds 2 images, but .*{LABELS} 3 labels"),
+        (idx(DIGITS[:2]), f"{IMAGES} has 2 images, but .*{LABELS} 3 labels"),
     ],
     ids=["truncated gzip", "no gzip", "floats", "labels", "short", "no header", "fewer images than labels"],
 )
@@ -273,7 +273,7 @@ def test_verify_tells_what_is_at_hand_and_change_nothing(publish, server, cache)
     assert data.fetch("tiny").complete
     (cache / files[1].path).write_bytes(b"something else")
     first, second = data.verify("tiny").files
-    assert (first.found, first.source, first.size, first.verified) == (
+    assert (first.path, first.source, first.size, first.verified) == (
         cache / files[0].path,
         "cache",
         files[0].size,
@@ -288,7 +288,7 @@ def test_verify_tells_what_is_at_hand_and_change_nothing(publish, server, cache)
     [
         ("mnits", {}, "unknown data set 'mnits'; did you mean 'mnist'"),
         ("zzz", {}, "known: acasxu, cifar10, cifar10-jpeg, mnist"),
-        ("mnist", {"part": "test"}, "'part' is no option of data set 'mnist': expected split"),
+        ("mnist", {"part": "test"}, "'part' is not an option of data set 'mnist': expected split"),
         ("mnist", {"split": "valid"}, "split = 'valid': expected one of 'train', 'test'"),
     ],
 )

@@ -72,10 +72,3 @@ def test_two_moons_fill_the_square_and_turn_by_a_right_angle():
     assert x.min(0).values.tolist() == pytest.approx([-1, -1], abs=0.4)
     assert x.max(0).values.tolist() == pytest.approx([1, 1], abs=0.4)
     torch.testing.assert_close(turned, torch.stack([-x[:, 1], x[:, 0]], 1))
-
-
-def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="name = 'nand': expected one of 'xor'"):
-        function_2d("nand")
-    with pytest.raises(ValueError, match=r"shape\[1\] = 0: expected at least 1"):
-        function_2d("xor").sample((3, 0), seeded())

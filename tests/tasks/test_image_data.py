@@ -168,7 +168,7 @@ def test_another_archive_of_characters_is_refused(tmp_path, form, message):
         ),
         (("omniglot", {"size": 0}), ValueError, "size = 0: expected 1 to 105"),
         (("omniglot-small", {"size": 28.0}), TypeError, "size"),
-        (("omniglot-small", {"split": "all"}), ValueError, "'split' is no option of data set 'omniglot-small'"),
+        (("omniglot-small", {"split": "all"}), ValueError, "'split' is not an option of data set 'omniglot-small'"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_fetched(wanted, error, message, tmp_path, monkeypatch):

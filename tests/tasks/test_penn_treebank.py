@@ -36,7 +36,7 @@ def test_a_corpus_of_the_right_size_is_read_if_its_content_is_right(corpus, tmp_
     folder.mkdir()
     write(folder, corpus)
     monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=r"ptb.train.txt is as long as it should be, but of other content"):
+    with pytest.raises(DataError, match=r"ptb.train.txt has the expected length, but another content"):
         read_penn_treebank()
     for part in PARTS:
         content = (folder / f"ptb.{part}.txt").read_bytes()

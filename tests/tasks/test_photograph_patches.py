@@ -10,8 +10,3 @@ def test_held_out_patches_are_others_and_all_have_no_mean():
     np.testing.assert_allclose(training.mean(axis=1), 0, atol=1e-12)
     assert np.linalg.norm(training, axis=1).mean() == pytest.approx(1)
     assert not any((np.abs(training - patch).max(axis=1) < 1e-9).any() for patch in test)
-
-
-def test_an_unknown_part_is_named():
-    with pytest.raises(ValueError, match="split = 'all': expected one of 'train', 'test'"):
-        photograph_patches(10, 8, "all", np.random.default_rng(0))

@@ -70,5 +70,5 @@ def test_what_cannot_be_shown_says_so():
         CueRewardVectorEnv(2, render_mode="ansi")
     silent = GridMazeVectorEnv(2)
     silent.reset(seed=0)
-    with pytest.warns(UserWarning, match="render shows nothing: make it with one of"):
+    with pytest.warns(UserWarning, match="render shows nothing: expected render_mode to be one of"):
         assert silent.render() is None

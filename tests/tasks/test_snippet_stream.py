@@ -105,7 +105,7 @@ def test_frames_are_of_so_many_symbols():
         ({"gap": -1}, "gap = -1"),
         ({"correlation": 1.0}, "correlation = 1.0"),
         ({"old": 1.5}, "old = 1.5"),
-        ({"bits": 2, "snippets": 5}, "snippets = 5: expected at most 4, the cues that there are"),
+        ({"bits": 2, "snippets": 5}, "snippets = 5: expected at most 4, the number of cues"),
         ({"bits": 8, "snippets": 5, "symbols": 3}, "snippets = 5: expected at most 3"),
         ({"mode": "pairs"}, "mode = 'pairs'"),
         ({"mode": "completion", "bits": 1, "snippets": 1}, "bits = 1"),
@@ -117,5 +117,5 @@ def test_what_makes_no_stream_is_named(options, message):
 
 
 def test_cues_that_cannot_differ_are_named():
-    with pytest.raises(ValueError, match=r"found no cues that differ, with bits = 8, correlation = 0\.9999"):
+    with pytest.raises(ValueError, match=r"found no different cues, with bits = 8, correlation = 0\.9999"):
         SnippetStream(bits=8, snippets=3, correlation=0.9999).sample(2, seeded())

@@ -63,32 +63,9 @@ def test_the_start_is_as_far_away_as_said():
     assert np.linalg.norm(start - dictionary) / np.linalg.norm(dictionary) == pytest.approx(0.36, abs=0.01)
 
 
-BAD = {
-    "n_samples": ({"n_samples": 0}, "n_samples = 0: expected at least 1"),
-    "n_features": ({"n_features": 0}, "n_features = 0: expected at least 1"),
-    "n_components": ({"n_components": -1}, "n_components = -1: expected at least 1"),
-    "n_nonzero": ({"n_nonzero": 251}, "n_nonzero = 251: expected 1 to 250"),
-    "amplitude": ({"amplitude": "normal"}, "amplitude = 'normal': expected one of 'constant', 'uniform'"),
-    "coef_min": ({"coef_min": 0.0}, "coef_min = 0.0: expected a number above 0"),
-    "noise": ({"noise": -0.1}, "noise = -0.1: expected a number of at least 0"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_named(name):
-    arguments, message = BAD[name]
-    with pytest.raises(ValueError, match=message):
-        make_sparse_dictionary_data(**{"n_samples": 2, **arguments})
-
-
 def test_atoms_turn_by_the_angle():
     rng = np.random.default_rng(0)
     first = unit_rows(rng.normal(size=(5, 9)))
     turned = turn_dictionary(first, rng.normal(size=(5, 9)), 7.0)
     np.testing.assert_allclose(np.degrees(np.arccos((turned * first).sum(axis=1))), 7.0)
     np.testing.assert_allclose(np.linalg.norm(turned, axis=1), 1)
-
-
-def test_a_negative_radius_is_named():
-    with pytest.raises(ValueError, match=r"radius = -1.0"):
-        perturb_dictionary(np.eye(2), -1.0)

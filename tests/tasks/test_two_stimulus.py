@@ -146,13 +146,11 @@ def test_windows_out_of_order_are_named(options, message):
     [
         (lambda: TwoStimulus(()), "tasks"),
         (lambda: TwoStimulus(("xor",)), "task = 'xor': expected one of 'and', 'nand', '01'"),
-        (lambda: TwoStimulus(trials=0), "trials = 0"),
         (lambda: training_tasks(()), "tasks"),
         (lambda: training_tasks(tuple(TABLES)), "expected to leave a task"),
         (lambda: training_tasks(tuple(TABLES)[::2], 0), "expected to leave a task in each half"),
         (lambda: ladder([]), "tables"),
         (lambda: ladder([(0, 1, 2, 0)]), "four answers"),
-        (lambda: Timing.default(100.0), "dt = 100.0"),
         (lambda: TwoStimulus().block(2, torch.Generator(), table=torch.tensor([0, 14])), "from 0 to 13"),
     ],
 )

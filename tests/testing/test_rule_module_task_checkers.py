@@ -62,8 +62,8 @@ class Branches(Hebb):
 
 class AcceptsAnything(Hebb):
     def update(self, state, pre, post, modulator=None):
-        keep, gain, target = self.coefficients(post)
-        return TraceState(keep * state.trace + gain * target.unsqueeze(2) * pre.unsqueeze(1))
+        decay, gain, target = self.coefficients(post)
+        return TraceState((1 - decay) * state.trace + gain * target.unsqueeze(2) * pre.unsqueeze(1))
 
 
 class DeclaresAnother(Hebb):
@@ -87,7 +87,7 @@ class KeepsElsewhere(Hebb):
         self.scale = torch.rand((), dtype=torch.float64)
 
     def coefficients(self, post, modulator=None):
-        return Coefficients(1 - self.eta, self.scale * self.eta, post)
+        return Coefficients(self.eta, self.scale * self.eta, post)
 
 
 class NoEligibility(Retroactive):
@@ -122,14 +122,14 @@ class NeedsNoSignal(Modulated):
 
 RULES = [
     (NoEligibility, "``init`` gives a trace of zeros.*TraceState: expected EligibilityState"),
-    (SignalTooEarly, "``update`` gives keep"),
+    (SignalTooEarly, "``update`` gives \\(1 - decay"),
     (LeavesItsBound, "No trace is ever outside"),
-    (OneSignalForAll, "``update`` gives keep"),
+    (OneSignalForAll, "``update`` gives \\(1 - decay"),
     (NeedsNoSignal, "Bad input gets a clear error.*modulator = None"),
     (StartsFull, "``init`` gives a trace of zeros"),
     (RuleInPlace, "``update`` changes neither its arguments .* in place"),
     (RuleThatCounts, "``update`` changes neither .* hidden state"),
-    (Disagrees, "``update`` gives keep"),
+    (Disagrees, "``update`` gives \\(1 - decay"),
     (DeclaresAnother, "What a rule declares to forget"),
     (MixesRuleBatch, "A batch gives what its elements give alone"),
     (CutsRuleGradient, "Gradients .* agree with finite differences"),

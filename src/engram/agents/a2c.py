@@ -48,7 +48,7 @@ class A2C:
             checks.number(name, getattr(self, name), least=0)
 
     def optimizer(self, agent: ActorCritic) -> torch.optim.Adam:
-        """Return Adam for the parameters of an agent."""
+        """Adam for the parameters of an agent."""
         return torch.optim.Adam(agent.parameters(), lr=self.learning_rate, eps=self.adam_eps, fused=True)
 
 
@@ -80,7 +80,7 @@ def rollout(
     seed: int | None = None,
     max_steps: int = 100_000,
 ) -> Rollout:
-    """Run one episode in every environment, from a reset until all are over.
+    """One episode in every environment, from a reset until all are over.
 
     No graph is built, so that fused kernels can act. The gradient comes from calling the agent again with all
     ``observations`` at once, and is the same, since actions and rewards are constants in it.
@@ -89,11 +89,11 @@ def rollout(
         env: Environments with discrete actions.
         agent: The agent; observations are converted to its device and dtype.
         generator: Source of the actions; they are drawn on its device.
-        seed: Seed of the environments; None lets them go on with their own randomness.
-        max_steps: Steps after which waiting for an end is an error.
+        seed: Seed of the environments; None lets them continue with their own randomness.
+        max_steps: Maximum length of an episode.
 
     Raises:
-        ValueError: The observations are no vectors.
+        ValueError: The observations are not vectors.
         RuntimeError: Not all episodes were over after ``max_steps`` steps.
 
     Examples:
@@ -104,25 +104,25 @@ def rollout(
         3
     """
     like = agent.value.weight
-    seen, _ = env.reset(seed=seed)
-    if np.ndim(seen) != 2:
-        raise ValueError(f"the observations have shape {np.shape(seen)}: expected (num_envs, features)")
+    array, _ = env.reset(seed=seed)
+    if np.ndim(array) != 2:
+        raise ValueError(f"the observations have shape {np.shape(array)}: expected (num_envs, features)")
     running, policy = np.ones(env.num_envs, dtype=bool), agent.acting(env.num_envs)
     steps: list[tuple[Tensor, ...]] = []
     infos = []
     while running.any():
         if len(steps) == max_steps:
             raise RuntimeError(f"{running.sum()} episodes were not over after max_steps = {max_steps} steps")
-        observation = torch.as_tensor(seen).to(like, copy=True)
+        observation = torch.as_tensor(array).to(like, copy=True)
         action = sample_actions(policy(observation), generator)
-        seen, reward, terminations, truncations, info = env.step(action.numpy(force=True))
+        array, reward, terminations, truncations, info = env.step(action.numpy(force=True))
         steps.append((observation, action, torch.from_numpy(np.where(running, reward, 0.0)), torch.from_numpy(running)))
         infos.append(info)
         over = terminations | truncations
         running = running & ~over
         if over.any() and running.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
-            seen, _ = env.reset(options={"reset_mask": over})  # or it could not be stepped along with the others
-    observations, actions, rewards, mask = (torch.stack(parts) for parts in zip(*steps, strict=True))
+            array, _ = env.reset(options={"reset_mask": over})  # or it could not be stepped along with the others
+    observations, actions, rewards, mask = (torch.stack(column) for column in zip(*steps, strict=True))
     return Rollout(observations, actions.to(like.device), rewards.to(like), mask.to(like.device), infos)
 
 
@@ -145,17 +145,24 @@ def a2c_loss(
     author_value_bug: bool = False,
     mask: Bool[Tensor, "time batch"] | None = None,
 ) -> tuple[Float[Tensor, ""], Statistics]:
-    """Return the loss of advantage actor-critic for whole episodes.
+    """The loss of advantage actor-critic for whole episodes.
 
         L = mean over t and b of  -log pi(a) A + beta_v (R - V)^2 + beta_e sum over a of pi(a)^2,   A = R - V
 
     where A is a constant, and R the discounted return of the episode, without bootstrap. The last term takes the place
-    of an entropy bonus. ``log_prob`` is that of the actions taken, ``probabilities`` are pi, ``values`` V, ``rewards``
-    0 after the end of an episode, and ``mask`` says which steps count, all if None; the other arguments are those of
-    ``A2C``, beta_v = ``value_coefficient`` and beta_e = ``entropy_coefficient``. With ``author_value_bug``, by
-    which the published curves were made, the first environment's value is baseline and critic of all, as an ablation.
+    of an entropy bonus. Numbers that are not finite go into the loss, as in torch's own losses.
 
-    What is not finite goes into the loss, as in torch's own losses.
+    Args:
+        log_prob: log pi(a) of the actions taken.
+        values: V.
+        rewards: Rewards, 0 after the end of an episode.
+        probabilities: pi.
+        gamma: Discount for each step.
+        value_coefficient: beta_v, at least 0.
+        entropy_coefficient: beta_e, at least 0.
+        author_value_bug: Take the value of the first environment as baseline and critic of all, as the code behind the
+            published curves does.
+        mask: Which steps count; None: all.
 
     Raises:
         ValueError: The shapes differ, a number is out of range, or no step counts.
@@ -164,8 +171,8 @@ def a2c_loss(
     after Mnih et al., "Asynchronous methods for deep reinforcement learning" (2016).
 
     Examples:
-        >>> one = torch.ones(2, 1)
-        >>> a2c_loss(-one, 0 * one, one, torch.full((2, 1, 2), 0.5), gamma=0.5, value_coefficient=0.1,
+        >>> ones = torch.ones(2, 1)
+        >>> a2c_loss(-ones, 0 * ones, ones, torch.full((2, 1, 2), 0.5), gamma=0.5, value_coefficient=0.1,
         ...          entropy_coefficient=0.1)[1].advantage.flatten()
         tensor([1.5000, 1.0000])
     """
@@ -197,7 +204,14 @@ def a2c_loss(
 def a2c_step(
     agent: ActorCritic, optimizer: torch.optim.Optimizer, episodes: Rollout, settings: A2C
 ) -> tuple[Float[Tensor, ""], Statistics]:
-    """Take one optimiser step on the loss of an agent's ``rollout``; return it as it was before, and its parts."""
+    """Take one optimiser step; return the loss before it, and its parts.
+
+    Args:
+        agent: The agent that acted.
+        optimizer: Optimiser of its parameters.
+        episodes: Episodes of the agent, from ``rollout``.
+        settings: Discount, coefficients and clipping.
+    """
     output, _ = agent(episodes.observations)
     loss, parts = a2c_loss(
         output.log_prob(episodes.actions),

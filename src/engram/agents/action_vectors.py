@@ -53,21 +53,21 @@ class ActionVectors:
         self.middle, self.half = (self.low + self.high) / 2, (self.high - self.low) / 2
 
     def squash(self, raw: Vectors) -> Vectors:
-        """Return the output of a network as vectors: tanh, scaled to the bounds, or the softmax."""
+        """The output of a network as vectors: the tanh scaled to the bounds, or the softmax."""
         return raw.softmax(-1) if self.discrete else torch.addcmul(self.middle, self.half, raw.tanh())
 
     def encode(self, actions: Any) -> Vectors:
-        """Return actions of the space, (batch, ...), as vectors; raise ValueError where there are no such."""
+        """Actions, (batch, ...), as vectors; raise ValueError where one is not in the space."""
         if self.discrete:
-            chosen = torch.as_tensor(np.asarray(actions), device=self.device).long().flatten() - self.first
-            if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < self.size:
+            index = torch.as_tensor(np.asarray(actions), device=self.device).long().flatten() - self.first
+            if len(index) and not 0 <= int(index.min()) <= int(index.max()) < self.size:
                 raise ValueError(f"actions = {actions!r}: expected {self.first} to {self.first + self.size - 1}")
-            return torch.nn.functional.one_hot(chosen, self.size).float()
-        found = checks.array("actions", actions, ("batch", *self.shape), np.float32)
-        return torch.as_tensor(found.reshape(len(found), self.size), device=self.device)
+            return torch.nn.functional.one_hot(index, self.size).float()
+        numbers = checks.array("actions", actions, ("batch", *self.shape), np.float32)
+        return torch.as_tensor(numbers.reshape(len(numbers), self.size), device=self.device)
 
     def decode(self, vectors: Vectors) -> Shaped[np.ndarray, "batch ..."]:
-        """Return vectors as actions of the space: of shares the largest."""
+        """Vectors as actions of the space; a discrete action is the argmax."""
         if self.discrete:
             return (vectors.argmax(-1) + self.first).numpy(force=True)
         return vectors.numpy(force=True).reshape(-1, *self.shape)
@@ -75,13 +75,20 @@ class ActionVectors:
     def random(self, batch: int, generator: torch.Generator) -> Vectors:
         """Draw uniform actions, as vectors."""
         if self.discrete:
-            drawn = torch.randint(self.size, (batch,), generator=generator)
-            return torch.nn.functional.one_hot(drawn, self.size).float().to(self.device)
-        drawn = torch.rand(batch, self.size, generator=generator).to(self.low)
-        return torch.addcmul(self.low, self.high - self.low, drawn)
+            index = torch.randint(self.size, (batch,), generator=generator)
+            return torch.nn.functional.one_hot(index, self.size).float().to(self.device)
+        uniform = torch.rand(batch, self.size, generator=generator).to(self.low)
+        return torch.addcmul(self.low, self.high - self.low, uniform)
 
     def explore(self, vectors: Vectors, noise: float, generator: torch.Generator | None) -> Vectors:
-        """Add normal noise, as a part of half the range, within the bounds; or replace such a part by random ones."""
+        """Vectors with noise for exploration.
+
+        Args:
+            vectors: The actions.
+            noise: Standard deviation of normal noise, in halves of the range of an action; the probability of a random
+                action where actions are discrete.
+            generator: Source of the noise; None only without noise.
+        """
         if not noise:
             return vectors
         checks.generator(generator)
@@ -89,16 +96,16 @@ class ActionVectors:
         if self.discrete:
             replaced = torch.rand(len(vectors), 1, generator=generator).to(self.device) < noise
             return torch.where(replaced, self.random(len(vectors), generator), vectors)
-        added = torch.randn(vectors.shape, generator=generator).to(vectors)
-        return self.within(vectors + noise * self.half * added)
+        normal = torch.randn(vectors.shape, generator=generator).to(vectors)
+        return self.clip(vectors + noise * self.half * normal)
 
     def checked(self, vectors: Tensor | None) -> Vectors:
-        """Return the actions of a batch; raise ValueError where there are none, or those of another space."""
+        """The actions of a batch; raise ValueError where they are None, or of another space."""
         if vectors is None or vectors.shape[1] != self.size:
-            given = "None" if vectors is None else f"of shape {tuple(vectors.shape)}"
-            raise ValueError(f"batch.actions are {given}: expected vectors of {self.size}, as the action space has")
+            actions = "None" if vectors is None else f"of shape {tuple(vectors.shape)}"
+            raise ValueError(f"batch.actions are {actions}: expected vectors of {self.size}, as the action space has")
         return vectors
 
-    def within(self, vectors: Vectors) -> Vectors:
-        """Clip to the bounds."""
+    def clip(self, vectors: Vectors) -> Vectors:
+        """Vectors clipped to the bounds."""
         return vectors.clamp(self.low, self.high)

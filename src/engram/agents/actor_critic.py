@@ -27,7 +27,7 @@ class PolicyAndValue(NamedTuple):
         return self.logits.softmax(-1)
 
     def log_prob(self, actions: Int[Tensor, "*steps"]) -> Float[Tensor, "*steps"]:
-        """Return the log-probability of one action for each observation."""
+        """The log-probability of one action for each observation."""
         return self.logits.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
@@ -45,7 +45,7 @@ class ActorCritic(nn.Module):
         generator: Source of the initial values of the heads; torch's global one if None.
 
     Raises:
-        TypeError: ``network`` has no ``hidden_size``, or ``actions`` is no int.
+        TypeError: ``network`` has no ``hidden_size``, or ``actions`` is not an int.
         ValueError: ``actions`` is less than 1, or the network takes the batch first.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the networks of its reinforcement tasks.
@@ -70,15 +70,15 @@ class ActorCritic(nn.Module):
         self.value = uniform(nn.Linear, size, 1, **options)
 
     def forward(self, input: Float[Tensor, "time batch features"], state: Any = None) -> tuple[PolicyAndValue, Any]:
-        """Return policy and value at each step, and the state of the network; ``state`` None begins an episode."""
+        """Policy and value at each step, and the state of the network; ``state`` None starts an episode."""
         output, state = self.network(input, state)
         return PolicyAndValue(self.policy(output), self.value(output).squeeze(-1)), state
 
     def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch features"]], Float[Tensor, "batch actions"]]:
-        """Return the policy as a function of one observation after another, from the start of an episode on.
+        """The policy as a function of one observation after another, from the start of an episode.
 
         It maps observations, (batch, features), to logits, (batch, actions), without a graph. The parameters must not
-        change meanwhile: a ``PlasticRNN`` computes what depends on them once.
+        change meanwhile, since a ``PlasticRNN`` prepares them once.
         """
         act = self.network.acting(batch_size) if isinstance(self.network, PlasticRNN) else None
         weight, bias = self.policy.weight, self.policy.bias
@@ -105,10 +105,18 @@ def plastic_actor_critic(
     backend: str = "auto",
     generator: torch.Generator | None = None,
 ) -> ActorCritic:
-    """Build the published network for the reinforcement tasks: an actor-critic on a ``PlasticRNN``.
+    """The published network for the reinforcement tasks, an actor-critic on a ``PlasticRNN``.
 
-    Recurrent weights and alpha are drawn uniformly from 0 to 0.01, all positive; all else has its default. Arguments
-    are as of ``PlasticRNN`` and ``ActorCritic``; ``rule`` is None for the same network without plasticity.
+    Initial recurrent weights and alpha are uniform from 0 to 0.01, all positive; others have their defaults.
+
+    Args:
+        input_size: Features of an observation.
+        hidden_size: Units of the recurrent network.
+        actions: Number of actions.
+        rule: Plasticity rule; None: no plasticity.
+        alpha: Which connections share a plasticity coefficient.
+        backend: Backend of the ``PlasticRNN``.
+        generator: Source of the initial values; torch's global one if None.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), and its published code.
 
@@ -128,10 +136,15 @@ def plastic_actor_critic(
 
 
 def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Generator | None = None) -> ActorCritic:
-    """Build an actor-critic for meta-learning (RL^2), whose inputs hold previous action and reward, all drawn anew.
+    """An actor-critic for meta-learning (RL^2), whose inputs contain previous action and reward.
 
-    Input weights of a recurrent network of torch are uniform from -1 to 1, since action and reward have to be
-    multiplied, which small weights hardly do; all else from -h to h, where h = hidden_size^-1/2.
+    Initial input weights of a recurrent network of torch are uniform from -1 to 1, since action and reward have to be
+    multiplied, which small weights hardly do; all others from -h to h, where h = hidden_size^-1/2.
+
+    Args:
+        network: A recurrent module, all of whose parameters are drawn again.
+        actions: Number of actions.
+        generator: Source of the initial values; torch's global one if None.
 
     Examples:
         >>> _ = torch.manual_seed(0)

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.inverse import InverseModel
-from engram.agents.learner import Learner, adam, descend
+from engram.agents.learner import Learner, adam, optimizer_step
 from engram.agents.replay import TransitionBatch, features_of
 from engram.nn.mlp import mlp
 
 
 class BCO(Learner):
-    """Behavioural cloning from observation: an inverse model of own steps, and a policy that imitates states.
+    """Behavioural cloning from observation: an inverse model of the agent's steps, and a policy that imitates states.
 
         L_I = mse(I(s, s'), a)  on own steps,  L_pi = mse(pi(s), I(s, s'))  on a log of states
 
@@ -28,7 +28,7 @@ class BCO(Learner):
         action_space: A ``Box`` with finite bounds, or a ``Discrete``.
         generator: Source of all randomness.
         hidden: Units of the hidden layers.
-        learning_rate: Of Adam.
+        learning_rate: Learning rate of Adam.
         device: Where to compute.
 
     Source: Torabi, Warnell and Stone, "Behavioral cloning from observation" (2018), as the baseline of Edwards et al.
@@ -63,14 +63,21 @@ class BCO(Learner):
 
     @torch.no_grad()
     def act(self, observations: Any, noise: float = 0.0) -> Shaped[Any, "batch ..."]:
-        """Return actions; ``noise`` as of ``D3G.act``."""
-        seen = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
-        return self.actions.decode(self.actions.explore(self.actions.squash(self.policy(seen)), noise, self.generator))
+        """The actions of the policy.
+
+        Args:
+            observations: The states.
+            noise: Standard deviation of normal noise, in halves of the range of an action; the probability of a random
+                action where actions are discrete.
+        """
+        states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
+        actions = self.actions.squash(self.policy(states))
+        return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
-        """Learn the inverse model from own steps; return the loss."""
+        """Learn the inverse model from the agent's own steps; return the loss."""
         loss = self.inverse.loss(batch.states, batch.next_states, self.actions.checked(batch.actions))
-        descend(self.inverse_optimizer, [loss], self.inverse)
+        optimizer_step(self.inverse_optimizer, [loss], self.inverse)
         return {"inverse_loss": loss.detach()}
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
@@ -78,6 +85,6 @@ class BCO(Learner):
         with torch.no_grad():
             inferred = self.inverse(batch.states, batch.next_states)
         loss = nn.functional.mse_loss(self.actions.squash(self.policy(batch.states)), inferred)
-        descend(self.policy_optimizer, [loss], self.policy)
+        optimizer_step(self.policy_optimizer, [loss], self.policy)
         self.updates += 1
         return {"policy_loss": loss.detach()}

@@ -15,28 +15,28 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.inverse import InverseModel
-from engram.agents.learner import Learner, adam, descend, follow
+from engram.agents.learner import Learner, adam, optimizer_step, polyak_update
 from engram.agents.replay import TransitionBatch, features_of
 from engram.agents.twin_critic import TwinCritic
 from engram.nn.mlp import mlp
 
 States = Float[Tensor, "batch features"]
-LOOK_EVERY, FAR = 1000, 10.0  # updates between looks at the proposals, and how far they may be from what happens
+CHECK_EVERY, MAXIMUM_RATIO = 1000, 10.0  # updates between checks of proposed steps, and their length in actual steps
 
 
 class D3G(Learner):
     """Deep deterministic dynamics gradients: a policy over states, and an inverse model that carries it out.
 
         proposal p = s + tau(s),  reachable proposal C(s) = s + f(s, I(s, p))
-        y = r + gamma (1 - d) min_i Qi_slow(s', C_slow(s')),  L_Q = mse(Q1(s, s'), y) + mse(Q2(s, s'), y)
+        y = r + gamma (1 - d) min_i Qi_target(s', C_target(s')),  L_Q = mse(Q1(s, s'), y) + mse(Q2(s, s'), y)
         L_I = mse(I(s, s'), a),  L_f = mse(f(s, a), s' - s)
         every second update  L_tau = -mean Q1(s, C(s)) + w mse(C(s), p)
 
-    C_slow uses the slow copy of tau. With ``cycle="value"`` f knows no action but the value of the transition,
+    C_target uses the target copy of tau. With ``cycle="value"`` f takes the value of the transition, not the action,
     C(s) = s + f(s, Q1(s, p)), so that states and rewards are enough to learn from; with ``cycle="none"`` C(s) = p.
 
-    Neither is for stochastic environments, nor for rewards that depend on the action, over which it averages. Losses of
-    states are in their units: standardise them, by ``normalise``, where these differ; use sine and cosine of angles.
+    It is neither for stochastic environments, nor for rewards that depend on the action, over which it averages. Losses
+    of states are in their units: standardise these by ``normalise`` if they differ; use sine and cosine of angles.
 
     Args:
         observation_space: A ``Box`` of vectors.
@@ -44,12 +44,12 @@ class D3G(Learner):
         generator: Source of all randomness.
         hidden: Units of the hidden layers.
         gamma: Discount for each step, from 0 to 1.
-        learning_rate: Of Adam.
-        polyak: Part of the way that the slow copies of Q and tau move in an update of tau.
-        policy_every: Updates of the critic for one of tau.
+        learning_rate: Learning rate of Adam.
+        polyak: Fraction of the way that the target copies of Q and tau move in an update of tau.
+        policy_every: Updates of the critic for each of tau.
         cycle: ``"model"``, ``"value"`` or ``"none"``.
         cycle_weight: w, at least 0; ``"auto"``: the mean of |Q1|, for returns much larger than states.
-        inverse_loss: As ``kind`` of ``InverseModel``.
+        inverse_loss: L_I: ``"mse"``, or for discrete actions also ``"cross-entropy"``.
         device: Where to compute.
 
     Attributes:
@@ -100,8 +100,8 @@ class D3G(Learner):
         self.target_critic, self.target_tau = deepcopy(self.critic), deepcopy(self.tau)
         for slow in (self.target_critic, self.target_tau):
             slow.requires_grad_(False)
-        self._slow = [*self.target_critic.parameters(), *self.target_tau.parameters()]
-        self._fast = [*self.critic.parameters(), *self.tau.parameters()]
+        self._target_parameters = [*self.target_critic.parameters(), *self.target_tau.parameters()]
+        self._parameters = [*self.critic.parameters(), *self.tau.parameters()]
         self.tau_optimizer = adam(self.learning_rate, self.tau)
         self.inverse, self.forward_model = self._new_inverse(), self._new_forward()
         self.optimizer = self._new_optimizer()
@@ -109,9 +109,9 @@ class D3G(Learner):
         self.updates = 0
 
     def normalise(self, states: States) -> None:
-        """Let networks see states less the mean of these, over their deviation; call it once, before the first update.
+        """Standardise the input of all networks by the mean and deviation of some states, before the first update.
 
-        A number that does not vary is left as it is.
+        A feature that does not vary is only centred.
         """
         if self.updates:
             raise RuntimeError(f"normalise after {self.updates} updates: expected before the first")
@@ -120,80 +120,80 @@ class D3G(Learner):
 
     @torch.no_grad()
     def act(self, observations: Any, noise: float = 0.0) -> Shaped[Any, "batch ..."]:
-        """Return the actions that lead to the proposals, I(s, s + tau(s)).
+        """The actions that lead to the proposals, I(s, s + tau(s)).
 
         Args:
             observations: The states.
-            noise: Deviation of normal noise, as a part of half the range of an action; the share of random actions
-                where they are discrete.
+            noise: Standard deviation of normal noise, in halves of the range of an action; the probability of a random
+                action where actions are discrete.
         """
-        s = self._seen(observations)
+        s = self._scaled_states(observations)
         return self.actions.decode(self.actions.explore(self.inverse(s, s + self.tau(s)), noise, self.generator))
 
     @torch.no_grad()
     def propose(self, observations: Any, cycled: bool = True) -> Float32[Any, "batch features"]:
-        """Return the states that it wants to go to: C(s), or without ``cycled`` s + tau(s)."""
-        s = self._seen(observations)
+        """The proposed next states: C(s), or without ``cycled`` s + tau(s)."""
+        s = self._scaled_states(observations)
         p = s + self.tau(s)
-        found = self._reachable(s, p, self.critic) if cycled else p
-        return (found * self.scale + self.shift).numpy(force=True)
+        proposals = self._reachable(s, p, self.critic) if cycled else p
+        return (proposals * self.scale + self.shift).numpy(force=True)
 
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
-        """Return y."""
+        """The targets y of the critic."""
         return self._targets(self._scaled(batch))
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn values, proposals and, from actions, dynamics; return the losses.
 
         Raises:
-            ValueError: The batch has no actions, and the cycle is none of values; or those of another space.
+            ValueError: The batch has actions of another space, or none although the cycle is not ``"value"``.
         """
         if batch.actions is not None or self.cycle != "value":
             self.actions.checked(batch.actions)
         batch = self._scaled(batch)
-        s, following = batch.states, batch.next_states
+        s, next_states = batch.states, batch.next_states
         y = self._targets(batch)
-        losses = {"critic_loss": self.critic.loss(torch.cat([s, following], 1), y)}
+        losses = {"critic_loss": self.critic.loss(torch.cat([s, next_states], 1), y)}
         losses |= self._dynamics_losses(batch)
-        self._descend(losses, self.critic)
+        self._optimizer_step(losses, self.critic)
         self.updates += 1
         if self.updates % self.policy_every == 0:
             losses["tau_loss"] = self._tau_loss(s)
-            descend(self.tau_optimizer, [losses["tau_loss"]], self.tau)
-            follow(self._slow, self._fast, self.polyak)
-        if self.updates % LOOK_EVERY == 0:
-            self._warn_of_divergence(s, following)
+            optimizer_step(self.tau_optimizer, [losses["tau_loss"]], self.tau)
+            polyak_update(self._target_parameters, self._parameters, self.polyak)
+        if self.updates % CHECK_EVERY == 0:
+            self._warn_of_divergence(s, next_states)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn the dynamics of actions alone, I and f; values and proposals stay as they are."""
         self.actions.checked(batch.actions)
         losses = self._dynamics_losses(self._scaled(batch), values=False)
-        self._descend(losses)
+        self._optimizer_step(losses)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def reset_inverse(self, inverse: nn.Module | None = None) -> None:
-        """Forget what actions do, since the actuators are others: a new I, and a new f where it takes actions.
+        """Replace I, and f where it takes actions, for other actuators.
 
         Args:
-            inverse: Another inverse model of states and next states, as ``InverseModel``, or an exact one, which has no
-                parameters and stays as it is; None: a new one.
+            inverse: A module of states and next states, either an ``InverseModel`` or an exact one without parameters;
+                None: a new ``InverseModel``.
         """
         self.inverse = self._new_inverse() if inverse is None else checks.instance("inverse", inverse, nn.Module)
         if self.cycle == "model":
             self.forward_model = self._new_forward()
         before, self.optimizer = self.optimizer, self._new_optimizer()
-        for group in self.optimizer.param_groups:  # whatever has stayed goes on where it was
+        for group in self.optimizer.param_groups:  # the remaining parameters keep their state
             for parameter in group["params"]:
                 if parameter in before.state:
                     self.optimizer.state[parameter] = before.state[parameter]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes, the state of the generator included."""
+        """All state, that of the generator included."""
         return {**super().state_dict(), "shift": self.shift, "scale": self.scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from an earlier state."""
+        """Continue from a ``state_dict``."""
         super().load_state_dict(state)
         self.shift, self.scale = (state[name].to(self.device) for name in ("shift", "scale"))
 
@@ -213,71 +213,72 @@ class D3G(Learner):
         models = [self.inverse] if self.forward_model is None else [self.inverse, self.forward_model]
         return adam(self.learning_rate, self.critic, *models)
 
-    def _seen(self, observations: Any) -> States:
-        seen = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
-        if seen.dim() != 2 or seen.shape[1] != self.features:
-            raise ValueError(f"observations.shape = {tuple(seen.shape)}: expected (batch, {self.features})")
-        scaled: States = (seen - self.shift) / self.scale
+    def _scaled_states(self, observations: Any) -> States:
+        states = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
+        if states.dim() != 2 or states.shape[1] != self.features:
+            raise ValueError(f"observations.shape = {tuple(states.shape)}: expected (batch, {self.features})")
+        scaled: States = (states - self.shift) / self.scale
         return scaled
 
     def _scaled(self, batch: TransitionBatch) -> TransitionBatch:
-        return batch._replace(states=self._seen(batch.states), next_states=self._seen(batch.next_states))
+        states, next_states = self._scaled_states(batch.states), self._scaled_states(batch.next_states)
+        return batch._replace(states=states, next_states=next_states)
 
     def _reachable(self, s: States, p: States, critic: TwinCritic) -> States:
-        """Return C(s) for a proposal."""
+        """C(s) for the proposal p."""
         if self.forward_model is None:
             return p
         cause = self.inverse(s, p) if self.cycle == "model" else critic.first(torch.cat([s, p], 1))[:, None]
-        there: States = s + self.forward_model(torch.cat([s, cause], 1))
-        return there
+        reachable: States = s + self.forward_model(torch.cat([s, cause], 1))
+        return reachable
 
     @torch.no_grad()
     def _targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
-        s = batch.next_states
-        there = self._reachable(s, s + self.target_tau(s), self.target_critic)
-        worth = self.target_critic(torch.cat([s, there], 1)).amin(0)
-        return torch.addcmul(batch.rewards, 1 - batch.terminated, worth, value=self.gamma)
+        next_states = batch.next_states
+        proposal = self._reachable(next_states, next_states + self.target_tau(next_states), self.target_critic)
+        target_q = self.target_critic(torch.cat([next_states, proposal], 1)).amin(0)
+        return torch.addcmul(batch.rewards, 1 - batch.terminated, target_q, value=self.gamma)
 
     def _dynamics_losses(self, batch: TransitionBatch, values: bool = True) -> dict[str, Float[Tensor, ""]]:
-        """Return L_I, of actions, and L_f; ``values`` says whether also an f that is a matter of values."""
-        s, following, losses = batch.states, batch.next_states, {}
+        """L_I, if there are actions, and L_f; without ``values`` only an f that takes actions."""
+        s, next_states, losses = batch.states, batch.next_states, {}
         inverse: Any = self.inverse
-        if batch.actions is not None and any(one.requires_grad for one in inverse.parameters()):
+        if batch.actions is not None and any(parameter.requires_grad for parameter in inverse.parameters()):
             losses["inverse_loss"] = (
-                inverse.loss(s, following, batch.actions)
+                inverse.loss(s, next_states, batch.actions)
                 if isinstance(inverse, InverseModel)
-                else nn.functional.mse_loss(inverse(s, following), batch.actions)
+                else nn.functional.mse_loss(inverse(s, next_states), batch.actions)
             )
         if self.forward_model is not None and (self.cycle == "model" or values):
             cause = batch.actions
             if self.cycle == "value":
                 with torch.no_grad():
-                    cause = self.target_critic.first(torch.cat([s, following], 1))[:, None]
+                    cause = self.target_critic.first(torch.cat([s, next_states], 1))[:, None]
             assert cause is not None
             change = self.forward_model(torch.cat([s, cause], 1))
-            losses["forward_loss"] = nn.functional.mse_loss(change, following - s)
+            losses["forward_loss"] = nn.functional.mse_loss(change, next_states - s)
         return losses
 
-    def _descend(self, losses: dict[str, Float[Tensor, ""]], *learned: nn.Module) -> None:
-        """Take a step down these losses, in the models of the dynamics that have one, too."""
+    def _optimizer_step(self, losses: dict[str, Float[Tensor, ""]], *learned: nn.Module) -> None:
+        """Take a step down some losses, in ``learned`` and in the dynamics models that have one of them."""
         models = {"inverse_loss": self.inverse, "forward_loss": self.forward_model}
-        chosen = [model for name, model in models.items() if name in losses and model is not None]
+        dynamics = [model for name, model in models.items() if name in losses and model is not None]
         if losses:
-            descend(self.optimizer, list(losses.values()), *learned, *chosen)
+            optimizer_step(self.optimizer, list(losses.values()), *learned, *dynamics)
 
     def _tau_loss(self, s: States) -> Float[Tensor, ""]:
         p = s + self.tau(s)
-        there = self._reachable(s, p, self.critic)
-        values = self.critic.first(torch.cat([s, there], 1))
+        reachable = self._reachable(s, p, self.critic)
+        values = self.critic.first(torch.cat([s, reachable], 1))
         if self.forward_model is None:
             return -values.mean()
         weight = self.cycle_weight if isinstance(self.cycle_weight, float) else values.detach().abs().mean()
-        return -values.mean() + weight * nn.functional.mse_loss(there, p)
+        return -values.mean() + weight * nn.functional.mse_loss(reachable, p)
 
     @torch.no_grad()
-    def _warn_of_divergence(self, s: States, following: States) -> None:
-        proposed, usual = self.tau(s).norm(dim=1).mean(), (following - s).norm(dim=1).quantile(0.99)
-        if proposed > FAR * usual:
-            what = f"D3G: proposals are {float(proposed):.3g} away on average, next states at most {float(usual):.3g}"
-            why = "their values are extrapolated, and diverge" + (" without a cycle" if self.cycle == "none" else "")
-            warnings.warn(f"{what}: {why}", RuntimeWarning, stacklevel=3)
+    def _warn_of_divergence(self, s: States, next_states: States) -> None:
+        proposed, usual = self.tau(s).norm(dim=1).mean(), (next_states - s).norm(dim=1).quantile(0.99)
+        if proposed > MAXIMUM_RATIO * usual:
+            steps = f"D3G: proposed steps are {float(proposed):.3g} long on average, actual ones {float(usual):.3g}"
+            cycle = " without a cycle" if self.cycle == "none" else ""
+            warnings.warn(f"{steps}: their values are extrapolated, and diverge{cycle}", RuntimeWarning, stacklevel=3)

@@ -18,16 +18,23 @@ class OnlineAgent(Protocol):
     steps: int
 
     def act(self, observation: Any, identity: Any = None) -> int:
-        """Return an action; states are the same whose ``identity`` is, by default the observation."""
+        """An action; observations of equal ``identity`` (by default, the observation) are of the same state."""
 
     def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
-        """Record the reward of the last action, whether the episode is over, and the next observation."""
+        """Record the outcome of the last action.
+
+        Args:
+            reward: Its reward.
+            terminated: Whether it terminated the episode.
+            truncated: Whether the episode was truncated.
+            observation: The next observation; None where the agent does not need it.
+        """
 
     def learn(self) -> dict[str, float]:
-        """Learn from the steps recorded; return what there is to log."""
+        """Learn from the steps recorded; return numbers to log."""
 
     def values(self, observation: Any) -> ActionValues:
-        """Return the value of each action; the agent does not change."""
+        """The value of each action; the agent does not change."""
 
 
 class Played(NamedTuple):
@@ -43,12 +50,12 @@ def play_episode(
     seed: int | None = None,
     identity: Callable[[Env[Any, Any]], Any] | None = None,
 ) -> Played:
-    """Run one episode in which an agent acts and learns; the actions of the environment are counted from 0.
+    """Run one episode in which an agent acts and learns.
 
     Args:
-        env: An environment with discrete actions.
+        env: An environment with discrete actions, counted from 0.
         agent: The agent.
-        seed: Seed of the environment; None lets it go on with its own randomness.
+        seed: Seed of the environment; None lets it continue with its own randomness.
         identity: Reads the identity of the state from the environment; the observation if None.
 
     Examples:
@@ -59,30 +66,40 @@ def play_episode(
         True
     """
 
-    def learned(reward: float, terminated: bool, truncated: bool, observation: Any) -> None:
+    def act(observation: Any) -> int:
+        return agent.act(observation, None if identity is None else identity(env))
+
+    def learn(reward: float, terminated: bool, truncated: bool, observation: Any) -> None:
         agent.observe(reward, terminated, truncated, observation)
         agent.learn()
 
-    return _played(env, lambda seen: agent.act(seen, None if identity is None else identity(env)), seed, learned)
+    return _play(env, act, seed, learn)
 
 
 def evaluate(env: Env[Any, Any], agent: OnlineAgent, episodes: int, seed: int) -> list[Played]:
-    """Run episodes of the greedy policy, without learning; ``seed`` settles environment and ties."""
+    """The outcomes of episodes of the greedy policy, without learning.
+
+    Args:
+        env: An environment with discrete actions, counted from 0.
+        agent: The agent, which does not change.
+        episodes: Number of episodes.
+        seed: Seed of the environment, and of the choice between equal actions.
+    """
     rng = np.random.default_rng(seed)
     return [
-        _played(env, lambda seen: greedy(agent.values(seen), rng), None if episode else seed)
+        _play(env, lambda observation: greedy(agent.values(observation), rng), None if episode else seed)
         for episode in range(episodes)
     ]
 
 
-def _played(
-    env: Env[Any, Any], act: Callable[[Any], int], seed: int | None, learned: Callable[..., None] | None = None
+def _play(
+    env: Env[Any, Any], act: Callable[[Any], int], seed: int | None, learn: Callable[..., None] | None = None
 ) -> Played:
     observation, _ = env.reset(seed=seed)
     total, length, over = 0.0, 0, False
     while not over:
         observation, reward, terminated, truncated, _ = env.step(act(observation))
-        if learned is not None:
-            learned(float(reward), terminated, truncated, observation)
+        if learn is not None:
+            learn(float(reward), terminated, truncated, observation)
         total, length, over = total + float(reward), length + 1, terminated or truncated
     return Played(total, length)

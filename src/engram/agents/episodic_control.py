@@ -42,13 +42,15 @@ class EpisodicControl(ABC):
         memory: A memory with one table for each action, ``KeyValueMemory(..., tables=actions)``.
         rng: Source of all randomness.
         exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
-        embedding: Maps observations, (batch, ...), to keys, (batch, key_dim), such as ``RandomProjection``; None: the
-            flattened observation. Bytes, as of pixels, are divided by 255.
-        k, kernel, delta: As in ``KeyValueMemory.query``.
+        embedding: Maps observations, (batch, ...), to keys, (batch, key_dim), for example a ``RandomProjection``; None:
+            the flattened observation. Pixels in bytes are divided by 255.
+        k: Number of neighbours in a query.
         gamma: Discount for each step, from 0 to 1.
+        kernel: Weights of the neighbours, one of the kernels of ``KeyValueMemory.query``.
+        delta: Constant of the kernel, in ``KeyValueMemory.query``.
         truncation: Value of a truncated last state: ``"terminal"``, 0, or ``"bootstrap"``, its largest action value.
-        standardise: Length of an observation, each of whose features is then standardised by running mean and variance
-            before it becomes a key; stored keys stay as they were. None: not at all.
+        standardise: Length of an observation, each of whose features is standardised by running mean and variance
+            before it becomes a key; stored keys do not change. None: do not standardise.
     """
 
     _exact_match = True
@@ -84,14 +86,13 @@ class EpisodicControl(ABC):
         self._trajectory, self._finished = Trajectory(), list[Trajectory]()
 
     @abstractmethod
-    def _returns(self, trajectory: Trajectory) -> Float[np.ndarray, "time"]:
-        """Return the return of each step of an episode."""
+    def _returns(self, trajectory: Trajectory) -> Float[np.ndarray, "time"]: ...
 
     def _key(self, observation: Any) -> Float[Tensor, "1 key_dim"]:
         return self._embedded(self._prepared(np.asarray(observation)[None])).detach()
 
     def _prepared(self, observations: np.ndarray) -> Float[Tensor, "batch ..."]:
-        """Return observations as standardised floats; bytes are divided by 255."""
+        """Observations as standardised floats; bytes are divided by 255."""
         x = observations.astype(np.float32)
         if observations.dtype == np.uint8:
             x /= 255
@@ -107,11 +108,11 @@ class EpisodicControl(ABC):
         return KeyValueMemory.query(self.memory, key, **self._query, use=use).values.numpy()[0, :, 0]
 
     def values(self, observation: Any) -> ActionValues:
-        """Return the value of each action; neither the agent nor its memory changes."""
+        """The value of each action; neither the agent nor its memory changes."""
         return self._values(self._key(observation), use=False)
 
     def act(self, observation: Any, identity: Any = None) -> int:
-        """Return an action; ``identity``, (hash_dim,), such as the RAM of a game, is only for a memory with hashes.
+        """An action; ``identity``, (hash_dim,), such as the RAM of a game, is only for a memory with hashes.
 
         Raises:
             RuntimeError: ``observe`` was not called after the last action.
@@ -120,14 +121,14 @@ class EpisodicControl(ABC):
         trajectory = self._trajectory
         if len(trajectory.actions) > len(trajectory.rewards):
             raise RuntimeError("act was called twice: expected observe in between")
-        seen = np.asarray(observation)
+        array = np.asarray(observation)
         if self._scale is not None:
-            self._scale.update(seen.reshape(-1))
-        key = self._key(seen)
+            self._scale.update(array.reshape(-1))
+        key = self._key(array)
         values = self._values(key, use=True)
         if self.memory.hashes.shape[-1]:
-            same = np.array(seen if identity is None else identity, dtype=np.float32)
-            trajectory.hashes.append(torch.from_numpy(same.reshape(1, -1)))
+            state = np.array(array if identity is None else identity, dtype=np.float32)
+            trajectory.hashes.append(torch.from_numpy(state.reshape(1, -1)))
         elif identity is not None:
             raise ValueError("identity is given, but the memory has no hash_dim")
         action = self.exploration(values, self.steps, self.rng)
@@ -135,12 +136,18 @@ class EpisodicControl(ABC):
         trajectory.actions.append(action)
         trajectory.best.append(float(values.max()))
         if self._replays:
-            trajectory.observations.append(seen.copy())
+            trajectory.observations.append(array.copy())
         self.steps += 1
         return action
 
     def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
-        """Record what followed the last action; only a truncation that bootstraps needs the next observation.
+        """Record the outcome of the last action.
+
+        Args:
+            reward: Its reward.
+            terminated: Whether it terminated the episode.
+            truncated: Whether the episode was truncated.
+            observation: The next observation; needed only at a truncation with bootstrap.
 
         Raises:
             RuntimeError: There was no action.
@@ -160,7 +167,7 @@ class EpisodicControl(ABC):
             self._trajectory = Trajectory()
 
     def learn(self) -> dict[str, float]:
-        """Write the finished episodes into the memory; return what there is to log."""
+        """Write the finished episodes into the memory; return numbers to log."""
         for trajectory in self._finished:
             self._write(trajectory, self._returns(trajectory))
         self._finished.clear()
@@ -175,7 +182,7 @@ class EpisodicControl(ABC):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes, the episode in progress and the random generator included."""
+        """All state, that of the episode in progress and of the random generator included."""
         return {
             "memory": dict(self.memory.state_dict()),
             "embedding": {} if self.embedding is None else dict(self.embedding.state_dict()),
@@ -186,7 +193,7 @@ class EpisodicControl(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from an earlier state, bit for bit."""
+        """Continue from a ``state_dict``, bit for bit."""
         self.memory.load_state_dict(state["memory"])
         if self.embedding is not None:
             self.embedding.load_state_dict(state["embedding"])

@@ -20,20 +20,26 @@ class Exploration(Protocol):
     """A policy over the values of actions."""
 
     def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
-        """Return an action, given the value of each and the number of steps taken before."""
+        """An action.
+
+        Args:
+            values: Value of each action.
+            step: Number of steps before this one.
+            rng: Source of all randomness.
+        """
 
 
 def greedy(values: ActionValues, rng: np.random.Generator) -> int:
-    """Return the action of the largest value, ties broken at random.
+    """The action of the largest value, a random one if several are equal.
 
     Examples:
         >>> greedy(np.array([1.0, 3.0, 2.0]), np.random.default_rng(0))
         1
     """
-    listed = values.tolist()
-    best = max(listed)
-    if listed.count(best) == 1:
-        return int(listed.index(best))
+    numbers = values.tolist()
+    best = max(numbers)
+    if numbers.count(best) == 1:
+        return int(numbers.index(best))
     return int(rng.choice(np.flatnonzero(values == best)))
 
 
@@ -63,14 +69,14 @@ class EpsilonGreedy:
             raise ValueError(f"start = {self.start}, end = {self.end}: expected 0 <= start <= end")
 
     def epsilon(self, step: int) -> float:
-        """Return epsilon after ``step`` steps."""
+        """Epsilon after ``step`` steps."""
         if step <= self.start:
             return 1.0
         left = max(0.0, (self.end - step) / (self.end - self.start)) if step < self.end else 0.0
         return self.final + (1 - self.final) * left
 
     def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
-        """Return an action."""
+        """An action."""
         if rng.random() < self.epsilon(step):
             return int(rng.integers(len(values)))
         return greedy(values, rng)
@@ -100,7 +106,7 @@ class MaxEntMellowmax:
         checks.number("omega", self.omega, above=0)
 
     def probabilities(self, values: ActionValues) -> ActionValues:
-        """Return the probability of each action."""
+        """The probability of each action."""
         mellowmax = (logsumexp(self.omega * values) - math.log(len(values))) / self.omega
         advantages = values - mellowmax
         if (np.abs(advantages) < 1e-3).all():
@@ -112,10 +118,10 @@ class MaxEntMellowmax:
             scaled = beta * advantages
             return float(np.sum(np.exp(scaled - scaled.max()) * advantages))  # the root of the equation, no overflow
 
-        # Values that lie far apart have their root beyond the published interval: its end is the greediest then.
+        # The root for values far apart is beyond the published interval, whose end is then the greediest.
         beta = 100.0 if excess(100.0) < 0 else brentq(excess, -100.0, 100.0)
         return np.asarray(softmax(beta * values))
 
     def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
-        """Return an action; ``step`` does not matter."""
+        """An action; ``step`` does not matter."""
         return int(rng.choice(len(values), p=self.probabilities(values)))

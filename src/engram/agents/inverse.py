@@ -16,7 +16,7 @@ from engram.nn.mlp import mlp
 
 
 class InverseModel(nn.Module):
-    """Inverse dynamics model, regressed on the actions that were taken.
+    """An inverse dynamics model, regressed on the actions taken.
 
         I(s, s') = squash(network(s, s')),  loss = mean (I(s, s') - a)^2,  or the cross-entropy
 
@@ -53,7 +53,7 @@ class InverseModel(nn.Module):
         self.network = mlp(2 * features, hidden, self.vectors.size, generator=generator)
 
     def forward(self, states: Float[Tensor, "batch features"], next_states: Float[Tensor, "batch features"]) -> Vectors:
-        """Return the actions as vectors."""
+        """The actions as vectors."""
         return self.vectors.squash(self.network(torch.cat([states, next_states], 1)))
 
     def loss(
@@ -62,7 +62,13 @@ class InverseModel(nn.Module):
         next_states: Float[Tensor, "batch features"],
         actions: Vectors,
     ) -> Float[Tensor, ""]:
-        """Return how far the actions taken are from those that the model gives."""
+        """The loss of the model.
+
+        Args:
+            states: States.
+            next_states: States after the actions.
+            actions: The actions taken, as vectors.
+        """
         if self.kind == "mse":
             return nn.functional.mse_loss(self(states, next_states), actions)
         return nn.functional.cross_entropy(self.network(torch.cat([states, next_states], 1)), actions)

@@ -1,4 +1,4 @@
-"""Learners of several networks: their optimisers, a step of them, their slow copies and what is saved."""
+"""The common part of learners of several networks: optimisers, their steps, target copies and state."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from torch import Tensor, nn
 
 
 def adam(learning_rate: float, *modules: nn.Module) -> torch.optim.Adam:
-    """Return Adam over the parameters of some modules, as one group, in its fused form."""
+    """Fused Adam over the parameters of some modules, as one group."""
     parameters = [parameter for module in modules for parameter in module.parameters()]
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
-def descend(optimizer: torch.optim.Optimizer, losses: Sequence[Float[Tensor, ""]], *modules: nn.Module) -> None:
-    """Take a step down the sum of losses in these modules alone; nobody else's gradients are touched."""
+def optimizer_step(optimizer: torch.optim.Optimizer, losses: Sequence[Float[Tensor, ""]], *modules: nn.Module) -> None:
+    """Take a step down the sum of losses in some modules; the gradients of others do not change.
+
+    Args:
+        optimizer: Optimiser of their parameters.
+        losses: The losses.
+        *modules: The modules, on each of whose parameters a loss depends.
+    """
     parameters = [parameter for module in modules for parameter in module.parameters()]
     for parameter, gradient in zip(parameters, torch.autograd.grad(losses, parameters), strict=True):
         parameter.grad = gradient
@@ -26,25 +32,31 @@ def descend(optimizer: torch.optim.Optimizer, losses: Sequence[Float[Tensor, ""]
         parameter.grad = None
 
 
-def follow(slow: Iterable[Tensor], fast: Iterable[Tensor], rate: float) -> None:
-    """Move the parameters of a slow copy by a part of the way to the others'."""
-    torch._foreach_lerp_(list(slow), list(fast), rate)
+def polyak_update(targets: Iterable[Tensor], parameters: Iterable[Tensor], polyak: float) -> None:
+    """Move target parameters a fraction of the way, target <- target + polyak (parameter - target).
+
+    Args:
+        targets: Parameters of the target copies, changed in place.
+        parameters: The parameters that they follow.
+        polyak: The fraction.
+    """
+    torch._foreach_lerp_(list(targets), list(parameters), polyak)
 
 
 class Learner:
-    """What a learner of several networks and optimisers saves: ``parts`` are the names of what has a ``state_dict``."""
+    """A learner of several networks and optimisers; ``parts`` are the attributes that have a ``state_dict``."""
 
     parts: tuple[str, ...]
     generator: torch.Generator
     updates: int
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes, the state of the generator included."""
-        own = {name: getattr(self, name).state_dict() for name in self.parts if getattr(self, name) is not None}
-        return {**own, "updates": self.updates, "generator": self.generator.get_state()}
+        """All state, that of the generator included."""
+        parts = {name: getattr(self, name).state_dict() for name in self.parts if getattr(self, name) is not None}
+        return {**parts, "updates": self.updates, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from an earlier state."""
+        """Continue from a ``state_dict``."""
         for name in self.parts:
             if getattr(self, name) is not None:
                 getattr(self, name).load_state_dict(state[name])

@@ -10,9 +10,11 @@ from engram.agents.returns import monte_carlo_returns
 
 
 class MFEC(EpisodicControl):
-    """Model-free episodic control: the values of a memory are Monte-Carlo returns; arguments are those of its base.
+    """Model-free episodic control: the values of the memory are Monte-Carlo returns.
 
         at the end of an episode, for each of its steps: write G(t) for s(t) to the table of a(t)
+
+    The arguments are those of ``EpisodicControl``.
 
     Source: Blundell et al., "Model-free episodic control" (2016); small memories: Agostinelli et al. (2019).
 

@@ -31,16 +31,18 @@ class NEC(EpisodicControl):
 
     Args:
         memory: A ``DND`` with one table for each action; with ``DND(train_memory=True)`` its rows are trained, too, and
-            a row that is new begins with no statistics.
-        encoder: Maps observations to keys, (batch, key_dim), such as ``vector_encoder`` and ``pixel_encoder``.
+            the statistics of a new row start at zero.
+        encoder: Maps observations to keys, (batch, key_dim), for example a ``vector_encoder`` or ``pixel_encoder``.
+        rng: Source of all randomness.
         exploration: Policy over the action values; ``EpsilonGreedy(final=0.001)`` if None.
+        k: Number of neighbours in a query.
         n_steps: N.
         learning_rate: Learning rate of RMSprop; the published one is for pixels, and hardly moves a small encoder.
         batch_size: Samples in a batch.
         replay_size: Capacity of the replay buffer of (s, a, R).
         learning_starts: Steps before the first training.
         train_every: Steps between trainings.
-        **options: As in ``EpisodicControl``, as are ``rng`` and ``k``.
+        **options: Other arguments of ``EpisodicControl``.
 
     Source: Pritzel et al., "Neural episodic control" (2017); values of the arguments from Agostinelli et al. (2019).
 
@@ -88,9 +90,9 @@ class NEC(EpisodicControl):
         return n_step_returns(trajectory.rewards, trajectory.best, self.gamma, self.n_steps, trajectory.last[0])
 
     def learn(self) -> dict[str, float]:
-        """Write the finished episodes, and train when it is due; return loss and mean norm of the keys if it was.
+        """Write the finished episodes, and train every so many steps; then return loss and mean norm of the keys.
 
-        A RuntimeWarning says that the norm of the keys has grown tenfold, which only the learning rate limits.
+        A RuntimeWarning is raised if the norm of the keys has grown tenfold, which only the learning rate limits.
         """
         super().learn()
         due = self.steps > self.learning_starts and self.steps % self.train_every == 0
@@ -101,13 +103,13 @@ class NEC(EpisodicControl):
         for rows in self.memory.parameters():
             if rows in self.optimizer.state:
                 self.optimizer.state[rows]["square_avg"][written.tables[written.fresh], written.rows[written.fresh]] = 0
-        seen, actions = np.stack(trajectory.observations), np.array(trajectory.actions)
-        samples = {"observations": seen, "actions": actions, "targets": returns}
+        observations, actions = np.stack(trajectory.observations), np.array(trajectory.actions)
+        samples = {"observations": observations, "actions": actions, "targets": returns}
         if not self._replay:
-            self._replay = {name: self._empty(of_all) for name, of_all in samples.items()}
+            self._replay = {name: self._empty(array) for name, array in samples.items()}
         places = (self._replayed + np.arange(len(returns))) % self.replay_size
-        for name, of_all in samples.items():
-            self._replay[name][places[-self.replay_size :]] = of_all[-self.replay_size :]
+        for name, array in samples.items():
+            self._replay[name][places[-self.replay_size :]] = array[-self.replay_size :]
         self._replayed += len(returns)
         return written
 
@@ -126,27 +128,27 @@ class NEC(EpisodicControl):
         norm = float(keys.detach().norm(dim=1).mean())
         self._first_norm = self._first_norm or norm
         if norm > KEY_NORM_WARNING * self._first_norm:
-            grown = f"the keys have a mean norm of {norm:.3g}, at first {self._first_norm:.3g}"
-            rate = f"learning_rate = {self.optimizer.param_groups[0]['lr']} may be too large"
-            warnings.warn(f"{grown}: {rate}", RuntimeWarning, stacklevel=2)
+            growth = f"the keys have a mean norm of {norm:.3g}, at first {self._first_norm:.3g}"
+            cause = f"learning_rate = {self.optimizer.param_groups[0]['lr']} may be too large"
+            warnings.warn(f"{growth}: {cause}", RuntimeWarning, stacklevel=2)
         return {"loss": loss.item(), "key_norm": norm}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes, the replay, the episode in progress and the random generator included."""
-        kept = min(self._replayed, self.replay_size)
+        """All state, that of the replay, of the episode in progress and of the random generator included."""
+        size = min(self._replayed, self.replay_size)
         return {
             **super().state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "replay": {name: of_all[:kept].copy() for name, of_all in self._replay.items()},
+            "replay": {name: rows[:size].copy() for name, rows in self._replay.items()},
             "replayed": self._replayed,
             "first_norm": self._first_norm,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from an earlier state, bit for bit."""
+        """Continue from a ``state_dict``, bit for bit."""
         super().load_state_dict(state)
         self.optimizer.load_state_dict(state["optimizer"])
         self._replayed, self._first_norm = state["replayed"], state["first_norm"]
-        self._replay = {name: self._empty(kept) for name, kept in state["replay"].items()}
-        for name, kept in state["replay"].items():
-            self._replay[name][: len(kept)] = kept
+        self._replay = {name: self._empty(rows) for name, rows in state["replay"].items()}
+        for name, rows in state["replay"].items():
+            self._replay[name][: len(rows)] = rows

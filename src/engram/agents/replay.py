@@ -16,32 +16,32 @@ from engram.agents.action_vectors import ActionVectors
 
 
 class TransitionBatch(NamedTuple):
-    """Some transitions; of a log of states ``actions`` are None."""
+    """A batch of transitions; ``actions`` are None in a log of states."""
 
     states: Float[Tensor, "batch features"]
-    actions: Float[Tensor, "batch actions"] | None  # as ``ActionVectors`` has them
+    actions: Float[Tensor, "batch actions"] | None  # vectors of ``ActionVectors``
     rewards: Float[Tensor, "batch"]
     next_states: Float[Tensor, "batch features"]
-    terminated: Float[Tensor, "batch"]  # 1 where the episode terminated, not where its time was over
+    terminated: Float[Tensor, "batch"]  # 1 where the episode terminated, not where it was truncated
     truncated: Float[Tensor, "batch"]
 
 
 class ReplayBuffer:
-    """The last transitions, of which batches are drawn.
+    """A buffer of the last transitions, from which batches are drawn.
 
     Args:
-        capacity: Transitions that are kept.
+        capacity: Maximum number of transitions.
         observation_space: A ``Box`` of vectors.
         action_space: A ``Box`` or a ``Discrete``; None: a log of states, without actions.
         device: Where batches are.
 
     Raises:
-        TypeError: The observations are no vectors; ``gymnasium.wrappers.FlattenObservation`` makes them such.
+        TypeError: The observations are not vectors; ``gymnasium.wrappers.FlattenObservation`` makes them vectors.
 
     Examples:
         >>> buffer = ReplayBuffer(100, spaces.Box(-1, 1, (2,)))
-        >>> no = np.zeros(3, bool)
-        >>> buffer.add(np.zeros((3, 2)), None, np.ones(3), np.ones((3, 2)), terminated=no, truncated=no)
+        >>> never = np.zeros(3, bool)
+        >>> buffer.add(np.zeros((3, 2)), None, np.ones(3), np.ones((3, 2)), terminated=never, truncated=never)
         >>> buffer.sample(3, torch.Generator().manual_seed(0)).rewards
         tensor([1., 1., 1.])
     """
@@ -58,13 +58,13 @@ class ReplayBuffer:
         self.features = features_of(observation_space)
         self.device = torch.device(device)
         self.actions = None if action_space is None else ActionVectors(action_space)
-        # One row for a transition, so that a batch is one gather.
+        # One row for each transition, so that a batch is one gather.
         self._widths = [self.features, self.actions.size if self.actions else 0, 1, self.features, 1, 1]
         self._rows = torch.zeros(self.capacity, sum(self._widths))
         self.written = 0
 
     def __len__(self) -> int:
-        """Return how many transitions there are."""
+        """Number of transitions."""
         return min(self.written, self.capacity)
 
     def add(
@@ -77,28 +77,36 @@ class ReplayBuffer:
         terminated: Bool[np.ndarray, "batch"],
         truncated: Bool[np.ndarray, "batch"],
     ) -> None:
-        """Add transitions; ``actions`` are those of the space, None in a log of states.
+        """Add transitions.
+
+        Args:
+            states: States before the steps.
+            actions: Actions of the action space, (batch, ...); None in a log of states.
+            rewards: Rewards of the steps.
+            next_states: States after the steps.
+            terminated: Whether a step terminated its episode.
+            truncated: Whether an episode was truncated after a step.
 
         Raises:
             FloatingPointError: A state or a reward is not finite.
-            ValueError: The parts differ in length or width, or actions are missing or not asked for.
+            ValueError: The arrays differ in length or width, or actions are missing, or are in a log of states.
         """
         if (actions is None) != (self.actions is None):
             expected = "None, in a log of states" if self.actions is None else "those of each transition"
             raise ValueError(f"actions = {actions!r}: expected {expected}")
-        n, parts = len(rewards), {"states": states, "rewards": rewards, "next_states": next_states}
-        for name, part in parts.items():
-            wide = (n,) if name == "rewards" else (n, self.features)
-            if np.shape(part) != wide:
-                raise ValueError(f"{name}.shape = {np.shape(part)}: expected {wide}")
-            if not np.isfinite(part).all():
+        n, arrays = len(rewards), {"states": states, "rewards": rewards, "next_states": next_states}
+        for name, array in arrays.items():
+            shape = (n,) if name == "rewards" else (n, self.features)
+            if np.shape(array) != shape:
+                raise ValueError(f"{name}.shape = {np.shape(array)}: expected {shape}")
+            if not np.isfinite(array).all():
                 raise FloatingPointError(f"{name} of transition {self.written} or later: expected finite numbers")
-        ended, over = (("terminated", terminated), ("truncated", truncated))
-        ends = [checks.array(*end, (n,), np.float32) for end in (ended, over)]
-        taken = [] if self.actions is None else [self.actions.encode(actions)]
-        if taken and len(taken[0]) != n:
+        flags = {"terminated": terminated, "truncated": truncated}
+        ends = [checks.array(name, flag, (n,), np.float32)[:, None] for name, flag in flags.items()]
+        vectors = [] if self.actions is None else [self.actions.encode(actions)]
+        if vectors and len(vectors[0]) != n:
             raise ValueError(f"actions = {actions!r}: expected one for each of {n} transitions")
-        columns = [states, *taken, np.reshape(rewards, (n, 1)), next_states, *(end[:, None] for end in ends)]
+        columns = [states, *vectors, np.reshape(rewards, (n, 1)), next_states, *ends]
         rows = torch.cat([torch.as_tensor(column, dtype=torch.float32) for column in columns], 1)[-self.capacity :]
         places = (self.written + torch.arange(n)[-self.capacity :]) % self.capacity
         self._rows[places] = rows
@@ -107,9 +115,21 @@ class ReplayBuffer:
     def add_log(
         self, states: Any, actions: Any, rewards: Any, next_states: Any, *, terminated: Any, truncated: Any
     ) -> None:
-        """As ``add``, of steps that follow one another; raise ValueError where one is missing."""
-        going_on = ~(np.asarray(terminated, bool) | np.asarray(truncated, bool))[:-1]
-        differs = (np.asarray(next_states)[:-1] != np.asarray(states)[1:]).any(1) & going_on
+        """Add consecutive transitions.
+
+        Args:
+            states: States before the steps.
+            actions: Actions of the action space, (batch, ...); None in a log of states.
+            rewards: Rewards of the steps.
+            next_states: States after the steps, each the state before the next step unless an episode ends.
+            terminated: Whether a step terminated its episode.
+            truncated: Whether an episode was truncated after a step.
+
+        Raises:
+            ValueError: A step is missing, or ``add`` raises.
+        """
+        continues = ~(np.asarray(terminated, bool) | np.asarray(truncated, bool))[:-1]
+        differs = (np.asarray(next_states)[:-1] != np.asarray(states)[1:]).any(1) & continues
         if differs.any():
             step = int(differs.argmax())
             gap = f"next_states[{step}] is not states[{step + 1}], and step {step} ends no episode"
@@ -122,47 +142,46 @@ class ReplayBuffer:
         if not self.written:
             raise ValueError("the buffer is empty: call add first")
         if len(self) < batch_size:
-            what = f"batch_size = {batch_size}: only {len(self)} transitions are in the buffer"
-            warnings.warn(f"{what}, so that some are drawn twice", RuntimeWarning, stacklevel=2)
-        chosen = torch.randint(len(self), (batch_size,), generator=generator)
-        return self._batch(self._rows[chosen])
+            size = f"batch_size = {batch_size}: only {len(self)} transitions are in the buffer"
+            warnings.warn(f"{size}, so that some are drawn twice", RuntimeWarning, stacklevel=2)
+        return self._batch(self._rows[torch.randint(len(self), (batch_size,), generator=generator)])
 
     def all(self) -> TransitionBatch:
-        """Return all transitions."""
+        """All transitions."""
         return self._batch(self._rows[: len(self)])
 
     def _batch(self, rows: Float[Tensor, "batch columns"]) -> TransitionBatch:
         columns = torch.split(rows.to(self.device), self._widths, 1)
-        states, actions, rewards, following, terminated, truncated = columns
-        taken = None if self.actions is None else actions
-        return TransitionBatch(states, taken, rewards[:, 0], following, terminated[:, 0], truncated[:, 0])
+        states, actions, rewards, next_states, terminated, truncated = columns
+        known_actions = None if self.actions is None else actions
+        return TransitionBatch(states, known_actions, rewards[:, 0], next_states, terminated[:, 0], truncated[:, 0])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the transitions."""
+        """The transitions."""
         return {"rows": self._rows[: len(self)].clone(), "written": self.written}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from earlier ones."""
+        """Continue from a ``state_dict``."""
         self.written = state["written"]
         self._rows[: len(state["rows"])] = state["rows"]
 
 
 def features_of(space: spaces.Space[Any]) -> int:
-    """Return the length of observations; raise TypeError where they are no vectors."""
+    """The length of observations; raise TypeError where they are not vectors."""
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-        hint = "gymnasium.wrappers.FlattenObservation makes them such"
+        hint = "gymnasium.wrappers.FlattenObservation makes them vectors"
         raise TypeError(f"observation_space = {space!r}: expected a Box of vectors; {hint}")
     return int(space.shape[0])
 
 
 def transition_consistency(batch: TransitionBatch) -> float:
-    """Return how far apart the outcomes of nearly the same state and action are; warn where that is far.
+    """The ratio of distances between outcomes of nearly the same state and action, and of any two transitions.
 
         median |d_i - d_nearest(i)| / median |d_i - d_other(i)|,  d = s' - s
 
-    with the nearest by state and action, each number standardised, and any other transition for comparison. It is
-    near 0 where transitions are deterministic and dense, and near 1 where they are noise; above 0.5 a RuntimeWarning
-    says that values of transitions are of no use there. One sample alone does not tell.
+    with the nearest by state and action, each feature standardised. It is near 0 where transitions are deterministic
+    and dense, and near 1 where they are noise; above 0.5, where values of transitions are useless, a RuntimeWarning is
+    raised.
 
     Raises:
         ValueError: There are no actions, or fewer than 3 transitions.
@@ -171,17 +190,17 @@ def transition_consistency(batch: TransitionBatch) -> float:
 
     if batch.actions is None or len(batch.states) < 3:
         raise ValueError("batch: expected actions, and at least 3 transitions")
-    given = torch.cat([batch.states, batch.actions], 1).numpy(force=True).astype(float)
+    inputs = torch.cat([batch.states, batch.actions], 1).numpy(force=True).astype(float)
     change = (batch.next_states - batch.states).numpy(force=True).astype(float)
-    deviation = given.std(0)
-    scaled = given / np.where(deviation > 0, deviation, 1)
+    deviation = inputs.std(0)
+    scaled = inputs / np.where(deviation > 0, deviation, 1)
     nearest = NearestNeighbors(n_neighbors=2).fit(scaled).kneighbors(scaled, return_distance=False)
-    itself = np.arange(len(given))
-    other = np.where(nearest[:, 0] == itself, nearest[:, 1], nearest[:, 0])
-    near = np.median(np.linalg.norm(change - change[other], axis=1))
+    itself = np.arange(len(inputs))
+    neighbour = np.where(nearest[:, 0] == itself, nearest[:, 1], nearest[:, 0])
+    near = np.median(np.linalg.norm(change - change[neighbour], axis=1))
     far = np.median(np.linalg.norm(change - np.roll(change, len(change) // 2, 0), axis=1))
-    found = float(near / far) if far else 0.0
-    if found > 0.5:
-        what = f"transition_consistency = {found:.2f}: nearly the same states and actions led to different next states"
-        warnings.warn(f"{what}; D3G takes the environment for deterministic", RuntimeWarning, stacklevel=2)
-    return found
+    ratio = float(near / far) if far else 0.0
+    if ratio > 0.5:
+        noise = f"transition_consistency = {ratio:.2f}: nearly the same states and actions led to different next states"
+        warnings.warn(f"{noise}; D3G takes the environment for deterministic", RuntimeWarning, stacklevel=2)
+    return ratio

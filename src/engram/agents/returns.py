@@ -17,7 +17,7 @@ Returns = Float[np.ndarray, "time"]
 
 
 def monte_carlo_returns(rewards: Sequence[float], gamma: float, last: float = 0.0) -> Returns:
-    """Return Monte-Carlo returns.
+    """Monte-Carlo returns.
 
         G(t) = r(t) + gamma G(t+1),  G(T) = last
 
@@ -36,7 +36,9 @@ def monte_carlo_returns(rewards: Sequence[float], gamma: float, last: float = 0.
 
 
 def discounted_returns(rewards: Float[Tensor, "time batch"], gamma: float) -> Float[Tensor, "time batch"]:
-    """As ``monte_carlo_returns``, of whole episodes side by side, whose rewards are 0 after their end.
+    """Monte-Carlo returns of whole episodes side by side, whose rewards are 0 after their end.
+
+        G(t) = r(t) + gamma G(t+1),  G(T) = 0
 
     Examples:
         >>> discounted_returns(torch.tensor([[0.0], [0.0], [10.0]]), gamma=0.9).flatten()
@@ -51,12 +53,16 @@ def discounted_returns(rewards: Float[Tensor, "time batch"], gamma: float) -> Fl
 def n_step_returns(
     rewards: Sequence[float], values: Sequence[float], gamma: float, n: int, last: float = 0.0
 ) -> Returns:
-    """Return n-step returns; near the end of an episode, Monte-Carlo returns.
+    """N-step returns; near the end of an episode, Monte-Carlo returns.
 
         R(t) = r(t) + gamma r(t+1) + ... + gamma^(n-1) r(t+n-1) + gamma^n V(t+n)    if T - t > n, else G(t)
 
-    The ``values`` are V of each state when it was visited; ``n`` is at least 1, and the rest as of
-    ``monte_carlo_returns``. As many values as rewards are expected (else ValueError).
+    Args:
+        rewards: Rewards of one episode, T of them.
+        values: V of each state when it was visited, T of them.
+        gamma: Discount for each step, from 0 to 1.
+        n: Number of steps, at least 1.
+        last: Value of the state after the last step: 0 where the episode terminated.
 
     Source: Pritzel et al., "Neural episodic control" (2017), equation 3.
 
@@ -66,10 +72,10 @@ def n_step_returns(
     """
     checks.size("n", n)
     if len(values) != len(rewards):
-        raise ValueError(f"{len(values)} values and {len(rewards)} rewards: expected as many")
-    found = monte_carlo_returns(rewards, gamma, last)
-    found[:-n] += gamma**n * (np.asarray(values, dtype=np.float64)[n:] - found[n:])
-    return found
+        raise ValueError(f"{len(values)} values and {len(rewards)} rewards: expected equal numbers")
+    returns = monte_carlo_returns(rewards, gamma, last)
+    returns[:-n] += gamma**n * (np.asarray(values, dtype=np.float64)[n:] - returns[n:])
+    return returns
 
 
 def _discounted(rewards: Sequence[Any], gamma: float, last: Any) -> list[Any]:

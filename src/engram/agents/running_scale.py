@@ -30,16 +30,16 @@ class RunningScale:
         self.squares += before * (x - self.mean)
 
     def __call__(self, x: Float[np.ndarray, "*batch features"]) -> Float[np.ndarray, "*batch features"]:
-        """Return standardised vectors; a feature of zero variance is centred only."""
+        """Standardised vectors; a feature of zero variance is centred only."""
         deviation = np.sqrt(self.squares / max(1, self.count))
         deviation[deviation == 0] = 1.0
         return ((x - self.mean) / deviation).astype(np.float32)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return mean and variance so far."""
+        """Mean and variance so far."""
         return {"count": self.count, "mean": self.mean.copy(), "squares": self.squares.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from earlier ones."""
+        """Continue from a ``state_dict``."""
         self.count = state["count"]
         self.mean[...], self.squares[...] = state["mean"], state["squares"]

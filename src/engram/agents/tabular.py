@@ -1,4 +1,4 @@
-"""What tabular learners have in common: cells of a grid of observations as states, and three ways to learn."""
+"""The common part of tabular learners: cells of a grid of observations as states, and three ways to learn."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Tabular(ABC):
     """A tabular learner, which learns step by step, from a log, or in the tables of a decision process.
 
     Args:
-        low: Lower edge of the grid, (features,); what is beyond counts to the outermost cell.
+        low: Lower edge of the grid, (features,); observations beyond the grid are in the outermost cells.
         high: Upper edge, (features,).
-        bins: Cells along each axis, (features,). Of n states that are numbered, low is [0], high and bins are [n].
+        bins: Cells along each axis, (features,). For n numbered states, low is [0], high and bins are [n].
         actions: Number of actions.
         rng: Source of all randomness.
         exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
@@ -31,7 +31,7 @@ class Tabular(ABC):
         learning_rate: lr, above 0, at most 1.
 
     Attributes:
-        steps: How many steps it has taken.
+        steps: Number of steps taken.
     """
 
     def __init__(
@@ -62,37 +62,43 @@ class Tabular(ABC):
         self._cell = self._action = 0
 
     def cell(self, observation: Any) -> int:
-        """Return the cell of an observation."""
+        """The cell of an observation."""
         place = (np.asarray(observation) - self.low) * self.bins / (self.high - self.low)  # exact for whole numbers
         clipped = np.clip(place.astype(int), 0, self.bins - 1)
         return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
 
     @abstractmethod
     def values(self, observation: Any) -> ActionValues:
-        """Return the value of each action; the learner does not change."""
+        """The value of each action; the learner does not change."""
 
     def value(self, observation: Any) -> float:
-        """Return the value of a state, that of the best it can do."""
+        """The largest action value."""
         return float(self.values(observation).max())
 
     def act(self, observation: Any, identity: Any = None) -> int:
-        """Return an action; ``identity`` does not matter."""
+        """An action; ``identity`` does not matter."""
         self._action = self.exploration(self.values(observation), self.steps, self.rng)
         self._cell = self.cell(observation)
         self.steps += 1
         return self._action
 
     def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
-        """Learn from one step; but for a termination it bootstraps from the observation (ValueError: there is none)."""
-        if observation is None and not self._knows_an_end(terminated):
+        """Learn from one step.
+
+        Args:
+            reward: Reward of the last action.
+            terminated: Whether it terminated the episode.
+            truncated: Not used: a truncated step bootstraps.
+            observation: The next observation; None only where the value of the next state is not needed.
+        """
+        if observation is None and not self._can_learn_without_next(terminated):
             raise ValueError("observation = None: expected the one after the action")
-        paid = checks.number("reward", reward)
-        following = 0 if observation is None else self.cell(observation)
-        one = ([self._cell], [self._action], [paid], [following], [terminated])
-        self._fit(*(np.array(part) for part in one))
+        reward = checks.number("reward", reward)
+        next_cell = 0 if observation is None else self.cell(observation)
+        self._fit(*map(np.array, ([self._cell], [self._action], [reward], [next_cell], [terminated])))
 
     def learn(self) -> dict[str, float]:
-        """Return nothing: all is learned by ``observe``."""
+        """Do nothing, since ``observe`` learns."""
         return {}
 
     def partial_fit(
@@ -100,39 +106,37 @@ class Tabular(ABC):
         observations: Shaped[np.ndarray, "transitions *features"],
         actions: Int[np.ndarray, "transitions"] | None,
         rewards: Float[np.ndarray, "transitions"],
-        following: Shaped[np.ndarray, "transitions *features"],
+        next_observations: Shaped[np.ndarray, "transitions *features"],
         terminated: Bool[np.ndarray, "transitions"],
     ) -> None:
-        """Learn from a log of transitions, one after another, whoever acted.
+        """Learn from a log of transitions, one after another, of any policy.
 
         Args:
-            observations: What was seen before each step.
-            actions: The actions; None where the log does not have them, for a learner that needs none.
-            rewards: What each step paid.
-            following: What was seen after it.
-            terminated: Whether it ended the episode; not where time ran out.
+            observations: Observations before the steps.
+            actions: The actions; None where the log does not have them, for a learner that does not need them.
+            rewards: Rewards of the steps.
+            next_observations: Observations after the steps.
+            terminated: Whether a step terminated its episode; False where it was truncated.
 
         Raises:
-            ValueError: The parts differ in length, a number is not finite, or there is no such action.
+            ValueError: The arrays differ in length, a number is not finite, or an action is out of range.
         """
-        paid = checks.array("rewards", rewards, ("transitions",))
-        n = len(paid)
-        ended = checks.array("terminated", terminated, (n,), bool)
-        before, after = self._cells("observations", observations, n), self._cells("following", following, n)
-        if actions is None:
-            self._fit(before, np.zeros(0, np.int64), paid, after, ended)
-            return
-        chosen = checks.array("actions", actions, (n,), np.int64)
-        if n and not 0 <= chosen.min() <= chosen.max() < self.actions:
+        rewards = checks.array("rewards", rewards, ("transitions",))
+        n = len(rewards)
+        ends = checks.array("terminated", terminated, (n,), bool)
+        states = self._cells("observations", observations, n)
+        next_states = self._cells("next_observations", next_observations, n)
+        chosen = np.zeros(0, np.int64) if actions is None else checks.array("actions", actions, (n,), np.int64)
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < self.actions:
             raise ValueError(f"actions from {chosen.min()} to {chosen.max()}: expected 0 to {self.actions - 1}")
-        self._fit(before, chosen, paid, after, ended)
+        self._fit(states, chosen, rewards, next_states, ends)
 
     def train(
         self, mdp: FiniteMDP, episodes: int, *, max_steps: int = 500, evaluations: int = 1
     ) -> Float[np.ndarray, "episodes"]:
-        """Live episodes in the tables of a decision process, millions of steps a second.
+        """Run episodes in the tables of a decision process, millions of steps a second.
 
-        The exploration has to be ``EpsilonGreedy``, and goes on from ``steps``; ties are broken by the first.
+        The exploration has to be ``EpsilonGreedy``, and continues from ``steps``; of equal actions the first is taken.
 
         Args:
             mdp: The decision process; its states are the cells.
@@ -141,15 +145,15 @@ class Tabular(ABC):
             evaluations: Greedy episodes, without learning, before each episode.
 
         Returns:
-            The mean undiscounted return of the greedy episodes before each episode; 0 without any.
+            The mean undiscounted return of the greedy episodes before each episode; 0 without evaluations.
         """
         checks.size("episodes", episodes, least=0)
         checks.size("max_steps", max_steps)
         checks.size("evaluations", evaluations, least=0)
-        how = checks.instance("exploration", self.exploration, EpsilonGreedy)
+        epsilon = checks.instance("exploration", self.exploration, EpsilonGreedy)
         returns = np.zeros(episodes)
         seed = np.uint64(self.rng.integers(2**63))
-        schedule = float(how.final), float(how.start), float(how.end)
+        schedule = float(epsilon.final), float(epsilon.start), float(epsilon.end)
         limits = episodes, max_steps, evaluations, seed, self.steps, returns
         self.steps += self._train(self._checked(mdp), (schedule, *limits))
         return returns
@@ -178,13 +182,12 @@ class Tabular(ABC):
         clipped = np.clip(place, 0, self.bins - 1)
         return np.asarray(np.ravel_multi_index(tuple(clipped.T), self.bins.tolist()))
 
-    def _knows_an_end(self, terminated: bool) -> bool:
-        """Return whether a step can be learned from without what was seen after it."""
+    def _can_learn_without_next(self, terminated: bool) -> bool:
         return terminated
 
     @abstractmethod
-    def _fit(self, states: States, actions: Chosen, rewards: Any, following: States, terminated: Any) -> None:
-        """Learn from transitions between cells; without actions, of an empty array."""
+    def _fit(self, states: States, actions: Chosen, rewards: Any, next_states: States, terminated: Any) -> None:
+        """Learn from transitions between cells; ``actions`` are empty where they are unknown."""
 
     @abstractmethod
     def _train(self, mdp: FiniteMDP, limits: tuple[Any, ...]) -> int:
@@ -192,10 +195,10 @@ class Tabular(ABC):
 
     @abstractmethod
     def _tables(self) -> dict[str, np.ndarray]:
-        """Return the arrays that learning changes."""
+        """The arrays that learning changes."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes."""
+        """All state, that of the random generator included."""
         return {
             **{name: table.copy() for name, table in self._tables().items()},
             "steps": self.steps,
@@ -204,7 +207,7 @@ class Tabular(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from an earlier state."""
+        """Continue from a ``state_dict``."""
         for name, table in self._tables().items():
             table[...] = state[name]
         self.steps, self.rng.bit_generator.state = state["steps"], state["rng"]

@@ -14,18 +14,18 @@ from engram.numeric.finite_mdp import FiniteMDP
 
 
 class TabularQ(Tabular):
-    """Q-learning with the cells of a grid of observations as states; all else as ``TabularQSS``.
+    """Q-learning with the cells of a grid of observations as states.
 
         Q(s, a) <- Q(s, a) + lr (r + gamma max_b Q(s', b) - Q(s, a)),  the maximum 0 where the episode terminates
 
     Args:
-        low: Lower edge of the grid, (features,); what is beyond counts to the outermost cell.
+        low: Lower edge of the grid, (features,); observations beyond the grid are in the outermost cells.
         high: Upper edge, (features,).
         bins: Cells along each axis, (features,).
         actions: Number of actions.
         rng: Source of all randomness.
-        initial_value: Q at first.
-        **options: As of ``Tabular``: ``exploration``, ``gamma`` and ``learning_rate``.
+        initial_value: Initial Q.
+        **options: ``exploration``, ``gamma`` and ``learning_rate`` of ``Tabular``.
 
     Attributes:
         table: Q, (cells, actions).
@@ -52,16 +52,16 @@ class TabularQ(Tabular):
         self.table = np.full((self.states, self.actions), checks.number("initial_value", initial_value))
 
     def values(self, observation: Any) -> ActionValues:
-        """Return the value of each action."""
+        """The value of each action."""
         return np.asarray(self.table[self.cell(observation)])
 
-    def _fit(self, states: States, actions: Chosen, rewards: Any, following: States, terminated: Any) -> None:
+    def _fit(self, states: States, actions: Chosen, rewards: Any, next_states: States, terminated: Any) -> None:
         from engram.agents import kernels
 
         if len(actions) < len(states):
             raise ValueError("actions = None: Q-learning needs to know them; TabularQSS does not")
         rule = self.gamma, self.learning_rate
-        kernels.fit_q(self.table, states, actions, rewards, following, terminated, rule)
+        kernels.fit_q(self.table, states, actions, rewards, next_states, terminated, rule)
 
     def _train(self, mdp: FiniteMDP, limits: tuple[Any, ...]) -> int:
         from engram.agents import kernels

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
-from engram.agents.learner import Learner, adam, descend, follow
+from engram.agents.learner import Learner, adam, optimizer_step, polyak_update
 from engram.agents.replay import TransitionBatch, features_of
 from engram.agents.twin_critic import TwinCritic
 from engram.nn.mlp import mlp
@@ -22,10 +22,10 @@ from engram.nn.mlp import mlp
 class TD3(Learner):
     """Twin delayed deep deterministic policy gradients.
 
-        y = r + gamma (1 - d) min_i Qi_slow(s', clip(pi_slow(s') + clip(noise)))
+        y = r + gamma (1 - d) min_i Qi_target(s', clip(pi_target(s') + clip(noise)))
         L_Q = mse(Q1(s, a), y) + mse(Q2(s, a), y),  every second update  L_pi = -mean Q1(s, pi(s))
 
-    and then the slow copies move by a part ``polyak`` of the way to critic and policy. d is 1 at terminations only.
+    and then the target copies move a fraction ``polyak`` of the way to critic and policy. d is 1 at terminations only.
 
     Args:
         observation_space: A ``Box`` of vectors.
@@ -33,11 +33,11 @@ class TD3(Learner):
         generator: Source of all randomness.
         hidden: Units of the hidden layers.
         gamma: Discount for each step, from 0 to 1.
-        learning_rate: Of Adam.
-        polyak: Part of the way.
+        learning_rate: Learning rate of Adam.
+        polyak: Fraction of the way that the target copies move in an update of the policy.
         policy_noise: Standard deviation of the noise of the target, in halves of the range of an action.
-        noise_clip: Its largest amount, in the same.
-        policy_every: Updates of the critic for one of the policy.
+        noise_clip: Maximum of the noise, in halves of the range.
+        policy_every: Updates of the critic for each of the policy.
         device: Where to compute.
 
     Source: Fujimoto, van Hoof and Meger, "Addressing function approximation error in actor-critic methods" (2018).
@@ -78,41 +78,42 @@ class TD3(Learner):
         self.policy = mlp(self.features, hidden, self.actions.size, generator=generator).to(device)
         self.critic = TwinCritic(self.features + self.actions.size, hidden, generator=generator).to(device)
         self.target_policy, self.target_critic = (
-            deepcopy(one).requires_grad_(False) for one in (self.policy, self.critic)
+            deepcopy(network).requires_grad_(False) for network in (self.policy, self.critic)
         )
         self.critic_optimizer, self.policy_optimizer = adam(rate, self.critic), adam(rate, self.policy)
-        self._slow = [*self.target_critic.parameters(), *self.target_policy.parameters()]
-        self._fast = [*self.critic.parameters(), *self.policy.parameters()]
+        self._target_parameters = [*self.target_critic.parameters(), *self.target_policy.parameters()]
+        self._parameters = [*self.critic.parameters(), *self.policy.parameters()]
         self.updates = 0
 
     @torch.no_grad()
     def act(self, observations: Any, noise: float = 0.0) -> Shaped[Any, "batch ..."]:
-        """Return actions, with normal noise whose deviation is a part of half the range."""
-        seen = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
-        return self.actions.decode(self.actions.explore(self.actions.squash(self.policy(seen)), noise, self.generator))
+        """The actions of the policy, with normal noise of deviation ``noise`` in halves of the range."""
+        states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
+        actions = self.actions.squash(self.policy(states))
+        return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 
     @torch.no_grad()
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
-        """Return y."""
-        following = self.actions.squash(self.target_policy(batch.next_states))
+        """The targets y of the critic."""
+        next_actions = self.actions.squash(self.target_policy(batch.next_states))
         if self.policy_noise:
-            drawn = torch.randn(following.shape, generator=self.generator).to(following)
-            noise = (self.policy_noise * drawn).clamp_(-self.noise_clip, self.noise_clip)
-            following = self.actions.within(following + self.actions.half * noise)
-        worth = self.target_critic(torch.cat([batch.next_states, following], 1)).amin(0)
-        return torch.addcmul(batch.rewards, 1 - batch.terminated, worth, value=self.gamma)
+            normal = torch.randn(next_actions.shape, generator=self.generator).to(next_actions)
+            noise = (self.policy_noise * normal).clamp_(-self.noise_clip, self.noise_clip)
+            next_actions = self.actions.clip(next_actions + self.actions.half * noise)
+        target_q = self.target_critic(torch.cat([batch.next_states, next_actions], 1)).amin(0)
+        return torch.addcmul(batch.rewards, 1 - batch.terminated, target_q, value=self.gamma)
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn from a batch; return the losses."""
-        taken = self.actions.checked(batch.actions)
-        loss = self.critic.loss(torch.cat([batch.states, taken], 1), self.targets(batch))
-        descend(self.critic_optimizer, [loss], self.critic)
-        found = {"critic_loss": loss.detach()}
+        actions = self.actions.checked(batch.actions)
+        loss = self.critic.loss(torch.cat([batch.states, actions], 1), self.targets(batch))
+        optimizer_step(self.critic_optimizer, [loss], self.critic)
+        losses = {"critic_loss": loss.detach()}
         self.updates += 1
         if self.updates % self.policy_every == 0:
-            chosen = self.actions.squash(self.policy(batch.states))
-            policy_loss = -self.critic.first(torch.cat([batch.states, chosen], 1)).mean()
-            descend(self.policy_optimizer, [policy_loss], self.policy)
-            follow(self._slow, self._fast, self.polyak)
-            found["policy_loss"] = policy_loss.detach()
-        return found
+            policy_actions = self.actions.squash(self.policy(batch.states))
+            policy_loss = -self.critic.first(torch.cat([batch.states, policy_actions], 1)).mean()
+            optimizer_step(self.policy_optimizer, [policy_loss], self.policy)
+            polyak_update(self._target_parameters, self._parameters, self.polyak)
+            losses["policy_loss"] = policy_loss.detach()
+        return losses

@@ -13,15 +13,15 @@ from engram.agents.actor_critic import ActorCritic
 
 
 class TrainedAgent:
-    """An actor-critic as an agent of meta-tasks, one of those that ``play`` runs through lifetimes.
+    """An actor-critic as an agent of meta-tasks, for ``engram.agents.reference.play``.
 
     Args:
-        network: The actor-critic; previous action and reward are part of its input, as by ``RL2Observation``.
+        network: The actor-critic, whose input contains previous action and reward (see ``RL2Observation``).
         generator: Source of the actions.
 
     Examples:
         >>> agent = TrainedAgent(ActorCritic(torch.nn.RNN(3, 4), actions=2), torch.Generator().manual_seed(0))
-        >>> agent.begin(None, np.zeros((5, 3), dtype=np.float32))
+        >>> agent.reset(None, np.zeros((5, 3), dtype=np.float32))
         >>> agent.act().shape
         (5,)
     """
@@ -29,15 +29,21 @@ class TrainedAgent:
     def __init__(self, network: ActorCritic, generator: torch.Generator) -> None:
         self.network, self.generator = network, generator
 
-    def begin(self, env: Any, seen: Float[np.ndarray, "num_envs features"]) -> None:
-        """Begin a lifetime in every environment; ``seen`` are the first observations."""
-        self._seen, self._policy = seen, self.network.acting(len(seen))
+    def reset(self, env: Any, observations: Float[np.ndarray, "num_envs features"]) -> None:
+        """Start a lifetime in every environment, with the first ``observations``."""
+        self._observations, self._policy = observations, self.network.acting(len(observations))
 
     def act(self) -> Int[np.ndarray, "num_envs"]:
-        """Return the next action in every environment."""
-        seen = torch.as_tensor(self._seen).to(self.network.value.weight)
-        return sample_actions(self._policy(seen), self.generator).numpy(force=True)
+        """The next action in every environment."""
+        observations = torch.as_tensor(self._observations).to(self.network.value.weight)
+        return sample_actions(self._policy(observations), self.generator).numpy(force=True)
 
-    def learn(self, actions: Any, rewards: Any, seen: Float[np.ndarray, "num_envs features"]) -> None:
-        """Take in the next observations, which contain action and reward."""
-        self._seen = seen
+    def learn(self, actions: Any, rewards: Any, observations: Float[np.ndarray, "num_envs features"]) -> None:
+        """Store the next observations.
+
+        Args:
+            actions: The last actions; not used, since the observations contain them.
+            rewards: Their rewards; not used, since the observations contain them.
+            observations: The next observations.
+        """
+        self._observations = observations

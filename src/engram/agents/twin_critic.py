@@ -12,7 +12,7 @@ from engram.nn.mlp import mlp
 
 
 class TwinCritic(nn.Module):
-    """Two perceptrons with one output, computed together; built as two of ``mlp``, one after the other.
+    """Two perceptrons with one output, computed together, with the initial values of two ``mlp``.
 
     Args:
         inputs: Numbers in an input.
@@ -23,16 +23,16 @@ class TwinCritic(nn.Module):
     def __init__(self, inputs: int, hidden: Sequence[int], *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         twins = [mlp(inputs, hidden, 1, generator=generator) for _ in range(2)]
-        layers = [[layer for layer in one if isinstance(layer, nn.Linear)] for one in twins]
+        layers = [[layer for layer in critic if isinstance(layer, nn.Linear)] for critic in twins]
         self.weights = nn.ParameterList(
-            torch.stack([one.weight.detach().T for one in both]) for both in zip(*layers, strict=True)
+            torch.stack([layer.weight.detach().T for layer in pair]) for pair in zip(*layers, strict=True)
         )
         self.biases = nn.ParameterList(
-            torch.stack([one.bias.detach()[None] for one in both]) for both in zip(*layers, strict=True)
+            torch.stack([layer.bias.detach()[None] for layer in pair]) for pair in zip(*layers, strict=True)
         )
 
     def forward(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "twins batch"]:
-        """Return Q1 and Q2."""
+        """Q1 and Q2."""
         hidden = x.expand(2, *x.shape)
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -42,12 +42,12 @@ class TwinCritic(nn.Module):
         return hidden.squeeze(-1)
 
     def loss(self, x: Float[Tensor, "batch inputs"], y: Float[Tensor, "batch"]) -> Float[Tensor, ""]:
-        """Return the sum of both mean squared errors."""
-        found = self(x)
-        return 2 * nn.functional.mse_loss(found, y.expand_as(found))
+        """The sum of both mean squared errors."""
+        values = self(x)
+        return 2 * nn.functional.mse_loss(values, y.expand_as(values))
 
     def first(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch"]:
-        """Return Q1 alone."""
+        """Q1 alone."""
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.addmm(bias[0], x, weight[0])

@@ -1,4 +1,4 @@
-"""Episodes in vector environments."""
+"""One episode in each of many environments."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ def vector_episodes(
     seed: int | None = None,
     record: Callable[..., object] | None = None,
 ) -> Float[np.ndarray, "num_envs"]:
-    """Run one episode in each environment; return the sums of rewards.
+    """The sum of rewards of one episode in each environment.
 
     Args:
-        env: Vector environments, of any way to reset.
-        act: From the observations of all environments to their actions.
-        seed: Seed of the environments; None lets them go on with their own randomness.
-        record: Called with the transitions of each step, of the environments whose episode is not over, such as
+        env: Vector environments, of any autoreset mode.
+        act: Maps the observations of all environments to their actions.
+        seed: Seed of the environments; None lets them continue with their own randomness.
+        record: Called with the transitions of each step in the environments whose episode is not over, for example
             ``ReplayBuffer.add``.
 
     Examples:
         >>> import gymnasium
         >>> env = gymnasium.make_vec("engram.tasks:engram/PointWorld-v0", num_envs=3)
-        >>> vector_episodes(env, lambda seen: np.clip(-10 * seen, -1, 1), seed=0).round()
+        >>> vector_episodes(env, lambda observations: np.clip(-10 * observations, -1, 1), seed=0).round()
         array([-1., -4., -1.])
     """
-    seen, _ = env.reset(seed=seed)
+    observations, _ = env.reset(seed=seed)
     totals, running = np.zeros(env.num_envs), np.ones(env.num_envs, dtype=bool)
     mode = env.metadata.get("autoreset_mode")
     while running.any():
-        actions = act(seen)
-        before, (seen, rewards, terminated, truncated, infos) = np.array(seen), env.step(actions)
+        actions = act(observations)
+        before, (observations, rewards, terminated, truncated, infos) = np.array(observations), env.step(actions)
         totals += np.where(running, rewards, 0.0)
         over = terminated | truncated
-        following = np.array(seen)
+        next_observations = np.array(observations)
         if mode is AutoresetMode.SAME_STEP and over.any():
             for row in np.flatnonzero(over):
-                following[row] = infos["final_obs"][row]
+                next_observations[row] = infos["final_obs"][row]
         if record is not None:
-            parts = before, np.asarray(actions), rewards, following
+            columns = before, np.asarray(actions), rewards, next_observations
             ends = {"terminated": terminated[running], "truncated": truncated[running]}
-            record(*(part[running] for part in parts), **ends)
+            record(*(column[running] for column in columns), **ends)
         running = running & ~over
         if mode is AutoresetMode.DISABLED and over.any() and running.any():
-            seen, _ = env.reset(options={"reset_mask": over})
+            observations, _ = env.reset(options={"reset_mask": over})
     return totals

@@ -1,4 +1,4 @@
-"""What was learned and how hard it was: measures of activity, behaviour and tasks; proofs are in ``verify``."""
+"""Measures of activity, behaviour and the difficulty of tasks; proofs are in ``verify``."""
 
 from engram import arguments
 from engram.analysis.accuracy_matrix import AccuracyMatrix

@@ -1,4 +1,4 @@
-"""What many tasks, learned one after another, did to each other: figures of merit of the matrix of accuracies."""
+"""Figures of merit of continual learning, from the matrix of accuracies."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from engram import checks
 class AccuracyMatrix:
     """The accuracy on each task after each task was learned, and the figures of merit of continual learning.
 
-    Libraries mean different things by the same names, so each method says which definition it is. What was not
-    measured is NaN, and an error where a figure needs it.
+    Libraries define the same names differently, so each method states its definition. NaN stands for an accuracy that
+    was not measured; a figure that needs it raises an error.
 
     Args:
         accuracies: R, (tasks, tasks): R[i, j] is the test accuracy on task j after learning task i.
@@ -27,8 +27,8 @@ class AccuracyMatrix:
         ValueError: A shape does not fit, or R is no matrix of numbers.
 
     Examples:
-        >>> found = AccuracyMatrix([[0.9, 0.0], [0.5, 0.8]])
-        >>> found.average_accuracy(), round(found.backward_transfer(), 3), found.forgetting()
+        >>> matrix = AccuracyMatrix([[0.9, 0.0], [0.5, 0.8]])
+        >>> matrix.average_accuracy(), round(matrix.backward_transfer(), 3), matrix.forgetting()
         (0.65, -0.4, 0.4)
     """
 
@@ -46,7 +46,7 @@ class AccuracyMatrix:
                 object.__setattr__(self, name, _numbers(name, getattr(self, name), (len(matrix),)))
 
     def average_accuracy(self, definition: str = "last") -> float:
-        """Return the average accuracy.
+        """The average accuracy.
 
         Args:
             definition: ``"last"``: (1/T) sum_j R[T, j], over all tasks after the last (Lopez-Paz & Ranzato 2017).
@@ -65,7 +65,7 @@ class AccuracyMatrix:
         return self._mean(np.array([self._mean(row) for row in seen]))
 
     def backward_transfer(self, definition: str = "gem") -> float:
-        """Return how much later tasks changed the accuracy on earlier ones; below 0 is forgetting.
+        """The change of earlier tasks' accuracy by later tasks; below 0 is forgetting.
 
         Args:
             definition: ``"gem"``: (1/(T-1)) sum_{j < T} (R[T, j] - R[j, j]) (Lopez-Paz & Ranzato 2017).
@@ -79,7 +79,7 @@ class AccuracyMatrix:
         return self._mean(change[-1, :-1] if definition == "gem" else change[np.tril_indices(len(change), -1)])
 
     def forward_transfer(self) -> float:
-        """Return how much earlier tasks helped later ones: (1/(T-1)) sum_{j > 1} (R[j-1, j] - b[j]).
+        """The gain of later tasks by what was learned before them: (1/(T-1)) sum_{j > 1} (R[j-1, j] - b[j]).
 
         Source: Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning" (2017).
 
@@ -91,7 +91,7 @@ class AccuracyMatrix:
         return self._mean(self._several().diagonal(1) - np.asarray(self.baseline)[1:])
 
     def forgetting(self, definition: str = "best") -> float:
-        """Return how much of what was known is lost, averaged over all tasks but the last.
+        """The accuracy lost since the best or the first, averaged over all tasks but the last.
 
         Args:
             definition: ``"best"``: (1/(T-1)) sum_{j < T} (max_{j <= l < T} R[l, j] - R[T, j]) (Chaudhry et al. 2018).
@@ -104,11 +104,11 @@ class AccuracyMatrix:
             return -self.backward_transfer()
         matrix = self._several()
         seen = [matrix[j:-1, j] for j in range(len(matrix) - 1)]
-        self._mean(np.concatenate(seen))  # a maximum over what was not measured is none
+        self._mean(np.concatenate(seen))  # a maximum needs every value
         return self._mean(np.array([column.max() for column in seen]) - matrix[-1, :-1])
 
     def learning_accuracy(self) -> float:
-        """Return the accuracy on each task just after it was learned: (1/T) sum_j R[j, j].
+        """The accuracy on each task just after it was learned: (1/T) sum_j R[j, j].
 
         Source: Riemer et al., "Learning to learn without forgetting by maximizing transfer" (2019).
 
@@ -118,7 +118,7 @@ class AccuracyMatrix:
         return self._mean(self._matrix.diagonal())
 
     def intransigence(self) -> float:
-        """Return how much worse tasks are learned than all at once: (1/T) sum_j (joint[j] - R[j, j]).
+        """The accuracy by which tasks are learned worse than all at once: (1/T) sum_j (joint[j] - R[j, j]).
 
         Source: Chaudhry et al., "Riemannian walk for incremental learning" (2018), averaged over all tasks.
 
@@ -135,7 +135,7 @@ class AccuracyMatrix:
 
     def _several(self) -> np.ndarray:
         if len(self._matrix) < 2:
-            raise ValueError("accuracies are of 1 task: expected at least 2, as this is about what one does to another")
+            raise ValueError("accuracies are of 1 task: expected at least 2, since this figure compares tasks")
         return self._matrix
 
     def _mean(self, values: np.ndarray) -> float:
@@ -145,7 +145,7 @@ class AccuracyMatrix:
 
 
 def _numbers(name: str, value: Any, shape: tuple[int | str, ...]) -> np.ndarray:
-    """Return an array of numbers, or of NaN where there is none, and raise where it holds infinity."""
-    given = np.asarray(value, dtype=np.float64) if not isinstance(value, np.ndarray) else value.astype(np.float64)
-    checks.array(name, np.where(np.isnan(given), 0.0, given), shape)
-    return given
+    """An array of numbers, or of NaN where there is none, and raise where it holds infinity."""
+    array = np.asarray(value, dtype=np.float64) if not isinstance(value, np.ndarray) else value.astype(np.float64)
+    checks.array(name, np.where(np.isnan(array), 0.0, array), shape)
+    return array

@@ -1,4 +1,4 @@
-"""Cross-temporal decoding: what activity at one time tells, read by what was learned of another time."""
+"""Cross-temporal decoding: a class read from activity at one time by templates of another time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ def cross_temporal_decoding(
     labels: Shaped[np.ndarray, "samples"],
     train_fraction: float = 1 / 3,
 ) -> Float[np.ndarray, "train_steps test_steps"]:
-    """Return how well one of two classes is read from activity at one time, with templates made at another.
+    """The accuracy with which two classes are read from activity at one time, by templates made at another.
 
-    Every unit is z-scored at every time by the samples of the first part, ``train_fraction`` of all. There the
-    templates are the means of the two classes, which must both occur, one pair for each time t; a sample of the second
-    part at time t' is of the class whose template of time t its activity correlates with more. Rows are the times of
-    the templates, columns those of the tested activity; samples are in no order that matters.
+    Units are z-scored at each time by the training samples. Templates are the means of the two classes in these, one
+    pair for each time t; a test sample at time t' is given the class whose template of t it correlates with more.
+
+    Args:
+        activity: The activity, (samples, steps, units), in an order that does not matter.
+        labels: The class of each sample, two in all, both among the training samples.
+        train_fraction: Share of the samples, the first ones, that the templates are made of.
+
+    Returns:
+        Accuracies by time of the templates (rows) and of the tested activity (columns).
 
     Source: Meyers et al., "Dynamic population coding of category information" (2008); as used by Miconi (2023).
 
@@ -39,10 +45,9 @@ def cross_temporal_decoding(
     train, test = second[:split], second[split:]
     if train.all() or not train.any() or len(test) == 0:
         raise ValueError(f"labels: expected both classes among the first {split} samples, and samples after them")
-    learned = activity[:split]
-    spread = learned.std(0)
-    scores = (activity - learned.mean(0)) / np.where(spread > 0, spread, 1)
-    # The mean of all learned scores is zero, so that the templates are opposite, and one dot product tells.
+    std = activity[:split].std(0)
+    scores = (activity - activity[:split].mean(0)) / np.where(std > 0, std, 1)
+    # The mean of all training scores is zero, so the templates are opposite and one dot product decides.
     difference = scores[:split][train].mean(0) - scores[:split][~train].mean(0)
     difference -= difference.mean(-1, keepdims=True)
     predicted = np.einsum("tu,nsu->nts", difference, scores[split:], optimize=True) > 0

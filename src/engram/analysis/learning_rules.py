@@ -1,4 +1,4 @@
-"""Measures of a learning rule: how near its changes are to the gradient, and what they cost."""
+"""Measures of a learning rule: the similarity of its changes to the gradient, and their cost."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class LayerCosine(NamedTuple):
 
 
 def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, LayerCosine]:
-    """Return the cosine of pseudo-gradients and gradients, layer by layer.
+    """The cosine of pseudo-gradients and gradients, layer by layer.
 
         cos = <g, r> / (|g| |r|),   over all parameters of a layer
 
     Args:
         grads: By parameter name; one that is missing counts as zero.
-        reference: Likewise, as of backpropagation; it says what layers there are.
+        reference: By parameter name, such as the gradients of backpropagation; it defines the layers.
 
     Returns:
         By the name of the module that has the parameters, in the order of ``reference``.
@@ -41,8 +41,8 @@ def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]
 
     Examples:
         >>> reference = {"0.weight": torch.tensor([3.0, 4.0]), "2.weight": torch.ones(2)}
-        >>> found = gradient_cosine({"0.weight": torch.tensor([1.0, 0.0])}, reference)
-        >>> round(found["0"].cosine, 6), found["2"]
+        >>> cosines = gradient_cosine({"0.weight": torch.tensor([1.0, 0.0])}, reference)
+        >>> round(cosines["0"].cosine, 6), cosines["2"]
         (0.6, LayerCosine(cosine=0.0, zero=True))
     """
     if unknown := sorted(set(grads) - set(reference)):
@@ -52,18 +52,18 @@ def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]
         if name in grads and grads[name].shape != gradient.shape:
             raise ValueError(f"grads[{name!r}].shape = {tuple(grads[name].shape)}: expected {tuple(gradient.shape)}")
         layers.setdefault(name.rpartition(".")[0], []).append(name)
-    found = {}
+    cosines = {}
     for layer, names in layers.items():
         right = torch.cat([reference[name].detach().double().flatten() for name in names])
         left = torch.cat([grads.get(name, torch.zeros_like(reference[name])).double().flatten() for name in names])
         lengths = left.norm() * right.norm()
         zero = not bool(left.any() and right.any())
-        found[layer] = LayerCosine(0.0 if zero else float(left @ right / lengths), zero)
-    return found
+        cosines[layer] = LayerCosine(0.0 if zero else float(left @ right / lengths), zero)
+    return cosines
 
 
 def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.ndarray, "others _"]) -> float:
-    """Return how far a layer's weights changed in the directions of its inputs that another change predicts, 0 to 1.
+    """The alignment of a layer's change of weights with another change, 0 to 1, over directions of its inputs.
 
         |A A*^T|_F^2 / (|A A^T|_F |A* A*^T|_F) = <A^T A, A*^T A*>_F / (|A^T A|_F |A*^T A*|_F)
 
@@ -97,29 +97,29 @@ def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.n
     return min(shared / float(np.linalg.norm(left) * np.linalg.norm(right)), 1.0)
 
 
-def extra_memory(update: Callable[[], object], forward: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
-    """Return by how many bytes of tensors the peak of an update is above that of a forward pass.
+def extra_memory(update: Callable[[], object], forward: Callable[[], object], state: Iterable[Tensor] = ()) -> int:
+    """Bytes of tensors by which the peak of an update is above that of a forward pass.
 
     Args:
-        update: Call of ``rule.update``; what it returns, the pseudo-gradients, is part of the peak.
+        update: Call of ``rule.update``; the pseudo-gradients that it returns are part of the peak.
         forward: Call of the network alone, without gradients.
-        held: Tensors of the rule's state, which are there all the time.
+        state: Tensors of the rule's state, which exist all the time.
 
     Raises:
         TypeError: ``update`` or ``forward`` cannot be called.
 
     Examples:
-        >>> extra_memory(lambda: torch.ones(1000), lambda: torch.ones(200), held=[torch.ones(10)])
+        >>> extra_memory(lambda: torch.ones(1000), lambda: torch.ones(200), state=[torch.ones(10)])
         3240
     """
-    return peak_memory(update) - peak_memory(forward) + sum(tensor.untyped_storage().nbytes() for tensor in held)
+    return peak_memory(update) - peak_memory(forward) + sum(tensor.untyped_storage().nbytes() for tensor in state)
 
 
 def peak_memory(call: Callable[[], object]) -> int:
-    """Return the most bytes of tensors that a call holds at one time, beyond those that were there before it.
+    """The maximum of the bytes of tensors during a call, beyond those that existed before it.
 
     Args:
-        call: What is run, twice: the first time fills caches.
+        call: Function to run, twice: the first run fills caches.
 
     Raises:
         TypeError: It cannot be called.
@@ -165,7 +165,7 @@ def _storages(nest: Any) -> list[torch.UntypedStorage]:
 
 
 def forward_equivalents(update: Callable[[], object], forward: Callable[[], object]) -> float:
-    """Return how many forward passes' worth of multiplications an update does, in matrix products and convolutions.
+    """The multiplications of an update in forward passes, counting matrix products and convolutions.
 
     Args:
         update: Call of ``rule.update``.
@@ -180,17 +180,17 @@ def forward_equivalents(update: Callable[[], object], forward: Callable[[], obje
         >>> forward_equivalents(lambda: x @ x.T @ x, lambda: x @ x.T)
         2.0
     """
-    taken = []
+    flops = []
     for name, call in (("update", update), ("forward", forward)):
         _callable(name, call)
         with FlopCounterMode(display=False) as counter:
             call()
-        taken.append(counter.get_total_flops())
-    if not taken[1]:
+        flops.append(counter.get_total_flops())
+    if not flops[1]:
         raise ValueError("forward has no product of matrices: expected a network with weights")
-    return float(taken[0] / taken[1])
+    return float(flops[0] / flops[1])
 
 
 def _callable(name: str, value: object) -> None:
     if not callable(value):
-        raise TypeError(f"{name} is a {type(value).__name__}: expected what can be called without arguments")
+        raise TypeError(f"{name} is a {type(value).__name__}: expected a function without arguments")

@@ -1,4 +1,4 @@
-"""Measures of learning within a lifetime, from what was done and what it gave."""
+"""Measures of learning within a lifetime, from choices and rewards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engram import checks
 def cumulative_regret(
     rewards: Num[np.ndarray, "*lifetimes steps"], best: Num[np.ndarray, "..."]
 ) -> Float[np.ndarray, "*lifetimes steps"]:
-    """Return the cumulative regret, R(t) = sum over s <= t of (best(s) - r(s)).
+    """The cumulative regret, R(t) = sum over s <= t of (best(s) - r(s)).
 
     ``best`` is the best expected reward of a step, (...,), or of each step, (..., steps), else a ValueError.
 
@@ -36,9 +36,12 @@ def normalized_return(
     random: Num[np.ndarray, "*lifetimes"] | float,
     oracle: Num[np.ndarray, "*lifetimes"] | float,
 ) -> Any:
-    """Return (return - random) / (oracle - random): 0 is acting at random, 1 knowing the instance.
+    """The normalized return (return - random) / (oracle - random): 0 is acting at random, 1 knowing the instance.
 
-    It is NaN where the oracle has no more than chance.
+    Args:
+        returns: The returns to normalize.
+        random: Expected return of random actions, a number or one for each lifetime.
+        oracle: Expected return when the instance is known; the result is NaN where it is not above ``random``.
 
     Examples:
         >>> normalized_return(np.array([0.5, 0.8]), 0.5, 0.9).round(2).tolist()
@@ -52,10 +55,15 @@ def normalized_return(
 def stay_probabilities(
     choices: Int[np.ndarray, "*lifetimes trials"], rewarded: Bool[np.ndarray, "..."], common: Bool[np.ndarray, "..."]
 ) -> Float[np.ndarray, "2 2"]:
-    """Return how often a choice is made again in the next trial, by [rewarded, common], each an index 0 or 1.
+    """The share of trials after which a choice is repeated, by [rewarded, common], each an index 0 or 1.
 
-    Who reasons with a model of the transitions stays after a common transition that was rewarded and a rare one that
-    was not; who only repeats what was rewarded does not look at the transition. NaN where there was no such trial.
+    A model-based agent stays after a rewarded common transition and an unrewarded rare one; a model-free agent does not
+    look at the transition. NaN where there was no such trial.
+
+    Args:
+        choices: The first choice of each trial.
+        rewarded: Whether the trial was rewarded, of the same shape.
+        common: Whether the transition was the common one, of the same shape.
 
     Source: Daw et al., "Model-based influences on humans' choices and striatal prediction errors" (2011), figure 2.
 
@@ -79,7 +87,7 @@ def stay_probabilities(
 def within_lifetime_gain(
     rewards: Num[np.ndarray, "*lifetimes steps"], share: float = 0.25
 ) -> Float[np.ndarray, "*lifetimes"] | float:
-    """Return the mean of the last ``share`` of the rewards, a step to one half, less the mean of the first.
+    """The mean of the last ``share`` of the rewards, a step to one half, less the mean of the first.
 
     Examples:
         >>> within_lifetime_gain(np.array([0, 0, 1, 0, 1, 1, 1, 1]))

@@ -19,7 +19,7 @@ def predicted_change(
     x: Float[Tensor, "batch *features"],
     error_sum: Float[Tensor, "batch outputs"],
 ) -> dict[str, Tensor]:
-    """Return how gradient descent at a rate of 1 would change a network that stays as it was at first.
+    """The change of weights by gradient descent at a rate of 1 of a network linearised at its initial weights.
 
         Delta theta = -sum_x (df0(x)/dtheta)^T E(x),   E(x) = sum over steps of dL/df(x)
 
@@ -28,7 +28,7 @@ def predicted_change(
     Args:
         model: The network, as a form only.
         initial: Its parameters before training, by name.
-        x: What it was trained on.
+        x: The training inputs.
         error_sum: E, the derivative of the loss by the output, summed over the steps.
 
     Raises:
@@ -53,12 +53,12 @@ def predicted_change(
 def alignment_by_layer(
     trained: Mapping[str, Tensor], initial: Mapping[str, Tensor], predicted: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    """Return ``alignment_score`` of every layer: 1 where it changed as the initial network predicts, up to a rotation.
+    """The ``alignment_score`` of each layer: 1 where it changed as the initial network predicts, up to a rotation.
 
     Args:
-        trained: Parameters after training, by name, as of ``state_dict``; biases, vectors, are left out.
-        initial: Parameters before it.
-        predicted: A change that is predicted, such as of ``predicted_change``, of any size.
+        trained: Parameters after training, by name; vectors, such as biases, are left out.
+        initial: Parameters before training.
+        predicted: The predicted change of each, of any scale, such as that of ``predicted_change``.
 
     Returns:
         By the names of ``predicted``; kernels of convolutions are unfolded, (out, in * k * k), so that borders are
@@ -72,15 +72,15 @@ def alignment_by_layer(
         >>> round(alignment_by_layer(after, before, {"0.weight": -3 * torch.eye(2)})["0.weight"], 6)
         1.0
     """
-    found = {}
+    scores = {}
     for name, prediction in predicted.items():
         if prediction.ndim < 2:
             continue
         for kind, values in (("trained", trained), ("initial", initial)):
             _complete({name: prediction}, values, kind)
         change = (trained[name] - initial[name]).detach().double().flatten(1)
-        found[name] = alignment_score(change.cpu().numpy(), prediction.detach().double().flatten(1).cpu().numpy())
-    return found
+        scores[name] = alignment_score(change.cpu().numpy(), prediction.detach().double().flatten(1).cpu().numpy())
+    return scores
 
 
 def shuffled_control(
@@ -89,18 +89,18 @@ def shuffled_control(
     predicted: Mapping[str, Tensor],
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """Return ``alignment_by_layer`` where the entries of the trained weights have changed places: what chance gives.
+    """The ``alignment_by_layer`` of shuffled trained weights: the score by chance.
 
     Args:
-        trained: As of ``alignment_by_layer``.
-        initial: Likewise.
-        predicted: Likewise.
-        generator: Source of the places.
+        trained: Parameters after training, by name; the entries of each are shuffled.
+        initial: Parameters before training.
+        predicted: The predicted change of each.
+        generator: Source of the permutations.
 
     Raises:
-        ValueError: As of ``alignment_by_layer``.
+        ValueError: A parameter is missing or of another shape, or a layer did not change.
 
-    Source: As of ``predicted_change``; the authors' control.
+    Source: Boopathy and Fiete (2022), the authors' control.
 
     Examples:
         >>> generator = torch.Generator().manual_seed(0)
@@ -116,10 +116,10 @@ def shuffled_control(
     return alignment_by_layer(shuffled, initial, predicted)
 
 
-def _complete(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], argument: str) -> None:
-    for name, like in wanted.items():
-        if name not in found:
-            raise ValueError(f"{argument} lacks {name}: expected {', '.join(wanted)}")
-        if found[name].shape != like.shape:
-            shape, expected = tuple(found[name].shape), tuple(like.shape)
-            raise ValueError(f"{argument}[{name!r}].shape = {shape}: expected {expected}")
+def _complete(expected: Mapping[str, Tensor], values: Mapping[str, Tensor], argument: str) -> None:
+    for name, like in expected.items():
+        if name not in values:
+            raise ValueError(f"{argument} lacks {name}: expected {', '.join(expected)}")
+        if values[name].shape != like.shape:
+            shape = tuple(values[name].shape)
+            raise ValueError(f"{argument}[{name!r}].shape = {shape}: expected {tuple(like.shape)}")

@@ -168,7 +168,9 @@ def _read(experiment: Experiment, preset: str, owner: str, words: Sequence[str])
     for word in words:
         negated = re.sub(r"^(--.*\.|--)no-", r"\1", word)
         if word.startswith("--") and not {word, negated} & options:
-            everything = known or {f"{study}.{n}": 0 for study in experiment.by_name for n in fields(_settings(experiment, study))}
+            everything = known or {
+                f"{study}.{n}": 0 for study in experiment.by_name for n in fields(_settings(experiment, study))
+            }
             name = word.removeprefix("--").replace("-", "_")
             check_known(prefix + name, {prefix + other: 0 for other in everything})
     defaults = _options(experiment, preset, owner)
@@ -185,7 +187,8 @@ def _options(experiment: Experiment, preset: str, owner: str) -> Any:
 def _unvalidated(config: Any) -> Any:
     from engram.lab.config import fields
 
-    kinds = fields(type(config))
+    kind: Any = type(config)
+    kinds = fields(kind)
     options = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

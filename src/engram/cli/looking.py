@@ -33,7 +33,7 @@ def list_parts(command: List) -> None:
 
 
 def _described(kind: str, name: str) -> tuple[str, str]:
-    """Return the first sentence on a part, and what it is imported or made by."""
+    """The first sentence on a part, and what it is imported or made by."""
     try:
         part = registry.get(kind, name)
         where = escape(part) if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
@@ -45,7 +45,7 @@ def _described(kind: str, name: str) -> tuple[str, str]:
 
 
 def _maker(environment: str) -> Any:
-    """Return what makes an environment: its class or, of a named meta-task, the function that describes the task."""
+    """What makes an environment: its class or, of a named meta-task, the function that describes the task."""
     from gymnasium.envs import registration
 
     from engram.tasks.meta import named
@@ -88,7 +88,7 @@ def _state(results: Results) -> str:
 
 
 def _reproduced(verdicts: dict[str, int]) -> str:
-    """Return how many of all claims are reproduced; identities are tests of the code and no claims."""
+    """How many of all claims are reproduced; identities are tests of the code and no claims."""
     good = sum(count for verdict, count in verdicts.items() if verdict.startswith("reproduced"))
     return f"{good} of {sum(verdicts.values()) - verdicts.get('identity', 0)} claims reproduced"
 
@@ -125,7 +125,7 @@ def show(command: Show) -> None:
 
 def doctor(_: Doctor) -> None:
     """Show versions, hardware, folders, and which extras are missing."""
-    from engram.lab.last_run import runs_folder
+    from engram.lab.folder import runs_folder
     from engram.lab.machine import hardware, missing_extras, versions
     from engram.tasks import data
 
@@ -150,19 +150,19 @@ def data(command: Data) -> None:
     statuses = [data.verify(name) for name in names]
     rows = [_set_row(status) for status in statuses]
     print_table(out(), "", ["data set", "what it is", "files", "size", "found in", "checksum"], rows)
-    wrong = [str(file.found) for status in statuses for file in status.files if file.found and not file.verified]
+    wrong = [str(file.path) for status in statuses for file in status.files if file.path and not file.verified]
     if command.action == "verify" and wrong:
         raise ValueError(f"wrong checksum: {', '.join(wrong)}")
 
 
 def _set_row(status: SetStatus) -> tuple[str, ...]:
-    found = [file for file in status.files if file.found]
+    present = [file for file in status.files if file.path]
     size = decimal(sum(file.file.size for file in status.files))
-    sources = ", ".join(dict.fromkeys(str(file.source) for file in found))
-    if not found:
+    sources = ", ".join(dict.fromkeys(str(file.source) for file in present))
+    if not present:
         sources = "absent" if all(file.file.url for file in status.files) else "absent; put in place by hand"
-    elif len(found) < len(status.files):
-        sources += f" ({len(found)} of {len(status.files)})"
-    wrong = [file.file.path for file in found if not file.verified]
-    checksum = f"[red]wrong: {', '.join(wrong)}[/]" if wrong else "right" if found else ""
+    elif len(present) < len(status.files):
+        sources += f" ({len(present)} of {len(status.files)})"
+    wrong = [file.file.path for file in present if not file.verified]
+    checksum = f"[red]wrong: {', '.join(wrong)}[/]" if wrong else "right" if present else ""
     return status.dataset.name, escape(status.dataset.title), str(len(status.files)), size, sources, checksum

@@ -26,7 +26,7 @@ class Output(Console):
 
 
 def out() -> Output:
-    """Return the standard output, as wide as its window."""
+    """The standard output, as wide as its window."""
     console = Output(highlight=False)
     return console if console.is_terminal or "COLUMNS" in os.environ else Output(width=WIDTH, highlight=False)
 

@@ -60,12 +60,12 @@ def sweep(command: Sweep, rest: list[str]) -> int:
     values = fields.values(experiment, command.preset, rest)
     options = {name: value for name, value in vars(command).items() if name not in ("name", "arms")}
     with contextlib.redirect_stdout(sys.stderr):
-        found = engram.lab.sweep(experiment, arms=_arms(command.arms), **options, **values)
-    table = compared(experiment, found, list(values), command.metric)
+        swept = engram.lab.sweep(experiment, arms=_arms(command.arms), **options, **values)
+    table = compared(experiment, swept, list(values), command.metric)
     rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.rows()]
     print_table(out(), f"{command.name}, preset {command.preset}: {table.columns[-1]}", table.columns, rows)
     print(folder_of(experiment, command.runs, list(values)))
-    states = found["state"].to_list()
+    states = swept["state"].to_list()
     if set(states) & UNDONE:
         _say_stopped(command.name, states)
         return EXIT_INTERRUPTED
@@ -123,7 +123,7 @@ def _print_results(results: Results) -> None:
 def report(command: Report) -> None:
     """Write the report of last runs."""
     from engram.lab import load
-    from engram.lab.last_run import runs_folder
+    from engram.lab.folder import runs_folder
     from engram.lab.report import write_report
 
     root = runs_folder(command.runs)
@@ -138,7 +138,7 @@ def export(command: Export) -> None:
     """Write a last run as tables and figures."""
     from engram.lab import load
     from engram.lab.export import export as write
-    from engram.lab.last_run import runs_folder
+    from engram.lab.folder import runs_folder
 
     experiment = registry.get("experiments", command.name)
     folder = command.output or runs_folder(command.runs) / command.name / "export"

@@ -126,7 +126,7 @@ def test_set(config: Config) -> dict[str, MetaTask]:
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one agent if it is a network; its result is how it does in tasks that it was not trained on."""
     if config.agent == "bayes":
-        return tested(config, run, lambda task: BayesFilterAgent(pomdp(task, points=config.points), generator=run.rng))
+        return tested(config, run, lambda task: BayesFilterAgent(pomdp(task, points=config.points), rng=run.rng))
     tasks = sample_many(config.train_tasks, TASKS_SEED, split="train", horizon=config.horizon)
     env = observed(tasks, config.batch_size, memory=config.agent != "memoryless")
     agent = build(config, run.generator).to(run.device)

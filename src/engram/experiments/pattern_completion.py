@@ -59,7 +59,9 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={
-            **{"bits": 10, "hidden_size": 11, "episodes": 20},
+            "bits": 10,
+            "hidden_size": 11,
+            "episodes": 20,
             "non-plastic-large": {"hidden_size": 23},
             "lstm": {"hidden_size": 12},
             "plastic-long": {"bits": 12, "episodes": 10},
@@ -125,29 +127,23 @@ CODE = "author code, simple/ and its README; criterion ours"
 claim = claims_from(CODE, published="learns the task; more than 1000 pixels and 2 million parameters (no figure)")
 fails = claims_from(
     CODE,
-    published="plastic learns, non-plastic needs orders of magnitude more episodes, also with 2000 neurons more; an LSTM "
-    "learns slowly and imperfectly even with about 2000 units (no figure)",
+    published="plastic learns, non-plastic needs orders of magnitude more episodes, also with 2000 neurons more; an "
+    "LSTM learns slowly and imperfectly even with about 2000 units (no figure)",
     presets=("laptop",),
 )
 claims = [
     claim("plastic-learns", "A plastic network completes patterns that it saw once", error("plastic") <= 0.04),
     claim("long-patterns", "A plastic network memorises five long patterns", error("plastic-long") <= 0.03),
-    claim(
-        "one-coefficient-suffices",
+    claim("one-coefficient-suffices",
         "A single plasticity coefficient does as well as one for each connection: nothing tells random bits apart",
-        error("homogeneous") / error("plastic") <= 1.0,
-        source="ours; the author code has it for images alone",
-        published="not compared",
-    ),
+        error("homogeneous") / error("plastic") <= 1.0, source="ours; the author code has it for images alone",
+        published="not compared"),
     fails("plastic-beats-non-plastic", "Plasticity divides the error", error("plastic") / error("non-plastic") <= 0.25),
     fails("non-plastic-fails", "A network without plasticity does not learn it", error("non-plastic") >= 0.22),
-    fails(
-        "neurons-do-not-help",
-        "A larger network without plasticity does not learn it",
-        error("non-plastic-large") >= 0.15,
-    ),
+    fails("neurons-do-not-help", "A larger network without plasticity does not learn it",
+        error("non-plastic-large") >= 0.15),
     fails("lstm-fails", "An LSTM of 200 units does not learn it, at the best of four rates", error("lstm") >= 0.15),
-]
+]  # fmt: skip
 experiment = Experiment(
     name="pattern-completion",
     about=__doc__,

@@ -90,7 +90,7 @@ def claims_from(source: str, **common: Any) -> Callable[..., Claim]:
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim with what a run found.
+    """A claim with what a run estimated.
 
     Attributes:
         claim: The claim.
@@ -161,12 +161,12 @@ def judge(
         except Exception as error:
             values.pop(seed, None)
             broken = f"no value for seed {seed}: {type(error).__name__}: {error}"
-    found = interval(claim, values, trials)
+    estimated = interval(claim, values, trials)
     numbers = list(values.values())
     needed = max(claim.seeds, seeds)
 
     def judged(verdict: Verdict, why: str = "", p: float = math.nan) -> JudgedClaim:
-        ours, low, high, resolution = found
+        ours, low, high, resolution = estimated
         return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, p, adjusted=verdict)
 
     if why_not or claim.untestable:
@@ -186,29 +186,31 @@ def judge(
     if claim.sameness == "bitwise" and len(set(numbers)) > 1:
         return judged("not reproduced", "the seeds differ")
     if claim.sameness == "identity":
-        every = claim.criterion.low <= found.low and found.high <= claim.criterion.high
+        every = claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high
         return judged("identity") if every else judged("not reproduced", "an identity is broken: an error of ours")
-    p = _p_value(claim, found.value, numbers, list(trials.values()))
-    if claim.criterion.low <= found.low and found.high <= claim.criterion.high:
+    p = _p_value(claim, estimated.value, numbers, list(trials.values()))
+    if claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high:
         return judged("reproduced at laptop scale" if preset in ("smoke", "laptop") else "reproduced", p=p)
-    if found.high < claim.criterion.low or claim.criterion.high < found.low:
+    if estimated.high < claim.criterion.low or claim.criterion.high < estimated.low:
         return judged("not reproduced", p=p)
     return judged("undecided", "the interval straddles the threshold", p=p)
 
 
 def _p_value(claim: Claim, ours: float, values: Sequence[float], trials: Sequence[int]) -> float:
-    """Return the p-value of the criterion's threshold: of a range both must be left out to hold, and one to fail."""
+    """The p-value of the criterion's threshold: of a range both must be left out to hold, and one to fail."""
     form = claim.measure.form
     if claim.sameness != "statistical" or (len(set(values)) == 1 and form != "share"):
         return math.nan
-    low, high = (0.0 if math.isinf(end) else p_value(values, end, form, trials) for end in vars(claim.criterion).values())
+    low, high = (
+        0.0 if math.isinf(end) else p_value(values, end, form, trials) for end in vars(claim.criterion).values()
+    )
     if ours < claim.criterion.low:
         return low
     return high if ours > claim.criterion.high else max(low, high)
 
 
 def adjust(claims: Sequence[JudgedClaim]) -> list[JudgedClaim]:
-    """Return the judged claims of one run with the verdicts that are left after Holm's correction over all tests."""
+    """The judged claims of one run with the verdicts that are left after Holm's correction over all tests."""
     tested = [judged for judged in claims if not math.isnan(judged.p)]
     left = dict(zip((judged.claim.id for judged in tested), holm([judged.p for judged in tested]), strict=True))
     undecided: Verdict = "undecided"

@@ -27,7 +27,7 @@ reloaded: list[str] = []
 
 
 def code_digest(module: str, named: Collection[str] = ()) -> str:
-    """Return a hash of the code that a trial can reach, so that no result is taken for that of other code.
+    """A hash of the code that a trial can reach, so that no result is taken for that of other code.
 
     It covers the module that defines the trial, all modules of the same package and of engram that it imports,
     directly or through others, what it reaches by name (registered parts, worlds that ``gymnasium.make`` makes), and of
@@ -42,18 +42,18 @@ def code_digest(module: str, named: Collection[str] = ()) -> str:
         ValueError: The module has no source file, as in an interactive session.
     """
     packages = {module.partition(".")[0], "engram"}
-    found: dict[str, bytes] = {}
+    sources: dict[str, bytes] = {}
     pending = [module, "engram.lab.loop"]
     while pending:
         name = pending.pop()
-        if name in found or (name.startswith(("engram.lab", "engram.storage")) and name != "engram.lab.loop"):
+        if name in sources or (name.startswith(("engram.lab", "engram.storage")) and name != "engram.lab.loop"):
             continue
         source = _source(name)
         if source is None:
             if name == module:
                 raise ValueError(f"the trial's module {module!r} has no source file: write it into one")
             continue
-        found[name] = source
+        sources[name] = source
         reads = _reads(name, _is_package(name), source)
         for part, registered in sorted({(e.name, e.module) for kind in reads.kinds for e in registry.entries(kind)}):
             if part in named:
@@ -62,13 +62,13 @@ def code_digest(module: str, named: Collection[str] = ()) -> str:
                 pending.append(registered)
         pending += [other for other in reads.named if other.partition(".")[0] in packages]
         pending += [
-            within if taken and _source(within := f"{base}.{taken}") is not None else base
-            for base, taken in reads.taken
+            within if part and _source(within := f"{base}.{part}") is not None else base
+            for base, part in reads.imported
             if base.partition(".")[0] in packages
         ]
     digest = hashlib.sha256()
-    for name in sorted(found):
-        digest.update(name.encode() + found[name])
+    for name in sorted(sources):
+        digest.update(name.encode() + sources[name])
     return digest.hexdigest()[:16]
 
 
@@ -78,7 +78,7 @@ class _Reads(NamedTuple):
     A string names a module as ``"module:object"``, as entry points do.
     """
 
-    taken: tuple[tuple[str, str], ...]
+    imported: tuple[tuple[str, str], ...]
     named: tuple[str, ...]
     kinds: frozenset[str]
 
@@ -91,8 +91,8 @@ def _reads(module: str, is_package: bool, source: bytes) -> _Reads:
     kinds: set[str] = set()
     for node in nodes:
         match node:
-            case ast.Constant(value=str(text)) if (found := _OBJECT.fullmatch(text)) is not None:
-                named.append(found[1])
+            case ast.Constant(value=str(text)) if (match := _OBJECT.fullmatch(text)) is not None:
+                named.append(match[1])
             case ast.Call(func=ast.Attribute(attr="make" | "make_vec")):
                 kinds.add("environments")
             case ast.Call(func=ast.Attribute(attr="get" | "names", value=owner), args=[kind, *_]):
@@ -102,7 +102,7 @@ def _reads(module: str, is_package: bool, source: bytes) -> _Reads:
 
 
 def _source(module: str) -> bytes | None:
-    """Return a module's source; None where ``module`` is none (but, say, a function of one), or has no file."""
+    """A module's source; None where ``module`` is none (but, say, a function of one), or has no file."""
     if module in sys.modules and module in _loaded:
         return _loaded[module]
     path = _file(module)
@@ -121,7 +121,7 @@ def _file(module: str) -> Path | None:
 
 
 def _spec(module: str) -> ModuleSpec | None:
-    """Return where a module is, and load nothing for it, not even what it is in."""
+    """Where a module is, and load nothing for it, not even what it is in."""
     if module in sys.modules:
         return sys.modules[module].__spec__
     parent = module.rpartition(".")[0]
@@ -138,7 +138,7 @@ def _is_package(module: str) -> bool:
 
 
 def _is_installed(path: Path | str) -> bool:
-    """Return whether a file is one that nobody edits while a program runs."""
+    """Whether a file is one that nobody edits while a program runs."""
     return str(path).startswith(_INSTALLED)
 
 

@@ -60,10 +60,10 @@ def setting(
     """
     limits = {name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if bound is not None}
     extra = {"scales": scales}
-    return cast(T, pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits))  # type: ignore[arg-type, call-overload]
+    return cast(T, pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits))  # type: ignore[call-overload]
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(setting,))
+@dataclass_transform(frozen_default=True)  # no field specifiers, since the default of a setting has no keyword
 def settings(cls: type[C]) -> type[C]:
     """Make a class a frozen dataclass of settings, which are validated when an object is made.
 
@@ -75,7 +75,7 @@ def settings(cls: type[C]) -> type[C]:
         Config(steps=7)
     """
     strict = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True)
-    return pydantic.dataclasses.dataclass(frozen=True, config=strict)(cls)
+    return cast(type[C], pydantic.dataclasses.dataclass(frozen=True, config=strict)(cls))
 
 
 class Field(NamedTuple):
@@ -108,12 +108,12 @@ def fields(cls: type) -> dict[str, Field]:
     hints = get_type_hints(cls, include_extras=True)
     docs = "\n".join(base.__doc__ or "" for base in reversed(cls.__mro__[:-1]))
     listed = dict(re.findall(r"^ +(\w+): (.+)$", docs, re.MULTILINE))  # of a dataclass without settings
-    found: dict[str, Field] = {}
+    described: dict[str, Field] = {}
     for name in (field.name for field in dataclasses.fields(cast(Any, cls))):
         kind, *constraints = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
         info = declared.get(name)
         if dataclasses.is_dataclass(kind):
-            found |= {f"{name}.{inner}": field for inner, field in fields(cast(type, kind)).items()}
+            described |= {f"{name}.{inner}": field for inner, field in fields(cast(Any, kind)).items()}
             continue
         constraints += () if info is None else info.metadata
         limits = [
@@ -125,13 +125,13 @@ def fields(cls: type) -> dict[str, Field]:
         ]
         meaning = listed.get(name, "") if info is None else info.description or listed.get(name, "")
         extra = getattr(info, "json_schema_extra", None) or {}
-        found[name] = Field(kind, tuple(limits), meaning, bool(extra.get("scales")))
-    return found
+        described[name] = Field(kind, tuple(limits), meaning, bool(extra.get("scales")))
+    return described
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A config as a dictionary of JSON values, nested where it holds another."""
-    return cast(dict[str, Any], _adapter(type(config)).dump_python(config, mode="json"))
+    return cast(dict[str, Any], _adapter(cast(Any, type(config))).dump_python(config, mode="json"))
 
 
 def leaves(config: Any) -> dict[str, Any]:
@@ -152,12 +152,12 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
     """
     nested: dict[str, Any] = {}
     for name, value in flat(cls, values):
-        check_known(name, fields(cls))
+        check_known(name, fields(cast(Any, cls)))
         *outer, last = name.split(".")
         functools.reduce(lambda inner, part: inner.setdefault(part, {}), outer, nested)[last] = value
     try:
         # Through JSON, since pydantic's strict mode takes no dictionary for a dataclass but takes a JSON object.
-        return cast(C, _adapter(cls).validate_json(json.dumps(nested, default=_plain), strict=True))
+        return cast(C, _adapter(cast(Any, cls)).validate_json(json.dumps(nested, default=_plain), strict=True))
     except pydantic.ValidationError as error:
         raise ValueError("; ".join(_explain(cls, problem) for problem in error.errors())) from None
 
@@ -195,7 +195,7 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-def _explain(cls: type, problem: Any) -> str:
+def _explain(cls: Any, problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     if problem["type"] == "value_error":  # raised by the __post_init__ of a config, which names field and value
         return ".".join([*place, str(problem["ctx"]["error"])])

@@ -11,9 +11,9 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from engram import checks
+from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.claim import Claim
 
@@ -178,7 +178,7 @@ class Experiment:
             for arm, own in study.table.items():
                 if chosen.arms is not None and arm not in chosen.arms:
                     continue
-                values = [layer.get(name, {}) for layer in layers]
+                values: list[Changes] = [layer.get(name, {}) for layer in layers]
                 values += [own, *(layer.get(arm, {}) for layer in layers if arm != name)]
                 try:
                     config = _changed(study.settings, values)
@@ -233,9 +233,23 @@ class Experiment:
         return seconds.get("seconds", math.nan) * scale(config) / seconds.get("scale", 1.0)
 
 
+def find_experiment(experiment: str | Experiment) -> Experiment:
+    """An experiment by its name in the registry, or as it is.
+
+    Raises:
+        ValueError, TypeError: Nothing has this name, or something that is no experiment.
+    """
+    if isinstance(experiment, Experiment):
+        return experiment
+    part = registry.get("experiments", experiment)
+    if not isinstance(part, Experiment):
+        raise TypeError(f"experiment {experiment!r} is registered as a {type(part).__name__}, not an Experiment")
+    return part
+
+
 def scale(config: Any) -> float:
     """The product of the settings that a trial's time is proportional to."""
-    scaling = [name for name, described in configs.fields(type(config)).items() if described.scales]
+    scaling = [name for name, described in configs.fields(cast(Any, type(config))).items() if described.scales]
     return math.prod(float(functools.reduce(getattr, name.split("."), config)) for name in scaling)
 
 
@@ -255,8 +269,10 @@ def _changes(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, st
     studies = experiment.by_name
     arms = {arm: study for study in studies.values() for arm in study.table}
     for name, value in changes.items():
-        owner, _, rest = name.partition(".")
-        settings = studies[owner].settings if owner in studies else arms[owner].settings if owner in arms else None
+        # The longest name, since a name may have a dot itself, as lasso-0.1 has.
+        owner = max((known for known in [*studies, *arms] if f"{name}.".startswith(f"{known}.")), key=len, default="")
+        rest = name[len(owner) + 1 :]
+        settings = {**arms, **studies}[owner].settings if owner else None
         if settings is not None and (rest or isinstance(value, Mapping)):
             inner = {rest: value} if rest else value
         elif "" in studies:

@@ -16,8 +16,8 @@ import polars as pl
 from plotly.offline import get_plotlyjs
 
 from engram import checks, extras
-from engram.lab.figures import figures_of
 from engram.lab.experiment import Experiment
+from engram.lab.figures import figures_of
 from engram.lab.results import Results
 from engram.storage.files import write_atomic, writing
 
@@ -65,7 +65,7 @@ def export(
 
 
 def draw(figures: Mapping[str, go.Figure], kind: Literal["svg", "png"]) -> dict[str, bytes]:
-    """Return figures as pictures, drawn by kaleido in one headless Chrome.
+    """Figures as pictures, drawn by kaleido in one headless Chrome.
 
     Raises:
         ValueError: Kaleido or Chrome is not installed.
@@ -93,5 +93,5 @@ def _tables(results: Results) -> dict[str, pl.DataFrame]:
 
 
 def _flat(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result as one row of a table: what is no number or text as JSON."""
+    """A result as one row of a table: what is no number or text as JSON."""
     return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in result.items()}

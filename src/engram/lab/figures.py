@@ -30,14 +30,14 @@ Figure = Callable[[Results], go.Figure]
 
 
 def colors(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour for each name, no two alike: of ``PALETTE`` as far as it goes, else from all over a rainbow."""
+    """A colour for each name, no two alike: of ``PALETTE`` as far as it goes, else from all over a rainbow."""
     different = list(dict.fromkeys(names))
     shown = PALETTE if len(different) <= len(PALETTE) else sample_colorscale("Turbo", len(different))
     return dict(zip(different, shown, strict=False))
 
 
 def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
-    """Return all figures of a run: the experiment's own, ``figure``, and the curves of each metric, ``curves-loss``.
+    """All figures of a run: the experiment's own, ``figure``, and the curves of each metric, ``curves-loss``.
 
     Curves of more arms than can be told apart are ``curves-loss``, ``curves-loss-2`` and so on. There are none where
     nothing is learned, and no own figure where the run lacks what it shows.
@@ -265,7 +265,9 @@ class Grid:
         """Draw them."""
         panels = [figure(results) for figure in self.figures]
         rows = -(-len(panels) // self.columns)
-        specs = [[_spec(panel) for panel in panels[self.columns * row :][: self.columns]] for row in range(rows)]
+        specs: list[list[Any]] = [
+            [_spec(panel) for panel in panels[self.columns * row :][: self.columns]] for row in range(rows)
+        ]
         specs[-1] += [None] * (self.columns - len(specs[-1]))
         titles = [panel.layout.title.text or "" for panel in panels]
         grid = make_subplots(rows, self.columns, specs=specs, subplot_titles=titles, vertical_spacing=0.3 / rows)

@@ -74,6 +74,13 @@ class Stored(TypedDict):
     sha256: str
 
 
+def runs_folder(runs: str | Path | None = None) -> Path:
+    """The folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here."""
+    if runs is not None and not isinstance(runs, str | os.PathLike):
+        raise TypeError(f"runs = {runs!r}: expected the path of a folder")
+    return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
+
+
 class TrialFolder:
     """The folder of one trial; it need not exist yet."""
 
@@ -84,7 +91,7 @@ class TrialFolder:
         self.tensorboard = path / "tensorboard"
 
     def lock(self) -> filelock.FileLock:
-        """Return the lock that whoever works in the folder holds; it falls open when its process dies."""
+        """The lock that whoever works in the folder holds; it falls open when its process dies."""
         return filelock.FileLock(self.path / "lock")
 
     def begin(self, identity: dict[str, Any]) -> str:
@@ -110,7 +117,7 @@ class TrialFolder:
         return f"it goes on from what another kind of processor began ({named}): the last digits may differ"
 
     def identity(self) -> Identity:
-        """Return what ``begin`` wrote; raise CorruptFileError where it cannot be read."""
+        """What ``begin`` wrote; raise CorruptFileError where it cannot be read."""
         path = self.path / "trial.json"
         try:
             return read_json(path, Identity)
@@ -118,7 +125,7 @@ class TrialFolder:
             raise CorruptFileError(path, "it is missing") from None
 
     def status(self) -> Status:
-        """Return how far the trial is; ``waiting`` where nothing was written or it cannot be read."""
+        """How far the trial is; ``waiting`` where nothing was written or it cannot be read."""
         try:
             return read_json(self.path / "status.json", Status)
         except (FileNotFoundError, CorruptFileError):
@@ -129,11 +136,11 @@ class TrialFolder:
         write_json(self.path / "status.json", vars(status), durable=durable)
 
     def checkpoint(self, loop: int) -> Path:
-        """Return the path of the checkpoint of the trial's ``loop``-th loop."""
+        """The path of the checkpoint of the trial's ``loop``-th loop."""
         return self.path / f"checkpoint-{loop}.safetensors"
 
     def last_loop(self) -> int:
-        """Return the number of the last loop that has a checkpoint; -1 without any."""
+        """The number of the last loop that has a checkpoint; -1 without any."""
         return max((int(p.stem.partition("-")[2]) for p in self.path.glob("checkpoint-*.safetensors")), default=-1)
 
     def finish(
@@ -153,7 +160,7 @@ class TrialFolder:
             self.checkpoint(loop).unlink(missing_ok=True)
 
     def result(self) -> Stored | None:
-        """Return what came of a finished trial; None if unfinished.
+        """What came of a finished trial; None if unfinished.
 
         Raises:
             CorruptFileError: The result or the metrics, which are verified, are truncated or altered, or what the trial
@@ -171,11 +178,11 @@ class TrialFolder:
         return stored
 
     def metrics(self) -> pl.DataFrame:
-        """Return the trial's metrics as a frame with the columns step, metric and value."""
+        """The trial's metrics as a frame with the columns step, metric and value."""
         return metrics.read(self.metrics_path)
 
     def kept(self) -> dict[str, Any]:
-        """Return the state that a finished trial kept, by name; empty where it keeps nothing.
+        """The state that a finished trial kept, by name; empty where it keeps nothing.
 
         Raises:
             ValueError: The trial has not finished, or was to keep no state.
@@ -191,7 +198,7 @@ class TrialFolder:
         return dict(checkpoint.load(self.state_path)) if mark["bytes"] else {}
 
     def kept_bytes(self) -> int:
-        """Return the size of the state that the trial kept; 0 where there is none."""
+        """The size of the state that the trial kept; 0 where there is none."""
         return self.state_path.stat().st_size if self.state_path.exists() else 0
 
     def fail(self, traceback: str) -> None:
@@ -213,7 +220,7 @@ class TrialFolder:
                 keep_aside(path)
 
     def is_locked(self) -> bool:
-        """Return whether another process is at work in the folder."""
+        """Whether another process is at work in the folder."""
         if not self.path.exists():
             return False
         lock = self.lock()

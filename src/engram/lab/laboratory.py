@@ -7,8 +7,8 @@ import math
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -21,18 +21,18 @@ from rich.markup import escape
 from rich.text import Text
 
 from engram import checks, extras
-from engram.lab.claim import JudgedClaim
-from engram.lab.engine import perform_all
-from engram.lab.experiment import Experiment
-from engram.lab.folder import Status, TrialFolder
-from engram.lab.last_run import read_back, resolve, runs_folder, write_note
+from engram.lab.claim import Claim, JudgedClaim, judge
+from engram.lab.experiment import Experiment, find_experiment
+from engram.lab.folder import Status, runs_folder
+from engram.lab.job import Job, prepare, token
 from engram.lab.machine import cores
 from engram.lab.monitor import Monitor, duration
+from engram.lab.parallel import perform_all
+from engram.lab.records import read_back, write_note
 from engram.lab.results import Results
 from engram.lab.trial import trials
-from engram.lab.worker import Job, prepare, token
 from engram.numeric import jit
-from engram.numeric.workers import Backend, check_backend
+from engram.numeric.parallel import Backend, check_backend
 from engram.storage.files import CorruptFileError, writing
 
 COLORS = {
@@ -94,7 +94,7 @@ def run(
         >>> results.claims()[0].verdict, results.claims()[0].why
         ('not testable here', 'needs preset laptop or paper')
     """
-    experiment = resolve(experiment)
+    experiment = find_experiment(experiment)
     console = Console(stderr=True, quiet=not progress)
     if jobs is not None:
         checks.size("jobs", jobs)
@@ -114,26 +114,32 @@ def run(
         options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
         all_jobs = [prepare(trial, root, stop, **options) for trial in todo]
         left = unfinished(experiment, all_jobs)
-        workers = workers_for(experiment, left) if jobs is None else jobs
+        workers = workers_for(experiment, preset, left) if jobs is None else jobs
         note = write_note(root, preset=preset, changed=changed, seeds=count, jobs=all_jobs)
         done = say_expected(f"{experiment.name}, preset {preset}", len(all_jobs), left, workers)
         finished = [job for job in all_jobs if job not in left]
         done += _keeping(finished, left) if keep_state else ""
         console.print(done, highlight=False, soft_wrap=True)
-        judge_ready = _announcer(lambda: read_back(experiment, root, note))
-        last = perform_left(left, console, workers, judge_ready, engine=engine, address=address)
+        announce = _announcer([] if changed else experiment.claims, preset, count, finished)
+        last = perform_left(left, console, workers, announce, engine=engine, address=address)
     return read_back(experiment, root, note, last)
 
 
-def workers_for(experiment: Experiment, left: Sequence[Job]) -> int:
-    """Return how many trials to run at once: as many as fit on the cores, and are worth it to start workers for."""
-    expected = sum(job.trial.seconds for job in left)
-    worth = len(left) if math.isnan(expected) else int(expected / WORKER_SECONDS)
-    return max(1, min(cores() // experiment.threads, worth))
+def workers_for(experiment: Experiment, preset: str, left: Sequence[Job]) -> int:
+    """How many trials to run at once: as many as fit on the cores, and are worth it to start workers for.
+
+    Args:
+        experiment: The experiment.
+        preset: Name of its preset; at size smoke, trials without a record are taken for short ones.
+        left: What is to be done.
+    """
+    unknown = 0.0 if preset == "smoke" else WORKER_SECONDS
+    expected = sum(unknown if math.isnan(job.trial.seconds) else job.trial.seconds for job in left)
+    return max(1, min(cores() // experiment.threads, int(expected / WORKER_SECONDS)))
 
 
 def folder_for(experiment: Experiment, runs: str | Path | None) -> Path:
-    """Return the folder that an experiment is run in, made if need be."""
+    """The folder that an experiment is run in, made if need be."""
     root = runs_folder(runs) / experiment.name
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -141,7 +147,7 @@ def folder_for(experiment: Experiment, runs: str | Path | None) -> Path:
 
 
 def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs that are still to be done.
+    """The jobs that are still to be done.
 
     Raises:
         ValueError: For some arms, data or a package that an extra brings is missing.
@@ -169,7 +175,8 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     workers = min(workers, len(left))
     unknown = ", ".join(dict.fromkeys(job.trial.arm for job in left if math.isnan(job.trial.seconds)))
     known = sum(job.trial.seconds for job in left if not math.isnan(job.trial.seconds)) / workers
-    time = f"expected time {duration(known)}" + (f" and that of {unknown}, not recorded yet" if unknown else "")
+    time = f"expected time {duration(known)}" if known else "expected time unknown"
+    time += f" (no record yet of {unknown})" if unknown else ""
     compiling = "" if jit.are_kept() else ", and up to a minute for compiling kernels, once,"
     return f"{begin}{time}{compiling} with {workers} at once"
 
@@ -178,7 +185,7 @@ def perform_left(
     left: Sequence[Job],
     console: Console,
     workers: int,
-    on_finished: Callable[[], list[str]],
+    on_finished: Callable[[Job], list[str]],
     *,
     engine: Backend = "loky",
     address: str | None = None,
@@ -190,11 +197,11 @@ def perform_left(
         _queue(job)
     with Monitor(console, left, workers, on_finished):
         statuses = perform_all(left, workers=workers, engine=engine, address=address)
-    return {job.folder.name: status for job, status in zip(left, statuses, strict=True)}
+    return {job.folder.path.name: status for job, status in zip(left, statuses, strict=True)}
 
 
 def verdict_line(judged: JudgedClaim) -> str:
-    """Return a judged claim as one line with rich's markup."""
+    """A judged claim as one line with rich's markup."""
     color = COLORS[judged.verdict]
     why = f" ({escape(judged.why)})" if judged.why else ""
     return (
@@ -214,7 +221,7 @@ def device_of(device: str) -> str:
 
 def _finished(job: Job) -> bool:
     try:
-        return TrialFolder(job.folder).result() is not None
+        return job.folder.result() is not None
     except CorruptFileError:  # the worker says so, keeps it aside and starts again
         return False
 
@@ -224,7 +231,7 @@ def _keeping(finished: Sequence[Job], left: Sequence[Job]) -> str:
 
     What a trial is going to train is known only once it has prepared its data, which may take half a minute.
     """
-    sizes = {job.trial.arm: TrialFolder(job.folder).kept_bytes() for job in finished}
+    sizes = {job.trial.arm: job.folder.kept_bytes() for job in finished}
     known = [sizes[job.trial.arm] for job in left if job.trial.arm in sizes]
     if len(known) == len(left) and not sum(known):
         return ""
@@ -235,29 +242,33 @@ def _keeping(finished: Sequence[Job], left: Sequence[Job]) -> str:
 
 def _queue(job: Job) -> None:
     """Take back what an earlier attempt said of itself, so that nobody takes it for news."""
-    folder = TrialFolder(job.folder)
-    status = folder.status()
+    status = job.folder.status()
     if status.state in ("failed", "interrupted"):
-        folder.set_status(replace(status, state="waiting", message=""))
+        job.folder.set_status(replace(status, state="waiting", message=""))
 
 
-def _announcer(read: Callable[[], Results]) -> Callable[[], list[str]]:
-    """Return a function that judges the claims whose trials are all finished, each once, as lines."""
-    announced: set[str] = set()
+def _announcer(claims: Sequence[Claim], preset: str, seeds: int, finished: Sequence[Job]) -> Callable[[Job], list[str]]:
+    """A function that takes in a finished trial and judges the claims that it completes, each once, as lines."""
+    results: dict[int, dict[str, Any]] = {}
+    waiting = [claim for claim in claims if preset in claim.presets]
 
-    def judge_ready() -> list[str]:
-        results = read()
-        finished = {(trial.arm, trial.seed) for trial in results.trials if trial.state == "finished"}
+    def take(job: Job) -> None:
+        with suppress(CorruptFileError):
+            if (stored := job.folder.result()) is not None:
+                results.setdefault(job.trial.seed, {})[job.trial.arm] = stored["result"]
+
+    def judge_completed(job: Job) -> list[str]:
+        take(job)
         lines = []
-        for judged in results.claims():
-            claim = judged.claim
-            ready = all((arm, seed) in finished for arm in claim.arms for seed in range(results.seeds))
-            if ready and claim.id not in announced and results.preset in claim.presets:
-                announced.add(claim.id)
-                lines.append(verdict_line(judged))
+        for claim in list(waiting):
+            if len(results) == seeds and all(set(claim.arms) <= set(arms) for arms in results.values()):
+                waiting.remove(claim)
+                lines.append(verdict_line(judge(claim, results, preset=preset, seeds=seeds)))
         return lines
 
-    return judge_ready
+    for job in finished:
+        take(job)
+    return judge_completed
 
 
 @contextmanager

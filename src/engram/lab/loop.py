@@ -170,11 +170,11 @@ class Run:
         self._status = replace(self._status, note=text)
 
     def metrics(self) -> pl.DataFrame:
-        """Return all that was logged so far, also before an interruption: columns step, metric and value."""
+        """All that was logged so far, also before an interruption: columns step, metric and value."""
         return self._metrics.frame()
 
     def ends(self, metric: str, parts: int = 10) -> tuple[float, float]:
-        """Return the means of a metric over the first and the last of ``parts`` parts of its rows, at least one row."""
+        """The means of a metric over the first and the last of ``parts`` parts of its rows, at least one row."""
         curve = self.metrics().filter(pl.col("metric") == metric)["value"].to_numpy()
         part = max(1, len(curve) // parts)
         return float(curve[:part].mean()), float(curve[-part:].mean())
@@ -198,7 +198,7 @@ class Run:
         return {}
 
     def _is_to_stop(self) -> bool:
-        """Return whether the run was asked to stop, or the process that this one works for is gone."""
+        """Whether the run was asked to stop, or the process that this one works for is gone."""
         orphaned = self._parent is not None and os.getppid() != self._parent
         return orphaned or (self._stop is not None and self._stop.exists())
 
@@ -268,7 +268,7 @@ class _GlobalGenerators:
 
 
 def get_state(name: str, item: Any) -> Any:
-    """Return the state of something that a loop changes; raise TypeError where that cannot be saved."""
+    """The state of something that a loop changes; raise TypeError where that cannot be saved."""
     match item:
         case torch.Tensor() | np.ndarray():
             return item

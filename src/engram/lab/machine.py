@@ -19,10 +19,9 @@ PACKAGES = ("engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymna
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that can bear on a result."""
-    found = {"python": platform.python_version()}
-    found |= {package: version(package) if _installed(package) else "not installed" for package in PACKAGES}
-    return found
+    """The versions of Python and of the packages that can bear on a result."""
+    of_packages = {package: version(package) if _installed(package) else "not installed" for package in PACKAGES}
+    return {"python": platform.python_version(), **of_packages}
 
 
 @functools.cache
@@ -44,14 +43,14 @@ def hardware() -> dict[str, str | int | float]:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """How many cores this process may use."""
     import joblib
 
     return int(joblib.cpu_count())
 
 
 def missing_extras() -> dict[str, list[str]]:
-    """Return the extras of engram that are not wholly installed, with the packages that are missing."""
+    """The extras of engram that are not wholly installed, with the packages that are missing."""
     missing: dict[str, list[str]] = {}
     requirements = [Requirement(text) for text in requires("engram") or ()]
     for extra in metadata("engram").get_all("Provides-Extra") or ():

@@ -115,7 +115,9 @@ class Measure:
 
 
 def metric(*keys: str | int) -> Callable[[str], Measure]:
-    """A number that trials return, as a function of the arm: ``error = metric("error")``, then ``error("plastic")``.
+    """A number of the results, as a measure of each arm.
+
+    With ``error = metric("error")``, the measure of an arm is ``error("plastic")``.
 
     Args:
         *keys: Its key; or the keys, and places in lists, that lead to it from the outside to the inside.

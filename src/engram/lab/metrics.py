@@ -60,20 +60,20 @@ class MetricsFile:
         self._pending.clear()
 
     def frame(self) -> pl.DataFrame:
-        """Return all rows so far as a frame with the columns step, metric and value."""
+        """All rows so far as a frame with the columns step, metric and value."""
         return pl.read_csv(
             (self._written.decode() or _HEADER).encode() + "".join(self._pending).encode(), schema=SCHEMA
         )
 
 
 def mark(path: Path) -> Mark:
-    """Return the mark of a whole file; of one that is not there that of no bytes."""
+    """The mark of a whole file; of one that is not there that of no bytes."""
     content = path.read_bytes() if path.exists() else b""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def check(path: Path, mark: Mark, *, whole: bool = True) -> bytes:
-    """Return the file's content up to the mark; raise CorruptFileError if it is not that or, if ``whole``, longer."""
+    """The file's content up to the mark; raise CorruptFileError if it is not that or, if ``whole``, longer."""
     size = mark["bytes"]
     try:
         content = path.read_bytes() if path.exists() else b""
@@ -87,7 +87,7 @@ def check(path: Path, mark: Mark, *, whole: bool = True) -> bytes:
 
 
 def read(path: Path) -> pl.DataFrame:
-    """Return a metrics file as a frame with columns step, metric and value; raise CorruptFileError if it is none."""
+    """A metrics file as a frame with columns step, metric and value; raise CorruptFileError if it is none."""
     try:
         return pl.read_csv(path, schema=SCHEMA)
     except (pl.exceptions.PolarsError, OSError) as error:

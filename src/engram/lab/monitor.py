@@ -13,8 +13,8 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from engram.lab.folder import Status, TrialFolder
-from engram.lab.worker import Job
+from engram.lab.folder import Status
+from engram.lab.job import Job
 
 POLL_SECONDS = 0.25
 LINE_SECONDS = 30.0
@@ -24,11 +24,11 @@ _DONE = ("finished", "failed", "interrupted")
 class Monitor:
     """Shows one line for each running trial and one in all on a terminal, and plain log lines elsewhere.
 
-    ``on_finished`` is called after each finished trial and returns lines to be shown, such as a claim judged.
+    ``on_finished`` is called with each finished trial and returns lines to be shown, such as a claim judged.
     """
 
     def __init__(
-        self, console: Console, jobs: Sequence[Job], workers: int, on_finished: Callable[[], list[str]]
+        self, console: Console, jobs: Sequence[Job], workers: int, on_finished: Callable[[Job], list[str]]
     ) -> None:
         self._console, self._jobs, self._workers, self._on_finished = console, jobs, workers, on_finished
         self._expected = [job.trial.seconds for job in jobs]
@@ -72,7 +72,7 @@ class Monitor:
             last = self._closing.wait(POLL_SECONDS)
             for index, job in enumerate(self._jobs):
                 if self._reported[index].state not in _DONE:
-                    self._status[index] = TrialFolder(job.folder).status()
+                    self._status[index] = job.folder.status()
                     self._report(index)
             self._show()
 
@@ -87,10 +87,10 @@ class Monitor:
             return
         done = sum(s.state == "finished" for s in self._reported)
         if status.state == "finished":
-            kept = TrialFolder(self._jobs[index].folder).kept_bytes()
+            kept = self._jobs[index].folder.kept_bytes()
             keeps = f", keeps {decimal(kept)}" if kept else ""
             self.write(rf"\[{done}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s{keeps}")
-            for line in self._on_finished():
+            for line in self._on_finished(self._jobs[index]):
                 self.write(line)
         elif status.state == "failed":
             self.write(f"[red]{name}: failed: {escape(status.message)}[/]")
@@ -124,7 +124,9 @@ class Monitor:
 
     def _estimate(self, fractions: Sequence[float]) -> None:
         """Estimate the time of trials whose arm has no record: that of its first trials here, or of any trial."""
-        whole = [status.seconds / part if part else math.nan for status, part in zip(self._status, fractions, strict=True)]
+        whole = [
+            status.seconds / part if part else math.nan for status, part in zip(self._status, fractions, strict=True)
+        ]
         for index, job in enumerate(self._jobs):
             if self._unknown[index]:
                 of_arm = [w for w, other in zip(whole, self._jobs, strict=True) if other.trial.arm == job.trial.arm]
@@ -141,7 +143,7 @@ class Monitor:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the unit that suits it."""
+    """A duration in the unit that suits it."""
     if math.isnan(seconds):
         return "unknown"
     if seconds < 100:

@@ -17,8 +17,8 @@ from plotly.offline import get_plotlyjs
 
 from engram.lab import config as configs
 from engram.lab.claim import OWNERS, JudgedClaim, Verdict
-from engram.lab.figures import figures_of
 from engram.lab.experiment import Experiment
+from engram.lab.figures import figures_of
 from engram.lab.monitor import duration
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
@@ -36,29 +36,29 @@ def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path
         plotlyjs=get_plotlyjs(),
         version=__version__,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        address=lambda found: f"#{found['experiment'].name}",
+        address=lambda section: f"#{section['experiment'].name}",
     )
     write_atomic(path, page.strip().encode())
     return path
 
 
 def style() -> str:
-    """Return the style sheet that ``as_html`` and ``contents`` need."""
+    """The style sheet that ``as_html`` and ``contents`` need."""
     return files("engram.lab").joinpath("report.css").read_text()
 
 
-def as_html(found: dict[str, Any]) -> str:
-    """Return a section as HTML, for a page that has ``style`` and plotly's script."""
-    return str(_template().run(found))
+def as_html(section: dict[str, Any]) -> str:
+    """A section as HTML, for a page that has ``style`` and plotly's script."""
+    return str(_template().run(section))
 
 
 def contents(sections: Sequence[dict[str, Any]], address: Callable[[dict[str, Any]], str]) -> str:
-    """Return the verdicts of several sections as a table in HTML, with links to where ``address`` says they are."""
+    """The verdicts of several sections as a table in HTML, with links to where ``address`` says they are."""
     return str(_template().contents(sections, address))
 
 
 def plot(figure: go.Figure) -> str:
-    """Return a figure as HTML that fits into 500 pixels, with its title, which would not, as a caption.
+    """A figure as HTML that fits into 500 pixels, with its title, which would not, as a caption.
 
     The page needs plotly's script, and ``style`` with the figure in an element of class ``run``.
     """
@@ -78,7 +78,7 @@ def plot(figure: go.Figure) -> str:
 
 
 def section(experiment: Experiment, results: Results) -> dict[str, Any]:
-    """Return what is shown of one run."""
+    """What is shown of one run."""
     claims = results.claims()
     arms = experiment.arms(results.preset, results.changed)
     tables = {name: configs.leaves(config) for name, config in results.configs.items()}
@@ -123,7 +123,7 @@ def _template() -> Any:
 
 
 def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
-    """Return where on a line, in percent, a claim's values lie; None without finite ones."""
+    """Where on a line, in percent, a claim's values lie; None without finite ones."""
     criterion, ours = judged.claim.criterion, (judged.ours, judged.low, judged.high)
     if not all(map(math.isfinite, ours)):
         return None

@@ -46,7 +46,7 @@ class TrialResult:
     message: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """It as JSON values."""
         return dict(vars(self))
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -120,11 +120,11 @@ class Results:
     @property
     def by_seed(self) -> dict[int, dict[str, Mapping[str, Any]]]:
         """The finished trials: seed -> arm -> result."""
-        found: dict[int, dict[str, Mapping[str, Any]]] = {}
+        by_seed: dict[int, dict[str, Mapping[str, Any]]] = {}
         for trial in self.trials:
             if trial.state == "finished":
-                found.setdefault(trial.seed, {})[trial.arm] = trial.result
-        return found
+                by_seed.setdefault(trial.seed, {})[trial.arm] = trial.result
+        return by_seed
 
     @property
     def arms(self) -> list[str]:
@@ -139,7 +139,7 @@ class Results:
             *keys: The key of what is asked for; or the keys, and places in lists, that lead to it from the outside to
                 the inside (default: the whole result).
         """
-        results = [of_seed[arm] for of_seed in self.by_seed.values() if arm in of_seed]
+        results: list[Any] = [of_seed[arm] for of_seed in self.by_seed.values() if arm in of_seed]
         return [functools.reduce(lambda outer, key: outer[key], keys, result) for result in results]
 
     @property
@@ -162,7 +162,7 @@ class Results:
         )
 
     def family(self) -> str:
-        """Return in a sentence what Holm's correction leaves of the verdicts on all claims that were tested."""
+        """In a sentence what Holm's correction leaves of the verdicts on all claims that were tested."""
         claims = self.claims()
         tests = sum(not math.isnan(judged.p) for judged in claims)
         lost = [judged.claim.id for judged in claims if judged.adjusted != judged.verdict]
@@ -178,7 +178,7 @@ class Results:
         return EXIT_CLAIM if any(judged.verdict == "not reproduced" for judged in self.claims()) else EXIT_HOLDS
 
     def to_json(self) -> dict[str, Any]:
-        """Return the run as JSON values: what ``engram run --json`` prints."""
+        """The run as JSON values: what ``engram run --json`` prints."""
         content = {
             "experiment": self.experiment,
             "preset": self.preset,
@@ -201,7 +201,7 @@ class Results:
         return finite_or_none(content)  # type: ignore[no-any-return]
 
     def record(self) -> dict[str, Any]:
-        """Return the run as a small record to be committed: as ``to_json``, with shorter learning curves, no paths."""
+        """The run as a small record to be committed: as ``to_json``, with shorter learning curves, no paths."""
         content = self.to_json()
         for trial in content["trials"]:
             trial["result"] = {name: _rounded(value) for name, value in trial["result"].items()}

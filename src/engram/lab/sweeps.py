@@ -17,9 +17,10 @@ from plotly.subplots import make_subplots
 from rich.console import Console
 
 from engram import checks
+from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.figures import PALETTE
-from engram.lab.experiment import Arm, Experiment
-from engram.lab.folder import Status, TrialFolder
+from engram.lab.folder import Status, runs_folder
+from engram.lab.job import Job, prepare
 from engram.lab.laboratory import (
     device_of,
     folder_for,
@@ -29,9 +30,7 @@ from engram.lab.laboratory import (
     unfinished,
     workers_for,
 )
-from engram.lab.last_run import resolve, runs_folder
 from engram.lab.trial import Trial, trials
-from engram.lab.worker import Job, prepare
 from engram.storage.files import write_atomic, writing
 
 PILOT = 1000
@@ -50,12 +49,16 @@ class Range:
         checks.number("low", self.low)
         checks.number("high", self.high, above=self.low)
 
-    def draw(self, rng: np.random.Generator) -> float:
-        """Return one of the numbers; a whole one, if the ends are."""
+    def rvs(self, random_state: np.random.RandomState) -> float:
+        """One of the numbers, as scikit-learn's samplers draw them; a whole one, if the ends are.
+
+        Args:
+            random_state: Where randomness comes from.
+        """
         wide = self.low > 0 and self.high >= DECADE * self.low
-        drawn = (
-            math.exp(rng.uniform(math.log(self.low), math.log(self.high))) if wide else rng.uniform(self.low, self.high)
-        )
+        low, high = (math.log(self.low), math.log(self.high)) if wide else (self.low, self.high)
+        drawn = random_state.uniform(low, high)
+        drawn = math.exp(drawn) if wide else drawn
         return round(drawn) if isinstance(self.low, int) and isinstance(self.high, int) else float(f"{drawn:.4g}")
 
 
@@ -107,7 +110,7 @@ def sweep(
         >>> table["learning_rate"].to_list(), table["seed"].to_list()
         ([0.001, 0.003], [1000, 1000])
     """
-    experiment = resolve(experiment)
+    experiment = find_experiment(experiment)
     console = Console(stderr=True, quiet=not progress)
     if jobs is not None:
         checks.size("jobs", jobs)
@@ -123,12 +126,12 @@ def sweep(
     with stoppable(root, console) as stop:
         every = [prepare(trial, root, stop, keep_state=False) for _, trial in todo]
         # Arms that do not depend on a field have the same trials at several settings.
-        distinct = list({job.folder: job for job in every}.values())
+        distinct = list({job.folder.path: job for job in every}.values())
         left = unfinished(experiment, distinct)
-        workers = workers_for(experiment, left) if jobs is None else jobs
+        workers = workers_for(experiment, preset, left) if jobs is None else jobs
         title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
         console.print(say_expected(title, len(distinct), left, workers), highlight=False, soft_wrap=True)
-        last = perform_left(left, console, workers, list)
+        last = perform_left(left, console, workers, lambda job: [])
     rows = [{**setting, **_row(job, last, set(values))} for (setting, _), job in zip(todo, every, strict=True)]
     table = pl.DataFrame(rows, infer_schema_length=None)
     _write(experiment, table, list(values), metric, folder_of(experiment, runs, list(values)))
@@ -142,7 +145,7 @@ def _arms(experiment: Experiment, preset: str, setting: Mapping[str, Any]) -> di
 
 
 def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str, Any]]:
-    """Return the settings of a sweep: all combinations, or so many at random, of which none is there twice."""
+    """The settings of a sweep: all combinations, or so many at random, of which none is there twice."""
     if not values:
         raise ValueError("no field to change: expected at least one with its values")
     options: dict[str, Any] = {
@@ -155,21 +158,21 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
             raise ValueError(f"{name} = {value!r}: expected at least one value")
     if samples is None:
         return [dict(zip(options, chosen, strict=True)) for chosen in itertools.product(*options.values())]
-    rng = np.random.default_rng(0)
-    drawn = [
-        {name: v.draw(rng) if isinstance(v, Range) else v[int(rng.integers(len(v)))] for name, v in options.items()}
-        for _ in range(checks.size("samples", samples))
-    ]
+    from sklearn.model_selection import ParameterSampler
+
+    # Without a range no setting is drawn twice, so that there are only so many.
+    all_settings = math.prod(math.inf if isinstance(value, Range) else len(value) for value in options.values())
+    drawn = ParameterSampler(options, min(checks.size("samples", samples), all_settings), random_state=0)
     return list({repr(setting): setting for setting in drawn}.values())
 
 
 def folder_of(experiment: Experiment, runs: str | Path | None, names: Iterable[str]) -> Path:
-    """Return the folder that table and figure of a sweep over some fields are written to."""
+    """The folder that table and figure of a sweep over some fields are written to."""
     return runs_folder(runs) / experiment.name / f"sweep-{'-'.join(names)}"
 
 
 def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> pl.DataFrame:
-    """Return for each setting and arm of a sweep how many seeds are done, and the mean and range of a metric."""
+    """For each setting and arm of a sweep how many seeds are done, and the mean and range of a metric."""
     chosen = _metric(experiment, table, names, metric)
     by = [*names, "arm"]
     if chosen is None:
@@ -184,17 +187,17 @@ def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], 
 
 
 def _metric(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> str | None:
-    """Return the metric to compare: the one asked for, the headline or the first one; None where no trial is done."""
-    found = table.columns[len(names) + 3 :]
-    if metric is not None and found:
-        return checks.choice("metric", metric, found)
-    return experiment.headline if experiment.headline in found else found[0] if found else None
+    """The metric to compare: the one asked for, the headline or the first one; None where no trial is done."""
+    metrics = table.columns[len(names) + 3 :]
+    if metric is not None and metrics:
+        return checks.choice("metric", metric, metrics)
+    return experiment.headline if experiment.headline in metrics else metrics[0] if metrics else None
 
 
 def _row(job: Job, last: Mapping[str, Status], fields: set[str]) -> dict[str, Any]:
-    folder = TrialFolder(job.folder)
-    state = last[job.folder.name].state if job.folder.name in last else folder.status().state
-    stored = folder.result() if state == "finished" else None
+    name = job.folder.path.name
+    state = last[name].state if name in last else job.folder.status().state
+    stored = job.folder.result() if state == "finished" else None
     numbers = {
         name: value for name, value in (stored or {"result": {}})["result"].items() if isinstance(value, int | float)
     }

@@ -40,8 +40,8 @@ class Trial:
     code: str
 
     def identity(self) -> dict[str, Any]:
-        """Return all that determines the result: this trial, the code that it reaches and the versions under it."""
-        found = versions()
+        """All that determines the result: this trial, the code that it reaches and the versions under it."""
+        installed = versions()
         return {
             "experiment": self.experiment,
             "arm": self.arm,
@@ -51,12 +51,12 @@ class Trial:
             "device": self.device,
             "threads": self.threads,
             "code": self.code,
-            "versions": {package: found[package] for package in COMPUTING},
+            "versions": {package: installed[package] for package in COMPUTING},
         }
 
 
 def key(identity: dict[str, Any]) -> str:
-    """Return the trial's name: 12 hexadecimal digits of the SHA-256 of its identity."""
+    """The trial's name: 12 hexadecimal digits of the SHA-256 of its identity."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -88,9 +88,9 @@ def trials(
     checks.size("seeds", seeds, most=MOST_SEEDS)
     if isinstance(arms, str):
         raise ValueError(f"arms = {arms!r}: expected a list of names")
-    for arm in arms or ():
-        if arm not in compared:
-            raise ValueError(f"unknown arm {arm!r} of {experiment.name}; known: {', '.join(compared)}")
+    for name in arms or ():
+        if name not in compared:
+            raise ValueError(f"unknown arm {name!r} of {experiment.name}; known: {', '.join(compared)}")
     chosen = {name: arm for name, arm in compared.items() if not arms or name in arms}
     digests: dict[tuple[str, frozenset[str]], str] = {}
     code = {}
@@ -106,7 +106,7 @@ def trials(
 
 
 def names_in(config: Any) -> frozenset[str]:
-    """Return the registered parts of other packages that a config names."""
+    """The registered parts of other packages that a config names."""
     texts = {text for value in configs.leaves(config).values() if isinstance(value, str) for text in value.split(",")}
     parts = [entry for kind in registry.KINDS for entry in registry.entries(kind)]
     return frozenset(texts & {entry.name for entry in parts if not entry.module.startswith("engram.")})

@@ -1,4 +1,4 @@
-"""What stores and recalls: exact dictionaries, networks with exponentially many attractors, episodic memories.
+"""Memories: exact dictionaries, networks with exponentially many attractors, episodic memories.
 
 The rooms are ``dictionary``, ``hopfield``, ``expander`` and ``episodic``; their public parts can be had from here.
 """

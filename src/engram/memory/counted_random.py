@@ -19,13 +19,19 @@ GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111
 
 
 def seeds(batch: int, generator: torch.Generator | None, device: torch.device) -> Int[Tensor, " batch"]:
-    """Draw a seed for each sample, from torch's global generator if None is given."""
+    """A seed for each sample.
+
+    Args:
+        batch: Number of samples.
+        generator: Source of the seeds; None: torch's global one.
+        device: Where the seeds go.
+    """
     where = torch.device("cpu") if generator is None else generator.device
     return torch.randint(2**62, (batch,), generator=generator, device=where).to(device)
 
 
 def number(seed: Annotated[Tensor, "*shape"], count: Annotated[Tensor, "*shape"] | int) -> Annotated[Tensor, "*shape"]:
-    """Return the random 64 bits that a seed has at a count; shapes broadcast."""
+    """The random 64 bits that a seed has at a count; shapes broadcast."""
     value = seed + (_signed(GOLDEN * (count + 1)) if isinstance(count, int) else _signed(GOLDEN) * (count + 1))
     value = (value ^ _shift(value, 30)) * _signed(FIRST)
     value = (value ^ _shift(value, 27)) * _signed(SECOND)
@@ -33,17 +39,17 @@ def number(seed: Annotated[Tensor, "*shape"], count: Annotated[Tensor, "*shape"]
 
 
 def below(bits: Annotated[Tensor, "*shape"], bound: Annotated[Tensor, "*shape"] | int) -> Annotated[Tensor, "*shape"]:
-    """Return a random integer in [0, bound), bound < 2^31, from random bits."""
+    """A random integer in [0, bound), bound < 2^31, from random bits."""
     return (_shift(bits, 33) * bound) >> 31
 
 
 def chance(bits: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
-    """Return a random integer in [0, 2^53) from random bits; below p 2^53 with probability p."""
+    """A random integer in [0, 2^53) from random bits; below p 2^53 with probability p."""
     return _shift(bits, 11)
 
 
 def _signed(value: int) -> int:
-    """Return the integer of 64 bits with a sign that has the same bits."""
+    """The integer of 64 bits with a sign that has the same bits."""
     return (value + 2**63) % 2**64 - 2**63
 
 

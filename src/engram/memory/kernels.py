@@ -11,7 +11,7 @@ one = np.uint64(1)
 
 @inline
 def number(seed, count):
-    """Return the random 64 bits that a seed has at a count."""
+    """The random 64 bits that a seed has at a count."""
     value = np.uint64(seed) + golden * (np.uint64(count) + one)
     value = (value ^ (value >> np.uint64(30))) * first_factor
     value = (value ^ (value >> np.uint64(27))) * second_factor
@@ -20,11 +20,11 @@ def number(seed, count):
 
 @inline
 def below(bits, bound):
-    """Return a random integer in [0, bound) from random bits."""
+    """A random integer in [0, bound) from random bits."""
     return np.int64((bits >> np.uint64(33)) * np.uint64(bound) >> np.uint64(31))
 
 
 @inline
 def chance(bits):
-    """Return a random integer in [0, 2^53) from random bits."""
+    """A random integer in [0, 2^53) from random bits."""
     return np.int64(bits >> np.uint64(11))

@@ -93,5 +93,5 @@ class Patches(NamedTuple):
 
     @staticmethod
     def quarters(z: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch channels 4 pooled"]:
-        """Return numbers at all positions so that those that are pooled together are a column, without a copy."""
+        """Numbers at all positions so that those that are pooled together are a column, without a copy."""
         return z.mT.view(len(z), z.shape[2], 4, -1)

@@ -13,7 +13,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 def uniform(
     kind: type[Layer], *sizes: int, generator: torch.Generator | None, bound: float | None = None, **options: Any
 ) -> Layer:
-    """Return a layer as torch draws it: weights and biases uniform within 1 / sqrt(fan-in), or ``bound``.
+    """A layer as torch draws it: weights and biases uniform within 1 / sqrt(fan-in), or ``bound``.
 
     Args:
         kind: A layer with ``weight`` and perhaps ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.
@@ -36,7 +36,7 @@ def uniform(
 
 
 def lecun(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **options: Any) -> Layer:
-    """Return a layer with weights from LeCun's normal distribution, variance 1 / fan-in, and biases of 0.
+    """A layer with weights from LeCun's normal distribution, variance 1 / fan-in, and biases of 0.
 
     Arguments as of ``uniform``.
 
@@ -54,7 +54,7 @@ def lecun(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **o
 
 
 def kaiming(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **options: Any) -> Layer:
-    """Return a layer with weights from Kaiming's normal distribution, variance 2 / fan-in, and biases of 0.
+    """A layer with weights from Kaiming's normal distribution, variance 2 / fan-in, and biases of 0.
 
     Arguments as of ``uniform``.
 

@@ -22,7 +22,7 @@ class LeakyState(NamedTuple):
     activity: Float[Tensor, "batch hidden"]
 
     def detach(self) -> LeakyState:
-        """Return the same state cut off from the graph that made it."""
+        """The same state cut off from the graph that made it."""
         return LeakyState(self.potential.detach(), self.activity.detach())
 
 
@@ -86,7 +86,7 @@ class LeakyRNN(nn.Module):
     def forward(
         self, input: Annotated[Tensor, "time batch input"], state: LeakyState | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], LeakyState]:
-        """Return the rates at every step, and the state after the last; no potential at first if ``state`` is None.
+        """The rates at every step, and the state after the last; no potential at first if ``state`` is None.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -95,7 +95,7 @@ class LeakyRNN(nn.Module):
         return run_core(self, input, state)
 
     def initial(self, batch_size: int) -> LeakyState:
-        """Return the state at the start of a sequence."""
+        """The state at the start of a sequence."""
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return LeakyState(zeros, zeros.clone())
 
@@ -108,10 +108,10 @@ class LeakyRNN(nn.Module):
         return values
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LeakyState) -> LeakyState:
-        """Return the state one step later, given U input + b."""
+        """The state one step later, given U input + b."""
         potential = self.alpha * state.potential + functional.linear(state.activity, self.weight_hh) + drive
         return LeakyState(potential, potential.tanh())
 
     def slope(self, before: LeakyState, after: LeakyState) -> Float[Tensor, "batch hidden"]:
-        """Return the derivative of each unit's activity by its potential after a step."""
+        """The derivative of each unit's activity by its potential after a step."""
         return 1 - after.activity.square()

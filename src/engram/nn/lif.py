@@ -33,7 +33,7 @@ class LIFState(NamedTuple):
     rest: Float[Tensor, "batch hidden"]
 
     def detach(self) -> LIFState:
-        """Return the same state cut off from the graph that made it."""
+        """The same state cut off from the graph that made it."""
         return LIFState(*(part.detach() for part in self))
 
 
@@ -108,11 +108,11 @@ class LIFNetwork(nn.Module):
     def forward(
         self, input: Annotated[Tensor, "time batch input"], state: LIFState | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], LIFState]:
-        """Return the spikes of every step, and the state after the last; as ``LeakyRNN.forward``."""
+        """The spikes of every step, and the state after the last; as ``LeakyRNN.forward``."""
         return run_core(self, input, state)
 
     def initial(self, batch_size: int) -> LIFState:
-        """Return the state at the start of a sequence."""
+        """The state at the start of a sequence."""
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return LIFState(zeros, zeros.clone(), zeros.clone())
 
@@ -125,7 +125,7 @@ class LIFNetwork(nn.Module):
         return values - values.diag().diag()
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LIFState) -> LIFState:
-        """Return the state one step later, given U input."""
+        """The state one step later, given U input."""
         recurrent = functional.linear(state.activity, self.connections(self.weight_hh))
         potential = self.alpha * state.potential + drive + recurrent - self.threshold * state.activity.detach()
         spikes = self.surrogate(potential - self.threshold) * (state.rest == 0)
@@ -133,5 +133,5 @@ class LIFNetwork(nn.Module):
         return LIFState(potential, spikes, rest)
 
     def slope(self, before: LIFState, after: LIFState) -> Float[Tensor, "batch hidden"]:
-        """Return the surrogate derivative of each neuron's spike by its potential after a step."""
+        """The surrogate derivative of each neuron's spike by its potential after a step."""
         return derivative(self.surrogate, after.potential - self.threshold) * (before.rest == 0)

@@ -27,5 +27,5 @@ class Memoryless(nn.Module):
     def forward(
         self, input: Float[Tensor, "time batch features"], state: Any = None
     ) -> tuple[Float[Tensor, "time batch hidden"], Any]:
-        """Return the activity for each observation on its own, and ``state`` unchanged."""
+        """The activity for each observation on its own, and ``state`` unchanged."""
         return torch.tanh(self.layer(input)), state

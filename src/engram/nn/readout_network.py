@@ -68,7 +68,7 @@ class ReadoutNetwork(nn.Module):
         self.readout = lecun(nn.Linear, core.hidden_size, outputs, generator=generator, **like_core)
 
     def forward(self, input: Annotated[Tensor, "time batch input"]) -> Float[Tensor, "*time batch outputs"]:
-        """Return the outputs, (batch, outputs) after the last step or (time, batch, outputs).
+        """The outputs, (batch, outputs) after the last step or (time, batch, outputs).
 
         Raises:
             TypeError, ValueError: As of the core, or there is no step.

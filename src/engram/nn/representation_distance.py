@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -> Float[Tensor, ""]:
-    """Return the squared error of activity relative to the variance of the activity that is to be matched.
+    """The squared error of activity relative to the variance of the activity that is to be matched.
 
         ||X - Y||_F^2 / (||Y - mean(Y)||_F^2 + 1e-6), the mean over samples
 
@@ -32,7 +32,7 @@ def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -
 
 
 def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples others"]) -> Float[Tensor, ""]:
-    """Return the squared distance of the normalised Gram matrices of two activities, which no rotation changes.
+    """The squared distance of the normalised Gram matrices of two activities, which no rotation changes.
 
         || G_X / ||G_X||_F - G_Y / ||G_Y||_F ||_F^2,  G_X = X_c X_c^T,  columns centred
 

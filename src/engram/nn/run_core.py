@@ -12,7 +12,7 @@ from engram.nn.sequence import time_first
 
 
 def run_core(core: Any, input: Annotated[Tensor, "time batch input"], state: Any) -> tuple[Tensor, Any]:
-    """Return the activity of a core at every step of checked sequences, and its state after the last.
+    """The activity of a core at every step of checked sequences, and its state after the last.
 
     Args:
         core: A module with ``input_size``, ``weight_ih``, ``drive(input)``, ``initial(batch_size)`` and

@@ -49,5 +49,5 @@ def check_precision(parameter: Tensor) -> None:
 
 
 def autocast(device: torch.device) -> bool:
-    """Return whether ``torch.autocast`` is at work on this device."""
+    """Whether ``torch.autocast`` is at work on this device."""
     return device.type != "meta" and torch.is_autocast_enabled(device.type)

@@ -87,7 +87,7 @@ def straight_through(u: Float[Tensor, "*shape"], width: float = math.inf) -> Flo
 
 
 def derivative(spikes: object, u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return the derivative that a function of these, or one like them, has at u.
+    """The derivative that a function of these, or one like them, has at u.
 
     Examples:
         >>> derivative(atan, torch.zeros(1))

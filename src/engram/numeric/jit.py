@@ -21,7 +21,7 @@ inline = njit(forceinline=True, error_model="numpy")
 
 
 def jit(function: Callable[..., None], **options: Any) -> Any:
-    """Return a compiled function that holds no lock of the interpreter, and is kept on disk.
+    """A compiled function that holds no lock of the interpreter, and is kept on disk.
 
     Whether what is on disk is still good numba decides by a function's own file; here it is by all that the file
     imports of its package too, since a kernel is made of it.
@@ -39,7 +39,7 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
 
 
 def are_kept() -> bool:
-    """Return whether any compiled function is on disk yet, where an earlier process left it."""
+    """Whether any compiled function is on disk yet, where an earlier process left it."""
     return any(Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parents[1]).rglob("*.nbi"))
 
 
@@ -59,7 +59,7 @@ def telling(tell: Callable[[], None]) -> Iterator[None]:
 
 @cache
 def _sources(file: Path) -> int:
-    """Return what changes with a file or any of its package that it imports, directly or through other kernels."""
+    """What changes with a file or any of its package that it imports, directly or through other kernels."""
     root = next(parent for parent in file.parents if not (parent / "__init__.py").exists())
     found: dict[Path, bytes] = {}
     pending = [file]
@@ -73,7 +73,7 @@ def _sources(file: Path) -> int:
 
 
 def _imported(root: Path, path: Path, source: bytes) -> list[Path]:
-    """Return the files below ``root`` that a source imports."""
+    """The files below ``root`` that a source imports."""
     package = ".".join(path.relative_to(root).parts[:-1])
     nodes = ast.walk(ast.parse(source))
     taken = [(root.joinpath(*module.split(".")), name) for module, name in imports(nodes, package)]

@@ -82,7 +82,7 @@ def _tile(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
 
 
 def _each(build: Build) -> Build:
-    """Return what generates, for a tile and whatever else, the same for each of its rows."""
+    """What generates, for a tile and whatever else, the same for each of its rows."""
 
     def generate(builder: ir.IRBuilder, *args: ir.Value) -> ir.Value:
         if not any(isinstance(a.type, ir.ArrayType) for a in args):
@@ -125,7 +125,7 @@ NAMES = "__module__", "__name__", "__qualname__", "__doc__"
 
 
 def _intrinsic(typed: Callable[..., Any]) -> Callable[[Build], Any]:
-    """Return what makes a function of numba's of what generates it; ``typed`` returns its signature."""
+    """What makes a function of numba's of what generates it; ``typed`` returns its signature."""
 
     def make(generate: Build) -> Any:
         @wraps(generate, assigned=NAMES, updated=())
@@ -139,7 +139,7 @@ def _intrinsic(typed: Callable[..., Any]) -> Callable[[Build], Any]:
 
 
 def _elementwise(build: Build) -> Any:
-    """Return a function of numba's that does to vectors, and to every row of tiles, what ``build`` generates."""
+    """A function of numba's that does to vectors, and to every row of tiles, what ``build`` generates."""
 
     @wraps(build, assigned=NAMES, updated=())
     def function(typing_context: Any, *args: Any) -> Any:
@@ -161,13 +161,13 @@ def _splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Va
 
 @_intrinsic(lambda typing_context, array: types.intp(array))
 def lanes(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """Return how many elements of an array fit a register."""
+    """How many elements of an array fit a register."""
     return context.get_constant(types.intp, _vector(sig.args[0].dtype).count)
 
 
 @_intrinsic(lambda typing_context, array, index: Vector(array.dtype)(array, types.intp))
 def load(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """Return the elements of a flat array from ``index`` on, as many as fit a register."""
+    """The elements of a flat array from ``index`` on, as many as fit a register."""
     dtype = sig.args[0].dtype
     address = _address(context, builder, sig.args[0], *args)
     return builder.load(address, align=dtype.bitwidth // 8, typ=_vector(dtype))
@@ -175,7 +175,7 @@ def load(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
 
 @_intrinsic(lambda typing_context, array, index, width: Tile(array.dtype)(array, types.intp, types.intp))
 def load_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """Return the elements from ``index`` on, and those 1, 2 and 3 times ``width`` further on."""
+    """The elements from ``index`` on, and those 1, 2 and 3 times ``width`` further on."""
     dtype = sig.args[0].dtype
     addresses = _row_addresses(context, builder, sig.args[0], *args)
     return _tile(builder, [builder.load(a, align=dtype.bitwidth // 8, typ=_vector(dtype)) for a in addresses])
@@ -210,13 +210,13 @@ def store_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.V
 
 @_intrinsic(lambda typing_context, number: Vector(number)(number))
 def splat(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """Return a vector that holds one number everywhere."""
+    """A vector that holds one number everywhere."""
     return _splat(builder, args[0], _vector(sig.args[0]))
 
 
 @_intrinsic(lambda typing_context, array, index: Tile(array.dtype)(array, types.intp))
 def splat_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """Return a tile whose rows hold one number each: the four elements of an array from ``index`` on."""
+    """A tile whose rows hold one number each: the four elements of an array from ``index`` on."""
     data = context.make_array(sig.args[0])(context, builder, args[0]).data
     rows = []
     for row in range(ROWS):
@@ -227,13 +227,13 @@ def splat_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.V
 
 @_intrinsic(lambda typing_context, vector: Tile(vector.dtype)(vector))
 def repeat(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """Return the tile that has the vector in every row."""
+    """The tile that has the vector in every row."""
     return _tile(builder, [args[0]] * ROWS)
 
 
 @_intrinsic(lambda typing_context, vector, tile: vector(vector, tile))
 def add_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """Return a vector plus every row of a tile."""
+    """A vector plus every row of a tile."""
     result = args[0]
     for row in _rows(builder, args[1]):
         result = builder.fadd(result, row, flags=("contract",))
@@ -241,7 +241,7 @@ def add_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Val
 
 
 def _folded(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
-    """Return a short vector of the sums of 1 or 4 vectors: halves are added till one element of each is left."""
+    """A short vector of the sums of 1 or 4 vectors: halves are added till one element of each is left."""
     groups, size = 1, vectors[0].type.count
 
     def halves(first: ir.Value, second: ir.Value, starts: list[int]) -> ir.Value:
@@ -266,7 +266,7 @@ def _folded(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
 
 @_intrinsic(lambda typing_context, vector: vector.dtype(vector))
 def total(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """Return the sum of a vector's elements."""
+    """The sum of a vector's elements."""
     return builder.extract_element(_folded(builder, [args[0]]), ir.Constant(ir.IntType(32), 0))
 
 
@@ -282,7 +282,7 @@ def store_totals(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir
 
 @_elementwise
 def magnitude(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Return the absolute values."""
+    """The absolute values."""
     return _call(builder, "fabs", value)
 
 
@@ -358,14 +358,14 @@ def _growth(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 def _at_most(builder: ir.IRBuilder, x: ir.Value, bound: float) -> ir.Value:
-    """Return the absolute value held below a bound; NaN goes on, since the comparison is false for it."""
+    """The absolute value held below a bound; NaN goes on, since the comparison is false for it."""
     absolute, limit = _call(builder, "fabs", x), _constant(x.type, bound)
     return builder.select(builder.fcmp_ordered(">", absolute, limit), limit, absolute)
 
 
 @_elementwise
 def tanh(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """Return the hyperbolic tangent, from e^(2|x|) - 1.
+    """The hyperbolic tangent, from e^(2|x|) - 1.
 
     Good to three units in the last place, near zero too, since the power of 2 in ``_growth`` is 1 there.
     """

@@ -91,7 +91,7 @@ def in_ranges(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -
 
 
 def _setter(library: str, name: str) -> Callable[[int], int]:
-    """Return what sets the number of threads in one of torch's libraries; where there is none, what does nothing."""
+    """What sets the number of threads in one of torch's libraries; where there is none, what does nothing."""
     for path in Path(torch.__file__).parent.glob(f"lib/{library}"):
         found = getattr(ctypes.CDLL(str(path)), name, None)
         if found is not None:
@@ -113,7 +113,7 @@ _outside = _Outside()
 
 
 def available() -> int:
-    """Return how many threads torch would use here, were it not told to be ``single_threaded``."""
+    """How many threads torch would use here, were it not told to be ``single_threaded``."""
     return _outside.threads if _outside.depth else torch.get_num_threads()
 
 

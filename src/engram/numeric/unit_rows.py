@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 
 def unit_rows(matrix: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
-    """Return the rows divided by their Euclidean norms; a row of zeros stays as it is.
+    """The rows divided by their Euclidean norms; a row of zeros stays as it is.
 
     Examples:
         >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()

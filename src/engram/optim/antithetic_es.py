@@ -26,20 +26,21 @@ class AntitheticES(Strategy):
     in double precision, which the optimiser then applies.
 
     Args:
-        params: Theta; this and ``generator`` as in ``Strategy``.
-        sigma: Standard deviation of the mutations.
+        params: The parameters theta, changed in place by ``tell``.
+        sigma: Standard deviation of the mutations, above 0.
         optimizer: An optimiser of the same parameters, or a function of them that returns one, such as
             ``torch.optim.SGD``. None: Adam with learning rate 0.01 and weight decay 3e-4, as published.
         population_size: Number B of individuals, even, at least 4.
-        shaping: As in ``shaped``.
+        shaping: ``"rank"``, ``"zscore"`` or None, as ``shaped`` defines them.
         include_mean: Leave the first pair unmutated, so that its loss is that of theta; it counts in B.
+        generator: Source of all randomness, on the CPU; None: a generator of seed 0.
 
     Attributes:
         generation: Number of generations so far.
 
     Raises:
-        TypeError: A parameter is no tensor, or the optimiser is none.
-        ValueError: An argument is out of range, or the optimiser is one of other parameters.
+        TypeError: A parameter is no tensor, or the optimiser is of another type.
+        ValueError: An argument is out of range, or the optimiser has other parameters.
 
     Source: Salimans et al., "Evolution strategies as a scalable alternative to reinforcement learning" (2017); without
     shaping and with Adam, Miconi (2023). The antithetic pairs: Geweke (1988).
@@ -68,10 +69,10 @@ class AntitheticES(Strategy):
             optimizer = torch.optim.Adam(self.params, lr=0.01, weight_decay=3e-4)
         elif not isinstance(optimizer, Optimizer):
             if not callable(optimizer):
-                raise TypeError(f"optimizer = {optimizer!r}: expected a torch optimiser, or what makes one")
+                raise TypeError(f"optimizer = {optimizer!r}: expected a torch optimiser, or a function returning one")
             optimizer = optimizer(self.params)
-        theirs = {id(param) for group in optimizer.param_groups for param in group["params"]}
-        if theirs != {id(param) for param in self.params}:
+        optimized = {id(param) for group in optimizer.param_groups for param in group["params"]}
+        if optimized != {id(param) for param in self.params}:
             raise ValueError("optimizer: expected one of the same parameters as params")
         self.sigma, self.optimizer, self.shaping, self.include_mean = sigma, optimizer, shaping, include_mean
         self.population_size = population_size
@@ -79,7 +80,7 @@ class AntitheticES(Strategy):
 
     @torch.no_grad()
     def ask(self) -> list[Float[Tensor, "population *shape"]]:
-        """Draw a population: for each parameter those of all individuals, first one of each pair, then the others."""
+        """Draw a population: for each parameter those of all individuals, theta + eps first, then theta - eps."""
         half = self.population_size // 2
         self._asked = []
         for param in self.params:
@@ -103,11 +104,11 @@ class AntitheticES(Strategy):
         self.generation += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """As of ``Strategy``."""
+        """All state but the parameters, also between ``ask`` and ``tell``."""
         return {**super().state_dict(), "optimizer": self.optimizer.state_dict(), "generation": self.generation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """As of ``Strategy``."""
+        """Continue from a ``state_dict``, bit for bit; the parameters have to be loaded separately."""
         super().load_state_dict(state)
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.generation = state["generation"]

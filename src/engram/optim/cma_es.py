@@ -14,20 +14,21 @@ from torch import Tensor
 from engram import checks
 from engram.optim.strategy import Strategy
 
-LARGEST = 2000  # parameters whose covariance is still kept in full: it costs their number to the third power
+MAXIMUM = 2000  # parameters with a full covariance, whose cost grows with the third power of their number
 
 
 class CMAES(Strategy):
-    """Covariance matrix adaptation over the parameters of any module, called as ``AntitheticES`` is.
+    """Covariance matrix adaptation over the parameters of any module.
 
     The parameters are the mean m of the search distribution N(m, s^2 C); the package ``cmaes`` adapts it, the step size
     s and the covariance C from the order of the losses.
 
     Args:
-        params: As in ``Strategy``, as is ``generator``.
-        sigma: Initial step size s.
+        params: The parameters, changed in place by ``tell``.
+        sigma: Initial step size s, above 0.
         population_size: Individuals of a generation, at least 4; None: 4 + 3 log(number of parameters).
-        diagonal: Keep only the diagonal of C, as one must with more than 2000 parameters.
+        diagonal: Keep only the diagonal of C, as is necessary with more than 2000 parameters.
+        generator: Source of all randomness, on the CPU; None: a generator of seed 0.
 
     Raises:
         TypeError: A parameter is no tensor.
@@ -55,12 +56,12 @@ class CMAES(Strategy):
         if population_size is not None:
             checks.size("population_size", population_size, 4, 10**6)
         mean = torch.cat([param.detach().cpu().double().flatten() for param in self.params]).numpy()
-        if len(mean) > LARGEST and not diagonal:
-            raise ValueError(f"params hold {len(mean)} numbers: expected at most {LARGEST}, unless diagonal = True")
+        if len(mean) > MAXIMUM and not diagonal:
+            raise ValueError(f"params hold {len(mean)} numbers: expected at most {MAXIMUM}, unless diagonal = True")
         if len(mean) < 2:
             raise ValueError(f"params hold {len(mean)} numbers: expected at least 2")
         self._cma = (SepCMA if diagonal else CMA)(mean, sigma, population_size=population_size, seed=0)
-        self._cma._funhist_values.fill(0.0)  # `cmaes` leaves it as memory was: a state would differ from run to run
+        self._cma._funhist_values.fill(0.0)  # uninitialised by `cmaes`: the state would differ from run to run
         self.population_size = self._cma.population_size
 
     @property
@@ -69,8 +70,8 @@ class CMAES(Strategy):
         return int(self._cma.generation)
 
     def ask(self) -> list[Float[Tensor, "population *shape"]]:
-        """Draw a population, in place of one that was never told: for each parameter those of all individuals."""
-        # Its generator is seeded anew each time, so that ours is all the randomness there is.
+        """Draw a population, for each parameter those of all individuals; one not told yet is discarded."""
+        # The generator of `cmaes` is seeded each time, so that ours is the only source of randomness.
         self._cma.reseed_rng(int(torch.randint(2**31, (), generator=self.generator)))
         self._asked = np.stack([self._cma.ask() for _ in range(self.population_size)])
         return self._split(torch.from_numpy(self._asked))
@@ -80,12 +81,12 @@ class CMAES(Strategy):
         self._move_to_the_mean()
 
     def state_dict(self) -> dict[str, Any]:
-        """As of ``Strategy``, with all that `cmaes` keeps but its generator, which is seeded anew before every use."""
-        kept = {name: copy.deepcopy(value) for name, value in vars(self._cma).items() if name != "_rng"}
-        return {**super().state_dict(), "cma": kept}
+        """All state, also between ``ask`` and ``tell``."""
+        cma = {name: copy.deepcopy(value) for name, value in vars(self._cma).items() if name != "_rng"}
+        return {**super().state_dict(), "cma": cma}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """As of ``Strategy``; the parameters become the mean."""
+        """Continue from a ``state_dict``, bit for bit; the parameters become its mean."""
         super().load_state_dict(state)
         vars(self._cma).update(copy.deepcopy(state["cma"]))
         self._move_to_the_mean()

@@ -1,4 +1,4 @@
-"""RMSprop as first published, with the small number inside the square root."""
+"""RMSprop as first published, with epsilon inside the square root."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from engram import checks
 
 
 class RMSpropEpsInside(Optimizer):
-    """RMSprop that adds epsilon before it takes the root, so that no step is longer than lr |g| / sqrt(eps).
+    """RMSprop with epsilon inside the square root, so that no step is longer than lr |g| / sqrt(eps).
 
         s <- alpha s + (1 - alpha) g^2,   p <- p - lr g / sqrt(s + eps)
 
-    ``torch.optim.RMSprop`` adds it after, which is another algorithm where eps is not small, as here.
+    ``torch.optim.RMSprop`` adds epsilon to the root, which differs where it is not small, as here.
 
     Args:
         params: Parameters, or groups of them.
         lr: Learning rate, at least 0.
         alpha: Decay of the mean square, from 0 to 1.
-        eps: Above 0.
+        eps: Added to the mean square, above 0.
 
     Raises:
         ValueError: An argument is out of range.
@@ -61,9 +61,9 @@ class RMSpropEpsInside(Optimizer):
 
     def _step(self, p: Tensor, g: Tensor, lr: float, alpha: float, eps: float) -> None:
         if g.is_sparse:
-            raise RuntimeError(f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected a dense one")
+            raise RuntimeError(f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected dense")
         state = self.state[p]
         if not state:
             state["square_avg"] = torch.zeros_like(p)
-        square = state["square_avg"].mul_(alpha).addcmul_(g, g, value=1 - alpha)
-        p.addcdiv_(g, (square + eps).sqrt_(), value=-lr)
+        square_avg = state["square_avg"].mul_(alpha).addcmul_(g, g, value=1 - alpha)
+        p.addcdiv_(g, (square_avg + eps).sqrt_(), value=-lr)

@@ -1,4 +1,4 @@
-"""Evolution strategies by ask and tell: parameters, population in flight and state; checked and shaped losses."""
+"""The common part of evolution strategies by ask and tell: parameters, pending population, state, and their losses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Strategy:
     Args:
         params: The parameters, changed in place by ``tell``.
         sigma: Standard deviation of the first mutations, above 0.
-        generator: Source of all randomness, on the CPU; None: one of its own with seed 0.
+        generator: Source of all randomness, on the CPU; None: a generator of seed 0.
     """
 
     population_size: int
@@ -32,7 +32,7 @@ class Strategy:
         for place, param in enumerate(self.params):
             checks.instance(f"params[{place}]", param, Tensor)
             if not param.is_floating_point() or not param.is_leaf:
-                raise ValueError(f"params[{place}]: expected a floating-point tensor that is no result of others")
+                raise ValueError(f"params[{place}]: expected a floating-point leaf tensor, not the result of others")
         if not self.params:
             raise ValueError("params = []: expected at least one tensor")
         checks.number("sigma", sigma, above=0)
@@ -45,7 +45,7 @@ class Strategy:
         A number that is not finite is replaced by the worst finite one, with a warning.
 
         Raises:
-            RuntimeError: There is no population: ``ask`` was not called since.
+            RuntimeError: ``ask`` was not called since the last ``tell``.
             TypeError: Neither or both are given.
             ValueError: Not one number for each individual, or none of them is finite.
         """
@@ -58,17 +58,22 @@ class Strategy:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all but the parameters, also between ``ask`` and ``tell``."""
+        """All state but the parameters, also between ``ask`` and ``tell``."""
         return {"generator": self.generator.get_state(), "asked": copy.deepcopy(self._asked)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a ``state_dict``, bit for bit; the parameters have to be loaded elsewhere."""
+        """Continue from a ``state_dict``, bit for bit; the parameters have to be loaded separately."""
         self.generator.set_state(state["generator"])
         self._asked = copy.deepcopy(state["asked"])
 
 
 def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor, "population"]:
-    """Return losses in double precision, or negated fitness; what is not finite becomes the worst finite one.
+    """Losses, or negated fitness, in double precision; numbers that are not finite become the worst finite one.
+
+    Args:
+        fitness: A number for each individual, to be maximised; None if ``loss`` is given.
+        loss: A number for each individual, to be minimised; None if ``fitness`` is given.
+        population_size: Number of individuals.
 
     Raises:
         TypeError: Neither or both of fitness and loss are given.
@@ -87,24 +92,23 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
     values = -values if name == "fitness" else values
     finite = values.isfinite()
     if not finite.any():
-        raise ValueError(f"{name}: expected finite numbers, and not one of {population_size} individuals has one")
+        raise ValueError(f"{name}: expected finite numbers, but none of {population_size} individuals has one")
     if finite.all():
         return values
-    worst = values[finite].max()
     bad = (~finite).nonzero()[:, 0].tolist()
-    listed = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
-    message = f"{name} is not finite for {len(bad)} of {population_size} individuals ({listed}): ranked last"
+    individuals = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
+    message = f"{name} is not finite for {len(bad)} of {population_size} individuals ({individuals}): ranked last"
     warnings.warn(message, RuntimeWarning, stacklevel=3)
-    return torch.where(finite, values, worst)
+    return torch.where(finite, values, values[finite].max())
 
 
 def shaped(loss: Float[Tensor, "population"], shaping: Shaping | None) -> Float[Tensor, "population"]:
-    """Return shaped losses.
+    """Losses transformed so that their scale does not matter.
 
     Args:
         loss: Loss of each individual.
-        shaping: ``"rank"``: ranks from -0.5 (best) to 0.5 (worst), equal losses sharing the mean of theirs.
-            ``"zscore"``: less their mean, over their standard deviation; zero if they are equal. None: as they are.
+        shaping: ``"rank"``: ranks from -0.5 (best) to 0.5 (worst), the mean rank for equal losses. ``"zscore"``: minus
+            their mean, over their standard deviation; zero if they are equal. None: unchanged.
 
     Source: centred ranks: Salimans et al., "Evolution strategies as a scalable alternative to reinforcement learning"
     (2017), section 2.1.

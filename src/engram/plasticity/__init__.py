@@ -8,7 +8,9 @@ from engram import arguments
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.clamped_lstm import ClampedLSTM, LSTMState
 from engram.plasticity.clipped_hebb import ClippedHebb
+from engram.plasticity.competitive import Competitive
 from engram.plasticity.hebb import Hebb
+from engram.plasticity.instar import Instar
 from engram.plasticity.lifetime import Lifetimes, Trials, lifetimes
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
@@ -29,8 +31,10 @@ __all__ = [
     "ClampedLSTM",
     "ClippedHebb",
     "Coefficients",
+    "Competitive",
     "EligibilityState",
     "Hebb",
+    "Instar",
     "LSTMState",
     "Lifetimes",
     "LowRank",

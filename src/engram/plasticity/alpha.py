@@ -19,6 +19,13 @@ class LowRank(nn.Module):
 
         alpha[j, i] = sum_r P[r, j] Q[r, i]
 
+    Args:
+        rank: Number of factors on each side.
+        post_size: Number of receiving units.
+        pre_size: Number of sending units.
+        device: Of the parameters.
+        dtype: Of the parameters.
+
     Attributes:
         post: P, (rank, post).
         pre: Q, (rank, pre).
@@ -36,11 +43,11 @@ class LowRank(nn.Module):
         self.pre = nn.Parameter(torch.zeros(rank, pre_size, device=device, dtype=dtype))
 
     def dense(self) -> Float[Tensor, "post pre"]:
-        """Return the coefficient of every connection."""
+        """The coefficient of every connection."""
         return self.post.t() @ self.pre
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the sizes."""
+        """What ``repr`` shows of the sizes."""
         return ", ".join(map(str, (len(self.post), self.post.shape[1], self.pre.shape[1])))
 
 
@@ -48,7 +55,13 @@ Alpha = nn.Parameter | LowRank
 
 
 def make_alpha(alpha: str | int, post_size: int, pre_size: int, **factory: Any) -> Alpha:
-    """Return plasticity coefficients, all zero, of the kind that ``alpha`` of ``PlasticRNN`` asks for.
+    """Plasticity coefficients, all zero, of the kind that ``alpha`` of ``PlasticRNN`` asks for.
+
+    Args:
+        alpha: The kind, one of ``KINDS``, or the rank of a product.
+        post_size: Number of receiving units.
+        pre_size: Number of sending units.
+        **factory: ``device`` and ``dtype``.
 
     Raises:
         ValueError: Unknown kind, or a rank of less than one.
@@ -67,6 +80,12 @@ def draw(alpha: Alpha, scale: float, generator: torch.Generator | None, *, norma
 
     With ``normal`` from N(0, scale^2). The factors of a product are scaled so that the product stays in this range, or
     has this standard deviation.
+
+    Args:
+        alpha: The coefficients.
+        scale: Upper limit or standard deviation.
+        generator: Source of the numbers; torch's global one if None.
+        normal: Whether to draw from N(0, scale^2).
     """
     if not isinstance(alpha, LowRank) and alpha.dim() == 0:
         alpha.fill_(scale)
@@ -81,7 +100,7 @@ def draw(alpha: Alpha, scale: float, generator: torch.Generator | None, *, norma
 
 
 def kind(alpha: Alpha | None) -> str | int | None:
-    """Return what ``make_alpha`` would be asked for to get such coefficients.
+    """What ``make_alpha`` would be asked for to get such coefficients.
 
     Examples:
         >>> kind(make_alpha("post", 3, 4)), kind(make_alpha(2, 3, 4)), kind(None)

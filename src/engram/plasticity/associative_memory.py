@@ -103,11 +103,17 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         return self._store(X, sample_weight, first=True)
 
     def partial_fit(self, X: Data, y: object = None, sample_weight: Data | None = None) -> PlasticAssociativeMemory:
-        """Store further patterns; see ``fit``."""
+        """Store further patterns; see ``fit``.
+
+        Args:
+            X: Patterns, (samples, features).
+            y: Ignored.
+            sample_weight: Neuromodulatory signal of each pattern; 1 if None.
+        """
         return self._store(X, sample_weight, first=not hasattr(self, "state_"))
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return what the memory answers to cues, (samples, features).
+        """What the memory answers to cues, (samples, features).
 
         Args:
             X: Cues, (samples, features); NaN where unknown.
@@ -154,7 +160,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         return self
 
     def __sklearn_tags__(self) -> Tags:
-        """Return scikit-learn's tags: NaN is allowed."""
+        """Scikit-learn's tags: NaN is allowed."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags

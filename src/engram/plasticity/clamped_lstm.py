@@ -21,7 +21,7 @@ class LSTMState(NamedTuple):
     cell: Float[Tensor, "1 batch hidden"]
 
     def detach(self) -> LSTMState:
-        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
+        """The same state cut off from the graph that made it, for truncated back-propagation."""
         return LSTMState(self.hidden.detach(), self.cell.detach())
 
 
@@ -41,11 +41,13 @@ class ClampedLSTM(nn.LSTM):
     are at first, and the more often they close a gate of a clamped unit against its bias: of 50 random bits, 73 % get
     through with more than half strength in an untrained network of 2000 units, and 40 % in one of 200.
 
-    Other arguments are as of ``PlasticRNN``.
-
     Args:
         input_size: Number of input features.
         hidden_size: Number of units, at least ``input_size`` (else ValueError).
+        batch_first: Whether input and output are (batch, time, features).
+        device: Of the parameters.
+        dtype: Of the parameters.
+        generator: Source of the initial values; torch's global one if None.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the LSTM of the binary pattern experiment.
 
@@ -90,7 +92,7 @@ class ClampedLSTM(nn.LSTM):
         self.bias_hh_l0.zero_()
 
     def clamped_weights(self) -> list[Tensor]:
-        """Return the weights that a forward pass uses, in the order of ``nn.LSTM``: ih, hh, bias_ih, bias_hh."""
+        """The weights that a forward pass uses, in the order of ``nn.LSTM``: ih, hh, bias_ih, bias_hh."""
         clamped = self.input_size
         weight_ih = self.weight_ih_l0.view(4, self.hidden_size, clamped)
         bias_ih = self.bias_ih_l0.view(4, self.hidden_size)

@@ -20,12 +20,15 @@ class ClippedHebb(RatedRule):
         H'[j, i] = clip(H[j, i] + eta y[j] x[i], -c, c)
 
     Nothing decays; what has reached the bound stays there until activity of the opposite sign takes it back.
-    Other arguments are as of ``Hebb``.
 
     Args:
+        eta: Initial plasticity rate, per step; a scalar parameter.
         clip: Bound c of the trace, positive and finite (else ValueError); None for none.
         connections: Where every connection is to have a rate of its own, eta[j, i], the numbers of receiving and of
             sending units of the layer, (post, pre); no kernel runs that. None: one rate for all.
+        eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.
+        device: Of the parameters.
+        dtype: Of the parameters.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the non-modulated plastic baseline.
 
@@ -57,17 +60,24 @@ class ClippedHebb(RatedRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return A = 1, M = eta, z = y."""
+        """D = 0, M = eta, z = y."""
         eta = self.eta if self.eta.dim() == 0 else self.eta.unsqueeze(0)
-        return Coefficients(keep=eta.new_ones(()), gain=eta, post=post)
+        return Coefficients(decay=eta.new_zeros(()), gain=eta, post=post)
 
     def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
-        """Raise unless the arguments of ``update`` belong together, and to the connections that have rates."""
+        """Raise unless the arguments of ``update`` belong together, and to the connections that have rates.
+
+        Args:
+            state: The state before it.
+            pre: Presynaptic activity, (batch, pre).
+            post: Postsynaptic activity, (batch, post).
+            modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
+        """
         super().check_step(state, pre, post, modulator)
         if self.eta.dim() and state.trace.shape[1:] != self.eta.shape:
-            found, expected = tuple(state.trace.shape), ("batch", *self.eta.shape)
-            raise ValueError(f"state.trace.shape = {found}: expected ({', '.join(map(str, expected))}), as of eta")
+            expected = ", ".join(map(str, ("batch", *self.eta.shape)))
+            raise ValueError(f"state.trace.shape = {tuple(state.trace.shape)}: expected ({expected}), as of eta")
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         return f"clip={self.clip}" + (f", connections={tuple(self.eta.shape)}" if self.eta.dim() else "")

@@ -19,6 +19,9 @@ class Hebb(RatedRule):
         eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
         eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
             ``eta_logit``, so that eta stays between 0 and 1.
+        shape: Of the parameter, () or (post, pre), of which all are ``eta`` at first.
+        device: Of the parameters.
+        dtype: Of the parameters.
 
     Raises:
         ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.
@@ -37,5 +40,5 @@ class Hebb(RatedRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return A = 1 - eta, M = eta, z = y."""
-        return Coefficients(keep=1 - self.eta, gain=self.eta, post=post)
+        """D = M = eta, z = y."""
+        return Coefficients(decay=self.eta, gain=self.eta, post=post)

@@ -19,7 +19,7 @@ ROWS = ("row", "feature")
 
 
 def checked_input(net: Any, input: Any) -> Tensor:
-    """Return the input of a network as (time, batch, features), checked; of packed sequences the data, (row, features).
+    """The input of a network as (time, batch, features), checked; of packed sequences the data, (row, features).
 
     Raises:
         TypeError, ValueError: As of ``time_first``.
@@ -33,7 +33,14 @@ def checked_input(net: Any, input: Any) -> Tensor:
 
 
 def upper_layers(kind: Callable[..., nn.Module], number: int, size: int, **options: Any) -> nn.ModuleList | tuple[()]:
-    """Return the layers above the first, each with its own copies of ``rule`` and ``neuromodulator``; () for none."""
+    """The layers above the first, each with its own copies of ``rule`` and ``neuromodulator``; () for none.
+
+    Args:
+        kind: The class of the layers.
+        number: How many there are.
+        size: Units of each.
+        **options: Keywords of the class.
+    """
     owned = ("rule", "neuromodulator")
     if number == 0:
         return ()
@@ -43,55 +50,40 @@ def upper_layers(kind: Callable[..., nn.Module], number: int, size: int, **optio
     )
 
 
-def run_layers(net: Any, input: Tensor | PackedSequence, sequence: Tensor, state: Any, **options: Any) -> Any:
-    """Return what ``nn.RNN`` would of its input: the output, in the same form, and the state after each last step.
+def layer_states(net: Any, input: Tensor | PackedSequence, sequence: Tensor, state: Any) -> list[Any]:
+    """The state of each layer before the first step, of a batch in the order of the sequence.
 
     Args:
-        net: The first layer, with the other ones in ``upper``; each has ``run_layer(sequence, state)`` for one layer
-            and (time, batch, features), ``initial(batch_size)``, and ``check_state(state, shape)``.
+        net: The first layer, with the other ones in ``upper``.
         input: What the network was called with.
-        sequence: The same as ``checked_input`` returns it.
-        state: What the network was called with.
-        options: Of ``run_layer`` of the first layer.
+        sequence: The same as ``checked_input`` gives it.
+        state: What the network was called with; None: the start of an episode.
     """
-    packed = input if isinstance(input, PackedSequence) else None
-    layers, deep, alone = [net, *net.upper], int(len(net.upper) > 0), packed is None and input.dim() == 2  # type: ignore[union-attr]
-    batch_size = sequence.shape[1] if packed is None else int(packed.batch_sizes[0])
+    layers, deep = [net, *net.upper], int(len(net.upper) > 0)
+    packed, unbatched = isinstance(input, PackedSequence), not isinstance(input, PackedSequence) and input.dim() == 2
+    batch_size = int(input.batch_sizes[0]) if isinstance(input, PackedSequence) else sequence.shape[1]
     if state is None:
         with threads.single_threaded():
-            states = [layer.initial(batch_size) for layer in layers]
-    else:
-        net.check_state(state, (len(layers),) * deep + (batch_size,) * (not alone))
-        if alone:
-            state = each(lambda t: t.unsqueeze(deep), state)
-        elif packed is not None:
-            state = _ordered(state, packed.sorted_indices, deep)
-        states = [each(lambda t, k=k: t[k], state) for k in range(len(layers))] if deep else [state]
-    for k, layer in enumerate(layers):
-        if packed is None:
-            sequence, states[k] = layer.run_layer(sequence, states[k], **options)
-        else:
-            sequence, states[k] = _run_packed(layer.run_layer, sequence, packed.batch_sizes, states[k])
-        checks.finite(f"activity of layer {k}" if deep else "activity", sequence, AXES if packed is None else ROWS)
-        options = {}
-    state = stacked(states)
-    if packed is not None:
-        indices = packed.unsorted_indices
-        return PackedSequence(sequence, packed.batch_sizes, packed.sorted_indices, indices), _ordered(
-            state, indices, deep
-        )
-    if alone:
-        return sequence.squeeze(1), each(lambda t: t.squeeze(deep), state)
-    return (sequence.transpose(0, 1) if net.batch_first else sequence), state
+            return [layer.init(batch_size) for layer in layers]
+    net.check_state(state, (len(layers),) * deep + (batch_size,) * (not unbatched))
+    if unbatched:
+        state = each(lambda t: t.unsqueeze(deep), state)
+    elif packed:
+        state = _ordered(state, input.sorted_indices, deep)  # type: ignore[union-attr]
+    return [each(lambda t, k=k: t[k], state) for k in range(len(layers))] if deep else [state]
 
 
-def stacked(states: list[Any]) -> Any:
-    """Return the state of a network whose layers have these states."""
-    return states[0] if len(states) == 1 else each(lambda *parts: torch.stack(parts), *states)
+def run_packed(
+    run: Callable[..., tuple[Tensor, Any]], data: Tensor, batch_sizes: Tensor, state: Any
+) -> tuple[Tensor, Any]:
+    """Output and state of a layer over packed sequences: all until the shortest is over, then those that are left.
 
-
-def _run_packed(run: Callable[..., Any], data: Tensor, batch_sizes: Tensor, state: Any) -> tuple[Tensor, Any]:
-    """Run one layer over packed sequences: all of them until the shortest is over, then those that are left."""
+    Args:
+        run: The layer, as a function of a sequence (time, batch, features) and a state.
+        data: The rows of all sequences, (row, features).
+        batch_sizes: How many sequences there are at each step.
+        state: The state before the first step.
+    """
     sizes, steps = torch.unique_consecutive(batch_sizes, return_counts=True)
     outputs, ended = [], []
     for part, size in zip(torch.split(data, (sizes * steps).tolist()), sizes.tolist(), strict=True):
@@ -101,6 +93,43 @@ def _run_packed(run: Callable[..., Any], data: Tensor, batch_sizes: Tensor, stat
         outputs.append(output.flatten(0, 1))
     # The longest come first, and the first to end have been at the end.
     return torch.cat(outputs), each(lambda *parts: torch.cat(parts), state, *reversed(ended))
+
+
+def check_activity(net: Any, k: int, sequence: Tensor) -> None:
+    """Raise unless the activity of layer k, (time, batch, features) or (row, features), is finite.
+
+    Args:
+        net: The first layer.
+        k: The number of the layer.
+        sequence: Its activity.
+    """
+    checks.finite(
+        f"activity of layer {k}" if net.upper else "activity", sequence, AXES if sequence.dim() == 3 else ROWS
+    )
+
+
+def layer_results(net: Any, input: Tensor | PackedSequence, sequence: Tensor, states: list[Any]) -> tuple[Any, Any]:
+    """Output in the form of the input, and state in the order of the input, as ``nn.RNN`` gives them.
+
+    Args:
+        net: The first layer.
+        input: What the network was called with.
+        sequence: The output of the last layer.
+        states: The state of each layer after the last step.
+    """
+    state, deep = stacked(states), int(len(states) > 1)
+    if isinstance(input, PackedSequence):
+        unsorted = input.unsorted_indices
+        packed = PackedSequence(sequence, input.batch_sizes, input.sorted_indices, unsorted)
+        return packed, _ordered(state, unsorted, deep)
+    if input.dim() == 2:
+        return sequence.squeeze(1), each(lambda t: t.squeeze(deep), state)
+    return (sequence.transpose(0, 1) if net.batch_first else sequence), state
+
+
+def stacked(states: list[Any]) -> Any:
+    """The state of a network whose layers have these states."""
+    return states[0] if len(states) == 1 else each(lambda *parts: torch.stack(parts), *states)
 
 
 def _ordered(state: Any, indices: Tensor | None, axis: int) -> Any:

@@ -144,8 +144,8 @@ def lifetimes(
     diverged = lives.loss.isnan().any(1) | ~(largest <= DIVERGED)
     if diverged.any():
         row = int(diverged.nonzero()[0])
-        found = f"its largest plastic weight is {float(largest[row]):g}, its last loss {float(lives.loss[row, -1]):g}"
-        raise FloatingPointError(f"individual {row} diverged: {found}")
+        values = f"its largest plastic weight is {float(largest[row]):g}, its last loss {float(lives.loss[row, -1]):g}"
+        raise FloatingPointError(f"individual {row} diverged: {values}")
     return lives
 
 
@@ -180,14 +180,14 @@ def _genomes(name: str, given: Any, own: Tensor, batch: int) -> Tensor:
 
 
 def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:
-    """Return the function that computes the lives, if it can."""
+    """The function that computes the lives, if it can."""
     wanted = {
         "hebbian": (net.hebbian, "perturbation"),
         "modulation": (net.modulation, "reward"),
         "weight.device": (weight.device.type, "cpu"),
         "weight.dtype": (weight.dtype, torch.float32),
     }
-    reasons = [f"{name} = {found!r}: expected {want!r}" for name, (found, want) in wanted.items() if found != want]
+    reasons = [f"{name} = {value!r}: expected {want!r}" for name, (value, want) in wanted.items() if value != want]
     if backend == "fused" and reasons:
         raise ValueError(f"backend = 'fused' cannot run this network; {reasons[0]}")
     return _live_by_steps if backend == "eager" or reasons else _live_fused
@@ -196,7 +196,7 @@ def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:
 def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
     """Run lives step by step, as defined."""
     weight, alpha = who.weight[who.genome], who.alpha[who.genome]
-    state = net.init_state(len(who.genome))
+    state = net.init(len(who.genome))
     (batch, count), steps = trials.kind.shape, trials.inputs.shape[1]
     losses, penalties = weight.new_zeros(2, batch, count)
     correct = torch.zeros(batch, count, dtype=torch.bool, device=weight.device)
@@ -237,7 +237,7 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
 
 
 def _decided(heard: Float[Tensor, "batch steps 2"], answer: Int[Tensor, "batch"]) -> tuple[Tensor, Tensor]:
-    """Return the loss of a trial and the answer given, from what was heard of the answer units."""
+    """The loss of a trial and the answer given, from what was heard of the answer units."""
     votes = heard.sum(1)
     target = LOW + (HIGH - LOW) * nn.functional.one_hot(answer, 2).to(heard)
     return (heard - target[:, None]).square().mean(1).sum(1), (votes[:, 1] > votes[:, 0]).long()

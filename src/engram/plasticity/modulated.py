@@ -41,6 +41,8 @@ class Modulated(PlasticityRule):
         only_half: Whether only the first half of the receiving units is modulated; in mode ``"clip"``.
         hebb_eta: Initial plasticity rate of the other half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
+        device: Of ``hebb_eta``.
+        dtype: Of ``hebb_eta``.
 
     Raises:
         ValueError: An argument is out of range or unknown, or the mode is not one for ``only_half``.
@@ -83,7 +85,7 @@ class Modulated(PlasticityRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return A = 1, M = m, z = y; in mode ``"decay"``, A = 1 - m; with ``only_half``, M = hebb_eta in its half.
+        """D = 0, M = m, z = y; in mode ``"decay"``, D = M = m; with ``only_half``, M = hebb_eta in its half.
 
         Raises:
             ValueError: There is no signal, or, if ``strict`` in mode ``"decay"``, one outside [0, 1].
@@ -94,23 +96,30 @@ class Modulated(PlasticityRule):
             first = first_half(post)
             modulator = torch.where(first if modulator.dim() == 2 else first.unsqueeze(1), modulator, self.hebb_eta)
         if self.mode != "decay":
-            return Coefficients(keep=modulator.new_ones(()), gain=modulator, post=post)
+            return Coefficients(decay=modulator.new_zeros(()), gain=modulator, post=post)
         if self.strict and checks.readable(modulator) and not ((modulator >= 0) & (modulator <= 1)).all():
             low, high = modulator.min().item(), modulator.max().item()
             raise ValueError(f"modulator is between {low} and {high}: expected within [0, 1] in mode 'decay'")
         share = modulator.clamp(0, 1)
-        return Coefficients(keep=1 - share, gain=share, post=post)
+        return Coefficients(decay=share, gain=share, post=post)
 
     def update(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None = None) -> RuleState:
-        """Return the state after one step; see ``PlasticityRule.update``."""
+        """The state after one step; see ``PlasticityRule.update``.
+
+        Args:
+            state: The state before it.
+            pre: Presynaptic activity, (batch, pre).
+            post: Postsynaptic activity, (batch, post).
+            modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
+        """
         if self.mode != "soft":
             return super().update(state, pre, post, modulator)
         self.check_step(state, pre, post, modulator)
-        keep, gain, target = self.coefficients(post, modulator)
+        decay, gain, target = self.coefficients(post, modulator)
         increment = of_connections(gain) * target.unsqueeze(2) * pre.unsqueeze(1)
-        trace = torch.addcmul(increment, keep - increment.abs(), state.trace)
+        trace = torch.addcmul(increment, 1 - decay - increment.abs(), state.trace)
         return TraceState(bounded(trace, self.clip))
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         return f"clip={self.clip}, mode={self.mode!r}, strict={self.strict}, only_half={self.only_half}"

@@ -32,6 +32,9 @@ class Neuromodulator(nn.Module):
             so that there is plasticity even where M is zero. ``"connection"``: whether every connection does, of a
             layer that sends to itself; no kernel runs that.
         nonlinearity: f, ``"tanh"``, ``"sigmoid"`` or ``"identity"``; without a bound on M, traces soon saturate.
+        device: Of the parameters.
+        dtype: Of the parameters.
+        generator: Source of the initial values; torch's global one if None.
 
     Attributes:
         weight: v, (1, hidden).
@@ -85,7 +88,7 @@ class Neuromodulator(nn.Module):
                 fan.uniform_(-1, 1, generator=generator)
 
     def forward(self, activity: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch *signals"]:
-        """Return the signal, (batch, 1), or with fan-out (batch, hidden) or (batch, hidden, hidden)."""
+        """The signal, (batch, 1), or with fan-out (batch, hidden) or (batch, hidden, hidden)."""
         signal = NONLINEARITIES[self.nonlinearity](functional.linear(activity, self.weight, self.bias))
         if self.fan_weight is None:
             return signal
@@ -94,7 +97,7 @@ class Neuromodulator(nn.Module):
         return functional.linear(signal, self.fan_weight, self.fan_bias)
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         return f"{self.hidden_size}, fan_out={self.fan_out!r}, nonlinearity={self.nonlinearity!r}"
 
 
@@ -106,7 +109,14 @@ def neuromodulator_for(
     fan_out: bool,
     generator: torch.Generator | None,
 ) -> Neuromodulator | None:
-    """Return the neuromodulator that a layer as wide as ``like`` needs for its rule: the given one, a new one, or none.
+    """The neuromodulator that a layer as wide as ``like`` needs for its rule: the given one, a new one, or none.
+
+    Args:
+        rule: The rule of the layer; None without plasticity.
+        given: The neuromodulator that the layer was given, or None.
+        like: A parameter of the layer, (..., hidden).
+        fan_out: Whether a new one has a fan-out.
+        generator: Source of its initial values.
 
     Raises:
         TypeError, ValueError: The given one is none, of another size, or for a rule that is not modulated.

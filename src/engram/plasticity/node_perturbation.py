@@ -53,7 +53,7 @@ class NodePerturbationState(NamedTuple):
     mean: Float[Tensor, "batch units"]
 
     def detach(self) -> NodePerturbationState:
-        """Return the same state cut off from the graph that made it."""
+        """The same state cut off from the graph that made it."""
         return NodePerturbationState(*(part.detach() for part in self))
 
 
@@ -74,7 +74,13 @@ class Perturbations(NamedTuple):
     size: Float[Tensor, "events"]
 
     def dense(self, start: int, stop: int, units: int) -> Float[Tensor, "sets moments units"]:
-        """Return the perturbations of some steps, the others being zero."""
+        """The perturbations of some steps, the others being zero.
+
+        Args:
+            start: First step.
+            stop: One past the last step.
+            units: Number of units.
+        """
         filled = self.size.new_zeros(len(self.first), stop - start, units)
         for row, first in zip(filled, self.first, strict=True):
             begin, end = int(first[start]), int(first[stop])
@@ -86,7 +92,7 @@ class Perturbations(NamedTuple):
 def three_factor(
     eligibility: Float[Tensor, "*batch post pre"], modulator: Float[Tensor, "*batch"], clip: float | None = None
 ) -> Float[Tensor, "*batch post pre"]:
-    """Return the three-factor change of the weights, the modulatory signal times the eligibility trace, bounded.
+    """The three-factor change of the weights, the modulatory signal times the eligibility trace, bounded.
 
     dP = clip(m E, -c, c)
 
@@ -162,7 +168,7 @@ class NodePerturbationRNN(nn.Module):
 
     Examples:
         >>> net = NodePerturbationRNN(20, generator=torch.Generator().manual_seed(0))
-        >>> net.init_state(3).hidden.shape
+        >>> net.init(3).hidden.shape
         torch.Size([3, 20])
     """
 
@@ -210,11 +216,11 @@ class NodePerturbationRNN(nn.Module):
         self.alpha = nn.Parameter(torch.full((units, units), 0.5))
 
     def extra_repr(self) -> str:
-        """Return what a printed module says of itself."""
+        """What a printed module says of itself."""
         return f"{self.units}, eta={self.eta}, hebbian={self.hebbian!r}, modulation={self.modulation!r}"
 
-    def init_state(self, batch_size: int) -> NodePerturbationState:
-        """Return the state of so many newborn individuals."""
+    def init(self, batch_size: int) -> NodePerturbationState:
+        """The state of so many newborn individuals."""
         checks.size("batch_size", batch_size)
         hidden = self.weight.new_full((batch_size, self.units), START)
         hidden[:, : CONSTANT + 1] = 0
@@ -235,7 +241,7 @@ class NodePerturbationRNN(nn.Module):
         alpha: Matrices | None = None,
         order: Int[Tensor, "units"] | None = None,
     ) -> NodePerturbationState:
-        """Return the state after a step; nothing is changed in place.
+        """The state after a step; nothing is changed in place.
 
         Args:
             state: State before it.
@@ -273,7 +279,14 @@ class NodePerturbationRNN(nn.Module):
         *,
         plastic: bool = True,
     ) -> NodePerturbationState:
-        """Return the state after a trial with loss L: the running mean of its kind, and if ``plastic``, P."""
+        """The state after a trial with loss L: the running mean of its kind, and if ``plastic``, P.
+
+        Args:
+            state: The state at the end of the trial.
+            loss: L, (batch,).
+            kind: The kind of the trial, (batch,).
+            plastic: Whether the weights change.
+        """
         index = kind[:, None].long()
         baseline, visits = state.baseline.gather(1, index)[:, 0], state.visits.gather(1, index)[:, 0]
         expected = baseline / (1 - self.decay**visits).where(visits > 0, 1) if self.debias else baseline
@@ -293,7 +306,13 @@ class NodePerturbationRNN(nn.Module):
         outcome: Float[Tensor, "batch"] | None = None,
         answer: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch clamped"]:
-        """Return the activity of the first seven units; outcome and own answer are shown in the feedback window."""
+        """The activity of the first seven units; outcome and own answer are shown in the feedback window.
+
+        Args:
+            stimulus: Activity of the stimulus units, (batch, 2).
+            outcome: What the outcome units show, (batch,); None: nothing.
+            answer: The own answer, 0 or 1, (batch,); None: none.
+        """
         clamp = stimulus.new_zeros(len(stimulus), CLAMPED)
         clamp[:, STIMULUS] = stimulus
         clamp[:, CONSTANT] = 1
@@ -306,6 +325,12 @@ class NodePerturbationRNN(nn.Module):
         """Draw the perturbations of lives, for so many that differ in them, of so many trials of so many steps.
 
         The gaps between perturbed units are geometric, so that only those are drawn that are not zero.
+
+        Args:
+            sets: How many lives to draw for.
+            trials: Trials of a life.
+            steps: Steps of a trial.
+            generator: Source of the perturbations.
         """
         checks.size("sets", sets, most=10**6)
         loud = max(trials - QUIET_TRIALS, 0), max(steps - QUIET_STEPS, 0), self.units
@@ -322,24 +347,24 @@ class NodePerturbationRNN(nn.Module):
         return Perturbations(torch.stack(firsts), torch.cat(events), size)
 
     def modulated(self, state: NodePerturbationState) -> NodePerturbationState:
-        """Return the state after the modulators have changed the plastic weights, as internal modulation does."""
+        """The state after the modulators have changed the plastic weights, as internal modulation does."""
         first, second = state.activity[:, MODULATORS].unbind(1)
         change = three_factor(state.eligibility, INTERNAL_ETA * (first - second), self.clip)
         return state._replace(trace=state.trace + change)
 
 
 def _bernoulli_sites(sites: int, probability: float, generator: torch.Generator) -> Int[Tensor, "events"]:
-    """Return which of some sites are chosen, each with a probability and independently, in order."""
+    """Which of some sites are chosen, each with a probability and independently, in order."""
     if probability == 0 or sites == 0:
         return torch.empty(0, dtype=torch.long)
     never = math.log1p(-probability) if probability < 1 else -math.inf
-    found: list[Tensor] = []
+    parts: list[Tensor] = []
     last = -1
     while last < sites:
         expected = (sites - last) * probability
         chance = 1 - torch.rand(int(expected + 6 * math.sqrt(expected) + 10), generator=generator, dtype=torch.float64)
         gaps = 1 + (chance.log() / never).floor().clamp(max=sites)
-        found.append(last + gaps.long().cumsum(0))
-        last = int(found[-1][-1])
-    positions = torch.cat(found)
+        parts.append(last + gaps.long().cumsum(0))
+        last = int(parts[-1][-1])
+    positions = torch.cat(parts)
     return positions[positions < sites]

@@ -14,8 +14,14 @@ class Oja(RatedRule):
         H'[j, i] = H[j, i] + eta y[j] (x[i] - y[j] H[j, i])
 
     A unit that is silent keeps what it has learned. With a linear unit, constant input of unit length and a small
-    positive start, the incoming traces of the unit grow to unit length. The trace diverges when eta times the
-    squared activity exceeds two. Arguments are as of ``Hebb``.
+    positive start, the incoming traces of the unit grow to unit length.
+    The trace diverges when eta times the squared activity exceeds two.
+
+    Args:
+        eta: Initial plasticity rate, per step; a scalar parameter.
+        eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.
+        device: Of the parameters.
+        dtype: Of the parameters.
 
     Source: Oja, "Simplified neuron model as a principal component analyzer" (1982), as used by Miconi, Clune and
     Stanley, "Differentiable plasticity" (2018).
@@ -32,5 +38,5 @@ class Oja(RatedRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return A_j = 1 - eta y_j^2, M = eta, z = y."""
-        return Coefficients(keep=1 - self.eta * post.square(), gain=self.eta, post=post)
+        """D = eta y^2, M = eta, z = y."""
+        return Coefficients(decay=self.eta * post.square(), gain=self.eta, post=post)

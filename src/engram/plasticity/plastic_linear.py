@@ -14,10 +14,10 @@ from engram import checks
 from engram.nn.sequence import AXES, check_precision, time_first
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
+from engram.plasticity.kernels.dispatch import BACKENDS, LINEAR, run_scan
 from engram.plasticity.kernels.projection import projected
 from engram.plasticity.rule import PlasticityRule
-from engram.plasticity.scan import identity, plastic_linear_scan, softmax
+from engram.plasticity.scan import identity, softmax
 from engram.plasticity.state import RuleState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"identity": identity, "tanh": torch.tanh, "softmax": softmax}
@@ -29,14 +29,20 @@ class PlasticLinear(nn.Module):
         y(t) = f((W + alpha * H(t-1)) x(t) + b + d(t))
         H(t) = rule(H(t-1), x = x(t), y = y(t), m = m(t))
 
-    where a modulated rule gets its signal m from outside. Other arguments, and what they raise, are as of
-    ``PlasticRNN``; ``alpha`` is not None.
+    where a modulated rule gets its signal m from outside.
 
     Args:
         in_features: Number of sending units.
         out_features: Number of receiving units.
         bias: Whether there is a bias.
         nonlinearity: f, ``"identity"``, ``"tanh"`` or ``"softmax"`` (over the receiving units).
+        rule: How the traces change; ``Hebb()`` if None. It becomes part of the layer.
+        alpha: Plasticity coefficients: ``"connection"``, ``"post"``, ``"homogeneous"``, or the rank of a product.
+        batch_first: Whether sequences are (batch, time, features).
+        backend: ``"eager"``, ``"fused"`` or ``"auto"``, as of ``PlasticRNN``.
+        device: Of the parameters.
+        dtype: Of the parameters.
+        generator: Source of the initial values; torch's global one if None.
 
     Attributes:
         weight: Fixed weights W, (out, in); initially normal with standard deviation 0.01.
@@ -101,10 +107,13 @@ class PlasticLinear(nn.Module):
         drive: Annotated[Tensor, "time batch out"] | None = None,
         modulator: Annotated[Tensor, "time batch out"] | None = None,
     ) -> tuple[Float[Tensor, "time batch out"], RuleState]:
-        """As ``PlasticRNN.forward``, with other inputs beside the sequence.
+        """Activity at every step, in the form of the input, and the traces after the last one.
 
-        ``drive`` is d, the external input to the receiving units, as a label to be learned, shaped as the output.
-        ``modulator`` is m, shaped as the output or with one feature; for a modulated rule alone (else ValueError).
+        Args:
+            input: x, (time, batch, in), or (batch, time, in) if ``batch_first``.
+            state: What an earlier call returned; no trace if None.
+            drive: d, the external input to the receiving units, as a label to be learned, shaped as the output.
+            modulator: m, shaped as the output or with one feature; for a modulated rule alone (else ValueError).
         """
         check_precision(self.weight)
         sequence = time_first("input", input, self.in_features, self.weight, self.batch_first)
@@ -128,12 +137,12 @@ class PlasticLinear(nn.Module):
             checks.tensor("modulator", modulator, (length, batch_size, signals), self.weight)
         self.rule.warn_if_unstable()
         options = {"modulator": modulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
-        output, state = run_layer(self, plastic_linear_scan, sequence, current, state, **options)
+        output, state = run_scan(LINEAR, self.backend, sequence, current, self.alpha, self.rule, state, **options)
         checks.finite("activity", output, AXES)
         return (output.transpose(0, 1) if self.batch_first else output), state
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         return (
             f"{self.in_features}, {self.out_features}, alpha={kind(self.alpha)!r}, bias={self.bias is not None}, "
             f"nonlinearity={self.nonlinearity!r}, batch_first={self.batch_first}, backend={self.backend!r}"

@@ -13,13 +13,19 @@ from torch.types import Device
 from engram import checks
 from engram.nn.sequence import check_precision
 from engram.plasticity.alpha import draw, kind, make_alpha
-from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
+from engram.plasticity.kernels.dispatch import BACKENDS, LSTM, run_scan
 from engram.plasticity.kernels.projection import projected
-from engram.plasticity.layers import checked_input, run_layers, upper_layers
+from engram.plasticity.layers import (
+    check_activity,
+    checked_input,
+    layer_results,
+    layer_states,
+    run_packed,
+    upper_layers,
+)
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
-from engram.plasticity.scan import plastic_lstm_scan
 from engram.plasticity.state import PlasticLSTMState
 
 
@@ -33,16 +39,24 @@ class PlasticLSTM(nn.Module):
         m  = neuromodulator(h')                                 if the rule is modulated
         H' = rule(H, x = h, y = g, m = m)
 
-    Other arguments, and what they raise, are as of ``PlasticRNN``, but ``alpha`` is not None, ``rule`` is
-    ``Modulated(clip=2.0)`` if None, and a neuromodulator that is made here has a fan-out.
-
     Args:
+        input_size: Number of input features.
+        hidden_size: Number of units of each layer.
+        num_layers: Number of layers.
+        rule: How the traces change; ``Modulated(clip=2.0)`` if None.
+        alpha: Plasticity coefficients: ``"connection"``, ``"post"``, ``"homogeneous"``, or the rank of a product.
+        neuromodulator: What modulates a modulated rule; if None, one with a fan-out is made.
         hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
             (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
         modulator_source: What the neuromodulator reads, ``"hidden"`` (h'), ``"cell"`` (c') or ``"previous"`` (h), which
             no kernel runs.
         read_clip: Bound of the traces where they act, (W_g + alpha * clip(H)) h, for a rule that has none
             (``Modulated(clip=None)``); the published code calls this ``aditya``. None for none.
+        batch_first: Whether sequences are (batch, time, features).
+        backend: ``"eager"``, ``"fused"`` or ``"auto"``, as of ``PlasticRNN``.
+        device: Of the parameters.
+        dtype: Of the parameters.
+        generator: Source of the initial values; torch's global one if None.
 
     The published model of two layers has ``alpha="connection"`` and ``rule=ClippedHebb(connections=(hidden, hidden))``
     or, modulated, ``neuromodulator=Neuromodulator(hidden, "connection")`` and ``modulator_source="previous"``.
@@ -139,7 +153,15 @@ class PlasticLSTM(nn.Module):
         self, input: Annotated[Tensor, "time batch input"] | PackedSequence, state: PlasticLSTMState | None = None
     ) -> tuple[Float[Tensor, "*time_batch hidden"] | PackedSequence, PlasticLSTMState]:
         """As ``PlasticRNN.forward``, without ``clamp``; the activity is the output h."""
-        return run_layers(self, input, checked_input(self, input), state)  # type: ignore[no-any-return]
+        sequence = checked_input(self, input)
+        states = layer_states(self, input, sequence, state)
+        for k, layer in enumerate((self, *self.upper)):
+            if isinstance(input, PackedSequence):
+                sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])  # type: ignore[arg-type]
+            else:
+                sequence, states[k] = layer.run_layer(sequence, states[k])  # type: ignore[operator]
+            check_activity(self, k, sequence)
+        return layer_results(self, input, sequence, states)
 
     def run_layer(
         self, sequence: Float[Tensor, "time batch features"], state: PlasticLSTMState
@@ -150,12 +172,18 @@ class PlasticLSTM(nn.Module):
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))
         self.rule.warn_if_unstable()
         drive = projected(sequence, self.weight_ih, bias, self.backend).to(self.weight_hh.dtype)
-        taken = {"hebb_post": self.hebb_post, "modulator_source": self.modulator_source, "read_clip": self.read_clip}
-        layer = drive, self.weight_hh, state
-        return run_layer(self, plastic_lstm_scan, *layer, neuromodulator=self.neuromodulator, **taken)
+        return run_scan(
+            LSTM,
+            self.backend,
+            *(drive, self.weight_hh, self.alpha, self.rule, state),
+            neuromodulator=self.neuromodulator,
+            hebb_post=self.hebb_post,
+            modulator_source=self.modulator_source,
+            read_clip=self.read_clip,
+        )
 
-    def initial(self, batch_size: int) -> PlasticLSTMState:
-        """As ``PlasticRNN.initial``."""
+    def init(self, batch_size: int) -> PlasticLSTMState:
+        """As ``PlasticRNN.init``."""
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return PlasticLSTMState(zeros, zeros, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
 
@@ -167,7 +195,7 @@ class PlasticLSTM(nn.Module):
         self.rule.check_state(state.rule, (*shape, self.hidden_size, self.hidden_size), self.weight_hh)
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         layers = f"num_layers={self.num_layers}, " if self.upper else ""
         return (
             f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "

@@ -16,13 +16,20 @@ from engram import checks
 from engram.nn.sequence import AXES, autocast, check_precision
 from engram.plasticity.alpha import LowRank, draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
-from engram.plasticity.kernels.dispatch import BACKENDS, fastest, run_layer
+from engram.plasticity.kernels.dispatch import BACKENDS, RNN, fastest, run_scan
 from engram.plasticity.kernels.projection import projected
 from engram.plasticity.kernels.rnn.step import step_scan, stepper
-from engram.plasticity.layers import checked_input, run_layers, stacked, upper_layers
+from engram.plasticity.layers import (
+    check_activity,
+    checked_input,
+    layer_results,
+    layer_states,
+    run_packed,
+    stacked,
+    upper_layers,
+)
 from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule
-from engram.plasticity.scan import plastic_scan
 from engram.plasticity.state import PlasticState, TraceState
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
@@ -174,7 +181,14 @@ class PlasticRNN(nn.Module):
         """
         sequence = checked_input(self, input)
         clamp = None if clamp is None else self._clamp(clamp, input)
-        return run_layers(self, input, sequence, state, clamp=clamp)  # type: ignore[no-any-return]
+        states = layer_states(self, input, sequence, state)
+        for k, layer in enumerate((self, *self.upper)):
+            if isinstance(input, PackedSequence):
+                sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])  # type: ignore[arg-type]
+            else:
+                sequence, states[k] = layer.run_layer(sequence, states[k], clamp)  # type: ignore[operator]
+            check_activity(self, k, sequence)
+        return layer_results(self, input, sequence, states)
 
     def run_layer(
         self,
@@ -182,7 +196,13 @@ class PlasticRNN(nn.Module):
         state: PlasticState,
         clamp: Bool[Tensor, "time batch hidden"] | None = None,
     ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-        """Run this layer alone over a checked sequence; ``forward`` is for everybody else."""
+        """Output and state of this layer alone, of a checked sequence; ``forward`` is for everybody else.
+
+        Args:
+            sequence: Input of the layer.
+            state: Its state before the first step.
+            clamp: Where the activity is the external input.
+        """
         # A parameter takes as long to fetch from a module as many a check of it takes, so each is fetched once.
         weight_hh, rule = self.weight_hh, self.rule
         if rule is not None:
@@ -193,11 +213,11 @@ class PlasticRNN(nn.Module):
             message = "a clamped activity is outside [-1, 1], the range of the units; the rule uses it as it is"
             warnings.warn(message, RuntimeWarning, stacklevel=3)
         options = {"neuromodulator": self.neuromodulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
-        return run_layer(self, plastic_scan, drive, weight_hh, state, clamp=clamp, **options)
+        return run_scan(RNN, self.backend, drive, weight_hh, self.alpha, rule, state, clamp=clamp, **options)
 
     @torch.no_grad()
     def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch input"]], Float[Tensor, "batch hidden"]]:
-        """Return the network as a function of one input after another, as an agent uses it that acts.
+        """The network as a function of one input after another, as an agent uses it that acts.
 
         It gives what ``forward`` gives, step by step and without a graph, and raises what it raises. What depends on
         the parameters alone is done once, which is most of the time of a step; they must not change meanwhile.
@@ -215,15 +235,15 @@ class PlasticRNN(nn.Module):
         checks.size("batch_size", batch_size)
         if self.rule is not None:
             self.rule.warn_if_unstable()
-        start = self.initial(batch_size)
+        start = self.init(batch_size)
         layer: Any = (self.weight_hh, self.alpha, self.rule, start)
         options: Any = {"neuromodulator": self.neuromodulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
         prepared = not self.upper and (
             self.alpha is None
-            or (self.backend != "eager" and fastest(plastic_scan, start.hidden[None], *layer, **options) is step_scan)
+            or (self.backend != "eager" and fastest(RNN, start.hidden[None], *layer, **options) is step_scan)
         )
         if not prepared or autocast(self.bias.device):
-            time, state = int(self.batch_first), stacked([start, *(layer.initial(batch_size) for layer in self.upper)])  # type: ignore[operator]
+            time, state = int(self.batch_first), stacked([start, *(layer.init(batch_size) for layer in self.upper)])  # type: ignore[operator]
 
             @torch.no_grad()
             def forward(input: Annotated[Tensor, "batch input"]) -> Float[Tensor, "batch hidden"]:
@@ -246,8 +266,8 @@ class PlasticRNN(nn.Module):
 
         return act
 
-    def initial(self, batch_size: int) -> PlasticState:
-        """Return the state of this layer at the start of an episode."""
+    def init(self, batch_size: int) -> PlasticState:
+        """The state of this layer at the start of an episode."""
         hidden = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         if self.rule is None:
             return PlasticState(hidden, TraceState(hidden.new_empty(batch_size, 0, 0)))
@@ -283,7 +303,7 @@ class PlasticRNN(nn.Module):
         return clamp.transpose(0, 1) if self.batch_first else clamp
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         layers = f"num_layers={self.num_layers}, " if self.upper else ""
         return (
             f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "

@@ -24,9 +24,8 @@ class Retroactive(RatedRule):
 
         H'[j, i] = clip((1 - |d|) H[j, i] + d, -c, c)
 
-    Other arguments are as of ``Hebb``; ``eta`` is the rate of the eligibility trace.
-
     Args:
+        eta: Initial rate of the eligibility trace, per step; a scalar parameter.
         clip: Bound c of the Hebbian trace; None for none. The eligibility trace has none. In mode ``"soft"`` the
             published code has 0.99999.
         mode: How the Hebbian trace is kept from growing, ``"clip"`` or ``"soft"``: the nearer it is to 1, the less is
@@ -35,6 +34,9 @@ class Retroactive(RatedRule):
         only_half: Whether only the second half of the receiving units is modulated. The first floor(N / 2) follow
             ``ClippedHebb``, H' = clip(H + hebb_eta y x), whatever the mode.
         hebb_eta: As of ``Modulated``, but of the first half.
+        eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.
+        device: Of the parameters.
+        dtype: Of the parameters.
 
     Raises:
         ValueError: An argument is out of range or unknown.
@@ -78,11 +80,18 @@ class Retroactive(RatedRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return the coefficients of the eligibility trace, A = 1 - eta, M = eta, z = y."""
-        return Coefficients(keep=1 - self.eta, gain=self.eta, post=post)
+        """Coefficients of the eligibility trace: D = M = eta, z = y."""
+        return Coefficients(decay=self.eta, gain=self.eta, post=post)
 
     def update(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None = None) -> RuleState:
-        """Return the state after one step; see ``PlasticityRule.update``."""
+        """The state after one step; see ``PlasticityRule.update``.
+
+        Args:
+            state: The state before it.
+            pre: Presynaptic activity, (batch, pre).
+            post: Postsynaptic activity, (batch, post).
+            modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
+        """
         self.check_step(state, pre, post, modulator)
         assert isinstance(state, EligibilityState)
         assert modulator is not None
@@ -94,10 +103,10 @@ class Retroactive(RatedRule):
         else:
             trace = torch.addcmul(state.trace, rules.of_connections(modulator), credited)
         if self.only_half:
-            clipped = Coefficients(torch.ones_like(self.hebb_eta), self.hebb_eta, post)
+            clipped = Coefficients(torch.zeros_like(self.hebb_eta), self.hebb_eta, post)
             trace = torch.where(rules.first_half(post).unsqueeze(1), accumulated(state.trace, clipped, pre), trace)
         return EligibilityState(rules.bounded(trace, self.clip), eligibility)
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         return f"clip={self.clip}, mode={self.mode!r}, trace_first={self.trace_first}, only_half={self.only_half}"

@@ -18,13 +18,17 @@ from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
 class Coefficients(NamedTuple):
-    """Coefficients of the receiving units: the share A of the trace that stays, the factor M of what is added, and z.
+    """Coefficients of the receiving units, each broadcastable to (batch, post).
 
-    z is the postsynaptic term that is multiplied with the presynaptic activity; each is broadcastable to (batch, post),
-    or A and M, where every connection has its own, to (batch, post, pre), and then they have three axes.
+    A decay or gain of every connection has three axes, and is broadcastable to (batch, post, pre).
+
+    Attributes:
+        decay: D, the share of the trace that is lost.
+        gain: M, the rate of what is added.
+        post: z, the postsynaptic term that is multiplied with the presynaptic activity.
     """
 
-    keep: Float[Tensor, "..."]
+    decay: Float[Tensor, "..."]
     gain: Float[Tensor, "..."]
     post: Float[Tensor, "batch post"]
 
@@ -32,9 +36,9 @@ class Coefficients(NamedTuple):
 class PlasticityRule(nn.Module, ABC):
     """A rule for the Hebbian traces H of a layer of plastic connections; subclasses give its coefficients.
 
-    With presynaptic activity x, and coefficients A, M and z of the receiving unit j,
+    With presynaptic activity x, and coefficients D, M and z of the receiving unit j,
 
-        H'[j, i] = clip(A[j] H[j, i] + M[j] z[j] x[i], -c, c)
+        H'[j, i] = clip((1 - D[j]) H[j, i] + M[j] z[j] x[i], -c, c)
 
     where the bound c is None for a rule without one. A value that the bound cuts off passes no gradient, one exactly
     on it does, as with ``torch.clamp``.
@@ -48,21 +52,21 @@ class PlasticityRule(nn.Module, ABC):
         clip: The bound c of the trace, or None.
         state_type: What ``init`` returns: a NamedTuple of (batch, post, pre) tensors, the Hebbian traces first.
         recursion: What ``update`` does with the coefficients. ``"linear"``: as above. ``"soft"``: with
-            d[j, i] = M[j] z[j] x[i], H' = clip((A[j] - abs(d)) H + d). ``"retroactive"``: the coefficients tell the
-            eligibility trace, E'[j, i] = A[j] E[j, i] + M[j] z[j] x[i] without a bound, and the modulatory signal m
-            makes it permanent, H' = clip(H + m[j] E), with E' in place of E if ``trace_first``. ``"own"``: something
-            else, which no kernel can run.
-        forgets: What the kernels are told of A, given the rate M and z = y. ``"nothing"``: A = 1. ``"rate"``:
-            A = 1 - M. ``"share"``: the same, with M held within [0, 1]. ``"oja"``: A = 1 - M y^2. None: something else,
-            which no kernel can run. It is not inherited: a class that does not declare it itself has no kernel,
-            because a subclass may change anything. M is the parameter ``eta``, or m for a modulated linear rule.
+            d[j, i] = M[j] z[j] x[i], H' = clip((1 - D[j] - abs(d)) H + d). ``"retroactive"``: they are those of the
+            eligibility trace, E'[j, i] = (1 - D[j]) E[j, i] + M[j] z[j] x[i] without a bound, and the modulatory
+            signal m makes it permanent, H' = clip(H + m[j] E), with E' in place of E if ``trace_first``. ``"own"``:
+            something else, which no kernel can run.
+        forgets: D as the kernels know it, given the rate M and z = y. ``"nothing"``: D = 0. ``"rate"``: D = M.
+            ``"share"``: the same, with M clamped to [0, 1]. ``"oja"``: D = M y^2. None: something else, which no
+            kernel can run. M is the parameter ``eta``, or m for a modulated linear rule. It is not inherited: a
+            subclass may change anything, so that one which does not declare it has no kernel.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), whose rules are written here in one form.
 
     Examples:
         >>> class Accumulate(PlasticityRule):
         ...     def coefficients(self, post, modulator=None):
-        ...         return Coefficients(keep=torch.ones(()), gain=torch.tensor(0.1), post=post)
+        ...         return Coefficients(decay=torch.zeros(()), gain=torch.tensor(0.1), post=post)
         >>> rule = Accumulate()
         >>> rule.update(rule.init(1, 1, 2), pre=torch.tensor([[1.0, 2.0]]), post=torch.tensor([[5.0]])).trace
         tensor([[[0.5000, 1.0000]]])
@@ -89,10 +93,15 @@ class PlasticityRule(nn.Module, ABC):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """Return the coefficients of one step, of which the arguments are as of ``update``."""
+        """The coefficients of one step, of which the arguments are as of ``update``."""
 
     def init(self, batch_size: int, post_size: int, pre_size: int) -> RuleState:
-        """Return the state at the start of an episode: no trace, in the dtype and on the device of the parameters.
+        """The state at the start of an episode: no trace, in the dtype and on the device of the parameters.
+
+        Args:
+            batch_size: Number of episodes.
+            post_size: Number of receiving units.
+            pre_size: Number of sending units.
 
         Raises:
             ValueError: A size is less than one.
@@ -111,7 +120,7 @@ class PlasticityRule(nn.Module, ABC):
         post: Annotated[Tensor, "batch post"],
         modulator: Annotated[Tensor, "batch *post"] | None = None,
     ) -> RuleState:
-        """Return the state after one step; what is not finite goes through it, as through torch's own modules.
+        """The state after one step; what is not finite goes through it, as through torch's own modules.
 
         Args:
             state: The state before it, trace (batch, post, pre).
@@ -129,13 +138,26 @@ class PlasticityRule(nn.Module, ABC):
         return TraceState(bounded(trace, self.clip))
 
     def check_state(self, state: RuleState, shape: tuple[int | str, ...], like: Tensor) -> None:
-        """Raise unless ``state`` is one of this rule, with traces as ``checks.tensor`` takes them."""
+        """Raise unless ``state`` is one of this rule, with traces as ``checks.tensor`` takes them.
+
+        Args:
+            state: What should be a state.
+            shape: Of its traces, a name where any size is allowed.
+            like: A tensor of the dtype and device expected.
+        """
         checks.instance("state", state, self.state_type)
         for name, trace in zip(self.state_type._fields, state, strict=True):
             checks.tensor(f"state.{name}", trace, shape, like)
 
     def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
-        """Raise unless the arguments of ``update``, which see, belong together."""
+        """Raise unless the arguments of ``update``, which see, belong together.
+
+        Args:
+            state: The state before it.
+            pre: Presynaptic activity, (batch, pre).
+            post: Postsynaptic activity, (batch, post).
+            modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
+        """
         checks.instance("state", state, self.state_type)
         self.check_state(state, ("batch", "post", "pre"), like=state.trace)
         batch_size, post_size, pre_size = state.trace.shape
@@ -154,7 +176,7 @@ class PlasticityRule(nn.Module, ABC):
         checks.tensor("modulator", modulator, tuple(modulator.shape), like=state.trace)
 
     def saturation(self, state: RuleState) -> float:
-        """Return the fraction of the traces in a state that are at the bound; 0 for a rule without one.
+        """The fraction of the traces in a state that are at the bound; 0 for a rule without one.
 
         Where a trace is at its bound and pushed further, no gradient reaches the modulatory signal.
         """
@@ -185,9 +207,14 @@ class PlasticityRule(nn.Module, ABC):
 
 
 class RatedRule(PlasticityRule):
-    """A rule with a trained rate, of which the parameter is ``eta`` itself or its logit; arguments as of ``Hebb``.
+    """A rule with a trained rate, of which the parameter is ``eta`` itself or its logit.
 
-    Of the ``shape``, () or (post, pre), all are ``eta`` at first.
+    Args:
+        eta: Initial plasticity rate, per step; a scalar parameter.
+        eta_param: ``"raw"``: eta is the parameter. ``"sigmoid"``: its logit is.
+        shape: Of the parameter, () or (post, pre), of which all are ``eta`` at first.
+        device: Of the parameters.
+        dtype: Of the parameters.
     """
 
     def __init__(
@@ -211,26 +238,32 @@ class RatedRule(PlasticityRule):
 def accumulated(
     trace: Float[Tensor, "batch post pre"], coefficients: Coefficients, pre: Float[Tensor, "batch pre"]
 ) -> Float[Tensor, "batch post pre"]:
-    """Return A[j] H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound."""
-    keep, gain, post = coefficients
-    kept = (keep if keep.dim() == 0 else of_connections(keep)) * trace
+    """(1 - D[j]) H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound.
+
+    Args:
+        trace: H.
+        coefficients: D, M and z.
+        pre: x.
+    """
+    decay, gain, post = coefficients
+    remaining = (1 - (decay if decay.dim() == 0 else of_connections(decay))) * trace
     if gain.dim() == 3:
-        return torch.addcmul(kept, gain, post.unsqueeze(2) * pre.unsqueeze(1))
-    return torch.baddbmm(kept, (gain * post).unsqueeze(2), pre.unsqueeze(1))
+        return torch.addcmul(remaining, gain, post.unsqueeze(2) * pre.unsqueeze(1))
+    return torch.baddbmm(remaining, (gain * post).unsqueeze(2), pre.unsqueeze(1))
 
 
 def of_connections(coefficient: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Return what is broadcastable to (batch, post) or (batch, post, pre) so that it is to the latter."""
+    """What is broadcastable to (batch, post) or (batch, post, pre) so that it is to the latter."""
     return coefficient if coefficient.dim() == 3 else coefficient.unsqueeze(-1)
 
 
 def bounded(trace: Float[Tensor, "batch post pre"], clip: float | None) -> Float[Tensor, "batch post pre"]:
-    """Return the trace held within [-clip, clip], with the gradient of ``torch.clamp``; all of it if None."""
+    """The trace held within [-clip, clip], with the gradient of ``torch.clamp``; all of it if None."""
     return trace if clip is None else trace.clamp(-clip, clip)
 
 
 def first_half(post: Float[Tensor, "batch post"]) -> Bool[Tensor, " post"]:
-    """Return which receiving units are among the first floor(N / 2), for rules that treat them apart."""
+    """Which receiving units are among the first floor(N / 2), for rules that treat them apart."""
     size = post.shape[-1]
     return torch.arange(size, device=post.device) < size // 2
 
@@ -238,10 +271,17 @@ def first_half(post: Float[Tensor, "batch post"]) -> Bool[Tensor, " post"]:
 def trained_rate(
     eta: float, device: Device = None, dtype: torch.dtype | None = None, shape: tuple[int, ...] = ()
 ) -> nn.Parameter:
-    """Return a plasticity rate, which must be finite, as a parameter that training may change freely."""
+    """A plasticity rate, which must be finite, as a parameter that training may change freely.
+
+    Args:
+        eta: Its value.
+        device: Of the parameter.
+        dtype: Of the parameter.
+        shape: Of the parameter, (): a scalar.
+    """
     return nn.Parameter(torch.full(shape, checks.number("eta", eta), device=device, dtype=dtype))
 
 
 def checked_bound(clip: float | None, name: str = "clip") -> float | None:
-    """Return the bound of a trace, None or positive and finite, which an error calls ``name``."""
+    """The bound of a trace, None or positive and finite, which an error calls ``name``."""
     return None if clip is None else checks.number(name, clip, above=0)

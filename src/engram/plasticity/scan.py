@@ -18,12 +18,12 @@ from engram.plasticity.state import PlasticLSTMState, PlasticState, RuleState
 
 
 def identity(current: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
-    """Return the current as it is."""
+    """The current as it is."""
     return current
 
 
 def softmax(current: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
-    """Return exp(c[j]) / sum_k exp(c[k]), over the units."""
+    """Exp(c[j]) / sum_k exp(c[k]), over the units."""
     return current.softmax(-1)
 
 
@@ -33,7 +33,7 @@ def plastic_current(
     alpha: Float[Tensor, "..."],
     trace: Float[Tensor, "batch post pre"],
 ) -> Float[Tensor, "batch post"]:
-    """Return ``current`` with what the plastic part of the connections adds to it.
+    """``current`` with what the plastic part of the connections adds to it.
 
         c[j] + sum_i alpha[j, i] H[j, i] x[i]
 
@@ -130,8 +130,14 @@ def plastic_linear_scan(
         y(t) = f(c(t) + (alpha * H(t-1)) x(t))
         H(t) = rule(H(t-1), x = x(t), y = y(t), m = m(t))
 
-    Arguments as of ``plastic_scan``; besides, ``pre`` is x, ``current`` is c, the sum of fixed weights, bias and
-    external input, and ``modulator`` is m, (time, batch, 1) or (time, batch, post), for a modulated rule.
+    Args:
+        pre: Presynaptic activity x.
+        current: c, the sum of fixed weights, bias and external input.
+        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
+        rule: The plasticity rule.
+        state: State before the first step.
+        modulator: m, (time, batch, 1) or (time, batch, post), for a modulated rule.
+        nonlinearity: f.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the plastic output layer for Omniglot.
 
@@ -173,11 +179,16 @@ def plastic_lstm_scan(
         m(t)    = neuromodulator(h(t))
         H(t)    = rule(H(t-1), x = h(t-1), y = g, m = m(t))
 
-    Arguments as of ``plastic_scan``, but ``drive`` u, biases included, and ``weight`` W have the four gates in torch's
-    order i, f, g, o, (time, batch, 4 hidden) and (4 hidden, hidden). The rule takes as y what ``hebb_post`` says:
-    ``"input"`` g, ``"recurrent"`` r, ``"cell"`` c(t) or ``"hidden"`` h(t); and the neuromodulator reads ``"hidden"``,
-    ``"cell"`` or ``"previous"`` h(t-1). With ``read_clip``, traces act within this bound, clip(H(t-1)) in place of
-    H(t-1) in r.
+    Args:
+        drive: u, biases included, of the gates in torch's order i, f, g, o, (time, batch, 4 hidden).
+        weight: Fixed weights W of the gates, (4 hidden, hidden).
+        alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
+        rule: The plasticity rule.
+        state: State before the first step.
+        neuromodulator: What modulates the rule; None if the rule is not modulated.
+        hebb_post: What the rule takes as y: ``"input"`` g, ``"recurrent"`` r, ``"cell"`` c(t) or ``"hidden"`` h(t).
+        modulator_source: What the neuromodulator reads: ``"hidden"``, ``"cell"`` or ``"previous"`` h(t-1).
+        read_clip: Bound of the traces where they act, clip(H(t-1)) in r; None: none.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM, with the options of its code.
 
@@ -196,14 +207,14 @@ def plastic_lstm_scan(
     for external in drive.unbind(0):
         fixed = hidden @ weight.t()
         recurrent = plastic_current(fixed[:, cell_input], hidden, alpha, bounded(synapses.trace, read_clip))
-        taken = torch.tanh(external[:, cell_input] + recurrent)
+        cell_activity = torch.tanh(external[:, cell_input] + recurrent)
         admit, forget, _, emit = torch.sigmoid(external + fixed).chunk(4, dim=1)
-        cell = forget * cell + admit * taken
+        cell = forget * cell + admit * cell_activity
         output = emit * torch.tanh(cell)
         modulator = None
         if neuromodulator is not None:
             modulator = neuromodulator({"hidden": output, "cell": cell, "previous": hidden}[modulator_source])
-        post = {"input": taken, "recurrent": recurrent, "cell": cell, "hidden": output}[hebb_post]
+        post = {"input": cell_activity, "recurrent": recurrent, "cell": cell, "hidden": output}[hebb_post]
         synapses = rule.update(synapses, pre=hidden, post=post, modulator=modulator)
         hidden = output
         outputs.append(hidden)

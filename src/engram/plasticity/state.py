@@ -16,7 +16,7 @@ class TraceState(NamedTuple):
     trace: Float[Tensor, "*batch post pre"]
 
     def detach(self) -> TraceState:
-        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
+        """The same state cut off from the graph that made it, for truncated back-propagation."""
         return TraceState(self.trace.detach())
 
 
@@ -86,7 +86,7 @@ add_safe_globals([TraceState, EligibilityState, PlasticState, PlasticLSTMState])
 
 
 def each(function: Callable[..., Tensor], *states: Any) -> Any:
-    """Return the state whose every tensor is what ``function`` makes of that of each of the states."""
+    """The state whose every tensor is what ``function`` makes of that of each of the states."""
     if isinstance(states[0], Tensor):
         return function(*states)
     return type(states[0])(*(each(function, *parts) for parts in zip(*states, strict=True)))

@@ -3,9 +3,16 @@
 from engram import arguments
 from engram.rules.align import AlignAda, AlignProp, AlignZero
 from engram.rules.backprop import Backprop
-from engram.rules.catalogue import CATALOGUE
 from engram.rules.classifier import RuleClassifier
-from engram.rules.contract import LearningRule, Properties, SynapticRule, SynapticUpdate, Update, finished, train_step
+from engram.rules.contract import (
+    LearningRule,
+    Properties,
+    SynapticRule,
+    SynapticUpdate,
+    Update,
+    checked_update,
+    train_step,
+)
 from engram.rules.difference_target_propagation import DifferenceTargetPropagation
 from engram.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from engram.rules.equilibrium_propagation import EquilibriumPropagation
@@ -38,7 +45,6 @@ from engram.rules.weight_mirror import WeightMirror
 from engram.rules.weight_perturbation import WeightPerturbation
 
 __all__ = [
-    "CATALOGUE",
     "AdaptiveThreshold",
     "AlignAda",
     "AlignProp",
@@ -67,8 +73,8 @@ __all__ = [
     "WeightMirror",
     "WeightPerturbation",
     "ZCAWhitening",
+    "checked_update",
     "detached",
-    "finished",
     "fixed_fan_in",
     "hebbian_loss",
     "hebbian_update",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_loss
 
 
@@ -37,10 +37,10 @@ class Backprop(LearningRule[None]):
         target: Shaped[Tensor, "*batch_targets"],
         state: None,
     ) -> Update:
-        """Return the gradients of the parameters that require one."""
+        """The gradients of the parameters that require one."""
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             loss = output_loss(model(x), target)
         found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         grads = {name: grad for name, grad in zip(parameters, found, strict=True) if grad is not None}
-        return finished(self, grads, None, loss.detach())
+        return checked_update(self, grads, None, loss.detach())

@@ -61,13 +61,13 @@ class Layer:
         name: Of the module with weights, as ``named_modules`` has it.
         module: It.
         after: The modules behind it by name: activation, pooling, shape.
-        opaque: Whether no derivative of these is needed.
+        any_activation: Whether these may be of any kind, since no derivative is needed.
     """
 
     name: str
     module: nn.Linear | nn.Conv2d
     after: tuple[tuple[str, nn.Module], ...]
-    opaque: bool = False
+    any_activation: bool = False
 
     @property
     def weight_name(self) -> str:
@@ -91,17 +91,17 @@ class Layer:
         return weight if self.scale == 1 else weight * self.scale
 
     def forward(self, input: Tensor, noise: Tensor | None = None) -> Activity:
-        """Return its activity, with noise added to a[l] if given."""
+        """Its activity, with noise added to a[l] if given."""
         pre = self.module(input)
         return self.activated(input, pre if noise is None else pre + noise)
 
     def activated(self, input: Tensor, pre: Tensor) -> Activity:
-        """Return the activity of units that got this a[l]."""
+        """The activity of units that got this a[l]."""
         if not self.after:
             return Activity(input, pre, pre, None)
         if len(self.after) == 1 and type(self.after[0][1]) in _CLOSED:
             return Activity(input, pre, self.after[0][1](pre), None)
-        if self.opaque:
+        if self.any_activation:
             output = pre.clone()  # since an activation may work in place
             for _, module in self.after:
                 output = module(output)
@@ -114,16 +114,16 @@ class Layer:
         return Activity(input, pre, output.detach(), output)
 
     def through(self, activity: Activity, error: Tensor) -> Tensor:
-        """Return the error at a[l], given that at h[l]."""
+        """The error at a[l], given that at h[l]."""
         return self._through(activity, error)[0]
 
     def gradients(self, activity: Activity, error: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the error at a[l], and the gradients of the layer's parameters, given the error at h[l]."""
+        """The error at a[l], and the gradients of the layer's parameters, given the error at h[l]."""
         delta, grads = self._through(activity, error)
         return delta, self.weight_gradients(activity.input, delta) | grads
 
     def weight_gradients(self, input: Tensor, delta: Tensor) -> dict[str, Tensor]:
-        """Return the gradients of weights and bias, given h[l-1] and the error at a[l]; sums over the batch."""
+        """The gradients of weights and bias, given h[l-1] and the error at a[l]; sums over the batch."""
         module, grads = self.module, {}
         weight, bias = module.weight.requires_grad, module.bias is not None and module.bias.requires_grad
         if isinstance(module, nn.Linear):
@@ -140,7 +140,7 @@ class Layer:
         return grads
 
     def back(self, delta: Tensor, feedback: Tensor, input: Tensor) -> Tensor:
-        """Return the error at h[l-1], given that at a[l], through weights of the shape of W[l]."""
+        """The error at h[l-1], given that at a[l], through weights of the shape of W[l]."""
         if isinstance(self.module, nn.Linear):
             return delta @ feedback
         error: Tensor = self._convolution_backward(delta, input, feedback, [True, False, False])[0]
@@ -185,8 +185,81 @@ class Chain(NamedTuple):
     before: tuple[nn.Module, ...]
     layers: tuple[Layer, ...]
 
+    @classmethod
+    def from_module(
+        cls,
+        model: nn.Module,
+        rule: object,
+        *,
+        linear: bool = False,
+        deterministic: bool = False,
+        any_activation: bool = False,
+        scaled: bool = False,
+    ) -> Chain:
+        """A network as a chain of layers.
+
+        Args:
+            model: An ``nn.Sequential``, nested or not, of ``nn.Linear``, ``nn.Conv2d``, and what may stand between.
+            rule: The rule that asks, for the message.
+            linear: Whether only ``nn.Linear`` will do.
+            deterministic: Whether the same input must always give the same output, so that there are neither batch
+                norm nor dropout.
+            any_activation: Whether modules of any kind without parameters may stand between, since no derivative is
+                needed.
+            scaled: Whether ``NTKLinear`` and ``NTKConv2d`` will do too, whose weights are scaled where they act.
+
+        Raises:
+            TypeError: A layer does not fit; the message names it and what it lacks.
+        """
+        who = type(rule).__name__
+        before: list[nn.Module] = []
+        layers: list[tuple[str, Any, list[tuple[str, nn.Module]]]] = []
+        seen: set[int] = set()
+        for name, module in _leaves(model):
+            where = f"{who} cannot train layer {name!r}, a {type(module).__name__}"
+            if isinstance(module, _SCALED) and module.scale != 1 and not scaled:
+                raise TypeError(
+                    f"{where}: it lacks weights that act as they are; expected engram.nn.to_standard(model)"
+                )
+            dense = type(module) in {nn.Linear, NTKLinear}
+            if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
+                if id(module) in seen or not set(module._parameters) <= {"weight", "bias"}:
+                    raise TypeError(
+                        f"{where}: expected weights of its own, neither shared nor made of other parameters"
+                    )
+                if not dense and not _plain(module):
+                    raise TypeError(f"{where}: expected padding by zeros, as many on both sides")
+                seen.add(id(module))
+                layers.append((name, module, []))
+                continue
+            parameters = next(module.parameters(), None) is not None
+            if isinstance(module, _CHANGING) and deterministic:
+                raise TypeError(f"{where}: it lacks one output for one input, which several phases need")
+            known = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
+            if not known and (parameters or not any_activation):
+                supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
+                what = (
+                    "it lacks a known derivative"
+                    if not parameters
+                    else "it has weights of a form that it lacks a rule for"
+                )
+                raise TypeError(
+                    f"{where}: {what}; expected an nn.Sequential of {supported}, activations, pooling, Flatten"
+                )
+            if layers:
+                layers[-1][2].append((name, module))
+            elif parameters:
+                raise TypeError(f"{where}: it has parameters before the first layer, which no error reaches")
+            else:
+                before.append(module)
+        if not layers:
+            raise TypeError(f"{who} cannot train a {type(model).__name__} without an nn.Linear or nn.Conv2d")
+        return cls(
+            tuple(before), tuple(Layer(name, module, tuple(after), any_activation) for name, module, after in layers)
+        )
+
     def enter(self, x: Tensor) -> Tensor:
-        """Return what the first layer receives.
+        """What the first layer receives.
 
         Raises:
             ValueError: ``x`` is empty, or of another shape, dtype or device than the network takes.
@@ -201,7 +274,7 @@ class Chain(NamedTuple):
         return x
 
     def forward(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[Activity]:
-        """Return the activity of every layer, with noise added to each a[l] if given; raise as ``enter`` does."""
+        """The activity of every layer, with noise added to each a[l] if given; raise as ``enter`` does."""
         h = self.enter(x)
         activities: list[Activity] = []
         for index, layer in enumerate(self.layers):
@@ -210,7 +283,7 @@ class Chain(NamedTuple):
         return activities
 
     def backward(self, activities: list[Activity], error: Tensor, feedback: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the gradients that come of an error at the output, sent back through the feedback.
+        """The gradients that come of an error at the output, sent back through the feedback.
 
         Args:
             activities: Of ``forward``; the list is emptied, so that their memory is free as it goes.
@@ -240,66 +313,6 @@ class Chain(NamedTuple):
         return found
 
 
-def read(
-    model: nn.Module,
-    rule: object,
-    *,
-    linear: bool = False,
-    steady: bool = False,
-    opaque: bool = False,
-    scaled: bool = False,
-) -> Chain:
-    """Return a network as a chain of layers.
-
-    Args:
-        model: An ``nn.Sequential``, nested or not, of ``nn.Linear``, ``nn.Conv2d``, and what may stand between.
-        rule: The rule that asks, for the message.
-        linear: Whether only ``nn.Linear`` will do.
-        steady: Whether the same input must give the same output each time, which batch norm and dropout do not.
-        opaque: Whether modules of any kind may stand between, if without parameters, as no derivative is needed.
-        scaled: Whether ``NTKLinear`` and ``NTKConv2d`` will do too, whose weights are scaled where they act.
-
-    Raises:
-        TypeError: A layer does not fit; the message names it and what it lacks.
-    """
-    who, found = type(rule).__name__, list(_leaves(model))
-    before: list[nn.Module] = []
-    layers: list[tuple[str, Any, list[tuple[str, nn.Module]]]] = []
-    seen: set[int] = set()
-    for name, module in found:
-        where = f"{who} cannot train layer {name!r}, a {type(module).__name__}"
-        if isinstance(module, _SCALED) and module.scale != 1 and not scaled:
-            raise TypeError(f"{where}: it lacks weights that act as they are; expected engram.nn.to_standard(model)")
-        dense = type(module) in {nn.Linear, NTKLinear}
-        if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
-            if id(module) in seen or not set(module._parameters) <= {"weight", "bias"}:
-                raise TypeError(f"{where}: expected weights of its own, neither shared nor made of other parameters")
-            if not dense and not _plain(module):
-                raise TypeError(f"{where}: expected padding by zeros, as many on both sides")
-            seen.add(id(module))
-            layers.append((name, module, []))
-            continue
-        parameters = next(module.parameters(), None) is not None
-        if isinstance(module, _CHANGING) and steady:
-            raise TypeError(f"{where}: it lacks one output for one input, which several phases need")
-        known = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
-        if not known and (parameters or not opaque):
-            supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
-            what = (
-                "it lacks a known derivative" if not parameters else "it has weights of a form that it lacks a rule for"
-            )
-            raise TypeError(f"{where}: {what}; expected an nn.Sequential of {supported}, activations, pooling, Flatten")
-        if layers:
-            layers[-1][2].append((name, module))
-        elif parameters:
-            raise TypeError(f"{where}: it has parameters before the first layer, which no error reaches")
-        else:
-            before.append(module)
-    if not layers:
-        raise TypeError(f"{who} cannot train a {type(model).__name__} without an nn.Linear or nn.Conv2d")
-    return Chain(tuple(before), tuple(Layer(name, module, tuple(after), opaque) for name, module, after in layers))
-
-
 def refuse_changing(model: nn.Module, rule: object) -> None:
     """Raise TypeError where a module that is trained gives another output each time: batch norm, dropout."""
     for name, module in model.named_modules():
@@ -314,12 +327,12 @@ def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Fl
 
 
 def new_key(generator: torch.Generator) -> Tensor:
-    """Return a key, from which ``generator_of`` makes the same generator each time: a rule's noise, as its state."""
+    """A key, from which ``generator_of`` makes the same generator each time: a rule's noise, as its state."""
     return torch.randint(2**62, (), generator=generator, device=generator.device)
 
 
 def generator_of(key: Tensor, like: Tensor) -> torch.Generator:
-    """Return a generator on the device of ``like``."""
+    """A generator on the device of ``like``."""
     return torch.Generator(like.device).manual_seed(int(key))
 
 

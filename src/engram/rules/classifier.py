@@ -14,9 +14,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from engram import checks
+from engram import checks, registry
 from engram.nn.initial import lecun
-from engram.rules.catalogue import CATALOGUE
 from engram.rules.contract import LearningRule, train_step
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
@@ -31,7 +30,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     a seed of its own. Features should be centred and scaled, as for other networks.
 
     Args:
-        rule: A name in ``engram.rules.CATALOGUE``, or a rule.
+        rule: A name that ``registry.names("learning_rules")`` lists, or a rule.
         hidden: Units of each hidden layer.
         activation: ``"tanh"``, ``"sigmoid"`` (which ``"reinforce"`` asks for) or ``"relu"``.
         learning_rate: Of gradient descent, above 0.
@@ -122,7 +121,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: Data) -> np.ndarray:
-        """Return the probability of each class, (samples, classes).
+        """The probability of each class, (samples, classes).
 
         Args:
             X: Samples, (samples, features).
@@ -138,13 +137,13 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return output.softmax(1).numpy()
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return the most probable class of each sample; arguments as of ``predict_proba``."""
+        """The most probable class of each sample; arguments as of ``predict_proba``."""
         probabilities = self.predict_proba(X)
         return np.asarray(self.classes_[probabilities.argmax(1)])
 
     def _checked_rule(self) -> LearningRule[Any]:
         if isinstance(self.rule, str):
-            return CATALOGUE[checks.choice("rule", self.rule, CATALOGUE)]()
+            return registry.get("learning_rules", self.rule)()
         return checks.instance("rule", self.rule, LearningRule)  # type: ignore[type-abstract]
 
     def _network(self, dtype: torch.dtype, generator: torch.Generator) -> nn.Sequential:

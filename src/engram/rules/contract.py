@@ -84,7 +84,7 @@ class LearningRule(ABC, Generic[State]):
 
     @abstractmethod
     def init(self, model: nn.Module, generator: torch.Generator) -> State:
-        """Return the state before the first update: tensors, nested in tuples and dictionaries.
+        """The state before the first update: tensors, nested in tuples and dictionaries.
 
         Args:
             model: The network to train, which is not changed.
@@ -117,34 +117,35 @@ class LearningRule(ABC, Generic[State]):
         """
 
     def predict(self, model: nn.Module, x: Shaped[Tensor, "*batch_features"]) -> Float[Tensor, "*batch outputs"]:
-        """Return what the network answers as the rule trains it: ``model(x)``, unless the rule runs it otherwise."""
+        """What the network answers as the rule trains it: ``model(x)``, unless the rule runs it otherwise."""
         output: Tensor = model(x)
         return output
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: State) -> State:
-        """Return the state after the optimiser's step, given what it added to each parameter that is watched."""
+        """The state after the optimiser's step, given what it added to each parameter that is watched."""
         return state
 
     def watched(self, state: State) -> Collection[str]:
-        """Return the names of the parameters of whose changes ``after_step`` is told; watching costs a copy of them."""
+        """The names of the parameters of whose changes ``after_step`` is told; watching costs a copy of them."""
         return ()
 
 
-def finished(
+def checked_update(
     rule: LearningRule[State],
     grads: dict[str, Tensor],
     state: State,
     loss: Float[Tensor, ""],
     **info: Tensor,
 ) -> Update:
-    """Return an update of these parts: what ``update`` ends with.
+    """An update of these parts: what ``update`` ends with.
 
     Raises:
         FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
 
     Examples:
         >>> from engram.rules import Backprop
-        >>> finished(Backprop(), {"0.bias": torch.ones(1)}, None, torch.tensor(2.0), reward=torch.tensor(3.0)).info
+        >>> grads, loss = {"0.bias": torch.ones(1)}, torch.tensor(2.0)
+        >>> checked_update(Backprop(), grads, None, loss, reward=torch.tensor(3.0)).info
         {'loss': tensor(2.), 'reward': tensor(3.)}
     """
     # A sum is cheap, and not finite if a number is not; it may overflow of itself, so that one looks again.
@@ -185,7 +186,7 @@ class SynapticRule(ABC, Generic[State]):
 
     @abstractmethod
     def init(self, weight: Float[Tensor, "post pre"]) -> State:
-        """Return the state before the first update of these weights."""
+        """The state before the first update of these weights."""
 
     @abstractmethod
     def update(
@@ -195,7 +196,7 @@ class SynapticRule(ABC, Generic[State]):
         weight: Float[Tensor, "post pre"],
         state: State,
     ) -> SynapticUpdate:
-        """Return the pseudo-gradient of the weights, a mean over the batch, and the next state.
+        """The pseudo-gradient of the weights, a mean over the batch, and the next state.
 
         Args:
             pre: Activity that comes in.

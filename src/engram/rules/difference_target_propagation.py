@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
 
 
@@ -80,7 +80,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         target: Shaped[Tensor, "_ *targets"],
         state: InverseState,
     ) -> Update:
-        """Return the pseudo-gradients, and the inverses that gave the targets."""
+        """The pseudo-gradients, and the inverses that gave the targets."""
         network = self._read(model)
         activities = network.forward(x)
         output = activities[-1].output
@@ -94,10 +94,10 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         grads: dict[str, Tensor] = {}
         for layer, activity, own in zip(network.layers, activities, [*errors, error / len(output)], strict=True):
             grads |= layer.gradients(activity, own)[1]
-        return finished(self, grads, state, output_loss(output, target))
+        return checked_update(self, grads, state, output_loss(output, target))
 
     def _read(self, model: nn.Module) -> chain.Chain:
-        network = chain.read(model, self, linear=True, steady=True)
+        network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
         for layer in network.layers[:-1]:
             for name, module in layer.after:
                 if isinstance(module, nn.Flatten | nn.Unflatten | nn.Softmax | nn.LayerNorm | nn.GroupNorm):
@@ -111,7 +111,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
     def _inverted(
         self, network: chain.Chain, activities: Sequence[chain.Activity], state: InverseState
     ) -> InverseState:
-        """Return the inverses after their steps."""
+        """The inverses after their steps."""
         generator = chain.generator_of(state.key, activities[0].pre)
         inverses = dict(state.inverses)
         for _ in range(self.inverse_steps):
@@ -134,7 +134,7 @@ def difference_targets(
     step: Tensor,
     inverses: dict[str, Inverse],
 ) -> list[Tensor]:
-    """Return the targets of all hidden layers.
+    """The targets of all hidden layers.
 
     Args:
         network: The chain.
@@ -152,5 +152,5 @@ def difference_targets(
 
 
 def _activity(below: chain.Layer, above: Tensor, inverse: Inverse) -> chain.Activity:
-    """Return the activity of an inverse, whose units are those of the layer below."""
+    """The activity of an inverse, whose units are those of the layer below."""
     return below.activated(above, torch.addmm(inverse.bias, above, inverse.weight.t()))

@@ -7,7 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
 from engram.rules.output_feedback import OutputFeedback, begun, drawn
 
@@ -34,7 +34,7 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> OutputFeedback:
         """Draw the key of the feedback."""
-        chain.read(model, self, scaled=True)
+        chain.Chain.from_module(model, self, scaled=True)
         return begun(generator)
 
     @torch.no_grad()
@@ -45,8 +45,8 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
         target: Shaped[Tensor, "_ *targets"],
         state: OutputFeedback,
     ) -> Update:
-        """Return the pseudo-gradients; after the first update the state stays as it is."""
-        network = chain.read(model, self, scaled=True)
+        """The pseudo-gradients; after the first update the state stays as it is."""
+        network = chain.Chain.from_module(model, self, scaled=True)
         activities = network.forward(x)
         scaled = any(layer.scale != 1 for layer in network.layers)
         state, sizes = drawn(state, activities, "units" if scaled else "outputs")
@@ -55,4 +55,4 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
         grads: dict[str, Tensor] = {}
         for layer, activity, own in zip(network.layers, activities, errors, strict=True):
             grads |= layer.gradients(activity, own.reshape(activity.output.shape))[1]
-        return finished(self, grads, state, loss)
+        return checked_update(self, grads, state, loss)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
 
 
@@ -75,7 +75,7 @@ class EquilibriumPropagation(LearningRule[None]):
 
     @classmethod
     def one_sided(cls) -> EquilibriumPropagation:
-        """Return the rule that nudges one way."""
+        """The rule that nudges one way."""
         return cls(symmetric=False)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
@@ -97,7 +97,7 @@ class EquilibriumPropagation(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """Return the pseudo-gradients from the phases."""
+        """The pseudo-gradients from the phases."""
         network, units = self._read(model)
         first = network.layers[0].forward(network.enter(x))
         free, residual = self._free(network, units, first)
@@ -119,16 +119,16 @@ class EquilibriumPropagation(LearningRule[None]):
         grads: dict[str, Tensor] = {}
         for layer, pre, post in zip(network.layers, active[:-1], active[1:], strict=True):
             grads |= layer.weight_gradients(pre, signs * scale * post)
-        return finished(self, grads, None, loss, residual=residual)
+        return checked_update(self, grads, None, loss, residual=residual)
 
     def _read(self, model: nn.Module) -> tuple[chain.Chain, list[_Units]]:
-        network = chain.read(model, self, linear=True, steady=True)
+        network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
         return network, [_units(layer) for layer in network.layers]
 
     def _free(
         self, network: chain.Chain, units: list[_Units], first: chain.Activity
     ) -> tuple[list[Tensor], Float[Tensor, ""]]:
-        """Return the states that the free phase settles at, and its residual."""
+        """The states that the free phase settles at, and its residual."""
         states = [first.pre.new_zeros(len(first.pre), layer.units) for layer in network.layers]
         before = states
         for _ in range(self.free_steps):
@@ -139,7 +139,7 @@ class EquilibriumPropagation(LearningRule[None]):
     def _step(
         self, network: chain.Chain, units: list[_Units], states: list[Tensor], drive: Tensor, nudge: Tensor | None
     ) -> list[Tensor]:
-        """Return the states a step later; all layers move at once."""
+        """The states a step later; all layers move at once."""
         active = [unit.rho(s) for unit, s in zip(units, states, strict=True)]
         after = []
         for index, (unit, s, y) in enumerate(zip(units, states, active, strict=True)):
@@ -154,7 +154,7 @@ class EquilibriumPropagation(LearningRule[None]):
 
 
 def _units(layer: chain.Layer) -> _Units:
-    """Return the units of a layer, or raise TypeError if there is no energy with such ones."""
+    """The units of a layer, or raise TypeError if there is no energy with such ones."""
     kinds = [type(module) for _, module in layer.after]
     if kinds in ([], [nn.Identity]):
         return _Units(lambda s: s, lambda y: 1.0)

@@ -7,7 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
 
 
@@ -32,7 +32,7 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the feedback weights."""
-        return chain.read(model, self, scaled=True).random_weights(generator)
+        return chain.Chain.from_module(model, self, scaled=True).random_weights(generator)
 
     @torch.no_grad()
     def update(
@@ -42,8 +42,8 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """Return the pseudo-gradients; the state stays as it is."""
-        network = chain.read(model, self, scaled=True)
+        """The pseudo-gradients; the state stays as it is."""
+        network = chain.Chain.from_module(model, self, scaled=True)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
-        return finished(self, network.backward(activities, error, state), state, loss)
+        return checked_update(self, network.backward(activities, error, state), state, loss)

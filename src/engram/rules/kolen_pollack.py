@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
 
 
@@ -44,7 +44,7 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the feedback weights."""
-        return chain.read(model, self).random_weights(generator)
+        return chain.Chain.from_module(model, self).random_weights(generator)
 
     @torch.no_grad()
     def update(
@@ -54,20 +54,20 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """Return the pseudo-gradients; the state changes in ``after_step``."""
-        network = chain.read(model, self)
+        """The pseudo-gradients; the state changes in ``after_step``."""
+        network = chain.Chain.from_module(model, self)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
-        return finished(self, network.backward(activities, error, state), state, loss)
+        return checked_update(self, network.backward(activities, error, state), state, loss)
 
     def watched(self, state: dict[str, Tensor]) -> Collection[str]:
-        """Return the names of the weights that have feedback."""
+        """The names of the weights that have feedback."""
         return state
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return B after the step: B + u - decay B, where u is the change of W without its decay."""
-        weights, after = chain.read(model, self).weights(), {}
+        weights, after = chain.Chain.from_module(model, self).weights(), {}
         for name, feedback in state.items():
             delta = deltas.get(name, feedback.new_zeros(()))  # none if the weights are frozen
             after[name] = torch.lerp(feedback, weights[name] - delta, self.decay).add_(delta)

@@ -7,7 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
 
 
@@ -28,7 +28,7 @@ class LastLayerOnly(LearningRule[None]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
         """Return None: it has no state."""
-        chain.read(model, self, scaled=True)
+        chain.Chain.from_module(model, self, scaled=True)
 
     @torch.no_grad()
     def update(
@@ -38,9 +38,9 @@ class LastLayerOnly(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """Return the gradients of the last layer's parameters."""
-        network = chain.read(model, self, scaled=True)
+        """The gradients of the last layer's parameters."""
+        network = chain.Chain.from_module(model, self, scaled=True)
         last = network.forward(x)[-1]
         loss, error = loss_and_error(last.output, target)
         grads = network.layers[-1].gradients(last, error)[1]
-        return finished(self, grads, None, loss)
+        return checked_update(self, grads, None, loss)

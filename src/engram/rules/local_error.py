@@ -7,7 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
 from engram.rules.output_feedback import OutputFeedback, begun, drawn
 
@@ -33,7 +33,7 @@ class LocalError(LearningRule[OutputFeedback]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> OutputFeedback:
         """Draw the key of the read-outs."""
-        chain.read(model, self)
+        chain.Chain.from_module(model, self)
         return begun(generator)
 
     @torch.no_grad()
@@ -44,8 +44,8 @@ class LocalError(LearningRule[OutputFeedback]):
         target: Shaped[Tensor, "_ *targets"],
         state: OutputFeedback,
     ) -> Update:
-        """Return the pseudo-gradients; after the first update the state stays as it is."""
-        network = chain.read(model, self)
+        """The pseudo-gradients; after the first update the state stays as it is."""
+        network = chain.Chain.from_module(model, self)
         activities = network.forward(x)
         output = activities[-1].output
         state, sizes = drawn(state, activities, "units")
@@ -58,4 +58,4 @@ class LocalError(LearningRule[OutputFeedback]):
         grads: dict[str, Tensor] = {}
         for layer, activity, error in zip(network.layers, activities, errors, strict=True):
             grads |= layer.gradients(activity, error.reshape(activity.output.shape) / len(output))[1]
-        return finished(self, grads, state, output_loss(output, target))
+        return checked_update(self, grads, state, output_loss(output, target))

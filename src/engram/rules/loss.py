@@ -13,7 +13,7 @@ from engram import checks
 def output_loss(
     output: Float[Tensor, "*time batch outputs"], target: Shaped[Tensor, "*time_batch_outputs"]
 ) -> Float[Tensor, ""]:
-    """Return the loss, a mean over the batch, and a sum over time where there is an output at each step.
+    """The loss, a mean over the batch, and a sum over time where there is an output at each step.
 
         int64 classes c:  L = -log softmax(y)[c]          values t:  L = sum_k (y_k - t_k)^2 / 2
 
@@ -43,7 +43,7 @@ def output_loss(
 def sample_losses(
     output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]
 ) -> Float[Tensor, " batch"]:
-    """Return the loss of each sample, whose mean is ``output_loss``.
+    """The loss of each sample, whose mean is ``output_loss``.
 
     Args:
         output: As of ``output_loss``.
@@ -65,7 +65,7 @@ def sample_losses(
 def output_error(
     output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]
 ) -> Float[Tensor, "batch outputs"]:
-    """Return the derivative of each sample's loss by the output: softmax(y) - one_hot(c), or y - t.
+    """The derivative of each sample's loss by the output: softmax(y) - one_hot(c), or y - t.
 
     Args:
         output: As of ``output_loss``.
@@ -100,7 +100,7 @@ def loss_and_error(
 
 
 def _classes(output: Tensor, target: Tensor) -> bool:
-    """Return whether the target is classes, or raise if it does not belong to the output."""
+    """Whether the target is classes, or raise if it does not belong to the output."""
     if output.ndim != 2 or not len(output):
         raise ValueError(f"output.shape = {tuple(output.shape)}: expected (batch, outputs), with a sample at least")
     if target.is_floating_point():

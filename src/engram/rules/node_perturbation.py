@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import sample_losses
 
 
@@ -42,7 +42,7 @@ class NodePerturbation(LearningRule[Tensor]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> Int[Tensor, ""]:
         """Draw the key of the noise."""
-        chain.read(model, self, steady=True, opaque=True)
+        chain.Chain.from_module(model, self, deterministic=True, any_activation=True)
         return chain.new_key(generator)
 
     @torch.no_grad()
@@ -53,8 +53,8 @@ class NodePerturbation(LearningRule[Tensor]):
         target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
-        """Return the pseudo-gradients, and the next key."""
-        network = chain.read(model, self, steady=True, opaque=True)
+        """The pseudo-gradients, and the next key."""
+        network = chain.Chain.from_module(model, self, deterministic=True, any_activation=True)
         clean = network.forward(x)
         losses = sample_losses(clean[-1].output, target)
         generator = chain.generator_of(state, losses)
@@ -68,4 +68,4 @@ class NodePerturbation(LearningRule[Tensor]):
         grads: dict[str, Tensor] = {}
         for layer, activity, delta in zip(network.layers, clean, blame, strict=True):
             grads |= layer.weight_gradients(activity.input, delta)
-        return finished(self, grads, chain.new_key(generator), losses.mean())
+        return checked_update(self, grads, chain.new_key(generator), losses.mean())

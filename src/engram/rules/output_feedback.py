@@ -25,14 +25,14 @@ class OutputFeedback(NamedTuple):
 
 
 def begun(generator: torch.Generator) -> OutputFeedback:
-    """Return the state before the first update."""
+    """The state before the first update."""
     return OutputFeedback(torch.empty(0, 0), chain.new_key(generator))
 
 
 def drawn(
     state: OutputFeedback, activities: Sequence[chain.Activity], fan_in: Literal["outputs", "units"]
 ) -> tuple[OutputFeedback, list[int]]:
-    """Return the state, with new weights of variance 1 / fan-in if it has none, and the units of each hidden layer.
+    """The state, with new weights of variance 1 / fan-in if it has none, and the units of each hidden layer.
 
     Raises:
         ValueError: The state is that of another network.

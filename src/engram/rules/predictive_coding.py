@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error, output_error, output_loss
 
 
@@ -52,12 +52,12 @@ class PredictiveCoding(LearningRule[None]):
 
     @classmethod
     def strict(cls) -> PredictiveCoding:
-        """Return the strict variant."""
+        """The strict variant."""
         return cls("strict")
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
         """Return None: it has no state."""
-        chain.read(model, self, steady=True)
+        chain.Chain.from_module(model, self, deterministic=True)
 
     @torch.no_grad()
     def update(
@@ -67,14 +67,14 @@ class PredictiveCoding(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """Return the pseudo-gradients at the values that were settled on."""
-        network = chain.read(model, self, steady=True)
+        """The pseudo-gradients at the values that were settled on."""
+        network = chain.Chain.from_module(model, self, deterministic=True)
         activities = network.forward(x)
         output = activities[-1].output
         loss, error = loss_and_error(output, target)
         if self.variant == "fixed":
             # The sweep over the errors themselves, since v - f(v) would lose digits to the forward values.
-            return finished(self, network.backward(activities, error, network.weights()), None, loss)
+            return checked_update(self, network.backward(activities, error, network.weights()), None, loss)
         settled = _Settling(network, target, activities, [activity.output for activity in activities[:-1]])
         rate, halvings, energies = self.rate, 0, [settled.energy()]
         for _ in range(self.steps):
@@ -86,7 +86,7 @@ class PredictiveCoding(LearningRule[None]):
                 settled = proposed
                 energies.append(energy)
         info = {"energy": torch.stack(energies) / len(output), "halvings": torch.tensor(halvings)}
-        return finished(self, settled.gradients(), None, loss, **info)
+        return checked_update(self, settled.gradients(), None, loss, **info)
 
 
 class _Settling:
@@ -107,7 +107,7 @@ class _Settling:
         return loss + sum(error.square().sum() / 2 for error in self.errors[:-1])
 
     def moved(self, rate: float) -> _Settling:
-        """Return what a step of this size leads to."""
+        """What a step of this size leads to."""
         if self.downhill is None:
             above = zip(self.network.layers, self.activities, self.errors, strict=True)
             sent = [

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_loss
 
 
@@ -65,7 +65,7 @@ class Reinforce(LearningRule[ReinforceState]):
         target: Shaped[Tensor, "_ *targets"],
         state: ReinforceState,
     ) -> Update:
-        """Return the pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of the units as drawn."""
+        """The pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of the units as drawn."""
         network = self._read(model)
         generator = chain.generator_of(state.key, network.layers[0].module.weight)
         inputs, surprises = [network.enter(x)], []
@@ -91,10 +91,10 @@ class Reinforce(LearningRule[ReinforceState]):
             grads |= layer.weight_gradients(input, merit * surprise)
         baseline = torch.lerp(state.baseline, reward.mean(), self.rate)
         after = ReinforceState(baseline, chain.new_key(generator))
-        return finished(self, grads, after, loss, reward=reward.mean())
+        return checked_update(self, grads, after, loss, reward=reward.mean())
 
     def _read(self, model: nn.Module) -> chain.Chain:
-        network = chain.read(model, self, linear=True, steady=True)
+        network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
         for index, layer in enumerate(network.layers):
             wanted = [nn.Sigmoid] if index + 1 < len(network.layers) else []
             if [type(module) for _, module in layer.after] != wanted:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
 
 
@@ -48,17 +48,17 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
 
     @classmethod
     def fixed(cls) -> SignSymmetry:
-        """Return the rule with fixed random magnitudes (frSF)."""
+        """The rule with fixed random magnitudes (frSF)."""
         return cls("fixed")
 
     @classmethod
     def redrawn(cls) -> SignSymmetry:
-        """Return the rule with magnitudes drawn anew for each batch (brSF)."""
+        """The rule with magnitudes drawn anew for each batch (brSF)."""
         return cls("redrawn")
 
     def init(self, model: nn.Module, generator: torch.Generator) -> SignSymmetryState:
         """Measure or draw the magnitudes."""
-        network = chain.read(model, self)
+        network = chain.Chain.from_module(model, self)
         if self.magnitude == "uniform":
             magnitudes = {name: weight.detach().abs().mean() for name, weight in network.weights().items()}
         else:
@@ -73,8 +73,8 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         target: Shaped[Tensor, "_ *targets"],
         state: SignSymmetryState,
     ) -> Update:
-        """Return the pseudo-gradients, and with magnitudes drawn anew the next ones."""
-        network = chain.read(model, self)
+        """The pseudo-gradients, and with magnitudes drawn anew the next ones."""
+        network = chain.Chain.from_module(model, self)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
         weights = network.weights()
@@ -83,7 +83,7 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         if self.magnitude == "redrawn":
             generator = torch.Generator().manual_seed(int(state.key))
             state = SignSymmetryState(_drawn(network, generator), chain.new_key(generator))
-        return finished(self, grads, state, loss)
+        return checked_update(self, grads, state, loss)
 
 
 def _drawn(network: chain.Chain, generator: torch.Generator) -> dict[str, Tensor]:

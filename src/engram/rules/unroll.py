@@ -70,7 +70,7 @@ def unroll(
 
 
 def detached(state: State) -> State:
-    """Return a state cut off from the graph that made it, for windows that go on where the last one ended.
+    """A state cut off from the graph that made it, for windows that go on where the last one ended.
 
     Args:
         state: Tensors, nested in tuples and named tuples.

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
 
 
@@ -51,7 +51,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> WeightMirrorState:
         """Draw the feedback weights."""
-        feedback = chain.read(model, self, linear=True, steady=True).random_weights(generator)
+        feedback = chain.Chain.from_module(model, self, linear=True, deterministic=True).random_weights(generator)
         return WeightMirrorState(feedback, chain.new_key(generator))
 
     @torch.no_grad()
@@ -62,13 +62,13 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         target: Shaped[Tensor, "_ *targets"],
         state: WeightMirrorState,
     ) -> Update:
-        """Return the pseudo-gradients, and the feedback weights after a mirror phase."""
-        network = chain.read(model, self, linear=True, steady=True)
+        """The pseudo-gradients, and the feedback weights after a mirror phase."""
+        network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
         mirrored = self._mirrored(network, state, activities)
         grads = network.backward(activities, error, state.feedback)
-        return finished(self, grads, mirrored, loss)
+        return checked_update(self, grads, mirrored, loss)
 
     def _mirrored(
         self, network: chain.Chain, state: WeightMirrorState, activities: list[chain.Activity]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_loss
 
 
@@ -53,7 +53,7 @@ class WeightPerturbation(LearningRule[Tensor]):
         target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
-        """Return the pseudo-gradients, and the next key; ``info["loss"]`` is the mean of those that were tried."""
+        """The pseudo-gradients, and the next key; ``info["loss"]`` is the mean of those that were tried."""
         chain.refuse_changing(model, self)
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
         grads = {name: torch.zeros_like(value) for name, value in weights.items()}
@@ -71,4 +71,4 @@ class WeightPerturbation(LearningRule[Tensor]):
             for name, change in noise.items():
                 grads[name].addcmul_(change, slope)
             seen += [up, down]
-        return finished(self, grads, chain.new_key(generator), torch.stack(seen).mean())
+        return checked_update(self, grads, chain.new_key(generator), torch.stack(seen).mean())

@@ -1,4 +1,4 @@
-"""What is kept on disk: files that are whole or not there, and trees of state as safetensors."""
+"""Files on disk: written whole or not at all, and trees of state as safetensors."""
 
 from engram.storage.files import CannotWriteError, CorruptFileError
 

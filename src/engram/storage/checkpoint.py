@@ -34,7 +34,7 @@ def save(path: Path, state: Any) -> None:
 
 
 def load(path: Path) -> Any:
-    """Read what ``save`` wrote; tensors come back on the CPU.
+    """The state that ``save`` wrote; tensors are on the CPU.
 
     Raises:
         CorruptFileError: The file is truncated or altered.
@@ -54,12 +54,18 @@ def load(path: Path) -> Any:
 
 
 def save_object(path: Path, kind: str, content: dict[str, Any]) -> None:
-    """Write the content of an object of a class, with the class's name and the version of engram; see ``save``."""
+    """Write the content of an object of a class, with the class's name and the version of engram.
+
+    Args:
+        path: The file.
+        kind: Name of the class.
+        content: A tree that ``save`` can write.
+    """
     save(path, {"class": kind, "engram": __version__, **content})
 
 
 def load_object(path: Path, kind: str) -> dict[str, Any]:
-    """Read what ``save_object`` wrote; raise as ``load``, also where the file is of something else."""
+    """The content that ``save_object`` wrote; CorruptFileError where the file is of another class."""
     content = load(path)
     if not isinstance(content, dict) or content.get("class") != kind:
         raise CorruptFileError(path, f"it holds no {kind}")
@@ -75,7 +81,7 @@ def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
 
 
 def _encode(value: Any, where: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Return ``value`` as JSON in which every node but a plain value is a one-entry object naming its kind."""
+    """``value`` as JSON in which every node but a plain value is a one-entry object naming its kind."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, torch.Tensor | np.ndarray):

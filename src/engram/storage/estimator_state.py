@@ -1,4 +1,4 @@
-"""What scikit-learn style estimators share whose state is kept: what fitting has set, beside the parameters."""
+"""The state of scikit-learn style estimators: what fitting has set, beside the parameters."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 class EstimatorState:
-    """What ``engram.storage.saveable.Saveable`` keeps of an estimator: its parameters, and all other attributes."""
+    """An estimator's content for ``engram.storage.saveable.Saveable``: its parameters and all other attributes."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that learning has changed, as arrays and plain values; empty before any learning."""
+        """All that learning has changed, as arrays and plain values; empty before any learning."""
         parameters = self.get_params()  # type: ignore[attr-defined]
         state = {name: value for name, value in vars(self).items() if name not in parameters}
         if "feature_names_in_" in state:
@@ -19,7 +19,7 @@ class EstimatorState:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from the state that ``state_dict`` returned."""
         for name in self.state_dict():
             delattr(self, name)
         for name, value in state.items():

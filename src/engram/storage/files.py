@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writing, and what to do with a file that is neither."""
+"""Files that are whole or not there: atomic writing, and the handling of corrupt files."""
 
 from __future__ import annotations
 
@@ -41,12 +41,17 @@ def writing(path: Path) -> Iterator[None]:
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file so that at every moment, and after a crash, the old or the new content is there, whole.
 
-    ``durable`` waits until the content is on the disk, so that it outlives a power failure too. Where it cannot be
-    written, CannotWriteError is raised, the file is as before, and nothing is left behind.
+    Args:
+        path: The file.
+        content: Its new content.
+        durable: Wait until the content is on the disk, so that it survives a power failure too.
+
+    Raises:
+        CannotWriteError: It cannot be written; the file is as before, and nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        # Exclusively, as nobody else's file, nor what a link points to, is to be written to.
+        # Exclusively, so that no other file, nor the target of a link, is written to.
         with writing(path), temporary.open("xb") as file:
             file.write(content)
             if durable:
@@ -66,7 +71,13 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Write a JSON file atomically."""
+    """Write a JSON file atomically.
+
+    Args:
+        path: The file.
+        content: JSON values.
+        durable: Wait until the content is on the disk.
+    """
     write_atomic(path, (json.dumps(content, indent=1) + "\n").encode(), durable=durable)
 
 
@@ -96,7 +107,7 @@ def _adapter(shape: Any) -> pydantic.TypeAdapter[Any]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed left in a folder."""
+    """Remove temporary files that killed writers left in a folder."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
@@ -110,7 +121,7 @@ def keep_aside(path: Path) -> Path:
 
 
 def finite_or_none(value: Any) -> Any:
-    """Return JSON content with NaN and infinities, which JSON does not have, as None.
+    """JSON content with NaN and infinities, which JSON does not have, as None.
 
     Examples:
         >>> finite_or_none({"low": float("nan"), "values": [1.0]})

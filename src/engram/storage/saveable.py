@@ -1,4 +1,4 @@
-"""What all objects share that are written to a file of their own."""
+"""Objects that are saved to a file of their own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from engram.storage import checkpoint
 
 
 class Saveable:
-    """An object that is one file: a class names what it is made of and what it has learned, or overrides both ways."""
+    """An object that is one file: a class names its arguments and its state, or overrides both methods."""
 
     _made_of: ClassVar[tuple[str, ...]] = ()  # arguments, kept as attributes of these names
-    _learned: ClassVar[tuple[str, ...]] = ()  # what is set afterwards
+    _learned: ClassVar[tuple[str, ...]] = ()  # attributes that are set afterwards
 
     def _content(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in (*self._made_of, *self._learned)}
@@ -25,19 +25,19 @@ class Saveable:
         return made
 
     def save(self, path: str | Path) -> None:
-        """Write it to one safetensors file, with what is no tensor as JSON in its header, atomically.
+        """Write the object to one safetensors file, atomically; what is not a tensor is JSON in its header.
 
         A process that is killed leaves the old file or the new one.
 
         Raises:
-            TypeError: It holds what cannot be stored: neither tensors nor arrays nor plain values.
+            TypeError: A part is neither a tensor nor an array nor a plain value.
             CannotWriteError: The old file is as before.
         """
         checkpoint.save_object(Path(path), type(self).__name__, self._content())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what ``save`` wrote.
+        """The object that ``save`` wrote.
 
         Raises:
             CorruptFileError: The file is truncated, altered, or of something else.

@@ -1,4 +1,4 @@
-"""Streams of one class at a time, and images of all classes beside it to remember."""
+"""Streams of one class at a time, with images of all classes to remember."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ from engram import checks
 
 
 class ClassStream(NamedTuple):
-    """Images of one class to learn in turn, and images of any class to be remembered meanwhile.
-
-    Attributes:
-        x: Images of one class, in their order.
-        y: That class, for each.
-        remember_x: Images of any class.
-        remember_y: Their classes.
-    """
+    """Images ``x`` of one class ``y`` to learn in this order, and others of any class to be remembered meanwhile."""
 
     x: Float[Tensor, "steps 1 height width"]
     y: Int[Tensor, " steps"]
@@ -30,16 +23,16 @@ class ClassStream(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ClassStreams:
-    """Draws a class, images of it in random order, and images of all classes, as a continual meta-learner needs them.
+    """A distribution of streams for a continual meta-learner: images of a random class, and images of all classes.
 
     Args:
-        images: What is drawn from, floats.
+        images: The images, floats.
         steps: Images of the class, drawn without replacement.
         remember: Images of all classes, that class too, drawn without replacement; some may be in both.
 
     Raises:
-        TypeError: ``images`` is no tensor.
-        ValueError: ``images`` is not of this form, or has fewer of a class than ``steps``, or than ``remember`` at all.
+        TypeError: ``images`` is not a tensor.
+        ValueError: ``images`` is not of this form, or has less than ``steps`` of a class, or than ``remember`` in all.
 
     Source: Beaulieu et al., "Learning to continually learn" (2020), algorithm 1.
 
@@ -56,8 +49,8 @@ class ClassStreams:
     def __post_init__(self) -> None:
         images = checks.instance("images", self.images, Tensor)
         if images.dim() != 4 or 0 in images.shape or not images.is_floating_point():
-            told = "expected floats, (classes, drawings, height, width), none of them 0"
-            raise ValueError(f"images is a {images.dtype} of shape {tuple(images.shape)}: {told}")
+            expected = "expected floats, (classes, drawings, height, width), none of them 0"
+            raise ValueError(f"images is a {images.dtype} of shape {tuple(images.shape)}: {expected}")
         classes, drawings = images.shape[:2]
         if checks.size("steps", self.steps) > drawings:
             raise ValueError(f"steps = {self.steps}: expected at most {drawings}, the images of a class")

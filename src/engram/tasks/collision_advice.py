@@ -1,4 +1,4 @@
-"""What five manoeuvres cost an aircraft that another one comes near: a stand-in for the tables beneath ACAS Xu."""
+"""Costs of five manoeuvres of an aircraft near another one: a substitute for the tables beneath ACAS Xu."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH, TIMES = 3.0, np.arange(0.0, 31.0, 1.5)  # thousands of feet, seconds
 def collision_advice(
     n_samples: int, random_state: Annotated[Any, int | np.random.Generator] = 0
 ) -> tuple[Float[np.ndarray, "samples 5"], Float[np.ndarray, "samples 5"]]:
-    """Draw encounters of two aircraft, and the smooth costs of five manoeuvres, of which the lowest is the advice.
+    """Random encounters of two aircraft, and the smooth costs of five manoeuvres, of which the lowest is the advice.
 
         cost_k = effort_k + mean over t of 10 exp(-|p + t (w - v_k)|^2 / (2 width^2))
 
@@ -45,7 +45,7 @@ def collision_advice(
 
 
 def manoeuvre_costs(X: Float[np.ndarray, "samples 5"]) -> Float[np.ndarray, "samples 5"]:
-    """Return what the manoeuvres cost in given encounters, as ``collision_advice`` has them."""
+    """The costs of the manoeuvres in given encounters, in the units of ``collision_advice``."""
     rho, theta, psi, own, intruder = (X * (20, 2 * np.pi, 2 * np.pi, 1, 1) + (10, 0, 0, 0.5, 0.5)).T[:, :, None]
     risk = np.zeros((len(X), len(TURNS)))
     for t in TIMES:

@@ -16,17 +16,17 @@ from engram.tasks.episode import Episode
 
 @dataclass(frozen=True)
 class DelayedAdd:
-    """A sum of late inputs: random bits x come in, and out come those of some steps before, weighted.
+    """A sum of late inputs: the targets are weighted sums of random bits x of earlier steps.
 
         y(t) = bias + sum_k coefs[k] x(t - delays[k]),   where x is 0 before the start
 
     Args:
-        delays: Steps between an input and the output that it counts in.
-        coefs: Its weight there, one for each delay.
-        bias: What the output is without inputs.
+        delays: Steps between an input and the output.
+        coefs: Weight of the input in the output, one for each delay.
+        bias: Output without inputs.
         length: Steps of an episode.
-        wrap: Whether targets are as the authors' code has them: inputs of the end count at the start, and the first
-            ``delays[k]`` episodes of a batch lack the k-th term.
+        wrap: Compute targets like the authors' code: inputs of the end count at the start, and the first ``delays[k]``
+            episodes of a batch lack the k-th term.
 
     Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022), recurrent networks;
     the task of Marschall, Cho and Savin, "A unified framework of online learning algorithms" (2020).
@@ -54,14 +54,14 @@ class DelayedAdd:
             raise ValueError(f"coefs = {tuple(self.coefs)}: expected {len(self.delays)}, one for each delay")
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw episodes of bits, 0 or 1 with equal chance, as ``Task.sample``; every step counts."""
+        """Episodes of bits, 0 or 1 with equal probability, in which every step counts."""
         checks.size("batch_size", batch_size)
         device = checks.generator(generator).device
         bits = torch.randint(2, (self.length, batch_size, 1), generator=generator, device=device)
         return self.episode(bits.to(torch.get_default_dtype()))
 
     def published(self) -> Episode:
-        """Return the 400 episodes of the authors' code, of which it trains on the first 300 and tests on the others.
+        """The 400 episodes of the authors' code, which trains on the first 300 and tests on the others.
 
         Raises:
             ValueError: ``length`` is not 100.
@@ -72,7 +72,7 @@ class DelayedAdd:
         return self.episode(torch.from_numpy(bits).to(torch.get_default_dtype()).t()[:, :, None].contiguous())
 
     def episode(self, inputs: Float[Tensor, "time batch 1"]) -> Episode:
-        """Return the episodes of these inputs."""
+        """The episodes of these inputs."""
         targets = torch.full_like(inputs, self.bias)
         for delay, coef in zip(self.delays, self.coefs, strict=True):
             late = inputs.roll(delay, 0)

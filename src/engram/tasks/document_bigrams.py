@@ -22,20 +22,20 @@ _CONCENTRATION = 0.1  # of the Dirichlet distribution from which the chain's row
 class DocumentBigrams:
     """A language in which every document has bigrams of its own, to be learned while reading it.
 
-    The words are, in this order, names, as many attributes, and others. Every document draws a private one-to-one
+    The words are, in this order, names, as many attributes, and others. Every document draws its own one-to-one
     mapping from names to attributes; in it, a name is always followed by its attribute, after ``gap`` repetitions of
-    the first of the others, which then stands like "is" in "snow is white". After every other word comes
-    a name with probability ``name_rate``, each alike, or else one of the others, by a Markov chain that is the same
-    in all documents and all runs. So the chain can be learned once and for all, but what follows a name can be known
-    only from the document, once the name has occurred: without a memory, an attribute's cross-entropy is log(names).
+    the first of the others, like "is" in "snow is white". After every other word comes a name with probability
+    ``name_rate``, all with equal probability, or else one of the others, by a Markov chain that is the same in all
+    documents and all runs. So the chain can be learned once, but the attribute of a name is known only from the
+    document, once the name has occurred: without a memory, an attribute's cross-entropy is log(names).
 
     Args:
         words: Words of the language, more than twice ``names``.
-        names: How many of them are names, and as many are attributes.
+        names: Number of names, and of attributes.
         document_length: Words in a document.
-        name_rate: Probability of a name after a word that is no name.
-        gap: Words between a name and its attribute. Recurrent plastic connections carry what a unit was at the step
-            before, so that they answer a name one word after it at the earliest: a gap of 0 leaves them no use.
+        name_rate: Probability of a name after a word that is not a name.
+        gap: Words between a name and its attribute. Recurrent plastic connections transmit the activity of the previous
+            step, so that they cannot answer before the second word after a name: they are of no use with a gap of 0.
 
     Source: our own stand-in for the language modelling of Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019).
 
@@ -59,17 +59,17 @@ class DocumentBigrams:
 
     @property
     def length(self) -> int:
-        """Number of steps in an episode: each word but the last is to predict the next."""
+        """Number of steps in an episode, at each of which the next word is predicted."""
         return self.document_length - 1
 
     def transitions(self) -> Float[Tensor, "words words"]:
-        """Return the probabilities of the next word (column) after each word (row); zero after names."""
+        """The probabilities of the next word (column) after each word (row); zero after names."""
         return torch.from_numpy(_chain(self.words, self.names, self.name_rate))
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw documents as ``Task.sample``: each word one-hot, the next one as target.
+        """Documents whose words are one-hot, with the next word as target.
 
-        The mask is true where the next word is an attribute that has occurred before in this document, if ever.
+        The mask is true where the next word is an attribute that has occurred before in this document.
         """
         checks.size("batch_size", batch_size)
         checks.generator(generator)
@@ -90,8 +90,8 @@ class DocumentBigrams:
         word = others[(chance[0, :, 0] * len(others)).long()]
         due, wait = word, torch.full_like(word, -1)  # the next attribute, and in how many words it comes
         document = [word]
-        for drawn in chance[1:]:
-            chained = torch.searchsorted(cumulative[word], drawn, right=True).squeeze(1).clamp(max=self.words - 1)
+        for uniform in chance[1:]:
+            chained = torch.searchsorted(cumulative[word], uniform, right=True).squeeze(1).clamp(max=self.words - 1)
             attribute = attributes.gather(1, word.clamp(max=self.names - 1).unsqueeze(1)).squeeze(1)
             due = torch.where(word < self.names, attribute, due)
             wait = torch.where(word < self.names, self.gap, wait - 1)

@@ -1,4 +1,4 @@
-"""A stream of points around centres that jump: what shows whether an online clusterer follows."""
+"""A stream of points around centres that jump, to test whether an online clusterer follows them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from engram import checks
 
 
 class DriftingGaussians:
-    """Points around centres in the unit cube, all of which are drawn anew at given times.
+    """Points around centres in the unit cube, all of which are drawn again at given times.
 
-        x = centre of a random number + scale N(0, 1),   centres uniform in [0, 1]^features
+        x = random centre + scale N(0, 1),   centres uniform in [0, 1]^features
 
     Args:
         n_centres: Number of centres.
         n_features: Dimensions.
         scale: Standard deviation around a centre.
         jumps: Numbers of the samples, from 0, before which all centres move.
-        random_state: Settles all.
+        random_state: A seed or a generator.
 
     Attributes:
-        centres: Where they are now, (centres, features).
+        centres: The present centres, (centres, features).
         n_samples: Samples drawn so far.
 
-    Source: ours, a bench without the noise of reinforcement learning.
+    Source: ours, a benchmark without the noise of reinforcement learning.
 
     Examples:
         >>> DriftingGaussians(jumps=[10]).sample(20).shape
@@ -49,7 +49,7 @@ class DriftingGaussians:
         self.centres = self._rng.random(shape)
 
     def sample(self, n_samples: int) -> Float[np.ndarray, "samples features"]:
-        """Return the next samples of the stream."""
+        """The next samples of the stream."""
         end = self.n_samples + checks.size("n_samples", n_samples, least=0)
         marks = [self.n_samples, *sorted(jump for jump in self.jumps if self.n_samples < jump < end), end]
         parts = []

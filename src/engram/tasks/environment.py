@@ -26,24 +26,24 @@ Ends = Bool[np.ndarray, "num_envs"]
 class BatchedEnv(VectorEnv[Any, Any, Any]):
     """Environments of one kind that step together, with episodes of a known length.
 
-    A subclass defines the start of an episode (``_begin``), the transition (``_advance``), the observation
-    (``_observe``), if not only time ends an episode, its end (``_ends``), and, if its metadata name render modes, what
-    there is to see (``_picture``). Each environment has a random generator
-    of its own: environment i of a batch seeded s is the single environment seeded s + i. The end after ``episode_len``
-    steps belongs to the task, which shows the time, and is therefore a termination; the observation of a new episode
-    comes with the step after it, whose action is ignored (``AutoresetMode.NEXT_STEP``).
+    A subclass defines the start of an episode (``_init``), the transition (``_advance``), the observation
+    (``_observe``), the end of an episode (``_ends``) unless only time ends it, and the picture (``_picture``) if its
+    metadata name render modes. Each environment has its own random generator: environment i of a batch seeded s is the
+    single environment seeded s + i. The end after ``episode_len`` steps is part of the task, whose observations show
+    the time, and is therefore a termination; the observation of a new episode comes with the step after it, whose
+    action is ignored (``AutoresetMode.NEXT_STEP``).
 
     Args:
         num_envs: Number of environments.
         observation_space: Observation space of one environment.
         action_space: Actions of one environment, counted from 0, or vectors of numbers within bounds.
         episode_len: Steps of an episode.
-        max_episode_steps: Steps after which an episode is truncated, as Gymnasium's ``TimeLimit`` does; None: never.
-        render_mode: What ``render`` returns, ``"rgb_array"`` or ``"ansi"``, of a world with places; None: nothing.
+        max_episode_steps: Steps after which an episode is truncated; None: never.
+        render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:
-        generators: The random generator of each environment.
-        steps: Steps that each environment has made in its episode.
+        rngs: The random generator of each environment.
+        steps: Steps of each environment in its episode.
         last_reward: Reward of the last step of each.
         last_action: Its action in the last step; 0 at the start of an episode.
         ended: Whether its episode is over.
@@ -72,7 +72,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space = action_space
         self.observation_space = batch_space(observation_space, num_envs)
         self.action_space = batch_space(action_space, num_envs)
-        self.generators: list[np.random.Generator] = []
+        self.rngs: list[np.random.Generator] = []
         self.steps = np.zeros(num_envs, dtype=np.int64)
         self.last_reward = np.zeros(num_envs)
         wide = action_space.shape if isinstance(action_space, spaces.Box) else ()
@@ -82,8 +82,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         self._actions = int(action_space.n) if isinstance(action_space, spaces.Discrete) else 0
 
     @abstractmethod
-    def _begin(self, rows: Rows) -> None:
-        """Begin an episode in some environments, drawing from their ``generators``."""
+    def _init(self, rows: Rows) -> None:
+        """Start an episode in some environments, drawing from their ``rngs``."""
 
     @abstractmethod
     def _advance(self, actions: Any) -> tuple[PerEnv, dict[str, Any]]:
@@ -91,87 +91,88 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
     @abstractmethod
     def _observe(self) -> Observations:
-        """Return the observation of every environment, as a new array."""
+        """The observation of every environment, as a new array."""
 
     def _ends(self) -> tuple[Ends, Ends]:
-        """Return which episodes this step terminates, and which it truncates, as new arrays."""
+        """Which episodes this step terminates, and which it truncates, as new arrays."""
         return self.steps >= self.episode_len, np.zeros(self.num_envs, dtype=bool)
 
     def _picture(self, row: int) -> Picture:
-        """Return what there is to see of one environment."""
+        """The picture of one environment."""
         raise NotImplementedError(f"{type(self).__name__} has no picture")
 
     def render(self) -> tuple[Any, ...] | None:
-        """Return an image or a text of each environment, as ``render_mode`` says; ``Picture`` has the legend."""
+        """An image or a text of each environment, depending on ``render_mode``; ``Picture`` has the legend."""
         if self.render_mode is None:
-            logger.warn(f"render shows nothing: make it with one of render_mode={self.metadata['render_modes']}")
+            logger.warn(f"render shows nothing: expected render_mode to be one of {self.metadata['render_modes']}")
             return None
-        if not self.generators:
+        if not self.rngs:
             raise ResetNeeded("render was called before reset")
         pictures = map(self._picture, range(self.num_envs))
         return tuple(picture.text() if self.render_mode == "ansi" else picture.image() for picture in pictures)
 
     @property  # type: ignore[misc]
     def np_random(self) -> Any:
-        """The random generators, as ``SyncVectorEnv`` has them: one for each environment."""
-        return tuple(self.generators)
+        """The random generators, one for each environment."""
+        return tuple(self.rngs)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin an episode in every environment.
+        """Start an episode in every environment.
 
         Args:
-            seed: Seed of the first environment, the others having the following ones; or a seed for each. An
-                environment without a seed goes on with its generator, or begins with an unforeseeable one.
-            options: ``{"reset_mask": (num_envs,) of bool}`` leaves environments as they are where it is False.
+            seed: Seed of the first environment, each other having the next; or a seed for each. An environment without
+                a seed continues with its generator, or gets an unpredictable one.
+            options: ``{"reset_mask": (num_envs,) of bool}`` resets only some environments.
 
         Raises:
             ValueError: Not one seed for each environment, or a mask of the wrong shape or type.
         """
-        given = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
-        seeds = [None if one is None else int(one) for one in ([None] * self.num_envs if given is None else given)]
+        given = [None] * self.num_envs if seed is None else seed
+        numbers = [given + i for i in range(self.num_envs)] if isinstance(given, int | np.integer) else given
+        seeds = [None if number is None else int(number) for number in numbers]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed = {seed!r}: expected num_envs = {self.num_envs} seeds")
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
             raise ValueError(f"options['reset_mask'] = {mask!r}: expected {self.num_envs} booleans")
-        if not self.generators:
+        if not self.rngs:
             if not mask.all():
                 raise ResetNeeded("options['reset_mask'] leaves out environments that were never reset")
-            self.generators = [seeding.np_random(one)[0] for one in seeds]
+            self.rngs = [seeding.np_random(number)[0] for number in seeds]
         else:
             for row in np.flatnonzero(mask):
                 if seeds[row] is not None:
-                    self.generators[row] = seeding.np_random(seeds[row])[0]
+                    self.rngs[row] = seeding.np_random(seeds[row])[0]
         self._restart(np.flatnonzero(mask))
         return self._observe(), {}
 
     def step(self, actions: Any) -> tuple[Observations, PerEnv, Ends, Ends, dict[str, Any]]:
-        """Act in every environment, ``actions`` being one integer or one vector for each.
+        """Act in every environment, with one integer or one vector for each.
 
         Raises:
             gymnasium.error.ResetNeeded: ``reset`` was never called.
             ValueError: Actions of another number or type, or outside the action space.
         """
-        if not self.generators:
+        if not self.rngs:
             raise ResetNeeded("step was called before reset")
-        chosen = self._checked(actions)
-        resting = self.ended
-        rewards, infos = self._advance(chosen)
+        actions = self._checked(actions)
+        restarting = self.ended
+        rewards, infos = self._advance(actions)
         self.steps += 1
-        self.last_reward, self.last_action = rewards, chosen
+        self.last_reward, self.last_action = rewards, actions
         terminations, truncations = self._ends()
         if self.max_episode_steps is not None:
             truncations = truncations | (self.steps >= self.max_episode_steps)
-        if resting.any():
-            rewards[resting], terminations[resting], truncations[resting] = 0.0, False, False
-            self._restart(np.flatnonzero(resting))
+        if restarting.any():
+            rewards[restarting], terminations[restarting], truncations[restarting] = 0.0, False, False
+            self._restart(np.flatnonzero(restarting))
         self.ended = terminations | truncations
         return self._observe(), rewards.copy(), terminations, truncations, infos
 
     def _checked(self, actions: Any) -> np.ndarray:
-        """Return actions as a new array; raise ValueError where they are not of the action space."""
+        """Actions as a new array; raise ValueError where they are not in the action space."""
         space = self.single_action_space
         if isinstance(space, spaces.Box):
             numbers = checks.array("actions", actions, (self.num_envs, *space.shape))
@@ -179,21 +180,21 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
                 row = int(np.argwhere((numbers < space.low) | (numbers > space.high))[0, 0])
                 raise ValueError(f"actions[{row}] = {numbers[row]}: expected numbers within {space}")
             return numbers
-        chosen, n = np.array(actions), self._actions
-        if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
+        integers, n = np.array(actions), self._actions
+        if integers.shape != (self.num_envs,) or integers.dtype.kind not in "iu":
             raise ValueError(f"actions = {actions!r}: expected {self.num_envs} integers, one for each environment")
-        if chosen.min() < 0 or chosen.max() >= n:
-            row = int(np.flatnonzero((chosen < 0) | (chosen >= n))[0])
-            raise ValueError(f"actions[{row}] = {chosen[row]}: expected an integer from 0 to {n - 1}")
-        return chosen.astype(np.int64, copy=False)
+        if integers.min() < 0 or integers.max() >= n:
+            row = int(np.flatnonzero((integers < 0) | (integers >= n))[0])
+            raise ValueError(f"actions[{row}] = {integers[row]}: expected an integer from 0 to {n - 1}")
+        return integers.astype(np.int64, copy=False)
 
     def _restart(self, rows: Rows) -> None:
         self.steps[rows], self.last_reward[rows], self.last_action[rows], self.ended[rows] = 0, 0.0, 0, False
-        self._begin(rows)
+        self._init(rows)
 
 
 class SingleEnv(Env[Any, Any]):
-    """One environment, as a batch of one; arguments are those of its ``vector_type``."""
+    """One environment as a batch of one, with the arguments of its ``vector_type``."""
 
     metadata = {"render_modes": []}  # noqa: RUF012 - as Gymnasium has it
 
@@ -208,9 +209,9 @@ class SingleEnv(Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float32[np.ndarray, "features"], dict[str, Any]]:
-        """Begin an episode; with ``seed``, with a new generator. The ``options`` are those of the batch."""
+        """Start an episode, with a new generator if ``seed`` is given and the ``options`` of the batch."""
         super().reset(seed=seed)
-        self.batch.generators = [self.np_random]
+        self.batch.rngs = [self.np_random]
         observations, infos = self.batch.reset(options=options)
         return observations[0], _of_the_first(infos)
 
@@ -225,11 +226,11 @@ class SingleEnv(Env[Any, Any]):
         return observations[0], float(rewards[0]), *ends, _of_the_first(infos)
 
     def render(self) -> Any:
-        """As ``BatchedEnv.render``, of the one environment."""
+        """An image or a text of the environment, depending on ``render_mode``."""
         frames = self.batch.render()
         return None if frames is None else frames[0]
 
 
 def _of_the_first(infos: dict[str, Any]) -> dict[str, Any]:
-    """Return the infos of the first environment of a batch, without their masks."""
+    """The infos of the first environment of a batch, without their masks."""
     return {name: value[0].item() for name, value in infos.items() if infos.get(f"_{name}", [False])[0]}

@@ -1,4 +1,4 @@
-"""Episodes: batches of short sequences, each with its own thing to learn, and the task that draws them."""
+"""Episodes, batches of short sequences each with its own thing to learn, and the task that draws them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Task(Protocol):
     """A distribution of episodes."""
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw a batch of episodes.
+        """A batch of random episodes.
 
         Args:
             batch_size: Number of independent episodes.
-            generator: Source of all randomness; the episodes are made on its device, also that of any images.
+            generator: Source of all randomness; the episodes are on its device, as are any images.
 
         Returns:
             An ``Episode``, or a named tuple that begins with its fields.
@@ -46,7 +46,15 @@ def presentations(
     presentation_steps: int,
     blank_steps: int,
 ) -> Float[Tensor, "time batch features"]:
-    """Show patterns in rounds, each round in a new random order, with steps of zeros after each pattern."""
+    """Patterns shown in rounds, each round in a new random order.
+
+    Args:
+        patterns: The patterns.
+        generator: Source of the orders.
+        cycles: Number of rounds.
+        presentation_steps: Steps for which a pattern is shown.
+        blank_steps: Steps of zeros after each pattern.
+    """
     batch, count, features = patterns.shape
     chance = torch.rand((batch, cycles, count), generator=generator, device=patterns.device)
     order = chance.argsort().flatten(1).unsqueeze(2).expand(-1, -1, features)
@@ -56,7 +64,7 @@ def presentations(
 
 
 def at_the_end(inputs: Float[Tensor, "time batch features"]) -> Bool[Tensor, "time batch"]:
-    """Return the mask of episodes in which only the last output counts."""
+    """The mask of episodes in which only the last output counts."""
     mask = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
     mask[-1] = True
     return mask

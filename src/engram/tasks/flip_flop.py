@@ -40,7 +40,7 @@ class FlipFlop:
         checks.number("pulse", self.pulse, least=0, most=1)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw episodes of pulses -1 and +1 among zeros, (time, batch, bits), as ``Task.sample``; every step counts."""
+        """Episodes of pulses -1 and +1 among zeros, (time, batch, bits), in which every step counts."""
         checks.size("batch_size", batch_size)
         device = checks.generator(generator).device
         shape = (self.steps, batch_size, self.bits)

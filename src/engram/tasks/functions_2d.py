@@ -39,7 +39,7 @@ BLOBS, BLOB_STD = 5, 0.1
 class Function2D:
     """A function from the square [-1, 1]^2 to classes.
 
-    Attributes:
+    Args:
         name: Its name, one of ``FUNCTIONS``.
         n_classes: Number of its classes.
         draw: Draws a number of points and their classes.
@@ -60,26 +60,26 @@ class Function2D:
     def sample(
         self, shape: tuple[int, ...], generator: torch.Generator
     ) -> tuple[Float[Tensor, "*shape 2"], Float[Tensor, "*shape classes"]]:
-        """Draw points, and for each class +1 where they are of it and -1 where not.
+        """Random points, and for each class +1 where they belong to it and -1 elsewhere.
 
         Args:
-            shape: How many, as leading axes, such as (batches, points of each).
+            shape: Leading axes, for example (batches, points of each).
             generator: Source of all randomness.
         """
-        for place, many in enumerate(shape):
-            checks.size(f"shape[{place}]", many)
+        for place, size in enumerate(shape):
+            checks.size(f"shape[{place}]", size)
         points, classes = self.draw(math.prod(shape), checks.generator(generator))
         targets = 2.0 * torch.nn.functional.one_hot(classes, self.n_classes) - 1.0
         return points.reshape(*shape, 2), targets.reshape(*shape, -1)
 
 
 def function_2d(name: str, generator: torch.Generator | None = None) -> Function2D:
-    """Return a function of the plane, its own parameters drawn where it has any.
+    """A function of the plane, with random parameters if it has any.
 
     Args:
-        name: One of ``FUNCTIONS``; points are uniform but of ``"two-moon"``, ``"rotated-two-moon"`` and ``"blobs"``.
-        generator: What draws centre and radius of a ``"circle"``, the projection of ``"random-xor"`` and the centres
-            of the five ``"blobs"``; one with seed 0 if None.
+        name: One of ``FUNCTIONS``; points are uniform but for ``"two-moon"``, ``"rotated-two-moon"`` and ``"blobs"``.
+        generator: Draws centre and radius of a ``"circle"``, the projection of ``"random-xor"`` and the centres of the
+            five ``"blobs"``; None: a generator of seed 0.
 
     Raises:
         ValueError: The name is unknown.
@@ -121,8 +121,8 @@ def _inside(centre: tuple[float, float], radius: float, x: Tensor, y: Tensor) ->
 
 
 def _projected_xor(projection: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    one, other = (projection @ torch.stack([x, y, torch.ones_like(x)])).unbind()
-    return one * other > 0
+    first, second = (projection @ torch.stack([x, y, torch.ones_like(x)])).unbind()
+    return first * second > 0
 
 
 def _unrelated(many: int, generator: torch.Generator) -> tuple[Points, Classes]:

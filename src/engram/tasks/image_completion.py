@@ -14,11 +14,11 @@ from engram import checks
 from engram.tasks.episode import at_the_end, presentations
 
 TRAINING_SHARE = 0.8  # of each photograph's columns, from the left: where training crops are cut from
-LEAST_DEVIATION = 15.0  # crops whose summed channels (0 to 765) vary less are left out
+MINIMUM_DEVIATION = 15.0  # crops whose summed channels (0 to 765) vary less are left out
 
 
 class ClampedEpisode(NamedTuple):
-    """An ``Episode`` with the units to be clamped to their input: at each step the features that are given, be it 0."""
+    """An ``Episode`` with the units to be clamped to their input, which are the features shown at each step."""
 
     inputs: Float[Tensor, "time batch features"]
     targets: Float[Tensor, "time batch answers"]
@@ -33,10 +33,10 @@ class ImageCompletion:
     An episode draws ``patterns`` images. They are shown in ``cycles`` rounds, each round in a new random order, each
     image for ``presentation_steps`` steps followed by ``blank_steps`` steps without input. At the end the upper or
     the lower half of one of the images, each with probability 1/2, is shown for ``probe_steps`` steps, and at the
-    last step the whole image should come out. ``clamp`` marks shown pixels, which units can be set to.
+    last step the output should be the whole image. ``clamp`` marks shown pixels, which units can be set to.
 
     Args:
-        images: What is drawn from, floats in [-1, 1], height times width even; ``natural_crops()`` by default.
+        images: The images, floats in [-1, 1], height times width even; ``natural_crops()`` by default.
         patterns: Images in an episode, drawn independently.
         cycles: Rounds of presentation.
         presentation_steps: Steps for which an image is shown.
@@ -79,16 +79,16 @@ class ImageCompletion:
         return self.images[0].numel()
 
     def sample(self, batch_size: int, generator: torch.Generator) -> ClampedEpisode:
-        """Draw episodes as ``Task.sample``: inputs are 0 where ``clamp`` is False, the target is the whole image."""
+        """Episodes whose inputs are 0 where ``clamp`` is False, and whose target is the whole image."""
         checks.size("batch_size", batch_size)
         checks.generator(generator)
         device = self.images.device
-        drawn = torch.randint(len(self.images), (batch_size, self.patterns), generator=generator, device=device)
-        images = self.images.flatten(1)[drawn]
+        rows = torch.randint(len(self.images), (batch_size, self.patterns), generator=generator, device=device)
+        images = self.images.flatten(1)[rows]
         shown = presentations(images, generator, self.cycles, self.presentation_steps, self.blank_steps)
         step = torch.arange(len(shown), device=device)
         given = step % (self.presentation_steps + self.blank_steps) < self.presentation_steps
-        # The images are drawn alike and shown in random order, so that the first is as good as a random one.
+        # The images are equally distributed and shown in random order, so that the first is a random one.
         target = images[:, 0]
         lower = torch.rand((batch_size, 1), generator=generator, device=device) < 0.5
         visible = (torch.arange(self.pixels, device=device) >= self.pixels // 2) == lower
@@ -100,12 +100,12 @@ class ImageCompletion:
 
 
 def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size size"]:
-    """Cut all square crops out of two photographs that need no download: (n, size, size), in [-1, 1].
+    """All square crops of two photographs that need no download, with values in [-1, 1].
 
-    The photographs are the two that scikit-learn brings along (427 x 640 pixels). Their channels are summed and
-    their pixels averaged in blocks of 2 x 2, which leaves 213 x 320. Training crops lie wholly in the left 80 % of
-    the columns, test crops wholly in the right 20 %. Crops of little contrast (standard deviation below 15 in units
-    of the summed channels) are left out; the others are standardised by ``standardise``.
+    The photographs are the two of scikit-learn (427 x 640 pixels). Their channels are summed and their pixels averaged
+    in blocks of 2 x 2, which leaves 213 x 320. Training crops lie wholly in the left 80 % of the columns, test crops
+    wholly in the right 20 %. Crops of little contrast (standard deviation below 15 in units of the summed channels)
+    are left out; the others are standardised by ``standardise``.
 
     Args:
         size: Side of a crop, in pixels, 2 to 64.
@@ -121,22 +121,22 @@ def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size 
 
     checks.size("size", size, 2, 64)
     checks.choice("split", split, ("train", "test"))
-    found = []
+    crops_of_each = []
     for photograph in load_sample_images().images:
         grey = photograph.sum(axis=2, dtype=np.float32)
         height, width = grey.shape[0] // 2, grey.shape[1] // 2
         blocks = grey[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
         border = round(TRAINING_SHARE * width)
         part = blocks[:, :border] if split == "train" else blocks[:, border:]
-        crops = np.lib.stride_tricks.sliding_window_view(part, (size, size)).reshape(-1, size, size)
-        found.append(crops[crops.std(axis=(1, 2)) >= LEAST_DEVIATION])
-    return _standardised(torch.from_numpy(np.concatenate(found)))
+        windows = np.lib.stride_tricks.sliding_window_view(part, (size, size)).reshape(-1, size, size)
+        crops_of_each.append(windows[windows.std(axis=(1, 2)) >= MINIMUM_DEVIATION])
+    return _standardised(torch.from_numpy(np.concatenate(crops_of_each)))
 
 
 def standardise(images: UInt8[np.ndarray, "n height width channels"]) -> Float[Tensor, "n height width"]:
-    """Turn colour images into grey ones with values in [-1, 1].
+    """Grey images with values in [-1, 1] from colour images.
 
-    The channels are summed; each image loses its mean and is divided by its largest absolute value, if it is not zero.
+    The channels are summed; each image minus its mean is divided by its maximum modulus, if that is not zero.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment.
 
@@ -149,5 +149,5 @@ def standardise(images: UInt8[np.ndarray, "n height width channels"]) -> Float[T
 
 def _standardised(grey: Float[Tensor, "n height width"]) -> Float[Tensor, "n height width"]:
     centred = grey - grey.mean((1, 2), keepdim=True)
-    largest = centred.abs().amax((1, 2), keepdim=True)
-    return torch.where(largest > 0, centred / largest, 0.0)
+    maximum = centred.abs().amax((1, 2), keepdim=True)
+    return torch.where(maximum > 0, centred / maximum, 0.0)

@@ -28,10 +28,10 @@ class OneShotCharacters:
     independently, so that they can be the same one, unless ``distinct``.
 
     Args:
-        images: What is drawn from, floats; by default ``synthetic_glyphs(240, 10)`` of a fixed generator.
+        images: The drawings, floats; by default ``synthetic_glyphs(240, 10)`` of a fixed generator.
         ways: Characters in an episode.
         rotations: Whether the characters are turned.
-        distinct: Whether the last drawing is another one than that shown before, of which there must be two or more.
+        distinct: Whether the last drawing differs from that shown before, which needs two or more of each character.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the Omniglot experiment.
 
@@ -64,7 +64,7 @@ class OneShotCharacters:
             raise ValueError(f"images has {images.shape[1]} drawings of each: expected 2, because distinct = True")
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw episodes as ``Task.sample``.
+        """Random episodes.
 
         The inputs are the pixels row by row followed by the label, one-hot and all zero at the last step, (time, batch,
         size * size + ways); the targets are the label of the drawing that is seen, also at the last step.
@@ -101,7 +101,7 @@ class OneShotCharacters:
     def split(
         self, inputs: Float[Tensor, "time batch features"]
     ) -> tuple[Float[Tensor, "time batch size size"], Float[Tensor, "time batch ways"]]:
-        """Return the images and the labels that ``inputs`` of an episode are made of."""
+        """The images and the labels in the ``inputs`` of an episode."""
         size = self.images.shape[2]
         pixels = inputs[..., : -self.ways]
         return pixels.reshape(*pixels.shape[:2], size, size), inputs[..., -self.ways :]
@@ -110,7 +110,7 @@ class OneShotCharacters:
 def synthetic_glyphs(
     classes: int, drawings: int, generator: torch.Generator, size: int = 16, variability: float = 1.0
 ) -> Float[Tensor, "classes drawings size size"]:
-    """Draw characters that nobody has ever written, 0 (paper) to 1 (ink), each several times, a little differently.
+    """Several drawings of each of some random characters, 0 (paper) to 1 (ink).
 
     A character is 2 to 4 strokes, each a quadratic Bezier curve whose control points are uniform in [0.12, 0.88]^2.
     A drawing of it has noise on its control points (standard deviation 0.03), is turned (0.12 rad), scaled (by 1 +
@@ -120,11 +120,11 @@ def synthetic_glyphs(
     Args:
         classes: Number of characters.
         drawings: Number of drawings of each.
-        generator: Source of all randomness; the images are made on its device.
+        generator: Source of all randomness; the images are on its device.
         size: Side of the images, in pixels.
-        variability: How different the drawings of a character are, 0 or more. Of five drawings the nearest, pixel by
-            pixel, is the right one in .87 of cases at 1, in .51 at 2, where two drawings have as much in common as
-            those of Omniglot.
+        variability: Scale of the differences between drawings of a character, at least 0. The nearest of five drawings,
+            by pixels, is the right one in .87 of cases at 1, and in .51 at 2, where two drawings have as much in common
+            as those of Omniglot.
 
     Source: our own stand-in for Omniglot in Miconi, Clune and Stanley, "Differentiable plasticity" (2018).
 
@@ -140,10 +140,10 @@ def synthetic_glyphs(
     def normal(*shape: int) -> Tensor:
         return variability * torch.randn(shape, generator=generator, device=device)
 
-    least, most = STROKES
-    strokes = torch.randint(least, most + 1, (classes,), generator=generator, device=device)
-    control = 0.12 + 0.76 * torch.rand((classes, 1, most, 3, 2), generator=generator, device=device)
-    control = control + 0.03 * normal(classes, drawings, most, 3, 2)
+    minimum, maximum = STROKES
+    strokes = torch.randint(minimum, maximum + 1, (classes,), generator=generator, device=device)
+    control = 0.12 + 0.76 * torch.rand((classes, 1, maximum, 3, 2), generator=generator, device=device)
+    control = control + 0.03 * normal(classes, drawings, maximum, 3, 2)
     angle, scale = 0.12 * normal(classes, drawings), 1 + 0.06 * normal(classes, drawings)
     sine, cosine = scale * angle.sin(), scale * angle.cos()
     turn = torch.stack((cosine, -sine, sine, cosine), dim=2).view(classes, drawings, 2, 2)
@@ -156,8 +156,8 @@ def synthetic_glyphs(
 
     centres = torch.arange(size, device=device) + 0.5
     blobs = (-0.5 * ((points.unsqueeze(4) - centres) / BLOB).square()).exp()
-    drawn = torch.arange(most, device=device) < strokes[:, None]
-    rows = blobs[..., 1, :] * drawn.repeat_interleave(POINTS, dim=1)[:, None, :, None]
-    # One character at a time, because a picture of every point would need a gigabyte.
+    is_drawn = torch.arange(maximum, device=device) < strokes[:, None]
+    rows = blobs[..., 1, :] * is_drawn.repeat_interleave(POINTS, dim=1)[:, None, :, None]
+    # One character at a time, since pictures of all points need a gigabyte.
     images = [(y.unsqueeze(3) * x.unsqueeze(2)).amax(1) for y, x in zip(rows, blobs[..., 0, :], strict=True)]
     return torch.stack(images)

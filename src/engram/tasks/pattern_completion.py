@@ -19,8 +19,8 @@ class PatternCompletion:
     An episode has its own random patterns of -1 and +1. They are shown in ``cycles`` rounds, each round in a new
     random order, each pattern for ``presentation_steps`` steps followed by ``blank_steps`` steps of zeros. At the
     end one of the patterns is shown for ``presentation_steps`` steps with half of its bits set to zero, and at the
-    last step the whole pattern should come out. Answering by chance gets a quarter of the bits wrong, because the
-    visible half is given. The published network multiplies the inputs by 20; that gain belongs to the network.
+    last step the output should be the whole pattern. Chance gets a quarter of the bits wrong, because the visible half
+    is given. The published network multiplies the inputs by 20; that gain is part of the network.
 
     Args:
         bits: Bits in a pattern.
@@ -53,18 +53,18 @@ class PatternCompletion:
             raise ValueError(f"bits = {self.bits}: expected an even number, because balanced = True")
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw episodes as ``Task.sample``: inputs of -1, 0 and +1; the target is the whole pattern at every step."""
+        """Episodes with inputs of -1, 0 and +1, and the whole pattern as target at every step."""
         checks.size("batch_size", batch_size)
         checks.generator(generator)
         patterns = torch.where(self._half((batch_size, self.patterns, self.bits), generator), 1.0, -1.0)
         shown = presentations(patterns, generator, self.cycles, self.presentation_steps, self.blank_steps)
-        # The patterns are drawn alike and shown in random order, so that the first is as good as a random one.
+        # The patterns are equally distributed and shown in random order, so that the first is a random one.
         target = patterns[:, 0]
         probe = target.masked_fill(self._half((batch_size, self.bits), generator), 0.0)
         inputs = torch.cat((shown, probe.expand(self.presentation_steps, *probe.shape)))
         return Episode(inputs, target.expand_as(inputs), at_the_end(inputs))
 
     def _half(self, shape: tuple[int, ...], generator: torch.Generator) -> Bool[Tensor, "..."]:
-        """Return a random choice of the last axis: exactly half of it, or each with probability 1/2."""
+        """A random half of the last axis: exactly half of it, or each element with probability 1/2."""
         chance = torch.rand(shape, generator=generator, device=generator.device)
         return chance.argsort() < self.bits // 2 if self.balanced else chance < 0.5

@@ -24,7 +24,7 @@ TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
 
 
 class PennTreebank(NamedTuple):
-    """A corpus as numbers of words, and the word of each number, in the order of first occurrence in ``train``."""
+    """A corpus as numbers of words, and the words in the order of these numbers, of first occurrence in ``train``."""
 
     train: Int64[Tensor, " tokens"]
     valid: Int64[Tensor, " tokens"]
@@ -33,18 +33,18 @@ class PennTreebank(NamedTuple):
 
 
 def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
-    """Read the Penn Treebank in the preprocessed form of Mikolov, from files that the user has.
+    """The Penn Treebank in the preprocessed form of Mikolov, from files that the user has.
 
     The text is licensed by the Linguistic Data Consortium, so that it is neither shipped nor fetched. The folder has
     ``ptb.train.txt``, ``ptb.valid.txt`` and ``ptb.test.txt``, each with one sentence a line and words between spaces;
-    each end of a line counts as the word ``<eos>``. In all 929,589, 73,760 and 82,430 words of 10,000 types.
+    each end of a line is the word ``<eos>``. There are 929,589, 73,760 and 82,430 words of 10,000 types.
 
     Args:
-        folder: Where the files lie; by default ``penn-treebank`` in the folder of ``ENGRAM_DATA``, else in the cache.
+        folder: Folder of the files; by default ``penn-treebank`` in the folder of ``ENGRAM_DATA``, else in the cache.
 
     Raises:
-        DataError: ``ENGRAM_DATA`` names no folder; a file is absent or cannot be read; or it is not this corpus: the
-            number of its words or types is another one, it has words that the training part lacks, or its MD5 differs.
+        DataError: ``ENGRAM_DATA`` is not a folder; a file is absent or cannot be read; or it is not this corpus, by its
+            number of words or types, by words that the training part lacks, or by its MD5.
 
     Source: Marcus et al., "Building a large annotated corpus of English" (1993); Mikolov et al. (2010), the form.
 
@@ -55,13 +55,13 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
     """
     if folder is None:
         folder = (data_folder() or cache_folder()) / "penn-treebank"
-    parts, found = {}, {}
+    parts, digests = {}, {}
     for part, expected in TOKENS.items():
         path = Path(folder) / f"ptb.{part}.txt"
         with reading(path, "text", UnicodeDecodeError):
             content = path.read_bytes()
             lines = content.decode("utf-8").splitlines()
-        found[part] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        digests[part] = hashlib.md5(content, usedforsecurity=False).hexdigest()
         parts[part] = [word for line in lines for word in (*line.split(), END)]
         if len(parts[part]) != expected:
             raise DataError(f"{path} has {len(parts[part])} words, line ends included; expected {expected}")
@@ -72,9 +72,7 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
         if unknown := set(words) - set(numbers):
             raise DataError(f"{folder}/ptb.{part}.txt has the word {min(unknown)!r}, which ptb.train.txt lacks")
     for part, digest in MD5.items():
-        if found[part] != digest:
-            raise DataError(
-                f"{folder}/ptb.{part}.txt is as long as it should be, but of other content: its MD5 differs"
-            )
+        if digests[part] != digest:
+            raise DataError(f"{folder}/ptb.{part}.txt has the expected length, but another content: its MD5 differs")
     tokens = {part: torch.tensor([numbers[word] for word in words]) for part, words in parts.items()}
     return PennTreebank(**tokens, words=tuple(numbers))

@@ -13,17 +13,17 @@ TRAINING_SHARE = 0.7  # of the photograph's columns, from the left: where traini
 def photograph_patches(
     count: int, size: int, split: str, rng: np.random.Generator
 ) -> Float[np.ndarray, "samples features"]:
-    """Cut square patches out of a photograph at random places, each without its mean; their norms are 1 on average.
+    """Square patches of a photograph at random places, each minus its mean; their norms are 1 on average.
 
-    A quarter more are cut than asked for, and the flattest are left out.
+    A quarter more are drawn, and the flattest are left out.
 
     Args:
-        count: How many; fewer where there are not so many places.
+        count: Number of patches; fewer if there are not so many places.
         size: Side of a patch, in pixels.
         split: ``"train"``: from the left 70 % of the columns; ``"test"``: from the rest.
         rng: Source of the places.
 
-    Source: our own; the photograph is china.jpg, which scikit-learn brings along.
+    Source: our own; the photograph is china.jpg of scikit-learn.
 
     Examples:
         >>> photograph_patches(10, 8, "test", np.random.default_rng(0)).shape

@@ -15,11 +15,11 @@ COLOURS = {"#": (64, 64, 64), ".": (240, 240, 236), "G": (230, 159, 0), "K": (0,
 
 
 class Picture(NamedTuple):
-    """What there is to see of a world: the agent among cells.
+    """A picture of a world, the agent among cells.
 
-    As text, ``#`` is a wall, ``.`` a free cell, ``G`` a goal, ``K`` a key and ``A`` the agent, above what is under it.
-    As an image, of 16 pixels a cell, walls are dark grey, free cells light, goals orange, keys green, and the agent is
-    a blue square within its cell.
+    As text, ``#`` is a wall, ``.`` a free cell, ``G`` a goal, ``K`` a key and ``A`` the agent in place of its cell. As
+    an image of 16 pixels for each cell, walls are dark grey, free cells light, goals orange, keys green, and the agent
+    is a blue square within its cell.
 
     Examples:
         >>> print(Picture(np.array([["#", "."], ["G", "."]]), (0, 1)).text())
@@ -31,13 +31,13 @@ class Picture(NamedTuple):
     agent: tuple[int, int]
 
     def text(self) -> str:
-        """Return a line of characters for each row."""
+        """A line of characters for each row."""
         shown = self.cells.copy()
         shown[self.agent] = "A"
         return "\n".join("".join(row) for row in shown)
 
     def image(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Return the pixels."""
+        """The pixels."""
         image = np.zeros((*self.cells.shape, 3), np.uint8)
         for symbol, colour in COLOURS.items():
             image[self.cells == symbol] = colour

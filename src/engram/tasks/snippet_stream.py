@@ -1,4 +1,4 @@
-"""A stream of snippets to remember: shown once, asked for soon, by a part of them."""
+"""A stream of snippets to remember, which are shown once and soon queried by a part of them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ROUNDS = 1000
 
 
 class SnippetWindow(NamedTuple):
-    """A window of a batch of streams: an ``Episode``, how old what is asked for is, and what it is made of.
+    """A window of a batch of streams: an ``Episode``, the age of the targets, and the snippets.
 
     Attributes:
         inputs: Frames of -1 and +1, and 0 where nothing is shown.
-        targets: What is asked for: -1 and +1, and 0 where nothing is.
-        mask: At which frames something is asked for.
-        age: For each frame, how many windows ago its snippet was shown.
-        snippets: The window's own, for windows that follow.
+        targets: The hidden part of the queried snippets, -1 and +1; 0 elsewhere.
+        mask: Frames with a target.
+        age: For each frame, the number of windows since its snippet was shown.
+        snippets: The snippets of this window, for later windows.
     """
 
     inputs: Float[Tensor, "time batch features"]
@@ -35,33 +35,33 @@ class SnippetWindow(NamedTuple):
 
 @dataclass(frozen=True)
 class SnippetStream:
-    """A stream of snippets to remember: each window shows some, and then asks for them by a part of each.
+    """A stream of snippets to remember: each window shows some, and then queries them by a part of each.
 
     A window has ``snippets`` random snippets, in random order, ``gap`` frames of other patterns, and as many queries in
-    another random order. A query shows a part of its snippet, the cue, and the hidden part is the target. No two cues
-    of a window are alike, unless ``duplicates``, and a cue looks as it did when it was first shown, unless ``flag``.
+    another random order. A query shows a part of its snippet, the cue, and the hidden part is the target. The cues of a
+    window differ, unless ``duplicates``, and a cue is shown like its snippet, unless ``flag``.
 
     Args:
         bits: D, bits of a pattern.
         snippets: K, snippets and queries of a window.
         mode: ``"sequence"``: a snippet is ``length`` patterns one after another; a query shows the first ``cue``, and
-            then empty frames, at which the others are asked for. ``"paired"``: a frame of two patterns, of which a
-            query shows the first. ``"completion"``: one pattern, of which a query hides a random half.
+            then empty frames, whose targets are the others. ``"paired"``: a frame of two patterns, of which a query
+            shows the first. ``"completion"``: one pattern, of which a query hides a random half.
         length: L, frames of a sequence.
         cue: Frames of a sequence that a query shows.
         gap: Frames of random patterns between the last snippet and the first query.
         correlation: rho: each bit is, with probability (1 + rho) / 2, that of a prototype of its window and stream.
         flip: Probability that a bit of a cue is flipped.
-        symbols: Draw patterns from so many of each window and stream; None: all of them are drawn anew.
+        symbols: Number of patterns in each window and stream; None: every pattern is drawn independently.
         old: Probability that a query is for a snippet of an earlier window.
-        duplicates: Whether cues of a window may be alike, which leaves open what is asked for.
-        flag: Whether a further feature says that a frame is a query's (+1) and not a presentation's (-1).
+        duplicates: Whether cues of a window may be equal, so that targets are ambiguous.
+        flag: Whether a further feature tells queries (+1) from presentations (-1).
 
     Raises:
         ValueError: An argument is out of range, or there are fewer cues than snippets.
 
     Source: Gregor, "Finding online neural update rules by learning to remember" (2020), whose networks remember
-    snippets of their recent experience; of which only abstract and introduction could be read: the task is ours.
+    snippets of their recent experience. We could read only its abstract and introduction: the task is ours.
 
     Examples:
         >>> window = SnippetStream(bits=4, snippets=3).sample(5, torch.Generator().manual_seed(0))
@@ -96,22 +96,21 @@ class SnippetStream:
         patterns = self.cue if self.mode == "sequence" else 1
         kinds = 2**self.bits if self.symbols is None else checks.size("symbols", self.symbols)
         if not self.duplicates and self.snippets > min(kinds, 2**self.bits) ** patterns:
-            most = min(kinds, 2**self.bits) ** patterns
-            raise ValueError(f"snippets = {self.snippets}: expected at most {most}, the cues that there are")
+            maximum = min(kinds, 2**self.bits) ** patterns
+            raise ValueError(f"snippets = {self.snippets}: expected at most {maximum}, the number of cues")
 
     def sample(
         self, batch_size: int, generator: torch.Generator, past: Sequence[Tensor] | Tensor = ()
     ) -> SnippetWindow:
-        """Draw a window for each of ``batch_size`` streams, as ``Task.sample``.
+        """A random window of each of some streams.
 
         Args:
             batch_size: Number of streams.
             generator: Source of all randomness.
-            past: The snippets of earlier windows, the last first: what queries of old ones are drawn from, all ages
-                alike.
+            past: The snippets of earlier windows, the last first, for queries of old ones, all ages equally likely.
 
         Raises:
-            ValueError: No cues that differ were found, as ``correlation`` or ``symbols`` leave too few that are likely.
+            ValueError: No different cues were drawn, since ``correlation`` or ``symbols`` leave too few likely ones.
         """
         checks.size("batch_size", batch_size)
         checks.generator(generator)
@@ -121,11 +120,10 @@ class SnippetStream:
         if self.old and len(past):
             earlier = torch.stack(list(past), 1)
             ages = torch.randint(len(past), order.shape, generator=generator, device=order.device)
-            place = ages * self.snippets + torch.randint(
-                self.snippets, order.shape, generator=generator, device=order.device
-            )
+            snippet = torch.randint(self.snippets, order.shape, generator=generator, device=order.device)
             replaced = self._random(order.shape, generator) < self.old
-            stored = torch.where(replaced[..., None, None], _chosen(earlier.flatten(1, 2), place), stored)
+            old = _chosen(earlier.flatten(1, 2), ages * self.snippets + snippet)
+            stored = torch.where(replaced[..., None, None], old, stored)
             age = torch.where(replaced, ages + 1, age)
         hidden = self._hidden(stored.shape, generator)
         flips = self._random(stored.shape, generator) < self.flip
@@ -135,17 +133,17 @@ class SnippetStream:
         inputs = torch.cat((shown.flatten(1, 2), filler, query.flatten(1, 2)), 1)
         silent = shown.shape[1] * shown.shape[2] + self.gap
         first = self.bits if self.mode == "paired" else 0
-        asked = (stored * hidden).flatten(1, 2)[..., first:]
-        targets = torch.cat((asked.new_zeros(batch_size, silent, self.bits), asked), 1)
+        queried = (stored * hidden).flatten(1, 2)[..., first:]
+        targets = torch.cat((queried.new_zeros(batch_size, silent, self.bits), queried), 1)
         ages = torch.cat((age.new_zeros(batch_size, silent), age.repeat_interleave(stored.shape[2], 1)), 1)
         if self.flag:
-            said = torch.where(torch.arange(inputs.shape[1], device=inputs.device) < silent, -1.0, 1.0)
-            inputs = torch.cat((inputs, said[None, :, None].expand(batch_size, -1, 1)), 2)
+            is_query = torch.where(torch.arange(inputs.shape[1], device=inputs.device) < silent, -1.0, 1.0)
+            inputs = torch.cat((inputs, is_query[None, :, None].expand(batch_size, -1, 1)), 2)
         mask = (targets != 0).any(2)
         return SnippetWindow(inputs.transpose(0, 1), targets.transpose(0, 1), mask.T, ages.T, snippets)
 
     def _snippets(self, batch: int, generator: torch.Generator) -> Float[Tensor, "batch snippets frames features"]:
-        """Draw snippets, and those again whose cue an earlier one of the window has."""
+        """Random snippets; those whose cue equals an earlier one of the window are drawn again."""
         frames = self.length if self.mode == "sequence" else 1
         features = self.bits * (2 if self.mode == "paired" else 1)
         shape = (batch, self.snippets, frames, features)
@@ -153,19 +151,19 @@ class SnippetStream:
         symbols = None
         if self.symbols is not None:
             symbols = self._patterns((batch, self.symbols, 1, features), prototype, generator)[:, :, 0]
-        found = self._drawn(shape, prototype, symbols, generator)
+        snippets = self._drawn(shape, prototype, symbols, generator)
         for _ in range(0 if self.duplicates else ROUNDS):
-            cues = found[:, :, : self.cue, : self.bits].flatten(2)
-            alike = (cues @ cues.transpose(1, 2) == cues.shape[2]).tril(-1).any(2)
-            if not alike.any():
-                return found
-            found = torch.where(alike[..., None, None], self._drawn(shape, prototype, symbols, generator), found)
+            cues = snippets[:, :, : self.cue, : self.bits].flatten(2)
+            repeated = (cues @ cues.transpose(1, 2) == cues.shape[2]).tril(-1).any(2)
+            if not repeated.any():
+                return snippets
+            again = self._drawn(shape, prototype, symbols, generator)
+            snippets = torch.where(repeated[..., None, None], again, snippets)
         if self.duplicates:
-            return found
-        raise ValueError(
-            f"snippets = {self.snippets}: found no cues that differ, with bits = {self.bits}, correlation = "
-            f"{self.correlation} and symbols = {self.symbols}; expected fewer, or duplicates = True"
-        )
+            return snippets
+        options = f"bits = {self.bits}, correlation = {self.correlation} and symbols = {self.symbols}"
+        message = f"found no different cues, with {options}; expected fewer, or duplicates = True"
+        raise ValueError(f"snippets = {self.snippets}: {message}")
 
     def _drawn(
         self, shape: tuple[int, ...], prototype: Tensor, symbols: Tensor | None, generator: torch.Generator
@@ -180,7 +178,7 @@ class SnippetStream:
         return torch.where(same, prototype, -prototype)
 
     def _hidden(self, shape: torch.Size, generator: torch.Generator) -> Bool[Tensor, "batch snippets frames features"]:
-        """Return what queries hide of their snippets."""
+        """Whether a query hides each bit of its snippet."""
         if self.mode == "completion":
             return self._random(tuple(shape), generator).argsort(3) < self.bits // 2
         hidden = torch.zeros(shape, dtype=torch.bool, device=generator.device)
@@ -198,5 +196,5 @@ class SnippetStream:
 
 
 def _chosen(rows: Tensor, index: Tensor) -> Tensor:
-    """Return of each stream's rows those of an index, (batch, rows)."""
+    """The rows of each stream that an index, (batch, rows), selects."""
     return rows[torch.arange(len(rows), device=rows.device)[:, None], index]

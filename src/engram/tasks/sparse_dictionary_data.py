@@ -1,4 +1,4 @@
-"""Samples made of a few atoms of a dictionary, and dictionaries to start from: where the truth is known."""
+"""Samples made of a few atoms of a known dictionary, and dictionaries to start from."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def make_sparse_dictionary_data(
 ) -> tuple[
     Float[np.ndarray, "samples features"], Float[np.ndarray, "atoms features"], Float[np.ndarray, "samples atoms"]
 ]:
-    """Draw samples that are sparse combinations of the atoms of a random dictionary; return them, it and the codes.
+    """Samples that are sparse combinations of the atoms of a random dictionary, the dictionary, and the codes.
 
         y = A^T x + noise * N(0, I),    x has n nonzero entries, n uniform on 1 .. n_nonzero, at random places
 
     Args:
         n_samples: Number of samples.
-        n_features: Number of features; that of ``dictionary`` where one is given.
-        n_components: Number of atoms; likewise.
-        n_nonzero: Largest number k of atoms in a sample.
+        n_features: Number of features, unless ``dictionary`` is given.
+        n_components: Number of atoms, unless ``dictionary`` is given.
+        n_nonzero: Maximum number k of atoms in a sample.
         exact: Whether every sample has exactly k atoms.
-        coef_min: Least size C of a nonzero coefficient.
+        coef_min: Minimum modulus C of a nonzero coefficient.
         amplitude: ``"constant"``: coefficients of +C or -C; ``"uniform"``: of random sign, uniform between C and 2 C.
         noise: Standard deviation of Gaussian noise in each feature.
-        dictionary: Atoms in rows, to draw a further batch; fresh ones, Gaussian and of unit norm, if None.
+        dictionary: Atoms in rows, for another batch; None: random ones, Gaussian and of unit norm.
         random_state: A seed or a generator.
 
     Raises:
@@ -66,7 +66,7 @@ def make_sparse_dictionary_data(
     checks.number("coef_min", coef_min, above=0)
     checks.number("noise", noise, least=0)
     counts = np.full(n_samples, n_nonzero) if exact else rng.integers(1, n_nonzero + 1, n_samples)
-    # The n smallest of a row of random numbers stand at places drawn without replacement.
+    # The places of the n smallest of random numbers are a draw without replacement.
     numbers = rng.random((n_samples, atoms))
     places = np.argpartition(numbers, n_nonzero - 1)[:, :n_nonzero]
     order = np.take_along_axis(numbers, places, 1).argsort(axis=1)
@@ -86,7 +86,7 @@ def make_sparse_dictionary_data(
 def perturb_dictionary(
     dictionary: Float[np.ndarray, "atoms features"], radius: float | None = None, random_state: Randomness = None
 ) -> Float[np.ndarray, "atoms features"]:
-    """Return a dictionary near another one, to start from.
+    """A dictionary near another one, to start from.
 
         A0_i = normalised(A_i + radius u_i),    u_i a random direction
 
@@ -105,7 +105,7 @@ def perturb_dictionary(
         radius = 2 / math.log(max(dictionary.shape[1], 2))
     checks.number("radius", radius, least=0)
     if not isinstance(random_state, np.random.Generator):
-        # A stream of its own: with the seed that the dictionary was drawn with, the directions would be the atoms.
+        # A separate stream, since with the seed of the dictionary the directions would be its atoms.
         random_state = np.random.SeedSequence(random_state, spawn_key=(1,))
     rng = np.random.default_rng(random_state)
     directions = unit_rows(rng.standard_normal(dictionary.shape)).astype(dictionary.dtype)
@@ -115,14 +115,14 @@ def perturb_dictionary(
 def turn_dictionary(
     dictionary: Float[np.ndarray, "atoms features"], towards: Float[np.ndarray, "atoms features"], degrees: float
 ) -> Float[np.ndarray, "atoms features"]:
-    """Return a dictionary whose atoms have turned, as one that drifts does.
+    """A dictionary whose atoms have turned towards given directions.
 
         A'_i = cos(angle) A_i + sin(angle) normalised(B_i - <A_i, B_i> A_i)
 
     Args:
         dictionary: Atoms A of unit norm in rows.
         towards: Directions B towards which they turn.
-        degrees: By how much.
+        degrees: Angle of the turn.
 
     Examples:
         >>> turn_dictionary(np.eye(2), np.ones((2, 2)), 90.0).round(2).tolist()

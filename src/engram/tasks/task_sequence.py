@@ -1,4 +1,4 @@
-"""Sequences of classification tasks, made of labelled data: permuted, split, or one data set after another."""
+"""Sequences of classification tasks from labelled data: permuted, split, or one data set after another."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ClassificationTask(NamedTuple):
 
     Attributes:
         train: Samples to learn from.
-        test: Samples to be judged by.
-        classes: The outputs among which the task's answers are; all labels are among them.
+        test: Samples to be tested on.
+        classes: The outputs of the task, which contain all labels.
     """
 
     train: Labelled
@@ -43,16 +43,16 @@ def permuted(
     permute_first: bool = True,
     imbalance: float | None = None,
 ) -> list[ClassificationTask]:
-    """Make tasks of the same samples, each with the features in another random order.
+    """Tasks of the same samples, each with the features in another random order.
 
     Args:
-        train: Inputs, (samples, ...), and classes from 0, (samples,).
-        test: As ``train``.
-        n_tasks: How many.
-        generator: Draws the orders, and what is left out.
+        train: Training inputs, (samples, ...), and classes from 0, (samples,).
+        test: Test inputs, (samples, ...), and classes from 0, (samples,).
+        n_tasks: Number of tasks.
+        generator: Draws the orders, and the samples left out.
         permute_first: Whether the first task is permuted too.
-        imbalance: rho, from above 0 to 1: each task has a random order of classes and keeps, of the training samples
-            of the r-th of d, counted from 0, the share rho^(r / (d - 1)), at least one. None: all samples.
+        imbalance: rho, above 0 and at most 1: each task has a random order of its d classes and a fraction
+            rho^(r / (d - 1)) of the training samples of the r-th, counted from 0, at least one. None: all samples.
 
     Returns:
         Tasks of inputs (samples, features) with all the classes.
@@ -70,24 +70,23 @@ def permuted(
         (2, (0, 1), True)
     """
     sets = [_checked("train", train), _checked("test", test)]
-    flat = [Labelled(one.inputs.flatten(1), one.labels) for one in sets]
+    flat = [Labelled(data.inputs.flatten(1), data.labels) for data in sets]
     features = flat[0].inputs.shape[1]
     if flat[1].inputs.shape[1] != features:
-        raise ValueError(f"test has {flat[1].inputs.shape[1]} features: expected {features}, as train has")
+        raise ValueError(f"test has {flat[1].inputs.shape[1]} features: expected {features}, those of train")
     checks.generator(generator)
     if imbalance is not None:
         checks.number("imbalance", imbalance, above=0, most=1)
-    n_classes = 1 + max(int(one.labels.max()) for one in sets)
+    n_classes = 1 + max(int(data.labels.max()) for data in sets)
     tasks = []
     for number in range(checks.size("n_tasks", n_tasks)):
         order = torch.arange(features) if number == 0 and not permute_first else _order(features, generator)
         rows = torch.arange(len(flat[0].labels))
         if imbalance is not None:
             rows = _imbalanced(flat[0].labels, n_classes, imbalance, generator)
-        chosen = Labelled(flat[0].inputs[rows][:, order], flat[0].labels[rows])
-        tasks.append(
-            ClassificationTask(chosen, Labelled(flat[1].inputs[:, order], flat[1].labels), (*range(n_classes),))
-        )
+        training = Labelled(flat[0].inputs[rows][:, order], flat[0].labels[rows])
+        testing = Labelled(flat[1].inputs[:, order], flat[1].labels)
+        tasks.append(ClassificationTask(training, testing, (*range(n_classes),)))
     return tasks
 
 
@@ -96,11 +95,11 @@ def split(
     test: tuple[Tensor, Tensor],
     groups: Sequence[Sequence[int]] = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9)),
 ) -> list[ClassificationTask]:
-    """Make a task of each group of classes.
+    """A task of each group of classes.
 
     Args:
-        train: As of ``permuted``.
-        test: As of ``permuted``.
+        train: Training inputs, (samples, ...), and classes from 0, (samples,).
+        test: Test inputs, (samples, ...), and classes from 0, (samples,).
         groups: The classes of each task.
 
     Raises:
@@ -114,16 +113,16 @@ def split(
         [[0, 3], [1, 2]]
     """
     sets = [_checked("train", train), _checked("test", test)]
-    every = [checks.size("groups", one, least=0) for group in groups for one in group]
-    if not every or len(set(every)) != len(every) or not all(len(group) for group in groups):
+    classes = [checks.size("groups", label, least=0) for group in groups for label in group]
+    if not classes or len(set(classes)) != len(classes) or not all(len(group) for group in groups):
         raise ValueError(f"groups = {groups!r}: expected groups of classes, each class in one of them")
-    for name, one in zip(("train", "test"), sets, strict=True):
-        if absent := set(every) - set(one.labels.tolist()):
-            raise ValueError(f"groups name class {min(absent)}: expected classes of which {name} has a sample")
+    for name, data in zip(("train", "test"), sets, strict=True):
+        if absent := set(classes) - set(data.labels.tolist()):
+            raise ValueError(f"groups contain class {min(absent)}: expected classes of which {name} has a sample")
     tasks = []
     for group in groups:
-        rows = [torch.isin(one.labels, torch.tensor(list(group))) for one in sets]
-        parts = [Labelled(one.inputs[row], one.labels[row]) for one, row in zip(sets, rows, strict=True)]
+        rows = [torch.isin(data.labels, torch.tensor(list(group))) for data in sets]
+        parts = [Labelled(data.inputs[row], data.labels[row]) for data, row in zip(sets, rows, strict=True)]
         tasks.append(ClassificationTask(parts[0], parts[1], tuple(group)))
     return tasks
 
@@ -131,7 +130,7 @@ def split(
 def mixture(
     data_sets: Sequence[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]],
 ) -> list[ClassificationTask]:
-    """Make a task of each data set of images, with outputs of its own.
+    """A task of each data set of images, with its own outputs.
 
     Images are padded with 0 to the size of the largest, grey ones repeated to three channels if any has three, and
     each set's channels then scaled to mean 0 and variance 1 over its training samples.
@@ -141,8 +140,7 @@ def mixture(
             (samples, height, width), and classes from 0.
 
     Raises:
-        ValueError: There is no set, images have neither one channel nor three, or images and labels do not belong
-            together.
+        ValueError: There is no set, images have neither one channel nor three, or images and labels do not match.
 
     Source: the "vision datasets mixture" of Thangarasa, Miconi and Taylor (2020); the preparation is ours.
 
@@ -153,18 +151,18 @@ def mixture(
     """
     if not data_sets:
         raise ValueError("data_sets is empty: expected at least one")
-    sets = [[_images(_checked("data_sets", part)) for part in one] for one in data_sets]
-    shapes = [part.inputs.shape[1:] for one in sets for part in one]
+    sets = [[_images(_checked("data_sets", part)) for part in data] for data in data_sets]
+    shapes = [part.inputs.shape[1:] for data in sets for part in data]
     channels, height, width = (max(sizes) for sizes in zip(*shapes, strict=True))
     tasks: list[ClassificationTask] = []
     first = 0
-    for one in sets:
-        padded = [_padded(part.inputs, channels, height, width) for part in one]
+    for data in sets:
+        padded = [_padded(part.inputs, channels, height, width) for part in data]
         mean, std = padded[0].mean((0, 2, 3), keepdim=True), padded[0].std((0, 2, 3), keepdim=True)
-        n_classes = 1 + max(int(part.labels.max()) for part in one)
+        n_classes = 1 + max(int(part.labels.max()) for part in data)
         train, test = (
             Labelled((images - mean) / std.clamp(min=1e-8), part.labels + first)
-            for images, part in zip(padded, one, strict=True)
+            for images, part in zip(padded, data, strict=True)
         )
         tasks.append(ClassificationTask(train, test, (*range(first, first + n_classes),)))
         first += n_classes
@@ -176,23 +174,23 @@ def _order(size: int, generator: torch.Generator) -> Tensor:
 
 
 def _imbalanced(labels: Tensor, n_classes: int, rho: float, generator: torch.Generator) -> Tensor:
-    """Return which samples are kept, in their order."""
-    kept = []
+    """Which samples are kept, in their order."""
+    parts = []
     for rank, label in enumerate(_order(n_classes, generator).tolist()):
         rows = (labels == label).nonzero()[:, 0]
         share = rho ** (rank / max(n_classes - 1, 1))
-        kept.append(rows[_order(len(rows), generator)[: max(1, round(share * len(rows)))]])
-    return torch.cat(kept).sort().values
+        parts.append(rows[_order(len(rows), generator)[: max(1, round(share * len(rows)))]])
+    return torch.cat(parts).sort().values
 
 
 def _checked(name: str, data: tuple[Tensor, Tensor]) -> Labelled:
     inputs, labels = (checks.instance(name, part, Tensor) for part in data)
-    found = f"{inputs.dtype} and shape {tuple(inputs.shape)}"
+    kind = f"{inputs.dtype} and shape {tuple(inputs.shape)}"
     if inputs.ndim < 2 or not inputs.is_floating_point() or not len(inputs):
-        raise ValueError(f"{name} has inputs of {found}: expected numbers, (samples, ...)")
+        raise ValueError(f"{name} has inputs of {kind}: expected numbers, (samples, ...)")
     if labels.shape != inputs.shape[:1] or labels.is_floating_point() or (labels < 0).any():
-        found = f"{labels.dtype} and shape {tuple(labels.shape)}"
-        raise ValueError(f"{name} has labels of {found}: expected a class from 0 for each of {len(inputs)} samples")
+        kind = f"{labels.dtype} and shape {tuple(labels.shape)}"
+        raise ValueError(f"{name} has labels of {kind}: expected a class from 0 for each of {len(inputs)} samples")
     checks.finite(f"{name} inputs", inputs)
     return Labelled(inputs, labels.long())
 
@@ -200,14 +198,13 @@ def _checked(name: str, data: tuple[Tensor, Tensor]) -> Labelled:
 def _images(part: Labelled) -> Labelled:
     images = part.inputs[:, None] if part.inputs.ndim == 3 else part.inputs
     if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise ValueError(
-            f"data_sets hold inputs of shape {tuple(part.inputs.shape)}: expected images of 1 or 3 channels"
-        )
+        shape = tuple(part.inputs.shape)
+        raise ValueError(f"data_sets have inputs of shape {shape}: expected images of 1 or 3 channels")
     return Labelled(images, part.labels)
 
 
 def _padded(images: Tensor, channels: int, height: int, width: int) -> Tensor:
-    """Return images in the middle of a larger frame."""
+    """Images in the middle of a larger frame."""
     down, right = height - images.shape[2], width - images.shape[3]
     framed = functional.pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
     return framed.expand(-1, channels, -1, -1)

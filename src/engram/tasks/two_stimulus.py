@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -33,17 +34,17 @@ TABLES: dict[str, Table] = {
     "nor": (1, 0, 0, 0),
     "dnms": (0, 1, 1, 0),
 }
-"""The answers to the stimulus pairs 00, 01, 10 and 11, for each of the fourteen Boolean functions but the constants."""
+"""The answers to the stimulus pairs 00, 01, 10 and 11 by each Boolean function that is not constant."""
 
 AUTHOR_TABLES: dict[str, Table] = {**TABLES, "anti-10": TABLES["10"], "nor": TABLES["anti-10"]}
-"""The tables as the published code has them: ``anti-10`` is ``10``, and ``nor`` is ``anti-10``."""
+"""The tables of the published code, where ``anti-10`` is ``10``, and ``nor`` is ``anti-10``."""
 
 WRONG, RIGHT = 0.1, 0.9  # targets of the two answers
 GAIN = 3.0  # of stimuli and feedback
 
 
 class Rung(NamedTuple):
-    """The best share of right answers, and squared error over both, of a policy that ``knows`` so much of the task."""
+    """The best accuracy, and squared error over both outputs, of a policy with some knowledge of the task."""
 
     knows: str
     accuracy: float
@@ -51,9 +52,10 @@ class Rung(NamedTuple):
 
 
 def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> list[Rung]:
-    """Return the best mean performance over some tasks for increasing knowledge of each.
+    """The best mean performance over some tasks for increasing knowledge of each.
 
-    The rungs: nothing (outputs 0.5), the best constant, the best stimulus, both; with least squares of 0.1 and 0.9.
+    The rungs: nothing (outputs 0.5), the best constant, the best stimulus, both; by least squares with targets 0.1 and
+    0.9.
 
     Args:
         tables: Truth tables, at least one, by name or without.
@@ -71,19 +73,25 @@ def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> lis
         if len(table) != 4 or any(answer not in (0, 1) for answer in table):
             raise ValueError(f"table = {table!r}: expected four answers of 0 or 1, to the pairs 00, 01, 10 and 11")
     first, second = [0, 0, 1, 1], [0, 1, 0, 1]
-    seen = {"constant": [[0] * 4], "one stimulus": [first, second], "both stimuli": [[0, 1, 2, 3]]}
+    known = {"constant": [[0] * 4], "one stimulus": [first, second], "both stimuli": [[0, 1, 2, 3]]}
     rungs = [Rung("nothing", 0.5, 2 * ((RIGHT - WRONG) / 2) ** 2)]
-    for knows, choices in seen.items():
-        best = [min((_best_answers(table, groups) for groups in choices), key=lambda one: one[1]) for table in rows]
+    for knows, choices in known.items():
+        results = [[_best_answers(table, groups) for groups in choices] for table in rows]
+        best = [min(pairs, key=operator.itemgetter(1)) for pairs in results]
         accuracy, loss = (math.fsum(values) / len(rows) for values in zip(*best, strict=True))
         rungs.append(Rung(knows, accuracy, loss))
     return rungs
 
 
 def ladder_rung(accuracy: float, loss: float, rungs: Sequence[Rung]) -> str:
-    """Return the knowledge of the highest of the ``ladder``'s rungs that a network reaches.
+    """The knowledge of the highest rung that a network reaches.
 
     A rung is reached when both accuracy and loss are nearer to it, or better, than to the one below.
+
+    Args:
+        accuracy: Accuracy of the network.
+        loss: Squared error of the network, over both outputs.
+        rungs: The rungs of ``ladder``.
 
     Examples:
         >>> ladder_rung(0.65, 0.28, ladder(TABLES))
@@ -96,7 +104,7 @@ def ladder_rung(accuracy: float, loss: float, rungs: Sequence[Rung]) -> str:
 
 
 def _best_answers(table: Sequence[int], groups: list[int]) -> tuple[float, float]:
-    """Return accuracy and loss of the best answer to each group of indistinguishable stimulus pairs."""
+    """Accuracy and loss of the best answer to each group of indistinguishable stimulus pairs."""
     right, loss = 0.0, 0.0
     for group in set(groups):
         answers = [answer for answer, of in zip(table, groups, strict=True) if of == group]
@@ -148,7 +156,7 @@ class Timing:
 
     @classmethod
     def default(cls, dt: float = 20.0) -> Timing:
-        """Return the published timing with steps of another duration, ``dt`` ms, at most 60."""
+        """The published timing with steps of another duration, ``dt`` ms, at most 60."""
         checks.number("dt", dt, above=0, most=60)
         edges = (160, 200, 360, 500, 700, 720, 920, 1000)
         first, second, third, response, heard, decision, shown, steps = (int(ms / dt + 1e-9) for ms in edges)
@@ -156,7 +164,7 @@ class Timing:
 
 
 class Block(NamedTuple):
-    """Trials of many individuals: the pair shown, 2 s1 + s2, the right answer, and each one's task by its place."""
+    """Trials of many individuals: the pair 2 s1 + s2, the right answer, and the number of each individual's task."""
 
     kind: Int[Tensor, "batch trials"]
     answer: Int[Tensor, "batch trials"]
@@ -165,17 +173,17 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class TwoStimulus:
-    """Two stimuli, a delay, one answer: trial after trial of a task that only the feedback tells.
+    """Two stimuli, a delay, one answer: trial after trial of a task that only the feedback reveals.
 
-    A trial shows bit s1, then bit s2, both fair and independent, and after a delay asks for a Boolean function of
-    them, the same in all trials of an episode. There are fourteen such functions that are no constant, among them
-    delayed match-to-sample (``dms``), whose answer is independent of each single stimulus.
+    A trial shows bit s1, then bit s2, both fair and independent; after a delay the answer is a Boolean function of
+    them, the same in all trials of an episode. Fourteen such functions are not constant, among them delayed
+    match-to-sample (``dms``), whose answer is independent of each single stimulus.
 
     Args:
         tasks: Names of the tasks from which that of each episode is drawn, with equal probability.
         trials: Trials of an episode.
         timing: Timing of a trial.
-        author_tables: Take the truth tables of the published code, two of which are wrong.
+        author_tables: Use the truth tables of the published code, two of which are wrong.
 
     Source: Miconi (2023), "Learning to acquire novel cognitive tasks with evolution, plasticity, meta-meta-learning".
 
@@ -201,7 +209,7 @@ class TwoStimulus:
         return {name: known[name] for name in self.tasks}
 
     def inputs(self) -> Float[Tensor, "kinds steps 2"]:
-        """Return the stimuli of each of the four kinds of trials."""
+        """The stimuli of each of the four kinds of trials."""
         shown = torch.zeros(4, self.timing.steps, 2)
         for kind, (first, second) in enumerate(itertools.product((0, 1), repeat=2)):
             for bit, (start, stop) in ((first, self.timing.stimulus1), (second, self.timing.stimulus2)):
@@ -209,7 +217,13 @@ class TwoStimulus:
         return shown
 
     def block(self, batch_size: int, generator: torch.Generator, *, table: Int[Tensor, "batch"] | None = None) -> Block:
-        """Draw trials that are not laid out in time, as ``Task.sample``; ``table``: the task of each, or drawn."""
+        """Random trials, not laid out in time.
+
+        Args:
+            batch_size: Number of individuals.
+            generator: Source of all randomness.
+            table: Number of the task of each individual; None: random.
+        """
         checks.size("batch_size", batch_size)
         checks.generator(generator)
         if table is None:
@@ -221,7 +235,7 @@ class TwoStimulus:
         return Block(kind, rows[table[:, None], kind], table)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
-        """Draw the trials of ``block`` one after another, as ``Task.sample``.
+        """Random trials one after another.
 
         Inputs are the stimulus units, (3, -3) for bit 1, (-3, 3) for bit 0, else zero; targets are 0.9 for the right
         answer and 0.1 for the other one, in the whole of the trial; the mask is the response windows.
@@ -236,7 +250,7 @@ class TwoStimulus:
 
 
 def checked_tasks(tasks: Iterable[str]) -> tuple[str, ...]:
-    """Return names of tasks; raise ValueError where there is none or one is unknown."""
+    """Names of tasks; raise ValueError if there is none or one is unknown."""
     names = tuple(tasks)
     if not names:
         raise ValueError("tasks = (): expected at least one name")
@@ -246,11 +260,11 @@ def checked_tasks(tasks: Iterable[str]) -> tuple[str, ...]:
 
 
 def training_tasks(withheld: Iterable[str], parity: Literal[0, 1] | None = None) -> tuple[str, ...]:
-    """Return the tasks that are not withheld.
+    """The tasks that are not withheld.
 
     Args:
-        withheld: Names of the tasks that are.
-        parity: Only those at even (0) or odd (1) places in the list of all; None: all.
+        withheld: Names of the withheld tasks.
+        parity: Only tasks at even (0) or odd (1) places in the list of all; None: all.
 
     Raises:
         ValueError: A name is unknown, nothing is withheld, or nothing is left.
@@ -261,7 +275,7 @@ def training_tasks(withheld: Iterable[str], parity: Literal[0, 1] | None = None)
     """
     left_out = checked_tasks(withheld)
     some = list(TABLES)[parity or 0 :: 1 if parity is None else 2]
-    if not (found := tuple(name for name in some if name not in left_out)):
+    if not (left := tuple(name for name in some if name not in left_out)):
         half = "" if parity is None else " in each half"
         raise ValueError(f"withheld = {left_out}: expected to leave a task{half}")
-    return found
+    return left

@@ -10,7 +10,7 @@ from engram.testing.experiment import check_experiment
 from engram.testing.learning_rule import check_learning_rule
 from engram.testing.module import check_module
 from engram.testing.optimizer import check_optimizer
-from engram.testing.report import check_report, find_browser, open_browser, take_screenshots
+from engram.testing.report import check_report, check_widths, find_browser, open_browser
 from engram.testing.rule import check_rule
 from engram.testing.synaptic_rule import check_synaptic_rule
 from engram.testing.task import check_task
@@ -27,7 +27,7 @@ __all__ = [
     "check_rule",
     "check_synaptic_rule",
     "check_task",
+    "check_widths",
     "find_browser",
     "open_browser",
-    "take_screenshots",
 ]

@@ -245,7 +245,7 @@ def assert_close(found: Any, wanted: Any) -> None:
 
 
 def rebuilt(nest: Any, replacements: Iterable[Tensor]) -> Any:
-    """Return a nest of tuples of the same form that holds other tensors."""
+    """A nest of tuples of the same form that holds other tensors."""
     rest = iter(replacements)
 
     def build(part: Any) -> Any:

@@ -98,7 +98,7 @@ def assert_refused(bad: Iterable[BadInput]) -> None:
 
 
 def stored(state: Any) -> Any:
-    """Return a ``state_dict`` as it comes back from a checkpoint, in which nothing is pickled."""
+    """A ``state_dict`` as it comes back from a checkpoint, in which nothing is pickled."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(Path(folder, "state"), state)
         return checkpoint.load(Path(folder, "state"))
@@ -112,10 +112,10 @@ def copy_into(params: Iterable[Tensor], values: Iterable[Tensor]) -> None:
 
 
 def same(left: Iterable[Tensor], right: Iterable[Tensor]) -> bool:
-    """Return whether the tensors are equal, bit by bit."""
+    """Whether the tensors are equal, bit by bit."""
     return all(torch.equal(one, other) for one, other in zip(left, right, strict=True))
 
 
 def tensors(nest: Any) -> list[Tensor]:
-    """Return the tensors of a nest of tuples, in order."""
+    """The tensors of a nest of tuples, in order."""
     return [nest] if isinstance(nest, Tensor) else [tensor for part in nest for tensor in tensors(part)]

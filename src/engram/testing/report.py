@@ -18,7 +18,7 @@ MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 
 def find_browser() -> str | None:
-    """Return the path of a Chromium or Chrome: ``ENGRAM_BROWSER``, one installed on this machine, or Playwright's."""
+    """The path of a Chromium or Chrome: ``ENGRAM_BROWSER``, one installed on this machine, or Playwright's."""
     for path in (os.environ.get("ENGRAM_BROWSER"), *map(shutil.which, BROWSERS)):
         if path:
             return path
@@ -49,12 +49,13 @@ def open_browser() -> Iterator[Page]:
         browser.close()
 
 
-def check_report(path: Path, screenshot: Path, page: Page | None = None) -> None:
+def check_report(path: Path, screenshot: Path | None = None, page: Page | None = None) -> None:
     """Check that a report opens in a browser without network: no error, its claims visible, its figures drawn.
 
     Args:
         path: The HTML file.
-        screenshot: Where the picture of the whole page goes (PNG), and with ``-500`` after its name that at 500 pixels.
+        screenshot: Where the picture of the whole page goes (PNG), and with ``-500`` after its name that at 500 pixels
+            (default: none is taken).
         page: That of ``open_browser``, which has compiled the scripts already where it showed another report; a browser
             is started for this report if None.
 
@@ -84,21 +85,29 @@ def check_report(path: Path, screenshot: Path, page: Page | None = None) -> None
         plot.wait_for(state="visible", timeout=20_000)
         marks = page.locator(f".{kind} .cartesianlayer :is(path, rect)").count()
         assert marks > 2, f"the {kind} of the report are empty"
-    take_screenshots(page, screenshot)
+    check_widths(page, path.stem, screenshot)
     for event, listener in listeners.items():
         page.remove_listener(event, listener)
     assert not problems, f"the report reports errors: {problems}"
 
 
-def take_screenshots(page: Page, path: Path) -> None:
-    """Write pictures of a page, wide (PNG) and, with ``-500`` after its name, narrow, and check that it fits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for width, name in ((NARROW, f"{path.stem}-{NARROW}.png"), (WIDE, path.name)):
+def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
+    """Check that a page fits a narrow and a wide screen.
+
+    Args:
+        page: The page, opened.
+        name: What the page is called in an error.
+        screenshot: Where its picture at 1400 pixels goes (PNG), and with ``-500`` after its name that at 500 pixels
+            (default: none is taken).
+    """
+    for width, suffix in ((NARROW, f"-{NARROW}"), (WIDE, "")):
         size = page.viewport_size
         if size is None or size["width"] != width:
             page.set_viewport_size({"width": width, "height": HEIGHT})
             page.wait_for_timeout(300)  # figures draw themselves anew
-        page.screenshot(path=path.with_name(name), full_page=True)
+        if screenshot is not None:
+            screenshot.parent.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=screenshot.with_stem(f"{screenshot.stem}{suffix}"), full_page=True)
         wide = page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, f"{path.stem} is {wide} pixels wide on a screen of {width}"
+        assert wide <= width, f"{name} is {wide} pixels wide on a screen of {width}"
     page.set_viewport_size({"width": NARROW, "height": HEIGHT})  # in which the next page is drawn at once

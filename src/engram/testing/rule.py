@@ -88,21 +88,21 @@ def _changes_nothing(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -
 
 
 def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
-    """``update`` gives keep * trace + gain * post * pre, or what else its recursion makes of its coefficients."""
+    """``update`` gives (1 - decay) * trace + gain * post * pre, or what its recursion makes of its coefficients."""
     pre, post, *signals = tensors
-    keep, gain, target = (c.expand(_BATCH, _POST).unsqueeze(2) for c in rule.coefficients(post, *signals))
+    decay, gain, target = (c.expand(_BATCH, _POST).unsqueeze(2) for c in rule.coefficients(post, *signals))
     added = gain * target * pre.unsqueeze(1)
     clip = math.inf if rule.clip is None else rule.clip
-    found = rule.update(state, *tensors)
+    after = rule.update(state, *tensors)
     if rule.recursion == "linear":
-        assert_close(found.trace, (keep * state.trace + added).clamp(-clip, clip))
+        assert_close(after.trace, ((1 - decay) * state.trace + added).clamp(-clip, clip))
     elif rule.recursion == "soft":
-        assert_close(found.trace, ((keep - added.abs()) * state.trace + added).clamp(-clip, clip))
+        assert_close(after.trace, ((1 - decay - added.abs()) * state.trace + added).clamp(-clip, clip))
     elif rule.recursion == "retroactive":
         assert isinstance(state, EligibilityState), "a retroactive rule has an EligibilityState"
-        eligibility = keep * state.eligibility + added
+        eligibility = (1 - decay) * state.eligibility + added
         credited = eligibility if getattr(rule, "trace_first", False) else state.eligibility
-        assert_close(found, ((state.trace + signals[0].unsqueeze(2) * credited).clamp(-clip, clip), eligibility))
+        assert_close(after, ((state.trace + signals[0].unsqueeze(2) * credited).clamp(-clip, clip), eligibility))
     else:
         assert rule.recursion == "own", f"recursion = {rule.recursion!r} is unknown"
 
@@ -115,8 +115,8 @@ def _is_what_it_declares(rule: PlasticityRule, state: RuleState, *tensors: Tenso
     rate = signals[0] if signals and rule.recursion != "retroactive" else rule.eta
     rate = rate.clamp(0, 1) if rule.forgets == "share" else rate
     forgotten = {"nothing": 0 * rate, "oja": rate * post.square()}.get(rule.forgets, rate)
-    keep, gain, target = (c.expand(_BATCH, _POST) for c in rule.coefficients(post, *signals))
-    assert_close((keep, gain * target), ((1 - forgotten).expand(_BATCH, _POST), rate * post))
+    decay, gain, target = (c.expand(_BATCH, _POST) for c in rule.coefficients(post, *signals))
+    assert_close((decay, gain * target), (forgotten.expand(_BATCH, _POST), rate * post))
 
 
 def _keeps_to_its_bound(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
@@ -141,7 +141,7 @@ def _keeps_batch_elements_apart(rule: PlasticityRule, state: RuleState, *tensors
 def _as_function(
     rule: PlasticityRule, state: RuleState, tensors: tuple[Tensor, ...]
 ) -> tuple[Callable[..., Tensor], list[Tensor]]:
-    """Return an update as a function of state, activities, signal and parameters, and where it is."""
+    """An update as a function of state, activities, signal and parameters, and where it is."""
     update, arguments = _Update(rule), [*state, *tensors]
     names = [name for name, _ in update.named_parameters()]
 

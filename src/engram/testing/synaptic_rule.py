@@ -30,8 +30,8 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
         rule_class: The class, or whatever else makes the rule without arguments.
 
     Examples:
-        >>> from engram.rules.synaptic import Oja
-        >>> check_synaptic_rule(Oja)
+        >>> from engram.rules.synaptic import oja
+        >>> check_synaptic_rule(oja)
     """
     generator = torch.Generator().manual_seed(0)
     rule = rule_class()
@@ -72,8 +72,13 @@ class _Case:
         """Activities and weight at the last step, of which the state is that of ``after``."""
         return self.pre[-1], self.post[-1], self.weight
 
+    @property
+    def last_grad(self) -> Tensor:
+        """The pseudo-gradient of the last step."""
+        return self.update(*self.last, self.after(_STEPS - 1), self.signal[-1]).grad
+
     def after(self, steps: int, rows: slice = slice(None)) -> Any:
-        """Return the state after the first steps of some samples."""
+        """The state after the first steps of some samples."""
         state = self.rule.init(self.weight)
         for pre, post, signal in zip(self.pre[:steps], self.post[:steps], self.signal, strict=False):
             state = self.update(pre[rows], post[rows], self.weight, state, signal[rows]).state
@@ -81,7 +86,7 @@ class _Case:
 
 
 def _leaves(state: Any) -> list[Tensor]:
-    """Return the tensors of a state."""
+    """The tensors of a state."""
     if state is None:
         return []
     if isinstance(state, Tensor):
@@ -132,16 +137,15 @@ def _is_a_mean_over_the_batch(case: _Case) -> None:
 def _knows_no_order_of_samples(case: _Case) -> None:
     """The order of the samples does not matter, if it is the same all the time."""
     turned = replace(case, **{name: getattr(case, name).flip(1) for name in ("pre", "post", "signal")})
-    found, wanted = (one.update(*one.last, one.after(_STEPS - 1), one.signal[-1]).grad for one in (turned, case))
-    assert_close(found, wanted)
+    assert_close(turned.last_grad, case.last_grad)
 
 
 def _needs_no_precision(case: _Case) -> None:
     """In float32 it gives what it gives in float64, to four digits."""
     low = replace(case, **{name: getattr(case, name).float() for name in ("pre", "post", "weight", "signal")})
-    found, wanted = (one.update(*one.last, one.after(_STEPS - 1), one.signal[-1]).grad for one in (low, case))
-    assert found.dtype == torch.float32, f"of float32 it makes {found.dtype}"
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
+    grad = low.last_grad
+    assert grad.dtype == torch.float32, f"of float32 it makes {grad.dtype}"
+    torch.testing.assert_close(grad.double(), case.last_grad, rtol=1e-4, atol=1e-4)
 
 
 def _runs_under_vmap(case: _Case) -> None:
@@ -166,8 +170,8 @@ def _is_local(case: _Case) -> None:
             elsewhere, others = 1 - weight, 1 - pre
             elsewhere[j, i], others[:, i] = weight[j, i], pre[:, i]
             for inputs, weights, what in ((pre, elsewhere, "weights"), (others, weight, "inputs")):
-                found = case.update(inputs, post, weights, state, case.signal[-1]).grad[j, i]
-                assert torch.isclose(found, grad[j, i], rtol=1e-10), f"other {what} changed grad[{j}, {i}]"
+                changed = case.update(inputs, post, weights, state, case.signal[-1]).grad[j, i]
+                assert torch.isclose(changed, grad[j, i], rtol=1e-10), f"other {what} changed grad[{j}, {i}]"
 
 
 def _is_online(case: _Case) -> None:

@@ -48,9 +48,6 @@ def test_layers_have_names():
     ("call", "message"),
     [
         (lambda body: extract(body, torch.ones(2, 3), layer="2"), "layer = '2': expected one of 0, 1"),
-        (lambda body: extract(body, torch.ones(0, 3)), r"x.shape = \(0, 3\): expected at least one sample"),
-        (lambda body: extract(body, torch.ones(2, 3), batch_size=0), "batch_size = 0"),
-        (lambda body: extract(body, torch.full((2, 3), torch.nan)), r"features at \(sample=0, feature=0\) is nan"),
         (lambda body: extract(nn.Sequential(body[0], body[0]), torch.ones(2, 3), layer="0"), "ran 2 times on 1"),
     ],
 )

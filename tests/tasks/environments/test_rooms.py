@@ -1,6 +1,5 @@
 from collections import deque
 
-import gymnasium
 import pytest
 
 from engram.tasks.environments.rooms import GOALS, RoomEnv, room
@@ -59,8 +58,3 @@ def test_time_truncates_and_walls_block():
         ([1.0, 1.0], 0.0, False, False),
         ([1.0, 1.0], 0.0, False, True),
     ]
-
-
-def test_an_unknown_layout_is_named():
-    with pytest.raises(ValueError, match=r"layout = .cellar.: expected one of .open-room., .i-maze., .four-room."):
-        gymnasium.make("engram/FourRoom-v0", layout="cellar")

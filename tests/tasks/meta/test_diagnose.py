@@ -187,22 +187,9 @@ def test_instances_are_enumerated():
     instances, complete = enumerate_instances(named.bandit(2))
     assert complete
     assert len({one.probs for one in instances}) == 9
-    some, complete = enumerate_instances(named.bandit(10), most=50)
+    some, complete = enumerate_instances(named.bandit(10), maximum=50)
     assert not complete
     assert len(set(some)) == 50
     keys = {one.states for one in enumerate_instances(named.dark_key_to_door(2))[0]}
     assert len(keys) == 16
     assert not diagnose(named.full_maze(3)).exact
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"gamma": 1.0}, "gamma = 1.0: expected a number from 0 to below 1"),
-        ({"grid": ()}, r"len\(grid\) = 0: expected at least 1"),
-        ({"grid": (0.5, 1.5)}, r"grid\[1\] = 1.5: expected a number from 0 to 1"),
-    ],
-)
-def test_bad_arguments_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        diagnose(named.two_step(), **arguments)

@@ -177,7 +177,6 @@ def test_views_of_a_grid():
             lambda: MetaTaskVectorEnv([named.two_step(), named.bandit(2)]),
             r"tasks\[1\].observation_size = 1: expected 5, as in tasks\[0\]",
         ),
-        (lambda: MetaTaskVectorEnv(named.bandit(2), 0), "num_envs = 0: expected at least 1"),
     ],
 )
 def test_batches_that_cannot_be(make, message):

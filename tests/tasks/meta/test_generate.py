@@ -130,12 +130,8 @@ def test_what_cannot_be_found_is_said_with_reasons():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_states": 1}, "n_states = 1: expected at least 2"),
-        ({"style": "wild"}, "style = 'wild': expected one of 'simple', 'structured', 'grid'"),
-        ({"accept": "lenient"}, "accept = 'lenient': expected one of 'strict', 'reference', None"),
         ({"style": "simple", "reference_quirks": True}, "reference_quirks = True with style = 'simple'"),
         ({"style": "grid", "accept": "reference"}, "accept = 'reference' with style = 'grid'"),
-        ({"max_tries": 0}, "max_tries = 0: expected at least 1"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -144,7 +140,5 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 def test_bad_arguments_of_many_are_named():
-    with pytest.raises(ValueError, match="split = 'dev': expected one of 'train', 'val', 'test', None"):
-        sample_many(1, 0, split="dev")
     with pytest.raises(ValueError, match=r"task.topology: expected None"):
         reference_criteria(named.dark_room(3))

@@ -572,10 +572,6 @@ def test_tables_of_a_grid_are_its_moves():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: named.two_step("daw"), "kind = 'daw': expected one of 'paper', 'wang2018', 'wang2016', 'daw2011'"),
-        (lambda: named.dependent_bandit("odd"), "kind = 'odd': expected one of 'uniform', 'easy', 'medium', 'hard'"),
-        (lambda: named.bandit(0), "k = 0: expected at least 1"),
-        (lambda: named.example(4), "number = 4: expected 1 to 3"),
         (lambda: named.two_stimulus(["xor"]), "tables: 'xor': expected four bits or one of and, nand"),
     ],
 )

@@ -478,7 +478,7 @@ def test_numbers_that_look_like_codes_survive():
     ("instance", "message"),
     [
         (Instance(), r"instance.states = \(\): expected 1 values"),
-        (Instance(states=(0,)), r"instance.states = \(0,\): expected \(0,\) to be of the range of StateVar"),
+        (Instance(states=(0,)), r"instance.states = \(0,\): expected \(0,\) to be in the range of StateVar"),
         (Instance(states=(1,), probs=(0.5,)), r"instance.probs = \(0.5,\): expected 0 values"),
         (Instance(states=(1,), walls=(2,)), r"instance.walls = \(2,\): expected cells, if there is a random maze"),
     ],

@@ -1,14 +1,14 @@
-"""Who knows the instance as an agent."""
+"""An agent that knows the instance."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from engram.agents.reference.play import Actions, Rewards, Seen
+from engram.agents.reference.play import Actions, Agent, Observations
 
 
-class OracleAgent:
-    """Knows the instance, the state and the flag, and acts as is optimal with discount ``gamma`` if they stay.
+class OracleAgent(Agent):
+    """An agent that knows instance, state and flag, and acts optimally with discount ``gamma`` if variables stay.
 
     Examples:
         >>> from engram.agents.reference import play
@@ -20,13 +20,10 @@ class OracleAgent:
     def __init__(self, gamma: float = 0.95) -> None:
         self.gamma = gamma
 
-    def begin(self, env: Any, seen: Seen) -> None:
-        """Begin a lifetime in every environment."""
+    def reset(self, env: Any, observations: Observations) -> None:
+        """Start a lifetime in every environment."""
         self._env = env
 
     def act(self) -> Actions:
-        """Return the next action in every environment."""
+        """The next action in every environment."""
         return self._env.optimal_actions(self.gamma)  # type: ignore[no-any-return]
-
-    def learn(self, actions: Actions, rewards: Rewards, seen: Seen) -> None:
-        """Do nothing with what it is told: it knows."""

@@ -9,36 +9,47 @@ from gymnasium.vector import VectorEnv
 from jaxtyping import Float, Int
 
 Actions = Int[np.ndarray, "num_envs"]
-Seen = Float[np.ndarray, "num_envs features"]
+Observations = Float[np.ndarray, "num_envs features"]
 Rewards = Float[np.ndarray, "num_envs"]
 
 
 @runtime_checkable
 class Agent(Protocol):
-    """Who acts in many environments at once, each of which is in a lifetime of its own."""
+    """An agent that acts in many environments at once, each of which is in a lifetime of its own."""
 
-    def begin(self, env: Any, seen: Seen) -> None:
-        """Begin a lifetime in every environment, which has shown what is ``seen``."""
+    def reset(self, env: Any, observations: Observations) -> None:
+        """Start a lifetime in every environment, with the first ``observations``."""
 
     def act(self) -> Actions:
-        """Return the next action in every environment."""
+        """The next action in every environment."""
 
-    def learn(self, actions: Actions, rewards: Rewards, seen: Seen) -> None:
-        """Be told what was done, what it gave, and what is seen now."""
+    def learn(self, actions: Actions, rewards: Rewards, observations: Observations) -> None:
+        """Learn from the last step; by default, nothing.
+
+        Args:
+            actions: The last actions.
+            rewards: Their rewards, (num_envs,).
+            observations: The observations after them, (num_envs, features).
+        """
 
 
 class Lifetimes(NamedTuple):
     """One lifetime of each environment, step by step; after its end actions and rewards are 0, states -1."""
 
-    states: Int[np.ndarray, "num_envs steps"]  # acted from
+    states: Int[np.ndarray, "num_envs steps"]  # before the steps
     actions: Int[np.ndarray, "num_envs steps"]
     rewards: Float[np.ndarray, "num_envs steps"]
-    reached: Int[np.ndarray, "num_envs steps"]  # the states after the steps
+    reached: Int[np.ndarray, "num_envs steps"]  # states after the steps
     lengths: Int[np.ndarray, "num_envs"]
 
 
 def play(env: VectorEnv[Any, Any, Any], agent: Agent, *, seed: int | None = None) -> Lifetimes:
-    """Let an agent live one lifetime in each environment of a ``MetaTaskVectorEnv``, or a wrapper around it.
+    """Let an agent live one lifetime in each environment.
+
+    Args:
+        env: A ``MetaTaskVectorEnv``, or a wrapper around it.
+        agent: The agent.
+        seed: Seed of the environments; None lets them continue with their own randomness.
 
     Examples:
         >>> from engram.agents.reference import OracleAgent
@@ -47,18 +58,18 @@ def play(env: VectorEnv[Any, Any, Any], agent: Agent, *, seed: int | None = None
         >>> bool(abs(play(env, OracleAgent(), seed=0).rewards.mean() - 0.9) < 0.005)
         True
     """
-    seen, _ = env.reset(seed=seed)
+    observations, _ = env.reset(seed=seed)
     inner: Any = env.unwrapped
-    agent.begin(inner, seen)
+    agent.reset(inner, observations)
     running = np.ones(env.num_envs, dtype=bool)
     steps = []
     while running.any():
         state = np.where(running, inner.lives.state, -1)
-        chosen = agent.act()
-        seen, rewards, terminations, truncations, _ = env.step(chosen)
-        agent.learn(chosen, rewards, seen)
+        actions = agent.act()
+        observations, rewards, terminations, truncations, _ = env.step(actions)
+        agent.learn(actions, rewards, observations)
         reached = np.where(running, inner.lives.state, -1)
-        steps.append((state, np.where(running, chosen, 0), np.where(running, rewards, 0.0), reached))
+        steps.append((state, np.where(running, actions, 0), np.where(running, rewards, 0.0), reached))
         running = running & ~(terminations | truncations)
-    states, actions, gained, after = (np.stack(column, 1) for column in zip(*steps, strict=True))
-    return Lifetimes(states, actions, gained, after, (states >= 0).sum(1))
+    states, all_actions, all_rewards, all_reached = (np.stack(column, 1) for column in zip(*steps, strict=True))
+    return Lifetimes(states, all_actions, all_rewards, all_reached, (states >= 0).sum(1))

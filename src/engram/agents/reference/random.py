@@ -1,4 +1,4 @@
-"""Chance as an agent."""
+"""An agent that acts at random."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from engram.agents.reference.play import Actions, Rewards, Seen
+from engram.agents.reference.play import Actions, Agent, Observations
 
 
-class RandomAgent:
-    """Draws every action with equal probability.
+class RandomAgent(Agent):
+    """An agent that draws every action with equal probability.
 
     Examples:
         >>> from engram.agents.reference import play
@@ -19,17 +19,14 @@ class RandomAgent:
         (3, 100)
     """
 
-    def __init__(self, generator: np.random.Generator) -> None:
-        self.generator = generator
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
 
-    def begin(self, env: Any, seen: Seen) -> None:
-        """Begin a lifetime in every environment."""
+    def reset(self, env: Any, observations: Observations) -> None:
+        """Start a lifetime in every environment."""
         self._shape, self._actions = env.num_envs, int(env.single_action_space.n)
 
     def act(self) -> Actions:
-        """Return the next action in every environment."""
-        chosen: Actions = self.generator.integers(self._actions, size=self._shape)
-        return chosen
-
-    def learn(self, actions: Actions, rewards: Rewards, seen: Seen) -> None:
-        """Do nothing with what it is told."""
+        """The next action in every environment."""
+        actions: Actions = self.rng.integers(self._actions, size=self._shape)
+        return actions

@@ -23,15 +23,21 @@ def weighted_chi2_logcdf(
     nc: Float[np.ndarray, " terms"] | None = None,
     df: float | int = 1.0,
 ) -> float:
-    """Return the logarithm of the probability that a weighted sum of chi-squares is at most x; -inf where x <= 0.
+    """The logarithm of the probability that a weighted sum of chi-squares is at most x; -inf where x <= 0.
 
-    Of sum_i w_i chi^2(df, nc_i), w_i > 0, nc_i >= 0 (by default 0), df > 0, with cumulant generating function
+    For sum_i w_i chi^2(df, nc_i), with cumulant generating function
 
         K(t) = sum_i -df / 2 log(1 - 2 w_i t) + w_i nc_i t / (1 - 2 w_i t)
 
     the saddlepoint approximation of Lugannani and Rice, at the root of K'(t) = x:
 
         P = Phi(r) + phi(r) (1 / r - 1 / u),   r = sign(t) sqrt(2 (t x - K)),   u = t sqrt(K''(t))
+
+    Args:
+        x: The value of the sum.
+        weights: w, above 0.
+        nc: Non-centrality of each term, at least 0; None: 0.
+        df: Degrees of freedom of each term, above 0.
 
     Source: Lugannani and Rice, "Saddle point approximation for the distribution of the sum of independent random
     variables" (1980).
@@ -52,7 +58,14 @@ def weighted_chi2_logcdf(
 def saddlepoint_logcdf(
     x: float | int, weights: Float[np.ndarray, " terms"], shifts: Float[np.ndarray, " terms"], df: float | int
 ) -> float:
-    """Return the same with shifts = weights * nc, so that a weight may be 0: what has no spread, only a shift."""
+    """The same probability with shifts = weights * nc, so that a weight may be 0: a term that is a constant.
+
+    Args:
+        x: The value of the sum.
+        weights: w, at least 0.
+        shifts: w_i nc_i of each term, at least 0.
+        df: Degrees of freedom of each term, above 0.
+    """
     if not x > shifts[weights == 0].sum():
         return -math.inf
     scale = float((df * weights + shifts).sum())  # the mean
@@ -78,7 +91,7 @@ def saddlepoint_logcdf(
 
 
 def _saddlepoint(x: float, mean_at: Callable[[float], float], largest: float) -> float:
-    """Return where the tilted mean is x, below the pole at 1 / (2 largest weight)."""
+    """The t at which the tilted mean is x, below the pole at 1 / (2 largest weight)."""
     if x == mean_at(0.0):
         return 0.0
     if x < mean_at(0.0):
@@ -94,11 +107,16 @@ def _saddlepoint(x: float, mean_at: Callable[[float], float], largest: float) ->
 
 
 def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> float:
-    """Return the logarithm of the non-central chi-square distribution function, exact also where it is below 1e-308.
+    """The logarithm of the non-central chi-square distribution function, exact also where it is below 1e-308.
 
-    It is a mixture of central ones, of df + 2 j degrees, by a Poisson distribution of mean nc / 2:
+    A mixture of central distributions, of df + 2 j degrees, by a Poisson distribution of mean nc / 2:
 
-        P = sum_j exp(-nc / 2) (nc / 2)^j / j! gamma(df / 2 + j, x / 2) / Gamma(df / 2 + j),   df > 0, nc >= 0
+        P = sum_j exp(-nc / 2) (nc / 2)^j / j! gamma(df / 2 + j, x / 2) / Gamma(df / 2 + j)
+
+    Args:
+        x: The value of the variable; the result is -inf where it is not above 0.
+        df: Degrees of freedom, above 0.
+        nc: Non-centrality, at least 0.
 
     Examples:
         >>> round(noncentral_chi2_logcdf(1e-6, 200, 3.0), 1)

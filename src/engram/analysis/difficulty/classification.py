@@ -25,14 +25,21 @@ def classification_difficulty(
     drop_conflicts: bool = False,
     seed: int | np.random.Generator = 0,
 ) -> MeasuredDifficulty:
-    """Return the inductive bias complexity of a data set: every class is a manifold of its own.
+    """The inductive bias complexity of a data set: every class is a manifold of its own.
 
-    The intrinsic dimension and the margin between classes are measured unless given, the radius is the largest norm,
-    and a dimension below 1 is taken as 1. The bits are only as good as the dimension: an error of 1 in it changes them
-    by a factor of about 2 pi radius / resolution; ``low`` and ``high`` say by how much its standard error does.
+    The radius is the largest norm. The bits are only as good as the dimension: an error of 1 in it changes them by a
+    factor of about 2 pi radius / resolution; ``low`` and ``high`` give the effect of its standard error.
 
-    X are samples, y their labels; ``error`` is the target, between 0 and 1. ``m`` is the dimension, or the method of
-    ``intrinsic_dimension``, ``resolution`` the margin, or the method of ``class_margin``; other arguments are theirs.
+    Args:
+        X: Samples, flattened.
+        y: Their labels.
+        error: Target error, between 0 and 1.
+        m: The intrinsic dimension, or the method of ``intrinsic_dimension`` that measures it; below 1 counts as 1.
+        resolution: The margin between classes, or the method of ``class_margin`` that measures it.
+        k: Neighbours that the dimension is measured by.
+        n_queries: Points whose neighbours are searched; None: all.
+        drop_conflicts: Leave out equal samples with different labels, rather than refuse them.
+        seed: Seed of all draws, or a generator.
 
     Source: Boopathy et al. (2023); the dimension is rounded there, and not here.
 

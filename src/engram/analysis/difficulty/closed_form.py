@@ -21,7 +21,7 @@ DATA_LIMITED = 1e-6  # share of the hypotheses' dimensions that the data leave f
 
 @dataclass(frozen=True)
 class GeneralizationTask:
-    """What the difficulty of a task is computed from; numbers, or arrays that broadcast.
+    """The quantities that the difficulty of a task is computed from; numbers, or arrays that broadcast.
 
     Attributes:
         n: Samples, at least 1.
@@ -46,16 +46,16 @@ class GeneralizationTask:
     manifold: str = "sphere"
 
     def difficulty(self, **changes: Any) -> Difficulty:
-        """Return the inductive bias complexity, with some of the inputs changed if given."""
+        """The inductive bias complexity, with some of the inputs changed if given."""
         return inductive_bias_complexity(**{**vars(self), **changes})
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """The inductive bias complexity of a task and all on the way to it; what depends on an array is one.
+    """The inductive bias complexity of a task and its intermediate values, arrays where an input is one.
 
     ``log2_bits`` is -inf where there are none. ``dim_theta_log2`` is the logarithm of the dimension of the hypothesis
-    space, ``dim_free_log2`` of what the data leave of it, -inf where they leave nothing; ``bits_per_dim`` are those for
+    space, ``dim_free_log2`` of the part that the data leave free, -inf for none; ``bits_per_dim`` are those for
     each free dimension. ``max_frequency`` is M, ``degree`` K, not rounded (on the torus M), ``wasserstein`` W and
     ``lipschitz`` L_f of ``inductive_bias_complexity``. Where ``data_limited``, the data leave so little that it is lost
     in rounding: bits are then 0 or unsure. ``task`` has the inputs.
@@ -81,8 +81,8 @@ class Difficulty:
     def bits(self) -> Any:
         """The bits; OverflowError where they are beyond the largest float."""
         if np.any(np.asarray(self.log2_bits) >= 1024):
-            most = float(np.max(self.log10_bits))
-            raise OverflowError(f"there are 10^{most:.6g} bits, beyond the largest float: read log10_bits")
+            maximum = float(np.max(self.log10_bits))
+            raise OverflowError(f"there are 10^{maximum:.6g} bits, beyond the largest float: read log10_bits")
         return 2.0**self.log2_bits
 
 
@@ -91,7 +91,7 @@ class MeasuredDifficulty:
     """The difficulty of a task whose inputs were measured on data.
 
     ``low`` and ``high`` are log10 of the bits at the measured dimension less and plus its standard error. ``dimension``
-    and ``margin`` are what was measured; None where it was given.
+    and ``margin`` are the measured quantities; None where one was given.
     """
 
     difficulty: Difficulty
@@ -102,7 +102,7 @@ class MeasuredDifficulty:
 
 
 def inductive_bias_complexity(**inputs: Any) -> Difficulty:
-    """Return an upper bound of the information that a designer must supply for a learner to generalise on a task.
+    """An upper bound of the information that a designer must supply for a learner to generalise on a task.
 
     It is minus the logarithm of the share of hypotheses that generalise among those that fit the training data: of all
     functions of frequency up to M on ``n_discrete`` = C copies of an m-sphere of radius R, or a torus of side 2 pi R:
@@ -149,22 +149,34 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
         bits_per_dim = np.log2(B) + (np.log2(D) + np.log2(C)) / 2 - np.log2(epsilon) + np.log2(L_f) + np.log2(W)
         log2_bits = log_free / LN2 + np.log2(np.maximum(bits_per_dim, 0))
     limited = log_settled > math.log1p(-DATA_LIMITED)
-    found = (log2_bits, log_theta / LN2, log_free / LN2, bits_per_dim, M, K, W, L_f, limited)
-    numbers: list[Any] = [np.asarray(each).item() if np.ndim(each) == 0 else each for each in found]
+    results = (log2_bits, log_theta / LN2, log_free / LN2, bits_per_dim, M, K, W, L_f, limited)
+    numbers: list[Any] = [np.asarray(value).item() if np.ndim(value) == 0 else value for value in results]
     return Difficulty(*numbers, task=task)  # type: ignore[misc]
 
 
 def with_uncertainty(
     task: GeneralizationTask, dimension: DimensionEstimate | None, margin: Margin | None = None
 ) -> MeasuredDifficulty:
-    """Return the difficulty of a task with a measured dimension, and how far its standard error moves it."""
+    """The difficulty of a task with a measured dimension, and how far its standard error moves it.
+
+    Args:
+        task: The task, with the measured quantities.
+        dimension: The measured dimension; None: it was given, without an error.
+        margin: The measured margin; None: it was given.
+    """
     m, se = float(task.m), dimension.se if dimension else 0.0
-    low, found, high = (task.difficulty(m=max(1.0, value)) for value in (m - se, m, m + se))
-    return MeasuredDifficulty(found, low.log10_bits, high.log10_bits, dimension, margin)
+    low, central, high = (task.difficulty(m=max(1.0, value)) for value in (m - se, m, m + se))
+    return MeasuredDifficulty(central, low.log10_bits, high.log10_bits, dimension, margin)
 
 
 def log_modes_up_to(M: Number, m: Number, manifold: str = "sphere") -> tuple[Number, Number]:
-    """Return the degree that belongs to the highest frequency M, and the logarithm of how many modes there are."""
+    """The degree that belongs to the highest frequency, and the logarithm of the number of modes.
+
+    Args:
+        M: The highest frequency.
+        m: Dimension of the manifold.
+        manifold: ``"sphere"`` or ``"torus"``.
+    """
     if manifold == "torus":
         return M, m / 2 * math.log(math.pi) - gammaln(m / 2 + 1) + m * np.log(M)
     K = M * (2 * M / (np.hypot(m - 1, 2 * M) + (m - 1)))  # the root without cancellation

@@ -19,7 +19,7 @@ from sklearn.utils.validation import validate_data
 from engram import checks
 from engram.analysis.difficulty.nearest_neighbours import as_points, distinct, nearest_distances
 
-KEPT = 0.9  # of the ratios, smallest first: TwoNN leaves the others out
+KEPT_SHARE = 0.9  # of the ratios, smallest first: TwoNN leaves the others out
 MANY_DUPLICATES = 0.05
 
 
@@ -27,7 +27,7 @@ MANY_DUPLICATES = 0.05
 class DimensionEstimate:
     """An intrinsic dimension.
 
-    ``se`` is its standard error, with the points asked about taken to be independent. It comes from ``k`` neighbours of
+    ``se`` is its standard error, with the queries taken to be independent. It comes from ``k`` neighbours of
     ``n_queries`` points among ``n_points`` distinct ones; ``n_duplicates`` were left out because they equal another.
     ``ties`` is the share of neighbours as far away as the next one; where it is large, as with few-valued data, the
     continuum that the estimate assumes is not there.
@@ -51,7 +51,7 @@ def intrinsic_dimension(
     pooled: bool = True,
     seed: int | np.random.Generator = 0,
 ) -> DimensionEstimate:
-    """Return the intrinsic dimension of data, from the distances T_j of points to their j-th nearest others.
+    """The intrinsic dimension of data, from the distances T_j of points to their j-th nearest others.
 
     The maximum-likelihood estimate, pooled over the queries, is
 
@@ -62,9 +62,13 @@ def intrinsic_dimension(
     tenth. Equal points are left out first, with a warning if they are more than 5 %. Estimates are too low where the
     dimension is high: 9.3 for 10 and 16 for 20, with 2000 points.
 
-    Features of any shape are flattened. ``k`` is at least 2, and not used by ``"twonn"``. Neighbours are looked for of
-    ``n_queries`` points among all, drawn at random; None for all. ``pooled`` averages the logarithms over the queries,
-    rather than the dimensions. ``seed`` settles the draw, or is a generator to draw from.
+    Args:
+        X: Samples, flattened.
+        k: Neighbours, at least 2; not used by ``"twonn"``.
+        n_queries: Points whose neighbours are searched among all, drawn at random; None: all.
+        method: ``"mle"``, maximum likelihood, or ``"twonn"``.
+        pooled: Average the logarithms over the queries, rather than the dimensions.
+        seed: Seed of the draw, or a generator.
 
     Raises:
         ValueError: There are not more than k distinct points, a number is not finite, or all distances are equal.
@@ -101,7 +105,7 @@ def intrinsic_dimension(
 def maximum_likelihood_dimension(
     distances: Float[np.ndarray, "queries k"], *, pooled: bool = True
 ) -> tuple[float, float]:
-    """Return the maximum-likelihood dimension and its standard error, as ``intrinsic_dimension`` does.
+    """The maximum-likelihood dimension and its standard error, as ``intrinsic_dimension`` does.
 
     ``distances`` are those T_1 to T_k of each query to its k nearest others, smallest first, none 0, not all equal.
 
@@ -111,33 +115,33 @@ def maximum_likelihood_dimension(
         3.0
     """
     inverse = np.log(distances[:, -1:] / distances[:, :-1]).mean(1)
-    least = inverse.mean() if pooled else inverse.min()
-    if least <= 0:
-        which = "all samples" if pooled else f"the sample asked about as number {int(inverse.argmin())}"
+    inverse_dimension = inverse.mean() if pooled else inverse.min()
+    if inverse_dimension <= 0:
+        which = "all samples" if pooled else f"query {int(inverse.argmin())}"
         raise ValueError(f"X: the {distances.shape[1]} nearest others of {which} are all as far away; expected not")
     count = math.sqrt(len(inverse))
     spread = float(inverse.std(ddof=1)) if len(inverse) > 1 else math.nan
     if pooled:
-        return float(1 / least), float(spread / least**2 / count)
-    each = 1 / inverse
-    return float(each.mean()), float(each.std(ddof=1) / count) if len(each) > 1 else math.nan
+        return float(1 / inverse_dimension), float(spread / inverse_dimension**2 / count)
+    dimensions = 1 / inverse
+    return float(dimensions.mean()), float(dimensions.std(ddof=1) / count) if len(dimensions) > 1 else math.nan
 
 
 def two_nearest(distances: Float[np.ndarray, "queries 2"]) -> tuple[float, float]:
-    """Return the dimension of TwoNN and its standard error, from distances to the two nearest others.
+    """The dimension of TwoNN and its standard error, from distances to the two nearest others.
 
     Source: Facco et al. (2017), equation 5 and algorithm; the standard error is that of maximum likelihood.
     """
     logs = np.sort(np.log(distances[:, 1] / distances[:, 0]))
     rank = np.arange(1, len(logs) + 1) / len(logs)
-    kept = max(1, int(KEPT * len(logs)))
-    x, y = logs[:kept], -np.log1p(-rank[:kept])
+    n_kept = max(1, int(KEPT_SHARE * len(logs)))
+    x, y = logs[:n_kept], -np.log1p(-rank[:n_kept])
     if not (finite := np.isfinite(y)).all():  # a single ratio has the rank 1
         x, y = x[finite], y[finite]
     if not x.any():
         raise ValueError("X: the two nearest others of nearly all samples are as far away; expected not")
     value = float(x @ y / (x @ x))
-    return value, value / math.sqrt(kept)
+    return value, value / math.sqrt(n_kept)
 
 
 class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]

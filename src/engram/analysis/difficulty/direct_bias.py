@@ -30,7 +30,7 @@ class FittedBias:
 
 
 def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | int) -> FittedBias:
-    """Return the bits that it takes to choose, of hypotheses that fit the training data, one that generalises.
+    """The bits that it takes to choose, of hypotheses that fit the training data, one that generalises.
 
     I = -log2 P(error <= target), where the errors have the distribution of scale chi^2(df, nc), fitted by maximum
     likelihood to at least 10 mean squared test errors above 0: for targets that none of the hypotheses sampled reaches.
@@ -71,7 +71,7 @@ class TestError:
     outputs: int
 
     def bits(self, target: float | int) -> float:
-        """Return -log2 of the probability of an error of at most a target; inf where no function reaches it."""
+        """Minus log2 of the probability of an error of at most a target; inf where no function reaches it."""
         checks.number("target", target, above=0)
         return -saddlepoint_logcdf(target, self.weights, self.shifts, self.outputs) / math.log(2)
 
@@ -92,17 +92,22 @@ def gaussian_process_test_error(
     *,
     jitter: float | int | None = None,
 ) -> TestError:
-    """Return the distribution of the mean squared test error over the functions of a process that fit the data.
+    """The distribution of the mean squared test error over the functions of a process that fit the data.
 
     Conditioned on the training data, the process has for each output, a column of y,
 
         mean = K_*t K_tt^-1 y,   cov = K_** - K_*t K_tt^-1 K_t*
 
     so that the error is a weighted sum of chi-squares: its weights are the eigenvalues of cov over the number of
-    errors that are averaged, its shifts come from mean - y_test along the eigenvectors. Nothing is sampled. The kernel
-    is called with one or two arrays of inputs, by default scikit-learn's ``RBF(1.0)``; ``jitter`` is added to the
-    variances at training inputs, by default 1e-10 of their mean. Equal inputs with different targets, and a singular
-    kernel's matrix, are refused.
+    errors that are averaged, its shifts come from mean - y_test along the eigenvectors. Nothing is sampled.
+
+    Args:
+        X: Training inputs.
+        y: Training targets; equal inputs must have equal ones.
+        X_test: Test inputs.
+        y_test: Test targets.
+        kernel: Covariance function, called with one or two arrays of inputs; None: scikit-learn's ``RBF(1.0)``.
+        jitter: Variance added at training inputs; None: 1e-10 of their mean variance.
 
     Source: Boopathy et al. (2024), kernel space, where the processes are sampled; that it is exact is ours.
 
@@ -120,16 +125,16 @@ def gaussian_process_test_error(
     first, which = distinct(np.ascontiguousarray(X))
     differs = np.flatnonzero((y != y[first[which]]).any(1))
     if len(differs):
-        one, other = first[which[differs[0]]], differs[0]
-        raise ValueError(f"X: samples {one} and {other} are equal and have different targets; no function fits both")
+        pair = f"{first[which[differs[0]]]} and {differs[0]}"
+        raise ValueError(f"X: samples {pair} are equal and have different targets; no function fits both")
     kernel = RBF(1.0) if kernel is None else kernel
     K = np.array(kernel(X[first]), dtype=float)
     K[np.diag_indices(len(K))] += 1e-10 * np.trace(K) / len(K) if jitter is None else jitter
     try:
         factor = cho_factor(K, lower=True)
     except LinAlgError:
-        found = f"the kernel's matrix is singular (condition {np.linalg.cond(K):.1g})"
-        raise ValueError(f"jitter = {jitter}: {found}; expected a larger one") from None
+        reason = f"the kernel's matrix is singular (condition {np.linalg.cond(K):.1g})"
+        raise ValueError(f"jitter = {jitter}: {reason}; expected a larger one") from None
     K_test = kernel(X_test, X[first])
     residual = K_test @ cho_solve(factor, y[first]) - y_test
     variances, directions = eigh(kernel(X_test) - K_test @ cho_solve(factor, K_test.T))

@@ -32,14 +32,23 @@ def environment_difficulty(
     n_queries: int | None = 10_000,
     seed: int = 0,
 ) -> MeasuredDifficulty:
-    """Return the inductive bias complexity of acting on ``window`` observations, by the dimension of those met.
+    """The inductive bias complexity of acting on ``window`` observations, by the dimension of those met.
 
     Where ``control_task`` counts the numbers in an observation, this measures how many dimensions the observations of
     a policy fill. Coordinates are divided by their standard deviation, and taken as angles: a state space is a torus.
 
-    ``env``, ``policy`` and ``steps`` are as of ``roll_out``; ``window`` and ``stride`` as of ``stacked`` (neighbours in
-    time are neighbours in space); ``resolution`` and ``error`` as of ``control_task``; ``k`` and ``n_queries``, windows
-    here, as of ``intrinsic_dimension``. A learner would have ``n`` steps, by default these. ``seed`` settles all draws.
+    Args:
+        env: The environment, with observations in a ``Box``.
+        policy: From an observation to an action; None: random actions.
+        steps: Steps of the roll-out.
+        window: Successive observations that an action is chosen by.
+        stride: Steps between two windows; neighbours in time are neighbours in space.
+        n: Steps of experience of a learner; None: ``steps``.
+        resolution: Difference of a scaled observation at which the action may change.
+        error: Target error, between 0 and 1.
+        k: Neighbours that the dimension is measured by.
+        n_queries: Windows whose neighbours are searched; None: all.
+        seed: Seed of all draws.
 
     Source: the form of Boopathy et al. (2023), with a measured dimension, which is ours.
 
@@ -48,8 +57,7 @@ def environment_difficulty(
         True
     """
     width = action_dimension(env.action_space)
-    rolled = roll_out(env, policy, steps=steps, seed=seed)
-    points = stacked(standardised(rolled), window, stride)
+    points = stacked(standardised(roll_out(env, policy, steps=steps, seed=seed)), window, stride)
     dimension = intrinsic_dimension(points, k, n_queries=n_queries, seed=seed)
     n = steps if n is None else n
     task = control_task(dimension.value, width, n=n, resolution=resolution, error=error)
@@ -57,7 +65,7 @@ def environment_difficulty(
 
 
 def action_dimension(space: gym.Space[Any]) -> int:
-    """Return how many numbers say which action is taken; of N choices, N - 1."""
+    """The number of degrees of freedom of an action; of N choices, N - 1."""
     match space:
         case spaces.Box() | spaces.MultiBinary():
             width = math.prod(space.shape)
@@ -75,13 +83,17 @@ def action_dimension(space: gym.Space[Any]) -> int:
 def roll_out(
     env: gym.Env[Any, Any], policy: Callable[[Any], Any] | None = None, *, steps: int, seed: int = 0
 ) -> list[Float[np.ndarray, "steps features"]]:
-    """Return the observations of each episode, also the last, which may be cut short after ``steps`` in all.
+    """The observations of each episode, also the last, which may be cut short.
 
-    Observations are of a ``Box``. The policy is called with one and returns an action; by default actions are random.
+    Args:
+        env: The environment, with observations in a ``Box``.
+        policy: From an observation to an action; None: random actions.
+        steps: Steps in all.
+        seed: Seed of the environment and of random actions.
 
     Examples:
-        >>> rolled = roll_out(gym.make("CartPole-v1"), lambda observation: int(observation[2] > 0), steps=50)
-        >>> sum(len(episode) - 1 for episode in rolled), rolled[0].shape[1]
+        >>> episodes = roll_out(gym.make("CartPole-v1"), lambda observation: int(observation[2] > 0), steps=50)
+        >>> sum(len(episode) - 1 for episode in episodes), episodes[0].shape[1]
         (50, 4)
     """
     if not isinstance(env.observation_space, spaces.Box):
@@ -89,23 +101,23 @@ def roll_out(
         raise ValueError(f"env.observation_space = {space}: expected Box; count categories in n_discrete, not in m")
     checks.size("steps", steps)
     env.action_space.seed(seed)
-    rolled: list[np.ndarray] = []
-    met: list[np.ndarray] = []
+    episodes: list[np.ndarray] = []
+    observations: list[np.ndarray] = []
     for step in range(steps):
-        if not met:
-            observation, _ = env.reset(seed=None if rolled else seed)
-            met = [np.ravel(observation)]
+        if not observations:
+            observation, _ = env.reset(seed=None if episodes else seed)
+            observations = [np.ravel(observation)]
         action = env.action_space.sample() if policy is None else policy(observation)
         observation, _, terminated, truncated, _ = env.step(action)
-        met.append(np.ravel(observation))
+        observations.append(np.ravel(observation))
         if terminated or truncated or step == steps - 1:
-            rolled.append(np.stack(met).astype(float))
-            met = []
-    return rolled
+            episodes.append(np.stack(observations).astype(float))
+            observations = []
+    return episodes
 
 
 def standardised(episodes: Sequence[Float[np.ndarray, "_ features"]]) -> list[Float[np.ndarray, "_ features"]]:
-    """Return observations over the standard deviations of their coordinates; those that never change stay."""
+    """Observations divided by the standard deviations of their coordinates; those that never change stay."""
     spread = np.concatenate(episodes).std(0)
     return [episode / np.where(spread > 0, spread, 1) for episode in episodes]
 
@@ -113,7 +125,12 @@ def standardised(episodes: Sequence[Float[np.ndarray, "_ features"]]) -> list[Fl
 def stacked(
     episodes: Sequence[Float[np.ndarray, "_ features"]], window: int, stride: int = 1
 ) -> Float[np.ndarray, "windows stacked"]:
-    """Return every ``stride``-th window of observations within an episode, at least one in all, each as one row.
+    """Windows of observations within an episode, each as one row.
+
+    Args:
+        episodes: Observations of each episode, (steps, features); at least one is as long as a window.
+        window: Observations in a window.
+        stride: Steps between two windows.
 
     Examples:
         >>> stacked([np.arange(4.0)[:, None]], 2)
@@ -121,11 +138,11 @@ def stacked(
     """
     checks.size("window", window)
     checks.size("stride", stride)
-    found = [
+    windows = [
         sliding_window_view(episode, window, axis=0)[::stride].swapaxes(1, 2).reshape(-1, window * episode.shape[1])
         for episode in episodes
         if len(episode) >= window
     ]
-    if not found:
+    if not windows:
         raise ValueError(f"window = {window}: expected at most {max(map(len, episodes))}, the longest episode")
-    return np.concatenate(found)
+    return np.concatenate(windows)

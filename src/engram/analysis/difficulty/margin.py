@@ -44,16 +44,21 @@ def class_margin(
     author_evt: bool = False,
     seed: int | np.random.Generator = 0,
 ) -> Margin:
-    """Return the smallest distance of two samples with different labels.
+    """The smallest distance of two samples with different labels.
 
-    ``"exact"`` looks at all pairs, ``"sample"`` at those of a random part of the samples, and ``"evt"`` extrapolates
-    from random pairs, by ``extreme_quantile`` of inverse distances, to as many as there are; the result is never
-    above what was seen. Where there are no more pairs than ``n_pairs``, ``"evt"`` looks at all of them.
-
-    Features of any shape are flattened. The time of ``"exact"`` grows with the square of the samples; ``n_sample`` is
-    for ``"sample"``. ``"evt"`` draws ``n_pairs`` pairs and fits the tail to the ``n_top`` nearest; ``author_evt``
-    extrapolates as the authors' script, without the factor for tails with an end, to n^2 (1 - 1/C) ordered pairs.
-    Samples that equal one with another label are refused, or left out if ``drop_conflicts``; ``seed``: or a generator.
+    Args:
+        X: Samples, flattened.
+        y: Their labels.
+        method: ``"exact"``: all pairs, in a time that grows with the square of the samples; ``"sample"``: all pairs of
+            ``n_sample`` samples; ``"evt"``: extrapolation from random pairs, by ``extreme_quantile`` of inverse
+            distances, to as many as there are, but never above the smallest distance seen.
+        n_pairs: Pairs that ``"evt"`` draws; where there are no more, it takes all.
+        n_top: Nearest pairs that ``"evt"`` fits the tail to.
+        n_sample: Samples of ``"sample"``.
+        drop_conflicts: Leave out equal samples with different labels, rather than refuse them.
+        author_evt: Extrapolate as the authors' script, without the factor for tails with an end, to n^2 (1 - 1/C)
+            ordered pairs.
+        seed: Seed of all draws, or a generator.
 
     Source: Boopathy et al. (2023), the authors' script.
 
@@ -69,41 +74,45 @@ def class_margin(
         raise ValueError(f"y has nan as label {int(np.isnan(y).argmax())}: expected none")
     y = np.unique(y, return_inverse=True)[1]
     rng = np.random.default_rng(seed)
-    kept, n_duplicates, n_conflicts = _without_duplicates(points, y, drop_conflicts)
-    if method == "sample" and n_sample < len(kept):
-        kept = np.sort(rng.choice(kept, n_sample, replace=False))
-    _, labels, counts = np.unique(y[kept], return_inverse=True, return_counts=True)
+    rows, n_duplicates, n_conflicts = _without_duplicates(points, y, drop_conflicts)
+    if method == "sample" and n_sample < len(rows):
+        rows = np.sort(rng.choice(rows, n_sample, replace=False))
+    _, labels, counts = np.unique(y[rows], return_inverse=True, return_counts=True)
     if len(counts) < 2:
-        raise ValueError(f"y: expected at least two labels among the {len(kept)} samples, found {len(counts)}")
-    total = (len(kept) ** 2 - int((counts**2).sum())) // 2
+        raise ValueError(f"y: expected at least two labels among the {len(rows)} samples, found {len(counts)}")
+    total = (len(rows) ** 2 - int((counts**2).sum())) // 2
     if method == "evt" and total <= n_pairs:
         method = "exact"
     if method != "evt":
-        smallest, pair = _closest(points[kept], labels, counts)
-        pair = (int(kept[pair[0]]), int(kept[pair[1]]))
+        smallest, pair = _closest(points[rows], labels, counts)
+        pair = (int(rows[pair[0]]), int(rows[pair[1]]))
         return Margin(smallest, method, smallest, pair, math.nan, n_duplicates, n_conflicts)
     checks.size("n_top", n_top, 2, n_pairs - 1)
-    distances, one, other = _random_pairs(points, kept, labels, n_pairs, rng)
+    distances, first_rows, second_rows = _random_pairs(points, rows, labels, n_pairs, rng)
     nearest = int(distances.argmin())
     if author_evt:
         total = round(len(points) ** 2 * (1 - 1 / len(counts)))
     largest, index = extreme_quantile(1 / distances, n_top, total / n_pairs, bounded_factor=not author_evt)
     smallest = float(distances[nearest])
-    pair = (int(one[nearest]), int(other[nearest]))
+    pair = (int(first_rows[nearest]), int(second_rows[nearest]))
     return Margin(min(1 / largest, smallest), method, smallest, pair, index, n_duplicates, n_conflicts)
 
 
 def extreme_quantile(
     values: Float[np.ndarray, " values"], k: int, ratio: float | int, *, bounded_factor: bool = True
 ) -> tuple[float, float]:
-    """Return the value that is expected to be the largest of ``ratio`` times as many, and the extreme-value index.
+    """The value expected to be the largest of ``ratio`` times as many, and the extreme-value index gamma.
 
     With M_1 and M_2 the means of log(X / u) and its square over the k values above u, the (k + 1)-th largest,
 
         gamma = M_1 + 1 - 1 / (2 (1 - M_1^2 / M_2))
         x = u + u M_1 (1 - min(gamma, 0)) (a^gamma - 1) / gamma,   a = k ratio
 
-    of more than k positive values; the authors' script leaves 1 - min(gamma, 0) out: ``bounded_factor=False``.
+    Args:
+        values: More than k positive values.
+        k: Largest values that the tail is fitted to.
+        ratio: Size of the population over that of ``values``.
+        bounded_factor: False leaves out 1 - min(gamma, 0), as the authors' script does.
 
     Source: Dekkers, Einmahl and de Haan, "A moment estimator for the index of an extreme-value distribution" (1989).
 
@@ -127,7 +136,7 @@ def extreme_quantile(
 
 
 def _without_duplicates(points: np.ndarray, y: np.ndarray, drop_conflicts: bool) -> tuple[np.ndarray, int, int]:
-    """Return the first of all equal samples, how many were left out, and how many of these for their labels."""
+    """The first of all equal samples, how many were left out, and how many of these for their labels."""
     first, which = distinct(points)
     odd = np.flatnonzero(y != y[first[which]])
     if len(odd) and not drop_conflicts:
@@ -136,40 +145,40 @@ def _without_duplicates(points: np.ndarray, y: np.ndarray, drop_conflicts: bool)
     ambiguous = np.zeros(len(first), dtype=bool)
     ambiguous[which[odd]] = True
     n_conflicts = int(ambiguous[which].sum())
-    kept = first[~ambiguous]
-    return kept, len(points) - n_conflicts - len(kept), n_conflicts
+    rows = first[~ambiguous]
+    return rows, len(points) - n_conflicts - len(rows), n_conflicts
 
 
 def _closest(points: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> tuple[float, tuple[int, int]]:
-    """Return the smallest distance over all pairs with different labels, and the pair."""
+    """The smallest distance over all pairs with different labels, and the pair."""
     order = np.argsort(labels, kind="stable")
     data = screen(points[order])
     ends = np.cumsum(counts)
     closest, pair = np.inf, (0, 0)
     for start, end in zip(ends[:-1] - counts[:-1], ends[:-1], strict=True):
-        closest, found = closest_pair(data, np.arange(start, end), slice(int(end), None), closest)
-        pair = found or pair
+        closest, closer_pair = closest_pair(data, np.arange(start, end), slice(int(end), None), closest)
+        pair = closer_pair or pair
     return closest, (int(order[pair[0]]), int(order[pair[1]]))
 
 
 def _random_pairs(
-    points: np.ndarray, kept: np.ndarray, labels: np.ndarray, n_pairs: int, rng: np.random.Generator
+    points: np.ndarray, rows: np.ndarray, labels: np.ndarray, n_pairs: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, " pairs"], Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
-    """Return the distances of random pairs with different labels, and the pairs."""
+    """The distances of random pairs with different labels, and the pairs."""
     counts = np.bincount(labels)
-    starts, others = np.cumsum(counts) - counts, len(kept) - counts
+    starts, others = np.cumsum(counts) - counts, len(rows) - counts
     # The first of a pair is of a class as often as the class has pairs; the second is any sample beyond that class.
     share = counts * others.astype(float)
     drawn = rng.choice(len(counts), n_pairs, p=share / share.sum())
     first = starts[drawn] + rng.integers(counts[drawn])
     second = rng.integers(others[drawn])
     second += counts[drawn] * (second >= starts[drawn])
-    by_class = kept[np.argsort(labels, kind="stable")]
-    one, other = by_class[first], by_class[second]
+    by_class = rows[np.argsort(labels, kind="stable")]
+    first_rows, second_rows = by_class[first], by_class[second]
     distances = np.empty(n_pairs)
     size = max(1, PAIRS_AT_A_TIME // points.shape[1])
     for start in range(0, n_pairs, size):
         part = slice(start, start + size)
-        difference = points[one[part]] - points[other[part]]
+        difference = points[first_rows[part]] - points[second_rows[part]]
         distances[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64))
-    return distances, one, other
+    return distances, first_rows, second_rows

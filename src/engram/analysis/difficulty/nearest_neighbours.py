@@ -17,7 +17,7 @@ TINY = 1e-30  # added to squared norms, so that products too small for single pr
 
 
 def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Float[np.ndarray, "samples features"]:
-    """Return samples of any shape, finite numbers or truth values, as rows of floating-point numbers."""
+    """Samples of any shape, finite numbers or truth values, as rows of floating-point numbers."""
     if X.dtype.kind not in "biuf":
         raise ValueError(f"{name}.dtype = {X.dtype}: expected real numbers")
     if X.ndim < 2 or X.size == 0:
@@ -32,7 +32,7 @@ def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Fl
 
 
 def distinct(points: Float[np.ndarray, "samples features"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "samples"]]:
-    """Return the first row of each set of equal rows, in order, and for each row which of them it equals."""
+    """The first row of each set of equal rows, in order, and for each row which of them it equals."""
     zero = points.dtype.type(0)  # which makes -0 equal to 0
     ranks: dict[bytes, int] = {}
     which = np.array([ranks.setdefault(blake2b(row + zero, digest_size=16).digest(), len(ranks)) for row in points])
@@ -71,12 +71,12 @@ class Screened(NamedTuple):
     slack_of_row: Float[np.ndarray, "rows 1"]
 
     def possible(self, bound: Float[np.ndarray, "#rows 1"]) -> Bool[np.ndarray, "rows columns"]:
-        """Return which squared distances may be at most a bound."""
+        """A mask of the squared distances that may be at most a bound."""
         limit = (bound - self.shift + self.slack_of_row).astype(np.float32)
         return np.asarray(self.above <= np.nextafter(limit, np.float32(np.inf)) + self.slack)
 
 
-def screened(data: Screen, rows: Int[np.ndarray, " rows"], columns: slice = slice(None)) -> Iterator[Screened]:
+def _screened(data: Screen, rows: Int[np.ndarray, " rows"], columns: slice = slice(None)) -> Iterator[Screened]:
     """Yield squared distances from some points to others, block by block."""
     others, squares = data.single[columns], data.squares[columns]
     above = ((1 + data.slack) * squares).astype(np.float32)
@@ -90,21 +90,26 @@ def screened(data: Screen, rows: Int[np.ndarray, " rows"], columns: slice = slic
         yield Screened(block, product, slack, (1 + data.slack) * own, 2 * data.slack * own)
 
 
-def exact_distances(
-    data: Screen, one: Int[np.ndarray, " pairs"] | int, other: Int[np.ndarray, " pairs"]
+def _exact_distances(
+    data: Screen, first: Int[np.ndarray, " pairs"] | int, second: Int[np.ndarray, " pairs"]
 ) -> Float[np.ndarray, " pairs"]:
-    """Return distances of points by their differences in double precision."""
-    difference = (data.points[other].astype(np.float64) - data.points[one]) / data.scale
+    """Distances of points by their differences in double precision."""
+    difference = (data.points[second].astype(np.float64) - data.points[first]) / data.scale
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)) * data.scale)
 
 
 def nearest_distances(
     points: Float[np.ndarray, "n features"], k: int, queries: Int[np.ndarray, " queries"] | None = None
 ) -> Float[np.ndarray, "queries k"]:
-    """Return the distances of points to their k nearest others, smallest first, exact to double precision.
+    """The distances of points to their k nearest others, smallest first, exact to double precision.
 
-    Products in single precision leave of each row those that may be among the nearest, by a bound of their rounding
-    error; these few are computed again from differences. ``queries`` are the rows that are asked about; by default all.
+    Products in single precision leave for each row those that may be among the nearest, by a bound of their rounding
+    error; these few are computed again from differences.
+
+    Args:
+        points: The points.
+        k: Number of neighbours.
+        queries: Rows whose neighbours are searched; None: all.
 
     Examples:
         >>> nearest_distances(np.array([[0.0], [1.0], [3.0]]), 2)
@@ -112,31 +117,38 @@ def nearest_distances(
     """
     data = screen(points)
     queries = np.arange(len(points)) if queries is None else queries
-    found = []
-    for block in screened(data, queries):
+    nearest = []
+    for block in _screened(data, queries):
         block.above[np.arange(len(block.rows)), block.rows] = np.inf
         kth = np.partition(block.above, k - 1, axis=1)[:, k - 1, None].astype(np.float64) + block.shift
         possible = block.possible(kth)
         for row, candidates in zip(block.rows.tolist(), possible, strict=True):
-            distances = exact_distances(data, row, np.flatnonzero(candidates))
+            distances = _exact_distances(data, row, np.flatnonzero(candidates))
             distances.partition(k - 1)
-            found.append(np.sort(distances[:k]))
-    return np.array(found).reshape(-1, k)
+            nearest.append(np.sort(distances[:k]))
+    return np.array(nearest).reshape(-1, k)
 
 
 def closest_pair(
     data: Screen, rows: Int[np.ndarray, " rows"], columns: slice, closest: float = np.inf
 ) -> tuple[float, tuple[int, int] | None]:
-    """Return the smallest distance from some points to others, and the two, if it is below one that is known."""
+    """The smallest distance from some points to others, and their rows; None if it is not below ``closest``.
+
+    Args:
+        data: All points.
+        rows: Rows of the points.
+        columns: Rows of the others.
+        closest: A distance that is known already.
+    """
     pair = None
     first = columns.start or 0
-    for block in screened(data, rows, columns):
+    for block in _screened(data, rows, columns):
         bound = float((block.above.min(1, keepdims=True) + block.shift).min())
         bound = min(bound * (1 + 4 * UNIT), (closest / data.scale) ** 2 + 2 * TINY)
-        one, other = np.nonzero(block.possible(np.full((1, 1), bound)))
-        for start in range(0, len(one), 4096):
-            i, j = block.rows[one[start : start + 4096]], other[start : start + 4096] + first
-            distances = exact_distances(data, i, j)
+        block_rows, block_columns = np.nonzero(block.possible(np.full((1, 1), bound)))
+        for start in range(0, len(block_rows), 4096):
+            i, j = block.rows[block_rows[start : start + 4096]], block_columns[start : start + 4096] + first
+            distances = _exact_distances(data, i, j)
             nearest = int(distances.argmin())
             if distances[nearest] < closest:
                 closest, pair = float(distances[nearest]), (int(i[nearest]), int(j[nearest]))

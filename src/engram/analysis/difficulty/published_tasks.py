@@ -17,10 +17,15 @@ Real = float | int
 def control_task(
     n_obs: Number, n_act: Number, *, n: Number, resolution: Number = 1e-3, error: Number = 1e-3, window: Number = 1
 ) -> GeneralizationTask:
-    """Return a reinforcement-learning task: a policy that maps ``window`` observations, all of them angles, to actions.
+    """A reinforcement-learning task: a policy that maps ``window`` observations, all of them angles, to actions.
 
-    An observation has ``n_obs`` numbers, an action ``n_act``; ``n`` are steps of experience, and ``resolution`` is the
-    difference of an observation, in radians, at which the action may change.
+    Args:
+        n_obs: Numbers in an observation.
+        n_act: Numbers in an action.
+        n: Steps of experience.
+        resolution: Difference of an observation, in radians, at which the action may change.
+        error: Target error, between 0 and 1.
+        window: Observations that an action is chosen by.
 
     Source: the authors' script; that "number of observations" is such a window is our reading.
 
@@ -36,11 +41,16 @@ def control_task(
 def few_shot_task(
     m_within: Real, m_across: Real, radius: Real, resolution: Real, *, ways: int = 20, n_tasks: Real, error: float
 ) -> GeneralizationTask:
-    """Return a one-shot classification task: sets of ``ways`` images, each set to be mapped to its classifier.
+    """A one-shot classification task: sets of images, each set to be mapped to its classifier.
 
-    ``m_within`` is the intrinsic dimension of images that can be in one set, as of one alphabet, ``m_across`` that of
-    all images, ``radius`` their largest norm, and ``resolution`` the distance at which the class may change. Each image
-    of a set is the only one of its class; ``n_tasks`` are the sets to learn from.
+    Args:
+        m_within: Intrinsic dimension of images that can be in one set, such as those of one alphabet.
+        m_across: Intrinsic dimension of all images.
+        radius: Largest norm of an image.
+        resolution: Distance at which the class may change.
+        ways: Images in a set, each the only one of its class.
+        n_tasks: Sets to learn from.
+        error: Target error, between 0 and 1.
 
     Source: the authors' script.
 
@@ -66,9 +76,12 @@ def few_shot_task(
 def distractor_task(
     task: GeneralizationTask, distractor: GeneralizationTask, *, out_dim: Number | None = None
 ) -> GeneralizationTask:
-    """Return a task whose inputs come with those of another task, which do not matter; it keeps resolution and error.
+    """A task whose inputs come with those of another, irrelevant task.
 
-    The output has the dimension of the task's unless given; the authors' script takes the number of classes.
+    Args:
+        task: The task; its resolution and error remain.
+        distractor: The irrelevant task.
+        out_dim: Dimension of the output; None: that of ``task``. The authors' script takes the number of classes.
 
     Source: the authors' script.
 
@@ -92,16 +105,20 @@ def distractor_task(
 def architecture_information(
     task: GeneralizationTask, errors: Mapping[str, float], n_test: int | None = None
 ) -> dict[str, Difficulty]:
-    """Return what model classes bring along on a task: its complexity at the test error that each of them reaches.
+    """The information that model classes bring along to a task: its complexity at the test error of each.
 
-    Two models differ by (free dimensions) log2(error_1 / error_2). With ``n_test`` test samples, errors are taken to be
-    at least 1 / (n_test + 1), since none seen is not none.
+    Two models differ by (free dimensions) log2(error_1 / error_2).
+
+    Args:
+        task: The task.
+        errors: Test error of each model class, by name.
+        n_test: Test samples, so that errors are at least 1 / (n_test + 1), since none seen is not none; None: no limit.
 
     Source: the blog post with the authors' script. Its figures say bits and have nats; these are bits.
 
     Examples:
-        >>> found = architecture_information(BENCHMARKS["imagenet"], {"AlexNet": 0.375, "ViT-H/14": 0.1145})
-        >>> {name: f"{found[name].bits:.2e}" for name in found}
+        >>> difficulties = architecture_information(BENCHMARKS["imagenet"], {"AlexNet": 0.375, "ViT-H/14": 0.1145})
+        >>> {name: f"{difficulty.bits:.2e}" for name, difficulty in difficulties.items()}
         {'AlexNet': '3.31e+41', 'ViT-H/14': '3.56e+41'}
     """
     floor = 0.0 if n_test is None else 1 / (n_test + 1)

@@ -1,1 +1,1 @@
-"""Did it forget, or only lose its read-out? What of a network's forgetting is in its features."""
+"""Forgetting of features, apart from that of the read-out."""

@@ -15,9 +15,9 @@ from engram import checks
 def extract(
     body: nn.Module, x: Shaped[Tensor, "samples ..."], *, batch_size: int = 256, layer: str | None = None
 ) -> Float[Tensor, "samples features"]:
-    """Return what a network makes of inputs, one row a sample, in float64 on the CPU.
+    """Features of inputs, the output of a network or of one of its layers, in float64 on the CPU.
 
-    The network is put into evaluation mode for as long, so that dropout and batch normalisation do what they do in
+    The network is in evaluation mode meanwhile, so that dropout and batch normalisation behave as they do in
     use, and is as before afterwards.
 
     Args:
@@ -28,7 +28,7 @@ def extract(
 
     Raises:
         ValueError: There is no such layer, it does not run once for each batch, or a feature is not finite.
-        RuntimeError: The network changed a parameter or buffer though it was not training; what was changed is put
+        RuntimeError: The network changed a parameter or buffer though it was not training; the change is put
             back.
 
     Examples:
@@ -72,6 +72,6 @@ def extract(
 
 
 def _tensor(output: Any) -> Tensor:
-    """Return what a module gave, of a recurrent one without its state, as a float64 copy on the CPU."""
-    found = output[0] if isinstance(output, tuple) else output
-    return checks.instance("output", found, Tensor).detach().to("cpu", torch.float64, copy=True)
+    """A module's output, of a recurrent one without its state, as a float64 copy on the CPU."""
+    activations = output[0] if isinstance(output, tuple) else output
+    return checks.instance("output", activations, Tensor).detach().to("cpu", torch.float64, copy=True)

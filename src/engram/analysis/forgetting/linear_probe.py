@@ -1,4 +1,4 @@
-"""Linear probe: what can be read linearly from features, by a convex problem solved to its end."""
+"""Linear probe: multinomial logistic regression on features, solved to convergence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from engram import checks
 from engram.numeric.threads import single_threaded
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
 STD_FLOOR = 1e-6
 
 
@@ -28,12 +28,12 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         min_{V, c}  1/n sum_i CE(V z_i + c, y_i) + l2/2 ||V||_F^2,   z = (h - mean) / max(std, 1e-6)
 
-    It is solved by L-BFGS in float64 until no entry of the gradient is above ``tol``. As the problem is convex, what a
-    probe misses is missing in the features, or was not told by so few samples; it is not for want of training.
+    It is solved by L-BFGS in float64 until no entry of the gradient is above ``tol``. The problem is convex, so that
+    errors of a probe come from the features, or from too few samples; they are never a lack of training.
 
     Args:
         l2: Strength of the penalty on weights, above 0; biases have none.
-        max_iter: Steps after which it gives up, with a ``ConvergenceWarning`` that tells the gradient that is left.
+        max_iter: Maximum of steps, with a ``ConvergenceWarning`` about the remaining gradient after them.
         tol: Largest entry of the gradient at which it stops.
 
     Attributes:
@@ -108,7 +108,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return the most likely class of each sample."""
+        """The most likely class of each sample."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         logits = (X - self.mean_) / self.scale_ @ self.coef_.T + self.intercept_
@@ -121,7 +121,7 @@ def _loss(
     labels: Int[Tensor, " samples"],
     l2: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "classes unknowns"]]:
-    """Return the penalised loss and its gradient; the unknowns of a class are its row of V, then its c."""
+    """The penalised loss and its gradient; the unknowns of a class are its row of V, then its c."""
     V, c = unknowns[:, :-1], unknowns[:, -1]
     logits = torch.addmm(c, Z, V.T)
     error = logits.softmax(1)

@@ -38,7 +38,7 @@ class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return the class of the nearest mean of each sample."""
+        """The class of the nearest mean of each sample."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         return np.asarray(self.classes_[cdist(X, self.means_).argmin(1)])

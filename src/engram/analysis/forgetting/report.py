@@ -1,4 +1,4 @@
-"""What was measured of a network that learned tasks one after another: outputs, features, and what follows."""
+"""Measures of forgetting, of a network that learned tasks one after another, in its outputs and features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from engram import checks
 
-LEAST = 0.02  # of what a share is taken; a share of less is a share of noise
+SMALLEST_WHOLE = 0.02  # a share of less than this is noise
 Accuracies = Float[np.ndarray, "stages tasks"]
 PerOldTask = Float[np.ndarray, " old"]
 
@@ -28,7 +28,7 @@ class RepresentationReport:
 
     Attributes:
         output: R, by the network's own heads; NaN before a task was learned, everywhere if no heads were given.
-        representation: P by shots: of probes fitted anew. Row 0 is what random features tell.
+        representation: P by shots: of probes fitted at each stage. Row 0 is of random features.
         teacher: The same of networks that learned tasks 1 to i together, row i; row 0 is NaN. None if not given.
         drift: 1 - linear CKA between features of the task's test inputs when it was learned and at the end.
 
@@ -42,46 +42,46 @@ class RepresentationReport:
     teacher: Mapping[int | None, Accuracies] | None = None
 
     def probed(self, shots: int | None = None) -> Accuracies:
-        """Return P of one number of shots.
+        """The accuracies P of probes, for one number of shots.
 
         Raises:
             ValueError: It was not measured with so many.
         """
         checks.choice("shots", shots, tuple(self.representation))
-        found: Accuracies = self.representation[shots]
-        return found
+        accuracies: Accuracies = self.representation[shots]
+        return accuracies
 
     def forgetting(
         self, level: Literal["output", "representation"] = "representation", shots: int | None = None
     ) -> PerOldTask:
-        """Return by how much accuracy fell since the task was learned: R[j,j] - R[n,j], or P[j,j] - P[n,j]."""
+        """The fall in accuracy since the task was learned: R[j,j] - R[n,j], or P[j,j] - P[n,j]."""
         checks.choice("level", level, ("output", "representation"))
-        found = self.output if level == "output" else self.probed(shots)
-        return np.asarray(_learned(found) - found[-1, :-1])
+        accuracies = self.output if level == "output" else self.probed(shots)
+        return np.asarray(_learned(accuracies) - accuracies[-1, :-1])
 
     def stale_share(self) -> PerOldTask:
-        """Return what part of the outputs' forgetting is that of the read-out alone: 1 - F_rep / F_out.
+        """The share of the outputs' forgetting that is the read-out's alone: 1 - F_rep / F_out.
 
         NaN where the outputs forgot less than 0.02.
         """
         return 1 - _share(self.forgetting(), self.forgetting("output"))
 
     def relative(self) -> PerOldTask:
-        """Return what part of what learning the task had added to its features is lost.
+        """The share of what learning the task added to its features that is lost.
 
         (P[j,j] - P[n,j]) / (P[j,j] - P[j-1,j]); NaN where it had added less than 0.02. Features that all tasks share
         are never lost, which makes forgetting look small; this leaves them out.
         """
-        found = self.probed()
-        before = found[np.arange(found.shape[1] - 1), np.arange(found.shape[1] - 1)]
-        return _share(self.forgetting(), _learned(found) - before)
+        probed = self.probed()
+        before = probed[np.arange(probed.shape[1] - 1), np.arange(probed.shape[1] - 1)]
+        return _share(self.forgetting(), _learned(probed) - before)
 
     def recovered(self, shots: int | None = None) -> PerOldTask:
-        """Return what a fresh read-out, fitted to so few examples, tells more than the old: P_m[n,j] - R[n,j]."""
+        """The gain in accuracy of a fresh read-out, fitted to so few examples, over the old: P_m[n,j] - R[n,j]."""
         return np.asarray(self.probed(shots)[-1, :-1] - self.output[-1, :-1])
 
     def teacher_gap(self) -> Accuracies:
-        """Return by how much the features of a network that learned all tasks so far together tell more.
+        """The gain in accuracy of probes of a network that learned all tasks so far together.
 
         Raises:
             ValueError: There was no teacher.
@@ -91,13 +91,16 @@ class RepresentationReport:
         return np.asarray(self.teacher[None] - self.probed())
 
     def table(self) -> str:
-        """Return the measures as text, a row for each old task and one for their mean, which leaves out NaN."""
+        """The measures as text, a row for each old task and one for their mean, which leaves out NaN."""
         rows = self._rows()
         columns = list(rows[0])
-        found = np.array([[row[column] for column in columns[1:]] for row in rows], float)
-        defined = np.isfinite(found)
-        mean = np.where(defined, found, 0).sum(0) / np.where(defined.any(0), defined.sum(0), math.nan)
-        lines = [columns, *([str(row["task"]), *map(_number, values)] for row, values in zip(rows, found, strict=True))]
+        measures = np.array([[row[column] for column in columns[1:]] for row in rows], float)
+        defined = np.isfinite(measures)
+        mean = np.where(defined, measures, 0).sum(0) / np.where(defined.any(0), defined.sum(0), math.nan)
+        lines = [
+            columns,
+            *([str(row["task"]), *map(_number, values)] for row, values in zip(rows, measures, strict=True)),
+        ]
         lines += [["mean", *map(_number, mean)], ["NaN", *(str(count) for count in (~defined).sum(0))]]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
@@ -136,13 +139,13 @@ class RepresentationReport:
 
 
 def _learned(accuracies: Accuracies) -> PerOldTask:
-    """Return each old task's accuracy just after it was learned."""
+    """Each old task's accuracy just after it was learned."""
     old = np.arange(accuracies.shape[1] - 1)
     return np.asarray(accuracies[old + 1, old])
 
 
 def _share(part: PerOldTask, whole: PerOldTask) -> PerOldTask:
-    return np.asarray(np.divide(part, whole, out=np.full_like(part, math.nan), where=whole >= LEAST))
+    return np.asarray(np.divide(part, whole, out=np.full_like(part, math.nan), where=whole >= SMALLEST_WHOLE))
 
 
 def _number(value: float) -> str:

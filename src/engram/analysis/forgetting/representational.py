@@ -1,4 +1,4 @@
-"""Representational forgetting: what of old tasks is still in a network's features, whatever its outputs say."""
+"""Representational forgetting: how much of old tasks is still in a network's features."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class ProbedTask(NamedTuple):
 
 
 class _Features(NamedTuple):
-    """What one body makes of one task."""
+    """Features of one task from one body."""
 
     train: Float[np.ndarray, "train features"]
     labels: Int[np.ndarray, " train"]
     test: Float[np.ndarray, "test features"]
-    asked: Int[np.ndarray, " test"]
+    test_labels: Int[np.ndarray, " test"]
 
 
 def representational_forgetting(
@@ -61,14 +61,14 @@ def representational_forgetting(
     teacher: Sequence[nn.Module] | None = None,
     layer: str | None = None,
 ) -> RepresentationReport:
-    """Measure what a network that learned tasks one after another still knows of the old, in its outputs and features.
+    """A measurement of what a network that learned tasks in sequence still knows of old ones, in outputs and features.
 
     After every stage the body is taken as it is, and a fresh read-out of each task is fitted to its features. What the
     old read-out gets wrong and a fresh one right was not forgotten; what no read-out gets right is lost.
 
     Args:
         bodies: n + 1 copies of the body, from inputs to features: untrained, and after each of the n tasks.
-        tasks: n pairs of (train, test) examples, such as ``ProbedTask``; what a tuple has beyond is not read.
+        tasks: n pairs of (train, test) examples, such as ``ProbedTask``; further elements are ignored.
         shots: Examples of each class that probes are fitted to; None: all that there are.
         probe: ``"linear"`` (``LinearProbe``), ``"nearest-mean"``, ``"ridge"``, ``"k-nn"`` (one neighbour), or any
             classifier of scikit-learn; it is cloned.
@@ -97,37 +97,42 @@ def representational_forgetting(
     n = len(tasks)
     if n < 2:
         raise ValueError(f"tasks: expected at least two, of which one is old, found {n}")
-    known = [_checked(number, task) for number, task in enumerate(tasks)]
-    for name, given, wanted in (("bodies", bodies, n + 1), ("heads", heads, n), ("teacher", teacher, n)):
-        if given is not None and len(given) != wanted:
-            raise ValueError(f"{name}: expected {wanted}, with {n} tasks, found {len(given)}")
+    pairs = [_checked(number, task) for number, task in enumerate(tasks)]
+    for name, modules, expected in (("bodies", bodies, n + 1), ("heads", heads, n), ("teacher", teacher, n)):
+        if modules is not None and len(modules) != expected:
+            raise ValueError(f"{name}: expected {expected}, with {n} tasks, found {len(modules)}")
     if heads is not None and layer is not None:
         raise ValueError(f"layer = {layer!r}: expected None where heads are given, which read the body's own output")
-    fitted = _probe(probe)
-    wanted_shots = _shots(shots, known)
-    supports = [dict(_supports(task.train[1], wanted_shots, draws, [seed, j])) for j, task in enumerate(known)]
-    features = [[_features(body, task, layer) for task in known] for body in bodies]
+    classifier = _probe(probe)
+    wanted_shots = _shots(shots, pairs)
+    supports = [dict(_supports(task.train[1], wanted_shots, draws, [seed, j])) for j, task in enumerate(pairs)]
+    features = [[_features(body, task, layer) for task in pairs] for body in bodies]
 
     def probed(rows: Sequence[Sequence[_Features]]) -> dict[int | None, Accuracies]:
         return {
-            m: np.array([[_accuracy(fitted, one, supports[j][m]) for j, one in enumerate(row)] for row in rows])
+            m: np.array(
+                [
+                    [_accuracy(classifier, task_features, supports[j][m]) for j, task_features in enumerate(row)]
+                    for row in rows
+                ]
+            )
             for m in wanted_shots
         }
 
     output = np.full((n + 1, n), np.nan)
     for stage, j in product(range(1, n + 1), range(n)) if heads is not None else ():
         if j < stage:
-            output[stage, j] = _output_accuracy(heads[stage - 1], bodies[stage], known, stage, j)  # type: ignore[index]
+            output[stage, j] = _output_accuracy(heads[stage - 1], bodies[stage], pairs, stage, j)  # type: ignore[index]
     drift = [1 - _cka(features[j + 1][j].test, features[n][j].test) for j in range(n - 1)]
-    found = None
+    teacher_accuracies = None
     if teacher is not None:
-        rows = probed([[_features(body, task, layer) for task in known] for body in teacher])
-        found = {m: np.vstack([np.full(n, np.nan), accuracies]) for m, accuracies in rows.items()}
-    return RepresentationReport(output, probed(features), np.array(drift), found)
+        rows = probed([[_features(body, task, layer) for task in pairs] for body in teacher])
+        teacher_accuracies = {m: np.vstack([np.full(n, np.nan), accuracies]) for m, accuracies in rows.items()}
+    return RepresentationReport(output, probed(features), np.array(drift), teacher_accuracies)
 
 
 def _checked(number: int, task: Any) -> ProbedTask:
-    """Return a task whose parts fit together."""
+    """A task whose parts fit together."""
     name = f"tasks[{number}]"
     if not isinstance(task, tuple | list) or len(task) < 2:
         raise TypeError(f"{name} is a {type(task).__name__}: expected a pair of (train, test) examples")
@@ -147,8 +152,8 @@ def _pair(name: str, pair: Any) -> Examples:
         raise TypeError(f"{name} is a {type(pair).__name__}: expected a pair of inputs and labels")
     inputs, labels = (checks.instance(name, part, Tensor) for part in pair)
     if labels.ndim != 1 or len(labels) != len(inputs) or labels.is_floating_point():
-        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
-        raise ValueError(f"{name}: expected one whole number as label for each of {len(inputs)} inputs, found {found}")
+        actual = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise ValueError(f"{name}: expected one whole number as label for each of {len(inputs)} inputs, found {actual}")
     return inputs, labels
 
 
@@ -161,7 +166,7 @@ def _probe(probe: str | BaseEstimator) -> BaseEstimator:
 
 
 def _shots(shots: Sequence[int | None], tasks: Sequence[ProbedTask]) -> list[int | None]:
-    """Return how many examples probes are fitted to, all of them among the choices."""
+    """The numbers of examples that probes are fitted to, with None for all of them."""
     fewest, number = min(
         (int(np.unique(task.train[1].cpu().numpy(), return_counts=True)[1].min()), j) for j, task in enumerate(tasks)
     )
@@ -175,39 +180,39 @@ def _supports(
     labels: Tensor, shots: Sequence[int | None], draws: int, seed: list[int]
 ) -> Iterator[tuple[int | None, list[np.ndarray]]]:
     """Yield for each number of shots the draws of examples; of fewer shots they are among those of more."""
-    rng, known = np.random.default_rng(seed), labels.cpu().numpy()
+    rng, classes = np.random.default_rng(seed), labels.cpu().numpy()
     orders = [
-        [rng.permutation(np.flatnonzero(known == label)) for label in np.unique(known)]
+        [rng.permutation(np.flatnonzero(classes == label)) for label in np.unique(classes)]
         for _ in range(checks.size("draws", draws))
     ]
     for m in shots:
         few = [np.concatenate([order[:m] for order in draw]) for draw in orders]
-        yield m, [np.arange(len(known))] if m is None else few
+        yield m, [np.arange(len(classes))] if m is None else few
 
 
 def _features(body: nn.Module, task: ProbedTask, layer: str | None) -> _Features:
-    (train, labels), (test, asked) = task
-    found = (extract(body, inputs, layer=layer).numpy() for inputs in (train, test))
-    return _Features(next(found), labels.cpu().numpy(), next(found), asked.cpu().numpy())
+    (train, labels), (test, test_labels) = task
+    arrays = (extract(body, inputs, layer=layer).numpy() for inputs in (train, test))
+    return _Features(next(arrays), labels.cpu().numpy(), next(arrays), test_labels.cpu().numpy())
 
 
 def _accuracy(probe: BaseEstimator, task: _Features, supports: Sequence[np.ndarray]) -> float:
-    """Return the share of test inputs that probes get right, the mean over the draws of what they are fitted to."""
-    found = [clone(probe).fit(task.train[few], task.labels[few]).predict(task.test) for few in supports]
-    return float(np.mean([predicted == task.asked for predicted in found]))
+    """The accuracy of probes on test inputs, the mean over draws of their training samples."""
+    predictions = [clone(probe).fit(task.train[few], task.labels[few]).predict(task.test) for few in supports]
+    return float(np.mean([predicted == task.test_labels for predicted in predictions]))
 
 
 @torch.no_grad()
 def _output_accuracy(head: Any, body: nn.Module, tasks: Sequence[ProbedTask], stage: int, j: int) -> float:
-    """Return the share of a task's test inputs that the network's own head gets right."""
+    """The share of a task's test inputs that the network's own head gets right."""
     shared = isinstance(head, nn.Module)
     if not shared and len(head) < stage:
         raise ValueError(f"heads[{stage - 1}]: expected a module, or {stage} of them, found {len(head)}")
-    inputs, asked = tasks[j].test
+    inputs, test_labels = tasks[j].test
     seen = torch.cat([task.train[1] for task in (tasks[:stage] if shared else tasks[j : j + 1])])
     classes = torch.from_numpy(np.unique(seen.cpu().numpy()))
-    own = head if shared else head[j]
-    logits = extract(nn.Sequential(body, own), inputs)
+    task_head = head if shared else head[j]
+    logits = extract(nn.Sequential(body, task_head), inputs)
     if shared:
         if int(classes.max()) >= logits.shape[1] or int(classes.min()) < 0:
             expected = f"one for each label, 0 to {int(classes.max())}"
@@ -215,10 +220,10 @@ def _output_accuracy(head: Any, body: nn.Module, tasks: Sequence[ProbedTask], st
         logits = logits[:, classes]
     elif logits.shape[1] != len(classes):
         raise ValueError(f"heads[{stage - 1}][{j}] has {logits.shape[1]} outputs: expected {len(classes)}, its classes")
-    return float((classes[logits.argmax(1)] == asked.cpu()).double().mean())
+    return float((classes[logits.argmax(1)] == test_labels.cpu()).double().mean())
 
 
 def _cka(X: np.ndarray, Y: np.ndarray) -> float:
-    """Return the linear CKA; NaN where features are constant."""
+    """The linear CKA; NaN where features are constant."""
     constant = any((part == part[0]).all() for part in (X, Y))
     return float("nan") if constant else linear_cka(X, Y)

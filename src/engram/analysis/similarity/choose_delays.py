@@ -1,4 +1,4 @@
-"""The delays and the rank of an operator, chosen by what it predicts of trials that it was not fitted to."""
+"""The delays and the rank of an operator, chosen by its predictions of held-out trials."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def choose_delays(
     dmd: HankelDMD | None = None,
     folds: int = 3,
 ) -> DelayChoice:
-    """Return the delays and the rank by which ``HankelDMD`` best predicts held-out trials, and how well all others do.
+    """The delays and the rank with which ``HankelDMD`` best predicts held-out trials, and a table of all others.
 
         AIC  = n log(MSE) + 2 r                         n: predicted numbers, r: rank
         MASE = sum |error| / sum |x(t) - x(t + h)|
@@ -41,19 +41,19 @@ def choose_delays(
     of which the mean is the best prediction. All settings are judged by the same samples.
 
     Args:
-        X: One trial (time, features), which is cut into ``folds``, or several as ``HankelDMD.fit`` takes them.
+        X: One trial (time, features), which is cut into ``folds``; (trials, time, features); or a list of trials.
         n_delays: Numbers of delays to try.
         ranks: Ranks to try; one above the numerical rank, or above a quarter of the rows, is left out.
-        dmd: Where other parameters than these two come from; it is cloned. None: ``HankelDMD()``.
-        folds: Parts of the trials, each of which is predicted by the others.
+        dmd: Estimator with all other parameters, which is cloned; None: ``HankelDMD()``.
+        folds: Parts of the trials, each of which is predicted from the others.
 
     Returns:
         The choice; its table has the columns ``n_delays``, ``rank``, ``aic``, ``mase``, ``mse``, and of the fits'
         operators the mean ``non_normality`` and the largest ``spectral_radius``.
 
     Raises:
-        TypeError, ValueError: A size is no positive int, a trial is too short for the most delays, none of the ranks
-            can be fitted, or as of ``HankelDMD.fit``.
+        TypeError, ValueError: A size is no positive int, X is not finite or all zero, a trial is too short for the
+            most delays, or none of the ranks can be fitted.
 
     Source: Ostrow et al., "Beyond Geometry" (2023), tutorial of its code; Akaike, "A new look at the statistical model
     identification" (1974); Hyndman and Koehler, "Another look at measures of forecast accuracy" (2006).
@@ -66,30 +66,30 @@ def choose_delays(
     """
     dmd = HankelDMD() if dmd is None else dmd
     delays = [checks.size(f"n_delays[{k}]", p) for k, p in enumerate(n_delays)]
-    asked = [checks.size(f"ranks[{k}]", r) for k, r in enumerate(ranks)]
+    candidate_ranks = [checks.size(f"ranks[{k}]", r) for k, r in enumerate(ranks)]
     trials = as_trials(X)
     if len(trials) == 1:
         trials = np.array_split(trials[0], checks.size("folds", folds, 2))
     start = (max(delays, default=1) - 1) * dmd.delay_interval
-    refuse_shorter(trials, start + dmd.steps_ahead + 1, "to hold the most delays and what came of them")
+    refuse_shorter(trials, start + dmd.steps_ahead + 1, "to hold the most delays and their target")
     splits = list(KFold(min(checks.size("folds", folds, 2), len(trials))).split(trials))
     parts = [([trials[k] for k in train], [trials[k] for k in test]) for train, test in splits]
     rows = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of an unstable fit, which the table tells
+        warnings.simplefilter("ignore", RuntimeWarning)  # of an unstable fit, which the table shows
         for p in delays:
-            own = clone(dmd).set_params(n_delays=p, rank=None)
-            most = min(clone(own).fit(train).rank_ for train, _ in parts)
-            rows += [_judged(own.set_params(rank=r), parts, start) for r in asked if r <= most]
+            candidate = clone(dmd).set_params(n_delays=p, rank=None)
+            maximum_rank = min(clone(candidate).fit(train).rank_ for train, _ in parts)
+            rows += [_judged(candidate.set_params(rank=r), parts, start) for r in candidate_ranks if r <= maximum_rank]
     if not rows:
-        raise ValueError(f"ranks = {asked}, n_delays = {delays}: expected a rank that can be fitted to X")
+        raise ValueError(f"ranks = {candidate_ranks}, n_delays = {delays}: expected a rank that can be fitted to X")
     table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     best = rows[int(table["aic"].argmin())]
     return DelayChoice(int(best["n_delays"]), int(best["rank"]), table)
 
 
 def _judged(dmd: HankelDMD, parts: list[tuple[list[Recording], list[Recording]]], start: int) -> dict[str, int | float]:
-    """Return a row of the table: how well trials are predicted from the sample ``start`` on."""
+    """A row of the table, over predictions from the sample ``start`` on."""
     ahead, first = dmd.steps_ahead, start - (dmd.n_delays - 1) * dmd.delay_interval
     errors, changes, normality, radii = [], [], [], []
     for train, test in parts:

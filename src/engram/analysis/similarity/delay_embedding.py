@@ -15,9 +15,14 @@ CHUNK = 4096  # steps whose lagged copies fit in the processor's cache, or nearl
 def delay_embedding(
     trial: Float[np.ndarray, "time features"], n_delays: int, delay_interval: int = 1
 ) -> Float[np.ndarray, "rows delayed"]:
-    """Return the delay embedding of a trial, p = ``n_delays`` samples a row, the most recent first.
+    """The delay embedding of a trial, p = ``n_delays`` samples a row, the most recent first.
 
         H[t] = [x(t + (p - 1) tau), ..., x(t + tau), x(t)],   (time - (p - 1) tau, p features)
+
+    Args:
+        trial: The samples x.
+        n_delays: p.
+        delay_interval: Steps tau between the samples of a row.
 
     Source: Ostrow et al. (2023), section 3.
 
@@ -43,10 +48,16 @@ class Moments(NamedTuple):
 
 
 def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, steps_ahead: int) -> Moments:
-    """Return the second moments of the delay embedding, from lagged covariances of the samples alone.
+    """The second moments of the delay embedding, from lagged covariances of the samples alone.
 
     With G(u, v) the sum over t of x(t + u tau) x(t + v tau)^T, only the blocks G(0, v) and G(u, 0) need all samples;
     along a diagonal G(u, v) is G(u - 1, v - 1) without its first tau terms, and with the next tau terms at the end.
+
+    Args:
+        trials: The samples of each trial.
+        n_delays: Samples in a row of the embedding, p.
+        delay_interval: Steps tau between them.
+        steps_ahead: Steps from a row of H_- to its row of H_+.
     """
     p, tau, ahead, features = n_delays, delay_interval, steps_ahead, trials[0].shape[1]
     lags = np.unique(np.concatenate([tau * np.arange(p), ahead + tau * np.arange(p)]))

@@ -27,19 +27,23 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
 
     Args:
         dmd: A ``HankelDMD``, or an estimator with ``fit`` and ``operator_``; None: ``HankelDMD()``. It is cloned.
-        metric: ``"angular"``, ``"euclidean"`` or ``"squared"`` as in ``operator_distance``; ``"bound"``, the lower
-            bound of the angle in closed form; or ``"spectral"``, as in ``spectral_distance``.
-        rank: None: as ``dmd`` has it. ``"common"``: the smallest rank that ``dmd`` finds in any of the systems, for
+        metric: ``"angular"``, ``"euclidean"`` or ``"squared"``, distances after the best orthogonal change of
+            coordinates (``operator_distance``); ``"bound"``, the lower bound of the angle in closed form; or
+            ``"spectral"``, between eigenvalues (``spectral_distance``).
+        rank: None: the rank of ``dmd``. ``"common"``: the smallest rank that ``dmd`` finds in any of the systems, for
             all of them; a system that is transformed later has the same. An operator of that rank among more
             coordinates (``method="rrr"``) is compared as it acts within its range, which it never leaves.
-        restarts: As in ``operator_distance``.
-        random_state: Settles the random starts, as ``seed`` in ``operator_distance``.
-        budget: Seconds for the refinement of the distances, as in ``compare_operators``; None: no limit.
+        restarts: Random starts of the search beside those from eigenvectors; None: 1500 / n, from 12 to 100.
+        random_state: Seed of the random starts, or a RandomState.
+        budget: Seconds for the refinement of the distances, after which pairs keep their best start; None: no limit.
         n_jobs: Threads.
 
-    Fitted are the ``operators_`` of the systems, their ``distances_``, ``bounds_``, what the true distances are not
-    below (those themselves where the metric is in closed form), ``refined_``, where the search went to its end within
-    the budget, and ``rank_``, the common rank or None.
+    Attributes:
+        operators_: Operators of the systems.
+        distances_: Distances between them.
+        bounds_: Lower bounds of the true distances, equal to them where the metric is in closed form.
+        refined_: Where the search was completed within the budget.
+        rank_: The common rank, or None.
 
     Source: Ostrow et al., "Beyond Geometry: Comparing the Temporal Structure of Computation in Neural Circuits with
     Dynamical Similarity Analysis" (2023).
@@ -84,7 +88,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
     def fit(self, X: Data, y: object = None) -> DSA:
         """Fit the operators of all systems X, at least two, and compare them; ``y`` is ignored.
 
-        X is a list with what ``HankelDMD.fit`` takes for each, or an array whose first axis is the system. The rows of
+        X is a list of the data of each, in any form of ``HankelDMD.fit``, or an array with systems first. The rows of
         a two-dimensional array are systems with one trial of one feature. If ``rank`` is None, ranks must not differ.
         """
         systems = self._systems(X, reset=True)
@@ -103,11 +107,11 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         return self
 
     def fit_transform(self, X: Data, y: object = None) -> Float[np.ndarray, "systems systems"]:
-        """Return ``distances_`` after ``fit``, for ``MDS`` or a classifier with ``metric="precomputed"``."""
+        """``distances_`` after ``fit``, for ``MDS`` or a classifier with ``metric="precomputed"``."""
         return np.asarray(self.fit(X).distances_)
 
     def transform(self, X: Data) -> Float[np.ndarray, "systems fitted"]:
-        """Return the distances of other systems, one or more as in ``fit``, to those that were fitted."""
+        """The distances of other systems, given like those of ``fit``, to the fitted ones."""
         check_is_fitted(self)
         fitted = (self._fitted(system, i, self.rank_) for i, system in enumerate(self._systems(X, reset=False)))
         operators = [within_range(np.asarray(dmd.operator_), self.rank_) for dmd in fitted]
@@ -139,8 +143,8 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         expected = len((others or operators)[0])
         for number, operator in enumerate(operators):
             if len(operator) != expected:
-                found = f"system {number} has an operator of rank {len(operator)}"
-                raise ValueError(f'{found}: expected {expected}, as of the first; set rank = "common", or that of dmd')
+                actual = f"system {number} has an operator of rank {len(operator)}"
+                raise ValueError(f'{actual}: expected {expected}, as of the first; set rank = "common", or that of dmd')
         if self.metric not in ("bound", "spectral"):
             search = {name: getattr(self, name) for name in ("restarts", "n_jobs", "budget")}
             seed = self.random_state
@@ -156,7 +160,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
 
 
 def within_range(operator: Float[np.ndarray, "n n"], rank: int | None) -> Float[np.ndarray, "rank rank"]:
-    """Return an operator of this rank in an orthonormal basis of its range, with all its eigenvalues but zero.
+    """An operator of this rank in an orthonormal basis of its range, with all its eigenvalues but zero.
 
     L^T A L,   where A L = L (L^T A L)
     """

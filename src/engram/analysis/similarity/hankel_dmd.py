@@ -18,14 +18,14 @@ from engram import checks
 from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
 from engram.analysis.similarity.trials import Data, Recording, as_array, as_trials, is_trials, refuse_shorter
 
-ILL_CONDITIONED = 1e-4  # S_r / S_1 below which squares of singular values tell too little
+ILL_CONDITIONED = 1e-4  # S_r / S_1 below which squares of singular values are too inexact
 UNSTABLE = 1.05
 COUNT = Interval(Integral, 1, None, closed="left")
 Square = Float[np.ndarray, "rank rank"]
 
 
 def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
-    """Return how far an operator is from a normal one, from 0 to 1: what its eigenvalues cannot tell grows with it.
+    """The departure of an operator from normality, from 0 to 1: it grows with what eigenvalues do not show.
 
         sqrt(||A||_F^2 - sum |lambda|^2) / ||A||_F
 
@@ -38,8 +38,8 @@ def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
     norm = float(np.linalg.norm(operator))
     if norm == 0:
         raise ValueError("operator is zero: expected an operator with a norm")
-    own = float((np.abs(np.linalg.eigvals(operator)) ** 2).sum())
-    return float(np.sqrt(max(norm**2 - own, 0.0)) / norm)
+    normal_part = float((np.abs(np.linalg.eigvals(operator)) ** 2).sum())
+    return float(np.sqrt(max(norm**2 - normal_part, 0.0)) / norm)
 
 
 class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -64,9 +64,12 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         center: None as published; ``"global"`` takes the mean over all trials off, ``"trial"`` that of each trial.
         rank_threshold: Singular values up to this count as null ones, besides those that are by rounding.
 
-    Fitted are ``operator_``, A; ``singular_values_`` of the delay embedding, descending; ``rank_``, r;
-    ``spectral_radius_``, the largest modulus of an eigenvalue of A, which gives a warning above 1.05; and
-    ``non_normality_``, the departure of A from normality.
+    Attributes:
+        operator_: A.
+        singular_values_: Those of the delay embedding, descending.
+        rank_: r.
+        spectral_radius_: Largest modulus of an eigenvalue of A, which gives a warning above 1.05.
+        non_normality_: Departure of A from normality.
 
     Source: Ostrow et al., "Beyond Geometry" (2023); Brunton et al., "Chaos as an intermittently forced linear system"
     (2017); Gavish and Donoho, "The optimal hard threshold for singular values is 4/sqrt(3)" (2014).
@@ -138,36 +141,36 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         null = max(S[0] * max(rows, delayed) * np.finfo(float).eps, self.rank_threshold)
         numerical = max(1, int((self.singular_values_ > null).sum()))
         self.rank_ = self._chosen_rank(rows, delayed, numerical)
-        kept = numerical if self.method == "rrr" else self.rank_
+        n_columns = numerical if self.method == "rrr" else self.rank_
         if direct:
             borders = np.cumsum([0, *(len(trial) - self._span for trial in trials)])
-            parts = [V[start:stop, :kept] for start, stop in pairwise(borders)]
+            parts = [V[start:stop, :n_columns] for start, stop in pairwise(borders)]
             first = np.concatenate([part[: -self.steps_ahead] for part in parts])
             later = np.concatenate([part[self.steps_ahead :] for part in parts])
             before, cross = first.T @ first, first.T @ later
         else:
-            W = U[:, :kept] / S[:kept]
+            W = U[:, :n_columns] / S[:n_columns]
             before, cross = W.T @ moments.before @ W, W.T @ moments.cross @ W
-        self._basis, self._scale = U[:, :kept], S[:kept]
+        self._basis, self._scale = U[:, :n_columns], S[:n_columns]
         self.operator_ = self._regressed(before, cross)
         self.spectral_radius_ = float(np.abs(np.linalg.eigvals(self.operator_)).max())
         self.non_normality_ = departure_from_normality(self.operator_) if self.operator_.any() else 0.0
         if self.spectral_radius_ > UNSTABLE:
-            told = f"spectral_radius_ = {self.spectral_radius_:.3f}; a lower rank or a larger reg may help"
-            warnings.warn(f"the fitted operator is unstable: {told}", RuntimeWarning, stacklevel=3)
+            detail = f"spectral_radius_ = {self.spectral_radius_:.3f}; a lower rank or a larger reg may help"
+            warnings.warn(f"the fitted operator is unstable: {detail}", RuntimeWarning, stacklevel=3)
         return self
 
     def transform(self, X: Data) -> Any:
-        """Return the eigen-time-delay coordinates, v(t) = S^-1 U^T H(t), of trials as ``fit`` takes them.
+        """The eigen-time-delay coordinates v(t) = S^-1 U^T H(t) of one trial or several, given like those of ``fit``.
 
         They are (time - (n_delays - 1) delay_interval, rank) of one trial, or a list of these.
         """
         check_is_fitted(self)
-        found = [self._coordinates(trial) for trial in self._checked(X, reset=False)]
-        return found if is_trials(X) else found[0]
+        coordinates = [self._coordinates(trial) for trial in self._checked(X, reset=False)]
+        return coordinates if is_trials(X) else coordinates[0]
 
     def predict(self, X: Data, steps: int = 1) -> Any:
-        """Return what applying the operator ``steps`` times makes of trials.
+        """Trials as the operator predicts them, applied ``steps`` times.
 
         For each row of the embedding, from sample (n_delays - 1) delay_interval on, it is the sample predicted from it,
         ``steps`` times ``steps_ahead`` later, (rows, features); of several trials a list.
@@ -175,19 +178,19 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self)
         power = np.linalg.matrix_power(self.operator_, checks.size("steps", steps)).T
         back = (self._basis[: self.n_features_in_] * self._scale).T
-        found = []
+        predictions = []
         for trial in self._checked(X, reset=False):
             off = trial.mean(0) if self.center == "trial" else self._mean
-            found.append(self._coordinates(trial) @ power @ back + off)
-        return found if is_trials(X) else found[0]
+            predictions.append(self._coordinates(trial) @ power @ back + off)
+        return predictions if is_trials(X) else predictions[0]
 
     def score(self, X: Data, y: object = None) -> float:
-        """Return 1 - MASE of trials X: 1 is perfect, 0 no better than that nothing changes.
+        """The score 1 - MASE of trials X: 1 is perfect, 0 no better than that nothing changes.
 
         1 - sum |prediction of x(t + h) - x(t + h)| / sum |x(t) - x(t + h)|
         """
         trials = self._checked(X, reset=False)
-        refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and what came of it")
+        refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and its target")
         error = still = 0.0
         for trial, predicted in zip(trials, self.predict(trials), strict=True):
             seen = trial[self._span :]
@@ -228,16 +231,16 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return np.asarray(embedded @ (self._basis / self._scale))
 
     def _needs_all(self, S: Float[np.ndarray, " delayed"], rows: int) -> bool:
-        """Whether singular values matter that are too small to be told from their squares."""
+        """Whether singular values matter that are too small to be computed from their squares."""
         if S[0] == 0:
             raise ValueError("X is zero everywhere: expected data that change")
         if rows < len(S) or self.method == "rrr" or self.rank in (None, "full"):
-            least = len(S)
+            needed = len(S)
         elif isinstance(self.rank, Integral):
-            least = min(int(self.rank), len(S))
+            needed = min(int(self.rank), len(S))
         else:
-            least = len(S) // 2 + 1 if self.rank == "svht" else int(np.searchsorted(_explained(S), self.rank)) + 1
-        return bool(S[min(least, len(S)) - 1] < ILL_CONDITIONED * S[0])
+            needed = len(S) // 2 + 1 if self.rank == "svht" else int(np.searchsorted(_explained(S), self.rank)) + 1
+        return bool(S[min(needed, len(S)) - 1] < ILL_CONDITIONED * S[0])
 
     def _chosen_rank(self, rows: int, delayed: int, numerical: int) -> int:
         values = self.singular_values_
@@ -268,6 +271,6 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
 
 def _explained(S: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
-    """Return the share of variance that the first singular values explain; the last is 1."""
+    """The share of variance that the first singular values explain; the last is 1."""
     total = np.cumsum(S**2)
     return np.asarray(total / total[-1])

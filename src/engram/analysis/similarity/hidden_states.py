@@ -14,7 +14,7 @@ from engram import checks
 
 
 class HiddenStates:
-    """Records what a recurrent module gives while it runs, as trials for ``HankelDMD`` and ``DSA``.
+    """A recorder of the outputs of a recurrent module, as trials for ``HankelDMD`` and ``DSA``.
 
     A module that takes sequences (called as ``nn.RNN`` is) gives one trial for each member of the batch in every call;
     of packed sequences each has its own length. A module that takes single steps (``nn.RNNCell`` and such, whose output
@@ -64,8 +64,8 @@ class HiddenStates:
             values = _values(padded)
             self._trials += [trial[:length].copy() for trial, length in zip(values, lengths.tolist(), strict=True)]
         elif not isinstance(output, Tensor) or output.ndim not in (1, 2, 3):
-            found = f"{type(module).__name__} gives {type(output).__name__}"
-            raise TypeError(f"{found}: expected a tensor of up to three dimensions")
+            actual = f"{type(module).__name__} gives {type(output).__name__}"
+            raise TypeError(f"{actual}: expected a tensor of up to three dimensions")
         elif output.ndim == 3:
             batch_first = bool(getattr(module, "batch_first", False))
             self._trials += list(_values(output if batch_first else output.transpose(0, 1)).copy())
@@ -74,8 +74,8 @@ class HiddenStates:
         else:
             step = np.atleast_2d(_values(output))
             if self._steps and self._steps[0].shape != step.shape:
-                found = f"a step of shape {step.shape} after one of {self._steps[0].shape}"
-                raise ValueError(f"{found}: call next_trials before trials of another number")
+                actual = f"a step of shape {step.shape} after one of {self._steps[0].shape}"
+                raise ValueError(f"{actual}: call next_trials before trials of another number")
             self._steps.append(step)
 
 

@@ -37,8 +37,12 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
 
         min over A, B of sum_t |v(t + h) - A v(t) - B u(t)|^2 + reg (|A|^2 + |B|^2)
 
-    with the eigen-time-delay coordinates v of ``HankelDMD`` (``dmd`` is fitted), and u(t) the input at the latest
-    sample of v(t). There are as many trials of inputs as of X, each as long as its trial.
+    with the eigen-time-delay coordinates v of ``HankelDMD``, and u(t) the input at the latest sample of v(t).
+
+    Args:
+        X: One trial (time, features), (trials, time, features), or a list of trials.
+        inputs: The inputs of each trial, as long as the trial.
+        dmd: The coordinates' estimator, which is fitted; None: ``HankelDMD()``.
 
     Source: Huang, Ostrow et al., "InputDSA" (2025, arXiv 2510.25943); the regression is dynamic mode decomposition
     with control, Proctor, Brunton and Kutz (2016).
@@ -52,9 +56,9 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
     """
     dmd = HankelDMD() if dmd is None else dmd
     trials, driven = as_trials(X), as_trials(inputs, "inputs")
-    found, expected = ([len(trial) for trial in each] for each in (driven, trials))
-    if found != expected:
-        raise ValueError(f"inputs have trials of {found} samples: expected {expected}, as in X")
+    lengths, expected = ([len(trial) for trial in each] for each in (driven, trials))
+    if lengths != expected:
+        raise ValueError(f"inputs have trials of {lengths} samples: expected {expected}, as in X")
     dmd.fit(trials)
     ahead, first = dmd.steps_ahead, (dmd.n_delays - 1) * dmd.delay_interval
     coordinates = dmd.transform(trials)
@@ -69,7 +73,7 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
 
 
 def driven_distance(first: DrivenOperators, second: DrivenOperators) -> DrivenDistance:
-    """Return how far two driven systems are apart up to an orthogonal change of coordinates, in closed form.
+    """The distance of two driven systems up to an orthogonal change of coordinates, in closed form.
 
         K = [B, A B, A^T B, A^2 B, (A^T)^2 B, ...], n blocks,  C = argmin over O(n) of ||K_1 - C K_2||_F
 
@@ -80,8 +84,8 @@ def driven_distance(first: DrivenOperators, second: DrivenOperators) -> DrivenDi
 
     Examples:
         >>> A, B = np.diag([0.5, 0.9]), np.array([[1.0], [2.0]])
-        >>> found = driven_distance(DrivenOperators(A, B), DrivenOperators(A[::-1, ::-1].copy(), B[::-1].copy()))
-        >>> round(found.joint, 6), round(found.state, 6)
+        >>> distance = driven_distance(DrivenOperators(A, B), DrivenOperators(A[::-1, ::-1].copy(), B[::-1].copy()))
+        >>> round(distance.joint, 6), round(distance.state, 6)
         (0.0, 0.0)
     """
     for name, shape in zip(DrivenOperators._fields, map(np.shape, first), strict=True):

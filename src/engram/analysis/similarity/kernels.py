@@ -8,7 +8,7 @@ from numba import njit
 
 compiled = njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
 MEMORY = 5  # values that a step of Barzilai and Borwein is compared with
-ROUNDS = (1e-2, 1e-3, 1e-4)  # norms of the gradient at which the race goes on with a quarter of what takes part
+ROUNDS = (1e-2, 1e-3, 1e-4)  # gradient norms at which the best quarter of the starts continues
 ATTAINED = 1e-14
 
 
@@ -51,12 +51,14 @@ def cayley(G, scale, Q):
 def climb(A, M, C, tol, iterations):
     """Ascend <A, M> on the orthogonal group until the norm of the gradient is ``tol``; return <A, M>.
 
-    Cayley steps of Barzilai and Borwein's two lengths in turn; none may fall below the lowest of the last values.
+        X = A M^T - M^T A,   G = (X - X^T) / 2,   Q = cayley(step G),   M <- Q M Q^T,   C <- Q C
+
+    Steps have Barzilai and Borwein's two lengths in turn; none may fall below the lowest of the last values.
     """
     n = len(A)
     G, last, Q, work, trial = np.empty((n, n)), np.zeros((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     recent = np.full(MEMORY, np.inf)
-    value, found, step, before = overlap(A, M), 0.0, float(n), 0.0
+    value, trial_value, step, before = overlap(A, M), 0.0, float(n), 0.0
     for iteration in range(iterations):
         recent[iteration % MEMORY] = value
         np.dot(A, M.T, Q)
@@ -82,12 +84,12 @@ def climb(A, M, C, tol, iterations):
             cayley(G, step, Q)
             np.dot(Q, M, work)
             np.dot(work, Q.T, trial)
-            found = overlap(A, trial)
-            if found >= lowest + 5e-5 * step * norm or step * norm < 1e-15:
+            trial_value = overlap(A, trial)
+            if trial_value >= lowest + 5e-5 * step * norm or step * norm < 1e-15:
                 break
             step *= 0.25
         np.dot(Q, C, work)
-        value = found
+        value = trial_value
         for i in range(n):  # copies of whole arrays take seconds to compile
             for j in range(n):
                 C[i, j], M[i, j], last[i, j] = work[i, j], trial[i, j], G[i, j]
@@ -98,8 +100,8 @@ def climb(A, M, C, tol, iterations):
 def signs(A, B, reflect, side, d):
     """Write into d the signs that nearly maximise sum_ij A_ij B_ij d_i d_j.
 
-    Those of the leading eigenvector, then single changes of sign while they help; where there must be no reflection,
-    with the change that costs least.
+    Those of the leading eigenvector, then single changes of sign while they help. Without ``reflect``, ``side`` times
+    the product of d must be 1, by the change that costs least.
     """
     n = len(A)
     W = np.empty((n, n))
@@ -122,22 +124,35 @@ def signs(A, B, reflect, side, d):
 
 
 @compiled
-def climb_all(A, bases_A, words_A, B, bases_B, words_B, sides, drawn, ceiling, reflect, iterations, Cs, Ms, values):
-    """Climb a little from all starts, by spectral signs from each pair of bases and drawn ones.
+def climb_all(first, second, sides, random_starts, ceiling, reflect, iterations, out):
+    """Climb a little from all starts; return the start that attains the ceiling, or -1.
 
-    Writes alignments C, C B C^T and <A, C B C^T>; returns the start that attains the ceiling, or -1.
+        maximise <A, C B C^T> over orthogonal C
+
+    Args:
+        first: A, its bases and A in each of them.
+        second: The same of B.
+        sides: Products of the determinants of the bases, 1 or -1.
+        random_starts: Orthogonal matrices to start from, beside those by spectral signs from each pair of bases.
+        ceiling: Upper bound of <A, C B C^T>.
+        reflect: Whether C may be a reflection.
+        iterations: Maximum of iterations of one climb.
+        out: Receives C, C B C^T and <A, C B C^T> of each start.
     """
+    A, bases_A, words_A = first
+    B, bases_B, words_B = second
+    transforms, products, values = out
     words, d = len(bases_A), np.empty(len(A))
     for start in range(len(values)):
         if start < words:
             signs(words_A[start], words_B[start], reflect, sides[start], d)
-            np.dot(bases_A[start] * d, bases_B[start].T, Cs[start])
+            np.dot(bases_A[start] * d, bases_B[start].T, transforms[start])
         else:
             for i in range(len(A)):
                 for j in range(len(A)):
-                    Cs[start, i, j] = drawn[start - words, i, j]
-        np.dot(np.dot(Cs[start], B), Cs[start].T, Ms[start])
-        values[start] = climb(A, Ms[start], Cs[start], ROUNDS[0], iterations)
+                    transforms[start, i, j] = random_starts[start - words, i, j]
+        np.dot(np.dot(transforms[start], B), transforms[start].T, products[start])
+        values[start] = climb(A, products[start], transforms[start], ROUNDS[0], iterations)
         if values[start] >= ceiling:
             return start
     return -1

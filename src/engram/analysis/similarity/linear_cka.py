@@ -9,9 +9,11 @@ from engram.analysis.similarity.procrustes_angle import centred
 
 
 def linear_cka(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]) -> float:
-    """Return the linear CKA, a similarity from 0 to 1; arguments as of ``procrustes_angle``.
+    """The linear CKA, a similarity from 0 to 1.
 
         ||Y^T X||_F^2 / (||X^T X||_F ||Y^T Y||_F), columns centred
+
+    X and Y are the activity, which must vary, of different units in the same samples.
 
     Source: Kornblith et al., "Similarity of neural network representations revisited" (2019), section 3.
 

@@ -16,8 +16,8 @@ from engram import checks
 from engram.analysis.similarity import kernels
 from engram.numeric.threads import in_ranges
 
-Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # whatever else it is, it is refused by name
-Operator = Float[np.ndarray, "_ _"]  # square, all of one size; what is not is refused by name
+Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # anything else is refused by name
+Operator = Float[np.ndarray, "_ _"]  # square, all of one size; others are refused by name
 Operators = Float[np.ndarray, "_ _ _"] | Sequence[Operator]
 RANDOM_WORDS = 2
 SURVIVORS = 4  # one in so many goes on to the next lap of a race
@@ -29,7 +29,7 @@ CHUNK = 32  # pairs between two looks at the clock
 class Alignment(NamedTuple):
     """The best alignment found of two operators: orthogonal ``transform`` C, so that C B C^T is like A.
 
-    ``bound`` is what no alignment gets below; that of the best of all is no larger than ``distance``.
+    ``bound`` is a lower bound of all alignments, no larger than ``distance``.
     """
 
     distance: float
@@ -41,7 +41,7 @@ class OperatorComparison(NamedTuple):
     """Distances between all operators of two lists.
 
     Each is that of an alignment, and so not below the true one, which is not below ``bounds``. ``refined`` is true
-    where the search went to its end, and the distance is not just that of the best start.
+    where the search was completed, and the distance is not just that of the best start.
     """
 
     distances: Float[np.ndarray, "systems others"]
@@ -50,7 +50,7 @@ class OperatorComparison(NamedTuple):
 
 
 class Starts(TypedDict, total=False):
-    """Where the search for an alignment begins; each is explained with ``operator_distance``."""
+    """Settings of the search for an alignment; ``operator_distance`` explains them."""
 
     group: Annotated[Any, Literal["O", "SO"]]
     restarts: int | None
@@ -58,7 +58,7 @@ class Starts(TypedDict, total=False):
 
 
 def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **starts: Unpack[Starts]) -> float:
-    """Return the distance between two operators up to an orthogonal change of coordinates.
+    """The distance between two operators up to an orthogonal change of coordinates.
 
         theta(A, B) = min over C in O(n) of arccos <A, C B C^T>,  A and B of Frobenius norm 1      "angular", in [0, pi]
         d(A, B) = min over C of ||A - C B C^T||_F = 2 sin(theta / 2)                              "euclidean"; "squared"
@@ -87,7 +87,13 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
 
 
 def align_operators(A: Operator, B: Operator, metric: Metric = "angular", **starts: Unpack[Starts]) -> Alignment:
-    """Return the best alignment found of two operators, as ``operator_distance`` does, and a lower bound of any.
+    """The best alignment found of two operators, and a lower bound of any.
+
+    Args:
+        A: Operator, square, finite and not zero.
+        B: Operator of the same size.
+        metric: ``"angular"``, ``"euclidean"`` or ``"squared"``.
+        **starts: ``group``, ``restarts`` and ``seed`` of ``operator_distance``.
 
     Examples:
         >>> np.abs(align_operators(np.diag([1.0, 2.0]), np.diag([2.0, 1.0])).transform).round(6).tolist()
@@ -109,7 +115,14 @@ def operator_distances(
     n_jobs: int | None = None,
     **starts: Unpack[Starts],
 ) -> Float[np.ndarray, "systems others"]:
-    """Return the distances between all operators, or from each to each of others, as ``compare_operators`` does.
+    """The distances between all operators, or from each to each of ``others``, up to a change of coordinates.
+
+    Args:
+        operators: Operators of one size.
+        others: More of the same size; None: the distances are among ``operators``.
+        metric: ``"angular"``, ``"euclidean"`` or ``"squared"``.
+        n_jobs: Threads, counted as joblib does.
+        **starts: ``group``, ``restarts`` and ``seed`` of ``operator_distance``.
 
     Examples:
         >>> operator_distances(np.random.default_rng(0).normal(size=(3, 4, 4))).shape
@@ -127,14 +140,20 @@ def compare_operators(
     budget: float | None = None,
     **starts: Unpack[Starts],
 ) -> OperatorComparison:
-    """Return the distances between all operators, or to ``others``, with their lower bounds, within a budget of time.
+    """The distances between all operators, or to ``others``, with their lower bounds, within a budget of time.
 
-    After ``budget`` seconds no further pair is refined: those that are left have the distance of their best start, and
-    a warning says how many. ``n_jobs`` counts threads as joblib does; all else is as of ``operator_distance``.
+    Args:
+        operators: Operators of one size.
+        others: More of the same size; None: the distances are among ``operators``.
+        metric: ``"angular"``, ``"euclidean"`` or ``"squared"``.
+        n_jobs: Threads, counted as joblib does.
+        budget: Seconds after which no further pair is refined: the rest have the distance of their best start, and a
+            warning says how many. None: no limit.
+        **starts: ``group``, ``restarts`` and ``seed`` of ``operator_distance``.
 
     Examples:
-        >>> found = compare_operators(np.random.default_rng(0).normal(size=(3, 4, 4)))
-        >>> bool((found.bounds <= found.distances).all()), bool(found.refined.all())
+        >>> comparison = compare_operators(np.random.default_rng(0).normal(size=(3, 4, 4)))
+        >>> bool((comparison.bounds <= comparison.distances).all()), bool(comparison.refined.all())
         (True, True)
     """
     if budget is not None:
@@ -169,13 +188,18 @@ def compare_operators(
 def operator_bounds(
     operators: Operators, others: Operators | None = None, metric: Metric = "angular"
 ) -> Float[np.ndarray, "systems others"]:
-    """Return lower bounds of the distances of ``compare_operators``, in closed form.
+    """Lower bounds of the distances of ``compare_operators``, in closed form.
 
         ||A - C B C^T||^2 >= ||lambda(S_A) - lambda(S_B)||^2 + ||sigma(K_A) - sigma(K_B)||^2
         ||A - C B C^T|| >= ||sigma(A) - sigma(B)||
 
     with S and K the symmetric and antisymmetric part, and sorted eigenvalues lambda and singular values sigma. The
     first is attained where S or K vanishes, and for n = 2. Takes microseconds a pair.
+
+    Args:
+        operators: Operators of one size.
+        others: More of the same size; None: the bounds are among ``operators``.
+        metric: ``"angular"``, ``"euclidean"`` or ``"squared"``.
 
     Source: Hoffman and Wielandt (1953) for the parts; Mirsky, "Symmetric gauge functions" (1960).
 
@@ -196,7 +220,7 @@ class _Search(NamedTuple):
 
 
 class _Systems(NamedTuple):
-    """What is computed once for each operator."""
+    """Quantities that are computed once for each operator."""
 
     operators: Float[np.ndarray, "systems n n"]
     bases: Float[np.ndarray, "systems words n n"]
@@ -216,8 +240,8 @@ def _search(metric: str, group: str = "O", restarts: int | None = None, seed: in
 
 def _named(operators: Operators, others: Operators | None) -> tuple[_Systems, Int[np.ndarray, "pairs 2"]]:
     """Prepare operators and others; return the pairs of one of the operators and one of the others as well."""
-    for name, given in (("operators", operators), ("others", others)):
-        if given is not None and len(given) == 0:
+    for name, collection in (("operators", operators), ("others", others)):
+        if collection is not None and len(collection) == 0:
             raise ValueError(f"{name}: expected at least one operator")
     count, extra = len(operators), len([] if others is None else others)
     names = [f"operators[{i}]" for i in range(count)] + [f"others[{j}]" for j in range(extra)]
@@ -246,12 +270,12 @@ def _prepared(operators: Sequence[Operator], names: list[str]) -> _Systems:
 
 
 def _parts(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the symmetric and the antisymmetric parts."""
+    """The symmetric and the antisymmetric parts."""
     return (A + A.swapaxes(-1, -2)) / 2, (A - A.swapaxes(-1, -2)) / 2
 
 
 def _bases(A: np.ndarray, symmetric: np.ndarray, skew: np.ndarray) -> np.ndarray:
-    """Return eigenvectors of symmetric functions of A that turn with it, ascending, and the planes that K turns."""
+    """Eigenvectors of symmetric functions of A that turn with it, ascending, and the planes that K turns."""
     transposed = A.swapaxes(1, 2)
     words = [symmetric, A @ transposed, transposed @ A, _parts(A @ A)[0]]
     sizes = [np.linalg.norm(word, axis=(1, 2), keepdims=True) for word in words]
@@ -263,7 +287,7 @@ def _bases(A: np.ndarray, symmetric: np.ndarray, skew: np.ndarray) -> np.ndarray
 
 
 def _planes(skew: Operator) -> Operator:
-    """Return a basis of the planes that an antisymmetric matrix turns, the fastest first."""
+    """A basis of the planes that an antisymmetric matrix turns, the fastest first."""
     form, basis = linalg.schur(skew, output="real")
     blocks, i = [], 0
     while i < len(skew):
@@ -274,7 +298,7 @@ def _planes(skew: Operator) -> Operator:
 
 
 def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.ndarray, " pairs"]:
-    """Return lower bounds of ||A - C B C^T||_F."""
+    """Lower bounds of ||A - C B C^T||_F."""
     first, second = pairs.T
     parts = np.linalg.norm(systems.parts[first] - systems.parts[second], axis=1)
     singular = np.linalg.norm(systems.singular[first] - systems.singular[second], axis=1)
@@ -284,9 +308,9 @@ def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.nd
 def _solved(
     systems: _Systems, pairs: np.ndarray, bounds: np.ndarray, search: _Search, n_jobs: int | None
 ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, "pairs n n"]]:
-    """Return ||A - C B C^T||_F and C of each pair, given what no C gets below."""
+    """||A - C B C^T||_F and C of each pair, given their lower bounds."""
     n = systems.operators.shape[1]
-    drawn = _drawn(n, search)
+    random_starts = _random_starts(n, search)
     # The same way round for (A, B) and (B, A).
     turned = np.array([systems.operators[i].tobytes() > systems.operators[j].tobytes() for i, j in pairs], dtype=bool)
     ordered = np.where(turned[:, None], pairs[:, ::-1], pairs)
@@ -294,41 +318,42 @@ def _solved(
 
     def solve(start: int, stop: int) -> None:
         for number in range(start, stop):
-            distances[number], transforms[number] = _aligned(systems, ordered[number], bounds[number], drawn, search)
+            distances[number], transforms[number] = _aligned(
+                systems, ordered[number], bounds[number], random_starts, search
+            )
 
     in_ranges(solve, len(pairs), n_jobs)
     return distances, np.where(turned[:, None, None], transforms.swapaxes(1, 2), transforms)
 
 
 def _aligned(
-    systems: _Systems, pair: np.ndarray, bound: float, drawn: np.ndarray, search: _Search
+    systems: _Systems, pair: np.ndarray, bound: float, random_starts: np.ndarray, search: _Search
 ) -> tuple[float, Operator]:
-    """Return ||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end."""
+    """||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end."""
     i, j = pair
     A, B = systems.operators[i], systems.operators[j]
     if (A == B).all():
         return 0.0, np.eye(len(A))
-    starts = len(systems.words[i]) + len(drawn)
-    Cs, Ms, values = np.empty((starts, *A.shape)), np.empty((starts, *A.shape)), np.empty(starts)
-    ceiling = 1.0 - 0.5 * bound * bound - kernels.ATTAINED
-    attained = kernels.climb_all(
-        A, systems.bases[i], systems.words[i], B, systems.bases[j], systems.words[j],
-        systems.sides[i] * systems.sides[j], drawn, ceiling, search.reflect, search.iterations, Cs, Ms, values,
-    )  # fmt: skip
+    starts = len(systems.words[i]) + len(random_starts)
+    transforms, products, values = np.empty((starts, *A.shape)), np.empty((starts, *A.shape)), np.empty(starts)
+    first, second = ((systems.operators[k], systems.bases[k], systems.words[k]) for k in (i, j))
+    sides, ceiling = systems.sides[i] * systems.sides[j], 1.0 - 0.5 * bound * bound - kernels.ATTAINED
+    out = transforms, products, values
+    attained = kernels.climb_all(first, second, sides, random_starts, ceiling, search.reflect, search.iterations, out)
     order = np.arange(starts) if attained < 0 else np.array([attained])
     for gradient in kernels.ROUNDS[1:]:
         if len(order) == 1:
             break
         order = order[np.argsort(-values[order], kind="stable")][: -(-len(order) // SURVIVORS)]
         for start in order:
-            values[start] = kernels.climb(A, Ms[start], Cs[start], gradient, search.iterations)
+            values[start] = kernels.climb(A, products[start], transforms[start], gradient, search.iterations)
     best = order[values[order].argmax()]
-    kernels.climb(A, Ms[best], Cs[best], GRADIENT, search.iterations)
-    return kernels.remainder(A, B, Cs[best]), Cs[best]
+    kernels.climb(A, products[best], transforms[best], GRADIENT, search.iterations)
+    return kernels.remainder(A, B, transforms[best]), transforms[best]
 
 
-def _drawn(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:
-    """Return random orthogonal matrices, half of them reflections where these are allowed."""
+def _random_starts(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:
+    """Random orthogonal matrices, half of them reflections where these are allowed."""
     count = min(max(1500 // n, 12), 100) if search.restarts is None else search.restarts
     drawn = np.linalg.qr(np.random.default_rng(search.seed).normal(size=(count, n, n)))[0]
     sides = np.linalg.det(drawn) * (-1) ** np.arange(count) if search.reflect else np.linalg.det(drawn)
@@ -337,7 +362,7 @@ def _drawn(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:
 
 
 def _in(distance: Float[np.ndarray, " pairs"], metric: Metric) -> Float[np.ndarray, " pairs"]:
-    """Return a distance ||A - C B C^T||_F of operators of norm 1 in the units of the metric."""
+    """A distance ||A - C B C^T||_F of operators of norm 1 in the units of the metric."""
     if metric == "angular":
         return np.asarray(2 * np.arcsin(np.minimum(distance / 2, 1)))
     return distance if metric == "euclidean" else distance**2

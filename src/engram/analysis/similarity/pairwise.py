@@ -13,13 +13,13 @@ from jaxtyping import Float, Shaped
 def pairwise(
     systems: Sequence[Any] | Shaped[np.ndarray, "systems ..."], distance: Callable[[Any, Any], float]
 ) -> Float[np.ndarray, "systems systems"]:
-    """Return the matrix of a symmetric distance, such as ``procrustes_angle``, between all systems, 0 on its diagonal.
+    """The matrix of a symmetric distance, such as ``procrustes_angle``, between all systems, 0 on its diagonal.
 
     Examples:
-        >>> pairwise([1.0, 4.0, 6.0], lambda one, other: abs(one - other))[0]
+        >>> pairwise([1.0, 4.0, 6.0], lambda a, b: abs(a - b))[0]
         array([0., 3., 5.])
     """
-    found = np.zeros((len(systems), len(systems)))
+    distances = np.zeros((len(systems), len(systems)))
     for i, j in combinations(range(len(systems)), 2):
-        found[i, j] = found[j, i] = distance(systems[i], systems[j])
-    return found
+        distances[i, j] = distances[j, i] = distance(systems[i], systems[j])
+    return distances

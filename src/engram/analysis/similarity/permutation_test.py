@@ -13,7 +13,7 @@ from engram import checks
 
 
 class PermutationTest(NamedTuple):
-    """A statistic of labelled distances, and what it is by chance.
+    """A statistic of labelled distances, and its distribution by chance.
 
     ``p_value`` is the share of arrangements of the labels, this one included, whose statistic is at least as large;
     ``null`` has the statistic of each permutation.
@@ -25,7 +25,7 @@ class PermutationTest(NamedTuple):
 
 
 def silhouette(distances: Float[np.ndarray, "systems systems"], labels: Shaped[np.ndarray, " systems"]) -> float:
-    """Return the mean silhouette of labelled systems, from -1 to 1, as scikit-learn computes it.
+    """The mean silhouette of labelled systems, from -1 to 1, as scikit-learn computes it.
 
     Examples:
         >>> points = np.array([0.0, 1.0, 10.0, 11.0])
@@ -46,7 +46,12 @@ def permutation_test(
 
         p = (1 + number of permutations with a statistic at least as large) / (1 + permutations)
 
-    ``statistic`` is a function of distances, a symmetric matrix, and labels, larger where labels explain more.
+    Args:
+        distances: Symmetric matrix.
+        labels: Label of each system.
+        rng: Source of the permutations.
+        n_permutations: Their number.
+        statistic: Function of distances and labels that is larger where labels explain more.
 
     Source: Phipson and Smyth, "Permutation p-values should never be zero" (2010).
 
@@ -60,8 +65,8 @@ def permutation_test(
     if len(labels) != len(distances):
         raise ValueError(f"labels: expected {len(distances)}, one for each system, found {len(labels)}")
     checks.size("n_permutations", n_permutations)
-    own = statistic(distances, labels)
+    observed = statistic(distances, labels)
     null = np.array([statistic(distances, rng.permutation(labels)) for _ in range(n_permutations)])
     # An arrangement that only renames the labels must count, whatever the order of its sums.
-    reached = int((null >= own - 1e-12).sum())
-    return PermutationTest(own, (1 + reached) / (1 + n_permutations), null)
+    reached = int((null >= observed - 1e-12).sum())
+    return PermutationTest(observed, (1 + reached) / (1 + n_permutations), null)

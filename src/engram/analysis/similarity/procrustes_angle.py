@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 
 def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]) -> float:
-    """Return the Procrustes angle: how far two shapes are apart after shift, scale and rotation.
+    """The Procrustes angle between two sets of activity after shift, scale and rotation.
 
         arccos(||X^T Y||_* / (||X||_F ||Y||_F)), columns centred, in [0, pi / 2]
 
@@ -33,7 +33,7 @@ def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray,
 def centred(
     X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]
 ) -> tuple[Float[np.ndarray, "samples units"], Float[np.ndarray, "samples others"]]:
-    """Return both without their means, or raise a ValueError where they cannot be compared."""
+    """Both without their means; ValueError where they cannot be compared."""
     if len(X) != len(Y):
         raise ValueError(f"Y.shape = {Y.shape}: expected {len(X)} samples, as in X")
     both = X - X.mean(0), Y - Y.mean(0)

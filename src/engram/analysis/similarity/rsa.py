@@ -13,11 +13,14 @@ from scipy.spatial.distance import pdist
 def rsa(
     X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"], metric: Annotated[Any, str] = "correlation"
 ) -> float:
-    """Return the rank correlation between the distances among samples in two sets of activity.
+    """The rank correlation between the distances among samples in two sets of activity.
 
         Spearman correlation of pdist(X) and pdist(Y), in [-1, 1]
 
-    X and Y are as of ``procrustes_angle``, three samples or more, not all as far apart; ``metric`` is one of ``pdist``.
+    Args:
+        X: Activity in three samples or more, whose distances differ.
+        Y: Activity of other units in the same samples.
+        metric: A distance of ``scipy.spatial.distance.pdist``.
 
     Source: Kriegeskorte, Mur and Bandettini, "Representational similarity analysis" (2008).
 
@@ -29,7 +32,7 @@ def rsa(
     if len(X) != len(Y) or len(X) < 3:
         raise ValueError(f"X.shape, Y.shape = {X.shape}, {Y.shape}: expected as many samples in both, at least 3")
     distances = [pdist(values, metric) for values in (X, Y)]
-    for name, found in zip("XY", distances, strict=True):
-        if not np.isfinite(found).all() or np.ptp(found) == 0:
+    for name, values in zip("XY", distances, strict=True):
+        if not np.isfinite(values).all() or np.ptp(values) == 0:
             raise ValueError(f"{name} has distances among samples that are all the same or not finite")
     return float(stats.spearmanr(distances[0], distances[1]).statistic)

@@ -19,13 +19,18 @@ def spectral_distance(
     squared: bool = False,
     pad: Annotated[Any, Literal["zero", "mass"] | None] = None,
 ) -> float:
-    """Return the Wasserstein distance between the eigenvalues of two operators, as points of the plane.
+    """The Wasserstein distance between the eigenvalues of two operators, as points of the plane.
 
         W2^2 = (1 / n) min over permutations pi of sum_i |lambda_i - mu_pi(i)|^2
 
-    It sees the topology of the dynamics, and not how far they are from normal (transient growth). Different numbers of
-    eigenvalues are refused unless ``pad`` is ``"zero"``, which adds zeros to the shorter list, or ``"mass"``, which
-    gives each list a total weight of one. ``squared`` returns W2^2, as ``dsa-metric`` does.
+    It sees the topology of the dynamics, and not how far they are from normal (transient growth).
+
+    Args:
+        A: Operator.
+        B: Operator.
+        squared: Return W2^2, as ``dsa-metric`` does.
+        pad: With different numbers of eigenvalues, ``"zero"`` adds zeros to the shorter list, and ``"mass"`` gives each
+            list a total weight of one; None refuses them.
 
     Source: Redman et al., "Identifying equivalent training dynamics" (2024); ``dsa-metric`` 2.0.
 
@@ -45,7 +50,14 @@ def eigenvalue_distance(
     squared: bool = False,
     pad: Annotated[Any, Literal["zero", "mass"] | None] = None,
 ) -> float:
-    """Return the Wasserstein distance between two sets of points of the plane; as ``spectral_distance``."""
+    """The Wasserstein distance between two sets of points of the plane.
+
+    Args:
+        first: Points, as complex numbers.
+        second: Points, as complex numbers.
+        squared: Return the squared distance.
+        pad: ``"zero"``, ``"mass"`` or None, for sets of different sizes; see ``spectral_distance``.
+    """
     n, m = len(first), len(second)
     if n != m and pad is None:
         raise ValueError(f'the operators have {n} and {m} eigenvalues: expected as many, or pad = "zero" or "mass"')

@@ -16,10 +16,15 @@ from engram.analysis.similarity.trials import Data, as_trials
 def split_half_floor(
     systems: Sequence[Data], rng: np.random.Generator, dsa: DSA | None = None, n_splits: int = 10
 ) -> Float[np.ndarray, "systems splits"]:
-    """Return the distances between halves of the trials of each system, split at random n_splits times.
+    """The distances between halves of the trials of each system, split at random n_splits times.
 
-    Two systems whose distance is not larger cannot be told apart by these data. Each system has at least two trials,
-    (trials, time, features) or a list of them; ``dsa`` compares them (None: ``DSA(rank="common")``) and is cloned.
+    Two systems whose distance is not larger cannot be told apart by these data.
+
+    Args:
+        systems: At least two trials of each system, (trials, time, features) or a list of trials.
+        rng: Source of the splits.
+        dsa: Comparison, which is cloned; None: ``DSA(rank="common")``.
+        n_splits: Splits of each system.
 
     Examples:
         >>> system = np.random.default_rng(0).normal(size=(6, 100, 2)).cumsum(1)

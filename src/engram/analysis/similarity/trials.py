@@ -1,4 +1,4 @@
-"""Trials: what a system was seen to do, as arrays of equal or of different length."""
+"""Trials: recordings of a system, as arrays of equal or of different length."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from sklearn.utils import check_array
 
 from engram import checks
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, it is refused by name
+Data = Annotated[Any, ArrayLike]  # anything else is refused by name
 Recording = Float[np.ndarray, "_ features"]  # of one trial; trials differ in length
 
 
 def dimensions(X: Data) -> int:
-    """Return how deep data are nested, arrays and lists taken together; lists may be ragged."""
+    """The depth of nesting of data, arrays and lists taken together; lists may be ragged."""
     if isinstance(X, (list, tuple)):
         return 1 + (dimensions(X[0]) if X else 0)
     return int(getattr(X, "ndim", 0))
 
 
 def is_trials(X: Data) -> bool:
-    """Return whether X holds several trials: a list of two-dimensional arrays, or a three-dimensional array."""
+    """Whether X holds several trials: a list of two-dimensional arrays, or a three-dimensional array."""
     return dimensions(X) == 3
 
 
 def as_trials(X: Data, name: str = "X") -> list[Recording]:
-    """Return one trial, trials of equal length, or a list of trials as finite float64 arrays."""
+    """One trial, trials of equal length, or a list of trials as finite float64 arrays."""
     several = is_trials(X)
     trials: list[Recording] = []
     for number, trial in enumerate(X if several else [X]):
@@ -42,13 +42,19 @@ def as_trials(X: Data, name: str = "X") -> list[Recording]:
 
 
 def as_array(X: Data) -> Data:
-    """Return a tensor as an array, and what is none as it is."""
+    """A tensor as an array; anything else unchanged."""
     return X.detach().cpu().numpy() if hasattr(X, "detach") else X
 
 
-def refuse_shorter(trials: list[Recording], least: int, why: str) -> None:
-    """Raise a ValueError that names the first trial of fewer than ``least`` samples."""
+def refuse_shorter(trials: list[Recording], minimum: int, why: str) -> None:
+    """Raise a ValueError for the first trial that is too short.
+
+    Args:
+        trials: The trials.
+        minimum: Minimum number of samples.
+        why: Reason, for the message.
+    """
     for number, trial in enumerate(trials):
-        if len(trial) < least:
+        if len(trial) < minimum:
             called = f"X[{number}]" if len(trials) > 1 else "X"
-            raise ValueError(f"{called} has n_samples = {len(trial)}: expected at least {least}, {why}")
+            raise ValueError(f"{called} has n_samples = {len(trial)}: expected at least {minimum}, {why}")

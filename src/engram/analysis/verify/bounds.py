@@ -2,7 +2,7 @@
 
 Every bound is outward: the rounding of its own computation is taken off, by the standard model of a sum of n products,
 |fl(x . y) - x . y| <= gamma_n |x| . |y| + n eta <= gamma_n |x|_1 max |y| + n eta, so that it is true of the real
-network. Sums of absolute values do not underflow, as those of squares do; eta is what underflow takes from a product.
+network. Sums of absolute values do not underflow, as those of squares do; eta is the loss of a product by underflow.
 
 Sources: Gowal et al., "On the effectiveness of interval bound propagation" (2018); Zhang et al., "Efficient neural
 network robustness certification with general activation functions" (2018), equations 6 to 12; Xu et al., "Fast and
@@ -26,7 +26,7 @@ ON, OFF, FREE = 1, 0, 2
 Phases = np.ndarray[Any, np.dtype[np.int8]]
 Layers = Sequence[Phases] | None  # of the units of each hidden layer; None: all are free
 Line = Literal["adaptive", "zero"]
-TINY = 1e-290  # more than what underflow can take from any of the sums
+TINY = 1e-290  # more than the loss of any of the sums by underflow
 
 
 class LinearBounds(NamedTuple):
@@ -48,7 +48,7 @@ class LinearBounds(NamedTuple):
 
 
 class Relaxation(NamedTuple):
-    """Bounds and lines of all hidden layers over many boxes; what ``lower_lines`` needs."""
+    """Bounds and lines of all hidden layers over many boxes, for ``lower_lines``."""
 
     low: Array
     high: Array
@@ -61,7 +61,7 @@ class Relaxation(NamedTuple):
     empty: Mask  # boxes in which the phases cannot occur
 
     def only(self, boxes: int | Index) -> Relaxation:
-        """Return that of some of the boxes, or of one."""
+        """The relaxation of some of the boxes, or of one."""
         i = np.atleast_1d(boxes)
         parts: Any = (tuple(a[i] for a in part) if isinstance(part, tuple) else part[i] for part in self)
         return Relaxation(*parts)
@@ -73,10 +73,14 @@ def interval_bounds(
     high: Float[np.ndarray, "*batch inputs"],
     pattern: Layers = None,
 ) -> tuple[Float[np.ndarray, "*batch outputs"], Float[np.ndarray, "*batch outputs"]]:
-    """Return lower and upper bounds of the outputs by interval arithmetic, c' = W c + b, r' = |W| r.
+    """Lower and upper bounds of the outputs by interval arithmetic, c' = W c + b, r' = |W| r.
 
-    ``low`` and ``high`` are the ends of one box or many; ``pattern`` has phases of the units of each hidden layer,
-    (units,) or (batch, units): 1 on, 0 off, 2 free. Bounds are infinite where it cannot occur.
+    Args:
+        net: The network.
+        low: Lower ends of one box or many.
+        high: Upper ends.
+        pattern: Phases of the units of each hidden layer, (units,) or (batch, units): 1 on, 0 off, 2 free; bounds are
+            infinite where they cannot occur. None: all are free.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -85,9 +89,9 @@ def interval_bounds(
     """
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
-    found = relax(net, low, high, batched(pattern, len(low)), backward=False)
-    lower, upper = _affine_interval(net, -1, *_last(found))
-    lower[found.empty], upper[found.empty] = np.inf, -np.inf
+    relaxation = relax(net, low, high, batched(pattern, len(low)), backward=False)
+    lower, upper = _affine_interval(net, -1, *_last(relaxation))
+    lower[relaxation.empty], upper[relaxation.empty] = np.inf, -np.inf
     return lower.reshape(*shape, -1), upper.reshape(*shape, -1)
 
 
@@ -101,7 +105,7 @@ def crown_bounds(
     lower: Line = "adaptive",
     alpha_steps: int = 0,
 ) -> LinearBounds:
-    """Return linear bounds of the outputs, or of combinations of them, by backward linear relaxation.
+    """Linear bounds of the outputs, or of combinations of them, by backward linear relaxation.
 
     A ReLU whose pre-activation is known to lie in [l, u], l < 0 < u, is between the lines
 
@@ -109,9 +113,15 @@ def crown_bounds(
 
     which are carried back to the inputs; intermediate bounds likewise, cut with those of ``interval_bounds``.
 
-    Arguments as of ``interval_bounds``; ``spec``: combinations Q of the outputs; ``lower``: ``"zero"`` has a = 0. So
-    many ``alpha_steps`` of Adam, 20 say, tighten each bound, of outputs and of hidden units, by an a in [0, 1] of its
-    own for every unit; no bound is looser for it.
+    Args:
+        net: The network.
+        low: Lower ends of one box or many.
+        high: Upper ends.
+        spec: Combinations Q of the outputs, whose bounds are returned; None: the outputs.
+        pattern: Phases of the units of each hidden layer, (units,) or (batch, units): 1 on, 0 off, 2 free; None: free.
+        lower: ``"adaptive"``, or ``"zero"``: a = 0.
+        alpha_steps: Steps of Adam, 20 say, that tighten each bound, of outputs and of hidden units, by an a in [0, 1]
+            of its own for every unit; no bound gets looser.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -126,32 +136,40 @@ def crown_bounds(
     rows = np.tile(np.vstack([spec, -spec]), (boxes, 1))
     box = np.repeat(np.arange(boxes), 2 * len(spec))
     A, c = lower_lines(net, relaxation, rows, box)
-    least = minimum(A, c, low[box], high[box])
+    minima = minimum(A, c, low[box], high[box])
     if steps and plain.lower:
         # Lines that suit tighter units may be looser: each row takes what is best for it.
         relaxation = relax(net, low, high, phases, lower, steps=steps)
         own = _raised(net, relaxation, len(net.weights) - 1, rows @ net.weights[-1], box=box, steps=steps)
         steep, offset = lower_lines(net, own, rows, np.arange(len(rows)))
         value = minimum(steep, offset, low[box], high[box])
-        better = value > least
-        A[better], c[better], least[better] = steep[better], offset[better], value[better]
-    least[(plain.empty | relaxation.empty)[box]] = np.inf
-    A, c, least = A.reshape(boxes, 2, len(spec), -1), c.reshape(boxes, 2, -1), least.reshape(boxes, 2, -1)
+        better = value > minima
+        A[better], c[better], minima[better] = steep[better], offset[better], value[better]
+    minima[(plain.empty | relaxation.empty)[box]] = np.inf
+    A, c, minima = A.reshape(boxes, 2, len(spec), -1), c.reshape(boxes, 2, -1), minima.reshape(boxes, 2, -1)
 
     def out(a: Array) -> Array:
         return a.reshape(*shape, *a.shape[1:])
 
     below = (np.maximum(*both) for both in zip(plain.lower, relaxation.lower, strict=True))
     above = (np.minimum(*both) for both in zip(plain.upper, relaxation.upper, strict=True))
-    layers = tuple((out(one), out(other)) for one, other in zip(below, above, strict=True))
-    ends = out(least[:, 0]), out(-least[:, 1])
+    layers = tuple((out(low_ends), out(high_ends)) for low_ends, high_ends in zip(below, above, strict=True))
+    ends = out(minima[:, 0]), out(-minima[:, 1])
     return LinearBounds(out(A[:, 0]), out(c[:, 0]), out(-A[:, 1]), out(-c[:, 1]), *ends, layers)
 
 
 def lower_lines(
     net: AffineReLU, relaxation: Relaxation, spec: Array, box: Index, constant: Array | float = 0.0
 ) -> tuple[Array, Array]:
-    """Return A and c with A x + c <= spec . y + constant in the boxes that ``box`` names, one for each row of spec."""
+    """A and c with A x + c <= spec . y + constant in a box, one for each row of spec.
+
+    Args:
+        net: The network.
+        relaxation: Bounds of its hidden units over all boxes.
+        spec: Combinations of the outputs, (rows, outputs).
+        box: Number of the box of each row.
+        constant: Of each row.
+    """
     last = len(net.weights) - 1
     W, b = net.weights[last], net.biases[last]
     reach = (np.abs(spec).sum(1) + TINY) * _step_size(net, relaxation, last)[box] + TINY * relaxation.size[last][box]
@@ -160,12 +178,19 @@ def lower_lines(
 
 
 def minimum(A: Array, c: Array, low: Array, high: Array) -> Array:
-    """Return a lower bound of A x + c over boxes; all arguments have as many rows."""
+    """A lower bound of A x + c over boxes.
+
+    Args:
+        A: Slopes, (rows, inputs).
+        c: Offsets, (rows,).
+        low: Lower ends of the box of each row, (rows, inputs).
+        high: Upper ends.
+    """
     middle, radius = _middle_and_radius(low, high)
     size = np.einsum("ij,ij->i", np.abs(A), np.abs(middle) + radius)
     value = np.einsum("ij,ij->i", A, middle) - np.einsum("ij,ij->i", np.abs(A), radius) + c
-    found = value - (A.shape[1] + 8) * 2.0**-51 * (size + np.abs(c)) - TINY
-    return np.where(np.isnan(found), -np.inf, found)
+    bound = value - (A.shape[1] + 8) * 2.0**-51 * (size + np.abs(c)) - TINY
+    return np.where(np.isnan(bound), -np.inf, bound)
 
 
 def relax(
@@ -178,12 +203,22 @@ def relax(
     backward: bool = True,
     steps: int = 0,
 ) -> Relaxation:
-    """Bound all hidden units over many boxes, (boxes, inputs), with phases (boxes, units) of each hidden layer."""
+    """Bounds of all hidden units over many boxes.
+
+    Args:
+        net: The network.
+        low: Lower ends, (boxes, inputs).
+        high: Upper ends.
+        phases: Of the units of each hidden layer, (boxes, units); None: all are free.
+        line: Line below a ReLU, ``"adaptive"`` or ``"zero"``.
+        backward: Carry lines back to the input; False: intervals alone.
+        steps: Steps of Adam for the slopes of these lines.
+    """
     hidden = len(net.weights) - 1
     empty = np.zeros(len(low), dtype=bool)
-    found = Relaxation(low, high, (), (), (), (), (), (_largest(np.maximum(np.abs(low), np.abs(high))),), empty)
+    relaxation = Relaxation(low, high, (), (), (), (), (), (_largest(np.maximum(np.abs(low), np.abs(high))),), empty)
     for k in range(hidden):
-        lower, upper = _affine_interval(net, k, *_last(found))
+        lower, upper = _affine_interval(net, k, *_last(relaxation))
         if phases is not None:
             np.maximum(lower, 0, out=lower, where=phases[k] == ON)
             np.minimum(upper, 0, out=upper, where=phases[k] == OFF)
@@ -193,36 +228,36 @@ def relax(
                 rows, offset = net.weights[k][unit], net.biases[k][unit]
                 both, constant = np.concatenate([box, box]), np.concatenate([offset, -offset])
                 signed = np.vstack([rows, -rows])
-                lines = [(found, both)]
+                lines = [(relaxation, both)]
                 if steps:
-                    own = _raised(net, found, k, signed, box=both, steps=steps)
-                    lines.append((own, np.arange(len(both))))
-                for relaxation, of in lines:
-                    A, c = _backward(net, relaxation, k, signed, box=of, constant=constant)
-                    least = minimum(A, c, low[both], high[both])
-                    lower[box, unit] = np.maximum(lower[box, unit], least[: len(box)])
-                    upper[box, unit] = np.minimum(upper[box, unit], -least[len(box) :])
+                    raised = _raised(net, relaxation, k, signed, box=both, steps=steps)
+                    lines.append((raised, np.arange(len(both))))
+                for slopes, row_box in lines:
+                    A, c = _backward(net, slopes, k, signed, box=row_box, constant=constant)
+                    minima = minimum(A, c, low[both], high[both])
+                    lower[box, unit] = np.maximum(lower[box, unit], minima[: len(box)])
+                    upper[box, unit] = np.minimum(upper[box, unit], -minima[len(box) :])
         crossed = (lower > upper).any(1)
         empty |= crossed
-        lower[crossed], upper[crossed] = 0, 0  # what follows is meaningless there, and must be finite
-        found = _with_layer(found, lower, upper, line)
-    return found
+        lower[crossed], upper[crossed] = 0, 0  # further bounds have no meaning there, and must be finite
+        relaxation = _with_layer(relaxation, lower, upper, line)
+    return relaxation
 
 
-def _with_layer(found: Relaxation, lower: Array, upper: Array, line: Line) -> Relaxation:
+def _with_layer(relaxation: Relaxation, lower: Array, upper: Array, line: Line) -> Relaxation:
     unstable, on = (lower < 0) & (upper > 0), lower >= 0
     with np.errstate(invalid="ignore"):
         slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1), on)
         below = np.where(unstable, (upper > -lower) & (line == "adaptive"), on).astype(float)
         # Both are the same but for rounding; a slope that underflowed is met by the larger of them.
         intercept = np.where(unstable, np.maximum(-slope * lower, upper - slope * upper), 0)
-    return found._replace(
-        lower=(*found.lower, lower),
-        upper=(*found.upper, upper),
-        lower_slope=(*found.lower_slope, below),
-        upper_slope=(*found.upper_slope, slope),
-        intercept=(*found.intercept, intercept),
-        size=(*found.size, _largest(np.maximum(upper, 0))),
+    return relaxation._replace(
+        lower=(*relaxation.lower, lower),
+        upper=(*relaxation.upper, upper),
+        lower_slope=(*relaxation.lower_slope, below),
+        upper_slope=(*relaxation.upper_slope, slope),
+        intercept=(*relaxation.intercept, intercept),
+        size=(*relaxation.size, _largest(np.maximum(upper, 0))),
     )
 
 
@@ -244,7 +279,7 @@ def _backward(
     for k in range(layer - 1, -1, -1):
         lines = relaxation.lower_slope[k], relaxation.upper_slope[k], relaxation.intercept[k]
         through_relu(multipliers, box, *lines, constant, before, after)
-        # The crossing of two lines that were rounded, then the affine layer, and what underflow takes from both.
+        # The crossing of two lines that were rounded, then the affine layer, and the loss of both by underflow.
         reach = (after + TINY) * _step_size(net, relaxation, k)[box] + TINY * relaxation.size[k][box]
         error += epsilon * (before * relaxation.size[k + 1][box] + reach)
         constant += multipliers @ net.biases[k]
@@ -255,7 +290,7 @@ def _backward(
 def _raised(
     net: AffineReLU, relaxation: Relaxation, layer: int, multipliers: Array, *, box: Index, steps: int
 ) -> Relaxation:
-    """Return a relaxation with a box for each row of multipliers, and lower slopes that raise the row's least value.
+    """A relaxation with a box for each row of multipliers, and lower slopes that raise the row's least value.
 
     Any slope in [0, 1] is a line below a ReLU, so that it takes no care about rounding to find them.
     """
@@ -264,7 +299,7 @@ def _raised(
     alpha = [torch.tensor(a, requires_grad=True) for a in own.lower_slope[:layer]]
     optimizer = torch.optim.Adam(alpha, lr=0.1, maximize=True)
     middle, radius = (torch.from_numpy(a) for a in _middle_and_radius(own.low, own.high))
-    best, kept = torch.full((len(box),), -torch.inf, dtype=torch.float64), [a.detach().clone() for a in alpha]
+    best, best_alpha = torch.full((len(box),), -torch.inf, dtype=torch.float64), [a.detach().clone() for a in alpha]
     for _ in range(steps):
         A, c = torch.from_numpy(multipliers), torch.zeros_like(best)
         for k in range(layer - 1, -1, -1):
@@ -277,22 +312,22 @@ def _raised(
         with torch.no_grad():
             better = value > best
             best = torch.where(better, value, best)
-            for one, at_best in zip(alpha, kept, strict=True):
-                at_best[better] = one[better]
+            for layer_alpha, at_best in zip(alpha, best_alpha, strict=True):
+                at_best[better] = layer_alpha[better]
         optimizer.step()
         with torch.no_grad():
-            for one in alpha:
-                one.clamp_(0, 1)
-    return own._replace(lower_slope=tuple(one.numpy() for one in kept))
+            for layer_alpha in alpha:
+                layer_alpha.clamp_(0, 1)
+    return own._replace(lower_slope=tuple(layer_alpha.numpy() for layer_alpha in best_alpha))
 
 
 def _step_size(net: AffineReLU, relaxation: Relaxation, k: int) -> Array:
-    """Return, for each box, a bound of the largest |b_k| + |W_k| |h|, with room to spare."""
+    """For each box, a bound of the largest |b_k| + |W_k| |h|, with room to spare."""
     return np.asarray(np.abs(net.biases[k]).max() + 3 * np.abs(net.weights[k]).sum(1).max() * relaxation.size[k] + TINY)
 
 
 def _epsilon(net: AffineReLU) -> float:
-    """Return a bound of the relative error of all that is summed for a row, four times what is needed."""
+    """A bound of the relative error of all sums for a row, four times as large as necessary."""
     return (max(net.sizes) + 2 * len(net.sizes) + 8) * 2.0**-51
 
 
@@ -312,14 +347,14 @@ def _middle_and_radius(low: Array, high: Array) -> tuple[Array, Array]:
     return middle, radius * (1 + 2.0**-50) + TINY * (radius > 0)
 
 
-def _last(found: Relaxation) -> tuple[Array, Array]:
-    if not found.lower:
-        return found.low, found.high
-    return np.maximum(found.lower[-1], 0), np.maximum(found.upper[-1], 0)
+def _last(relaxation: Relaxation) -> tuple[Array, Array]:
+    if not relaxation.lower:
+        return relaxation.low, relaxation.high
+    return np.maximum(relaxation.lower[-1], 0), np.maximum(relaxation.upper[-1], 0)
 
 
 def batched(pattern: Layers, boxes: int) -> list[Phases] | None:
-    """Return the phases of each hidden layer once for every box."""
+    """The phases of each hidden layer once for every box."""
     if pattern is None:
         return None
     return [np.broadcast_to(np.asarray(codes, dtype=np.int8), (boxes, np.shape(codes)[-1])) for codes in pattern]

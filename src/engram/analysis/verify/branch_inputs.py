@@ -9,7 +9,16 @@ from typing import NamedTuple
 import numpy as np
 
 from engram.analysis.verify.bounds import FREE, Relaxation, relax
-from engram.analysis.verify.certificate import Case, Rows, bound_clauses, by_layer, chunk, held, outside, stable_phases
+from engram.analysis.verify.certificate import (
+    Case,
+    Rows,
+    bound_clauses,
+    by_layer,
+    chunk,
+    outside,
+    proved_clauses,
+    stable_phases,
+)
 from engram.analysis.verify.counterexample import first_counterexample
 from engram.analysis.verify.exact import linear_bound
 from engram.analysis.verify.network import AffineReLU, Array, Mask
@@ -19,7 +28,7 @@ CASE = 200  # bytes of one
 
 
 class Outcome(NamedTuple):
-    """What a search came to: a proof, a counterexample, or neither and what was exhausted."""
+    """The outcome of a search: a proof, a counterexample, or neither and the exhausted limit."""
 
     cases: tuple[Case, ...]
     counterexample: Array | None
@@ -29,27 +38,40 @@ class Outcome(NamedTuple):
 
 
 def spent(deadline: float, nodes: bool, memory: bool) -> str:
-    """Return what a search has used up: time, nodes or memory, or nothing."""
+    """The resource that a search has used up: "time", "nodes", "memory", or "".
+
+    Args:
+        deadline: Time of ``time.monotonic``.
+        nodes: Whether all nodes are used up.
+        memory: Whether the memory is used up.
+    """
     return "time" if time.monotonic() >= deadline else "nodes" if nodes else "memory" if memory else ""
 
 
 def branch_inputs(
-    net: AffineReLU, wanted: Sequence[Clause], place: Domain, *, deadline: float, nodes: int, megabytes: float
+    net: AffineReLU, clauses: Sequence[Clause], domain: Domain, *, deadline: float, nodes: int, megabytes: float
 ) -> Outcome:
     """Halve boxes until each is proved, or holds a counterexample.
 
     Boxes are bounded in batches by CROWN, those with the lowest bounds first. A box is halved along the input with the
     largest |A_j| (high_j - low_j), |A| being summed over the lines under all rows of the clause that is furthest from
-    being proved, plus a hundredth of the largest. ``deadline`` is a time of ``time.monotonic``; ``megabytes`` is for
-    the batch and the boxes that wait, and as much again for the cases.
+    being proved, plus a hundredth of the largest.
+
+    Args:
+        net: The network.
+        clauses: Clauses to prove.
+        domain: The set of inputs.
+        deadline: Time of ``time.monotonic`` at which the search ends.
+        nodes: Maximum number of boxes.
+        megabytes: Memory for the batch and the boxes that wait, and as much again for the cases.
 
     Source: Wang et al., "Formal security analysis of neural networks using symbolic intervals" (2018).
     """
-    chosen, size, units = list(wanted), net.sizes[0], sum(net.sizes[1:-1])
+    size, units = net.sizes[0], sum(net.sizes[1:-1])
     batch, most_open = chunk(net, megabytes / 2), int(megabytes / 2 * 1e6 / (16 * size + units + 200))
     cases = [Case()]
     number, score = np.zeros(1, dtype=np.intp), np.full(1, -np.inf)  # of the boxes that wait
-    low, high, known = place.low[None], place.high[None], np.full((1, units), FREE, dtype=np.int8)
+    low, high, waiting_phases = domain.low[None], domain.high[None], np.full((1, units), FREE, dtype=np.int8)
     done, proved = 0, np.inf
 
     def ended(exhausted: str, counterexample: Array | None = None) -> Outcome:
@@ -60,28 +82,28 @@ def branch_inputs(
             return ended(over)
         take = np.argpartition(score, batch)[:batch] if len(number) > batch else np.arange(len(number))
         here, box_low, box_high = number[take], low[take], high[take]
-        relaxation = relax(net, box_low, box_high, by_layer(net, known[take]))
-        found = bound_clauses(net, relaxation, chosen)
+        relaxation = relax(net, box_low, box_high, by_layer(net, waiting_phases[take]))
+        clause_rows = bound_clauses(net, relaxation, clauses)
         done += len(take)
-        nothing = relaxation.empty | outside(place, box_low, box_high)
-        closed = held(chosen, found) | nothing[:, None]
-        if len(place.v):
-            noted, hit = _cut(net, chosen, place, relaxation, found=found, closed=closed)
+        nothing = relaxation.empty | outside(domain, box_low, box_high)
+        closed = proved_clauses(clauses, clause_rows) | nothing[:, None]
+        if len(domain.v):
+            closed_cases, hit = _cut(net, clauses, domain, relaxation, clause_rows=clause_rows, closed=closed)
             if hit is not None:
                 return ended("", hit)
-            for i, case in noted.items():
+            for i, case in closed_cases.items():
                 cases[here[i]] = case
         # The clause that is furthest from being proved, and of it the row that is nearest, decide how to go on.
-        best = np.stack([rows.least.max(1) for rows in found], axis=1)
+        best = np.stack([rows.least.max(1) for rows in clause_rows], axis=1)
         best[nothing] = np.inf
         score[take] = np.where(closed, np.inf, best).min(1)
         worst = np.where(closed, np.inf, best).argmin(1)
-        line = np.stack([found[j].A[i, found[j].least[i].argmax()] for i, j in enumerate(worst)])
-        slope = np.stack([np.abs(found[j].A[i]).sum(0) for i, j in enumerate(worst)])
+        line = np.stack([clause_rows[j].A[i, clause_rows[j].least[i].argmax()] for i, j in enumerate(worst)])
+        slope = np.stack([np.abs(clause_rows[j].A[i]).sum(0) for i, j in enumerate(worst)])
         going = ~closed.all(1)
         proved = min(proved, float(best[~going].min(initial=np.inf)))
         points = np.vstack([np.where(line > 0, box_low, box_high)[going], (box_low / 2 + box_high / 2)[going]])
-        if (hit := first_counterexample(net, chosen, place, points)) is not None:
+        if (hit := first_counterexample(net, clauses, domain, points)) is not None:
             return ended("", hit)
         lo, hi, at = box_low[going], box_high[going], np.arange(going.sum())
         # Slopes of units can cancel; an input that is never halved would keep the others from ending.
@@ -98,32 +120,38 @@ def branch_inputs(
         upper_low[at, along] = lower_high[at, along] = middle
         keep = np.ones(len(number), dtype=bool)
         keep[take] = False
-        phases, scores = stable_phases(relaxation, known[take])[going], score[take][going]
+        phases, scores = stable_phases(relaxation, waiting_phases[take])[going], score[take][going]
         number = np.concatenate([number[keep], child, child + 1])
         low, high = np.concatenate([low[keep], lo, upper_low]), np.concatenate([high[keep], lower_high, hi])
-        known = np.concatenate([known[keep], phases, phases])
+        waiting_phases = np.concatenate([waiting_phases[keep], phases, phases])
         score = np.concatenate([score[keep], scores, scores])
     return ended("")
 
 
 def _cut(
-    net: AffineReLU, chosen: list[Clause], place: Domain, relaxation: Relaxation, *, found: list[Rows], closed: Mask
+    net: AffineReLU,
+    clauses: Sequence[Clause],
+    domain: Domain,
+    relaxation: Relaxation,
+    *,
+    clause_rows: list[Rows],
+    closed: Mask,
 ) -> tuple[dict[int, Case], Array | None]:
-    """Close what linear programs with the half-spaces close; return these cases, or a counterexample."""
+    """The cases that linear programs with the half-spaces close, or a counterexample."""
     cases: dict[int, Case] = {}
     for i in np.flatnonzero(~closed.all(1)).tolist():
-        within = place._replace(low=relaxation.low[i], high=relaxation.high[i])
-        noted: list[tuple[float, ...]] = [()] * len(chosen)
-        for j in np.flatnonzero(~closed[i]):
-            bound, program = linear_bound(net, relaxation.only(i), chosen[j], within)
+        within = domain._replace(low=relaxation.low[i], high=relaxation.high[i])
+        multipliers: list[tuple[float, ...]] = [()] * len(clauses)
+        for j in np.flatnonzero(~closed[i]).tolist():
+            bound, program = linear_bound(net, relaxation.only(i), clauses[j], within)
             if program.x is not None:
                 x = program.x.clip(within.low, within.high)[None]
-                if (hit := first_counterexample(net, chosen, place, x)) is not None:
+                if (hit := first_counterexample(net, clauses, domain, x)) is not None:
                     return cases, hit
-            found[j].least[i] = np.maximum(found[j].least[i], bound)  # of the largest row
+            clause_rows[j].least[i] = np.maximum(clause_rows[j].least[i], bound)  # of the largest row
             if bound <= 0 or program.multipliers is None:
                 break
-            closed[i, j], noted[j] = True, tuple(program.multipliers.tolist())
+            closed[i, j], multipliers[j] = True, tuple(program.multipliers.tolist())
         if closed[i].all():
-            cases[i] = Case(multipliers=tuple(noted))
+            cases[i] = Case(multipliers=tuple(multipliers))
     return cases, None

@@ -14,13 +14,21 @@ from engram.analysis.verify.specification import Clause, Domain
 
 
 def branch_relus(
-    net: AffineReLU, clause: Clause, place: Domain, *, deadline: float, nodes: int, megabytes: float
+    net: AffineReLU, clause: Clause, domain: Domain, *, deadline: float, nodes: int, megabytes: float
 ) -> Outcome:
-    """Split units into off and on until each case is proved, or holds a counterexample; limits as in ``branch_inputs``.
+    """Split units into off and on until each case is proved, or holds a counterexample.
 
     A case is bounded by CROWN, then by the linear program with triangles for the units whose phase is open; its
-    multipliers are noted, since they prove the bound by themselves (``dual_bound``). The unit whose activation is
+    multipliers are stored, since they prove the bound by themselves (``dual_bound``). The unit whose activation is
     furthest from its ReLU in the program's solution is split next. With all phases fixed the program is exact.
+
+    Args:
+        net: The network.
+        clause: Clause to prove.
+        domain: The set of inputs.
+        deadline: Time of ``time.monotonic`` at which the search ends.
+        nodes: Maximum number of cases.
+        megabytes: Memory for all cases.
 
     Source: Bunel et al., "Branch and bound for piecewise linear neural network verification" (2020).
     """
@@ -30,8 +38,8 @@ def branch_relus(
     done, proved = 0, np.inf
 
     def ended(exhausted: str, counterexample: Array | None = None) -> Outcome:
-        least = min([proved, *(score for *_, score in waiting)])
-        return Outcome(tuple(cases), counterexample, exhausted, least, done)
+        lowest = min([proved, *(score for *_, score in waiting)])
+        return Outcome(tuple(cases), counterexample, exhausted, lowest, done)
 
     while waiting:
         memory = len(waiting) * (units + 300) + len(cases) * CASE > megabytes * 1e6
@@ -39,22 +47,22 @@ def branch_relus(
             return ended(over)
         number, phases, score = waiting.pop()
         done += 1
-        relaxation = relax(net, place.low[None], place.high[None], by_layer(net, phases[None]))
-        if relaxation.empty[0] or (done == 1 and outside(place, place.low[None], place.high[None])[0]):
+        relaxation = relax(net, domain.low[None], domain.high[None], by_layer(net, phases[None]))
+        if relaxation.empty[0] or (done == 1 and outside(domain, domain.low[None], domain.high[None])[0]):
             continue
         (rows,) = bound_clauses(net, relaxation, [clause])
         best = float(rows.least.max())
         if clause.holds(rows.least)[0]:
             proved = min(proved, best)
             continue
-        bound, found = linear_bound(net, relaxation, clause, place)
-        if found.x is not None and found.multipliers is not None:
-            points = found.x.clip(place.low, place.high)[None]
-            if (hit := first_counterexample(net, [clause], place, points)) is not None:
+        bound, solution = linear_bound(net, relaxation, clause, domain)
+        if solution.x is not None and solution.multipliers is not None:
+            points = solution.x.clip(domain.low, domain.high)[None]
+            if (hit := first_counterexample(net, [clause], domain, points)) is not None:
                 waiting.append((number, phases, best))
                 return ended("", hit)
             if bound > 0:
-                cases[number] = Case(multipliers=(tuple(found.multipliers.tolist()),))
+                cases[number] = Case(multipliers=(tuple(solution.multipliers.tolist()),))
                 proved = min(proved, bound)
                 continue
             best = max(best, bound)
@@ -62,7 +70,7 @@ def branch_relus(
         if not unstable.any():
             waiting.append((number, phases, max(best, score)))
             return ended("precision: the margin of a case is too thin for the solver")
-        gaps = np.concatenate(found.gaps) if found.gaps else np.zeros(units)
+        gaps = np.concatenate(solution.gaps) if solution.gaps else np.zeros(units)
         unit = int(np.where(unstable, gaps, -1).argmax())
         cases[number] = Case(net.sizes[0] + unit, 0.0, len(cases))
         for side in (0, 1):

@@ -53,13 +53,13 @@ class Certificate:
         return sum(case.axis < 0 for tree in self.trees for case in tree.cases)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the certificate as JSON values."""
+        """The certificate as JSON values."""
         content: dict[str, Any] = TypeAdapter(Certificate).dump_python(self, mode="json")
         return content
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Certificate:
-        """Read what ``to_json`` gave; raise ValueError where it is no certificate."""
+        """The certificate of a content of ``to_json``; ValueError for any other."""
         return TypeAdapter(cls).validate_python(content)
 
 
@@ -79,59 +79,66 @@ def check_certificate(
     *,
     input_shape: Sequence[int] | None = None,
 ) -> Check:
-    """Prove every leaf of a certificate anew.
+    """Prove every leaf of a certificate again.
 
     The cases cover all inputs, since each split has two children. Each is bounded afresh from its box, its phases and
-    the units that are stable in the cases above it, with the multipliers that are noted, by ``relax``, ``minimum`` and
-    ``dual_bound``, which account for rounding; nothing of the solver or the search is used. Arguments as of ``verify``.
+    the units that are stable in the cases above it, with the stored multipliers, by ``relax``, ``minimum`` and
+    ``dual_bound``, which account for rounding; nothing of the solver or the search is used.
+
+    Args:
+        network: The network.
+        inputs: The set of inputs.
+        prop: The property.
+        certificate: The proof.
+        input_shape: Shape of one input, where the first layer does not give it.
 
     Examples:
         >>> from engram.analysis.verify import Argmax, verify
         >>> net = AffineReLU((np.array([[1.0], [-1.0]]),), (np.zeros(2),))
-        >>> found = verify(net, Box([0.5], [1.0]), Argmax(0))
-        >>> check_certificate(net, Box([0.5], [1.0]), Argmax(0), found.certificate)
+        >>> result = verify(net, Box([0.5], [1.0]), Argmax(0))
+        >>> check_certificate(net, Box([0.5], [1.0]), Argmax(0), result.certificate)
         Check(valid=True, reason='', leaves=1)
     """
-    net, place, wanted = question(network, inputs, prop, input_shape)
-    if certificate.subject != subject(net, place, wanted):
+    net, domain, clauses = question(network, inputs, prop, input_shape)
+    if certificate.subject != subject(net, domain, clauses):
         return Check(False, "it is of another network, other inputs or another property", 0)
-    if {i for tree in certificate.trees for i in tree.clauses} != set(range(len(wanted))):
+    if {i for tree in certificate.trees for i in tree.clauses} != set(range(len(clauses))):
         return Check(False, "it does not prove all clauses of the property", 0)
     leaves = 0
     for tree in certificate.trees:
-        reason, seen = _check_tree(net, place, [wanted[i] for i in tree.clauses], tree)
+        reason, seen = _check_tree(net, domain, [clauses[i] for i in tree.clauses], tree)
         leaves += seen
         if reason:
             return Check(False, reason, leaves)
     return Check(True, "", leaves)
 
 
-class _Place(NamedTuple):  # a case as it is reached from the root
+class _Node(NamedTuple):  # a case as it is reached from the root
     number: int
     low: Array
     high: Array
     phases: Phases
 
 
-def _check_tree(net: AffineReLU, place: Domain, chosen: list[Clause], tree: Tree) -> tuple[str, int]:
-    """Return why a tree proves nothing, or nothing, and how many leaves were proved."""
+def _check_tree(net: AffineReLU, domain: Domain, chosen: list[Clause], tree: Tree) -> tuple[str, int]:
+    """The reason why a tree proves nothing, or "", and how many leaves were proved."""
     inputs, units = net.sizes[0], sum(net.sizes[1:-1])
-    waiting = [_Place(0, place.low, place.high, np.full(units, FREE, dtype=np.int8))]
+    waiting = [_Node(0, domain.low, domain.high, np.full(units, FREE, dtype=np.int8))]
     visited, leaves, batch = 0, 0, chunk(net)
     while waiting:
         here, waiting = waiting[-batch:], waiting[:-batch]
         visited += len(here)
-        for one in here:
-            if not 0 <= one.number < len(tree.cases) or visited > len(tree.cases):
-                return f"case {one.number} is not there, or is its own descendant", leaves
-            case = tree.cases[one.number]
+        for node in here:
+            if not 0 <= node.number < len(tree.cases) or visited > len(tree.cases):
+                return f"case {node.number} is not there, or is its own descendant", leaves
+            case = tree.cases[node.number]
             if case.axis >= inputs + units or np.isnan(case.value):
-                return f"case {one.number} splits axis {case.axis} at {case.value}", leaves
-        cases = [tree.cases[one.number] for one in here]
+                return f"case {node.number} splits axis {case.axis} at {case.value}", leaves
+        cases = [tree.cases[node.number] for node in here]
         _, low, high, phases = (np.stack(each) for each in zip(*here, strict=True))
         relaxation = relax(net, low, high, by_layer(net, phases))
         ends = np.array([case.axis < 0 for case in cases])
-        proved = _proved(net, place, chosen, relaxation, [case.multipliers for case in cases])
+        proved = _proved(net, domain, chosen, relaxation, [case.multipliers for case in cases])
         if (ends & ~proved).any():
             return f"leaf {here[int(np.argmax(ends & ~proved))].number} is not proved", leaves
         leaves += int(ends.sum())
@@ -142,9 +149,9 @@ def _check_tree(net: AffineReLU, place: Domain, chosen: list[Clause], tree: Tree
     return "", leaves
 
 
-def _child(one: _Place, case: Case, side: int, inputs: int, stable: Phases) -> _Place | None:
-    """Return one half of a case, or none if nothing is in it."""
-    low, high, phases = one.low.copy(), one.high.copy(), one.phases.copy()
+def _child(node: _Node, case: Case, side: int, inputs: int, stable: Phases) -> _Node | None:
+    """One half of a case, or None if it is empty."""
+    low, high, phases = node.low.copy(), node.high.copy(), node.phases.copy()
     if case.axis >= inputs:
         if phases[case.axis - inputs] not in (FREE, side):
             return None  # the other phase was assumed above
@@ -157,63 +164,75 @@ def _child(one: _Place, case: Case, side: int, inputs: int, stable: Phases) -> _
             low[case.axis] = max(low[case.axis], case.value)
         if (low > high).any():
             return None
-    return _Place(case.first + side, low, high, phases)
+    return _Node(case.first + side, low, high, phases)
 
 
 def _proved(
-    net: AffineReLU, place: Domain, chosen: list[Clause], relaxation: Relaxation, multipliers: list[Multipliers]
+    net: AffineReLU, domain: Domain, chosen: list[Clause], relaxation: Relaxation, multipliers: list[Multipliers]
 ) -> Mask:
-    """Say in which boxes of a relaxation all clauses are proved, by bounds or by the multipliers noted."""
+    """A mask of the boxes of a relaxation in which all clauses are proved, by bounds or by stored multipliers."""
     low, high = relaxation.low, relaxation.high
-    nothing = relaxation.empty | outside(place, low, high)
-    proved = held(chosen, bound_clauses(net, relaxation, chosen)) | nothing[:, None]
+    nothing = relaxation.empty | outside(domain, low, high)
+    proved = proved_clauses(chosen, bound_clauses(net, relaxation, chosen)) | nothing[:, None]
     for i, j in np.argwhere(~proved).tolist():
         if len(multipliers[i]) == len(chosen):
-            here, numbers = place._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
+            here, numbers = domain._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
             proved[i, j] = dual_bound(net, relaxation.only(i), chosen[j], here, numbers) > 0
     return np.asarray(proved.all(1))
 
 
-def stable_phases(relaxation: Relaxation, known: Phases) -> Phases:
-    """Return the phases that units have anywhere in their box, (boxes, units)."""
+def stable_phases(relaxation: Relaxation, phases: Phases) -> Phases:
+    """The phases that units have anywhere in their box, (boxes, units)."""
     if not relaxation.lower:
-        return known
+        return phases
     lower, upper = np.concatenate(relaxation.lower, axis=1), np.concatenate(relaxation.upper, axis=1)
     return np.where(lower >= 0, ON, np.where(upper <= 0, OFF, FREE)).astype(np.int8)
 
 
 class Rows(NamedTuple):
-    """What is known of the rows of a clause over many boxes: A x + c below each, and the least of that."""
+    """Bounds of the rows of a clause over many boxes: A x + c below each, and the minimum of that."""
 
     A: Array  # (boxes, rows, inputs)
     c: Array  # (boxes, rows)
     least: Array  # (boxes, rows)
 
 
-def bound_clauses(net: AffineReLU, relaxation: Relaxation, chosen: list[Clause]) -> list[Rows]:
-    """Bound the rows of clauses over the boxes of a relaxation."""
+def bound_clauses(net: AffineReLU, relaxation: Relaxation, chosen: Sequence[Clause]) -> list[Rows]:
+    """Bounds of the rows of clauses over the boxes of a relaxation.
+
+    Args:
+        net: The network.
+        relaxation: Bounds of its hidden units over all boxes.
+        chosen: The clauses.
+    """
     boxes = len(relaxation.low)
     spec, c = np.vstack([clause.Q for clause in chosen]), np.concatenate([clause.c for clause in chosen])
     box = np.repeat(np.arange(boxes), len(spec))
     A, c = lower_lines(net, relaxation, np.tile(spec, (boxes, 1)), box, np.tile(c, boxes))
-    least = minimum(A, c, relaxation.low[box], relaxation.high[box]).reshape(boxes, -1)
+    minima = minimum(A, c, relaxation.low[box], relaxation.high[box]).reshape(boxes, -1)
     A, c = A.reshape(boxes, len(spec), -1), c.reshape(boxes, -1)
     ends = np.cumsum([0, *(len(clause.c) for clause in chosen)])
     parts = (slice(a, b) for a, b in itertools.pairwise(ends))
-    return [Rows(A[:, part], c[:, part], least[:, part]) for part in parts]
+    return [Rows(A[:, part], c[:, part], minima[:, part]) for part in parts]
 
 
-def held(chosen: list[Clause], found: list[Rows]) -> Mask:
-    """Say which clauses the bounds of their rows prove, (boxes, clauses)."""
-    return np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, found, strict=True)], axis=1)
+def proved_clauses(chosen: Sequence[Clause], clause_rows: list[Rows]) -> Mask:
+    """A mask of the clauses that the bounds of their rows prove, (boxes, clauses)."""
+    return np.stack([clause.holds(rows.least) for clause, rows in zip(chosen, clause_rows, strict=True)], axis=1)
 
 
-def outside(place: Domain, low: Array, high: Array) -> Mask:
-    """Say of boxes whether one of the half-spaces surely has no point in them."""
-    found = np.zeros(len(low), dtype=bool)
-    for row, limit in zip(place.H, place.v, strict=True):
-        found |= minimum(np.tile(row, (len(low), 1)), np.full(len(low), -limit), low, high) > 0
-    return found
+def outside(domain: Domain, low: Array, high: Array) -> Mask:
+    """A mask of the boxes in which a half-space of the domain surely has no point.
+
+    Args:
+        domain: The set of inputs.
+        low: Lower ends of the boxes, (boxes, inputs).
+        high: Upper ends.
+    """
+    excluded = np.zeros(len(low), dtype=bool)
+    for row, limit in zip(domain.H, domain.v, strict=True):
+        excluded |= minimum(np.tile(row, (len(low), 1)), np.full(len(low), -limit), low, high) > 0
+    return excluded
 
 
 def by_layer(net: AffineReLU, phases: Phases) -> list[Phases]:
@@ -222,15 +241,21 @@ def by_layer(net: AffineReLU, phases: Phases) -> list[Phases]:
 
 
 def chunk(net: AffineReLU, megabytes: float = 256.0) -> int:
-    """Return how many boxes can be bounded at once in some memory."""
+    """The number of boxes that can be bounded at once in some memory."""
     widest = max(net.sizes)
     return int(np.clip(megabytes * 1e6 / (8 * 8 * widest * max(widest, 8)), 1, 512))
 
 
-def subject(net: AffineReLU, place: Domain, wanted: Iterable[Clause]) -> str:
-    """Return a digest of what a certificate is about."""
+def subject(net: AffineReLU, domain: Domain, clauses: Iterable[Clause]) -> str:
+    """A digest of the subject of a certificate.
+
+    Args:
+        net: The network.
+        domain: The set of inputs.
+        clauses: The property.
+    """
     digest = hashlib.sha256()
-    for array in (*net.weights, *net.biases, *place[:4], *(part for clause in wanted for part in clause)):
+    for array in (*net.weights, *net.biases, *domain[:4], *(part for clause in clauses for part in clause)):
         digest.update(str((array.shape, array.dtype.str)).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

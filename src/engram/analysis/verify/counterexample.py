@@ -13,11 +13,11 @@ from engram.analysis.verify.specification import Clause, Domain
 SAMPLES, STARTS, STEPS = 256, 5, 40
 
 
-def confirmed(net: AffineReLU, found: Sequence[Clause], x: Array) -> bool:
-    """Say whether an input certainly breaks a clause: by intervals and, where they do not tell, by rational numbers."""
+def _confirmed(net: AffineReLU, clauses: Sequence[Clause], x: Array) -> bool:
+    """Whether an input certainly breaks a clause: by intervals and, where they do not decide, by rational numbers."""
     low, high = interval_bounds(net, x, x)
     undecided = []
-    for clause in found:
+    for clause in clauses:
         top = clause.Q.clip(0) @ high + clause.Q.clip(None, 0) @ low + clause.c
         size = np.abs(clause.Q) @ np.maximum(np.abs(low), np.abs(high)) + np.abs(clause.c)
         error = (len(high) + 8) * 2.0**-51 * size + TINY
@@ -32,51 +32,64 @@ def confirmed(net: AffineReLU, found: Sequence[Clause], x: Array) -> bool:
     return any(all(v < 0 or (v == 0 and strict) for v, strict in zip(*rows, strict=True)) for rows in values)
 
 
-def first_counterexample(net: AffineReLU, found: Sequence[Clause], place: Domain, points: Array) -> Array | None:
-    """Return the first of some points that lies inside and certainly breaks a clause."""
-    points = place.pulled(points)
-    inside = points[place.contains(points)]
+def first_counterexample(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, points: Array) -> Array | None:
+    """The first of some points that lies inside and certainly breaks a clause.
+
+    Args:
+        net: The network.
+        clauses: The property.
+        domain: The set of inputs.
+        points: The points, (points, inputs).
+    """
+    points = domain.pulled(points)
+    inside = points[domain.contains(points)]
     if not len(inside):
         return None
-    worst = _worst(net(inside), found)
+    worst = _worst(net(inside), clauses)
     for i in np.flatnonzero(worst <= 0)[:8]:  # those that only rounding lets break it are tried in vain
-        if place.certainly_contains(inside[i]) and confirmed(net, found, inside[i]):
+        if domain.certainly_contains(inside[i]) and _confirmed(net, clauses, inside[i]):
             return np.array(inside[i])
     return None
 
 
-def attack(net: AffineReLU, found: Sequence[Clause], place: Domain, rng: np.random.Generator) -> Array | None:
-    """Return a counterexample found at random or by projected gradients from the worst points, or none.
+def attack(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, rng: np.random.Generator) -> Array | None:
+    """A counterexample found at random or by projected gradients from the worst points, or none.
 
     256 points, then 40 steps of a twentieth of the box, shrinking, from the five that come nearest.
 
+    Args:
+        net: The network.
+        clauses: The property.
+        domain: The set of inputs.
+        rng: Source of the points.
+
     Source: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018).
     """
-    points = rng.uniform(place.low, place.high, (SAMPLES, len(place.low)))
-    points = np.vstack([(place.low + place.high) / 2, points]).clip(place.low, place.high)
-    if (hit := first_counterexample(net, found, place, points)) is not None:
+    points = rng.uniform(domain.low, domain.high, (SAMPLES, len(domain.low)))
+    points = np.vstack([(domain.low + domain.high) / 2, points]).clip(domain.low, domain.high)
+    if (hit := first_counterexample(net, clauses, domain, points)) is not None:
         return hit
-    inside = place.contains(points)
+    inside = domain.contains(points)
     points = points[inside] if inside.any() else points
-    x = points[np.argsort(_worst(net(points), found))[:STARTS]]
-    length = (place.high - place.low) / 20
+    x = points[np.argsort(_worst(net(points), clauses))[:STARTS]]
+    length = (domain.high - domain.low) / 20
     for step in range(STEPS):
-        x = (x - length * 0.93**step * np.sign(_gradient(net, found, x))).clip(place.low, place.high)
-        if (hit := first_counterexample(net, found, place, x)) is not None:
+        x = (x - length * 0.93**step * np.sign(_gradient(net, clauses, x))).clip(domain.low, domain.high)
+        if (hit := first_counterexample(net, clauses, domain, x)) is not None:
             return hit
     return None
 
 
-def _worst(y: Array, found: Sequence[Clause]) -> Array:
-    """Return, for each output, by how much the clause that is nearest to breaking holds."""
-    return np.asarray(np.min([(y @ clause.Q.T + clause.c).max(-1) for clause in found], axis=0))
+def _worst(y: Array, clauses: Sequence[Clause]) -> Array:
+    """For each output, the margin by which the clause nearest to breaking holds."""
+    return np.asarray(np.min([(y @ clause.Q.T + clause.c).max(-1) for clause in clauses], axis=0))
 
 
-def _gradient(net: AffineReLU, found: Sequence[Clause], x: Array) -> Array:
+def _gradient(net: AffineReLU, clauses: Sequence[Clause], x: Array) -> Array:
     zs = net.preactivations(x)
-    values = [zs[-1] @ clause.Q.T + clause.c for clause in found]
+    values = [zs[-1] @ clause.Q.T + clause.c for clause in clauses]
     which = np.argmin([value.max(-1) for value in values], axis=0)
-    rows = [found[c].Q[np.argmax(values[c][i])] for i, c in enumerate(which)]
+    rows = [clauses[c].Q[np.argmax(values[c][i])] for i, c in enumerate(which)]
     gradient: Array = np.stack(rows) @ net.weights[-1]
     for z, W in zip(zs[-2::-1], net.weights[-2::-1], strict=True):
         gradient = (gradient * (z > 0)) @ W

@@ -1,4 +1,4 @@
-"""A lower bound from any multipliers: what makes the answer of a linear program a proof."""
+"""A lower bound from any multipliers, which makes the solution of a linear program a proof."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from engram.analysis.verify.specification import Clause, Domain
 
 
 def dual_bound(
-    net: AffineReLU, relaxation: Relaxation, clause: Clause, place: Domain, multipliers: Float[np.ndarray, " n"]
+    net: AffineReLU, relaxation: Relaxation, clause: Clause, domain: Domain, multipliers: Float[np.ndarray, " n"]
 ) -> float:
-    """Return a lower bound of w . (Q y + c) over one box, cut by half-spaces, whatever the multipliers are.
+    """A lower bound of w . (Q y + c) over one box, cut by half-spaces, for any multipliers.
 
     With lambda_L = Q' w, and any lambda_k and nu >= 0, for all x in the box with H x <= v,
 
@@ -23,11 +23,18 @@ def dual_bound(
                          + sum_k min_z ((W_{k+1}' lambda_{k+1}) . relu(z) - lambda_k . z),   l_k <= z <= u_k,
 
     since z_k = W_k h_{k-1} + b_k; each minimum is at an end or at zero. If the bound is positive and w >= 0, one of the
-    rows is. Rounding is accounted for. ``multipliers`` are w, lambda_1 .. lambda_{L-1} and nu, one after another.
+    rows is. Rounding is accounted for.
+
+    Args:
+        net: The network.
+        relaxation: Bounds of its hidden units over one box.
+        clause: Q and c.
+        domain: The box and its half-spaces.
+        multipliers: w, lambda_1 .. lambda_{L-1} and nu, one after another.
 
     Source: Dvijotham et al., "A dual approach to scalable verification of deep networks" (2018), equation 6.
     """
-    sizes = [len(clause.c), *net.sizes[1:-1], len(place.v)]
+    sizes = [len(clause.c), *net.sizes[1:-1], len(domain.v)]
     if len(multipliers) != sum(sizes) or not np.isfinite(multipliers).all():
         return -np.inf
     w, *lambdas, nu = np.split(multipliers, np.cumsum(sizes)[:-1])
@@ -36,7 +43,7 @@ def dual_bound(
     y_low, y_high = (end[0] for end in interval_bounds(net, relaxation.low, relaxation.high))
     value: Any = w @ clause.c
     size: Any = w @ np.abs(clause.c)
-    # TINY: what underflow takes from a multiplier matters where what it multiplies is large.
+    # TINY: the loss of a multiplier by underflow matters where its factor is large.
     slack = (w @ np.abs(clause.Q) + TINY) @ np.maximum(np.abs(y_low), np.abs(y_high))
     current: Array = w @ clause.Q
     for k in range(len(net.weights) - 1, -1, -1):
@@ -54,10 +61,10 @@ def dual_bound(
         size += (np.abs(current) + np.abs(mine)) @ reach
         slack += spread @ reach
         current = mine
-    slack += spread @ np.maximum(np.abs(place.low), np.abs(place.high))
-    total = current + nu @ place.H
-    ends = np.stack([place.low, place.high])
-    value += (total * ends).min(0).sum() - nu @ place.v
-    size += (np.abs(current) + nu @ np.abs(place.H) + TINY) @ np.abs(ends).max(0) + nu @ np.abs(place.v)
-    found = value - gamma * (size + slack) - TINY
-    return float(found) if np.isfinite(found) else -np.inf
+    slack += spread @ np.maximum(np.abs(domain.low), np.abs(domain.high))
+    total = current + nu @ domain.H
+    ends = np.stack([domain.low, domain.high])
+    value += (total * ends).min(0).sum() - nu @ domain.v
+    size += (np.abs(current) + nu @ np.abs(domain.H) + TINY) @ np.abs(ends).max(0) + nu @ np.abs(domain.v)
+    bound = value - gamma * (size + slack) - TINY
+    return float(bound) if np.isfinite(bound) else -np.inf

@@ -18,19 +18,19 @@ from engram import checks
 from engram.analysis.verify.bounds import ON, Phases, Relaxation, batched, lower_lines, minimum, relax
 from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.network import AffineReLU, Array, Index
-from engram.analysis.verify.specification import Box, Clause, Domain, SolverError, domain
+from engram.analysis.verify.specification import Box, Clause, Domain, SolverError, as_domain
 
 FEASIBILITY = 1e-6  # to which HiGHS satisfies constraints and integrality
-PRICE = 1e3  # of overstepping, in an elastic program
+PRICE = 1e3  # of exceeding a bound, in an elastic program
 Blocks = Sequence[tuple[Index, Array]]  # columns, and their values in some rows
 NODES = 1_000_000  # of the solver, at most; a limit that is the same on every machine
 
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A maximum, as far as it is known: largest ``value`` that was met, at the input ``witness``, and ``upper`` bound.
+    """A maximum between the largest ``value`` seen, at the input ``witness``, and its ``upper`` bound.
 
-    ``value`` is minus infinity if none was met. No value is above ``upper``, up to ``tol``, which the solver's
+    ``value`` is minus infinity if none was seen. No value is above ``upper``, up to ``tol``, which the solver's
     tolerances may add; it is 0 for bounds that account for their rounding. ``status`` is ``"optimal"``, ``"bounded"``
     (a relaxation, or the time was over) or ``"infeasible"``.
     """
@@ -64,7 +64,7 @@ def maximize(
     tau: float = 0.0,
     time_limit: float = 60.0,
 ) -> Bound:
-    """Return the maximum of q . y + r . x over a box, where hidden units may have to be on or off.
+    """The maximum of q . y + r . x over a box, where hidden units may have to be on or off.
 
     With engine ``"milp"`` each unit whose pre-activation z can have both signs, l < z < u, has a binary t and
 
@@ -73,8 +73,16 @@ def maximize(
     with ``"lp"`` the triangle h <= u (z - l) / (u - l) takes the place of the last two; ``"crown"`` is one backward
     pass. l and u are those of ``crown_bounds``. ``"milp"`` is complete, the others give upper bounds.
 
-    ``objective`` is q, ``of_inputs`` r (default 0). ``pattern`` has the phases of each hidden layer: 1 on (z >= tau), 0
-    off (z <= 0), 2 free. With ``halfspaces`` H and v only inputs with H x <= v count. ``time_limit`` is in seconds.
+    Args:
+        net: The network.
+        box: The inputs.
+        objective: q.
+        of_inputs: r; None: 0.
+        pattern: Phases of each hidden layer: 1 on (z >= tau), 0 off (z <= 0), 2 free; None: free.
+        halfspaces: H and v, so that only inputs with H x <= v count.
+        engine: ``"crown"``, ``"lp"`` or ``"milp"``.
+        tau: From which z a unit counts as on.
+        time_limit: Seconds.
 
     Source: Tjeng, Xiao and Tedrake, "Evaluating robustness of neural networks with mixed integer programming" (2019).
 
@@ -83,39 +91,39 @@ def maximize(
         >>> [round(maximize(net, Box([-1, -1], [1, 1]), np.ones(1), engine=e).upper, 6) for e in ("lp", "milp")]
         [3.0, 2.0]
     """
-    place = domain(box, net.sizes[0])
+    domain = as_domain(box, net.sizes[0])
     if halfspaces is not None:
-        place = place._replace(H=np.asarray(halfspaces[0], float), v=np.asarray(halfspaces[1], float))
+        domain = domain._replace(H=np.asarray(halfspaces[0], float), v=np.asarray(halfspaces[1], float))
     objective = checks.array("objective", objective, (net.sizes[-1],))
     r = np.zeros(net.sizes[0]) if of_inputs is None else of_inputs
-    relaxation = relax(net, place.low[None], place.high[None], batched(pattern, 1))
+    relaxation = relax(net, domain.low[None], domain.high[None], batched(pattern, 1))
     if relaxation.empty[0]:
         return Bound(-np.inf, -np.inf, None, "infeasible", 0.0)
     if engine == "crown":
         A, c = lower_lines(net, relaxation, -objective[None], np.zeros(1, dtype=np.intp))
-        upper = -float(minimum(A - r, c, place.low[None], place.high[None])[0])
+        upper = -float(minimum(A - r, c, domain.low[None], domain.high[None])[0])
         return Bound(-np.inf, upper, None, "bounded", 0.0)
     clause = Clause(-objective[None], np.zeros(1), np.ones(1, dtype=bool))
-    found = solve(
-        net, relaxation, clause, place, pattern=pattern, of_inputs=-r, tau=tau, binary=engine == "milp",
+    solution = solve(
+        net, relaxation, clause, domain, pattern=pattern, of_inputs=-r, tau=tau, binary=engine == "milp",
         time_limit=time_limit,
     )  # fmt: skip
     tol = FEASIBILITY * max(1.0, float(np.abs(objective) @ np.linalg.norm(net.weights[-1], axis=1)))
-    if found.value == np.inf:
+    if solution.value == np.inf:
         return Bound(-np.inf, -np.inf, None, "infeasible", tol)
     value, witness = -np.inf, None
-    if found.x is not None:
-        witness = np.clip(found.x, place.low, place.high)
+    if solution.x is not None:
+        witness = np.clip(solution.x, domain.low, domain.high)
         value = float(net(witness) @ objective + witness @ r)
-    done = engine == "milp" and found.finished
-    return Bound(value, -found.value, witness, "optimal" if done else "bounded", tol)
+    done = engine == "milp" and solution.finished
+    return Bound(value, -solution.value, witness, "optimal" if done else "bounded", tol)
 
 
 def solve(
     net: AffineReLU,
     relaxation: Relaxation,
     clause: Clause,
-    place: Domain,
+    domain: Domain,
     *,
     pattern: Sequence[Phases] | None = None,
     of_inputs: Array | None = None,
@@ -127,15 +135,27 @@ def solve(
     radius_from: Array | None = None,
     elastic: bool = False,
 ) -> Solution:
-    """Minimise the largest of Q y + c + r x, over one box and its relaxation.
+    """The minimum of the largest of Q y + c + r x, over one box and its relaxation.
 
-    With ``below``, any value below it will do (much sooner), and none is infinity. With ``radius_from``, a point, the
-    largest |x - point| is minimised where all rows are at most zero. With ``elastic``, bounds of units and half-spaces
-    may be overstepped at a price: such a program always has multipliers, which show it if nothing is feasible.
+    Args:
+        net: The network.
+        relaxation: Bounds of its hidden units.
+        clause: Q and c.
+        domain: The box and its half-spaces.
+        pattern: Phases of each hidden layer: 1 on (z >= tau), 0 off (z <= 0), 2 free; None: free.
+        of_inputs: r; None: 0.
+        tau: From which z a unit counts as on.
+        binary: A binary for each unit that may be on or off, so that the program is exact; False: triangles.
+        time_limit: Seconds.
+        node_limit: Nodes of the solver.
+        below: Any value below it will do, which is found much sooner; without one the result is infinity.
+        radius_from: A point x0: minimise the largest |x - x0| where all rows are at most zero.
+        elastic: Let bounds of units and half-spaces be exceeded at a price: such a program always has multipliers,
+            which show it if nothing is feasible.
     """
     fixed = batched(pattern, 1)
     model = _Model()
-    x = model.columns(place.low, place.high)
+    x = model.columns(domain.low, domain.high)
     h, before, equations = x, [], []
     over = model.columns(np.zeros(int(elastic)), np.full(int(elastic), np.inf))
     for k in range(len(net.weights) - 1):
@@ -151,17 +171,17 @@ def solve(
         equations.append(model.rows([(z, np.eye(len(z))), (h, -net.weights[k])], net.biases[k], net.biases[k]))
         h = model.columns(np.maximum(ends[0], 0) - beyond, np.maximum(ends[1], 0) + beyond)
         before.append((z, h))
-        one, same = np.eye(len(free)), np.eye(len(stable))
-        model.rows([(h[stable], same), (z[stable], -same)], 0.0, 0.0)
-        model.rows([(h[free], one), (z[free], -one)], low=0.0)
+        free_eye, stable_eye = np.eye(len(free)), np.eye(len(stable))
+        model.rows([(h[stable], stable_eye), (z[stable], -stable_eye)], 0.0, 0.0)
+        model.rows([(h[free], free_eye), (z[free], -free_eye)], low=0.0)
         low, high = lower[free], upper[free]
         if binary:
             t = model.columns(np.zeros(len(free)), np.ones(len(free)), integral=True)
-            model.rows([(h[free], one), (t, -np.diag(high))], high=0.0)
-            model.rows([(h[free], one), (z[free], -one), (t, -np.diag(low))], high=-low)
+            model.rows([(h[free], free_eye), (t, -np.diag(high))], high=0.0)
+            model.rows([(h[free], free_eye), (z[free], -free_eye), (t, -np.diag(low))], high=-low)
         else:
             slope = high / (high - low)
-            model.rows([(h[free], one), (z[free], -np.diag(slope))], high=-slope * low)
+            model.rows([(h[free], free_eye), (z[free], -np.diag(slope))], high=-slope * low)
     y = model.columns(np.full(net.sizes[-1], -np.inf), np.full(net.sizes[-1], np.inf))
     model.rows([(y, np.eye(len(y))), (h, -net.weights[-1])], net.biases[-1], net.biases[-1])
     s = model.columns(np.array([-np.inf]), np.array([below]))
@@ -172,29 +192,36 @@ def solve(
         first = model.rows([(y, clause.Q)], high=-clause.c)
         for sign in (1, -1):
             model.rows([(x, sign * np.eye(len(x))), (s, -np.ones((len(x), 1)))], high=sign * radius_from)
-    cuts = model.rows([(x, place.H), (over, -np.ones((len(place.v), len(over))))], high=place.v)
+    cuts = model.rows([(x, domain.H), (over, -np.ones((len(domain.v), len(over))))], high=domain.v)
     cost = np.zeros(model.count)
     cost[s], cost[over] = 1, PRICE
     if binary:
         gap = 1e-9 if np.isinf(below) else 1e30
         options = {"time_limit": max(time_limit, 1e-3), "node_limit": node_limit, "mip_rel_gap": gap}
         return model.solved_exactly(cost, x, options)
-    found, dual = model.solved_relaxed(cost)
-    if found is None:
+    result, dual = model.solved_relaxed(cost)
+    if result is None:
         return Solution(np.inf, None, (), None, True)
-    gaps = tuple(np.maximum(found.x[h], 0) - np.maximum(found.x[z], 0) for z, h in before)
+    gaps = tuple(np.maximum(result.x[h], 0) - np.maximum(result.x[z], 0) for z, h in before)
     multipliers = np.concatenate([-dual[first], *(dual[rows] for rows in equations), -dual[cuts]])
-    return Solution(float(found.fun), found.x[x], gaps, multipliers, True)
+    return Solution(float(result.fun), result.x[x], gaps, multipliers, True)
 
 
-def linear_bound(net: AffineReLU, relaxation: Relaxation, clause: Clause, place: Domain) -> tuple[float, Solution]:
-    """Return the lower bound that the multipliers of the linear program prove, and the program's solution."""
-    found = solve(net, relaxation, clause, place, binary=False)
-    if found.x is None:  # nothing is there, says the solver; the elastic program has multipliers that prove it
-        found = solve(net, relaxation, clause, place, binary=False, elastic=True)
-    if found.multipliers is None:
-        return -np.inf, found
-    return dual_bound(net, relaxation, clause, place, found.multipliers), found
+def linear_bound(net: AffineReLU, relaxation: Relaxation, clause: Clause, domain: Domain) -> tuple[float, Solution]:
+    """The lower bound that the multipliers of the linear program prove, and the program's solution.
+
+    Args:
+        net: The network.
+        relaxation: Bounds of its hidden units over one box.
+        clause: Clause to bound.
+        domain: The box and its half-spaces.
+    """
+    solution = solve(net, relaxation, clause, domain, binary=False)
+    if solution.x is None:  # infeasible by the solver; the elastic program has multipliers that prove it
+        solution = solve(net, relaxation, clause, domain, binary=False, elastic=True)
+    if solution.multipliers is None:
+        return -np.inf, solution
+    return dual_bound(net, relaxation, clause, domain, solution.multipliers), solution
 
 
 class _Model:
@@ -232,32 +259,32 @@ class _Model:
     def solved_exactly(self, cost: Array, x: Index, options: Any) -> Solution:
         ends, rows = Bounds(self.low, self.high), LinearConstraint(self.matrix, self.row_low, self.row_high)
         with _silent():
-            found = milp(cost, integrality=self.integral, bounds=ends, constraints=rows, options=options)
-        if found.status == 2:
+            result = milp(cost, integrality=self.integral, bounds=ends, constraints=rows, options=options)
+        if result.status == 2:
             return Solution(np.inf, None, (), None, True)
-        limit = found.status == 1 or "Solution limit" in found.message  # of time, or of nodes, which has no number
-        if found.status != 0 and not limit:
-            raise SolverError(found.status, found.message)
+        limit = result.status == 1 or "Solution limit" in result.message  # of time, or of nodes, which has no number
+        if result.status != 0 and not limit:
+            raise SolverError(result.status, result.message)
         # HiGHS has no dual bound where nothing is integral, and is exact there.
-        dual = found.mip_dual_bound if self.integral.any() else found.fun
+        dual = result.mip_dual_bound if self.integral.any() else result.fun
         value = -np.inf if dual is None or np.isnan(dual) else float(dual)
-        return Solution(value, None if found.x is None else found.x[x], (), None, found.status == 0)
+        return Solution(value, None if result.x is None else result.x[x], (), None, result.status == 0)
 
     def solved_relaxed(self, cost: Array) -> tuple[Any, Array]:
-        """Return the solution, or None if there is none, and the multipliers of the rows."""
+        """The solution, or None if there is none, and the multipliers of the rows."""
         matrix, dual = self.matrix, np.zeros(len(self.row_low))
         equal = self.row_low == self.row_high
         below, above = ~equal & np.isfinite(self.row_high), ~equal & np.isfinite(self.row_low)
         A = sparse.vstack([matrix[below], -matrix[above]])
         b = np.concatenate([self.row_high[below], -self.row_low[above]])
         ends: Any = np.column_stack([self.low, self.high])
-        found: Any = linprog(cost, A, b, matrix[equal], self.row_high[equal], ends, method="highs")
-        if found.status == 2:
+        result: Any = linprog(cost, A, b, matrix[equal], self.row_high[equal], ends, method="highs")
+        if result.status == 2:
             return None, dual
-        if found.status != 0:
-            raise SolverError(found.status, found.message)
-        dual[equal], dual[below] = found.eqlin.marginals, found.ineqlin.marginals[: below.sum()]
-        return found, dual
+        if result.status != 0:
+            raise SolverError(result.status, result.message)
+        dual[equal], dual[below] = result.eqlin.marginals, result.ineqlin.marginals[: below.sum()]
+        return result, dual
 
 
 @contextlib.contextmanager
@@ -265,7 +292,7 @@ def _silent() -> Iterator[None]:
     """Send the C library's standard output to nowhere: HiGHS prints lines there that no option stops."""
     sys.stdout.flush()
     try:
-        kept = os.dup(1)
+        stdout = os.dup(1)
     except OSError:  # there is none
         yield
         return
@@ -274,6 +301,6 @@ def _silent() -> Iterator[None]:
         os.dup2(nowhere, 1)
         yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(stdout, 1)
+        os.close(stdout)
         os.close(nowhere)

@@ -8,10 +8,20 @@ from numba import njit
 # Sums in any order are within the error that is accounted for, so that they may be reassociated.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def through_relu(multipliers, box, lower_slope, upper_slope, intercept, constant, before, after):
-    """Carry multipliers of activations h back to pre-activations z, in place.
+    """Carry multipliers m of activations h back to pre-activations z, in place.
 
-    A positive multiplier takes the line below the ReLU, a negative one the line above it, whose intercept goes to the
-    constant. ``before`` and ``after`` receive the sums of the absolute values of the rows.
+        m h >= m lower_slope z                       where m > 0
+        m h >= m (upper_slope z + intercept)         where m <= 0
+
+    Args:
+        multipliers: m, (rows, units), overwritten by those of z.
+        box: Number of the box of each row.
+        lower_slope: Of the line below each ReLU, (boxes, units).
+        upper_slope: Of the line above it.
+        intercept: Of the line above it.
+        constant: The offset of each row, to which the intercepts are added.
+        before: Receives the sum of |m| of each row.
+        after: Receives the sum of the new |m|.
     """
     rows, units = multipliers.shape
     for i in range(rows):

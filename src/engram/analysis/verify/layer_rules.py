@@ -41,10 +41,15 @@ def layer_rules(
     on: Literal["bits", "values"] = "bits",
     random_state: int = 0,
 ) -> list[LayerRule]:
-    """Return rules for a class from a decision tree over the activations of a layer, the best supported first.
+    """Rules for a class from a decision tree over the activations of a layer, the best supported first.
 
-    Layers count from 1; ``label`` is the class as the network gives it. The tree sees whether units are on
-    (``"bits"``), or thresholds of their pre-activations (``"values"``).
+    Args:
+        net: The network.
+        layer: Number of the hidden layer, from 1.
+        X: Inputs that the tree is fitted to.
+        label: The class, as the network gives it.
+        on: ``"bits"``: the tree sees whether units are on; ``"values"``: their pre-activations.
+        random_state: Seed of the tree.
 
     Source: Gopinath et al., "Property inference for deep neural networks" (2019).
     """
@@ -88,11 +93,18 @@ def prove_rule(
     data: Float[np.ndarray, "points inputs"] | None = None,
     budget: Budget | None = None,
 ) -> Result:
-    """Prove that what satisfies a rule is of the class: the layers behind it, over bounds of the layer.
+    """Prove that inputs which satisfy a rule are of the class: the layers behind it, over bounds of the layer.
 
-    The proof is for all inputs of ``box``, over the layer's bounds by CROWN; or, if ``data`` are given instead, for
-    inputs whose pre-activations in the layer stay between the least and the largest of these. A counterexample is one
-    of pre-activations of the layer, which no input need have.
+    A counterexample is one of pre-activations of the layer, which no input need have.
+
+    Args:
+        net: The network.
+        rule: The rule.
+        label: The class.
+        box: The proof is for all its inputs, over the layer's bounds by CROWN.
+        data: Instead of ``box``: the proof is for inputs whose pre-activations in the layer stay between the minimum
+            and the maximum over these.
+        budget: Limits of time, nodes and memory; None: 60 seconds.
     """
     if (box is None) == (data is None):
         raise ValueError("box and data: expected one of them")

@@ -1,4 +1,4 @@
-"""A ReLU network as its matrices: what is proved is proved about these numbers."""
+"""A ReLU network as its matrices, the subject of all proofs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class AffineReLU:
         if not self.weights or len(self.weights) != len(self.biases):
             raise ValueError(f"{len(self.weights)} weights and {len(self.biases)} biases: expected as many, at least 1")
         for kind, arrays in (("weights", self.weights), ("biases", self.biases)):
-            own = tuple(np.array(a, dtype=np.float64) for a in arrays)  # copies, which nobody else can change
+            own = tuple(np.array(a, dtype=np.float64) for a in arrays)  # copies, which cannot be changed elsewhere
             for k, a in enumerate(own):
                 checks.finite(f"{kind}[{k}]", a)
                 a.setflags(write=False)
@@ -67,19 +67,19 @@ class AffineReLU:
         return (self.weights[0].shape[1], *(len(b) for b in self.biases))
 
     def __call__(self, x: Float[np.ndarray, "*batch inputs"]) -> Float[np.ndarray, "*batch outputs"]:
-        """Return the outputs y."""
+        """The outputs y."""
         return self.preactivations(x)[-1]
 
     def preactivations(self, x: Float[np.ndarray, "*batch inputs"]) -> list[Array]:
-        """Return z_1 to z_L, (..., units) each; the last are the outputs."""
-        found, h = [], np.asarray(x, dtype=np.float64)
+        """The pre-activations z_1 to z_L, (..., units) each; the last are the outputs."""
+        zs, h = [], np.asarray(x, dtype=np.float64)
         for W, b in zip(self.weights, self.biases, strict=True):
-            found.append(h @ W.T + b)
-            h = np.maximum(found[-1], 0)
-        return found
+            zs.append(h @ W.T + b)
+            h = np.maximum(zs[-1], 0)
+        return zs
 
     def exact(self, x: Float[np.ndarray, " inputs"]) -> list[Fraction]:
-        """Return the outputs for one input without any rounding, as rational numbers."""
+        """The outputs for one input without any rounding, as rational numbers."""
         h = [Fraction(float(v)) for v in x]
         for k, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             z = exact_affine(W, b, h)
@@ -88,7 +88,13 @@ class AffineReLU:
 
 
 def exact_affine(W: Array, b: Array, x: Sequence[Fraction]) -> list[Fraction]:
-    """Return W x + b without any rounding."""
+    """W x + b without any rounding.
+
+    Args:
+        W: Weights.
+        b: Biases.
+        x: Input, as rational numbers.
+    """
     return [
         sum((Fraction(w) * v for w, v in zip(row, x, strict=True) if w and v), Fraction(offset))
         for row, offset in zip(W.tolist(), b.tolist(), strict=True)
@@ -98,7 +104,7 @@ def exact_affine(W: Array, b: Array, x: Sequence[Fraction]) -> list[Fraction]:
 def as_affine_relu(
     module: nn.Module | AffineReLU, input_shape: Sequence[int] | None = None, *, drop_softmax: bool = False
 ) -> AffineReLU:
-    """Return a module as affine layers with ReLU between them.
+    """A module as affine layers with ReLU between them.
 
     Weights are cast to 64 bits. Convolutions and average pooling become matrices, batch normalisation is folded into
     the layer beside it (which rounds: a proof is about the folded network), and
@@ -129,12 +135,12 @@ def as_affine_relu(
 
 
 def kept_softmax(name: str, hint: str) -> UnsupportedLayerError:
-    """Return the error of a softmax that cannot be left out."""
+    """The error of a softmax that cannot be left out."""
     return UnsupportedLayerError(f"layer {name!r} is a softmax, which is not piecewise linear: {hint}")
 
 
 def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] | None = None) -> tuple[AffineReLU, str]:
-    """Return a module up to a softmax at its end, and the path of that; nothing where there is none."""
+    """A module up to a softmax at its end, and the path of that; nothing where there is none."""
     if isinstance(module, AffineReLU):
         return module, ""
     if fx.Tracer().is_leaf_module(module, ""):
@@ -183,14 +189,14 @@ class _Chain:
         self.W, self.b = np.eye(size), np.zeros(size)
 
     def affine(self, apply: Callable[[torch.Tensor], torch.Tensor], offset: Array | None = None) -> None:
-        """Put a linear map of tensors (batch, ``*shape``), and an offset of what it gives, behind what waits."""
+        """Append a linear map of tensors (batch, ``*shape``), and an offset, to the map that waits."""
         columns = apply(torch.from_numpy(np.vstack([self.W.T, self.b])).reshape(-1, *self.shape))
         self.shape = tuple(columns.shape[1:])
         flat = columns.reshape(len(columns), -1).numpy()
         self.W, self.b = flat[:-1].T, flat[-1] if offset is None else flat[-1] + offset
 
     def relu(self, W: Array, b: Array, after: Array, offset: Array | float = 0.0) -> None:
-        """Close a layer of ReLUs of W v + b, v being what waits; ``after`` of them and ``offset`` waits from then."""
+        """Close a layer of ReLUs of W v + b, v the map that waits; then ``after`` times them plus ``offset`` waits."""
         self.weights.append(W @ self.W)
         self.biases.append(W @ self.b + b)
         self.W, self.b = after, np.zeros(len(after)) + offset
@@ -268,14 +274,14 @@ def _max_pool(chain: _Chain, layer: nn.MaxPool2d) -> None:
 
 
 def _as_module(node: fx.Node, name: str) -> nn.Module:
-    """Return the module that does what a call of a function or method in a traced graph does."""
+    """The module that equals a call of a function or method in a traced graph."""
     rest, plain = node.args[1:], not node.kwargs or node.kwargs == {"inplace": False}
     if node.target in (torch.relu, functional.relu, "relu") and plain and not rest:
         return nn.ReLU()
     if node.target in (torch.flatten, "flatten") and (*rest, *node.kwargs.items()) in ((1,), (("start_dim", 1),)):
         return nn.Flatten()
-    what = getattr(node.target, "__name__", node.target)
-    raise UnsupportedLayerError(f"layer {name!r} calls {what}: expected a module, relu, or flatten from 1")
+    function = getattr(node.target, "__name__", node.target)
+    raise UnsupportedLayerError(f"layer {name!r} calls {function}: expected a module, relu, or flatten from 1")
 
 
 def _unsupported(layer: nn.Module, name: str) -> UnsupportedLayerError:
@@ -285,11 +291,11 @@ def _unsupported(layer: nn.Module, name: str) -> UnsupportedLayerError:
     )
 
 
-def _input_shape(layer: nn.Module, name: str, given: Sequence[int] | None) -> tuple[int, ...]:
-    if given is not None:
-        return tuple(int(size) for size in given)
+def _input_shape(layer: nn.Module, name: str, input_shape: Sequence[int] | None) -> tuple[int, ...]:
+    if input_shape is not None:
+        return tuple(int(size) for size in input_shape)
     if isinstance(layer, nn.Linear):
         return (layer.in_features,)
     if not isinstance(layer, SUPPORTED):
         raise _unsupported(layer, name)
-    raise ValueError(f"input_shape = None: expected the shape of one input, since layer {name!r} does not tell it")
+    raise ValueError(f"input_shape = None: expected the shape of one input, since layer {name!r} does not give it")

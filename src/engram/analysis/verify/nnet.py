@@ -33,17 +33,17 @@ class Normalisation(NamedTuple):
     scale: Array
 
     def box(self, box: Box) -> Box:
-        """Return a box of physical inputs as the network takes them, its ends rounded to 64 bits."""
+        """A box of physical inputs as the network takes them, its ends rounded to 64 bits."""
         ends = (np.clip(end, self.low, self.high) for end in (box.low, box.high))
         return Box(*((end - self.mean[:-1]) / self.scale[:-1] for end in ends))
 
     def physical(self, x: Array) -> Array:
-        """Return inputs of the network, (..., inputs), in physical units."""
+        """Inputs of the network, (..., inputs), in physical units."""
         return np.asarray(x * self.scale[:-1] + self.mean[:-1])
 
 
 def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
-    """Return the network of a file in the format NNet, which takes and gives scaled numbers, and the scales.
+    """The network of a file in the format NNet, which takes and gives scaled numbers, and the scales.
 
     The format: comments that begin with ``//``; the number of layers, inputs, outputs and the widest layer; the sizes;
     a line without use; least and largest inputs; means and ranges of the inputs and of the outputs; then the rows of
@@ -83,7 +83,7 @@ class AcasProperty(NamedTuple):
 
 
 def acasxu_property(number: int) -> AcasProperty:
-    """Return one of the properties 1 to 10 of the ACAS Xu networks.
+    """One of the properties 1 to 10 of the ACAS Xu networks.
 
     Source: Katz et al., "Reluplex: an efficient SMT solver for verifying deep neural networks" (2017), appendix VI.
 
@@ -131,7 +131,7 @@ def acasxu_property(number: int) -> AcasProperty:
 
 
 def _box(**ends: Ends) -> Box:
-    """Return a box of the ends given, and of all that the networks take."""
+    """A box of the ends given, and of all that the networks take."""
     low, high = zip(*(EVERYWHERE | ends).values(), strict=True)
     return Box(np.array(low, dtype=float), np.array(high, dtype=float))
 

@@ -23,7 +23,7 @@ MOST_DIMENSIONS = 10  # of a volume by sampling
 
 
 def activation_pattern(net: AffineReLU, x: Float[np.ndarray, "*batch inputs"]) -> Pattern:
-    """Return the phases of all hidden units at an input, or at many: 1 on (z > 0), 0 off; (..., units) of each layer.
+    """The phases of all hidden units at an input, or at many: 1 on (z > 0), 0 off; (..., units) of each layer.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -34,27 +34,31 @@ def activation_pattern(net: AffineReLU, x: Float[np.ndarray, "*batch inputs"]) -
 
 
 def local_affine(net: AffineReLU, pattern: Sequence[Phases]) -> list[tuple[Array, Array]]:
-    """Return the affine maps z_k = A_k x + a_k of all layers while the units are in a full pattern.
+    """The affine maps z_k = A_k x + a_k of all layers while the units are in a full pattern.
 
     A_1 = W_1,   A_{k+1} = W_{k+1} D_k A_k,   D_k = diag(on),   and a_k likewise
     """
     if [len(phases) for phases in pattern] != list(net.sizes[1:-1]) or any((p == FREE).any() for p in pattern):
         raise ValueError(f"pattern = {pattern}: expected phases 0 or 1 of {net.sizes[1:-1]} hidden units")
     A, a = net.weights[0], net.biases[0]
-    found = [(A, a)]
+    maps = [(A, a)]
     for W, b, phases in zip(net.weights[1:], net.biases[1:], pattern, strict=True):
         open_units = W * (phases == ON)
         A, a = open_units @ A, open_units @ a + b
-        found.append((A, a))
-    return found
+        maps.append((A, a))
+    return maps
 
 
 def pattern_halfspaces(
     net: AffineReLU, at: Sequence[Phases], pattern: Sequence[Phases], tau: float = 0.0
 ) -> tuple[Array, Array]:
-    """Return the half-spaces G x <= h of the inputs that have a pattern, a unit counting as on from z = tau.
+    """The half-spaces G x <= h of the inputs that have a pattern, a unit counting as on from z = tau.
 
-    ``at`` is the full pattern from which units were freed (2). Before a layer with a fixed unit none may be free.
+    Args:
+        net: The network.
+        at: The full pattern from which units were freed.
+        pattern: Phases of each hidden layer, 2 where free; before a layer with a fixed unit none may be free.
+        tau: From which z a unit counts as on.
     """
     rows, right = [np.zeros((0, net.sizes[0]))], [np.zeros(0)]
     free = False
@@ -89,7 +93,7 @@ class Region:
     region needs, 2 where free. ``mode`` is ``"direct"``, ``"structural"``, ``"fallback"`` or ``"crown"``; ``status``
     is ``"tie"`` where two classes share the point it was made for: no region. ``slack`` is by how much the affine
     margins may be wrong, for each other class, of structural regions; ``tol`` the tolerance of the solver that the
-    proof allows for; ``queries`` how many questions were asked by samples, by CROWN and by the solver.
+    proof allows for; ``queries`` the numbers of questions to samples, to CROWN and to the solver.
     """
 
     G: Array
@@ -116,14 +120,14 @@ class Region:
         return Polytope(*self.rows)
 
     def contains(self, X: Float[np.ndarray, "*batch inputs"]) -> Bool[np.ndarray, "*batch"]:
-        """Say of points whether they are inside."""
+        """Whether points are inside."""
         inside = (self.box.low <= X).all(-1) & (self.box.high >= X).all(-1)
         if self.status == "tie":
             inside &= False
         return np.asarray(inside & (self.h >= X @ self.G.T).all(-1))
 
     def support(self, X: Float[np.ndarray, "points inputs"]) -> int:
-        """Return how many of some points are inside."""
+        """The number of points that are inside."""
         return sum(int(self.contains(X[i : i + 8192]).sum()) for i in range(0, len(X), 8192))
 
     @cached_property
@@ -137,7 +141,7 @@ class Region:
         return self.centre[1] <= 1e-12
 
     def volume_fraction(self, n: int, rng: np.random.Generator) -> tuple[float, float, float]:
-        """Return the share of the box that it takes, from n uniform points, with a 95 % interval (Wilson).
+        """The share of the box that it takes, from n uniform points, with a 95 % interval (Wilson).
 
         Beyond 10 dimensions, which are refused, shares are too small to be sampled.
         """
@@ -149,7 +153,7 @@ class Region:
         return inside / n, float(interval.low), float(interval.high)
 
     def perimeter_box(self, contain: Float[np.ndarray, " inputs"] | None = None) -> InnerBox:
-        """Return the box inside with the largest sum of sides that holds the point ``contain``; it may be flat.
+        """The box inside with the largest sum of sides that holds the point ``contain``; it may be flat.
 
         max sum(u - l),   l <= u,   max(w, 0) . u + min(w, 0) . l <= v for each half-space w . x <= v
         """
@@ -157,7 +161,7 @@ class Region:
         return self._inner(np.concatenate([np.ones(size), -np.ones(size)]), contain)
 
     def volume_box(self, contain: Float[np.ndarray, " inputs"] | None = None) -> InnerBox:
-        """Return the box inside with the largest volume: as ``perimeter_box``, max sum log(u - l), by a log barrier.
+        """The box inside with the largest volume: as ``perimeter_box``, max sum log(u - l), by a log barrier.
 
         Source: Boyd and Vandenberghe, "Convex optimization" (2004), section 11.3.
         """
@@ -182,11 +186,17 @@ class Region:
         return "contained" if inside else "contains" if around else "incomparable"
 
     def sample(self, n: int, rng: np.random.Generator, thin: int = 20) -> Float[np.ndarray, "n inputs"]:
-        """Draw n points inside, which has to have a volume, nearly uniform, by ``thin`` steps of hit-and-run each."""
+        """Nearly uniform points inside, by hit-and-run; the region must have a volume.
+
+        Args:
+            n: Number of points.
+            rng: Their source.
+            thin: Steps for each.
+        """
         if self.degenerate:
             raise ValueError("the region is empty or flat: it has no points to draw")
         open_sides, (A, b) = self.box.high > self.box.low, self.rows
-        x, found = self.centre[0].copy(), np.empty((n, len(open_sides)))
+        x, points = self.centre[0].copy(), np.empty((n, len(open_sides)))
         for i in range(n):
             for _ in range(thin):
                 direction = rng.normal(size=len(x)) * open_sides
@@ -196,30 +206,30 @@ class Region:
                 far = steps[along > 1e-14].min(initial=np.inf)
                 near = steps[along < -1e-14].max(initial=-np.inf)
                 x = x + rng.uniform(min(near, 0.0), max(far, 0.0)) * direction
-            found[i] = np.clip(x, self.box.low, self.box.high)
-        return np.asarray(found[self.contains(found)])
+            points[i] = np.clip(x, self.box.low, self.box.high)
+        return np.asarray(points[self.contains(points)])
 
     def _ends(self, contain: Array | None) -> tuple[Array, Array, Array]:
-        """Return B, where B (u, l) <= h for boxes inside, and the least and the largest ends, upper u and lower l."""
+        """B, where B (u, l) <= h for boxes inside, and the least and the largest ends, upper u and lower l."""
         B, size = np.hstack([np.maximum(self.G, 0), np.minimum(self.G, 0)]), len(self.box.low)
-        least, most = (np.full(size, end) if contain is None else contain for end in (-np.inf, np.inf))
-        return B, np.concatenate([least, self.box.low]), np.concatenate([self.box.high, most])
+        lowest, highest = (np.full(size, end) if contain is None else contain for end in (-np.inf, np.inf))
+        return B, np.concatenate([lowest, self.box.low]), np.concatenate([self.box.high, highest])
 
     def _inner(self, gain: Array | None, contain: Array | None) -> InnerBox:
         """Solve the linear program: largest gain, or the largest shortest side where there is none."""
-        B, least, most = self._ends(contain)
+        B, lowest, highest = self._ends(contain)
         size = len(self.box.low)
         open_sides = self.box.high > self.box.low
         order = np.hstack([-np.eye(size), np.eye(size), open_sides[:, None] * float(gain is None)])
         rows = np.vstack([np.column_stack([B, np.zeros(len(B))]), order])
         cost = np.append(np.zeros(2 * size), -1.0) if gain is None else np.append(-gain, 0.0)
-        bounds: Any = np.vstack([np.column_stack([least, most]), [0.0, np.inf if gain is None else 0.0]])
-        found: Any = linprog(cost, A_ub=rows, b_ub=np.append(self.h, np.zeros(size)), bounds=bounds, method="highs")
+        bounds: Any = np.vstack([np.column_stack([lowest, highest]), [0.0, np.inf if gain is None else 0.0]])
+        result: Any = linprog(cost, A_ub=rows, b_ub=np.append(self.h, np.zeros(size)), bounds=bounds, method="highs")
         sides = int(open_sides.sum())
-        if found.status != 0:
+        if result.status != 0:
             nothing = np.full(size, np.nan)
             return InnerBox(nothing, nothing, -np.inf, sides)
-        high, low = found.x[:size], found.x[size : 2 * size]
+        high, low = result.x[:size], result.x[size : 2 * size]
         with np.errstate(divide="ignore"):
             volume = float(np.log(np.maximum(high - low, 0)[open_sides]).sum())
         return InnerBox(low, high, volume, sides)
@@ -236,7 +246,7 @@ class _Barrier(NamedTuple):
     open_sides: Mask
 
     def rooms(self, v: Array) -> tuple[Array, ...]:
-        """Return the open sides, and how far ends are from all that bounds them."""
+        """The open sides, and how far ends are from all that bounds them."""
         above, below = self.bounded
         side = -np.diff(v.reshape(2, -1), axis=0)[0][self.open_sides]
         return side, self.h - self.B @ v, (self.most - v)[above], (v - self.least)[below]
@@ -246,14 +256,14 @@ class _Barrier(NamedTuple):
         return self.free & np.isfinite(self.most), self.free & np.isfinite(self.least)
 
     def value(self, v: Array, t: float) -> float:
-        """Return what is minimised, -t sum log(u - l) - sum log of each room."""
+        """The function to minimise, -t sum log(u - l) - sum log of each room."""
         side, *rooms = self.rooms(v)
         if min(part.min(initial=np.inf) for part in (side, *rooms)) <= 0:
             return np.inf
         return float(-t * np.log(side).sum() - sum(np.log(room).sum() for room in rooms))
 
     def newton(self, v: Array, t: float) -> tuple[Array, float]:
-        """Return Newton's step and its decrement.
+        """Newton's step and its decrement.
 
         But for the rows of B, which are few, the Hessian is of 2 x 2 blocks, so that Woodbury's identity inverts it.
         """
@@ -281,12 +291,12 @@ class _Barrier(NamedTuple):
 
 def _barrier(h: Array, ends: tuple[Array, Array, Array], start: InnerBox, around: Array, free: Mask) -> Array:
     """Maximise sum log(u - l) over B (u, l) <= h by Newton's method, moving the ends that are free; return (u, l)."""
-    B, least, most = ends
+    B, lowest, highest = ends
     whole, middle = np.concatenate([start.high, start.low]), np.tile(around, 2)
     # A little smaller than the start, so that no row is met with equality.
     v = np.where(free, middle + 0.9 * (whole - middle), whole)
     used = np.abs(B[:, free]).max(1, initial=0) > 0
-    problem = _Barrier(B[used], h[used], least, most, free, start.high > start.low)
+    problem = _Barrier(B[used], h[used], lowest, highest, free, start.high > start.low)
     rows, t = sum(map(len, problem.rooms(v)[1:])), 1.0
     if not np.isfinite(problem.value(v, t)):
         return whole
@@ -309,7 +319,7 @@ def _within(inner: Region, outer: Region) -> bool:
         return True
     bounds: Any = np.column_stack([inner.box.low, inner.box.high])
     for row, limit in zip(*outer.rows, strict=True):
-        found: Any = linprog(-row, A_ub=inner.G, b_ub=inner.h, bounds=bounds, method="highs")
-        if found.status != 0 or -found.fun > limit + 1e-9 * max(1, abs(limit)):
+        result: Any = linprog(-row, A_ub=inner.G, b_ub=inner.h, bounds=bounds, method="highs")
+        if result.status != 0 or -result.fun > limit + 1e-9 * max(1, abs(limit)):
             return False
     return True

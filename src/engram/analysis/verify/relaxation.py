@@ -23,7 +23,7 @@ from engram.analysis.verify.region import (
     local_affine,
     pattern_halfspaces,
 )
-from engram.analysis.verify.specification import Box, Clause, Domain, domain
+from engram.analysis.verify.specification import Box, Clause, Domain, as_domain
 
 Mode = Literal["direct", "structural", "best", "crown"]
 POOL, GRID, VOLUME_SAMPLES = 256, (0.001, 0.5, 0.95), 20_000
@@ -45,7 +45,7 @@ def relaxed_region(
     node_limit: int = NODES,
     rng: np.random.Generator | None = None,
 ) -> Region:
-    """Return a convex region around an input, or near it, in which the network is proved to give one class.
+    """A convex region around an input, or near it, in which the network is proved to give one class.
 
     With s(x0) the phases of all units at x0, Q(s) the inputs that have the phases s, M_i = y_c - y_i the margins, and
     g_i the affine maps that they are at x0, units are freed one after another as long as
@@ -84,9 +84,9 @@ def relaxed_region(
         (array([2, 1, 0, 2], dtype=int8),)
     """
     began = time.monotonic()
-    place = domain(box, net.sizes[0])
+    domain = as_domain(box, net.sizes[0])
     x0 = checks.array("x0", x0, (net.sizes[0],))
-    if not place.contains(x0):
+    if not domain.contains(x0):
         j = int(np.argmax((x0 < box.low) | (x0 > box.high)))
         raise ValueError(f"x0[{j}] = {x0[j]}: expected a point of the box, here {box.low[j]} to {box.high[j]}")
     checks.choice("mode", mode, get_args(Mode))
@@ -99,7 +99,7 @@ def relaxed_region(
     margin = float(y[label] - np.delete(y, label).max())
     rng = np.random.default_rng(0) if rng is None else rng
     limits = {"time_limit": time_limit, "node_limit": node_limit}
-    made = _Maker(net, x0, place, label, rng=rng, order=order, tau=tau, **limits)
+    made = _Maker(net, x0, domain, label, rng=rng, order=order, tau=tau, **limits)
     if margin <= 0:
         region = replace(made.region("direct", made.full, []), status="tie", G=made.nothing[0], h=made.nothing[1])
     elif mode == "crown":
@@ -113,7 +113,7 @@ def relaxed_region(
         region = made.structural(absolute, tighten)
     else:
         region = made.best(margin)
-    return replace(region, seconds=time.monotonic() - began, queries=tuple(made.asked))
+    return replace(region, seconds=time.monotonic() - began, queries=tuple(made.queries))
 
 
 def class_regions(
@@ -123,12 +123,19 @@ def class_regions(
     label: int,
     mode: Mode = "structural",
     *,
-    most: int = 10,
+    maximum: int = 10,
     **options: Any,
 ) -> list[Region]:
-    """Return at most ``most`` regions of a class, each around the input of largest margin that no earlier region holds.
+    """Regions of a class, each around the input of largest margin that no earlier region holds.
 
-    Inputs that the network gives another class are left out. Other arguments are those of ``relaxed_region``.
+    Args:
+        net: The network.
+        X: Inputs; those that the network gives another class are left out.
+        box: All inputs of interest.
+        label: The class.
+        mode: ``"direct"``, ``"structural"``, ``"best"`` or ``"crown"``.
+        maximum: Number of regions, at most.
+        **options: Other arguments of ``relaxed_region``.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0], [-1.0]]),), (np.zeros(2),))
@@ -138,14 +145,14 @@ def class_regions(
     y = net(X)
     margin = y[:, label] - np.delete(y, label, axis=1).max(1)
     waiting = X[np.argsort(-margin, kind="stable")][: int((margin > 0).sum())]
-    found: list[Region] = []
-    while len(waiting) and len(found) < most:
-        found.append(relaxed_region(net, waiting[0], box, mode, label=label, **options))
-        waiting = waiting[1:][~found[-1].contains(waiting[1:])]
-    return found
+    regions: list[Region] = []
+    while len(waiting) and len(regions) < maximum:
+        regions.append(relaxed_region(net, waiting[0], box, mode, label=label, **options))
+        waiting = waiting[1:][~regions[-1].contains(waiting[1:])]
+    return regions
 
 
-Kept = list[tuple[int, float]]  # half-spaces g_i >= eps_i of a region
+FacetSlacks = list[tuple[int, float]]  # half-spaces g_i >= eps_i of a region
 
 
 class _Obligation(NamedTuple):
@@ -158,12 +165,12 @@ class _Obligation(NamedTuple):
 
 
 class _Maker:
-    """What the questions about one input share: the pattern, the affine maps, the pool of known points."""
+    """The shared parts of all questions about one input: the pattern, the affine maps, the pool of known points."""
 
     def __init__(
-        self, net: AffineReLU, x0: Array, place: Domain, label: int, *, rng: np.random.Generator, **options: Any
+        self, net: AffineReLU, x0: Array, domain: Domain, label: int, *, rng: np.random.Generator, **options: Any
     ) -> None:
-        self.net, self.x0, self.place, self.label = net, x0, place, label
+        self.net, self.x0, self.domain, self.label = net, x0, domain, label
         self.order, self.rng, self.tau, self.options = options.pop("order"), rng, options["tau"], options
         self.full = activation_pattern(net, x0)
         self.maps = local_affine(net, self.full)
@@ -173,47 +180,49 @@ class _Maker:
         self.g, self.g0 = -self.to_others @ A, -self.to_others @ a
         scale = float(np.abs(self.to_others @ net.weights[-1]).sum(1).max())
         self.tol = FEASIBILITY * max(1.0, scale)
-        self.asked = [0, 0, 0]
+        self.queries = [0, 0, 0]
         # Half of the pool is near x0, where patterns of many units are.
-        spread = (place.high - place.low) * 2.0 ** -rng.integers(1, 6, (POOL, 1))
-        near = (x0 + spread * rng.normal(size=(POOL, len(x0)))).clip(place.low, place.high)
-        self.pool = np.vstack([x0, near, rng.uniform(place.low, place.high, (POOL, len(x0)))])
+        spread = (domain.high - domain.low) * 2.0 ** -rng.integers(1, 6, (POOL, 1))
+        near = (x0 + spread * rng.normal(size=(POOL, len(x0)))).clip(domain.low, domain.high)
+        self.pool = np.vstack([x0, near, rng.uniform(domain.low, domain.high, (POOL, len(x0)))])
 
     def direct(self) -> Region:
-        wanted = [_Obligation(q, np.zeros_like(self.x0), 0.0, -self.tol) for q in self.to_others]
-        if not self.holds(self.full, wanted):
+        obligations = [_Obligation(q, np.zeros_like(self.x0), 0.0, -self.tol) for q in self.to_others]
+        if not self.holds(self.full, obligations):
             return self.region("fallback", self.full, [(i, 0.0) for i in range(len(self.others))])
-        return self.region("direct", self.relaxed(wanted), [])
+        return self.region("direct", self.relaxed(obligations), [])
 
     def structural(self, eps: float, tighten: bool) -> Region:
         eps = max(eps, 10 * self.tol)
-        wanted = [_Obligation(*parts, eps - self.tol) for parts in zip(self.to_others, self.g, self.g0, strict=True)]
-        pattern = self.relaxed(wanted)
-        kept = [(i, eps) for i in range(len(self.others))]
+        obligations = [
+            _Obligation(*parts, eps - self.tol) for parts in zip(self.to_others, self.g, self.g0, strict=True)
+        ]
+        pattern = self.relaxed(obligations)
+        facets = [(i, eps) for i in range(len(self.others))]
         if tighten:
-            kept = []
-            for i, one in enumerate(wanted):
-                if not self.holds(pattern, [_Obligation(one.q, np.zeros_like(self.x0), 0.0, -self.tol)]):
-                    most = self.largest(pattern, one)
-                    kept.append((i, min(eps, max(most, 0.0) + self.tol)))
-        return self.region("structural", pattern, kept)
+            facets = []
+            for i, obligation in enumerate(obligations):
+                if not self.holds(pattern, [_Obligation(obligation.q, np.zeros_like(self.x0), 0.0, -self.tol)]):
+                    upper = self.largest(pattern, obligation)
+                    facets.append((i, min(eps, max(upper, 0.0) + self.tol)))
+        return self.region("structural", pattern, facets)
 
     def best(self, margin: float) -> Region:
-        found = [self.direct(), *(self.structural(share * margin, True) for share in GRID)]
+        regions = [self.direct(), *(self.structural(share * margin, True) for share in GRID)]
         if len(self.x0) > MOST_DIMENSIONS:
-            return max(found, key=lambda region: region.volume_box().log_volume)
-        points = self.rng.uniform(self.place.low, self.place.high, (VOLUME_SAMPLES, len(self.x0)))
-        return max(found, key=lambda region: region.contains(points).sum())
+            return max(regions, key=lambda region: region.volume_box().log_volume)
+        points = self.rng.uniform(self.domain.low, self.domain.high, (VOLUME_SAMPLES, len(self.x0)))
+        return max(regions, key=lambda region: region.contains(points).sum())
 
     def crown(self) -> Region:
-        bounds = crown_bounds(self.net, self.place.low, self.place.high, -self.to_others)
+        bounds = crown_bounds(self.net, self.domain.low, self.domain.high, -self.to_others)
         A, c = bounds.lower_slope, bounds.lower_offset - self.tol
         return self._made("crown", tuple(np.full_like(p, FREE) for p in self.full), -A, c, np.zeros(len(c)))
 
-    def region(self, mode: Made, pattern: Pattern, kept: Kept) -> Region:
+    def region(self, mode: Made, pattern: Pattern, facets: FacetSlacks) -> Region:
         G, h = pattern_halfspaces(self.net, self.full, pattern, self.tau)
         slack = np.full(len(self.others), -np.inf)
-        for i, eps in kept:
+        for i, eps in facets:
             slack[i] = eps
         used = np.isfinite(slack)
         # A fallback keeps the open side of its faces: ties are left out.
@@ -227,26 +236,26 @@ class _Maker:
         rows = np.column_stack([G, h])[length > 0] / length[length > 0, None]
         _, first = np.unique(rows.round(12), axis=0, return_index=True)
         rows = rows[np.sort(first)]
-        box = Box(self.place.low, self.place.high)
+        box = Box(self.domain.low, self.domain.high)
         return Region(rows[:, :-1], rows[:, -1], box, self.label, pattern, mode, "proved", slack, self.tol)
 
     @property
     def nothing(self) -> tuple[Array, Array]:
         """Half-spaces that leave nothing of the box."""
-        return np.eye(len(self.x0))[:1], self.place.low[:1] - 1
+        return np.eye(len(self.x0))[:1], self.domain.low[:1] - 1
 
-    def relaxed(self, wanted: list[_Obligation]) -> Pattern:
+    def relaxed(self, obligations: list[_Obligation]) -> Pattern:
         """Free layers from the last, then units of the first layer that cannot be freed as a whole."""
         pattern = tuple(p.copy() for p in self.full)
         for k in range(len(pattern) - 1, -1, -1):
             layer = pattern[k].copy()
             pattern[k][:] = FREE
-            if self.holds(pattern, wanted):
+            if self.holds(pattern, obligations):
                 continue
             pattern[k][:] = layer
             for j in self._order(k):
                 pattern[k][j] = FREE
-                if not self.holds(pattern, wanted):
+                if not self.holds(pattern, obligations):
                     pattern[k][j] = layer[j]
             break
         return pattern
@@ -258,34 +267,38 @@ class _Maker:
         distance = np.abs(A @ self.x0 + a) / np.maximum(np.linalg.norm(A, axis=1), 1e-300)
         return [int(j) for j in np.argsort(-distance, kind="stable")]
 
-    def holds(self, pattern: Pattern, wanted: list[_Obligation]) -> bool:
-        """Say whether the obligations are proved; what cannot be settled is not."""
+    def holds(self, pattern: Pattern, obligations: list[_Obligation]) -> bool:
+        """Whether the obligations are proved; False where the solver does not decide."""
         zs = self.net.preactivations(self.pool)
         within = np.ones(len(self.pool), dtype=bool)
         for codes, z in zip(pattern, zs, strict=False):
             within &= ((codes == FREE) | ((codes == 1) & (z >= self.tau)) | ((codes == 0) & (z <= 0))).all(1)
-        for one in wanted:
-            values = zs[-1] @ one.q + self.pool @ one.r + one.c
-            if (values[within] > one.target).any():
-                self.asked[0] += 1
+        for obligation in obligations:
+            values = zs[-1] @ obligation.q + self.pool @ obligation.r + obligation.c
+            if (values[within] > obligation.target).any():
+                self.queries[0] += 1
                 return False
-        return all(self.largest(pattern, one, one.target) <= one.target for one in wanted)
+        return all(
+            self.largest(pattern, obligation, obligation.target) <= obligation.target for obligation in obligations
+        )
 
-    def largest(self, pattern: Pattern, one: _Obligation, enough: float = -np.inf) -> float:
-        """Return an upper bound of an obligation over a pattern: CROWN's if that is enough, else the solver's."""
+    def largest(self, pattern: Pattern, obligation: _Obligation, enough: float = -np.inf) -> float:
+        """An upper bound of an obligation over a pattern: CROWN's if that is enough, else the solver's."""
         phases: list[Phases] = [codes[None] for codes in pattern]
-        relaxation = relax(self.net, self.place.low[None], self.place.high[None], phases)
+        relaxation = relax(self.net, self.domain.low[None], self.domain.high[None], phases)
         if relaxation.empty[0]:
             return -np.inf
-        self.asked[1] += 1
-        A, c = lower_lines(self.net, relaxation, -one.q[None], np.zeros(1, dtype=np.intp), np.array([-one.c]))
-        upper = -float(minimum(A - one.r, c, self.place.low[None], self.place.high[None])[0])
+        self.queries[1] += 1
+        A, c = lower_lines(
+            self.net, relaxation, -obligation.q[None], np.zeros(1, dtype=np.intp), np.array([-obligation.c])
+        )
+        upper = -float(minimum(A - obligation.r, c, self.domain.low[None], self.domain.high[None])[0])
         if upper <= enough:
             return upper
-        self.asked[2] += 1
-        clause = Clause(-one.q[None], np.array([-one.c]), np.ones(1, dtype=bool))
-        asked: dict[str, Any] = {"pattern": pattern, "of_inputs": -one.r, "binary": True, "below": -enough}
-        found = solve(self.net, relaxation, clause, self.place, **asked, **self.options)
-        if found.x is not None:
-            self.pool = np.vstack([self.pool, found.x.clip(self.place.low, self.place.high)])
-        return min(upper, -found.value)
+        self.queries[2] += 1
+        clause = Clause(-obligation.q[None], np.array([-obligation.c]), np.ones(1, dtype=bool))
+        question: dict[str, Any] = {"pattern": pattern, "of_inputs": -obligation.r, "binary": True, "below": -enough}
+        solution = solve(self.net, relaxation, clause, self.domain, **question, **self.options)
+        if solution.x is not None:
+            self.pool = np.vstack([self.pool, solution.x.clip(self.domain.low, self.domain.high)])
+        return min(upper, -solution.value)

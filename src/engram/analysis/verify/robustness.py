@@ -24,17 +24,24 @@ def certified_radius(
     *,
     low: float = -np.inf,
     high: float = np.inf,
-    most: float = 1.0,
+    maximum: float = 1.0,
     time_limit: float = 60.0,
     node_limit: int = NODES,
 ) -> Float[np.ndarray, " points"]:
-    """Return, for each input, a radius r of max |x - x0| within which the answer is the label; 0 where it is another.
+    """For each input, a radius r of max |x - x0| within which the answer is the label; 0 where it is another.
 
-    ``"crown"`` bisects with one backward pass for all inputs at a time: a lower bound. ``"exact"`` asks HiGHS for the
-    nearest input that another class ties, inside the ball of the attack, to 1e-6; where ``time_limit`` seconds or
-    ``node_limit`` nodes (the same on every machine) end a question, it is the solver's dual bound, a lower one.
-    ``"attack"`` bisects with a search for counterexamples: an upper bound. Inputs have values from ``low`` to ``high``,
-    and radii are not looked for beyond ``most``.
+    Args:
+        net: The network.
+        X: Inputs x0.
+        labels: Their classes.
+        method: ``"crown"``: bisection with one backward pass for all inputs at a time, a lower bound. ``"exact"``: the
+            nearest input that another class ties, by HiGHS inside the ball of the attack, to 1e-6. ``"attack"``:
+            bisection with a search for counterexamples, an upper bound.
+        low: Minimum of each value of an input.
+        high: Maximum of each value.
+        maximum: Radius that is not exceeded.
+        time_limit: Seconds for a question to HiGHS, after which its dual bound is taken, a lower bound.
+        node_limit: Nodes of its search likewise, the same on every machine.
 
     Source: Tjeng, Xiao and Tedrake (2019), for ``"exact"``.
 
@@ -46,34 +53,38 @@ def certified_radius(
     if (wrong := ((low > X) | (high < X) | ~np.isfinite(X)).any(1)).any():
         raise ValueError(f"X[{wrong.argmax()}] is outside {low} to {high}, or not finite")
     properties = [clauses(Argmax(int(label)), net.sizes[-1]) for label in labels]
-    ball = _Balls(low, high, most)
+    ball = _Balls(low, high, maximum)
     if method == "attack":
-        return np.array([_attacked(net, x, one, ball) for x, one in zip(X, properties, strict=True)])
-    spec = np.stack([np.vstack([clause.Q for clause in one]) for one in properties])
+        return np.array(
+            [_attacked(net, x, point_clauses, ball) for x, point_clauses in zip(X, properties, strict=True)]
+        )
+    spec = np.stack([np.vstack([clause.Q for clause in point_clauses]) for point_clauses in properties])
     radii = _by_crown(net, X, spec, ball)
     if method == "crown":
         return np.asarray(radii.min(1))
     limits = {"time_limit": time_limit, "node_limit": node_limit}
     every = zip(X, properties, radii, strict=True)
-    return np.array([_nearest(net, x, one, known, ball, **limits) for x, one, known in every])
+    return np.array(
+        [_nearest(net, x, point_clauses, certified, ball, **limits) for x, point_clauses, certified in every]
+    )
 
 
 class _Balls(NamedTuple):
-    """What inputs may be, and the largest radius looked for."""
+    """The range of inputs and the maximum of the radii."""
 
     low: float
     high: float
-    most: float
+    maximum: float
 
     def around(self, x: Array, radius: Array | float) -> tuple[Array, Array]:
-        """Return the box around points, inside the range."""
+        """The box around points, inside the range."""
         return np.maximum(x - radius, self.low), np.minimum(x + radius, self.high)
 
 
 def _by_crown(net: AffineReLU, X: Array, spec: Array, ball: _Balls) -> Array:
-    """Return the radius within which each row of spec, (points, rows, outputs), is positive, (points, rows)."""
+    """The radius within which each row of spec, (points, rows, outputs), is positive, (points, rows)."""
     points, rows = spec.shape[:2]
-    good, bad = np.zeros((points, rows)), np.full((points, rows), ball.most)
+    good, bad = np.zeros((points, rows)), np.full((points, rows), ball.maximum)
     box = np.repeat(np.arange(points), rows)
     for step in range(STEPS):
         # Every row has a radius, and so a box, of its own.
@@ -85,11 +96,11 @@ def _by_crown(net: AffineReLU, X: Array, spec: Array, ball: _Balls) -> Array:
     return good
 
 
-def _attacked(net: AffineReLU, x: Array, one: list[Clause], ball: _Balls) -> float:
-    rng, good, bad = np.random.default_rng(0), 0.0, ball.most
+def _attacked(net: AffineReLU, x: Array, point_clauses: list[Clause], ball: _Balls) -> float:
+    rng, good, bad = np.random.default_rng(0), 0.0, ball.maximum
     for step in range(ATTACK_STEPS):
         radius = (good + bad) / 2 if step else bad
-        hit = attack(net, one, Domain.box(*ball.around(x, radius)), rng)
+        hit = attack(net, point_clauses, Domain.box(*ball.around(x, radius)), rng)
         if hit is not None:
             bad = float(np.abs(hit - x).max())
         elif step == 0:
@@ -99,16 +110,18 @@ def _attacked(net: AffineReLU, x: Array, one: list[Clause], ball: _Balls) -> flo
     return bad
 
 
-def _nearest(net: AffineReLU, x: Array, one: list[Clause], known: Array, ball: _Balls, **limits: Any) -> float:
-    if not all(clause.holds(clause.Q @ net(x)) for clause in one):
+def _nearest(
+    net: AffineReLU, x: Array, point_clauses: list[Clause], certified: Array, ball: _Balls, **limits: Any
+) -> float:
+    if not all(clause.holds(clause.Q @ net(x)) for clause in point_clauses):
         return 0.0
-    best = _attacked(net, x, one, ball)  # in a smaller ball fewer units are open
-    for i in np.argsort(known):
-        if known[i] >= best:
+    best = _attacked(net, x, point_clauses, ball)  # in a smaller ball fewer units are open
+    for i in np.argsort(certified):
+        if certified[i] >= best:
             break
         lower, upper = ball.around(x, best)
-        relaxation, place = relax(net, lower[None], upper[None]), Domain.box(lower, upper)
-        found = solve(net, relaxation, one[i], place, binary=True, radius_from=x, **limits)
-        if found.value < np.inf:  # minus infinity where the solver has no bound yet
-            best = min(best, max(found.value - FEASIBILITY, float(known[i])))
+        relaxation, domain = relax(net, lower[None], upper[None]), Domain.box(lower, upper)
+        solution = solve(net, relaxation, point_clauses[i], domain, binary=True, radius_from=x, **limits)
+        if solution.value < np.inf:  # minus infinity where the solver has no bound yet
+            best = min(best, max(solution.value - FEASIBILITY, float(certified[i])))
     return best

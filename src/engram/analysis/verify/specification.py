@@ -1,4 +1,4 @@
-"""What is to be proved: a set of inputs, and a property that all their outputs shall have."""
+"""Specifications: a set of inputs, and a property of all their outputs."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ class Polytope:
         b = checks.array("b", b, (len(A),))
         checks.size("A.size", A.size)
         _set(self, A=A, b=b)
-        found = linprog(np.zeros(A.shape[1]), A_ub=A, b_ub=b, bounds=(None, None), method="highs")
-        if found.status not in (0, 2):
-            raise SolverError(found.status, found.message)
-        if found.status == 2:
+        result = linprog(np.zeros(A.shape[1]), A_ub=A, b_ub=b, bounds=(None, None), method="highs")
+        if result.status not in (0, 2):
+            raise SolverError(result.status, result.message)
+        if result.status == 2:
             raise ValueError("A x <= b has no solution: expected a polytope that is not empty")
 
 
@@ -118,7 +118,7 @@ class Clause(NamedTuple):
     strict: Mask
 
     def holds(self, values: Array) -> Mask:
-        """Say whether the clause follows from values, or lower bounds, of its rows, (..., rows)."""
+        """Whether the clause follows from values, or lower bounds, of its rows, (..., rows)."""
         return np.asarray(((values > 0) | ((values == 0) & ~self.strict)).any(-1))
 
 
@@ -144,25 +144,32 @@ def clauses(prop: Property, outputs: int) -> list[Clause]:
     raise ValueError(f"property = {prop!r}: expected Argmax, LinearProperty, or AnyOf or AllOf of at least one of them")
 
 
-def order_alone(wanted: Iterable[Clause]) -> bool:
-    """Say whether clauses just compare outputs: each row is c (y_i - y_j) with c > 0, and no offset."""
-    Q, c = (np.concatenate(parts) for parts in zip(*((clause.Q, clause.c) for clause in wanted), strict=True))
+def only_compares(required: Iterable[Clause]) -> bool:
+    """Whether clauses just compare outputs: each row is c (y_i - y_j) with c > 0, and no offset."""
+    Q, c = (np.concatenate(parts) for parts in zip(*((clause.Q, clause.c) for clause in required), strict=True))
     return bool((c == 0).all() and ((Q != 0).sum(1) == 2).all() and (Q.max(1) == -Q.min(1)).all())
 
 
 def question(
     network: nn.Module | AffineReLU, inputs: Box | Polytope, prop: Property, input_shape: Sequence[int] | None = None
 ) -> tuple[AffineReLU, Domain, list[Clause]]:
-    """Return what is asked in numbers; a softmax at the end is left out where the order of the outputs decides."""
+    """The network, inputs and clauses of a question.
+
+    Args:
+        network: The network; a softmax at its end is removed where only the order of outputs counts.
+        inputs: The set of inputs.
+        prop: The property.
+        input_shape: Shape of one input, where the first layer does not give it.
+    """
     net, softmax = without_softmax(network, input_shape)
-    wanted = clauses(prop, net.sizes[-1])
-    if softmax and not order_alone(wanted):
+    required = clauses(prop, net.sizes[-1])
+    if softmax and not only_compares(required):
         raise kept_softmax(softmax, "expected a property that just compares outputs, or a network without it")
-    return net, domain(inputs, net.sizes[0]), wanted
+    return net, as_domain(inputs, net.sizes[0]), required
 
 
 class Domain(NamedTuple):
-    """A box and half-spaces H x <= v within it: what the engines take."""
+    """A box and half-spaces H x <= v within it, the form that engines take."""
 
     low: Array
     high: Array
@@ -172,35 +179,35 @@ class Domain(NamedTuple):
 
     @classmethod
     def box(cls, low: Array, high: Array) -> Domain:
-        """Return a box that nothing cuts."""
+        """A box that nothing cuts."""
         return cls(low, high, np.zeros((0, len(low))), np.zeros(0), low)
 
     def contains(self, x: Array) -> Mask:
-        """Say of points (..., inputs) whether they are inside."""
+        """Whether points (..., inputs) are inside."""
         inside = (x >= self.low).all(-1) & (x <= self.high).all(-1)
         return np.asarray(inside & (x @ self.H.T <= self.v).all(-1))
 
     def pulled(self, x: Array) -> Array:
-        """Return points, (points, inputs), each at its place, at the border if it was beyond it, and just inside."""
+        """Points, (points, inputs): as they are, then pulled to the border if beyond it, and just inside."""
         if not len(self.v):
             return x
         beyond = np.maximum(x @ self.H.T - self.v, 0)
         room = np.maximum(self.v - self.centre @ self.H.T, 1e-300)
         share = (beyond / (beyond + room)).max(1, keepdims=True)
         shares = [share + inwards for inwards in (0, 1e-12, 1e-9, 1e-6)]
-        return np.vstack([x, *(x + one.clip(0, 1) * (self.centre - x) for one in shares)])
+        return np.vstack([x, *(x + inward_share.clip(0, 1) * (self.centre - x) for inward_share in shares)])
 
     def certainly_contains(self, x: Array) -> bool:
-        """Say of one point whether it is inside, without rounding."""
+        """Whether one point is inside, without rounding."""
         cut = all(value <= 0 for value in exact_affine(self.H, -self.v, [Fraction(value) for value in x.tolist()]))
         return bool((x >= self.low).all() and (x <= self.high).all() and cut)
 
 
-def domain(inputs: Box | Polytope, size: int) -> Domain:
-    """Return the box around a set of inputs, and the half-spaces that cut it."""
-    given = len(inputs.low) if isinstance(inputs, Box) else inputs.A.shape[1]
-    if given != size:
-        raise ValueError(f"the set of inputs has {given} dimensions: expected {size}, the network's inputs")
+def as_domain(inputs: Box | Polytope, size: int) -> Domain:
+    """The box around a set of inputs, and the half-spaces that cut it."""
+    dimensions = len(inputs.low) if isinstance(inputs, Box) else inputs.A.shape[1]
+    if dimensions != size:
+        raise ValueError(f"the set of inputs has {dimensions} dimensions: expected {size}, the network's inputs")
     if isinstance(inputs, Box):
         return Domain.box(inputs.low, inputs.high)
     A, b = inputs.A, inputs.b
@@ -226,7 +233,14 @@ def domain(inputs: Box | Polytope, size: int) -> Domain:
 
 
 def largest_ball(G: Array, h: Array, low: Array, high: Array) -> tuple[Array, float]:
-    """Return centre and radius of the largest ball in a box with G x <= h; the radius is negative if nothing is."""
+    """Centre and radius of the largest ball in a box with G x <= h; the radius is negative if nothing is.
+
+    Args:
+        G: Rows of the half-spaces.
+        h: Their limits.
+        low: Lower ends of the box.
+        high: Upper ends.
+    """
     open_sides = high > low
     size = int(open_sides.sum())
     if size == 0:
@@ -234,16 +248,16 @@ def largest_ball(G: Array, h: Array, low: Array, high: Array) -> tuple[Array, fl
     A = np.vstack([G[:, open_sides], np.eye(size), -np.eye(size)])
     b = np.concatenate([h - G[:, ~open_sides] @ low[~open_sides], high[open_sides], -low[open_sides]])
     A, cost = np.column_stack([A, np.linalg.norm(A, axis=1)]), np.append(np.zeros(size), -1.0)
-    found: Any = linprog(cost, A_ub=A, b_ub=b, bounds=(None, None), method="highs")
-    if found.status != 0:
-        raise SolverError(found.status, found.message)
+    result: Any = linprog(cost, A_ub=A, b_ub=b, bounds=(None, None), method="highs")
+    if result.status != 0:
+        raise SolverError(result.status, result.message)
     x = low.copy()
-    x[open_sides] = found.x[:-1]
-    return x, float(found.x[-1])
+    x[open_sides] = result.x[:-1]
+    return x, float(result.x[-1])
 
 
 def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:
-    """Return a box that surely contains A x <= b, from the multipliers of linear programs.
+    """A box that surely contains A x <= b, from the multipliers of linear programs.
 
     With e = A' nu + r for a nu >= 0, e . x <= nu . b + |r|_1 max |x|. Where all |r|_1 < 1 the polytope is bounded, and
     max |x| <= max(nu . b) / (1 - max |r|_1); rounding is part of r.
@@ -253,10 +267,10 @@ def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:
     for side, j in itertools.product(range(2), range(size)):
         e = np.zeros(size)
         e[j] = 1 - 2 * side
-        found = linprog(-e, A_ub=A, b_ub=b, bounds=(None, None), method="highs")
-        if found.status != 0:
-            raise ValueError(f"A x <= b does not bound input {j}: expected a bounded polytope ({found.message})")
-        nu = np.maximum(-found.ineqlin.marginals, 0)
+        result = linprog(-e, A_ub=A, b_ub=b, bounds=(None, None), method="highs")
+        if result.status != 0:
+            raise ValueError(f"A x <= b does not bound input {j}: expected a bounded polytope ({result.message})")
+        nu = np.maximum(-result.ineqlin.marginals, 0)
         rounding = (len(A) + 4) * 2.0**-51
         rest[side, j] = (np.abs(e - nu @ A) + rounding * (1 + nu @ np.abs(A))).sum() * (1 + rounding * size)
         limit[side, j] = nu @ b + rounding * (nu @ np.abs(b))

@@ -27,12 +27,12 @@ FEW_INPUTS = 10
 
 @dataclass(frozen=True)
 class Budget:
-    """What a question may cost, all above 0; when one of them is used up the answer is *unknown*.
+    """The limits of a question, all above 0; when one is used up the answer is *unknown*.
 
     Args:
         seconds: Time. One step of an engine, a batch of boxes or a linear program, is always finished.
         nodes: Boxes or cases.
-        megabytes: Memory of what is bounded at once and of what waits; the network itself comes on top.
+        megabytes: Memory of the boxes that are bounded at once and that wait, without the network itself.
     """
 
     seconds: float = 60.0
@@ -48,9 +48,9 @@ class Budget:
 class Result:
     """An answer.
 
-    ``status`` is ``"proved"`` by the certificate; ``"proved by solver"``, whose word is all there is, and which may be
-    wrong where weights are large; ``"refuted"`` by the counterexample (inputs,), which was confirmed without rounding;
-    or ``"unknown"``; ``exhausted`` then says what ran out: ``"time"``, ``"nodes"``, ``"memory"``, or why it got no
+    ``status`` is ``"proved"`` by the certificate; ``"proved by solver"``, without a certificate, which may be wrong
+    where weights are large; ``"refuted"`` by the counterexample (inputs,), which was confirmed without rounding; or
+    ``"unknown"``, where ``exhausted`` says what ran out: ``"time"``, ``"nodes"``, ``"memory"``, or why it got no
     further. ``bound`` is a lower bound of what has to be positive; of a proof, its margin. ``engine`` decided:
     ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``, after ``nodes`` boxes or cases.
     """
@@ -77,31 +77,31 @@ def verify(
 ) -> Result:
     """Prove that a network has a property for all inputs of a set, or find one for which it has not.
 
-    What is proved is true of the real function whose weights are the network's, cast to 64 bits, and of every real
-    input of the set: bounds account for their own rounding. It is not a statement about what the module computes in 32
-    bits. ``"milp"`` proves nothing of that kind beyond one backward pass, and its status says so.
+    A proof holds for the real function whose weights are the network's, cast to 64 bits, and for every real input of
+    the set: bounds account for their own rounding. It is not a statement about what the module computes in 32 bits.
+    ``"milp"`` proves nothing of that kind beyond one backward pass, and its status says so.
 
     Args:
-        network: A chain of affine and piecewise linear layers in evaluation mode; errors as of ``as_affine_relu``. A
+        network: A chain of affine and piecewise linear layers in evaluation mode, which ``as_affine_relu`` can read. A
             softmax of the classes at the end is left out where the property compares outputs and nothing else.
         inputs: The set of inputs.
-        prop: What is to hold for each of them.
+        prop: The property.
         engine: ``"inputs"`` halves the box of inputs, ``"relus"`` splits hidden units into on and off, ``"milp"`` asks
             HiGHS, ``"crown"`` is one backward pass; all look for counterexamples first. ``"auto"`` halves the sides of
             a box of up to ten inputs with half of the budget, and splits units elsewhere and with the rest.
-        budget: What it may cost; default 60 seconds.
-        input_shape: Shape of one input, where the first layer does not tell it.
-        rng: Randomness of the search for a counterexample; default: of seed 0.
+        budget: Limits of time, nodes and memory; None: 60 seconds.
+        input_shape: Shape of one input, where the first layer does not give it.
+        rng: Source of the search for a counterexample; None: a generator of seed 0.
 
     Examples:
         >>> from engram.analysis.verify import LinearProperty
         >>> net = AffineReLU((np.array([[1.0, 1], [1, -1]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))  # at most 2
-        >>> [verify(net, Box([-1, -1], [1, 1]), LinearProperty([[1.0]], [most])).status for most in (2.001, 1.9)]
+        >>> [verify(net, Box([-1, -1], [1, 1]), LinearProperty([[1.0]], [limit])).status for limit in (2.001, 1.9)]
         ['proved', 'refuted']
     """
     began = time.monotonic()
     budget = Budget() if budget is None else checks.instance("budget", budget, Budget)
-    net, place, wanted = question(network, inputs, prop, input_shape)
+    net, domain, clauses = question(network, inputs, prop, input_shape)
     deadline = began + budget.seconds
     checks.choice("engine", engine, get_args(Engine))
     rng = np.random.default_rng(0) if rng is None else checks.instance("rng", rng, np.random.Generator)
@@ -110,68 +110,70 @@ def verify(
         status: Status = "refuted" if search.counterexample is not None else "unknown"
         if status == "unknown" and not search.exhausted:
             status = "proved" if trees else "proved by solver"
-        certificate = Certificate(trees, subject(net, place, wanted)) if status == "proved" else None
+        certificate = Certificate(trees, subject(net, domain, clauses)) if status == "proved" else None
         rest = search.exhausted, search.bound, used, search.nodes, time.monotonic() - began
         return Result(status, search.counterexample, certificate, *rest)
 
     with np.errstate(over="ignore", invalid="ignore"):  # a bound that overflows is none
-        if (hit := attack(net, wanted, place, rng)) is not None:
+        if (hit := attack(net, clauses, domain, rng)) is not None:
             return answer("attack", Outcome((), hit, "", -np.inf, 0))
-        whole = tuple(range(len(wanted)))
-        few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(place.v))
-        share = 0.5 if engine == "auto" else 1.0  # what halving does not get done, splitting units may
-        found = Outcome((), None, "", -np.inf, 0)
+        whole = tuple(range(len(clauses)))
+        few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(domain.v))
+        share = 0.5 if engine == "auto" else 1.0  # of the budget for halving; splitting units gets the rest
+        outcome = Outcome((), None, "", -np.inf, 0)
         try:
             if few or engine in ("crown", "milp"):
                 limits = {"deadline": began + share * budget.seconds, "megabytes": budget.megabytes}
                 nodes = max(int(share * budget.nodes), 1) if few else 1
-                found = branch_inputs(net, wanted, place, nodes=nodes, **limits)
-                if engine == "crown" and found.exhausted:
-                    found = found._replace(exhausted="one backward pass")
-                if engine in ("inputs", "crown") or not found.exhausted:
-                    return answer("inputs" if few and found.nodes > 1 else "crown", found, (Tree(whole, found.cases),))
+                outcome = branch_inputs(net, clauses, domain, nodes=nodes, **limits)
+                if engine == "crown" and outcome.exhausted:
+                    outcome = outcome._replace(exhausted="one backward pass")
+                if engine in ("inputs", "crown") or not outcome.exhausted:
+                    return answer(
+                        "inputs" if few and outcome.nodes > 1 else "crown", outcome, (Tree(whole, outcome.cases),)
+                    )
             if engine == "milp":
-                return answer("milp", _by_milp(net, wanted, place, deadline))
-            return answer(*_by_relus(net, wanted, place, deadline=deadline, budget=budget, before=found))
+                return answer("milp", _by_milp(net, clauses, domain, deadline))
+            return answer(*_by_relus(net, clauses, domain, deadline=deadline, budget=budget, before=outcome))
         except SolverError as error:
-            return answer(engine, found._replace(counterexample=None, exhausted=f"precision: {error}"))
+            return answer(engine, outcome._replace(counterexample=None, exhausted=f"precision: {error}"))
 
 
 def _by_relus(
-    net: AffineReLU, wanted: Sequence[Clause], place: Domain, *, deadline: float, budget: Budget, before: Outcome
+    net: AffineReLU, clauses: Sequence[Clause], domain: Domain, *, deadline: float, budget: Budget, before: Outcome
 ) -> tuple[str, Outcome, tuple[Tree, ...]]:
-    """Split the units of one clause after another; ``before`` is what halving came to."""
+    """Split the units of one clause after another; ``before`` is the outcome of halving."""
     trees: list[Tree] = []
-    rows = bound_clauses(net, relax(net, place.low[None], place.high[None]), list(wanted))
-    least, nodes = [float(row.least.max()) for row in rows], before.nodes
-    for i, clause in enumerate(wanted):
+    rows = bound_clauses(net, relax(net, domain.low[None], domain.high[None]), list(clauses))
+    lowest, nodes = [float(row.least.max()) for row in rows], before.nodes
+    for i, clause in enumerate(clauses):
         left = budget.nodes - nodes
-        found = branch_relus(net, clause, place, deadline=deadline, nodes=left, megabytes=budget.megabytes)
-        least[i], nodes = max(least[i], found.bound), nodes + found.nodes
-        if found.counterexample is not None or found.exhausted:
-            return "relus", found._replace(bound=max(min(least), before.bound), nodes=nodes), ()
-        trees.append(Tree((i,), found.cases))
-    return "relus", Outcome((), None, "", max(min(least), before.bound), nodes), tuple(trees)
+        outcome = branch_relus(net, clause, domain, deadline=deadline, nodes=left, megabytes=budget.megabytes)
+        lowest[i], nodes = max(lowest[i], outcome.bound), nodes + outcome.nodes
+        if outcome.counterexample is not None or outcome.exhausted:
+            return "relus", outcome._replace(bound=max(min(lowest), before.bound), nodes=nodes), ()
+        trees.append(Tree((i,), outcome.cases))
+    return "relus", Outcome((), None, "", max(min(lowest), before.bound), nodes), tuple(trees)
 
 
-def _by_milp(net: AffineReLU, wanted: Sequence[Clause], place: Domain, deadline: float) -> Outcome:
+def _by_milp(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, deadline: float) -> Outcome:
     """Ask HiGHS for the least of each clause."""
-    relaxation = relax(net, place.low[None], place.high[None])
-    least = np.inf
-    for done, (clause, rows) in enumerate(zip(wanted, bound_clauses(net, relaxation, list(wanted)), strict=True)):
+    relaxation = relax(net, domain.low[None], domain.high[None])
+    lowest = np.inf
+    for done, (clause, rows) in enumerate(zip(clauses, bound_clauses(net, relaxation, list(clauses)), strict=True)):
         if clause.holds(rows.least)[0]:
-            least = min(least, float(rows.least.max()))
+            lowest = min(lowest, float(rows.least.max()))
             continue
         if time.monotonic() >= deadline:
             return Outcome((), None, "time", -np.inf, done)
-        found = solve(net, relaxation, clause, place, binary=True, time_limit=deadline - time.monotonic())
-        if found.x is not None:
-            points = found.x.clip(place.low, place.high)[None]
-            if (hit := first_counterexample(net, [clause], place, points)) is not None:
-                return Outcome((), hit, "", found.value, done + 1)
-        least = min(least, found.value)
+        solution = solve(net, relaxation, clause, domain, binary=True, time_limit=deadline - time.monotonic())
+        if solution.x is not None:
+            points = solution.x.clip(domain.low, domain.high)[None]
+            if (hit := first_counterexample(net, [clause], domain, points)) is not None:
+                return Outcome((), hit, "", solution.value, done + 1)
+        lowest = min(lowest, solution.value)
         allowed = FEASIBILITY * max(1.0, float((np.abs(clause.Q) @ np.linalg.norm(net.weights[-1], axis=1)).max()))
-        if not found.value > allowed:
-            why = "precision: the margin is within the solver's tolerance" if found.finished else "time"
-            return Outcome((), None, why, least, done + 1)
-    return Outcome((), None, "", least, len(wanted))
+        if not solution.value > allowed:
+            why = "precision: the margin is within the solver's tolerance" if solution.finished else "time"
+            return Outcome((), None, why, lowest, done + 1)
+    return Outcome((), None, "", lowest, len(clauses))

@@ -14,9 +14,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from engram import registry
 from engram.lab import Run
 from engram.nn import wide_mlp
-from engram.rules import CATALOGUE, AlignProp, LearningRule, train_step
+from engram.rules import AlignProp, LearningRule, train_step
 
 RULES = ("backprop", "align-prop", "align-ada", "align-zero", "fa", "dfa", "last-layer")
 CLASSES, TRAINED, VALIDATED, DRAWS = 10, 1437, 287, 2
@@ -71,7 +72,7 @@ def targets(classes: Tensor) -> Tensor:
 
 def rule_of(name: str, rho: float = 1.0) -> LearningRule[Any]:
     """Make a rule by its name."""
-    return AlignProp(rho) if name == "align-prop" else CATALOGUE[name]()
+    return AlignProp(rho) if name == "align-prop" else registry.get("learning_rules", name)()
 
 
 def learned(

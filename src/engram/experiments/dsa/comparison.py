@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
-from annotated_types import Ge
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from engram import analysis
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 
 COMPONENTS = 15  # principal components of the activity of a network
 
 
-@dataclass(frozen=True)
+@settings
 class Fit:
     """How an operator is fitted."""
 
-    n_delays: Annotated[int, Ge(1)] = 10
-    """Delays of the embedding."""
-    rank: Annotated[int, Ge(1)] = 15
-    """Rank of the operator."""
-
-    def seconds(self, systems: int, *, ordered: bool = False) -> float:
-        """Time of fitting and of comparing systems, all pairs or each with the first, on one core."""
-        pairs = systems if ordered else systems * (systems - 1) / 2
-        return 0.3 + pairs * (5e-4 * self.rank + 5e-5 * self.rank**2)
+    n_delays: int = setting(10, "delays of the embedding", ge=1)
+    rank: int = setting(15, "rank of the operator", ge=1)
 
 
 class Systems(NamedTuple):
@@ -44,38 +35,24 @@ class Systems(NamedTuple):
     neighbours: int = 1  # how many nearest systems a class is guessed from
 
 
-@runtime_checkable
-class Study(Protocol):
-    """The config of a study, which makes its systems."""
-
-    @property
-    def fit(self) -> Fit:
-        """How an operator is fitted."""
-
-    def systems(self, run: Run) -> Systems:
-        """Make the systems of one seed."""
-
-    def seconds(self) -> float:
-        """Time of a trial on one core."""
-
-
-def trial(config: Study, run: Run) -> dict[str, Any]:
-    """Make systems, fit an operator to each, and compare them."""
-    systems = config.systems(run)
-    operators = np.empty((len(systems.activity), config.fit.rank, config.fit.rank))
+def trial(config: Any, run: Run) -> dict[str, Any]:
+    """Make the systems of a study, fit an operator to each, and compare them."""
+    systems: Systems = config.systems(run)
+    fit: Fit = config.fit
+    operators = np.empty((len(systems.activity), fit.rank, fit.rank))
     for step in run.steps(len(operators), operators=operators):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of an unstable fit: its radius is logged
-            dmd = analysis.HankelDMD(config.fit.n_delays, rank=config.fit.rank).fit(systems.activity[step])
+            dmd = analysis.HankelDMD(fit.n_delays, rank=fit.rank).fit(systems.activity[step])
         operators[step] = dmd.operator_
         run.log(step + 1, prediction=dmd.score(systems.activity[step]), radius=dmd.spectral_radius_)
     return along(operators, systems) if systems.ordered else between(operators, systems)
 
 
 def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
-    """Return how well each distance finds the classes."""
+    """How well each distance finds the classes."""
     labels = np.array(systems.labels)
-    found: dict[str, np.ndarray] = {
+    by_name: dict[str, np.ndarray] = {
         "dsa": analysis.operator_distances(operators),
         "spectral": analysis.pairwise(operators, analysis.spectral_distance),
         "procrustes": analysis.pairwise(systems.shapes, analysis.procrustes_angle),
@@ -84,8 +61,8 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
     same = labels[:, None] == labels
     others = ~np.eye(len(labels), dtype=bool)
     nearest = KNeighborsClassifier(systems.neighbours, metric="precomputed")
-    result: dict[str, Any] = {"labels": systems.labels, "distances": found["dsa"].round(5).tolist()}
-    for name, distances in found.items():
+    result: dict[str, Any] = {"labels": systems.labels, "distances": by_name["dsa"].round(5).tolist()}
+    for name, distances in by_name.items():
         result[f"{name}_silhouette"] = analysis.silhouette(distances, labels)
         result[f"{name}_accuracy"] = float(cross_val_score(nearest, distances, labels, cv=LeaveOneOut()).mean())
         result[f"{name}_ratio"] = float(distances[~same].mean() / max(distances[same & others].mean(), 1e-12))
@@ -96,7 +73,7 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
 
 
 def along(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
-    """Return distances to the first system, in radians; what has no number is unrelated."""
+    """Distances to the first system, in radians; what has no number is unrelated."""
     dsa = analysis.operator_distances(operators[:1], operators)[0]
     shape = np.array([analysis.procrustes_angle(systems.shapes[0], other) for other in systems.shapes])
     numbered = [i for i, label in enumerate(systems.labels) if label is not None]

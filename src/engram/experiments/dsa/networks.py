@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
 from sklearn.decomposition import PCA
 from torch import nn
 
 from engram.analysis import HiddenStates
 from engram.experiments.dsa.comparison import COMPONENTS, Fit, Systems
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.tasks import FlipFlop as Task
 from engram.tasks import learning_rule_traces
 from engram.tasks.dynamics.learning_rule_traces import RULES
 
 
-@dataclass(frozen=True)
+@settings
 class Rules:
     """Networks that learn digits by four rules, as statistics of their weights and activity over training."""
 
-    networks: Annotated[int, Ge(1)] = 8
-    """Networks of each learning rule and learning rate."""
-    observations: Annotated[int, Ge(20)] = 200
-    """Observations of a network, one in five steps of training."""
-    fit: Fit = Fit(rank=10)
+    networks: int = setting(8, "networks of each learning rule and learning rate", ge=1)
+    observations: int = setting(200, "observations of a network, one in five steps of training", ge=20, scales=True)
+    fit: Fit = setting(Fit(rank=10), "how operators are fitted")
 
     def systems(self, run: Run) -> Systems:
         """Train them; the rules are the classes."""
@@ -44,30 +39,19 @@ class Rules:
             raw += list(traces.flatten(1).numpy())
         return Systems([[x] for x in shapes], shapes, labels, neighbours=3, raw=np.stack(raw))
 
-    def seconds(self) -> float:
-        """Time of a trial on one core."""
-        return self.observations * 2e-2 + self.fit.seconds(12 * self.networks)
 
-
-@dataclass(frozen=True)
+@settings
 class FlipFlop:
     """Recurrent networks of three kinds, trained to hold three bits."""
 
-    models: Annotated[int, Ge(2)] = 3
-    """Networks of each kind."""
-    units: Annotated[int, Ge(2)] = 128
-    """Units of the first network of a kind; the next has half as many, and so on in turn."""
-    trials: Annotated[int, Ge(2)] = 64
-    """Sequences in which they are compared."""
-    steps: Annotated[int, Ge(50)] = 200
-    """Steps of a sequence."""
-    updates: Annotated[int, Ge(1)] = 1500
-    """Steps of the optimiser."""
-    batch: Annotated[int, Ge(1)] = 64
-    """Sequences in each."""
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
-    """Learning rate of Adam."""
-    fit: Fit = Fit(n_delays=5, rank=20)
+    models: int = setting(3, "networks of each kind", ge=2)
+    units: int = setting(128, "units of the first network of a kind; the next has half as many, in turn", ge=2)
+    trials: int = setting(64, "sequences in which they are compared", ge=2)
+    steps: int = setting(200, "steps of a sequence", ge=50)
+    updates: int = setting(1500, "steps of the optimiser", ge=1, scales=True)
+    batch: int = setting(64, "sequences in each", ge=1)
+    learning_rate: float = setting(1e-3, "of Adam", gt=0, le=1)
+    fit: Fit = setting(Fit(n_delays=5, rank=20), "how operators are fitted")
 
     def systems(self, run: Run) -> Systems:
         """Train them; the kinds are the classes."""
@@ -78,7 +62,7 @@ class FlipFlop:
         }
         task, activity = Task(steps=self.steps), list[list[np.ndarray]]()
         probe = task.sample(self.trials, run.generator).inputs
-        for make in kinds.values():
+        for kind, make in kinds.items():
             for model in range(self.models):
                 units = self.units // (1 + model % 2)
                 with torch.random.fork_rng():
@@ -94,16 +78,10 @@ class FlipFlop:
                     optimizer.step()
                     if step + 1 == self.updates:
                         run.log(len(activity) + 1, error=loss)
+                run.keep(**{f"{kind}-{model}": net})
                 with HiddenStates(net) as states, torch.no_grad():
                     net(probe)
                 flat = PCA(min(COMPONENTS, self.units // 2)).fit_transform(np.concatenate(states.trials))
                 activity.append(np.split(flat, self.trials))
         shapes = [np.concatenate(x) for x in activity]
         return Systems(activity, shapes, [kind for kind in kinds for _ in range(self.models)])
-
-    def seconds(self) -> float:
-        """Time of a trial on one core."""
-        systems = 3 * self.models
-        return systems * self.updates * self.steps * (1e-4 + 1.3e-8 * self.batch * self.units) + self.fit.seconds(
-            systems
-        )

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from annotated_types import Ge
 from sklearn.decomposition import PCA
 
 from engram.experiments.dsa.comparison import COMPONENTS, Fit, Systems
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.tasks import latent_dynamics, observed, ring_rates, ring_weights, same_geometry
 from engram.tasks.dynamics.observed_dynamics import KINDS as DYNAMICS
 from engram.tasks.dynamics.observed_dynamics import VIEWS
 from engram.tasks.dynamics.same_geometry import KINDS
 
 
-@dataclass(frozen=True)
+@settings
 class SameGeometry:
     """A saddle, a line attractor and a point attractor whose trajectories have the same mean."""
 
-    data: Literal["trials", "averages"] = "trials"
-    """Whether operators are fitted to single trials, or to the mean of each condition."""
-    models: Annotated[int, Ge(2)] = 4
-    """Systems of each kind."""
-    trials: Annotated[int, Ge(2)] = 100
-    """Trials of a condition."""
-    steps: Annotated[int, Ge(50)] = 10_000
-    """Steps simulated."""
-    noise: Annotated[float, Ge(0)] = 0.05
-    """Standard deviation of the noise of a step."""
-    fit: Fit = Fit(n_delays=20)
+    data: Literal["trials", "averages"] = setting(
+        "trials", "what is fitted: single trials, or the mean of each condition"
+    )
+    models: int = setting(4, "systems of each kind", ge=2)
+    trials: int = setting(100, "trials of a condition", ge=2)
+    steps: int = setting(10_000, "steps simulated", ge=50, scales=True)
+    noise: float = setting(0.05, "standard deviation of the noise of a step", ge=0)
+    fit: Fit = setting(Fit(n_delays=20), "how operators are fitted")
 
     def systems(self, run: Run) -> Systems:
         """Simulate them; geometry sees the means of conditions."""
@@ -43,24 +38,16 @@ class SameGeometry:
         shapes = [means[pair].reshape(-1, 2) for pair in pairs]
         return Systems([list(seen[pair]) for pair in pairs], shapes, [KINDS[kind] for kind, _ in pairs])
 
-    def seconds(self) -> float:
-        """Time of a trial on one core."""
-        return self.steps * (2e-4 + 1e-6 * self.models * self.trials) + self.fit.seconds(3 * self.models)
 
-
-@dataclass(frozen=True)
+@settings
 class Embeddings:
     """Three systems, each seen by several random populations, in the same trajectories or in its own."""
 
-    views: Annotated[int, Ge(2)] = 5
-    """Embeddings of each system."""
-    shared: bool = False
-    """Whether all embeddings of a system see the same trajectories, or each its own."""
-    trials: Annotated[int, Ge(2)] = 20
-    """Trajectories of a system."""
-    steps: Annotated[int, Ge(50)] = 400
-    """Samples of a trajectory."""
-    fit: Fit = Fit()
+    views: int = setting(5, "embeddings of each system", ge=2)
+    shared: bool = setting(False, "whether all embeddings of a system see the same trajectories, or each its own")
+    trials: int = setting(20, "trajectories of a system", ge=2)
+    steps: int = setting(400, "samples of a trajectory", ge=50, scales=True)
+    fit: Fit = setting(Fit(), "how operators are fitted")
 
     def systems(self, run: Run) -> Systems:
         """Simulate and embed them."""
@@ -73,24 +60,17 @@ class Embeddings:
         shapes = [x.reshape(-1, x.shape[-1]) for x in activity]
         return Systems([list(x) for x in activity], shapes, [kind for kind in DYNAMICS for _ in range(self.views)])
 
-    def seconds(self) -> float:
-        """Time of a trial on one core."""
-        systems = 3 * self.views
-        return systems * self.steps * 4e-4 + self.fit.seconds(systems)
 
-
-@dataclass(frozen=True)
+@settings
 class Ring:
     """A driven ring attractor through ever steeper sigmoids, and another ring of another drive.
 
     The rates go to 0.5: the published sigmoids, to a steepness of 3.6, hardly bend, so that steeper ones follow.
     """
 
-    neurons: Annotated[int, Ge(10)] = 100
-    """Neurons of a population."""
-    steps: Annotated[int, Ge(50)] = 2000
-    """Steps simulated."""
-    fit: Fit = Fit(rank=12)  # beyond it there is noise
+    neurons: int = setting(100, "neurons of a population", ge=10)
+    steps: int = setting(2000, "steps simulated", ge=50, scales=True)
+    fit: Fit = setting(Fit(rank=12), "how operators are fitted")  # beyond it there is noise
 
     def systems(self, run: Run) -> Systems:
         """Simulate them; the last is the other ring."""
@@ -102,20 +82,14 @@ class Ring:
         shapes.append(1 / (1 + np.exp(-steepness[0] * rates[1])))
         return Systems([components(x) for x in shapes], shapes, [*steepness, None], ordered=True)
 
-    def seconds(self) -> float:
-        """Time of a trial on one core."""
-        return self.steps * 1e-7 * float(self.neurons**1.5) + self.fit.seconds(12, ordered=True)
 
-
-@dataclass(frozen=True)
+@settings
 class Topology:
     """A line attractor that is closed to a ring, driven to and fro."""
 
-    neurons: Annotated[int, Ge(10)] = 100
-    """Neurons of a population."""
-    steps: Annotated[int, Ge(50)] = 8000
-    """Steps simulated."""
-    fit: Fit = Fit(rank=16)
+    neurons: int = setting(100, "neurons of a population", ge=10)
+    steps: int = setting(8000, "steps simulated", ge=50, scales=True)
+    fit: Fit = setting(Fit(rank=16), "how operators are fitted")
 
     def systems(self, run: Run) -> Systems:
         """Simulate the line, the ring, and what is between."""
@@ -131,11 +105,7 @@ class Topology:
         shapes = list(ring_rates(weights, np.tile(drive[:, None], len(closure)), run.rng)[:, self.steps // 40 :])
         return Systems([components(x) for x in shapes], shapes, closure, ordered=True)
 
-    def seconds(self) -> float:
-        """Time of a trial on one core."""
-        return self.steps * 3e-7 * float(self.neurons**1.5) + self.fit.seconds(11, ordered=True)
-
 
 def components(activity: np.ndarray) -> list[np.ndarray]:
-    """Return the principal components of one trial."""
+    """The principal components of one trial."""
     return [PCA(COMPONENTS).fit_transform(activity)]

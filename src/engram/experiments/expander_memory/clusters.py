@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, MultipleOf
 
 from engram.experiments.expander_memory.recovery import Network, Z, rate
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.memory import ExpanderMemory, corrupted, random_regular
 from engram.memory.expander.recovery import random_states
 
@@ -21,12 +19,11 @@ SHARES = (0.02, 0.04)  # of flipped nodes
 DEFICITS = {4: 1.428, 5: 1.570, 6: 1.687, 8: 1.907, 10: 2.084}
 
 
-@dataclass(frozen=True)
+@settings
 class Faults(Network):
     """A network, and how long its clusters vote."""
 
-    sweeps: Annotated[int, Ge(1)] = 1500
-    """Most sweeps."""
+    sweeps: int = setting(1500, "most sweeps", ge=1)
 
 
 def failing(config: Faults, run: Run) -> dict[str, Any]:
@@ -37,8 +34,8 @@ def failing(config: Faults, run: Run) -> dict[str, Any]:
     for step in run.steps(rates.size, rates=rates):
         row, column = divmod(step, len(SHARES))
         noisy = corrupted(x, SHARES[column], generator=run.generator)
-        found = memory.recall(noisy, config.sweeps, generator=run.generator, faults=FAULTS[row])
-        rates[row, column] = rate(found.x, x)
+        recalled = memory.recall(noisy, config.sweeps, generator=run.generator, faults=FAULTS[row])
+        rates[row, column] = rate(recalled.x, x)
         run.log(step + 1, recovery=rates[row, column])
     result = {
         f"recovery_{q}_{share}": float(rates[row, column])
@@ -55,12 +52,11 @@ def failing(config: Faults, run: Run) -> dict[str, Any]:
     return {**result, "recovery": float(rates[0, -1]), "same_rest": float(same)}
 
 
-@dataclass(frozen=True)
+@settings
 class Learning(Network):
     """A network, and what it learns from."""
 
-    samples: Annotated[int, Ge(1)] = 600
-    """States from which clusters learn."""
+    samples: int = setting(600, "states from which clusters learn", ge=1)
 
 
 def learning(config: Learning, run: Run) -> dict[str, Any]:
@@ -72,6 +68,7 @@ def learning(config: Learning, run: Run) -> dict[str, Any]:
         memory.learn(random_states(code, sizes[step], run.generator))
         known = ~memory.violated(random_states(code, config.words, run.generator)).any(1)
         run.log(sum(sizes[: step + 1]), known=known.double().mean(), coverage=memory.coverage().double().mean())
+    run.keep(memory=memory)
     fresh = random_states(code, config.words, run.generator)
     noisy = corrupted(fresh, 0.04, generator=run.generator)
     seed = int(torch.randint(2**62, (), generator=run.generator))
@@ -86,14 +83,16 @@ def learning(config: Learning, run: Run) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
+@settings
 class Packing:
     """Networks that learn random states."""
 
-    nodes: Annotated[int, Ge(24), MultipleOf(24)] = 480
-    """Nodes of each network."""
-    samples: Annotated[int, Ge(1)] = 20_000
-    """Random states that clusters are shown."""
+    nodes: int = setting(480, "nodes of each network; a multiple of 24", ge=24, scales=True)
+    samples: int = setting(20_000, "random states that clusters are shown", ge=1, scales=True)
+
+    def __post_init__(self) -> None:
+        if self.nodes % 24:
+            raise ValueError(f"nodes = {self.nodes}: expected a multiple of 24")
 
 
 def packing(config: Packing, run: Run) -> dict[str, Any]:

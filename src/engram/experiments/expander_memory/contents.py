@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from annotated_types import Ge
 
 from engram.experiments.expander_memory.recovery import Network
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.memory import ExpanderMemory, HebbHopfield, Scaffold, corrupted
 
 LOADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # items a node of the scaffold
 WIDTH = 4  # features of a content for each node: a scaffold of N nodes has 2 x N x 4 N weights, a network (4 N)^2 / 2
 Kind = Literal["scaffold", "hebb", "pseudo-inverse"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+arms = {f"contents-{kind}": {"memory": kind} for kind in get_args(Kind)}
 
 
-@dataclass(frozen=True)
+@settings
 class Contents(Network):
     """The scaffold, and what holds the contents."""
 
-    nodes: Annotated[int, Ge(10)] = 240
-    """Nodes of the scaffold."""
-    memory: Kind = "scaffold"
-    """What holds them: a scaffold, or a Hopfield network by Hebb's or the pseudo-inverse rule."""
+    nodes: int = setting(240, "nodes of the scaffold", ge=10)
+    memory: Kind = setting("scaffold", "what holds them: it, or a Hopfield network by a rule; each arm sets its own")
 
 
 def trial(config: Contents, run: Run) -> dict[str, Any]:
@@ -42,22 +38,15 @@ def trial(config: Contents, run: Run) -> dict[str, Any]:
         if config.memory == "scaffold":
             scaffold = Scaffold(scaffolding, features, generator=run.generator)
             scaffold.store(contents)
-            found = scaffold.recall(noisy, run.generator).content
+            recalled = scaffold.recall(noisy, run.generator).content
         else:
             network = HebbHopfield(features, config.memory)
             network.store(contents)
-            found = network.recall(noisy, generator=run.generator).x
-        overlaps[step] = torch.cosine_similarity(found, x).mean()
+            recalled = network.recall(noisy, generator=run.generator).x
+        overlaps[step] = torch.cosine_similarity(recalled, x).mean()
         run.log(shape[0], overlap=overlaps[step])
     return {
         **{f"overlap_{load}": float(overlap) for load, overlap in zip(LOADS, overlaps, strict=True)},
         "recovery": float(overlaps[LOADS.index(1.0)]),
         "steepest": float(-np.diff(overlaps).min()),
     }
-
-
-def seconds(config: Contents) -> float:
-    """Time of a trial on one core: decompositions, and sweeps through a network that does not come to rest."""
-    n = config.nodes
-    each = {"scaffold": 4e-8 * n**3, "hebb": 5e-8 * config.words * n**2, "pseudo-inverse": 1.3e-7 * n**3}
-    return 0.5 + each[config.memory]

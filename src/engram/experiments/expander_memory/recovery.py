@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.memory import (
     BipartiteGraph,
     ExpanderMemory,
@@ -30,20 +28,18 @@ FLIPS: tuple[Decoder, ...] = ("max", "random", "parallel")
 Z, R = 5, 6  # constraints of each node, nodes of each constraint
 
 
-@dataclass(frozen=True)
+@settings
 class Network:
     """An expander network and how often it is asked; the config of a study of one size, or what such a one extends."""
 
-    nodes: Annotated[int, Ge(10)] = 480
-    """Nodes of the network."""
-    words: Annotated[int, Ge(2)] = 200
-    """Noisy states for each point."""
+    nodes: int = setting(480, "nodes of the network", ge=10)
+    words: int = setting(200, "noisy states for each point", ge=2, scales=True)
 
     def __post_init__(self) -> None:
         check_regular("nodes", self.nodes, Z, R)
 
     def graph(self, rng: np.random.Generator) -> BipartiteGraph:
-        """Draw the graph of the network."""
+        """A graph of the network, drawn."""
         return random_regular(self.nodes, Z, R, seed=rng)
 
 
@@ -53,35 +49,25 @@ def check_regular(name: str, nodes: int, z: int, r: int) -> None:
         raise ValueError(f"{name} = {nodes}: expected a multiple of r / z, here of {r} / {z}")
 
 
-def rate(found: Tensor, right: Tensor) -> float:
-    """Return in which share of the cases a state is exactly right."""
-    return float((found == right).all(1).double().mean())
+def rate(answer: Tensor, right: Tensor) -> float:
+    """The share of the cases in which a state is exactly right."""
+    return float((answer == right).all(1).double().mean())
 
 
-@dataclass(frozen=True)
+@settings
 class Recovery:
     """The networks, what is asked of them, and how they answer."""
 
-    graph: Literal["random", "local", "hamming"] = "random"
-    """Random expander, the same with local wiring, or independent blocks of Hamming codes."""
-    z: Annotated[int, Ge(1)] = Z
-    """Constraints of each node."""
-    r: Annotated[int, Ge(2)] = R
-    """Nodes of each constraint."""
-    decoder: Decoder = "max"
-    """Order of the network's flips, or another decoder of the same code."""
-    smallest: Annotated[int, Ge(10)] = 240
-    """Nodes of the smallest network; of Hamming blocks, the next multiple of 7."""
-    doublings: Annotated[int, Ge(0), Le(8)] = 3
-    """How many networks there are beyond it, each of twice as many nodes."""
-    lowest: Annotated[float, Gt(0), Le(0.5)] = 0.02
-    """Smallest share of flipped nodes."""
-    highest: Annotated[float, Gt(0), Le(0.5)] = 0.1
-    """Largest share; between them steps of 0.02."""
-    words: Annotated[int, Ge(2)] = 200
-    """Noisy states for each point."""
-    sweeps: Annotated[int, Ge(1)] = 2000
-    """Most sweeps where clusters' winners vote."""
+    graph: Literal["random", "local", "hamming"] = setting("random", "wiring, or blocks of Hamming codes")
+    z: int = setting(Z, "constraints of each node", ge=1)
+    r: int = setting(R, "nodes of each constraint", ge=2)
+    decoder: Decoder = setting("max", "order of the network's flips, or another decoder of the same code")
+    smallest: int = setting(240, "nodes of the smallest network; of Hamming blocks, the next multiple of 7", ge=10)
+    doublings: int = setting(3, "networks beyond it, each of twice as many nodes", ge=0, le=8)
+    lowest: float = setting(0.02, "smallest share of flipped nodes", gt=0, le=0.5)
+    highest: float = setting(0.1, "largest share; between them steps of 0.02", gt=0, le=0.5)
+    words: int = setting(200, "noisy states for each point", ge=2, scales=True)
+    sweeps: int = setting(2000, "most sweeps where clusters' winners vote", ge=1)
 
     def __post_init__(self) -> None:
         if self.lowest > self.highest:
@@ -92,14 +78,29 @@ class Recovery:
             raise ValueError(f"smallest = {self.smallest}: expected a multiple of {SPAN} for local wiring")
 
     def sizes(self) -> list[int]:
-        """Return the numbers of nodes."""
+        """The numbers of nodes."""
         sizes = [self.smallest * 2**k for k in range(self.doublings + 1)]
         return [-(-size // 7) * 7 for size in sizes] if self.graph == "hamming" else sizes
 
     def shares(self) -> list[float]:
-        """Return the shares of flipped nodes."""
+        """The shares of flipped nodes."""
         count = round((self.highest - self.lowest) / 0.02) + 1
         return [round(self.lowest + 0.02 * k, 3) for k in range(count)]
+
+
+# One size for what follows: for decoders the third, for votes the second, and one where the nearest can be found.
+SMALL = {"smallest": 20, "doublings": 0, "r": 10, "lowest": 0.05, "highest": 0.15}
+arms: dict[str, dict[str, Any]] = {
+    **{f"{z}-{r}": {"z": z, "r": r} for z, r in ((5, 6), (5, 10), (3, 6), (4, 8))},
+    "local": {"graph": "local"},
+    "hamming": {"graph": "hamming"},
+    **{
+        f"decoder-{decoder}": {"decoder": decoder, "smallest": 960, "doublings": 0}
+        for decoder in (*FLIPS, "belief-propagation")
+    },
+    **{f"small-{decoder}": {**SMALL, "decoder": decoder} for decoder in ("nearest", "belief-propagation", "max")},
+    "wta": {"decoder": "wta", "smallest": 480, "doublings": 0, "highest": 0.06},
+}
 
 
 def trial(config: Recovery, run: Run) -> dict[str, Any]:
@@ -142,7 +143,7 @@ def build_graph(config: Recovery, nodes: int, rng: np.random.Generator) -> Bipar
 def decoded(
     config: Recovery, memory: ExpanderMemory, noisy: Tensor, fraction: float, generator: torch.Generator
 ) -> Tensor:
-    """Return what a decoder makes of noisy states."""
+    """What a decoder makes of noisy states."""
     match config.decoder:
         case "belief-propagation":
             bits = belief_propagation(memory.graph, noisy < 0, fraction).x
@@ -152,10 +153,3 @@ def decoded(
         case order:
             limit = config.sweeps if order == "wta" else None
             return memory.recall(noisy, limit, order, generator).x
-
-
-def seconds(config: Recovery) -> float:
-    """Time of a trial on one core: of each noisy state, and of encoders, which grows with the cube of the size."""
-    each = {"belief-propagation": 8e-7, "wta": 8e-7, "nearest": 4e-7}
-    word = each.get(config.decoder, 1.5e-7) * config.words
-    return 0.1 + len(config.shares()) * sum(word * n + 2e-12 * n**3 for n in config.sizes())

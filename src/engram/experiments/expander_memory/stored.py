@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
 from engram.experiments.expander_memory.recovery import Network, rate
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.memory import AttentionMemory, DenseHopfield, ExpanderMemory, HebbHopfield, corrupted
 from engram.memory.expander.recovery import random_states
 
 LOADS = (0.04, 0.08, 0.12, 0.14, 0.2)  # random patterns a node
 Memory = Literal["expander", "hebb", "dense-3", "dense-exponential", "attention"]
+arms = {f"stored-{memory}": {"memory": memory} for memory in get_args(Memory)}
 
 
-@dataclass(frozen=True)
+@settings
 class Stored(Network):
     """The code, and what stores how many of its states."""
 
-    memory: Memory = "expander"
-    """What stores them."""
-    most_stored: Annotated[int, Ge(10)] = 10_000
-    """Most patterns, from 10 on in powers of ten."""
+    memory: Memory = setting("expander", "what stores them; each arm sets its own")
+    most_stored: int = setting(10_000, "most patterns, from 10 on in powers of ten", ge=10)
 
 
 def trial(config: Stored, run: Run) -> dict[str, Any]:
@@ -55,7 +52,7 @@ def trial(config: Stored, run: Run) -> dict[str, Any]:
 def associative(
     config: Stored, code: ExpanderMemory, patterns: Tensor, generator: torch.Generator
 ) -> tuple[Callable[[Tensor], Tensor], int]:
-    """Return what recalls, having stored patterns where it stores any, and its number of weights."""
+    """What recalls, having stored patterns where it stores any, and its number of weights."""
     if config.memory == "expander":
         return lambda noisy: code.recall(noisy, generator=generator).x, code.n_weights
     if config.memory == "attention":
@@ -69,12 +66,6 @@ def associative(
         network = DenseHopfield(3 if config.memory == "dense-3" else "exponential")
     network.store(patterns)
     return lambda noisy: network.recall(noisy, generator=generator).x, network.n_weights
-
-
-def seconds(config: Stored) -> float:
-    """Time of a trial on one core."""
-    each = {"expander": 0.0, "hebb": 0.0, "dense-3": 6e-9, "dense-exponential": 3e-9, "attention": 2e-10}
-    return 0.3 + each[config.memory] * 2 * config.words * 1.1 * config.most_stored * config.nodes
 
 
 def classic(config: Network, run: Run) -> dict[str, Any]:

@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.optim import FOP
 
 PLACES, PAIRS, NOISE = 9, 32, 0.1  # of the kernel, of channels, of the targets of a batch
 SOLVED, LOST, SHOWN_AT, LAST = 1e-3, 1e6, 60, 100
 
 
-@dataclass(frozen=True)
+@settings
 class Bowl:
     """A linear 3 x 3 convolution that learns another one."""
 
-    batch_size: Annotated[int, Ge(0)] = 0
-    """Images of a batch; 0: all that there could be."""
-    lr: Annotated[float, Gt(0)] = 0.1
-    """Learning rate."""
-    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Momentum of the base."""
-    rho: Annotated[float, Ge(0)] = 0.1
-    """Rate at which the preconditioner is learned; 0: none."""
-    structure: Literal["left", "scalar"] = "left"
-    """A matrix over the places of the kernel, or the control, one number."""
-    hypergrad_norm: Literal["cosine", "none"] = "cosine"
-    """How the hypergradient is scaled."""
-    steps: Annotated[int, Ge(1)] = 2000
-    """Steps of the optimiser."""
+    batch_size: int = setting(0, "images of a batch; 0: all that there could be", ge=0)
+    lr: float = setting(0.1, "learning rate", gt=0)
+    momentum: float = setting(0.0, "momentum of the base", ge=0, lt=1)
+    rho: float = setting(0.1, "rate at which the preconditioner is learned; 0: none", ge=0)
+    structure: Literal["left", "scalar"] = setting("left", "a matrix over places, or a number")
+    hypergrad_norm: Literal["cosine", "none"] = setting("cosine", "how the hypergradient is scaled")
+    steps: int = setting(2000, "steps of the optimiser", ge=1, scales=True)
 
 
 def curvature() -> Float[Tensor, "9 9"]:
-    """Return the covariance of neighbouring pixels of smooth images."""
+    """The covariance of neighbouring pixels of smooth images."""
     row = torch.arange(3.0, dtype=torch.float64)
     places = torch.cartesian_prod(row, row)
     return torch.exp(-torch.cdist(places, places).square() / 8) + 0.01 * torch.eye(PLACES, dtype=torch.float64)
@@ -89,27 +80,27 @@ def trial(config: Bowl, run: Run) -> dict[str, Any]:
 
 
 def loss_of(theta: Tensor, target: Tensor, C: Tensor) -> float:
-    """Return the loss for all images there could be, a pair of channels."""
+    """The loss for all images there could be, a pair of channels."""
     error = theta.detach() - target
     return float((error * (C @ error)).sum()) / (2 * PAIRS)
 
 
 def noisy_gradient(error: Tensor, root: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
-    """Return the gradient of a batch of images, whose targets are noisy."""
+    """The gradient of a batch of images, whose targets are noisy."""
     x = root @ torch.randn(PLACES, batch_size, generator=generator, dtype=torch.float64)
     noise = torch.randn(batch_size, PAIRS, generator=generator, dtype=torch.float64)
     return x @ (x.mT @ error + NOISE * noise) / batch_size
 
 
 def matrix(optimizer: FOP, theta: Tensor) -> Float[Tensor, "9 9"]:
-    """Return the preconditioner as a matrix, also where it is a number."""
+    """The preconditioner as a matrix, also where it is a number."""
     P = optimizer.preconditioner(theta)
     assert isinstance(P, Tensor)
     return P if P.ndim else P * torch.eye(PLACES, dtype=P.dtype)
 
 
 def read(P: Float[np.ndarray, "9 9"], C: Tensor, lr: float) -> dict[str, Any]:
-    """Return how long the steps are along the directions of curvature, as parts of Newton's, and where P is least."""
+    """How long the steps are along the directions of curvature, as parts of Newton's, and where P is least."""
     values, vectors = np.linalg.eigh(C.numpy())
     parts = lr * values * np.einsum("ki,kl,li->i", vectors, P, vectors)
     least = np.linalg.eigh(P)[1][:, 0]
@@ -121,8 +112,3 @@ def read(P: Float[np.ndarray, "9 9"], C: Tensor, lr: float) -> dict[str, Any]:
         "newton": parts.tolist(),
         "matrix": P.ravel().tolist(),
     }
-
-
-def seconds(config: Bowl) -> float:
-    """Time of a trial on one core."""
-    return config.steps * (1.8e-4 if config.rho else 1e-4)

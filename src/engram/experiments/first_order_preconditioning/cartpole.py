@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 import torch
-from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.optim import FOP, auto_groups
 
 GAMMA, LAMBDA, CLIP, EPOCHS, CLIP_NORM, VALUE = 0.98, 0.8, 0.2, 20, 0.5, 0.5  # as in Stable-Baselines3's zoo
 
 
-@dataclass(frozen=True)
+@settings
 class CartPole:
     """Two networks of 64 and 64 units, one that acts and one that predicts returns."""
 
-    lr: Annotated[float, Gt(0)] = 1e-3
-    """Learning rate of Adam."""
-    rho: Annotated[float, Ge(0)] = 0.01
-    """Rate at which preconditioners of the weights are learned; 0: none."""
-    structure: Literal["left", "scalar"] = "left"
-    """A matrix over the units of a layer, or the control, one number."""
-    worlds: Annotated[int, Ge(1)] = 8
-    """Poles at a time."""
-    rollout: Annotated[int, Ge(2)] = 32
-    """Steps of each between two updates."""
-    updates: Annotated[int, Ge(1)] = 160
-    """Updates, of 20 steps of the optimiser each."""
+    lr: float = setting(1e-3, "learning rate of Adam", gt=0)
+    rho: float = setting(0.01, "rate at which preconditioners of the weights are learned; 0: none", ge=0)
+    structure: Literal["left", "scalar"] = setting("left", "a matrix over units, or a number")
+    worlds: int = setting(8, "poles at a time", ge=1)
+    rollout: int = setting(32, "steps of each between two updates", ge=2)
+    updates: int = setting(160, "updates, of 20 steps of the optimiser each", ge=1, scales=True)
 
 
 class Carts:
@@ -46,11 +38,11 @@ class Carts:
         self.env.state = rng.uniform(-0.05, 0.05, (4, count))
 
     def observed(self) -> Tensor:
-        """Return what is seen, (poles, 4)."""
+        """What is seen, (poles, 4)."""
         return torch.from_numpy(self.env.state.T.astype(np.float32))
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return where everything is."""
+        """Where everything is."""
         return {key: getattr(self.env, key) for key in ("state", "steps", "prev_done")}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
@@ -81,6 +73,7 @@ def trial(config: CartPole, run: Run) -> dict[str, Any]:
         learn(net, optimizer, batch)
         if ended:
             run.log(update + 1, length=float(np.mean(ended)))
+    run.keep(net=net)
     over_all, last = run.ends("length", parts=1)[0], run.ends("length")[1]
     return {"length": over_all, "last_length": last}
 
@@ -89,7 +82,7 @@ def trial(config: CartPole, run: Run) -> dict[str, Any]:
 def rollout(
     net: nn.ModuleDict, carts: Carts, config: CartPole, generator: torch.Generator
 ) -> tuple[dict[str, Tensor], list[int]]:
-    """Return what to learn from, and the lengths of the episodes that ended."""
+    """What to learn from, and the lengths of the episodes that ended."""
     kept: dict[str, list[Tensor]] = {key: [] for key in ("seen", "action", "log", "reward", "over", "cut", "real")}
     ended: list[int] = []
     for _ in range(config.rollout):
@@ -132,8 +125,3 @@ def learn(net: nn.ModuleDict, optimizer: FOP, batch: dict[str, Tensor]) -> None:
         (VALUE * error.mean() - gain.mean()).backward()
         nn.utils.clip_grad_norm_(net.parameters(), CLIP_NORM)
         optimizer.step()
-
-
-def seconds(config: CartPole) -> float:
-    """Time of a trial on one core."""
-    return 1 + config.updates * (EPOCHS * 2.5e-3 + config.rollout * 3e-4)

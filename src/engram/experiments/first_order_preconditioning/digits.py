@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from annotated_types import Ge, Gt, Lt
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.nn.initial import uniform
 from engram.optim import FOP, auto_groups
 
@@ -20,28 +18,19 @@ TRAINED, LAST = 1200, 50
 KERNELS = ("0.weight", "2.weight")
 
 
-@dataclass(frozen=True)
+@settings
 class Digits:
     """A network of two convolutions and a linear layer."""
 
-    base: Literal["sgd", "adam"] = "sgd"
-    """Optimiser."""
-    lr: Annotated[float, Gt(0)] = 0.02
-    """Learning rate."""
-    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Momentum of SGD."""
-    rho: Annotated[float, Ge(0)] = 0.03
-    """Rate at which preconditioners of the kernels are learned; 0: none."""
-    structure: Literal["spatial", "scalar"] = "spatial"
-    """A matrix over the 9 places of a kernel, or the control, one number; of each layer."""
-    placement: Literal["velocity", "gradient"] = "velocity"
-    """What is multiplied: the direction of the base, or what enters it."""
-    clamp: bool = True
-    """Whether eigenvalues are kept within bounds."""
-    steps: Annotated[int, Ge(1)] = 450
-    """Steps of the optimiser."""
-    batch_size: Annotated[int, Ge(1)] = 64
-    """Images of a step."""
+    base: Literal["sgd", "adam"] = setting("sgd", "optimiser")
+    lr: float = setting(0.02, "learning rate", gt=0)
+    momentum: float = setting(0.0, "momentum of SGD", ge=0, lt=1)
+    rho: float = setting(0.03, "rate at which preconditioners of the kernels are learned; 0: none", ge=0)
+    structure: Literal["spatial", "scalar"] = setting("spatial", "for each layer a matrix, or the control, a number")
+    placement: Literal["velocity", "gradient"] = setting("velocity", "what is multiplied")
+    clamp: bool = setting(True, "whether eigenvalues are kept within bounds")
+    steps: int = setting(450, "steps of the optimiser", ge=1, scales=True)
+    batch_size: int = setting(64, "images of a step", ge=1)
 
 
 def data(generator: torch.Generator) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -93,6 +82,7 @@ def trial(config: Digits, run: Run) -> dict[str, Any]:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         run.log(step + 1, every=min(LAST, config.steps), loss=loss)
+    run.keep(net=net)
     with torch.no_grad():
         accuracy = (net(unseen).argmax(1) == answers).double().mean()
     # A loss that is not a number is one of nothing learned.
@@ -106,8 +96,3 @@ def trial(config: Digits, run: Run) -> dict[str, Any]:
             P = P.cpu() if P.ndim else P.cpu() * torch.eye(9)
             result |= {f"trace_{number}": float(P.trace()) / 9, f"matrix_{number}": P.flatten().tolist()}
     return result
-
-
-def seconds(config: Digits) -> float:
-    """Time of a trial on one core."""
-    return 0.1 + config.steps * 2.3e-3

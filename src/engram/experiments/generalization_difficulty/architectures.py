@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from engram import analysis
 from engram.experiments.generalization_difficulty.data_sets import ERROR
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 
 
-@dataclass(frozen=True)
+@settings
 class Architectures:
     """How long networks are trained."""
 
-    epochs: Annotated[int, Ge(1)] = 40
-    """Passes of the networks over the digits."""
+    epochs: int = setting(40, "passes of the networks over the digits", ge=1, scales=True)
 
 
 def trial(config: Architectures, run: Run) -> dict[str, Any]:
@@ -37,8 +34,8 @@ def trial(config: Architectures, run: Run) -> dict[str, Any]:
         "mlp": nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
         "cnn": nn.Sequential(
             nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1),
-            nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 10),
-        ),
+            nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 10)
+        )
     }  # fmt: skip
     errors = {}
     for name, network in networks.items():
@@ -51,16 +48,17 @@ def trial(config: Architectures, run: Run) -> dict[str, Any]:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             run.log(epoch + 1, **{f"error_{name}": wrong(network, x[-n_test:], y[-n_test:])})
+        run.keep(**{name: network})
         errors[name] = wrong(network, x[-n_test:], y[-n_test:])
     m = analysis.intrinsic_dimension(images / 16).value
     radius = float(np.linalg.norm(images / 16, axis=1).max())
     task = analysis.GeneralizationTask(len(x) - n_test, m, radius, margin, ERROR, 10, 9)
-    found = analysis.architecture_information(task, errors, n_test)
+    information = analysis.architecture_information(task, errors, n_test)
     result = {f"error_{name}": error for name, error in errors.items()}
-    return {**result, **{f"log10_bits_{name}": each.log10_bits for name, each in found.items()}}
+    return {**result, **{f"log10_bits_{name}": bits.log10_bits for name, bits in information.items()}}
 
 
 @torch.no_grad()
 def wrong(network: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Return the share of inputs that a network puts into a wrong class."""
+    """The share of inputs that a network puts into a wrong class."""
     return float((network(x).argmax(1) != y).float().mean())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-from annotated_types import Ge
 from sklearn.datasets import load_digits
 
 from engram import analysis
 from engram.analysis.difficulty.nearest_neighbours import distinct
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.tasks.data import load
 
 Name = Literal["digits", "mnist", "omniglot", "cifar10"]
@@ -20,28 +18,22 @@ NEIGHBOURS = (3, 5, 10, 20)
 ERROR = 0.01  # the one target error where measured tasks are compared
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How much of a data set is looked at."""
+@settings
+class DataSet:
+    """A data set, and how much of it is looked at.
 
-    whole: bool = False
-    """Data sets as published: MNIST's training images, CIFAR-10 uncompressed, all of Omniglot; else what is at hand."""
-    queries: Annotated[int, Ge(10)] = 2000
-    """Samples of a data set whose neighbours are looked for."""
-    pairs: Annotated[int, Ge(3000)] = 400_000
-    """Pairs with different labels that the margin is extrapolated from; where there are no more, all are looked at."""
+    As published are MNIST's training images, CIFAR-10 uncompressed and all of Omniglot; else a trial takes what is at
+    hand. Where a data set has fewer pairs with different labels than are asked for, all are looked at.
+    """
 
-
-@dataclass(frozen=True)
-class DataSet(Sizes):
-    """A data set, and how much of it is looked at."""
-
-    name: Name = "digits"
-    """The data set."""
+    whole: bool = setting(False, "data sets as published")
+    queries: int = setting(2000, "samples whose neighbours are looked for", ge=10)
+    pairs: int = setting(400_000, "pairs from which the margin is extrapolated", ge=3000, scales=True)
+    name: Name = setting("digits", "the data set; each arm sets its own")
 
 
 def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return images with values from 0 to 1, a row each, their labels, and the alphabets of labels that have one."""
+    """Images with values from 0 to 1, a row each, their labels, and the alphabets of labels that have one."""
     alphabets: list[str] = []
     if config.name == "digits":
         images, labels = load_digits(return_X_y=True)
@@ -62,19 +54,19 @@ def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:
 def trial(config: DataSet, run: Run) -> dict[str, Any]:
     """Measure the dimension, the radius and the margin of a data set, and compute its bits."""
     images, labels, alphabets = images_of(config)
-    found = np.zeros(len(NEIGHBOURS) + 1)
-    for step in run.steps(2, found=found):
+    measured = np.zeros(len(NEIGHBOURS) + 1)
+    for step in run.steps(2, measured=measured):
         if step == 0:
             first, _ = distinct(images)
             points = images if len(first) == len(images) else images[first]
             asked = np.sort(run.rng.choice(len(points), min(config.queries, len(points)), replace=False))
             distances = analysis.nearest_distances(points, max(NEIGHBOURS), asked)
-            found[:-1] = [analysis.maximum_likelihood_dimension(distances[:, :k])[0] for k in NEIGHBOURS]
+            measured[:-1] = [analysis.maximum_likelihood_dimension(distances[:, :k])[0] for k in NEIGHBOURS]
         else:
-            found[-1] = analysis.class_margin(
+            measured[-1] = analysis.class_margin(
                 images, labels, n_pairs=config.pairs, drop_conflicts=True, seed=run.rng
             ).value
-    *dimensions, margin = found.tolist()
+    *dimensions, margin = measured.tolist()
     result: dict[str, Any] = {f"m_{k}": m for k, m in zip(NEIGHBOURS, dimensions, strict=True)}
     classes, radius = len(np.unique(labels)), float(np.linalg.norm(images, axis=1).max())
     task = analysis.GeneralizationTask(len(images), result["m_5"], radius, margin, ERROR, classes, classes - 1)
@@ -86,14 +78,3 @@ def trial(config: DataSet, run: Run) -> dict[str, Any]:
         result["m_within"] = float(np.mean(each))
     run.log(1, m=result["m"], log10_bits=result["log10_bits"])
     return result
-
-
-def seconds(config: DataSet) -> float:
-    """Time of a trial on one core."""
-    samples, features = {
-        "digits": (1797, 64),
-        "mnist": (60_000 if config.whole else 10_000, 784),
-        "omniglot": (32_460 if config.whole else 4840, 11_025),
-        "cifar10": (50_000, 3072),
-    }[config.name]
-    return 1 + samples * features * (5e-8 + 2e-11 * config.queries) + 4e-9 * features * config.pairs

@@ -30,16 +30,15 @@ def trial(config: object, run: Run) -> dict[str, Any]:
         "noise": (np.hstack([images, noise]), targets, SIZES),
         "two": (images[labels < 2], targets[labels < 2, :2], FEW_SIZES),
     }
-    todo = [(name, size) for name, (_, _, sizes) in sets.items() for size in sizes]
-    bits = np.zeros(len(todo))
-    for step in run.steps(len(todo), bits=bits):
-        name, size = todo[step]
+    cases = [(name, size) for name, (_, _, sizes) in sets.items() for size in sizes]
+    bits = np.zeros(len(cases))
+    for step in run.steps(len(cases), bits=bits):
+        name, size = cases[step]
         x, y, _ = sets[name]
         error = analysis.gaussian_process_test_error(x[:size], y[:size], x[-200:], y[-200:], RBF(2.0), jitter=1e-8)
         bits[step] = error.bits(TARGET)
         run.log(size, **{f"bits_{name}": bits[step]})
     error = analysis.gaussian_process_test_error(images[:200], targets[:200], images[-200:], targets[-200:], RBF(2.0))
     drawn = error.sample(SAMPLES, run.rng)
-    found = error.bits(float(np.quantile(drawn, RARE)))
-    result = {f"bits_{name}_{size}": value for (name, size), value in zip(todo, bits.tolist(), strict=True)}
-    return {**result, "off_by": found + math.log2(RARE)}
+    result = {f"bits_{name}_{size}": value for (name, size), value in zip(cases, bits.tolist(), strict=True)}
+    return {**result, "off_by": error.bits(float(np.quantile(drawn, RARE))) + math.log2(RARE)}

@@ -30,11 +30,11 @@ IMAGES = ("mnist", "svhn", "cifar10", "imagenet", "omniglot")  # from easy to ha
 
 def trial(config: object, run: Run) -> dict[str, Any]:
     """Compute the published table, and how the bits depend on each of their inputs."""
-    found = np.zeros(len(PUBLISHED))
-    for step in run.steps(len(PUBLISHED), found=found):
-        found[step] = analysis.BENCHMARKS[list(PUBLISHED)[step]].difficulty().log10_bits
-        run.log(step + 1, log10_bits=found[step])
-    log10 = dict(zip(PUBLISHED, found.tolist(), strict=True))
+    log10_bits = np.zeros(len(PUBLISHED))
+    for step in run.steps(len(PUBLISHED), log10_bits=log10_bits):
+        log10_bits[step] = analysis.BENCHMARKS[list(PUBLISHED)[step]].difficulty().log10_bits
+        run.log(step + 1, log10_bits=log10_bits[step])
+    log10 = dict(zip(PUBLISHED, log10_bits.tolist(), strict=True))
     mnist, imagenet = analysis.BENCHMARKS["mnist"], analysis.BENCHMARKS["imagenet"]
     slopes = np.diff(mnist.difficulty(m=np.arange(8, 30)).log10_bits)
     per_decade = np.diff(imagenet.difficulty(n=10.0 ** np.arange(2, 20)).bits)

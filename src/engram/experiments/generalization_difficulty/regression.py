@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge
 
 from engram import analysis
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 
 MODES = {1: 8, 2: 4, 3: 4}  # highest frequency on the torus, by its dimension
 
 
-@dataclass(frozen=True)
+@settings
 class Regression:
     """How often functions are drawn."""
 
-    draws: Annotated[int, Ge(1)] = 20
-    """Random functions of each dimension."""
+    draws: int = setting(20, "random functions of each dimension", ge=1, scales=True)
 
 
 def trial(config: Regression, run: Run) -> dict[str, Any]:
@@ -53,7 +50,7 @@ def trial(config: Regression, run: Run) -> dict[str, Any]:
 
 
 def least_fit(basis: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the smallest coefficients that have the values of the target's."""
+    """The smallest coefficients that have the values of the target's."""
     # Samples that are nearly dependent magnify rounding, so that values and residuals are of higher precision.
     exact, fitted = basis.astype(np.longdouble), np.zeros(len(target), np.longdouble)
     values = exact @ target

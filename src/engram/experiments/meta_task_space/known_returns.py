@@ -72,7 +72,7 @@ def ideal_returns() -> dict[str, KnownReturn]:
         return lambda generator: BanditAgent(rule, generator, dependent=dependent)
 
     def inferring(task: MetaTask) -> Callable[[np.random.Generator], Agent]:
-        return lambda generator: BayesFilterAgent(pomdp(task), generator=generator)
+        return lambda generator: BayesFilterAgent(pomdp(task), rng=generator)
 
     bandit, uniform, ten = named.bandit(2), named.dependent_bandit(), named.bandit(10)
     thompson = arms_by("thompson", dependent=True)

@@ -53,7 +53,7 @@ def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
     lifetimes = 16 * config.test_lifetimes
     if config.agent == "bayes":
         test = MetaTaskVectorEnv(task, lifetimes)
-        lived = play(test, BayesFilterAgent(pomdp(task), generator=run.rng), seed=int(run.rng.integers(2**31)))
+        lived = play(test, BayesFilterAgent(pomdp(task), rng=run.rng), seed=int(run.rng.integers(2**31)))
         run.log(1, reward=lived.rewards.mean())
     else:
         test, lived, _ = lives(config, run, [task], [task], lifetimes)

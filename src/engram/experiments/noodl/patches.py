@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
-
-from annotated_types import Ge
+from typing import Any
 
 from engram.experiments.noodl.learner import Learner, build_learner, learn
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.memory import NOODL, explained_share
 from engram.numeric.unit_rows import unit_rows
 from engram.tasks import photograph_patches
@@ -17,14 +14,20 @@ PATCH = 8
 NONZEROS = (4, 8)  # coefficients with which patches are reconstructed
 
 
-@dataclass(frozen=True)
+@settings
 class Patches(Learner):
     """A learner of patches."""
 
-    learning: bool = True
-    """Whether it learns; if not, its atoms are random patches."""
-    held_out: Annotated[int, Ge(1)] = 2000
-    """Patches on which atoms are judged."""
+    learning: bool = setting(True, "whether it learns; if not, its atoms are random patches")
+    held_out: int = setting(2000, "patches on which atoms are judged", ge=1)
+
+
+arms: dict[str, dict[str, Any]] = {
+    "patches-noodl": {},
+    "patches-random": {"learning": False},
+    "patches-lasso-0.05": {"method": "lasso", "lasso_alpha": 0.05},
+    "patches-lasso-0.2": {"method": "lasso", "lasso_alpha": 0.2},
+}
 
 
 def trial(config: Patches, run: Run) -> dict[str, Any]:
@@ -41,6 +44,7 @@ def trial(config: Patches, run: Run) -> dict[str, Any]:
         if (step + 1) % max(1, config.updates // 10) == 0:
             atoms = getattr(model, "components_", start)
             run.log(step + 1, unexplained=1 - explained_share(atoms, held_out, NONZEROS[0]))
+    run.keep(learner=model)
     components = unit_rows(getattr(model, "components_", start))
     result = {f"explained_{nonzero}": explained_share(components, held_out, nonzero) for nonzero in NONZEROS}
     if isinstance(model, NOODL) and config.learning:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from annotated_types import Ge, Le
 from jaxtyping import Float
 
 from engram.experiments.noodl.learner import Learner, build_learner, learn
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.memory import NOODL, match_dictionaries, relative_error
 from engram.numeric.unit_rows import unit_rows
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
@@ -20,34 +18,71 @@ from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, turn_d
 FOUND = 0.99  # cosine from which an atom counts as found
 
 
-@dataclass(frozen=True)
+@settings
 class Synthetic(Learner):
     """A learner, where it starts, and the samples."""
 
-    n_features: Annotated[int, Ge(2)] = 200
-    """Features of a sample."""
-    n_nonzero: Annotated[int, Ge(1)] = 8
-    """Largest number of atoms in a sample."""
-    exact: bool = False
-    """Every sample has as many."""
-    start: Literal["near", "samples"] = "near"
-    """Start near the true dictionary, or from samples of the first batch."""
-    start_radius: Annotated[float, Ge(0)] = 2.0
-    """Distance of a near start, in units of 1 / log(n_features)."""
-    noise: Annotated[float, Ge(0)] = 0.0
-    """Standard deviation of noise in each feature."""
-    drift: Annotated[float, Ge(0), Le(90)] = 0.0
-    """Degrees by which every true atom turns between batches."""
+    n_features: int = setting(200, "features of a sample", ge=2)
+    n_nonzero: int = setting(8, "largest number of atoms in a sample", ge=1)
+    exact: bool = setting(False, "every sample has as many")
+    start: Literal["near", "samples"] = setting("near", "near the true dictionary, or samples of the first batch")
+    start_radius: float = setting(2.0, "distance of a near start, in units of 1 / log(n_features)", ge=0)
+    noise: float = setting(0.0, "standard deviation of noise in each feature", ge=0)
+    drift: float = setting(0.0, "degrees by which every true atom turns between batches", ge=0, le=90)
 
     def __post_init__(self) -> None:
         if self.n_nonzero > self.n_components:
             raise ValueError(f"n_nonzero = {self.n_nonzero}: expected at most n_components = {self.n_components}")
 
 
+def step_for(arm: Synthetic) -> float:
+    """The step of the dictionary that suits how many atoms there are, and how many a sample has on average."""
+    return 0.5 * arm.n_components / (arm.n_nonzero if arm.exact else (arm.n_nonzero + 1) / 2)
+
+
+ALPHAS = (0.01, 0.03, 0.1, 0.3)  # of the lasso
+NOISES = (0.01, 0.03, 0.1)
+DRIFT: dict[str, Any] = {"drift": 0.5, "updates": 100, "dict_step": step_for}
+BLIND: dict[str, Any] = {"n_features": 64, "exact": True, "start": "samples", "updates": 100, "dict_step": step_for}
+arms: dict[str, dict[str, Any]] = {
+    "noodl": {},
+    "noodl-iht": {"method": "iht"},
+    "noodl-unpruned": {"method": "iht-ls-unpruned"},
+    "arora-biased": {"method": "arora-biased"},
+    "arora-unbiased": {"method": "arora-unbiased"},
+    **{f"lasso-{alpha}": {"method": "lasso", "lasso_alpha": alpha} for alpha in ALPHAS},
+    "drift": DRIFT,
+    "drift-lasso": {**DRIFT, "method": "lasso", "lasso_alpha": 0.1},
+    **{
+        f"{start}-{atoms}-{nonzero}": {
+            **BLIND,
+            "n_components": atoms,
+            "n_nonzero": nonzero,
+            "code_step": 0.0 if nonzero == 5 else 0.2,
+            "mend": start == "mended",
+        }
+        for atoms, nonzero in ((64, 3), (96, 3), (96, 5))
+        for start in ("blind", "mended")
+    },
+    **{f"nonzero-{nonzero}": {"n_nonzero": nonzero, "updates": 80, "dict_step": step_for} for nonzero in (4, 16, 32)},
+    **{f"start-{radius}": {"start_radius": radius, "dict_step": step_for} for radius in (1, 4, 6, 10, 14)},
+    **{
+        f"start-{radius}-nonzero-16": {"start_radius": radius, "n_nonzero": 16, "updates": 80, "dict_step": step_for}
+        for radius in (4, 10, 14)
+    },
+    **{f"batch-{size}": {"batch_size": size, "updates": 120, "dict_step": 0.0} for size in (250, 100, 50)},
+    "batch-100-fixed": {"batch_size": 100, "updates": 120, "dict_step": step_for},
+    **{f"noise-{noise}": {"noise": noise, "updates": 35} for noise in NOISES},
+    # The published TensorFlow demonstration.
+    "large": {"n_features": 1000, "n_components": 1500, "n_nonzero": 100, "batch_size": 2000, "updates": 50}
+    | {"start_radius": 1.0},
+}
+
+
 def draw(
     config: Synthetic, dictionary: Float[np.ndarray, "atoms features"], rng: np.random.Generator, count: int
 ) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "samples atoms"]]:
-    """Return fresh samples and their codes."""
+    """Fresh samples and their codes."""
     X, _, code = make_sparse_dictionary_data(
         count,
         n_nonzero=config.n_nonzero,
@@ -79,9 +114,9 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
         if not broken:
             try:
                 if coded:
-                    found = model.transform(X)
-                    values["code_error"] = relative_error(found, code)
-                    values["support"] = float((np.sign(found) == np.sign(code)).all(axis=1).mean())
+                    estimate = model.transform(X)
+                    values["code_error"] = relative_error(estimate, code)
+                    values["support"] = float((np.sign(estimate) == np.sign(code)).all(axis=1).mean())
                 learn(model, X)
             except RuntimeError:  # it diverges, and stays what it was
                 broken[0] = 1
@@ -95,6 +130,7 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
         elif (step + 1) % 10 == 0 or step + 1 == config.updates:
             values["dictionary_error"] = match_dictionaries(components, true).error
         run.log(step + 1, **values)
+    run.keep(learner=model)
     true = turn_dictionary(first, towards, (config.updates - 1) * config.drift)
     match = match_dictionaries(model.components_, true)
     return {
@@ -108,7 +144,7 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
 
 
 def of_curves(metrics: pl.DataFrame, aligned: bool) -> dict[str, float]:
-    """Return what the curves of a trial say; of the error only where atoms keep their places from the start."""
+    """What the curves of a trial say; of the error only where atoms keep their places from the start."""
     curves = {
         str(name): (rows["step"].to_numpy(), rows["value"].to_numpy())
         for (name,), rows in metrics.group_by("metric", maintain_order=True)

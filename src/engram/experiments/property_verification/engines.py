@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge
 
 from engram.analysis.verify import (
     AffineReLU,
@@ -25,31 +23,26 @@ from engram.analysis.verify import (
 )
 from engram.analysis.verify.specification import Property
 from engram.experiments.property_verification.networks import RandomNetworks, random_network, trained
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.tasks import collision_advice
 from engram.tasks.data import load
 
 
-@dataclass(frozen=True)
+@settings
 class AcasXu:
     """What a question may cost."""
 
-    boxes: Annotated[int, Ge(1)] = 20_000
-    """Most boxes for one question; not seconds, so that answers are the same everywhere."""
-    questions: Annotated[int, Ge(1)] = 12
-    """How many of the 129 questions of properties 1, 3 and 4 are drawn."""
+    boxes: int = setting(20_000, "at most for a question; not seconds, so that answers do not vary", ge=1)
+    questions: int = setting(12, "drawn from the 129 of properties 1, 3 and 4", ge=1, scales=True)
 
 
-@dataclass(frozen=True)
+@settings
 class Advice:
     """A network 5-20-20-20-5 that is fitted to the costs of manoeuvres, and what a question may cost."""
 
-    samples: Annotated[int, Ge(100)] = 20_000
-    """Encounters to learn from; as many are for the test."""
-    epochs: Annotated[int, Ge(1)] = 16
-    """Epochs of training."""
-    boxes: Annotated[int, Ge(1)] = 20_000
-    """Most boxes for one question."""
+    samples: int = setting(20_000, "encounters to learn from; as many are for the test", ge=100)
+    epochs: int = setting(16, "epochs of training", ge=1, scales=True)
+    boxes: int = setting(20_000, "at most for a question", ge=1)
 
 
 def order(config: RandomNetworks, run: Run) -> dict[str, Any]:
@@ -85,9 +78,9 @@ def acasxu(config: AcasXu, run: Run) -> dict[str, Any]:
     for i in run.steps(len(asked), answers=answers):
         number, name = asked[i]
         net, scale = read_nnet(load("acasxu", network=name))
-        one = acasxu_property(number)
-        found = [answer(net, scale.box(box), one.claim, config.boxes).status for box in one.boxes]
-        answers[i] = all(status == "proved" for status in found) - any(status == "refuted" for status in found)
+        standard = acasxu_property(number)
+        statuses = [answer(net, scale.box(box), standard.claim, config.boxes).status for box in standard.boxes]
+        answers[i] = all(status == "proved" for status in statuses) - ("refuted" in statuses)
         run.log(i + 1, proved=answers[i])
     return {"proved": float((answers > 0).mean()), "refuted": float((answers < 0).mean()), "questions": len(asked)}
 
@@ -101,11 +94,11 @@ def advice(config: Advice, run: Run) -> dict[str, Any]:
     proved, refuted, checked = np.zeros(2), np.zeros(2), np.ones(2)
     for i in run.steps(2, proved=proved, refuted=refuted, checked=checked):
         box, claim = asked[i]
-        found = answer(net, box, claim, config.boxes)
-        proved[i], refuted[i] = found.status == "proved", found.status == "refuted"
-        if found.certificate is not None:
-            checked[i] = check_certificate(net, box, claim, found.certificate).valid
-        run.log(i + 1, nodes=found.nodes)
+        result = answer(net, box, claim, config.boxes)
+        proved[i], refuted[i] = result.status == "proved", result.status == "refuted"
+        if result.certificate is not None:
+            checked[i] = check_certificate(net, box, claim, result.certificate).valid
+        run.log(i + 1, nodes=result.nodes)
     test, truth = net(X[half:]), costs[half:]
     return {
         "settled": float(((proved + refuted) * checked).mean()),
@@ -117,14 +110,14 @@ def advice(config: Advice, run: Run) -> dict[str, Any]:
 
 
 def questions() -> list[tuple[Box, Property]]:
-    """Return what is asked about the costs of manoeuvres, true of the costs themselves.
+    """What is asked about the costs of manoeuvres, true of the costs themselves.
 
     An intruder that is far away and slow: clear of conflict never costs much. One that comes head-on: it is never best.
     """
     far = [(0.42, 0.5), (-0.5, 0.5), (-0.5, 0.5), (0.45, 0.5), (-0.5, -0.45)]
     ahead = [(0.2, 0.3), (-0.01, 0.01), (0.49, 0.5), (0.32, 0.5), (0.3, 0.5)]
     clear = np.eye(5)[[0]]
-    better = AnyOf(tuple(LinearProperty(one - clear, np.zeros(1)) for one in np.eye(5)[1:]))
+    better = AnyOf(tuple(LinearProperty(other - clear, np.zeros(1)) for other in np.eye(5)[1:]))
     return [(Box(*np.transpose(far)), LinearProperty(clear, np.array([4.0]))), (Box(*np.transpose(ahead)), better)]
 
 

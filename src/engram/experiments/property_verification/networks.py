@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge
 from sklearn.datasets import load_digits, load_iris, make_moons
 from sklearn.decomposition import PCA
 from torch import nn
 
 from engram.analysis.verify import AffineReLU, as_affine_relu
+from engram.lab import setting, settings
 from engram.nn.initial import uniform
 from engram.rules import LearningRule, train_step
 
@@ -22,20 +21,17 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 Sizes = Literal["2-4-2", "5-8-8-2", "5-2-5-4-3", "5-8-8-3"]
 
 
-@dataclass(frozen=True)
+@settings
 class RandomNetworks:
     """Random networks and samples of their inputs."""
 
-    sizes: Sizes = "2-4-2"
-    """Units of a network; each arm has its own."""
-    networks: Annotated[int, Ge(2)] = 6
-    """Networks of a trial."""
-    points: Annotated[int, Ge(100)] = 100_000
-    """Samples for shares of the box, and for inputs that break what was proved."""
+    sizes: Sizes = setting("2-4-2", "units of a network; each arm sets its own")
+    networks: int = setting(6, "networks of a trial", ge=2, scales=True)
+    points: int = setting(100_000, "samples of the box, for shares and for inputs that break what was proved", ge=100)
 
 
 def random_network(sizes: str, rng: np.random.Generator) -> AffineReLU:
-    """Draw weights and biases from N(0, 1)."""
+    """A network whose weights and biases are drawn from N(0, 1)."""
     units = [int(size) for size in sizes.split("-")]
     pairs = list(itertools.pairwise(units))
     return AffineReLU(
@@ -45,7 +41,7 @@ def random_network(sizes: str, rng: np.random.Generator) -> AffineReLU:
 
 
 def data_set(name: str, rng: np.random.Generator) -> tuple[Array, np.ndarray, Array, np.ndarray]:
-    """Return training inputs and classes, then those of the test; inputs between 0 and 1, digits in 8 components."""
+    """Training inputs and classes, then those of the test; inputs between 0 and 1, digits in 8 components."""
     if name == "moons":
         X, y = make_moons(600, noise=0.15, random_state=int(rng.integers(2**31)))
     else:
@@ -69,13 +65,13 @@ def trained(
     enough: Callable[[AffineReLU], bool] | None = None,
     rule: LearningRule[Any] | None = None,
 ) -> AffineReLU:
-    """Train by Adam on the cross-entropy of classes, or on the squared error where ``y`` has a value for each output.
+    """A network trained by Adam on the cross-entropy, or on the squared error where ``y`` has a value for each output.
 
     With ``hidden``, the read-out alone is trained; with ``rule``, Adam takes its pseudo-gradients in the place of
     gradients; ``enough`` may stop it earlier.
     """
     linear = [uniform(nn.Linear, *pair, dtype=torch.float64, generator=generator) for pair in itertools.pairwise(sizes)]
-    net = nn.Sequential(*[layer for one in linear for layer in (one, nn.ReLU())][:-1])
+    net = nn.Sequential(*[module for layer in linear for module in (layer, nn.ReLU())][:-1])
     with torch.no_grad():
         if hidden is not None:
             linear[0].weight.copy_(torch.from_numpy(hidden[0]))

@@ -5,15 +5,13 @@ A ball hardly ever holds a second image, so that volume and perimeter, as parts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge, Gt
 
 from engram.analysis.verify import Box, activation_pattern, relaxed_region
 from engram.experiments.property_verification.networks import trained
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.tasks.data import load
 
 SIZES = (784, *[10] * 10, 10)
@@ -24,25 +22,23 @@ FLAT = -10_000.0  # logarithm of a volume of 0; that of regions with a volume is
 MEASURES = ("support", "log_volume", "perimeter")
 
 
-@dataclass(frozen=True)
+@settings
 class Patterns:
     """Inputs, and what a question may cost."""
 
-    inputs: Annotated[int, Ge(1)] = 50
-    """Images around which regions are computed, one for each of so many patterns."""
-    radius: Annotated[float, Gt(0.0)] = 0.05
-    """Of the ball that holds the regions, in each pixel; values are from 0 to 1."""
-    epochs: Annotated[int, Ge(1)] = 60
-    """Epochs of training."""
-    nodes: Annotated[int, Ge(1)] = 20
-    """The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere."""
+    inputs: int = setting(
+        50, "images around which regions are computed, one for each of so many patterns", ge=1, scales=True
+    )
+    radius: float = setting(0.05, "of the ball that holds the regions, in each pixel from 0 to 1", gt=0)
+    epochs: int = setting(60, "epochs of training", ge=1)
+    nodes: int = setting(20, "of the solver, at most, for a question: not seconds, so that answers do not vary", ge=1)
 
 
 def trial(config: Patterns, run: Run) -> dict[str, Any]:
     """Measure the regions of both methods around one image of each frequent pattern."""
-    found = load("mnist", split="test")
-    order = run.rng.permutation(len(found.images))
-    X, y = found.images.reshape(-1, 784)[order] / 255, found.labels[order]
+    mnist = load("mnist", split="test")
+    order = run.rng.permutation(len(mnist.images))
+    X, y = mnist.images.reshape(-1, 784)[order] / 255, mnist.labels[order]
     net = trained(SIZES, X[:TRAIN], y[:TRAIN], config.epochs, run.generator)
     bits = np.hstack(activation_pattern(net, X))
     _, first, count = np.unique(bits, axis=0, return_index=True, return_counts=True)
@@ -74,10 +70,5 @@ def trial(config: Patterns, run: Run) -> dict[str, Any]:
         "holds": float(holds.mean()),
     }
     for name, of_method in (("direct", table[:, 0]), ("structural", best), ("tight", table[:, -1])):
-        result |= {f"{one}_{name}": float(of_method[:, i].mean()) for i, one in enumerate(MEASURES)}
+        result |= {f"{measure}_{name}": float(of_method[:, i].mean()) for i, measure in enumerate(MEASURES)}
     return result
-
-
-def seconds(config: Patterns) -> float:
-    """Time of a trial: epochs, and six regions for each image."""
-    return 1.8 * config.epochs + 30.0 * config.inputs

@@ -2,49 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from annotated_types import Ge
 from sklearn.datasets import load_digits
 
 from engram.analysis.verify import AffineReLU, certified_radius, crown_bounds
 from engram.experiments.property_verification.networks import Array, trained
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.rules import AlignAda, FeedbackAlignment, SynapticRule
-from engram.rules.synaptic import Competitive
+from engram.rules.synaptic import competitive
 from engram.tasks.data import load
 
 Training = Literal["backprop", "matched", "hebbian", "soft", "random", "feedback", "align"]
-SOFT = Competitive(temperature=0.1)
+SOFT = competitive(temperature=0.1)
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
-exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, most=0.5, time_limit=1e6, node_limit=500)
+exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, maximum=0.5, time_limit=1e6, node_limit=500)
 
 
-@dataclass(frozen=True)
+@settings
 class Radii:
-    """How the network learned, and how many radii are exact."""
+    """How the network learned, and how many radii are exact.
 
-    training: Training = "backprop"
-    """How the hidden layer learned; matched: back-propagation, stopped at Hebbian's accuracy; soft: Hebbian with soft
-    competition; feedback: feedback alignment; align: align-ada. Each arm has its own."""
-    images: Literal["digits", "mnist"] = "digits"
-    """Digits of 8 x 8 pixels, or those of MNIST, 28 x 28, whose means over squares of 4 x 4 are taken."""
-    exact: Annotated[int, Ge(1)] = 1
-    """Test inputs for which the solver is asked for the radius as well; the one by CROWN is for all."""
-    epochs: Annotated[int, Ge(1)] = 60
-    """Epochs of training."""
-    hidden: Annotated[int, Ge(1)] = 64
-    """Units of the hidden layer."""
+    Matched: back-propagation stopped at Hebbian's accuracy; soft: Hebbian with soft competition; feedback: feedback
+    alignment; align: align-ada.
+    """
+
+    training: Training = setting("backprop", "how the hidden layer learned; each arm sets its own")
+    images: Literal["digits", "mnist"] = setting("digits", "8 x 8 pixels, or means over squares of 4 x 4 of 28 x 28")
+    exact: int = setting(1, "test inputs for which the solver is asked for the radius, too", ge=1, scales=True)
+    epochs: int = setting(60, "epochs of training", ge=1)
+    hidden: int = setting(64, "units of the hidden layer", ge=1)
+
+
+WAYS = get_args(Training)
+arms: dict[str, dict[str, Any]] = {
+    **{f"radius-{way}": {"training": way} for way in WAYS},
+    # The specified network and training on MNIST: 49-32-10 for 15 epochs.
+    **{f"mnist-{way}": {"training": way, "images": "mnist", "hidden": 32, "epochs": 15} for way in WAYS},
+}
 
 
 def hebbian_layer(
     X: Array, units: int, rng: np.random.Generator, rule: SynapticRule[None] | None = None
 ) -> tuple[Array, Array]:
-    """Learn weights by winner-take-all: the unit most active turns towards the input, less the mean of all inputs.
+    """A layer learned by winner-take-all: the unit most active turns towards the input, less the mean of all inputs.
 
     With a rule, its pseudo-gradients turn all units instead.
     """
@@ -66,13 +70,13 @@ def hebbian_layer(
 
 
 def drawn_images(images: str, rng: np.random.Generator) -> tuple[Array, np.ndarray, int]:
-    """Return images between 0 and 1 and their digits in a drawn order, and how many are for training."""
+    """Images between 0 and 1 and their digits in a drawn order, and how many are for training."""
     if images == "digits":
         X, y = load_digits(return_X_y=True)
         X, train = X / 16, 1200
     else:
-        found = load("mnist", split="test")
-        X, y, train = found.images.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(-1, 49) / 255, found.labels, 8000
+        mnist = load("mnist", split="test")
+        X, y, train = mnist.images.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(-1, 49) / 255, mnist.labels, 8000
     order = rng.permutation(len(X))
     return X[order], y[order], train
 
@@ -116,10 +120,3 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
         "unstable": float(((lower < 0) & (upper > 0)).mean()),
         "disorder": float((crown[: len(exact)] > exact + 1e-6).sum()),
     }
-
-
-def seconds(config: Radii) -> float:
-    """Time of a trial: epochs, and questions to the solver."""
-    epoch, rest = {"digits": (0.05, 0.6), "mnist": (0.12, 2.5)}[config.images]
-    open_units = config.training in ("hebbian", "soft", "random")  # there the solver has more units of either sign
-    return epoch * config.epochs + rest + (1.6 if open_units else 0.4) * config.exact

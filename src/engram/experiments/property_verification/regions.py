@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
-from annotated_types import Ge
 from jaxtyping import Float
 
 from engram.analysis.verify import AffineReLU, Box, Region, activation_pattern, pattern_halfspaces, relaxed_region
 from engram.experiments.property_verification.networks import Array, RandomNetworks, data_set, random_network, trained
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 
 DataSet = Literal["moons", "iris", "digits"]
+DATA_SETS: tuple[DataSet, ...] = get_args(DataSet)
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
 proved_region = partial(relaxed_region, time_limit=1e6, node_limit=500)
 GRID = (0.001, 0.5, 0.95)  # published slacks are absolute; these are shares of the margin at the input
@@ -22,30 +21,26 @@ SIDE = 3.0  # of the box, on both sides of 0
 COLUMNS = ("holds", "direct", "structural", "half", "tight", "best", "crown", "lost", "wrong")
 
 
-@dataclass(frozen=True)
+@settings
 class Data:
     """A data set, the network trained on it, and the inputs for which there are regions."""
 
-    data: DataSet = "moons"
-    """Which data; each arm has its own."""
-    inputs: Annotated[int, Ge(2)] = 3
-    """Test inputs for which regions are computed."""
-    points: Annotated[int, Ge(100)] = 100_000
-    """Samples for inputs that break what was proved."""
-    epochs: Annotated[int, Ge(1)] = 60
-    """Epochs of training."""
+    data: DataSet = setting("moons", "which data; each arm sets its own")
+    inputs: int = setting(3, "test inputs for which regions are computed", ge=2, scales=True)
+    points: int = setting(100_000, "samples for inputs that break what was proved", ge=100)
+    epochs: int = setting(60, "epochs of training", ge=1)
 
 
 def regions(net: AffineReLU, x0: Array, box: Box, rng: np.random.Generator) -> dict[str, Region]:
-    """Make the regions of all methods for one input."""
-    found = {
+    """The regions of all methods for one input."""
+    by_method = {
         "direct": proved_region(net, x0, box, "direct", rng=rng),
         "crown": relaxed_region(net, x0, box, "crown", rng=rng),
     }
     for share in GRID:
-        found[f"structural {share}"] = proved_region(net, x0, box, eps=share, tighten=False, rng=rng)
-        found[f"tight {share}"] = proved_region(net, x0, box, eps=share, rng=rng)
-    return found
+        by_method[f"structural {share}"] = proved_region(net, x0, box, eps=share, tighten=False, rng=rng)
+        by_method[f"tight {share}"] = proved_region(net, x0, box, eps=share, rng=rng)
+    return by_method
 
 
 def random_regions(config: RandomNetworks, run: Run) -> dict[str, Any]:
@@ -56,21 +51,21 @@ def random_regions(config: RandomNetworks, run: Run) -> dict[str, Any]:
         size = net.sizes[0]
         box = Box(np.full(size, -SIDE), np.full(size, SIDE))
         x0 = run.rng.normal(size=size).clip(-SIDE, SIDE)
-        found = regions(net, x0, box, run.rng)
+        by_method = regions(net, x0, box, run.rng)
         X = run.rng.uniform(-SIDE, SIDE, (config.points, size))
-        inside = {name: region.contains(X) for name, region in found.items()}
+        inside = {name: region.contains(X) for name, region in by_method.items()}
         answers = net(X).argmax(1)
-        wrong = sum(int((answers[mask] != found[name].label).sum()) for name, mask in inside.items())
+        wrong = sum(int((answers[mask] != by_method[name].label).sum()) for name, mask in inside.items())
         share = {name: float(mask.mean()) for name, mask in inside.items()}
         tight = max(share[f"tight {s}"] for s in GRID)
         lost = 0
-        if found["direct"].mode == "fallback":
+        if by_method["direct"].mode == "fallback":
             # Beyond the shell of its slack, the structural region has all that its pattern has.
-            smallest = found[f"structural {GRID[0]}"]
+            smallest = by_method[f"structural {GRID[0]}"]
             G, h = pattern_halfspaces(net, activation_pattern(net, x0), smallest.pattern)
             lost = int((inside["direct"] & (h + 1e-9 < X @ G.T).any(1)).sum())
         table[number] = (
-            found["direct"].mode == "direct",
+            by_method["direct"].mode == "direct",
             share["direct"],
             max(share[f"structural {s}"] for s in GRID),
             share["structural 0.5"],
@@ -91,11 +86,6 @@ def random_regions(config: RandomNetworks, run: Run) -> dict[str, Any]:
     return result
 
 
-def random_seconds(config: RandomNetworks) -> float:
-    """Time of a trial on random networks: questions to the solver and samples."""
-    return config.networks * ({"2-4-2": 0.1, "5-8-8-2": 2.6, "5-2-5-4-3": 0.2}[config.sizes] + 1e-6 * config.points)
-
-
 def data_regions(config: Data, run: Run) -> dict[str, Any]:
     """Measure regions around test inputs of a trained network by the training inputs inside and by inner boxes."""
     X, y, test, _ = data_set(config.data, run.rng)
@@ -107,7 +97,7 @@ def data_regions(config: Data, run: Run) -> dict[str, Any]:
     labels = np.zeros(config.inputs)
     for number in run.steps(config.inputs, table=table, polygons=polygons, labels=labels):
         x0 = test[number]
-        found = {
+        by_method = {
             "direct": proved_region(net, x0, box, "direct", rng=run.rng),
             "structural": proved_region(net, x0, box, eps=0.5, tighten=False, rng=run.rng),
             "tight": proved_region(net, x0, box, rng=run.rng),
@@ -115,15 +105,15 @@ def data_regions(config: Data, run: Run) -> dict[str, Any]:
         samples = run.rng.uniform(0, 1, (config.points, X.shape[1]))
         answers, wrong = net(samples).argmax(1), 0
         for place, name in enumerate(methods):
-            inside = found[name].contains(samples)
-            wrong += int((answers[inside] != found[name].label).sum())
-            around = found[name].volume_box(contain=x0).log_volume if found[name].contains(x0) else -np.inf
-            table[number, 2 * place : 2 * place + 2] = found[name].support(X), around
-        table[number, -2:] = found["direct"].mode == "direct", wrong
-        labels[number] = found["tight"].label
+            inside = by_method[name].contains(samples)
+            wrong += int((answers[inside] != by_method[name].label).sum())
+            around = by_method[name].volume_box(contain=x0).log_volume if by_method[name].contains(x0) else -np.inf
+            table[number, 2 * place : 2 * place + 2] = by_method[name].support(X), around
+        table[number, -2:] = by_method["direct"].mode == "direct", wrong
+        labels[number] = by_method["tight"].label
         if X.shape[1] == 2:
             for place, name in enumerate(("direct", "tight")):
-                corners = polygon(found[name])[:40]
+                corners = polygon(by_method[name])[:40]
                 polygons[number, place, : len(corners)] = corners
         run.log(number + 1, support=table[number, 4])
     result: dict[str, Any] = {"holds": float(table[:, -2].mean()), "wrong": float(table[:, -1].sum())}
@@ -141,21 +131,16 @@ def data_regions(config: Data, run: Run) -> dict[str, Any]:
 
 
 def polygon(region: Region) -> Float[np.ndarray, "corners 2"]:
-    """Return the corners of a region of two inputs: its box, cut by one half-space after another."""
+    """The corners of a region of two inputs: its box, cut by one half-space after another."""
     (a, b), (c, d) = region.box.low, region.box.high
     corners = [np.array(corner) for corner in ((a, b), (c, b), (c, d), (a, d))]
     for g, h in zip(region.G, region.h, strict=True):
-        kept: list[np.ndarray] = []
+        inside: list[np.ndarray] = []
         for p, q in zip(corners, corners[1:] + corners[:1], strict=True):
             over_p, over_q = g @ p - h, g @ q - h
             if over_p <= 0:
-                kept.append(p)
+                inside.append(p)
             if over_p * over_q < 0:
-                kept.append(p + (q - p) * over_p / (over_p - over_q))
-        corners = kept
+                inside.append(p + (q - p) * over_p / (over_p - over_q))
+        corners = inside
     return np.array(corners).reshape(-1, 2)
-
-
-def data_seconds(config: Data) -> float:
-    """Time of a trial on data: epochs and questions to the solver."""
-    return 0.02 * config.epochs + config.inputs * {"moons": 0.5, "iris": 1.0, "digits": 3.7}[config.data]

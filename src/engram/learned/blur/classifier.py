@@ -115,7 +115,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: Data) -> np.ndarray:
-        """Return the probability of each class, (samples, classes), in the order of ``classes_``."""
+        """The probability of each class, (samples, classes), in the order of ``classes_``."""
         check_is_fitted(self)
         x = torch.tensor(validate_data(self, X, dtype=np.float64, reset=False))
         with torch.no_grad():
@@ -123,7 +123,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return answer.softmax(-1).numpy()
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return the most likely class of each sample, (samples,)."""
+        """The most likely class of each sample, (samples,)."""
         return self.classes_[self.predict_proba(X).argmax(1)] if hasattr(self, "classes_") else self.predict_proba(X)
 
     def _checked(self, X: Data, y: Data, classes: Data | None, first: bool = True) -> tuple[Tensor, Tensor]:
@@ -148,7 +148,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return (x - self.mean_) / self.scale_
 
     def _start(self, x: Tensor) -> Tensor:
-        """Return the first data, by which features are scaled from now on."""
+        """The first data, by which features are scaled from now on."""
         spread, self.mean_ = torch.std_mean(x, 0, correction=0)
         self.scale_ = torch.where(spread > 0, spread, 1.0)
         genome = EVOLVED if self.genome is None else self.genome

@@ -71,7 +71,7 @@ class Genome(NamedTuple):
 
     @classmethod
     def backprop(cls, learning_rate: float, *, dtype: torch.dtype | None = None) -> Genome:
-        """Return the genome that is gradient descent in a network made by ``BlurNetwork.backprop``.
+        """The genome that is gradient descent in a network made by ``BlurNetwork.backprop``.
 
         State 0 is the activity, state 1 its derivative on the way forward and the gradient on the way back; a synapse
         changes by the presynaptic activity times the postsynaptic gradient. Where the way back is fixed at random, it
@@ -103,13 +103,13 @@ class Genome(NamedTuple):
         return cls.from_vector(mean.to(noise) + checks.number("std", std, least=0) * noise)
 
     def to_vector(self) -> Float[Tensor, "*members numbers"]:
-        """Return all its numbers in one vector, which an optimiser can search."""
+        """All its numbers in one vector, which an optimiser can search."""
         matrices = [matrix.flatten(-2) for matrix in self[:MATRICES]]
         return torch.cat([*matrices, torch.stack(self[MATRICES:], -1)], -1)
 
     @classmethod
     def from_vector(cls, vector: Float[Tensor, "*members numbers"]) -> Genome:
-        """Return the genome that ``to_vector`` made the vector of, on the same graph.
+        """The genome that ``to_vector`` made the vector of, on the same graph.
 
         Raises:
             ValueError: It does not hold 4 k^2 + 7 numbers for any k.
@@ -124,5 +124,5 @@ class Genome(NamedTuple):
         return cls(*matrices.unbind(-3), *scalars.unbind(-1))
 
     def to_dict(self) -> dict[str, list[object] | float]:
-        """Return it as lists and numbers by name, to be written down; one without leading axes is meant."""
+        """It as lists and numbers by name, to be written down; one without leading axes is meant."""
         return {name: value.tolist() for name, value in self._asdict().items()}

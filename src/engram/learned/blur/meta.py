@@ -24,7 +24,7 @@ def lifetime(
     *,
     checkpointed: bool = False,
 ) -> BlurState:
-    """Return the synapses after a step on each of some batches; differentiable by genome and synapses.
+    """The synapses after a step on each of some batches; differentiable by genome and synapses.
 
     Args:
         network: What is trained.
@@ -50,7 +50,7 @@ def lifetime(
 def cross_entropy(
     prediction: Float[Tensor, "... batch outputs"], y: Float[Tensor, "... batch outputs"]
 ) -> Float[Tensor, "..."]:
-    """Return the cross-entropy of each member's softmax, meant over its batch; targets are +1 for the class, else -1.
+    """The cross-entropy of each member's softmax, meant over its batch; targets are +1 for the class, else -1.
 
     Examples:
         >>> cross_entropy(torch.zeros(3, 2), torch.tensor([[1.0, -1.0]]).expand(3, 2))

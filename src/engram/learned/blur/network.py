@@ -149,7 +149,7 @@ class BlurNetwork:
         backward: Literal["symmetric", "fixed"] = "symmetric",
         synapse_std: float = 0.1,
     ) -> BlurNetwork:
-        """Return the network in which ``Genome.backprop`` is stochastic gradient descent, up to rounding.
+        """The network in which ``Genome.backprop`` is stochastic gradient descent, up to rounding.
 
         With ``backward="fixed"`` it is feedback alignment. Arguments are those of the class.
         """
@@ -194,7 +194,7 @@ class BlurNetwork:
         x: Float[Tensor, "... batch features"],
         moments: Moments | None = None,
     ) -> Float[Tensor, "... batch outputs"]:
-        """Return the prediction, state 0 of the last layer.
+        """The prediction, state 0 of the last layer.
 
         Args:
             genome: The rule, whose mixing of states is part of the network.
@@ -220,7 +220,7 @@ class BlurNetwork:
         x: Float[Tensor, "... batch features"],
         y: Float[Tensor, "... batch outputs"],
     ) -> BlurState:
-        """Return the synapses after learning from one batch.
+        """The synapses after learning from one batch.
 
         Args:
             genome: The rule.
@@ -251,7 +251,7 @@ class BlurNetwork:
     def _forward(
         self, genome: Genome, state: BlurState, x: Tensor, moments: Moments | None
     ) -> tuple[list[Tensor], Moments]:
-        """Return the activity of all layers, (*population, states, batch, units), and what was normalised by."""
+        """The activity of all layers, (*population, states, batch, units), and what was normalised by."""
         silent = x.new_zeros(*x.shape[:-2], self.n_states - 1, *x.shape[-2:])
         activity = [torch.cat([x.unsqueeze(-3), silent], -3)]
         found: list[tuple[Tensor, Tensor] | None] = []
@@ -270,7 +270,7 @@ class BlurNetwork:
         return activity, tuple(found)
 
     def _told(self, top: Tensor, y: Tensor) -> Tensor:
-        """Return the last layer's activity with the feedback in state 1, and nothing beyond it."""
+        """The last layer's activity with the feedback in state 1, and nothing beyond it."""
         prediction = top[..., 0, :, :]
         if self.feedback == "label":
             told = y.expand_as(prediction)
@@ -281,7 +281,7 @@ class BlurNetwork:
         return torch.cat([torch.stack([prediction, told], -3), torch.zeros_like(top[..., 2:, :, :])], -3)
 
     def _back(self, genome: Genome, state: BlurState, layer: int, activity: Tensor, above: Tensor) -> Tensor:
-        """Return the activity of a hidden layer after the way back has reached it."""
+        """The activity of a hidden layer after the way back has reached it."""
         weight = self._used(state.V[layer]) if state.V else self._used(state.W[layer])[..., :-1].mT
         activation, _ = ACTIVATIONS[self.backward_activation or self.activation]
         if self.backward_update == "additive":
@@ -319,7 +319,7 @@ class BlurNetwork:
     def _normalised(
         self, genome: Genome, z: Tensor, moments: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return what is normalised, and its mean and variance, which are its own unless they are given."""
+        """What is normalised, and its mean and variance, which are its own unless they are given."""
         axes = (-2,) if self.norm == "batch" else (-2, -1)
         mean = moments[0] if moments else z.mean(axes, keepdim=True)
         centred = z - mean
@@ -345,18 +345,18 @@ class BlurNetwork:
 
 
 def _wide(number: Tensor) -> Tensor:
-    """Return a number of each member as a factor of activities and synapses."""
+    """A number of each member as a factor of activities and synapses."""
     return number[..., None, None, None]
 
 
 def _mixed(activity: Tensor, matrix: Tensor) -> Tensor:
-    """Return the activity, (states, batch, units), with its states mixed by a matrix, (source, target)."""
+    """The activity, (states, batch, units), with its states mixed by a matrix, (source, target)."""
     mixed = matrix.mT @ activity.flatten(-2)
     return mixed.reshape(*mixed.shape[:-1], *activity.shape[-2:])
 
 
 def _through(activity: Tensor, weight: Tensor) -> Tensor:
-    """Return what the activity, (states, batch, pre), sends through synapses, (channels, post, pre)."""
+    """What the activity, (states, batch, pre), sends through synapses, (channels, post, pre)."""
     if weight.shape[-3] > 1:
         return activity @ weight.mT
     sent = activity.flatten(-3, -2) @ weight.squeeze(-3).mT

@@ -14,7 +14,7 @@ from engram import checks
 def hebb_memory(
     x: Float[Tensor, "batch pairs inputs"], y: Float[Tensor, "batch pairs outputs"], decay: float = 1.0
 ) -> Float[Tensor, "batch outputs inputs"]:
-    """Return the weights after one pass over pairs by Hebb's rule, W = decay W + y x^T / D, from zero.
+    """The weights after one pass over pairs by Hebb's rule, W = decay W + y x^T / D, from zero.
 
     Args:
         x: Cues, of D inputs.
@@ -33,7 +33,7 @@ def hebb_memory(
 def delta_memory(
     x: Float[Tensor, "batch pairs inputs"], y: Float[Tensor, "batch pairs outputs"], rate: float | None = None
 ) -> Float[Tensor, "batch outputs inputs"]:
-    """Return the weights after one pass by the delta rule, W += rate (y - W x) x^T, from zero.
+    """The weights after one pass by the delta rule, W += rate (y - W x) x^T, from zero.
 
     It is a step of gradient descent on |y - W x|^2 / 2 for each pair; where rate = 1 / |x|^2 the last is recalled
     exactly.
@@ -77,7 +77,7 @@ def sgd_recall(
     hidden: int,
     generator: torch.Generator,
 ) -> Float[Tensor, "batch pairs outputs"]:
-    """Return what networks W2 tanh(W1 x) answer to all cues after one pass of gradient descent over the pairs.
+    """What networks W2 tanh(W1 x) answer to all cues after one pass of gradient descent over the pairs.
 
     Each stream has a network of its own, of initial weights N(0, 1 / fan-in), and takes one step on |y - f(x)|^2 / 2
     for each pair.
@@ -111,7 +111,7 @@ def sgd_recall(
 
 
 def body_only_accuracy(snippets: int) -> float:
-    """Return the best share of right bits without synapses, of pairs of fair bits each of which one neuron sees.
+    """The best share of right bits without synapses, of pairs of fair bits each of which one neuron sees.
 
     Such a neuron can count, for each value of its bit in the cue, the bits that followed. Of K snippets m = 1 + n have
     the cue's bit, n binomial of K - 1 and 1/2; the sign of their sum S is right with probability 1/2 + E|S| / 2m.

@@ -32,7 +32,7 @@ class Wiring(NamedTuple):
 
 
 def runs_fused(rule: nn.Module, *given: Tensor) -> bool:
-    """Return whether the kernels can run a window: of a gated rule on a CPU, under no transform of ``torch.func``."""
+    """Whether the kernels can run a window: of a gated rule on a CPU, under no transform of ``torch.func``."""
     if not isinstance(rule, GatedRule) or torch.compiler.is_compiling():
         return False
     return all(
@@ -50,7 +50,7 @@ def run_fused(
     body: Float[Tensor, "batch neurons body"],
     synapse: Float[Tensor, "batch channels synapses"],
 ) -> tuple[Float[Tensor, "frames batch neurons body"], Float[Tensor, "batch channels synapses"]]:
-    """Return the bodies after each frame, and the synapses after the last.
+    """The bodies after each frame, and the synapses after the last.
 
     Args:
         rule: The rule.
@@ -79,7 +79,7 @@ def run_fused(
 
 
 def _tiles(tensor: Tensor, batch: int, lanes: int) -> Any:
-    """Return a tensor whose first axis is the batch as an array (tiles, ..., lanes), zeros where there is nothing."""
+    """A tensor whose first axis is the batch as an array (tiles, ..., lanes), zeros where there is nothing."""
     count = -(-batch // lanes)
     padded = tensor.detach()
     if batch < count * lanes:
@@ -88,7 +88,7 @@ def _tiles(tensor: Tensor, batch: int, lanes: int) -> Any:
 
 
 def _batch(array: Any, batch: int) -> Tensor:
-    """Return the inverse of ``_tiles``."""
+    """The inverse of ``_tiles``."""
     return torch.from_numpy(array).movedim(-1, 1).flatten(0, 1)[:batch]
 
 
@@ -136,7 +136,7 @@ class _Window(torch.autograd.Function):
 def edges_of(
     blocks: list[tuple[slice, slice, Bool[Tensor, "post pre"] | None]],
 ) -> tuple[Int[np.ndarray, "synapses 2"], list[Tensor | None]]:
-    """Return the synapses of blocks, given as (post, pre, which there are), and of each block which of it they are."""
+    """The synapses of blocks, given as (post, pre, which there are), and of each block which of it they are."""
     edges, kept = [], []
     for post, pre, mask in blocks:
         place = torch.cartesian_prod(torch.arange(post.start, post.stop), torch.arange(pre.start, pre.stop))

@@ -71,7 +71,7 @@ class LocalRule(nn.Module, ABC):
         shown: Float[Tensor, "batch neurons 2"],
         embedding: Float[Tensor, "batch neurons type"],
     ) -> Float[Tensor, "batch neurons body"]:
-        """Return the next bodies.
+        """The next bodies.
 
         Args:
             body: b.
@@ -94,7 +94,7 @@ class LocalRule(nn.Module, ABC):
         pre: Float[Tensor, "batch pre known"],
         forward: Float[Tensor, "batch post channels"],
     ) -> Float[Tensor, "batch channels post pre"]:
-        """Return the next synapses of a block.
+        """The next synapses of a block.
 
         Args:
             synapse: s.
@@ -110,10 +110,10 @@ class LocalRule(nn.Module, ABC):
 
 
 def fan_in_normal(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Parameter:
-    """Return a matrix (inputs, outputs) of normal values of variance 1 / inputs."""
+    """A matrix (inputs, outputs) of normal values of variance 1 / inputs."""
     return nn.Parameter(torch.randn(inputs, outputs, generator=generator) / inputs**0.5)
 
 
 def by_synapse(factor: Float[Tensor, "batch neurons channels"]) -> Float[Tensor, "batch channels neurons"]:
-    """Return what each neuron contributes with the channels first, as the synapses have them."""
+    """What each neuron contributes with the channels first, as the synapses have them."""
     return factor.transpose(1, 2)

@@ -21,7 +21,7 @@ class LSTMMemoryState(NamedTuple):
     cell: Float[Tensor, "1 batch hidden"]
 
     def detach(self) -> LSTMMemoryState:
-        """Return the same state cut off from the graph that made it."""
+        """The same state cut off from the graph that made it."""
         return detached(self)
 
 
@@ -53,7 +53,7 @@ class LSTMMemory(nn.Module):
         self.readout = uniform(nn.Linear, hidden_size, outputs, generator=generator)
 
     def init_state(self, batch_size: int) -> LSTMMemoryState:
-        """Return a state of zeros."""
+        """A state of zeros."""
         zeros = self.readout.weight.new_zeros(1, checks.size("batch_size", batch_size), self.hidden_size)
         return LSTMMemoryState(zeros, zeros)
 

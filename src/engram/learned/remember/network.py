@@ -31,11 +31,11 @@ class RuleState(NamedTuple):
     synapses: tuple[Float[Tensor, "batch channels post pre"], ...]
 
     def detach(self) -> RuleState:
-        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
+        """The same state cut off from the graph that made it, for truncated back-propagation."""
         return detached(self)
 
     def replaced(self, which: Bool[Tensor, " batch"], fresh: RuleState) -> RuleState:
-        """Return the state that is ``fresh`` in the streams named, and in all others what it was."""
+        """The state that is ``fresh`` in the streams named, and in all others what it was."""
         synapses = zip(fresh.synapses, self.synapses, strict=True)
         chosen = tuple(torch.where(which[:, None, None, None], new, old) for new, old in synapses)
         return RuleState(torch.where(which[:, None, None], fresh.bodies, self.bodies), chosen)
@@ -188,7 +188,7 @@ class RuleNetwork(nn.Module):
         return answer @ self.rule.readout + self.rule.readout_bias, state
 
     def tick(self, state: RuleState, shown: Float[Tensor, "batch neurons 2"]) -> RuleState:
-        """Return the state one tick later: the definition.
+        """The state one tick later: the definition.
 
         Args:
             state: Before.
@@ -240,7 +240,7 @@ class RuleNetwork(nn.Module):
         return bodies, RuleState(bodies[-1], tuple(synapses))
 
     def _wired(self) -> tuple[Int[np.ndarray, "synapses 2"], list[Tensor | None]]:
-        """Return the synapses, as (post, pre), and of each block which of it they are."""
+        """The synapses, as (post, pre), and of each block which of it they are."""
         masks = [self._mask(number) for number in range(len(self.spans))]
         return edges_of([(*span, mask) for span, mask in zip(self.spans, masks, strict=True)])
 
@@ -262,5 +262,5 @@ class RuleNetwork(nn.Module):
 
 
 def _added(total: Tensor, place: slice, part: Tensor) -> Tensor:
-    """Return a total with a part added to some of its neurons; nothing is changed in place."""
+    """A total with a part added to some of its neurons; nothing is changed in place."""
     return total + nn.functional.pad(part, (0, 0, place.start, total.shape[1] - place.stop))

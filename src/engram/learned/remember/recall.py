@@ -33,7 +33,7 @@ def recall_by_age(
     targets: Float[Tensor, "time batch outputs"],
     age: Int[Tensor, "time batch"],
 ) -> list[Recall]:
-    """Return how well what is asked for is recalled, for each age at which something is, the last shown first.
+    """How well what is asked for is recalled, for each age at which something is, the last shown first.
 
     Args:
         logits: Of +1 against -1.

@@ -68,7 +68,7 @@ class Topology:
 
     @classmethod
     def sparse(cls, bits: int, hidden: int, fan_in: int = 4, ticks: int = 2) -> Topology:
-        """Return a recurrent network in which each neuron hears ``fan_in`` visible and as many hidden ones."""
+        """A recurrent network in which each neuron hears ``fan_in`` visible and as many hidden ones."""
         return cls((bits, hidden), ((0, 0), (0, 1), (1, 0), (1, 1)), ticks=ticks, fan_in=fan_in)
 
     @classmethod
@@ -78,17 +78,17 @@ class Topology:
 
     @classmethod
     def feedforward(cls, inputs: int, hidden: int, outputs: int) -> Topology:
-        """Return a layered network whose synapses send no messages back."""
+        """A layered network whose synapses send no messages back."""
         return cls.layered(inputs, hidden, outputs, bidirectional=False)
 
     @classmethod
     def layered_skip(cls, inputs: int, hidden: int, outputs: int) -> Topology:
-        """Return a layered network with a block from input to output as well."""
+        """A layered network with a block from input to output as well."""
         return cls((inputs, hidden, outputs), ((0, 1), (1, 2), (0, 2)), 0, 2, 3)
 
     @classmethod
     def deep(cls, inputs: int, first: int, second: int, outputs: int) -> Topology:
-        """Return a layered network of two hidden layers."""
+        """A layered network of two hidden layers."""
         return cls((inputs, first, second, outputs), ((0, 1), (1, 2), (2, 3)), 0, 3, 4)
 
     @property
@@ -112,12 +112,12 @@ class Topology:
         return sum(self.groups[group] for group in self.shown)
 
     def of_group(self, group: int) -> slice:
-        """Return which of all neurons are those of a group."""
+        """Which of all neurons are those of a group."""
         first = sum(self.groups[:group])
         return slice(first, first + self.groups[group])
 
     def _hops(self) -> int:
-        """Return how many blocks there are on the shortest way from input to output."""
+        """How many blocks there are on the shortest way from input to output."""
         reached, hops = {self.inputs}, 0
         while self.outputs not in reached:
             further = reached | {post for pre, post in self.blocks if pre in reached}

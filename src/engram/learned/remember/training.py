@@ -25,7 +25,7 @@ class Trained(NamedTuple):
 def remember_loss(
     logits: Float[Tensor, "time batch outputs"], targets: Float[Tensor, "time batch outputs"]
 ) -> Float[Tensor, ""]:
-    """Return how badly what is asked for is recalled: the mean of -log sigmoid(target logit), over all bits asked for.
+    """How badly what is asked for is recalled: the mean of -log sigmoid(target logit), over all bits asked for.
 
     Args:
         logits: Of +1 against -1.
@@ -98,7 +98,7 @@ def train_window(
 def bit_accuracy(
     logits: Float[Tensor, "time batch outputs"], targets: Float[Tensor, "time batch outputs"]
 ) -> Float[Tensor, ""]:
-    """Return the share of the bits asked for whose logit has the target's sign; a logit of 0 is half right.
+    """The share of the bits asked for whose logit has the target's sign; a logit of 0 is half right.
 
     Examples:
         >>> bit_accuracy(torch.tensor([[[1.0, 2.0, 0.0]]]), torch.tensor([[[1.0, -1.0, 0.0]]]))

@@ -14,7 +14,7 @@ def unbiased_gradient(
     code: Float[np.ndarray, "samples atoms"],
     coef_min: float,
 ) -> Float[np.ndarray, "atoms features"]:
-    """Return the gradient that removes, for each atom, the part of the others along it.
+    """The gradient that removes, for each atom, the part of the others along it.
 
         B(i)_i = A_i,    B(i)_j = A_j - <A_i, A_j> A_i
         T(i) = H'(B(i) y),    g_i = mean over samples of (B(i)^T T(i) - y) sign(x_i)
@@ -22,6 +22,12 @@ def unbiased_gradient(
     No B(i) is ever made: with s = A y and the Gram matrix G, (B(i) y)_j = s_j - G_ij s_i, and B(i)^T T is
     A^T T - A_i sum_{j != i} G_ij T_j; only samples that use atom i matter. The codes are x = H'(A y),
     and H' keeps what is at least coef_min / 2.
+
+    Args:
+        dictionary: Atoms of unit norm, the rows of A.
+        X: Samples y in rows.
+        code: Their codes x.
+        coef_min: Minimum size of the true coefficients.
 
     Source: Arora, Ge, Ma and Moitra, "Simple, efficient, and neural algorithms for sparse coding" (2015), section 5.
     """
@@ -34,8 +40,8 @@ def unbiased_gradient(
         if not users.size:
             continue
         others = correlations[users] - correlations[users, i, None] * gram[i]
-        kept = hard_threshold(others, coef_min / 2, keep_equal=True)
+        thresholded = hard_threshold(others, coef_min / 2, keep_equal=True)
         sign = np.sign(code[users, i])
-        total = sign @ kept
+        total = sign @ thresholded
         gradient[i] = total @ dictionary - (total @ gram[i]) * atom - sign @ X[users]
     return gradient / len(X)

@@ -32,7 +32,7 @@ class IHTCode(NamedTuple):
 def hard_threshold(
     values: Float[np.ndarray, "*shape"], threshold: float, *, keep_equal: bool = False
 ) -> Float[np.ndarray, "*shape"]:
-    """Return values with zeros for what is not larger than a threshold; NaN stays NaN.
+    """Values with zeros in place of those that do not exceed a threshold; NaN stays NaN.
 
         H(v) = v where |v| > t, else 0
 
@@ -118,14 +118,14 @@ def iht_encode(
         largest = largest_eigenvalue(dictionary)
         if step * largest >= 2 or not np.isfinite(code).all():
             limit = f"2 / {largest:.3g}, the largest eigenvalue of the atoms' Gram matrix"
-            told = f"code_step = {step:g}: expected less than {limit}; the codes diverge. Take 'auto'"
+            detail = f"code_step = {step:g}: expected less than {limit}; the codes diverge. Take 'auto'"
             bad = "the dictionary has become bad: take a larger batch or a smaller dict_step"
-            raise RuntimeError(f"{told}; if they went well before, {bad}")
+            raise RuntimeError(f"{detail}; if they went well before, {bad}")
     return IHTCode(code, iterations, converged, float(step))
 
 
 class Settings(NamedTuple):
-    """What a code depends on beside the sample and the dictionary; see ``iht_encode``."""
+    """Settings of the search for a code; ``iht_encode`` explains them."""
 
     start: float
     threshold: float
@@ -136,7 +136,7 @@ class Settings(NamedTuple):
     prune: bool
 
 
-class Found(NamedTuple):
+class Search(NamedTuple):
     """Codes; iterations, whether a code converged, and whether it was given up because it grew, of each sample."""
 
     code: np.ndarray
@@ -145,15 +145,22 @@ class Found(NamedTuple):
     grown: np.ndarray
 
 
-def nothing_found(code: np.ndarray) -> Found:
-    """Return where codes begin."""
-    return Found(code, np.zeros(len(code), np.int64), *np.zeros((2, len(code)), bool))
+def _start(code: np.ndarray) -> Search:
+    """The state of a search for codes before its first iteration."""
+    return Search(code, np.zeros(len(code), np.int64), *np.zeros((2, len(code)), bool))
 
 
-def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray, settings: Settings) -> Found:
-    """Code samples with NumPy alone and without a Gram matrix: the definition, and the way for very many atoms."""
-    found = nothing_found(hard_threshold(correlations, settings.start, keep_equal=True))
-    code, iterations, converged, grown = found
+def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray, settings: Settings) -> Search:
+    """Codes by NumPy alone and without a Gram matrix: the definition, and the way for very many atoms.
+
+    Args:
+        X: Samples in rows.
+        dictionary: Atoms in rows.
+        correlations: Of samples and atoms, (samples, atoms).
+        settings: Of the iterations.
+    """
+    search = _start(hard_threshold(correlations, settings.start, keep_equal=True))
+    code, iterations, converged, grown = search
     unchanged, wait = np.zeros(len(X), np.int64), np.full(len(X), settings.patience)
     seeks, solved = np.full(len(X), settings.patience > 0), np.zeros(len(X), bool)
     limit = EXCESSIVE * np.linalg.norm(correlations, axis=1)
@@ -177,18 +184,18 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
         solved[failed] = False
         ready = seeks[active] & (unchanged[active] >= wait[active]) & ~converged[active] & ~grown[active]
         for sample in np.setdiff1d(active[ready], failed):
-            fitted = least_squares(dictionary, correlations[sample], code[sample], settings)
+            fitted = _least_squares(dictionary, correlations[sample], code[sample], settings)
             if fitted is None:
                 seeks[sample] = False
             else:
                 code[sample], solved[sample], converged[sample] = fitted, True, not settings.prune
-    return found
+    return search
 
 
-def least_squares(
+def _least_squares(
     dictionary: np.ndarray, correlation: np.ndarray, code: np.ndarray, settings: Settings
 ) -> np.ndarray | None:
-    """Return least squares on the support of a code, pruned; None where its atoms are dependent."""
+    """Least squares on the support of a code, pruned; None where its atoms are dependent."""
     support = np.flatnonzero(code)
     while True:
         atoms = dictionary[support]
@@ -209,26 +216,33 @@ def least_squares(
         support = support[keep]
 
 
-def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Settings, n_jobs: int | None) -> Found:
-    """Code samples with the numba kernel, in chunks that threads share."""
+def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Settings, n_jobs: int | None) -> Search:
+    """Codes by the numba kernel, in chunks that threads share.
+
+    Args:
+        dictionary: Atoms in rows.
+        correlations: Of samples and atoms, (samples, atoms).
+        settings: Of the iterations.
+        n_jobs: Threads.
+    """
     from engram.memory.dictionary import kernels
 
     number = dictionary.dtype.type
     gram, correlations = map(np.ascontiguousarray, (dictionary @ dictionary.T, correlations))
-    how = Settings(*map(number, settings[:4]), *settings[4:])  # type: ignore[call-arg]
+    typed_settings = Settings(*map(number, settings[:4]), *settings[4:])  # type: ignore[call-arg]
     limits = number(smallest_pivot(dictionary.dtype)), number(EXCESSIVE), dictionary.shape[1]
-    found = nothing_found(np.zeros_like(correlations))
-    in_ranges(partial(kernels.encode, gram, correlations, how, *limits, found), len(found.code), n_jobs)
-    return found
+    search = _start(np.zeros_like(correlations))
+    in_ranges(partial(kernels.encode, gram, correlations, typed_settings, *limits, search), len(search.code), n_jobs)
+    return search
 
 
 def smallest_pivot(dtype: np.dtype[Any]) -> float:
-    """Return below which pivot, of 1, atoms count as dependent."""
+    """The pivot, of 1, below which atoms count as dependent."""
     return float(np.finfo(dtype).eps ** (2 / 3))
 
 
 def largest_eigenvalue(dictionary: np.ndarray) -> float:
-    """Return the largest eigenvalue of the Gram matrix, to about a hundredth."""
+    """The largest eigenvalue of the Gram matrix, to about a hundredth."""
     side = dictionary if len(dictionary) <= dictionary.shape[1] else dictionary.T  # both have the same
     if len(side) <= SMALL:
         return float(np.linalg.eigvalsh(side @ side.T)[-1])

@@ -1,4 +1,4 @@
-"""Iterative hard thresholding and the dictionary gradient as numba kernels that touch only what is not zero.
+"""Iterative hard thresholding and the dictionary gradient as numba kernels that visit only nonzero entries.
 
 A step of IHT is  x <- H(x - step (G x - b))  with the Gram matrix G of the atoms and b their correlations with the
 sample. A code has few entries that are not zero, so that G x is a sum of few rows of G: atoms x support
@@ -13,7 +13,7 @@ from numba import njit
 
 @njit(nogil=True, error_model="numpy")
 def add_rows(gram, support, values, count, step, v):
-    """Subtract ``step`` times the sum of rows of the Gram matrix from v, four at once."""
+    """V <- v - step sum_k values_k gram[support_k], k < count, four rows at once."""
     k = 0
     while k + 4 <= count:
         a, b, c, d = gram[support[k]], gram[support[k + 1]], gram[support[k + 2]], gram[support[k + 3]]
@@ -31,7 +31,10 @@ def add_rows(gram, support, values, count, step, v):
 
 @njit(nogil=True, error_model="numpy")
 def solve(gram, correlation, support, count, smallest, solution):
-    """Solve the normal equations on a support by Cholesky's factors; return whether they are regular."""
+    """Solve G_SS solution = b_S on the first ``count`` of a support S by Cholesky's factors; whether they are regular.
+
+    G is ``gram``, b ``correlation``; a pivot below ``smallest`` of its diagonal entry makes the equations singular.
+    """
     L = np.empty((count, count), gram.dtype)
     for i in range(count):
         for j in range(i, count):
@@ -60,16 +63,26 @@ def solve(gram, correlation, support, count, smallest, solution):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def encode(gram, correlations, how, smallest, excessive, features, found, first, stop):
+def encode(gram, correlations, settings, smallest, excessive, features, search, first, stop):
     """Find the codes of the samples from ``first`` to ``stop``.
 
-    After ``how.patience`` iterations with the same support, least squares on it take the place of the code; if the next
-    iteration keeps the support, the code is finished, otherwise the patience is doubled. ``how`` are ``iht.Settings``,
-    numbers in the dtype of the Gram matrix; ``found`` is an ``iht.Found`` of zeros, written. A pivot below ``smallest``
-    of its diagonal entry makes the equations singular; a support of more than ``features`` has no least squares; a code
-    that is ``excessive`` times larger than the correlations is given up.
+        x <- H(x - step (G x - b)),   H(v) = v where |v| > threshold, else 0
+
+    After ``settings.patience`` iterations with the same support, least squares on it take the place of the code; if the
+    next iteration keeps the support, the code is finished, otherwise the patience is doubled.
+
+    Args:
+        gram: G, (atoms, atoms).
+        correlations: b of each sample, (samples, atoms).
+        settings: ``iht.Settings``, numbers in the dtype of the Gram matrix.
+        smallest: Pivot, as a share of its diagonal entry, below which equations are singular.
+        excessive: A code so many times larger than the correlations is given up.
+        features: Size of a support above which there are no least squares.
+        search: ``iht.Search`` of zeros, which is written.
+        first: Number of the first sample.
+        stop: Number behind the last.
     """
-    codes, iterations, converged, grown = found
+    codes, iterations, converged, grown = search
     atoms = gram.shape[0]
     zero = gram.dtype.type(0)
     v, values, others = np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype)
@@ -79,21 +92,21 @@ def encode(gram, correlations, how, smallest, excessive, features, found, first,
         count, limit = 0, zero
         for j in range(atoms):
             limit += b[j] * b[j]
-            if abs(b[j]) >= how.start and b[j] != zero:
+            if abs(b[j]) >= settings.start and b[j] != zero:
                 support[count], values[count] = j, b[j]
                 count += 1
         limit *= excessive * excessive
-        least_squares, unchanged, done, wait, solved = how.patience > 0, 0, 0, how.patience, False
-        while done < how.max_iter and not converged[sample] and not grown[sample]:
+        least_squares, unchanged, done, wait, solved = settings.patience > 0, 0, 0, settings.patience, False
+        while done < settings.max_iter and not converged[sample] and not grown[sample]:
             for j in range(atoms):
-                v[j] = how.step * b[j]
-            add_rows(gram, support, values, count, how.step, v)
+                v[j] = settings.step * b[j]
+            add_rows(gram, support, values, count, settings.step, v)
             for k in range(count):
                 v[support[k]] += values[k]
             done += 1
             n = 0
             for j in range(atoms):
-                if abs(v[j]) > how.threshold:
+                if abs(v[j]) > settings.threshold:
                     other[n], others[n] = j, v[j]
                     n += 1
             # The change, by a walk along both supports, which are in order.
@@ -128,25 +141,25 @@ def encode(gram, correlations, how, smallest, excessive, features, found, first,
             elif least_squares and unchanged >= wait:
                 for k in range(count):
                     other[k] = support[k]
-                kept = count
+                n_kept = count
                 while True:
-                    if kept > features or not solve(gram, b, other, kept, smallest, others):
+                    if n_kept > features or not solve(gram, b, other, n_kept, smallest, others):
                         least_squares = False
                         break
                     n = 0
-                    for k in range(kept):
-                        if not how.prune or abs(others[k]) > how.threshold:
+                    for k in range(n_kept):
+                        if not settings.prune or abs(others[k]) > settings.threshold:
                             other[n], others[n] = other[k], others[k]
                             n += 1
-                    if n == kept:
+                    if n == n_kept:
                         break
-                    kept = n
+                    n_kept = n
                 if least_squares:
-                    count = kept
+                    count = n_kept
                     support, other = other, support
                     values, others = others, values
-                    solved, converged[sample] = True, not how.prune
-            elif not least_squares and change <= how.tol * how.tol * size:
+                    solved, converged[sample] = True, not settings.prune
+            elif not least_squares and change <= settings.tol * settings.tol * size:
                 converged[sample] = True
         for k in range(count):
             codes[sample, support[k]] = values[k]
@@ -155,7 +168,7 @@ def encode(gram, correlations, how, smallest, excessive, features, found, first,
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def gradient(dictionary, samples, codes, residuals, total, first, stop):
-    """Write residuals code x dictionary - sample, and add residual x sign(code) to ``total``, for some features."""
+    """Residuals <- code x dictionary - sample and total += sum of sign(code) residual^T, for features first .. stop."""
     atoms = dictionary.shape[0]
     support = np.empty(atoms, np.int64)
     for sample in range(samples.shape[0]):

@@ -80,7 +80,7 @@ class NOODLLayer(nn.Module):
         self.weight.copy_(nn.functional.normalize(self.weight, dim=1, eps=0.0))
 
     def forward(self, input: Annotated[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """Return the codes of the input, (..., in); raise ValueError where they are not finite."""
+        """The codes of the input, (..., in); raise ValueError where they are not finite."""
         self._check("input", input, self.in_features)
         current = input @ self.weight.t()
         code = torch.where(current.abs() < self.coef_min / 2, 0, current)
@@ -96,7 +96,7 @@ class NOODLLayer(nn.Module):
     def local_gradient(
         self, input: Annotated[Tensor, "*batch in"], code: Annotated[Tensor, "*batch out"]
     ) -> Float[Tensor, "out in"]:
-        """Return the mean over samples of sign(code) x (reconstruction - sample), for codes of ``forward``."""
+        """The mean over samples of sign(code) x (reconstruction - sample), for codes of ``forward``."""
         self._check("input", input, self.in_features)
         self._check("code", code, self.out_features)
         if input.shape[:-1] != code.shape[:-1] or not input.numel():
@@ -119,7 +119,7 @@ class NOODLLayer(nn.Module):
             raise ValueError(f"{name}.dtype = {value.dtype}: expected {self.weight.dtype}, as the weights have")
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return (
             f"{self.in_features}, {self.out_features}, coef_min={self.coef_min}, threshold={self.threshold}, "
             f"code_step={self.code_step}, iterations={self.iterations}, dict_step={self.dict_step}"

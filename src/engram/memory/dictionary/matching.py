@@ -1,4 +1,4 @@
-"""How good a learned dictionary is: how near to the true one, in whatever order, and how much it explains."""
+"""The quality of a learned dictionary: its distance to the true one, in any order, and the share it explains."""
 
 from __future__ import annotations
 
@@ -53,22 +53,25 @@ def match_dictionaries(
     return DictionaryMatch(permutation, sign, np.abs(cosine).astype(float), error)
 
 
-def relative_error(found: Float[np.ndarray, "*shape"], true: Float[np.ndarray, "*shape"]) -> float:
-    """Return the norm of the difference over that of the truth, Frobenius.
+def relative_error(estimate: Float[np.ndarray, "*shape"], true: Float[np.ndarray, "*shape"]) -> float:
+    """The norm of the difference over that of the truth, Frobenius.
 
     Examples:
         >>> relative_error(np.array([3.0, 5.0]), np.array([3.0, 4.0]))
         0.2
     """
-    return float(np.linalg.norm(found - true) / np.linalg.norm(true))
+    return float(np.linalg.norm(estimate - true) / np.linalg.norm(true))
 
 
 def explained_share(
     dictionary: Float[np.ndarray, "atoms features"], X: Float[np.ndarray, "samples features"], nonzero: int
 ) -> float:
-    """Return the share of the squared norm of samples, in rows, that ``nonzero`` atoms each explain.
+    """The share of the squared norm of samples that a few atoms for each explain, by orthogonal matching pursuit.
 
-    By orthogonal matching pursuit; the norms of atoms do not matter.
+    Args:
+        dictionary: Atoms in rows; their norms do not matter.
+        X: Samples in rows.
+        nonzero: Atoms for each sample.
 
     Examples:
         >>> explained_share(np.eye(2), np.array([[3.0, 4.0]]), 1)

@@ -1,4 +1,4 @@
-"""Atoms that are mixtures of several true ones: which they are, and what the samples that use them have in common."""
+"""Atoms that are mixtures of several true ones: their detection, and the common part of the samples that use them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ TOGETHER, SMALL = 0.7, 0.6
 
 
 def mixtures(code: Float[np.ndarray, "samples atoms"], coef_min: float) -> Bool[np.ndarray, " atoms"]:
-    """Return which atoms cannot be true ones, if coefficients are at least ``coef_min`` and atoms come independently.
+    """A mask of the atoms that cannot be true ones.
 
-    Such an atom goes with another, used no less, in more than 0.7 of its samples: two stand for one true atom. Or its
-    mean coefficient, without sign, is below 0.6 ``coef_min``: it mends what others leave.
+    True coefficients are at least ``coef_min`` and atoms come independently. A false atom goes with another, used no
+    less, in more than 0.7 of its samples: two stand for one true atom. Or its mean coefficient, without sign, is below
+    0.6 ``coef_min``: it mends what others leave.
     """
     used = (code != 0).astype(code.dtype)
     uses = used.sum(axis=0)
@@ -30,8 +31,8 @@ def mixtures(code: Float[np.ndarray, "samples atoms"], coef_min: float) -> Bool[
 def in_common(
     X: Float[np.ndarray, "samples features"], code: Float[np.ndarray, "samples some_atoms"]
 ) -> Float[np.ndarray, "some_atoms features"]:
-    """Return the mean of the samples that use an atom, each times its coefficient, of unit norm.
+    """The mean of the samples that use an atom, each times its coefficient, of unit norm.
 
-    What is there by chance has random signs and cancels; the true atom that the coefficient follows stays.
+    Parts that occur by chance have random signs and cancel; the true atom that the coefficient follows stays.
     """
     return unit_rows(code.T @ X)

@@ -24,7 +24,7 @@ from engram.numeric.unit_rows import unit_rows
 from engram.storage.estimator_state import EstimatorState
 from engram.storage.saveable import Saveable
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
 FORGET = 0.9  # share of a running mean that the next batch leaves
 USES = 4.0  # expected uses of an atom in a batch below which the automatic step falls
 BACKOFFS = 5
@@ -53,17 +53,18 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         coef_min: Least size of the true coefficients, C, in the units of the data; ``"auto"`` takes half of the median
             sample's largest correlation with the start.
         threshold: Threshold of the iterations; ``"auto"`` is 0.1 C, the published one.
-        code_step: Step size of the codes, published as 0.2; ``"auto"``, as in ``iht_encode``, never diverges.
+        code_step: Step size of the codes, published as 0.2; ``"auto"``, 1 over the largest eigenvalue of A A^T, never
+            diverges.
         code_max_iter: Most iterations for a code.
         code_tol: Relative change of a code at which plain iterations end.
-        solver: As in ``iht_encode``.
+        solver: ``"iht-ls"``, ``"iht"`` or ``"iht-ls-unpruned"``, which ``iht_encode`` explains.
         dict_step: Step size of the dictionary. ``"auto"`` is 0.5 atoms / (k x) with running means of the support k and
             of the size x of its coefficients, times min(1, u / 4) for u uses in a batch; ``"per-atom"``: each its own.
         max_iter: Most passes of ``fit`` over the samples.
         batch_size: Samples in a batch of ``fit``.
         dict_init: Atoms to start from, (atoms, features), or ``"samples"`` (the default of None), or ``"pairwise"``,
             the directions that pairs of samples have in common, slow and for very sparse samples.
-        shuffle: Whether ``fit`` draws the batches anew in each pass.
+        shuffle: Whether ``fit`` draws new batches in each pass.
         tol: ``fit`` ends when the dictionary has changed by no more than this share, ``max_no_improvement`` times.
         max_no_improvement: See ``tol``; None: never before ``max_iter``.
         reinit: What is replaced by the samples with the largest residuals: ``"unused"`` atoms, ``"duplicates"`` (those
@@ -73,7 +74,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         reinit_steps: Every how many steps; an atom is unused that no sample has used since the last time.
         scale: ``"batch"`` divides samples by the running mean of their norms, and multiplies codes by it; C and the
             threshold are then relative to samples of norm 1. None takes samples as they are.
-        update: As in ``noodl_step``.
+        update: ``"noodl"``, ``"arora-biased"`` or ``"arora-unbiased"``, which ``noodl_step`` explains.
         transform_algorithm: ``"noodl"``: codes as in learning; ``"omp"`` or ``"lasso_cd"``: those of scikit-learn's
             ``sparse_encode``, for data whose coefficients are not bounded below.
         transform_n_nonzero_coefs: Nonzero coefficients of ``"omp"``; a tenth of the features if None.
@@ -100,7 +101,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
 
     Raises:
         ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
-        RuntimeError: Codes diverge or the dictionary does not stay finite. What had been learned before is kept.
+        RuntimeError: Codes diverge or the dictionary does not stay finite. The state before the step remains.
 
     Source: Rambhatla, Li and Haupt, "NOODL: Provable Online Dictionary Learning and Sparse Coding" (2019), algorithm 1.
     Least squares, automatic values, ``reinit``, ``scale`` and the diagnostics are ours.
@@ -173,9 +174,9 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         verbose: Annotated[Any, bool] = False,
         callback: Annotated[Any, Callable[[NOODL], object] | None] = None,
     ) -> None:
-        given = locals()
+        arguments = locals()
         for name in self._parameter_constraints:
-            setattr(self, name, given[name])
+            setattr(self, name, arguments[name])
 
     @property
     def coherence_(self) -> float:
@@ -223,7 +224,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         return self
 
     def transform(self, X: Data) -> np.ndarray:
-        """Return the codes of samples, (samples, atoms)."""
+        """The codes of samples, (samples, atoms)."""
         check_is_fitted(self)
         samples = self._validated(X, reset=False)
         scale = samples.dtype.type(self.scale_)
@@ -235,7 +236,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         return np.asarray(code * scale, samples.dtype)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
-        """Return the samples that codes stand for, code x components, (samples, features)."""
+        """The samples that codes stand for, code x components, (samples, features)."""
         check_is_fitted(self)
         code = check_array(X, dtype=[np.float64, np.float32], input_name="X")
         if code.shape[1] != len(self.components_):
@@ -243,7 +244,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         return np.asarray(code @ self.components_.astype(code.dtype, copy=False))
 
     def score(self, X: Data, y: object = None) -> float:
-        """Return minus the mean squared residual of the samples' codes."""
+        """Minus the mean squared residual of the samples' codes."""
         samples = self._validated(X, reset=False)
         return -float(((self.inverse_transform(self.transform(samples)) - samples) ** 2).mean())
 
@@ -262,7 +263,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         return {"coef_min": self.coef_min_, "threshold": self.threshold_, "n_jobs": self.n_jobs, **steps}
 
     def _start(self, samples: np.ndarray, batch: np.ndarray, rng: Any) -> None:
-        """Set the state before the first step: the dictionary from all samples, what is automatic from a batch."""
+        """Set the state before the first step: the dictionary from all samples, automatic values from a batch."""
         scale = self._scale_with(batch, 0.0, 0)
         components = self._first_dictionary(samples / samples.dtype.type(scale), rng)
         atoms = len(components)
@@ -287,14 +288,14 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
                 return from_samples(samples, atoms, rng)
             rough = float(np.median(np.linalg.norm(samples, axis=1))) / 2
             return from_pairs(samples, atoms, rough if self.coef_min == "auto" else self.coef_min, rng)
-        given = check_array(self.dict_init, dtype=samples.dtype, order="C", input_name="dict_init")
-        atoms = len(given) if self.n_components is None else self.n_components
-        if given.shape != (atoms, features):
-            raise ValueError(f"dict_init.shape = {given.shape}: expected {(atoms, features)}, (atoms, features)")
-        empty = np.flatnonzero(~given.any(axis=1))
+        atoms = check_array(self.dict_init, dtype=samples.dtype, order="C", input_name="dict_init")
+        n_atoms = len(atoms) if self.n_components is None else self.n_components
+        if atoms.shape != (n_atoms, features):
+            raise ValueError(f"dict_init.shape = {atoms.shape}: expected {(n_atoms, features)}, (atoms, features)")
+        empty = np.flatnonzero(~atoms.any(axis=1))
         if empty.size:
             raise ValueError(f"dict_init[{empty[0]}] is zero: expected atoms that have a direction")
-        components = unit_rows(given)
+        components = unit_rows(atoms)
         alike = cosines(components)
         if alike.max() > COHERENT:
             first, second = np.unravel_index(alike.argmax(), alike.shape)
@@ -303,7 +304,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         return components
 
     def _scale_with(self, samples: np.ndarray, scale: float, seen: int) -> float:
-        """Return the mean norm of the samples so far, or 1 where samples are taken as they are."""
+        """The mean norm of the samples so far, or 1 where samples are taken as they are."""
         if self.scale is None:
             return 1.0
         norm = float(np.linalg.norm(samples, axis=1).mean(dtype=np.float64))
@@ -331,8 +332,8 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
                 break
             backoffs += 1
             if backoffs > BACKOFFS:
-                told = f"the dictionary does not stay finite, even with the step halved {BACKOFFS} times"
-                raise RuntimeError(f"dict_step = {self.dict_step!r}: {told}; take a smaller one, or larger batches")
+                reason = f"the dictionary does not stay finite, even with the step halved {BACKOFFS} times"
+                raise RuntimeError(f"dict_step = {self.dict_step!r}: {reason}; take a smaller one, or larger batches")
         new = step.dictionary
         self._warn_of(old, new, used, step.code)
         self.scale_, self.n_samples_seen_ = scale, self.n_samples_seen_ + len(samples)
@@ -351,7 +352,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
             self.contraction_ = float(np.exp(mean))
 
     def _step_size(self, usage: np.ndarray, magnitude: np.ndarray, samples: int) -> float | np.ndarray:
-        """Return the step size of the dictionary, one number or, per atom, (atoms,)."""
+        """The step size of the dictionary, one number or, per atom, (atoms,)."""
         if not isinstance(self.dict_step, str):
             return float(self.dict_step)
         atoms, total = len(usage), float(magnitude.sum())
@@ -360,12 +361,12 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         support = float(usage.sum())
         if self.dict_step == "auto":
             return 0.5 * atoms / total * min(1.0, samples * support / atoms / USES)
-        least = total / support / (10 * atoms)  # of an atom that is hardly ever used
-        sizes: np.ndarray = 0.5 / np.maximum(magnitude, least) * np.minimum(1, samples * usage / USES)
+        floor = total / support / (10 * atoms)  # of an atom that is hardly ever used
+        sizes: np.ndarray = 0.5 / np.maximum(magnitude, floor) * np.minimum(1, samples * usage / USES)
         return sizes.astype(usage.dtype)
 
     def _reinit(self, components: np.ndarray, samples: np.ndarray, step: DictionaryStep) -> np.ndarray:
-        """Return the dictionary with mixtures mended and useless atoms replaced by samples reconstructed worst."""
+        """The dictionary with mixtures mended and useless atoms replaced by samples reconstructed worst."""
         components = components.copy()
         if self.reinit == "mixtures":
             mixed = mixtures(step.code, self.coef_min_)
@@ -388,26 +389,26 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
     def _warn_of(self, old: np.ndarray, new: np.ndarray, used: np.ndarray, code: np.ndarray) -> None:
         if not used.any() and not self.n_dead_samples_:
             why = f"coef_min = {self.coef_min_:g}: no sample has a correlation of half of it with any atom"
-            told = f"{why}, so that nothing is learned; lower coef_min, or take coef_min='auto'"
-            warnings.warn(told, RuntimeWarning, stacklevel=6)
+            advice = f"{why}, so that nothing is learned; lower coef_min, or take coef_min='auto'"
+            warnings.warn(advice, RuntimeWarning, stacklevel=6)
         turned = (old[used] * new[used]).sum(axis=1) < 0
         if used.any() and turned.mean() > 0.1:
-            told = f"{turned.mean():.0%} of the atoms in use turned by more than a right angle in one step"
-            warnings.warn(f"dict_step = {self.dict_step!r}: {told}; take a smaller one", RuntimeWarning, stacklevel=6)
+            advice = f"{turned.mean():.0%} of the atoms in use turned by more than a right angle in one step"
+            warnings.warn(f"dict_step = {self.dict_step!r}: {advice}; take a smaller one", RuntimeWarning, stacklevel=6)
 
     @property
     def _n_features_out(self) -> int:
         return len(self.components_)
 
     def __sklearn_tags__(self) -> Tags:
-        """Return scikit-learn's tags: the dtype is kept."""
+        """scikit-learn's tags: the dtype is kept."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
 def cosines(atoms: np.ndarray) -> np.ndarray:
-    """Return the absolute cosines of all pairs of atoms of unit norm, an atom's with itself as 0."""
-    found: np.ndarray = np.abs(atoms @ atoms.T)
-    np.fill_diagonal(found, 0)
-    return found
+    """The absolute cosines of all pairs of atoms of unit norm, an atom's with itself as 0."""
+    values: np.ndarray = np.abs(atoms @ atoms.T)
+    np.fill_diagonal(values, 0)
+    return values

@@ -49,7 +49,7 @@ def noodl_step(
             returns it for given codes, one number or one for each atom (atoms, 1).
         update: ``"noodl"``, or a rule of Arora et al., whose codes are thresholded correlations: ``"arora-biased"``
             with the same gradient, ``"arora-unbiased"`` with theirs.
-        **settings: Those of ``iht_encode``, as are the errors.
+        **settings: Other arguments of ``iht_encode``, which raises its errors.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1; Arora, Ge, Ma and Moitra (2015) for the two others.
 
@@ -59,14 +59,14 @@ def noodl_step(
         ([[0.995, 0.0995], [0.0, 1.0]], [[1.0, 0.0]])
     """
     checks.choice("update", update, UPDATES)
-    found = encode(X, dictionary, update, **settings)
-    gradient, residual = dictionary_gradient(dictionary, X, found.code, settings.get("n_jobs"))
+    codes = encode(X, dictionary, update, **settings)
+    gradient, residual = dictionary_gradient(dictionary, X, codes.code, settings.get("n_jobs"))
     if update == "arora-unbiased":
-        gradient = unbiased_gradient(dictionary, X, found.code, settings.get("coef_min", 1.0))
-    size = dict_step(found.code) if callable(dict_step) else dict_step
+        gradient = unbiased_gradient(dictionary, X, codes.code, settings.get("coef_min", 1.0))
+    size = dict_step(codes.code) if callable(dict_step) else dict_step
     with np.errstate(over="ignore", invalid="ignore"):  # the caller looks whether it is finite
         moved = unit_rows(dictionary - np.asarray(size, dictionary.dtype) * gradient)
-    return DictionaryStep(moved, found.code, residual, found.iterations, found.step)
+    return DictionaryStep(moved, codes.code, residual, codes.iterations, codes.step)
 
 
 def encode(
@@ -77,7 +77,15 @@ def encode(
     coef_min: float = 1.0,
     **settings: Any,
 ) -> IHTCode:
-    """Return codes as ``update`` makes them; the settings are those of ``iht_encode``."""
+    """Codes by the rule ``update``.
+
+    Args:
+        X: Samples in rows.
+        dictionary: Atoms of unit norm in rows.
+        update: ``"noodl"``: ``iht_encode``; a rule of Arora et al.: thresholded correlations.
+        coef_min: Minimum size of the true coefficients.
+        **settings: Other arguments of ``iht_encode``.
+    """
     if update == "noodl":
         return iht_encode(X, dictionary, coef_min=coef_min, **settings)
     check_data(X, dictionary)
@@ -92,7 +100,14 @@ def dictionary_gradient(
     code: Float[np.ndarray, "samples atoms"],
     n_jobs: int | None = None,
 ) -> tuple[Float[np.ndarray, "atoms features"], Float[np.ndarray, "samples features"]]:
-    """Return NOODL's approximate gradient, and the residuals code x dictionary - sample that it is made of."""
+    """NOODL's approximate gradient, and the residuals code x dictionary - sample that it is made of.
+
+    Args:
+        dictionary: Atoms in rows.
+        X: Samples in rows.
+        code: Their codes.
+        n_jobs: Threads.
+    """
     from engram.memory.dictionary import kernels
 
     # Writable too: an array that can only be read would be another type to compile for.

@@ -20,7 +20,10 @@ class DND(KeyValueMemory):
     optimiser takes; in the published code they are not changed. What an optimiser keeps about rows that ``write``
     returns as ``fresh`` is no longer theirs.
 
-    Arguments as in ``KeyValueMemory``, but for ``value_update``, which is ``"ema"`` unless given.
+    Args:
+        *args: Of ``KeyValueMemory``.
+        train_memory: Make keys and values parameters.
+        **kwargs: Of ``KeyValueMemory``; ``value_update`` is ``"ema"`` by default.
 
     Source: Pritzel et al., "Neural episodic control" (2017), section 3.1.
 
@@ -53,7 +56,17 @@ class DND(KeyValueMemory):
         tables: Annotated[Tensor, " batch"] | None = None,
         use: bool = True,
     ) -> Recall:
-        """As ``KeyValueMemory.query``, with gradients in ``values`` and ``squared_distances``."""
+        """The estimate from the values of the keys near x, with gradients in ``values`` and ``squared_distances``.
+
+        Args:
+            x: Keys, (batch, key_dim).
+            k: Neighbours; where fewer rows are filled, all are taken.
+            kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
+            delta: Added to squared distances; ``"auto"``: their mean over the k neighbours.
+            exact_match: Whether a key that is stored gets its row's value and nothing else.
+            tables: For each key the one table that answers, (batch,); None: all answer.
+            use: Whether rows that answer count as used.
+        """
         how = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
         rows, _, _ = self._neighbours(x, k, tables, use)
         return self._gathered(x, torch.from_numpy(rows), tables, how)

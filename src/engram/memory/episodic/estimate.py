@@ -23,7 +23,7 @@ class Averaging(NamedTuple):
     empty_value: float = 0.0  # the answer without neighbours
 
     def checked(self) -> Averaging:
-        """Return the same; raise where a setting is out of range."""
+        """The same; raise where a setting is out of range."""
         checks.choice("kernel", self.kernel, KERNELS)
         if self.delta != "auto":
             checks.number("delta", self.delta, least=0)
@@ -33,25 +33,30 @@ class Averaging(NamedTuple):
 def estimate(
     values: Annotated[Tensor, "*batch k value_dim"], squared_distances: Annotated[Tensor, "*batch k"], how: Averaging
 ) -> Float[Tensor, "*batch value_dim"]:
-    """Return the weighted mean of neighbours' values, nearest first; a squared distance d^2 is infinite for none.
+    """The weighted mean of neighbours' values, nearest first; a squared distance d^2 is infinite for none.
 
         w_i = 1 / (d_i^2 + delta), or 1;   sum_i w_i v_i / sum_i w_i
+
+    Args:
+        values: v, (..., k, value_dim).
+        squared_distances: d^2, (..., k).
+        how: Kernel, delta, and the answer without neighbours or at an exact match.
 
     Source: Pritzel et al., "Neural episodic control" (2017), equations 2 and 5.
     """
     there = squared_distances.isfinite()
     d2 = squared_distances.masked_fill(~there, 0)
-    found = there.sum(-1, keepdim=True)
-    added = d2.sum(-1, keepdim=True) / found.clamp(min=1) if how.delta == "auto" else float(how.delta)
-    endless = (d2[..., :1] + added == 0) & (found > 0)
+    count = there.sum(-1, keepdim=True)
+    added = d2.sum(-1, keepdim=True) / count.clamp(min=1) if how.delta == "auto" else float(how.delta)
+    endless = (d2[..., :1] + added == 0) & (count > 0)
     weights = there.to(d2.dtype)
     if how.kernel == "idw":
         inverse = weights / (d2 + added).masked_fill(~there | endless, 1)
         weights = torch.where(endless, (there & (d2 == 0)).to(d2.dtype), inverse)
-    answer = (weights[..., None] * values).sum(-2) / weights.sum(-1, keepdim=True).masked_fill(found == 0, 1)
+    answer = (weights[..., None] * values).sum(-2) / weights.sum(-1, keepdim=True).masked_fill(count == 0, 1)
     if how.exact_match:
-        answer = torch.where((d2[..., :1] == 0) & (found > 0), values[..., 0, :], answer)
-    return torch.where(found == 0, how.empty_value, answer).to(values.dtype)
+        answer = torch.where((d2[..., :1] == 0) & (count > 0), values[..., 0, :], answer)
+    return torch.where(count == 0, how.empty_value, answer).to(values.dtype)
 
 
 def fast_estimate(
@@ -61,7 +66,15 @@ def fast_estimate(
     tables: Annotated[np.ndarray, " samples_or_none"],
     how: Averaging,
 ) -> Float[np.ndarray, "pairs value_dim"]:
-    """As ``estimate``, of the values in rows, -1 being none; see ``exact_neighbours`` for pairs and tables."""
+    """The ``estimate`` for pairs of a sample and a table, by the numba kernel.
+
+    Args:
+        values: Of all rows, (tables, capacity, value_dim).
+        rows: Neighbours of each pair, nearest first, -1 for none, (pairs, k).
+        squared_distances: Of these neighbours.
+        tables: Table of each sample; none: all, and pairs are counted along the tables first.
+        how: Kernel, delta, and the answer without neighbours or at an exact match.
+    """
     from engram.memory.episodic import kernels
 
     out = np.empty((len(rows), values.shape[2]), values.dtype)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from engram import checks, extras
-from engram.memory.episodic.neighbours import Found, exact_neighbours
+from engram.memory.episodic.neighbours import Neighbours, exact_neighbours
 
 
 class FaissSearch:
@@ -18,7 +18,7 @@ class FaissSearch:
     answer otherwise than one that was not stored. Without faiss it raises ImportError.
 
     Args:
-        index: What index, as faiss's ``index_factory`` has it.
+        index: Kind of index, in the words of faiss's ``index_factory``.
         rebuild: Share of the rows written since, from which on it is built anew, above 0, at most 1.
         smallest: Rows up to which all are looked at, without an index.
     """
@@ -54,8 +54,16 @@ class FaissSearch:
         x: Annotated[np.ndarray, "samples features"],
         k: int,
         tables: Annotated[np.ndarray, " samples_or_none"],
-    ) -> Found:
-        """Return near keys, mostly the nearest, as ``exact_neighbours`` does."""
+    ) -> Neighbours:
+        """Rows and squared distances of near keys, mostly the nearest.
+
+        Args:
+            keys: Of all tables.
+            filled: Rows in use of each table, the first ones.
+            x: Samples.
+            k: Neighbours.
+            tables: Table of each sample; none: all, and pairs are counted along the tables first.
+        """
         every = not tables.size
         rows = np.full((len(x) * (len(keys) if every else 1), k), -1)
         distances = np.full(rows.shape, np.inf)
@@ -65,7 +73,7 @@ class FaissSearch:
             rows[pairs], distances[pairs] = self._of_one(int(table), keys[table], int(filled[table]), x[which], k)
         return rows, distances
 
-    def _of_one(self, table: int, keys: np.ndarray, filled: int, x: np.ndarray, k: int) -> Found:
+    def _of_one(self, table: int, keys: np.ndarray, filled: int, x: np.ndarray, k: int) -> Neighbours:
         from engram.memory.episodic import kernels
 
         if filled <= self.smallest:

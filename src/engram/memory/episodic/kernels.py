@@ -1,4 +1,4 @@
-"""Nearest neighbours and what they answer as numba kernels.
+"""Nearest neighbours and the estimates from their values as numba kernels.
 
 A sum of squares is added up in lanes, several numbers at once. Of a large batch, one matrix product gives squared
 distances up to rounding; every key that these cannot rule out is measured again by differences. So all ways find the
@@ -9,7 +9,7 @@ those of 32-bit keys are added up in 32 bits unless the squares are too small or
 import numpy as np
 from numba import njit
 
-LANES = {"reassoc", "contract", "nsz"}  # sums in any order; what is not finite stays so
+LANES = {"reassoc", "contract", "nsz"}  # sums in any order; NaN and infinity remain
 GROUP = 32
 MIXER = np.int64(0x9E3779B97F4A7C15 - 2**64)  # odd, the golden ratio
 SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
@@ -17,7 +17,7 @@ SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32)
 
 @njit(inline="always", fastmath=LANES)
 def squared_distance(a, i, b, j):
-    """Return the squared distance of row i of a and row j of b."""
+    """The squared distance of row i of a and row j of b."""
     total = a.dtype.type(0)
     for f in range(a.shape[1]):
         difference = a[i, f] - b[j, f]
@@ -27,7 +27,7 @@ def squared_distance(a, i, b, j):
 
 @njit(fastmath=LANES)
 def wide_squared_distance(a, i, b, j):
-    """As ``squared_distance``, in 64 bits."""
+    """The squared distance of row i of a and row j of b, added up in 64 bits."""
     total = 0.0
     for f in range(a.shape[1]):
         difference = np.float64(a[i, f]) - np.float64(b[j, f])
@@ -37,7 +37,7 @@ def wide_squared_distance(a, i, b, j):
 
 @njit(inline="always")
 def distance_of(a, i, b, j):
-    """Return the squared distance of row i of a and row j of b: 0 for equal ones alone, and finite, of 32-bit ones."""
+    """The squared distance of row i of a and row j of b: 0 for equal ones alone, and finite, of 32-bit ones."""
     distance = np.float64(squared_distance(a, i, b, j))
     if not SMALLEST <= distance <= LARGEST:
         distance = wide_squared_distance(a, i, b, j)
@@ -90,11 +90,24 @@ def squares(keys, filled, out):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 def refine(keys, norms, largest, slack, products, offset, begin, x, squares, rows, distances, first, stop):
-    """Go on with the search for nearest keys in a block of them whose products with samples are known.
+    """Continue the search for nearest keys in a block of them whose products with samples are known.
 
-    ``products`` are those of samples from ``begin`` and keys from ``offset`` on, ``norms`` and ``squares`` the squared
-    norms of keys and samples; a distance made of products may be wrong by their share ``slack``, and by what is too
-    small for these numbers.
+        |x - k|^2 = |k|^2 - 2 x . k + |x|^2, up to slack (|x|^2 + largest) and what underflows
+
+    Args:
+        keys: Of one table.
+        norms: |k|^2 of each key.
+        largest: Maximum of these.
+        slack: Relative rounding error of a distance made of products.
+        products: x . k of samples from ``begin`` and keys from ``offset`` on.
+        offset: Row of the block's first key.
+        begin: Number of the block's first sample.
+        x: All samples.
+        squares: |x|^2 of each sample.
+        rows: Nearest rows so far, (samples, k), which are updated.
+        distances: Their squared distances.
+        first: First row of ``products`` to look at.
+        stop: Row behind the last.
     """
     k, block = rows.shape[1], products.shape[1]
     lost = x.dtype.type(8 * x.shape[1] * SMALLEST)
@@ -119,7 +132,7 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 def nearest_among(keys, candidates, x, rows, distances):
-    """Find the nearest of some keys, in rising order and below 0 for none, (samples, candidates), for each sample."""
+    """Write the nearest rows among the candidates of each sample, which are in rising order and below 0 for none."""
     k = rows.shape[1]
     rows[:], distances[:] = -1, np.inf
     for sample in range(x.shape[0]):
@@ -133,14 +146,18 @@ def nearest_among(keys, candidates, x, rows, distances):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
-    """Write the weighted means of neighbours' values, (pairs, value_dim); ``delta`` -1: the mean squared distance."""
+    """Out = sum_i w_i v_i / sum_i w_i of each pair's neighbours, w_i = 1 / (d_i^2 + delta) or, without ``idw``, 1.
+
+    ``delta`` -1 is the mean squared distance; ``exact``: a neighbour at distance 0 answers alone; ``empty`` is the
+    answer without neighbours.
+    """
     for pair in range(rows.shape[0]):
         table = tables[pair] if tables.size else pair % values.shape[0]
         row, distance = rows[pair], distances[pair]
-        found = 0
-        while found < row.size and row[found] >= 0:
-            found += 1
-        if not found:
+        count = 0
+        while count < row.size and row[count] >= 0:
+            count += 1
+        if not count:
             out[pair] = empty
             continue
         if exact and distance[0] == 0:
@@ -149,11 +166,11 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
         added = delta
         if delta < 0:
             added = 0.0
-            for i in range(found):
-                added += distance[i] / found
+            for i in range(count):
+                added += distance[i] / count
         total = 0.0
         out[pair] = 0
-        for i in range(found):
+        for i in range(count):
             weight = 1.0
             if idw and distance[0] + added == 0:  # weights without end: the equal keys alone
                 weight = 1.0 if distance[i] == 0 else 0.0
@@ -168,7 +185,7 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
 
 @njit(cache=True, nogil=True)
 def use(coef, clock, rows, tables):
-    """Set the last use, (tables, capacity), of the rows that answered to the time of their look-up, pair after pair."""
+    """Set ``coef``, (tables, capacity), of the rows that answered to the time of their look-up, pair after pair."""
     for pair in range(rows.shape[0]):
         table = tables[pair] if tables.size else pair % coef.shape[0]
         clock[table] += 1
@@ -181,9 +198,16 @@ def use(coef, clock, rows, tables):
 def online_kmeans(centres, counts, filled, samples, loss, free, published):
     """Let samples join the nearest centre or take a free one; return how many centres, the first, are in use.
 
-    Counts lose the share ``loss`` of what their sum is beyond one a centre; a count up to ``free`` makes a centre free.
-    As ``published``, each sample costs every count ``loss`` but those that take a free centre, and equal samples are
-    not merged.
+        centre <- (c centre + x) / (c + 1),   c <- c + 1,   then all c <- c - loss max(0, sum of c - centres)
+
+    Args:
+        centres: (centres, features), updated.
+        counts: c of each centre, updated.
+        filled: Centres in use, the first ones.
+        samples: x in rows.
+        loss: Share of the excess of all counts that each loses.
+        free: Count up to which a centre is free.
+        published: Each sample costs every count ``loss``, unless it takes a free centre; equal ones are not merged.
     """
     for i in range(samples.shape[0]):
         near, best = 0, np.inf
@@ -210,7 +234,7 @@ def online_kmeans(centres, counts, filled, samples, loss, free, published):
 
 @njit(inline="always")
 def hash_of(x, bits, i):
-    """Return a hash of row i, 64 bits, the same for both zeros: a sum of mixed numbers, several of them at once."""
+    """A hash of row i, 64 bits, the same for both zeros: a sum of mixed numbers, several of them at once."""
     code = np.int64(0)
     for f in range(x.shape[1]):
         word = np.int64(bits[i, f]) if x[i, f] != 0 else np.int64(0)
@@ -221,7 +245,7 @@ def hash_of(x, bits, i):
 
 @njit(inline="always")
 def slot_of(slots, hashes, keys, x, i, code):
-    """Return where a row that equals row i of x stands, or the empty slot where it would; NaN counts as equal."""
+    """The slot of the row that equals row i of x, or the empty slot where it would stand; NaN counts as equal."""
     place = code & (slots.size - 1)
     while slots[place] >= 0:
         row = slots[place]
@@ -236,10 +260,10 @@ def slot_of(slots, hashes, keys, x, i, code):
 
 
 @njit(cache=True, nogil=True)
-def find_keys(slots, hashes, keys, x, bits, found):
+def find_keys(slots, hashes, keys, x, bits, matches):
     """Write which row equals each of x, -1 for none."""
     for i in range(x.shape[0]):
-        found[i] = slots[slot_of(slots, hashes, keys, x, i, hash_of(x, bits, i))]
+        matches[i] = slots[slot_of(slots, hashes, keys, x, i, hash_of(x, bits, i))]
 
 
 @njit(cache=True, nogil=True)

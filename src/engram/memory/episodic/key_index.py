@@ -16,7 +16,7 @@ class KeyIndex:
     """A hash table with open addressing for each table of a memory, from a key to the lowest row that equals it.
 
     It belongs to two tensors, keys and how many rows are filled. Where others change them in place, torch's count of
-    changes tells, and at the next write it is made anew, in the time of a few searches.
+    changes shows it, and the next write builds it again, in the time of a few searches.
     """
 
     def __init__(self) -> None:
@@ -33,9 +33,16 @@ class KeyIndex:
         keys: Annotated[Tensor, "tables capacity features"],
         n_filled: Annotated[Tensor, " tables"],
         table: int,
-        asked: Annotated[np.ndarray, "samples features"],
+        queries: Annotated[np.ndarray, "samples features"],
     ) -> Int[np.ndarray, " samples"]:
-        """Return the lowest of a table's filled rows that equals each finite key, -1 for none."""
+        """The lowest of a table's filled rows that equals each finite key, -1 for none.
+
+        Args:
+            keys: Of all tables.
+            n_filled: Rows in use of each table.
+            table: Number of the table.
+            queries: The finite keys.
+        """
         from engram.memory.episodic import kernels
 
         self._follow(keys, n_filled)
@@ -46,9 +53,9 @@ class KeyIndex:
             self._built[table] = slots, hashes
             self._twins.discard(table)
             self._add(table, stored, np.arange(int(n_filled[table])))
-        found = np.empty(len(asked), np.int64)
-        kernels.find_keys(*self._built[table], stored, asked, bits(asked), found)
-        return found
+        matches = np.empty(len(queries), np.int64)
+        kernels.find_keys(*self._built[table], stored, queries, bits(queries), matches)
+        return matches
 
     @contextmanager
     def changing(
@@ -58,7 +65,14 @@ class KeyIndex:
         table: int,
         rows: Annotated[np.ndarray, " rows"],
     ) -> Iterator[None]:
-        """Follow the memory while it changes rows of a table."""
+        """Follow the memory while it changes rows of a table.
+
+        Args:
+            keys: Of all tables.
+            n_filled: Rows in use of each table.
+            table: Number of the table.
+            rows: Rows that change.
+        """
         from engram.memory.episodic import kernels
 
         if not self._built:
@@ -88,10 +102,10 @@ class KeyIndex:
 
 
 def states(tensors: Iterable[Tensor]) -> list[tuple[weakref.ref[Tensor], int]]:
-    """Return tensors, which are not kept alive, each with torch's count of changes to it."""
+    """Weak references to tensors, each with torch's count of changes to it."""
     return [(weakref.ref(tensor), tensor._version) for tensor in tensors]
 
 
 def bits(keys: Annotated[np.ndarray, "rows features"]) -> Int[np.ndarray, "rows features"]:
-    """Return the bits of numbers as integers of their size, without a copy."""
+    """The bits of numbers as integers of their size, without a copy."""
     return keys.view(f"i{keys.itemsize}")

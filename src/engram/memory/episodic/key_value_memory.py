@@ -1,4 +1,4 @@
-"""A store of keys and values that never grows: what to keep when it is full is its policy."""
+"""A store of keys and values of fixed capacity; a policy decides which rows are replaced."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VALUE_UPDATES = ("max", "mean", "ema")
 
 
 class Recall(NamedTuple):
-    """What a memory answers; with an axis of tables after the batch if all of several answer."""
+    """The answer of a memory, with an axis of tables after the batch if all of several answer."""
 
     values: Float[Tensor, "*batch value_dim"]
     rows: Int[Tensor, "*batch k"]  # of the nearest keys, nearest first, -1 where there are fewer than k
@@ -38,11 +38,11 @@ class Written(NamedTuple):
 
     tables: Int[Tensor, " changed"]
     rows: Int[Tensor, " changed"]
-    fresh: Bool[Tensor, " changed"]  # what was there is gone, and with it what an optimiser or others kept about it
+    fresh: Bool[Tensor, " changed"]  # it was replaced, so that the state of an optimiser for it is void
 
 
 class KeyValueMemory(Saveable, nn.Module):
-    """Keys with values, asked for the values of what is near a key; one table, or several, such as one an action.
+    """Keys with values, queried for the values near a key; one table, or several, such as one for each action.
 
         w_i = 1 / (d_i^2 + delta)        kernel "idw"; 1 for kernel "mean"
         answer = sum_i w_i v_i / sum_i w_i   over the k nearest of the keys that are there, d_i Euclidean
@@ -69,10 +69,10 @@ class KeyValueMemory(Saveable, nn.Module):
     Attributes:
         keys, values, hashes: (tables, capacity, ...); hashes of length 0 without ``hash_dim``.
         counts: Samples in each row, as far as the policy lets them count, 64-bit, (tables, capacity).
-        coef: What the policy ranks rows by, such as the time of their last use, 64-bit, (tables, capacity).
+        coef: The policy's ranks of rows, such as the time of their last use, 64-bit, (tables, capacity).
         n_filled: Rows in use, the first of each table, (tables,).
         clock: Look-ups and writes so far that count as time, (tables,).
-        seed: What random choices are drawn from, together with the clock.
+        seed: Source of random choices, together with the clock.
 
     Source: Blundell et al., "Model-free episodic control" (2016); Pritzel et al., "Neural episodic control" (2017);
     Agostinelli et al., "Memory-efficient episodic control reinforcement learning with dynamic online k-means" (2019).
@@ -149,7 +149,7 @@ class KeyValueMemory(Saveable, nn.Module):
         tables: Annotated[Tensor, " batch"] | None = None,
         use: bool = True,
     ) -> Recall:
-        """Return what values the keys near x have.
+        """The estimate from the values of the keys near x.
 
         Args:
             x: Keys, (batch, key_dim).
@@ -171,7 +171,7 @@ class KeyValueMemory(Saveable, nn.Module):
         return self._by_table(map(torch.from_numpy, (values, rows, distances)), len(x), tables)
 
     def forward(self, *args: Any, **kwargs: Any) -> Recall:
-        """As ``query``."""
+        """The answer of ``query``."""
         return self.query(*args, **kwargs)
 
     def write(
@@ -184,8 +184,13 @@ class KeyValueMemory(Saveable, nn.Module):
     ) -> Written:
         """Write samples in the order of time, one batch of the policy for each table, and return the rows changed.
 
-        More samples than a table has rows are written in batches of as many as it has. Values are (batch, value_dim),
-        or (batch,) if ``value_dim`` is 1; ``tables`` holds the table of each sample, (batch,), or of all.
+        More samples than a table has rows are written in batches of as many as it has.
+
+        Args:
+            keys: (batch, key_dim).
+            values: (batch, value_dim), or (batch,) if ``value_dim`` is 1.
+            hashes: (batch, hash_dim); None without ``hash_dim``.
+            tables: Table of each sample, (batch,), or of all.
 
         Raises:
             ValueError: A wrong shape, a number that is not finite, or an unknown table; nothing is written.
@@ -228,7 +233,7 @@ class KeyValueMemory(Saveable, nn.Module):
         return sum(tensor.nbytes for tensor in self.state_dict().values())
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         tables = "" if self.tables is None else f"tables={self.tables}, "
         return f"{self.capacity}, key_dim={self.key_dim}, {tables}policy={self.policy}, {self.merging}"
 
@@ -256,7 +261,7 @@ class KeyValueMemory(Saveable, nn.Module):
         return memory
 
     def _checked(self, name: str, value: Tensor, width: int) -> np.ndarray:
-        """Return a finite batch as an array of the keys' dtype."""
+        """A finite batch as an array of the keys' dtype."""
         checks.instance(name, value, Tensor)
         if value.dim() != 2 or value.shape[1] != width:
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {width})")
@@ -267,7 +272,7 @@ class KeyValueMemory(Saveable, nn.Module):
         return numbers
 
     def _chosen(self, tables: Tensor | None, samples: int) -> np.ndarray:
-        """Return the table of each sample, or no numbers where all answer."""
+        """The table of each sample, or no numbers where all answer."""
         if tables is None:
             return ALL
         checks.instance("tables", tables, Tensor)
@@ -281,7 +286,7 @@ class KeyValueMemory(Saveable, nn.Module):
     def _neighbours(
         self, x: Tensor, k: int, tables: Tensor | None, use: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return rows and squared distances of neighbours, and the table of each sample; note that rows were used."""
+        """Rows and squared distances of neighbours and the table of each sample; marks the rows as used."""
         from engram.memory.episodic import kernels
 
         checks.size("k", k)
@@ -300,7 +305,7 @@ class KeyValueMemory(Saveable, nn.Module):
         return rows, distances, chosen
 
     def _gathered(self, x: Tensor, rows: Tensor, tables: Tensor | None, how: Averaging) -> Recall:
-        """Return what rows, (pairs, k), answer, with all gradients."""
+        """The answer of rows, (pairs, k), with all gradients."""
         every = len(self.keys) if tables is None else 1
         table = torch.arange(len(rows), device=x.device) % every if tables is None else tables.long().to(x.device)
         rows = rows.to(x.device)
@@ -310,24 +315,24 @@ class KeyValueMemory(Saveable, nn.Module):
         distances = distances.masked_fill(rows < 0, torch.inf)
         return self._by_table((estimate(self.values[place], distances, how), rows, distances), len(x), tables)
 
-    def _by_table(self, found: Iterable[Tensor], samples: int, tables: Tensor | None) -> Recall:
-        """Return what was found for pairs, with an axis of tables where all of several answer."""
+    def _by_table(self, parts: Iterable[Tensor], samples: int, tables: Tensor | None) -> Recall:
+        """The parts of an answer for pairs, with an axis of tables where all of several answer."""
         if self.tables is None or tables is not None:
-            return Recall(*found)
-        return Recall(*(each.reshape(samples, self.tables, each.shape[1]) for each in found))
+            return Recall(*parts)
+        return Recall(*(part.reshape(samples, self.tables, part.shape[1]) for part in parts))
 
     def _table(self, table: int) -> Table:
         keys, values, counts, coef = (array(each[table]) for each in (self.keys, self.values, self.counts, self.coef))
         hashes = keys if self.hash_dim is None else array(self.hashes[table])
         filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
-        # What an optimiser moves would have to be hashed for every write: that is no faster than a search.
+        # Keys that an optimiser moves would have to be hashed for every write, which is no faster than a search.
         moving = self._hashed.requires_grad or self._hashed.is_inference()
         find = None if moving else partial(self._index.rows, self._hashed, self.n_filled, table)
         return Table(keys, values, hashes, counts, coef, filled, clock, seed, find)
 
     @property
     def _hashed(self) -> Tensor:
-        """What says whether two states are the same, for all tables."""
+        """The hashes that identify states, of all tables."""
         return self.keys if self.hash_dim is None else self.hashes
 
     @torch.no_grad()
@@ -351,24 +356,24 @@ class KeyValueMemory(Saveable, nn.Module):
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """Return a tensor as an array, which shares its memory if it is on the CPU."""
+    """A tensor as an array, which shares its memory if it is on the CPU."""
     return np.asarray(tensor.numpy(force=not tensor.is_cpu or tensor.requires_grad))
 
 
 def forget_index(memory: KeyValueMemory, _: object) -> None:
-    """Let the search start anew after other keys were loaded."""
+    """Reset the search after other keys were loaded."""
     if memory.search is not None:
         memory.search.reset()
 
 
 def _check_loaded(memory: KeyValueMemory, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    """Raise ValueError unless what is about to be loaded can be what a memory of this capacity holds."""
-    for name, most in {"n_filled": memory.capacity, "clock": None}.items():
-        found = state.get(prefix + name)
-        if isinstance(found, Tensor) and found.numel():
-            for extreme in (int(found.min()), int(found.max())):
-                checks.size(f"state_dict[{prefix + name!r}]", extreme, least=0, most=most)
+    """Raise ValueError unless a state fits a memory of this capacity."""
+    for name, maximum in {"n_filled": memory.capacity, "clock": None}.items():
+        tensor = state.get(prefix + name)
+        if isinstance(tensor, Tensor) and tensor.numel():
+            for extreme in (int(tensor.min()), int(tensor.max())):
+                checks.size(f"state_dict[{prefix + name!r}]", extreme, least=0, most=maximum)
     for name in ("keys", "values", "hashes"):
-        found = state.get(prefix + name)
-        if isinstance(found, Tensor):
-            checks.finite(f"state_dict[{prefix + name!r}]", found)
+        tensor = state.get(prefix + name)
+        if isinstance(tensor, Tensor):
+            checks.finite(f"state_dict[{prefix + name!r}]", tensor)

@@ -15,8 +15,8 @@ BLOCK = 2048  # keys in one matrix product
 FEW = 8  # samples for which a matrix product is no faster
 SAMPLES = 1024  # in one matrix product
 WORK = 2**24  # multiplications worth a thread
-ALL = np.zeros(0, np.int64)  # in place of the table of each sample: all tables are asked
-Found = tuple[Int[np.ndarray, "pairs k"], Float[np.ndarray, "pairs k"]]
+ALL = np.zeros(0, np.int64)  # in place of the table of each sample: all tables
+Neighbours = tuple[Int[np.ndarray, "pairs k"], Float[np.ndarray, "pairs k"]]
 
 
 def exact_neighbours(
@@ -25,11 +25,17 @@ def exact_neighbours(
     x: Annotated[np.ndarray, "samples features"],
     k: int,
     tables: Annotated[np.ndarray, " samples_or_none"] = ALL,
-) -> Found:
-    """Return rows and squared distances of the k nearest keys, nearest first, of equal ones the lowest row.
+) -> Neighbours:
+    """Rows and squared distances of the k nearest keys, nearest first, of equal ones the lowest row.
 
-    Row -1 at an infinite distance stands where there are fewer. Of each table the first ``filled`` keys are looked at;
-    ``tables`` is the table of each sample, (samples,), or none: all, and pairs are counted along the tables first.
+    Row -1 at an infinite distance stands where there are fewer.
+
+    Args:
+        keys: Of all tables.
+        filled: Rows in use of each table, the first ones.
+        x: Samples.
+        k: Neighbours.
+        tables: Table of each sample; none: all, and pairs are counted along the tables first.
     """
     from engram.memory.episodic import kernels
 
@@ -43,7 +49,7 @@ def exact_neighbours(
     if len(x) > FEW and every and keys.shape[2] > FEW:
         for table in range(len(keys)):
             place = slice(table, None, len(keys))
-            rows[place], distances[place] = by_products(keys[table], int(filled[table]), x, k)
+            rows[place], distances[place] = _by_products(keys[table], int(filled[table]), x, k)
         return rows, distances
     search = partial(kernels.nearest_of_all, keys, filled, x, tables, rows, distances)
     if pairs * keys.shape[1] * keys.shape[2] > WORK:
@@ -56,15 +62,21 @@ def exact_neighbours(
 def closest(
     keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"]
 ) -> tuple[Int[np.ndarray, " samples"], Float[np.ndarray, " samples"]]:
-    """Return the row of the nearest of the first ``filled`` keys, -1 if there is none, and its squared distance."""
+    """The row of the key nearest to each sample, -1 if there is none, and its squared distance.
+
+    Args:
+        keys: Of one table.
+        filled: Rows in use, the first ones.
+        x: Samples.
+    """
     rows, distances = exact_neighbours(keys[None], np.array([filled]), x, 1)
     return rows[:, 0], distances[:, 0]
 
 
-def by_products(
+def _by_products(
     keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"], k: int
-) -> Found:
-    """Return the nearest of the first ``filled`` keys: matrix products first, exact distances where they decide."""
+) -> Neighbours:
+    """The nearest of the first ``filled`` keys: matrix products first, exact distances where they decide."""
     from engram.memory.episodic import kernels
 
     norms, squares = np.empty(filled, keys.dtype), np.empty(len(x), keys.dtype)

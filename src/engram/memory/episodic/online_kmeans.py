@@ -17,12 +17,12 @@ from engram.memory.episodic.policies.kmeans import FREE, WEIGHTINGS
 from engram.storage.estimator_state import EstimatorState
 from engram.storage.saveable import Saveable
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
 
 
-class OnlineKMeans(  # type: ignore[misc]
-    EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
-):
+class OnlineKMeans(
+    EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator  # type: ignore[misc]
+):  # fmt: skip
     """Samples join the nearest centre one after another and move it less and less; the first ones become the centres.
 
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1
@@ -86,7 +86,7 @@ class OnlineKMeans(  # type: ignore[misc]
         return self
 
     def partial_fit(self, X: Data, y: object = None) -> OnlineKMeans:
-        """Learn from samples in their order, going on from what was learned; one is enough."""
+        """Continue learning from samples in their order; one is enough."""
         if not self._plain(X):
             self._validate_params()
             first = not hasattr(self, "_centres")
@@ -97,13 +97,13 @@ class OnlineKMeans(  # type: ignore[misc]
         return self
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return the nearest centre of each sample, (samples,)."""
+        """The nearest centre of each sample, (samples,)."""
         check_is_fitted(self)
         samples = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
         return self._labels(np.asarray(samples, self._centres.dtype))
 
     def transform(self, X: Data) -> np.ndarray:
-        """Return the distance of each sample from each centre, (samples, clusters)."""
+        """The distance of each sample from each centre, (samples, clusters)."""
         check_is_fitted(self)
         samples = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return np.asarray(euclidean_distances(samples, self.cluster_centers_))
@@ -113,7 +113,7 @@ class OnlineKMeans(  # type: ignore[misc]
         return self._filled
 
     def _plain(self, X: Data) -> bool:
-        """Return whether scikit-learn has nothing to say about X: its checks take far longer than a step."""
+        """Whether scikit-learn has nothing to say about X: its checks take far longer than a step."""
         return (
             type(X) is np.ndarray
             and hasattr(self, "_centres")
@@ -146,7 +146,7 @@ class OnlineKMeans(  # type: ignore[misc]
 
 
 class DynamicOnlineKMeans(OnlineKMeans):
-    """Online k-means whose centres lose weight over time and start anew elsewhere when they starve.
+    """Online k-means whose centres lose weight over time and start again elsewhere when they starve.
 
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1,   then all counts less 1 / n_clusters
 

@@ -9,7 +9,7 @@ from engram.memory.expander.bipartite_graph import BipartiteGraph
 
 
 def array_graph(p: int, z: int) -> BipartiteGraph:
-    """Return the graph of an array code: p^2 nodes, z p constraints that see p nodes each, girth 6 or more.
+    """The graph of an array code: p^2 nodes, z p constraints that see p nodes each, girth 6 or more.
 
     Node (i, j), which is number i p + j, is for every l < z in constraint (l, c), number l p + c, with
 

@@ -31,7 +31,7 @@ class AssociativeStore(Saveable):
 
     Which states a memory stores cannot be chosen, so that a label gets one as its address: its hash, K bits, is the
     message of the state; an integer is itself the message. There are 2^K addresses and they cost nothing; a payload
-    costs what it takes to keep. Like labels do not get like addresses.
+    costs its own memory. Like labels do not get like addresses.
 
     With ``features``, payloads are vectors that are also kept in one matrix of Hebbian weights, ``weight``,
 
@@ -66,11 +66,11 @@ class AssociativeStore(Saveable):
         self._items: dict[int, tuple[Label, Any]] = {}  # label and payload by message
 
     def __len__(self) -> int:
-        """Return the number of items."""
+        """The number of items."""
         return len(self._items)
 
     def address(self, labels: Sequence[Label]) -> Annotated[Tensor, "batch nodes"]:
-        """Return the states that stand for labels, (batch, nodes), written or not; raise as ``write``."""
+        """The states that stand for labels, (batch, nodes), written or not."""
         return self.memory.encode(torch.from_numpy(self._bits([self._message(label) for label in labels])))
 
     def write(self, labels: Sequence[Label], payloads: Sequence[Any] | Tensor | None = None) -> None:
@@ -99,7 +99,7 @@ class AssociativeStore(Saveable):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None, **settings: Any
     ) -> StoreRecall:
-        """Return the items whose addresses noisy states come to rest at; settings as in ``ExpanderMemory.recall``."""
+        """The items whose addresses noisy states settle at, with settings of ``ExpanderMemory.recall``."""
         result = self.memory.recall(x, generator=generator, **settings)
         items: list[tuple[Label | None, Any]] = [(None, None)] * len(x)
         rows = result.converged.nonzero()[:, 0].tolist()
@@ -108,7 +108,7 @@ class AssociativeStore(Saveable):
         return StoreRecall([label for label, _ in items], [payload for _, payload in items], result)
 
     def readout(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, "batch features"]:
-        """Return what the Hebbian weights answer to states, W x; raise ValueError without ``features``."""
+        """The Hebbian weights' answer to states, W x; ValueError without ``features``."""
         if self.weight is None:
             raise ValueError("features = None: expected the length of the payloads, without which there are no weights")
         return x.float() @ self.weight.T

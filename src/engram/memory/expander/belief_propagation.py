@@ -13,7 +13,7 @@ from engram import checks
 from engram.memory.expander.bit_flipping import ParityCheck, as_graph
 from engram.memory.expander.expander_memory import ExpanderMemory
 
-LARGEST = 30.0  # log-likelihood ratio at which messages are held: tanh of half of it is 1 in 64 bits
+LARGEST = 30.0  # log-likelihood ratio that messages are clipped to: tanh of half of it is 1 in 64 bits
 
 
 class BeliefResult(NamedTuple):
@@ -35,10 +35,10 @@ def belief_propagation(
         word     x_i    = 1 where L_i + sum of r_ji < 0
 
     Args:
-        H: As in ``bit_flip_decode``.
-        x: As there.
+        H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph.
+        x: Words of zeros and ones, (batch, bits).
         flip_probability: f, in (0, 0.5).
-        max_iter: Most rounds; a word whose checks all hold stays as it is.
+        max_iter: Maximum of rounds; a word whose checks all hold stays as it is.
 
     Source: Gallager, "Low-density parity-check codes" (1963), in the logarithmic form of Richardson and Urbanke,
     "Modern coding theory" (2008).
@@ -64,7 +64,7 @@ def belief_propagation(
             break
         to_check = (belief[active][:, C] - to_bit[active]).clamp(-LARGEST, LARGEST)
         half = torch.tanh(to_check / 2).masked_fill(~seen, 1.0)
-        # The product of the others, without a division by what may be zero.
+        # The product of the others, without a division by zero.
         ahead = torch.cat((torch.ones_like(half[..., :1]), half.cumprod(2)[..., :-1]), 2)
         behind = torch.cat((half.flip(2).cumprod(2).flip(2)[..., 1:], torch.ones_like(half[..., :1])), 2)
         message = (2 * torch.atanh(ahead * behind)).clamp(-LARGEST, LARGEST)

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from engram import checks
 
-NOBODY = -1  # fills the rows of nodes and constraints that have fewer neighbours than others
+PADDING = -1  # fills the rows of nodes and constraints that have fewer neighbours than others
 SETS = 10**9  # sets that are gone through at most
 
 
@@ -50,12 +50,12 @@ class BipartiteGraph:
         if C.ndim != 2 or not C.size or C.dtype.kind not in "iu":
             raise ValueError(f"C is {C.dtype} of shape {C.shape}: expected integers, (constraints, r), not empty")
         nodes = int(C.max()) + 1 if self.n_nodes is None else self.n_nodes
-        if C.min() < NOBODY or C.max() >= nodes:
+        if C.min() < PADDING or C.max() >= nodes:
             raise ValueError(f"C has values from {C.min()} to {C.max()}: expected nodes, 0 .. {nodes - 1}, or -1")
         C = C.astype(np.int32)
-        C.setflags(write=False)  # what compiled code takes for indices stays what was looked at here
-        padding, ordered = C == NOBODY, np.sort(C, axis=1)
-        repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NOBODY)
+        C.setflags(write=False)  # the indices that compiled code uses stay those checked here
+        padding, ordered = C == PADDING, np.sort(C, axis=1)
+        repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PADDING)
         for wrong, what in (
             ((padding[:, :-1] & ~padding[:, 1:]).any(axis=1), ": expected -1 only at its end"),
             ((~padding).sum(axis=1) < 2, " sees fewer than 2 nodes: expected at least r = 2 of a constraint"),
@@ -71,14 +71,14 @@ class BipartiteGraph:
 
     @classmethod
     def from_parity_check(cls, H: Annotated[Any, ArrayLike]) -> BipartiteGraph:
-        """Return the graph of a parity-check matrix, (constraints, nodes), dense or sparse; warn of what hinders it."""
+        """The graph of a parity-check matrix, (constraints, nodes), dense or sparse; warns of weak ones."""
         sparse = csr_array(H)
         sparse.eliminate_zeros()
         sparse.sort_indices()
         if sparse.ndim != 2 or not sparse.nnz or (sparse.data != 1).any():
             raise ValueError(f"H of shape {sparse.shape}: expected zeros and ones, (constraints, nodes), not all zero")
         degrees = np.diff(sparse.indptr)
-        C = np.full((sparse.shape[0], max(int(degrees.max()), 2)), NOBODY)
+        C = np.full((sparse.shape[0], max(int(degrees.max()), 2)), PADDING)
         C[np.arange(C.shape[1]) < degrees[:, None]] = sparse.indices
         graph = cls(C, int(sparse.shape[1]))
         if graph.n_components > 1:
@@ -90,12 +90,12 @@ class BipartiteGraph:
     @cached_property
     def node_degrees(self) -> Int[np.ndarray, " nodes"]:
         """Number of constraints of each node, z of a regular graph."""
-        return np.bincount(self.C[self.C != NOBODY], minlength=self.n_nodes or 0).astype(np.int32)
+        return np.bincount(self.C[self.C != PADDING], minlength=self.n_nodes or 0).astype(np.int32)
 
     @cached_property
     def constraint_degrees(self) -> Int[np.ndarray, " constraints"]:
         """Number of nodes of each constraint, r of a regular graph."""
-        return np.asarray((self.C != NOBODY).sum(axis=1), np.int32)
+        return np.asarray((self.C != PADDING).sum(axis=1), np.int32)
 
     @cached_property
     def A(self) -> Int[np.ndarray, "nodes z"]:  # noqa: N802
@@ -120,10 +120,10 @@ class BipartiteGraph:
 
     @cached_property
     def _edges(self) -> tuple[np.ndarray, np.ndarray]:
-        constraint, slot = np.nonzero(self.C != NOBODY)
+        constraint, slot = np.nonzero(self.C != PADDING)
         node = self.C[constraint, slot]
         order = np.argsort(node, kind="stable")
-        A = np.full((len(self.node_degrees), self.node_degrees.max()), NOBODY, np.int32)
+        A = np.full((len(self.node_degrees), self.node_degrees.max()), PADDING, np.int32)
         slots = np.zeros_like(A)
         there = np.arange(A.shape[1]) < self.node_degrees[:, None]
         A[there], slots[there] = constraint[order], slot[order]
@@ -132,22 +132,22 @@ class BipartiteGraph:
         return A, slots
 
     def _sparse(self) -> csr_array:
-        constraint, slot = np.nonzero(self.C != NOBODY)
+        constraint, slot = np.nonzero(self.C != PADDING)
         shape = (self.n_constraints, len(self.node_degrees))
         return coo_array((np.ones(len(constraint), np.int32), (constraint, self.C[constraint, slot])), shape).tocsr()
 
     def parity_check(self) -> UInt8[np.ndarray, "constraints nodes"]:
-        """Return H, dense."""
+        """The parity-check matrix H, dense."""
         return self._sparse().toarray().astype(np.uint8)
 
     def girth(self) -> int | None:
-        """Return the length of the shortest cycle: 4 if two nodes share two constraints; None if there is no cycle."""
+        """The length of the shortest cycle: 4 if two nodes share two constraints; None if there is no cycle."""
         from engram.memory.expander.kernels import graphs
 
         return graphs.girth(self.A, self.node_degrees, self.C, self.constraint_degrees) or None
 
     def expansion(self, max_size: int) -> float:
-        """Return the smallest number of neighbours per edge of a set of nodes, over all sets of up to ``max_size``.
+        """The smallest number of neighbours per edge of a set of nodes, over all sets of up to ``max_size``.
 
             min over S of |neighbours of S| / (edges of S)
 
@@ -191,7 +191,7 @@ def solve(graph: BipartiteGraph, target: UInt8[np.ndarray, " constraints"]) -> S
     nodes = len(graph.node_degrees)
     # Bit i of word w of a row is column 64 w + i.
     rows = np.zeros((graph.n_constraints, (nodes + 63) // 64), np.uint64)
-    constraint, slot = np.nonzero(graph.C != NOBODY)
+    constraint, slot = np.nonzero(graph.C != PADDING)
     words, bits = np.divmod(graph.C[constraint, slot], 64)
     np.bitwise_or.at(rows, (constraint, words), np.uint64(1) << bits.astype(np.uint64))
     offset = target.copy()

@@ -27,8 +27,14 @@ def bit_flip_decode(
 ) -> RecallResult:
     """Correct words of a linear code by flipping bits that violate more than half of their checks.
 
-    H is a parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph; x are words of zeros
-    and ones, (batch, bits). It is the recall of an ``ExpanderMemory``; ``order``, ``max_iter``, ``generator`` are its.
+    It is the recall of an ``ExpanderMemory``.
+
+    Args:
+        H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph.
+        x: Words of zeros and ones, (batch, bits).
+        order: Order of flips; ``ExpanderMemory.recall`` lists them.
+        max_iter: Maximum of iterations; None: that of the order.
+        generator: Source of all choices; None: torch's global one.
 
     Source: Sipser and Spielman, "Expander codes" (1996), section 3.
 
@@ -44,17 +50,17 @@ def bit_flip_decode(
 def gallager_b_decode(
     H: ParityCheck, x: Annotated[Tensor, "batch nodes"], *, threshold: int | None = None, max_iter: int = 100
 ) -> UInt8[Tensor, "batch nodes"]:
-    """Return words of a regular code corrected by messages of one bit (Gallager's algorithm B).
+    """Words of a regular code corrected by messages of one bit (Gallager's algorithm B).
 
         from bit i to check j:  x_i, unless at least ``threshold`` of the other checks say the opposite
         from check j to bit i:  the parity of what the other bits say
         word:                   x_i, unless more than half of its checks and x_i itself say the opposite
 
     Args:
-        H: As in ``bit_flip_decode``, of a code whose bits are all in z checks.
-        x: As there.
-        threshold: How many of the z - 1 others; all of them, algorithm A, if None.
-        max_iter: Most rounds; a word whose checks all hold stays as it is.
+        H: Parity-check matrix, (checks, bits), or its graph, of a code whose bits are all in z checks.
+        x: Words of zeros and ones, (batch, bits).
+        threshold: How many of the z - 1 others; None: all of them, algorithm A.
+        max_iter: Maximum of rounds; a word whose checks all hold stays as it is.
 
     Source: Gallager, "Low-density parity-check codes" (1963); Richardson and Urbanke, "Modern coding theory" (2008).
 
@@ -78,8 +84,8 @@ def gallager_b_decode(
     word = received.clone()
     out = received[:, :, None].expand(-1, -1, z)
     for _ in range(max_iter):
-        said = out[:, C, place] * there
-        back = ((said.sum(2, keepdim=True) - said.long()) & 1)[:, A, slots]
+        messages = out[:, C, place] * there
+        back = ((messages.sum(2, keepdim=True) - messages.long()) & 1)[:, A, slots]
         opposite = (back != received[:, :, None]).long()
         total = opposite.sum(2, keepdim=True)
         out = received[:, :, None] ^ (total - opposite >= threshold).to(torch.uint8)
@@ -92,7 +98,7 @@ def gallager_b_decode(
 
 
 def as_graph(H: ParityCheck) -> BipartiteGraph:
-    """Return the graph of a parity-check matrix, without warnings."""
+    """The graph of a parity-check matrix, without warnings."""
     if isinstance(H, BipartiteGraph):
         return H
     with warnings.catch_warnings():

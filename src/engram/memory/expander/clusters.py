@@ -9,27 +9,27 @@ import torch
 from jaxtyping import Bool, Int, Int8, UInt8
 from torch import Tensor
 
-from engram.memory.expander.bipartite_graph import NOBODY, BipartiteGraph
+from engram.memory.expander.bipartite_graph import PADDING, BipartiteGraph
 
 
 def parity_table(
     graph: BipartiteGraph, target: UInt8[np.ndarray, " constraints"]
 ) -> Bool[np.ndarray, "constraints locals"]:
-    """Return which local patterns have a given parity, 1 being odd; bit k of a pattern is 1 where node k is -1."""
+    """A mask of the local patterns of a given parity, 1 being odd; bit k of a pattern is 1 where node k is -1."""
     local = np.arange(2 ** graph.C.shape[1])
     odd = np.bitwise_count(local) % 2 == 1
     return np.asarray((odd == (target[:, None] == 1)) & (local < 2 ** graph.constraint_degrees[:, None]))
 
 
 def given_table(graph: BipartiteGraph, patterns: Any) -> Bool[np.ndarray, "constraints locals"]:
-    """Return which local patterns are given, arrays of +1 and -1, (patterns, r), one for all clusters or for each."""
+    """A mask of the local patterns that are given, arrays of +1 and -1, (patterns, r), one for all or for each."""
     table = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]), bool)
     per_cluster = isinstance(patterns, list | tuple) and np.ndim(patterns[0]) == 2
     sets = patterns if per_cluster else [patterns] * len(table)
     if len(sets) != len(table):
         raise ValueError(f"patterns has {len(sets)} sets: expected {len(table)}, one for each constraint")
-    for j, (given, degree) in enumerate(zip(sets, graph.constraint_degrees, strict=True)):
-        local = np.asarray(given)
+    for j, (allowed, degree) in enumerate(zip(sets, graph.constraint_degrees, strict=True)):
+        local = np.asarray(allowed)
         if local.ndim != 2 or local.shape[1] != degree or not np.isin(local, (-1, 1)).all():
             raise ValueError(f"patterns of constraint {j} of shape {local.shape}: expected +1 and -1, (some, {degree})")
         table[j, (local < 0) @ (1 << np.arange(degree))] = True
@@ -42,7 +42,7 @@ def given_table(graph: BipartiteGraph, patterns: Any) -> Bool[np.ndarray, "const
 def nearest_patterns(
     table: Bool[Tensor, "tables locals"], r: int
 ) -> tuple[Int8[Tensor, "tables locals"], Int[Tensor, "tables patterns"]]:
-    """Return the distance of every local pattern from the nearest permitted one, and these, in rising order, -1 after.
+    """The distance of every local pattern from the nearest permitted one, and these, in rising order, -1 after.
 
     Without a permitted pattern the distance is r everywhere, so that no flip helps.
     """
@@ -54,7 +54,7 @@ def nearest_patterns(
         for k in range(r):  # the distance along one axis after another of the hypercube
             distance = torch.minimum(distance, distance[:, local ^ (1 << k)] + 1)
         distance[~table.any(1)] = r
-        most = max(1, int(table.sum(1).max()))
-        patterns = torch.where(table, local, 2**62).sort(1).values[:, :most]
-        patterns[patterns == 2**62] = NOBODY
+        width = max(1, int(table.sum(1).max()))
+        patterns = torch.where(table, local, 2**62).sort(1).values[:, :width]
+        patterns[patterns == 2**62] = PADDING
     return distance, patterns

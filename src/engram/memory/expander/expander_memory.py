@@ -47,7 +47,7 @@ class RecallResult(NamedTuple):
 
 
 class LearnResult(NamedTuple):
-    """What the clusters learned from patterns."""
+    """The result of learning from patterns."""
 
     x: Tensor  # the patterns, altered where ``policy`` is ``"repair"``, (batch, nodes)
     recruited: Int[Tensor, " batch"]  # clusters that recruited a hidden neuron
@@ -69,7 +69,7 @@ class ExpanderMemory(Saveable, nn.Module):
 
     Args:
         graph: Which nodes the clusters see.
-        patterns: What they permit: ``"parity"``; ``"learn"``, nothing before ``learn``; or local patterns of +1 and
+        patterns: Permitted patterns: ``"parity"``; ``"learn"``, nothing before ``learn``; or local patterns of +1 and
             -1, at distances of at least 2, (patterns, r), for all clusters or a list of one array for each.
         target_parity: For ``"parity"``, the product that each cluster permits, (constraints,); all +1 if None.
         order: Who flips; see ``recall``.
@@ -159,7 +159,7 @@ class ExpanderMemory(Saveable, nn.Module):
         return [2 ** (r - 1) for r in self.graph.constraint_degrees.tolist()]
 
     def encode(self, bits: Annotated[Tensor, "batch message"]) -> Annotated[Tensor, "batch nodes"]:
-        """Return the stored states of messages, zeros and ones, (batch, K), as int8; parities only."""
+        """The stored states of messages, zeros and ones, (batch, K), as int8; parities only."""
         space = self._space()
         if bits.dim() != 2 or bits.shape[1] != len(space.free):
             raise ValueError(f"bits.shape = {tuple(bits.shape)}: expected (batch, {len(space.free)})")
@@ -174,7 +174,7 @@ class ExpanderMemory(Saveable, nn.Module):
         return self._decoded(state.to(self.permitted.device), torch.int8)
 
     def message(self, x: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch message"]:
-        """Return the messages of stored states, (batch, K); raise ValueError where one violates a constraint."""
+        """The messages of stored states, (batch, K); raise ValueError where one violates a constraint."""
         free = self._space().free
         bits, far = self._distances(x)
         violated = far.sum(1)
@@ -184,24 +184,24 @@ class ExpanderMemory(Saveable, nn.Module):
         return bits[:, torch.from_numpy(free).to(bits.device)]
 
     def index(self, x: Annotated[Tensor, "batch nodes"]) -> list[int]:
-        """Return the numbers of stored states, below 2^K: bit k is bit k of the message."""
+        """The numbers of stored states, below 2^K: bit k is bit k of the message."""
         packed = np.packbits(self.message(x).numpy(force=True), axis=1, bitorder="little")
         return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
     def violated(self, x: Annotated[Tensor, "batch nodes"]) -> Bool[Tensor, "batch constraints"]:
-        """Return which constraints states violate."""
+        """A mask of the constraints that states violate."""
         return self._distances(x)[1] > 0
 
     def energy(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, " batch"]:
-        """Return the energy of states with the hidden neurons settled, min over s of E(x, s)."""
+        """The energy of states with the hidden neurons settled, min over s of E(x, s)."""
         return self._energy_of(self._distances(x)[1].sum(1))
 
     def hidden(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None
     ) -> Int[Tensor, "batch constraints"]:
-        """Return which hidden neuron of each cluster wins, one of the nearest at random.
+        """The hidden neuron of each cluster that wins, one of the nearest at random.
 
-        The winner's pattern is an integer as in ``permitted``; of a cluster without hidden neurons it is what it sees.
+        The winner's pattern is an index of ``permitted``; of a cluster without hidden neurons it is the local pattern.
         """
         bits, net = self._encoded(x)[0], self._network
         local = local_patterns(net, bits)
@@ -210,13 +210,13 @@ class ExpanderMemory(Saveable, nn.Module):
         return patterns_seen(net, bits) ^ nearest_change(net, local, draw)
 
     def forward(self, x: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
-        """Return what states are recalled to; ``x + (memory(x) - x).detach()`` passes gradients straight through."""
+        """The recalled states; ``x + (memory(x) - x).detach()`` passes gradients straight through."""
         return self.recall(x).x
 
     def step(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None
     ) -> Annotated[Tensor, "batch nodes"]:
-        """Return states after one iteration of the memory's order."""
+        """States after one iteration of the memory's order."""
         return self.recall(x, max_iter=1, generator=generator).x
 
     def recall(
@@ -252,8 +252,8 @@ class ExpanderMemory(Saveable, nn.Module):
             beta: Inverse temperature of ``glauber``.
             faults: For ``wta``, the probability with which in each sweep a cluster's winner is a random hidden neuron
                 of it. The network is then never at rest: it ends when all constraints hold.
-            erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. First each of them gets what most of its
-                clusters that miss nobody else ask for, ties at random.
+            erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. First each gets the value that most of its
+                clusters without another unknown node ask for, ties at random.
             trace: Whether to return the energy on the way, which is slower.
         """
         order = checks.choice("order", self.order if order is None else order, ORDERS)
@@ -284,7 +284,7 @@ class ExpanderMemory(Saveable, nn.Module):
         )
 
     def learn(self, x: Annotated[Tensor, "batch nodes"], policy: str = "reject") -> LearnResult:
-        """Show states one after another: each cluster recruits a hidden neuron for what it has not seen before.
+        """Show states one after another: each cluster recruits a hidden neuron for a new pattern.
 
             w = x_C[j]                      one-shot Hebb, where no neuron of the cluster has these weights
 
@@ -293,7 +293,7 @@ class ExpanderMemory(Saveable, nn.Module):
 
         Args:
             x: States, (batch, nodes).
-            policy: What a cluster does that already permits a pattern one flip away: ``"reject"`` the new one;
+            policy: Behaviour of a cluster that already permits a pattern one flip away: ``"reject"`` the new one;
                 ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, taking the
                 permitted pattern (the first in rising order) for it before the next cluster looks.
         """
@@ -308,11 +308,11 @@ class ExpanderMemory(Saveable, nn.Module):
         graphs.learn(bits, *wires, permitted, POLICIES.index(policy), *counts)
         self.permitted.copy_(torch.from_numpy(permitted))
         self._refresh()
-        states, *found = (torch.from_numpy(each).to(self.permitted.device) for each in (bits, *counts))
-        return LearnResult(self._decoded(states, x.dtype), *found)
+        states, *totals = (torch.from_numpy(each).to(self.permitted.device) for each in (bits, *counts))
+        return LearnResult(self._decoded(states, x.dtype), *totals)
 
     def coverage(self) -> Float[Tensor, " constraints"]:
-        """Return the patterns that each cluster permits, as a share of the 2^(r-1) of a parity."""
+        """The patterns that each cluster permits, as a share of the 2^(r-1) of a parity."""
         full = 2.0 ** (self._network.constraint_degrees - 1)
         return self.permitted.sum(1) / full if self.explicit_hidden else torch.ones_like(full)
 
@@ -342,7 +342,7 @@ class ExpanderMemory(Saveable, nn.Module):
         return self._wired
 
     def _refresh(self) -> None:
-        """Compute what follows from which hidden neurons there are."""
+        """Compute the wiring and the distances from the hidden neurons."""
         names = ("A", "slots", "node_degrees", "C", "constraint_degrees")
         wires = [torch.from_numpy(getattr(self.graph, name).astype(np.int64)) for name in names]
         near = nearest_patterns(self.permitted, self.graph.C.shape[1])
@@ -352,14 +352,14 @@ class ExpanderMemory(Saveable, nn.Module):
         if self.patterns != "parity":
             raise ValueError(f"patterns = {self.patterns!r}: expected 'parity', whose states can be counted")
         if self._solutions is None:
-            found = solve(self.graph, self.target.numpy(force=True))
-            if found is None:
+            solutions = solve(self.graph, self.target.numpy(force=True))
+            if solutions is None:
                 raise ValueError("target_parity: expected products that some state has; these contradict each other")
-            self._solutions = found
+            self._solutions = solutions
         return self._solutions
 
     def _distances(self, x: Tensor) -> tuple[Tensor, Int[Tensor, "batch constraints"]]:
-        """Return states as bits, and the d_j."""
+        """States as bits, and the distances d_j."""
         bits = self._encoded(x)[0]
         return bits, distances(self._network, local_patterns(self._network, bits))
 
@@ -367,7 +367,7 @@ class ExpanderMemory(Saveable, nn.Module):
         return (2 * violated - int((2 * self.graph.constraint_degrees + 1).sum())).double()
 
     def _encoded(self, x: Tensor, erasures: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Return states as bits, 1 where a node is -1, and which nodes are unknown, if they may be."""
+        """States as bits, 1 where a node is -1, and which nodes are unknown, if they may be."""
         checks.instance("x", x, Tensor)
         if x.dim() != 2 or x.shape[1] != self._nodes or not len(x):
             raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, {self._nodes}), a batch of at least 1")
@@ -375,9 +375,9 @@ class ExpanderMemory(Saveable, nn.Module):
         up, down, unknown = (1, -1, 0) if self.encoding == "signs" else (0, 1, 0.5)
         bits = x == down
         erased = x == unknown if erasures else None
-        known = bits | (x == up) | (False if erased is None else erased)
-        if not known.all():
-            sample, node = (~known).nonzero()[0].tolist()
+        valid = bits | (x == up) | (False if erased is None else erased)
+        if not valid.all():
+            sample, node = (~valid).nonzero()[0].tolist()
             also = f" or, for an unknown node, {unknown}" if erasures else ""
             raise ValueError(f"x[{sample}, {node}] = {x[sample, node].item()}: expected {up} or {down}{also}")
         return bits.to(torch.uint8), erased
@@ -386,7 +386,7 @@ class ExpanderMemory(Saveable, nn.Module):
         return bits.to(dtype) if self.encoding == "bits" else 1 - 2 * bits.to(dtype)
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return (
             f"{self._nodes} nodes, {self.graph.n_constraints} constraints, patterns={self.patterns!r}, "
             f"order={self.order!r}, encoding={self.encoding!r}"

@@ -5,7 +5,7 @@ node i lowers V by its excess
 
     e_i = sum over its clusters of d_j(x) - d_j(x with i flipped)
 
-``ExpanderMemory`` says what these are, its ``recall`` describes the orders. This is the definition, on any device;
+``ExpanderMemory`` explains these, and its ``recall`` the orders. This is the definition, on any device;
 ``kernels.flips`` is the same, faster. A sample's n-th random number depends on neither its nodes nor other samples.
 """
 
@@ -57,27 +57,27 @@ class Settled(NamedTuple):
 
 
 def local_patterns(network: Network, bits: Bits) -> PerCluster:
-    """Return what each cluster sees: for parity 1 where it is violated, else the pattern as an integer."""
+    """The local pattern of each cluster: for parity 1 where it is violated, else the pattern as an integer."""
     if len(network.distance):
         return patterns_seen(network, bits)
     return (bits[:, network.C.clamp(min=0)] * (network.C >= 0)).sum(2) & 1 ^ network.target
 
 
 def patterns_seen(network: Network, bits: Bits) -> PerCluster:
-    """Return the pattern that each cluster sees as an integer."""
+    """The pattern that each cluster sees as an integer."""
     seen = bits[:, network.C.clamp(min=0)] * (network.C >= 0)
     return (seen.long() << torch.arange(network.C.shape[1], device=bits.device)).sum(2)
 
 
 def distances(network: Network, local: PerCluster) -> PerCluster:
-    """Return d_j."""
+    """The distances d_j of what clusters see from the nearest permitted pattern."""
     if not len(network.distance):
         return local
     return network.distance[torch.arange(len(network.C), device=local.device), local].long()
 
 
 def gains(network: Network, local: PerCluster) -> Int[Tensor, "batch nodes z"]:
-    """Return by how much d_j falls when a node flips, for each node and each of its clusters."""
+    """The decrease of d_j when a node flips, for each node and each of its clusters."""
     clusters, there = network.A.clamp(min=0), network.A >= 0
     seen = local[:, clusters]
     if not len(network.distance):
@@ -86,8 +86,8 @@ def gains(network: Network, local: PerCluster) -> Int[Tensor, "batch nodes z"]:
     return (now - network.distance[clusters, seen ^ (1 << network.slots.long())]) * there
 
 
-def wants(network: Network, order: str, gain: Int[Tensor, "batch nodes z"]) -> Bool[Tensor, "batch nodes"]:
-    """Return which nodes may flip in this order: a state in which there is none is at rest."""
+def _may_flip(network: Network, order: str, gain: Int[Tensor, "batch nodes z"]) -> Bool[Tensor, "batch nodes"]:
+    """A mask of the nodes that may flip in this order: a state in which there is none is at rest."""
     if order == "wta":
         return 2 * (gain > 0).sum(2) > network.node_degrees
     return gain.sum(2) > 0
@@ -96,8 +96,19 @@ def wants(network: Network, order: str, gain: Int[Tensor, "batch nodes z"]) -> B
 def settle(
     network: Network, bits: Bits, order: str, limit: int, seed: Seeds, *, beta: float, faults: float, trace: bool
 ) -> Settled:
-    """Let all samples settle, or for ``limit`` iterations, with a seed for each; as ``ExpanderMemory.recall``."""
-    bits, accept = bits.clone(), acceptance(beta, network.A.shape[1], bits.device)
+    """The states in which samples settle.
+
+    Args:
+        network: Wiring and hidden neurons.
+        bits: States to begin with, 1 where a node is -1.
+        order: Order of flips; ``ExpanderMemory.recall`` explains them.
+        limit: Maximum of iterations.
+        seed: Seed of each sample.
+        beta: Inverse temperature of ``glauber``.
+        faults: Probability that a winner of ``wta`` is a random hidden neuron.
+        trace: Record V before each iteration.
+    """
+    bits, accept = bits.clone(), _acceptance(beta, network.A.shape[1], bits.device)
     batch, nodes = bits.shape
     active = torch.ones(batch, dtype=torch.bool, device=bits.device)
     oscillating, flips, iterations = ~active, seed * 0, seed * 0
@@ -108,7 +119,7 @@ def settle(
         V = distances(network, local).sum(1)
         if trace:
             violated.append(V)
-        may = wants(network, order, gain)
+        may = _may_flip(network, order, gain)
         active = active & (V > 0 if order == "glauber" or faults else may.any(1))
         if order in ("max", "random"):
             excess = gain.sum(2)
@@ -120,7 +131,7 @@ def settle(
             allowed = chance(number(seed, 2 * count + 1)) < accept[excess + network.A.shape[1]]
             chosen = torch.nn.functional.one_hot(node, nodes).bool() & allowed[:, None]
         elif order == "wta":
-            chosen = majority(network, local, seed, count, faults)
+            chosen = _majority(network, local, seed, count, faults)
         else:
             chosen = may
             repeated = active & (chosen == before).all(1)
@@ -132,21 +143,21 @@ def settle(
         flips += chosen.sum(1)
         iterations += active
     local = local_patterns(network, bits)
-    V, stable = distances(network, local).sum(1), ~wants(network, order, gains(network, local)).any(1)
+    V, stable = distances(network, local).sum(1), ~_may_flip(network, order, gains(network, local)).any(1)
     steps = int(iterations.max()) + 1
     path = torch.stack([*violated, V], 1)[:, :steps] if trace else None
     return Settled(bits, oscillating, flips, iterations, V, stable, path)
 
 
 def nth(among: Bool[Tensor, "batch some"], which: Int[Tensor, " batch"]) -> Bool[Tensor, "batch some"]:
-    """Return the which-th true one of each row."""
+    """The which-th true one of each row."""
     return among & (among.cumsum(1) == which[:, None] + 1)
 
 
-def majority(
+def _majority(
     network: Network, local: PerCluster, seed: Seeds, sweep: int, faults: float
 ) -> Bool[Tensor, "batch nodes"]:
-    """Return the nodes against which more than half of the winners of their clusters vote."""
+    """The nodes against which more than half of the winners of their clusters vote."""
     constraints = len(network.C)
     cluster = torch.arange(constraints, device=local.device)
     draw = number(seed[:, None], sweep * constraints + cluster)
@@ -154,13 +165,19 @@ def majority(
     if faults:
         count, other = 2 * (sweep * constraints + cluster), ~seed[:, None]
         broken = chance(number(other, count)) < int(faults * CERTAIN)
-        change = torch.where(broken, any_change(network, local, number(other, count + 1)), change)
+        change = torch.where(broken, _any_change(network, local, number(other, count + 1)), change)
     votes = (change[:, network.A.clamp(min=0)] >> network.slots & 1) * (network.A >= 0)
     return 2 * votes.sum(2) > network.node_degrees
 
 
 def nearest_change(network: Network, local: PerCluster, draw: PerCluster) -> PerCluster:
-    """Return in which bits a random one of the nearest hidden neurons differs from what the cluster sees."""
+    """The bits in which a random one of the nearest hidden neurons differs from what the cluster sees.
+
+    Args:
+        network: Wiring and hidden neurons.
+        local: Local pattern of each cluster.
+        draw: Random bits for each cluster.
+    """
     if not len(network.distance):
         return (1 << below(draw, network.constraint_degrees)) * local
     change = torch.where(network.patterns >= 0, network.patterns ^ local[:, :, None], FAR)
@@ -171,8 +188,8 @@ def nearest_change(network: Network, local: PerCluster, draw: PerCluster) -> Per
     return torch.where(some > 0, change.gather(2, below(draw, some)[:, :, None])[:, :, 0], 0)
 
 
-def any_change(network: Network, local: PerCluster, draw: PerCluster) -> PerCluster:
-    """Return in which bits a random hidden neuron of each cluster differs from what the cluster sees."""
+def _any_change(network: Network, local: PerCluster, draw: PerCluster) -> PerCluster:
+    """The bits in which a random hidden neuron of each cluster differs from what the cluster sees."""
     if len(network.distance):
         some = (network.patterns >= 0).sum(1)
         cluster = torch.arange(len(network.C), device=local.device)
@@ -185,18 +202,25 @@ def any_change(network: Network, local: PerCluster, draw: PerCluster) -> PerClus
 
 
 def fill_erased(network: Network, bits: Bits, erased: Bool[Tensor, "batch nodes"], seed: Seeds) -> Bits:
-    """Return bits with each erased node as most of its clusters that miss nobody else ask; ties are random."""
+    """Bits with each erased node set by the majority of its clusters that miss no other node; ties are random.
+
+    Args:
+        network: Wiring and hidden neurons.
+        bits: States, 1 where a node is -1.
+        erased: Nodes to be filled.
+        seed: Seed of each sample.
+    """
     bits = bits.masked_fill(erased, 0)
     missing = (erased[:, network.C.clamp(min=0)] & (network.C >= 0)).sum(2)
     sure = missing[:, network.A.clamp(min=0)] == 1
-    asked = (gains(network, local_patterns(network, bits)) * sure).sum(2)
+    votes = (gains(network, local_patterns(network, bits)) * sure).sum(2)
     node = torch.arange(bits.shape[1], device=bits.device)
     coin = below(number(seed[:, None], -1 - node), 2)
-    return torch.where(erased, torch.where(asked == 0, coin, (asked > 0).long()).to(bits.dtype), bits)
+    return torch.where(erased, torch.where(votes == 0, coin, (votes > 0).long()).to(bits.dtype), bits)
 
 
-def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " excesses"]:
-    """Return 2^53 times the probability that ``glauber`` flips a node of excess -z .. z."""
+def _acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " excesses"]:
+    """2^53 times the probability that ``glauber`` flips a node of excess -z .. z."""
     excess = torch.arange(-z, z + 1, dtype=torch.float64)
     return (torch.sigmoid(2 * beta * excess) * CERTAIN).long().to(device)
 
@@ -204,7 +228,18 @@ def acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " exces
 def settle_fast(
     network: Network, bits: Bits, order: str, limit: int, seed: Seeds, *, beta: float, faults: float, trace: bool
 ) -> Settled:
-    """As ``settle``, by the kernels where there is one and no trace; ``violated`` may be 1 for any number but 0."""
+    """The same by the kernels, where there is one and no trace; ``violated`` may be 1 for any number but 0.
+
+    Args:
+        network: Wiring and hidden neurons.
+        bits: States to begin with, 1 where a node is -1.
+        order: Order of flips.
+        limit: Maximum of iterations.
+        seed: Seed of each sample.
+        beta: Inverse temperature of ``glauber``.
+        faults: Probability that a winner of ``wta`` is a random hidden neuron.
+        trace: Record V before each iteration, by ``settle``.
+    """
     from engram.memory.expander.kernels import flips
 
     plain = order in ("parallel", "wta") and len(network.distance)
@@ -222,7 +257,7 @@ def settle_fast(
     elif order == "wta":
         call = partial(flips.winner_take_all, net, seeds_of, limit, int(faults * CERTAIN), out)
     elif order == "glauber":
-        accept = acceptance(beta, net.A.shape[1], bits.device).numpy()
+        accept = _acceptance(beta, net.A.shape[1], bits.device).numpy()
         call = partial(flips.glauber, net, seeds_of, limit, accept, out)
     else:
         levels = net.A.shape[1] if order == "max" else 1

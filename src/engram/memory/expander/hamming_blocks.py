@@ -9,7 +9,7 @@ from engram.memory.expander.bipartite_graph import BipartiteGraph
 
 
 def hamming74_blocks(B: int) -> BipartiteGraph:
-    """Return the graph of B Hamming (7,4) codes side by side, 7 B nodes and 3 B constraints: the control of blocks.
+    """The graph of B Hamming (7,4) codes side by side, 7 B nodes and 3 B constraints: the control of blocks.
 
     Position k = 1 .. 7 of a block is in the constraints that are the ones in k written in binary.
 

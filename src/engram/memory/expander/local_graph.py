@@ -10,10 +10,17 @@ from engram.memory.expander.random_regular import check_degrees
 
 
 def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Generator = 0) -> BipartiteGraph:
-    """Return a (z, r)-regular graph whose constraints see nodes near each other: the control without expansion.
+    """A (z, r)-regular graph whose constraints see nodes near each other: the control without expansion.
 
     For each of z layers the order of the N nodes is rolled by a random offset below ``span``, permuted within windows
-    of ``span``, at least r, and cut into groups of r, one for each constraint. r and ``span`` divide N.
+    of ``span`` and cut into groups of r, one for each constraint.
+
+    Args:
+        N: Nodes, a multiple of r and of ``span``.
+        z: Constraints of each node.
+        r: Nodes of each constraint.
+        span: Nodes in a window, at least r.
+        seed: Seed of the graph, or a generator.
 
     Source: ours.
 

@@ -14,7 +14,7 @@ ROUNDS, TRIES = 50, 100
 def random_regular(
     N: int, z: int, r: int, *, min_girth: int = 4, seed: int | np.random.Generator = 0
 ) -> BipartiteGraph:
-    """Return a random (z, r)-regular bipartite graph without repeated edges.
+    """A random (z, r)-regular bipartite graph without repeated edges.
 
     The ends of the edges are paired at random (configuration model); edges that are repeated, or close a cycle that is
     too short, are swapped with random ones until there are none.
@@ -45,7 +45,7 @@ def random_regular(
     where = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()
 
     def fits(node: int, old: int, new: int, leaving: int) -> bool:
-        """Return whether a node can go from one constraint to another from which a node leaves."""
+        """Whether a node can go from one constraint to another from which a node leaves."""
         others = [other for other in C[new].tolist() if other != leaving]
         if min_girth == 4 or node in others:
             return node not in others
@@ -53,14 +53,14 @@ def random_regular(
         return met.isdisjoint(others)
 
     for _ in range(ROUNDS):
-        bad = too_close(C, N, min_girth)
+        bad = _too_close(C, N, min_girth)
         if not bad.size:
             return BipartiteGraph(C, N)
         edges = C.reshape(-1)
         for edge in bad:
             a, j = int(edges[edge]), int(edge // r)
             for other in rng.integers(edges.size, size=TRIES):
-                # A swap that brings nobody too close; where the graph is so dense that there is hardly any, any.
+                # A swap that brings no nodes too close; in a very dense graph, where there are hardly any, any swap.
                 b, k = int(edges[other]), int(other // r)
                 if fits(a, j, k, b) and fits(b, k, j, a):
                     break
@@ -70,7 +70,13 @@ def random_regular(
 
 
 def check_degrees(N: int, z: int, r: int) -> None:
-    """Raise unless there is a (z, r)-regular graph of N nodes."""
+    """Raise ValueError unless there is a (z, r)-regular graph of N nodes.
+
+    Args:
+        N: Nodes.
+        z: Constraints of each node.
+        r: Nodes of each constraint.
+    """
     checks.size("N", N, least=2)
     checks.size("z", z)
     checks.size("r", r, least=2)
@@ -80,8 +86,8 @@ def check_degrees(N: int, z: int, r: int) -> None:
         raise ValueError(f"r = {r}: expected a divisor of N z = {N * z}, the number of edges")
 
 
-def too_close(C: Int[np.ndarray, "constraints r"], N: int, girth: int) -> Int[np.ndarray, " edges"]:
-    """Return an edge of every pair of a node with itself and, for girth 6, of every pair that has met before."""
+def _too_close(C: Int[np.ndarray, "constraints r"], N: int, girth: int) -> Int[np.ndarray, " edges"]:
+    """An edge of every pair of a node with itself and, for girth 6, of every pair that has met before."""
     first, second = np.triu_indices(C.shape[1], 1)
     low, high = np.minimum(C[:, first], C[:, second]), np.maximum(C[:, first], C[:, second])
     bad = (low == high).ravel()

@@ -1,4 +1,4 @@
-"""How often a memory recovers exactly what was stored, from noise of a given amount."""
+"""Rates at which a memory recovers stored states exactly, from noise of a given amount."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def corrupted(
     noise: str = "exact",
     generator: torch.Generator | None = None,
 ) -> Annotated[Tensor, "batch nodes"]:
-    """Return states of +1 and -1 with some nodes flipped or erased.
+    """States of +1 and -1 with some nodes flipped or erased.
 
     Args:
         x: States, (batch, nodes).
@@ -55,7 +55,14 @@ def recovery_rate(
     noise: str = "exact",
     generator: torch.Generator | None = None,
 ) -> float:
-    """Return how often ``recall`` brings stored states, (batch, nodes), back from noise exactly; see ``corrupted``.
+    """The share of stored states that a recall brings back from noise exactly.
+
+    Args:
+        recall: From noisy states to recalled ones.
+        x: Stored states, (batch, nodes).
+        fraction: Share of nodes that are changed, from 0 to 1.
+        noise: ``"exact"``, ``"bsc"`` or ``"erase"``, the kinds of ``corrupted``.
+        generator: Source of the noise; None: torch's global one.
 
     Examples:
         >>> recovery_rate(lambda noisy: noisy, torch.ones(3, 4), 0.0)
@@ -67,7 +74,7 @@ def recovery_rate(
 def recovery_curve(
     make: Callable[[int], ExpanderMemory], fractions: Sequence[float], sizes: Sequence[int], trials: int, seed: int = 0
 ) -> Float[Tensor, "sizes fractions"]:
-    """Return the ``recovery_rate`` of random stored states, for memories of N nodes and shares of flipped nodes.
+    """The ``recovery_rate`` of random stored states, for memories of N nodes and shares of flipped nodes.
 
     Args:
         make: From N to a memory.
@@ -87,18 +94,24 @@ def recovery_curve(
     for row, memory in enumerate(map(make, sizes)):
         x = random_states(memory, trials, generator)
         for column, fraction in enumerate(fractions):
-            found = memory.recall(corrupted(x, fraction, generator=generator), generator=generator).x
-            rates[row, column] = (found == x).all(1).float().mean()
+            recalled = memory.recall(corrupted(x, fraction, generator=generator), generator=generator).x
+            rates[row, column] = (recalled == x).all(1).float().mean()
     return rates
 
 
 def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Return random stored states of a memory with parity constraints, (count, nodes)."""
+    """Random stored states of a memory with parity constraints, (count, nodes).
+
+    Args:
+        memory: The memory.
+        count: Number of states.
+        generator: Their source; None: torch's global one.
+    """
     return memory.encode(torch.randint(0, 2, (count, memory.message_size), generator=generator))
 
 
 def nearest_state(memory: ExpanderMemory, noisy: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
-    """Return the stored states nearest to noisy ones, the first of several: maximum likelihood, of at most 2^14."""
+    """The stored states nearest to noisy ones, the first of several: maximum likelihood, of at most 2^14."""
     size = memory.message_size
     if size > SEARCHED:
         raise ValueError(f"memory stores 2^{size} states: expected at most 2^{SEARCHED}; take a smaller N")

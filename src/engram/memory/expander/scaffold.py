@@ -64,7 +64,7 @@ class Scaffold(Saveable):
         self._fit()
 
     def recall(self, cue: Float[Tensor, "batch features"], generator: torch.Generator | None = None) -> ScaffoldRecall:
-        """Return the contents whose states noisy ones, (batch, features), lead to; RuntimeError: nothing is stored."""
+        """The contents whose states noisy ones, (batch, features), lead to; RuntimeError: nothing is stored."""
         self._check("cue", cue)
         if not len(self.states):
             raise RuntimeError("nothing is stored: call store first")

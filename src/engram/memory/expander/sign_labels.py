@@ -10,7 +10,7 @@ from engram import checks
 
 
 def sign_labels(x: Float[Tensor, "batch features"], bits: int, generator: torch.Generator) -> list[int]:
-    """Return a number for every vector that says on which side of random hyperplanes through zero it is.
+    """A number for every vector that says on which side of random hyperplanes through zero it is.
 
         bit i = (p_i . x > 0),    p_i normal
 

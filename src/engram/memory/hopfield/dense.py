@@ -44,7 +44,13 @@ class DenseHopfield(PatternStore):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], max_iter: int = 100, generator: torch.Generator | None = None
     ) -> HopfieldRecall:
-        """As ``HebbHopfield.recall``; raise RuntimeError where nothing is stored."""
+        """The states in which the network settles from noisy patterns; RuntimeError where nothing is stored.
+
+        Args:
+            x: Patterns of +1 and -1, (batch, nodes).
+            max_iter: Maximum of sweeps through all nodes.
+            generator: Source of the order of nodes; None: torch's global one.
+        """
         from engram.memory.hopfield import kernels
 
         start = self._cue(x).to(torch.int8)

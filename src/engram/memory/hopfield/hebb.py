@@ -65,9 +65,12 @@ class HebbHopfield(Saveable, nn.Module):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], max_iter: int = 100, generator: torch.Generator | None = None
     ) -> HopfieldRecall:
-        """Let the network settle from noisy patterns of +1 and -1, in at most ``max_iter`` sweeps through all nodes.
+        """The states in which the network settles from noisy patterns.
 
-        The generator settles their order; torch's global one if None.
+        Args:
+            x: Patterns of +1 and -1, (batch, nodes).
+            max_iter: Maximum of sweeps through all nodes.
+            generator: Source of the order of nodes; None: torch's global one.
         """
         from engram.memory.hopfield import kernels
 

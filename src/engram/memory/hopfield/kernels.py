@@ -1,4 +1,4 @@
-"""Asynchronous sweeps of Hopfield networks as numba kernels: a flip updates what depends on it, and nothing else.
+"""Asynchronous sweeps of Hopfield networks as numba kernels: a flip updates only its dependents.
 
 Samples do not meet: the results are the same for any number of threads.
 """
@@ -21,7 +21,20 @@ def shuffle(order, seed, sweep):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
-    """Let samples settle by symmetric weights without a diagonal; ``state``, ``flips`` and ``rests`` are written."""
+    """Let the samples from ``first`` to ``stop`` settle by symmetric weights without a diagonal.
+
+        x_i <- sign(sum_j W_ij x_j), no change where the sum is 0
+
+    Args:
+        state: x, (samples, nodes), changed.
+        weight: W, (nodes, nodes).
+        seeds: Seed of each sample's order of nodes.
+        limit: Maximum of sweeps.
+        flips: Receives the number of flips of each sample.
+        rests: Receives whether it settled.
+        first: Number of the first sample.
+        stop: Number behind the last.
+    """
     nodes = state.shape[1]
     field, order = np.empty(nodes, weight.dtype), np.empty(nodes, np.int64)
     for sample in range(first, stop):
@@ -69,7 +82,17 @@ def dense_sweeps(state, by_node, power, seeds, limit, flips, rests, first, stop)
     """Let the samples from ``first`` to ``stop`` settle in a dense associative memory.
 
     With c = x_i p_i, flipping node i takes p . x to p . x - 2 c, so that E grows by the sum of F(m) - F(m - 2 c).
-    Arguments as in ``sweeps``, with the stored patterns, (nodes, patterns), and the power n, 0 for the exponential.
+
+    Args:
+        state: x, (samples, nodes), changed.
+        by_node: Stored patterns, (nodes, patterns).
+        power: n of F, 0 for the exponential.
+        seeds: Seed of each sample's order of nodes.
+        limit: Maximum of sweeps.
+        flips: Receives the number of flips of each sample.
+        rests: Receives whether it settled.
+        first: Number of the first sample.
+        stop: Number behind the last.
     """
     nodes, patterns = by_node.shape
     overlap, order = np.empty(patterns, np.int64), np.empty(nodes, np.int64)

@@ -1,4 +1,4 @@
-"""What Hopfield networks have in common: patterns of signs, what is stored of them, and how a recall is returned."""
+"""Common parts of Hopfield networks: patterns of signs, their store, and the result of a recall."""
 
 from __future__ import annotations
 
@@ -43,14 +43,23 @@ class PatternStore(Saveable, nn.Module):
         self.stored = torch.cat((self.stored, new)) if len(self.stored) else new
 
     def _cue(self, x: Tensor) -> Tensor:
-        """Return a batch of signs of the length of the stored patterns."""
+        """A batch of signs of the length of the stored patterns."""
         if not len(self.stored):
             raise RuntimeError("nothing is stored: call store first")
         return signs("x", x, self.stored.shape[1])
 
 
 def signs(name: str, value: Tensor, nodes: int) -> Tensor:
-    """Return a batch of signs as 32-bit numbers; raise unless it is one."""
+    """A batch of signs as 32-bit numbers.
+
+    Args:
+        name: Name of the argument, for errors.
+        value: The batch, (batch, nodes).
+        nodes: Expected number of nodes.
+
+    Raises:
+        ValueError: It is not a batch of +1 and -1.
+    """
     if value.dim() != 2 or value.shape[1] != nodes or not len(value):
         raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {nodes}), a batch of at least 1")
     wrong = (value != 1) & (value != -1)
@@ -68,7 +77,16 @@ def settled(
     generator: torch.Generator | None,
     *network: Any,
 ) -> HopfieldRecall:
-    """Return what a kernel's sweeps make of a batch of states, in the dtype and on the device of ``like``."""
+    """The recall of a batch of states by a kernel's sweeps.
+
+    Args:
+        sweeps: The kernel.
+        start: States to begin with.
+        like: Tensor whose dtype and device the result has.
+        max_iter: Maximum of sweeps.
+        generator: Source of the order of nodes; None: torch's global one.
+        *network: The network's arguments of the kernel.
+    """
     state = start.numpy(force=True).copy()
     seed = seeds(len(state), generator, torch.device("cpu")).numpy()
     flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)

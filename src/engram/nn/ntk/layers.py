@@ -73,7 +73,7 @@ class NTKLinear(nn.Linear):
         return functional.linear(input, self.weight * self.scale, self.bias)
 
     def extra_repr(self) -> str:
-        """Return what it is made of."""
+        """What it is made of."""
         return f"{super().extra_repr()}, scale={self.scale:.4g}"
 
 
@@ -146,7 +146,7 @@ class NTKConv2d(nn.Conv2d):
         return output
 
     def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Return the zeros that ``"same_tf"`` adds left, right, above and below an image of (height, width)."""
+        """The zeros that ``"same_tf"`` adds left, right, above and below an image of (height, width)."""
         found: list[int] = []
         for length in reversed(size):
             missing = 0
@@ -159,12 +159,12 @@ class NTKConv2d(nn.Conv2d):
     def padded(
         self, input: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels rows columns"]:
-        """Return the input with these zeros."""
+        """The input with these zeros."""
         margins = self.margins((input.shape[2], input.shape[3]))
         return functional.pad(input, margins) if any(margins) else input
 
     def extra_repr(self) -> str:
-        """Return what it is made of."""
+        """What it is made of."""
         usual: str = super().extra_repr()  # type: ignore[no-untyped-call]
         return f"{usual}, scale={self.scale:.4g}{', same_tf' if self.same else ''}"
 

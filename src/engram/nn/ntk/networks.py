@@ -24,7 +24,7 @@ def wide_mlp(
     dtype: torch.dtype | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
-    """Return a network of ReLU units, normalised over the batch, or with weights of gain sqrt(2) behind a ReLU.
+    """A network of ReLU units, normalised over the batch, or with weights of gain sqrt(2) behind a ReLU.
 
     Args:
         sizes: Inputs, units of each hidden layer, outputs.
@@ -62,7 +62,7 @@ def wide_cnn(
     dtype: torch.dtype | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
-    """Return a network of 3 x 3 convolutions, normalised over the batch, with a mean over positions before the last.
+    """A network of 3 x 3 convolutions, normalised over the batch, with a mean over positions before the last.
 
     Args:
         width: Channels of every hidden layer.
@@ -102,7 +102,7 @@ def wide_rnn(
     dtype: torch.dtype | None = None,
     generator: torch.Generator | None = None,
 ) -> WideRNN:
-    """Return an ``NTKRNN`` with a readout at every step.
+    """An ``NTKRNN`` with a readout at every step.
 
     Args:
         inputs: Input features.
@@ -124,7 +124,7 @@ def wide_rnn(
 
 
 def to_standard(model: nn.Module) -> nn.Module:
-    """Return a copy of a network in the standard parameterisation, W_standard = c W, which gives the same.
+    """A copy of a network in the standard parameterisation, W_standard = c W, which gives the same.
 
     ``NTKLinear`` becomes ``nn.Linear``, and ``NTKConv2d`` ``nn.Conv2d``, or one of scale 1 where torch has no such
     padding. Gradient descent at the rates of ``standard_rates`` keeps both networks the same.
@@ -146,7 +146,7 @@ def to_standard(model: nn.Module) -> nn.Module:
 
 
 def from_standard(model: nn.Module) -> nn.Module:
-    """Return a copy of a network in the neural tangent kernel parameterisation, W = W_standard / c, of gain 1.
+    """A copy of a network in the neural tangent kernel parameterisation, W = W_standard / c, of gain 1.
 
     Args:
         model: A network with ``nn.Linear``, or ``nn.Conv2d`` of square kernels, without groups or dilation; it is not
@@ -167,7 +167,7 @@ def from_standard(model: nn.Module) -> nn.Module:
 
 
 def standard_rates(model: nn.Module, rate: float) -> dict[str, float]:
-    """Return the learning rates at which ``to_standard(model)`` learns what ``model`` does: rate c^2 for weights.
+    """The learning rates at which ``to_standard(model)`` learns what ``model`` does: rate c^2 for weights.
 
     Args:
         model: The network with NTK layers.
@@ -246,6 +246,6 @@ def _ntk(name: str, module: Any) -> nn.Module:
 
 
 def _filled(layer: Any, like: Any) -> nn.Module:
-    """Return a layer that takes over the parameters of another."""
+    """A layer that takes over the parameters of another."""
     layer.weight, layer.bias = like.weight, like.bias
     return layer.train(like.training)  # type: ignore[no-any-return]

@@ -22,7 +22,7 @@ class HiddenState(NamedTuple):
     hidden: Float[Tensor, "batch hidden"]
 
     def detach(self) -> HiddenState:
-        """Return the same state cut off from the graph that made it."""
+        """The same state cut off from the graph that made it."""
         return HiddenState(self.hidden.detach())
 
 
@@ -83,7 +83,7 @@ class NTKRNN(nn.Module):
     def forward(
         self, input: Annotated[Tensor, "time batch input"], state: HiddenState | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], HiddenState]:
-        """Return the activity at every step, and the state after the last; no activity at first if ``state`` is None.
+        """The activity at every step, and the state after the last; no activity at first if ``state`` is None.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -131,7 +131,7 @@ class WideRNN(nn.Module):
             raise ValueError(f"readout.in_features = {readout.in_features}: expected {core.hidden_size}, core's units")
 
     def forward(self, input: Float[Tensor, "time batch input"]) -> Float[Tensor, "time batch output"]:
-        """Return the output at every step.
+        """The output at every step.
 
         Raises:
             TypeError, ValueError: As of ``NTKRNN``.

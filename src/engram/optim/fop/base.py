@@ -1,4 +1,7 @@
-"""Directions of the optimisers under a preconditioner, and how what enters them shows in them: SGD and Adam."""
+"""Directions of SGD and Adam before the learning rate, and their derivatives by the gradient that enters them.
+
+``grads``, ``states`` and ``group`` are lists with an element for each parameter, and the options of its group.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ TINY = 1e-30
 
 
 def sgd_directions(grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
-    """Return what SGD would subtract, times its learning rate: v = mu v + (1 - damp) g, or g + mu v of Nesterov."""
+    """The direction of SGD, v = mu v + (1 - damp) g, or g + mu v by Nesterov."""
     mu = group["momentum"]
     if not mu:
         return grads
-    old = [number for number, state in enumerate(states) if "momentum_buffer" in state]
-    if old:
-        buffers = [states[number]["momentum_buffer"] for number in old]
+    started = [number for number, state in enumerate(states) if "momentum_buffer" in state]
+    if started:
+        buffers = [states[number]["momentum_buffer"] for number in started]
         torch._foreach_mul_(buffers, mu)
-        torch._foreach_add_(buffers, [grads[number] for number in old], alpha=1 - group["dampening"])
+        torch._foreach_add_(buffers, [grads[number] for number in started], alpha=1 - group["dampening"])
     for state, g in zip(states, grads, strict=True):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = g.clone()
@@ -28,14 +31,14 @@ def sgd_directions(grads: list[Tensor], states: list[dict[str, Any]], group: dic
 
 
 def sgd_gains(states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
-    """Return by how much what entered the last step of SGD was multiplied in it."""
-    mu, kept = group["momentum"], 1 - group["dampening"]
-    gains = [(1 + mu if group["nesterov"] else 1 if not mu or state["step"] == 1 else kept) for state in states]
+    """The derivative of the last direction of SGD by the gradient that entered it."""
+    mu, undamped = group["momentum"], 1 - group["dampening"]
+    gains = [(1 + mu if group["nesterov"] else 1 if not mu or state["step"] == 1 else undamped) for state in states]
     return [torch.tensor(gain, dtype=torch.float64) for gain in gains]
 
 
 def adam_directions(grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
-    """Return what Adam would subtract, times its learning rate: m^ / (sqrt(v^) + eps)."""
+    """The direction of Adam, m^ / (sqrt(v^) + eps)."""
     b1, b2 = group["betas"]
     for state, g in zip(states, grads, strict=True):
         if "exp_avg" not in state:
@@ -53,13 +56,13 @@ def adam_directions(grads: list[Tensor], states: list[dict[str, Any]], group: di
 
 
 def adam_gains(grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
-    """Return the derivative of the last direction of Adam by the gradient that entered it, element by element."""
+    """The derivative of the last direction of Adam by the gradient that entered it, element by element."""
     (b1, b2), eps, gains = group["betas"], group["eps"], []
     for u, state in zip(grads, states, strict=True):
         t = float(state["step"])
         c1, c2 = 1 - b1**t, 1 - b2**t
         root = (state["exp_avg_sq"] / c2).sqrt()
-        below = root + eps
-        through_second = state["exp_avg"] / c1 * (1 - b2) * u / (c2 * root.clamp(min=TINY) * below.square())
-        gains.append((1 - b1) / (c1 * below) - through_second)
+        denominator = root + eps
+        through_second = state["exp_avg"] / c1 * (1 - b2) * u / (c2 * root.clamp(min=TINY) * denominator.square())
+        gains.append((1 - b1) / (c1 * denominator) - through_second)
     return gains

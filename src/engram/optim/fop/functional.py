@@ -13,7 +13,7 @@ from torch import Tensor
 from engram import checks
 
 STRUCTURES = ("spatial", "left", "right", "kron", "full", "lowrank", "diag", "scalar")
-MOST_FULL = 256  # elements of a tensor beyond which a matrix over all of them is surely not meant
+MAXIMUM_FULL = 256  # elements of a tensor, beyond which a matrix over all of them is surely a mistake
 TINY = 1e-30
 
 Factor = Float[Tensor, "..."]
@@ -23,19 +23,19 @@ Preconditioner = Factor | tuple[Factor, Factor]
 def block_view(
     p: Float[Tensor, "*shape"], structure: str
 ) -> tuple[Float[Tensor, "k n"], Callable[[Float[Tensor, "k n"]], Float[Tensor, "*shape"]]]:
-    """Return a parameter as the matrix whose columns a preconditioner multiplies, and the way back.
+    """A parameter as the matrix whose columns a preconditioner multiplies, and the function that undoes this.
 
     Args:
-        p: A parameter, or anything of its shape; of a weight the first axis is that of the outputs.
+        p: A parameter or any tensor of its shape; the first axis of a weight is that of the outputs.
         structure: ``"spatial"``: k places of a kernel, n pairs of channels. ``"left"``, ``"kron"`` and ``"lowrank"``: k
             outputs, n inputs. ``"right"``: k inputs, n outputs. ``"full"``, ``"diag"`` and ``"scalar"``: all elements
-            in one column; so of any structure where there is one axis or none.
+            in one column, as for every structure if the tensor has fewer than two axes.
 
     Returns:
-        A view (k, n), and the function that gives what is like it the shape of ``p``.
+        The view, (k, n), and the function that brings a tensor (k, n) back to the shape of ``p``.
 
     Raises:
-        ValueError: The structure is unknown, or spatial of a tensor that has two axes.
+        ValueError: The structure is unknown, or is ``"spatial"`` for a tensor of two axes.
 
     Examples:
         >>> view, inverse = block_view(torch.zeros(16, 8, 3, 3), "spatial")
@@ -57,14 +57,14 @@ def block_view(
 
 
 def apply_preconditioner(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Tensor, "k n"]:
-    """Return P z, the preconditioned block, where the shape of M says what P is.
+    """The preconditioned block P z, where the shape of M determines P.
 
     M (k, k): P = M M^T; (k, r) with r < k: P = I + M M^T; (k,): P = diag(m^2); (): P = m^2 I; a pair (left, right):
     P_left z P_right.
 
     Args:
-        M: What is learned.
-        z: What it multiplies.
+        M: The learned factor of P, or the pair of factors.
+        z: The block that P multiplies.
 
     Examples:
         >>> apply_preconditioner(torch.tensor([2.0, 1.0]), torch.ones(2, 1)).T
@@ -88,14 +88,15 @@ def apply_preconditioner(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Te
 def hypergradient(
     g: Float[Tensor, "k n"], z: Float[Tensor, "k n"], M: Preconditioner, lr: float | Float[Tensor, ""]
 ) -> Preconditioner:
-    """Return the derivative of the new loss with respect to the M that made the step.
+    """The derivative of the new loss by the M that made the step.
 
         theta' = theta - lr P z,   dL(theta')/dM = -lr (g z^T + z g^T) M
 
     Args:
         g: Gradient of the loss at the point that the step reached, as a block.
-        z: What P multiplied in the step.
-        M: As of ``apply_preconditioner``; of a pair both derivatives are returned.
+        z: The block that P multiplied in the step.
+        M: Factor of P, whose shape determines P (see ``apply_preconditioner``), or a pair of factors, which gives a
+            pair of derivatives.
         lr: Learning rate of that step, not of the next.
 
     Source: Moskovitz et al., "First-order preconditioning via hypergradient descent" (2019), abstract; equation ours.
@@ -105,7 +106,7 @@ def hypergradient(
         tensor([[-0.2000]])
     """
     if isinstance(M, tuple):
-        left, right = (cast(Tensor, hypergradient(*part, lr)) for part in factors(M, g, z))
+        left, right = (cast(Tensor, hypergradient(*parts, lr)) for parts in _by_factor(M, g, z))
         return left, right
     if M.ndim == 0:
         return -2 * lr * (g * z).sum() * M
@@ -118,8 +119,8 @@ def hypergradient(
     return -lr * ((product + product.mT) @ M)
 
 
-def factors(M: Preconditioner, g: Tensor, z: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return each factor of a preconditioner with the gradient and what it multiplied, as if it were the only one."""
+def _by_factor(M: Preconditioner, g: Tensor, z: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Gradient, block and factor for each factor of a preconditioner, as if it were the only one."""
     if not isinstance(M, tuple):
         return [(g, z, M)]
     left, right = M
@@ -127,12 +128,12 @@ def factors(M: Preconditioner, g: Tensor, z: Tensor) -> list[tuple[Tensor, Tenso
 
 
 def unit_trace(M: Tensor) -> Tensor:
-    """Return M scaled so that the mean eigenvalue of P is 1."""
+    """M scaled so that the mean eigenvalue of P is 1."""
     scale: Tensor = math.sqrt(len(M)) / M.norm()
     return M * scale
 
 
-def learned(
+def updated_preconditioner(
     M: Preconditioner,
     g: Float[Tensor, "k n"],
     z: Float[Tensor, "k n"],
@@ -142,30 +143,30 @@ def learned(
     cosine: bool = True,
     trace: bool = False,
 ) -> Preconditioner:
-    """Return M after a step of descent along its hypergradient; one that is not finite leaves it as it is.
+    """M after one step down its hypergradient; a factor whose step is not finite stays as it is.
 
     Args:
-        M: As of ``apply_preconditioner``.
-        g: As of ``hypergradient``.
-        z: As of ``hypergradient``.
-        lr: Learning rate of the step that is judged.
-        rho: Rate of learning.
-        cosine: Whether 1 / (|g| |z|) stands in the place of ``lr``, so that the scale of the loss does not matter.
-        trace: Whether P was divided by its mean eigenvalue in the step, through which the derivative then goes.
+        M: Factor of P, whose shape determines P (see ``apply_preconditioner``), or a pair of factors.
+        g: Gradient of the loss at the point that the step reached, as a block.
+        z: The block that P multiplied in the step.
+        lr: Learning rate of that step.
+        rho: Learning rate of M.
+        cosine: Use 1 / (|g| |z|) in place of ``lr``, so that the scale of the loss does not matter.
+        trace: P was divided by its mean eigenvalue in the step; differentiate through this.
     """
-    held = M if isinstance(M, tuple) else (M,)
+    factors = M if isinstance(M, tuple) else (M,)
     used: Preconditioner = M
     if trace:
         used = (unit_trace(M[0]), unit_trace(M[1])) if isinstance(M, tuple) else unit_trace(M)
-    new = []
-    for (now, before, own), old in zip(factors(used, g, z), held, strict=True):
-        if cosine:  # each is divided by itself, since the product of two small norms may be 0
-            unit = now / now.norm().clamp(min=TINY)
-            slope = cast(Tensor, hypergradient(unit, before, own, 1 / before.norm().clamp(min=TINY)))
+    new_factors = []
+    for (gradient, block, scaled), factor in zip(_by_factor(used, g, z), factors, strict=True):
+        if cosine:  # each is divided by its own norm, since the product of two small norms may be 0
+            unit = gradient / gradient.norm().clamp(min=TINY)
+            slope = cast(Tensor, hypergradient(unit, block, scaled, 1 / block.norm().clamp(min=TINY)))
         else:
-            slope = cast(Tensor, hypergradient(now, before, own, lr))
+            slope = cast(Tensor, hypergradient(gradient, block, scaled, lr))
         if trace:
-            slope = (slope - (slope * own).sum() / len(own) * own) * (math.sqrt(len(own)) / old.norm())
-        moved = old - rho * slope
-        new.append(torch.where(moved.isfinite().all(), moved, old))
-    return (new[0], new[1]) if isinstance(M, tuple) else new[0]
+            slope = (slope - (slope * scaled).sum() / len(scaled) * scaled) * (math.sqrt(len(scaled)) / factor.norm())
+        new_factor = factor - rho * slope
+        new_factors.append(torch.where(new_factor.isfinite().all(), new_factor, factor))
+    return (new_factors[0], new_factors[1]) if isinstance(M, tuple) else new_factors[0]

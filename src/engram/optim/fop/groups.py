@@ -11,17 +11,17 @@ from engram import checks
 
 
 def auto_groups(module: nn.Module, linear: str = "none") -> list[dict[str, Any]]:
-    """Return the parameters of a module as groups for ``FOP``: kernels ``"spatial"``, weights of linear layers as said.
+    """The parameters of a module as groups for ``FOP``, by the types of its layers.
 
-    Biases, norms, embeddings, kernels of one place and all else are left alone, ``"none"``. By the types of layers,
-    which the shape of a tensor does not always tell.
+    Convolution kernels of more than one place have the structure ``"spatial"``, weights of linear layers ``linear``;
+    biases, norms, embeddings and all others are left alone (``"none"``).
 
     Args:
-        module: A module; of what it shares, each parameter is taken once.
+        module: A module; a shared parameter is in one group only.
         linear: Structure of the weights of linear layers.
 
     Raises:
-        ValueError: ``linear`` is not known, or the module has no parameters.
+        ValueError: ``linear`` is unknown, or the module has no parameters.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 2))
@@ -30,15 +30,15 @@ def auto_groups(module: nn.Module, linear: str = "none") -> list[dict[str, Any]]
     """
     checks.instance("module", module, nn.Module)
     checks.choice("linear", linear, ("none", "left", "right", "kron", "lowrank", "diag", "scalar"))
-    of_weight: dict[int, str] = {}
-    for part in module.modules():
-        if isinstance(part, _ConvNd) and part.weight[0, 0].numel() > 1:
-            of_weight[id(part.weight)] = "spatial"
-        elif isinstance(part, nn.Linear):
-            of_weight[id(part.weight)] = linear
+    structures: dict[int, str] = {}
+    for layer in module.modules():
+        if isinstance(layer, _ConvNd) and layer.weight[0, 0].numel() > 1:
+            structures[id(layer.weight)] = "spatial"
+        elif isinstance(layer, nn.Linear):
+            structures[id(layer.weight)] = linear
     groups: dict[str, list[nn.Parameter]] = {}
     for p in module.parameters():
-        groups.setdefault(of_weight.get(id(p), "none"), []).append(p)
+        groups.setdefault(structures.get(id(p), "none"), []).append(p)
     if not groups:
         raise ValueError(f"module is a {type(module).__name__} without parameters: expected one that has some")
     order = sorted(groups, key=lambda structure: (structure == "none", structure != "spatial"))

@@ -14,66 +14,67 @@ from torch.optim import Optimizer
 from engram import checks
 from engram.optim.fop.base import adam_directions, adam_gains, sgd_directions, sgd_gains
 from engram.optim.fop.functional import (
-    MOST_FULL,
+    MAXIMUM_FULL,
     STRUCTURES,
     Preconditioner,
     apply_preconditioner,
     block_view,
-    learned,
     unit_trace,
+    updated_preconditioner,
 )
 
-CLAMP_EVERY, MOST_CLAMPED = 10, 64  # steps; rows of a matrix, beyond which its eigenvalues cost too much
-PLACES = 64  # of a kernel, up to which "auto" takes it for one
-OWN_PRECISION = ("M", "M_left", "M_right", "lr_prev", "gain_prev")  # which torch would cast to that of the parameter
+CLAMP_EVERY, MAXIMUM_CLAMPED = 10, 64  # steps; rows of a matrix, beyond which its eigenvalues cost too much
+MAXIMUM_PLACES = 64  # of a tensor that "auto" takes for a convolution kernel
+OWN_PRECISION = ("M", "M_left", "M_right", "lr_prev", "gain_prev")  # torch would cast these to the parameter's
 
 
 class FOP(Optimizer):
-    """SGD, Adam or AdamW whose steps are multiplied by matrices that are learned from the gradients, as it goes.
+    """SGD, Adam or AdamW whose steps are multiplied by matrices that are learned from the gradients.
 
         theta <- theta - lr P z,   P = M M^T,   M <- M + rho (g z^T + z g^T) M / (|g| |z|)
 
-    z is the step that the base would take, as a matrix with a row for each of the directions that P mixes, and g the
-    gradient at the point that the step has led to: where both agree, the step should have been longer. P starts as the
-    identity, so that the first step is the base's. Nothing but consecutive gradients is needed.
+    z is the step of the base optimiser, as a matrix with a row for each direction that P mixes, and g the gradient at
+    the point that the step reached: where both agree, the step should have been longer. P starts as the identity, so
+    that the first step is that of the base. Only consecutive gradients are needed.
 
-    To freeze P, set ``rho`` of the group to 0. A step inside of which one can differentiate is made of
-    ``hypergradient`` and ``apply_preconditioner``.
+    To freeze P, set ``rho`` of the group to 0. For steps that can be differentiated through, use ``hypergradient`` and
+    ``apply_preconditioner``.
 
     Args:
-        params: Parameters, or groups of them, each with any options of its own; as of ``auto_groups``.
-        lr: Learning rate, at least 0; a scheduler's, and never written.
-        base: ``"sgd"``, ``"adam"``, or ``"adamw"`` (the decay of weights outside of P).
-        momentum: Of SGD, as in ``torch.optim.SGD``.
-        dampening: Of SGD's momentum.
-        nesterov: Of SGD's momentum.
-        betas: Of Adam.
-        eps: Of Adam.
-        weight_decay: As in the base.
-        rho: Rate at which P is learned, at least 0. Below 0.5 a cosine hypergradient cannot make P singular.
-        structure: ``"auto"``: of tensors with 2 to 64 places in their axes from the third on, ``"spatial"``: one matrix
-            over the places of the kernel, shared by all pairs of channels; others are left alone, as all are by
-            ``"none"``. ``"left"``, ``"right"``: over outputs or inputs. ``"kron"``: both. ``"lowrank"``: I + M M^T over
-            outputs. ``"full"``: over all elements, at most 256. ``"diag"``: a number for each element. ``"scalar"``:
-            one for each tensor, the control that tells a learned step size from learned directions. But for the last
-            three tensors of one axis, such as biases, are left alone.
-        rank: Columns of M, of ``"lowrank"``; less than the outputs.
-        hypergrad_norm: ``"cosine"``: as above. ``"none"``: lr in the place of 1 / (|g| |z|), the plain derivative.
-        precond_norm: ``"project"``: after each update P is scaled to a mean eigenvalue of 1. ``"trace"``: it is scaled
-            where it is used, and the hypergradient is that of the scaled one. ``"none"``: neither.
-        placement: ``"velocity"``: P multiplies the direction of the base. ``"gradient"``: what enters it.
-        eig_range: Bounds of P's eigenvalues (of each factor), kept every 10 steps where P has at most 64 rows; or None.
+        params: Parameters, or groups of them (see ``auto_groups``), each with any options of its own.
+        lr: Learning rate, at least 0; a scheduler may change it.
+        base: ``"sgd"``, ``"adam"``, or ``"adamw"`` (weights decay outside P).
+        momentum: Momentum of SGD.
+        dampening: Dampening of SGD's momentum.
+        nesterov: Whether SGD's momentum is that of Nesterov.
+        betas: Decays of Adam's averages.
+        eps: Added to Adam's denominator.
+        weight_decay: Weight decay of the base.
+        rho: Learning rate of P, at least 0. Below 0.5 a cosine hypergradient cannot make P singular.
+        structure: What P mixes. ``"auto"``: ``"spatial"`` for tensors with 2 to 64 places in their axes from the third
+            on, else ``"none"``. ``"spatial"``: the places of a kernel, by one matrix for all pairs of channels.
+            ``"left"``, ``"right"``: outputs or inputs. ``"kron"``: both. ``"lowrank"``: outputs, by I + M M^T.
+            ``"full"``: all elements, at most 256. ``"diag"``: nothing, one number for each element. ``"scalar"``:
+            nothing, one number for each tensor, the control that separates a learned step size from learned
+            directions. Tensors of one axis, such as biases, are left alone by all but the last three.
+        rank: Columns of M for ``"lowrank"``; less than the outputs.
+        hypergrad_norm: ``"cosine"``: as above. ``"none"``: the plain derivative, with lr in place of 1 / (|g| |z|).
+        precond_norm: ``"project"``: scale P to a mean eigenvalue of 1 after each update. ``"trace"``: scale P where it
+            is used, and differentiate through this. ``"none"``: do not scale.
+        placement: ``"velocity"``: P multiplies the direction of the base. ``"gradient"``: P multiplies the gradient.
+        eig_range: Bounds of the eigenvalues of P (of each factor), enforced every 10 steps if P has at most 64 rows;
+            None: no bounds.
         update_every: Steps from one update of P to the next.
-        maximize: Climb instead.
-        foreach: Move all parameters of a group in a few calls; None: on CUDA.
-        generator: Draws the first M of low rank; None: one of seed 0.
+        maximize: Maximise the objective.
+        foreach: Update all parameters of a group in a few calls; None: on CUDA.
+        generator: Draws the initial M of low rank; None: a generator of seed 0.
 
     Raises:
         ValueError: An argument is out of range, or a structure does not fit a tensor.
-        RuntimeError: A parameter is complex, or sharded where P would need the whole; a gradient is sparse.
+        RuntimeError: A parameter is complex, or sharded where P needs the whole; a gradient is sparse.
 
-    Source: Moskovitz et al., "First-order preconditioning via hypergradient descent" (2019), of which the abstract
-    could be read; the cosine, bounds and placements are ours.
+    Source: Moskovitz et al., "First-order preconditioning via hypergradient descent" (2019), of which we could read
+    only the abstract; the cosine, bounds and placements are ours.
 
     Examples:
         >>> p = torch.tensor([1.0, 1.0], requires_grad=True)
@@ -143,28 +144,26 @@ class FOP(Optimizer):
                         f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected dense"
                     )
             foreach = all(p.is_cuda for p in params) if group["foreach"] is None else group["foreach"]
-            for together in [params] if foreach else [[p] for p in params]:
-                if together:
-                    self._move(together, group)
+            for batch in [params] if foreach else [[p] for p in params]:
+                if batch:
+                    self._step(batch, group)
         return loss
 
     def preconditioner(self, p: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Return the P of a parameter: (k, k), its diagonal in the parameter's shape, a number, or (P_left, P_right).
+        """The P of a parameter: (k, k), its diagonal in the parameter's shape, a number, or (P_left, P_right).
 
         Raises:
-            ValueError: The parameter is not one of the optimiser's, or is left alone.
+            ValueError: The parameter does not belong to the optimiser, or has no preconditioner.
         """
         checks.instance("p", p, Tensor)
-        for group in self.param_groups:
-            if any(p is one for one in group["params"]):
-                break
-        else:
+        group = next((group for group in self.param_groups if any(p is other for other in group["params"])), None)
+        if group is None:
             raise ValueError(f"p, of shape {tuple(p.shape)}, is not a parameter of this optimiser")
         structure = _structure_of(p, group)
         if structure is None:
             raise ValueError(f"p, of shape {tuple(p.shape)}, has no preconditioner: structure = {group['structure']!r}")
         with torch.no_grad():
-            M = _used(self.state[p] if p in self.state else _initial(p, structure, group), group)
+            M = _active_preconditioner(self.state[p] if p in self.state else _init_state(p, structure, group), group)
             if isinstance(M, tuple):
                 return M[0] @ M[0].mT, M[1] @ M[1].mT
             if M.ndim < 2:
@@ -172,12 +171,12 @@ class FOP(Optimizer):
             return apply_preconditioner(M, torch.eye(len(M), dtype=M.dtype, device=M.device))
 
     def reset_trace(self) -> None:
-        """Forget the last steps, not what was learned of them: call it where parameters were changed from outside."""
+        """Forget the last steps, but not P: call it after parameters were changed by other means than ``step``."""
         for state in self.state.values():
             state.pop("z_prev", None)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a ``state_dict`` was taken; preconditioners keep their precision, whatever the parameters'."""
+        """Continue from a ``state_dict``; preconditioners keep their precision, whatever that of the parameters."""
         super().load_state_dict(state_dict)
         numbers = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
         params = chain.from_iterable(group["params"] for group in self.param_groups)
@@ -188,8 +187,8 @@ class FOP(Optimizer):
                     device = stored[key].device if key == "lr_prev" else p.device
                     self.state[p][key] = stored[key].detach().to(device, copy=True)
 
-    def _move(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        """Judge the last step of some parameters, and take the next."""
+    def _step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """Update the preconditioners of some parameters by their last step, and take the next."""
         states = [self._state_of(p, group) for p in params]
         lr, adam = float(group["lr"]), group["base"] != "sgd"
         grads = [p.grad for p in params if p.grad is not None]
@@ -200,40 +199,39 @@ class FOP(Optimizer):
         elif group["weight_decay"]:
             torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
         for state, g in zip(states, grads, strict=True):
-            _judge(state, g, group)
+            _update_preconditioner(state, g, group)
         if group["eig_range"] is not None and group["rho"]:
             _clamp([state for state in states if int(state["step"]) % CLAMP_EVERY == 0], *group["eig_range"])
         if group["precond_norm"] == "project":
             for state in states:
-                _put(state, *(unit_trace(M) for M in _held(state)))
+                _set_factors(state, *(unit_trace(M) for M in _factors(state)))
         directions = adam_directions if adam else sgd_directions
         if group["placement"] == "velocity":
             multiplied = directions(grads, states, group)
-            moves = [_multiplied(state, z, group) for state, z in zip(states, multiplied, strict=True)]
+            updates = [_preconditioned(state, z, group) for state, z in zip(states, multiplied, strict=True)]
         else:
             multiplied = grads
-            entering = [_multiplied(state, g, group) for state, g in zip(states, grads, strict=True)]
-            moves = directions(entering, states, group)
+            entering = [_preconditioned(state, g, group) for state, g in zip(states, grads, strict=True)]
+            updates = directions(entering, states, group)
             gains = adam_gains(entering, states, group) if adam else sgd_gains(states, group)
             for state, gain in zip(states, gains, strict=True):
                 state["gain_prev"] = gain
-        torch._foreach_add_(params, moves, alpha=-lr)
+        torch._foreach_add_(params, updates, alpha=-lr)
         for state, z in zip(states, multiplied, strict=True):
-            _remember(state, z, lr, group)
+            _store_step(state, z, lr, group)
 
     def _state_of(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        """Return the state of a parameter, made at its first gradient, with the step that begins counted."""
+        """The state of a parameter, created at its first gradient, with its step counted."""
         state: dict[str, Any] = self.state[p]
         if not state:
             structure = _structure_of(p, group)
             state["step"] = torch.zeros(())
-            state |= _initial(p, structure, group) if structure else {}
+            state |= _init_state(p, structure, group) if structure else {}
         state["step"] += 1
         return state
 
 
 def _check_options(group: dict[str, Any]) -> None:
-    """Raise where an option of a group is out of range."""
     checks.number("lr", float(group["lr"]) if isinstance(group["lr"], Tensor) else group["lr"], least=0)
     checks.choice("base", group["base"], ("sgd", "adam", "adamw"))
     for name in ("momentum", "dampening", "weight_decay", "eps", "rho"):
@@ -256,8 +254,8 @@ def _check_options(group: dict[str, Any]) -> None:
     checks.choice("precond_norm", group["precond_norm"], ("none", "project", "trace"))
     checks.choice("placement", group["placement"], ("velocity", "gradient"))
     if group["precond_norm"] != "none" and group["structure"] in ("scalar", "lowrank"):
-        found = f"precond_norm = {group['precond_norm']!r} with structure = {group['structure']!r}"
-        raise ValueError(f"{found}: expected 'none', since P would stay as it is, or cannot have this trace")
+        options = f"precond_norm = {group['precond_norm']!r} with structure = {group['structure']!r}"
+        raise ValueError(f"{options}: expected 'none', since P would stay as it is, or cannot have this trace")
     if group["eig_range"] is not None:
         _pair("eig_range", group["eig_range"])
         low, high = group["eig_range"]
@@ -271,67 +269,66 @@ def _pair(name: str, value: Any) -> None:
 
 
 def _structure_of(p: Tensor, group: dict[str, Any]) -> str | None:
-    """Return the structure of a parameter, None where it is left alone; raise where the group's does not fit it."""
+    """The structure of a parameter's preconditioner, None if it has none; raise if the group's does not fit it."""
     if p.is_complex():
         raise RuntimeError(f"a parameter of shape {tuple(p.shape)} is complex: expected real ones")
     structure: str = group["structure"]
     if structure == "auto":
-        structure = "spatial" if p.ndim > 2 and 2 <= math.prod(p.shape[2:]) <= PLACES else "none"
+        structure = "spatial" if p.ndim > 2 and 2 <= math.prod(p.shape[2:]) <= MAXIMUM_PLACES else "none"
     if structure == "none" or not p.numel() or (p.ndim < 2 and structure not in ("full", "diag", "scalar")):
         return None
     if hasattr(p, "placements"):
         raise RuntimeError(f"a parameter of shape {tuple(p.shape)} is sharded: expected structure = 'none' for it")
     view, _ = block_view(p, structure)
-    if structure == "full" and len(view) > MOST_FULL:
-        cost = f"P would have {len(view)}^2 numbers, {4e-6 * len(view) ** 2:.3g} MB"
-        raise ValueError(f"structure = 'full' of a parameter of shape {tuple(p.shape)}: {cost}; expected {MOST_FULL}^2")
+    if structure == "full" and len(view) > MAXIMUM_FULL:
+        cost = f"P would have {len(view)}^2 numbers, {4e-6 * len(view) ** 2:.3g} MB; expected {MAXIMUM_FULL}^2"
+        raise ValueError(f"structure = 'full' of a parameter of shape {tuple(p.shape)}: {cost}")
     if structure == "lowrank" and group["rank"] >= len(view):
-        most = f"expected less than the {len(view)} outputs of a parameter of shape {tuple(p.shape)}"
-        raise ValueError(f"rank = {group['rank']}: {most}")
+        outputs = f"the {len(view)} outputs of a parameter of shape {tuple(p.shape)}"
+        raise ValueError(f"rank = {group['rank']}: expected less than {outputs}")
     return structure
 
 
-def _initial(p: Tensor, structure: str, group: dict[str, Any]) -> dict[str, Any]:
-    """Return the first state of a preconditioner: the identity, or a little more where M = 0 could not be left."""
+def _init_state(p: Tensor, structure: str, group: dict[str, Any]) -> dict[str, Any]:
+    """The first state of a preconditioner: the identity, plus small numbers at low rank, where M = 0 is fixed."""
     k, n = block_view(p, structure)[0].shape
     like: Any = {"dtype": torch.promote_types(p.dtype, torch.float32), "device": p.device}
-    state: dict[str, Any] = {"structure": STRUCTURES.index(structure)}  # torch cannot load a state that is a text
+    state: dict[str, Any] = {"structure": STRUCTURES.index(structure)}  # torch cannot load a state that is a string
     if structure == "kron":
         return state | {"M_left": torch.eye(k, **like), "M_right": torch.eye(n, **like)}
     if structure == "lowrank":
-        drawn = torch.randn(k, group["rank"], generator=torch.Generator().manual_seed(group["seed"]))
-        return state | {"M": (drawn * (0.01 / math.sqrt(k))).to(**like)}
+        normal = torch.randn(k, group["rank"], generator=torch.Generator().manual_seed(group["seed"]))
+        return state | {"M": (normal * (0.01 / math.sqrt(k))).to(**like)}
     if structure in ("diag", "scalar"):
         return state | {"M": torch.ones(k if structure == "diag" else (), **like)}
     return state | {"M": torch.eye(k, **like)}
 
 
-def _held(state: dict[str, Any]) -> list[Tensor]:
-    """Return the factors of a parameter's preconditioner, in the order of ``_put``."""
+def _factors(state: dict[str, Any]) -> list[Tensor]:
     return [state[key] for key in ("M", "M_left", "M_right") if key in state]
 
 
-def _put(state: dict[str, Any], *factors: Tensor) -> None:
-    for old, new in zip(_held(state), factors, strict=True):
+def _set_factors(state: dict[str, Any], *factors: Tensor) -> None:
+    for old, new in zip(_factors(state), factors, strict=True):
         old.copy_(new)
 
 
-def _used(state: dict[str, Any], group: dict[str, Any]) -> Preconditioner:
-    """Return the preconditioner that multiplies."""
-    held = [unit_trace(M) if group["precond_norm"] == "trace" else M for M in _held(state)]
-    return held[0] if len(held) == 1 else (held[0], held[1])
+def _active_preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Preconditioner:
+    """The preconditioner that multiplies, scaled if it is to be."""
+    factors = [unit_trace(M) if group["precond_norm"] == "trace" else M for M in _factors(state)]
+    return factors[0] if len(factors) == 1 else (factors[0], factors[1])
 
 
-def _judge(state: dict[str, Any], g: Tensor, group: dict[str, Any]) -> None:
-    """Let a preconditioner learn from the gradient to which the last step has led."""
+def _update_preconditioner(state: dict[str, Any], g: Tensor, group: dict[str, Any]) -> None:
+    """Learn from the gradient at the point that the last step reached."""
     if "z_prev" not in state or not group["rho"] or not state["lr_prev"]:
         return
-    held, structure = _held(state), STRUCTURES[state["structure"]]
-    g, z = (part.to(held[0].dtype) for part in (g, state["z_prev"]))
+    factors, structure = _factors(state), STRUCTURES[state["structure"]]
+    g, z = (tensor.to(factors[0].dtype) for tensor in (g, state["z_prev"]))
     if group["placement"] == "gradient":
         g = g * state["gain_prev"]
-    new = learned(
-        held[0] if len(held) == 1 else (held[0], held[1]),
+    new = updated_preconditioner(
+        factors[0] if len(factors) == 1 else (factors[0], factors[1]),
         block_view(g, structure)[0],
         block_view(z, structure)[0],
         float(state["lr_prev"]),
@@ -339,24 +336,24 @@ def _judge(state: dict[str, Any], g: Tensor, group: dict[str, Any]) -> None:
         cosine=group["hypergrad_norm"] == "cosine",
         trace=group["precond_norm"] == "trace",
     )
-    _put(state, *(new if isinstance(new, tuple) else (new,)))
+    _set_factors(state, *(new if isinstance(new, tuple) else (new,)))
 
 
-def _multiplied(state: dict[str, Any], z: Tensor, group: dict[str, Any]) -> Tensor:
-    """Return P z; or z itself where a number of it is not finite, which P would spread."""
+def _preconditioned(state: dict[str, Any], z: Tensor, group: dict[str, Any]) -> Tensor:
+    """P z, or z if a number of it is not finite, since P would spread it."""
     if "structure" not in state:
         return z
-    dtype = _held(state)[0].dtype
+    dtype = _factors(state)[0].dtype
     view, inverse = block_view(z.to(dtype), STRUCTURES[state["structure"]])
-    moved = inverse(apply_preconditioner(_used(state, group), view)).to(z.dtype)
+    product = inverse(apply_preconditioner(_active_preconditioner(state, group), view)).to(z.dtype)
     finite = z.sum(dtype=dtype).isfinite()
     if z.is_cpu:
-        return moved if finite else z
-    return torch.where(finite, moved, z)  # without waiting for the device
+        return product if finite else z
+    return torch.where(finite, product, z)  # without waiting for the device
 
 
-def _remember(state: dict[str, Any], z: Tensor, lr: float, group: dict[str, Any]) -> None:
-    """Keep what the next gradient will judge, if it is to; a copy, since the base changes its own in place."""
+def _store_step(state: dict[str, Any], z: Tensor, lr: float, group: dict[str, Any]) -> None:
+    """Keep a copy of the block for the next update of P, if there is one; the base changes its own in place."""
     if "structure" not in state or not group["rho"] or int(state["step"]) % group["update_every"]:
         state.pop("z_prev", None)
         return
@@ -368,19 +365,19 @@ def _remember(state: dict[str, Any], z: Tensor, lr: float, group: dict[str, Any]
 
 
 def _clamp(states: list[dict[str, Any]], low: float, high: float) -> None:
-    """Bring the eigenvalues of preconditioners into bounds; matrices of one size are decomposed together."""
-    of_size: dict[tuple[Any, ...], list[Tensor]] = {}
-    for M in chain.from_iterable(map(_held, states)):
+    """Clamp the eigenvalues of preconditioners; matrices of one size are decomposed together."""
+    by_size: dict[tuple[Any, ...], list[Tensor]] = {}
+    for M in chain.from_iterable(map(_factors, states)):
         if M.ndim < 2:
             M.abs_().clamp_(math.sqrt(low), math.sqrt(high))
         elif M.shape[1] < M.shape[0]:
             left, values, right = torch.linalg.svd(M, full_matrices=False)
             M.copy_(left * values.clamp(max=math.sqrt(high - 1)) @ right)
-        elif len(M) <= MOST_CLAMPED:
-            of_size.setdefault((len(M), M.dtype, M.device), []).append(M)
-    for same in of_size.values():
-        stacked = torch.stack(same)
+        elif len(M) <= MAXIMUM_CLAMPED:
+            by_size.setdefault((len(M), M.dtype, M.device), []).append(M)
+    for factors in by_size.values():
+        stacked = torch.stack(factors)
         values, vectors = torch.linalg.eigh(stacked @ stacked.mT)
         roots = vectors * values.clamp(low, high).sqrt()[:, None, :]
-        for M, root in zip(same, roots, strict=True):
+        for M, root in zip(factors, roots, strict=True):
             M.copy_(root)

@@ -2,7 +2,7 @@
 
 ``dispatch`` says which form runs. Of each layer, ``rnn``, ``lstm`` and ``linear``, ``scan`` is the torch operator and
 ``cpu`` its two passes in numba; ``rnn.cuda`` launches those in Triton, ``rnn.cuda_programs``, and ``rnn.step`` is for
-networks that act step by step.
-Shared are the numbers that rules declare (``codes``, ``encoding``), what operators are made of (``operator``), and
-the passes over a trace (``trace``). They are written in the vectors of ``engram.numeric.simd``.
+networks that act step by step. They share the numbers by which kernels know a rule (``constants``, ``rule_encoding``),
+the registration with torch (``custom_operator``), arrays and threads (``layout``), and the passes over a trace
+(``trace``), written in the vectors of ``engram.numeric.simd``.
 """

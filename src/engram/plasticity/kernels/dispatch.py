@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,66 +15,81 @@ from engram.plasticity.kernels.linear import scan as linear
 from engram.plasticity.kernels.lstm import scan as lstm
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.step import step_scan
+from engram.plasticity.scan import plastic_linear_scan, plastic_lstm_scan, plastic_scan
 
 BACKENDS = ("auto", "eager", "fused")
 # Steps times connections up to which a call without a graph is over before the kernel has laid out its matrices.
 BRIEF = 2**20
 
-# Of every scan, its kernel, and the steps below which calling that takes longer than the plain loop, whatever the size.
-KERNELS: dict[str, tuple[ModuleType, int]] = {
-    "plastic_scan": (rnn, 5),
-    "plastic_linear_scan": (linear, 5),
-    "plastic_lstm_scan": (lstm, 4),
-}
 
+class Scan(NamedTuple):
+    """The forms of a scan, all called alike.
 
-def run_layer(layer: Any, scan: Callable[..., Any], *args: Any, **options: Any) -> tuple[Tensor, Any]:
-    """Return the output and the state of a plastic layer's scan.
-
-    Arguments are those of the scan, but for alpha and the rule, which are the layer's.
-
-    Raises:
-        ValueError: As of ``run_scan``.
+    Attributes:
+        plain: The definition.
+        fused: The kernel.
+        unsupported: Why the kernel cannot run some arguments; None if it can.
+        fewest: Steps below which calling the kernel takes longer than the plain loop, whatever the size.
+        brief: The form for a few steps without a graph; None if there is none.
     """
-    *sequences, state = args
-    rule = layer.rule
-    output, state = run_scan(scan, layer.backend, *sequences, layer.alpha, rule, state, **options)
-    if rule is not None:
-        rule.warn_if_saturated(getattr(state, "rule", state))
-    return output, state
+
+    plain: Callable[..., Any]
+    fused: Callable[..., Any]
+    unsupported: Callable[..., str | None]
+    fewest: int
+    brief: Callable[..., Any] | None = None
 
 
-def run_scan(scan: Callable[..., Any], backend: str, drive: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-    """Run a scan by the backend asked for; the only place where that is decided.
+RNN = Scan(plastic_scan, rnn.fused_scan, rnn.unsupported, 5, step_scan)
+LINEAR = Scan(plastic_linear_scan, linear.fused_scan, linear.unsupported, 5)
+LSTM = Scan(plastic_lstm_scan, lstm.fused_scan, lstm.unsupported, 4)
 
-    ``scan`` is ``plastic_scan``, ``plastic_linear_scan`` or ``plastic_lstm_scan``, each of which is its own definition;
-    ``backend`` is as of ``PlasticRNN``, and the rest is what the scan is called with.
+
+def run_scan(scan: Scan, backend: str, *args: Any, **options: Any) -> tuple[Tensor, Any]:
+    """Output and state of a scan by the backend asked for; the only place where that is decided.
+
+    Args:
+        scan: ``RNN``, ``LINEAR`` or ``LSTM``.
+        backend: As of ``PlasticRNN``.
+        *args: What the scan is called with: two sequences or weights, alpha, the rule and the state.
+        **options: Its keywords.
 
     Raises:
         ValueError: Unknown backend, or the kernel is asked for where it cannot run; the error says why.
     """
     checks.choice("backend", backend, BACKENDS)
-    run, kernel = scan, KERNELS[scan.__name__][0]
+    run, (drive, *_, rule, _) = scan.plain, args
     if backend == "auto":
-        run = fastest(scan, drive, *args, **kwargs)
+        run = fastest(scan, *args, **options)
     if backend == "fused":
-        reason = kernel.unsupported(drive, *args, **kwargs)
+        reason = scan.unsupported(*args, **options)
         if reason is not None:
             raise ValueError(f"backend = 'fused': {reason}")
-        run = kernel.fused_scan
+        run = scan.fused
     if autocast(drive.device):
         # Increments of the trace are lost in half precision after a hundred steps.
         with torch.autocast(drive.device.type, enabled=False):
-            return run(drive, *args, **kwargs)  # type: ignore[no-any-return]
-    return run(drive, *args, **kwargs)  # type: ignore[no-any-return]
+            output, state = run(*args, **options)
+    else:
+        output, state = run(*args, **options)
+    if rule is not None:
+        rule.warn_if_saturated(getattr(state, "rule", state))
+    return output, state
 
 
-def fastest(scan: Callable[..., Any], drive: Tensor, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-    """Return the fastest form of a scan that can run these arguments, which are those of the scan."""
-    kernel, few = KERNELS[scan.__name__]
+def fastest(scan: Scan, drive: Tensor, *args: Any, **options: Any) -> Callable[..., Any]:
+    """The fastest form of a scan that can run these arguments, which are those of the scan.
+
+    Args:
+        scan: ``RNN``, ``LINEAR`` or ``LSTM``.
+        drive: The first sequence.
+        *args: The other arguments of the scan.
+        **options: Its keywords.
+    """
+    brief = None
     # A call without a graph that is so short that steps on the tensors as they are cost less.
-    brief = drive.is_cpu and drive.numel() * drive.shape[-1] <= BRIEF
-    acting = kernel is rnn and brief and not torch.is_grad_enabled() and not is_compiling()
-    if not (acting or len(drive) >= few) or kernel.unsupported(drive, *args, **kwargs):
-        return scan
-    return step_scan if acting else kernel.fused_scan
+    if drive.is_cpu and drive.numel() * drive.shape[-1] <= BRIEF and not torch.is_grad_enabled() and not is_compiling():
+        brief = scan.brief
+    if not (brief or len(drive) >= scan.fewest) or scan.unsupported(drive, *args, **options):
+        return scan.plain
+    return brief or scan.fused

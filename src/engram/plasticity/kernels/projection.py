@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from engram.nn.sequence import autocast
 from engram.numeric.threads import single_threaded
-from engram.plasticity.kernels.encoding import transformed
+from engram.plasticity.kernels.rule_encoding import transformed
 
 # Multiplications of fewer numbers than this are done before other threads have come together.
 WORTH_A_THREAD = 2**27
@@ -23,7 +23,14 @@ def projected(
     bias: Float[Tensor, " output"] | None,
     backend: str,
 ) -> Float[Tensor, "time batch output"]:
-    """Return ``functional.linear`` of a sequence; it and its derivative use one thread where that takes moments."""
+    """``functional.linear`` of a sequence; it and its derivative use one thread where that takes moments.
+
+    Args:
+        sequence: Input.
+        weight: W.
+        bias: b; None: none.
+        backend: ``"eager"``: torch's own.
+    """
     brief = sequence.is_cpu and len(weight) * sequence.numel() < WORTH_A_THREAD and not autocast(sequence.device)
     if not brief or backend == "eager" or torch.compiler.is_compiling() or transformed(sequence, weight, bias):
         return functional.linear(sequence, weight, bias)

@@ -1,15 +1,27 @@
 """What the numba kernels share: a step of a rule and its derivative, and passes over the trace of one sample.
 
-A step t has a presynaptic row X[t], coefficients keep, gain and rates of every receiving unit, and the traces H(t-1)
-and E(t-1) before it; ``rnn.cpu`` tells the recursion and its derivative. The fixed weights are left to the caller, and
-all else that units do: a kernel is what it makes of these passes, step by step. A rule without a bound has an infinite
-one.
+With the presynaptic activity x, and the coefficients keep, gain and m of every receiving unit (those of
+``PlasticityRule``: keep is 1 - D, gain is M z, m the rate or the signal), a step is
 
-Traces are [post, pre], row by row, in rows of whole registers: ``rows`` of them with ``width`` numbers each. What there
-is for every receiving unit has ``high`` numbers, at least ``rows``. Places in memory are numbers.
+    H'[j, i] = clip(keep[j] H[j, i] + gain[j] x[i])                           linear
+    H'[j, i] = clip((1 - |d|) H[j, i] + d),  d = gain[j] x[i]                 soft
+    H'[j, i] = clip(H[j, i] + m[j] E[j, i])                                   retroactive, or with E' if so asked,
+    E'[j, i] = keep[j] E[j, i] + gain[j] x[i]                                 where E is the eligibility trace
+
+and ``rnn.cpu`` tells its derivative, with
+
+    q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i],    r[j] = sum_i G[j, i] E[j, i]
+
+the gradients of gain, keep and m, and a[j] = sum_i H'[j, i] x'[i] that of an alpha for each unit. The fixed weights
+are left to the caller, and all else that units do: a kernel is what it makes of these passes, step by step. A rule
+without a bound has an infinite one.
+
+Traces are [post, pre], row by row, in rows of whole registers. Memory is flat, and places in it are numbers.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,102 +45,179 @@ from engram.numeric.simd import (
     where_within,
     with_sign,
 )
-from engram.plasticity.kernels.codes import ADDITIVE, LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH
+from engram.plasticity.kernels.constants import ADDITIVE, LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH
+
+
+class Layout(NamedTuple):
+    """The rows and the width of a trace, the numbers that there are for all units (at least rows), and a register."""
+
+    rows: int
+    width: int
+    high: int
+    lanes: int
+
+
+class Rule(NamedTuple):
+    """A rule in the numbers of ``constants``; its recursion is known when a kernel is compiled, and passed apart."""
+
+    clip: float
+    trace_first: bool
+    forgets: int
+    modulated: bool
+
+
+class Modulator(NamedTuple):
+    """A neuromodulator, M = f(v . y + v0), m = fan M + base."""
+
+    v: Any
+    v0: float
+    fan: Any
+    base: Any
+    squash: int
+
+
+class ModulatorGradients(NamedTuple):
+    """Gradients of eta and of a neuromodulator, of every sample."""
+
+    eta: Any
+    v: Any
+    v0: Any
+    fan: Any
+    base: Any
+
+
+class Coefficients(NamedTuple):
+    """Coefficients of the units, of one step after another; those of the step in hand begin at ``at``."""
+
+    keep: Any
+    gain: Any
+    rate: Any
+    at: int
+
+
+class Row(NamedTuple):
+    """Numbers of units that begin at a place in memory."""
+
+    values: Any
+    at: int
+
+
+class Traces(NamedTuple):
+    """The places of H and of E in memory."""
+
+    memory: Any
+    H: int
+    E: int
+
+
+class Alpha(NamedTuple):
+    """Plasticity coefficients, of every connection or of every unit, and their gradients."""
+
+    values: Any
+    gradient: Any
+
+
+class Sums(NamedTuple):
+    """The sums of a step over the sending units, see above."""
+
+    q: Any
+    s: Any
+    r: Any
+    a: Any
 
 
 @inline
-def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
-    """Return the traces after a step, H and E, and what the bound of H was given."""
+def stepped(H, E, keep, gain, m, x, rule, recursion, clipped):
+    """The traces after a step, H and E, and what the bound of H was given."""
     increment = gain * x
     later = E
     if recursion == RETROACTIVE:
         later = keep * E + increment
-        free = H + m * (later if trace_first else E)
+        free = H + m * (later if rule.trace_first else E)
     elif recursion == SOFT:
         free = H - magnitude(increment) * H + increment
     elif recursion == ADDITIVE:
         free = H + increment
     else:
         free = keep * H + increment
-    return (clamp(free, bound) if clipped else free), later, free
+    return (clamp(free, splat(rule.clip)) if clipped else free), later, free
 
 
 @inline
-def modulation(v, v0, Y, y, width, wide, squash):
-    """Return M, the neuromodulatory signal before it fans out."""
+def modulation(modulator, post, layout):
+    """M, the neuromodulatory signal before it fans out."""
+    v0 = modulator.v0
     products = splat(v0 - v0)
-    for i in range(0, width, wide):
-        products = products + load(v, i) * load(Y, y + i)
+    for i in range(0, layout.high, layout.lanes):
+        products = products + load(modulator.v, i) * load(post.values, post.at + i)
     current = v0 + total(products)
-    if squash == TANH:
+    if modulator.squash == TANH:
         current = type(v0)(np.tanh(current))
-    elif squash == SIGMOID:
+    elif modulator.squash == SIGMOID:
         current = type(v0)(1 / (1 + np.exp(-current)))
     return current
 
 
 @inline
-def coefficients(eta, signal, fan, base, Y, y, keep, gain, rates, place, width, wide, recursion, modulated, forgets):
-    """Write keep, gain and m of every row."""
+def write_coefficients(eta, signal, modulator, post, out, layout, rule, recursion):
+    """Write keep, gain and m of every unit."""
     one, own, M = splat(type(eta)(1)), splat(eta), splat(signal)
-    for j in range(0, width, wide):
-        m = M * load(fan, j) + load(base, j) if modulated else own
-        m = held_share(m) if forgets == SHARE else m
-        post = load(Y, y + j)
-        store(rates, place + j, m)
+    for j in range(0, layout.high, layout.lanes):
+        m = M * load(modulator.fan, j) + load(modulator.base, j) if rule.modulated else own
+        m = held_share(m) if rule.forgets == SHARE else m
+        y = load(post.values, post.at + j)
+        store(out.rate, out.at + j, m)
         m = own if recursion == RETROACTIVE else m
-        store(gain, place + j, m * post)
-        forgotten = m * post * post if forgets == OJA else m
-        store(keep, place + j, one if forgets == NOTHING else one - forgotten)
+        store(out.gain, out.at + j, m * y)
+        forgotten = m * y * y if rule.forgets == OJA else m
+        store(out.keep, out.at + j, one if rule.forgets == NOTHING else one - forgotten)
 
 
 @inline
-def undo_rates(
-    q, s, r, Z, z, signal, eta, fan, base, of_post, of_signal, high, wide, recursion, modulated, forgets
-):  # fmt: skip
-    """Write the gradients of the postsynaptic activity Z and of the signal of every unit; return that of eta."""
+def undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, rule, recursion):
+    """Write the gradients of the postsynaptic activity and of the signal of every unit; return that of eta."""
     none, two, own, M = splat(type(eta)(0)), splat(type(eta)(2)), splat(eta), splat(signal)
     of_eta = none
-    for j in range(0, high, wide):
-        post, of_gain, of_keep = load(Z, z + j), load(q, j), load(s, j)
-        m = M * load(fan, j) + load(base, j) if modulated and recursion != RETROACTIVE else own
-        held = held_share(m) if forgets == SHARE else m
-        to_post, of_rate = held * of_gain, post * of_gain
-        if forgets == OJA:
-            to_post = to_post - two * m * post * of_keep
-            of_rate = of_rate - post * post * of_keep
-        elif forgets != NOTHING:
+    for j in range(0, layout.high, layout.lanes):
+        y, of_gain, of_keep = load(post.values, post.at + j), load(sums.q, j), load(sums.s, j)
+        by_signal = rule.modulated and recursion != RETROACTIVE
+        m = M * load(modulator.fan, j) + load(modulator.base, j) if by_signal else own
+        share = held_share(m) if rule.forgets == SHARE else m
+        to_post, of_rate = share * of_gain, y * of_gain
+        if rule.forgets == OJA:
+            to_post = to_post - two * m * y * of_keep
+            of_rate = of_rate - y * y * of_keep
+        elif rule.forgets != NOTHING:
             of_rate = of_rate - of_keep
-        if forgets == SHARE:
+        if rule.forgets == SHARE:
             of_rate = mask01(m, of_rate)
-        if recursion == RETROACTIVE or not modulated:
+        if recursion == RETROACTIVE or not rule.modulated:
             of_eta = of_eta + of_rate
         store(of_post, j, to_post)
-        store(of_signal, j, load(r, j) if recursion == RETROACTIVE else of_rate)
+        store(of_signal, j, load(sums.r, j) if recursion == RETROACTIVE else of_rate)
     return total(of_eta)
 
 
 @inline
-def undo_modulation(
-    of_signal, signal, v, fan, sources, source, of_sources, at, width, wide, squash,
-    grad_v, grad_v0, grad_fan, grad_base, b,
-):  # fmt: skip
+def undo_modulation(of_signal, signal, modulator, source, of_source, layout, gradients, b):
     """Undo a neuromodulator in a step: add to the gradients of its parameters, and to that of what it reads."""
-    M, of_M, own = splat(signal), splat(type(signal)(0)), b * width
-    for j in range(0, width, wide):
+    M, of_M, own = splat(signal), splat(type(signal)(0)), b * layout.high
+    for j in range(0, layout.high, layout.lanes):
         of_m = load(of_signal, j)
-        store(grad_fan, own + j, load(grad_fan, own + j) + M * of_m)
-        store(grad_base, own + j, load(grad_base, own + j) + of_m)
-        of_M = of_M + load(fan, j) * of_m
+        store(gradients.fan, own + j, load(gradients.fan, own + j) + M * of_m)
+        store(gradients.base, own + j, load(gradients.base, own + j) + of_m)
+        of_M = of_M + load(modulator.fan, j) * of_m
     of_current = total(of_M)
-    if squash == TANH:
+    if modulator.squash == TANH:
         of_current *= type(signal)(1) - signal * signal
-    elif squash == SIGMOID:
+    elif modulator.squash == SIGMOID:
         of_current *= signal * (type(signal)(1) - signal)
-    grad_v0[b] += of_current
-    for j in range(0, width, wide):
-        store(grad_v, own + j, load(grad_v, own + j) + splat(of_current) * load(sources, source + j))
-        store(of_sources, at + j, load(of_sources, at + j) + splat(of_current) * load(v, j))
+    gradients.v0[b] += of_current
+    for j in range(0, layout.high, layout.lanes):
+        read = splat(of_current) * load(source.values, source.at + j)
+        store(gradients.v, own + j, load(gradients.v, own + j) + read)
+        place = of_source.at + j
+        store(of_source.values, place, load(of_source.values, place) + splat(of_current) * load(modulator.v, j))
 
 
 @inline
@@ -181,83 +270,92 @@ def clear(values, start, stop, wide):
 
 
 @inline
-def advance(
-    memory, h, e, X, before, after, alpha, keep, gain, rates, n, current, c,
-    rows, width, wide, bound, connection, recursion, trace_first, update,
-):  # fmt: skip
-    """Make the step of a rule, unless it is not to ``update``; then write sum_i alpha[j, i] H[j, i] after[i]."""
-    none = repeat(splat(X.dtype.type(0)))
-    for j in range(0, rows, ROWS):
-        k, g, m = splat_rows(keep, n + j), splat_rows(gain, n + j), splat_rows(rates, n + j)
-        plastic = none
-        for i in range(0, width, wide):
-            p = j * width + i
-            H = load_rows(memory, h + p, width)
-            if update:
-                E = load_rows(memory, e + p, width) if recursion == RETROACTIVE else none
-                H, E, _ = stepped(H, E, k, g, m, load(X, before + i), bound, recursion, True, trace_first)
-                store_rows(memory, h + p, width, H)
-                if recursion == RETROACTIVE:
-                    store_rows(memory, e + p, width, E)
-            if connection:
-                plastic = plastic + load_rows(alpha, p, width) * H * load(X, after + i)
-            else:
-                plastic = plastic + H * load(X, after + i)
-        store_totals(current, c + j, plastic if connection else splat_rows(alpha, j) * plastic)
+def at_unit(coefficients, j):
+    """keep, gain and m of four units from unit j on."""
+    place = coefficients.at + j
+    return (
+        splat_rows(coefficients.keep, place),
+        splat_rows(coefficients.gain, place),
+        splat_rows(coefficients.rate, place),
+    )
 
 
 @inline
-def remake(
-    memory, h, e, to, to_e, stride, X, x, keep, gain, rates, n, parts, every,
-    rows, width, high, wide, bound, recursion, trace_first,
-):  # fmt: skip
-    """Make the traces anew from the activities, and write those before each of the parts, of ``every`` steps."""
+def advance(traces, before, after, alpha, coefficients, current, layout, rule, connection, recursion, update):
+    """Make the step of a rule, unless it is not to ``update``; then write sum_i alpha[j, i] H[j, i] after[i]."""
+    memory, (X, x), width = traces.memory, after, layout.width
     none = repeat(splat(X.dtype.type(0)))
-    for j in range(0, rows, ROWS):
-        for i in range(0, width, wide):
+    for j in range(0, layout.rows, ROWS):
+        keep, gain, m = at_unit(coefficients, j)
+        plastic = none
+        for i in range(0, width, layout.lanes):
             p = j * width + i
-            H, E = load_rows(memory, h + p, width), none
-            if recursion == RETROACTIVE:
-                E = load_rows(memory, e + p, width)
-            for part in range(parts):
-                store_rows(memory, to + part * stride + p, width, H)
+            H = load_rows(memory, traces.H + p, width)
+            if update:
+                E = load_rows(memory, traces.E + p, width) if recursion == RETROACTIVE else none
+                H, E, _ = stepped(H, E, keep, gain, m, load(before.values, before.at + i), rule, recursion, True)
+                store_rows(memory, traces.H + p, width, H)
                 if recursion == RETROACTIVE:
-                    store_rows(memory, to_e + part * stride + p, width, E)
+                    store_rows(memory, traces.E + p, width, E)
+            if connection:
+                plastic = plastic + load_rows(alpha, p, width) * H * load(X, x + i)
+            else:
+                plastic = plastic + H * load(X, x + i)
+        if not connection:
+            plastic = splat_rows(alpha, j) * plastic
+        store_totals(current.values, current.at + j, plastic)
+
+
+@inline
+def remake(traces, to, stride, pre, coefficients, parts, every, layout, rule, recursion):
+    """Make the traces anew from the activities, and write those before each of the parts, of ``every`` steps."""
+    memory, width, high = traces.memory, layout.width, layout.high
+    none = repeat(splat(pre.values.dtype.type(0)))
+    for j in range(0, layout.rows, ROWS):
+        for i in range(0, width, layout.lanes):
+            p = j * width + i
+            H, E = load_rows(memory, traces.H + p, width), none
+            if recursion == RETROACTIVE:
+                E = load_rows(memory, traces.E + p, width)
+            for part in range(parts):
+                store_rows(memory, to.H + part * stride + p, width, H)
+                if recursion == RETROACTIVE:
+                    store_rows(memory, to.E + part * stride + p, width, E)
                 if part + 1 < parts:
                     for t in range(part * every, (part + 1) * every):
-                        o = n + t * high + j
-                        k, g, m = splat_rows(keep, o), splat_rows(gain, o), splat_rows(rates, o)
-                        pre = load(X, x + t * width + i)
-                        H, E, _ = stepped(H, E, k, g, m, pre, bound, recursion, True, trace_first)
+                        keep, gain, m = at_unit(coefficients, t * high + j)
+                        x = load(pre.values, pre.at + t * width + i)
+                        H, E, _ = stepped(H, E, keep, gain, m, x, rule, recursion, True)
 
 
 @inline
 def undo(
-    memory, h, e, of_h, of_e, X, x, keep, gain, rates, n, D, alpha, grad_alpha, into_after, into, y, q, s, r, a,
-    rows, width, high, wide, bound, connection, recursion, trace_first, product,
-):  # fmt: skip
+    traces, gradient, pre, coefficients, D, alpha, into_after, into, sums, layout, rule, connection, recursion, product
+):
     """Undo the product of the step after this one, if there is a ``product``, and then the rule of this one.
 
-    The gradients of the traces turn from those of what the bound was given in the step after to those of this one.
+    The gradients of the traces turn from those of what the bound was given in the step after to those of this one; D
+    are those of the currents that reach the units.
     """
+    memory, (X, x), width, high = traces.memory, pre, layout.width, layout.high
     none = repeat(splat(X.dtype.type(0)))
-    later = n + high
-    clear(into, y, y + width, wide)
-    for j in range(0, rows, ROWS):
-        k, g, m = splat_rows(keep, n + j), splat_rows(gain, n + j), splat_rows(rates, n + j)
+    later = coefficients.at + high
+    clear(into.values, into.at, into.at + width, layout.lanes)
+    for j in range(0, layout.rows, ROWS):
+        keep, gain, m = at_unit(coefficients, j)
         later_keep, later_gain, delta, scaled = none, none, none, none
         if product:
-            later_keep, later_gain = splat_rows(keep, later + j), splat_rows(gain, later + j)
+            later_keep, later_gain, _ = at_unit(coefficients, high + j)
             delta = splat_rows(D, later + j)
             if not connection:
-                scaled = splat_rows(alpha, j) * delta
+                scaled = splat_rows(alpha.values, j) * delta
         sum_q, sum_s, sum_r, sum_a = none, none, none, none
-        for i in range(0, width, wide):
-            p, pre = j * width + i, load(X, x + i)
-            H, E, grad = load_rows(memory, h + p, width), none, load_rows(memory, of_h + p, width)
+        for i in range(0, width, layout.lanes):
+            p, now = j * width + i, load(X, x + i)
+            H, E, grad = load_rows(memory, traces.H + p, width), none, load_rows(memory, gradient.H + p, width)
             if recursion == RETROACTIVE:
-                E = load_rows(memory, e + p, width)
-            reached, later_e, free = stepped(H, E, k, g, m, pre, bound, recursion, True, trace_first)
+                E = load_rows(memory, traces.E + p, width)
+            reached, later_e, free = stepped(H, E, keep, gain, m, now, rule, recursion, True)
             if product:
                 after = load(X, x + width + i)
                 if recursion == LINEAR:
@@ -265,68 +363,74 @@ def undo(
                 elif recursion == SOFT:
                     grad = grad - magnitude(later_gain * after) * grad
                 if connection:
-                    scaled = load_rows(alpha, p, width) * delta
-                    store_rows(grad_alpha, p, width, load_rows(grad_alpha, p, width) + delta * after * reached)
+                    scaled = load_rows(alpha.values, p, width) * delta
+                    of_alpha = load_rows(alpha.gradient, p, width) + delta * after * reached
+                    store_rows(alpha.gradient, p, width, of_alpha)
                 else:
                     sum_a = sum_a + reached * after
                 grad = grad + scaled * after
-                store(into_after, y + i, add_rows(load(into_after, y + i), scaled * reached))
-            grad = where_within(free, bound, grad)
-            store_rows(memory, of_h + p, width, grad)
+                place = into_after.at + i
+                store(into_after.values, place, add_rows(load(into_after.values, place), scaled * reached))
+            grad = where_within(free, splat(rule.clip), grad)
+            store_rows(memory, gradient.H + p, width, grad)
             if recursion == RETROACTIVE:
-                of_E = load_rows(memory, of_e + p, width)
-                if trace_first:
+                of_E = load_rows(memory, gradient.E + p, width)
+                if rule.trace_first:
                     of_E = of_E + m * grad
                     sum_r = sum_r + grad * later_e
-                    store_rows(memory, of_e + p, width, k * of_E)
+                    store_rows(memory, gradient.E + p, width, keep * of_E)
                 else:
                     sum_r = sum_r + grad * E
-                    store_rows(memory, of_e + p, width, k * of_E + m * grad)
+                    store_rows(memory, gradient.E + p, width, keep * of_E + m * grad)
                 grad = of_E
                 sum_s = sum_s + grad * E
             elif recursion == SOFT:
-                grad = grad - with_sign(grad, g * pre) * H
+                grad = grad - with_sign(grad, gain * now) * H
             else:
                 sum_s = sum_s + grad * H
-            sum_q = sum_q + grad * pre
-            store(into, y + i, add_rows(load(into, y + i), grad * g))
-        store_totals(q, j, sum_q)
-        store_totals(s, j, sum_s)
+            sum_q = sum_q + grad * now
+            store(into.values, into.at + i, add_rows(load(into.values, into.at + i), grad * gain))
+        store_totals(sums.q, j, sum_q)
+        store_totals(sums.s, j, sum_s)
         if recursion == RETROACTIVE:
-            store_totals(r, j, sum_r)
+            store_totals(sums.r, j, sum_r)
         if not connection:
-            store_totals(a, j, sum_a)
+            store_totals(sums.a, j, sum_a)
     if product and not connection:
-        for j in range(0, high, wide):
-            store(grad_alpha, j, load(grad_alpha, j) + load(D, later + j) * load(a, j))
+        add_alpha(alpha, D, later, sums, layout)
 
 
 @inline
-def undo_first(
-    memory, h, of_h, X, x, keep, gain, n, D, alpha, grad_alpha, into, y, a,
-    rows, width, high, wide, connection, recursion,
-):  # fmt: skip
+def undo_first(traces, gradient, pre, coefficients, D, alpha, into, sums, layout, connection, recursion):
     """Undo the product of the first step, after its rule."""
-    none = repeat(splat(X.dtype.type(0)))
-    for j in range(0, rows, ROWS):
-        k, g, delta = splat_rows(keep, n + j), splat_rows(gain, n + j), splat_rows(D, n + j)
-        scaled, sum_a = splat_rows(alpha, j) * delta if not connection else none, none
-        for i in range(0, width, wide):
-            p, pre = j * width + i, load(X, x + i)
-            H, grad = load_rows(memory, h + p, width), load_rows(memory, of_h + p, width)
+    memory, width = traces.memory, layout.width
+    none = repeat(splat(pre.values.dtype.type(0)))
+    for j in range(0, layout.rows, ROWS):
+        keep, gain, _ = at_unit(coefficients, j)
+        delta = splat_rows(D, coefficients.at + j)
+        scaled, sum_a = splat_rows(alpha.values, j) * delta if not connection else none, none
+        for i in range(0, width, layout.lanes):
+            p, x = j * width + i, load(pre.values, pre.at + i)
+            H, grad = load_rows(memory, traces.H + p, width), load_rows(memory, gradient.H + p, width)
             if recursion == LINEAR:
-                grad = k * grad
+                grad = keep * grad
             elif recursion == SOFT:
-                grad = grad - magnitude(g * pre) * grad
+                grad = grad - magnitude(gain * x) * grad
             if connection:
-                scaled = load_rows(alpha, p, width) * delta
-                store_rows(grad_alpha, p, width, load_rows(grad_alpha, p, width) + delta * pre * H)
+                scaled = load_rows(alpha.values, p, width) * delta
+                store_rows(alpha.gradient, p, width, load_rows(alpha.gradient, p, width) + delta * x * H)
             else:
-                sum_a = sum_a + H * pre
-            store_rows(memory, of_h + p, width, grad + scaled * pre)
-            store(into, y + i, add_rows(load(into, y + i), scaled * H))
+                sum_a = sum_a + H * x
+            store_rows(memory, gradient.H + p, width, grad + scaled * x)
+            store(into.values, into.at + i, add_rows(load(into.values, into.at + i), scaled * H))
         if not connection:
-            store_totals(a, j, sum_a)
+            store_totals(sums.a, j, sum_a)
     if not connection:
-        for j in range(0, high, wide):
-            store(grad_alpha, j, load(grad_alpha, j) + load(D, n + j) * load(a, j))
+        add_alpha(alpha, D, coefficients.at, sums, layout)
+
+
+@inline
+def add_alpha(alpha, D, at, sums, layout):
+    """Add to the gradient of an alpha for each unit what a step gives it, d[j] a[j]."""
+    for j in range(0, layout.high, layout.lanes):
+        store(alpha.gradient, j, load(alpha.gradient, j) + load(D, at + j) * load(sums.a, j))

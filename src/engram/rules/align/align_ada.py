@@ -14,7 +14,7 @@ from engram import checks
 from engram.nn.ntk import BatchOnlyNorm, WideRNN
 from engram.rules import chain
 from engram.rules.align.initial import call, initial_parameters, inject, output_gradient
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 
 _NORMS = (BatchOnlyNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 _Modules = tuple[tuple[str, nn.Module], ...]
@@ -59,9 +59,9 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         self.author_readout = author_readout
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the parameters as they are now."""
+        """The parameters as they are now."""
         if not isinstance(model, WideRNN):
-            chain.read(model, self, scaled=True)
+            chain.Chain.from_module(model, self, scaled=True)
         return initial_parameters(model, self)
 
     def update(
@@ -71,21 +71,21 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """Return the pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is."""
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             if isinstance(model, WideRNN):
                 initial, output = self._in_time(model, x, state)
             else:
-                initial, output = self._forward(chain.read(model, self, scaled=True), x, state)
+                initial, output = self._forward(chain.Chain.from_module(model, self, scaled=True), x, state)
         loss, error = output_gradient(output, target)
         # The last layer's own error comes by the output; all others' by that of the initial network.
         found = torch.autograd.grad([output, initial], list(parameters.values()), [error, error], allow_unused=True)
         grads = {name: grad for name, grad in zip(parameters, found, strict=True) if grad is not None}
-        return finished(self, grads, state, loss)
+        return checked_update(self, grads, state, loss)
 
     def _forward(self, network: chain.Chain, x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the outputs of the initial network, into which the present one is injected, and of the present one."""
+        """The outputs of the initial network, into which the present one is injected, and of the present one."""
         initial = live = network.enter(x)
         for index, layer in enumerate(network.layers):
             initial = call(layer.name, layer.module, state, initial)
@@ -128,7 +128,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
 
 
 def _run(modules: _Modules, value: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Return what modules give, with other parameters if given."""
+    """What modules give, with other parameters if given."""
     for name, module in modules:
         if getattr(module, "inplace", False):
             value = value.clone()

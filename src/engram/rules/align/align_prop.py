@@ -13,7 +13,7 @@ from engram import checks
 from engram.nn.ntk import WideRNN
 from engram.rules import chain
 from engram.rules.align.initial import initial_parameters, inject, output_gradient
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 
 RECURRENT, READOUT = "core.weight_hh", "readout.weight"
 
@@ -53,7 +53,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
             weights = {RECURRENT: model.core.weight_hh * scale, READOUT: model.readout.weight * model.readout.scale}
             noise = {name: chain.normal(weight.shape, generator, weight) * scale for name, weight in weights.items()}
         else:
-            network = chain.read(model, self, scaled=True)
+            network = chain.Chain.from_module(model, self, scaled=True)
             weights, noise = network.weights(), network.random_weights(generator)
         of_noise = math.sqrt(1 - self.rho**2)
         return {name: self.rho * weight.detach() + of_noise * noise[name] for name, weight in weights.items()}
@@ -65,14 +65,14 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """Return the pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is."""
         if isinstance(model, WideRNN):
             return self._in_time(model, x, target, state)
-        network = chain.read(model, self, scaled=True)
+        network = chain.Chain.from_module(model, self, scaled=True)
         with torch.no_grad():
             activities = network.forward(x)
             loss, error = output_gradient(activities[-1].output, target)
-            return finished(self, network.backward(activities, error, state), state, loss)
+            return checked_update(self, network.backward(activities, error, state), state, loss)
 
     def _in_time(self, model: WideRNN, x: Tensor, target: Tensor, state: dict[str, Tensor]) -> Update:
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
@@ -87,4 +87,4 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
             output = inject(model.readout(activity.detach()), activity @ state[READOUT].t())
         loss, error = output_gradient(output, target)
         grads = torch.autograd.grad(output, list(parameters.values()), error)
-        return finished(self, dict(zip(parameters, grads, strict=True)), state, loss)
+        return checked_update(self, dict(zip(parameters, grads, strict=True)), state, loss)

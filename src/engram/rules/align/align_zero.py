@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from engram.rules.align.initial import initial_parameters, output_gradient
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 
 
 class AlignZero(LearningRule[dict[str, Tensor]]):
@@ -36,7 +36,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
     properties = Properties(no_weight_transport=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the parameters as they are now."""
+        """The parameters as they are now."""
         return initial_parameters(model, self)
 
     def update(
@@ -46,7 +46,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """Return the pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is."""
         with torch.no_grad():
             output = model(x)
         loss, error = output_gradient(output, target)
@@ -57,4 +57,4 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
         leaves = {name: value for name, value in frozen.items() if name in wanted}
         found = torch.autograd.grad(initial, list(leaves.values()), error, allow_unused=True)
         grads = {name: grad for name, grad in zip(leaves, found, strict=True) if grad is not None}
-        return finished(self, grads, state, loss)
+        return checked_update(self, grads, state, loss)

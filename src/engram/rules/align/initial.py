@@ -15,7 +15,7 @@ _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 
 
 def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
-    """Return the parameters as they are now, by name, as tensors of their own.
+    """The parameters as they are now, by name, as tensors of their own.
 
     Raises:
         TypeError: A layer gives something else each time, or averages over batches, and would do so twice.
@@ -30,7 +30,7 @@ def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
 
 
 def output_gradient(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss and its derivative by the output."""
+    """The loss and its derivative by the output."""
     with torch.enable_grad():
         output = output.detach().requires_grad_()
         loss = output_loss(output, target)
@@ -38,7 +38,7 @@ def output_gradient(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def call(name: str, module: nn.Module, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Any:
-    """Return what a part of a network gives with the parameters of the whole."""
+    """What a part of a network gives with the parameters of the whole."""
     own = {key: parameters[f"{name}.{key}" if name else key] for key, _ in module.named_parameters()}
     return functional_call(module, own, inputs) if own else module(*inputs)
 
@@ -54,6 +54,6 @@ class _Inject(torch.autograd.Function):
 
 
 def inject(frozen: Tensor, live: Tensor) -> Tensor:
-    """Return the first value, whose error goes to both: frozen + live - stop_gradient(live)."""
+    """The first value, whose error goes to both: frozen + live - stop_gradient(live)."""
     found: Tensor = _Inject.apply(frozen, live)  # type: ignore[no-untyped-call]
     return found

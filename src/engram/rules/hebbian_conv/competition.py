@@ -19,7 +19,7 @@ def k_winners(
     dim: int = 1,
     binary: bool = True,
 ) -> Float[Tensor, "..."]:
-    """Return the activity of the k largest of u along an axis, those of them that are positive; 0 for all others.
+    """The activity of the k largest of u along an axis, those of them that are positive; 0 for all others.
 
     Args:
         u: Drives, thresholds subtracted.
@@ -49,7 +49,7 @@ def k_winners(
 
 
 def triangle(u: Float[Tensor, "..."], *, dim: int = 1) -> Float[Tensor, "..."]:
-    """Return by how much each unit's drive is above the mean of all units along an axis, 0 for those below.
+    """By how much each unit's drive is above the mean of all units along an axis, 0 for those below.
 
         a = relu(u - mean(u))
 
@@ -65,7 +65,7 @@ def triangle(u: Float[Tensor, "..."], *, dim: int = 1) -> Float[Tensor, "..."]:
 
 
 def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-    """Return each sample with mean 0 and standard deviation 1 over all its values; a constant one as 0.
+    """Each sample with mean 0 and standard deviation 1 over all its values; a constant one as 0.
 
         x' = (x - mean(x)) / (1e-10 + std(x)),   std over one less than the number of values
 

@@ -25,7 +25,7 @@ Numbers = Annotated[Any, Sequence[int]]
 
 
 def quadrants(activity: Float[Tensor, "batch units height width"]) -> Float[Tensor, "batch features"]:
-    """Return the means over the four quadrants of each map: for one quadrant after another, those of all units.
+    """The means over the four quadrants of each map: for one quadrant after another, those of all units.
 
     The middle row or column of an odd side belongs to the later quadrants.
 
@@ -43,18 +43,18 @@ def quadrants(activity: Float[Tensor, "batch units height width"]) -> Float[Tens
 
 
 def layer_features(layers: nn.Sequential, images: Float[Tensor, "batch channels height width"]) -> list[Tensor]:
-    """Return what each layer offers a read-out, (batch, 4 units): quadrants of its output, as the next layer sees it.
+    """What each layer offers a read-out, (batch, 4 units): quadrants of its output, as the next layer sees it.
 
     So they are of standardised activity, and of the last layer's as it is.
 
     Source: Miconi (2021).
     """
-    found = []
+    features = []
     for layer in layers:
         images = layer(images)
         last = layer is layers[-1]
-        found.append(quadrants(images if last else per_sample_standardize(images)))
-    return found
+        features.append(quadrants(images if last else per_sample_standardize(images)))
+    return features
 
 
 class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -165,11 +165,11 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return self
 
     def transform(self, X: Data) -> np.ndarray:
-        """Return the features of images, (samples, features)."""
+        """The features of images, (samples, features)."""
         check_is_fitted(self)
         with torch.no_grad():
-            found = [self._features(batch) for batch in torch.split(torch.from_numpy(self._images(X)), self.batch_size)]
-        return np.asarray(torch.cat(found).numpy())
+            batches = torch.split(torch.from_numpy(self._images(X)), self.batch_size)
+            return np.asarray(torch.cat([self._features(batch) for batch in batches]).numpy())
 
     @property
     def _n_features_out(self) -> int:
@@ -193,7 +193,7 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.network_.eval()
 
     def _images(self, X: Data, reset: bool = False) -> np.ndarray:
-        """Return X as images, (samples, channels, height, width)."""
+        """X as images, (samples, channels, height, width)."""
         values = np.asarray(validate_data(self, X, dtype=[np.float32, np.float64], allow_nd=True, reset=reset))
         if reset:
             shape = (*values.shape[1:], 1, 1) if values.ndim == 2 else values.shape[1:]
@@ -206,10 +206,10 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _start(self, X: Data) -> np.ndarray:
         """Make the layers; return X as images."""
         if not len(self.n_filters) == len(self.kernel_sizes) == len(self.fan_ins) == len(self.lr):
-            found = ", ".join(
+            given = ", ".join(
                 f"{name} = {getattr(self, name)}" for name in ("n_filters", "kernel_sizes", "fan_ins", "lr")
             )
-            raise ValueError(f"{found}: expected a value for each layer in all of them")
+            raise ValueError(f"{given}: expected a value for each layer in all of them")
         images = self._images(X, reset=True)
         self._rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         generator = torch.Generator().manual_seed(int(self._rng.integers(2**31)))

@@ -21,7 +21,13 @@ LARGEST_STEP = 0.5
 def fixed_fan_in(
     units: int, inputs: int, fan_in: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, "units fan_in"]:
-    """Return the inputs that each unit is connected to: as many for each, drawn without replacement, in rising order.
+    """The inputs that each unit is connected to: as many for each, drawn without replacement, in rising order.
+
+    Args:
+        units: Number of units.
+        inputs: Number of inputs.
+        fan_in: Inputs that each unit sees.
+        generator: Source of the choice; torch's global one if None.
 
     Raises:
         ValueError: A number is out of range.
@@ -89,36 +95,36 @@ class _HebbianLayer(nn.Module):
         return f"{inputs} -> {units}, fan_in={fan_in}, lr={self.lr}, {self.competition}"
 
     def _run(self, input: Tensor) -> Tensor:
-        """Return the output for images; learn from them in training mode."""
+        """The output for images; learn from them in training mode."""
         weight = self.weight.view(*self.weight.shape, *[1] * (4 - self.weight.ndim))
         layer: Any = weight, self.threshold.theta, self.competition, self.connections
         if not self.training and torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
             return plain_pass(input, *layer).output
         with torch.no_grad():
-            found = hebbian_pass(input, *layer)
+            result = hebbian_pass(input, *layer)
             if self.training:
                 places = len(input) * (input.shape[2] - weight.shape[2] + 1) * (input.shape[3] - weight.shape[3] + 1)
-                self._learn(found, places)
-        return found.output
+                self._learn(result, places)
+        return result.output
 
-    def _learn(self, found: Pass, places: int) -> None:
+    def _learn(self, result: Pass, places: int) -> None:
         weight, units = self.weight.view(len(self.weight), -1), len(self.weight)
         if self.lr and int(self.steps) >= self.burn_in:
             rate = self.lr * units / (self.competition.n_winners * places)
-            replaced = rate * found.decay
+            replaced = rate * result.decay
             if replaced.max() >= 1:
                 message = f"lr = {self.lr}: a batch would replace a filter more than once; steps are cut to 1/2"
                 warnings.warn(message, stacklevel=4)
-            rates = torch.where(replaced > LARGEST_STEP, LARGEST_STEP / found.decay, rate)[:, None]
+            rates = torch.where(replaced > LARGEST_STEP, LARGEST_STEP / result.decay, rate)[:, None]
             old = weight if self.connections is None else weight.gather(1, self.connections)
-            new = old + rates * (found.sums - found.decay[:, None] * old)
+            new = old + rates * (result.sums - result.decay[:, None] * old)
             new /= 1e-10 + new.norm(dim=1, keepdim=True)
             if self.connections is None:
                 weight.copy_(new)
             else:
                 weight.scatter_(1, self.connections, new)
-        self.threshold.adapt(found.win_rate)
-        self.win_rate.copy_(found.win_rate)
+        self.threshold.adapt(result.win_rate)
+        self.win_rate.copy_(result.win_rate)
         self.steps += 1
 
     def _check(self, input: Tensor, shape: tuple[int | str, ...]) -> None:
@@ -210,7 +216,7 @@ class HebbianConv2d(_HebbianLayer):
     def forward(
         self, input: Float[Tensor, "batch in_channels height width"]
     ) -> Float[Tensor, "batch out_channels rows columns"]:
-        """Return the activity for images; in training, learn from them.
+        """The activity for images; in training, learn from them.
 
         In memory the batch may be its last axis: ``flatten`` and ``reshape`` take that, while ``view`` does not.
         """
@@ -223,12 +229,20 @@ class HebbianConv2d(_HebbianLayer):
 
 
 class HebbianLinear(_HebbianLayer):
-    """A linear layer whose units learn by a Hebbian rule, as ``HebbianConv2d`` does, of which it takes the arguments.
+    """A linear layer whose units learn by a Hebbian rule, as ``HebbianConv2d`` does.
 
     Args:
         in_features: Number of inputs.
         out_features: Number of units.
-        n_winners: As of ``HebbianConv2d``, and so are all that follow.
+        n_winners: Units that win, at most.
+        rule: ``"instar"``, ``"hebb"`` or ``"oja"``, see ``hebbian_update``.
+        lr: Share of a unit's weights that a batch replaces if the unit wins as often as it should.
+        threshold_rate: How fast thresholds adapt, see ``AdaptiveThreshold``.
+        activation: What comes out: ``"triangle"`` of u, or ``"wta"``, the winners' y alone.
+        binary: Winners have activity 1; else their drive.
+        fan_in: Inputs that each unit sees, drawn once; None: all.
+        burn_in: Batches before weights learn, in which thresholds settle.
+        generator: Source of the initial weights and connections; torch's global one if None.
 
     Attributes:
         weight: W, (out_features, in_features), each row of length 1.
@@ -266,6 +280,6 @@ class HebbianLinear(_HebbianLayer):
         super().__init__(shape, competition, **learning, generator=generator)
 
     def forward(self, input: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """Return the activity for samples; in training, learn from them."""
+        """The activity for samples; in training, learn from them."""
         self._check(input, ("batch", self.weight.shape[1]))
         return self._run(input[:, :, None, None])[:, :, 0, 0]

@@ -14,7 +14,7 @@ from torch.nn.grad import conv2d_weight
 
 from engram import checks
 from engram.rules.hebbian_conv.competition import k_winners, per_sample_standardize, triangle
-from engram.rules.hebbian_conv.update import RULES, Rule, decay
+from engram.rules.hebbian_conv.update import RULES, Rule, summed_decay
 
 Activation = Literal["triangle", "wta"]
 LEAST_BATCH = 8  # samples below which kernels, that do the same for all of them at once, gain nothing
@@ -61,7 +61,15 @@ def hebbian_pass(
     how: Competition,
     connections: Int[Tensor, "units fan_in"] | None,
 ) -> Pass:
-    """Return what a batch gives, by kernels where they are faster."""
+    """What a batch gives, by kernels where they are faster.
+
+    Args:
+        x: Input.
+        weight: W.
+        theta: Thresholds.
+        how: How units compete and learn.
+        connections: The inputs that each unit sees; None: all.
+    """
     if (
         x.device.type == "cpu"
         and how.n_winners == 1
@@ -80,7 +88,15 @@ def plain_pass(
     how: Competition,
     connections: Int[Tensor, "units fan_in"] | None,
 ) -> Pass:
-    """Return what a batch gives: the definition."""
+    """What a batch gives: the definition.
+
+    Args:
+        x: Input.
+        weight: W.
+        theta: Thresholds.
+        how: How units compete and learn.
+        connections: The inputs that each unit sees; None: all.
+    """
     learns = x.detach().flatten(1).std(1, correction=0) > CONSTANT
     x = per_sample_standardize(x)
     checks.finite("input", x)
@@ -92,11 +108,11 @@ def plain_pass(
         sums = conv2d_weight(x, weight.shape, learned).flatten(1)  # type: ignore[no-untyped-call]
         if connections is not None:
             sums = sums.gather(1, connections)
-        kept = decay(learned, how.rule)
+        decay = summed_decay(learned, how.rule)
     output = triangle(u) if how.activation == "triangle" else y
     if how.pool > 1:
         output = functional.avg_pool2d(output, how.pool)
-    return Pass(output, win_rate, sums, torch.zeros_like(theta) if kept is None else kept)
+    return Pass(output, win_rate, sums, decay)
 
 
 def fast_pass(
@@ -106,9 +122,16 @@ def fast_pass(
     how: Competition,
     connections: Int[Tensor, "units fan_in"] | None,
 ) -> Pass:
-    """Return what a batch gives, as ``plain_pass``, for one binary winner on a CPU.
+    """What a batch gives, as ``plain_pass``, for one binary winner on a CPU.
 
     Samples become the last axis; between two layers they already are, since the output is a view of such an array.
+
+    Args:
+        x: Input.
+        weight: W.
+        theta: Thresholds.
+        how: How units compete and learn.
+        connections: The inputs that each unit sees; None: all.
     """
     from engram.rules.hebbian_conv import kernels
 
@@ -123,7 +146,7 @@ def fast_pass(
     winners = np.empty((rows, columns, batch), np.int32)
     output = np.zeros((units, rows // how.pool, columns // how.pool, batch), dtype)
     is_triangle, learns = how.activation == "triangle", spread > CONSTANT
-    wins, kept = np.zeros(units), np.zeros(units, dtype)
+    wins, decay = np.zeros(units), np.zeros(units, dtype)
     if connections is None:
         images = torch.from_numpy(standard).view(channels, height, width, batch)
         matrix, depth = weight.detach().flatten(1), channels * kernel**2
@@ -135,23 +158,23 @@ def fast_pass(
             kernels.dense_rows(blocks, first, theta.numpy(), is_triangle, how.pool, winners, output)
         sums = np.zeros((units, kernel, kernel * channels), dtype)
         rows_of = images.permute(3, 1, 2, 0).contiguous().view(batch, height, -1).numpy()
-        kernels.dense_learning(rows_of, winners, learns, wins, kept, sums)
+        kernels.dense_learning(rows_of, winners, learns, wins, decay, sums)
         grown = torch.from_numpy(sums).view(units, kernel, kernel, channels).permute(0, 3, 1, 2).reshape(units, -1)
     else:
         offsets = _offsets(connections, kernel, height, width)
         values = weight.detach().flatten(1).gather(1, connections).numpy()
         place = width, values, offsets, theta.numpy(), is_triangle, how.pool
         kernels.sparse_places(standard, *place, winners, output)
-        found = np.zeros(values.shape, dtype)
-        kernels.sparse_learning(standard, width, offsets, winners, learns, wins, kept, found)
-        grown = torch.from_numpy(found)
+        sums = np.zeros(values.shape, dtype)
+        kernels.sparse_learning(standard, width, offsets, winners, learns, wins, decay, sums)
+        grown = torch.from_numpy(sums)
     win_rate = torch.from_numpy((wins / winners.size).astype(dtype))
-    decayed = torch.from_numpy(kept) if how.rule != "hebb" else torch.zeros_like(theta)
+    decayed = torch.from_numpy(decay) if how.rule != "hebb" else torch.zeros_like(theta)
     return Pass(torch.from_numpy(output).permute(3, 0, 1, 2), win_rate, grown, decayed)
 
 
 def _patches(images: Tensor, kernel: int, first: int, count: int) -> Tensor:
-    """Return the patches at some rows of places as a view, (channels, kernel, kernel, count, columns, batch)."""
+    """The patches at some rows of places as a view, (channels, kernel, kernel, count, columns, batch)."""
     channels, _, width, batch = images.shape
     channel, row, column, _ = images.stride()
     shape = channels, kernel, kernel, count, width - kernel + 1, batch
@@ -159,6 +182,6 @@ def _patches(images: Tensor, kernel: int, first: int, count: int) -> Tensor:
 
 
 def _offsets(connections: Int[Tensor, "units fan_in"], kernel: int, height: int, width: int) -> np.ndarray:
-    """Return where connected inputs lie, seen from the first place, in an image of this size without its batch."""
+    """Where connected inputs lie, seen from the first place, in an image of this size without its batch."""
     channel, inside = np.divmod(connections.numpy(), kernel**2)
     return np.asarray((channel * height + inside // kernel) * width + inside % kernel)

@@ -43,7 +43,7 @@ class AdaptiveThreshold(nn.Module):
         self.register_buffer("theta", torch.zeros(checks.size("units", units)))
 
     def forward(self, z: Float[Tensor, "batch units ..."]) -> Float[Tensor, "batch units ..."]:
-        """Return the drives less the thresholds."""
+        """The drives less the thresholds."""
         checks.tensor("z", z, ("batch", len(self.theta), *z.shape[2:]), self.theta)
         return z - self.theta.view(-1, *[1] * (z.ndim - 2))
 

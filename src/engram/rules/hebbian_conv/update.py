@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 from engram import checks
+from engram.rules.synaptic import hebb, instar, oja
 
 Rule = Literal["instar", "hebb", "oja"]
-RULES: tuple[Rule, ...] = get_args(Rule)
+RULES = {"instar": instar(), "hebb": hebb(), "oja": oja()}
 
 
 def hebbian_update(
@@ -24,7 +25,7 @@ def hebbian_update(
     stride: int = 1,
     padding: int = 0,
 ) -> Float[Tensor, "units inputs ..."]:
-    """Return by how much each weight grows, summed over the batch and over all places p, without a graph.
+    """By how much each weight grows, summed over the batch and over all places p, without a graph.
 
         dW[j] = sum_p y[j, p] x[p] - d[j] W[j]
 
@@ -64,9 +65,7 @@ def hebbian_update(
             raise ValueError(
                 f"weight.shape = {tuple(weight.shape)}: expected (units, channels, height, width) or (units, features)"
             )
-        if (kept := decay(y, rule)) is None:
-            return grown
-        return grown - kept.view(-1, *[1] * (weight.ndim - 1)) * weight
+        return grown - summed_decay(y, rule).view(-1, *[1] * (weight.ndim - 1)) * weight
 
 
 def hebbian_loss(
@@ -76,7 +75,7 @@ def hebbian_loss(
     *,
     rule: Rule = "instar",
 ) -> Float[Tensor, ""]:
-    """Return a scalar whose gradient by the weights is minus the Hebbian update, so that any optimiser applies it.
+    """A scalar whose gradient by the weights is minus the Hebbian update, so that any optimiser applies it.
 
         L = -sum_jp y[j, p] s[j, p],   s = z - |W[j]|^2 q / 2
 
@@ -109,8 +108,7 @@ def hebbian_loss(
     return -(y * (z - square / 2 * (1.0 if rule == "instar" else y))).sum()
 
 
-def decay(y: Float[Tensor, "batch units ..."], rule: Rule) -> Float[Tensor, " units"] | None:
-    """Return d, by which a rule lets weights decay; None for 0."""
-    if rule == "hebb":
-        return None
-    return (y if rule == "instar" else y.square()).transpose(0, 1).flatten(1).sum(1)
+def summed_decay(y: Float[Tensor, "batch units ..."], rule: Rule) -> Float[Tensor, " units"]:
+    """d, the rule's decay of each unit, summed over the batch and over all places."""
+    by_unit = y.transpose(0, 1).flatten(1)
+    return RULES[rule].rule.coefficients(by_unit.T).decay.expand_as(by_unit.T).to(y).sum(0)

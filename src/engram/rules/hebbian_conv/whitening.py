@@ -81,7 +81,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return self
 
     def transform(self, X: Data) -> np.ndarray:
-        """Return whitened images, of the shape of X."""
+        """Whitened images, of the shape of X."""
         check_is_fitted(self)
         values = self._values(X)
         parts = zip(self._parts(self._standard(values)), self.matrices_, strict=True)
@@ -89,7 +89,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return self._whole(white).reshape(values.shape)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
-        """Return the images, standardised if ``standardize``, that whitened ones were made of."""
+        """The images, standardised if ``standardize``, that whitened ones were made of."""
         check_is_fitted(self)
         values = self._values(X)
         parts = zip(self._parts(values.reshape(len(values), -1)), self.matrices_, strict=True)
@@ -116,7 +116,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return per_sample_standardize(torch.from_numpy(rows)).numpy() if self.standardize else rows
 
     def _parts(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Return the coordinates of rows; with ``mirror`` those along even and along odd images."""
+        """The coordinates of rows; with ``mirror`` those along even and along odd images."""
         if not self.mirror:
             return [rows]
         images = rows.reshape(len(rows), *self._shape)
@@ -127,7 +127,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return [part.reshape(len(rows), -1) for part in (even, (left - right) * root)]
 
     def _whole(self, parts: list[np.ndarray]) -> np.ndarray:
-        """Return the rows that have these coordinates."""
+        """The rows that have these coordinates."""
         if not self.mirror:
             return parts[0]
         half, root = self._shape[2] // 2, parts[0].dtype.type(np.sqrt(0.5))
@@ -138,7 +138,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
 
 
 def _whitening(rows: np.ndarray, eps: float) -> np.ndarray:
-    """Return P, in 64 bits up to ``EXACT`` features, else in the precision of the rows."""
+    """P, in 64 bits up to ``EXACT`` features, else in the precision of the rows."""
     exact = rows.shape[1] <= EXACT
     rows = rows.astype(np.float64) if exact else rows
     moments = rows.T @ rows / rows.dtype.type(len(rows))

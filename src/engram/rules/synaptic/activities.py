@@ -10,6 +10,11 @@ from engram import checks
 def check_activities(pre: Tensor, post: Tensor, weight: Tensor) -> None:
     """Raise unless activities belong together and to these weights.
 
+    Args:
+        pre: Activity that comes in, (batch, pre).
+        post: Activity that goes out, (batch, post).
+        weight: W, (post, pre).
+
     Raises:
         TypeError: One is not a tensor.
         ValueError: Wrong shape, dtype or device, or an empty batch.

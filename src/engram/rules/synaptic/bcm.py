@@ -11,7 +11,7 @@ from torch import Tensor
 from engram import checks
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.hebb import HEBBIAN
+from engram.rules.synaptic.slow_weights import HEBBIAN
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class BCM(SynapticRule[Tensor]):
         checks.number("rate", self.rate, least=0, most=1)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> Float[Tensor, " post"]:
-        """Return thresholds of 0."""
+        """Thresholds of 0."""
         return weight.new_zeros(len(weight))
 
     def update(
@@ -58,7 +58,14 @@ class BCM(SynapticRule[Tensor]):
         weight: Annotated[Tensor, "post pre"],
         state: Annotated[Tensor, "post"],
     ) -> SynapticUpdate:
-        """Return minus the mean of x y (y - theta), and theta after it."""
+        """Minus the mean of x y (y - theta), and theta after it.
+
+        Args:
+            pre: Activity x that comes in.
+            post: Activity y that goes out.
+            weight: W.
+            state: theta, (post,).
+        """
         check_activities(pre, post, weight)
         checks.tensor("state", state, (len(weight),), weight)
         grad = -(post * (post - state)).T @ pre / len(pre)

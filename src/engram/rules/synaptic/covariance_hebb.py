@@ -11,7 +11,7 @@ from torch import Tensor
 from engram import checks
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.hebb import HEBBIAN
+from engram.rules.synaptic.slow_weights import HEBBIAN
 
 
 class ActivityMeans(NamedTuple):
@@ -53,7 +53,7 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
         checks.number("rate", self.rate, least=0, most=1)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> ActivityMeans:
-        """Return means of 0."""
+        """Means of 0."""
         return ActivityMeans(weight.new_zeros(weight.shape[1]), weight.new_zeros(weight.shape[0]))
 
     def update(
@@ -63,7 +63,14 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
         weight: Annotated[Tensor, "post pre"],
         state: ActivityMeans,
     ) -> SynapticUpdate:
-        """Return -(y - ybar)^T (x - xbar) / B, and the means after the batch."""
+        """-(y - ybar)^T (x - xbar) / B, and the means after the batch.
+
+        Args:
+            pre: Activity x that comes in.
+            post: Activity y that goes out.
+            weight: W.
+            state: The means before the batch.
+        """
         check_activities(pre, post, weight)
         for name, mean, units in zip(state._fields, state, reversed(weight.shape), strict=True):
             checks.tensor(f"state.{name}", mean, (units,), weight)

@@ -13,7 +13,7 @@ from engram import checks
 def homeostatic_scaling(
     weight: Annotated[Tensor, "post pre"], rate: Annotated[Tensor, "post"], target: float, exponent: float = 0.1
 ) -> Float[Tensor, "post pre"]:
-    """Return weights scaled so that each unit comes nearer to its target rate; their proportions stay.
+    """Weights scaled so that each unit comes nearer to its target rate; their proportions stay.
 
         w[j] := w[j] (target / rate[j])^exponent
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from engram import checks
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.hebb import HEBBIAN
+from engram.rules.synaptic.slow_weights import HEBBIAN
 
 BOUNDS = ("none", "hard", "soft")
 
@@ -77,7 +77,7 @@ class PairSTDP(SynapticRule[SpikeTraces]):
         checks.choice("bounds", self.bounds, BOUNDS)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> SpikeTraces:
-        """Return traces of 0."""
+        """Traces of 0."""
         return SpikeTraces(weight.new_zeros(1, weight.shape[1]), weight.new_zeros(1, weight.shape[0]))
 
     def update(
@@ -87,7 +87,14 @@ class PairSTDP(SynapticRule[SpikeTraces]):
         weight: Annotated[Tensor, "post pre"],
         state: SpikeTraces,
     ) -> SynapticUpdate:
-        """Return minus the change by the spikes of this step, and the traces after it."""
+        """Minus the change by the spikes of this step, and the traces after it.
+
+        Args:
+            pre: Activity x that comes in.
+            post: Activity y that goes out.
+            weight: W.
+            state: The traces before the step.
+        """
         check_activities(pre, post, weight)
         check_traces(state, pre, post)
         early = decayed(state.pre, self.tau_plus)
@@ -99,7 +106,13 @@ class PairSTDP(SynapticRule[SpikeTraces]):
 
 
 def check_traces(state: Any, pre: Tensor, post: Tensor) -> None:
-    """Raise unless traces are of the units and the samples of these activities."""
+    """Raise unless traces are of the units and the samples of these activities.
+
+    Args:
+        state: The traces, in fields of which the names end in pre or post.
+        pre: Presynaptic spikes.
+        post: Postsynaptic spikes.
+    """
     if len(state.pre) not in (1, len(pre)):
         raise ValueError(f"state has traces of {len(state.pre)} samples: expected {len(pre)}, as pre and post have")
     for name, trace in zip(state._fields, state, strict=True):
@@ -108,12 +121,12 @@ def check_traces(state: Any, pre: Tensor, post: Tensor) -> None:
 
 
 def decayed(trace: Float[Tensor, "batch units"], tau: float) -> Float[Tensor, "batch units"]:
-    """Return a trace one step later."""
+    """A trace one step later."""
     return trace * math.exp(-1 / tau)
 
 
 def mean_product(post: Float[Tensor, "#batch post"], pre: Float[Tensor, "#batch pre"]) -> Float[Tensor, "post pre"]:
-    """Return the mean over the batch of what a post- and a presynaptic factor make together."""
+    """The mean over the batch of what a post- and a presynaptic factor make together."""
     size = max(len(post), len(pre))
     return post.expand(size, -1).T @ pre.expand(size, -1) / size
 
@@ -125,7 +138,15 @@ def bounded(
     bounds: str,
     w_max: float,
 ) -> Float[Tensor, "post pre"]:
-    """Return the change of weights by growth and decay, under bounds as ``PairSTDP`` has them."""
+    """The change of weights by growth and decay, under bounds as ``PairSTDP`` has them.
+
+    Args:
+        growth: What a pair in causal order adds.
+        decay: What one in the other order takes.
+        weight: W.
+        bounds: ``"none"``, ``"hard"`` or ``"soft"``.
+        w_max: The largest weight.
+    """
     if bounds == "soft":
         return growth * (w_max - weight) - decay * weight
     change = growth - decay

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.hebb import HEBBIAN
+from engram.rules.synaptic.slow_weights import HEBBIAN
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Sanger(SynapticRule[None]):
     properties = replace(HEBBIAN, local=False)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> None:
-        """Return None: it has no state."""
+        """None: it has no state."""
 
     def update(
         self,
@@ -44,6 +44,13 @@ class Sanger(SynapticRule[None]):
         weight: Annotated[Tensor, "post pre"],
         state: None,
     ) -> SynapticUpdate:
-        """Return (tril(y^T y) W - y^T x) / B."""
+        """(tril(y^T y) W - y^T x) / B.
+
+        Args:
+            pre: Activity x that comes in.
+            post: Activity y that goes out.
+            weight: W.
+            state: None.
+        """
         check_activities(pre, post, weight)
         return SynapticUpdate(((post.T @ post).tril() @ weight - post.T @ pre) / len(pre), None)

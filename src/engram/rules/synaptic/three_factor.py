@@ -12,8 +12,8 @@ from torch import Tensor
 from engram import checks
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.hebb import HEBBIAN, Hebb
 from engram.rules.synaptic.pair_stdp import PairSTDP
+from engram.rules.synaptic.slow_weights import HEBBIAN, SlowWeights, hebb
 
 
 class EligibilityTraces(NamedTuple):
@@ -40,7 +40,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
     where f is what the other rule would grow by; each sample has an eligibility trace of its own.
 
     Args:
-        rule: Of what f is; any synaptic rule; ``Hebb()`` if None.
+        rule: Of what f is; any synaptic rule; ``hebb()`` if None.
         tau: Time constant of the eligibility trace, in steps, at least 1.
         baseline_rate: Rate of the running mean of M, from 0 to 1; with 0 the baseline stays 0.
 
@@ -65,14 +65,14 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
     properties = replace(HEBBIAN, unsupervised=False)
 
     def __post_init__(self) -> None:
-        rule = Hebb() if self.rule is None else self.rule
+        rule = hebb() if self.rule is None else self.rule
         object.__setattr__(self, "rule", checks.instance("rule", rule, SynapticRule))  # type: ignore[type-abstract]
         checks.number("tau", self.tau, least=1)
         checks.number("baseline_rate", self.baseline_rate, least=0, most=1)
         object.__setattr__(self, "properties", replace(self.rule.properties, unsupervised=False))  # type: ignore[union-attr]
 
     def init(self, weight: Float[Tensor, "post pre"]) -> EligibilityTraces:
-        """Return no eligibility, a baseline of 0, and the rule's own state."""
+        """No eligibility, a baseline of 0, and the rule's own state."""
         return EligibilityTraces(
             weight.new_zeros(1, *weight.shape),
             weight.new_zeros(()),
@@ -87,7 +87,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         state: EligibilityTraces,
         modulator: Annotated[Tensor, "batch *post"] | None = None,
     ) -> SynapticUpdate:
-        """Return minus the mean of (M - base) E, and the traces.
+        """Minus the mean of (M - base) E, and the traces.
 
         Args:
             pre: Activity that comes in.
@@ -114,9 +114,9 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         return SynapticUpdate(grad, EligibilityTraces(eligibility, baseline, inner))
 
     def _growth(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Return what each sample alone would make the rule grow by, and its states after it."""
-        if isinstance(self.rule, Hebb):  # the same without the cost of a transform
-            return post[:, :, None] * pre[:, None, :], None
+        """What each sample alone would make the rule grow by, and its states after it."""
+        if isinstance(self.rule, SlowWeights):  # the same without the cost of a transform
+            return self.rule.growth(pre, post, weight), None
 
         def of_sample(pre: Tensor, post: Tensor, state: Any) -> Any:
             grad, after = self.rule.update(pre[None], post[None], weight, state)  # type: ignore[union-attr]
@@ -128,7 +128,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
 
 
 def _each(function: Any, state: Any) -> Any:
-    """Return the state of a rule with each tensor changed by a function."""
+    """The state of a rule with each tensor changed by a function."""
     if state is None or isinstance(state, Tensor):
         return None if state is None else function(state)
     parts = [_each(function, part) for part in state]
@@ -138,7 +138,7 @@ def _each(function: Any, state: Any) -> Any:
 def reward_modulated_stdp(
     stdp: PairSTDP | None = None, *, tau: float = 1000.0, baseline_rate: float = 0.01
 ) -> ThreeFactor:
-    """Return R-STDP: pairs of spikes mark their synapse, and reward above its running mean changes those marked.
+    """R-STDP: pairs of spikes mark their synapse, and reward above its running mean changes those marked.
 
     Args:
         stdp: The window of a pair; ``PairSTDP()`` if None.

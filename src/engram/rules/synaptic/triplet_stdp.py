@@ -11,8 +11,8 @@ from torch import Tensor
 from engram import checks
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.hebb import HEBBIAN
 from engram.rules.synaptic.pair_stdp import BOUNDS, bounded, check_traces, decayed, mean_product
+from engram.rules.synaptic.slow_weights import HEBBIAN
 
 
 class TripletTraces(NamedTuple):
@@ -79,7 +79,7 @@ class TripletSTDP(SynapticRule[TripletTraces]):
         checks.choice("bounds", self.bounds, BOUNDS)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> TripletTraces:
-        """Return traces of 0."""
+        """Traces of 0."""
         pre, post = weight.new_zeros(1, weight.shape[1]), weight.new_zeros(1, weight.shape[0])
         return TripletTraces(pre, post, pre.clone(), post.clone())
 
@@ -90,7 +90,14 @@ class TripletSTDP(SynapticRule[TripletTraces]):
         weight: Annotated[Tensor, "post pre"],
         state: TripletTraces,
     ) -> SynapticUpdate:
-        """Return minus the change by the spikes of this step, and the traces after it."""
+        """Minus the change by the spikes of this step, and the traces after it.
+
+        Args:
+            pre: Activity x that comes in.
+            post: Activity y that goes out.
+            weight: W.
+            state: The traces before the step.
+        """
         check_activities(pre, post, weight)
         check_traces(state, pre, post)
         x, y = decayed(state.pre, self.tau_plus), decayed(state.post, self.tau_minus)

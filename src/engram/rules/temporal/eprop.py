@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.nn.sequence import time_first
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
 from engram.rules.temporal.readout_checks import check_network, check_sequences
 
@@ -65,12 +65,12 @@ class EProp(LearningRule[Tensor | None]):
 
     @classmethod
     def random(cls) -> EProp:
-        """Return the rule with fixed random feedback."""
+        """The rule with fixed random feedback."""
         return cls("random")
 
     @classmethod
     def adaptive(cls) -> EProp:
-        """Return the rule whose feedback changes as the readout does."""
+        """The rule whose feedback changes as the readout does."""
         return cls("adaptive")
 
     def init(self, model: nn.Module, generator: torch.Generator) -> Float[Tensor, "outputs hidden"] | None:
@@ -88,7 +88,7 @@ class EProp(LearningRule[Tensor | None]):
         target: Annotated[Tensor, "*time batch *outputs"],
         state: Tensor | None,
     ) -> Update:
-        """Return the pseudo-gradients of a batch of whole sequences."""
+        """The pseudo-gradients of a batch of whole sequences."""
         net = check_network(model, "EProp")
         core: Any = net.core
         readout, kappa = net.readout, net.kappa
@@ -122,10 +122,10 @@ class EProp(LearningRule[Tensor | None]):
             grads["readout.weight"] += error.T @ filtered / len(error)
             grads["readout.bias"] += error.mean(0)
         grads.update(core_gradients(core, change / x.shape[1]))
-        return finished(self, grads, state, loss)
+        return checked_update(self, grads, state, loss)
 
     def watched(self, state: Tensor | None) -> Collection[str]:
-        """Return the name of the readout's weights, if the feedback follows them."""
+        """The name of the readout's weights, if the feedback follows them."""
         return ("readout.weight",) if self.feedback == "adaptive" else ()
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: Tensor | None) -> Tensor | None:
@@ -137,7 +137,7 @@ class EProp(LearningRule[Tensor | None]):
 
 
 def core_gradients(core: Any, change: Float[Tensor, "hidden pre"]) -> dict[str, Tensor]:
-    """Return by name what belongs to input weights, recurrent weights and bias, of which not every core has one."""
+    """By name what belongs to input weights, recurrent weights and bias, of which not every core has one."""
     inputs, recurrent, bias = change.tensor_split((core.input_size, core.input_size + core.hidden_size), dim=1)
     found = {"core.weight_ih": inputs, "core.weight_hh": core.connections(recurrent)}
     return found | ({"core.bias": bias[:, 0]} if hasattr(core, "bias") else {})

@@ -8,7 +8,7 @@ from engram.nn import ReadoutNetwork
 
 
 def check_network(model: nn.Module, rule: str) -> ReadoutNetwork:
-    """Return the network, or raise TypeError if it is not of the form that rules of learning in time train."""
+    """The network, or raise TypeError if it is not of the form that rules of learning in time train."""
     if isinstance(model, ReadoutNetwork):
         return model
     raise TypeError(

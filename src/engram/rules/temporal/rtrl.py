@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engram.nn.sequence import time_first
-from engram.rules.contract import LearningRule, Properties, Update, finished
+from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
 from engram.rules.temporal.eprop import core_gradients
 from engram.rules.temporal.readout_checks import check_network, check_sequences
@@ -57,7 +57,7 @@ class RTRL(LearningRule[None]):
         target: Annotated[Tensor, "*time batch *outputs"],
         state: None,
     ) -> Update:
-        """Return the gradients of a batch of whole sequences."""
+        """The gradients of a batch of whole sequences."""
         net = check_network(model, "RTRL")
         core: Any = net.core
         readout = net.readout
@@ -88,4 +88,4 @@ class RTRL(LearningRule[None]):
             grads["readout.weight"] += error.T @ filtered / batch
             grads["readout.bias"] += error.mean(0)
         grads.update(core_gradients(core, change / batch))
-        return finished(self, grads, None, loss)
+        return checked_update(self, grads, None, loss)

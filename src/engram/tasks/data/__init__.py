@@ -1,7 +1,7 @@
-"""Data sets by name: fetched from their canonical source, held to a checksum, kept in a cache.
+"""Data sets by name: fetched from their canonical source, compared with a checksum, stored in a cache.
 
-A file is looked for in the folder that ``ENGRAM_DATA`` names, then in the cache (``ENGRAM_CACHE``, or the user's), and
-is fetched only if neither has it. To add a set, write its reader in a file beside ``mnist.py`` and list it in ``SETS``.
+A file is searched in the folder ``ENGRAM_DATA``, then in the cache (``ENGRAM_CACHE``, or the user's), and fetched only
+if neither has it. To add a set, write its reader in a file beside ``mnist.py`` and list it in ``SETS``.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ __all__ = [
     "verify",
 ]
 
-SETS: dict[str, DataSet] = {one.name: one for one in (ACASXU, CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL)}
+_SETS = (ACASXU, CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL)
+SETS: dict[str, DataSet] = {dataset.name: dataset for dataset in _SETS}
 
 
 def load(name: str, **options: Any) -> Any:
-    """Load a data set.
+    """A data set, read from its files.
 
     Args:
         name: One of ``SETS``.
-        **options: What to read of it, such as ``split="test"``; the set's title lists the choices.
+        **options: The part to read, for example ``split="test"``; the set's title lists the choices.
 
     Returns:
         Arrays of uint8: ``LabelledImages`` for ``"mnist"``, ``ColourImages`` for ``"cifar10"`` and ``"cifar10-jpeg"``,
@@ -59,16 +60,16 @@ def load(name: str, **options: Any) -> Any:
     choices = list(inspect.signature(dataset.read).parameters)[1:]
     if unknown := set(options) - set(choices):
         expected = ", ".join(choices) or "none"
-        raise ValueError(f"{min(unknown)!r} is no option of data set {name!r}: expected {expected}")
+        raise ValueError(f"{min(unknown)!r} is not an option of data set {name!r}: expected {expected}")
     files = {file.path: file for file in dataset.files}
     return dataset.read(lambda path: locate(files[path]), **options)
 
 
 def verify(name: str) -> SetStatus:
-    """Return where the files of a data set lie, and whether their checksums are right; fetch nothing.
+    """The places of the files of a data set, and whether their checksums are right; nothing is fetched.
 
     Raises:
-        DataError: ``ENGRAM_DATA`` names no folder, or a file cannot be read.
+        DataError: ``ENGRAM_DATA`` is not a folder, or a file cannot be read.
 
     Examples:
         >>> verify("mnist").files[0].file.path
@@ -79,7 +80,11 @@ def verify(name: str) -> SetStatus:
 
 
 def fetch(name: str) -> SetStatus:
-    """Fetch the missing files of a data set into the cache; as ``verify``, with the errors of ``load``."""
+    """Fetch the missing files of a data set into the cache; return the places of all.
+
+    Raises:
+        DataError: A file cannot be fetched, or has the wrong checksum.
+    """
     for file in _known(name).files:
         locate(file)
     return verify(name)

@@ -31,7 +31,7 @@ class ColourImages(NamedTuple):
 
 
 def read(locate: Locate, split: str = "train") -> ColourImages:
-    """Read one split of the binary version; ``"train"`` is the five training batches in their order."""
+    """One split of the binary version; ``"train"`` is the five training batches in their order."""
     checks.choice("split", split, _BATCHES)
     path = locate(_ARCHIVE)
     with reading(path, "a gzipped tar archive", tarfile.TarError), tarfile.open(path, "r:gz") as archive:
@@ -43,7 +43,7 @@ def read(locate: Locate, split: str = "train") -> ColourImages:
 
 
 def read_jpeg(locate: Locate, split: str = "train") -> ColourImages:
-    """Read one split of the copy whose images were encoded as JPEG, in an order in which the classes take turns."""
+    """One split of the copy whose images were encoded as JPEG, in an order in which the classes take turns."""
     checks.choice("split", split, _PARQUET)
     try:
         import polars as pl

@@ -1,4 +1,4 @@
-"""Where the files of the data sets lie, and how they get there; their checksums are compared each time."""
+"""The files of the data sets, located, fetched, and compared with their checksums each time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DataFile:
 
     Args:
         path: Path below ``ENGRAM_DATA`` and below the cache, with ``/`` between its parts.
-        url: Canonical source; None if this very file has none, so that the user has to put it in place.
+        url: Canonical source; None if there is none, so that the user has to put the file in place.
         checksum: ``"md5:..."`` or ``"sha256:..."``, in hexadecimal.
         size: Size in bytes.
     """
@@ -50,12 +50,12 @@ class DataSet:
 
     Args:
         name: The name that ``load`` takes.
-        title: One line that says what it is.
-        licence: Under what terms it may be used.
-        citation: Whom to cite.
+        title: One line of description.
+        licence: Terms of use.
+        citation: The work to cite.
         files: Its files.
-        read: Called as ``read(locate, **options)``, where ``locate`` returns where the file of a given ``path`` lies,
-            verified, fetching it if need be. A reader locates only the files that its options ask for.
+        read: Called as ``read(locate, **options)``, where ``locate`` maps the ``path`` of a file to its verified place,
+            fetching it if necessary. A reader locates only the files that its options need.
     """
 
     name: str
@@ -68,10 +68,10 @@ class DataSet:
 
 @dataclass(frozen=True)
 class FileStatus:
-    """Where one file was found, in which of the two folders, of how many bytes; None or False where it is absent."""
+    """The place of one file, the folder that contains it, and its size in bytes; None or False if it is absent."""
 
     file: DataFile
-    found: Path | None
+    path: Path | None
     source: Source | None
     size: int | None
     verified: bool
@@ -86,18 +86,18 @@ class SetStatus:
 
     @property
     def complete(self) -> bool:
-        """Whether every file is at hand and verified."""
+        """Whether every file is present and verified."""
         return all(file.verified for file in self.files)
 
 
 def cache_folder() -> Path:
-    """Return the folder that fetched files are kept in: ``ENGRAM_CACHE``, or else the user's cache folder."""
+    """The folder for fetched files: ``ENGRAM_CACHE``, or else the user's cache folder."""
     chosen = os.environ.get("ENGRAM_CACHE")
     return Path(chosen).expanduser().absolute() if chosen else user_cache_path("engram") / "data"
 
 
 def data_folder() -> Path | None:
-    """Return the folder that ``ENGRAM_DATA`` names, or None if it is not set; raise DataError if it is none."""
+    """The folder ``ENGRAM_DATA``, or None if it is not set; raise DataError if it is not a folder."""
     chosen = os.environ.get("ENGRAM_DATA")
     if not chosen:
         return None
@@ -109,7 +109,13 @@ def data_folder() -> Path | None:
 
 @contextmanager
 def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
-    """Raise DataError where the block fails to read ``path`` as ``kind``, also by one of the ``errors``."""
+    """A context that raises DataError when reading a file fails.
+
+    Args:
+        path: The file.
+        kind: Its expected format, for the message.
+        *errors: Errors of the reader, beside those of files and of zlib.
+    """
     expected: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, *errors)
     try:
         yield
@@ -120,30 +126,30 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def examine(file: DataFile) -> FileStatus:
-    """Return where a file lies and whether its checksum is right; fetch and change nothing."""
+    """The place of a file, and whether its checksum is right; nothing is fetched or changed."""
     if (place := _find(file)) is None:
         return FileStatus(file, None, None, None, False)
     return FileStatus(file, *place, place[0].stat().st_size, _checksum(place[0], file) == file.checksum)
 
 
 def locate(file: DataFile) -> Path:
-    """Return where a file lies, verified; fetch it into the cache if it is at hand nowhere.
+    """The verified place of a file, which is fetched into the cache if it is absent.
 
-    A file of the cache that has the wrong checksum is kept aside, with a warning, and fetched again. Processes that
-    want the same file wait for the first of them; a fetch that breaks off leaves nothing that could be taken for it.
+    A file of the cache with the wrong checksum is renamed, with a warning, and fetched again. Processes that need the
+    same file wait for the first of them; a fetch that fails leaves no incomplete file.
 
     Raises:
-        DataError: That under ``ENGRAM_DATA`` has the wrong checksum, or there is none and it cannot be fetched.
+        DataError: The file under ``ENGRAM_DATA`` has the wrong checksum, or a file cannot be fetched.
     """
     if (place := _find(file)) is not None:
-        found, source = place
-        actual = _checksum(found, file)
+        path, source = place
+        actual = _checksum(path, file)
         if actual == file.checksum:
-            return found
+            return path
         if source == "ENGRAM_DATA":
             right = f"file at {file.url}" if file.url else "right file"
             raise DataError(
-                f"{found} has checksum {actual}, expected {file.checksum}; "
+                f"{path} has checksum {actual}, expected {file.checksum}; "
                 f"replace it by the {right}, or take it out of ENGRAM_DATA"
             )
 
@@ -157,22 +163,22 @@ def locate(file: DataFile) -> Path:
                     return target
                 aside = target.with_name(f"{target.name}.{actual.partition(':')[2][:8]}.wrong")
                 target.replace(aside)
-                told = f"{target} has checksum {actual}, expected {file.checksum}; kept aside as {aside.name}"
-                warnings.warn(f"{told} and fetched again", stacklevel=3)
+                checksums = f"{target} has checksum {actual}, expected {file.checksum}"
+                warnings.warn(f"{checksums}; kept aside as {aside.name} and fetched again", stacklevel=3)
             _fetch(file, target)
     except DataError:
         raise
     except OSError as error:
-        raise DataError(f"cannot keep {target}: {error}; ENGRAM_CACHE can name another folder") from error
+        raise DataError(f"cannot write {target}: {error}; ENGRAM_CACHE can be set to another folder") from error
     return target
 
 
 def _find(file: DataFile) -> tuple[Path, Source] | None:
-    given = data_folder()
-    if given is not None and (given / file.path).is_file():
-        return given / file.path, "ENGRAM_DATA"
-    kept = cache_folder() / file.path
-    return (kept, "cache") if kept.is_file() else None
+    folder = data_folder()
+    if folder is not None and (folder / file.path).is_file():
+        return folder / file.path, "ENGRAM_DATA"
+    cached = cache_folder() / file.path
+    return (cached, "cache") if cached.is_file() else None
 
 
 def _checksum(path: Path, file: DataFile) -> str:
@@ -185,10 +191,10 @@ def _checksum(path: Path, file: DataFile) -> str:
 
 
 def _fetch(file: DataFile, target: Path) -> None:
-    """Fetch into a temporary file beside the target, compare the checksum, then rename: all pooch's doing."""
+    """Fetch by pooch, into a temporary file beside the target, which is renamed if its checksum is right."""
     by_hand = _by_hand(file, target)
     if file.url is None:
-        raise DataError(f"{file.path} is not at hand, and there is no public address of it\n{by_hand}")
+        raise DataError(f"{file.path} is absent, and has no public address\n{by_hand}")
     try:
         import pooch
         from requests import RequestException
@@ -202,18 +208,18 @@ def _fetch(file: DataFile, target: Path) -> None:
             path=target.parent,
             downloader=pooch.HTTPDownloader(timeout=_SECONDS_WITHOUT_A_BYTE, chunk_size=1 << 16),
         )
-    except (RequestException, ValueError) as error:  # pooch tells a wrong checksum by ValueError
-        raise DataError(f"{file.path} is not at hand and could not be fetched: {error}\n{by_hand}") from error
+    except (RequestException, ValueError) as error:  # pooch raises ValueError for a wrong checksum
+        raise DataError(f"{file.path} is absent and could not be fetched: {error}\n{by_hand}") from error
 
 
 def _by_hand(file: DataFile, target: Path) -> str:
-    """Return in words how a user puts a file in place."""
-    given = data_folder()
-    place = given / file.path if given else f"{target}, or to the same path under a folder that ENGRAM_DATA names"
+    """Instructions to put a file in place by hand."""
+    folder = data_folder()
+    place = folder / file.path if folder else f"{target}, or to the same path under a folder ENGRAM_DATA"
     where = "Get it" if file.url is None else "Fetch it where there is a connection"
     return (
         f"{where} and put it in place by hand:\n"
-        f"  from      {file.url or 'whoever has it: the data set says what it is made of'}\n"
+        f"  from      {file.url or 'its owner: the title of the data set has its origin'}\n"
         f"  to        {place}\n"
         f"  checksum  {file.checksum} ({file.size} bytes)"
     )

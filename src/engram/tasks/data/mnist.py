@@ -25,18 +25,18 @@ class LabelledImages(NamedTuple):
 
 
 def read(locate: Locate, split: str = "train") -> LabelledImages:
-    """Read one split: images of 28 x 28 pixels, 0 (paper) to 255 (ink), and their digits."""
+    """One split: images of 28 x 28 pixels, 0 (paper) to 255 (ink), and their digits."""
     checks.choice("split", split, _PREFIX)
     image_file = locate(f"mnist/{_PREFIX[split]}-images-idx3-ubyte.gz")
     label_file = locate(f"mnist/{_PREFIX[split]}-labels-idx1-ubyte.gz")
     images, labels = read_idx(image_file, dimensions=3), read_idx(label_file, dimensions=1)
     if len(images) != len(labels):
-        raise DataError(f"{image_file} holds {len(images)} images, but {label_file} {len(labels)} labels")
+        raise DataError(f"{image_file} has {len(images)} images, but {label_file} {len(labels)} labels")
     return LabelledImages(images, labels)
 
 
 def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
-    """Read a gzipped IDX file of unsigned bytes, of so many dimensions; raise DataError where it is none.
+    """The array of a gzipped IDX file of unsigned bytes; raise DataError if it is not one of these dimensions.
 
     An IDX file is two zero bytes, one byte for the type (8: unsigned byte), one for the number of dimensions,
     each size as a big-endian 32-bit integer, and the values in row-major order.

@@ -29,16 +29,19 @@ class Characters(NamedTuple):
 
 
 def read(locate: Locate, split: str = "all", size: int = _SIDE) -> Characters:
-    """Read twenty drawings of each character, sorted by the names of archive, alphabet and character, then by drawer.
+    """Twenty drawings of each character, sorted by the names of archive, alphabet and character, then by drawer.
 
-    There are 964 characters of the background, 659 of the evaluation. Sizes below 105 are made by antialiasing.
+    Args:
+        locate: Maps the path of a file to its place.
+        split: ``"background"``, 964 characters, ``"evaluation"``, 659, or ``"all"``.
+        size: Side of a drawing; below 105 by antialiasing.
     """
     checks.choice("split", split, (*_ARCHIVES, "all"))
     return _read([path for part, path in _ARCHIVES.items() if split in (part, "all")], locate, size)
 
 
 def read_small(locate: Locate, size: int = _SIDE) -> Characters:
-    """Read the characters of eight alphabets, as ``read``, but without splits."""
+    """Twenty drawings of each character of eight alphabets."""
     return _read([_SMALL], locate, size)
 
 
@@ -49,7 +52,7 @@ def _read(paths: Sequence[str], locate: Locate, size: int) -> Characters:
 
 
 def _read_archive(path: Path, size: int) -> Characters:
-    """Read an archive of the form ``<folder>/<alphabet>/<character>/<id>_<drawer>.png``."""
+    """The drawings of an archive of the form ``<folder>/<alphabet>/<character>/<id>_<drawer>.png``."""
     with reading(path, "a zip archive of PNG images", zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
         drawings: dict[str, list[str]] = {}
         for name in sorted(name for name in archive.namelist() if name.endswith(".png")):

@@ -1,4 +1,4 @@
-"""What small networks look like while different rules train them: statistics of weights and activity over time."""
+"""Statistics of weights and activity of small networks while different rules train them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engram import checks
 
 RATES = {
     "sgd": (0.05, 0.1, 0.2),
-    "momentum": (0.05, 0.1, 0.2),  # those of plain descent: at a tenth it would do the same as that
+    "momentum": (0.05, 0.1, 0.2),  # not a tenth of them, which would make it the same as plain descent
     "adam": (0.0005, 0.001, 0.002),
     "feedback-alignment": (0.05, 0.1, 0.2),
 }
@@ -23,30 +23,30 @@ BATCH = 32
 
 
 def digits() -> tuple[Float[Tensor, "images pixels"], Int[Tensor, "images"]]:
-    """Return scikit-learn's digits, pixels from 0 to 1, and which digit each is."""
+    """The digits of scikit-learn, pixels from 0 to 1, and their classes."""
     from sklearn.datasets import load_digits  # takes as long to import as torch
 
-    found = load_digits()
-    return torch.from_numpy(found.data / 16).float(), torch.from_numpy(found.target)
+    bunch = load_digits()
+    return torch.from_numpy(bunch.data / 16).float(), torch.from_numpy(bunch.target)
 
 
 def learning_rule_traces(
     rule: str, networks: int, generator: torch.Generator, *, observations: int = 200, every: int = 5, probes: int = 300
 ) -> Float[Tensor, "networks observations observables"]:
-    """Train networks of 64-32-10 units on digits, and observe them.
+    """Observables of networks of 64-32-10 units in training on digits.
 
-    Of each layer: mean, standard deviation, norm and largest modulus of the weights; mean, standard deviation, mean
-    modulus and share of positive values of its activity, on images that are not trained on. Hidden units are rectified.
-    The networks have the three learning rates of the rule in turn. Feedback alignment sends errors back by random
-    weights.
+    Of each layer: mean, standard deviation, norm and maximum modulus of the weights; mean, standard deviation, mean
+    modulus and fraction of positive values of its activity, on images that are not trained on. Hidden units are
+    rectified. The networks have the three learning rates of the rule in turn. Feedback alignment sends errors back by
+    random weights.
 
     Args:
-        rule: Which rule trains them.
-        networks: How many.
-        generator: What draws weights and batches.
-        observations: How often they are observed.
+        rule: Learning rule, one of ``RULES``.
+        networks: Number of networks.
+        generator: Draws weights and batches.
+        observations: Number of observations.
         every: Steps between two observations.
-        probes: On how many images activity is observed, the same at each step for all networks.
+        probes: Number of images on which activity is observed, the same for all steps and networks.
 
     Source: our design, after the observables of Nayebi et al., "Identifying learning rules from neural network
     observables" (2020), and the case study of Ostrow et al. (2023).

@@ -13,7 +13,7 @@ KINDS, VIEWS = ("lorenz", "van-der-pol", "bistable"), ("linear", "tanh", "sinh")
 def latent_dynamics(
     kind: str, rng: np.random.Generator, *, trials: int = 20, steps: int = 400
 ) -> Float[np.ndarray, "trials time latent"]:
-    """Simulate a small system from random initial states, after it has settled.
+    """Trajectories of a small system from random initial states, after a transient.
 
         lorenz: z' = (10 (y - x), x (28 - w) - y, x y - 8/3 w), a sample every 0.02
         van-der-pol: z' = (y, 2 (1 - x^2) y - x), a sample every 0.1
@@ -22,9 +22,9 @@ def latent_dynamics(
     by Runge-Kutta (bistable: Euler-Maruyama) in steps of a fifth of that, each coordinate scaled to unit variance.
 
     Args:
-        kind: Which system.
-        rng: What draws initial states and noise.
-        trials: Trials.
+        kind: ``"lorenz"``, ``"van-der-pol"`` or ``"bistable"``.
+        rng: Draws initial states and noise.
+        trials: Number of trials.
         steps: Samples of a trial.
 
     Source: Lorenz (1963); van der Pol (1926); our protocol.
@@ -39,10 +39,10 @@ def latent_dynamics(
     size, settle = (3 if kind == "lorenz" else 2), 200
     dt = (0.02 if kind == "lorenz" else 0.1) / 5
     z = rng.normal(size=(trials, size)) + np.array([0, 0, 25])[-size:] * (kind == "lorenz")
-    kept = np.empty((trials, steps, size))
+    samples = np.empty((trials, steps, size))
     for step in range(-settle, 5 * steps):
         if step >= 0 and step % 5 == 0:
-            kept[:, step // 5] = z
+            samples[:, step // 5] = z
         if kind == "bistable":
             z = z + dt * _flow(kind, z) + 0.4 * np.sqrt(dt) * rng.normal(size=z.shape)
         else:
@@ -50,18 +50,18 @@ def latent_dynamics(
             second = _flow(kind, z + dt / 2 * first)
             third = _flow(kind, z + dt / 2 * second)
             z = z + dt / 6 * (first + 2 * second + 2 * third + _flow(kind, z + dt * third))
-    return np.asarray(kept / kept.std((0, 1)))
+    return np.asarray(samples / samples.std((0, 1)))
 
 
 def observed(
     latent: Float[np.ndarray, "trials time latent"], view: str, rng: np.random.Generator, units: int = 20
 ) -> Float[np.ndarray, "trials time units"]:
-    """Return what units see of a system, phi(W z), with random orthonormal columns of W.
+    """The activity of units that observe a system, phi(W z), with random orthonormal columns of W.
 
     Args:
         latent: States z.
-        view: phi: the identity, tanh(1.5 x) or sinh(x).
-        rng: What draws W.
+        view: phi: ``"linear"``, the identity, ``"tanh"``, tanh(1.5 x), or ``"sinh"``.
+        rng: Draws W.
         units: Number of units.
 
     Examples:

@@ -1,4 +1,4 @@
-"""Rates of a ring attractor that is driven around, and of the line that it becomes when it is cut open."""
+"""Rates of a driven ring attractor, and of the line attractor that it becomes when it is cut open."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ REST, PUSH = 1.0, 0.1
 def ring_weights(
     neurons: int, length: float, closure: float = 1.0
 ) -> Float[np.ndarray, "two_populations two_populations"]:
-    """Return the weights among two populations that push a bump of activity in opposite directions.
+    """The weights among two populations that push a bump of activity in opposite directions.
 
-        w(d) = 8 (cos(pi d / l) - 1) / 2 for |d| < 2 l, summed over all ways round the ring; divided by the neurons
+        w(d) = 8 (cos(pi d / l) - 1) / 2 for |d| < 2 l, summed over all ways round the ring, divided by n
 
     with d counted from ``SHIFT`` neurons below each neuron of the first population, and above each of the second.
 
     Args:
         neurons: Neurons of a population, n, at least 2.
         length: Width l of the profile, in neurons, above 0.
-        closure: 1: a ring of n neurons. Below, from 0: n neurons cut out of a ring that has (1 - closure) l more.
+        closure: 1: a ring of n neurons. From 0 to below 1: n neurons of a ring that has (1 - closure) l more.
 
     Source: Ostrow et al. (2023), notebook of figure 4; the division by n is ours, so that steps of dt are stable.
 
@@ -54,16 +54,16 @@ def ring_rates(
     *,
     noise: float = 0.01,
 ) -> Float[np.ndarray, "rings time units"]:
-    """Simulate rings.
+    """Rates of rings under a drive.
 
         tau s' = -s + relu(W s + 1 -+ drive / 10 + noise),  tau = 10, dt = 0.5
 
-    where the drive inhibits the first population and excites the second. A bump begins at a random place.
+    where the drive inhibits the first population and excites the second. The initial bump is at a random place.
 
     Args:
         weights: Weights of each ring.
         drive: Drive of each ring at each step.
-        rng: What draws the beginning and the noise.
+        rng: Draws the initial place and the noise.
         noise: Standard deviation of the noise of each unit at each step.
 
     Examples:
@@ -76,9 +76,9 @@ def ring_rates(
     phase = 2 * np.pi * (np.arange(half) / half - rng.uniform(size=(rings, 1)))
     rates = np.tile(np.maximum(np.cos(phase), 0), 2) * 0.1
     push = PUSH * np.repeat([-1.0, 1.0], half)
-    kept = np.empty((len(drive), rings, units))
+    trajectory = np.empty((len(drive), rings, units))
     for step in range(len(drive)):
-        kept[step] = rates
+        trajectory[step] = rates
         total = (weights @ rates[:, :, None])[:, :, 0] + REST + drive[step][:, None] * push
         rates = rates + DT / TAU * (np.maximum(total + noise * rng.normal(size=rates.shape), 0) - rates)
-    return kept.transpose(1, 0, 2)
+    return trajectory.transpose(1, 0, 2)

@@ -15,21 +15,21 @@ STEP = 0.01
 def same_geometry(
     models: int, rng: np.random.Generator, *, trials: int = 100, steps: int = 10000, noise: float = 0.05, keep: int = 10
 ) -> Float[np.ndarray, "kinds models trials time 2"]:
-    """Simulate two-dimensional systems that only the noise of their trials tells apart.
+    """Trajectories of two-dimensional systems that differ only in the noise of their trials.
 
         x_i = x_(i-1) + dt (f(x_(i-1)) + u_i + eps_i),  eps_i ~ N(0, noise^2),  dt = 0.01,  x_0 = 0
 
     Bistable: f = (a x^3 + b x + I, c y + I), u = 0, in two conditions I = -0.1 and 0.1. A line attractor f = A x, with
     one eigenvalue of 0, and a point attractor, f = diag(p, q) x, get inputs u, the same in all trials of a condition,
-    by which their mean over trials follows that of the bistable system.
+    so that their mean over trials follows that of the bistable system.
 
     Args:
         models: Systems of each kind; those with the same number follow the same mean.
-        rng: What draws parameters and noise.
+        rng: Draws parameters and noise.
         trials: Trials of each condition.
-        steps: Steps simulated.
+        steps: Number of steps.
         noise: Standard deviation of eps.
-        keep: Every how many steps the state is kept.
+        keep: Steps from one state of the result to the next.
 
     Returns:
         States of the kinds of ``KINDS``; the first half of the trials is of the first condition.
@@ -51,10 +51,10 @@ def same_geometry(
     linear = np.stack([turn @ basis @ line @ np.linalg.inv(basis), point])
     inputs = INPUTS[:, None]
     x = np.zeros((len(KINDS), models, len(INPUTS), trials, 2))
-    kept = np.empty((-(-steps // keep), *x.shape))
+    trajectories = np.empty((-(-steps // keep), *x.shape))
     for step in range(steps):
         if step % keep == 0:
-            kept[step // keep] = x
+            trajectories[step // keep] = x
         drift = np.empty_like(x)
         first, second = x[0, ..., 0], x[0, ..., 1]
         drift[0, ..., 0] = (a * first * first + b) * first + inputs
@@ -62,7 +62,7 @@ def same_geometry(
         drift[1:] = np.einsum("kmij,kmcnj->kmcni", linear, x[1:])
         before = x[1:].mean(3)
         x = x + STEP * (drift + rng.normal(0, noise, x.shape))
-        # So far without inputs; with them the mean goes where that of the bistable system has gone.
+        # The inputs with which the mean moves like that of the bistable system.
         u = (x[0].mean(2) - before) / STEP - np.einsum("kmij,kmcj->kmci", linear, before)
         x[1:] += STEP * u[:, :, :, None]
-    return np.moveaxis(kept, 0, 4).reshape(len(KINDS), models, len(INPUTS) * trials, len(kept), 2)
+    return np.moveaxis(trajectories, 0, 4).reshape(len(KINDS), models, len(INPUTS) * trials, len(trajectories), 2)

@@ -12,9 +12,9 @@ from engram import extras
 
 
 class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A game in which each life is an episode; only when all are lost does it begin anew.
+    """A game in which each life is an episode, and which restarts only when all lives are lost.
 
-    Gymnasium's ``AtariPreprocessing(terminal_on_life_loss=True)`` begins anew after each: nothing later is ever seen.
+    Gymnasium's ``AtariPreprocessing(terminal_on_life_loss=True)`` restarts after each life, and never gets further.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -22,7 +22,7 @@ class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._lives, self._over = 0, True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode: with the next life, if there is one and no seed is given, by one step without an action."""
+        """Start an episode: by one step without an action if a life is left and no seed is given."""
         if not self._over and seed is None:
             observation, _, terminated, truncated, info = self.env.step(0)
             if not (terminated or truncated):
@@ -42,15 +42,15 @@ class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def make_atari(game: str, *, episodic_life: bool = True) -> gymnasium.Env[Any, Any]:
-    """Make an Atari game as it is published for episodic control.
+    """An Atari game with the settings published for episodic control.
 
-    Minimal actions, none of them sticky; each repeated for 4 frames, of which the last two are taken together by their
-    maximum; grey, 84 x 84, four in a stack that begins with zeros; up to 30 steps without action at the start; at most
-    108,000 frames; rewards as they are. Gymnasium resizes by area, where the published code did it bilinearly. An
-    observation is (4, 84, 84) of bytes, which ``engram.agents`` divides by 255.
+    Minimal actions, not sticky; each repeated for 4 frames, with the maximum of the last two; grey, 84 x 84, four in a
+    stack that starts with zeros; up to 30 steps without action at the start; at most 108,000 frames; rewards not
+    clipped. Gymnasium resizes by area, the published code bilinearly. An observation is (4, 84, 84) of bytes, which
+    ``engram.agents`` divides by 255.
 
     Args:
-        game: Its name in ``ale_py``, such as ``"Pong"`` or ``"MsPacman"``.
+        game: Its name in ``ale_py``, for example ``"Pong"`` or ``"MsPacman"``.
         episodic_life: Whether each life is an episode, as in training; evaluation is on whole games.
 
     Raises:
@@ -63,8 +63,8 @@ def make_atari(game: str, *, episodic_life: bool = True) -> gymnasium.Env[Any, A
         import ale_py
         import cv2  # noqa: F401
     except ModuleNotFoundError as missing:
-        told = str(extras.missing("rl", "An Atari game", missing))
-        raise gymnasium.error.DependencyNotInstalled(told) from None
+        message = str(extras.missing("rl", "An Atari game", missing))
+        raise gymnasium.error.DependencyNotInstalled(message) from None
     gymnasium.register_envs(ale_py)
     env: gymnasium.Env[Any, Any] = gymnasium.make(
         f"ALE/{game}-v5",
@@ -81,5 +81,5 @@ def make_atari(game: str, *, episodic_life: bool = True) -> gymnasium.Env[Any, A
 
 
 def ram(env: gymnasium.Env[Any, Any]) -> np.ndarray:
-    """Return the memory of the game's machine, 128 numbers from 0 to 1: what tells whether two states are the same."""
+    """The memory of the game's machine, 128 numbers from 0 to 1, which identify a state."""
     return np.asarray(env.unwrapped.ale.getRAM(), np.float32) / 255  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Cue-reward association: find out which of some new cues is the target, and report whenever it was shown."""
+"""Cue-reward association: find out which of several new cues is the target, and report whenever it was shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BLANKS = 3  # steps of a trial besides the cues and what separates them: the fi
 
 
 class CueRewardVectorEnv(BatchedEnv):
-    """Many episodes at once: find out which of some new cues is the target, and report whenever it was shown.
+    """Many episodes of the task at once.
 
     Each episode has its own random, distinct cues, one of which is the target; only the rewards reveal which. An
     episode is a sequence of trials. A trial shows half of the cues, in random order and at random times, then a Go
@@ -27,9 +27,9 @@ class CueRewardVectorEnv(BatchedEnv):
     is rewarded with +1, a wrong one with -1. At other steps actions have no effect. With n cues a trial has n/2 + 3
     to 3n/2 + 2 steps with equal probability: an empty one, the cues and the gaps between them, Go, an empty one.
 
-    An observation has cue_bits + 7 numbers: the cue; whether this is the Go signal; 1; the time as a share of the
+    An observation has cue_bits + 7 numbers: the cue; whether this is the Go signal; 1; the time as a fraction of the
     episode; the last reward; 0; the last action as one-hot (zeros at the start). After a Go step,
-    ``info["correct"]`` says whether the answer was right, which the reward only tells if it is not flipped.
+    ``info["correct"]`` is whether the answer was right, which a flipped reward does not show.
 
     Args:
         num_envs: Number of environments.
@@ -38,15 +38,15 @@ class CueRewardVectorEnv(BatchedEnv):
         episode_len: Steps of an episode, after which it terminates; at least the longest trial.
         flip_prob: Probability that the reward of an answer has the wrong sign.
         fixed_cues: Cues of all episodes, (n_cues, cue_bits), from -1 to 1; None: new ones in every episode.
-        reward_delay: Empty steps between Go and the step that is rewarded for it; every trial is longer by as many.
-        max_episode_steps: As in ``BatchedEnv``.
-        render_mode: As in ``BatchedEnv``; there is no place to show.
+        reward_delay: Empty steps between Go and the step that is rewarded for it, added to every trial.
+        max_episode_steps: Steps after which an episode is truncated; None: never.
+        render_mode: None, since there is no picture.
 
     Attributes:
         target: Which of the cues is the target, (num_envs,).
 
     Raises:
-        ValueError: An argument is out of range, an episode shorter than a trial, or two fixed cues are alike.
+        ValueError: An argument is out of range, an episode shorter than a trial, or two fixed cues are equal.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the cue-reward association task of its code.
 
@@ -93,24 +93,25 @@ class CueRewardVectorEnv(BatchedEnv):
         low[:cue_bits] = low[cue_bits + 3] = -1.0
         space = spaces.Box(low, high)
         super().__init__(num_envs, space, spaces.Discrete(2), episode_len, max_episode_steps, render_mode=render_mode)
-        self._cues = np.zeros((num_envs, n_cues + 1, cue_bits), np.float32)  # the last one is none at all
+        self._cues = np.zeros((num_envs, n_cues + 1, cue_bits), np.float32)  # the last is zero: no cue
         self.target = np.zeros(num_envs, dtype=np.int64)
-        # The episode, drawn at its start. At time episode_len only an observation is left.
+        # The episode, drawn at its start. Time episode_len has only an observation.
         self._shown = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
         self._answer = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
-        self._pay = np.zeros((num_envs, episode_len + 1))  # of the right answer; 0 where no answer is asked for
-        self._due = np.zeros((num_envs, episode_len + 1 + reward_delay))  # the rewards of the answers given
+        self._pay = np.zeros((num_envs, episode_len + 1))  # reward of the right answer; 0 where there is no Go
+        self._due = np.zeros((num_envs, episode_len + 1 + reward_delay))  # rewards of the answers so far
 
     @property
     def cues(self) -> Float32[np.ndarray, "num_envs n_cues cue_bits"]:
         """The cues of every episode."""
         return self._cues[:, : self.n_cues]
 
-    def _begin(self, rows: Rows) -> None:
+    def _init(self, rows: Rows) -> None:
         trials, half, times = -(-(self.episode_len + 1) // self.shortest), self.n_cues // 2, self.episode_len + 1
-        sizes = np.array([1, self.n_cues, self.longest - _BLANKS - self.reward_delay, 1])  # what a trial draws
+        # Each trial draws its length, the order and the times of the cues, and whether the reward is flipped.
+        sizes = np.array([1, self.n_cues, self.longest - _BLANKS - self.reward_delay, 1])
         draws = 1 + trials * int(sizes.sum())
-        chance = np.stack([self.generators[row].random(draws) for row in rows])
+        chance = np.stack([self.rngs[row].random(draws) for row in rows])
         self._cues[rows, : self.n_cues] = self._draw_cues(rows) if self.fixed_cues is None else self.fixed_cues
         self.target[rows] = chance[:, 0] * self.n_cues
         length, which, when, flip = np.split(chance[:, 1:].reshape(len(rows), trials, -1), sizes.cumsum()[:-1], axis=2)
@@ -135,10 +136,10 @@ class CueRewardVectorEnv(BatchedEnv):
 
     def _draw_cues(self, rows: Rows) -> Float32[np.ndarray, "rows n_cues cue_bits"]:
         shape = (self.n_cues, self.cue_bits)
-        cues = np.stack([self.generators[row].random(shape, np.float32) for row in rows]) < 0.5
+        cues = np.stack([self.rngs[row].random(shape, np.float32) for row in rows]) < 0.5
         while (repeated := _repeated(cues)).any():
             for row in np.flatnonzero(repeated.any(1)):
-                redrawn = self.generators[rows[row]].random((repeated[row].sum(), self.cue_bits), np.float32) < 0.5
+                redrawn = self.rngs[rows[row]].random((repeated[row].sum(), self.cue_bits), np.float32) < 0.5
                 cues[row, repeated[row]] = redrawn
         return np.where(cues, np.float32(1), np.float32(-1))
 
@@ -162,13 +163,13 @@ class CueRewardVectorEnv(BatchedEnv):
 
 
 def _repeated(cues: Shaped[np.ndarray, "rows n_cues cue_bits"]) -> Bool[np.ndarray, "rows n_cues"]:
-    """Return which cues equal an earlier one of the same row."""
-    alike = (cues[:, :, None] == cues[:, None]).all(3)
-    return np.asarray(np.tril(alike, -1).any(2))
+    """Whether each cue equals an earlier one of the same row."""
+    equal = (cues[:, :, None] == cues[:, None]).all(3)
+    return np.asarray(np.tril(equal, -1).any(2))
 
 
 class CueReward(SingleEnv):
-    """As ``CueRewardVectorEnv``, one episode."""
+    """One episode of ``CueRewardVectorEnv``, with its arguments."""
 
     vector_type = CueRewardVectorEnv
 

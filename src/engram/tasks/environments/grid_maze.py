@@ -23,13 +23,13 @@ class Maze(NamedTuple):
     """A maze as tables over its free cells."""
 
     cells: Int[np.ndarray, "cells 2"]  # row and column
-    destination: Int[np.ndarray, "cells 4"]  # next cell for each action; the same where a wall is in the way
+    destination: Int[np.ndarray, "cells 4"]  # next cell for each action; the same cell if that is a wall
     view: Float32[np.ndarray, "cells 9"]  # which of the nine cells around and under it are walls, row by row
     center: int  # the cell in the middle
 
 
 def grid_maze(size: int) -> Maze:
-    """Lay out the maze: walls around, a pillar wherever row and column are even, the middle cleared.
+    """A maze with walls around it, and a pillar wherever row and column are even, but for the middle.
 
     Args:
         size: Cells along one side, the walls included; odd, at least 5.
@@ -57,26 +57,26 @@ def grid_maze(size: int) -> Maze:
 
 
 class GridMazeVectorEnv(BatchedEnv):
-    """Many mazes at once: find a hidden reward, and find it again after each teleport.
+    """Many mazes at once.
 
     The agent starts in the middle of a maze of pillars. In each episode one cell, never the middle one, holds a
     reward that cannot be seen. Reaching it pays ``reward`` and teleports the agent to another random cell, never the
-    rewarded one; the reward stays where it is, so that an agent that remembers where it was gets it many times.
+    rewarded one; the reward does not move, so that an agent that remembers its place gets it many times.
 
     An observation has 17 numbers: for each of the nine cells around and under the agent, row by row, whether it is a
-    wall; 0; 1; the time as a share of the episode; the last reward; the last action as one-hot (action 0 at the
-    start). Actions are up, down, left, right; a move into a wall does nothing but cost ``wall_penalty``.
+    wall; 0; 1; the time as a fraction of the episode; the last reward; the last action as one-hot (action 0 at the
+    start). Actions are up, down, left, right; a move into a wall has no effect but ``wall_penalty``.
 
     The mazes of the first paper have a wall penalty of 0.1, a reward also in the middle, and show no last action.
 
     Args:
         num_envs: Number of mazes.
-        size: As in ``grid_maze``.
+        size: Cells along one side, the walls included; odd, at least 5.
         episode_len: Steps of an episode, after which it terminates.
         reward: Reward for reaching the cell; above 0.
-        wall_penalty: What a move into a wall costs; at least 0.
-        max_episode_steps: As in ``BatchedEnv``.
-        render_mode: As in ``BatchedEnv``.
+        wall_penalty: Cost of a move into a wall; at least 0.
+        max_episode_steps: Steps after which an episode is truncated; None: never.
+        render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:
         maze: The layout, the same in all environments.
@@ -114,30 +114,30 @@ class GridMazeVectorEnv(BatchedEnv):
         self._free[tuple(self.maze.cells.T)] = "."
         self.position = np.full(num_envs, self.maze.center)
         self.goal = np.full(num_envs, self.maze.center)
-        # Drawn at the start of an episode: where step t teleports to. The last column is for an ended environment,
-        # whose step counts for nothing.
+        # The destination of a teleport at each step, drawn at the start of an episode. The last column is for the
+        # ignored step after its end.
         self._put = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
         self._seen = np.zeros((len(self.maze.cells), len(low)), np.float32)
         self._seen[:, :9], self._seen[:, _BIAS] = self.maze.view, 1.0
 
-    def _begin(self, rows: Rows) -> None:
-        chance = np.stack([self.generators[row].random(self.episode_len + 2) for row in rows])
+    def _init(self, rows: Rows) -> None:
+        chance = np.stack([self.rngs[row].random(self.episode_len + 2) for row in rows])
         goal = self._another(chance[:, 0], np.full(len(rows), self.maze.center))
         self.position[rows], self.goal[rows] = self.maze.center, goal
         self._put[rows] = self._another(chance[:, 1:], goal[:, None])
 
     def _another(self, chance: Float[np.ndarray, "..."], cell: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
-        """Return a random free cell, any but ``cell``."""
-        found = (chance * (len(self.maze.cells) - 1)).astype(np.int64)
-        return np.where(found >= cell, found + 1, found)
+        """A random free cell, any but ``cell``."""
+        index = (chance * (len(self.maze.cells) - 1)).astype(np.int64)
+        return np.where(index >= cell, index + 1, index)
 
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
         reached = self.maze.destination[self.position, actions]
-        found = reached == self.goal
-        rewards = np.where(found, self.reward, 0.0)
+        rewarded = reached == self.goal
+        rewards = np.where(rewarded, self.reward, 0.0)
         if self.wall_penalty:
             rewards -= self.wall_penalty * (reached == self.position)
-        self.position = np.where(found, self._put[self._each, self.steps], reached)
+        self.position = np.where(rewarded, self._put[self._each, self.steps], reached)
         return rewards, {}
 
     def _observe(self) -> Observations:
@@ -154,7 +154,7 @@ class GridMazeVectorEnv(BatchedEnv):
 
 
 class GridMaze(SingleEnv):
-    """As ``GridMazeVectorEnv``, one maze."""
+    """One maze of ``GridMazeVectorEnv``, with its arguments."""
 
     metadata = RENDERED
     vector_type = GridMazeVectorEnv

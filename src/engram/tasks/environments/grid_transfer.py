@@ -29,7 +29,14 @@ def grid_transfer(
     noise: float = 0.0,
     cliff: bool = False,
 ) -> FiniteMDP:
-    """Return the tables of a grid, whose state is row * size + column; arguments as of ``GridTransferVectorEnv``.
+    """The tables of a grid, whose state is row * size + column.
+
+    Args:
+        size: Cells along a side; the pit is a row below them.
+        n_actions: Number of action labels, at least 4; those with the same remainder by 4 do the same.
+        perm: Effects of the labels 0 to 3: 0 up, 1 down, 2 left, 3 right; in this order if None.
+        noise: Probability that a random label, uniform over all, is executed instead.
+        cliff: Whether the lowest row is the edge of a windy cliff.
 
     Examples:
         >>> grid_transfer().successors[0, :, 0].tolist()
@@ -71,21 +78,21 @@ def grid_transfer(
 class GridTransferVectorEnv(BatchedEnv):
     """Many walks at once from one corner of a grid to the opposite one, by actions that may be many or renamed.
 
-    Action a moves up, down, left or right, as ``perm[a mod 4]`` says; walls stop it. Entering the goal pays 1 and
-    terminates the episode, any other step pays -1. With a ``cliff`` the walk is along the lowest row, and wind blows
-    there: half of the steps that start in it, and all that lead down, end in a pit below instead, which pays 0 and
+    Action a moves in the direction ``perm[a mod 4]``, up, down, left or right; walls stop it. Entering the goal pays 1
+    and terminates the episode, any other step pays -1. With a ``cliff`` the walk is along the lowest row, where wind
+    blows: half of the steps that start in it, and all that lead down, end in a pit below instead, which pays 0 and
     terminates; the goal pays 1 and no other step pays. The observation is (row, column).
 
     Args:
         num_envs: Number of environments.
         size: Cells along a side; the pit is a row below them.
         n_actions: Number of action labels, at least 4; those with the same remainder by 4 do the same.
-        perm: What the labels 0 to 3 do: 0 up, 1 down, 2 left, 3 right; in this order if None.
+        perm: Effects of the labels 0 to 3: 0 up, 1 down, 2 left, 3 right; in this order if None.
         noise: Probability that a random label, uniform over all, is executed instead.
         cliff: Whether the lowest row is the edge of a windy cliff.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps: As in ``BatchedEnv``.
-        render_mode: As in ``BatchedEnv``; the pit is shown as wall.
+        max_episode_steps: Another such limit; None: none.
+        render_mode: Result of ``render``, in which the pit is a wall: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:
         mdp: The tables of ``grid_transfer``, from which tabular learners can learn without the environment.
@@ -123,10 +130,10 @@ class GridTransferVectorEnv(BatchedEnv):
         self._random = self.mdp.successors.shape[2] > 1
         self._chance = np.zeros((num_envs, episode_len + 1))  # the last is of an ended environment
 
-    def _begin(self, rows: Rows) -> None:
+    def _init(self, rows: Rows) -> None:
         self.state[rows] = self.mdp.start
         if self._random:
-            self._chance[rows] = np.stack([self.generators[row].random(self.episode_len + 1) for row in rows])
+            self._chance[rows] = np.stack([self.rngs[row].random(self.episode_len + 1) for row in rows])
 
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
         likely = self.mdp.probabilities[self.state, actions].cumsum(1)[:, :-1]
@@ -149,7 +156,7 @@ class GridTransferVectorEnv(BatchedEnv):
 
 
 class GridTransfer(SingleEnv):
-    """As ``GridTransferVectorEnv``, one walk."""
+    """One walk of ``GridTransferVectorEnv``, with its arguments."""
 
     metadata = RENDERED
     vector_type = GridTransferVectorEnv

@@ -32,11 +32,11 @@ class PointWorldVectorEnv(BatchedEnv):
         num_envs: Number of environments.
         copies: Pairs of actuators; with more than one they are redundant. An action is (a_x, a_y) of each pair.
         rotate: Angle of R in degrees, counterclockwise.
-        perm: Which number of an action each actuator takes; each its own if None.
+        perm: The number of an action that each actuator takes; its own if None.
         sign: Factor of each actuator, 1 or -1; all 1 if None.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps: As in ``BatchedEnv``.
-        render_mode: As in ``BatchedEnv``; a cell is a tenth wide, and the goal in the middle.
+        max_episode_steps: Another such limit; None: none.
+        render_mode: Result of ``render``, whose cells are a tenth wide: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:
         position: The points, (num_envs, 2).
@@ -70,15 +70,15 @@ class PointWorldVectorEnv(BatchedEnv):
         if factors.shape != (actuators,) or not np.isin(factors, (-1, 1)).all():
             raise ValueError(f"sign = {sign!r}: expected {actuators} numbers, each 1 or -1")
         rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        # What each number of an action adds to the point, (actuators, 2).
+        # The effect of each number of an action on the point, (actuators, 2).
         self._effect = np.zeros((actuators, 2))
         self._effect[order] = STEP * factors[:, None] * np.tile(rotation.T, (copies, 1)) / copies
         seen, actions = spaces.Box(-1.0, 1.0, (2,)), spaces.Box(-1.0, 1.0, (actuators,))
         super().__init__(num_envs, seen, actions, episode_len, max_episode_steps, render_mode=render_mode)
         self.position = np.zeros((num_envs, 2))
 
-    def _begin(self, rows: Rows) -> None:
-        self.position[rows] = [self.generators[row].uniform(-1, 1, 2) for row in rows]
+    def _init(self, rows: Rows) -> None:
+        self.position[rows] = [self.rngs[row].uniform(-1, 1, 2) for row in rows]
 
     def _advance(self, actions: Float[np.ndarray, "num_envs actuators"]) -> tuple[PerEnv, dict[str, Any]]:
         self.position = np.clip(self.position + actions @ self._effect, -1, 1)
@@ -98,7 +98,7 @@ class PointWorldVectorEnv(BatchedEnv):
 
 
 class PointWorld(SingleEnv):
-    """As ``PointWorldVectorEnv``, one point."""
+    """One point of ``PointWorldVectorEnv``, with its arguments."""
 
     metadata = RENDERED
     vector_type = PointWorldVectorEnv

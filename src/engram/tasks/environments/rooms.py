@@ -19,7 +19,7 @@ _MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))  # north, east, south, west, as (x, 
 
 
 class Room(NamedTuple):
-    """A layout: which cells are walls, by x and y, the border included, and which has the reward."""
+    """A layout: the walls by x and y, the border included, and the cell with the reward."""
 
     wall: Bool[np.ndarray, "width height"]
     goal: tuple[int, int]
@@ -29,10 +29,7 @@ GOALS = {"open-room": (10, 10), "i-maze": (15, 3), "four-room": (11, 11)}  # in 
 
 
 def room(layout: str) -> Room:
-    """Return a layout with walls around it.
-
-    They are an open room, 12 x 12; a lying I, 17 x 5, with two dead ends at each end; four rooms with doors, 13 x 13.
-    """
+    """An open room, 12 x 12; a lying I, 17 x 5, with two dead ends at each end; or four rooms with doors, 13 x 13."""
     goal = GOALS[layout]
     wall = np.zeros((goal[0] + 2, goal[1] + 2), dtype=bool)
     wall[[0, -1]] = wall[:, [0, -1]] = True
@@ -54,8 +51,8 @@ class RoomVectorEnv(BatchedEnv):
         num_envs: Number of environments.
         layout: ``"open-room"``, ``"i-maze"`` or ``"four-room"``.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps: As in ``BatchedEnv``.
-        render_mode: As in ``BatchedEnv``; north is up.
+        max_episode_steps: Another such limit; None: none.
+        render_mode: Result of ``render``, in which north is up: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:
         room: The layout.
@@ -88,7 +85,7 @@ class RoomVectorEnv(BatchedEnv):
         self.position = np.ones((num_envs, 2), dtype=np.int64)
         self._moves = np.array(_MOVES)
 
-    def _begin(self, rows: Rows) -> None:
+    def _init(self, rows: Rows) -> None:
         self.position[rows] = 1
 
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
@@ -114,7 +111,7 @@ class RoomVectorEnv(BatchedEnv):
 
 
 class RoomEnv(SingleEnv):
-    """As ``RoomVectorEnv``, one agent."""
+    """One agent of ``RoomVectorEnv``, with its arguments."""
 
     metadata = RENDERED
     vector_type = RoomVectorEnv

@@ -20,9 +20,9 @@ ENV_ID = "engram/TwoStimulus-v0"
 class TwoStimulusVectorEnv(BatchedEnv):
     """Many lives at once: two stimuli, a delay, one answer, trial after trial of a task known from rewards only.
 
-    A step is one of 20 ms. Action 0 and 1 answer, action 2 does not; the answer of a trial is the one given more often
-    in its response window, 0 if both were equally often. At the decision it is rewarded with +1 if right and -1 if
-    wrong, and ``info["correct"]`` says which. A life that begins by itself at the end of another has a new task.
+    A step is 20 ms. Actions 0 and 1 answer, action 2 does not; the answer of a trial is the one given more often in its
+    response window, 0 if both were equally often. At the decision it is rewarded with +1 if right and -1 if wrong, and
+    ``info["correct"]`` is which. A life that starts by itself at the end of another has a new task.
 
     An observation has 7 numbers: the stimulus units, two outcome units (3 right, -3 wrong, in the feedback window),
     1, and the own answer as 3 times one-hot in the feedback window.
@@ -33,7 +33,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         trials: Trials of a life.
         timing: Timing of a trial; the published one if None.
         max_episode_steps: Steps after which a life is truncated, never terminated; None: those of all its trials.
-        render_mode: As in ``BatchedEnv``; there is no place to show.
+        render_mode: None, since there is no picture.
 
     Attributes:
         table: The task of each environment, as its place in ``tasks``, (num_envs,).
@@ -75,12 +75,15 @@ class TwoStimulusVectorEnv(BatchedEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin a life in every environment, as ``BatchedEnv.reset``; ``info["instance"]`` names its task.
+        """Start a life in every environment; ``info["instance"]`` is the name of its task.
 
-        ``options["instance"]``, for all or each: ``"new"`` (the default), ``"keep"`` the task, or the name of one.
+        Args:
+            seed: Seed of the first environment, each other having the next; or a seed for each.
+            options: ``"instance"``, for all or each: ``"new"`` (the default), ``"keep"``, or the name of a task; and
+                ``"reset_mask"``, which environments to reset.
 
         Raises:
-            ValueError: An option is none of these, or there is no instance yet that could be kept.
+            ValueError: An option is unknown, or there is no instance yet to keep.
         """
         instance = (options or {}).get("instance", "new")
         names = [instance] * self.num_envs if isinstance(instance, str) else list(instance)
@@ -98,13 +101,13 @@ class TwoStimulusVectorEnv(BatchedEnv):
         named = np.array(self.tasks)[self.table]
         return observations, {"instance": named, "_instance": np.ones(self.num_envs, dtype=bool)}
 
-    def _begin(self, rows: Rows) -> None:
+    def _init(self, rows: Rows) -> None:
         for row in rows:
-            drawn = self.generators[row].integers(len(self.tasks))  # also if unused, so that the stimuli are the same
+            table = self.rngs[row].integers(len(self.tasks))  # also if unused, so that the stimuli are the same
             name = "new" if self._instances is None else self._instances[row]
             if name != "keep":
-                self.table[row] = drawn if name == "new" else self.tasks.index(name)
-            self._kind[row, : self.trials] = self.generators[row].integers(4, size=self.trials)
+                self.table[row] = table if name == "new" else self.tasks.index(name)
+            self._kind[row, : self.trials] = self.rngs[row].integers(4, size=self.trials)
         self._votes[rows], self._answer[rows], self._outcome[rows], self._lived[rows] = 0, 0, 0.0, True
 
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
@@ -138,7 +141,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
 
 
 class TwoStimulusEnv(SingleEnv):
-    """As ``TwoStimulusVectorEnv``, one life."""
+    """One life of ``TwoStimulusVectorEnv``, with its arguments."""
 
     vector_type = TwoStimulusVectorEnv
 

@@ -1,11 +1,11 @@
-"""One form for all meta-tasks that differ only in how things are called.
+"""One form for all meta-tasks that differ only in the names of their parts.
 
-What can be called otherwise (states, actions, variables, stimuli, rules) are the vertices of a graph, and what the task
-says are facts about them. Vertices are told apart by refinement of their colours; where that leaves several alike, each
-of them is tried, and the least description wins. A vertex whose first description was met below one of its likes is
-its image under a symmetry, and is not tried further.
+States, actions, variables, stimuli and rules are the vertices of a graph, and the description of the task is a list of
+facts about them. Colours of vertices are refined by the facts; where several vertices have one colour, each of them is
+tried, and the minimal description is taken. A vertex whose first description has already occurred below another of its
+colour is the image of that one under a symmetry, and is not tried further.
 
-Source: McKay, "Practical graph isomorphism" (1981), the refinement; to look at tasks up to renaming is our reading.
+Source: McKay, "Practical graph isomorphism" (1981), the refinement; its application to tasks is ours.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from engram.tasks.meta.rules import commute, effective_rules
 from engram.tasks.meta.task import MetaTask
 from engram.tasks.meta.wire import from_json, to_json
 
-Vertex = tuple[str, int]  # its kind, and its number among them
-Fact = tuple[str, tuple[float | int, ...], tuple[Vertex, ...]]  # what is said, by which numbers, about what
-Names = dict[str, dict[int, int]]  # of each kind the new number of each thing; what has none is left out
+Vertex = tuple[str, int]  # kind and number
+Fact = tuple[str, tuple[float | int, ...], tuple[Vertex, ...]]  # relation, numbers and vertices
+Names = dict[str, dict[int, int]]  # of each kind the new number of each vertex; others are left out
 _KINDS: dict[type, str] = {StateRef: "statevar", ActionRef: "column", ProbRef: "prob", OneMinus: "prob"}
 _KINDS |= {StimVar: "stimvar"}
 
 
 def canonical(task: MetaTask) -> MetaTask:
-    """Return the form that all tasks have which differ from this one only in how things are called.
+    """The canonical form of a task, the same for all tasks that differ only in the names of their parts.
 
-    States (but 0), actions, variables and stimuli are numbered anew, rules that change nothing and variables that
-    nothing uses are left out, and rules whose order does not matter are sorted.
+    States (but 0), actions, variables and stimuli are renumbered, rules without effect and unused variables are left
+    out, and rules whose order does not matter are sorted.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -44,12 +44,12 @@ def canonical(task: MetaTask) -> MetaTask:
         True
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the variables that the task has been warned of
-        return from_json(min(_least(one) for one in _mirrored(_pruned(task))))
+        warnings.simplefilter("ignore")  # the task has already warned
+        return from_json(min(_least(image) for image in _mirrored(_pruned(task))))
 
 
 def digest(task: MetaTask) -> str:
-    """Return the SHA-256 of the canonical form as JSON, hexadecimal, the same on every machine."""
+    """The SHA-256 of the canonical form as JSON, hexadecimal, the same on every machine."""
     return hashlib.sha256(to_json(canonical(task)).encode()).hexdigest()
 
 
@@ -71,36 +71,36 @@ def _identity(task: MetaTask) -> Names:
 
 
 def _action_groups(task: MetaTask) -> list[list[int]]:
-    """Return the columns of each action variable, as ``ActionRef`` counts them."""
+    """The columns of each action variable, in the numbers of ``ActionRef``."""
     first = len(task.state_vars)
     return [[column - first for column in group.columns] for group in task.groups if group.kind == "actions"]
 
 
 def _pruned(task: MetaTask) -> MetaTask:
-    """Leave out the rules that change nothing, and the variables that nothing uses."""
+    """The task without rules that have no effect, and without unused variables."""
     rewards, flags = effective_rules(task)
     reward_rules = tuple(task.reward_rules[i] for i in rewards)
     flag_rules = tuple(task.flag_rules[i] for i in flags)
     if not flag_rules:
         reward_rules = tuple(replace(rule, flag=-1) for rule in reward_rules)
     rules: list[Any] = [*reward_rules, *flag_rules]
-    shown = [one for state in range(task.n_states if task.stimuli else 0) for one in task.parts_of(state)]
+    shown = [part for state in range(task.n_states if task.stimuli else 0) for part in task.parts_of(state)]
     used: dict[str, set[int]] = {kind: set() for kind in set(_KINDS.values())}
     for ref in [*(end for rule in rules for end in vars(rule).values()), *shown]:
         if type(ref) in _KINDS:
             used[_KINDS[type(ref)]].add(ref.index)
-    for k in reversed(range(len(task.state_vars))):  # what a variable is distinct from is itself a variable before it
-        other = task.state_vars[k].distinct_from
-        if k in used["statevar"] and other is not None:
-            used["statevar"].add(other)
+    for k in reversed(range(len(task.state_vars))):  # a variable is distinct from an earlier one
+        earlier = task.state_vars[k].distinct_from
+        if k in used["statevar"] and earlier is not None:
+            used["statevar"].add(earlier)
     groups = _action_groups(task)
     used["group"] = {k for k, columns in enumerate(groups) if used["column"] & {*columns}}
     used["column"] = {column for k in used["group"] for column in groups[k]}
-    used["fixed"] = {one for one in shown if isinstance(one, int) and one >= 0}
+    used["fixed"] = {part for part in shown if isinstance(part, int) and part >= 0}
     names = _identity(task) | {kind: _ranks(sorted(indices)) for kind, indices in used.items()}
     is_given = task.stim.kind == "given"
-    if is_given:  # vectors that are given have their place by number
-        names["fixed"] = {one: one for one in used["fixed"]}
+    if is_given:  # the vectors of given stimuli are by number
+        names["fixed"] = {number: number for number in used["fixed"]}
     stim = replace(task.stim, hazard=0.0) if not is_given and task.n_fixed + task.n_stim_vars == 0 else task.stim
     stimuli = task.stimuli if used["fixed"] or used["stimvar"] else ()
     without = replace(task, reward_rules=reward_rules, flag_rules=flag_rules, stim=stim, stimuli=stimuli)
@@ -108,16 +108,16 @@ def _pruned(task: MetaTask) -> MetaTask:
 
 
 def _ranks(ordered: Iterable[Any]) -> dict[Any, int]:
-    return {one: rank for rank, one in enumerate(ordered)}
+    return {item: rank for rank, item in enumerate(ordered)}
 
 
 def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> MetaTask:
-    """Give everything its new number, on a new grid if there is one. The order of the rules stays."""
+    """The task with new numbers, on a new grid if there is one; the order of the rules stays."""
 
-    def new(kind: str, one: Any) -> Any:
-        if type(one) in _KINDS:
-            return type(one)(names[_KINDS[type(one)]][one.index])
-        return one if one == -1 else names[kind][one]
+    def new(kind: str, ref: Any) -> Any:
+        if type(ref) in _KINDS:
+            return type(ref)(names[_KINDS[type(ref)]][ref.index])
+        return ref if ref == -1 else names[kind][ref]
 
     def old(kind: str) -> list[int]:
         return sorted(names[kind], key=names[kind].__getitem__)
@@ -141,12 +141,12 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
 
     state_vars = []
     for variable in (task.state_vars[k] for k in old("statevar")):
-        values, other = variable.values, variable.distinct_from
+        values, earlier = variable.values, variable.distinct_from
         if not isinstance(values, str):
             values = tuple(sorted(names["state"][s] for s in values))
-        apart = None if other is None else names["statevar"][other]
+        apart = None if earlier is None else names["statevar"][earlier]
         state_vars.append(replace(variable, values=values, distinct_from=apart))
-    shown = [tuple(new("fixed", one) for one in task.parts_of(s)) for s in old("state")] if task.stimuli else []
+    shown = [tuple(new("fixed", part) for part in task.parts_of(s)) for s in old("state")] if task.stimuli else []
     probs = [task.prob_vars[k] for k in old("prob")]
     states, actions = old("state"), old("action")
     return replace(
@@ -154,9 +154,9 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
         transition=None if task.transition is None else np.array(task.transition)[np.ix_(states, actions, states)],
         reward_rules=tuple(map(reward_rule, task.reward_rules)),
         flag_rules=tuple(replace(rule, **event(rule)) for rule in task.flag_rules),
-        stimuli=tuple(one if task.parts > 1 else one[0] for one in shown),
+        stimuli=tuple(parts if task.parts > 1 else parts[0] for parts in shown),
         state_vars=tuple(state_vars),
-        prob_vars=tuple(replace(one, values=tuple(sorted(one.values))) for one in probs),
+        prob_vars=tuple(replace(variable, values=tuple(sorted(variable.values))) for variable in probs),
         action_vars=tuple(action_var(k) for k in old("group")),
         stim=task.stim if task.stim.kind == "given" else replace(task.stim, seed=0),
         topology=topology or task.topology,
@@ -164,19 +164,19 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
 
 
 def _mirrored(task: MetaTask) -> Iterator[MetaTask]:
-    """Yield a task and, if it is on a grid, its mirror images: they too are only called otherwise."""
+    """Yield a task and, if it is on a grid, its mirror images, which differ only in names."""
     grid = task.topology
     if grid is None:
         yield task
         return
     cells = np.arange(grid.n_cells).reshape(grid.height, grid.width)
     for turned, upside_down, backwards in itertools.product((False, True), repeat=3):
-        # A maze is carved from its first corner, which mirroring would move.
+        # A maze is carved from its first corner, which a mirror image would move.
         if task.is_maze and (upside_down or backwards):
             continue
         image = cells[::-1] if upside_down else cells
         image = image[:, ::-1] if backwards else image
-        image = image.T if turned else image  # image[r, c]: the cell of the task that comes to lie at (r, c)
+        image = image.T if turned else image  # image[r, c]: the cell of the task that moves to (r, c)
         states = _ranks(image.ravel().tolist())
         # Up, right, down, left.
         moves = [2 if upside_down else 0, 3 if backwards else 1, 0 if upside_down else 2, 1 if backwards else 3]
@@ -193,10 +193,10 @@ def _mirrored(task: MetaTask) -> Iterator[MetaTask]:
 
 
 def _least(task: MetaTask) -> str:
-    """Return the least description, as JSON, of a task and all those that are called otherwise."""
+    """The minimal description, as JSON, of a task and all that differ only in names."""
     facts, colours = _facts(task)
 
-    def descend(colours: dict[Vertex, int]) -> Iterator[str]:
+    def descriptions(colours: dict[Vertex, int]) -> Iterator[str]:
         colours = _refined(facts, colours)
         cells: dict[int, list[Vertex]] = {}
         for vertex, colour in colours.items():
@@ -205,29 +205,29 @@ def _least(task: MetaTask) -> str:
         if not open_cells:
             yield to_json(_ordered(task, colours))
             return
-        colour = min(open_cells, key=lambda one: (len(cells[one]), one))
-        met: set[str] = set()
+        colour = min(open_cells, key=lambda colour: (len(cells[colour]), colour))
+        known: set[str] = set()
         for vertex in cells[colour]:
-            leaves = descend(colours | {vertex: -1})
+            leaves = descriptions(colours | {vertex: -1})
             first = next(leaves)
-            if first in met:  # the image of a vertex that was tried, under a symmetry
+            if first in known:  # the image under a symmetry of a vertex that was tried
                 continue
             for leaf in itertools.chain([first], leaves):
-                met.add(leaf)
+                known.add(leaf)
                 yield leaf
 
-    return min(descend(colours))
+    return min(descriptions(colours))
 
 
 def _refined(facts: list[Fact], colours: dict[Vertex, int]) -> dict[Vertex, int]:
-    """Tell vertices apart by the facts about them until that tells no more."""
+    """Colours refined by the facts about vertices, until that splits no colour."""
     while True:
-        seen: dict[Vertex, list[Any]] = {vertex: [] for vertex in colours}
-        for what, amount, about in facts:
-            others = tuple(colours[vertex] for vertex in about)
-            for i, vertex in enumerate(about):
-                seen[vertex].append((what, amount, i, others))
-        keys = {vertex: (colours[vertex], tuple(sorted(said))) for vertex, said in seen.items()}
+        about: dict[Vertex, list[Any]] = {vertex: [] for vertex in colours}
+        for relation, amount, vertices in facts:
+            others = tuple(colours[vertex] for vertex in vertices)
+            for i, vertex in enumerate(vertices):
+                about[vertex].append((relation, amount, i, others))
+        keys = {vertex: (colours[vertex], tuple(sorted(of_vertex))) for vertex, of_vertex in about.items()}
         rank = _ranks(sorted(set(keys.values())))
         finer = {vertex: rank[key] for vertex, key in keys.items()}
         if len(rank) == len(set(colours.values())):
@@ -236,20 +236,20 @@ def _refined(facts: list[Fact], colours: dict[Vertex, int]) -> dict[Vertex, int]
 
 
 def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
-    """Return what a task says, and the colours of what it is about: by kind, and where names count, by name."""
+    """The facts of a task, and the colours of its vertices: by kind, and by number where numbers matter."""
     facts: list[Fact] = []
 
-    def say(what: str, *about: Vertex, amount: tuple[float | int, ...] = ()) -> None:
-        facts.append((what, amount, about))
+    def say(relation: str, *vertices: Vertex, amount: tuple[float | int, ...] = ()) -> None:
+        facts.append((relation, amount, vertices))
 
     counts = _counts(task) | {"rule": len(task.reward_rules), "flagrule": len(task.flag_rules)}
     vertices = [(kind, i) for kind, count in counts.items() for i in range(count)]
     for s, a, s2 in np.argwhere(np.array(task.transition or np.zeros((0, 0, 0)))).tolist():
         say("T", ("state", s), ("action", a), ("state", s2), amount=(task.transition[s][a][s2],))
     for s in range(task.n_states if task.stimuli else 0):
-        for part, one in enumerate(task.parts_of(s)):
-            if one != -1:
-                say("shows", ("state", s), _vertex("fixed", one), amount=(part,))
+        for part, stimulus in enumerate(task.parts_of(s)):
+            if stimulus != -1:
+                say("shows", ("state", s), _vertex("fixed", stimulus), amount=(part,))
     for k, variable in enumerate(task.state_vars):
         say("state variable", ("statevar", k), amount=(variable.hazard, isinstance(variable.values, str)))
         for s in task.state_range(k):
@@ -273,9 +273,9 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
     for kind, rules in every:
         for i, rule in enumerate(rules):
             ends = ("old", "state", rule.old), ("new", "state", rule.new), ("by", "action", rule.action)
-            for what, of, place in ends:
+            for relation, kind_of_end, place in ends:
                 if place != -1:
-                    say(what, (kind, i), _vertex(of, place))
+                    say(relation, (kind, i), _vertex(kind_of_end, place))
             if isinstance(rule, FlagRule):
                 say("sets", (kind, i), amount=(rule.set_to,))
             else:
@@ -287,29 +287,29 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
             for j in range(i):
                 if not commute(task, rules[j], rule):
                     say("before", (kind, j), (kind, i))
-    kept = {"state", "action"} if task.topology is not None else set()
-    kept |= {"fixed"} if task.stim.kind == "given" else set()
-    keys = {(kind, i): (kind, i if kind in kept or (kind, i) == ("state", 0) else -1) for kind, i in vertices}
+    named = {"state", "action"} if task.topology is not None else set()
+    named |= {"fixed"} if task.stim.kind == "given" else set()
+    keys = {(kind, i): (kind, i if kind in named or (kind, i) == ("state", 0) else -1) for kind, i in vertices}
     rank = _ranks(sorted(set(keys.values())))
     return facts, {vertex: rank[key] for vertex, key in keys.items()}
 
 
-def _vertex(kind: str, one: Any) -> Vertex:
-    """Return what a reference, or a number of a kind, stands for."""
-    return (_KINDS[type(one)], one.index) if type(one) in _KINDS else (kind, one)
+def _vertex(kind: str, ref: Any) -> Vertex:
+    """The vertex of a reference, or of a number of a kind."""
+    return (_KINDS[type(ref)], ref.index) if type(ref) in _KINDS else (kind, ref)
 
 
 def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
-    """Number everything by its colour, all of which differ, and sort the rules as far as their order is free."""
+    """The task numbered by its colours, all of which differ, with rules sorted as far as their order is free."""
     names: Names = {}
     for kind in [*_counts(task), "rule", "flagrule"]:
-        members = sorted((colour, i) for (what, i), colour in colours.items() if what == kind)
+        members = sorted((colour, i) for (kind_of_vertex, i), colour in colours.items() if kind_of_vertex == kind)
         names[kind] = _ranks(i for _, i in members)
-    # The columns of a group stand together, in the order of the groups.
+    # The columns of a group are consecutive, in the order of the groups.
     groups, rank = _action_groups(task), names["column"]
     names["column"] = _ranks(column for k in names["group"] for column in sorted(groups[k], key=rank.__getitem__))
     # A state variable comes after the one that it is distinct from.
-    apart = [one.distinct_from for one in task.state_vars]
+    apart = [variable.distinct_from for variable in task.state_vars]
     names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, left: apart[k] in left))
     identity = _identity(task)
     if task.topology is None:  # state 0 is the start, and keeps its number
@@ -329,7 +329,7 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
 
 
 def _sorted(rank: dict[int, int], waits: Any) -> Iterator[int]:
-    """Yield by rank, but each only when it waits for none that is left."""
+    """Yield by rank, each only when it waits for none of the rest."""
     left = sorted(rank, key=rank.__getitem__)
     while left:
         free = next(i for i in left if not waits(i, left))

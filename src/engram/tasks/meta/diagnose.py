@@ -1,4 +1,4 @@
-"""What is wrong with a meta-task, by exact planning in its instances."""
+"""Diagnosis of the defects of a meta-task, by exact planning in its instances."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ DEGENERACIES = (
     "SMALL_GAP",
 )
 COSMETIC = ("DEAD_RULE", "SHADOWED", "FLAG_UNUSED", "FLAG_CONSTANT")
-LEAST_GAP, MOST_RANDOM = 0.02, 0.95
-STARTS = 20  # of the search for the best fixed policy, where there are too many; fewer in large spaces
+MINIMUM_GAP, MAXIMUM_RANDOM = 0.02, 0.95
+STARTS = 20  # of the search for the best fixed policy, if there are too many to try all; fewer in large spaces
 _POLICIES, _ENTRIES, _RENAMINGS, _WORK = 4096, 4e6, 5040, 2e6
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found out about a meta-task; values are discounted, from the start, and means over instances.
+    """The diagnosis of a meta-task; values are discounted, from the start, and means over instances.
 
     Attributes:
-        codes: What is wrong with it: the code, and in words what that is about.
-        oracle_value: The best value, of who knows the instance.
-        random_value: That of drawing every action with equal probability.
-        best_fixed_value: That of the best policy that is the same in every instance and sees state and flag.
+        codes: Its defects: codes and explanations.
+        oracle_value: The optimal value if the instance is known.
+        random_value: The value of random actions, all of equal probability.
+        best_fixed_value: The value of the best policy of state and flag that is the same in every instance.
         gap: 1 - best_fixed_value / oracle_value; 0 if there is no reward.
-        ambiguous: Pairs of states that only their variable stimuli tell apart, and that ask for different actions.
+        ambiguous: Pairs of states that differ only in their variable stimuli, and need different actions.
         instances: The instances that were planned in.
-        per_instance: The best value in each of them.
+        per_instance: The optimal value in each of them.
         exact: Whether these are all instances (with uniform probabilities on a grid), and all fixed policies were
-            tried; otherwise the best fixed value is a lower bound on them, and the gap an upper one.
+            tried; otherwise the best fixed value is a lower bound, and the gap an upper one.
     """
 
     codes: Mapping[str, str]
@@ -62,39 +62,42 @@ class Diagnosis:
 
     @property
     def degeneracies(self) -> tuple[str, ...]:
-        """The codes for which there is nothing, or too little, to be learnt; the others are cosmetic."""
+        """The codes of defects that leave nothing, or too little, to be learnt; the others are cosmetic."""
         return tuple(code for code in self.codes if code in DEGENERACIES)
 
 
 def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 0.5, 0.9)) -> Diagnosis:
-    """Find out whether a meta-task is worth learning in.
+    """The diagnosis of whether a meta-task is worth learning in.
 
     All its instances are planned in, exactly, as Markov decision processes of the state and the flag. The codes:
 
     - NO_VARIATION: no variable occurs in a rule, or a pair of stimuli, that can matter
-    - UNREACHABLE: a state cannot be reached, not even by a step that is paid and so leads on to somewhere else
-    - TRAP: from a state that can be reached there is no way back to the start; not on a grid, nor if the episode ends
-    - NO_REWARD: the best mean value is 0
-    - TRIVIAL: random actions have 95 % of the best mean value
-    - SAME_INSTANCES: all instances are the same, up to names of states that look the same
-    - SINGLE_OPTIMUM: one fixed policy is the best in all instances
-    - SMALL_GAP: one fixed policy has 98 % of the best mean value
+    - UNREACHABLE: a state cannot be reached, not even by a paid step that then leads elsewhere
+    - TRAP: from a reachable state there is no way back to the start; not on a grid, nor if the episode ends
+    - NO_REWARD: the optimal mean value is 0
+    - TRIVIAL: random actions have 95 % of the optimal mean value
+    - SAME_INSTANCES: all instances are equal, up to names of states that look the same
+    - SINGLE_OPTIMUM: one fixed policy is optimal in all instances
+    - SMALL_GAP: one fixed policy has 98 % of the optimal mean value
     - DEAD_RULE, SHADOWED: a rule never matches, or is always overridden
     - FLAG_UNUSED, FLAG_CONSTANT: no rule that counts reads the flag, or it is never set
 
-    A fixed policy is a map from state and flag to actions. SAME_INSTANCES, SINGLE_OPTIMUM and SMALL_GAP are not said
-    of a task with an ambiguous pair of stimuli, whose meaning has to be found out in every instance. Of too many
-    instances some are drawn, always the same; too many fixed policies are searched by changes of single actions.
+    A fixed policy is a map from state and flag to actions. A task with an ambiguous pair of stimuli, whose meaning has
+    to be found out in every instance, has none of SAME_INSTANCES, SINGLE_OPTIMUM and SMALL_GAP. Of too many instances
+    some are drawn, always the same; too many fixed policies are searched by changes of single actions. Variables with
+    a hazard or a drift are treated as constant.
 
-    Variables with a hazard or a drift are taken to stay as they are. ``gamma`` is the discount for each step, and
-    ``grid`` the values of uniform probabilities, as shares of the way from the lower to the upper bound.
+    Args:
+        task: The task.
+        gamma: Discount for each step, at least 0 and below 1.
+        grid: Values of uniform probabilities, as fractions of the way from the lower to the upper bound.
 
     Source: issues named in Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023); our tests.
 
     Examples:
         >>> from engram.tasks.meta import named
-        >>> found = diagnose(named.two_step())
-        >>> found.codes, round(found.gap, 2)
+        >>> diagnosis = diagnose(named.two_step())
+        >>> diagnosis.codes, round(diagnosis.gap, 2)
         ({}, 0.39)
     """
     checks.number("gamma", gamma, least=0, below=1)
@@ -102,140 +105,138 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     for i, share in enumerate(grid):
         checks.number(f"grid[{i}]", share, least=0, most=1)
     entries = task.n_actions * (task.n_states * (2 if task.flag_rules else 1)) ** 2
-    instances, complete = enumerate_instances(task, grid, most=int(np.clip(_ENTRIES / entries, 16, 729)))
+    instances, complete = enumerate_instances(task, grid, maximum=int(np.clip(_ENTRIES / entries, 16, 729)))
     step = outcomes(task, instances)
-    whole = model(task, instances, step)
-    reached = whole.reachable()
+    full = model(task, instances, step)
+    reached = full.reachable()
     ever: Bool[np.ndarray, "z"] = np.asarray(reached.any(0))
-    found = whole
-    if not ever.all():  # what cannot be reached in any instance is left out
+    restricted = full
+    if not ever.all():  # leave out what cannot be reached in any instance
         both = np.ix_(np.arange(len(instances)), ever, np.arange(task.n_actions), ever)
-        matrices = whole.unpaid[both], whole.paid[both], whole.value[both]
-        found = Model(*matrices, whole.reward[:, ever], whole.start[:, ever])
-    Q = optimal(found, gamma)
-    best = (found.start * Q.max(2)).sum(1)
+        matrices = full.unpaid[both], full.paid[both], full.value[both]
+        restricted = Model(*matrices, full.reward[:, ever], full.start[:, ever])
+    Q = optimal(restricted, gamma)
+    best = (restricted.start * Q.max(2)).sum(1)
     oracle = float(best.mean())
     # A policy that draws every action with equal probability.
     policy = np.full(Q.shape[1:], 1 / task.n_actions)
-    V = value_of(np.einsum("za,izay->izy", policy, found.transition), (found.reward * policy).sum(2), gamma)
-    random = float((found.start * V).sum(1).mean())
+    V = value_of(np.einsum("za,izay->izy", policy, restricted.transition), (restricted.reward * policy).sum(2), gamma)
+    random = float((restricted.start * V).sum(1).mean())
     optimal_actions = Q.max(2, keepdims=True) - 1e-6 * np.abs(Q).max((1, 2), keepdims=True) <= Q
-    pairs = _ambiguous(task, whole, reached, ever, optimal_actions)
-    fixed, all_tried = _best_fixed(found, Q, gamma)
+    pairs = _ambiguous(task, full, reached, ever, optimal_actions)
+    fixed, all_tried = _best_fixed(restricted, Q, gamma)
     fixed, scale = min(fixed, oracle), abs(oracle)  # up to rounding it is
     rewarded = scale > 1e-9
     gap = (oracle - fixed) / scale if rewarded else 0.0
-    codes = dict([*_about_variation(task, step, reached, pairs), *_about_states(task, whole, step, reached, instances)])
+    codes = dict([*_about_variation(task, step, reached, pairs), *_about_states(task, full, step, reached, instances)])
     if not rewarded:
-        codes["NO_REWARD"] = "the best mean value is 0"
-    elif oracle - random <= (1 - MOST_RANDOM) * scale + 1e-9 * scale:
+        codes["NO_REWARD"] = "the optimal mean value is 0"
+    elif oracle - random <= (1 - MAXIMUM_RANDOM) * scale + 1e-9 * scale:
         codes["TRIVIAL"] = f"random actions have {random:.4g} of {oracle:.4g}"
     if not pairs:
-        if _same(task, found, ever):
+        if _same(task, restricted, ever):
             codes["SAME_INSTANCES"] = f"all of {len(instances)} instances are the same up to names of states"
         if optimal_actions.all(0).any(1).all():
             codes["SINGLE_OPTIMUM"] = "one policy is optimal in all instances"
-        if gap < LEAST_GAP:
-            codes["SMALL_GAP"] = f"one policy has all but {gap:.2%} of the best mean value"
+        if gap < MINIMUM_GAP:
+            codes["SMALL_GAP"] = f"one policy has all but {gap:.2%} of the optimal mean value"
     codes |= dict(_about_rules(task, step, reached))
     codes = {code: codes[code] for code in (*DEGENERACIES, *COSMETIC) if code in codes}
     return Diagnosis(codes, oracle, random, fixed, gap, pairs, instances, best, complete and all_tried)
 
 
-def _best_fixed(found: Model, Q: Float[np.ndarray, "instances z actions"], gamma: float) -> tuple[float, bool]:
-    """Return the largest mean value of a deterministic policy, and whether all of them were tried."""
+def _best_fixed(mdps: Model, Q: Float[np.ndarray, "instances z actions"], gamma: float) -> tuple[float, bool]:
+    """The maximum mean value of a deterministic policy, and whether all of them were tried."""
     Z, A = Q.shape[1:]
     if A**Z > _POLICIES:
-        return _search(found, Q, gamma), False
-    transition, each, best = found.transition, np.arange(Z), -np.inf
+        return _search(mdps, Q, gamma), False
+    transition, each, best = mdps.transition, np.arange(Z), -np.inf
     every = np.array(list(itertools.product(range(A), repeat=Z)))
     for policies in np.array_split(every, max(1, len(every) * len(Q) * Z * Z // 2_000_000)):
-        P, r = transition[:, each, policies], found.reward[:, each, policies]  # (instances, policies, z, ...)
+        P, r = transition[:, each, policies], mdps.reward[:, each, policies]  # (instances, policies, z, ...)
         V = value_of(P, r, gamma)
-        best = max(best, float((V * found.start[:, None]).sum(2).mean(0).max()))
+        best = max(best, float((V * mdps.start[:, None]).sum(2).mean(0).max()))
     return best, True
 
 
-def _search(found: Model, Q: Float[np.ndarray, "instances z actions"], gamma: float) -> float:
-    """Return the mean value of a policy that no change of a single action makes better, the best of several.
+def _search(mdps: Model, Q: Float[np.ndarray, "instances z actions"], gamma: float) -> float:
+    """The mean value of the best of several policies that no change of a single action improves.
 
     With M = (1 - gamma P)^-1 under the policy, taking a in z changes the value from the start by
 
         occupancy(z) (Q(z, a) - V(z)) / (1 - gamma (P(. | z, a) - P(. | z)) M[:, z])
 
-    in each instance. All changes that help are made at once, or the one that helps most, if that is not better.
+    in each instance. All changes that help are made at once, or only the best one, if that is not better.
     """
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     Z, A = Q.shape[1:]
-    count = int(np.clip(_WORK / found.unpaid.size, 2, STARTS))
-    starts = [Q.mean(0).argmax(1), *(generator.integers(A, size=Z) for _ in range(count))]
-    transition = found.transition
+    count = int(np.clip(_WORK / mdps.unpaid.size, 2, STARTS))
+    starts = [Q.mean(0).argmax(1), *(rng.integers(A, size=Z) for _ in range(count))]
+    transition = mdps.transition
 
-    def judged(policy: Int[np.ndarray, "z"]) -> tuple[float, Any]:
+    def evaluate(policy: Int[np.ndarray, "z"]) -> tuple[float, Any]:
         chosen = np.broadcast_to(policy, Q.shape[:2])
-        P, r = take(transition, chosen), take(found.reward, chosen)
+        P, r = take(transition, chosen), take(mdps.reward, chosen)
         inverse = np.linalg.inv(np.eye(Z) - gamma * P)
         V = (inverse @ r[..., None])[..., 0]
-        advantage = found.reward + gamma * (transition @ V[:, None, :, None])[..., 0] - V[..., None]
-        occupancy = (found.start[:, None] @ inverse)[:, 0]
-        onto = (transition @ inverse.swapaxes(1, 2)[..., None])[..., 0]  # (instances, z, actions)
-        now = take(onto, chosen)
-        gain = occupancy[..., None] * advantage / (1 - gamma * (onto - now[..., None]))
-        return float((found.start * V).sum(1).mean()), gain.mean(0)
+        advantage = mdps.reward + gamma * (transition @ V[:, None, :, None])[..., 0] - V[..., None]
+        occupancy = (mdps.start[:, None] @ inverse)[:, 0]
+        revisits = (transition @ inverse.swapaxes(1, 2)[..., None])[..., 0]  # (instances, z, actions)
+        gain = occupancy[..., None] * advantage / (1 - gamma * (revisits - take(revisits, chosen)[..., None]))
+        return float((mdps.start * V).sum(1).mean()), gain.mean(0)
 
     best = -np.inf
     for first in starts:
         policy = first
-        value, gain = judged(policy)
+        value, gain = evaluate(policy)
         while gain.max() > 1e-9 * (1 + abs(value)):
-            helps = gain.max(1) > 0
-            several = np.where(helps, gain.argmax(1), policy)
-            found_value, found_gain = judged(several)
-            if found_value <= value:
+            new_policy = np.where(gain.max(1) > 0, gain.argmax(1), policy)
+            new_value, new_gain = evaluate(new_policy)
+            if new_value <= value:
                 z, a = np.unravel_index(gain.argmax(), gain.shape)
-                several = policy.copy()
-                several[z] = a
-                found_value, found_gain = judged(several)
-                if found_value <= value:  # by rounding
+                new_policy = policy.copy()
+                new_policy[z] = a
+                new_value, new_gain = evaluate(new_policy)
+                if new_value <= value:  # by rounding
                     break
-            policy, value, gain = several, found_value, found_gain
+            policy, value, gain = new_policy, new_value, new_gain
         best = max(best, value)
     return best
 
 
 def _ambiguous(
     task: MetaTask,
-    whole: Model,
+    full: Model,
     reached: Bool[np.ndarray, "instances z"],
     ever: Bool[np.ndarray, "z"],
     optimal_actions: Bool[np.ndarray, "instances reached actions"],
 ) -> tuple[tuple[int, int], ...]:
-    """Return the pairs of states that only their variable stimuli tell apart, and where that matters."""
-    variable = [s for s in range(len(task.stimuli)) if any(isinstance(one, StimVar) for one in task.parts_of(s))]
+    """The pairs of states that differ only in their variable stimuli, if that matters."""
+    variable = [s for s in range(len(task.stimuli)) if any(isinstance(part, StimVar) for part in task.parts_of(s))]
     alike = [pair for pair in itertools.combinations(variable, 2) if _look_alike(task, *pair)]
     if not alike:
         return ()
     S = task.n_states
-    follows = (whole.transition > 0) & reached[:, :, None, None]
+    follows = (full.transition > 0) & reached[:, :, None, None]
     follows = follows.reshape(*follows.shape[:3], -1, S).any(3)  # which states may follow
     together = [pair for pair in alike if follows[..., pair].all(-1).any()]
-    best = np.zeros(whole.reward.shape, dtype=bool)
+    best = np.zeros(full.reward.shape, dtype=bool)
     best[:, ever] = optimal_actions
 
     def matters(n: int, x: int, y: int) -> bool:
-        return bool(reached[n, x] and reached[n, y]) and _mistakes(task, _parts(whole, n), best[n], (x, y))
+        return bool(reached[n, x] and reached[n, y]) and _mistakes(task, _parts(full, n), best[n], (x, y))
 
-    every = list(itertools.product(range(len(reached)), range(0, whole.start.shape[1], S)))
-    return tuple((i, j) for i, j in together if any(matters(n, flag + i, flag + j) for n, flag in every))
+    cases = list(itertools.product(range(len(reached)), range(0, full.start.shape[1], S)))
+    return tuple((i, j) for i, j in together if any(matters(n, flag + i, flag + j) for n, flag in cases))
 
 
 def _mistakes(
     task: MetaTask, instance: tuple[Any, ...], best: Bool[np.ndarray, "z actions"], mistaken: tuple[int, int]
 ) -> bool:
-    """Return whether who takes two z for each other cannot act in the best way in both.
+    """Whether an agent that confuses two z cannot act optimally in both.
 
-    No action is the best in both, or each such action may lead, with the same reward, to states that look the same, and
-    in whose z the same is true: there the flag is another, since a cue meant something else.
+    No action is optimal in both, or each such action may lead, with the same reward, to states that look the same and
+    for whose z the same is true: they differ in the flag, since a cue had another meaning.
     """
     S = task.n_states
     leads: dict[tuple[int, int], list[set[tuple[int, int]]]] = {}
@@ -247,10 +248,10 @@ def _mistakes(
             continue
         leads[pair] = []
         for a in np.flatnonzero(best[x] & best[y]):
-            found = set(itertools.product(*(np.flatnonzero(all_unpaid[z, a]).tolist() for z in pair)))
+            successors = set(itertools.product(*(np.flatnonzero(all_unpaid[z, a]).tolist() for z in pair)))
             paid = itertools.product(*(np.flatnonzero(all_paid[z, a]).tolist() for z in pair))
-            found |= {(p, q) for p, q in paid if value_of_step[x, a, p] == value_of_step[y, a, q]}
-            same = {(p, q) for p, q in found if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))}
+            successors |= {(p, q) for p, q in paid if value_of_step[x, a, p] == value_of_step[y, a, q]}
+            same = {(p, q) for p, q in successors if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))}
             leads[pair].append(same)
             left += same
     wrong = {pair for pair, ways in leads.items() if not ways}
@@ -260,11 +261,11 @@ def _mistakes(
 
 
 def _look_alike(task: MetaTask, i: int, j: int) -> bool:
-    """Return whether two states show different things that are the same but for which variable stimulus is which."""
-    one, other = task.parts_of(i), task.parts_of(j)
-    if one == other:
+    """Whether two states show different stimuli that are equal up to a renaming of the variable ones."""
+    first, second = task.parts_of(i), task.parts_of(j)
+    if first == second:
         return False
-    pairs = set(zip(one, other, strict=True))
+    pairs = set(zip(first, second, strict=True))
     variable = {pair for pair in pairs if all(isinstance(stimulus, StimVar) for stimulus in pair)}
     is_one_to_one = all(len(set(side)) == len(variable) for side in zip(*variable, strict=True))
     return is_one_to_one and all(a == b for a, b in pairs - variable)
@@ -285,7 +286,7 @@ def _about_variation(
 
 def _about_states(
     task: MetaTask,
-    whole: Model,
+    full: Model,
     step: Outcomes,
     reached: Bool[np.ndarray, "instances z"],
     instances: Sequence[Instance],
@@ -293,15 +294,15 @@ def _about_states(
     S = task.n_states
     states: Bool[np.ndarray, "states"] = np.asarray(reached.reshape(-1, S).any(0))
     missing: Bool[np.ndarray, "states"] = np.asarray(np.any(free_cells(task, instances), 0) & ~states)
-    # Who is paid in a cell may be put elsewhere at once, or the episode ends: one gets there, but never sets out there.
+    # A paid step may put the agent elsewhere, or end the episode: then a cell is reached, but no step starts there.
     missing[np.broadcast_to(step.reached[:, None], step.p.shape)[_possible(step, reached)]] = False
     if missing.any():
         yield "UNREACHABLE", f"states {np.flatnonzero(missing).tolist()}"
     if task.topology is None:  # on a grid every move can be undone
-        T: Any = np.any(whole.transition, (0, 2))  # from z to z
+        T: Any = np.any(full.transition, (0, 2))  # from z to z
         edges = T.reshape(-1, S, T.shape[0] // S, S).any((0, 2)) & states[:, None]
-        # Where the end of the episode is possible there is a way out too.
-        ends: Any = (whole.transition.sum(3) < 1 - 1e-9).any((0, 2))
+        # The end of the episode is a way out too.
+        ends: Any = (full.transition.sum(3) < 1 - 1e-9).any((0, 2))
         leads = ends.reshape(-1, S).any(0)
         leads[0] = True
         while (more := (edges & leads).any(1) & ~leads).any():
@@ -310,50 +311,52 @@ def _about_states(
             yield "TRAP", f"from states {trapped.tolist()} there is no way back to 0"
 
 
-def _same(task: MetaTask, found: Model, ever: Bool[np.ndarray, "z"]) -> bool:
-    """Return whether all instances are the same up to a permutation of states that look the same, but of state 0."""
-    # What would be paid where nothing can be tells nothing.
-    found = found._replace(value=np.where(found.paid > 0, found.value, 0.0))
-    first, rest = _parts(found, 0), [_parts(found, i) for i in range(1, len(found.start))]
-    rest = [one for one in rest if not _equal(first, one)]
+def _same(task: MetaTask, mdps: Model, ever: Bool[np.ndarray, "z"]) -> bool:
+    """Whether all instances are equal up to a permutation of states that look the same, without state 0."""
+    # Rewards that cannot be paid do not matter.
+    mdps = mdps._replace(value=np.where(mdps.paid > 0, mdps.value, 0.0))
+    first, rest = _parts(mdps, 0), [_parts(mdps, i) for i in range(1, len(mdps.start))]
+    rest = [parts for parts in rest if not _equal(first, parts)]
     if not rest:
         return True
-    if task.topology is not None:  # what a move does tells where one is
+    if task.topology is not None:  # the effects of moves identify a cell
         return False
     S = task.n_states
     labels: dict[Any, list[int]] = {}
     for s in range(S):
         labels.setdefault(0 if s == 0 else (task.parts_of(s), ever[s::S].tobytes()), []).append(s)
-    if math.prod(math.factorial(len(one)) for one in labels.values()) > _RENAMINGS:
+    if math.prod(math.factorial(len(states)) for states in labels.values()) > _RENAMINGS:
         return False
     place, z, renamings = np.cumsum(ever) - 1, np.flatnonzero(ever), []
-    for choice in itertools.product(*(itertools.permutations(one) for one in labels.values())):
+    for choice in itertools.product(*(itertools.permutations(states) for states in labels.values())):
         state = np.arange(S)
         for old, new in zip(labels.values(), choice, strict=True):
             state[old] = new
         renamings.append(place[z // S * S + state[z % S]])
-    return all(any(_equal(first, tuple(_renamed(part, names) for part in one)) for names in renamings) for one in rest)
+    return all(
+        any(_equal(first, tuple(_renamed(part, names) for part in parts)) for names in renamings) for parts in rest
+    )
 
 
-def _parts(found: Model, i: int) -> tuple[Any, ...]:
-    return found.unpaid[i], found.paid[i], found.reward[i], found.value[i]
+def _parts(mdps: Model, i: int) -> tuple[Any, ...]:
+    return mdps.unpaid[i], mdps.paid[i], mdps.reward[i], mdps.value[i]
 
 
 def _renamed(part: Any, names: Int[np.ndarray, "z"]) -> Any:
     return part[names] if part.ndim == 2 else part[np.ix_(names, np.arange(part.shape[1]), names)]
 
 
-def _equal(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return all(np.allclose(a, b, rtol=0, atol=1e-9) for a, b in zip(one, other, strict=True))
+def _equal(first: tuple[Any, ...], second: tuple[Any, ...]) -> bool:
+    return all(np.allclose(a, b, rtol=0, atol=1e-9) for a, b in zip(first, second, strict=True))
 
 
 def _possible(step: Outcomes, reached: Bool[np.ndarray, "instances z"]) -> Bool[np.ndarray, "..."]:
-    """Return which outcomes are ever met with."""
+    """Whether each outcome ever occurs."""
     return reached.reshape(*step.p.shape[:3], 1, 1) & (step.chance > 0)[:, None]
 
 
 def _counts(step: Outcomes, rule: Any, reached: Bool[np.ndarray, "instances z"]) -> list[int]:
-    """Return the rules that ever count."""
+    """The rules that ever count."""
     return [int(i) for i in np.unique(rule[_possible(step, reached)]) if i >= 0]
 
 

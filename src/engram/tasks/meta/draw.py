@@ -24,12 +24,12 @@ _HEAD = {"xref": "x", "yref": "y", "axref": "x", "ayref": "y", "text": "", "arro
 
 
 def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
-    """Draw the states of a task, its transitions by action, what is seen and what pays.
+    """A picture of the states of a task, its transitions by action, its stimuli and rewards.
 
-    States stand from left to right in the order in which they are reached from state 0. A transition is an arrow in
-    the colour of its action, grey if all actions do the same, with its probability where that is not one. Under a
-    state stands its stimulus, and above it what pays there in the instance. States that a variable may be are ringed.
-    A grid is drawn as a map. ``instance`` is as in ``explain``.
+    States are arranged from left to right in the order in which they are reached from state 0. A transition is an arrow
+    in the colour of its action, grey if all actions do the same, with its probability unless that is one. Below a state
+    is its stimulus, and above it its rewards in the ``instance`` (None: the first of seed 0). States in the range of a
+    variable are ringed. A grid is drawn as a map.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -52,7 +52,7 @@ def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
 
 
 def _layout(T: Any) -> Any:
-    """Return where states stand: by columns of equal distance from state 0, those not reached in the last one."""
+    """The places of states, in columns of equal distance from state 0; those not reached are in the last."""
     depth = np.full(len(T), -1)
     depth[0], level = 0, 0
     while (depth == level).any():
@@ -64,7 +64,7 @@ def _layout(T: Any) -> Any:
     for column in range(level + 1):
         members = np.flatnonzero(depth == column)
         heights = (len(members) - 1) / 2 - np.arange(len(members))
-        # Odd columns are moved a little, so that no arrow runs through a third state.
+        # Odd columns are moved a little, so that no arrow passes through a third state.
         places[members] = np.stack([np.full(len(members), 1.25 * column), heights + 0.12 * (column % 2)], axis=1)
     return places
 
@@ -100,7 +100,7 @@ def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
 
 
 def _curve(start: Any, end: Any, *, turn: int) -> Any:
-    """Return the points of an arrow from rim to rim; ``turn`` keeps the actions of a state apart."""
+    """The points of an arrow from rim to rim; ``turn`` separates the actions of a state."""
     if (start == end).all():
         centre = start + 1.5 * _RADIUS * np.array([math.cos(0.4 - 0.8 * turn), math.sin(0.4 - 0.8 * turn)])
         facing = math.atan2(*(start - centre)[::-1])
@@ -113,7 +113,7 @@ def _curve(start: Any, end: Any, *, turn: int) -> Any:
 
 
 def _draw_arrow(figure: Figure, curve: Any, p: float, colour: str, name: str | None) -> None:
-    """Draw one transition; ``name`` stands in the legend."""
+    """Draw one transition, with ``name`` in the legend."""
     line = {"color": colour, "width": _LINE + 1.6 * p, "dash": "solid" if p > 0.5 else "dot"}
     x, y = curve.T
     figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, showlegend=name is not None, hoverinfo="skip")
@@ -125,20 +125,20 @@ def _draw_arrow(figure: Figure, curve: Any, p: float, colour: str, name: str | N
 
 
 def _above(task: MetaTask, instance: Instance, state: int) -> str:
-    """What pays when a state is left, one line for each different reward."""
-    told: dict[tuple[Any, ...], set[int]] = {}
+    """The rewards on leaving a state, one line for each different one."""
+    payments: dict[tuple[Any, ...], set[int]] = {}
     uses_flag = any(rule.flag != -1 for rule in task.reward_rules)
     for s, a, flag, _, p, value in pays(task, instance):
         if s == state and (uses_flag or flag == 0):
-            told.setdefault((flag if uses_flag else -1, p, value), set()).add(a)
+            payments.setdefault((flag if uses_flag else -1, p, value), set()).add(a)
     lines = []
-    for flag, p, value in sorted(told):
-        actions = told[flag, p, value]
-        who = "" if len(actions) == task.n_actions else f"action {', '.join(map(str, sorted(actions)))}: "
-        whatever = uses_flag and told.get((0, p, value)) == told.get((1, p, value))
-        when = f" if flag {flag}" if uses_flag and not whatever else ""
-        if not (whatever and flag == 1):
-            lines.append(f"{who}<b>{value:+g}</b>{'' if p == 1 else f' ({p:.2g})'}{when}")
+    for flag, p, value in sorted(payments):
+        actions = payments[flag, p, value]
+        by = "" if len(actions) == task.n_actions else f"action {', '.join(map(str, sorted(actions)))}: "
+        any_flag = uses_flag and payments.get((0, p, value)) == payments.get((1, p, value))
+        condition = f" if flag {flag}" if uses_flag and not any_flag else ""
+        if not (any_flag and flag == 1):
+            lines.append(f"{by}<b>{value:+g}</b>{'' if p == 1 else f' ({p:.2g})'}{condition}")
     return "<br>".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Environments whose every episode is an instance of a meta-task, many of them at once."""
+"""Many environments at once, each of whose episodes is an instance of a meta-task."""
 
 from __future__ import annotations
 
@@ -15,35 +15,33 @@ from engram import checks
 from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv
 from engram.tasks.meta.instance import Instance, free_cells, instance_of, set_instances
 from engram.tasks.meta.planning import model, optimal
-from engram.tasks.meta.program import Lives, lives, program
+from engram.tasks.meta.program import Lives, init_lives, program
 from engram.tasks.meta.task import MetaTask
 from engram.tasks.picture import RENDERED, Picture
 
-_ENTRIES, _KNOWN = 4_000_000, 100_000  # of the models planned in at once; policies that are remembered
+_ENTRIES, _KNOWN = 4_000_000, 100_000  # entries of the models planned in at once; policies in the cache
 
 
 class MetaTaskVectorEnv(BatchedEnv):
     """Many lifetimes at once, of one meta-task or of several.
 
-    Each episode is a lifetime: an instance of the task, which is new by default, for ``horizon`` steps, after which
-    it is truncated; only a rule terminates it. An observation is what the task shows of the state, and nothing else:
-    ``RL2Observation`` adds the last action and reward. Environment i has task ``tasks[i % len(tasks)]``, and,
-    seeded s + i, the instances and the trajectories of the single environment with that seed. Instances and the
-    chance of the steps come from two generators, so that the n-th instance does not depend on what was done before.
-
-    ``reset(options={"instance": ...})`` takes "new" (the default), "keep" (the same again), one ``Instance``, or some.
+    Each episode is a lifetime: an instance of the task, which is new by default, for ``horizon`` steps, after which it
+    is truncated; only a rule terminates it. An observation is the stimulus of the state only: ``RL2Observation`` adds
+    the last action and reward. Environment i has task ``tasks[i % len(tasks)]`` and, seeded s + i, the instances and
+    the trajectories of the single environment with that seed. Instances and steps have separate generators, so that
+    the n-th instance does not depend on earlier actions.
 
     Args:
-        tasks: A meta-task, or several with the same number of actions and of numbers observed.
+        tasks: A meta-task, or several with equal numbers of actions and of features of an observation.
         num_envs: Number of environments; None: one for each task.
         max_episode_steps: Steps after which an episode is truncated; None: at the horizon only.
-        render_mode: As in ``BatchedEnv``. Goals are the states that a rule of reward names in the instance, keys those
-            that a rule of the flag names; a task without a grid shows its states in one row, by their numbers.
+        render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None. Goals are the states in reward rules of
+            the instance, keys those in flag rules; a task without a grid shows its states in one row, by number.
 
     Attributes:
         tasks: The different tasks.
-        task_of: The task of each environment, as a place in ``tasks``, (num_envs,).
-        lives: The state of all environments: ``lives.state`` and ``lives.flag`` (num_envs,), and their instances.
+        task_of: The number of each environment's task in ``tasks``, (num_envs,).
+        lives: The state of all environments: ``lives.state`` and ``lives.flag``, (num_envs,), and their instances.
         horizons: The horizon of each environment, (num_envs,).
 
     Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023).
@@ -71,15 +69,15 @@ class MetaTaskVectorEnv(BatchedEnv):
             raise ValueError("tasks = []: expected at least one")
         for (i, task), name in itertools.product(enumerate(given), ("n_actions", "observation_size")):
             checks.instance(f"tasks[{i}]", task, MetaTask)
-            found, expected = getattr(task, name), getattr(given[0], name)
-            if found != expected:
-                raise ValueError(f"tasks[{i}].{name} = {found}: expected {expected}, as in tasks[0]")
+            value, expected = getattr(task, name), getattr(given[0], name)
+            if value != expected:
+                raise ValueError(f"tasks[{i}].{name} = {value}: expected {expected}, as in tasks[0]")
         count = checks.size("num_envs", len(given) if num_envs is None else num_envs)
         self.tasks = tuple(dict.fromkeys(given[:count]))
         number = {task: i for i, task in enumerate(self.tasks)}
         self.task_of = np.array([number[given[i % len(given)]] for i in range(count)])
         self._code = program(self.tasks)
-        self.lives: Lives = lives(self._code, self.task_of)
+        self.lives: Lives = init_lives(self._code, self.task_of)
         self.horizons: Int[np.ndarray, "num_envs"] = self._code.horizon[self.task_of]
         low, high = zip(*map(_bounds, self.tasks), strict=True)
         seen = spaces.Box(np.min(low, axis=0).astype(np.float32), np.max(high, axis=0).astype(np.float32))
@@ -87,7 +85,7 @@ class MetaTaskVectorEnv(BatchedEnv):
         super().__init__(count, seen, actions, int(self.horizons.max()), max_episode_steps, render_mode=render_mode)
         self._volatile = self._code.is_volatile[self.task_of]
         self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, of instances, of steps
-        self._stays = np.zeros(count, dtype=bool)  # whose instance the coming reset leaves as it is
+        self._stays = np.zeros(count, dtype=bool)  # environments whose instance the next reset keeps
         self._finished = np.zeros(count, dtype=bool)
         self._oracles: dict[float, _Oracle] = {}
 
@@ -98,46 +96,51 @@ class MetaTaskVectorEnv(BatchedEnv):
         return kernels
 
     def instance(self, row: int) -> Instance:
-        """Return the instance that environment ``row`` is in."""
+        """The instance that environment ``row`` is in."""
         return instance_of(self.tasks[self.task_of[row]], self.lives, row)
 
     def optimal_actions(self, gamma: float = 0.95) -> Int[np.ndarray, "num_envs"]:
-        """Return the optimal action in each environment, for who knows instance, state and flag; ``gamma`` < 1."""
+        """The optimal action in each environment, given instance, state and flag, with discount ``gamma`` < 1."""
         oracle = self._oracles.setdefault(gamma, _Oracle(self.tasks, self.task_of, gamma))
         return oracle.actions(self.lives)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin a lifetime in every environment, as ``BatchedEnv.reset``, with ``options["instance"]`` as above.
+        """Start a lifetime in every environment.
+
+        Args:
+            seed: Seed of the first environment, each other having the next; or a seed for each.
+            options: ``"instance"``: ``"new"`` (the default), ``"keep"``, an ``Instance``, or one for each environment;
+                and ``"reset_mask"``, which environments to reset.
 
         Raises:
-            gymnasium.error.ResetNeeded: An instance should be kept where there is none.
-            ValueError: An option is none of these, or an instance none of the task.
+            gymnasium.error.ResetNeeded: There is no instance yet to keep.
+            ValueError: An option is unknown, or an instance is not one of the task.
         """
-        wanted = (options or {}).get("instance", "new")
-        if isinstance(wanted, str):
-            if wanted not in ("new", "keep"):
-                raise ValueError(f"options['instance'] = {wanted!r}: expected 'new', 'keep' or an Instance")
-            if wanted == "keep" and not all(self._streams):
+        option = (options or {}).get("instance", "new")
+        if isinstance(option, str):
+            if option not in ("new", "keep"):
+                raise ValueError(f"options['instance'] = {option!r}: expected 'new', 'keep' or an Instance")
+            if option == "keep" and not all(self._streams):
                 raise ResetNeeded("options['instance'] = 'keep', but there is no instance yet")
         else:
-            instances = [wanted] * self.num_envs if isinstance(wanted, Instance) else wanted
+            instances = [option] * self.num_envs if isinstance(option, Instance) else option
             if not isinstance(instances, Sequence) or len(instances) != self.num_envs:
-                raise ValueError(f"options['instance'] = {wanted!r}: expected one, or {self.num_envs} in a sequence")
+                raise ValueError(f"options['instance'] = {option!r}: expected one, or {self.num_envs} in a sequence")
             rows = np.flatnonzero((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
             tasks = [self.tasks[self.task_of[row]] for row in rows]
             set_instances(self._code, self.lives, rows, tasks, [instances[row] for row in rows.tolist()])
-        self._stays[:] = wanted != "new" if isinstance(wanted, str) else True
+        self._stays[:] = option != "new" if isinstance(option, str) else True
         try:
             return super().reset(seed=seed, options=options)
         finally:
             self._stays[:] = False
 
-    def _begin(self, rows: Rows) -> None:
+    def _init(self, rows: Rows) -> None:
         for row in rows:
-            if not self._streams[row] or self._streams[row][0] is not self.generators[row]:
-                self._streams[row] = (self.generators[row], *self.generators[row].spawn(2))
+            if not self._streams[row] or self._streams[row][0] is not self.rngs[row]:
+                self._streams[row] = (self.rngs[row], *self.rngs[row].spawn(2))
         fresh = rows[~self._stays[rows]]
         if fresh.size:
             kinds = self.task_of[fresh]
@@ -151,7 +154,7 @@ class MetaTaskVectorEnv(BatchedEnv):
         self._finished[rows] = False
 
     def _draw_block(self, rows: Rows) -> None:
-        """Draw the chance of the next steps."""
+        """Draw the random numbers of the next steps."""
         noise, kinds = self.lives.noise, self.task_of[rows]
         shapes = zip(self._code.block[kinds].tolist(), self._code.n_noise[kinds].tolist(), strict=True)
         for row, (block, size) in zip(rows.tolist(), shapes, strict=True):
@@ -191,7 +194,7 @@ class MetaTaskVectorEnv(BatchedEnv):
 
 
 class MetaTaskEnv(SingleEnv):
-    """As ``MetaTaskVectorEnv``, on one environment; ``reset`` returns the instance as ``info["instance"]``.
+    """One environment of ``MetaTaskVectorEnv``, whose ``reset`` returns the instance as ``info["instance"]``.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -221,13 +224,13 @@ class MetaTaskEnv(SingleEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float32[np.ndarray, "features"], dict[str, Any]]:
-        """Begin a lifetime, as ``MetaTaskVectorEnv.reset``."""
+        """Start a lifetime, with the ``options`` of ``MetaTaskVectorEnv.reset``."""
         observation, info = super().reset(seed=seed, options=options)
         return observation, info | {"instance": self.instance}
 
 
 class _Oracle:
-    """Plans in the instance of each environment, for who knows it, as if it stayed, and again where it has changed."""
+    """Optimal policies in the known instance of each environment, as if it stayed, updated where it changes."""
 
     def __init__(self, tasks: Sequence[MetaTask], task_of: Int[np.ndarray, "num_envs"], gamma: float) -> None:
         self.tasks, self.task_of, self.gamma = tasks, task_of, gamma
@@ -239,7 +242,7 @@ class _Oracle:
         self._known: dict[Any, Int[np.ndarray, "z"]] = {}
 
     def actions(self, lives: Lives) -> Int[np.ndarray, "num_envs"]:
-        """Return the optimal action in every environment."""
+        """The optimal action in every environment."""
         changed = np.ones(len(self.task_of), dtype=bool)
         if self._planned is not None:
             value, walls = self._planned
@@ -253,7 +256,7 @@ class _Oracle:
 
     def _plan(self, task: MetaTask, rows: Int[np.ndarray, "rows"], lives: Lives) -> None:
         instances = {row: instance_of(task, lives, row) for row in rows.tolist()}
-        places = {row: (task, one.values, one.walls) for row, one in instances.items()}
+        places = {row: (task, instance.values, instance.walls) for row, instance in instances.items()}
         new = [(place, instances[row]) for place, row in {place: row for row, place in places.items()}.items()
                if place not in self._known]  # fmt: skip
         chunk = max(1, _ENTRIES // (task.n_actions * (task.n_states * (2 if task.flag_rules else 1)) ** 2))
@@ -269,9 +272,9 @@ class _Oracle:
 
 
 def _bounds(task: MetaTask) -> tuple[Float[np.ndarray, "features"], Float[np.ndarray, "features"]]:
-    """Return what the numbers that a task shows lie between."""
+    """The bounds of an observation."""
     size, kind = task.observation_size, task.stim.kind
     if kind in ("binary", "onehot") or (task.topology is not None and task.topology.obs != "stimuli"):
         return np.zeros(size), np.ones(size)
-    largest = np.inf if kind == "gaussian" else 1.0 if kind == "sphere" else np.abs(task.stim.vectors).max()
-    return np.full(size, -largest), np.full(size, largest)
+    maximum = np.inf if kind == "gaussian" else 1.0 if kind == "sphere" else np.abs(task.stim.vectors).max()
+    return np.full(size, -maximum), np.full(size, maximum)

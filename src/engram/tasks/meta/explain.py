@@ -12,15 +12,14 @@ from engram.tasks.meta.planning import outcomes
 from engram.tasks.meta.rules import effective_rules
 from engram.tasks.meta.task import MetaTask
 
-_LARGE = 16  # states beyond which what pays is told by rule, and not state by state
+_LARGE = 16  # states beyond which rewards are explained by rule, and not state by state
 
 
 def explain(task: MetaTask, instance: Instance | None = None) -> str:
-    """Say in plain words what a task is, and what pays in one instance.
+    """A description of a task in plain words, with the rewards in one instance (None: the first of seed 0).
 
-    For each state, action and flag it tells the probability and the value of the reward after all overriding; where
-    these depend on the state reached, for each of them. On large grids it tells the rules only. The instance is the
-    first one of generator 0 if none is given.
+    For each state, action and flag it contains the probability and the value of the reward after all overriding; where
+    these depend on the state reached, for each of them. On large grids it contains the rules only.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -119,8 +118,11 @@ def _or(values: Any) -> str:
 
 
 def shown(task: MetaTask, state: int) -> str:
-    """Return what a state shows."""
-    parts = [("variable", one.index) if isinstance(one, StimVar) else ("fixed", one) for one in task.parts_of(state)]
+    """The stimuli of a state in words."""
+    parts = [
+        ("variable", stimulus.index) if isinstance(stimulus, StimVar) else ("fixed", stimulus)
+        for stimulus in task.parts_of(state)
+    ]
     return " beside ".join("nothing" if number == -1 else f"{kind} stimulus {number}" for kind, number in parts)
 
 
@@ -144,14 +146,14 @@ def _reward(rule: RewardRule) -> str:
 
 
 def pays(task: MetaTask, instance: Instance) -> list[tuple[int, int, int, int, float, float]]:
-    """Return what pays in an instance: (state, action, flag, state reached, probability, value), where it is not 0."""
+    """The rewards in an instance: (state, action, flag, state reached, probability, value), where not 0."""
     step = outcomes(task, [instance], flags=2)
-    found = []
+    payments = []
     for s, a, k, flag in np.ndindex(*step.reached.shape[1:], 2):
         s2, p, value = int(step.reached[0, s, a, k]), step.p[0, flag, s, a, k], step.value[0, flag, s, a, k]
         if step.chance[0, s, a, k] and p and value:
-            found.append((s, a, flag, s2, float(p), float(value)))
-    return found
+            payments.append((s, a, flag, s2, float(p), float(value)))
+    return payments
 
 
 def _pays(task: MetaTask, instance: Instance) -> list[str]:

@@ -1,4 +1,4 @@
-"""Descriptions against their annotated types by pydantic, with errors that name the field, the value and the rule."""
+"""Validation of descriptions by pydantic, with errors that name the field, the value and the rule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORDS = {"Input should be ": "", "greater than or equal to": "at least", "less 
 def validate_fields(part: Any, prefix: str = "") -> None:
     """Convert the fields of a frozen dataclass to their annotated types; numbers are not converted.
 
-    Its sequences may be of any kind, those in its parts are tuples. Errors put ``prefix`` before the name of a field.
+    Its own sequences may be of any kind, those in its parts are tuples. ``prefix`` precedes the field in errors.
 
     Examples:
         >>> @dataclasses.dataclass(frozen=True)
@@ -48,24 +48,30 @@ def _adapters(cls: Any) -> dict[str, Any]:
 
 
 def explained(error: pydantic.ValidationError, value: Any, name: str = "") -> str:
-    """Return what a validation found: for each place its value and what was expected there."""
-    found: dict[str, list[str]] = {}
-    told = []  # by a part that looks at several of its fields
+    """The message of a validation error: each wrong value, and what was expected.
+
+    Args:
+        error: The error.
+        value: The value that was validated.
+        name: Its name.
+    """
+    rules_at: dict[str, list[str]] = {}
+    sentences = []  # of parts that check several of their fields
     for problem in error.errors():
-        place, at = name, value
+        place, current = name, value
         for step in problem["loc"]:
             if isinstance(step, int):
-                place, at = f"{place}[{step}]", _inside(at, step)
-            elif isinstance(at, Mapping) or hasattr(at, step):  # otherwise it is the name of a member of a union
-                place, at = f"{place}.{step}" if place else step, _inside(at, step)
+                place, current = f"{place}[{step}]", _inside(current, step)
+            elif isinstance(current, Mapping) or hasattr(current, step):  # otherwise a member of a union
+                place, current = f"{place}.{step}" if place else step, _inside(current, step)
         rule = "a value" if problem["type"] == "missing" else str(problem.get("ctx", {}).get("error", problem["msg"]))
-        for theirs, ours in _WORDS.items():
-            rule = rule.replace(theirs, ours)
+        for pydantics, ours in _WORDS.items():
+            rule = rule.replace(pydantics, ours)
         if ": expected" in rule:
-            told.append(rule)
+            sentences.append(rule)
         else:
-            found.setdefault(f"{place} = {at!r}", []).append(rule)
-    return "; ".join([*told, *(f"{place}: expected {' or '.join(rules)}" for place, rules in found.items())])
+            rules_at.setdefault(f"{place} = {current!r}", []).append(rule)
+    return "; ".join([*sentences, *(f"{place}: expected {' or '.join(rules)}" for place, rules in rules_at.items())])
 
 
 def _inside(value: Any, step: int | str) -> Any:

@@ -1,4 +1,4 @@
-"""Meta-tasks drawn at random, and what is kept of them."""
+"""Random meta-tasks, and the criteria that they are accepted by."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SLIP = 0.6914624612740131  # Phi(0.5): the published code compares a normal num
 
 
 class Criteria(NamedTuple):
-    """What the published generator asks of a task."""
+    """The criteria of the published generator."""
 
     variation: bool  # a variable stimulus, or one in a reward rule, and if a probability in one of several
     control: bool  # in at least two states not all actions lead to the same
@@ -33,7 +33,7 @@ class Criteria(NamedTuple):
 
 
 def reference_criteria(task: MetaTask) -> Criteria:
-    """Return which of the criteria of the published generator a task meets; ValueError on a grid.
+    """The criteria of the published generator that a task meets; raise ValueError on a grid.
 
     Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023), the published code.
 
@@ -54,7 +54,7 @@ def reference_criteria(task: MetaTask) -> Criteria:
 
 
 def sample(
-    generator: np.random.Generator,
+    rng: np.random.Generator,
     style: str = "structured",
     *,
     n_states: int = 4,
@@ -64,20 +64,21 @@ def sample(
     reference_quirks: bool = False,
     max_tries: int = 1000,
 ) -> MetaTask:
-    """Draw a meta-task at random.
+    """A random meta-task.
 
     Args:
-        generator: The source of randomness.
+        rng: Source of all randomness.
         style: "simple": everything is drawn on its own; "structured": as the published generator does it, with
             states whose actions all do the same, or the opposite; "grid": something to be found on a grid.
         n_states: States; on a grid its size is drawn too.
         n_actions: Actions; on a grid there are four.
         horizon: Steps of a lifetime.
-        accept: What a task has to be, or another one is drawn. "reference": to meet the criteria of the published
-            generator; "strict": to meet them (but on a grid), and ``diagnose`` finds it not degenerate; None: anything.
-        reference_quirks: Whether slips of the published code are made, in the structured style: an opposite action with
-            probability 0.69, not 0.5, rules that never pay looked for on state 1, not 0, and OneMinus thrice as often.
-        max_tries: Draws after which to give up.
+        accept: Condition of a task, or another one is drawn. "reference": it meets the criteria of the published
+            generator; "strict": it meets them (except on a grid), and has no degeneracy in ``diagnose``; None: none.
+        reference_quirks: Whether to make the errors of the published code, in the structured style: an opposite action
+            with probability 0.69, not 0.5, rules that never pay searched on state 1, not 0, and OneMinus thrice as
+            often.
+        max_tries: Maximum number of draws.
 
     Raises:
         RuntimeError: No draw was accepted; the message counts why not.
@@ -98,7 +99,7 @@ def sample(
         raise ValueError(f"reference_quirks = True with style = {style!r}: expected the style 'structured'")
     if accept == "reference" and style == "grid":
         raise ValueError("accept = 'reference' with style = 'grid': expected 'strict' or None")
-    dice = _Dice(generator, n_states, n_actions)
+    dice = _Dice(rng, n_states, n_actions)
     make: Any = {"simple": _simple, "structured": partial(_structured, quirks=reference_quirks), "grid": _grid}[style]
     rejections: Counter[str] = Counter()
     for _ in range(max_tries):
@@ -109,8 +110,8 @@ def sample(
         if not reasons:
             return task
         rejections.update(reasons)
-    told = "no task was accepted; a draw can fail in several ways"
-    raise RuntimeError(f"max_tries = {max_tries}: {told}: {_counted(rejections)}")
+    reason = "no task was accepted; a draw can fail in several ways"
+    raise RuntimeError(f"max_tries = {max_tries}: {reason}: {_counted(rejections)}")
 
 
 def sample_many(
@@ -123,22 +124,22 @@ def sample_many(
     max_draws: int | None = None,
     **arguments: Any,
 ) -> list[MetaTask]:
-    """Draw ``n`` meta-tasks as ``sample`` does, none of them twice.
+    """Different random meta-tasks.
 
     A task belongs to one split by the hash of its canonical form modulo 10: 0 to 7 is "train", 8 is "val", 9 is
-    "test". So a task that differs from one of another split only in how things are called is in that split too.
+    "test". So tasks that differ only in the names of their parts are in the same split.
 
     Args:
-        n: How many.
+        n: Number of tasks.
         seed: Seed of the draws.
-        style: As in ``sample``.
-        dedupe: Whether tasks are left out that were already drawn under other names.
-        split: The split that they are from; None: all of them.
-        max_draws: Accepted draws after which to give up; None: 100 for each task.
-        arguments: Other arguments of ``sample``.
+        style: "simple", "structured" or "grid" (see ``sample``).
+        dedupe: Whether to leave out tasks that were already drawn under other names.
+        split: The split of the tasks; None: any.
+        max_draws: Maximum number of accepted draws; None: 100 for each task.
+        **arguments: Other arguments of ``sample``.
 
     Raises:
-        RuntimeError: There were not as many tasks in ``max_draws`` draws; the message counts why not.
+        RuntimeError: There were less than ``n`` tasks in ``max_draws`` draws; the message counts why.
 
     Examples:
         >>> train, test = (sample_many(3, 0, split=split, accept=None) for split in ("train", "test"))
@@ -147,13 +148,13 @@ def sample_many(
     """
     checks.size("n", n)
     checks.choice("split", split, (*_SPLITS, None))
-    generator = np.random.default_rng(checks.size("seed", seed, 0, None))
+    rng = np.random.default_rng(checks.size("seed", seed, 0, None))
     draws = checks.size("max_draws", 100 * n if max_draws is None else max_draws)
     tasks: list[MetaTask] = []
     known: set[str] = set()
     rejections: Counter[str] = Counter()
     for _ in range(draws):
-        task = sample(generator, style, **arguments)
+        task = sample(rng, style, **arguments)
         name = digest(task) if dedupe or split else ""
         if split and split_of(name) != split:
             rejections["of another split"] += 1
@@ -172,7 +173,7 @@ def _counted(rejections: Counter[str]) -> str:
 
 
 def split_of(digest: str) -> str:
-    """Return the split of the meta-task with this hexadecimal hash.
+    """The split of the meta-task with this hexadecimal hash.
 
     Examples:
         >>> split_of("f8")  # 248
@@ -182,7 +183,7 @@ def split_of(digest: str) -> str:
 
 
 def _reasons(task: MetaTask, accept: str | None) -> list[str]:
-    """Return why a task is not accepted; it is if there is no reason."""
+    """The reasons against accepting a task."""
     if accept is None:
         return []
     if task.topology is None:
@@ -193,31 +194,31 @@ def _reasons(task: MetaTask, accept: str | None) -> list[str]:
 
 
 class _Dice(NamedTuple):
-    """What parts of tasks are drawn with."""
+    """Random parts of tasks."""
 
-    generator: np.random.Generator
+    rng: np.random.Generator
     n_states: int
     n_actions: int
 
     def below(self, count: int) -> int:
-        return int(self.generator.integers(count))
+        return int(self.rng.integers(count))
 
     def one_of(self, among: Any) -> Any:
         return among[self.below(len(among))]
 
     def falls(self, p: float) -> bool:
-        return self.generator.random() < p
+        return self.rng.random() < p
 
     def action(self, p: float) -> int:
-        """Draw an action with probability ``p``, else any."""
+        """A random action with probability ``p``, else -1, any action."""
         return self.below(self.n_actions) if self.falls(p) else -1
 
     def state_var(self, pair: float) -> StateVar:
-        """Draw a range of states but 0: of two with probability ``pair``, otherwise of 2 to all but 0 and one."""
-        most = self.n_states - 1
-        two = min(2, most)
-        size = two if self.falls(pair) else int(self.generator.integers(two, most + 1))
-        return StateVar(tuple(sorted((1 + self.generator.choice(most, size, replace=False)).tolist())))
+        """A random range of states without 0: two with probability ``pair``, otherwise any number from 2."""
+        maximum = self.n_states - 1
+        two = min(2, maximum)
+        size = two if self.falls(pair) else int(self.rng.integers(two, maximum + 1))
+        return StateVar(tuple(sorted((1 + self.rng.choice(maximum, size, replace=False)).tolist())))
 
 
 def _simple(dice: _Dice, horizon: int) -> MetaTask:
@@ -226,7 +227,7 @@ def _simple(dice: _Dice, horizon: int) -> MetaTask:
     variable = dice.state_var(0.0)
     kinds: tuple[int | StimVar, ...] = (*range(FIXED), *map(StimVar, range(STIM_VARS)), -1)
     stimuli = tuple(dice.one_of(kinds) for _ in range(n))
-    weights = dice.generator.choice([0.0, 0.0, 0.0, 1.0, 1.0, 5.0], size=(n, k, n))
+    weights = dice.rng.choice([0.0, 0.0, 0.0, 1.0, 1.0, 5.0], size=(n, k, n))
     for row in weights.reshape(-1, n):
         if not row.any():
             row[dice.below(n)] = 1.0
@@ -250,7 +251,7 @@ def _simple(dice: _Dice, horizon: int) -> MetaTask:
 
 def _structured(dice: _Dice, horizon: int, quirks: bool) -> MetaTask:
     rewards, flags = dice.one_of((1, 1, 1, 2, 3)), dice.one_of((1, 1, 1, 2))
-    # How often rules have a state variable, a probability, one that is a variable, and a flag.
+    # Probabilities that a rule has a state variable, a probability, a variable one, and a flag.
     by_variable, probabilistic = dice.one_of((0.0, 0.0, 0.5)), dice.one_of((0.0, 0.0, 0.0, 1.0))
     by_prob_var, flagged = dice.one_of((0.2, 0.5, 0.8)), dice.one_of((0.0, 0.0, 0.5))
     variable = dice.state_var(0.5)
@@ -276,7 +277,7 @@ def _structured(dice: _Dice, horizon: int, quirks: bool) -> MetaTask:
     def flag_rule() -> FlagRule:
         old: int | StateRef = 0
         action = -1
-        while old == 0 and action == -1:  # that would be nearly always
+        while old == 0 and action == -1:  # this would set it nearly always
             old, action = dice.below(dice.n_states), dice.action(0.33)
         if dice.falls(by_variable):
             old = StateRef(0)
@@ -290,18 +291,18 @@ def _structured(dice: _Dice, horizon: int, quirks: bool) -> MetaTask:
 
 
 def _shown(dice: _Dice) -> tuple[int | StimVar, ...]:
-    """Draw what states show, so that not exactly one variable stimulus is among it, which would be no variation."""
+    """Random stimuli of states, without or with several variable ones, since a single one would be no variation."""
     while True:
         shown: list[int | StimVar] = []
         for _ in range(dice.n_states):
-            one = dice.below(FIXED) if dice.falls(0.666) else StimVar(dice.below(STIM_VARS))
-            shown.append(-1 if dice.falls(0.2) else one)
-        if len({one for one in shown if isinstance(one, StimVar)}) != 1:
+            stimulus = dice.below(FIXED) if dice.falls(0.666) else StimVar(dice.below(STIM_VARS))
+            shown.append(-1 if dice.falls(0.2) else stimulus)
+        if len({stimulus for stimulus in shown if isinstance(stimulus, StimVar)}) != 1:
             return tuple(shown)
 
 
 def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "states actions states"]:
-    """Draw transitions to few states, with states where actions do all the same, or one the opposite of the others."""
+    """Random transitions to few states, some with equal actions, or with one action opposite to the others."""
     n, k = dice.n_states, dice.n_actions
     weights = np.zeros((n, k, n))
     for rows in weights:
@@ -319,9 +320,9 @@ def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "
             possible = np.flatnonzero(rows[0])
             if len(possible) > 1 and dice.falls(opposite):
                 keeps = dice.below(k)
-                one, other = dice.generator.choice(possible, 2, replace=False)
+                first, second = dice.rng.choice(possible, 2, replace=False)
                 others = np.arange(k) != keeps
-                rows[np.ix_(others, [one, other])] = rows[np.ix_(others, [other, one])]
+                rows[np.ix_(others, [first, second])] = rows[np.ix_(others, [second, first])]
     T: Float[np.ndarray, "states actions states"] = weights / weights.sum(2, keepdims=True)
     return T
 
@@ -335,10 +336,10 @@ def _grid(dice: _Dice, horizon: int) -> MetaTask:
     start: Any = 0 if walls == "random_maze" else "center"  # the centre of a maze may be a wall
     grid = Grid(height, width, walls=walls, obs=obs, on_reward=on_reward, start=start)
     free = [cell for cell in range(grid.n_cells) if grid.always_free(cell) and cell != grid.start_cell]
-    one, other = dice.generator.choice(free, 2, replace=False).tolist()
+    first, second = dice.rng.choice(free, 2, replace=False).tolist()
     stimuli: tuple[int | StimVar, ...] = ()
     if obs == "stimuli":
-        marked = dice.generator.choice(grid.n_cells, 2, replace=False).tolist()
+        marked = dice.rng.choice(grid.n_cells, 2, replace=False).tolist()
         stimuli = tuple(StimVar(marked.index(cell)) if cell in marked else -1 for cell in range(grid.n_cells))
     parts: dict[str, Any] = {"reward_rules": (RewardRule(new=StateRef(0)),), "state_vars": (StateVar("all_but_start"),)}
     if goal == "key-door":
@@ -348,8 +349,8 @@ def _grid(dice: _Dice, horizon: int) -> MetaTask:
         )
         parts["state_vars"] += (StateVar("all_but_start", distinct_from=0),)
     elif goal == "two-goals":
-        goals = RewardRule(new=one, p=ProbRef(0)), RewardRule(new=other, p=OneMinus(0))
+        goals = RewardRule(new=first, p=ProbRef(0)), RewardRule(new=second, p=OneMinus(0))
         parts = {"reward_rules": goals, "prob_vars": (ProbVar(values=(0.0, 1.0)),)}
     elif goal == "lure":
-        parts["reward_rules"] = RewardRule(new=one, value=0.2), *parts["reward_rules"]
+        parts["reward_rules"] = RewardRule(new=first, value=0.2), *parts["reward_rules"]
     return MetaTask(topology=grid, stimuli=stimuli, stim=Stim(seed=dice.below(2**31)), horizon=horizon, **parts)

@@ -1,4 +1,4 @@
-"""Mazes on a grid, as the space that a meta-task happens in."""
+"""Mazes on a grid, as the space of a meta-task."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Walls = tuple[tuple[bool, ...], ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid of cells, some of them walls, that an agent moves about in.
+    """A grid of cells, some of them walls, in which an agent moves.
 
     The states of the task are the cells, cell (row, column) being state ``row * width + column``. The actions are
-    up, right, down, left, and with ``moves=5`` to stay. A move into a wall or off the grid does nothing.
+    up, right, down, left, and with ``moves=5`` to stay. A move into a wall or off the grid has no effect.
 
     Args:
         height: Rows.
@@ -29,14 +29,15 @@ class Grid:
         walls: "open" (none), "pillars" (wherever row and column are odd, but for the cell in the middle),
             "random_maze" (in each instance a new perfect maze, carved by depth-first search), or a table of booleans
             (height, width).
-        obs: What is seen of a cell: "none" (zeros), "position" (one-hot), "coordinates" (row and column as shares of
-            the largest ones), "window" (the walls around it, 1 also outside the grid), or "stimuli" (of the state).
-        on_reward: When a reward is paid: "none", "teleport" (to a free cell), "reset" (also the flag), or "terminate".
+        obs: Observation of a cell: "none" (zeros), "position" (one-hot), "coordinates" (row and column as fractions of
+            the maximum), "window" (the walls around it, 1 also outside the grid), or "stimuli" (those of the state).
+        on_reward: Effect of a paid reward: "none", "teleport" (to a free cell), "reset" (also of the flag), or
+            "terminate".
         start: The cell at the start: its number, "center", or "random" (a free cell, new in every episode).
-        window: Side of the window that is seen; odd.
+        window: Side of the observed window; odd.
 
     Raises:
-        TypeError, ValueError: An argument is out of range; a random maze of even size; a start that is a wall.
+        TypeError, ValueError: An argument is out of range, a random maze has an even size, or the start is a wall.
 
     Source: our own design of what the paper calls simple extensions.
 
@@ -95,13 +96,13 @@ class Grid:
         return int(self.start)
 
     def always_free(self, cell: int) -> bool:
-        """Return whether a cell is free in every instance."""
+        """Whether a cell is free in every instance."""
         if self.walls == "random_maze":
             return cell // self.width % 2 == 0 and cell % self.width % 2 == 0
         return not self.wall_map()[cell]
 
     def wall_map(self) -> Bool[np.ndarray, "cells"]:
-        """Return which cells are walls in every instance; of a random maze none is said to be."""
+        """Whether each cell is a wall in every instance; False for a random maze."""
         wall = np.zeros((self.height, self.width), dtype=bool)
         if self.walls == "pillars":
             wall[1::2, 1::2] = True
@@ -111,7 +112,7 @@ class Grid:
         return wall.ravel()
 
     def moved(self) -> Int[np.ndarray, "cells moves"]:
-        """Return the cell next to each one in the direction of each move, or itself at the edge."""
+        """The cell next to each one in the direction of each move, or itself at the edge."""
         row, column = np.divmod(np.arange(self.n_cells)[:, None], self.width)
         down, right = np.array([[-1, 0, 1, 0, 0], [0, 1, 0, -1, 0]])[:, : self.moves]
         inside = (row + down).clip(0, self.height - 1), (column + right).clip(0, self.width - 1)

@@ -1,4 +1,4 @@
-"""An instance of a meta-task: what one lifetime has drawn, and the tables that follow from it."""
+"""Instances of a meta-task: the values of its variables in one lifetime."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Bool
 
 from engram import checks
 from engram.tasks.meta.parts import ProbVar
-from engram.tasks.meta.program import Lives, Program, lives, program
+from engram.tasks.meta.program import Lives, Program, init_lives, program
 from engram.tasks.meta.task import MetaTask
 
 
@@ -28,12 +28,12 @@ class Instance:
 
     @property
     def values(self) -> tuple[float | int, ...]:
-        """States, actions and probabilities: what the columns of a task hold."""
+        """States, actions and probabilities, the columns of a task."""
         return (*self.states, *self.actions, *self.probs)
 
 
-def sample_instance(task: MetaTask, generator: np.random.Generator) -> Instance:
-    """Draw a value for every variable of a task; how much is drawn depends on the task only.
+def sample_instance(task: MetaTask, rng: np.random.Generator) -> Instance:
+    """A random value for every variable of a task; the number of draws depends on the task only.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -43,9 +43,9 @@ def sample_instance(task: MetaTask, generator: np.random.Generator) -> Instance:
     from engram.tasks.meta import kernels
 
     code, first = _program(task), np.zeros(1, dtype=np.int64)
-    one = lives(code, first)
-    kernels.draw_instances(code, one, first, generator.random((1, int(code.n_draws[0]))))
-    return instance_of(task, one, 0)
+    batch = init_lives(code, first)
+    kernels.draw_instances(code, batch, first, rng.random((1, int(code.n_draws[0]))))
+    return instance_of(task, batch, 0)
 
 
 @lru_cache(maxsize=256)
@@ -53,55 +53,69 @@ def _program(task: MetaTask) -> Program:
     return program([task])
 
 
-def instance_of(task: MetaTask, now: Lives, row: int) -> Instance:
-    """Return the instance that an environment is in."""
-    states, actions, probs = np.split(now.value[row], np.cumsum([len(task.state_vars), task.n_action_columns]))
+def instance_of(task: MetaTask, lives: Lives, row: int) -> Instance:
+    """The instance that an environment is in.
+
+    Args:
+        task: Its task.
+        lives: The state of all environments.
+        row: Number of the environment.
+    """
+    states, actions, probs = np.split(lives.value[row], np.cumsum([len(task.state_vars), task.n_action_columns]))
     first = 1 + task.n_fixed
-    stimuli = tuple(map(tuple, now.vectors[row, first : first + task.n_stim_vars, : task.stim.size].tolist()))
-    walls = tuple(np.flatnonzero(now.walls[row, : task.n_states]).tolist()) if task.is_maze else ()
+    stimuli = tuple(map(tuple, lives.vectors[row, first : first + task.n_stim_vars, : task.stim.size].tolist()))
+    walls = tuple(np.flatnonzero(lives.walls[row, : task.n_states]).tolist()) if task.is_maze else ()
     chances = tuple(probs[: len(task.prob_vars)].tolist())
     return Instance(tuple(map(int, states)), tuple(map(int, actions)), chances, stimuli, walls)
 
 
 def set_instances(
-    code: Program, now: Lives, rows: Any, tasks: Sequence[MetaTask], instances: Sequence[Instance]
+    code: Program, lives: Lives, rows: Any, tasks: Sequence[MetaTask], instances: Sequence[Instance]
 ) -> None:
-    """Put environments into given instances."""
+    """Put environments into given instances.
+
+    Args:
+        code: The tasks of all environments.
+        lives: Their state, changed in place.
+        rows: Numbers of the environments to change.
+        tasks: Their tasks.
+        instances: Their new instances.
+    """
     from engram.tasks.meta import kernels
 
     for row, task, instance in zip(rows, tasks, instances, strict=True):
         check_instance(task, instance)
-        now.value[row] = 0.0
-        now.value[row, : len(instance.values)] = instance.values
+        lives.value[row] = 0.0
+        lives.value[row, : len(instance.values)] = instance.values
         first, size = 1 + task.n_fixed, task.stim.size
-        now.vectors[row, 1:first] = code.fixed[now.task[row], : task.n_fixed]
-        now.vectors[row, first : first + task.n_stim_vars, :size] = np.reshape(instance.stimuli, (-1, size))
-        now.walls[row] = False
+        lives.vectors[row, 1:first] = code.fixed[lives.task[row], : task.n_fixed]
+        lives.vectors[row, first : first + task.n_stim_vars, :size] = np.reshape(instance.stimuli, (-1, size))
+        lives.walls[row] = False
         if task.topology is not None:
-            now.walls[row, : task.n_states] = ~free_cells(task, [instance])[0]
-    kernels.resolve(code, now, np.asarray(rows, dtype=np.int64))
+            lives.walls[row, : task.n_states] = ~free_cells(task, [instance])[0]
+    kernels.resolve(code, lives, np.asarray(rows, dtype=np.int64))
 
 
 def check_instance(task: MetaTask, instance: Instance) -> None:
-    """Raise unless an instance is one of a task."""
+    """Raise TypeError or ValueError unless an instance is one of a task."""
     checks.instance("instance", instance, Instance)
     counts = {"states": len(task.state_vars), "actions": task.n_action_columns, "probs": len(task.prob_vars)}
     for name, count in (counts | {"stimuli": task.n_stim_vars}).items():
         if len(getattr(instance, name)) != count:
             raise ValueError(f"instance.{name} = {getattr(instance, name)}: expected {count} values")
     for group in task.groups:
-        found = group.of(instance.values)
+        values = group.of(instance.values)
         if isinstance(group.variable, ProbVar) and not group.options:
-            is_option = group.variable.low <= found[0] <= group.variable.high
+            is_option = group.variable.low <= values[0] <= group.variable.high
         else:
-            is_option = found in group.options and not (group.kind == "states" and found[0] in instance.walls)
+            is_option = values in group.options and not (group.kind == "states" and values[0] in instance.walls)
         if not is_option:
-            whole = f"instance.{group.kind} = {getattr(instance, group.kind)}"
-            raise ValueError(f"{whole}: expected {found} to be of the range of {group.variable}, and no wall")
+            field = f"instance.{group.kind} = {getattr(instance, group.kind)}"
+            raise ValueError(f"{field}: expected {values} to be in the range of {group.variable}, and no wall")
     for k, variable in enumerate(task.state_vars):
-        other = variable.distinct_from
-        if other is not None and instance.states[other] == instance.states[k]:
-            raise ValueError(f"instance.states = {instance.states}: expected [{k}] to differ from [{other}]")
+        distinct = variable.distinct_from
+        if distinct is not None and instance.states[distinct] == instance.states[k]:
+            raise ValueError(f"instance.states = {instance.states}: expected [{k}] to differ from [{distinct}]")
     for k, vector in enumerate(instance.stimuli):
         if len(vector) != task.stim.size or not np.isfinite(vector).all():
             raise ValueError(f"instance.stimuli[{k}] = {vector}: expected {task.stim.size} finite numbers")
@@ -112,7 +126,7 @@ def check_instance(task: MetaTask, instance: Instance) -> None:
 
 
 def free_cells(task: MetaTask, instances: Sequence[Instance]) -> Bool[np.ndarray, "instances states"]:
-    """Return which states are no walls."""
+    """Whether each state is free, not a wall."""
     free = np.ones((len(instances), task.n_states), dtype=bool)
     if task.topology is not None:
         free &= ~task.topology.wall_map()

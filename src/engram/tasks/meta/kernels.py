@@ -1,7 +1,12 @@
-"""The steps of a meta-task as numba kernels: one environment after another, each by its own chance.
+"""The steps of a meta-task as numba kernels: one environment after another.
 
-What is drawn comes as uniform numbers, so that an environment is the same alone and among others. The arrays are those
-of ``Program`` and ``Lives``; ``b`` counts environments and ``u`` is the task of one.
+    s' ~ T[s, a, :],  r = value with probability p of the last reward rule that matches (s, s', a, f), else 0
+    f' = set_to of the last flag rule that matches (s, s', a), or f; but 0 if s' = 0
+
+Random numbers are passed as ``chance``, uniform in [0, 1), so that an environment is the same alone and among others.
+``code`` is a ``Program`` and ``lives`` are ``Lives``; ``b`` is the number of an environment and ``u`` that of its task,
+``g`` of a group of variables, ``o`` of an option of it, ``x`` of the next random number. Constants are passed as numpy
+scalars, since numba would compile a function for each literal.
 """
 
 from __future__ import annotations
@@ -19,22 +24,22 @@ compiled = njit(cache=True, nogil=True)
 
 
 @compiled
-def draw_vectors(kind, pool, has_palette, palette, taken, chance, vectors, places):
+def draw_vectors(kind, pool, has_palette, palette, excluded, chance, vectors, places):
     """Draw the vectors of stimuli into the rows of ``vectors``, and their places in the pool into ``places``.
 
-    ``taken`` are the places, sorted, that none of them may have.
+    ``excluded`` are the places, sorted, of other stimuli.
     """
     count, size = vectors.shape
-    used = np.zeros(len(taken) + count, dtype=np.int64)
-    used[: len(taken)] = taken
-    n_used, x = len(taken), 0
+    used = np.zeros(len(excluded) + count, dtype=np.int64)
+    used[: len(excluded)] = excluded
+    n_used, x = len(excluded), 0
     for v in range(count):
         if kind == POOL:
             left = pool - n_used
             place = min(int(chance[x] * left), left - 1)
             x += 1
             at = 0
-            while at < n_used and used[at] <= place:  # the place-th of those not used
+            while at < n_used and used[at] <= place:  # the place-th of the unused ones
                 place += 1
                 at += 1
             for i in range(n_used, at, -1):
@@ -62,7 +67,7 @@ def draw_vectors(kind, pool, has_palette, palette, taken, chance, vectors, place
 
 @compiled
 def normal(x, y):
-    """Return a standard normal number made of two uniform ones (Box and Muller)."""
+    """A standard normal number from two uniform ones (Box and Muller)."""
     return math.sqrt(-2 * math.log(1 - x)) * math.cos(2 * math.pi * y)
 
 
@@ -79,7 +84,7 @@ def draw_instances(code, lives, rows, chance):
                 lives.walls[b] = code.walls[u]
         lives.value[b] = -1.0
         for g in range(code.n_groups[u]):
-            choose(code, lives, b, g, chance[i, x], False)
+            choose(code, lives, b, g, chance[i, x], np.bool_(False))
             x += 1
         for v in range(code.n_fixed[u]):
             lives.vectors[b, 1 + v] = code.fixed[u, v]
@@ -94,14 +99,14 @@ def draw_stimuli(code, lives, b, chance):
     first, count, size = 1 + code.n_fixed[u], code.n_stim_vars[u], code.stim_size[u]
     if count > 0:
         vectors = lives.vectors[b, first : first + count, :size]
-        taken, places = code.taken[u, : code.n_fixed[u]], np.zeros(count, dtype=np.int64)
+        excluded, places = code.fixed_places[u, : code.n_fixed[u]], np.zeros(count, dtype=np.int64)
         kind, pool, palette = code.stim_kind[u], code.pool[u], code.palette[u]
-        draw_vectors(kind, pool, code.has_palette[u], palette, taken, chance, vectors, places)
+        draw_vectors(kind, pool, code.has_palette[u], palette, excluded, chance, vectors, places)
 
 
 @compiled
 def carve(height, width, chance, walls):
-    """Carve a perfect maze by depth-first search; return how many numbers of ``chance`` that took."""
+    """Carve a perfect maze by depth-first search; return the number of random numbers used."""
     walls[: height * width] = True
     down, across = (height + 1) // 2, (width + 1) // 2
     stack = np.zeros(down * across, dtype=np.int64)
@@ -130,7 +135,7 @@ def carve(height, width, chance, walls):
 
 @compiled
 def allowed(code, lives, b, g, o, moving):
-    """Return whether a group may take an option: no wall, not where another variable is, and new if ``moving``."""
+    """Whether a group may have an option: no wall, not the value of a distinct variable, and new if ``moving``."""
     u = lives.task[b]
     first, value = code.first[u, g], code.option[u, g, o, 0]
     if code.is_cell[u, g] and lives.walls[b, int(value)]:
@@ -158,16 +163,16 @@ def choose(code, lives, b, g, chance, moving):
     count = 0
     for o in range(code.n_options[u, g]):
         count += allowed(code, lives, b, g, o, moving)
-    wanted = min(int(chance * count), count - 1)
-    if wanted < 0:
+    skip = min(int(chance * count), count - 1)
+    if skip < 0:
         return
     for o in range(code.n_options[u, g]):
         if allowed(code, lives, b, g, o, moving):
-            if wanted == 0:
+            if skip == 0:
                 for c in range(code.columns[u, g]):
                     lives.value[b, first + c] = code.option[u, g, o, c]
                 return
-            wanted -= 1
+            skip -= 1
 
 
 @compiled
@@ -181,13 +186,13 @@ def vary(code, lives, rows, steps):
             low, high = code.low[u, g], code.high[u, g]
             if code.drift[u, g] > 0:
                 at = lives.value[b, code.first[u, g]] + code.drift[u, g] * normal(chance[x], chance[x + 1])
-                # Reflected at both bounds, however far it went.
+                # Reflected at both bounds.
                 at = (at - low) % (2 * (high - low))
                 lives.value[b, code.first[u, g]] = low + min(at, 2 * (high - low) - at)
                 x += 2
             elif code.hazard[u, g] > 0:
                 if chance[x] < code.hazard[u, g]:
-                    choose(code, lives, b, g, chance[x + 1], True)
+                    choose(code, lives, b, g, chance[x + 1], np.bool_(True))
                 x += 2
         if code.stim_hazard[u] > 0 and chance[x] < code.stim_hazard[u]:
             draw_stimuli(code, lives, b, chance[x + 1 :])
@@ -196,7 +201,7 @@ def vary(code, lives, rows, steps):
 
 @compiled
 def place(value, b, number):
-    """Return the state or action that a rule names: the value of a variable, or itself."""
+    """The state or action in a rule, a number or the value of a variable."""
     return number if number >= -1 else int(value[b, -2 - number])
 
 
@@ -220,7 +225,7 @@ def resolve(code, lives, rows):
 
 @compiled
 def moved(height, width, walls, cell, action):
-    """Return the cell that a move leads to: up, right, down, left, or none."""
+    """The cell that a move leads to: up, right, down, left, or none."""
     r, c = cell // width, cell % width
     r2, c2 = r + (action == 2) - (action == 0), c + (action == 1) - (action == 3)
     if r2 < 0 or r2 >= height or c2 < 0 or c2 >= width or walls[r2 * width + c2]:
@@ -230,22 +235,22 @@ def moved(height, width, walls, cell, action):
 
 @compiled
 def another(walls, left_out, chance):
-    """Return a random free cell, any but ``left_out``; that one if there is no other."""
+    """A random free cell, any but ``left_out``; that one if there is no other."""
     free = 0
     for cell in range(len(walls)):
         free += not walls[cell] and cell != left_out
-    wanted = min(int(chance * free), free - 1)
+    skip = min(int(chance * free), free - 1)
     for cell in range(len(walls)):
         if not walls[cell] and cell != left_out:
-            if wanted == 0:
+            if skip == 0:
                 return cell
-            wanted -= 1
+            skip -= 1
     return left_out
 
 
 @compiled
 def start(code, lives, rows, chance):
-    """Put some environments at their start; ``chance`` has a number for each of them."""
+    """Put some environments into their start state; ``chance`` has a number for each of them."""
     for i in range(len(rows)):
         b = rows[i]
         u = lives.task[b]
@@ -255,13 +260,13 @@ def start(code, lives, rows, chance):
 
 @compiled
 def start_of(cell, walls, chance):
-    """Return the state at the start: one that is known, or a random free cell."""
-    return cell if cell >= 0 else another(walls, -1, chance)
+    """The start state: ``cell``, or a random free cell if that is -1."""
+    return cell if cell >= 0 else another(walls, np.int64(-1), chance)
 
 
 @compiled
 def advance(code, lives, actions, steps, rewards, ended, begins):
-    """Act in every environment; write what it gives, whether that terminates it, and whether a trial starts."""
+    """Act in every environment; write rewards, whether episodes terminate, and whether trials start."""
     for b in range(len(actions)):
         u, s, f, a = lives.task[b], lives.state[b], lives.flag[b], actions[b]
         chance = lives.noise[b, steps[b] % code.block[u]]
@@ -304,7 +309,7 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
 
 @compiled
 def observe(code, lives, seen):
-    """Write what every environment shows into ``seen``, which is all zeros."""
+    """Write the observation of every environment into ``seen``, which is zero."""
     for b in range(len(seen)):
         u, s = lives.task[b], lives.state[b]
         view = code.look[u]

@@ -1,7 +1,7 @@
 """Meta-tasks of the literature as settings of the task space.
 
 Each function returns a ``MetaTask``, and each is an environment whose arguments are those of the function:
-``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``. ``horizon`` is the steps of a lifetime, as published, or 100.
+``gymnasium.make("engram/TwoStep-v0", kind="wang2018")``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def bandit(k: int = 2, horizon: int = 100) -> MetaTask:
 def dependent_bandit(kind: str = "uniform", horizon: int = 100) -> MetaTask:
     """Two arms whose probabilities sum to one.
 
-    The first is, by ``kind``, "uniform" in (0, 1), "easy" (0.9 or 0.1), "medium" (0.75 or 0.25) or "hard" (0.6 or 0.4).
+    The ``kind`` of the first is "uniform" in (0, 1), "easy" (0.9 or 0.1), "medium" (0.75 or 0.25) or "hard" (0.6 or
+    0.4).
 
     Source: Wang et al., "Learning to reinforcement learn" (2016).
 
@@ -71,7 +72,12 @@ def restless_bandit(drift: float = 0.1, horizon: int = 150) -> MetaTask:
 
 
 def reversal(hazard: float = 0.05, kind: str = "easy", horizon: int = 100) -> MetaTask:
-    """Two arms, as of ``dependent_bandit``, that change places with probability ``hazard`` after each pull.
+    """Two arms whose probabilities sum to one and are exchanged now and then.
+
+    Args:
+        hazard: Probability of an exchange after each pull.
+        kind: Probabilities of the arms, "uniform", "easy", "medium" or "hard" (see ``dependent_bandit``).
+        horizon: Steps of a lifetime.
 
     Source: probabilistic reversal learning; the setting is ours.
     """
@@ -79,7 +85,13 @@ def reversal(hazard: float = 0.05, kind: str = "easy", horizon: int = 100) -> Me
 
 
 def special_arm(k: int = 10, high: float = 0.9, low: float = 0.1, horizon: int = 100) -> MetaTask:
-    """``k`` arms, one of which pays with probability ``high``, and all the others with ``low``.
+    """Arms of which one pays with a high probability, and all others with a low one.
+
+    Args:
+        k: Number of arms.
+        high: Probability of the special arm.
+        low: Probability of the others.
+        horizon: Steps of a lifetime.
 
     Source: our setting of the one-good-arm bandits of Wang et al. (2016).
 
@@ -93,9 +105,14 @@ def special_arm(k: int = 10, high: float = 0.9, low: float = 0.1, horizon: int =
 
 
 def contextual_bandit(contexts: int = 3, k: int = 4, horizon: int = 100) -> MetaTask:
-    """``k`` arms with probabilities of their own in each of several contexts, which follow each other at random.
+    """Arms with separate probabilities in each of several contexts, which follow each other at random.
 
     Each context has a new stimulus in every instance.
+
+    Args:
+        contexts: Number of contexts.
+        k: Number of arms.
+        horizon: Steps of a lifetime.
 
     Source: our setting of the contextual bandits in published code after Wang et al. (2016).
 
@@ -116,7 +133,7 @@ def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
 
     Args:
         kind: "sequential": one object at a time, to be taken (action 1) or not; "simultaneous": a choice by its side.
-        horizon: Two steps for a trial; None: 100, or 12 for the simultaneous kind.
+        horizon: Steps of a lifetime, two for each trial; None: 100, or 12 for the simultaneous kind.
 
     Source: Harlow (1949); the sequential form of the paper of the task space, the other of Wang et al. (2016).
 
@@ -125,20 +142,26 @@ def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
         10
     """
     transition = _table([{1: 0.5, 2: 0.5}, _HOME, _HOME])
-    one, other = StimVar(0), StimVar(1)
+    first, second = StimVar(0), StimVar(1)
     if checks.choice("kind", kind, ("sequential", "simultaneous")) == "sequential":
-        taken = RewardRule(1, action=1), RewardRule(2, action=1, value=-1.0)
-        return MetaTask(transition, taken, stimuli=(0, one, other), horizon=100 if horizon is None else horizon)
+        rules = RewardRule(1, action=1), RewardRule(2, action=1, value=-1.0)
+        return MetaTask(transition, rules, stimuli=(0, first, second), horizon=100 if horizon is None else horizon)
     sides = tuple(RewardRule(s, action=a, value=1.0 if (s == 1) == (a == 0) else -1.0) for s in (1, 2) for a in (0, 1))
-    stimuli = (0, -1), (one, other), (other, one)
+    stimuli = (0, -1), (first, second), (second, first)
     return MetaTask(transition, sides, stimuli=stimuli, horizon=12 if horizon is None else horizon)
 
 
 def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int = 100) -> MetaTask:
-    """Turn left or right, ``depth`` times, to the end that pays 1; the others pay ``low``.
+    """Turn left or right, once or more, to the end that pays 1; the others pay less.
 
-    A trip takes depth + 2 steps: from the start through the turning points to an end, and back. The best end moves
-    with probability ``hazard`` at each start of a trip. The double T-maze has depth 2.
+    A trip takes depth + 2 steps: from the start through the turning points to an end, and back. The double T-maze has
+    depth 2.
+
+    Args:
+        depth: Number of turns.
+        low: Reward at the other ends.
+        hazard: Probability that the best end moves at the start of a trip.
+        horizon: Steps of a lifetime.
 
     Source: Soltoggio et al. (2008), "Evolutionary advantages of neuromodulated plasticity"; reward sizes not checked.
 
@@ -157,7 +180,7 @@ def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int =
 
 
 def cue_t_maze(length: int = 3, horizon: int = 100) -> MetaTask:
-    """Remember a cue along a corridor of ``length`` states, and turn to the side that it stands for.
+    """Remember a cue along a corridor of ``length`` states, and turn to the side that it indicates.
 
     A trip takes length + 4 steps.
 
@@ -183,7 +206,7 @@ def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
     Args:
         kind: "paper" (transitions 0.9 and 0.1), "wang2018" (0.8 and 0.2, the better state changing in 2.5 % of the
             trials), "wang2016" (0.75 and 0.25), or "daw2011" (0.7 and 0.3, and then a choice between drifting arms).
-        horizon: Two steps for a trial; None: 100, 200, 100 and 402.
+        horizon: Steps of a lifetime, two for each trial; None: 100, 200, 100 and 402.
 
     Source: the figure of the paper; Wang et al. (2018) and (2016); Daw et al. (2011), drift and trials not checked.
 
@@ -205,7 +228,7 @@ def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
 
 
 def find_the_spot(n: int = 5, horizon: int = 100) -> MetaTask:
-    """Find the cell of an open n x n field that pays, and find it again from wherever one is put.
+    """Find the cell of an open n x n field that pays, and find it again from random cells.
 
     Source: named in the paper of the task space; the grid is ours.
 
@@ -217,7 +240,7 @@ def find_the_spot(n: int = 5, horizon: int = 100) -> MetaTask:
 
 
 def dark_room(n: int = 9, horizon: int = 20) -> MetaTask:
-    """Find the cell of an n x n room that pays at every step that one is on it.
+    """Find the cell of an n x n room that pays at every step on it.
 
     Source: the dark room of in-context reinforcement learning, Laskin et al. (2022).
 
@@ -248,7 +271,12 @@ def dark_key_to_door(n: int = 9, horizon: int = 50) -> MetaTask:
 
 
 def pillar_maze(n: int = 9, reward: float = 10.0, horizon: int = 200) -> MetaTask:
-    """Find a hidden reward among the pillars of an n x n maze, and find it again from wherever one is put.
+    """Find a hidden reward among the pillars of a maze, and find it again from random cells.
+
+    Args:
+        n: Cells along a side.
+        reward: The reward.
+        horizon: Steps of a lifetime.
 
     Source: Miconi et al., "Backpropamine" (2019); ``GridMaze`` is the same maze with the inputs of that paper.
     """
@@ -257,7 +285,7 @@ def pillar_maze(n: int = 9, reward: float = 10.0, horizon: int = 200) -> MetaTas
 
 
 def full_maze(n: int = 9, horizon: int = 200) -> MetaTask:
-    """Find a hidden reward in a new n x n maze (n is odd), and find it again from wherever one is put.
+    """Find a hidden reward in a new n x n maze (n is odd), and find it again from random cells.
 
     Source: named in the paper of the task space; the maze is ours.
     """
@@ -274,23 +302,23 @@ def example(number: int = 1, horizon: int = 100) -> MetaTask:
         >>> example(3).n_states
         4
     """
-    third, special, one, either = 1 / 3, StateRef(0), {1: 1.0}, {1: 0.5, 2: 0.5}
+    third, special, to_one, either = 1 / 3, StateRef(0), {1: 1.0}, {1: 0.5, 2: 0.5}
     if checks.size("number", number, 1, 3) == 1:
-        T = _table([[one, dict.fromkeys(range(3), third)], [{0: 1 / 6, 2: 5 / 6}, {0: 5 / 6, 1: 1 / 6}], one])
+        T = _table([[to_one, dict.fromkeys(range(3), third)], [{0: 1 / 6, 2: 5 / 6}, {0: 5 / 6, 1: 1 / 6}], to_one])
         three = RewardRule(1), RewardRule(special), RewardRule(special, action=0)
         return MetaTask(T, three, (), (0, 1, -1), (StateVar((2, 0)),), horizon=horizon)
     if number == 2:
-        T = _table([[_HOME, {0: 0.5, 2: 0.5}], [_HOME, one], [{0: 0.5, 1: 0.5}, {0: 1 / 6, 2: 5 / 6}]])
+        T = _table([[_HOME, {0: 0.5, 2: 0.5}], [_HOME, to_one], [{0: 0.5, 1: 0.5}, {0: 1 / 6, 2: 5 / 6}]])
         three = RewardRule(special, p=ProbRef(0)), RewardRule(special, p=ProbRef(1)), RewardRule(1, p=ProbRef(2))
         stimuli = -1, StimVar(1), StimVar(0)
         return MetaTask(T, three, (), stimuli, (StateVar((1, 0)),), (ProbVar(),) * 3, horizon=horizon)
-    T = _table([[either, {2: 1.0}], [either, {3: 1.0}], {0: third, 1: third, 3: third}, one])
+    T = _table([[either, {2: 1.0}], [either, {3: 1.0}], {0: third, 1: third, 3: third}, to_one])
     key, seen = FlagRule(old=special), (StimVar(0), -1, StimVar(1), 1)
     return MetaTask(T, (RewardRule(2, flag=1),), (key,), seen, (StateVar((1, 3, 2)),), horizon=horizon)
 
 
 def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> MetaTask:
-    """See two bits, one after the other, and answer with a Boolean function of them that only the rewards tell.
+    """See two bits, one after the other, and answer with a Boolean function of them that only the rewards reveal.
 
     A trial has three steps: to the first bit, to the second, and the answer.
 
@@ -315,7 +343,7 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
 
 
 def catalogue() -> dict[str, MetaTask]:
-    """Return all of these tasks by name, in their published settings where planning in them takes no minutes."""
+    """All of these tasks by name, in their published settings unless planning in them takes minutes."""
     return {
         "bandit": bandit(2),
         "bandit of 10 arms": bandit(10),
@@ -343,7 +371,7 @@ def catalogue() -> dict[str, MetaTask]:
 
 
 def degenerate() -> dict[str, tuple[MetaTask, str]]:
-    """Return tasks with a known defect, and the code that ``diagnose`` has for it, by name."""
+    """Tasks with a known defect, and its code in ``diagnose``, by name."""
     step, maze = two_step(), t_maze()
     fork, away = _table([{1: 0.5, 2: 0.5}, _HOME, _HOME]), _table([{0: 0.5, 1: 0.5}, _HOME, _HOME])
     with warnings.catch_warnings():
@@ -376,6 +404,6 @@ def _hidden_cell(values: Any, horizon: int, topology: Grid, reward: float = 1.0)
 
 
 def _table(states: Sequence[Any], actions: int = 2) -> list[list[list[float]]]:
-    """Return transitions from the chances of successors: in each state by action, or the same for all of them."""
-    each = [[row] * actions if isinstance(row, dict) else row for row in states]
-    return [[[chances.get(s, 0.0) for s in range(len(states))] for chances in row] for row in each]
+    """Transitions from the probabilities of successors, in each state by action or the same for all actions."""
+    rows = [[row] * actions if isinstance(row, dict) else row for row in states]
+    return [[[chances.get(s, 0.0) for s in range(len(states))] for chances in row] for row in rows]

@@ -1,4 +1,4 @@
-"""What a meta-task is made of: rules, the variables that they refer to, and stimuli."""
+"""The parts of a meta-task: rules, the variables that they refer to, and stimuli."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engram.tasks.meta.fields import STRICT, Count, Index, Number, Share
 
 
 class _Part:
-    """A part of a description, which is validated with all of it."""
+    """A part of a description, which is validated with the whole."""
 
     __pydantic_config__: ClassVar = STRICT
 
@@ -40,7 +40,7 @@ class OneMinus(_Ref):
 
 
 class StimVar(_Ref):
-    """As a stimulus: one whose vector is new in each instance; equal indices show the same vector."""
+    """As a stimulus: one whose vector is new in each instance; equal indices have the same vector."""
 
 
 NumberOrAny = Annotated[int, Strict(), Ge(-1)]
@@ -52,15 +52,15 @@ Indices = Annotated[tuple[Index, ...], Strict(False)]
 
 @dataclass(frozen=True)
 class RewardRule(_Part):
-    """A reward for what matches; of several rules that match, the last one counts.
+    """A reward for matching steps; of several rules that match, the last one counts.
 
     Args:
-        old: State acted from; -1 here and below: any.
-        new: State reached.
-        action: Action taken.
+        old: State before the step; -1: any.
+        new: State after the step; -1: any.
+        action: Action; -1: any.
         p: Probability that the reward is paid.
         value: The reward.
-        flag: The flag before the step, 0 or 1.
+        flag: The flag before the step, 0 or 1; -1: any.
         ends: Whether the episode terminates when the reward is paid.
     """
 
@@ -75,7 +75,14 @@ class RewardRule(_Part):
 
 @dataclass(frozen=True)
 class FlagRule(_Part):
-    """What sets the hidden flag, after the reward; of several that match, as a ``RewardRule`` does, the last counts."""
+    """A value of the hidden flag after matching steps and their rewards; of several rules that match, the last counts.
+
+    Args:
+        old: State before the step; -1: any.
+        new: State after the step; -1: any.
+        action: Action; -1: any.
+        set_to: The flag after the step, 0 or 1.
+    """
 
     old: State = -1
     new: State = -1
@@ -105,7 +112,7 @@ class ProbVar(_Part):
     Args:
         low: Lower bound.
         high: Upper bound.
-        values: The values, if it is not uniform; the bounds are then their least and their largest.
+        values: The values, if it is not uniform; the bounds are then their minimum and maximum.
         hazard: Probability of another value at each start of a trial.
         drift: Standard deviation of a Gaussian walk reflected at the bounds, one step at each start of a trial.
 
@@ -147,7 +154,7 @@ class ActionVar(_Part):
 
     @property
     def width(self) -> int:
-        """How many actions are drawn together."""
+        """Number of actions drawn together."""
         return len(self.joint[0]) if self.joint else 1
 
 
@@ -161,8 +168,8 @@ class Stim(_Part):
         size: Numbers of a vector; at most 48 if it is binary.
         kind: "binary" (fair bits), "onehot", "gaussian" (of variance 1 / size), "sphere" (of norm 1), or "given".
         seed: Seed of the fixed stimuli.
-        distinct: Whether binary stimuli are drawn without replacement, and none of zeros.
-        vectors: If "given": the fixed stimuli, then those that variable ones are drawn from, without replacement.
+        distinct: Whether binary stimuli are drawn without replacement, and without zeros.
+        vectors: If "given": the fixed stimuli, then those from which variable ones are drawn, without replacement.
         hazard: Probability of new vectors for all variable stimuli at each start of a trial.
 
     Examples:
@@ -182,7 +189,7 @@ class Stim(_Part):
 
     @property
     def pool(self) -> int:
-        """How many different vectors there are; 0: a continuum."""
+        """Number of different vectors; 0: a continuum."""
         if self.kind == "binary":
             return int(2**self.size) - self.distinct
         return {"onehot": self.size, "given": len(self.vectors)}.get(str(self.kind), 0)
@@ -204,5 +211,5 @@ class Group(NamedTuple):
         return len(self.options) > 1
 
     def of(self, values: Sequence[float | int]) -> tuple[float | int, ...]:
-        """Return what its columns hold."""
+        """The values in its columns."""
         return tuple(values[column] for column in self.columns)

@@ -1,7 +1,7 @@
 """Exact planning in instances of a meta-task, many instances at once.
 
-What is planned in is the state together with the flag, z = flag * states + state. Variables are taken to stay as they
-are: an instance whose variables have a hazard is planned in as if they had none.
+A state of the plan is the state together with the flag, z = flag * states + state. Variables are treated as constant,
+even if they have a hazard or a drift.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ QValues = Float[np.ndarray, "instances z actions"]
 
 
 class Outcomes(NamedTuple):
-    """What a step may lead to, by the rules: branch k is one state reached, and the flag is the one before the step."""
+    """The outcomes of steps by the rules: branch k is a state reached, and the flags are those before the step."""
 
     reached: Int[np.ndarray, "instances states actions branches"]
     chance: Float[np.ndarray, "instances states actions branches"]  # probability of the state reached
@@ -39,7 +39,7 @@ class Outcomes(NamedTuple):
 class Model(NamedTuple):
     """Instances as Markov decision processes on z: the probabilities of successors without and with a reward.
 
-    What is missing to one is the end of the episode.
+    One minus the sum of the probabilities is that of the end of the episode.
     """
 
     unpaid: Float[np.ndarray, "instances z actions z"]
@@ -54,7 +54,7 @@ class Model(NamedTuple):
         return np.asarray(self.unpaid + self.paid)
 
     def reachable(self) -> Bool[np.ndarray, "instances z"]:
-        """Return what can be reached from the start under some policy, in each instance."""
+        """Whether each z can be reached from the start under some policy, in each instance."""
         edges = (self.transition > 0).any(2).astype(np.float32)
         reached, more = None, self.start > 0
         while reached is None or (more != reached).any():
@@ -64,15 +64,20 @@ class Model(NamedTuple):
 
 
 def enumerate_instances(
-    task: MetaTask, grid: Sequence[float] | None = (0.1, 0.5, 0.9), *, most: int = 729
+    task: MetaTask, grid: Sequence[float] | None = (0.1, 0.5, 0.9), *, maximum: int = 729
 ) -> tuple[tuple[Instance, ...], bool]:
-    """Return the instances that a task can have, of which those that differ only in stimuli are one.
+    """The instances that a task can have, but for their stimuli, which are zeros.
 
-    A probability variable that is uniform between bounds takes those places between them that ``grid`` says. Variables
-    that no rule names have their first value, and variable stimuli are zeros.
+    Variables that are in no rule have their first value.
 
-    The second result is whether these are all: if there would be more than ``most``, they are that many random ones,
-    and of random mazes they are random ones too. With ``grid=None`` each probability has its first value.
+    Args:
+        task: The task.
+        grid: Values of a probability that is uniform between bounds, as fractions of the way from the lower to the
+            upper bound; None: each probability has its first value.
+        maximum: Number of instances beyond which random ones are drawn, as of random mazes.
+
+    Returns:
+        The instances, and whether they are all.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -81,32 +86,32 @@ def enumerate_instances(
         ([(2,), (3,)], True)
     """
     if task.is_maze:
-        generator = np.random.default_rng(0)
-        return tuple(sample_instance(task, generator) for _ in range(min(most, 32))), False
+        rng = np.random.default_rng(0)
+        return tuple(sample_instance(task, rng) for _ in range(min(maximum, 32))), False
     ranges = _ranges(task, grid)
-    counts = [len(one) for one in ranges]
-    complete = float(np.prod(counts, dtype=float)) <= most
+    counts = [len(option) for option in ranges]
+    complete = float(np.prod(counts, dtype=float)) <= maximum
     if complete:
         chosen: Any = itertools.product(*ranges)
     else:
-        generator = np.random.default_rng(0)
-        rows = (tuple(int(generator.integers(count)) for count in counts) for _ in itertools.count())
-        chosen = (tuple(one[i] for one, i in zip(ranges, row, strict=True)) for row in rows)
+        rng = np.random.default_rng(0)
+        rows = (tuple(int(rng.integers(count)) for count in counts) for _ in itertools.count())
+        chosen = (tuple(option[i] for option, i in zip(ranges, row, strict=True)) for row in rows)
     zeros = ((0.0,) * task.stim.size,) * task.n_stim_vars
     first, end = np.cumsum([len(task.state_vars), task.n_action_columns])
-    apart = [(k, one.distinct_from) for k, one in enumerate(task.state_vars) if one.distinct_from is not None]
-    found: dict[Instance, None] = {}
+    apart = [(k, var.distinct_from) for k, var in enumerate(task.state_vars) if var.distinct_from is not None]
+    instances: dict[Instance, None] = {}
     for options in chosen:
         values = tuple(itertools.chain(*options))
-        if all(values[k] != values[other] for k, other in apart):
-            found[Instance(values[:first], values[first:end], values[end:], zeros)] = None
-        if len(found) == most:
+        if all(values[k] != values[earlier] for k, earlier in apart):
+            instances[Instance(values[:first], values[first:end], values[end:], zeros)] = None
+        if len(instances) == maximum:
             break
-    return tuple(found), complete
+    return tuple(instances), complete
 
 
 def _ranges(task: MetaTask, grid: Sequence[float] | None) -> list[Sequence[tuple[Any, ...]]]:
-    """Return the options of each variable; of those that no rule names, the first one."""
+    """The options of each variable; only the first if the variable is in no rule."""
     named, ranges = task.columns_of([*task.reward_rules, *task.flag_rules]), []
     for k, state_var in enumerate(task.state_vars):
         if state_var.distinct_from is not None:
@@ -115,14 +120,20 @@ def _ranges(task: MetaTask, grid: Sequence[float] | None) -> list[Sequence[tuple
         options = group.options
         if isinstance(group.variable, ProbVar) and not options:
             low, high = group.variable.low, group.variable.high
-            options = [(one,) for one in dict.fromkeys(low + (high - low) * share for share in grid or [0.0])]
+            options = [(value,) for value in dict.fromkeys(low + (high - low) * share for share in grid or [0.0])]
         fixed = grid is None and group.kind == "probs"
         ranges.append(options if named & {*group.columns} and not fixed else options[:1])
     return ranges
 
 
 def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = None) -> Outcomes:
-    """Return what every step may lead to, in each instance."""
+    """The outcomes of every step, in each instance.
+
+    Args:
+        task: The task.
+        instances: Instances of it.
+        flags: Number of values of the flag; None: 2 if there are flag rules, else 1.
+    """
     for instance in instances:
         check_instance(task, instance)
     row, flags = arrays(task), (2 if task.flag_rules else 1) if flags is None else flags
@@ -137,37 +148,37 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
         return np.broadcast_to(column, len(instances))[:, None, None, None, None]
 
     def matching(kind: str, **asked: Any) -> tuple[list[Any], Any]:
-        """Return where each rule of a kind matches, and the last one that does."""
+        """Whether each rule of a kind matches, and the last that does."""
         matches, last = [], np.full(shape, -1)
         for i in range(len(row[f"{kind}_old"])):
-            found = np.ones(shape, dtype=bool)
+            match = np.ones(shape, dtype=bool)
             for name, actual in asked.items():
                 number = int(row[f"{kind}_{name}"][i])
                 place = each(number if number >= -1 else value[:, -2 - number])
-                found &= (place < 0) | (place == actual)
-            last[found] = i
-            matches.append(found)
+                match &= (place < 0) | (place == actual)
+            last[match] = i
+            matches.append(match)
         return matches, last
 
-    def said(last: Any, of_rules: Any, otherwise: Any) -> Any:
-        """Return what the rule that counts says, (rules,) or (instances, rules), or what holds without one."""
-        told = np.broadcast_to(of_rules, (len(instances), of_rules.shape[-1]))
-        told = np.concatenate([told, np.zeros_like(told, shape=(len(told), 1))], axis=1)
-        return np.where(last >= 0, told[each(np.arange(len(told))), last], otherwise)
+    def of_rule(last: Any, of_rules: Any, otherwise: Any) -> Any:
+        """The value of the rule that counts, from (rules,) or (instances, rules), or ``otherwise`` without one."""
+        values = np.broadcast_to(of_rules, (len(instances), of_rules.shape[-1]))
+        values = np.concatenate([values, np.zeros_like(values, shape=(len(values), 1))], axis=1)
+        return np.where(last >= 0, values[each(np.arange(len(values))), last], otherwise)
 
     matches, rule = matching("rule", old=old, new=new, action=action, flag=before)
     flag_matches, flag_rule = matching("flag", old=old, new=new, action=action)
-    flag = said(flag_rule, row["flag_set"], before)
+    flag = of_rule(flag_rule, row["flag_set"], before)
     if task.topology is None:
         cleared = np.broadcast_to(new == 0, shape)
         flag[cleared], flag_rule[cleared] = 0, -1
-    p = said(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0)
-    paid, ends = said(rule, row["rule_value"], 0.0), said(rule, row["rule_ends"], otherwise=False)
+    p = of_rule(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0)
+    paid, ends = of_rule(rule, row["rule_value"], 0.0), of_rule(rule, row["rule_ends"], otherwise=False)
     return Outcomes(reached, chance, p, paid, ends, flag, rule, flag_rule, matches, flag_matches)
 
 
 def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
-    """Return the states that actions may lead to in each instance, and their probabilities."""
+    """The states that actions may lead to in each instance, and their probabilities."""
     if task.topology is None:
         reached = arrays(task)["successor"]
         chance = np.take_along_axis(np.array(task.transition), reached, 2)
@@ -178,15 +189,20 @@ def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
     return reached, np.ones(reached.shape)
 
 
-def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None = None) -> Model:
-    """Return at least one instance as Markov decision processes; ``found`` are their outcomes, if they are known.
+def model(task: MetaTask, instances: Sequence[Instance], known: Outcomes | None = None) -> Model:
+    """Instances, at least one, as Markov decision processes.
+
+    Args:
+        task: The task.
+        instances: Instances of it.
+        known: Their outcomes, if they are known.
 
     Examples:
         >>> from engram.tasks.meta import named
         >>> model(named.two_step(), [Instance(states=(2,))]).reward[0, :, 0].tolist()
         [0.0, 0.1, 0.9]
     """
-    step = outcomes(task, instances) if found is None else found
+    step = outcomes(task, instances) if known is None else known
     count, flags = len(instances), step.p.shape[1]
     S, A, Z = task.n_states, task.n_actions, flags * task.n_states
     chance = np.broadcast_to(step.chance[:, None], step.p.shape)
@@ -221,12 +237,18 @@ def model(task: MetaTask, instances: Sequence[Instance], found: Outcomes | None 
 def value_of(
     transition: Float[np.ndarray, "*batch z z"], reward: Float[np.ndarray, "*batch z"], gamma: float
 ) -> Float[np.ndarray, "*batch z"]:
-    """Return the discounted value of a policy, V = (1 - gamma P)^-1 r."""
+    """The discounted value of a policy, V = (1 - gamma P)^-1 r.
+
+    Args:
+        transition: P, the transition probabilities under the policy.
+        reward: r, the expected rewards under the policy.
+        gamma: Discount for each step.
+    """
     return np.linalg.solve(np.eye(transition.shape[-1]) - gamma * transition, reward[..., None])[..., 0]
 
 
-def optimal(found: Model, gamma: float) -> QValues:
-    """Return the optimal discounted values of actions, by policy iteration.
+def optimal(mdps: Model, gamma: float) -> QValues:
+    """The optimal discounted values of actions, by policy iteration.
 
         Q(z, a) = r(z, a) + gamma sum over z' of P(z' | z, a) max over a' of Q(z', a')
 
@@ -234,11 +256,11 @@ def optimal(found: Model, gamma: float) -> QValues:
 
     Examples:
         >>> from engram.tasks.meta import named
-        >>> found = model(named.dependent_bandit(), [Instance(probs=(0.8,))])
-        >>> optimal(found, 0.9)[0, 0].round(6).tolist()
+        >>> mdps = model(named.dependent_bandit(), [Instance(probs=(0.8,))])
+        >>> optimal(mdps, 0.9)[0, 0].round(6).tolist()
         [8.0, 7.4]
     """
-    transition, reward = found.transition, found.reward
+    transition, reward = mdps.transition, mdps.reward
     policy = reward.argmax(2)
     while True:
         V = value_of(take(transition, policy), take(reward, policy), gamma)
@@ -249,7 +271,7 @@ def optimal(found: Model, gamma: float) -> QValues:
         policy = np.where(better, Q.argmax(2), policy)
 
 
-def take(of_actions: Any, policy: Any) -> Any:
-    """Return what a policy, (instances, z), takes of what is said of every action, (instances, z, actions, ...)."""
-    index = policy.reshape(*policy.shape, *[1] * (of_actions.ndim - 2))
-    return np.take_along_axis(of_actions, index, 2)[:, :, 0]
+def take(per_action: Any, policy: Any) -> Any:
+    """The entries of the actions of a policy, (instances, z), in an array (instances, z, actions, ...)."""
+    index = policy.reshape(*policy.shape, *[1] * (per_action.ndim - 2))
+    return np.take_along_axis(per_action, index, 2)[:, :, 0]

@@ -1,4 +1,4 @@
-"""A meta-task as a decision process whose instance is hidden: what exact inference needs of it."""
+"""A meta-task as a decision process whose instance is hidden, for exact inference."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from engram.tasks.meta.planning import QValues, enumerate_instances, model, opti
 from engram.tasks.meta.program import arrays
 from engram.tasks.meta.task import MetaTask
 
-_MOST = 6561
+_MAXIMUM = 6561
 
 
 class POMDP(NamedTuple):
-    """A task whose instance, meanings of variable stimuli, and z (state and flag) are hidden; in part as ``Model``."""
+    """A task whose instance, meanings of variable stimuli, and z (state and flag) are hidden."""
 
     task: MetaTask
     instances: tuple[Instance, ...]  # of equal prior probability
-    unpaid: Float[np.ndarray, "instances z actions z"]
-    paid: Float[np.ndarray, "instances z actions z"]
-    value: Float[np.ndarray, "instances z actions z"]
-    start: Float[np.ndarray, "instances z"]
+    unpaid: Float[np.ndarray, "instances z actions z"]  # probabilities of successors without a reward
+    paid: Float[np.ndarray, "instances z actions z"]  # with a reward
+    value: Float[np.ndarray, "instances z actions z"]  # the reward on the way to each successor
+    start: Float[np.ndarray, "instances z"]  # probabilities
     Q: QValues
     changes: Float[np.ndarray, "instances instances"] | None  # probabilities at the start of a trial; None: no change
-    views: Float[np.ndarray, "states features"] | None  # what each cell of a grid shows; None: a stimulus
+    views: Float[np.ndarray, "states features"] | None  # observation of each cell of a grid; None: a stimulus
     shown: Int[np.ndarray, "states parts"]  # a fixed stimulus from 0, -1 nothing, -2 - k variable stimulus k
     fixed: Float32[np.ndarray, "fixed size"]  # the vectors of the fixed stimuli
     n_stim_vars: int
@@ -37,13 +37,16 @@ class POMDP(NamedTuple):
 
 
 def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
-    """Return a task as a decision process whose instance is hidden.
+    """A task as a decision process whose instance is hidden.
 
-    A uniform probability has one of ``points`` values, midpoints of equal intervals; ``gamma`` discounts each step.
+    Args:
+        task: The task.
+        gamma: Discount for each step.
+        points: Number of values of a uniform probability, midpoints of equal intervals.
 
     Raises:
-        ValueError: Its instances cannot be enumerated: it has random mazes, or too many variables; or its stimuli
-            change within a lifetime, or may be equal; or variables that change are tied to each other, or on a grid.
+        ValueError: Its instances cannot be enumerated, since it has random mazes or too many variables; or its stimuli
+            change within a lifetime, or may be equal; or variables that change depend on each other, or are on a grid.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -56,29 +59,29 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
     if task.stim.hazard:
         raise ValueError(f"task.stim.hazard = {task.stim.hazard}: expected 0")
     if task.n_stim_vars and task.stim.kind == "binary" and not task.stim.distinct:
-        raise ValueError("task.stim.distinct = False: expected stimuli that can be told apart")
+        raise ValueError("task.stim.distinct = False: expected stimuli that differ")
     if task.n_stim_vars > 6:
         raise ValueError(f"task.n_stim_vars = {task.n_stim_vars}: expected at most 6")
     shares = [(i + 0.5) / points for i in range(points)]
-    instances, complete = enumerate_instances(task, shares, most=_MOST)
+    instances, complete = enumerate_instances(task, shares, maximum=_MAXIMUM)
     if not complete:
-        raise ValueError(f"task: expected at most {_MOST} instances, with points = {points}")
-    found = model(task, instances)
-    shown = [[-2 - one.index if isinstance(one, StimVar) else one for one in task.parts_of(state)]
+        raise ValueError(f"task: expected at most {_MAXIMUM} instances, with points = {points}")
+    mdps = model(task, instances)
+    shown = [[-2 - part.index if isinstance(part, StimVar) else part for part in task.parts_of(state)]
              for state in range(task.n_states)]  # fmt: skip
-    matrices, Q = (found.unpaid, found.paid, found.value, found.start), optimal(found, gamma)
+    matrices, Q = (mdps.unpaid, mdps.paid, mdps.value, mdps.start), optimal(mdps, gamma)
     seen = _views(task), np.array(shown), arrays(task)["fixed"], task.n_stim_vars
     return POMDP(task, instances, *matrices, Q, _changes(task, instances), *seen, task.topology is not None)
 
 
 def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarray, "instances instances"] | None:
-    """Return the probability that one instance becomes another at the start of a trial; None if none ever does."""
-    volatile = [one.variable for one in task.groups if one.variable.hazard or getattr(one.variable, "drift", 0)]
+    """The probability that one instance becomes another at the start of a trial; None if none changes."""
+    volatile = [group.variable for group in task.groups if group.variable.hazard or getattr(group.variable, "drift", 0)]
     if not volatile:
         return None
     if task.topology is not None:
         raise ValueError("task.topology: expected None, because variables have a hazard or a drift")
-    if any(isinstance(one.variable, StateVar) and one.variable.distinct_from is not None for one in task.groups):
+    if any(isinstance(group.variable, StateVar) and group.variable.distinct_from is not None for group in task.groups):
         raise ValueError("task.state_vars: expected none that is distinct from another, because variables change")
     whole = np.ones((len(instances), len(instances)))
     for group in task.groups:
@@ -98,7 +101,7 @@ def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarra
 def _drift(
     values: Float[np.ndarray, "points"], low: float, high: float, drift: float
 ) -> Float[np.ndarray, "points points"]:
-    """Return the probability of each interval after a reflected step, from the midpoint of each."""
+    """The probability of each interval after a reflected step, from the midpoint of each."""
     edges = np.concatenate([[low], (values[1:] + values[:-1]) / 2, [high]])
     span = 2 * (high - low)
     reach = 1 + math.ceil(6 * drift / span)
@@ -115,7 +118,7 @@ def _drift(
 
 
 def _views(task: MetaTask) -> Float[np.ndarray, "states features"] | None:
-    """Return what each cell shows, where that is not a stimulus; None where it is."""
+    """The observation of each cell; None if it is a stimulus."""
     grid = task.topology
     if grid is None or grid.obs in ("stimuli", "none"):
         return None

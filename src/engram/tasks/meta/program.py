@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Float32, Int
 from engram.tasks.meta.parts import OneMinus, ProbRef, StimVar
 from engram.tasks.meta.task import MetaTask
 
-BLOCK = 64  # steps whose chance is drawn at once
-POOL, NORMAL, UNIT, BITS = 0, 1, 2, 3  # how the vector of a variable stimulus is drawn
+BLOCK = 64  # steps whose random numbers are drawn at once
+POOL, NORMAL, UNIT, BITS = 0, 1, 2, 3  # distributions of the vector of a variable stimulus
 VIEWS = ("none", "stimuli", "position", "coordinates", "window")
 STAYS, TELEPORT, RESET = 0, 1, 2
 
@@ -21,9 +21,9 @@ STAYS, TELEPORT, RESET = 0, 1, 2
 class Program(NamedTuple):
     """Meta-tasks as arrays with a leading axis of tasks, padded to the largest of them.
 
-    The variables of a task stand in columns: states, then actions, then probabilities. A group of columns is drawn
-    together: a row of ``option``, or, where ``n_options`` is 0, a number between ``low`` and ``high``. In a rule a
-    place is a number from 0, -1 for any, or -2 - c for the value of column c; its probability is
+    The variables of a task are columns: states, then actions, then probabilities. A group of columns is drawn together:
+    a row of ``option``, or, where ``n_options`` is 0, a number between ``low`` and ``high``. A state or action in a
+    rule is a number from 0, -1 for any, or -2 - c for the value of column c; the probability of a rule is
     ``p + slope * value[column]``.
     """
 
@@ -35,7 +35,7 @@ class Program(NamedTuple):
     # Transitions: the possible successors of each state and action, and the sums of their probabilities.
     successor: Int[np.ndarray, "tasks states actions branches"]
     cumulative: Float[np.ndarray, "tasks states actions branches"]
-    # Grids; height is 0 where there is none.
+    # Grids; height is 0 without one.
     height: Int[np.ndarray, "tasks"]
     width: Int[np.ndarray, "tasks"]
     is_maze: Bool[np.ndarray, "tasks"]
@@ -49,7 +49,7 @@ class Program(NamedTuple):
     option: Float[np.ndarray, "tasks groups options columns"]
     low: Float[np.ndarray, "tasks groups"]
     high: Float[np.ndarray, "tasks groups"]
-    apart: Int[np.ndarray, "tasks groups"]  # the column whose value it may not have, or -1
+    apart: Int[np.ndarray, "tasks groups"]  # the column whose value it must not have, or -1
     is_cell: Bool[np.ndarray, "tasks groups"]
     hazard: Float[np.ndarray, "tasks groups"]
     drift: Float[np.ndarray, "tasks groups"]
@@ -69,7 +69,7 @@ class Program(NamedTuple):
     flag_new: Int[np.ndarray, "tasks flag_rules"]
     flag_action: Int[np.ndarray, "tasks flag_rules"]
     flag_set: Int[np.ndarray, "tasks flag_rules"]
-    # Stimuli: vector 0 is none, then the fixed ones, then the variable ones.
+    # Stimuli: vector 0 is zero, then the fixed ones, then the variable ones.
     look: Int[np.ndarray, "tasks"]
     window: Int[np.ndarray, "tasks"]
     parts: Int[np.ndarray, "tasks"]
@@ -81,14 +81,14 @@ class Program(NamedTuple):
     fixed: Float32[np.ndarray, "tasks fixed size"]
     pool: Int[np.ndarray, "tasks"]
     has_palette: Bool[np.ndarray, "tasks"]  # otherwise the vectors are the bits of their places, plus one
-    taken: Int[np.ndarray, "tasks fixed"]  # the places in the pool of the fixed ones, sorted
+    fixed_places: Int[np.ndarray, "tasks fixed"]  # places in the pool of the fixed stimuli, sorted
     palette: Float32[np.ndarray, "tasks pool size"]
     stim_hazard: Float[np.ndarray, "tasks"]
     stim_draws: Int[np.ndarray, "tasks"]
 
 
 class Lives(NamedTuple):
-    """What goes on in each environment: its state, its instance, and the chance that is to come."""
+    """The state of each environment, its instance, and the random numbers of the next steps."""
 
     task: Int[np.ndarray, "num_envs"]
     state: Int[np.ndarray, "num_envs"]
@@ -107,13 +107,13 @@ class Lives(NamedTuple):
 
 
 def program(tasks: Sequence[MetaTask]) -> Program:
-    """Put meta-tasks side by side."""
+    """Meta-tasks side by side."""
     rows = [arrays(task) for task in tasks]
     return Program(**{name: _stacked([row[name] for row in rows]) for name in Program._fields})
 
 
-def lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
-    """Make room for environments, none of which has begun."""
+def init_lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
+    """The initial arrays of environments, before their first episode."""
     n, columns = len(task), max(1, int((code.first + code.columns).max()))
     vectors = (1 + int((code.n_fixed + code.n_stim_vars).max()), code.fixed.shape[2])
     places = ("rule_old", "rule_new", "rule_action", "flag_old", "flag_new", "flag_action")
@@ -131,21 +131,21 @@ def lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
 
 
 def _stacked(rows: list[Any]) -> Any:
-    """Lay arrays side by side, padded with zeros to the largest in every direction."""
+    """Arrays side by side, padded with zeros to the maximum of every dimension."""
     if np.ndim(rows[0]) == 0:
         return np.array(rows)
     shape = np.maximum(np.max([np.shape(row) for row in rows], axis=0), 1)
-    whole = np.zeros((len(rows), *shape), dtype=np.asarray(rows[0]).dtype)
-    for place, row in zip(whole, rows, strict=True):
-        place[tuple(slice(0, size) for size in np.shape(row))] = row
-    return whole
+    stacked = np.zeros((len(rows), *shape), dtype=np.asarray(rows[0]).dtype)
+    for padded, row in zip(stacked, rows, strict=True):
+        padded[tuple(slice(0, size) for size in np.shape(row))] = row
+    return stacked
 
 
 @lru_cache(maxsize=4096)
 def arrays(task: MetaTask) -> dict[str, Any]:
-    """Return one task as the arrays of ``Program``, without their axis of tasks."""
+    """The arrays of ``Program`` for one task, without their axis of tasks."""
     stimuli = _stimuli(task)
-    volatile = sum(one.variable.hazard > 0 or getattr(one.variable, "drift", 0.0) > 0 for one in task.groups)
+    volatile = sum(group.variable.hazard > 0 or getattr(group.variable, "drift", 0.0) > 0 for group in task.groups)
     stim_hazard = task.stim.hazard if task.n_stim_vars else 0.0
     grid = task.topology
     rooms = ((grid.height + 1) // 2) * ((grid.width + 1) // 2) if grid is not None and task.is_maze else 1
@@ -165,7 +165,7 @@ def arrays(task: MetaTask) -> dict[str, Any]:
 
 
 def _each(things: Sequence[Any], kind: Any, value: Callable[[Any], Any]) -> Any:
-    return np.array([value(one) for one in things], dtype=kind)
+    return np.array([value(thing) for thing in things], dtype=kind)
 
 
 def _space(task: MetaTask) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _space(task: MetaTask) -> dict[str, Any]:
     branches = int((T > 0).sum(2).max())
     successor = np.argsort(T == 0, axis=2, kind="stable")[..., :branches]  # the possible ones first, in order
     cumulative = np.take_along_axis(T, successor, 2).cumsum(2)
-    # Rounding may leave the sum below 1, and a draw above it.
+    # By rounding the sum may be below 1, and a random number above it.
     cumulative[np.arange(branches) >= (T > 0).sum(2, keepdims=True) - 1] = 1.0
     none = dict.fromkeys(("height", "width", "start", "on_reward"), 0)
     wall = np.zeros(1, dtype=bool)
@@ -194,21 +194,21 @@ def _space(task: MetaTask) -> dict[str, Any]:
 
 def _groups(task: MetaTask) -> dict[str, Any]:
     groups, is_grid = task.groups, task.topology is not None
-    options = [np.array(one.options, dtype=np.float64).reshape(len(one.options), len(one.columns)) for one in groups]
-    apart = [getattr(one.variable, "distinct_from", None) for one in groups]
+    options = [np.array(group.options, dtype=np.float64).reshape(-1, len(group.columns)) for group in groups]
+    apart = [getattr(group.variable, "distinct_from", None) for group in groups]
 
     return {
         "n_groups": len(groups),
-        "first": _each(groups, np.int64, lambda one: one.columns.start),
-        "columns": _each(groups, np.int64, lambda one: len(one.columns)),
-        "n_options": _each(groups, np.int64, lambda one: len(one.options)),
+        "first": _each(groups, np.int64, lambda group: group.columns.start),
+        "columns": _each(groups, np.int64, lambda group: len(group.columns)),
+        "n_options": _each(groups, np.int64, lambda group: len(group.options)),
         "option": _stacked(options) if groups else np.zeros((0, 1, 1)),
-        "low": _each(groups, np.float64, lambda one: getattr(one.variable, "low", 0.0)),
-        "high": _each(groups, np.float64, lambda one: getattr(one.variable, "high", 0.0)),
+        "low": _each(groups, np.float64, lambda group: getattr(group.variable, "low", 0.0)),
+        "high": _each(groups, np.float64, lambda group: getattr(group.variable, "high", 0.0)),
         "apart": _each(apart, np.int64, lambda other: -1 if other is None else other),
-        "is_cell": _each(groups, np.bool_, lambda one: is_grid and one.kind == "states"),
-        "hazard": _each(groups, np.float64, lambda one: one.variable.hazard),
-        "drift": _each(groups, np.float64, lambda one: getattr(one.variable, "drift", 0.0)),
+        "is_cell": _each(groups, np.bool_, lambda group: is_grid and group.kind == "states"),
+        "hazard": _each(groups, np.float64, lambda group: group.variable.hazard),
+        "drift": _each(groups, np.float64, lambda group: getattr(group.variable, "drift", 0.0)),
     }
 
 
@@ -249,10 +249,11 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
     palettes: dict[str, Any] = {"onehot": np.eye(stim.size), "given": stim.vectors}
     palette = np.array(palettes.get(stim.kind, np.zeros((1, stim.size))), dtype=np.float32)
     draws = {POOL: 1, BITS: stim.size}.get(kind, 2 * stim.size)
-    shown = [[1 + fixed + one.index if isinstance(one, StimVar) else 1 + one for one in task.parts_of(state)]
+    shown = [[1 + fixed + part.index if isinstance(part, StimVar) else 1 + part for part in task.parts_of(state)]
              for state in range(task.n_states if task.stimuli else 1)]  # fmt: skip
-    # The fixed stimuli are drawn as those of an instance are, from the seed of the task.
-    vectors, places = np.zeros((fixed, stim.size), np.float32), np.arange(fixed, dtype=np.int64)
+    # The fixed stimuli are drawn like those of an instance, from the seed of the task. Their array is a slice, too, so
+    # that the kernel is compiled for one layout only.
+    vectors, places = np.zeros((fixed, stim.size + 1), np.float32)[:, 1:], np.arange(fixed, dtype=np.int64)
     if stim.kind == "given":
         vectors = palette[:fixed]
     else:
@@ -271,7 +272,7 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
         "fixed": vectors,
         "pool": stim.pool,
         "has_palette": stim.kind != "binary",
-        "taken": np.sort(places),
+        "fixed_places": np.sort(places),
         "palette": palette,
         "stim_draws": variable * draws,
     }

@@ -14,7 +14,7 @@ from engram.tasks.meta.environment import MetaTaskEnv, MetaTaskVectorEnv
 class EnvId(StrEnum):
     """The ids of the named meta-tasks; ``EnvId.TWO_STEP`` is that of ``named.two_step``.
 
-    The two-stimulus tasks are there as trials of 20 ms a step, too; those of ``named`` are their discrete twin.
+    ``TWO_STIMULUS`` is the discrete form of the two-stimulus tasks, which are also an environment with steps of 20 ms.
     """
 
     BANDIT = "engram/Bandit-v0"
@@ -37,12 +37,12 @@ class EnvId(StrEnum):
     TWO_STIMULUS = "engram/DiscreteTwoStimulus-v0"
 
 
-def one(name: str, *, render_mode: str | None = None, **arguments: Any) -> MetaTaskEnv:
-    """Make the environment of the function of ``named`` with this name and these arguments."""
+def make(name: str, *, render_mode: str | None = None, **arguments: Any) -> MetaTaskEnv:
+    """The environment of a function of ``named``, by its name and its arguments."""
     return MetaTaskEnv(getattr(named, name)(**arguments), render_mode=render_mode)
 
 
-def many(
+def make_vec(
     num_envs: int = 1,
     *,
     name: str,
@@ -50,7 +50,14 @@ def many(
     render_mode: str | None = None,
     **arguments: Any,
 ) -> MetaTaskVectorEnv:
-    """As ``one``, on many environments.
+    """Many environments of a function of ``named``.
+
+    Args:
+        num_envs: Number of environments.
+        name: Name of the function.
+        max_episode_steps: Steps after which an episode is truncated; None: at the horizon only.
+        render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
+        **arguments: Arguments of the function.
 
     Examples:
         >>> gymnasium.make_vec("engram/TwoStep-v0", num_envs=8, kind="wang2018").num_envs
@@ -61,5 +68,5 @@ def many(
 
 
 for _id in EnvId:
-    entries = f"{__name__}:one", f"{__name__}:many"
-    gymnasium.register(str(_id), entries[0], vector_entry_point=entries[1], kwargs={"name": _id.name.lower()})
+    _entries = f"{__name__}:make", f"{__name__}:make_vec"
+    gymnasium.register(str(_id), _entries[0], vector_entry_point=_entries[1], kwargs={"name": _id.name.lower()})

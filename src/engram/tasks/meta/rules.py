@@ -1,4 +1,4 @@
-"""Which rules of a meta-task change anything, and whose order matters."""
+"""The effect of the rules of a meta-task: which have one, and whose order matters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _EXACT = 200_000  # cases up to which the effects of rules are compared case by 
 
 
 def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return which reward rules and which flag rules change anything, by index.
+    """The indices of the reward rules and of the flag rules that have an effect.
 
-    A rule changes nothing if it can never match, is always overridden, or says what would hold without it. With more
-    than some hundred thousand cases, and on grids, only rules are left out that one later rule wholly covers.
+    A rule has none if it can never match, is always overridden, or only repeats the others. With more than some hundred
+    thousand cases, and on grids, a rule counts unless a single later rule covers it.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -47,19 +47,25 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(rewards), tuple(flags)
 
 
-def commute(task: MetaTask, one: Any, other: Any) -> bool:
-    """Return whether the order of two rules of a kind cannot matter: they never match together, or do the same."""
-    if isinstance(one, FlagRule):
-        is_same = one.set_to == other.set_to
+def commute(task: MetaTask, first: Any, second: Any) -> bool:
+    """Whether the order of two rules does not matter, since they never match together, or do the same.
+
+    Args:
+        task: The task.
+        first: A reward rule or a flag rule.
+        second: Another rule of the same kind.
+    """
+    if isinstance(first, FlagRule):
+        is_same = first.set_to == second.set_to
     else:
-        is_same = (one.p, one.value, one.ends) == (other.p, other.value, other.ends)
-        is_same |= -1 not in (one.flag, other.flag) and one.flag != other.flag
-    ends = ((one.old, other.old), (one.new, other.new), (one.action, other.action))
+        is_same = (first.p, first.value, first.ends) == (second.p, second.value, second.ends)
+        is_same |= -1 not in (first.flag, second.flag) and first.flag != second.flag
+    ends = ((first.old, second.old), (first.new, second.new), (first.action, second.action))
     return is_same or not all(_may_meet(task, *pair) for pair in ends)
 
 
 class _Cases(NamedTuple):
-    """Everything that can happen in a step, for all values of the variables that are places: arrays (cases,)."""
+    """All possible steps for all values of state and action variables, as arrays (cases,)."""
 
     flag: Any
     clears: Any  # whether state 0 is reached
@@ -67,7 +73,7 @@ class _Cases(NamedTuple):
     flag_matches: list[Any]
 
     def rewards(self, task: MetaTask, indices: Sequence[int]) -> Any:
-        """Return what reward rules do in each case, as a number for each thing that can be done."""
+        """The effect of reward rules in each case, as a number for each different effect."""
         known: dict[Any, int] = {}
         ids = [known.setdefault((rule.p, rule.value, rule.ends), len(known) + 1) for rule in task.reward_rules]
         done = np.zeros(len(self.flag), dtype=np.int64)
@@ -78,7 +84,7 @@ class _Cases(NamedTuple):
         return done
 
     def flags(self, task: MetaTask, indices: Sequence[int]) -> Any:
-        """Return the flag after flag rules in each case."""
+        """The flag after flag rules in each case."""
         done = self.flag.copy()
         for i in indices:
             done[self.flag_matches[i]] = task.flag_rules[i].set_to
@@ -90,7 +96,7 @@ def _cases(task: MetaTask) -> _Cases | None:
         return None
     T = np.array(task.transition) > 0
     events = int(T.sum() + T[1:].sum())  # with flag 0, and where it can be 1
-    instances, complete = enumerate_instances(task, None, most=max(1, _EXACT // events))
+    instances, complete = enumerate_instances(task, None, maximum=max(1, _EXACT // events))
     if not complete:
         return None
     step = outcomes(task, instances, flags=2)
@@ -98,26 +104,26 @@ def _cases(task: MetaTask) -> _Cases | None:
     possible[:, 1, 0] = False  # in state 0 the flag is 0
     flag = np.broadcast_to(np.arange(2)[:, None, None, None], possible.shape)
     clears = np.broadcast_to((step.reached == 0)[:, None], possible.shape)
-    matches = ([one[possible] for one in every] for every in (step.matches, step.flag_matches))
+    matches = ([match[possible] for match in matches_of_kind] for matches_of_kind in (step.matches, step.flag_matches))
     return _Cases(flag[possible], clears[possible], *matches)
 
 
 def _is_covered(rules: Sequence[Any], i: int, rest: Sequence[int]) -> bool:
-    """Return whether a later one of the rest matches wherever a rule does."""
+    """Whether a later one of the rest matches wherever a rule does."""
     ends = [end for end in ("old", "new", "action", "flag") if hasattr(rules[i], end)]
     later = [rules[j] for j in rest if j > i]
     return any(all(getattr(rule, end) in (-1, getattr(rules[i], end)) for end in ends) for rule in later)
 
 
-def _may_meet(task: MetaTask, one: Any, other: Any) -> bool:
-    """Return whether two places of rules may be the same place in some instance."""
-    if -1 in (one, other) or one == other:
+def _may_meet(task: MetaTask, first: Any, second: Any) -> bool:
+    """Whether two states or actions of rules may be equal in some instance."""
+    if -1 in (first, second) or first == second:
         return True
-    if isinstance(one, StateRef) and isinstance(other, StateRef):
-        pair = {one.index, other.index}
+    if isinstance(first, StateRef) and isinstance(second, StateRef):
+        pair = {first.index, second.index}
         if any(task.state_vars[k].distinct_from in pair - {k} for k in pair):
             return False
-    return bool(_values(task, one) & _values(task, other))
+    return bool(_values(task, first) & _values(task, second))
 
 
 def _values(task: MetaTask, place: Any) -> set[Any]:

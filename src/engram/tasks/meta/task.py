@@ -1,4 +1,4 @@
-"""The description of a meta-task: what is fixed, and what each lifetime draws anew."""
+"""The description of a meta-task, fixed parts and variables that each lifetime draws."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from engram.tasks.meta.parts import (
     StimVar,
 )
 
-_BITS = 48  # of a binary stimulus: their codes are drawn from one double
+_BITS = 48  # of a binary stimulus, which is drawn from one double
 _TOLERANCE = 1e-6
 
 
@@ -45,8 +45,8 @@ class MetaTask:
         f' = set_to of the last flag rule that matches (s, s', a), or f; but 0 if s' = 0
         variables with a hazard or a drift change, if s' = 0, which is the start of a trial
 
-    On a grid (``topology``) the cell reached is s' for the rules; then the agent is put elsewhere if a paid reward
-    does that, which is the start of a trial. The flag is there cleared by a reset and not by state 0.
+    On a grid (``topology``) the cell reached is s' for the rules; then a paid reward may put the agent elsewhere, which
+    is the start of a trial. There the flag is cleared by a reset and not by state 0.
 
     Args:
         transition: T, (states, actions, states), rows that sum to 1; None on a grid.
@@ -61,7 +61,7 @@ class MetaTask:
         topology: The grid, if the states are its cells.
 
     Raises:
-        TypeError, ValueError: A field breaks a rule; the message names it, with the index of what it is about.
+        TypeError, ValueError: A field is wrong; the message has its name and index.
 
     Warns:
         UserWarning: A variable has only one value.
@@ -111,27 +111,27 @@ class MetaTask:
 
     @cached_property
     def n_fixed(self) -> int:
-        """Fixed stimuli: one more than the largest number among them."""
-        return 1 + max((one for one in self._shown() if isinstance(one, int)), default=-1)
+        """Number of fixed stimuli, one more than the maximum among them."""
+        return 1 + max((stimulus for stimulus in self._shown() if isinstance(stimulus, int)), default=-1)
 
     @cached_property
     def n_stim_vars(self) -> int:
-        """Variable stimuli: one more than the largest index among them."""
-        return 1 + max((one.index for one in self._shown() if isinstance(one, StimVar)), default=-1)
+        """Number of variable stimuli, one more than the maximum index among them."""
+        return 1 + max((stimulus.index for stimulus in self._shown() if isinstance(stimulus, StimVar)), default=-1)
 
     @cached_property
     def n_action_columns(self) -> int:
-        """What ``ActionRef`` counts: the actions of all action variables."""
+        """Number of actions of all action variables, which ``ActionRef`` counts."""
         return sum(variable.width for variable in self.action_vars)
 
     @cached_property
     def parts(self) -> int:
         """Stimuli that a state shows side by side."""
-        return max((len(one) for one in self.stimuli if isinstance(one, tuple)), default=1)
+        return max((len(stimulus) for stimulus in self.stimuli if isinstance(stimulus, tuple)), default=1)
 
     @cached_property
     def observation_size(self) -> int:
-        """Numbers that are seen of a state."""
+        """Features of an observation."""
         if self.topology is None or self.topology.obs in ("stimuli", "none"):
             return self.stim.size * self.parts
         return {"position": self.n_states, "coordinates": 2, "window": self.topology.window**2}[self.topology.obs]
@@ -145,7 +145,7 @@ class MetaTask:
     def groups(self) -> tuple[Group, ...]:
         """All variables, in the order of their columns."""
         states = enumerate(self.state_vars)
-        groups = [Group("states", one, range(k, k + 1), [(s,) for s in self.state_range(k)]) for k, one in states]
+        groups = [Group("states", var, range(k, k + 1), [(s,) for s in self.state_range(k)]) for k, var in states]
         first = len(groups)
         for action in self.action_vars:
             values = range(self.n_actions) if action.values is None else action.values
@@ -153,27 +153,27 @@ class MetaTask:
             groups.append(Group("actions", action, columns, action.joint or [(a,) for a in values]))
             first = columns.stop
         probs = enumerate(self.prob_vars, first)
-        return (*groups, *(Group("probs", one, range(k, k + 1), [(p,) for p in one.values]) for k, one in probs))
+        return (*groups, *(Group("probs", var, range(k, k + 1), [(p,) for p in var.values]) for k, var in probs))
 
     def column(self, ref: Any) -> int | None:
-        """Return the column that a reference in a rule stands for; None if it is no reference."""
+        """The column of a reference in a rule; None for a number."""
         actions = len(self.state_vars)
         first = {StateRef: 0, ActionRef: actions}.get(type(ref), actions + self.n_action_columns)
         return first + ref.index if isinstance(ref, StateRef | ActionRef | ProbRef | OneMinus) else None
 
     def columns_of(self, rules: Iterable[RewardRule | FlagRule]) -> set[int]:
-        """Return the columns that rules refer to."""
+        """The columns that rules refer to."""
         ends = [end for rule in rules for end in (rule.old, rule.new, rule.action, getattr(rule, "p", None))]
         return {column for end in ends if (column := self.column(end)) is not None}
 
     def parts_of(self, state: int) -> tuple[int | StimVar, ...]:
-        """Return the stimuli that a state shows, ``parts`` of them; -1 where there is none."""
+        """The ``parts`` stimuli of a state; -1 for nothing."""
         shown = self.stimuli[state] if self.stimuli else -1
         shown = shown if isinstance(shown, tuple) else (shown,)
         return shown + (-1,) * (self.parts - len(shown))
 
     def state_range(self, index: int) -> tuple[int, ...]:
-        """Return the states that a state variable may have; in a random maze those of them that are free."""
+        """The possible values of a state variable; in a random maze, only free ones of them."""
         values = self.state_vars[index].values
         if not isinstance(values, str):
             return values
@@ -182,8 +182,8 @@ class MetaTask:
         return tuple(cell for cell in np.flatnonzero(~self.topology.wall_map()).tolist() if cell != left_out)
 
     def _shown(self) -> Iterable[int | StimVar]:
-        for one in self.stimuli:
-            yield from one if isinstance(one, tuple) else (one,)
+        for stimulus in self.stimuli:
+            yield from stimulus if isinstance(stimulus, tuple) else (stimulus,)
 
 
 def _stochastic(transition: Any) -> tuple[tuple[tuple[float, ...], ...], ...]:
@@ -268,7 +268,7 @@ def _check_action_vars(task: MetaTask) -> None:
         name, joint, values = f"action_vars[{k}]", variable.joint, variable.values
         if joint and values is not None:
             raise ValueError(f"{name}.values = {values!r}: expected None, because of joint")
-        if joint and (len({len(one) for one in joint}) != 1 or not joint[0] or len(set(joint)) < len(joint)):
+        if joint and (len(set(map(len, joint))) != 1 or not joint[0] or len(set(joint)) < len(joint)):
             raise ValueError(f"{name}.joint: expected combinations that differ, of the same length of at least 1")
         for action in itertools.chain(*joint):
             _check_below(f"{name}.joint", action, task.n_actions, "an action")
@@ -279,7 +279,7 @@ def _check_action_vars(task: MetaTask) -> None:
 
 
 def _check_rule(task: MetaTask, name: str, rule: RewardRule | FlagRule) -> None:
-    """Raise where a rule refers to what there is not."""
+    """Raise ValueError if a rule has a state, an action or a variable that does not exist."""
     states: tuple[Any, ...] = (StateRef, len(task.state_vars), task.n_states, "a state")
     actions: tuple[Any, ...] = (ActionRef, task.n_action_columns, task.n_actions, "an action")
     for end, (ref, variables, count, what) in {"old": states, "new": states, "action": actions}.items():

@@ -1,8 +1,9 @@
-"""Meta-tasks as JSON, with the keys and codes of the published generator and the rest under "ext".
+"""Meta-tasks as JSON, with the keys and codes of the published generator and all else under "ext".
 
-A place in a condition is -1 for any, a state or an action, 100 + k a state variable, 200 + k an action variable; a
-probability is a number, 1000 + k a probability variable, 2000 + k one minus it; a stimulus is -1, a number below 100,
-10000 + k a variable one, or a list of these. ``{"literal": number}`` is a number that would be taken for a code.
+A state or action in a condition is its number, -1 for any, 100 + k for a state variable, 200 + k for an action
+variable; a probability is a number, 1000 + k for a probability variable, 2000 + k for one minus it; a stimulus is -1, a
+number below 100, 10000 + k for a variable one, or a list of these. ``{"literal": number}`` is a number that would
+otherwise be a code.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ _SLIP = 4000
 
 
 def to_json(task: MetaTask) -> str:
-    """Return a task as JSON, with the keys of the published generator and the rest under "ext"."""
-    state_vars = [_changed(one, "values") for one in task.state_vars]
+    """A task as JSON, with the keys of the published generator and all else under "ext"."""
+    state_vars = [_changed(var, "values") for var in task.state_vars]
     ext = {
         "state_vars": state_vars if any(state_vars) else [],
-        "prob_vars": [_changed(one, *(("low", "high") if one.values else ())) for one in task.prob_vars],
-        "action_vars": [_changed(one) for one in task.action_vars],
+        "prob_vars": [_changed(var, *(("low", "high") if var.values else ())) for var in task.prob_vars],
+        "action_vars": [_changed(var) for var in task.action_vars],
         "stim": _changed(task.stim),
         "horizon": task.horizon if task.horizon != 100 else None,
         "topology": task.topology and dataclasses.asdict(task.topology),
@@ -53,26 +54,26 @@ def to_json(task: MetaTask) -> str:
     }
     ext = {key: value for key, value in ext.items() if value}
     rewards = [[*map(_code, (r.old, r.new, r.action, r.p)), float(r.value), r.flag] for r in task.reward_rules]
-    whole = {
+    published = {
         "T": task.transition,
         "flagconditions": [[*map(_code, (rule.old, rule.new, rule.action)), rule.set_to] for rule in task.flag_rules],
         "rewardconditions": rewards,
-        "stimuli": [list(map(_code, one)) if isinstance(one, tuple) else _code(one) for one in task.stimuli],
+        "stimuli": [list(map(_code, part)) if isinstance(part, tuple) else _code(part) for part in task.stimuli],
         "statevarranges": [variable.values for variable in task.state_vars],
     }
-    return json.dumps(whole | ({"ext": ext} if ext else {}), allow_nan=False)
+    return json.dumps(published | ({"ext": ext} if ext else {}), allow_nan=False)
 
 
 def from_json(text: str, *, legacy: bool = False) -> MetaTask:
-    """Return the task that ``to_json`` or the published generator wrote.
+    """The task that ``to_json`` or the published generator wrote.
 
     With ``legacy`` stimuli 1000 + k are variable ones, as in older files.
 
     Raises:
-        ValueError: It is no JSON, or breaks a rule; the message names the field.
+        ValueError: It is not JSON, or a field is wrong; the message has its name.
 
     Warns:
-        UserWarning: A probability 4000 + k, a slip of the published generator, is read as 2000 + k.
+        UserWarning: A probability 4000 + k, an error of the published generator, is read as 2000 + k.
     """
     try:
         file = _FILE.validate_json(text, context={"legacy": legacy})
@@ -83,10 +84,10 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
     ext, ranges = file.ext, file.statevarranges
     if ext.ends and max(ext.ends) >= len(file.rewardconditions):
         raise ValueError(f"ext.ends = {ext.ends}: expected indices of rewardconditions")
-    rests = (_StateVarRest(),) * len(ranges) if ext.state_vars is None else ext.state_vars
-    if len(rests) != len(ranges):
-        raise ValueError(f"ext.state_vars: expected as many as statevarranges, {len(ranges)}, found {len(rests)}")
-    state_vars = (StateVar(values, rest.hazard, rest.distinct_from) for values, rest in zip(ranges, rests, strict=True))
+    others = (_StateVarExt(),) * len(ranges) if ext.state_vars is None else ext.state_vars
+    if len(others) != len(ranges):
+        raise ValueError(f"ext.state_vars: expected as many as statevarranges, {len(ranges)}, found {len(others)}")
+    state_vars = (StateVar(values, ext.hazard, ext.distinct_from) for values, ext in zip(ranges, others, strict=True))
     named = {rule.p.index for rule in file.rewardconditions if isinstance(rule.p, ProbRef | OneMinus)}
     return MetaTask(
         transition=file.T,
@@ -103,38 +104,38 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
 
 
 def _changed(part: Any, *implied: str) -> dict[str, Any]:
-    """Return the fields that are not as they are by default, but for those that others imply."""
-    fields = [one for one in dataclasses.fields(part) if one.name not in implied]
-    return {one.name: getattr(part, one.name) for one in fields if getattr(part, one.name) != one.default}
+    """The fields that differ from their defaults, without those that others imply."""
+    fields = [field for field in dataclasses.fields(part) if field.name not in implied]
+    return {field.name: getattr(part, field.name) for field in fields if getattr(part, field.name) != field.default}
 
 
-def _code(one: Any) -> Any:
-    if type(one) in _CODES:
-        return _CODES[type(one)] + one.index
-    return {"literal": one} if one >= _CODES[StateRef] else one
+def _code(ref: Any) -> Any:
+    if type(ref) in _CODES:
+        return _CODES[type(ref)] + ref.index
+    return {"literal": ref} if ref >= _CODES[StateRef] else ref
 
 
 def _decoded(what: str, *kinds: Any, literal: bool = True) -> Callable[[Any, Any], Any]:
-    """Return what reads a number, or one of several kinds of references."""
+    """A function that reads a number, or one of several kinds of references."""
 
-    def read(found: Any, info: Any) -> Any:
-        if literal and isinstance(found, dict) and set(found) == {"literal"} and isinstance(found["literal"], int):
-            return found["literal"]
-        if isinstance(found, list) and StimVar in kinds:
-            return tuple(read(one, info) for one in found)
-        if not isinstance(found, int if literal else int | float) or isinstance(found, bool):
+    def read(value: Any, info: Any) -> Any:
+        if literal and isinstance(value, dict) and set(value) == {"literal"} and isinstance(value["literal"], int):
+            return value["literal"]
+        if isinstance(value, list) and StimVar in kinds:
+            return tuple(read(part, info) for part in value)
+        if not isinstance(value, int if literal else int | float) or isinstance(value, bool):
             raise ValueError("an integer" if literal else "a number")
-        if found < (_CODES[StateRef] if literal else _CODES[ProbRef]):
-            return found
+        if value < (_CODES[StateRef] if literal else _CODES[ProbRef]):
+            return value
         for kind in kinds:
-            if _CODES[kind] <= found < _ENDS[kind]:
-                return kind(found - _CODES[kind])
-        if OneMinus in kinds and 0 <= found - _SLIP < 1000:
-            told = f"rewardconditions: p = {found}: read as one minus probability variable {found - _SLIP}"
-            warnings.warn(told, stacklevel=4)
-            return OneMinus(found - _SLIP)
-        if StimVar in kinds and (info.context or {}).get("legacy") and 1000 <= found < 2000:
-            return StimVar(found - 1000)
+            if _CODES[kind] <= value < _ENDS[kind]:
+                return kind(value - _CODES[kind])
+        if OneMinus in kinds and 0 <= value - _SLIP < 1000:
+            message = f"rewardconditions: p = {value}: read as one minus probability variable {value - _SLIP}"
+            warnings.warn(message, stacklevel=4)
+            return OneMinus(value - _SLIP)
+        if StimVar in kinds and (info.context or {}).get("legacy") and 1000 <= value < 2000:
+            return StimVar(value - 1000)
         raise ValueError(f"{what}, or {' or '.join(f'{_CODES[kind]} + k' for kind in kinds)}")
 
     return read
@@ -163,7 +164,7 @@ class _Flag(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _StateVarRest:
+class _StateVarExt:
     __pydantic_config__ = STRICT
     hazard: Share = 0.0
     distinct_from: Index | None = None
@@ -172,7 +173,7 @@ class _StateVarRest:
 @dataclass(frozen=True)
 class _Ext:
     __pydantic_config__ = STRICT
-    state_vars: tuple[_StateVarRest, ...] | None = None
+    state_vars: tuple[_StateVarExt, ...] | None = None
     prob_vars: tuple[ProbVar, ...] | None = None
     action_vars: tuple[ActionVar, ...] = ()
     stim: Stim = field(default_factory=Stim)
@@ -194,15 +195,15 @@ class _File:
 
 _FILE: pydantic.TypeAdapter[_File] = pydantic.TypeAdapter(_File)
 _PARTS: dict[str, Any] = {"": _File, "ext": _Ext, "stim": Stim, "topology": Grid}
-_PARTS |= {"state_vars": _StateVarRest, "prob_vars": ProbVar, "action_vars": ActionVar}
+_PARTS |= {"state_vars": _StateVarExt, "prob_vars": ProbVar, "action_vars": ActionVar}
 
 
 def _named(message: str) -> str:
-    """Name the fields of conditions, which are lists."""
+    """A message with the names of the fields of conditions, which are lists."""
 
-    def field_of(found: re.Match[str]) -> str:
-        names = (_Reward if found[1] == "reward" else _Flag)._fields
-        return f"{found[1]}conditions[{found[2]}].{names[int(found[3])]}"
+    def field_of(match: re.Match[str]) -> str:
+        names = (_Reward if match[1] == "reward" else _Flag)._fields
+        return f"{match[1]}conditions[{match[2]}].{names[int(match[3])]}"
 
     return re.sub(r"(reward|flag)conditions\[(\d+)\]\[(\d)\]", field_of, message.replace("text.", ""))
 

@@ -1,4 +1,4 @@
-"""What meta-learners see besides the stimulus, and lifetimes of several episodes, around a batch of environments."""
+"""Wrappers for meta-learning: additions to the observation, and lifetimes of several episodes."""
 
 from __future__ import annotations
 
@@ -18,46 +18,45 @@ Seen = Float32[np.ndarray, "num_envs features"]
 
 
 class _Widened(VectorWrapper):
-    """Environments that show more than the one inside: ``more``, between ``low`` and ``high``."""
+    """Environments whose observations have further features: ``more``, between ``low`` and ``high``."""
 
     def __init__(self, env: VectorEnv[Any, Any, Any], low: list[float], high: list[float]) -> None:
         super().__init__(env)
         space = env.single_observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"env.observation_space = {space}: expected a Box of one dimension")
-        bottom, top = (np.array(one, dtype=np.float32) for one in (low, high))
+        bottom, top = (np.array(bounds, dtype=np.float32) for bounds in (low, high))
         whole = np.concatenate([space.low, bottom]), np.concatenate([space.high, top])
         self.single_observation_space = spaces.Box(*whole)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     def more(self) -> Seen:
-        """Return what is shown besides."""
+        """The further features."""
         raise NotImplementedError
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin lifetimes."""
+        """Start lifetimes."""
         observations, infos = self.env.reset(seed=seed, options=options)
         return np.concatenate([observations, self.more()], axis=1), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act."""
-        observations, *told = self.env.step(actions)
-        return np.concatenate([observations, self.more()], axis=1), *told
+        observations, *rest = self.env.step(actions)
+        return np.concatenate([observations, self.more()], axis=1), *rest
 
 
 class RL2Observation(_Widened):
-    """Show meta-learners what they did and got: the observation, the last action, the last reward, and the time.
+    """Observations for meta-learners, with the last action, the last reward, and the time.
 
     The new observation is the old one, the last action as one-hot, the last reward, whether the last step ended an
-    inner episode, and the time as a share of the lifetime; all but the first are zeros at the start of a lifetime.
+    inner episode, and the time as a fraction of the lifetime; all but the first are zeros at the start of a lifetime.
 
     Args:
-        env: A batch with discrete actions and flat observations that begins anew in the step after an end, as engram's.
-        prev_action: Whether the last action is shown.
-        prev_reward: Whether the last reward is shown.
-        done_bit: Whether the end of an inner episode is shown (see ``InnerEpisodes``).
-        time: Whether the time is shown; the batch then has ``horizons``.
-
+        env: A batch of environments with discrete actions and flat observations, with the autoreset mode NEXT_STEP.
+        prev_action: Whether to show the last action.
+        prev_reward: Whether to show the last reward.
+        done_bit: Whether to show the end of an inner episode (see ``InnerEpisodes``).
+        time: Whether to show the time; the batch then has ``horizons``.
 
     Source: Duan et al., "RL^2" (2016); Wang et al., "Learning to reinforcement learn" (2016).
 
@@ -94,9 +93,9 @@ class RL2Observation(_Widened):
         self._steps = np.zeros(count, dtype=np.int64)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin lifetimes."""
+        """Start lifetimes."""
         rows = _reset_rows(options, self.num_envs)
-        self._begin(rows)
+        self._init(rows)
         self._ended[rows] = False
         return super().reset(seed=seed, options=options)
 
@@ -106,25 +105,25 @@ class RL2Observation(_Widened):
         ended = terminations | truncations
         self._action[:], self._reward[:], self._done[:] = actions, rewards, ended | infos.get("inner_end", False)
         self._steps += 1
-        self._begin(self._ended)
+        self._init(self._ended)
         self._ended = ended
         return np.concatenate([observations, self.more()], axis=1), rewards, terminations, truncations, infos
 
     def more(self) -> Seen:
-        """Return what was done and given, and the time."""
+        """The last action and reward, and the time."""
         each = (self._action[:, None] == self._actions, self._reward, self._done, self._steps / self._horizons)
-        columns = [one.reshape(self.num_envs, -1) for one, shown in zip(each, self._shows, strict=True) if shown]
+        columns = [column.reshape(self.num_envs, -1) for column, shown in zip(each, self._shows, strict=True) if shown]
         return np.concatenate([np.zeros((self.num_envs, 0)), *columns], axis=1, dtype=np.float32)
 
-    def _begin(self, rows: Any) -> None:
+    def _init(self, rows: Any) -> None:
         self._action[rows], self._reward[rows], self._done[rows], self._steps[rows] = -1, 0.0, False, 0
 
 
 class InnerEpisodes(VectorWrapper):
-    """Make lifetimes of several episodes of the same instance.
+    """Lifetimes of several episodes of the same instance, in a ``MetaTaskVectorEnv`` or a wrapper of one.
 
-    When an episode ends that is not the last of the lifetime's ``episodes``, the next one begins at once, with the same
-    instance and its first observation; ``infos["inner_end"]`` is then True. ``env`` is as for ``RevealInstance``.
+    When an episode ends that is not the last of the lifetime's ``episodes``, the next one starts at once, with the same
+    instance and its first observation; ``infos["inner_end"]`` is then True.
 
     Source: the trials of Duan et al., "RL^2" (2016).
 
@@ -143,11 +142,11 @@ class InnerEpisodes(VectorWrapper):
 
     @property
     def horizons(self) -> Any:
-        """The largest number of steps of each lifetime."""
+        """The maximum number of steps of each lifetime."""
         return self.episodes * _horizons(self.env)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin lifetimes."""
+        """Start lifetimes."""
         rows = _reset_rows(options, self.num_envs)
         self._over[rows], self._ended[rows] = 0, False
         return self.env.reset(seed=seed, options=options)
@@ -155,7 +154,7 @@ class InnerEpisodes(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
-        self._over[self._ended] = 0  # their new lifetime has begun
+        self._over[self._ended] = 0  # their new lifetime has started
         over = terminations | truncations
         self._over += over
         inner = over & (self._over < self.episodes)
@@ -167,7 +166,7 @@ class InnerEpisodes(VectorWrapper):
 
 
 class RevealInstance(_Widened):
-    """Show the instances, which meta-learners otherwise have to find out.
+    """Observations that reveal the instance, which meta-learners otherwise have to find out.
 
     Added to the observation are the values of state and action variables as one-hot, those of the probability
     variables, the vectors of the variable stimuli, and which cells of a random maze are walls. ``env`` is a
@@ -190,17 +189,17 @@ class RevealInstance(_Widened):
         super().__init__(env, low, [1.0 if bound == 0 else np.inf for bound in low])
 
     def more(self) -> Seen:
-        """Return the instances."""
-        task, now, count = self._inner.tasks[0], self._inner.lives, self.num_envs
+        """The values of the variables."""
+        task, lives, count = self._inner.tasks[0], self._inner.lives, self.num_envs
         places, columns = len(task.state_vars), task.n_action_columns
-        first = 1 + np.array([one.n_fixed for one in self._inner.tasks])[self._inner.task_of]
+        first = 1 + np.array([task.n_fixed for task in self._inner.tasks])[self._inner.task_of]
         stimuli = first[:, None] + np.arange(task.n_stim_vars)
         parts = [
-            now.value[:, :places, None] == np.arange(task.n_states),
-            now.value[:, places : places + columns, None] == np.arange(task.n_actions),
-            now.value[:, places + columns : places + columns + len(task.prob_vars)],
-            now.vectors[np.arange(count)[:, None], stimuli, : task.stim.size],
-            now.walls[:, : task.n_states * task.is_maze],
+            lives.value[:, :places, None] == np.arange(task.n_states),
+            lives.value[:, places : places + columns, None] == np.arange(task.n_actions),
+            lives.value[:, places + columns : places + columns + len(task.prob_vars)],
+            lives.vectors[np.arange(count)[:, None], stimuli, : task.stim.size],
+            lives.walls[:, : task.n_states * task.is_maze],
         ]
         return np.concatenate([part.reshape(count, -1) for part in parts], axis=1, dtype=np.float32)
 
@@ -210,13 +209,13 @@ def _reset_rows(options: dict[str, Any] | None, num_envs: int) -> Any:
 
 
 def _horizons(env: Any) -> Any:
-    """Return the horizons of a batch, through wrappers that do not change them."""
+    """The horizons of a batch, through wrappers that do not change them."""
     while not hasattr(env, "horizons") and isinstance(env, VectorWrapper):
         env = env.env
     return env.horizons
 
 
 def _variables(task: MetaTask) -> tuple[int, ...]:
-    """Return how many numbers show each kind of variable."""
+    """The number of features for each kind of variable."""
     states, actions = len(task.state_vars) * task.n_states, task.n_action_columns * task.n_actions
     return states, actions, len(task.prob_vars), task.n_stim_vars * task.stim.size, task.n_states * task.is_maze

@@ -1,4 +1,4 @@
-"""What a memory keeps when there is no room: each policy a frozen dataclass with one pure function, ``write``."""
+"""Policies of replacement in a full memory: each a frozen dataclass with one pure function, ``write``."""
 
 from engram.memory.episodic.policies.aggregate import Aggregate
 from engram.memory.episodic.policies.fifo import FIFO

@@ -55,7 +55,7 @@ class KMeans:
 
 @dataclass(frozen=True)
 class DynamicKMeans(KMeans):
-    """Online k-means whose clusters lose weight over time and make room when they starve; arguments as in ``KMeans``.
+    """Online k-means whose clusters lose weight over time and make room when they starve.
 
     A batch of n samples adds n to the counts c and takes n / M from each of the M rows, so that their sum stays near
     h M; a row with no count left is free. A cluster lives that gets one sample in M. With ``weighting="count"``:
@@ -73,6 +73,8 @@ class DynamicKMeans(KMeans):
     smaller than M; over a quarter warns.
 
     Args:
+        weighting: ``"count"`` or ``"author"``.
+        merge_radius: Distance of keys up to which states are the same; 0: equality of hashes.
         horizon: How many samples a row remembers on average, h, at least 1, which is published; ``"author"``: 1.
 
     Source: Agostinelli et al. (2019), algorithm and published code; the corrections are ours.
@@ -88,7 +90,15 @@ class DynamicKMeans(KMeans):
 
 
 def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radius: float = 0.0) -> Change:
-    """Update clusters in the corrected form, which lose what is beyond ``horizon`` samples a row."""
+    """The change of clusters in the corrected form.
+
+    Args:
+        table: The table.
+        batch: New samples.
+        merging: How samples that meet a row are merged.
+        horizon: Samples for each row beyond which counts are lost.
+        radius: Distance of keys up to which states are the same; 0: equality of hashes.
+    """
     counts = table.counts.copy()
     met, row, new = recognised(table, batch, merging, radius)
     values = merged_values(table.values[row], counts[row].clip(0), met, merging)
@@ -96,54 +106,61 @@ def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radi
     slots = free(counts, len(new.keys))
     fills, rest = new.take(np.arange(slots.size)), new.take(np.arange(slots.size, len(new.keys)))
     counts[slots] = fills.weights
-    now = placed(table, row, values, slots, fills, counts=counts[np.concatenate((row, slots))])
+    change = placed(table, row, values, slots, fills, counts=counts[np.concatenate((row, slots))])
     if len(rest.keys):
-        now = joined(table, now, rest, nearest(table, now, rest, merging), as_one=False)
-        counts[now.rows] = now.counts
+        change = _joined(table, change, rest, _nearest(table, change, rest, merging), as_one=False)
+        counts[change.rows] = change.counts
     beyond = max(0.0, counts.sum() - horizon * counts.size)
-    return now._replace(loss=beyond / counts.size)
+    return change._replace(loss=beyond / counts.size)
 
 
 def clustered_as_published(table: Table, batch: Batch, merging: Merging, forgets: bool) -> Change:
-    """Update clusters as the published code does; ``forgets``: they lose weight."""
+    """The change of clusters by the published code.
+
+    Args:
+        table: The table.
+        batch: New samples.
+        merging: Whether samples join by keys or by hashes.
+        forgets: Whether clusters lose weight.
+    """
     n = len(batch.keys)
     stored = batch.hashes if merging.assign == "hash" else batch.keys
     row, _ = closest(table.hashes if merging.assign == "hash" else table.keys, table.n_filled, stored)
     slots = free(table.counts, n)
     fills, rest = batch.take(np.arange(slots.size)), batch.take(np.arange(slots.size, n))
-    now = placed(table, slots[:0], fills.values[:0], slots, fills, counts=np.ones(slots.size))
+    change = placed(table, slots[:0], fills.values[:0], slots, fills, counts=np.ones(slots.size))
     if slots.size == n:
-        return now
-    now = joined(table, now, rest, row[slots.size :], as_one=True)
-    return now._replace(loss=n / len(table.counts)) if forgets else now
+        return change
+    change = _joined(table, change, rest, row[slots.size :], as_one=True)
+    return change._replace(loss=n / len(table.counts)) if forgets else change
 
 
-def free(counts: Annotated[np.ndarray, " capacity"], most: int) -> Annotated[np.ndarray, " slots"]:
-    """Return up to ``most`` rows that are empty or starved, those with the lowest counts first."""
-    return lowest(counts, min(most, int((counts <= FREE).sum())))
+def free(counts: Annotated[np.ndarray, " capacity"], limit: int) -> Annotated[np.ndarray, " slots"]:
+    """Up to ``limit`` rows that are empty or starved, those with the lowest counts first."""
+    return lowest(counts, min(limit, int((counts <= FREE).sum())))
 
 
-def nearest(table: Table, now: Change, batch: Batch, merging: Merging) -> Annotated[np.ndarray, " samples"]:
-    """Return the cluster that each sample joins, in the table as a change leaves it."""
+def _nearest(table: Table, change: Change, batch: Batch, merging: Merging) -> Annotated[np.ndarray, " samples"]:
+    """The cluster that each sample joins, in the table as a change leaves it."""
     by_hash = merging.assign == "hash"
-    stored, moved = (table.hashes, now.hashes) if by_hash else (table.keys, now.keys)
-    if now.fresh.any():
+    stored, moved = (table.hashes, change.hashes) if by_hash else (table.keys, change.keys)
+    if change.fresh.any():
         stored = stored.copy()
-        stored[now.rows] = moved
-    filled = max(table.n_filled, int(now.rows.max(initial=-1)) + 1)
+        stored[change.rows] = moved
+    filled = max(table.n_filled, int(change.rows.max(initial=-1)) + 1)
     return closest(stored, filled, batch.hashes if by_hash else batch.keys)[0]
 
 
-def joined(table: Table, now: Change, batch: Batch, row: Annotated[np.ndarray, " samples"], as_one: bool) -> Change:
-    """Return a change after which samples have also joined clusters; ``as_one``: those of a cluster weigh as one."""
-    rows, place = np.unique(np.concatenate((now.rows, row)), return_inverse=True)
-    before, target = np.split(place, [now.rows.size])
+def _joined(table: Table, change: Change, batch: Batch, row: Annotated[np.ndarray, " samples"], as_one: bool) -> Change:
+    """A change after which samples have also joined clusters; ``as_one``: those of a cluster weigh as one."""
+    rows, place = np.unique(np.concatenate((change.rows, row)), return_inverse=True)
+    before, target = np.split(place, [change.rows.size])
     fresh = np.zeros(rows.size, bool)
-    fresh[before] = now.fresh
+    fresh[before] = change.fresh
     joins, group = np.unique(target, return_inverse=True)
     weight = np.bincount(group, batch.weights)
     counts = table.counts[rows]
-    counts[before] = now.counts
+    counts[before] = change.counts
     count = counts[joins].clip(0)
     counts[joins] += weight
     share = weight if as_one else np.ones_like(weight)
@@ -156,5 +173,5 @@ def joined(table: Table, now: Change, batch: Batch, row: Annotated[np.ndarray, "
         all_rows[joins] = (count[:, None] * all_rows[joins] + total) / (count + added)[:, None]
         return np.asarray(all_rows)
 
-    keys, values, hashes = map(moved, table[:3], (now.keys, now.values, now.hashes), batch[:3])
+    keys, values, hashes = map(moved, table[:3], (change.keys, change.values, change.hashes), batch[:3])
     return Change(rows, keys, values, hashes, fresh, counts, table.coef[rows], table.clock)

@@ -28,7 +28,14 @@ class LRU:
 
 
 def least_recently_used(table: Table, batch: Batch, merging: Merging, radius: float = 0.0) -> Change:
-    """Merge samples within a radius of a key, and put the others in place of the rows that were not used longest."""
+    """Merge samples within a radius of a key, and put the others in place of the rows that were not used longest.
+
+    Args:
+        table: The table.
+        batch: New samples.
+        merging: How samples that meet a row are merged.
+        radius: Euclidean distance of keys; 0: equality of hashes.
+    """
     change, _ = replaced(table, batch, merging, table.coef, radius)
     now = table.clock + 1
     return change._replace(coef=np.full(change.rows.size, float(now)), clock=now)

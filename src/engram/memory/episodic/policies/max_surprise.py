@@ -1,4 +1,4 @@
-"""Prioritising by surprise: what the memory predicted worst stays."""
+"""Prioritising by surprise: the samples that the memory predicted worst stay."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table,
 
 @dataclass(frozen=True)
 class MaxSurprise:
-    """The rows with the smallest surprise make room, whatever comes, as published.
+    """Replacement of the rows with the smallest surprise by any new sample, as published.
 
         surprise = |R - estimate of the memory|, when the row was written
 
     Args:
-        k: Neighbours of the estimate; this, ``kernel`` and ``delta`` as in ``KeyValueMemory.query``.
+        k: Neighbours of the estimate.
+        kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
+        delta: Added to squared distances; ``"auto"``: their mean over the k neighbours.
 
     Source: Agostinelli et al. (2019), "max_surprise" of the published code.
     """
@@ -37,8 +39,10 @@ class MaxSurprise:
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
         """Put the most surprising of equal samples in place of the rows with the smallest surprise."""
-        found = exact_neighbours(table.keys[None], np.array([table.n_filled]), batch.keys, min(self.k, len(table.keys)))
+        neighbours = exact_neighbours(
+            table.keys[None], np.array([table.n_filled]), batch.keys, min(self.k, len(table.keys))
+        )
         how = Averaging(self.kernel, self.delta, True, merging.empty_value)
-        surprise = np.abs(batch.values[:, 0] - fast_estimate(table.values[None], *found, ALL, how)[:, 0])
+        surprise = np.abs(batch.values[:, 0] - fast_estimate(table.values[None], *neighbours, ALL, how)[:, 0])
         which = best(groups(batch.keys), surprise)
         return overwritten(table, batch.take(which), surprise[which])

@@ -1,4 +1,4 @@
-"""Ranking by value: what promised the highest return stays."""
+"""Ranking by value: the samples of highest return stay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table,
 
 @dataclass(frozen=True)
 class MaxValue:
-    """The rows with the smallest values make room, whatever comes, as published.
+    """Replacement of the rows with the smallest values by any new sample, as published.
 
     Samples are not compared with rows: a state that comes again gets another, and new samples replace better ones.
 

@@ -1,4 +1,4 @@
-"""Replacement, as policies share it: merge what is known and replace the rows of lowest rank, or only the latter."""
+"""Replacement, shared by policies: merge known states and replace the rows of lowest rank, or only the latter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ def replaced(
 ) -> tuple[Change, int]:
     """Merge samples into the rows of their states, which make no room, and put the others in those of lowest rank.
 
-    Return the change, ``coef`` and ``clock`` as they were, and how many of its rows, the first, were met.
+    Args:
+        table: The table.
+        batch: New samples.
+        merging: How samples that meet a row are merged.
+        rank: Of all rows.
+        radius: Distance of keys up to which states are the same; 0: equality of hashes.
+
+    Returns:
+        The change, ``coef`` and ``clock`` as they were, and how many of its rows, the first, were merged into.
     """
     met, row, new = recognised(table, batch, merging, radius)
     if row.size and len(new.keys):
@@ -35,7 +43,16 @@ def placed(
     *,
     counts: Annotated[np.ndarray, " changed"],
 ) -> Change:
-    """Return a change of the values of some rows, and of all that some others hold, with the counts of both."""
+    """A change of the values of some rows, and of all that some others hold.
+
+    Args:
+        table: The table.
+        met: Rows whose values change.
+        values: Their new values.
+        slots: Rows that are replaced.
+        new: Samples that replace them.
+        counts: Of the rows met, then of the replaced ones.
+    """
     rows = np.concatenate((met, slots))
     keys, hashes = np.concatenate((table.keys[met], new.keys)), np.concatenate((table.hashes[met], new.hashes))
     fresh = np.arange(rows.size) >= met.size
@@ -44,14 +61,20 @@ def placed(
 
 
 def overwritten(table: Table, new: Batch, rank: Annotated[np.ndarray, " samples"]) -> Change:
-    """Put samples in place of the rows of the lowest ``coef``, which becomes their rank, whatever is stored."""
+    """The change that puts samples in place of the rows of lowest ``coef``, whatever is stored.
+
+    Args:
+        table: The table.
+        new: Samples.
+        rank: Their new ``coef``.
+    """
     rows = lowest(table.coef, len(rank))
     coef = np.asarray(rank, table.coef.dtype)
     return Change(rows, new.keys, new.values, new.hashes, rows >= 0, np.ones(rows.size), coef, table.clock)
 
 
 def lowest(rank: Annotated[np.ndarray, " capacity"], count: int) -> Annotated[np.ndarray, " count"]:
-    """Return the ``count`` lowest, in order, the first of equal ones before the others."""
+    """The ``count`` lowest, in order, the first of equal ones before the others."""
     if not count:
         return np.zeros(0, np.int64)
     if count == 1:

@@ -18,10 +18,10 @@ class Table(NamedTuple):
     values: Float[np.ndarray, "capacity value_dim"]
     hashes: Float[np.ndarray, "capacity hash_dim"]  # without hashes of their own, the keys; so in batches
     counts: Float[np.ndarray, " capacity"]  # weight of the samples in each row
-    coef: Float[np.ndarray, " capacity"]  # what rows are ranked by
+    coef: Float[np.ndarray, " capacity"]  # ranks of rows
     n_filled: int  # rows in use, the first of all
     clock: int  # look-ups and writes so far that count as time
-    seed: int  # what random choices are drawn from, together with the clock
+    seed: int  # source of random choices, together with the clock
     find: Callable[[np.ndarray], np.ndarray] | None = None  # the lowest row of each hash, -1 for none; None: by search
 
 
@@ -34,26 +34,26 @@ class Batch(NamedTuple):
     weights: Float[np.ndarray, " samples"]  # how many samples each stands for
 
     def take(self, which: Annotated[np.ndarray, " some"]) -> Batch:
-        """Return some of the samples."""
+        """Some of the samples."""
         return Batch(self.keys[which], self.values[which], self.hashes[which], self.weights[which])
 
 
 class Change(NamedTuple):
-    """What a policy makes of a table and a batch."""
+    """The change of a table by a batch."""
 
     rows: Int[np.ndarray, " changed"]  # each once
     keys: Float[np.ndarray, "changed key_dim"]
     values: Float[np.ndarray, "changed value_dim"]
     hashes: Float[np.ndarray, "changed hash_dim"]
-    fresh: Bool[np.ndarray, " changed"]  # what was there is gone
+    fresh: Bool[np.ndarray, " changed"]  # the old content was replaced
     counts: Float[np.ndarray, " changed"]
     coef: Float[np.ndarray, " changed"]
     clock: int
-    loss: float = 0.0  # what the counts of all rows lose afterwards
+    loss: float = 0.0  # taken off the counts of all rows afterwards
 
 
 class Merging(NamedTuple):
-    """What becomes of samples that meet a row; the arguments of ``KeyValueMemory`` of these names."""
+    """How samples that meet a row are merged; the arguments of ``KeyValueMemory`` of these names."""
 
     value_update: str = "max"
     value_step: float = 0.1
@@ -63,18 +63,24 @@ class Merging(NamedTuple):
 
 @runtime_checkable
 class Policy(Protocol):
-    """What is kept when there is no room."""
+    """The policy of a full memory."""
 
     @property
     def ages(self) -> bool:
         """Whether look-ups count as time and the rows that answer get it as their ``coef``."""
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
-        """Return what a batch of at most as many samples as there are rows, and at least one, changes."""
+        """The change by a batch of samples.
+
+        Args:
+            table: The table, to be read only.
+            batch: At least one sample, and at most as many as there are rows.
+            merging: How samples that meet a row are merged.
+        """
 
 
 def first_coef(capacity: int) -> Float[np.ndarray, " capacity"]:
-    """Return the coefficients of an empty table: rows are taken in their order, before any that is in use."""
+    """The coefficients of an empty table: rows are taken in their order, before any that is in use."""
     return np.arange(capacity) - 2.0**60
 
 
@@ -87,32 +93,38 @@ class Recognised(NamedTuple):
 
 
 def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0) -> Recognised:
-    """Return which rows samples are for: those of equal hashes, or of the nearest key within a radius above 0.
+    """The rows that samples belong to: those of equal hashes, or of the nearest key within a radius above 0.
 
-    Samples are held against the table first, then against each other.
+    Samples are compared with the table first, then with each other.
+
+    Args:
+        table: The table.
+        batch: New samples.
+        merging: How equal ones are merged.
+        radius: Distance of keys up to which states are the same; 0: equality of hashes.
     """
     if table.find is not None and not radius:
         row = table.find(batch.hashes)
-        known = row >= 0
+        familiar = row >= 0
     else:
-        stored, asked = (table.keys, batch.keys) if radius else (table.hashes, batch.hashes)
-        row, distance = closest(stored, table.n_filled, asked)
+        stored, queries = (table.keys, batch.keys) if radius else (table.hashes, batch.hashes)
+        row, distance = closest(stored, table.n_filled, queries)
         # The square of a tiny difference may be 0.
-        known = distance <= radius**2 if radius else (row >= 0) & (stored[row] == asked).all(axis=1)
-    rows, group = np.unique(row[known], return_inverse=True)
-    new = batch.take(~known)
+        familiar = distance <= radius**2 if radius else (row >= 0) & (stored[row] == queries).all(axis=1)
+    rows, group = np.unique(row[familiar], return_inverse=True)
+    new = batch.take(~familiar)
     same = groups(new.hashes) if radius == 0 else aggregated(new.keys, radius)
-    return Recognised(combined(batch.take(known), group, merging), rows, combined(new, same, merging))
+    return Recognised(_combined(batch.take(familiar), group, merging), rows, _combined(new, same, merging))
 
 
 def groups(hashes: Annotated[np.ndarray, "samples hash_dim"]) -> Int[np.ndarray, " samples"]:
-    """Return the number of each sample's group of equal ones, in the order of their first."""
-    known: dict[bytes, int] = {}
-    return np.array([known.setdefault(row.tobytes(), len(known)) for row in hashes], np.int64)
+    """The number of each sample's group of equal ones, in the order of their first."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in hashes], np.int64)
 
 
 def aggregated(keys: Annotated[np.ndarray, "samples key_dim"], radius: float) -> Int[np.ndarray, " samples"]:
-    """Return the group of each sample, in order: that of the nearest first key within the radius, or its own."""
+    """The group of each sample, in order: that of the nearest first key within the radius, or its own."""
     first, group = np.empty_like(keys), np.empty(len(keys), np.int64)
     count = 0
     for i, key in enumerate(keys):
@@ -126,8 +138,8 @@ def aggregated(keys: Annotated[np.ndarray, "samples key_dim"], radius: float) ->
     return group
 
 
-def combined(batch: Batch, group: Annotated[np.ndarray, " samples"], merging: Merging) -> Batch:
-    """Return one sample for each group: that of the largest value; its value is the mean if values are averaged."""
+def _combined(batch: Batch, group: Annotated[np.ndarray, " samples"], merging: Merging) -> Batch:
+    """One sample for each group: that of the largest value; its value is the mean if values are averaged."""
     if not group.size or group.max() + 1 == group.size:
         return batch.take(group.argsort())
     merged = batch.take(best(group, batch.values[:, 0]))
@@ -141,7 +153,7 @@ def combined(batch: Batch, group: Annotated[np.ndarray, " samples"], merging: Me
 def best(
     group: Annotated[np.ndarray, " samples"], rank: Annotated[np.ndarray, " samples"]
 ) -> Int[np.ndarray, " groups"]:
-    """Return the highest sample of each group, the first of several."""
+    """The highest sample of each group, the first of several."""
     order = np.lexsort((np.arange(rank.size), -rank, group))
     return order[np.unique(group[order], return_index=True)[1]]
 
@@ -149,7 +161,13 @@ def best(
 def sums(
     group: Annotated[np.ndarray, " samples"], count: int, x: Annotated[np.ndarray, "samples width"]
 ) -> Float[np.ndarray, "groups width"]:
-    """Return the sums over groups, in 64 bits."""
+    """The sums over groups, in 64 bits.
+
+    Args:
+        group: Group of each sample.
+        count: Number of groups.
+        x: The numbers to add, (samples, width).
+    """
     total = np.zeros((count, x.shape[1]))
     np.add.at(total, group, x)
     return total
@@ -158,7 +176,14 @@ def sums(
 def merged_values(
     old: Annotated[np.ndarray, "rows value_dim"], counts: Annotated[np.ndarray, " rows"], batch: Batch, merging: Merging
 ) -> Float[np.ndarray, "rows value_dim"]:
-    """Return the values of rows whose states came again, once each."""
+    """The values of rows whose states came again, once each.
+
+    Args:
+        old: Their values.
+        counts: Their counts.
+        batch: One sample for each.
+        merging: With the rule of the update.
+    """
     if merging.value_update == "max":
         return np.where(batch.values[:, :1] > old[:, :1], batch.values, old)  # whole, as ``best`` of a batch takes it
     if merging.value_update == "ema":

@@ -1,1 +1,1 @@
-"""Faster forms of what ``engram.memory`` defines in plain NumPy: they differ by speed only."""
+"""Faster forms of plain definitions in ``engram.memory``, with the same results."""

@@ -21,7 +21,7 @@ one, zero = np.uint64(1), np.uint64(0)
 
 @intrinsic
 def ones(typing_context, word):
-    """Return how many bits of a word are set."""
+    """The number of bits of a word that are set."""
 
     def generate(context, builder, sig, args):
         return builder.ctpop(args[0])
@@ -31,7 +31,7 @@ def ones(typing_context, word):
 
 @intrinsic
 def lowest(typing_context, word):
-    """Return the place of the lowest bit that is set."""
+    """The place of the lowest bit that is set."""
 
     def generate(context, builder, sig, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -41,13 +41,13 @@ def lowest(typing_context, word):
 
 @inline
 def distance_of(net, j, local):
-    """Return d_j."""
+    """The distances d_j of what clusters see from the nearest permitted pattern."""
     return np.int64(net.distance[j, local]) if net.distance.shape[0] else local
 
 
 @inline
 def gain_of(net, j, local, slot):
-    """Return by how much d_j falls when the node at a slot flips."""
+    """The decrease of d_j when the node at a slot flips."""
     if net.distance.shape[0]:
         return np.int64(net.distance[j, local]) - np.int64(net.distance[j, local ^ (1 << slot)])
     return 2 * local - 1
@@ -55,7 +55,7 @@ def gain_of(net, j, local, slot):
 
 @inline
 def start(net, bits, local, excess):
-    """Write what all clusters see and the excess of all nodes; return V."""
+    """Write the local pattern of all clusters and the excess of all nodes; return V."""
     violated = 0
     explicit = net.distance.shape[0] > 0
     for j in range(net.C.shape[0]):
@@ -89,7 +89,7 @@ def toggle(members, counts, totals, level, node):
 
 @inline
 def nth(members, counts, level, which):
-    """Return the which-th node of a level."""
+    """The which-th node of a level."""
     block = 0
     while which >= counts[level, block]:
         which -= counts[level, block]
@@ -112,7 +112,7 @@ def one_by_one(net, seeds, levels, limit, out, first, stop):
     """Let the samples from ``first`` to ``stop`` settle by ``max`` or ``random``.
 
     ``net`` is a ``flip_dynamics.Network`` and ``out`` a ``Settled``, of arrays: it holds the bits to start from, else
-    zeros, and is changed. ``levels`` excesses are told apart, the largest first: z for ``max``, 1 for ``random``.
+    zeros, and is changed. ``levels`` excesses are distinguished, the largest first: z for ``max``, 1 for ``random``.
     """
     nodes = net.A.shape[0]
     local, excess = np.empty(net.C.shape[0], np.int32), np.empty(nodes, np.int16)
@@ -163,7 +163,7 @@ def one_by_one(net, seeds, levels, limit, out, first, stop):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def glauber(net, seeds, limit, accept, out, first, stop):
-    """Let the samples from ``first`` to ``stop`` settle by ``glauber``, with the ``flip_dynamics.acceptance``."""
+    """Let the samples from ``first`` to ``stop`` settle by ``glauber``, with ``accept`` of ``flip_dynamics``."""
     nodes, z = net.A.shape
     local, excess = np.empty(net.C.shape[0], np.int32), np.empty(nodes, np.int16)
     for sample in range(first, stop):
@@ -198,7 +198,7 @@ def add_random(net, j, local, draw, votes):
 
 @inline
 def outvoted(net, local):
-    """Return whether more than half of the constraints of some node are violated."""
+    """Whether more than half of the constraints of some node are violated."""
     for i in range(net.A.shape[0]):
         against = 0
         for k in range(net.node_degrees[i]):
@@ -226,7 +226,7 @@ def winner_take_all(net, seeds, limit, faulty, out, first, stop):
                     unhappy += local[j]
                 if not (unhappy > 0 if faulty > 0 else outvoted(net, local)):
                     break
-            # What a broken cluster sees does not matter: with faults all of them have to be looked at.
+            # A faulty cluster votes whatever its pattern is, so that with faults all clusters are visited.
             voting = 0
             for v in range(constraints if faulty > 0 else unhappy):
                 j = v if faulty > 0 else voters[v]

@@ -8,7 +8,7 @@ REJECT, ALLOW, REPAIR = 0, 1, 2
 
 @njit(cache=True, nogil=True)
 def girth(A, node_degrees, C, constraint_degrees):
-    """Return the length of the shortest cycle, 0 if there is none: a search in breadth from every node."""
+    """The length of the shortest cycle, 0 if there is none: a search in breadth from every node."""
     nodes, total = A.shape[0], A.shape[0] + C.shape[0]
     best = 0
     depth, parent, queue = np.full(total, -1), np.empty(total, np.int64), np.empty(total, np.int64)
@@ -39,7 +39,7 @@ def girth(A, node_degrees, C, constraint_degrees):
 
 @njit(cache=True, nogil=True)
 def expansion(A, node_degrees, constraints, max_size):
-    """Return the smallest ratio of neighbours to edges over all sets of up to ``max_size`` nodes."""
+    """The smallest ratio of neighbours to edges over all sets of up to ``max_size`` nodes."""
     nodes = A.shape[0]
     chosen, seen = np.empty(max_size, np.int64), np.zeros(constraints, np.int64)
     edges, neighbours, size, node, best = 0, 0, 0, 0, 1.0
@@ -74,15 +74,15 @@ def eliminate(rows, target, columns):
     pivots, rank = np.empty(min(rows.shape[0], columns), np.int64), 0
     for column in range(columns):
         word, bit = column // 64, np.uint64(column % 64)
-        found = rank
-        while found < rows.shape[0] and not rows[found, word] >> bit & np.uint64(1):
-            found += 1
-        if found == rows.shape[0]:
+        pivot_row = rank
+        while pivot_row < rows.shape[0] and not rows[pivot_row, word] >> bit & np.uint64(1):
+            pivot_row += 1
+        if pivot_row == rows.shape[0]:
             continue
-        if found != rank:
+        if pivot_row != rank:
             for w in range(word, rows.shape[1]):
-                rows[found, w], rows[rank, w] = rows[rank, w], rows[found, w]
-            target[found], target[rank] = target[rank], target[found]
+                rows[pivot_row, w], rows[rank, w] = rows[rank, w], rows[pivot_row, w]
+            target[pivot_row], target[rank] = target[rank], target[pivot_row]
         for j in range(rows.shape[0]):
             if j != rank and rows[j, word] >> bit & np.uint64(1):
                 for w in range(word, rows.shape[1]):

@@ -14,11 +14,18 @@ import numpy as np
 
 from engram.numeric.jit import inline, jit
 from engram.numeric.simd import ROWS, lanes, load, splat, store, tanh, total
-from engram.plasticity.kernels.codes import RETROACTIVE, SOFTMAX, TANH
+from engram.plasticity.kernels.constants import RETROACTIVE, SOFTMAX, TANH
 from engram.plasticity.kernels.trace import (
+    Alpha,
+    Coefficients,
+    Layout,
+    Modulator,
+    Row,
+    Rule,
+    Sums,
+    Traces,
     advance,
     clear,
-    coefficients,
     deliver,
     fetch,
     remake,
@@ -27,6 +34,7 @@ from engram.plasticity.kernels.trace import (
     undo,
     undo_first,
     undo_rates,
+    write_coefficients,
 )
 
 
@@ -65,24 +73,31 @@ def undo_units(Y, y, of_post, D, width, wide, unit):
 
 
 def forward_kernel(connection, recursion):
-    """Return the forward pass for one kind of alpha and of rule."""
+    """The forward pass for one kind of alpha and of rule."""
 
     @jit
-    def forward(
-        pre, current, modulator, trace, eligibility, alpha, eta,
-        c, trace_first, forgets, modulated, unit, high,
-        outputs, last_trace, last_eligibility, scratch, first, stop,
-    ):  # fmt: skip
+    def forward(sequences, state, layer, options, high, written, scratch, first, stop):
+        pre, current, signals = sequences
+        trace, eligibility = state
+        alpha, eta = layer
+        clip, trace_first, forgets, modulated, unit = options
+        outputs, last_trace, last_eligibility = written
         time, _, size = current.shape
         wide = lanes(alpha)
         rows = (size + ROWS - 1) // ROWS * ROWS
         width = (pre.shape[2] + wide - 1) // wide * wide
         dtype = alpha.dtype
-        bound, nothing = splat(dtype.type(c)), dtype.type(0)
+        nothing = dtype.type(0)
         stride = rows * width
+        layout, rule = (
+            Layout(rows, width, high, wide),
+            Rule(dtype.type(clip), trace_first, forgets, modulated),
+        )
         # Rows of few arrays: compiling is slow where there are many.
         X, units = np.zeros(2 * width, dtype), np.zeros((6, high), dtype)
-        Y, fan, base, keep, gain, rates = units[0], units[1], units[2], units[3], units[4], units[5]
+        Y, fan, base = units[0], units[1], units[2]
+        coefficients = Coefficients(units[3], units[4], units[5], 0)
+        modulator, traces = Modulator(fan, nothing, fan, base, 0), Traces(scratch, 0, stride)  # m = base, the signal
         for b in range(first, stop):
             # The padding as well: it must not carry a NaN from one sample to the next.
             scratch[:] = 0
@@ -96,18 +111,25 @@ def forward_kernel(connection, recursion):
                 if t < time:
                     fetch(pre, t, b, 0, pre.shape[2], X, now)
                 advance(
-                    scratch, 0, stride, X, other, now, alpha, keep, gain, rates, 0, Y, 0,
-                    rows, width, wide, bound, connection, recursion, trace_first, t > 0,
-                )  # fmt: skip
+                    traces,
+                    Row(X, other),
+                    Row(X, now),
+                    alpha,
+                    coefficients,
+                    Row(Y, 0),
+                    layout,
+                    rule,
+                    connection,
+                    recursion,
+                    t > 0,
+                )
                 if t == time:
                     break
                 for j in range(size):
                     Y[j] += current[t, b, j]
                 activate(Y, size, high, wide, unit)
-                fetch(modulator, t, b, 0, modulator.shape[2], base, 0)
-                coefficients(
-                    eta[0], nothing, fan, base, Y, 0, keep, gain, rates, 0, high, wide, recursion, modulated, forgets
-                )
+                fetch(signals, t, b, 0, signals.shape[2], base, 0)
+                write_coefficients(eta[0], nothing, modulator, Row(Y, 0), coefficients, layout, rule, recursion)
                 deliver(Y, 0, outputs, t, b, 0, size)
             rows_out(scratch, 0, width, last_trace, b)
             rows_out(scratch, stride, width, last_eligibility, b)
@@ -116,22 +138,29 @@ def forward_kernel(connection, recursion):
 
 
 def backward_kernel(connection, recursion):
-    """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
+    """The backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
     @jit
     def backward(
-        grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
-        pre, modulator, trace, eligibility, alpha, eta,
-        c, trace_first, forgets, modulated, unit, high, stretch,
-        grad_pre, grad_current, grad_modulator, grad_trace, grad_eligibility, grad_alpha, grad_eta,
-        scratch, first, stop,
-    ):  # fmt: skip
+        read, sequences, state, layer, options, high, stretch, written, grad_alpha, grad_eta, scratch, first, stop
+    ):
+        grad_outputs, grad_last_trace, grad_last_eligibility, outputs = read
+        pre, given_signals = sequences
+        trace, eligibility = state
+        alpha, eta = layer
+        clip, trace_first, forgets, modulated, unit = options
+        grad_pre, grad_current, grad_signals, grad_trace, grad_eligibility = written
         time, _, size = outputs.shape
         wide = lanes(alpha)
         rows = (size + ROWS - 1) // ROWS * ROWS
         width = (pre.shape[2] + wide - 1) // wide * wide
         dtype = alpha.dtype
-        bound, nothing = splat(dtype.type(c)), dtype.type(0)
+        nothing = dtype.type(0)
+        layout, rule = (
+            Layout(rows, width, high, wide),
+            Rule(dtype.type(clip), trace_first, forgets, modulated),
+        )
+        alphas = Alpha(alpha, grad_alpha)
         stretches = (time + stretch - 1) // stretch
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
         stride = rows * width + wide
@@ -142,7 +171,9 @@ def backward_kernel(connection, recursion):
         Y, D, keep, gain, rates, signals = steps[0], steps[1], steps[2], steps[3], steps[4], steps[5]
         into, next_into = X[time * width : (time + 1) * width], X[(time + 1) * width :]
         units = np.zeros((7, high), dtype)
-        q, s, r, a, of_post, of_signal, fan = units[0], units[1], units[2], units[3], units[4], units[5], units[6]
+        sums = Sums(units[0], units[1], units[2], units[3])
+        of_post, of_signal, fan = units[4], units[5], units[6]
+        traces, gradient = Traces(scratch, 0, sample), Traces(scratch, of_h, sample + of_h)
         for b in range(first, stop):
             # The padding as well: it must not carry a NaN from one sample to the next.
             for place in (0, of_h, sample, sample + of_h):
@@ -152,49 +183,56 @@ def backward_kernel(connection, recursion):
                 n = t * high
                 fetch(pre, t, b, 0, pre.shape[2], X, t * width)
                 fetch(outputs, t, b, 0, size, Y, n)
-                fetch(modulator, t, b, 0, modulator.shape[2], signals, n)
-                coefficients(
-                    eta[0], nothing, fan, signals[n : n + high], Y, n, keep, gain, rates, n, high, wide,
-                    recursion, modulated, forgets,
-                )  # fmt: skip
+                fetch(given_signals, t, b, 0, given_signals.shape[2], signals, n)
+                modulator = Modulator(fan, nothing, fan, signals[n : n + high], 0)
+                of_step = Coefficients(keep, gain, rates, n)
+                write_coefficients(eta[0], nothing, modulator, Row(Y, n), of_step, layout, rule, recursion)
             rows_in(trace, b, scratch, 0, width)
             rows_in(grad_last_trace, b, scratch, of_h, width)
             rows_in(eligibility, b, scratch, sample, width)
             rows_in(grad_last_eligibility, b, scratch, sample + of_h, width)
-            remake(
-                scratch, 0, sample, 0, sample, stride, X, 0, keep, gain, rates, 0, stretches, stretch,
-                rows, width, high, wide, bound, recursion, trace_first,
-            )  # fmt: skip
+            start_coefficients = Coefficients(keep, gain, rates, 0)
+            remake(traces, traces, stride, Row(X, 0), start_coefficients, stretches, stretch, layout, rule, recursion)
             for part in range(stretches - 1, -1, -1):
                 start, end = part * stretch, min(time, (part + 1) * stretch)
-                remake(
-                    scratch, part * stride, sample + part * stride, recent, sample + recent, stride,
-                    X, start * width, keep, gain, rates, start * high, end - start, 1,
-                    rows, width, high, wide, bound, recursion, trace_first,
-                )  # fmt: skip
+                begin, to = (
+                    Traces(scratch, part * stride, sample + part * stride),
+                    Traces(scratch, recent, sample + recent),
+                )
+                of_step = Coefficients(keep, gain, rates, start * high)
+                remake(begin, to, stride, Row(X, start * width), of_step, end - start, 1, layout, rule, recursion)
                 for t in range(end - 1, start - 1, -1):
                     n, h = t * high, recent + (t - start) * stride
                     undo(
-                        scratch, h, sample + h, of_h, sample + of_h, X, t * width, keep, gain, rates, n, D,
-                        alpha, grad_alpha, into, next_into, 0, q, s, r, a,
-                        rows, width, high, wide, bound, connection, recursion, trace_first, t + 1 < time,
+                        Traces(scratch, h, sample + h), gradient, Row(X, t * width), Coefficients(keep, gain, rates, n),
+                        D, alphas, Row(into, 0), Row(next_into, 0), sums, layout, rule,
+                        connection, recursion, t + 1 < time,
                     )  # fmt: skip
                     if t + 1 < time:
                         deliver(into, 0, grad_pre, t + 1, b, 0, pre.shape[2])
                     into, next_into = next_into, into
+                    modulator = Modulator(fan, nothing, fan, signals[n : n + high], 0)
                     grad_eta[b] += undo_rates(
-                        q, s, r, Y, n, nothing, eta[0], fan, signals[n : n + high], of_post, of_signal, high, wide,
-                        recursion, modulated, forgets,
-                    )  # fmt: skip
-                    deliver(of_signal, 0, grad_modulator, t, b, 0, modulator.shape[2])
+                        sums, Row(Y, n), nothing, eta[0], modulator, of_post, of_signal, layout, rule, recursion
+                    )
+                    deliver(of_signal, 0, grad_signals, t, b, 0, given_signals.shape[2])
                     for j in range(size):
                         of_post[j] += grad_outputs[t, b, j]
                     undo_units(Y, n, of_post, D, high, wide, unit)
                     deliver(D, n, grad_current, t, b, 0, size)
             undo_first(
-                scratch, 0, of_h, X, 0, keep, gain, 0, D, alpha, grad_alpha, into, 0, a,
-                rows, width, high, wide, connection, recursion,
-            )  # fmt: skip
+                traces,
+                gradient,
+                Row(X, 0),
+                start_coefficients,
+                D,
+                alphas,
+                Row(into, 0),
+                sums,
+                layout,
+                connection,
+                recursion,
+            )
             deliver(into, 0, grad_pre, 0, b, 0, pre.shape[2])
             rows_out(scratch, of_h, width, grad_trace, b)
             rows_out(scratch, sample + of_h, width, grad_eligibility, b)

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import encoding, operator
-from engram.plasticity.kernels.codes import IDENTITY, SOFTMAX, TANH
-from engram.plasticity.kernels.operator import array, copies, like, padded, traces, zeros
+from engram.plasticity.kernels import custom_operator, layout, rule_encoding
+from engram.plasticity.kernels.constants import IDENTITY, SOFTMAX, TANH
+from engram.plasticity.kernels.layout import array, copies, like, padded, traces, zeros
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import identity, softmax
 from engram.plasticity.state import RuleState
@@ -44,8 +44,8 @@ def unsupported(
     modulator: Tensor | None = None,
     nonlinearity: Callable[[Tensor], Tensor],
 ) -> str | None:
-    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
-    reason = encoding.unsupported_rule(rule)
+    """Why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
+    reason = rule_encoding.unsupported_rule(rule)
     if reason is not None:
         return reason
     if (modulator is None) == rule.modulated:
@@ -54,7 +54,9 @@ def unsupported(
     if nonlinearity not in UNITS:
         name = getattr(nonlinearity, "__name__", nonlinearity)
         return f"nonlinearity = {name}: expected identity, torch.tanh or softmax of engram.plasticity.scan"
-    return encoding.unsupported_input(pre) or encoding.transformed(pre, current, state, alpha, rule, modulator)
+    return rule_encoding.unsupported_input(pre) or rule_encoding.transformed(
+        pre, current, state, alpha, rule, modulator
+    )
 
 
 def fused_scan(
@@ -70,21 +72,21 @@ def fused_scan(
 ) -> tuple[Float[Tensor, "time batch post"], RuleState]:
     """As ``plastic_linear_scan``, by the operator; see ``rnn.fused_scan``."""
     signals = current[..., :0] if modulator is None else modulator.expand(current.shape)
-    layer = encoding.coefficients_of(alpha, current.shape[2]), encoding.rate(rule, current)
+    layer = rule_encoding.coefficients_of(alpha, current.shape[2]), rule_encoding.rate(rule, current)
     outputs, trace, eligibility = torch.ops.engram.plastic_linear_scan(
-        *(pre, current, signals, *encoding.traces_of(state), *layer),
-        *Options(*encoding.rule_numbers(rule), modulator is not None, UNITS[nonlinearity], stretch),
+        *(pre, current, signals, *rule_encoding.traces_of(state), *layer),
+        *Options(*rule_encoding.rule_numbers(rule), modulator is not None, UNITS[nonlinearity], stretch),
     )
-    return outputs, encoding.state_of(trace, eligibility)
+    return outputs, rule_encoding.state_of(trace, eligibility)
 
 
 def _prepare(
     modulator: Tensor, trace: Tensor, eligibility: Tensor, alpha: Tensor, eta: Tensor
 ) -> tuple[tuple[Any, ...], int, int, int]:
-    """Return the arrays, rows and width of a padded trace, and how long what there is for every receiving unit is."""
-    rows, width, high = operator.registers(trace.shape[1], trace.shape[2], trace.element_size())
+    """Signals, state and layer as arrays; rows and width of a padded trace, and the numbers for all receiving units."""
+    rows, width, high = layout.registers(trace.shape[1], trace.shape[2], trace.element_size())
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, high)
-    return (array(modulator), *traces(trace, eligibility), alphas, array(eta)), rows, width, high
+    return (array(modulator), traces(trace, eligibility), (alphas, array(eta))), rows, width, high
 
 
 def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -92,12 +94,13 @@ def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
     if current.numel() == 0:
         return (*like([current]), *copies((trace, eligibility)))
     made = like((current, trace, eligibility))
-    arrays, rows, width, high = _prepare(*args[:5])
-    forward = operator.kernel("linear", "forward", alpha.dim() == 2, options.recursion)
-    size = operator.scratch_size("forward", options.recursion, rows * width, high)
-    fixed = array(pre), array(current), *arrays, *options[1:-1], high, array(made[0]), *traces(*made[1:])
+    (signals, *arrays), rows, width, high = _prepare(*args[:5])
+    forward = layout.kernel("linear", "forward", alpha.dim() == 2, options.recursion)
+    size = layout.scratch_size("forward", options.recursion, rows * width, high)
+    written = array(made[0]), *traces(*made[1:])
+    fixed = (array(pre), array(current), signals), *arrays, options[1:-1], high, written
     work = current.numel() * pre.shape[2]
-    operator.in_groups(forward, work, len(trace), (size, current.dtype), lambda group: fixed)
+    layout.in_groups(forward, work, len(trace), (size, current.dtype), lambda group: fixed)
     return tuple(made)
 
 
@@ -108,18 +111,19 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     if outputs.numel() == 0:
         return (*like((pre, outputs, modulator)), *copies(grad_last), *zeros((alpha, eta)))
     time, batch, size = outputs.shape
-    arrays, rows, width, high = _prepare(*inputs)
-    stretch = operator.stretch_of(time, options.stretch, rows * width * outputs.element_size())
+    (signals, *arrays), rows, width, high = _prepare(*inputs)
+    stretch = layout.stretch_of(time, options.stretch, rows * width * outputs.element_size())
     made = like((pre, outputs, modulator, trace, eligibility))
-    sums = outputs.new_zeros(min(operator.GROUPS, batch), rows * width if alpha.dim() == 2 else high)
+    sums = outputs.new_zeros(min(layout.GROUPS, batch), rows * width if alpha.dim() == 2 else high)
     eta_sums = outputs.new_zeros(batch)
-    read = (array(grad_outputs), *traces(*grad_last), array(outputs), array(pre))
+    read = (array(grad_outputs), *traces(*grad_last), array(outputs))
     written = (*map(array, made[:3]), *traces(*made[3:]))
-    backward = operator.kernel("linear", "backward", alpha.dim() == 2, options.recursion)
-    numbers = operator.scratch_size("backward", options.recursion, rows * width, high, time, stretch)
-    fixed, etas, alphas = (*read, *arrays, *options[1:-1], high, stretch, *written), eta_sums.numpy(), sums.numpy()
+    backward = layout.kernel("linear", "backward", alpha.dim() == 2, options.recursion)
+    numbers = layout.scratch_size("backward", options.recursion, rows * width, high, time, stretch)
+    fixed = read, (array(pre), signals), *arrays, options[1:-1], high, stretch, written
+    etas, alphas = eta_sums.numpy(), sums.numpy()
     work = 3 * outputs.numel() * pre.shape[2]
-    operator.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], etas))
+    layout.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], etas))
     total = sums.sum(0)
     of_alpha = total.view(rows, width)[:size, : pre.shape[2]] if alpha.dim() == 2 else total[:size]
     return (*made, of_alpha.clone(memory_format=torch.contiguous_format), eta_sums.sum().reshape(1))
@@ -134,7 +138,7 @@ def _fake_backward(*args: Any) -> Any:
     return tuple(like((pre, outputs, *inputs)))
 
 
-operator.register(
+custom_operator.register(
     "plastic_linear_scan",
     (_forward, _backward),
     (_fake, _fake_backward),

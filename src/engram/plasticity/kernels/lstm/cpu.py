@@ -31,11 +31,19 @@ from engram.numeric.simd import (
     store,
     tanh,
 )
-from engram.plasticity.kernels.codes import BLOCK, CELL, HIDDEN, INPUT, RECURRENT, RETROACTIVE
+from engram.plasticity.kernels.constants import BLOCK, CELL, HIDDEN, INPUT, RECURRENT, RETROACTIVE
 from engram.plasticity.kernels.trace import (
+    Alpha,
+    Coefficients,
+    Layout,
+    Modulator,
+    ModulatorGradients,
+    Row,
+    Rule,
+    Sums,
+    Traces,
     advance,
     clear,
-    coefficients,
     copy_in,
     copy_out,
     deliver,
@@ -48,6 +56,7 @@ from engram.plasticity.kernels.trace import (
     undo_first,
     undo_modulation,
     undo_rates,
+    write_coefficients,
 )
 
 
@@ -81,26 +90,27 @@ def multiply_one(panels, count, rows, X, x, out, o, wide):
 
 
 def forward_kernel(connection, recursion):
-    """Return the forward pass for one kind of alpha and of rule."""
+    """The forward pass for one kind of alpha and of rule."""
 
     @jit
-    def forward(
-        drive, hidden, cell, trace, eligibility, panels, alpha, eta, v, v0, fan, base,
-        c, trace_first, forgets, modulated, squash, post, from_cell,
-        outputs, last_cell, last_trace, last_eligibility, cells, gates, currents, scratch, first, stop,
-    ):  # fmt: skip
+    def forward(drive, state, layer, options, written, scratch, first, stop):
+        hidden, cell, trace, eligibility = state
+        panels, alpha, eta, v, v0, fan, base = layer
+        clip, trace_first, forgets, modulated, squash, post, from_cell = options
+        outputs, last_cell, last_trace, last_eligibility, cells, gates, currents = written
         time, _, size = outputs.shape
         width, wide = fan.size, lanes(fan)
         rows = (size + ROWS - 1) // ROWS * ROWS
         dtype = fan.dtype
-        bound = splat(dtype.type(c))
+        layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
+        rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
         stride = rows * width + wide
         row = BLOCK * width
         # Rows of few arrays: compiling is slow where there are many.
         X, A = np.zeros(2 * row, dtype), np.zeros(4 * row, dtype)
         shared = np.zeros((5, row), dtype)
-        C, plastic, keep, gain, rates = shared[0], shared[1], shared[2], shared[3], shared[4]
+        C, plastic = shared[0], shared[1]
         for begin in range(first, stop, BLOCK):
             count = min(BLOCK, stop - begin)
             # The padding as well: it must not carry a NaN from one sample to the next.
@@ -123,10 +133,12 @@ def forward_kernel(connection, recursion):
                     multiply(panels, 4 * width // wide, rows, X, now, width, A, 0, 4 * width, wide)
                 for k in range(count):
                     n = k * width
+                    traces = Traces(scratch, k * stride, (BLOCK + k) * stride)
+                    coefficients = Coefficients(shared[2], shared[3], shared[4], n)
+                    before, after, reached = Row(X, other + n), Row(X, now + n), Row(plastic, n)
                     advance(
-                        scratch, k * stride, (BLOCK + k) * stride, X, other + n, now + n, alpha, keep, gain, rates, n,
-                        plastic, n, rows, width, wide, bound, connection, recursion, trace_first, t > 0,
-                    )  # fmt: skip
+                        traces, before, after, alpha, coefficients, reached, layout, rule, connection, recursion, t > 0
+                    )
                 if t == time:
                     break
                 for k in range(count):
@@ -150,9 +162,8 @@ def forward_kernel(connection, recursion):
                         store(A, a + 3 * width + j, emit)
                     signal = v0[0]
                     if modulated:
-                        signal = modulation(
-                            v, v0[0], C if from_cell else X, n if from_cell else other + n, width, wide, squash
-                        )
+                        source = Row(C if from_cell else X, n if from_cell else other + n)
+                        signal = modulation(modulator, source, layout)
                     # What the rule takes as activity: an array and a place, so that no inner loop asks.
                     Z, z = A, a + 2 * width
                     if post == RECURRENT:
@@ -161,10 +172,8 @@ def forward_kernel(connection, recursion):
                         Z, z = C, n
                     elif post == HIDDEN:
                         Z, z = X, other + n
-                    coefficients(
-                        eta[0], signal, fan, base, Z, z, keep, gain, rates, n, width, wide,
-                        recursion, modulated, forgets,
-                    )  # fmt: skip
+                    coefficients = Coefficients(shared[2], shared[3], shared[4], n)
+                    write_coefficients(eta[0], signal, modulator, Row(Z, z), coefficients, layout, rule, recursion)
                     deliver(X, other + n, outputs, t, b, 0, size)
                     deliver(C, n, cells, t, b, 0, size)
                     if post == RECURRENT:
@@ -181,39 +190,48 @@ def forward_kernel(connection, recursion):
 
 
 @inline
-def undo_units(A, C, c, before, of_hidden, of_cell, n, of_taken, of_current, D, d, width, wide, of_gates, o):
-    """Undo the gates and the cell in a step: turn the gradients of h and c to those of the gates and of c(t-1)."""
-    one = splat(A.dtype.type(1))
-    for j in range(0, width, wide):
-        admit, forget, taken = load(A, j), load(A, width + j), load(A, 2 * width + j)
-        emit, reached = load(A, 3 * width + j), tanh(load(C, c + j))
-        of_h = load(of_hidden, n + j)
-        of_c = load(of_cell, n + j) + of_h * emit * (one - reached * reached)
+def undo_units(gates, cell, of_hidden, of_cell, of_taken, of_current, current, of_gates, layout):
+    """Undo the gates and the cell in a step: turn the gradients of h and c to those of the gates and of c(t-1).
+
+    ``cell`` begins with that before the step, and the one after it follows.
+    """
+    C, width, n, o = cell.values, layout.width, of_cell.at, of_gates.at
+    one = splat(gates.dtype.type(1))
+    for j in range(0, width, layout.lanes):
+        admit, forget, taken = load(gates, j), load(gates, width + j), load(gates, 2 * width + j)
+        emit, reached = load(gates, 3 * width + j), tanh(load(C, cell.at + width + j))
+        of_h = load(of_hidden.values, of_hidden.at + j)
+        of_c = load(of_cell.values, n + j) + of_h * emit * (one - reached * reached)
         of_input = (of_c * admit + load(of_taken, j)) * (one - taken * taken)
-        store(of_gates, o + j, of_c * taken * admit * (one - admit))
-        store(of_gates, o + width + j, of_c * load(C, before + j) * forget * (one - forget))
-        store(of_gates, o + 2 * width + j, of_input)
-        store(of_gates, o + 3 * width + j, of_h * reached * emit * (one - emit))
-        store(D, d + j, of_input + load(of_current, j))
-        store(of_cell, n + j, of_c * forget)
+        store(of_gates.values, o + j, of_c * taken * admit * (one - admit))
+        store(of_gates.values, o + width + j, of_c * load(C, cell.at + j) * forget * (one - forget))
+        store(of_gates.values, o + 2 * width + j, of_input)
+        store(of_gates.values, o + 3 * width + j, of_h * reached * emit * (one - emit))
+        store(current.values, current.at + j, of_input + load(of_current, j))
+        store(of_cell.values, n + j, of_c * forget)
 
 
 def backward_kernel(connection, recursion):
-    """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
+    """The backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
     @jit
-    def backward(
-        grad_outputs, grad_last_cell, grad_last_trace, grad_last_eligibility, outputs, cells, gates, posts,
-        hidden, cell, trace, eligibility, panels, alpha, eta, v, v0, fan, base,
-        c, trace_first, forgets, modulated, squash, post, from_cell, stretch,
-        grad_drive, grad_current, grad_hidden, grad_cell, grad_trace, grad_eligibility,
-        grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
-    ):  # fmt: skip
+    def backward(read, state, layer, options, stretch, written, grad_alpha, of_modulator, scratch, first, stop):
+        grad_outputs, grad_last_cell, grad_last_trace, grad_last_eligibility, outputs, cells, gates, posts = read
+        hidden, cell, trace, eligibility = state
+        panels, alpha, eta, v, v0, fan, base = layer
+        clip, trace_first, forgets, modulated, squash, post, from_cell = options
+        grad_drive, grad_current, grad_hidden, grad_cell, grad_trace, grad_eligibility = written
+        grad_eta, grad_v, grad_v0, grad_fan, grad_base = of_modulator
         time, _, size = outputs.shape
         width, wide = fan.size, lanes(fan)
         rows = (size + ROWS - 1) // ROWS * ROWS
         dtype = fan.dtype
-        bound = splat(dtype.type(c))
+        layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
+        rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
+        alphas, gradients = (
+            Alpha(alpha, grad_alpha),
+            ModulatorGradients(grad_eta, grad_v, grad_v0, grad_fan, grad_base),
+        )
         stretches = (time + stretch - 1) // stretch
         stride = rows * width + wide
         # Of every sample: the traces at the beginning of every stretch, those within one, and the gradient.
@@ -226,7 +244,7 @@ def backward_kernel(connection, recursion):
         Z, D, keep, gain, rates = steps[0], steps[1], steps[2], steps[3], steps[4]
         A, of_gates, signals = np.zeros(4 * width, dtype), np.zeros(4 * row, dtype), np.zeros(BLOCK * time, dtype)
         sample_rows, block_rows = np.zeros((7, width), dtype), np.zeros((4, row), dtype)
-        q, s, r, a = sample_rows[0], sample_rows[1], sample_rows[2], sample_rows[3]
+        sums = Sums(sample_rows[0], sample_rows[1], sample_rows[2], sample_rows[3])
         of_post, of_signal, nothing = sample_rows[4], sample_rows[5], sample_rows[6]
         sent, of_cell, into, next_into = block_rows[0], block_rows[1], block_rows[2], block_rows[3]
         for begin in range(first, stop, BLOCK):
@@ -254,19 +272,15 @@ def backward_kernel(connection, recursion):
                     fetch(posts, t, b, 0, size, Z, n + t * width)
                     signals[k * time + t] = v0[0]
                     if modulated:
-                        signals[k * time + t] = modulation(v, v0[0], C if from_cell else X, y, width, wide, squash)
-                    coefficients(
-                        eta[0], signals[k * time + t], fan, base, Z, n + t * width, keep, gain, rates, n + t * width,
-                        width, wide, recursion, modulated, forgets,
-                    )  # fmt: skip
+                        signals[k * time + t] = modulation(modulator, Row(C if from_cell else X, y), layout)
+                    of_step, z = Coefficients(keep, gain, rates, n + t * width), Row(Z, n + t * width)
+                    write_coefficients(eta[0], signals[k * time + t], modulator, z, of_step, layout, rule, recursion)
                 rows_in(trace, b, scratch, own, width)
                 rows_in(grad_last_trace, b, scratch, of_h, width)
                 rows_in(eligibility, b, scratch, own + sample, width)
                 rows_in(grad_last_eligibility, b, scratch, of_h + sample, width)
-                remake(
-                    scratch, own, own + sample, own, own + sample, stride, X, x, keep, gain, rates, n,
-                    stretches, stretch, rows, width, width, wide, bound, recursion, trace_first,
-                )  # fmt: skip
+                traces, of_step = Traces(scratch, own, own + sample), Coefficients(keep, gain, rates, n)
+                remake(traces, traces, stride, Row(X, x), of_step, stretches, stretch, layout, rule, recursion)
             # Before a step is undone, `into` holds what the rule and `sent` what the gates of the step after it add to
             # the gradient of h.
             for part in range(stretches - 1, -1, -1):
@@ -274,19 +288,18 @@ def backward_kernel(connection, recursion):
                 for k in range(count):
                     h, to = k * pair + part * stride, k * pair + stretches * stride
                     x, n = k * (long + width) + start * width, k * long + start * width
-                    remake(
-                        scratch, h, h + sample, to, to + sample, stride, X, x, keep, gain, rates, n,
-                        end - start, 1, rows, width, width, wide, bound, recursion, trace_first,
-                    )  # fmt: skip
+                    traces, recent = Traces(scratch, h, h + sample), Traces(scratch, to, to + sample)
+                    of_step = Coefficients(keep, gain, rates, n)
+                    remake(traces, recent, stride, Row(X, x), of_step, end - start, 1, layout, rule, recursion)
                 for t in range(end - 1, start - 1, -1):
                     for k in range(count):
                         b, x, n, y = begin + k, k * (long + width) + t * width, k * long + t * width, k * width
                         h = k * pair + (stretches + t - start) * stride
                         of_h = k * pair + (stretches + stretch) * stride
+                        traces, gradient = Traces(scratch, h, h + sample), Traces(scratch, of_h, of_h + sample)
                         undo(
-                            scratch, h, h + sample, of_h, of_h + sample, X, x, keep, gain, rates, n, D,
-                            alpha, grad_alpha, into, next_into, y, q, s, r, a,
-                            rows, width, width, wide, bound, connection, recursion, trace_first, t + 1 < time,
+                            traces, gradient, Row(X, x), Coefficients(keep, gain, rates, n), D, alphas,
+                            Row(into, y), Row(next_into, y), sums, layout, rule, connection, recursion, t + 1 < time,
                         )  # fmt: skip
                         for j in range(0, width, wide):
                             store(into, y + j, load(into, y + j) + load(sent, y + j))
@@ -294,15 +307,14 @@ def backward_kernel(connection, recursion):
                             into[y + j] += grad_outputs[t, b, j]
                         signal = signals[k * time + t]
                         grad_eta[b] += undo_rates(
-                            q, s, r, Z, n, signal, eta[0], fan, base, of_post, of_signal, width, wide,
-                            recursion, modulated, forgets,
-                        )  # fmt: skip
+                            sums, Row(Z, n), signal, eta[0], modulator, of_post, of_signal, layout, rule, recursion
+                        )
                         if modulated:
-                            undo_modulation(
-                                of_signal, signal, v, fan, C if from_cell else X, x + width,
-                                of_cell if from_cell else into, y, width, wide, squash,
-                                grad_v, grad_v0, grad_fan, grad_base, b,
-                            )  # fmt: skip
+                            source, of_source = (
+                                Row(C if from_cell else X, x + width),
+                                Row(of_cell if from_cell else into, y),
+                            )
+                            undo_modulation(of_signal, signal, modulator, source, of_source, layout, gradients, b)
                         if post in (CELL, HIDDEN):
                             to = of_cell if post == CELL else into
                             for j in range(0, width, wide):
@@ -310,8 +322,8 @@ def backward_kernel(connection, recursion):
                         for gate in range(4):
                             fetch(gates, t, b, gate * size, size, A, gate * width)
                         undo_units(
-                            A, C, x + width, x, into, of_cell, y, of_post if post == INPUT else nothing,
-                            of_post if post == RECURRENT else nothing, D, n, width, wide, of_gates, 4 * y,
+                            A, Row(C, x), Row(into, y), Row(of_cell, y), of_post if post == INPUT else nothing,
+                            of_post if post == RECURRENT else nothing, Row(D, n), Row(of_gates, 4 * y), layout,
                         )  # fmt: skip
                         for gate in range(4):
                             deliver(of_gates, 4 * y + gate * width, grad_drive, t, b, gate * size, size)
@@ -327,10 +339,11 @@ def backward_kernel(connection, recursion):
             for k in range(count):
                 b, y, own = begin + k, k * width, k * pair
                 of_h = own + (stretches + stretch) * stride
+                traces, gradient = Traces(scratch, own, own + sample), Traces(scratch, of_h, of_h + sample)
+                inputs, of_step = Row(X, k * (long + width)), Coefficients(keep, gain, rates, k * long)
                 undo_first(
-                    scratch, own, of_h, X, k * (long + width), keep, gain, k * long, D, alpha, grad_alpha, into, y, a,
-                    rows, width, width, wide, connection, recursion,
-                )  # fmt: skip
+                    traces, gradient, inputs, of_step, D, alphas, Row(into, y), sums, layout, connection, recursion
+                )
                 for j in range(0, width, wide):
                     store(into, y + j, load(into, y + j) + load(sent, y + j))
                 copy_out(into, y, grad_hidden[b])

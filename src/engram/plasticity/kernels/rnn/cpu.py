@@ -1,11 +1,7 @@
 """The plastic recurrent scan as numba kernels: one sample after another, its trace in cache through all its steps.
 
-With the trace H as [post j, pre i], tile after tile, x the activity before a step and y after it, a step of the rule is
-
-    H'[j, i] = clip(keep[j] H[j, i] + gain[j] x[i])                           linear
-    H'[j, i] = clip((1 - |d|) H[j, i] + d),  d = gain[j] x[i]                 soft
-    H'[j, i] = clip(H[j, i] + m[j] E[j, i])                                   retroactive, or with E' if so asked,
-    E'[j, i] = keep[j] E[j, i] + gain[j] x[i]                                 where E is the eligibility trace
+The trace H is [post j, pre i], tile after tile; ``trace`` tells a step of the rule, with x the activity before a step
+and y after it.
 
 Forward, one pass over H makes the update of a step and the product of the next step with the weights.
 
@@ -15,7 +11,7 @@ no bound is in the way, a stretch is passed with one multiplication a step. Noth
 is stored. With G the gradient with respect to what clip is given in a step, and d that with respect to the current that
 reaches the units,
 
-    q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i]                give the gradients of gain and keep,
+    q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i]                are the gradients of gain and keep,
     sum_j gain[j] G[j, i] + sum_j (W + alpha H)[j, i] d[j]                    is the gradient of x, and
     keep[j] G[j, i] + alpha[j, i] x[i] d[j]                                   that of H.
 
@@ -54,15 +50,23 @@ from engram.numeric.simd import (
     where_within,
     with_sign,
 )
-from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
+from engram.plasticity.kernels.constants import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
 from engram.plasticity.kernels.trace import (
-    coefficients,
+    Coefficients,
+    Layout,
+    Modulator,
+    ModulatorGradients,
+    Row,
+    Rule,
+    Sums,
+    at_unit,
     copy_in,
     copy_out,
     modulation,
     stepped,
     undo_modulation,
     undo_rates,
+    write_coefficients,
 )
 
 
@@ -92,51 +96,51 @@ def matrix_out(tiles, width, wide, values, b, size):
 
 @inline
 def undo_units(
-    grad_output, mask, Y, y, into, q, s, r, D, d, signal, eta, v, fan, base, of_post, of_signal,
-    width, wide, recursion, is_relu, modulated, squash, forgets,
-    grad_drive, grad_eta, grad_v, grad_v0, grad_fan, grad_base, b,
+    grad_output, mask, post, into, sums, current, signal, eta, modulator, of_post, of_signal,
+    layout, rule, recursion, is_relu, grad_drive, gradients, b,
 ):  # fmt: skip
-    """Undo what the units did in a step: the rates of the rule, the neuromodulator, the activation."""
+    """Undo what the units did in a step: the rates of the rule, the neuromodulator, the activation.
+
+    ``into`` is the gradient of their activity ``post``, to which the rule and the neuromodulator add, and turns to that
+    of the ``current`` that reaches them, and to that of the external input.
+    """
     for j in range(grad_output.size):
         into[j] += grad_output[j]
-    grad_eta[b] += undo_rates(
-        q, s, r, Y, y, signal, eta, fan, base, of_post, of_signal, width, wide, recursion, modulated, forgets
-    )
-    for j in range(0, width, wide):
+    gradients.eta[b] += undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, rule, recursion)
+    for j in range(0, layout.width, layout.lanes):
         store(into, j, load(into, j) + load(of_post, j))
-    if modulated:
-        undo_modulation(
-            of_signal, signal, v, fan, Y, y, into, 0, width, wide, squash, grad_v, grad_v0, grad_fan, grad_base, b
-        )
+    if rule.modulated:
+        undo_modulation(of_signal, signal, modulator, post, Row(into, 0), layout, gradients, b)
     one = splat(type(eta)(1))
-    for j in range(0, width, wide):
-        post, grad = load(Y, y + j), load(into, j)
-        store(D, d + j, where_positive(post, grad) if is_relu else grad * (one - post * post))
-    copy_out(D, d, grad_drive)
+    for j in range(0, layout.width, layout.lanes):
+        y, grad = load(post.values, post.at + j), load(into, j)
+        store(current.values, current.at + j, where_positive(y, grad) if is_relu else grad * (one - y * y))
+    copy_out(current.values, current.at, grad_drive)
     for j in range(mask.size):
         if mask[j]:
             grad_drive[j] = into[j]
-            D[d + j] = 0
+            current.values[current.at + j] = 0
 
 
 def forward_kernel(connection, recursion, clipped):
-    """Return the forward pass for one kind of alpha and of rule."""
+    """The forward pass for one kind of alpha and of rule."""
 
     @jit
-    def forward(
-        drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-        c, trace_first, forgets, is_relu, modulated, squash,
-        outputs, last_trace, last_eligibility, scratch, first, stop,
-    ):  # fmt: skip
+    def forward(drive, state, layer, options, written, scratch, first, stop):
+        mask, hidden, trace, eligibility = state
+        weight, alpha, eta, v, v0, fan, base = layer
+        clip, trace_first, forgets, is_relu, modulated, squash = options
+        outputs, last_trace, last_eligibility = written
         time, _, size = drive.shape
         width, wide = fan.size, lanes(fan)
         rows = weight.size // width
         dtype = weight.dtype
-        nothing, bound = splat(dtype.type(0)), splat(dtype.type(c))
-        none = repeat(nothing)
+        none = repeat(splat(dtype.type(0)))
+        layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
+        rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
         H, E = scratch[: rows * width], scratch[rows * width :]
         Y, current = np.zeros(2 * width, dtype), np.zeros(width, dtype)
-        keep, gain, rates = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+        coefficients = Coefficients(np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype), 0)
         for b in range(first, stop):
             # The padding as well: it must not carry a NaN from one sample to the next.
             H[:] = 0
@@ -150,14 +154,14 @@ def forward_kernel(connection, recursion, clipped):
                 # The rule of the step before, of which at first there is none, and the product of this one.
                 x, y = t % 2 * width, (t + 1) % 2 * width
                 for j in range(0, rows, ROWS):
-                    k, g, m = splat_rows(keep, j), splat_rows(gain, j), splat_rows(rates, j)
+                    keep, gain, m = at_unit(coefficients, j)
                     reached, plastic = none, none
                     for i in range(0, width, wide):
                         p, after = j * width + ROWS * i, load(Y, y + i)
                         h = load_rows(H, p, wide)
                         if t > 0:
                             e = load_rows(E, p, wide) if recursion == RETROACTIVE else none
-                            h, e, _ = stepped(h, e, k, g, m, load(Y, x + i), bound, recursion, clipped, trace_first)
+                            h, e, _ = stepped(h, e, keep, gain, m, load(Y, x + i), rule, recursion, clipped)
                             store_rows(H, p, wide, h)
                             if recursion == RETROACTIVE:
                                 store_rows(E, p, wide, e)
@@ -181,10 +185,8 @@ def forward_kernel(connection, recursion, clipped):
                 for j in range(mask.shape[2]):
                     if mask[t, b, j]:
                         Y[x + j] = drive[t, b, j]
-                signal = modulation(v, v0[0], Y, x, width, wide, squash) if modulated else v0[0]
-                coefficients(
-                    eta[0], signal, fan, base, Y, x, keep, gain, rates, 0, width, wide, recursion, modulated, forgets
-                )
+                signal = modulation(modulator, Row(Y, x), layout) if modulated else v0[0]
+                write_coefficients(eta[0], signal, modulator, Row(Y, x), coefficients, layout, rule, recursion)
                 copy_out(Y, x, outputs[t, b])
             matrix_out(H, width, wide, last_trace.reshape(-1), b, size)
             if recursion == RETROACTIVE:
@@ -194,7 +196,7 @@ def forward_kernel(connection, recursion, clipped):
 
 
 def backward_kernel(connection, recursion, clipped):
-    """Return the backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
+    """The backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
     # Without a bound, several steps of the recursion can be made at once.
     free_linear = int(not clipped and recursion in (LINEAR, HEBB, ADDITIVE))
     decays = int(recursion in (LINEAR, HEBB))
@@ -202,19 +204,22 @@ def backward_kernel(connection, recursion, clipped):
     after_only = int(not clipped and recursion in (HEBB, ADDITIVE))
 
     @jit
-    def backward(
-        grad_outputs, grad_last_trace, grad_last_eligibility, outputs,
-        mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-        c, trace_first, forgets, is_relu, modulated, squash, stretch,
-        grad_drive, grad_hidden, grad_trace, grad_eligibility,
-        grad_alpha, grad_eta, grad_v, grad_v0, grad_fan, grad_base, scratch, first, stop,
-    ):  # fmt: skip
+    def backward(read, state, layer, options, stretch, written, grad_alpha, of_modulator, scratch, first, stop):
+        grad_outputs, grad_last_trace, grad_last_eligibility, outputs = read
+        mask, hidden, trace, eligibility = state
+        weight, alpha, eta, v, v0, fan, base = layer
+        clip, trace_first, forgets, is_relu, modulated, squash = options
+        grad_drive, grad_hidden, grad_trace, grad_eligibility = written
+        grad_eta, grad_v, grad_v0, grad_fan, grad_base = of_modulator
         time, _, size = outputs.shape
         width, wide = fan.size, lanes(fan)
         rows = weight.size // width
         dtype = weight.dtype
-        nothing, bound = splat(dtype.type(0)), splat(dtype.type(c))
+        nothing = splat(dtype.type(0))
         none = repeat(nothing)
+        layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
+        rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
+        gradients = ModulatorGradients(grad_eta, grad_v, grad_v0, grad_fan, grad_base)
         stretches = (time + stretch - 1) // stretch
         # One register more than a trace takes, so that equal places of several traces do not share a cache set.
         stride = rows * width + wide
@@ -230,6 +235,7 @@ def backward_kernel(connection, recursion, clipped):
         later, whole = np.zeros(D.size, dtype), np.zeros(stretches * width, dtype)
         signals = np.zeros(time, dtype)
         q, s, r = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+        sums = Sums(q, s, r, q)
         of_post, of_signal = np.zeros(width, dtype), np.zeros(width, dtype)
         into, rule_into, next_into = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         grad_alpha[:] = 0
@@ -243,11 +249,9 @@ def backward_kernel(connection, recursion, clipped):
             for t in range(time):
                 y = (t + 1) * width
                 copy_in(outputs[t, b], Y, y)
-                signals[t] = modulation(v, v0[0], Y, y, width, wide, squash) if modulated else v0[0]
-                coefficients(
-                    eta[0], signals[t], fan, base, Y, y, keep, gain, rates, t * width, width, wide,
-                    recursion, modulated, forgets,
-                )  # fmt: skip
+                signals[t] = modulation(modulator, Row(Y, y), layout) if modulated else v0[0]
+                of_step = Coefficients(keep, gain, rates, t * width)
+                write_coefficients(eta[0], signals[t], modulator, Row(Y, y), of_step, layout, rule, recursion)
             matrix_in(trace.reshape(-1), b, size, starts, width, wide)
             matrix_in(grad_last_trace.reshape(-1), b, size, G, width, wide)
             if recursion == RETROACTIVE:
@@ -277,7 +281,7 @@ def backward_kernel(connection, recursion, clipped):
                                 h = h + splat_rows(later, n) * x
                             else:
                                 k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
-                                h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                                h, e, _ = stepped(h, e, k, g, m, x, rule, recursion, clipped)
                         store_rows(starts, part * stride + p, wide, h)
                         if recursion == RETROACTIVE:
                             store_rows(early, part * stride + p, wide, e)
@@ -299,7 +303,7 @@ def backward_kernel(connection, recursion, clipped):
                             if recursion == RETROACTIVE:
                                 store_rows(recent, o, wide, e)
                             k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
-                            h, e, _ = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                            h, e, _ = stepped(h, e, k, g, m, x, rule, recursion, clipped)
                         if after_only:
                             store_rows(history, (end - begin) * stride + p, wide, h)
                 for t in range(end - 1, begin - 1, -1):
@@ -328,7 +332,7 @@ def backward_kernel(connection, recursion, clipped):
                                 h, e = load_rows(history, o, wide), none
                                 if recursion == RETROACTIVE:
                                     e = load_rows(recent, o, wide)
-                                reached, new, free = stepped(h, e, k, g, m, x, bound, recursion, clipped, trace_first)
+                                reached, new, free = stepped(h, e, k, g, m, x, rule, recursion, clipped)
                             if product:
                                 after = load(Y, t * width + width + i)
                                 if recursion == HEBB:
@@ -344,7 +348,7 @@ def backward_kernel(connection, recursion, clipped):
                                 sent = (load_rows(weight, p, wide) + a * reached) * delta
                                 store(rule_into, i, add_rows(load(rule_into, i), sent))
                             if clipped:
-                                grad = where_within(free, bound, grad)
+                                grad = where_within(free, splat(rule.clip), grad)
                             store_rows(G, p, wide, grad)
                             if recursion == RETROACTIVE:
                                 of_e = load_rows(F, p, wide)
@@ -374,10 +378,9 @@ def backward_kernel(connection, recursion, clipped):
                     else:
                         rule_into, next_into = next_into, rule_into
                     undo_units(
-                        grad_outputs[t, b], mask[t, b], Y, (t + 1) * width, into, q, s, r, D, t * width,
-                        signals[t], eta[0], v, fan, base, of_post, of_signal, width, wide,
-                        recursion, is_relu, modulated, squash, forgets,
-                        grad_drive[t, b], grad_eta, grad_v, grad_v0, grad_fan, grad_base, b,
+                        grad_outputs[t, b], mask[t, b], Row(Y, (t + 1) * width), into, sums, Row(D, t * width),
+                        signals[t], eta[0], modulator, of_post, of_signal, layout, rule, recursion, is_relu,
+                        grad_drive[t, b], gradients, b,
                     )  # fmt: skip
                 for j in range(0, rows, ROWS):
                     for i in range(0, width, wide):

@@ -11,22 +11,25 @@ import numpy as np
 
 from engram.numeric.jit import jit
 from engram.numeric.simd import lanes, load, store, tanh, where_positive
-from engram.plasticity.kernels.codes import RETROACTIVE, SOFT
-from engram.plasticity.kernels.trace import coefficients, modulation
+from engram.plasticity.kernels.constants import RETROACTIVE, SOFT
+from engram.plasticity.kernels.trace import Coefficients, Layout, Modulator, Row, Rule, modulation, write_coefficients
 
 
 # A sum over the sending units may be taken in any order, as long as it is the same each time.
 @partial(jit, fastmath={"reassoc", "contract"})
-def steps(
-    drive, mask, hidden, trace, eligibility, weight, alpha, eta, v, v0, fan, base,
-    recursion, c, trace_first, forgets, is_relu, modulated, squash,
-    outputs, last_trace, last_eligibility,
-):  # fmt: skip
+def steps(drive, mask, before, weight, alpha, ends, options, outputs, after):
     """Run some steps, and write the activities and the last traces."""
+    hidden, trace, eligibility = before
+    eta, v, v0, fan, base = ends
+    recursion, clip, trace_first, forgets, is_relu, modulated, squash = options
+    last_trace, last_eligibility = after
     time, batch, size = drive.shape
     width, wide = fan.size, lanes(fan)
-    bound, Y = weight.dtype.type(c), np.zeros(width, weight.dtype)
+    bound, Y = weight.dtype.type(clip), np.zeros(width, weight.dtype)
+    layout, modulator = Layout(size, width, width, wide), Modulator(v, v0[0], fan, base, squash)
+    rule = Rule(bound, trace_first, forgets, modulated)
     keep, gain, rates = np.zeros_like(Y), np.zeros_like(Y), np.zeros_like(Y)
+    coefficients = Coefficients(keep, gain, rates, 0)
     for b in range(batch):
         Y[:] = 0  # the padding as well: it must not carry a NaN from one sample to the next
         for t in range(time):
@@ -35,7 +38,7 @@ def steps(
             for j in range(size):
                 fixed = plastic = weight.dtype.type(0)
                 H = traces[j]
-                if alpha.ndim == 2:
+                if alpha.ndim == 2:  # of an argument numba knows it, and compiles this branch alone
                     for i in range(size):
                         fixed += (weight[j, i] + alpha[j, i] * H[i]) * x[i]
                 else:
@@ -50,10 +53,8 @@ def steps(
             for j in range(mask.shape[2]):
                 if mask[t, b, j]:
                     Y[j] = drive[t, b, j]
-            signal = modulation(v, v0[0], Y, 0, width, wide, squash) if modulated else v0[0]
-            coefficients(
-                eta[0], signal, fan, base, Y, 0, keep, gain, rates, 0, width, wide, recursion, modulated, forgets
-            )
+            signal = modulation(modulator, Row(Y, 0), layout) if modulated else v0[0]
+            write_coefficients(eta[0], signal, modulator, Row(Y, 0), coefficients, layout, rule, recursion)
             for j in range(size):
                 H, new, k, g, m = traces[j], last_trace[b, j], keep[j], gain[j], rates[j]
                 if recursion == RETROACTIVE:

@@ -13,15 +13,15 @@ import torch
 import triton
 from torch import Tensor
 
-from engram.plasticity.kernels import codes
-from engram.plasticity.kernels.operator import GROUPS, like, zeros
+from engram.plasticity.kernels import constants
+from engram.plasticity.kernels.layout import GROUPS, like, zeros
 from engram.plasticity.kernels.rnn.cuda_programs import collect_kernel, forward_kernel, replay_kernel, undo_kernel
-from engram.plasticity.kernels.rnn.scan import Options
+from engram.plasticity.kernels.rnn.options import Options
 
 # Bytes of one tile of a matrix, of which a program holds several in registers, and of a warp's part of it.
 TILE, PART = 2**14, 2**10
 # Bytes of all samples' traces that the backward pass keeps at once even where sqrt(T) steps of them are fewer.
-HELD = 2**28
+HISTORY = 2**28
 
 
 class _Tiles(NamedTuple):
@@ -71,7 +71,7 @@ class _Scan:
         self.v, self.v0 = v, v0
 
     def signals(self, outputs: Tensor) -> Tensor:
-        """Return M at every step and of every sample; not a matrix product, which might be done in less precision."""
+        """M at every step and of every sample; not a matrix product, which might be done in less precision."""
         current = (outputs * self.v).sum(-1) + self.v0
         return {1: torch.tanh, 2: torch.sigmoid}.get(self.options.squash, torch.clone)(current)
 
@@ -107,10 +107,10 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     time, batch, size = outputs.shape
     activities = torch.cat((scan.hidden.unsqueeze(0), outputs.detach()))
     signals = scan.signals(activities[1:]) if scan.options.modulated else activities
-    retroactive = scan.options.recursion == codes.RETROACTIVE
+    retroactive = scan.options.recursion == constants.RETROACTIVE
 
-    held = HELD // (batch * size * size * outputs.element_size())
-    stretch = min(time, scan.options.stretch or max(math.isqrt(time - 1) + 1, held))
+    fitting = HISTORY // (batch * size * size * outputs.element_size())
+    stretch = min(time, scan.options.stretch or max(math.isqrt(time - 1) + 1, fitting))
     stretches = -(-time // stretch)
     history = outputs.new_empty(stretch, batch, size, size)
     recent = torch.empty_like(history) if retroactive else history

@@ -18,7 +18,7 @@ IDENTITY, TANH, SIGMOID = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 @triton.jit
 def hyperbolic_tangent(x):
-    """Return tanh(x): near zero Cody and Waite's quotient of polynomials, which loses no digit there."""
+    """Tanh(x): near zero Cody and Waite's quotient of polynomials, which loses no digit there."""
     size = tl.abs(x)
     # Beyond 20 the tangent is 1 in double precision; the comparison is false for NaN, which so goes on.
     size = tl.where(size > 20, 20.0, size)
@@ -32,7 +32,7 @@ def hyperbolic_tangent(x):
 
 @triton.jit
 def modulation(v0, v, activity, squash: tl.constexpr):
-    """Return M, the neuromodulatory signal before it fans out."""
+    """M, the neuromodulatory signal before it fans out."""
     current = v0 + tl.sum(v * activity, 0)
     if squash == TANH:
         current = hyperbolic_tangent(current)
@@ -44,7 +44,7 @@ def modulation(v0, v, activity, squash: tl.constexpr):
 
 @triton.jit
 def held_share(m):
-    """Return m held within [0, 1]; NaN stays."""
+    """M held within [0, 1]; NaN stays."""
     return tl.where(m > 1, 1.0, tl.where(m < 0, 0.0, m))
 
 
@@ -52,7 +52,7 @@ def held_share(m):
 def coefficients(
     post, signal, eta, fan, base, recursion: tl.constexpr, modulated: tl.constexpr, forgets: tl.constexpr
 ):  # fmt: skip
-    """Return keep, gain and m of some rows, given the activity after the step."""
+    """Keep, gain and m of some rows, given the activity after the step."""
     nothing = tl.zeros_like(post)
     own = nothing + eta
     m = own
@@ -75,7 +75,7 @@ def coefficients(
 def stepped(
     H, E, keep, gain, m, x, bound, recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr
 ):  # fmt: skip
-    """Return the traces after a step, H and E, and what the bound of H was given."""
+    """The traces after a step, H and E, and what the bound of H was given."""
     increment = gain * x
     later = E
     if recursion == RETROACTIVE:
@@ -93,7 +93,7 @@ def stepped(
 
 @triton.jit
 def tile(number, size, rows: tl.constexpr, columns: tl.constexpr):
-    """Return the rows of a tile, where its numbers lie in a matrix, and which of them there are."""
+    """The rows of a tile, where its numbers lie in a matrix, and which of them there are."""
     j, i = number * rows + tl.arange(0, rows), tl.arange(0, columns)
     place = j[:, None].to(tl.int64) * size + i[None, :]
     return j, place, (j < size)[:, None] & (i < size)[None, :]
@@ -301,10 +301,10 @@ def undo_units(
             f, g = tl.load(fan + i, mask=unit, other=0.0), tl.load(base + i, mask=unit, other=0.0)
             if recursion != RETROACTIVE:
                 m = signal * f + g
-        held = m
+        share = m
         if forgets == SHARE:
-            held = held_share(m)
-        into += held * of_gain
+            share = held_share(m)
+        into += share * of_gain
         of_rate = post * of_gain
         if forgets == OJA:
             into -= 2 * m * post * of_keep

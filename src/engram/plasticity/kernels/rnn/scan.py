@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from engram import extras
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import encoding, operator
-from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, NOTHING, RATE
-from engram.plasticity.kernels.operator import RECURRENT, array, copies, like, padded, traces, zeros
+from engram.plasticity.kernels import custom_operator, layout, rule_encoding
+from engram.plasticity.kernels.constants import ADDITIVE, HEBB, LINEAR, NOTHING, RATE
+from engram.plasticity.kernels.custom_operator import RECURRENT
+from engram.plasticity.kernels.layout import array, copies, like, padded, traces, zeros
+from engram.plasticity.kernels.rnn.options import Options
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticState
 
@@ -31,19 +33,6 @@ TRITON = find_spec("triton") is not None
 MOST_ON_CUDA = 400
 
 _INPUTS = f"Tensor? mask, Tensor hidden, {RECURRENT}"
-
-
-class Options(NamedTuple):
-    """What a rule, its neuromodulator and the units are, in the numbers of the operator."""
-
-    recursion: int
-    clip: float
-    trace_first: bool
-    forgets: int
-    relu: bool
-    modulated: bool
-    squash: int
-    stretch: int
 
 
 def unsupported(
@@ -57,7 +46,7 @@ def unsupported(
     clamp: Tensor | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> str | None:
-    """Return why the operator cannot run a scan with these arguments, as an error should say it; None if it can.
+    """Why the operator cannot run a scan with these arguments, as an error should say it; None if it can.
 
     Examples:
         >>> from engram.plasticity import Hebb
@@ -65,8 +54,8 @@ def unsupported(
         >>> unsupported(zeros, zeros[0], zeros[0], Hebb(), state, nonlinearity=torch.sin)
         'nonlinearity = sin: expected torch.tanh or torch.relu'
     """
-    reason = encoding.unsupported_rule(rule if alpha is not None else None)
-    reason = reason or encoding.unsupported_modulation(rule, neuromodulator)
+    reason = rule_encoding.unsupported_rule(rule if alpha is not None else None)
+    reason = reason or rule_encoding.unsupported_modulation(rule, neuromodulator)
     if reason is not None:
         return reason
     if nonlinearity not in (torch.tanh, torch.relu):
@@ -75,7 +64,7 @@ def unsupported(
         return f"input.device = {drive.device}: expected cpu, or the package triton ({extras.install('cuda')})"
     if drive.device.type == "cuda" and drive.shape[2] > MOST_ON_CUDA:
         return f"input.shape = {tuple(drive.shape)}: expected at most {MOST_ON_CUDA} units on {drive.device}"
-    return encoding.unsupported_input(drive, ("cpu", "cuda")) or encoding.transformed(
+    return rule_encoding.unsupported_input(drive, ("cpu", "cuda")) or rule_encoding.transformed(
         drive, weight, state.hidden, state.rule, alpha, rule, neuromodulator
     )
 
@@ -98,28 +87,28 @@ def fused_scan(
     the cache, and at least sqrt(T).
     """
     hidden, synapses = state
-    layer, squash = encoding.recurrent(weight, alpha, rule, neuromodulator)
+    layer, squash = rule_encoding.recurrent(weight, alpha, rule, neuromodulator)
     units = nonlinearity is torch.relu, neuromodulator is not None, squash
     outputs, trace, eligibility = torch.ops.engram.plastic_scan(
-        *(drive, clamp, hidden, *encoding.traces_of(synapses), *layer),
-        *Options(*encoding.rule_numbers(rule), *units, stretch),
+        *(drive, clamp, hidden, *rule_encoding.traces_of(synapses), *layer),
+        *Options(*rule_encoding.rule_numbers(rule), *units, stretch),
     )
     last = outputs[-1] if len(drive) else hidden
-    return outputs, state._replace(hidden=last, rule=encoding.state_of(trace, eligibility))
+    return outputs, state._replace(hidden=last, rule=rule_encoding.state_of(trace, eligibility))
 
 
-def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) -> tuple[tuple[Any, ...], int, int]:
-    """Return what both passes are given alike, as arrays with rows of whole registers; rows and width of a trace."""
+def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) -> tuple[tuple[Any, Any], int, int]:
+    """The state and the layer, as arrays with rows of whole registers; rows and width of a trace."""
     trace, eligibility, weight, alpha, *ends = rest
-    rows, width, _ = operator.registers(len(weight), len(weight), weight.element_size())
+    rows, width, _ = layout.registers(len(weight), len(weight), weight.element_size())
     clamped = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if mask is None else mask
     alphas = _tiles(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width)
     state = array(clamped), array(hidden), *traces(trace, eligibility)
-    return (*state, _tiles(weight, rows, width), alphas, *operator.modulating(width, *ends)), rows, width
+    return (state, (_tiles(weight, rows, width), alphas, *layout.modulating(width, *ends))), rows, width
 
 
 def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
-    """Return a padded matrix tile after tile: four rows of a register each, then those to the right of them."""
+    """A padded matrix tile after tile: four rows of a register each, then those to the right of them."""
     from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // matrix.element_size()
@@ -128,7 +117,7 @@ def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
 
 
 def _untiled(tiles: Tensor, width: int) -> Tensor:
-    """Return the matrix of which these are the tiles."""
+    """The matrix of which these are the tiles."""
     from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // tiles.element_size()
@@ -136,7 +125,7 @@ def _untiled(tiles: Tensor, width: int) -> Tensor:
 
 
 def _kind(options: Options) -> tuple[int, bool]:
-    """Return the recursion as the kernels tell them apart, and whether they look at a bound."""
+    """The recursion as the kernels tell them apart, and whether they look at a bound."""
     # An infinite bound would do for all; the linear rules without one gain from kernels of their own.
     clipped = math.isfinite(options.clip) or options.recursion != LINEAR
     if options.recursion == LINEAR and options.forgets == NOTHING:
@@ -152,10 +141,10 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
         return (*like([drive]), *copies((trace, eligibility)))
     made = like((drive, trace, eligibility))
     (arrays, rows, width), kind = _prepare(drive, *args[:11]), _kind(options)
-    forward = operator.kernel("rnn", "forward", alpha.dim() == 2, *kind)
-    size = operator.scratch_size("forward", kind[0], rows * width, width)
-    fixed = (array(drive), *arrays, *options[1:-1], array(made[0]), *traces(*made[1:]))
-    operator.in_groups(forward, drive.numel() * hidden.shape[1], len(hidden), (size, drive.dtype), lambda group: fixed)
+    forward = layout.kernel("rnn", "forward", alpha.dim() == 2, *kind)
+    size = layout.scratch_size("forward", kind[0], rows * width, width)
+    fixed = array(drive), *arrays, options[1:-1], (array(made[0]), *traces(*made[1:]))
+    layout.in_groups(forward, drive.numel() * hidden.shape[1], len(hidden), (size, drive.dtype), lambda group: fixed)
     return tuple(made)
 
 
@@ -167,24 +156,24 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
         return (*like([outputs]), *zeros([hidden]), *copies(grad_last), *zeros(inputs[3:]))
     time, batch, size = outputs.shape
     (arrays, rows, width), kind = _prepare(outputs, *args[:11]), _kind(options)
-    stretch = operator.stretch_of(time, options.stretch, rows * width * outputs.element_size())
+    stretch = layout.stretch_of(time, options.stretch, rows * width * outputs.element_size())
     made = like((outputs, hidden, trace, eligibility))
-    alpha_sums = outputs.new_empty(min(operator.GROUPS, batch), rows * width)
-    sums = operator.modulator_sums(outputs, batch, width)
-    backward = operator.kernel("rnn", "backward", alpha.dim() == 2, *kind)
-    numbers = operator.scratch_size("backward", kind[0], rows * width, width, time, stretch)
+    alpha_sums = outputs.new_empty(min(layout.GROUPS, batch), rows * width)
+    sums = layout.modulator_sums(outputs, batch, width)
+    backward = layout.kernel("rnn", "backward", alpha.dim() == 2, *kind)
+    numbers = layout.scratch_size("backward", kind[0], rows * width, width, time, stretch)
     read = (array(grad_outputs), *traces(*grad_last), array(outputs))
     written = (*map(array, made[:2]), *traces(*made[2:]))
-    fixed = (*read, *arrays, *options[1:-1], stretch, *written)
-    ends, alphas, work = [t.view(-1).numpy() for t in sums], alpha_sums.numpy(), 3 * outputs.numel() * size
-    operator.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], *ends))
+    fixed = read, *arrays, options[1:-1], stretch, written
+    ends, alphas, work = tuple(t.view(-1).numpy() for t in sums), alpha_sums.numpy(), 3 * outputs.numel() * size
+    layout.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], ends))
     current = made[0] if mask is None else made[0].masked_fill(mask, 0)
     alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
     # The activity before every step is `hidden`, then the output but for its last.
     first, rest = current[0].t() @ hidden.detach(), current[1:].reshape(-1, size).t()
     weight_grad = torch.addmm(first, rest, outputs.detach()[:-1].reshape(-1, size))
     of_alpha = alpha_grad.contiguous() if alpha.dim() == 2 else alpha_grad.sum(1)
-    return (*made, weight_grad, of_alpha, *operator.totals(sums, size))
+    return (*made, weight_grad, of_alpha, *layout.totals(sums, size))
 
 
 def _fake(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
@@ -196,7 +185,7 @@ def _fake_backward(*args: Any) -> Any:
     return tuple(like((outputs, *inputs)))
 
 
-SCAN, DERIVATIVE = operator.register(
+SCAN, DERIVATIVE = custom_operator.register(
     "plastic_scan",
     (_forward, _backward),
     (_fake, _fake_backward),

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.encoding import recurrent, rule_numbers
-from engram.plasticity.kernels.operator import array, like, modulating, registers
+from engram.plasticity.kernels.layout import array, like, modulating, registers
+from engram.plasticity.kernels.rule_encoding import recurrent, rule_numbers
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticState
 
@@ -39,8 +39,9 @@ def step_scan(
     outputs, last = drive.new_empty(drive.shape), type(synapses)(*like(synapses))
     mask = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if clamp is None else clamp
     before, after = [array(t) for t in synapses], [array(t) for t in last]
-    layer = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
-    steps(array(drive), array(mask), array(hidden), before[0], before[-1], *layer, array(outputs), after[0], after[-1])
+    layer, options = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
+    start, end = (array(hidden), before[0], before[-1]), (after[0], after[-1])
+    steps(array(drive), array(mask), start, *layer, options, array(outputs), end)
     return outputs, state._replace(hidden=outputs[-1] if len(drive) else hidden, rule=last)
 
 
@@ -77,7 +78,7 @@ def stepper(
         return ordinary  # which is too short to repay a kernel
     from engram.plasticity.kernels.rnn.cpu_step import steps
 
-    constants = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
+    layer, options = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
     mask = np.empty((1, len(state.hidden), 0), dtype=bool)
     last = state.hidden.numpy()
     # The new trace goes to other memory than the old one: only then may the kernel's loops be vector instructions.
@@ -87,7 +88,8 @@ def stepper(
         nonlocal last, before, after
         outputs = torch.empty_like(drive)
         activity = outputs.numpy()
-        steps(drive.numpy(), mask, last, before[0], before[-1], *constants, activity, after[0], after[-1])
+        start, end = (last, before[0], before[-1]), (after[0], after[-1])
+        steps(drive.numpy(), mask, start, *layer, options, activity, end)
         last, before, after = activity[0], after, before
         return outputs
 
@@ -100,9 +102,9 @@ def _constants(
     rule: PlasticityRule,
     neuromodulator: nn.Module | None,
     nonlinearity: Callable[[Tensor], Tensor],
-) -> tuple[Any, ...]:
-    """Return what the kernel is told of a layer, in its order."""
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The arrays of a layer and its options, as the kernel takes them."""
     _, width, _ = registers(len(weight), len(weight), weight.element_size())
     (_, coefficients, *ends), squash = recurrent(weight, alpha, rule, neuromodulator)
     units = nonlinearity is torch.relu, neuromodulator is not None, squash
-    return array(weight), array(coefficients), *modulating(width, *ends), *rule_numbers(rule), *units
+    return (array(weight), array(coefficients), modulating(width, *ends)), (*rule_numbers(rule), *units)

@@ -11,14 +11,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.codes import FORGETS, RECURSIONS, SQUASH
+from engram.plasticity.kernels.constants import FORGETS, RECURSIONS, SQUASH
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
 def rule_numbers(rule: PlasticityRule) -> tuple[int, float, bool, int]:
-    """Return recursion, bound, ``trace_first`` and what is forgotten of a rule that ``unsupported_rule`` lets pass."""
+    """Recursion, bound, ``trace_first`` and what is forgotten of a rule that ``unsupported_rule`` lets pass."""
     assert rule.forgets is not None
     clip = math.inf if rule.clip is None else rule.clip
     return RECURSIONS[rule.recursion], clip, getattr(rule, "trace_first", False), FORGETS[rule.forgets]
@@ -27,9 +27,15 @@ def rule_numbers(rule: PlasticityRule) -> tuple[int, float, bool, int]:
 def recurrent(
     weight: Float[Tensor, "_ hidden"], alpha: Tensor | LowRank, rule: PlasticityRule, neuromodulator: nn.Module | None
 ) -> tuple[list[Tensor], int]:
-    """Return weight, alpha, eta, v, v0, fan and base of a recurrent layer, and the number of f.
+    """Weight, alpha, eta, v, v0, fan and base of a recurrent layer, and the number of f.
 
     No neuromodulator, f(v . y + v0), is one that emits zero, and one without fan-out fans out by ones.
+
+    Args:
+        weight: Fixed weights W.
+        alpha: Plasticity coefficients.
+        rule: The plasticity rule.
+        neuromodulator: What modulates it, or None.
     """
     size = weight.shape[1]
     none, one = weight.new_zeros(1), weight.new_ones(1)
@@ -42,28 +48,28 @@ def recurrent(
 
 
 def rate(rule: PlasticityRule, like: Tensor) -> Float[Tensor, "1"]:
-    """Return the trained rate of a rule; zero for a rule without one."""
+    """The trained rate of a rule; zero for a rule without one."""
     return getattr(rule, "eta", like.new_zeros(1)).reshape(1)
 
 
 def coefficients_of(alpha: Tensor | LowRank, size: int) -> Tensor:
-    """Return plasticity coefficients for each connection or each of the receiving units."""
+    """Plasticity coefficients for each connection or each of the receiving units."""
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
     return alpha.expand(size) if alpha.dim() == 0 else alpha
 
 
 def traces_of(state: RuleState) -> tuple[Tensor, Tensor]:
-    """Return the Hebbian and the eligibility traces; for a rule without these, nothing in their place."""
+    """The Hebbian and the eligibility traces; for a rule without these, nothing in their place."""
     return state if isinstance(state, EligibilityState) else (state.trace, state.trace.new_empty(0))
 
 
 def state_of(trace: Tensor, eligibility: Tensor) -> RuleState:
-    """Return the state of a rule of what an operator returns."""
+    """The state of a rule of what an operator returns."""
     return TraceState(trace) if eligibility.dim() == 1 else EligibilityState(trace, eligibility)
 
 
 def unsupported_rule(rule: PlasticityRule | None) -> str | None:
-    """Return why no kernel can run a rule, as an error should say it; None if they can."""
+    """Why no kernel can run a rule, as an error should say it; None if they can."""
     # A subclass may have changed anything, so that it is asked for a declaration of its own.
     if rule is None or "forgets" not in vars(type(rule)):
         names = "Hebb, Oja, ClippedHebb, Modulated, Retroactive, or a rule whose own class declares what it forgets"
@@ -76,7 +82,7 @@ def unsupported_rule(rule: PlasticityRule | None) -> str | None:
 
 
 def unsupported_input(drive: Tensor, devices: tuple[str, ...] = ("cpu",)) -> str | None:
-    """Return why no kernel can run on such a tensor, as an error should say it; None if they can."""
+    """Why no kernel can run on such a tensor, as an error should say it; None if they can."""
     if drive.device.type not in devices:
         return f"input.device = {drive.device}: expected {' or '.join(devices)}"
     if drive.dtype not in (torch.float32, torch.float64):
@@ -85,7 +91,7 @@ def unsupported_input(drive: Tensor, devices: tuple[str, ...] = ("cpu",)) -> str
 
 
 def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> str | None:
-    """Return why no kernel can run a rule with a neuromodulator, as an error should say it; None if they can."""
+    """Why no kernel can run a rule with a neuromodulator, as an error should say it; None if they can."""
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
     if getattr(neuromodulator, "fan_out", False) == "connection":
@@ -96,7 +102,7 @@ def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> 
 
 
 def transformed(*given: Tensor | nn.Module | Iterable[Tensor] | None) -> str | None:
-    """Return why an operator cannot run where a transform of ``torch.func`` is at work on a tensor; None if none is."""
+    """Why an operator cannot run where a transform of ``torch.func`` is at work on a tensor; None if none is."""
     if torch.compiler.is_compiling() or all(torch.func.debug_unwrap(t) is t for g in given for t in _tensors(g)):
         return None
     return "expected a call that no transform of torch.func is at work on; backend = 'auto' can be transformed"

@@ -43,7 +43,7 @@ def parallel_map(
     under_way: Callable[[Item], bool] = lambda item: True,
     wait: Callable[[Callable[[], Any]], Any] = lambda work: work(),
 ) -> list[Result | Lost]:
-    """Return what a function returns for each item, computed by several workers.
+    """What a function returns for each item, computed by several workers.
 
     Where a worker dies nobody knows which, since the others are stopped with it: each item that may have been under way
     goes again, in a pool of its own, and the others go on together.
@@ -138,7 +138,7 @@ _ray_pools: dict[tuple[int, str], joblib.Parallel] = {}
 
 
 def _pool(backend: Backend, workers: int) -> joblib.Parallel:
-    """Return a pool that sends each item when a worker is free for it, since items are large."""
+    """A pool that sends each item when a worker is free for it, since items are large."""
     if backend == "loky":  # which keeps its processes for the next pool by itself
         return joblib.Parallel(workers, backend="loky", batch_size=1, pre_dispatch="n_jobs")
     import ray
@@ -161,7 +161,7 @@ def _ray_cpus() -> int:
 
 
 def _died(backend: Backend) -> tuple[type[Exception], ...]:
-    """Return the exceptions by which a backend says that a worker died."""
+    """The exceptions by which a backend says that a worker died."""
     if backend == "loky":
         return (TerminatedWorkerError,)
     import ray

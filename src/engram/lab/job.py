@@ -32,7 +32,7 @@ class Job:
 
     trial: Trial
     identity: dict[str, Any]
-    folder: Path
+    folder: TrialFolder
     stop: Path
     checkpoint_seconds: float = 10.0
     tensorboard: bool = False
@@ -40,9 +40,10 @@ class Job:
 
 
 def prepare(trial: Trial, root: Path, stop: Path, **options: Any) -> Job:
-    """Return the job that performs a trial in its folder below ``root``; ``options`` are fields of ``Job``."""
+    """The job that performs a trial in its folder below ``root``; ``options`` are fields of ``Job``."""
     identity = trial.identity()
-    return Job(trial, identity, root / f"{trial.arm}-{trial.seed}-{key(identity)}", stop, **options)
+    folder = TrialFolder(root / f"{trial.arm}-{trial.seed}-{key(identity)}")
+    return Job(trial, identity, folder, stop, **options)
 
 
 def perform(job: Job) -> Status:
@@ -52,7 +53,7 @@ def perform(job: Job) -> Status:
     """
     if multiprocessing.parent_process() is not None:
         os.dup2(2, 1)  # the standard output is for the results alone, whatever a trial prints
-    folder = TrialFolder(job.folder)
+    folder = job.folder
     if (why := _another(job)) is not None:
         return Status("failed", message=why)
     try:
@@ -69,7 +70,9 @@ def perform(job: Job) -> Status:
 def _another(job: Job) -> str | None:
     """Say what is not here as where the run was started: the folder of runs, or the code; None where both are."""
     if not token(job.stop).exists():
-        return f"{job.folder.parent} is not the folder of the run on {platform.node()}: every node must see the same"
+        return (
+            f"{job.folder.path.parent} is not the folder of the run on {platform.node()}: every node must see the same"
+        )
     module = job.trial.function.__module__
     if module == "__main__":  # which goes along with the job
         return None
@@ -83,7 +86,7 @@ def _another(job: Job) -> str | None:
 
 
 def token(stop: Path) -> Path:
-    """Return the path of the file that is in the folder of runs while the run that ``stop`` stops goes on."""
+    """The path of the file that is in the folder of runs while the run that ``stop`` stops goes on."""
     return stop.with_suffix(".run")
 
 

@@ -15,10 +15,9 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
 
 from engram.lab import code
-from engram.lab.folder import Status, TrialFolder
-from engram.lab.worker import Job, perform
-from engram.numeric import workers as pools
-from engram.numeric.workers import Backend
+from engram.lab.folder import Status
+from engram.lab.job import Job, perform
+from engram.numeric.parallel import Backend, Lost, NoWorkersError, parallel_map, start_ray
 
 ATTEMPTS = 3
 SIGNAL_SECONDS = 0.2
@@ -38,40 +37,38 @@ def perform_all(
         get_reusable_executor().shutdown(wait=True)
     with _connected(engine, workers, address):
         try:
-            done = pools.parallel_map(
+            done = parallel_map(
                 perform,
                 jobs,
                 workers=workers,
                 backend=engine,
                 attempts=ATTEMPTS,
-                under_way=lambda job: TrialFolder(job.folder).status().state == "running",
+                under_way=lambda job: job.folder.status().state == "running",
                 wait=_undisturbed,
             )
-        except pools.NoWorkersError as error:
+        except NoWorkersError as error:
             return [_stranded(job, str(error)) for job in jobs]
-    return [_lost(job) if isinstance(status, pools.Lost) else status for job, status in zip(jobs, done, strict=True)]
+    return [_lost(job) if isinstance(status, Lost) else status for job, status in zip(jobs, done, strict=True)]
 
 
 def _stale() -> bool:
-    """Return whether a module was loaded anew since the last call, so that workers of then have its old source."""
+    """Whether a module was loaded anew since the last call, so that workers of then have its old source."""
     global _reloads
     before, _reloads = _reloads, len(code.reloaded)
     return before != _reloads
 
 
 def _lost(job: Job) -> Status:
-    folder = TrialFolder(job.folder)
-    status = replace(folder.status(), state="failed", message=f"its worker process died {ATTEMPTS} times")
-    folder.set_status(status)
+    status = replace(job.folder.status(), state="failed", message=f"its worker process died {ATTEMPTS} times")
+    job.folder.set_status(status)
     return status
 
 
 def _stranded(job: Job, why: str) -> Status:
-    folder = TrialFolder(job.folder)
-    status = folder.status()
+    status = job.folder.status()
     if status.state == "running":
         status = replace(status, state="interrupted", message=why)
-        folder.set_status(status)
+        job.folder.set_status(status)
     return status
 
 
@@ -83,7 +80,7 @@ def _connected(engine: Backend, workers: int, address: str | None) -> Iterator[N
     import ray
 
     try:
-        pools.start_ray(workers, address)
+        start_ray(workers, address)
         yield
     finally:
         ray.shutdown()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 import polars as pl
 from typing_extensions import TypedDict
 
-from engram import checks, registry
+from engram import checks
 from engram.lab import config as configs
-from engram.lab.experiment import Experiment
-from engram.lab.folder import Identity, Status, TrialFolder
+from engram.lab.experiment import Experiment, find_experiment
+from engram.lab.folder import Identity, Status, TrialFolder, runs_folder
+from engram.lab.job import Job
 from engram.lab.metrics import SCHEMA
 from engram.lab.results import Results, TrialResult
-from engram.lab.worker import Job
 from engram.storage.files import CorruptFileError, read_json, write_json
 
 NOTE = "last-run.json"
@@ -43,54 +42,42 @@ class Note(TypedDict):
     trials: list[Entry]
 
 
-def runs_folder(runs: str | Path | None = None) -> Path:
-    """Return the folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here."""
-    if runs is not None and not isinstance(runs, str | os.PathLike):
-        raise TypeError(f"runs = {runs!r}: expected the path of a folder")
-    return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
+def write_note(root: Path, *, preset: str, changed: Mapping[str, Any], seeds: int, jobs: Sequence[Job]) -> Note:
+    """Note what a run consists of, for ``load``, ``engram list`` and ``engram report``.
 
+    Args:
+        root: The experiment's folder.
+        preset: Name of the preset.
+        changed: The settings that differ from it.
+        seeds: How many seeds.
+        jobs: All trials.
 
-def resolve(experiment: str | Experiment) -> Experiment:
-    """Return an experiment by its name in the registry, or as it is.
-
-    Raises:
-        ValueError, TypeError: Nothing has this name, or something that is no experiment.
+    Returns:
+        The note.
     """
-    if isinstance(experiment, Experiment):
-        return experiment
-    found = registry.get("experiments", experiment)
-    if not isinstance(found, Experiment):
-        raise TypeError(f"experiment {experiment!r} is registered as a {type(found).__name__}, not an Experiment")
-    return found
-
-
-def write_note(
-    root: Path, *, preset: str, changed: Mapping[str, Any], seeds: int, jobs: Sequence[Job]
-) -> Note:
-    """Note what a run consists of, for ``load``, ``engram list`` and ``engram report``; return the note."""
     note: Note = {
         "preset": preset,
         "changed": dict(changed),
         "arms": {job.trial.arm: configs.to_dict(job.trial.config) for job in jobs},
         "seeds": seeds,
-        "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.name} for job in jobs],
+        "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.path.name} for job in jobs],
     }
     write_json(root / NOTE, note)
     return note
 
 
 def load(experiment: str | Experiment, runs: str | Path | None = None) -> Results:
-    """Read the last run of an experiment, or of its name in the registry, with what its trials kept, from its folder.
+    """The last run of an experiment, read from its folder.
 
     Args:
-        experiment: As of ``run``.
-        runs: As of ``run``.
+        experiment: The experiment, or its name in the registry.
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
 
     Raises:
         ValueError: It was never run there.
         CorruptFileError: The note of the last run cannot be read, or is of an experiment that has changed.
     """
-    experiment = resolve(experiment)
+    experiment = find_experiment(experiment)
     root = runs_folder(runs) / experiment.name
     try:
         note = read_json(root / NOTE, Note)
@@ -105,24 +92,29 @@ def load(experiment: str | Experiment, runs: str | Path | None = None) -> Result
 
 
 def read_back(experiment: Experiment, root: Path, note: Note, last: Mapping[str, Status] | None = None) -> Results:
-    """Collect the results of a run from its note in the experiment's folder.
+    """The results of a run, collected from the folders of its trials.
 
-    ``last`` has the last status of trials, by trial folder, which some could not write down. A finished trial whose
-    files are corrupt counts as failed; the next run does it again.
+    A finished trial whose files are corrupt counts as failed; the next run does it again.
+
+    Args:
+        experiment: The experiment.
+        root: Its folder.
+        note: What the run consists of.
+        last: The last status of trials, by the name of their folder, which some could not write down.
     """
-    found = [_read_trial(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
+    read = [_read_trial(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
     frames = [
         metrics.select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
-        for trial, metrics, _ in found
+        for trial, metrics, _ in read
         if metrics is not None
     ]
     metrics = pl.concat([pl.DataFrame(schema=COLUMNS), *frames])
-    environment = _environment([identity for _, _, identity in found if identity is not None])
-    return _results(experiment, {**note, "environment": environment}, [trial for trial, _, _ in found], metrics)
+    environment = _environment([identity for _, _, identity in read if identity is not None])
+    return _results(experiment, {**note, "environment": environment}, [trial for trial, _, _ in read], metrics)
 
 
 def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
-    """Read back what ``Results.record`` returned; the claims are judged anew from its trials."""
+    """The results that ``Results.record`` wrote; the claims are judged anew from its trials."""
     trials = [
         TrialResult(**{**trial, "result": {name: _or_nan(value) for name, value in trial["result"].items()}})
         for trial in record["trials"]
@@ -153,7 +145,7 @@ def _results(
 
 
 def _or_nan(value: Any) -> Any:
-    """Return a number of a record, in which JSON has no other sign than null for one that is not finite."""
+    """A number of a record, in which JSON has no other sign than null for one that is not finite."""
     return math.nan if value is None else value
 
 
@@ -166,7 +158,7 @@ def _configs(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any
 def _read_trial(
     entry: Entry, root: Path, last: Status | None
 ) -> tuple[TrialResult, pl.DataFrame | None, Identity | None]:
-    """Return a trial and, of a finished one, its metrics and what it is."""
+    """A trial and, of a finished one, its metrics and what it is."""
     folder = TrialFolder(root / entry["folder"])
     made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
     try:
@@ -186,10 +178,10 @@ def _read_trial(
 
 
 def _environment(identities: Sequence[Identity]) -> dict[str, dict[str, Any]]:
-    """Return versions and hardware of all trials; where they differ, all that occur."""
-    found: dict[str, dict[str, Any]] = {}
+    """Versions and hardware of all trials; where they differ, all that occur."""
+    occurring: dict[str, dict[str, Any]] = {}
     for group in ("versions", "hardware"):
         names = dict.fromkeys(name for identity in identities for name in identity[group])
         values = {name: list(dict.fromkeys(identity[group].get(name) for identity in identities)) for name in names}
-        found[group] = {name: v[0] if len(v) == 1 else " and ".join(map(str, v)) for name, v in values.items()}
-    return found
+        occurring[group] = {name: v[0] if len(v) == 1 else " and ".join(map(str, v)) for name, v in values.items()}
+    return occurring

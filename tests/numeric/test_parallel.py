@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from joblib.externals.loky import get_reusable_executor
 
-from engram.numeric.workers import parallel_map
+from engram.numeric.parallel import parallel_map
 
 
 def test_a_worker_that_has_grown_is_replaced_without_a_word_and_nothing_waits_for_it():

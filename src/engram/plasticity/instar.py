@@ -1,0 +1,40 @@
+"""Instar rule: incoming traces move towards the input that their unit answers to."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from engram.plasticity.rule import Coefficients, RatedRule
+
+
+class Instar(RatedRule):
+    """Instar rule: incoming traces move towards the input, the faster, the more active their unit is.
+
+        H'[j, i] = H[j, i] + eta y[j] (x[i] - H[j, i])
+
+    A unit that is silent keeps what it has learned. The activity should not be negative.
+
+    Args:
+        eta: Initial plasticity rate, per step; a scalar parameter.
+        eta_param: As of ``Hebb``.
+        device: Of the parameters.
+        dtype: Of the parameters.
+
+    Raises:
+        ValueError: As of ``Hebb``.
+
+    Source: Grossberg, "Adaptive pattern classification and universal recoding: I" (1976).
+
+    Examples:
+        >>> import torch
+        >>> rule = Instar(eta=0.5)
+        >>> rule.update(rule.init(1, 2, 1), pre=torch.tensor([[3.0]]), post=torch.tensor([[1.0, 0.0]])).trace.tolist()
+        [[[1.5], [0.0]]]
+    """
+
+    def coefficients(
+        self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
+    ) -> Coefficients:
+        """D = eta y, M = eta, z = y."""
+        return Coefficients(decay=self.eta * post, gain=self.eta, post=post)

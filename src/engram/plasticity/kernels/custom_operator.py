@@ -1,0 +1,88 @@
+"""The registration of a scan and its derivative as custom operators of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from torch import Tensor
+from torch.library import custom_op
+
+from engram.numeric.threads import single_threaded
+
+if TYPE_CHECKING:
+    from torch._library.custom_ops import CustomOpDef
+
+# The tensors that the operators of recurrent layers take last.
+RECURRENT = (
+    "Tensor trace, Tensor eligibility, Tensor weight, Tensor alpha, "
+    "Tensor eta, Tensor v, Tensor v0, Tensor fan, Tensor base"
+)
+
+
+def register(
+    name: str,
+    passes: tuple[Callable[..., Any], Callable[..., Any]],
+    fakes: tuple[Callable[..., Any], Callable[..., Any]],
+    *,
+    given: str,
+    kept: str,
+    keep: Callable[[tuple[Any, ...], tuple[Tensor, ...]], tuple[Any, ...]],
+    options: type,
+    returned: int,
+    graded: int,
+) -> tuple[CustomOpDef, CustomOpDef]:
+    """An operator of the CPU and its derivative, registered with torch and known to ``torch.compile``.
+
+    The derivative has none of its own, and no transform of ``torch.func`` passes through.
+
+    Args:
+        name: Its name, without ``engram::``; that of the derivative ends in ``_backward``.
+        passes: Forward from the tensors given and the options; backward from the gradients, the tensors kept and the
+            options to the gradients of all tensors given but those that may be missing.
+        fakes: For both, what is returned in shape alone.
+        given: The tensors given, as a schema has them.
+        kept: Those that the derivative needs.
+        keep: Returns the latter from those given and those returned.
+        options: NamedTuple of the numbers that follow.
+        returned: How many tensors the forward pass returns.
+        graded: To how many of those returned, the first ones, gradients may come.
+    """
+    ends = ", ".join(f"{kind.__name__} {field}" for field, kind in get_type_hints(options).items())
+    gradients = ", ".join(f"Tensor grad_{number}" for number in range(graded))
+    learned = [not tensor.startswith("Tensor?") for tensor in given.split(", ")]
+    schemas = (f"{given}, {ends}", returned), (f"{gradients}, {kept}, {ends}", sum(learned))
+    forward, backward = (
+        custom_op(
+            f"engram::{name}{suffix}",
+            single_threaded()(call),
+            mutates_args=(),
+            device_types="cpu",
+            schema=f"({arguments}) -> ({', '.join(['Tensor'] * count)})",
+        )
+        for suffix, call, (arguments, count) in zip(("", "_backward"), passes, schemas, strict=True)
+    )
+    forward.register_fake(fakes[0])
+    backward.register_fake(fakes[1])
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*keep(inputs[: len(learned)], output))
+        ctx.options = inputs[len(learned) :]
+        ctx.shapes = [tensor.shape for tensor in output]
+        ctx.set_materialize_grads(False)  # autograd would make zeros by all threads
+
+    def derivative(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        like = ctx.saved_tensors[0]
+        with single_threaded():
+            whole = [like.new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
+        found = iter(backward(*whole[:graded], *ctx.saved_tensors, *ctx.options))
+        return (*(next(found) if has else None for has in learned), *[None] * len(ctx.options))
+
+    def no_second_derivative(ctx: Any, *grads: Tensor) -> None:
+        raise NotImplementedError(
+            "the fused scan has no second derivative: make the network with backend='eager' to differentiate twice"
+        )
+
+    forward.register_autograd(derivative, setup_context=save)
+    backward.register_autograd(no_second_derivative)
+    return forward, backward
