@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import nn
 
-from engram.continual import LwF, Replay, freeze_body, slow_parameters
+from engram.continual import FrozenBody, LwF, Replay, Reservoir, TaskData, freeze_body, slow_parameters, task_cross_entropy
 from engram.plasticity import Modulated, PlasticRNN
 
 
 def test_reservoir_is_uniform():
     counts = np.zeros(20)
     for seed in range(600):
-        memory = Replay(5, torch.Generator().manual_seed(seed))
+        memory = Reservoir(5, torch.Generator().manual_seed(seed))
         for part in torch.arange(20).split(3):
             memory.add(part, part)
         counts[memory.sample(5)[1].numpy()] += 1
@@ -28,7 +28,7 @@ def test_reservoir_is_uniform():
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12))
 def test_how_samples_are_batched_does_not_matter(sizes, capacity):
     stream = torch.arange(sum(sizes))
-    memories = [Replay(capacity, torch.Generator().manual_seed(0)) for _ in range(2)]
+    memories = [Reservoir(capacity, torch.Generator().manual_seed(0)) for _ in range(2)]
     for part in stream.split(sizes):
         memories[0].add(part[:, None].float(), part)
     memories[1].add(stream[:, None].float(), stream)
@@ -40,7 +40,7 @@ def test_how_samples_are_batched_does_not_matter(sizes, capacity):
 
 
 def test_reservoir_goes_on_from_a_stored_state():
-    first, second = (Replay(4, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    first, second = (Reservoir(4, torch.Generator().manual_seed(seed)) for seed in (0, 1))
     first.add(torch.arange(9), torch.arange(9))
     second.load_state_dict(first.state_dict())
     for memory in (first, second):
@@ -50,15 +50,15 @@ def test_reservoir_goes_on_from_a_stored_state():
 
 def test_student_follows_its_teacher():
     torch.manual_seed(0)
-    net, x = nn.Linear(3, 4).double(), torch.randn(6, 3, dtype=torch.float64)
+    net, x, y = nn.Linear(3, 4).double(), torch.randn(6, 3, dtype=torch.float64), torch.zeros(6)
     lwf = LwF(net, 2.0, temperature=3.0)
-    assert lwf.penalty(x, net(x)).item() == 0
-    lwf.consolidate([0, 1])
-    assert lwf.penalty(x, net(x)).item() == pytest.approx(0, abs=1e-12)
+    assert lwf.loss(x, y, net(x)) == 0
+    lwf.end_task(TaskData((x, y), [0, 1]))
+    assert lwf.loss(x, y, net(x)).item() == pytest.approx(0, abs=1e-12)
     taught = net(x).detach()
     with torch.no_grad():
         net.weight += 0.3 * torch.randn_like(net.weight)
-    lwf.consolidate([2, 3])
+    lwf.end_task(TaskData((x, y), [2, 3]))
     lwf.load_state_dict({**lwf.state_dict(), "groups": [[0, 1], [2, 3]]})
     with torch.no_grad():
         net.weight += 0.3 * torch.randn_like(net.weight)
@@ -69,16 +69,16 @@ def test_student_follows_its_teacher():
     for at in ([0, 1], [2, 3]):
         p = (taught[:, at] / 3).softmax(1)
         expected += (p * (p.log() - (z[:, at] / 3).log_softmax(1))).sum(1).mean()
-    torch.testing.assert_close(lwf.penalty(x, z), 2 * expected)
-    gradient = torch.autograd.grad(lwf.penalty(x, z), z)[0]
+    torch.testing.assert_close(lwf.loss(x, y, z), 2 * expected)
+    gradient = torch.autograd.grad(lwf.loss(x, y, z), z)[0]
     assert not gradient.sum(1).abs().gt(1e-12).any()
 
 
 def test_growing_head_keeps_its_old_teacher():
     body = nn.Linear(3, 2)
     lwf = LwF(body)
-    lwf.consolidate()
-    assert lwf.penalty(torch.ones(2, 3), torch.zeros(2, 5)).item() > 0
+    lwf.end_task(TaskData(()))
+    assert lwf.loss(torch.ones(2, 3), torch.zeros(2), torch.zeros(2, 5)).item() > 0
 
 
 def test_frozen_body_does_not_move():
@@ -101,12 +101,12 @@ def test_penalties_leave_out_the_fast_weights_of_plastic_modules():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: Replay(0, g), "capacity"),
-        (lambda g: Replay(2, g).sample(1), "empty"),
-        (lambda g: Replay(2, g).add(torch.ones(3, 1), torch.ones(2)), "labels"),
+        (lambda g: Reservoir(0, g), "capacity"),
+        (lambda g: Reservoir(2, g).sample(1), "empty"),
+        (lambda g: Reservoir(2, g).add(torch.ones(3, 1), torch.ones(2)), "labels"),
         (lambda g: LwF(nn.Linear(2, 2), -1.0), "strength"),
         (lambda g: LwF(nn.Linear(2, 2), temperature=0.0), "temperature"),
-        (lambda g: LwF(nn.Linear(2, 2)).consolidate([]), "classes"),
+        (lambda g: LwF(nn.Linear(2, 2)).end_task(TaskData((), [])), "classes"),
         (lambda g: freeze_body(nn.Linear(2, 2), "head"), "head"),
         (lambda g: freeze_body(nn.Sequential(nn.ReLU()), "0"), "head"),
     ],
@@ -117,7 +117,7 @@ def test_bad_input_is_named(call, message):
 
 
 def test_samples_of_another_shape_are_refused():
-    memory = Replay(3, torch.Generator())
+    memory = Reservoir(3, torch.Generator())
     memory.add(torch.ones(2, 4), torch.zeros(2))
     with pytest.raises(ValueError, match="inputs"):
         memory.add(torch.ones(2, 5), torch.zeros(2))

@@ -21,6 +21,7 @@ from engram.continual.per_sample import power_sums
 
 Data = Iterable[Any]
 FISHERS = ("auto", "all", "sample", "true", "predicted")
+OUTPUTS = ("logits", "softmax")
 NORMS = ("l2sq", "l1", "vector")
 FEW = 10  # classes, up to which "auto" takes all
 
@@ -79,7 +80,9 @@ def fisher_diagonal(
             found = (logarithms.T / 2).exp()[:, :, None] * (one_hot - p)
         else:
             if kind == "sample":
-                chosen = p.multinomial(1, generator=generator)
+                chosen = (
+                    p.to(generator.device if generator else p.device).multinomial(1, generator=generator).to(p.device)
+                )
             elif kind == "predicted":
                 chosen = p.argmax(1, keepdim=True)
             else:
@@ -131,7 +134,7 @@ def gradient_magnitude(
         >>> gradient_magnitude(net, [torch.tensor([[2.0, 1.0]])])["weight"].tolist()
         [[4.0, 2.0]]
     """
-    checks.choice("output", output, ("logits", "softmax"))
+    checks.choice("output", output, OUTPUTS)
     checks.choice("norm", norm, NORMS)
 
     def cotangents(given: Tensor, labels: Tensor | None) -> Tensor:
