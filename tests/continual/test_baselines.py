@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import nn
 
-from engram.continual import FrozenBody, LwF, Replay, Reservoir, TaskData, freeze_body, slow_parameters, task_cross_entropy
+from engram.continual import (
+    FrozenBody,
+    LwF,
+    Replay,
+    Reservoir,
+    TaskData,
+    freeze_body,
+    slow_parameters,
+    task_cross_entropy,
+)
 from engram.plasticity import Modulated, PlasticRNN
 
 
@@ -23,6 +32,15 @@ def test_reservoir_is_uniform():
         counts[memory.sample(5)[1].numpy()] += 1
     assert counts.sum() == 3000
     assert chisquare(counts).pvalue > 0.001
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_reservoir_of_one_keeps_the_nth_with_probability_one_nth(seed):
+    draws = torch.rand(50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    memory = Reservoir(1, torch.Generator().manual_seed(seed))
+    memory.add(torch.arange(50), torch.arange(50))
+    kept = [n for n in range(50) if n == 0 or draws[n] < 1 / (n + 1)]
+    assert memory.sample(1)[0].item() == kept[-1]
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12))
@@ -89,6 +107,34 @@ def test_frozen_body_does_not_move():
     optimizer.step()
     assert torch.equal(net[0].weight, before)
     assert net[0].weight.grad is None
+
+
+def test_frozen_after_the_first_task_only_the_head_learns_with_a_new_state():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.Flatten())
+    method, optimizer = FrozenBody(net), torch.optim.Adam(net.parameters())
+    method.attach(optimizer)
+    task = TaskData((torch.eye(3), torch.tensor([0, 1, 0])))
+    for _ in range(2):
+        nn.functional.cross_entropy(net(task.train[0]), task.train[1]).backward()
+        optimizer.step()
+        method.end_task(task)
+        optimizer.zero_grad()
+        assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]
+    assert set(optimizer.state) == {net[2].weight, net[2].bias}  # which was not cleared again
+    assert all(state["step"] == 1 for state in optimizer.state.values())
+
+
+def test_replay_learns_each_sample_over_the_outputs_of_its_own_task():
+    torch.manual_seed(0)
+    net, generator = nn.Linear(3, 4), torch.Generator().manual_seed(0)
+    replay = Replay(net, 4, generator=generator)
+    tasks = [TaskData((torch.rand(2, 3), torch.tensor(labels)), labels) for labels in ([0, 1], [2, 3])]
+    assert replay.loss(torch.ones(4, 3), torch.zeros(4), torch.zeros(4, 4)) == 0
+    for task in tasks:
+        replay.end_task(task)
+    expected = sum(task_cross_entropy(net(task.train[0]), task.train[1], task.classes) for task in tasks) / 2
+    loss = replay.loss(torch.ones(4, 3), torch.zeros(4), torch.zeros(4, 4))  # as many as are kept: all
+    torch.testing.assert_close(loss, expected)
 
 
 def test_penalties_leave_out_the_fast_weights_of_plastic_modules():

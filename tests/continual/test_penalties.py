@@ -199,6 +199,23 @@ def test_importance_of_si_is_never_below_zero():
     assert si.importance["weight"].item() == 0
 
 
+def test_a_task_that_undoes_lowers_the_importance_of_si():
+    """What the second task adds is below 0: the bound is on the sum, not on what is added."""
+    net = scalar(1.0)
+    si = SynapticIntelligence(net, 0.0, xi=0.1)
+    expected = 0.0
+    for curvature, maximize in ((2.0, False), (1.0, True)):
+        before = net.weight.item()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, maximize=maximize)
+        si.attach(optimizer)
+        quadratic(net, optimizer, curvature, 1)
+        si.end_task(TaskData(()))
+        change = net.weight.item() - before
+        expected += -curvature * before * change / (change**2 + 0.1)
+        assert si.importance["weight"].item() == pytest.approx(expected)
+    assert 0 < expected < 0.4 / 0.14
+
+
 def test_mas_adds_up_over_tasks():
     net, data = network(), samples()
     mas = MAS(net)

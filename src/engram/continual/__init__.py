@@ -28,7 +28,7 @@ from engram.continual.recomputed import recomputed
 from engram.continual.replay import Replay
 from engram.continual.reservoir import Reservoir
 from engram.continual.si import SynapticIntelligence
-from engram.continual.task import Task, TaskData, task_cross_entropy
+from engram.continual.task import Task, TaskData, task_batches, task_cross_entropy
 from engram.continual.train_on_tasks import TrainingStep, random_batches, train_on_tasks
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "recomputed",
     "sgd",
     "slow_parameters",
+    "task_batches",
     "task_cross_entropy",
     "train_on_tasks",
     "train_teacher",

@@ -41,7 +41,12 @@ class TaskData(NamedTuple):
 
 
 def task_batches(task: Task) -> Iterable[Any]:
-    """The training data of a task as batches: one, if it is a tuple (inputs, labels)."""
+    """The training data of a task as batches: one, if it is a tuple (inputs, labels).
+
+    Examples:
+        >>> [len(x) for x, y in task_batches(TaskData((torch.rand(8, 2), torch.arange(8))))]
+        [8]
+    """
     return [task.train] if isinstance(task.train, tuple) else task.train  # type: ignore[no-any-return]
 
 
