@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from engram.rules.blur import BlurNetwork, BlurState, Genome, cross_entropy, lifetime
+from engram.learned.blur import BlurNetwork, BlurState, Genome, cross_entropy, lifetime
 from engram.tasks.functions_2d import TRAINING, function_2d
 
 RECORD = Path(__file__).with_suffix(".json")

@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from engram.analysis import LinearProbe
-from engram.continual import GatedCoordinateRule, LearnedOptimizer
+from engram.learned.updates import GatedCoordinateRule, LearnedOptimizer
 
 RECORD = Path(__file__).with_suffix(".json")
 TRAINED, UNITS, L2, SEEDS, REPEATS, STEPS = 1200, 64, 1e-2, 10, 5, 50

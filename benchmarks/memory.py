@@ -46,8 +46,8 @@ from engram.memory import (
     corrupted,
     random_regular,
 )
+from engram.numeric.unit_rows import unit_rows
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary
-from engram.unit_rows import unit_rows
 
 RECORD = Path(__file__).with_suffix(".json")
 FEATURES, ATOMS, SAMPLES, NONZERO = 200, 250, 500, 8

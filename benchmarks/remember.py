@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engram.rules.remember import GatedRule, RuleNetwork, Topology
-from engram.rules.remember.local_rule import LocalRule
+from engram.learned.remember import GatedRule, RuleNetwork, Topology
+from engram.learned.remember.local_rule import LocalRule
 from engram.tasks import SnippetStream
 
 RECORD = Path(__file__).with_suffix(".json")

@@ -28,7 +28,10 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
     "engram.rules": "Slow weights that learn without backpropagation, or beside it.",
-    "engram.rules.remember": "Online rules of neurons and synapses, found by learning to remember.",
+    "engram.nn": "Plain layers and networks, and their initial values.",
+    "engram.learned.blur": "Learned bidirectional update rules: a rule as a few numbers.",
+    "engram.learned.remember": "Online rules of neurons and synapses, found by learning to remember.",
+    "engram.learned.updates": "How far each weight may move, learned from what becomes of old tasks.",
     "engram.continual": "Many tasks, one after another, without forgetting the first.",
     "engram.continual.anml": "Networks meta-learned to learn class after class.",
     "engram.optim": "Optimisers of torch, and evolution by ask and tell.",

@@ -120,13 +120,13 @@ assert not {"sklearn", "scipy", "gymnasium", "pydantic", "polars", "plotly"} & s
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("package", ["tasks", "agents", "memory", "optim", "plasticity"])
+@pytest.mark.parametrize("package", ["tasks", "agents", "memory", "nn", "optim", "plasticity"])
 def test_no_import_waits_for_what_few_of_its_parts_need(package):
     code = f"import engram.{package}, sys; assert not {{'sklearn', 'scipy.stats', 'pandas'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-PARTS = "agents analysis analysis.verify memory optim plasticity registry rules rules.remember storage tasks"
+PARTS = "agents analysis analysis.verify learned memory nn numeric optim plasticity registry rules storage tasks"
 PARTS += " tasks.data tasks.meta"
 
 

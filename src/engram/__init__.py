@@ -14,7 +14,22 @@ from typing import TYPE_CHECKING, Any
 from engram.version import __version__
 
 if TYPE_CHECKING:
-    from engram import agents, analysis, continual, lab, memory, optim, plasticity, registry, rules, tasks, testing
+    from engram import (
+        agents,
+        analysis,
+        continual,
+        lab,
+        learned,
+        memory,
+        nn,
+        numeric,
+        optim,
+        plasticity,
+        registry,
+        rules,
+        tasks,
+        testing,
+    )
     from engram.lab import Results, load, run, sweep
     from engram.registry import experiments
 
@@ -26,8 +41,11 @@ __all__ = [
     "continual",
     "experiments",
     "lab",
+    "learned",
     "load",
     "memory",
+    "nn",
+    "numeric",
     "optim",
     "plasticity",
     "registry",

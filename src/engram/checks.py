@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engram.threads import alone
+from engram.numeric.threads import single_threaded
 
 T = TypeVar("T")
 LARGEST = sys.float_info.max
@@ -174,7 +174,7 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
             return
         # A sum of finite numbers may overflow, but none with another kind among them is finite; and a sum is cheap,
         # if it does not wait for other threads.
-        with alone():
+        with single_threaded():
             if math.isfinite(value.detach().sum().item()):
                 return
         wrong = (~value.isfinite()).nonzero().cpu().numpy()

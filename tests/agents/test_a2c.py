@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from engram.agents import (
     A2C,
     ActorCritic,
-    Memoryless,
     TrainedAgent,
     a2c_loss,
     a2c_step,
@@ -21,6 +20,7 @@ from engram.agents import (
 )
 from engram.agents.a2c import sample_actions
 from engram.agents.reference import play
+from engram.nn import Memoryless
 from engram.plasticity import ClippedHebb, Hebb, Modulated, PlasticRNN, Retroactive
 from engram.tasks.meta import MetaTaskVectorEnv, named
 from engram.tasks.meta.wrappers import RL2Observation

@@ -8,7 +8,8 @@ from gymnasium import spaces
 from torch import nn
 
 from engram.agents import BCO, D3G, TD3, InverseModel, ReplayBuffer, TransitionBatch, vector_episodes
-from engram.agents.mlp import TwinCritic, descend
+from engram.agents.learner import descend
+from engram.agents.twin_critic import TwinCritic
 from engram.storage import checkpoint
 
 LINE = spaces.Box(-1.0, 1.0, (1,))
@@ -92,7 +93,7 @@ def perfect(agent):
 
 def test_with_perfect_models_the_cycle_changes_nothing():
     with_cycle, without = (perfect(agent_of(observed=LINE, actions=LINE, cycle=c)) for c in ("model", "none"))
-    for name in ("critic", "tau", "slow_critic", "slow_tau"):
+    for name in ("critic", "tau", "target_critic", "target_tau"):
         getattr(without, name).load_state_dict(getattr(with_cycle, name).state_dict())
     batch = batch_of(features=1, actions=LINE)
     torch.testing.assert_close(with_cycle.targets(batch), without.targets(batch))
@@ -109,8 +110,8 @@ def test_the_equations_as_written(cycle, actions):
     """Targets and losses, from the networks' plain calls."""
     agent, batch = agent_of(actions=actions, cycle=cycle, gamma=0.9), batch_of(actions=actions)
     with torch.no_grad():
-        agent.slow_tau[0].weight.mul_(2)
-        agent.slow_critic.weights[0].mul_(2)
+        agent.target_tau[0].weight.mul_(2)
+        agent.target_critic.weights[0].mul_(2)
         s, a, r, following, ended, _ = batch
 
         def q(critic, x, y):
@@ -126,15 +127,15 @@ def test_the_equations_as_written(cycle, actions):
             cause = agent.inverse(x, p) if cycle == "model" else q(critic, x, p)[0][:, None]
             return x + agent.forward_model(torch.cat([x, cause], 1))
 
-        there = reachable(following, agent.slow_tau, agent.slow_critic)
-        y = r + 0.9 * (1 - ended) * q(agent.slow_critic, following, there).min(0).values
+        there = reachable(following, agent.target_tau, agent.target_critic)
+        y = r + 0.9 * (1 - ended) * q(agent.target_critic, following, there).min(0).values
         p, there = s + agent.tau(s), reachable(s, agent.tau, agent.critic)
         expected = {
             "critic_loss": ((q(agent.critic, s, following) - y) ** 2).mean(1).sum(),
             "inverse_loss": ((agent.inverse(s, following) - a) ** 2).mean(),
         }
         if cycle != "none":
-            cause = a if cycle == "model" else q(agent.slow_critic, s, following)[0][:, None]
+            cause = a if cycle == "model" else q(agent.target_critic, s, following)[0][:, None]
             change = agent.forward_model(torch.cat([s, cause], 1))
             expected["forward_loss"] = ((change - (following - s)) ** 2).mean()
         tau_loss = -q(agent.critic, s, there)[0].mean()
@@ -148,7 +149,7 @@ def test_the_equations_as_written(cycle, actions):
     assert set(found) == {*expected, "tau_loss"}
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
-    for name in ("critic", "tau", "inverse", "slow_critic", "slow_tau"):
+    for name in ("critic", "tau", "inverse", "target_critic", "target_tau"):
         changed = [not torch.equal(v, getattr(agent, name).state_dict()[k]) for k, v in before[name].items()]
         assert all(changed), name
 
@@ -176,7 +177,7 @@ def test_one_step_is_that_of_separate_optimisers():
         for found, expected in zip(getattr(agent, name).parameters(), getattr(alone, name).parameters(), strict=True):
             torch.testing.assert_close(found, expected)
             assert found.grad is None
-    for slow, old, new in zip(agent.slow_tau.parameters(), tau.parameters(), agent.tau.parameters(), strict=True):
+    for slow, old, new in zip(agent.target_tau.parameters(), tau.parameters(), agent.tau.parameters(), strict=True):
         torch.testing.assert_close(slow, 0.995 * old + 0.005 * new)
 
 
@@ -198,7 +199,7 @@ def test_fresh_actuators_keep_the_values():
     agent, batch = agent_of(learning_rate=1e-2), batch_of()
     for _ in range(4):
         agent.update(batch)
-    kept = copy.deepcopy({name: getattr(agent, name).state_dict() for name in ("critic", "tau", "slow_tau")})
+    kept = copy.deepcopy({name: getattr(agent, name).state_dict() for name in ("critic", "tau", "target_tau")})
     moments = copy.deepcopy([agent.optimizer.state[p]["exp_avg"] for p in agent.critic.parameters()])
     inverse, forward = agent.inverse, agent.forward_model
     agent.reset_inverse()
@@ -315,17 +316,17 @@ def test_td3_is_that_of_stable_baselines(monkeypatch):
     torch.testing.assert_close(ours.targets(batch), y, rtol=0, atol=1e-5)
     after = agent_of(TD3, PLANE, PLANE)
     copy_weights(after, theirs)
-    for name in ("critic", "policy", "slow_critic", "slow_policy"):
+    for name in ("critic", "policy", "target_critic", "target_policy"):
         for one, other in zip(getattr(ours, name).parameters(), getattr(after, name).parameters(), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def copy_weights(ours, theirs):
     with torch.no_grad():
-        for actor, policy in ((theirs.actor, ours.policy), (theirs.actor_target, ours.slow_policy)):
+        for actor, policy in ((theirs.actor, ours.policy), (theirs.actor_target, ours.target_policy)):
             for one, other in zip(policy.parameters(), actor.mu.parameters(), strict=True):
                 one.copy_(other)
-        for twins, critic in ((theirs.critic, ours.critic), (theirs.critic_target, ours.slow_critic)):
+        for twins, critic in ((theirs.critic, ours.critic), (theirs.critic_target, ours.target_critic)):
             for i, net in enumerate(twins.q_networks):
                 layers = [layer for layer in net if isinstance(layer, nn.Linear)]
                 for layer, weight, bias in zip(layers, critic.weights, critic.biases, strict=True):
@@ -335,10 +336,10 @@ def copy_weights(ours, theirs):
 
 def test_the_noise_of_td3_targets_is_clipped():
     agent = agent_of(TD3, policy_noise=100.0, noise_clip=0.5, gamma=1.0)
-    agent.slow_critic = lambda x: x[:, 2:].sum(1).expand(2, -1)
+    agent.target_critic = lambda x: x[:, 2:].sum(1).expand(2, -1)
     batch = batch_of(2000)
     batch = batch._replace(rewards=torch.zeros(2000), terminated=torch.zeros(2000))
-    chosen = agent.actions.squash(agent.slow_policy(batch.next_states)).detach()
+    chosen = agent.actions.squash(agent.target_policy(batch.next_states)).detach()
     moved = agent.targets(batch) - chosen.sum(1)
     assert moved.abs().max() <= 1.5 + 1e-5, "half of 2 and half of 1/2 at most"
     assert moved.abs().max() > 1.2

@@ -13,19 +13,17 @@ from engram.agents import (
     NEC,
     EpsilonGreedy,
     MaxEntMellowmax,
-    RandomProjection,
     TabularQ,
     evaluate,
     monte_carlo_returns,
     n_step_returns,
-    pixel_encoder,
     play_episode,
-    vector_encoder,
 )
-from engram.agents.embedding import RunningScale
 from engram.agents.exploration import greedy
+from engram.agents.running_scale import RunningScale
 from engram.memory import DND, KeyValueMemory
 from engram.memory.episodic.policies import LRU, DynamicKMeans
+from engram.nn import RandomProjection, pixel_encoder, vector_encoder
 from engram.storage import checkpoint
 
 I_MAZE = "engram.tasks:engram/IMaze-v0"

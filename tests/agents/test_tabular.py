@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.agents import EpsilonGreedy, MaxEntMellowmax, TabularQ, TabularQSS, evaluate, play_episode
-from engram.finite_mdp import FiniteMDP
+from engram.numeric.finite_mdp import FiniteMDP
 from engram.storage import checkpoint
 from engram.tasks.environments.grid_transfer import grid_transfer
 

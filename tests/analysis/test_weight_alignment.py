@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.analysis import alignment_by_layer, alignment_score, predicted_change, shuffled_control
-from engram.rules import AlignZero, train_step, wide_cnn, wide_mlp
+from engram.nn import wide_cnn, wide_mlp
+from engram.rules import AlignZero, train_step
 
 
 def generator(seed=0):

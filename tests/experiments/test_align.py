@@ -4,7 +4,8 @@ import torch
 from engram.experiments.align import SMOKE, arms, experiment
 from engram.experiments.align.adding import Adding
 from engram.experiments.align.digits import PER_RATE, RULES, digits, learned, rule_of, targets
-from engram.rules import train_step, wide_mlp
+from engram.nn import wide_mlp
+from engram.rules import train_step
 
 
 def test_targets_sum_to_nothing():

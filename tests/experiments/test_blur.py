@@ -6,7 +6,7 @@ import torch
 
 from engram.experiments.blur import arms, baselines, experiment, images, planar, search
 from engram.lab import Run
-from engram.rules.blur import BlurNetwork, Genome
+from engram.learned.blur import BlurNetwork, Genome
 from engram.tasks.functions_2d import function_2d
 
 CONFIG = experiment.presets["laptop"].config

@@ -6,7 +6,7 @@ import torch
 from engram.experiments import learning_to_remember as experiment
 from engram.experiments.learning_to_remember import references, remembering
 from engram.experiments.learning_to_remember.claims import smallest_fall
-from engram.rules.remember import GatedRule, LSTMMemory, StaticRule
+from engram.learned.remember import GatedRule, LSTMMemory, StaticRule
 
 CONFIG = experiment.experiment.presets["laptop"].config
 

@@ -8,8 +8,8 @@ from engram.experiments.noodl import arms
 from engram.experiments.noodl.claims import LASSOS
 from engram.experiments.noodl.learner import Lasso, Learner, build_learner
 from engram.experiments.noodl.synthetic import Synthetic, draw
+from engram.numeric.unit_rows import unit_rows
 from engram.tasks import perturb_dictionary
-from engram.unit_rows import unit_rows
 
 
 def configs(config: object) -> dict:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.memory import explained_share, match_dictionaries
-from engram.unit_rows import unit_rows
+from engram.numeric.unit_rows import unit_rows
 
 
 @given(seed=st.integers(0, 999), extra=st.integers(0, 4), scale=st.floats(0.1, 10))

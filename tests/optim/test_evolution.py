@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram import workers
+from engram.numeric import workers
 from engram.optim import CMAES, AntitheticES, evaluate, shaped
 from engram.optim import population as population_module
 
@@ -225,13 +225,13 @@ def test_bad_populations_are_named(population, options, error, message):
 def test_ray_is_started_and_given_the_parts(monkeypatch):
     started = []
 
-    def share_out(function, pieces, *, workers, backend, attempts):
+    def parallel_map(function, pieces, *, workers, backend, attempts):
         assert (started, len(pieces), workers, backend, attempts) == ([3], 3, 3, "ray", 2)
         return [function(piece) for piece in pieces]
 
     monkeypatch.setattr(population_module, "check_backend", lambda backend: None)
     monkeypatch.setattr(population_module, "start_ray", started.append)
-    monkeypatch.setattr(population_module, "share_out", share_out)
+    monkeypatch.setattr(population_module, "parallel_map", parallel_map)
     found = evaluate([torch.arange(10.0).reshape(5, 2)], squares, n_jobs=3, backend="ray")
     assert found.tolist() == [1, 13, 41, 85, 145]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from engram.numeric.threads import single_threaded
 from engram.plasticity import PlasticRNN, plastic_scan
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.scan import fused_scan
-from engram.threads import alone
 
 pytest.importorskip("triton")
 import triton
@@ -59,8 +59,8 @@ def cpu_tensors_take_the_kernels():
     rnn.SCAN.register_kernel("cpu", cuda.forward)
     rnn.DERIVATIVE.register_kernel("cpu", cuda.backward)
     yield
-    rnn.SCAN.register_kernel("cpu", alone()(rnn._forward))
-    rnn.DERIVATIVE.register_kernel("cpu", alone()(rnn._backward))
+    rnn.SCAN.register_kernel("cpu", single_threaded()(rnn._forward))
+    rnn.DERIVATIVE.register_kernel("cpu", single_threaded()(rnn._backward))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from engram import threads
+from engram.numeric import threads
 from engram.plasticity import (
     ClippedHebb,
     Coefficients,
@@ -484,13 +484,13 @@ def test_operators_are_alone_in_their_own_thread_only():
     before, seen = torch.get_num_threads(), []
     torch.set_num_threads(3)
     try:
-        with threads.alone(), threads.alone():
+        with threads.single_threaded(), threads.single_threaded():
             assert (torch.get_num_threads(), threads.available()) == (1, 3)
             other = Thread(target=lambda: seen.append(torch.get_num_threads()))
             other.start()
             other.join()
         assert (torch.get_num_threads(), seen) == (3, [3])
-        with pytest.raises(ArithmeticError), threads.alone():
+        with pytest.raises(ArithmeticError), threads.single_threaded():
             raise ArithmeticError
         assert torch.get_num_threads() == 3
     finally:
@@ -538,9 +538,9 @@ def test_a_kernel_is_compiled_anew_when_a_file_changes_that_it_is_made_of(tmp_pa
     folder = tmp_path / "kernels"
     folder.mkdir()
     part, kernel = folder / "part.py", folder / "kernel.py"
-    part.write_text("from engram.jit import inline\n@inline\ndef part(x):\n    return x + 1\n")
+    part.write_text("from engram.numeric.jit import inline\n@inline\ndef part(x):\n    return x + 1\n")
     kernel.write_text(
-        "from part import part\nfrom engram.jit import jit\n@jit\ndef kernel(x):\n    return part(x)\n"
+        "from part import part\nfrom engram.numeric.jit import jit\n@jit\ndef kernel(x):\n    return part(x)\n"
         "print(kernel(1.0), sum(kernel.stats.cache_misses.values()))\n"
     )
 

@@ -7,19 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from engram.nn import BatchOnlyNorm, to_standard, wide_cnn, wide_mlp, wide_rnn
 from engram.rules import (
     AlignAda,
     AlignProp,
     AlignZero,
     Backprop,
-    BatchOnlyNorm,
     DirectFeedbackAlignment,
     FeedbackAlignment,
-    to_standard,
     train_step,
-    wide_cnn,
-    wide_mlp,
-    wide_rnn,
 )
 
 ADAS = [AlignAda(kind) for kind in ("author", "initial", "current")]

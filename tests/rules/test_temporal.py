@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+from engram.nn import LeakyRNN, LIFNetwork, ReadoutNetwork
 from engram.rules import Backprop, output_loss, train_step
-from engram.rules.temporal import RTRL, EProp, LeakyRNN, LIFNetwork, ReadoutNetwork
+from engram.rules.temporal import RTRL, EProp
 
 TIME, BATCH, INPUTS, UNITS, OUTPUTS = 12, 4, 3, 7, 2
 RATES, SPIKES = partial(LeakyRNN, alpha=0.8), partial(LIFNetwork, refractory=2)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engram.numeric.unit_rows import unit_rows
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
-from engram.unit_rows import unit_rows
 
 
 @given(

@@ -5,11 +5,9 @@ from engram.agents.a2c import A2C, Rollout, a2c_loss, a2c_step, rollout
 from engram.agents.actor_critic import ActorCritic, PolicyAndValue, meta_actor_critic, plastic_actor_critic
 from engram.agents.bco import BCO
 from engram.agents.d3g import D3G
-from engram.agents.embedding import RandomProjection, pixel_encoder, vector_encoder
 from engram.agents.episode import OnlineAgent, Played, evaluate, play_episode
 from engram.agents.exploration import EpsilonGreedy, Exploration, MaxEntMellowmax
 from engram.agents.inverse import InverseModel
-from engram.agents.memoryless import Memoryless
 from engram.agents.mfec import MFEC
 from engram.agents.nec import NEC
 from engram.agents.replay import ReplayBuffer, TransitionBatch, transition_consistency
@@ -32,11 +30,9 @@ __all__ = [
     "Exploration",
     "InverseModel",
     "MaxEntMellowmax",
-    "Memoryless",
     "OnlineAgent",
     "Played",
     "PolicyAndValue",
-    "RandomProjection",
     "ReplayBuffer",
     "Rollout",
     "TabularQ",
@@ -50,12 +46,10 @@ __all__ = [
     "meta_actor_critic",
     "monte_carlo_returns",
     "n_step_returns",
-    "pixel_encoder",
     "plastic_actor_critic",
     "play_episode",
     "rollout",
     "transition_consistency",
-    "vector_encoder",
     "vector_episodes",
 ]
 

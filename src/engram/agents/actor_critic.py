@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram import checks
-from engram.initial import uniform
+from engram.nn.initial import uniform
 from engram.plasticity import PlasticityRule, PlasticRNN
 
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.inverse import InverseModel
-from engram.agents.mlp import Learner, adam, descend, mlp
+from engram.agents.learner import Learner, adam, descend
 from engram.agents.replay import TransitionBatch, features_of
+from engram.nn.mlp import mlp
 
 
 class BCO(Learner):

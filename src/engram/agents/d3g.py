@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.inverse import InverseModel
-from engram.agents.mlp import Learner, TwinCritic, adam, descend, follow, mlp
+from engram.agents.learner import Learner, adam, descend, follow
 from engram.agents.replay import TransitionBatch, features_of
+from engram.agents.twin_critic import TwinCritic
+from engram.nn.mlp import mlp
 
 States = Float[Tensor, "batch features"]
 LOOK_EVERY, FAR = 1000, 10.0  # updates between looks at the proposals, and how far they may be from what happens
@@ -62,7 +64,7 @@ class D3G(Learner):
         ((1, 2), (1, 2))
     """
 
-    parts = ("critic", "slow_critic", "tau", "slow_tau", "inverse", "forward_model", "optimizer", "tau_optimizer")
+    parts = ("critic", "target_critic", "tau", "target_tau", "inverse", "forward_model", "optimizer", "tau_optimizer")
 
     def __init__(
         self,
@@ -95,10 +97,10 @@ class D3G(Learner):
         n = self.features
         self.critic = TwinCritic(2 * n, hidden, generator=generator).to(device)
         self.tau = mlp(n, hidden, n, generator=generator).to(device)
-        self.slow_critic, self.slow_tau = deepcopy(self.critic), deepcopy(self.tau)
-        for slow in (self.slow_critic, self.slow_tau):
+        self.target_critic, self.target_tau = deepcopy(self.critic), deepcopy(self.tau)
+        for slow in (self.target_critic, self.target_tau):
             slow.requires_grad_(False)
-        self._slow = [*self.slow_critic.parameters(), *self.slow_tau.parameters()]
+        self._slow = [*self.target_critic.parameters(), *self.target_tau.parameters()]
         self._fast = [*self.critic.parameters(), *self.tau.parameters()]
         self.tau_optimizer = adam(self.learning_rate, self.tau)
         self.inverse, self.forward_model = self._new_inverse(), self._new_forward()
@@ -232,8 +234,8 @@ class D3G(Learner):
     @torch.no_grad()
     def _targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
         s = batch.next_states
-        there = self._reachable(s, s + self.slow_tau(s), self.slow_critic)
-        worth = self.slow_critic(torch.cat([s, there], 1)).amin(0)
+        there = self._reachable(s, s + self.target_tau(s), self.target_critic)
+        worth = self.target_critic(torch.cat([s, there], 1)).amin(0)
         return torch.addcmul(batch.rewards, 1 - batch.terminated, worth, value=self.gamma)
 
     def _dynamics_losses(self, batch: TransitionBatch, values: bool = True) -> dict[str, Float[Tensor, ""]]:
@@ -250,7 +252,7 @@ class D3G(Learner):
             cause = batch.actions
             if self.cycle == "value":
                 with torch.no_grad():
-                    cause = self.slow_critic.first(torch.cat([s, following], 1))[:, None]
+                    cause = self.target_critic.first(torch.cat([s, following], 1))[:, None]
             assert cause is not None
             change = self.forward_model(torch.cat([s, cause], 1))
             losses["forward_loss"] = nn.functional.mse_loss(change, following - s)

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
-from engram.agents.embedding import RunningScale
 from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
+from engram.agents.running_scale import RunningScale
 from engram.memory import KeyValueMemory, Written
 
 

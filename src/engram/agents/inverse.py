@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.agents.action_vectors import ActionVectors, Vectors
-from engram.agents.mlp import mlp
+from engram.nn.mlp import mlp
 
 
 class InverseModel(nn.Module):

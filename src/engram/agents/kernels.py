@@ -7,8 +7,8 @@ counted, whether or not they are needed. Ties are broken by the first in order.
 import numpy as np
 from numba import njit
 
-from engram.jit import inline, jit
 from engram.memory.kernels import below, chance, number
+from engram.numeric.jit import inline, jit
 
 KNOWN, LEARNED, RECENT = 0, 1, 2
 UNIT = 2.0**-53

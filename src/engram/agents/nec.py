@@ -47,7 +47,8 @@ class NEC(EpisodicControl):
     Examples:
         >>> _ = torch.manual_seed(0)
         >>> import gymnasium
-        >>> from engram.agents import play_episode, vector_encoder
+        >>> from engram.agents import play_episode
+        >>> from engram.nn import vector_encoder
         >>> agent = NEC(DND(100, key_dim=8, tables=2), vector_encoder(4, 8), rng=np.random.default_rng(0))
         >>> play_episode(gymnasium.make("CartPole-v1"), agent, seed=0).length == agent.steps
         True

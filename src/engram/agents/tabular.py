@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from engram import checks
 from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
-from engram.finite_mdp import FiniteMDP
+from engram.numeric.finite_mdp import FiniteMDP
 
 States = Int[np.ndarray, "transitions"]
 Chosen = Int[np.ndarray, "chosen"]

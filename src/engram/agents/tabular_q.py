@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from engram import checks
 from engram.agents.exploration import ActionValues
 from engram.agents.tabular import Chosen, States, Tabular
-from engram.finite_mdp import FiniteMDP
+from engram.numeric.finite_mdp import FiniteMDP
 
 
 class TabularQ(Tabular):

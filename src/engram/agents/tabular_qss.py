@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from engram import checks
 from engram.agents.exploration import ActionValues
 from engram.agents.tabular import Chosen, States, Tabular
-from engram.finite_mdp import FiniteMDP
+from engram.numeric.finite_mdp import FiniteMDP
 
 NEW_NEIGHBOURS = 4  # room for so many more, when there is no more
 

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
-from engram.agents.mlp import Learner, TwinCritic, adam, descend, follow, mlp
+from engram.agents.learner import Learner, adam, descend, follow
 from engram.agents.replay import TransitionBatch, features_of
+from engram.agents.twin_critic import TwinCritic
+from engram.nn.mlp import mlp
 
 
 class TD3(Learner):
@@ -46,7 +48,7 @@ class TD3(Learner):
         (1, 2)
     """
 
-    parts = ("critic", "slow_critic", "policy", "slow_policy", "critic_optimizer", "policy_optimizer")
+    parts = ("critic", "target_critic", "policy", "target_policy", "critic_optimizer", "policy_optimizer")
 
     def __init__(
         self,
@@ -75,9 +77,11 @@ class TD3(Learner):
         rate = checks.number("learning_rate", learning_rate, above=0)
         self.policy = mlp(self.features, hidden, self.actions.size, generator=generator).to(device)
         self.critic = TwinCritic(self.features + self.actions.size, hidden, generator=generator).to(device)
-        self.slow_policy, self.slow_critic = (deepcopy(one).requires_grad_(False) for one in (self.policy, self.critic))
+        self.target_policy, self.target_critic = (
+            deepcopy(one).requires_grad_(False) for one in (self.policy, self.critic)
+        )
         self.critic_optimizer, self.policy_optimizer = adam(rate, self.critic), adam(rate, self.policy)
-        self._slow = [*self.slow_critic.parameters(), *self.slow_policy.parameters()]
+        self._slow = [*self.target_critic.parameters(), *self.target_policy.parameters()]
         self._fast = [*self.critic.parameters(), *self.policy.parameters()]
         self.updates = 0
 
@@ -90,12 +94,12 @@ class TD3(Learner):
     @torch.no_grad()
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
         """Return y."""
-        following = self.actions.squash(self.slow_policy(batch.next_states))
+        following = self.actions.squash(self.target_policy(batch.next_states))
         if self.policy_noise:
             drawn = torch.randn(following.shape, generator=self.generator).to(following)
             noise = (self.policy_noise * drawn).clamp_(-self.noise_clip, self.noise_clip)
             following = self.actions.within(following + self.actions.half * noise)
-        worth = self.slow_critic(torch.cat([batch.next_states, following], 1)).amin(0)
+        worth = self.target_critic(torch.cat([batch.next_states, following], 1)).amin(0)
         return torch.addcmul(batch.rewards, 1 - batch.terminated, worth, value=self.gamma)
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:

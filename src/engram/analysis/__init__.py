@@ -65,7 +65,7 @@ from engram.analysis.similarity.rsa import rsa
 from engram.analysis.similarity.spectral_distance import spectral_distance
 from engram.analysis.similarity.split_half_floor import split_half_floor
 from engram.analysis.weight_alignment import alignment_by_layer, predicted_change, shuffled_control
-from engram.representation_distance import gram_distance, nmse
+from engram.nn.representation_distance import gram_distance, nmse
 
 __all__ = [
     "BENCHMARKS",

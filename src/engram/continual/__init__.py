@@ -12,13 +12,6 @@ from engram.continual.fisher import fisher_diagonal, gradient_magnitude
 from engram.continual.frozen_body import FrozenBody, freeze_body
 from engram.continual.inner_updates import AdamState, adam, sgd
 from engram.continual.l2_anchor import L2Anchor
-from engram.continual.learned_updates.adam_rule import AdamRule
-from engram.continual.learned_updates.gated_coordinate_rule import GatedCoordinateRule
-from engram.continual.learned_updates.learned_optimizer import LearnedOptimizer
-from engram.continual.learned_updates.learned_update import LearnedUpdate
-from engram.continual.learned_updates.teacher import train_teacher
-from engram.continual.learned_updates.teacher_mimic import MimicryEpisode, TeacherMimicTrainer
-from engram.continual.learned_updates.update_rule import Moments, TaskMemory, UpdateRule
 from engram.continual.lwf import LwF
 from engram.continual.mas import MAS
 from engram.continual.method import ContinualMethod
@@ -34,20 +27,14 @@ from engram.continual.train_on_tasks import TrainingStep, random_batches, train_
 __all__ = [
     "EWC",
     "MAS",
-    "AdamRule",
     "AdamState",
     "ContinualClassifier",
     "ContinualMethod",
     "DHPSoftmax",
     "FastWeights",
     "FrozenBody",
-    "GatedCoordinateRule",
     "L2Anchor",
-    "LearnedOptimizer",
-    "LearnedUpdate",
     "LwF",
-    "MimicryEpisode",
-    "Moments",
     "OnlineEWC",
     "QuadraticPenalty",
     "Replay",
@@ -55,10 +42,7 @@ __all__ = [
     "SynapticIntelligence",
     "Task",
     "TaskData",
-    "TaskMemory",
-    "TeacherMimicTrainer",
     "TrainingStep",
-    "UpdateRule",
     "adam",
     "fisher_diagonal",
     "freeze_body",
@@ -70,7 +54,6 @@ __all__ = [
     "task_batches",
     "task_cross_entropy",
     "train_on_tasks",
-    "train_teacher",
 ]
 
 arguments.noted_in(__name__)

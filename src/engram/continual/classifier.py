@@ -20,7 +20,7 @@ from engram.continual.dhp_softmax import DHPSoftmax
 from engram.continual.method import ContinualMethod
 from engram.continual.task import TaskData
 from engram.continual.train_on_tasks import train_on_tasks
-from engram.initial import uniform
+from engram.nn.initial import uniform
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 

@@ -19,12 +19,13 @@ import torch
 from annotated_types import Ge
 from torch import nn
 
-from engram.agents import A2C, ActorCritic, Memoryless, TrainedAgent, meta_actor_critic, plastic_actor_critic
+from engram.agents import A2C, ActorCritic, TrainedAgent, meta_actor_critic, plastic_actor_critic
 from engram.agents.reference import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import normalized_return
 from engram.experiments.meta_task_space.learning import observed, rewarded
 from engram.experiments.reinforcement import learn
 from engram.lab import Arm, Experiment, Measure, Preset, Results, Run, arms_of, claimed, largest, least, smallest, value
+from engram.nn import Memoryless
 from engram.plasticity import ClippedHebb, Modulated
 from engram.tasks.meta import MetaTask, named, pomdp, sample_many
 

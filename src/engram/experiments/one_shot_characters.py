@@ -21,9 +21,9 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.initial import uniform
 from engram.lab import Arm, Experiment, Preset, Results, Run, claimed, largest, narrow, value
 from engram.lab.curves import points_by_arm
+from engram.nn.initial import uniform
 from engram.plasticity import Hebb, Oja, PlasticLinear, plastic_current
 from engram.tasks import OneShotCharacters, synthetic_glyphs
 from engram.tasks.data import load

@@ -20,9 +20,9 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from engram.agents import EpsilonGreedy, TabularQ, TabularQSS
-from engram.finite_mdp import FiniteMDP
 from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, largest, share, value
 from engram.lab.curves import add_line, colors
+from engram.numeric.finite_mdp import FiniteMDP
 from engram.tasks.environments.grid_transfer import MOVES, grid_transfer
 
 Learner = TabularQ | TabularQSS

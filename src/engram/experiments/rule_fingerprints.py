@@ -28,9 +28,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from engram import analysis
-from engram.initial import uniform
 from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, value
 from engram.lab.curves import add_map
+from engram.nn.initial import uniform
 from engram.rules import (
     AlignZero,
     Backprop,

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from engram import registry
-from engram.imports import imports
+from engram.numeric.imports import imports
 
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _OBJECT = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")

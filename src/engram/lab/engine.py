@@ -14,11 +14,11 @@ import psutil
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
 
-from engram import workers as pools
 from engram.lab import code
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.worker import Job, perform
-from engram.workers import Backend
+from engram.numeric import workers as pools
+from engram.numeric.workers import Backend
 
 ATTEMPTS = 3
 SIGNAL_SECONDS = 0.2
@@ -38,7 +38,7 @@ def perform_all(
         get_reusable_executor().shutdown(wait=True)
     with _connected(engine, workers, address):
         try:
-            done = pools.share_out(
+            done = pools.parallel_map(
                 perform,
                 jobs,
                 workers=workers,

@@ -19,7 +19,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.text import Text
 
-from engram import checks, extras, jit
+from engram import checks, extras
 from engram.lab import config as configs
 from engram.lab.claim import JudgedClaim
 from engram.lab.engine import perform_all
@@ -31,8 +31,9 @@ from engram.lab.monitor import Monitor, duration
 from engram.lab.results import Results
 from engram.lab.trial import trials
 from engram.lab.worker import Job, prepare, token
+from engram.numeric import jit
+from engram.numeric.workers import Backend, check_backend
 from engram.storage.files import CorruptFileError, writing
-from engram.workers import Backend, check_backend
 
 COLORS = {
     "reproduced": "green",

@@ -15,12 +15,12 @@ from typing import Any
 
 import filelock
 
-from engram import jit
 from engram.lab.code import code_digest
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.kept import state_of
 from engram.lab.loop import Interrupted, Run
 from engram.lab.trial import Trial, computing, key, names_in
+from engram.numeric import jit
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from engram.jit import inline
 from engram.memory.counted_random import FIRST, GOLDEN, SECOND
+from engram.numeric.jit import inline
 
 golden, first_factor, second_factor = np.uint64(GOLDEN), np.uint64(FIRST), np.uint64(SECOND)
 one = np.uint64(1)

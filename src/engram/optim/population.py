@@ -14,7 +14,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from torch import Tensor
 
 from engram import checks
-from engram.workers import Lost, check_backend, share_out, start_ray
+from engram.numeric.workers import Lost, check_backend, parallel_map, start_ray
 
 Evaluate = Callable[..., Any]
 Population = Sequence[Tensor]
@@ -68,7 +68,7 @@ def evaluate(
     edges = [size * part // count for part in range(count + 1)]
     pieces = [[tensor[a:b] for tensor in population] for a, b in itertools.pairwise(edges)]
     try:
-        found = share_out(partial(_checked, function), pieces, workers=n_jobs, backend=backend, attempts=2)
+        found = parallel_map(partial(_checked, function), pieces, workers=n_jobs, backend=backend, attempts=2)
     except BrokenProcessPool as error:
         raise ValueError(f"function = {function}: expected one that a worker process can import") from error
     results = []

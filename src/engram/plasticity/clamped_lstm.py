@@ -11,7 +11,7 @@ from torch.serialization import add_safe_globals
 from torch.types import Device
 
 from engram import checks
-from engram.sequence import time_first
+from engram.nn.sequence import time_first
 
 
 class LSTMState(NamedTuple):

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from engram import checks, threads
+from engram import checks
+from engram.nn.sequence import AXES, precise, time_first
+from engram.numeric import threads
 from engram.plasticity.state import each
-from engram.sequence import AXES, precise, time_first
 
 ROWS = ("row", "feature")
 
@@ -57,7 +58,7 @@ def run_layers(net: Any, input: Tensor | PackedSequence, sequence: Tensor, state
     layers, deep, alone = [net, *net.upper], int(len(net.upper) > 0), packed is None and input.dim() == 2  # type: ignore[union-attr]
     batch_size = sequence.shape[1] if packed is None else int(packed.batch_sizes[0])
     if state is None:
-        with threads.alone():
+        with threads.single_threaded():
             states = [layer.initial(batch_size) for layer in layers]
     else:
         net.check_state(state, (len(layers),) * deep + (batch_size,) * (not alone))

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from engram import checks
+from engram.numeric.threads import available, shared
 from engram.plasticity import node_perturbation as rnn
 from engram.plasticity.node_perturbation import KINDS, NodePerturbationRNN, Perturbations
-from engram.threads import available, shared
 
 Matrices = Float[Tensor, "individuals post pre"]
 Backend = Literal["auto", "eager", "fused"]

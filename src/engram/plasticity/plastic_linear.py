@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.types import Device
 
 from engram import checks
+from engram.nn.sequence import AXES, check_precision, time_first
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
@@ -18,7 +19,6 @@ from engram.plasticity.kernels.projection import projected
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import identity, plastic_linear_scan, softmax
 from engram.plasticity.state import RuleState
-from engram.sequence import AXES, check_precision, time_first
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"identity": identity, "tanh": torch.tanh, "softmax": softmax}
 

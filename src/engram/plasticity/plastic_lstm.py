@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.types import Device
 
 from engram import checks
+from engram.nn.sequence import check_precision
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.kernels.dispatch import BACKENDS, run_layer
 from engram.plasticity.kernels.projection import projected
@@ -20,7 +21,6 @@ from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule, checked_bound
 from engram.plasticity.scan import plastic_lstm_scan
 from engram.plasticity.state import PlasticLSTMState
-from engram.sequence import check_precision
 
 
 class PlasticLSTM(nn.Module):

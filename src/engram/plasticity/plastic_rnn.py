@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.types import Device
 
 from engram import checks
+from engram.nn.sequence import AXES, autocast, check_precision
 from engram.plasticity.alpha import LowRank, draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.kernels.dispatch import BACKENDS, fastest, run_layer
@@ -23,7 +24,6 @@ from engram.plasticity.neuromodulator import Neuromodulator, neuromodulator_for
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
 from engram.plasticity.state import PlasticState, TraceState
-from engram.sequence import AXES, autocast, check_precision
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 

@@ -30,20 +30,6 @@ from engram.rules.last_layer_only import LastLayerOnly
 from engram.rules.local_error import LocalError
 from engram.rules.loss import output_error, output_loss, sample_losses
 from engram.rules.node_perturbation import NodePerturbation
-from engram.rules.ntk import (
-    NTKRNN,
-    BatchOnlyNorm,
-    NTKConv2d,
-    NTKLinear,
-    WideRNN,
-    freeze_norms,
-    from_standard,
-    standard_rates,
-    to_standard,
-    wide_cnn,
-    wide_mlp,
-    wide_rnn,
-)
 from engram.rules.predictive_coding import PredictiveCoding
 from engram.rules.reinforce import Reinforce
 from engram.rules.sign_symmetry import SignSymmetry
@@ -53,13 +39,11 @@ from engram.rules.weight_perturbation import WeightPerturbation
 
 __all__ = [
     "CATALOGUE",
-    "NTKRNN",
     "AdaptiveThreshold",
     "AlignAda",
     "AlignProp",
     "AlignZero",
     "Backprop",
-    "BatchOnlyNorm",
     "DifferenceTargetPropagation",
     "DirectFeedbackAlignment",
     "EquilibriumPropagation",
@@ -71,8 +55,6 @@ __all__ = [
     "LastLayerOnly",
     "LearningRule",
     "LocalError",
-    "NTKConv2d",
-    "NTKLinear",
     "NodePerturbation",
     "PredictiveCoding",
     "Properties",
@@ -84,13 +66,10 @@ __all__ = [
     "Update",
     "WeightMirror",
     "WeightPerturbation",
-    "WideRNN",
     "ZCAWhitening",
     "detached",
     "finished",
     "fixed_fan_in",
-    "freeze_norms",
-    "from_standard",
     "hebbian_loss",
     "hebbian_update",
     "k_winners",
@@ -100,14 +79,9 @@ __all__ = [
     "per_sample_standardize",
     "quadrants",
     "sample_losses",
-    "standard_rates",
-    "to_standard",
     "train_step",
     "triangle",
     "unroll",
-    "wide_cnn",
-    "wide_mlp",
-    "wide_rnn",
 ]
 
 arguments.noted_in(__name__)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram import checks
-from engram.rules.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
+from engram.nn.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
 
 # What the derivative is in terms of the output: fused, and without a graph.
 _CLOSED: dict[type[nn.Module], Any] = {
@@ -269,7 +269,7 @@ def read(
     for name, module in found:
         where = f"{who} cannot train layer {name!r}, a {type(module).__name__}"
         if isinstance(module, _SCALED) and module.scale != 1 and not scaled:
-            raise TypeError(f"{where}: it lacks weights that act as they are; expected engram.rules.to_standard(model)")
+            raise TypeError(f"{where}: it lacks weights that act as they are; expected engram.nn.to_standard(model)")
         dense = type(module) in {nn.Linear, NTKLinear}
         if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
             if id(module) in seen or not set(module._parameters) <= {"weight", "bias"}:

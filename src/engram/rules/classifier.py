@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from engram import checks
-from engram.initial import lecun
+from engram.nn.initial import lecun
 from engram.rules.catalogue import CATALOGUE
 from engram.rules.contract import LearningRule, train_step
 

@@ -6,7 +6,7 @@ An unknown argument, or one out of its range, raises ValueError, one of a wrong 
 """
 
 from engram import arguments
-from engram.finite_mdp import FiniteMDP
+from engram.numeric.finite_mdp import FiniteMDP
 from engram.tasks.class_streams import ClassStream, ClassStreams
 from engram.tasks.collision_advice import collision_advice
 from engram.tasks.delayed_add import DelayedAdd

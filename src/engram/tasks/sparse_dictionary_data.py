@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engram import checks
-from engram.unit_rows import unit_rows
+from engram.numeric.unit_rows import unit_rows
 
 Randomness = Annotated[Any, int | np.random.Generator | None]
 

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from engram.agents import MFEC, RandomProjection, evaluate, play_episode
+from engram.agents import MFEC, evaluate, play_episode
 from engram.memory import KeyValueMemory
+from engram.nn import RandomProjection
 from engram.tasks.environments.atari import EpisodicLife, make_atari, ram
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from engram import checks
-from engram.threads import alone
+from engram.numeric.threads import single_threaded
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 STD_FLOOR = 1e-6
@@ -97,7 +97,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             history_size=10,
             line_search_fn="strong_wolfe",
         )
-        with alone():  # several threads would wait for each other hundreds of times
+        with single_threaded():  # several threads would wait for each other hundreds of times
             solver.step(closure)
             left = _loss(solution, Z, labels, l2)[1].abs().max().item()
         self.n_iter_, self.gradient_norm_ = max(1, solver.state[solution]["n_iter"]), left

@@ -14,7 +14,7 @@ from scipy import linalg
 
 from engram import checks
 from engram.analysis.similarity import kernels
-from engram.threads import in_ranges
+from engram.numeric.threads import in_ranges
 
 Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # whatever else it is, it is refused by name
 Operator = Float[np.ndarray, "_ _"]  # square, all of one size; what is not is refused by name

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
-from engram.continual.anml.conv_body import ConvBody
-from engram.initial import kaiming
+from engram.nn.conv_body import ConvBody
+from engram.nn.initial import kaiming
 
 
 class Features(NamedTuple):

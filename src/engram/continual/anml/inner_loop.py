@@ -18,9 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.continual.anml.conv_body import EPS, ConvBody, Patches
 from engram.continual.anml.gated_net import GatedNet
 from engram.continual.inner_updates import Weights
+from engram.nn.conv_body import EPS, ConvBody, Patches
 
 threshold_backward = torch.ops.aten.threshold_backward  # d where the second is above the third, else 0
 

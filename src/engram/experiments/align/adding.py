@@ -11,7 +11,8 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 from engram.lab import Run
-from engram.rules import AlignAda, AlignZero, Backprop, LearningRule, train_step, wide_rnn
+from engram.nn import wide_rnn
+from engram.rules import AlignAda, AlignZero, Backprop, LearningRule, train_step
 from engram.tasks import DelayedAdd, Episode
 
 TRAINED = 300

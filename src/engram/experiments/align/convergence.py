@@ -14,7 +14,8 @@ from torch import nn
 from engram.analysis import alignment_by_layer, predicted_change, shuffled_control
 from engram.experiments.align.digits import CLASSES, PER_RATE, TRAINED, digits, rule_of, targets
 from engram.lab import Run
-from engram.rules import train_step, wide_mlp
+from engram.nn import wide_mlp
+from engram.rules import train_step
 
 RULES = ("backprop", "align-prop", "align-ada", "align-zero", "fa")
 LAYERS = ("0.weight", "3.weight", "6.weight")

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from engram.lab import Run
-from engram.rules import CATALOGUE, AlignProp, LearningRule, train_step, wide_mlp
+from engram.nn import wide_mlp
+from engram.rules import CATALOGUE, AlignProp, LearningRule, train_step
 
 RULES = ("backprop", "align-prop", "align-ada", "align-zero", "fa", "dfa", "last-layer")
 CLASSES, TRAINED, VALIDATED, DRAWS = 10, 1437, 287, 2

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from engram.experiments.blur.search import TIMES, Test, curve, right
 from engram.lab import Run
-from engram.rules.blur import BlurNetwork, Genome, cross_entropy
+from engram.learned.blur import BlurNetwork, Genome, cross_entropy
 
 SGD_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 ADAM_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)

@@ -19,7 +19,7 @@ from engram.experiments.blur import planar
 from engram.experiments.blur.baselines import Grid, best, grids
 from engram.experiments.blur.search import TIMES, Batches, Lives, Test, curve, evolve
 from engram.lab import Run
-from engram.rules.blur import BlurNetwork, Genome
+from engram.learned.blur import BlurNetwork, Genome
 from engram.tasks import data
 
 BATCH = 128

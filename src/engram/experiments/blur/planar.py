@@ -13,7 +13,7 @@ from torch.nn import functional
 from engram.experiments.blur.baselines import RATES, answer, best, grids
 from engram.experiments.blur.search import TIMES, Batches, Lives, Test, balanced, curve, descend, evolve, judged, losses
 from engram.lab import Run
-from engram.rules.blur import BlurNetwork, BlurState, Genome, cross_entropy, lifetime
+from engram.learned.blur import BlurNetwork, BlurState, Genome, cross_entropy, lifetime
 from engram.tasks.functions_2d import TRAINING, Function2D, function_2d
 
 UNSEEN = ("cross", "triangle", "or")

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram.lab import Run
+from engram.learned.blur import BlurNetwork, Genome, cross_entropy, lifetime, meta_step
 from engram.optim import CMAES
-from engram.rules.blur import BlurNetwork, Genome, cross_entropy, lifetime, meta_step
 
 Batches = tuple[Float[Tensor, "time ... batch features"], Float[Tensor, "time ... batch outputs"]]
 Lives = Sequence[tuple[BlurNetwork, Batches]]  # of networks that differ in size, each with batches of some tasks

@@ -21,16 +21,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from engram.analysis import RepresentationReport, representational_forgetting
-from engram.continual import (
-    ContinualMethod,
-    GatedCoordinateRule,
-    MimicryEpisode,
-    TaskMemory,
-    TeacherMimicTrainer,
-    UpdateRule,
-    fisher_diagonal,
-    train_teacher,
-)
+from engram.continual import ContinualMethod, fisher_diagonal
 from engram.experiments.continual_learners.claims import claims
 from engram.experiments.continual_learners.learners import (
     RATE,
@@ -45,6 +36,14 @@ from engram.experiments.continual_learners.learners import (
 )
 from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of
 from engram.lab.curves import colors
+from engram.learned.updates import (
+    GatedCoordinateRule,
+    MimicryEpisode,
+    TaskMemory,
+    TeacherMimicTrainer,
+    UpdateRule,
+    train_teacher,
+)
 from engram.tasks import ClassificationTask, permuted, split
 
 Benchmark = Literal["split", "permuted"]

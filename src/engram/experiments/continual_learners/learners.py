@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from engram import registry
-from engram.continual import ContinualMethod, DHPSoftmax, UpdateRule, random_batches, train_on_tasks
-from engram.initial import kaiming, uniform
+from engram.continual import ContinualMethod, DHPSoftmax, random_batches, train_on_tasks
+from engram.learned.updates import UpdateRule
+from engram.nn.initial import kaiming, uniform
 from engram.plasticity import Modulated, Oja, PlasticLSTM, PlasticRNN
 from engram.tasks import ClassificationTask
 

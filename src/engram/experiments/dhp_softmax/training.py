@@ -17,8 +17,8 @@ from torch.nn import functional
 from engram import registry
 from engram.analysis import AccuracyMatrix
 from engram.continual import EWC, ContinualMethod, DHPSoftmax, QuadraticPenalty, fisher_diagonal, train_on_tasks
-from engram.initial import uniform
 from engram.lab import Run
+from engram.nn.initial import uniform
 from engram.tasks import ClassificationTask, permuted, split
 from engram.tasks.data import load
 

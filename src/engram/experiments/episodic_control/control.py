@@ -11,21 +11,11 @@ import numpy as np
 import polars as pl
 from annotated_types import Ge, Gt, Le
 
-from engram.agents import (
-    MFEC,
-    NEC,
-    EpsilonGreedy,
-    OnlineAgent,
-    RandomProjection,
-    TabularQ,
-    evaluate,
-    pixel_encoder,
-    play_episode,
-    vector_encoder,
-)
+from engram.agents import MFEC, NEC, EpsilonGreedy, OnlineAgent, TabularQ, evaluate, play_episode
 from engram.lab import Run
 from engram.memory import DND, KeyValueMemory
 from engram.memory.episodic import policies
+from engram.nn import RandomProjection, pixel_encoder, vector_encoder
 from engram.tasks.environments.atari import make_atari, ram
 
 PolicyName = Literal["lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm", "dkm-short", "fifo", "random"]

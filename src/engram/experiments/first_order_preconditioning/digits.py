@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from engram.initial import uniform
 from engram.lab import Run
+from engram.nn.initial import uniform
 from engram.optim import FOP, auto_groups
 
 TRAINED, LAST = 1200, 50

@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from engram.initial import lecun
-from engram.rules.temporal import LeakyRNN, ReadoutNetwork
+from engram.nn import LeakyRNN, ReadoutNetwork
+from engram.nn.initial import lecun
 
 TRAINED, VALIDATED = 1437, 287  # of 1797 images; the second are the last of the first
 HIDDEN = {"narrow": (32, 16), "wide": (128, 64), "clipped": (64,)}

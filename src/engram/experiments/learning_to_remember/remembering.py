@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from engram.lab import Run
-from engram.rules.remember import (
+from engram.learned.remember import (
     GatedRule,
     LSTMMemory,
     Recall,

@@ -10,8 +10,8 @@ from annotated_types import Ge
 from engram.experiments.noodl.learner import Learner, build_learner, learn
 from engram.lab import Run
 from engram.memory import NOODL, explained_share
+from engram.numeric.unit_rows import unit_rows
 from engram.tasks import photograph_patches
-from engram.unit_rows import unit_rows
 
 PATCH = 8
 NONZEROS = (4, 8)  # coefficients with which patches are reconstructed

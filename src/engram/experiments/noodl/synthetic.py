@@ -14,8 +14,8 @@ from jaxtyping import Float
 from engram.experiments.noodl.learner import Learner, build_learner, learn
 from engram.lab import Run
 from engram.memory import NOODL, match_dictionaries, relative_error
+from engram.numeric.unit_rows import unit_rows
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
-from engram.unit_rows import unit_rows
 
 FOUND = 0.99  # cosine from which an atom counts as found
 

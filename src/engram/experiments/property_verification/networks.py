@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from engram.analysis.verify import AffineReLU, as_affine_relu
-from engram.initial import uniform
+from engram.nn.initial import uniform
 from engram.rules import LearningRule, train_step
 
 Array = np.ndarray[Any, np.dtype[np.float64]]

@@ -14,16 +14,6 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from engram.analysis import ProbedTask, extract, linear_cka, nmse, representational_forgetting
-from engram.continual import (
-    AdamRule,
-    GatedCoordinateRule,
-    LearnedUpdate,
-    MimicryEpisode,
-    TaskMemory,
-    TeacherMimicTrainer,
-    UpdateRule,
-    train_teacher,
-)
 from engram.experiments.representational_forgetting.characters import Alphabet, Characters, alphabets, draw_tasks
 from engram.experiments.representational_forgetting.students import (
     FIRST_RATE,
@@ -41,6 +31,16 @@ from engram.experiments.representational_forgetting.students import (
     next_task,
 )
 from engram.lab import Run
+from engram.learned.updates import (
+    AdamRule,
+    GatedCoordinateRule,
+    LearnedUpdate,
+    MimicryEpisode,
+    TaskMemory,
+    TeacherMimicTrainer,
+    UpdateRule,
+    train_teacher,
+)
 
 STRENGTHS: dict[Method, tuple[float, ...]] = {
     "l2": (1e-3, 1e-2, 1e-1, 1.0, 10.0),

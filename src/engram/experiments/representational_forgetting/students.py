@@ -13,16 +13,15 @@ from torch.nn import functional
 from engram.analysis import ProbedTask, nmse
 from engram.continual import (
     ContinualMethod,
-    LearnedUpdate,
     LwF,
     QuadraticPenalty,
     TaskData,
-    UpdateRule,
     fisher_diagonal,
     random_batches,
     train_on_tasks,
 )
-from engram.initial import kaiming
+from engram.learned.updates import LearnedUpdate, UpdateRule
+from engram.nn.initial import kaiming
 
 Method = Literal["finetune", "frozen", "l2", "ewc", "lwf", "feature-lwf", "replay", "learned"]
 HEAD_RATE, FIRST_RATE, TEMPERATURE = 1e-2, 1e-3, 2.0

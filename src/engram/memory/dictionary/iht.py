@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from engram import checks
-from engram.threads import in_ranges
+from engram.numeric.threads import in_ranges
 
 SOLVERS = ("iht-ls", "iht", "iht-ls-unpruned")
 PATIENCE = 1  # iterations with the same support before least squares are tried; more change nothing but the time

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from engram import checks
-from engram.unit_rows import unit_rows
+from engram.numeric.unit_rows import unit_rows
 
 
 class DictionaryMatch(NamedTuple):

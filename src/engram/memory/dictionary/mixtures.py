@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from engram.unit_rows import unit_rows
+from engram.numeric.unit_rows import unit_rows
 
 FEW = 4  # samples that say nothing about an atom
 TOGETHER, SMALL = 0.7, 0.6

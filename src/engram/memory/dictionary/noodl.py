@@ -20,9 +20,9 @@ from engram.memory.dictionary.matching import relative_error
 from engram.memory.dictionary.mixtures import in_common, mixtures
 from engram.memory.dictionary.start import from_pairs, from_samples
 from engram.memory.dictionary.step import UPDATES, DictionaryStep, encode, noodl_step
-from engram.storage.fitted import Fitted
-from engram.storage.stored import Stored
-from engram.unit_rows import unit_rows
+from engram.numeric.unit_rows import unit_rows
+from engram.storage.estimator_state import EstimatorState
+from engram.storage.saveable import Saveable
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 FORGET = 0.9  # share of a running mean that the next batch leaves
@@ -33,7 +33,7 @@ COUNT, POSITIVE = Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 
 NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 
 
-class NOODL(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learn a dictionary and sparse codes from a stream, exactly where the samples are exactly sparse.
 
     Each call of ``partial_fit`` takes one step on one batch, on all that it is given:

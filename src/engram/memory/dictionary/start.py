@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from engram.unit_rows import unit_rows
+from engram.numeric.unit_rows import unit_rows
 
 TRIES = 60  # pairs of samples that are tried, for each atom
 FIRST, SECOND, NEAR = 0.3, 0.3, 0.7  # what an eigenvalue must reach, what the next may, and which cosine is too near

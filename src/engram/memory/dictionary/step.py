@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from engram import checks
 from engram.memory.dictionary.arora import unbiased_gradient
 from engram.memory.dictionary.iht import IHTCode, check_data, hard_threshold, iht_encode
-from engram.threads import in_ranges
-from engram.unit_rows import unit_rows
+from engram.numeric.threads import in_ranges
+from engram.numeric.unit_rows import unit_rows
 
 UPDATES = ("noodl", "arora-biased", "arora-unbiased")
 

@@ -20,7 +20,7 @@ from engram.memory.episodic.faiss_search import FaissSearch
 from engram.memory.episodic.key_index import KeyIndex
 from engram.memory.episodic.neighbours import ALL, exact_neighbours
 from engram.memory.episodic.policies.table import Batch, Change, Merging, Policy, Table, first_coef
-from engram.storage.stored import Stored
+from engram.storage.saveable import Saveable
 
 VALUE_UPDATES = ("max", "mean", "ema")
 
@@ -41,7 +41,7 @@ class Written(NamedTuple):
     fresh: Bool[Tensor, " changed"]  # what was there is gone, and with it what an optimiser or others kept about it
 
 
-class KeyValueMemory(Stored, nn.Module):
+class KeyValueMemory(Saveable, nn.Module):
     """Keys with values, asked for the values of what is near a key; one table, or several, such as one an action.
 
         w_i = 1 / (d_i^2 + delta)        kernel "idw"; 1 for kernel "mean"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from engram.threads import in_ranges
+from engram.numeric.threads import in_ranges
 
 BLOCK = 2048  # keys in one matrix product
 FEW = 8  # samples for which a matrix product is no faster

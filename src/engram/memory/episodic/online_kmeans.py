@@ -14,13 +14,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from engram.memory.episodic.neighbours import closest
 from engram.memory.episodic.policies.kmeans import FREE, WEIGHTINGS
-from engram.storage.fitted import Fitted
-from engram.storage.stored import Stored
+from engram.storage.estimator_state import EstimatorState
+from engram.storage.saveable import Saveable
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
 
 
-class OnlineKMeans(Fitted, Stored, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class OnlineKMeans(
+    EstimatorState,
+    Saveable,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    BaseEstimator,  # type: ignore[misc]
+):
     """Samples join the nearest centre one after another and move it less and less; the first ones become the centres.
 
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1

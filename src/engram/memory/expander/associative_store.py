@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.memory.expander.expander_memory import ExpanderMemory, RecallResult
-from engram.storage.stored import Stored
+from engram.storage.saveable import Saveable
 
 Label = str | int
 
@@ -26,7 +26,7 @@ class StoreRecall(NamedTuple):
     result: RecallResult  # where it converged and the label is None, nothing is written at the address it rests at
 
 
-class AssociativeStore(Stored):
+class AssociativeStore(Saveable):
     """Items with labels of any kind, found by noisy versions of their addresses.
 
     Which states a memory stores cannot be chosen, so that a label gets one as its address: its hash, K bits, is the

@@ -25,7 +25,7 @@ from engram.memory.expander.flip_dynamics import (
     patterns_seen,
     settle_fast,
 )
-from engram.storage.stored import Stored
+from engram.storage.saveable import Saveable
 
 POLICIES = ("reject", "allow", "repair")
 LARGEST = 20  # nodes of a constraint above which its 2^(r-1) hidden neurons are not made
@@ -54,7 +54,7 @@ class LearnResult(NamedTuple):
     conflicts: Int[Tensor, " batch"]  # clusters that permitted a pattern one flip away
 
 
-class ExpanderMemory(Stored, nn.Module):
+class ExpanderMemory(Saveable, nn.Module):
     """A bipartite Hopfield network whose clusters of hidden neurons each permit some patterns of a few visible nodes.
 
     With x in {-1, +1}^N and one hidden neuron s_jp for every pattern p that cluster j permits, the energy is

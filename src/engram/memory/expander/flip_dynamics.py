@@ -20,7 +20,7 @@ from jaxtyping import Bool, Int, Int8, UInt8
 from torch import Tensor
 
 from engram.memory.counted_random import below, chance, number
-from engram.threads import in_ranges
+from engram.numeric.threads import in_ranges
 
 ORDERS = ("max", "random", "parallel", "wta", "glauber")
 FAR = 2**62  # larger than any local pattern

@@ -11,7 +11,7 @@ from torch import Tensor
 from engram import checks
 from engram.memory.expander.expander_memory import ExpanderMemory
 from engram.memory.expander.recovery import random_states
-from engram.storage.stored import Stored
+from engram.storage.saveable import Saveable
 
 
 class ScaffoldRecall(NamedTuple):
@@ -21,7 +21,7 @@ class ScaffoldRecall(NamedTuple):
     converged: Bool[Tensor, " batch"]  # the memory came to rest at a stored state
 
 
-class Scaffold(Stored):
+class Scaffold(Saveable):
     """Content tied to stable states of an expander memory, which are fixed, by weights, which are learned.
 
         to the scaffold    x = recall(sign(W c)),     W = sum of x c^T                 Hebb

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.memory.hopfield.recall import HopfieldRecall, settled, signs
-from engram.storage.stored import Stored
+from engram.storage.saveable import Saveable
 
 
-class HebbHopfield(Stored, nn.Module):
+class HebbHopfield(Saveable, nn.Module):
     """A network of N nodes that stores patterns in the weights between them, ``weight``, (nodes, nodes), 32-bit.
 
         W = sum over patterns of p p^T / N, without its diagonal           Hebb's rule

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from engram.memory.counted_random import seeds
-from engram.storage.stored import Stored
-from engram.threads import in_ranges
+from engram.numeric.threads import in_ranges
+from engram.storage.saveable import Saveable
 
 
 class HopfieldRecall(NamedTuple):
@@ -23,7 +23,7 @@ class HopfieldRecall(NamedTuple):
     flips: Int[Tensor, " batch"]
 
 
-class PatternStore(Stored, nn.Module):
+class PatternStore(Saveable, nn.Module):
     """Patterns in a matrix of their own, ``stored``, (patterns, nodes): one weight for each pattern and node."""
 
     stored: Tensor

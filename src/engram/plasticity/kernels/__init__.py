@@ -4,5 +4,5 @@
 ``cpu`` its two passes in numba; ``rnn.cuda`` launches those in Triton, ``rnn.cuda_programs``, and ``rnn.step`` is for
 networks that act step by step.
 Shared are the numbers that rules declare (``codes``, ``encoding``), what operators are made of (``operator``), and
-the passes over a trace (``trace``). They are written in the vectors of ``engram.simd``.
+the passes over a trace (``trace``). They are written in the vectors of ``engram.numeric.simd``.
 """

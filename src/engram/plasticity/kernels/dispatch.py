@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from engram import checks
+from engram.nn.sequence import autocast
 from engram.plasticity.kernels.linear import scan as linear
 from engram.plasticity.kernels.lstm import scan as lstm
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.step import step_scan
-from engram.sequence import autocast
 
 BACKENDS = ("auto", "eager", "fused")
 # Steps times connections up to which a call without a graph is over before the kernel has laid out its matrices.

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.library import custom_op
 from torch.nn import functional
 
+from engram.numeric.threads import available, shared, single_threaded
 from engram.plasticity.kernels.codes import RETROACTIVE
-from engram.threads import alone, available, shared
 
 if TYPE_CHECKING:
     from torch._library.custom_ops import CustomOpDef
@@ -67,7 +67,7 @@ def register(
     forward, backward = (
         custom_op(
             f"engram::{name}{suffix}",
-            alone()(call),
+            single_threaded()(call),
             mutates_args=(),
             device_types="cpu",
             schema=f"({arguments}) -> ({', '.join(['Tensor'] * count)})",
@@ -85,7 +85,7 @@ def register(
 
     def derivative(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         like = ctx.saved_tensors[0]
-        with alone():
+        with single_threaded():
             whole = [like.new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
         found = iter(backward(*whole[:graded], *ctx.saved_tensors, *ctx.options))
         return (*(next(found) if has else None for has in learned), *[None] * len(ctx.options))
@@ -185,7 +185,7 @@ def stretch_of(time: int, asked: int, trace_bytes: int) -> int:
 
 def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
     """Return the rows and the width of a padded trace, and the size of a padded row of receiving units."""
-    from engram.simd import REGISTER_BYTES, ROWS
+    from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // element_size
     return -(-post // ROWS) * ROWS, -(-pre // lanes) * lanes, -(-post // lanes) * lanes

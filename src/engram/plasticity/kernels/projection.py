@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from engram.nn.sequence import autocast
+from engram.numeric.threads import single_threaded
 from engram.plasticity.kernels.encoding import transformed
-from engram.sequence import autocast
-from engram.threads import alone
 
 # Multiplications of fewer numbers than this are done before other threads have come together.
 WORTH_A_THREAD = 2**27
@@ -34,14 +34,14 @@ class _Projection(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sequence: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(sequence, weight)
-        with alone():
+        with single_threaded():
             return functional.linear(sequence, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         sequence, weight = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        with alone():
+        with single_threaded():
             flat = grad.flatten(0, 1)
             of_weight = flat.t() @ sequence.flatten(0, 1) if needs[1] else None
             return grad @ weight if needs[0] else None, of_weight, flat.sum(0) if needs[2] else None

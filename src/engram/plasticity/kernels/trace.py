@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from engram.jit import inline
-from engram.plasticity.kernels.codes import ADDITIVE, LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH
-from engram.simd import (
+from engram.numeric.jit import inline
+from engram.numeric.simd import (
     ROWS,
     add_rows,
+    clamp,
     held_share,
-    held_within,
     load,
     load_rows,
     magnitude,
+    mask01,
     repeat,
     splat,
     splat_rows,
@@ -30,10 +30,10 @@ from engram.simd import (
     store_rows,
     store_totals,
     total,
-    where_share,
     where_within,
     with_sign,
 )
+from engram.plasticity.kernels.codes import ADDITIVE, LINEAR, NOTHING, OJA, RETROACTIVE, SHARE, SIGMOID, SOFT, TANH
 
 
 @inline
@@ -50,7 +50,7 @@ def stepped(H, E, keep, gain, m, x, bound, recursion, clipped, trace_first):
         free = H + increment
     else:
         free = keep * H + increment
-    return (held_within(free, bound) if clipped else free), later, free
+    return (clamp(free, bound) if clipped else free), later, free
 
 
 @inline
@@ -100,7 +100,7 @@ def undo_rates(
         elif forgets != NOTHING:
             of_rate = of_rate - of_keep
         if forgets == SHARE:
-            of_rate = where_share(m, of_rate)
+            of_rate = mask01(m, of_rate)
         if recursion == RETROACTIVE or not modulated:
             of_eta = of_eta + of_rate
         store(of_post, j, to_post)

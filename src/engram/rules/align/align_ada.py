@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram import checks
+from engram.nn.ntk import BatchOnlyNorm, WideRNN
 from engram.rules import chain
 from engram.rules.align.initial import call, initial_parameters, inject, output_gradient
 from engram.rules.contract import LearningRule, Properties, Update, finished
-from engram.rules.ntk import BatchOnlyNorm, WideRNN
 
 _NORMS = (BatchOnlyNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 _Modules = tuple[tuple[str, nn.Module], ...]

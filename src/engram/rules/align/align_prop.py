@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram import checks
+from engram.nn.ntk import WideRNN
 from engram.rules import chain
 from engram.rules.align.initial import initial_parameters, inject, output_gradient
 from engram.rules.contract import LearningRule, Properties, Update, finished
-from engram.rules.ntk import WideRNN
 
 RECURRENT, READOUT = "core.weight_hh", "readout.weight"
 

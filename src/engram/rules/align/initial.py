@@ -25,7 +25,7 @@ def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
         if isinstance(module, _DROPOUT) and module.training and module.p:
             raise TypeError(f"{where}: it lacks one mask for both passes; expected model.eval(), or none")
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.training and module.track_running_stats:
-            raise TypeError(f"{where}: it lacks statistics of each pass; expected an engram.rules.BatchOnlyNorm")
+            raise TypeError(f"{where}: it lacks statistics of each pass; expected an engram.nn.BatchOnlyNorm")
     return {name: value.detach().clone() for name, value in model.named_parameters()}
 
 

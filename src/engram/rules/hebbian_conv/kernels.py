@@ -7,7 +7,7 @@ also where a unit looks at a few inputs only. The drives of one place never leav
 import numpy as np
 from numba import njit
 
-from engram.jit import jit
+from engram.numeric.jit import jit
 
 ANY_ORDER = {"reassoc", "contract", "nsz"}  # sums in any order; what is not finite stays so
 

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
+from engram.nn.sequence import time_first
 from engram.rules.contract import LearningRule, Properties, Update, finished
 from engram.rules.loss import output_error, output_loss
-from engram.rules.temporal.readout_network import check_network, check_sequences
-from engram.sequence import time_first
+from engram.rules.temporal.readout_checks import check_network, check_sequences
 
 FEEDBACKS = ("symmetric", "random", "adaptive")
 
@@ -43,7 +43,7 @@ class EProp(LearningRule[Tensor | None]):
     equations 3, 4, 13 and 28; Murray, "Local online learning in recurrent networks with random feedback" (2019).
 
     Examples:
-        >>> from engram.rules.temporal import LeakyRNN, ReadoutNetwork
+        >>> from engram.nn import LeakyRNN, ReadoutNetwork
         >>> generator = torch.Generator().manual_seed(0)
         >>> net = ReadoutNetwork(LeakyRNN(8, 16, generator=generator), 2, generator=generator)
         >>> rule = EProp(feedback="random")

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from engram.nn.sequence import time_first
 from engram.rules.contract import LearningRule, Properties, Update, finished
 from engram.rules.loss import output_error, output_loss
 from engram.rules.temporal.eprop import core_gradients
-from engram.rules.temporal.readout_network import check_network, check_sequences
-from engram.sequence import time_first
+from engram.rules.temporal.readout_checks import check_network, check_sequences
 
 MOST_UNITS = 64
 
@@ -32,7 +32,7 @@ class RTRL(LearningRule[None]):
 
     Examples:
         >>> from engram.rules import Backprop
-        >>> from engram.rules.temporal import LeakyRNN, ReadoutNetwork
+        >>> from engram.nn import LeakyRNN, ReadoutNetwork
         >>> generator = torch.Generator().manual_seed(0)
         >>> net = ReadoutNetwork(LeakyRNN(8, 16, generator=generator), 2, generator=generator)
         >>> x, target = torch.randn(5, 3, 8, generator=generator), torch.tensor([0, 1, 1])

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from jaxtyping import Int
 
 from engram import checks
-from engram.finite_mdp import FiniteMDP
+from engram.numeric.finite_mdp import FiniteMDP
 from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv
 from engram.tasks.picture import RENDERED, Picture
 

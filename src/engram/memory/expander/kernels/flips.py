@@ -12,8 +12,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from engram.jit import inline
 from engram.memory.kernels import below, chance, number
+from engram.numeric.jit import inline
 
 BLOCK = 64  # words under one count
 one, zero = np.uint64(1), np.uint64(0)

@@ -17,12 +17,11 @@ import math
 
 import numpy as np
 
-from engram.jit import jit
-from engram.plasticity.kernels.trace import rows_in
-from engram.simd import (
+from engram.numeric.jit import jit
+from engram.numeric.simd import (
     REGISTER_BYTES,
     ROWS,
-    held_within,
+    clamp,
     lanes,
     load,
     load_rows,
@@ -33,6 +32,7 @@ from engram.simd import (
     store_totals,
     tanh,
 )
+from engram.plasticity.kernels.trace import rows_in
 
 
 @jit
@@ -117,7 +117,7 @@ def lifetime(
                     for j in range(0, rows, ROWS):
                         for i in range(0, width, wide):
                             p = j * width + i
-                            change = held_within(factor * load_rows(E, p, width), bound)
+                            change = clamp(factor * load_rows(E, p, width), bound)
                             changed = load_rows(P, p, width) + change
                             store_rows(P, p, width, changed)
                             weights = load_rows(W, p, width) + load_rows(A, p, width) * changed

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engram.jit import inline, jit
+from engram.numeric.jit import inline, jit
+from engram.numeric.simd import ROWS, lanes, load, splat, store, tanh, total
 from engram.plasticity.kernels.codes import RETROACTIVE, SOFTMAX, TANH
 from engram.plasticity.kernels.trace import (
     advance,
@@ -27,7 +28,6 @@ from engram.plasticity.kernels.trace import (
     undo_first,
     undo_rates,
 )
-from engram.simd import ROWS, lanes, load, splat, store, tanh, total
 
 
 @inline

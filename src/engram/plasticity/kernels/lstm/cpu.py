@@ -18,7 +18,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from engram.jit import inline, jit
+from engram.numeric.jit import inline, jit
+from engram.numeric.simd import (
+    ROWS,
+    add_rows,
+    lanes,
+    load,
+    load_rows,
+    sigmoid,
+    splat,
+    splat_rows,
+    store,
+    tanh,
+)
 from engram.plasticity.kernels.codes import BLOCK, CELL, HIDDEN, INPUT, RECURRENT, RETROACTIVE
 from engram.plasticity.kernels.trace import (
     advance,
@@ -36,18 +48,6 @@ from engram.plasticity.kernels.trace import (
     undo_first,
     undo_modulation,
     undo_rates,
-)
-from engram.simd import (
-    ROWS,
-    add_rows,
-    lanes,
-    load,
-    load_rows,
-    sigmoid,
-    splat,
-    splat_rows,
-    store,
-    tanh,
 )
 
 

@@ -103,7 +103,7 @@ def _groups(batch: int, weight: Tensor) -> int:
 
 def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tuple[tuple[Any, ...], int, int]:
     """Return what both passes are given alike, as arrays with rows of whole registers; rows and width of a trace."""
-    from engram.simd import REGISTER_BYTES
+    from engram.numeric.simd import REGISTER_BYTES
 
     trace, eligibility, weight, alpha, *ends = rest
     size = hidden.shape[1]

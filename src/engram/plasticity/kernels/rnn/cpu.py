@@ -34,18 +34,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engram.jit import inline, jit
-from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
-from engram.plasticity.kernels.trace import (
-    coefficients,
-    copy_in,
-    copy_out,
-    modulation,
-    stepped,
-    undo_modulation,
-    undo_rates,
-)
-from engram.simd import (
+from engram.numeric.jit import inline, jit
+from engram.numeric.simd import (
     ROWS,
     add_rows,
     lanes,
@@ -63,6 +53,16 @@ from engram.simd import (
     where_positive,
     where_within,
     with_sign,
+)
+from engram.plasticity.kernels.codes import ADDITIVE, HEBB, LINEAR, RETROACTIVE, SOFT
+from engram.plasticity.kernels.trace import (
+    coefficients,
+    copy_in,
+    copy_out,
+    modulation,
+    stepped,
+    undo_modulation,
+    undo_rates,
 )
 
 

@@ -9,10 +9,10 @@ from functools import partial
 
 import numpy as np
 
-from engram.jit import jit
+from engram.numeric.jit import jit
+from engram.numeric.simd import lanes, load, store, tanh, where_positive
 from engram.plasticity.kernels.codes import RETROACTIVE, SOFT
 from engram.plasticity.kernels.trace import coefficients, modulation
-from engram.simd import lanes, load, store, tanh, where_positive
 
 
 # A sum over the sending units may be taken in any order, as long as it is the same each time.

@@ -120,7 +120,7 @@ def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) 
 
 def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
     """Return a padded matrix tile after tile: four rows of a register each, then those to the right of them."""
-    from engram.simd import REGISTER_BYTES, ROWS
+    from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // matrix.element_size()
     whole = torch.from_numpy(padded(matrix, rows, width))
@@ -129,7 +129,7 @@ def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
 
 def _untiled(tiles: Tensor, width: int) -> Tensor:
     """Return the matrix of which these are the tiles."""
-    from engram.simd import REGISTER_BYTES, ROWS
+    from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // tiles.element_size()
     return tiles.view(-1, width // lanes, ROWS, lanes).transpose(1, 2).reshape(-1, width)

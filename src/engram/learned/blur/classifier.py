@@ -1,0 +1,170 @@
+"""A scikit-learn classifier that a genome trains, in a few steps."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from engram import checks
+from engram.learned.blur.evolved import EVOLVED
+from engram.learned.blur.genome import Genome
+from engram.learned.blur.network import BlurNetwork, BlurState, Moments
+
+Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+COUNT = Interval(Integral, 1, None, closed="left")
+SMALL = 16  # samples of a batch below which its moments say little
+
+
+class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A network trained by a learned rule without gradients: few steps do, and more do not do better than gradients.
+
+    Each class is one output, told +1 or -1. Inputs of units are normalised over the batch while learning, and by the
+    moments of the last batch after it, so that the answer to a sample does not depend on the others. Features are
+    standardised by the first data, since how fast a genome learns depends on their size.
+
+    Args:
+        genome: The rule; None: one ``engram.learned.blur.evolved.EVOLVED``, found on Gaussian classes.
+        hidden_layer_sizes: Units of each hidden layer; a genome learned with one seldom does for more.
+        n_steps: Batches of ``fit``, each one step.
+        batch_size: Samples of a batch; all there are, if they are fewer.
+        saturation: What bounds synapses, as of ``BlurNetwork``; that which the genome was found with.
+        random_state: Settles the first synapses and the batches.
+
+    Attributes:
+        classes_: The classes.
+        n_features_in_: Number of features.
+        mean_, scale_: Mean and standard deviation of each feature of the first data.
+        state_: The synapses.
+        moments_: Mean and variance of each layer's inputs in the last batch.
+
+    Raises:
+        ValueError: In ``fit``: an argument is out of range, there are fewer than two classes or samples, or synapses
+            do not stay finite; in all methods: X is no valid data, or of another width.
+
+    Source: Sandler et al., "Meta-learning bidirectional update rules" (2021); predicting by kept moments is ours.
+
+    Examples:
+        >>> from sklearn.datasets import make_moons
+        >>> X, y = make_moons(500, noise=0.1, random_state=0)
+        >>> bool(BlurClassifier(random_state=0).fit(X, y).score(X, y) > 0.8)
+        True
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        "genome": [Genome, None],
+        "hidden_layer_sizes": [tuple, list],
+        "n_steps": [COUNT],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "saturation": [StrOptions({"oja", "norm", "exp", "tanh"}), None],
+        "random_state": ["random_state"],
+    }
+
+    n_features_in_: int
+    classes_: np.ndarray
+    state_: BlurState
+    moments_: Moments
+    mean_: Tensor
+    scale_: Tensor
+
+    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    def __init__(
+        self,
+        genome: Annotated[Any, Genome | None] = None,
+        *,
+        hidden_layer_sizes: Annotated[Any, tuple[int, ...]] = (64,),
+        n_steps: Annotated[Any, int] = 20,
+        batch_size: Annotated[Any, int] = 128,
+        saturation: Annotated[Any, Literal["oja", "norm", "exp", "tanh"] | None] = "norm",
+        random_state: Annotated[Any, int | np.random.RandomState | None] = None,
+    ) -> None:
+        self.genome = genome
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_steps = n_steps
+        self.batch_size = batch_size
+        self.saturation = saturation
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Data, y: Data) -> BlurClassifier:
+        """Forget everything and learn from batches that are drawn from samples (samples, features) and classes."""
+        x, targets = self._checked(X, y, None)
+        x = self._start(x)
+        size = min(self.batch_size, len(x))
+        for _ in range(self.n_steps):
+            batch = torch.randperm(len(x), generator=self._generator)[:size]
+            self._learn(x[batch], targets[batch])
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Data, y: Data, classes: Data | None = None) -> BlurClassifier:
+        """Take one step on all that is given; the first call needs all classes there will be."""
+        first = not hasattr(self, "state_")
+        x, targets = self._checked(X, y, self.classes_ if classes is None and not first else classes, first)
+        self._learn(self._start(x) if first else self._scaled(x), targets)
+        return self
+
+    def predict_proba(self, X: Data) -> np.ndarray:
+        """Return the probability of each class, (samples, classes), in the order of ``classes_``."""
+        check_is_fitted(self)
+        x = torch.tensor(validate_data(self, X, dtype=np.float64, reset=False))
+        with torch.no_grad():
+            answer = self._network.forward(self._genome, self.state_, self._scaled(x), self.moments_)
+        return answer.softmax(-1).numpy()
+
+    def predict(self, X: Data) -> np.ndarray:
+        """Return the most likely class of each sample, (samples,)."""
+        return self.classes_[self.predict_proba(X).argmax(1)] if hasattr(self, "classes_") else self.predict_proba(X)
+
+    def _checked(self, X: Data, y: Data, classes: Data | None, first: bool = True) -> tuple[Tensor, Tensor]:
+        """Return samples and targets; the classes are kept."""
+        samples, labels = validate_data(self, X, y, dtype=np.float64, reset=first)
+        check_classification_targets(labels)
+        if first:
+            self.classes_ = np.unique(labels) if classes is None else unique_labels(classes)
+            if len(self.classes_) < 2:
+                raise ValueError(f"y holds 1 class, {self.classes_.tolist()[0]!r}: expected at least 2")
+        known = self.classes_.tolist()
+        if unknown := set(labels.tolist()) - set(known):
+            raise ValueError(f"y holds {min(unknown)!r}: expected one of the classes {known}")
+        if len(samples) < 2:
+            raise ValueError("X holds n_samples = 1: expected at least 2, whose variance is taken")
+        if min(len(samples), self.batch_size) < SMALL:
+            message = f"batches of {min(len(samples), self.batch_size)} samples: their moments say little below {SMALL}"
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+        return torch.tensor(samples), torch.tensor(np.where(labels[:, None] == self.classes_, 1.0, -1.0))
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return (x - self.mean_) / self.scale_
+
+    def _start(self, x: Tensor) -> Tensor:
+        """Return the first data, by which features are scaled from now on."""
+        spread, self.mean_ = torch.std_mean(x, 0, correction=0)
+        self.scale_ = torch.where(spread > 0, spread, 1.0)
+        genome = EVOLVED if self.genome is None else self.genome
+        self._genome = Genome(*(part.detach().double() for part in genome))
+        for place, units in enumerate(self.hidden_layer_sizes):
+            checks.size(f"hidden_layer_sizes[{place}]", units)
+        sizes = (x.shape[1], *self.hidden_layer_sizes, len(self.classes_))
+        self._network = BlurNetwork(sizes, n_states=genome.n_states, saturation=self.saturation)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self._generator = torch.Generator().manual_seed(int(seed))
+        self.state_ = self._network.init(self._generator, dtype=torch.float64)
+        return self._scaled(x)
+
+    def _learn(self, x: Tensor, targets: Tensor) -> None:
+        with torch.no_grad():
+            state = self._network.step(self._genome, self.state_, x, targets)
+            if not all(bool(weight.isfinite().all()) for weight in state.W):
+                raise ValueError("X, y: synapses did not stay finite; take fewer steps, or another genome")
+            self.state_, self.moments_ = state, self._network.moments(self._genome, state, x)

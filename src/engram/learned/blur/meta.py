@@ -1,0 +1,90 @@
+"""Meta-training of a genome: what it is judged by after a short life, and the gradient through that life."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+from engram.learned.blur.genome import Genome
+from engram.learned.blur.network import BlurNetwork, BlurState
+from engram.rules.unroll import unroll
+
+MOST_SKIPPED = 10
+
+
+def lifetime(
+    network: BlurNetwork,
+    genome: Genome,
+    state: BlurState,
+    batches: tuple[Float[Tensor, "time ... batch features"], Float[Tensor, "steps ... batch outputs"]],
+    *,
+    checkpointed: bool = False,
+) -> BlurState:
+    """Return the synapses after a step on each of some batches; differentiable by genome and synapses.
+
+    Args:
+        network: What is trained.
+        genome: By what; populations as of ``BlurNetwork``.
+        state: The first synapses.
+        batches: Inputs and targets.
+        checkpointed: As of ``engram.rules.unroll``.
+
+    Raises:
+        ValueError: As of ``BlurNetwork.step``, or inputs and targets are not of as many steps.
+    """
+    if len(batches[0]) != len(batches[1]):
+        raise ValueError(f"batches of {len(batches[0])} and {len(batches[1])} steps: expected as many in each")
+    end, _ = unroll(
+        lambda state, batch: (network.step(genome, state, *batch), None),
+        state,
+        zip(*batches, strict=True),
+        checkpointed=checkpointed,
+    )
+    return end
+
+
+def cross_entropy(
+    prediction: Float[Tensor, "... batch outputs"], y: Float[Tensor, "... batch outputs"]
+) -> Float[Tensor, "..."]:
+    """Return the cross-entropy of each member's softmax, meant over its batch; targets are +1 for the class, else -1.
+
+    Examples:
+        >>> cross_entropy(torch.zeros(3, 2), torch.tensor([[1.0, -1.0]]).expand(3, 2))
+        tensor(0.6931)
+    """
+    return -(prediction.log_softmax(-1) * (y + 1) / 2).sum(-1).mean(-1)
+
+
+def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped: int, *, clip: float = 10.0) -> int:
+    """Take a step down the gradient of a loss at the end of lives, unless it is not finite, as where a life explodes.
+
+    Args:
+        optimizer: Of the genome's vector.
+        loss: After some lives of this genome.
+        skipped: What the last call returned, at first 0.
+        clip: Largest norm of the gradient, which is shortened to it.
+
+    Returns:
+        How many steps in a row have been skipped so far: 0 if this one was taken.
+
+    Raises:
+        RuntimeError: Ten steps in a row would be skipped.
+    """
+    checks.number("clip", clip, above=0)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    parameters = itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
+    if norm.isfinite():
+        optimizer.step()
+        return 0
+    if skipped + 1 >= MOST_SKIPPED:
+        raise RuntimeError(
+            f"the gradient was not finite {MOST_SKIPPED} times in a row: synapses explode in a lifetime; "
+            "try a smaller synapse_std, norm = 'batch', or saturation = 'oja'"
+        )
+    return skipped + 1

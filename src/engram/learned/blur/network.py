@@ -1,0 +1,363 @@
+"""Networks that a genome trains: neurons of several states, a way forward, a way back, and synapses that learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from engram import checks
+from engram.learned.blur.genome import Genome
+
+EPS_NORM = 1e-5
+EPS_SYNAPSES = 1e-9
+Activation = Literal["tanh", "sigmoid", "relu", "relu_tanh", "identity"]
+Feedback = Literal["label", "cross_entropy", "squared_error"]
+Moments = tuple[tuple[Tensor, Tensor] | None, ...]
+
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "tanh": (torch.tanh, lambda z: 1 - z.tanh().square()),
+    "sigmoid": (torch.sigmoid, lambda z: z.sigmoid() * (1 - z.sigmoid())),
+    "relu": (torch.relu, lambda z: (z > 0).to(z)),
+    "relu_tanh": (lambda z: z.tanh().relu(), lambda z: (z > 0) * (1 - z.tanh().square())),
+    "identity": (lambda z: z, torch.ones_like),
+}
+"""Each activation and its derivative."""
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "channels": ("multi", "single"),
+    "backward": ("symmetric", "independent", "fixed"),
+    "norm": ("batch", "layer", None),
+    "activation": tuple(ACTIVATIONS),
+    "backward_activation": (*ACTIVATIONS, None),
+    "output_activation": tuple(ACTIVATIONS),
+    "backward_update": ("additive", "multiplicative", "multiplicative_second_state"),
+    "saturation": ("oja", "norm", "exp", "tanh", None),
+    "feedback": ("label", "cross_entropy", "squared_error"),
+}
+
+
+class BlurState(NamedTuple):
+    """What learning changes: the synapses.
+
+    Attributes:
+        W: Of each layer, the way forward, (*population, channels, post, pre + 1), its last column the bias.
+        V: Of each layer, the way back, (*population, channels, pre, post); none where it is the transpose of W.
+    """
+
+    W: tuple[Float[Tensor, "*population channels post pre"], ...]
+    V: tuple[Float[Tensor, "*population channels pre post"], ...]
+
+
+@dataclass(frozen=True)
+class BlurNetwork:
+    """A network whose neurons have k states and whose synapses have k channels, trained by a genome and no gradient.
+
+    A step on inputs x and targets y, with a(0) = (x, 0, .., 0) and a bias unit that is 1 in all states:
+
+        a(l+1) = s(norm(gain_n W(l) (a(l) nu)))                     forward, all layers
+        a(L)   = (prediction, y, 0, .., 0)                          feedback
+        a(l)   = s(norm(keep_n a(l) + gain_n V(l) (a(l+1) mu)))     back, layers L-1 to 1
+        W(l)   = keep_s W(l) + gain_s mean (a(l) P) (a(l+1) Q^T) - |gain_s oja| W(l) sum_pre W(l)^2
+
+    The network owns neither genome nor synapses. Both, and what it is shown, may have leading axes that broadcast: a
+    population of genomes (16, 1), each on tasks (6,), makes synapses (16, 6). A population is one batched product.
+
+    Args:
+        sizes: Units of each layer, the input first.
+        n_states: States k of a neuron; one cannot hold both prediction and label.
+        channels: ``"multi"``: k channels of a synapse; ``"single"``: one for all states.
+        backward: ``"symmetric"``: V is the transpose of W; ``"independent"``: it starts at random and learns;
+            ``"fixed"``: it stays random.
+        norm: What the inputs of units are normalised over: the ``"batch"``, for each unit and state, or a ``"layer"``
+            and its batch, for each state; None: nothing.
+        norm_forward: Whether on the way forward.
+        norm_backward: Whether on the way back, where updates are additive.
+        norm_output: Whether in the last layer too.
+        activation: Of hidden units on the way forward.
+        backward_activation: Of hidden units on the way back; None: the same.
+        output_activation: Of the last layer.
+        derivative_states: Whether states from 1 on are s'(z) rather than s(z) on the way forward.
+        backward_update: ``"additive"``; ``"multiplicative"``: s(keep_n a V(a mu)); ``"multiplicative_second_state"``:
+            the same, with state 0 left as it is.
+        saturation: What bounds synapses: ``"oja"``; ``"norm"``: they are divided by their norm over inputs where they
+            are used; ``"exp"``: changes are multiplied by exp(-|W| limit); ``"tanh"``: limit tanh(W / limit); or None.
+        limit: See ``saturation``.
+        feedback: ``"label"``: state 1 of the last layer becomes y; ``"cross_entropy"`` (y is +1 for the class, else -1)
+            and ``"squared_error"`` (halved): it is multiplied by the derivative of the loss.
+        use_forward_pre: Whether synapses change by the presynaptic activity from before the way back.
+        synapse_std: Standard deviation of the first synapses.
+
+    Raises:
+        ValueError: An argument is out of range or none of the choices.
+
+    Source: Sandler et al., "Meta-learning bidirectional update rules" (2021), equations 5 to 8 and appendix C. Which
+    axes are normalised, the order within a step and the mean over the batch are ours, as the paper does not say or, of
+    the mean, sums.
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> network, genome = BlurNetwork.backprop((2, 8, 1), feedback="squared_error"), Genome.backprop(0.5)
+        >>> state, x = network.init(generator), torch.randn(64, 2, generator=generator)
+        >>> for _ in range(200):
+        ...     state = network.step(genome, state, x, x[:, :1].sign())
+        >>> bool((network.forward(genome, state, x).sign() == x[:, :1].sign()).float().mean() > 0.9)
+        True
+    """
+
+    sizes: tuple[int, ...]
+    n_states: int = 2
+    channels: Literal["multi", "single"] = "multi"
+    backward: Literal["symmetric", "independent", "fixed"] = "symmetric"
+    norm: Literal["batch", "layer"] | None = "batch"
+    norm_forward: bool = True
+    norm_backward: bool = True
+    norm_output: bool = True
+    activation: Activation = "tanh"
+    backward_activation: Activation | None = None
+    output_activation: Activation = "identity"
+    derivative_states: bool = False
+    backward_update: Literal["additive", "multiplicative", "multiplicative_second_state"] = "additive"
+    saturation: Literal["oja", "norm", "exp", "tanh"] | None = "oja"
+    limit: float = 1.0
+    feedback: Feedback = "label"
+    use_forward_pre: bool = False
+    synapse_std: float = 0.1
+
+    def __post_init__(self) -> None:
+        if len(self.sizes) < 2:
+            raise ValueError(f"sizes = {self.sizes}: expected at least an input and an output layer")
+        for place, units in enumerate(self.sizes):
+            checks.size(f"sizes[{place}]", units)
+        for name, choices in CHOICES.items():
+            checks.choice(name, getattr(self, name), choices)
+        checks.size("n_states", self.n_states, 2)
+        checks.number("limit", self.limit, above=0)
+        checks.number("synapse_std", self.synapse_std, least=0)
+
+    @classmethod
+    def backprop(
+        cls,
+        sizes: tuple[int, ...],
+        *,
+        activation: Activation = "tanh",
+        feedback: Literal["cross_entropy", "squared_error"] = "cross_entropy",
+        backward: Literal["symmetric", "fixed"] = "symmetric",
+        synapse_std: float = 0.1,
+    ) -> BlurNetwork:
+        """Return the network in which ``Genome.backprop`` is stochastic gradient descent, up to rounding.
+
+        With ``backward="fixed"`` it is feedback alignment. Arguments are those of the class.
+        """
+        return cls(
+            sizes,
+            channels="single",
+            backward=backward,
+            norm=None,
+            activation=activation,
+            backward_activation="identity",
+            derivative_states=True,
+            backward_update="multiplicative_second_state",
+            saturation=None,
+            feedback=feedback,
+            synapse_std=synapse_std,
+        )
+
+    def init(
+        self, generator: torch.Generator, population: tuple[int, ...] = (), dtype: torch.dtype | None = None
+    ) -> BlurState:
+        """Draw synapses from N(0, synapse_std^2), on the generator's device.
+
+        Args:
+            generator: Source of all randomness.
+            population: Leading axes, with synapses of their own for each place on them.
+            dtype: Of the synapses; torch's default if None.
+        """
+        options: dict[str, Any] = {"generator": checks.generator(generator), "device": generator.device, "dtype": dtype}
+        channels = self.n_states if self.channels == "multi" else 1
+
+        def drawn(post: int, pre: int) -> Tensor:
+            return self.synapse_std * torch.randn(*population, channels, post, pre, **options)
+
+        pairs = list(zip(self.sizes, self.sizes[1:], strict=False))
+        W = tuple(drawn(post, pre + 1) for pre, post in pairs)
+        return BlurState(W, () if self.backward == "symmetric" else tuple(drawn(pre, post) for pre, post in pairs))
+
+    def forward(
+        self,
+        genome: Genome,
+        state: BlurState,
+        x: Float[Tensor, "... batch features"],
+        moments: Moments | None = None,
+    ) -> Float[Tensor, "... batch outputs"]:
+        """Return the prediction, state 0 of the last layer.
+
+        Args:
+            genome: The rule, whose mixing of states is part of the network.
+            state: The synapses.
+            x: Inputs.
+            moments: From ``moments``, so that what is said of a sample does not depend on the others; None: those of x.
+
+        Raises:
+            ValueError: Shapes do not belong together, or one sample alone is to be normalised over the batch.
+        """
+        self._check(genome, state, x, alone=moments is not None)
+        return self._forward(genome, state, x, moments)[0][-1][..., 0, :, :]
+
+    def moments(self, genome: Genome, state: BlurState, x: Float[Tensor, "... batch features"]) -> Moments:
+        """Return mean and variance of what is normalised of each layer, as of ``forward``; None where nothing is."""
+        self._check(genome, state, x)
+        return self._forward(genome, state, x, None)[1]
+
+    def step(
+        self,
+        genome: Genome,
+        state: BlurState,
+        x: Float[Tensor, "... batch features"],
+        y: Float[Tensor, "... batch outputs"],
+    ) -> BlurState:
+        """Return the synapses after learning from one batch.
+
+        Args:
+            genome: The rule.
+            state: The synapses, which are not changed.
+            x: Inputs.
+            y: Targets, +1 or -1; of ``"squared_error"`` any values.
+
+        Raises:
+            ValueError: Shapes do not belong together, or one sample alone is to be normalised over the batch.
+        """
+        self._check(genome, state, x)
+        if y.shape[-2:] != (x.shape[-2], self.sizes[-1]):
+            raise ValueError(f"y.shape = {tuple(y.shape)}: expected (..., {x.shape[-2]}, {self.sizes[-1]})")
+        before, _ = self._forward(genome, state, x, None)
+        after = [*before[:-1], self._told(before[-1], y)]
+        for layer in range(len(self.sizes) - 2, 0, -1):
+            after[layer] = self._back(genome, state, layer, after[layer], after[layer + 1])
+        pres = before if self.use_forward_pre else after
+        W = tuple(
+            self._learned(genome, weight, functional.pad(pre, (0, 1), value=1.0), post)
+            for weight, pre, post in zip(state.W, pres[:-1], after[1:], strict=True)
+        )
+        if self.backward != "independent":
+            return BlurState(W, state.V)
+        V = (self._learned(genome, *layer) for layer in zip(state.V, after[1:], after[:-1], strict=True))
+        return BlurState(W, tuple(V))
+
+    def _forward(
+        self, genome: Genome, state: BlurState, x: Tensor, moments: Moments | None
+    ) -> tuple[list[Tensor], Moments]:
+        """Return the activity of all layers, (*population, states, batch, units), and what was normalised by."""
+        silent = x.new_zeros(*x.shape[:-2], self.n_states - 1, *x.shape[-2:])
+        activity = [torch.cat([x.unsqueeze(-3), silent], -3)]
+        found: list[tuple[Tensor, Tensor] | None] = []
+        last = len(self.sizes) - 2
+        for layer, weight in enumerate(state.W):
+            sent = _mixed(functional.pad(activity[-1], (0, 1), value=1.0), genome.nu * genome.gain_n[..., None, None])
+            z, by = _through(sent, self._used(weight)), None
+            if self.norm is not None and self.norm_forward and (layer < last or self.norm_output):
+                z, by = self._normalised(genome, z, moments[layer] if moments else None)
+            found.append(by)
+            activation, derivative = ACTIVATIONS[self.activation if layer < last else self.output_activation]
+            if self.derivative_states:
+                activity.append(torch.cat([activation(z[..., :1, :, :]), derivative(z[..., 1:, :, :])], -3))
+            else:
+                activity.append(activation(z))
+        return activity, tuple(found)
+
+    def _told(self, top: Tensor, y: Tensor) -> Tensor:
+        """Return the last layer's activity with the feedback in state 1, and nothing beyond it."""
+        prediction = top[..., 0, :, :]
+        if self.feedback == "label":
+            told = y.expand_as(prediction)
+        elif self.feedback == "cross_entropy":
+            told = top[..., 1, :, :] * (prediction.softmax(-1) - (y + 1) / 2)
+        else:
+            told = top[..., 1, :, :] * (prediction - y)
+        return torch.cat([torch.stack([prediction, told], -3), torch.zeros_like(top[..., 2:, :, :])], -3)
+
+    def _back(self, genome: Genome, state: BlurState, layer: int, activity: Tensor, above: Tensor) -> Tensor:
+        """Return the activity of a hidden layer after the way back has reached it."""
+        weight = self._used(state.V[layer]) if state.V else self._used(state.W[layer])[..., :-1].mT
+        activation, _ = ACTIVATIONS[self.backward_activation or self.activation]
+        if self.backward_update == "additive":
+            u = _through(_mixed(above, genome.mu * genome.gain_n[..., None, None]), weight)
+            z = torch.addcmul(u, activity, _wide(genome.keep_n))
+            normalise = self.norm is not None and self.norm_backward
+            return activation(self._normalised(genome, z, None)[0] if normalise else z)
+        changed = _wide(genome.keep_n) * activity * _through(_mixed(above, genome.mu), weight)
+        if self.backward_update == "multiplicative":
+            return activation(changed)
+        first = activity[..., :1, :, :].expand_as(changed[..., :1, :, :])
+        return activation(torch.cat([first, changed[..., 1:, :, :]], -3))
+
+    def _learned(self, genome: Genome, weight: Tensor, pre: Tensor, post: Tensor) -> Tensor:
+        """Return synapses, (channels, post, pre), after a change by the activities of both sides."""
+        channels = weight.shape[-3]
+        sent, received = _mixed(pre, genome.P[..., :channels]), _mixed(post, genome.Q[..., :channels, :].mT)
+        change = received.mT @ (sent / pre.shape[-2])
+        keep, gain = _wide(genome.keep_s), _wide(genome.gain_s)
+        if self.saturation == "exp":
+            return weight + torch.exp(-self.limit * weight.abs()) * ((keep - 1) * weight + gain * change)
+        changed = keep * weight + gain * change
+        if self.saturation == "tanh":
+            return self.limit * torch.tanh(changed / self.limit)
+        if self.saturation == "oja":
+            strength = _wide((genome.gain_s * genome.oja).abs())
+            return changed - strength * weight * weight.square().sum(-1, keepdim=True)
+        return changed
+
+    def _used(self, weight: Tensor) -> Tensor:
+        if self.saturation != "norm":
+            return weight
+        return weight / (weight.square().sum(-1, keepdim=True) + EPS_SYNAPSES).sqrt()
+
+    def _normalised(
+        self, genome: Genome, z: Tensor, moments: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return what is normalised, and its mean and variance, which are its own unless they are given."""
+        axes = (-2,) if self.norm == "batch" else (-2, -1)
+        mean = moments[0] if moments else z.mean(axes, keepdim=True)
+        centred = z - mean
+        variance = (
+            moments[1] if moments else centred.square().mean(axes, keepdim=True)
+        )  # var_mean takes ten times as long
+        scale = _wide(genome.norm_gain) * (variance + EPS_NORM).rsqrt()
+        return torch.addcmul(_wide(genome.norm_shift), centred, scale), (mean, variance)
+
+    def _check(self, genome: Genome, state: BlurState, x: Tensor, *, alone: bool = False) -> None:
+        checks.instance("genome", genome, Genome)
+        if genome.n_states != self.n_states:
+            raise ValueError(f"genome is of {genome.n_states} states: expected n_states = {self.n_states}")
+        if x.ndim < 2 or x.shape[-1] != self.sizes[0] or not x.shape[-2]:
+            raise ValueError(
+                f"x.shape = {tuple(x.shape)}: expected (..., batch, {self.sizes[0]}), with a sample at least"
+            )
+        if x.shape[-2] < 2 and self.norm == "batch" and not alone:
+            raise ValueError("x holds 1 sample: expected at least 2, as norm = 'batch' takes their variance")
+        shapes = [(post, pre + 1) for pre, post in zip(self.sizes, self.sizes[1:], strict=False)]
+        if [tuple(weight.shape[-2:]) for weight in state.W] != shapes:
+            raise ValueError(f"state.W has layers of {[tuple(w.shape[-2:]) for w in state.W]}: expected {shapes}")
+
+
+def _wide(number: Tensor) -> Tensor:
+    """Return a number of each member as a factor of activities and synapses."""
+    return number[..., None, None, None]
+
+
+def _mixed(activity: Tensor, matrix: Tensor) -> Tensor:
+    """Return the activity, (states, batch, units), with its states mixed by a matrix, (source, target)."""
+    mixed = matrix.mT @ activity.flatten(-2)
+    return mixed.reshape(*mixed.shape[:-1], *activity.shape[-2:])
+
+
+def _through(activity: Tensor, weight: Tensor) -> Tensor:
+    """Return what the activity, (states, batch, pre), sends through synapses, (channels, post, pre)."""
+    if weight.shape[-3] > 1:
+        return activity @ weight.mT
+    sent = activity.flatten(-3, -2) @ weight.squeeze(-3).mT
+    return sent.reshape(*sent.shape[:-2], *activity.shape[-3:-1], sent.shape[-1])

@@ -1,0 +1,146 @@
+"""A window of a network with gated synapses as one operation of autograd, by the numba kernels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from engram.learned.remember.gated_rule import GatedRule
+from engram.numeric.threads import single_threaded
+
+
+class Wiring(NamedTuple):
+    """What of a network the kernels need beside its rule.
+
+    Attributes:
+        kind: Of which type each neuron is.
+        scale: What its degrees make of the messages that it gets, forwards and backwards.
+        edges: Which neurons each synapse connects, (post, pre), block after block, each (post, pre) row by row.
+        ticks: Steps for each frame.
+    """
+
+    kind: Int[np.ndarray, " neurons"]
+    scale: Float[Tensor, "neurons 2"]
+    edges: Int[np.ndarray, "synapses 2"]
+    ticks: int
+
+
+def runs_fused(rule: nn.Module, *given: Tensor) -> bool:
+    """Return whether the kernels can run a window: of a gated rule on a CPU, under no transform of ``torch.func``."""
+    if not isinstance(rule, GatedRule) or torch.compiler.is_compiling():
+        return False
+    return all(
+        tensor.device.type == "cpu"
+        and tensor.dtype in (torch.float32, torch.float64)
+        and torch.func.debug_unwrap(tensor) is tensor
+        for tensor in (*given, *rule.parameters(recurse=False))
+    )
+
+
+def run_fused(
+    rule: GatedRule,
+    wiring: Wiring,
+    shown: Float[Tensor, "frames batch neurons 2"],
+    body: Float[Tensor, "batch neurons body"],
+    synapse: Float[Tensor, "batch channels synapses"],
+) -> tuple[Float[Tensor, "frames batch neurons body"], Float[Tensor, "batch channels synapses"]]:
+    """Return the bodies after each frame, and the synapses after the last.
+
+    Args:
+        rule: The rule.
+        wiring: The network.
+        shown: x and k of every neuron.
+        body: Before the first frame.
+        synapse: Likewise, those of ``wiring.edges``.
+    """
+    none = torch.zeros_like(rule.post)
+    factor_i, factor_j = (none if factor is None else factor for factor in (rule.post_factor, rule.pre_factor))
+    known = torch.cat((rule.post, rule.pre, factor_i, factor_j), 1)
+    known_bias = functional.pad(rule.bias, (0, 3 * rule.synapse_hidden))[None]
+    body_in: Tensor = rule.body_in
+    body_bias = rule.body_in_bias[None]
+    if rule.type_size:  # what depends on the type alone is part of a bias
+        known, of_type = torch.split(known, [2 * rule.body_size, rule.type_size])
+        known_bias = known_bias + rule.embedding @ of_type
+        body_in, of_type = torch.split(body_in, [len(body_in) - rule.type_size, rule.type_size])
+        body_bias = body_bias + rule.embedding @ of_type
+    parameters = (
+        torch.cat((rule.forward_projection, rule.backward_projection), 1),
+        body_in, body_bias, rule.body_out, rule.body_out_bias,
+        known, known_bias, rule.own, rule.out, rule.out_bias,
+    )  # fmt: skip
+    return _Window.apply(wiring, shown, body, synapse, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _tiles(tensor: Tensor, batch: int, lanes: int) -> Any:
+    """Return a tensor whose first axis is the batch as an array (tiles, ..., lanes), zeros where there is nothing."""
+    count = -(-batch // lanes)
+    padded = tensor.detach()
+    if batch < count * lanes:
+        padded = functional.pad(padded, (0, 0) * (tensor.ndim - 1) + (0, count * lanes - batch))
+    return padded.reshape(count, lanes, *tensor.shape[1:]).movedim(1, -1).contiguous().numpy()
+
+
+def _batch(array: Any, batch: int) -> Tensor:
+    """Return the inverse of ``_tiles``."""
+    return torch.from_numpy(array).movedim(-1, 1).flatten(0, 1)[:batch]
+
+
+class _Window(torch.autograd.Function):
+    @staticmethod
+    @single_threaded()
+    def forward(ctx: Any, wiring: Wiring, shown: Tensor, body: Tensor, synapse: Tensor, *parameters: Tensor) -> Any:
+        from engram.learned.remember import kernels
+        from engram.numeric.simd import REGISTER_BYTES
+
+        batch, lanes = len(body), REGISTER_BYTES // body.element_size()
+        frames = _tiles(shown.transpose(0, 1), batch, lanes)
+        ticks = len(shown) * wiring.ticks
+        states = ticks + 1 if any(ctx.needs_input_grad) else 2
+        tiles, dtype = len(frames), frames.dtype
+        first_body, first_synapse = _tiles(body, batch, lanes), _tiles(synapse.transpose(1, 2), batch, lanes)
+        bodies, synapses = (np.empty((tiles, states, *first.shape[1:]), dtype) for first in (first_body, first_synapse))
+        bodies[:, 0], synapses[:, 0] = first_body, first_synapse
+        messages = np.empty((*bodies.shape[:3], 2 * synapse.shape[1], lanes), dtype)
+        ends = np.empty((tiles, len(shown), *first_body.shape[1:]), dtype)
+        arrays = [parameter.detach().contiguous().numpy() for parameter in parameters]
+        of_network = wiring.kind, wiring.scale.to(body.dtype).numpy(), wiring.edges
+        kernels.forward(frames, bodies, synapses, messages, ends, wiring.ticks, *of_network, *arrays)
+        ctx.given = frames, bodies, synapses, messages, wiring.ticks, of_network, arrays, batch, lanes
+        return _batch(ends, batch).transpose(0, 1), _batch(synapses[:, ticks % states], batch).transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    @single_threaded()
+    def backward(ctx: Any, grad_ends: Tensor, grad_synapse: Tensor) -> Any:
+        from engram.learned.remember import kernels
+
+        frames, bodies, synapses, messages, ticks, of_network, arrays, batch, lanes = ctx.given
+        of_ends = _tiles(grad_ends.transpose(0, 1), batch, lanes)
+        of_synapse = _tiles(grad_synapse.transpose(1, 2), batch, lanes)
+        of_body = np.zeros_like(bodies[:, 0])
+        sums = [np.zeros((*array.shape, lanes), array.dtype) for array in arrays]
+        kernels.backward(
+            frames, bodies, synapses, messages, of_ends, of_body, of_synapse, ticks, *of_network, *arrays, *sums
+        )
+        found = (torch.from_numpy(total.sum(-1)) for total in sums)
+        return None, None, _batch(of_body, batch), _batch(of_synapse, batch).transpose(1, 2), *found
+
+
+def edges_of(
+    blocks: list[tuple[slice, slice, Bool[Tensor, "post pre"] | None]],
+) -> tuple[Int[np.ndarray, "synapses 2"], list[Tensor | None]]:
+    """Return the synapses of blocks, given as (post, pre, which there are), and of each block which of it they are."""
+    edges, kept = [], []
+    for post, pre, mask in blocks:
+        place = torch.cartesian_prod(torch.arange(post.start, post.stop), torch.arange(pre.start, pre.stop))
+        index = None if mask is None else mask.flatten().nonzero()[:, 0]
+        edges.append(place if index is None else place[index])
+        kept.append(index)
+    return torch.cat(edges).numpy(), kept

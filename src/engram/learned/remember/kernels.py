@@ -1,0 +1,310 @@
+"""A window of a network with gated synapses as numba kernels: synapses pass through memory once a tick, each way.
+
+Streams lie side by side in the last axis, as many in a tile as a register has lanes, so that all operations are on
+whole registers and every weight is a number. Only states are kept for the way back; what a synapse computed is computed
+again from them. Of a tile, with S states from before the first tick on:
+
+    shown (frames, neurons, 2, lanes)         x and k
+    body (S, neurons, n_b, lanes)             b
+    synapse (S, synapses, C, lanes)           s
+    message (S, neurons, 2 C, lanes)          m and r, made of the state of the same index
+"""
+
+import numpy as np
+
+from engram.numeric.jit import inline, jit
+from engram.numeric.simd import lanes, load, sigmoid, splat, store, tanh
+
+
+@inline
+def affine(weight, bias, x, out):
+    """Write W^T x + c."""
+    L = lanes(x)
+    for o in range(weight.shape[1]):
+        total = splat(bias[o])
+        for i in range(weight.shape[0]):
+            total = total + splat(weight[i, o]) * load(x, i * L)
+        store(out, o * L, total)
+
+
+@inline
+def affine_back(weight, x, grad, grad_x, grad_weight, grad_bias):
+    """Add what comes back through W^T x + c."""
+    L, outputs = lanes(x), weight.shape[1]
+    for o in range(outputs):
+        store(grad_bias, o * L, load(grad_bias, o * L) + load(grad, o * L))
+    for i in range(weight.shape[0]):
+        total, value = load(grad_x, i * L), load(x, i * L)
+        for o in range(outputs):
+            d, place = load(grad, o * L), (i * outputs + o) * L
+            total = total + splat(weight[i, o]) * d
+            store(grad_weight, place, load(grad_weight, place) + value * d)
+        store(grad_x, i * L, total)
+
+
+@inline
+def squash(rows, first, last):
+    """Replace x by tanh(x)."""
+    L = lanes(rows)
+    for i in range(first, last):
+        store(rows, i * L, tanh(load(rows, i * L)))
+
+
+@inline
+def open_gates(rows, first, last):
+    """Replace x by its sigmoid."""
+    L = lanes(rows)
+    for i in range(first, last):
+        store(rows, i * L, sigmoid(load(rows, i * L)))
+
+
+@inline
+def squash_back(rows, grad):
+    """Multiply by the slope of tanh, given its values."""
+    L = lanes(rows)
+    for i in range(rows.shape[0]):
+        y, d = load(rows, i * L), load(grad, i * L)
+        store(grad, i * L, d - y * y * d)
+
+
+# numba makes as much of an assignment to a slice as of all that is done with it here.
+@inline
+def put(rows, first, source):
+    """Write rows one after another, from ``first`` on."""
+    L = lanes(rows)
+    for place in range(0, source.size, L):
+        store(rows, first * L + place, load(source, place))
+
+
+@inline
+def add(rows, source, first):
+    """Add the rows of ``source`` from ``first`` on."""
+    L = lanes(rows)
+    for place in range(0, rows.size, L):
+        store(rows, place, load(rows, place) + load(source, first * L + place))
+
+
+@inline
+def clear(rows):
+    """Write zeros."""
+    nothing = splat(rows.dtype.type(0))
+    for place in range(0, rows.size, lanes(rows)):
+        store(rows, place, nothing)
+
+
+@inline
+def known(body, message, shown, out):
+    """Write what a body knows, [b, m, r, x, k]."""
+    put(out, 0, body)
+    put(out, body.shape[0], message)
+    put(out, body.shape[0] + message.shape[0], shown)
+
+
+@inline
+def decide(w1, c1, w2, c2, q, inner, decided):
+    """Write tanh(a) and sigmoid(g) of one body, and of its hidden units tanh."""
+    affine(w1, c1, q, inner)
+    squash(inner, 0, inner.shape[0])
+    affine(w2, c2, inner, decided)
+    size = decided.shape[0] // 2
+    squash(decided, 0, size)
+    open_gates(decided, size, 2 * size)
+
+
+@inline
+def hidden_units(own, synapse, post, pre, z):
+    """Write tanh of z = Ws^T s + U^T beta_i + V^T beta_j + (A^T beta_i) (G^T beta_j)."""
+    L, hidden = lanes(z), z.shape[0]
+    for k in range(hidden):
+        total = load(post, k * L) + load(pre, (hidden + k) * L)
+        total = total + load(post, (2 * hidden + k) * L) * load(pre, (3 * hidden + k) * L)
+        for c in range(own.shape[0]):
+            total = total + splat(own[c, k]) * load(synapse, c * L)
+        store(z, k * L, tanh(total))
+
+
+@inline
+def decisions(out_weight, out_bias, z, out):
+    """Write tanh(p), sigmoid(f) and sigmoid(w) of one synapse."""
+    affine(out_weight, out_bias, z, out)
+    channels = out.shape[0] // 3
+    squash(out, 0, channels)
+    open_gates(out, channels, 3 * channels)
+
+
+@inline
+def scaled(message, scale):
+    """Multiply messages by what their neurons' degrees make of them: forwards by the first, backwards by the second."""
+    L, channels = lanes(message), message.shape[1] // 2
+    for n in range(message.shape[0]):
+        for c in range(2 * channels):
+            place = (2 * n * channels + c) * L
+            store(message, place, load(message, place) * splat(scale[n, c // channels]))
+
+
+@inline
+def send(synapse, i, j, sent, message):
+    """Add what one synapse sends: forwards to i what j sends, backwards to j what i sends."""
+    L, channels = lanes(synapse), synapse.shape[0]
+    for c in range(channels):
+        s, to_i, to_j = load(synapse, c * L), (2 * i * channels + c) * L, ((2 * j + 1) * channels + c) * L
+        of_j, of_i = (2 * j * channels + c) * L, ((2 * i + 1) * channels + c) * L
+        store(message, to_i, load(message, to_i) + s * load(sent, of_j))
+        store(message, to_j, load(message, to_j) + s * load(sent, of_i))
+
+
+@inline
+def send_back(synapse, i, j, sent, grad_message, grad_synapse, grad_sent):
+    """Add what comes back through ``send``."""
+    L, channels = lanes(synapse), synapse.shape[0]
+    for c in range(channels):
+        s, to_i, to_j = load(synapse, c * L), (2 * i * channels + c) * L, ((2 * j + 1) * channels + c) * L
+        of_j, of_i = (2 * j * channels + c) * L, ((2 * i + 1) * channels + c) * L
+        on, back = load(grad_message, to_i), load(grad_message, to_j)
+        store(grad_synapse, c * L, load(grad_synapse, c * L) + on * load(sent, of_j) + back * load(sent, of_i))
+        store(grad_sent, of_j, load(grad_sent, of_j) + on * s)
+        store(grad_sent, of_i, load(grad_sent, of_i) + back * s)
+
+
+def _forward(
+    shown, body, synapse, message, ends, ticks, kind, scale, edges, projection, w1, c1, w2, c2, u, cu, ws, wo, co
+):  # fmt: skip
+    """Run all frames of all tiles; where the states are not kept, the arrays have two, which take turns."""
+    tiles, states, neurons, size, L = body.shape
+    channels, hidden = synapse.shape[3], ws.shape[1]
+    dtype = body.dtype
+    none = np.zeros(2 * channels, dtype)
+    q, inner = np.empty((w1.shape[0], L), dtype), np.empty((w1.shape[1], L), dtype)
+    beta, decided = np.empty((2 * size, L), dtype), np.empty((2 * size, L), dtype)
+    factors, sent = np.empty((neurons, 4 * hidden, L), dtype), np.empty((neurons, 2 * channels, L), dtype)
+    z, out = np.empty((hidden, L), dtype), np.empty((3 * channels, L), dtype)
+    for tile in range(tiles):
+        for n in range(neurons):
+            affine(projection, none, body[tile, 0, n], sent[n])
+        clear(message[tile, 0])
+        for e in range(edges.shape[0]):
+            send(synapse[tile, 0, e], edges[e, 0], edges[e, 1], sent, message[tile, 0])
+        scaled(message[tile, 0], scale)
+        for t in range(shown.shape[1] * ticks):
+            now, new = t % states, (t + 1) % states
+            for n in range(neurons):
+                old, changed = body[tile, now, n], body[tile, new, n]
+                known(old, message[tile, now, n], shown[tile, t // ticks, n], q)
+                decide(w1, c1[kind[n]], w2, c2, q, inner, decided)
+                for k in range(size):
+                    b = load(old, k * L)
+                    store(changed, k * L, b + load(decided, (size + k) * L) * (load(decided, k * L) - b))
+                put(beta, 0, changed)
+                put(beta, size, old)
+                affine(u, cu[kind[n]], beta, factors[n])
+                affine(projection, none, changed, sent[n])
+            clear(message[tile, new])
+            for e in range(edges.shape[0]):
+                i, j = edges[e, 0], edges[e, 1]
+                s, after = synapse[tile, now, e], synapse[tile, new, e]
+                hidden_units(ws, s, factors[i], factors[j], z)
+                decisions(wo, co, z, out)
+                for c in range(channels):
+                    kept = load(out, (channels + c) * L) * load(s, c * L)
+                    store(after, c * L, kept + load(out, (2 * channels + c) * L) * load(out, c * L))
+                send(after, i, j, sent, message[tile, new])
+            scaled(message[tile, new], scale)
+            if (t + 1) % ticks == 0:
+                put(ends[tile, t // ticks], 0, body[tile, new])
+
+
+def _backward(
+    shown, body, synapse, message, grad_ends, grad_body, grad_synapse, ticks, kind, scale, edges,
+    projection, w1, c1, w2, c2, u, cu, ws, wo, co,
+    grad_projection, grad_w1, grad_c1, grad_w2, grad_c2, grad_u, grad_cu, grad_ws, grad_wo, grad_co,
+):  # fmt: skip
+    """Turn the gradients of the last state, ``grad_body`` and ``grad_synapse``, into those of the first.
+
+    What comes back to the parameters is added to their gradients, which have an axis of lanes more.
+    """
+    tiles, states, neurons, size, L = body.shape
+    channels, hidden = synapse.shape[3], ws.shape[1]
+    dtype = body.dtype
+    none, unused = np.zeros(2 * channels, dtype), np.zeros((max(hidden, 2 * channels), L), dtype)
+    q, inner = np.empty((w1.shape[0], L), dtype), np.empty((w1.shape[1], L), dtype)
+    grad_q, grad_inner = np.empty_like(q), np.empty_like(inner)
+    beta, decided = np.empty((2 * size, L), dtype), np.empty((2 * size, L), dtype)
+    grad_beta, grad_decided = np.empty_like(beta), np.empty_like(beta)
+    factors, sent = np.empty((neurons, 4 * hidden, L), dtype), np.empty((neurons, 2 * channels, L), dtype)
+    grad_factors, grad_sent = np.empty_like(factors), np.empty_like(sent)
+    z, out = np.empty((hidden, L), dtype), np.empty((3 * channels, L), dtype)
+    grad_z, grad_out = np.empty_like(z), np.empty_like(out)
+    grad_message, previous = np.zeros_like(sent), np.empty((neurons, size, L), dtype)
+    for tile in range(tiles):
+        grad = grad_body[tile]
+        clear(grad_message)
+        # At t = -1 there is no tick before, and only what the first state sends comes back.
+        for t in range(states - 2, -2, -1):
+            if t >= 0 and (t + 1) % ticks == 0:
+                add(grad, grad_ends[tile, t // ticks], 0)
+            for n in range(neurons):
+                affine(projection, none, body[tile, t + 1, n], sent[n])
+            scaled(grad_message, scale)
+            clear(grad_sent)
+            for e in range(edges.shape[0]):
+                s, g = synapse[tile, t + 1, e], grad_synapse[tile, e]
+                send_back(s, edges[e, 0], edges[e, 1], sent, grad_message, g, grad_sent)
+            for n in range(neurons):
+                affine_back(projection, body[tile, t + 1, n], grad_sent[n], grad[n], grad_projection, unused)
+            if t < 0:
+                continue
+            for n in range(neurons):
+                put(beta, 0, body[tile, t + 1, n])
+                put(beta, size, body[tile, t, n])
+                affine(u, cu[kind[n]], beta, factors[n])
+            clear(grad_factors)
+            for e in range(edges.shape[0]):
+                s, g = synapse[tile, t, e], grad_synapse[tile, e]
+                post, pre = factors[edges[e, 0]], factors[edges[e, 1]]
+                hidden_units(ws, s, post, pre, z)
+                decisions(wo, co, z, out)
+                for c in range(channels):
+                    p, f, w = load(out, c * L), load(out, (channels + c) * L), load(out, (2 * channels + c) * L)
+                    d = load(g, c * L)
+                    store(grad_out, c * L, d * w - d * w * p * p)
+                    store(grad_out, (channels + c) * L, d * load(s, c * L) * (f - f * f))
+                    store(grad_out, (2 * channels + c) * L, d * p * (w - w * w))
+                    store(g, c * L, d * f)
+                clear(grad_z)
+                affine_back(wo, z, grad_out, grad_z, grad_wo, grad_co)
+                squash_back(z, grad_z)
+                affine_back(ws, s, grad_z, g, grad_ws, unused)
+                to_i, to_j = grad_factors[edges[e, 0]], grad_factors[edges[e, 1]]
+                for k in range(hidden):
+                    d, of_u, of_v = load(grad_z, k * L), k * L, (hidden + k) * L
+                    of_a, of_g = (2 * hidden + k) * L, (3 * hidden + k) * L
+                    store(to_i, of_u, load(to_i, of_u) + d)
+                    store(to_j, of_v, load(to_j, of_v) + d)
+                    store(to_i, of_a, load(to_i, of_a) + d * load(pre, of_g))
+                    store(to_j, of_g, load(to_j, of_g) + d * load(post, of_a))
+            for n in range(neurons):
+                old = body[tile, t, n]
+                put(beta, 0, body[tile, t + 1, n])
+                put(beta, size, old)
+                clear(grad_beta)
+                put(grad_beta, 0, grad[n])
+                affine_back(u, beta, grad_factors[n], grad_beta, grad_u, grad_cu[kind[n]])
+                known(old, message[tile, t, n], shown[tile, t // ticks, n], q)
+                decide(w1, c1[kind[n]], w2, c2, q, inner, decided)
+                for k in range(size):
+                    a, w, d = load(decided, k * L), load(decided, (size + k) * L), load(grad_beta, k * L)
+                    store(grad_decided, k * L, d * w - d * w * a * a)
+                    store(grad_decided, (size + k) * L, d * (a - load(old, k * L)) * (w - w * w))
+                    store(previous[n], k * L, load(grad_beta, (size + k) * L) + d - d * w)
+                clear(grad_inner)
+                clear(grad_q)
+                affine_back(w2, inner, grad_decided, grad_inner, grad_w2, grad_c2)
+                squash_back(inner, grad_inner)
+                affine_back(w1, q, grad_inner, grad_q, grad_w1, grad_c1[kind[n]])
+                add(previous[n], grad_q, 0)
+                clear(grad_message[n])
+                add(grad_message[n], grad_q, size)
+            put(grad, 0, previous)
+
+
+forward, backward = jit(_forward), jit(_backward)

@@ -1,0 +1,71 @@
+"""An LSTM called as a network of a learned rule is, to compare with: it remembers in its activity."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.serialization import add_safe_globals
+
+from engram import checks
+from engram.nn.initial import uniform
+from engram.rules.unroll import detached
+
+
+class LSTMMemoryState(NamedTuple):
+    """What an LSTM carries, shaped as in ``nn.LSTM``."""
+
+    hidden: Float[Tensor, "1 batch hidden"]
+    cell: Float[Tensor, "1 batch hidden"]
+
+    def detach(self) -> LSTMMemoryState:
+        """Return the same state cut off from the graph that made it."""
+        return detached(self)
+
+
+add_safe_globals([LSTMMemoryState])
+
+
+class LSTMMemory(nn.Module):
+    """An LSTM called as a ``RuleNetwork`` is: it sees frames, and where something is shown, and answers by logits.
+
+    Args:
+        features: Features of a frame.
+        hidden_size: Units, of two numbers of state each.
+        outputs: Answers; as many as features if None.
+        generator: Source of the initial values, those of ``nn.LSTM`` and ``nn.Linear``; torch's global one if None.
+
+    Examples:
+        >>> lstm = LSTMMemory(12, 8, generator=torch.Generator().manual_seed(0))
+        >>> lstm(torch.ones(5, 3, 12), lstm.init_state(3))[0].shape
+        torch.Size([5, 3, 12])
+    """
+
+    def __init__(
+        self, features: int, hidden_size: int, outputs: int | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.features, self.hidden_size = checks.size("features", features), checks.size("hidden_size", hidden_size)
+        outputs = features if outputs is None else checks.size("outputs", outputs)
+        self.lstm = uniform(nn.LSTM, 2 * features, hidden_size, bound=hidden_size**-0.5, generator=generator)
+        self.readout = uniform(nn.Linear, hidden_size, outputs, generator=generator)
+
+    def init_state(self, batch_size: int) -> LSTMMemoryState:
+        """Return a state of zeros."""
+        zeros = self.readout.weight.new_zeros(1, checks.size("batch_size", batch_size), self.hidden_size)
+        return LSTMMemoryState(zeros, zeros)
+
+    def forward(
+        self,
+        input: Annotated[Tensor, "time batch features"],
+        state: LSTMMemoryState,
+        clamp: Annotated[Tensor | None, "time batch features"] = None,
+    ) -> tuple[Float[Tensor, "time batch outputs"], LSTMMemoryState]:
+        """As ``RuleNetwork.forward``."""
+        checks.tensor("input", input, ("time", "batch", self.features), self.readout.weight)
+        shown = (input != 0).to(input) if clamp is None else clamp
+        checks.tensor("clamp", shown, tuple(input.shape), input)
+        output, last = self.lstm(torch.cat((input, shown), 2), tuple(state))
+        return self.readout(output), LSTMMemoryState(*last)

@@ -1,0 +1,266 @@
+"""A network whose neurons and synapses have vectors as states, both changed by one learned rule."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.serialization import add_safe_globals
+
+from engram import checks
+from engram.learned.remember.fused import Wiring, edges_of, run_fused, runs_fused
+from engram.learned.remember.gated_rule import GatedRule
+from engram.learned.remember.local_rule import LocalRule
+from engram.learned.remember.topology import Topology
+from engram.rules.unroll import detached, unroll
+
+
+class RuleState(NamedTuple):
+    """What a network of a learned rule carries from frame to frame; its memory, which can be stored by itself.
+
+    Attributes:
+        bodies: b, a vector for each neuron.
+        synapses: s, for each block (batch, channels, post, pre).
+    """
+
+    bodies: Float[Tensor, "batch neurons body"]
+    synapses: tuple[Float[Tensor, "batch channels post pre"], ...]
+
+    def detach(self) -> RuleState:
+        """Return the same state cut off from the graph that made it, for truncated back-propagation."""
+        return detached(self)
+
+    def replaced(self, which: Bool[Tensor, " batch"], fresh: RuleState) -> RuleState:
+        """Return the state that is ``fresh`` in the streams named, and in all others what it was."""
+        synapses = zip(fresh.synapses, self.synapses, strict=True)
+        chosen = tuple(torch.where(which[:, None, None, None], new, old) for new, old in synapses)
+        return RuleState(torch.where(which[:, None, None], fresh.bodies, self.bodies), chosen)
+
+
+add_safe_globals([RuleState])
+
+
+class RuleNetwork(nn.Module):
+    """A network whose neurons and synapses have vectors as states, both changed by one learned rule.
+
+    At each tick neurons send along their synapses, forwards and back, channel by channel; then bodies change, and then
+    synapses, by ``LocalRule``:
+
+        m_i = deg_in(i)^-1/2  sum_j s_ij P_f^T b_j            r_j = deg_out(j)^-1/2 sum_i s_ij P_b^T b_i
+
+    Its only parameters are the rule's, and it has no weights but its synapses, which are state. A state is given and
+    returned: with hidden neurons a fresh one is random, as hidden neurons that begin alike remain alike.
+
+    Args:
+        topology: The network.
+        rule: The rule, with as many types as the topology has groups, or one.
+        aggregate: How messages are put together: ``"sqrt"``, as above, or ``"mean"``, divided by the degree, so that a
+            memory's signal does not grow with the network.
+        sigma: Standard deviation of a fresh synapse's first half of channels; the others are 0. By default 0.3 where
+            there are hidden neurons, and else 0.
+        backend: ``"auto"``: kernels for gated rules on a CPU; ``"eager"``: the plain definition.
+        generator: Source of a sparse topology's connections; torch's global one if None.
+
+    Raises:
+        ValueError: An argument is out of range, or the rule's types are not the topology's.
+
+    Source: Gregor, "Finding online neural update rules by learning to remember" (2020): states of bodies and synapses,
+    two functions that all share. Of the paper only abstract and introduction could be read; messages and initial
+    states are ours.
+
+    Examples:
+        >>> seeded = torch.Generator().manual_seed(0)
+        >>> net = RuleNetwork(Topology.visible(12), GatedRule(generator=seeded))
+        >>> logits, state = net(torch.ones(5, 3, 12), net.init_state(3, seeded))
+        >>> logits.shape, state.synapses[0].shape
+        (torch.Size([5, 3, 12]), torch.Size([3, 4, 12, 12]))
+    """
+
+    scale: Tensor
+    kind: Tensor
+    rule: LocalRule
+
+    def __init__(
+        self,
+        topology: Topology,
+        rule: LocalRule,
+        *,
+        aggregate: Literal["sqrt", "mean"] = "sqrt",
+        sigma: float | None = None,
+        backend: Literal["auto", "eager"] = "auto",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.topology = checks.instance("topology", topology, Topology)
+        self.rule = checks.instance("rule", rule, LocalRule)  # type: ignore[type-abstract]
+        self.backend = checks.choice("backend", backend, ("auto", "eager"))
+        power = {"sqrt": -0.5, "mean": -1.0}[checks.choice("aggregate", aggregate, ("sqrt", "mean"))]
+        groups = topology.groups
+        if rule.types not in (1, len(groups)):
+            raise ValueError(f"rule.types = {rule.types}: expected 1 or {len(groups)}, the groups of the topology")
+        self.sigma = 0.3 * topology.hidden if sigma is None else checks.number("sigma", sigma, least=0)
+        if topology.hidden and not self.sigma:
+            text = "sigma = 0: hidden neurons of a type begin alike, and so remain alike for ever"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        group = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor(groups))
+        self.register_buffer("kind", group if rule.types > 1 else torch.zeros_like(group), persistent=False)
+        degree, drawn = torch.zeros(topology.neurons, 2), topology.fan_in
+        self.spans = [(topology.of_group(post), topology.of_group(pre)) for pre, post in topology.blocks]
+        for number, (post, pre) in enumerate(self.spans):
+            mask = torch.ones(post.stop - post.start, pre.stop - pre.start, dtype=torch.bool)
+            if drawn is not None:
+                mask = torch.rand(mask.shape, generator=generator).argsort(1) < drawn
+            self.register_buffer(f"mask_{number}", None if drawn is None else mask)
+            degree[post, 0] += mask.sum(1)
+            degree[pre, 1] += mask.sum(0)
+        way = torch.tensor([1.0, float(topology.bidirectional)])
+        self.register_buffer("scale", way * degree.clamp(min=1) ** power, persistent=drawn is not None)
+        # A sparse network's may come from elsewhere, by ``load_state_dict``.
+        self._edges = self._wired() if drawn is None else None
+
+    def init_state(self, batch_size: int, generator: torch.Generator | None = None) -> RuleState:
+        """Return fresh states: bodies of 0, and synapses as ``sigma`` says.
+
+        Args:
+            batch_size: How many independent streams.
+            generator: Source of the synapses; torch's global one if None.
+        """
+        checks.size("batch_size", batch_size)
+        like, channels = self.rule.readout, self.rule.channels
+        synapses = []
+        for number, (post, pre) in enumerate(self.spans):
+            block = torch.zeros(batch_size, channels, post.stop - post.start, pre.stop - pre.start)
+            if self.sigma:
+                half = block[:, : (channels + 1) // 2]
+                half.normal_(0, self.sigma, generator=generator)
+            block = block.to(like)
+            mask = self._mask(number)
+            synapses.append(block if mask is None else block * mask)
+        return RuleState(like.new_zeros(batch_size, self.topology.neurons, self.rule.body_size), tuple(synapses))
+
+    def forward(
+        self,
+        input: Annotated[Tensor, "time batch features"],
+        state: RuleState,
+        clamp: Annotated[Tensor | None, "time batch features"] = None,
+    ) -> tuple[Float[Tensor, "time batch outputs"], RuleState]:
+        """Run frames, and return what the outputs say after the last tick of each, and the state.
+
+        Args:
+            input: Frames, of a feature for each neuron of the input group and, if it is another, of the output group.
+            state: From ``init_state``, or returned by the last call.
+            clamp: 1 where something is shown, else 0; where ``input`` is not 0 if None.
+
+        Returns:
+            Logits of +1 against -1, for each output; and the state after the last frame.
+
+        Raises:
+            ValueError: A shape, dtype or device is another, or a frame is not finite.
+        """
+        like, features = self.rule.readout, self.topology.features
+        if len(self.topology.shown) > 1 and input.ndim == 3 and input.shape[2] != features:
+            sizes = " inputs and ".join(str(self.topology.groups[group]) for group in self.topology.shown)
+            raise ValueError(
+                f"input.shape = {tuple(input.shape)}: expected {features} features, for {sizes} outputs, as windows of "
+                "mode 'paired' have"
+            )
+        checks.tensor("input", input, ("time", "batch", features), like)
+        checks.finite("input", input, ("frame", "batch", "feature"))
+        batch = input.shape[1]
+        if len(state.bodies) != batch:
+            raise ValueError(f"state has batch {len(state.bodies)}, input has {batch}: expected the same")
+        checks.tensor("state.bodies", state.bodies, (batch, self.topology.neurons, self.rule.body_size), like)
+        if len(state.synapses) != len(self.spans):
+            raise ValueError(f"state.synapses has {len(state.synapses)} blocks: expected {len(self.spans)}")
+        for number, ((post, pre), block) in enumerate(zip(self.spans, state.synapses, strict=True)):
+            shape = (batch, self.rule.channels, post.stop - post.start, pre.stop - pre.start)
+            checks.tensor(f"state.synapses[{number}]", block, shape, like)
+        if clamp is not None:
+            checks.tensor("clamp", clamp, tuple(input.shape), like)
+        shown = self._shown(input, (input != 0).to(input) if clamp is None else clamp)
+        fused = self.backend == "auto" and len(input) and runs_fused(self.rule, input, *state.synapses, state.bodies)
+        bodies, state = self._fused(shown, state) if fused else self._plain(shown, state)
+        answer = bodies[:, :, self.topology.of_group(self.topology.outputs)]
+        return answer @ self.rule.readout + self.rule.readout_bias, state
+
+    def tick(self, state: RuleState, shown: Float[Tensor, "batch neurons 2"]) -> RuleState:
+        """Return the state one tick later: the definition.
+
+        Args:
+            state: Before.
+            shown: x and k of every neuron.
+        """
+        rule, old = self.rule, state.bodies
+        sent_on, sent_back = old @ rule.forward_projection, old @ rule.backward_projection
+        forward, backward = torch.zeros_like(sent_on), torch.zeros_like(sent_back)
+        for (post, pre), block in zip(self.spans, state.synapses, strict=True):
+            on, back = sent_on[:, pre].transpose(1, 2), sent_back[:, post].transpose(1, 2)
+            forward = _added(forward, post, (block @ on[..., None])[..., 0].transpose(1, 2))
+            if self.topology.bidirectional:
+                arriving = (block.transpose(2, 3) @ back[..., None])[..., 0].transpose(1, 2)
+                backward = _added(backward, pre, arriving)
+        forward, backward = forward * self.scale[:, :1], backward * self.scale[:, 1:]
+        embedding = rule.embedding[self.kind].expand(len(old), -1, -1)
+        new = rule.body(old, forward, backward, shown, embedding)
+        known = torch.cat((new, old, embedding), 2)
+        synapses = []
+        for number, ((post, pre), block) in enumerate(zip(self.spans, state.synapses, strict=True)):
+            changed, mask = rule.synapse(block, known[:, post], known[:, pre], forward[:, post]), self._mask(number)
+            synapses.append(changed if mask is None else changed * mask)
+        return RuleState(new, tuple(synapses))
+
+    def _plain(self, shown: Tensor, state: RuleState) -> tuple[Tensor, RuleState]:
+        def frame(state: RuleState, one: Tensor) -> tuple[RuleState, Tensor]:
+            for _ in range(self.topology.ticks):
+                state = self.tick(state, one)
+            return state, state.bodies
+
+        masks = [self._mask(number) for number in range(len(self.spans))]
+        pairs = zip(state.synapses, masks, strict=True)
+        state = RuleState(state.bodies, tuple(block if mask is None else block * mask for block, mask in pairs))
+        state, bodies = unroll(frame, state, shown)
+        return torch.stack(bodies) if bodies else state.bodies[None][:0], state
+
+    def _fused(self, shown: Tensor, state: RuleState) -> tuple[Tensor, RuleState]:
+        edges, kept = self._edges or self._wired()
+        wiring = Wiring(self.kind.numpy(), self.scale, edges, self.topology.ticks)
+        flat = [block.flatten(2) for block in state.synapses]
+        of_edges = [block if index is None else block[:, :, index] for block, index in zip(flat, kept, strict=True)]
+        assert isinstance(self.rule, GatedRule)
+        bodies, changed = run_fused(self.rule, wiring, shown, state.bodies, torch.cat(of_edges, 2))
+        parts = torch.split(changed, [block.shape[2] for block in of_edges], 2)
+        synapses = []
+        for part, block, index in zip(parts, state.synapses, kept, strict=True):
+            whole = part if index is None else torch.zeros_like(block).flatten(2).index_copy(2, index, part)
+            synapses.append(whole.reshape(block.shape))
+        return bodies, RuleState(bodies[-1], tuple(synapses))
+
+    def _wired(self) -> tuple[Int[np.ndarray, "synapses 2"], list[Tensor | None]]:
+        """Return the synapses, as (post, pre), and of each block which of it they are."""
+        masks = [self._mask(number) for number in range(len(self.spans))]
+        return edges_of([(*span, mask) for span, mask in zip(self.spans, masks, strict=True)])
+
+    def _shown(self, input: Tensor, clamp: Tensor) -> Float[Tensor, "time batch neurons 2"]:
+        """Return x and k of every neuron; both are 0 of what is never shown anything."""
+        if self.topology.features == self.topology.neurons == self.topology.groups[0]:
+            return torch.stack((input, clamp), -1)
+        shown = input.new_zeros(*input.shape[:2], self.topology.neurons, 2)
+        first = 0
+        for group in self.topology.shown:
+            place, last = self.topology.of_group(group), first + self.topology.groups[group]
+            shown[:, :, place, 0], shown[:, :, place, 1] = input[:, :, first:last], clamp[:, :, first:last]
+            first = last
+        return shown
+
+    def _mask(self, number: int) -> Tensor | None:
+        mask: Tensor | None = getattr(self, f"mask_{number}")
+        return mask
+
+
+def _added(total: Tensor, place: slice, part: Tensor) -> Tensor:
+    """Return a total with a part added to some of its neurons; nothing is changed in place."""
+    return total + nn.functional.pad(part, (0, 0, place.start, total.shape[1] - place.stop))

@@ -1,0 +1,71 @@
+"""Synapses changed by a learned outer product: the family of Hebb's rule, and with an error the delta rule's."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram.learned.remember.gated_rule import KEEP, WRITE
+from engram.learned.remember.local_rule import LocalRule, by_synapse, fan_in_normal
+
+
+class OuterRule(LocalRule):
+    """Synapses changed by a learned outer product: the family of Hebb's rule, and with an error the delta rule's.
+
+        s'[c] = lambda[c] s[c] + eta[c] (A^T beta_i - m_i)[c] (G^T beta_j)[c]          m_i only if ``delta``
+
+    with beta as of ``GatedRule``; lambda is the sigmoid, and eta the softplus, of a parameter.
+
+    Args:
+        body_size: As of ``LocalRule``, and so are the arguments that follow but one.
+        channels: C.
+        delta: Whether the message that arrives is taken from the receiving neuron's factor.
+        types: As of ``LocalRule``.
+        type_size: n_e.
+        body_hidden: Hidden units of the bodies' function.
+        generator: Source of the initial values.
+
+    Source: Gregor (2020), as of ``LocalRule``; the form is ours.
+
+    Examples:
+        >>> rule = OuterRule(4, 2, generator=torch.Generator().manual_seed(0))
+        >>> s, post, pre, forward = (torch.zeros(shape) for shape in ((1, 2, 3, 5), (1, 3, 8), (1, 5, 8), (1, 3, 2)))
+        >>> rule.synapse(s, post, pre, forward).shape
+        torch.Size([1, 2, 3, 5])
+    """
+
+    def __init__(
+        self,
+        body_size: int = 8,
+        channels: int = 4,
+        *,
+        delta: bool = False,
+        types: int = 1,
+        type_size: int = 4,
+        body_hidden: int = 32,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        options = {"types": types, "type_size": type_size, "body_hidden": body_hidden}
+        super().__init__(body_size, channels, generator=generator, **options)
+        self.delta = delta
+        self.post_factor = fan_in_normal(self.known_size, channels, generator)
+        self.pre_factor = fan_in_normal(self.known_size, channels, generator)
+        self.keep = nn.Parameter(torch.full((channels,), KEEP))
+        self.rate = nn.Parameter(torch.full((channels,), WRITE))
+
+    def synapse(
+        self,
+        synapse: Float[Tensor, "batch channels post pre"],
+        post: Float[Tensor, "batch post known"],
+        pre: Float[Tensor, "batch pre known"],
+        forward: Float[Tensor, "batch post channels"],
+    ) -> Float[Tensor, "batch channels post pre"]:
+        """As ``LocalRule.synapse``."""
+        error = post @ self.post_factor
+        if self.delta:
+            error = error - forward
+        of_post = by_synapse(functional.softplus(self.rate) * error)
+        product = of_post[..., None] * by_synapse(pre @ self.pre_factor)[:, :, None]
+        return torch.sigmoid(self.keep)[:, None, None] * synapse + product

@@ -1,0 +1,116 @@
+"""Training a rule by short windows: what is shown in one is asked for in the same, or in one soon after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+from engram.rules.unroll import detached
+
+
+class Trained(NamedTuple):
+    """What a window of training gives: the state to go on with, cut off from its graph; loss; share of right bits."""
+
+    state: Any
+    loss: Float[Tensor, ""]
+    accuracy: Float[Tensor, ""]
+
+
+def remember_loss(
+    logits: Float[Tensor, "time batch outputs"], targets: Float[Tensor, "time batch outputs"]
+) -> Float[Tensor, ""]:
+    """Return how badly what is asked for is recalled: the mean of -log sigmoid(target logit), over all bits asked for.
+
+    Args:
+        logits: Of +1 against -1.
+        targets: -1 and +1, and 0 where nothing is asked for.
+
+    Raises:
+        ValueError: Nothing is asked for.
+
+    Examples:
+        >>> remember_loss(torch.zeros(2, 1, 2), torch.tensor([[[0.0, 0.0]], [[1.0, -1.0]]]))
+        tensor(0.6931)
+    """
+    asked = targets != 0
+    if not asked.any():
+        raise ValueError("targets = 0 everywhere: expected -1 or +1 where something is asked for")
+    return functional.softplus(-(targets * logits)[asked]).mean()
+
+
+def train_window(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: Float[Tensor, "time batch features"],
+    targets: Float[Tensor, "time batch outputs"],
+    state: Any,
+    *,
+    clip: float = 1.0,
+) -> Trained:
+    """Take one step on a window: back-propagation goes to its beginning, and the state goes on without it.
+
+    Args:
+        net: A ``RuleNetwork``, whose rule is trained, or what is called likewise, as ``LSTMMemory`` is.
+        optimizer: Of its parameters.
+        inputs: Frames, as of ``RuleNetwork``.
+        targets: As of ``remember_loss``.
+        state: Before the window, tensors nested in tuples; no graph goes back from it.
+        clip: Bound on the norm of the gradient of all parameters.
+
+    Raises:
+        ValueError: ``state`` was not cut off from an earlier graph.
+        FloatingPointError: Loss or gradient is not finite; nothing was changed.
+
+    Source: Gregor (2020): short-term back-propagation on the objective to remember; the loss is ours.
+
+    Examples:
+        >>> from engram.learned.remember import GatedRule, RuleNetwork, Topology
+        >>> seeded = torch.Generator().manual_seed(0)
+        >>> net = RuleNetwork(Topology.visible(3), GatedRule(generator=seeded))
+        >>> adam, shown = torch.optim.Adam(net.parameters(), 4e-3), torch.ones(2, 4, 3)
+        >>> losses = [train_window(net, adam, shown, shown, net.init_state(4)).loss for _ in range(9)]
+        >>> bool(losses[-1] < losses[0])
+        True
+    """
+    checks.number("clip", clip, above=0)
+    if any(tensor.requires_grad for tensor in _tensors(state)):
+        raise ValueError("state has a graph: expected state.detach(), or the memory of all windows would grow")
+    logits, after = net(inputs, state)
+    loss = remember_loss(logits, targets)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(net.parameters(), clip)
+    if not torch.isfinite(loss + norm):
+        raise FloatingPointError(
+            f"loss = {loss.item()}, norm of the gradient = {norm.item()}: expected finite numbers; "
+            "a lower learning rate, a smaller clip or fresh states may help"
+        )
+    optimizer.step()
+    return Trained(detached(after), loss.detach(), bit_accuracy(logits, targets))
+
+
+def bit_accuracy(
+    logits: Float[Tensor, "time batch outputs"], targets: Float[Tensor, "time batch outputs"]
+) -> Float[Tensor, ""]:
+    """Return the share of the bits asked for whose logit has the target's sign; a logit of 0 is half right.
+
+    Examples:
+        >>> bit_accuracy(torch.tensor([[[1.0, 2.0, 0.0]]]), torch.tensor([[[1.0, -1.0, 0.0]]]))
+        tensor(0.5000)
+    """
+    asked = targets != 0
+    return ((targets * logits.detach())[asked].sign() + 1).mean() / 2
+
+
+def _tensors(state: Any) -> Iterator[Tensor]:
+    if isinstance(state, Tensor):
+        yield state
+    else:
+        for part in state:
+            yield from _tensors(part)

@@ -1,0 +1,25 @@
+"""Learned updates: how far each weight may move is learned from what becomes of old tasks, and not assumed."""
+
+from engram import arguments
+from engram.learned.updates.adam_rule import AdamRule
+from engram.learned.updates.gated_coordinate_rule import GatedCoordinateRule
+from engram.learned.updates.learned_optimizer import LearnedOptimizer
+from engram.learned.updates.learned_update import LearnedUpdate
+from engram.learned.updates.teacher import train_teacher
+from engram.learned.updates.teacher_mimic import MimicryEpisode, TeacherMimicTrainer
+from engram.learned.updates.update_rule import Moments, TaskMemory, UpdateRule
+
+__all__ = [
+    "AdamRule",
+    "GatedCoordinateRule",
+    "LearnedOptimizer",
+    "LearnedUpdate",
+    "MimicryEpisode",
+    "Moments",
+    "TaskMemory",
+    "TeacherMimicTrainer",
+    "UpdateRule",
+    "train_teacher",
+]
+
+arguments.noted_in(__name__)

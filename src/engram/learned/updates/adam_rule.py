@@ -1,0 +1,39 @@
+"""Adam as an update rule: what learned updates start from and, with a rate for each tensor, their simplest form."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from engram import checks
+from engram.continual.inner_updates import Weights
+from engram.learned.updates.update_rule import Memory, Moments, UpdateRule, rates_of
+
+
+class AdamRule(UpdateRule):
+    """Adam with decays 0.9 and 0.99, whose rate can be learned for each tensor.
+
+        direction = exp(c_l) m / (sqrt(v) + 1e-8)
+
+    It knows nothing of old tasks, and is the control of rules that do: what a rate for each layer gives by itself.
+
+    Args:
+        tensors: How many tensors have a rate each, all 1 at first; 0: no rates.
+
+    Examples:
+        >>> rule, w, g = AdamRule(), {"w": torch.zeros(2)}, {"w": torch.tensor([3.0, -0.1])}
+        >>> rule(g, w, rule.init_state(w), {})[0]
+        {'w': tensor([ 1.0000, -1.0000])}
+    """
+
+    def __init__(self, tensors: int = 0) -> None:
+        super().__init__()
+        checks.size("tensors", tensors, least=0)
+        self.log_rates = nn.Parameter(torch.zeros(tensors)) if tensors else None
+
+    def forward(
+        self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
+    ) -> tuple[Weights, dict[str, Moments]]:
+        """Return the directions and the new moments, as of ``UpdateRule``; neither weights nor memory are looked at."""
+        state, rates = self.advanced(grads, state), rates_of(self.log_rates, grads)
+        return {name: rates[name] * self.normalised(moments)[0] for name, moments in state.items()}, state

@@ -1,0 +1,142 @@
+"""Gated coordinate rule: a small network, shared by all weights, that opens and closes the plasticity of each."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram import checks
+from engram.continual.inner_updates import Weights
+from engram.learned.updates.update_rule import EPS, Memory, Moments, TaskMemory, UpdateRule, rates_of
+
+INPUTS = 14
+VERSION = 1  # of what the inputs are; a rule that was trained on others means nothing
+
+
+class GatedCoordinateRule(UpdateRule):
+    """A network that gates Adam's step of each weight, and may add to it, from what it sees of this one weight.
+
+        direction = exp(c_l) [2 sigmoid(a) u + 0.1 r],   (a, r) = MLP(14 inputs),   u = m_0.9 / (sqrt(v) + 1e-8)
+
+    2 sigmoid(a) is the plasticity of the weight, from 0 (consolidated) to 2; r can pull it back to where an old task
+    left it. Inputs are the gradient, its running means with decays 0.5, 0.9 and 0.99, the weight, its distance from the
+    last task's end and its importance for old tasks, each relative to its tensor; four of the tensor; three of the
+    number of steps since the task began. All are within -10 and 10, and constants for the outer gradient. Untrained it
+    is all but Adam with decays 0.9 and 0.99.
+
+    Args:
+        tensors: How many tensors have a learned rate exp(c_l) each; 0: no rates, for networks of any depth.
+        hidden: Units of each of the two hidden layers.
+        residual: Whether r is added.
+        remembers: Whether distance and importance are seen; else these inputs are 0.
+        generator: Draws the initial parameters.
+
+    Source: a method after Xiong, Ren and Urtasun, "Learning to remember from a multi-task teacher" (2019), re-designed
+        from its abstract; inputs and network are ours, after Andrychowicz et al. (2016).
+
+    Examples:
+        >>> rule = GatedCoordinateRule(generator=torch.Generator().manual_seed(0))
+        >>> w, g = {"w": torch.zeros(2)}, {"w": torch.tensor([3.0, -0.1])}
+        >>> [round(d, 1) for d in rule(g, w, rule.init_state(w), {})[0]["w"].tolist()]
+        [1.0, -1.0]
+    """
+
+    DECAYS = (0.9, 0.5, 0.99)  # Adam's first
+
+    def __init__(
+        self,
+        tensors: int = 0,
+        *,
+        hidden: int = 32,
+        residual: bool = True,
+        remembers: bool = True,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        checks.size("tensors", tensors, least=0)
+        checks.size("hidden", hidden)
+        checks.generator(generator)
+        self.residual, self.remembers = residual, remembers
+        sizes = (INPUTS, hidden, hidden, 2)
+        layers = [nn.utils.skip_init(nn.Linear, *two) for two in pairwise(sizes)]  # type: ignore[no-untyped-call]
+        for layer in layers:
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(layers[-1].weight, std=1e-3, generator=generator)
+        self.network = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+        self.log_rates = nn.Parameter(torch.zeros(tensors)) if tensors else None
+        self.register_buffer("version", torch.tensor(VERSION))
+        self.register_load_state_dict_pre_hook(_refuse_other_inputs)  # type: ignore[no-untyped-call]
+
+    def forward(
+        self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
+    ) -> tuple[Weights, dict[str, Moments]]:
+        """Return the directions and the new moments, as of ``UpdateRule``; names are in the order of depth."""
+        state, rates = self.advanced(grads, state), rates_of(self.log_rates, grads)
+        adam = {name: self.normalised(moments) for name, moments in state.items()}
+        told = self._told(grads, params, adam, state, memory)
+        directions = {}
+        for name, relative in adam.items():
+            a, r = told[name]
+            step = 2 * torch.sigmoid(a) * relative[0]
+            directions[name] = rates[name] * (step + 0.1 * r if self.residual else step)
+        return directions, state
+
+    def gates(self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory) -> Weights:
+        """Return the plasticity of each weight, 2 sigmoid(a), at the step that ``forward`` would make."""
+        state = self.advanced(grads, state)
+        adam = {name: self.normalised(moments) for name, moments in state.items()}
+        return {name: 2 * torch.sigmoid(a) for name, (a, _) in self._told(grads, params, adam, state, memory).items()}
+
+    def _told(
+        self, grads: Weights, params: Weights, adam: Weights, state: dict[str, Moments], memory: Memory
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return a and r of each weight."""
+        seen = []
+        for number, (name, g) in enumerate(grads.items()):
+            of_weight = self._of_weights(g, params[name], adam[name], memory.get(name))
+            of_tensor = _of_tensor(g, params[name], number / max(1, len(grads) - 1), state[name].steps)
+            seen.append(torch.cat((of_weight, of_tensor.expand(g.numel(), -1)), 1))
+        inputs = torch.cat(seen).clamp_(-10, 10).to(next(self.network.parameters()))
+        found = self.network(inputs).split([g.numel() for g in grads.values()])
+        parts = [(name, g, told.to(g)) for (name, g), told in zip(grads.items(), found, strict=True)]
+        return {name: (told[:, 0].view_as(g), told[:, 1].view_as(g)) for name, g, told in parts}
+
+    @torch.no_grad()
+    def _of_weights(
+        self, g: Tensor, w: Tensor, relative: Tensor, memory: TaskMemory | None
+    ) -> Float[Tensor, "weights 7"]:
+        """Return what is seen of each weight of a tensor."""
+        remembered = [torch.zeros_like(g)] * 2
+        if memory is not None and self.remembers:
+            logarithm = (memory.importance + 1e-12).log()
+            remembered = [
+                (w - memory.anchor) / (_rms(memory.anchor) + EPS),
+                (logarithm - logarithm.mean()) / (logarithm.std(correction=0) + 1e-6),
+            ]
+        columns = [g / (_rms(g) + EPS), *relative[[1, 0, 2]], w / (_rms(w) + EPS), *remembered]
+        return torch.stack([column.reshape(-1) for column in columns], 1)
+
+
+@torch.no_grad()
+def _of_tensor(g: Tensor, w: Tensor, depth: float, steps: int) -> Float[Tensor, " 7"]:
+    """Return what is seen of a tensor as a whole, and how long ago the task began."""
+    sizes = torch.log10(torch.stack((_rms(g), _rms(w))) + 1e-12)
+    known = [depth, math.log10(math.prod(w.shape[1:])) / 4, *(math.tanh(steps / scale) for scale in (10, 100, 1000))]
+    return torch.cat((sizes / sizes.new_tensor([4, 1]), sizes.new_tensor(known)))
+
+
+def _rms(tensor: Tensor) -> Tensor:
+    return tensor.square().mean().sqrt()
+
+
+def _refuse_other_inputs(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Refuse what was trained on inputs of another meaning."""
+    found = state.get(f"{prefix}version")
+    if found is not None and int(found) != VERSION:
+        raise ValueError(f"version = {int(found)} of the inputs in state_dict: expected {VERSION}, train the rule anew")

@@ -1,0 +1,116 @@
+"""A learned update as an ordinary optimiser of PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engram import checks
+from engram.learned.updates.gated_coordinate_rule import GatedCoordinateRule
+from engram.learned.updates.update_rule import Memory, Moments, TaskMemory, UpdateRule
+
+Parameters = dict[str, Tensor]
+
+
+class LearnedOptimizer(torch.optim.Optimizer):
+    """An optimiser whose steps a learned rule makes: p <- p - lr direction(p.grad, p, moments, what old tasks left).
+
+    Give it the parameters of the body alone; a read-out has an optimiser of its own. After each task call
+    ``consolidate``. Neither teacher nor old data are needed, or held.
+
+    Args:
+        params: Parameters, in the order of depth, or groups of them.
+        lr: Learning rate, at least 0; 1e-3 is what rules are trained with.
+        rule: The rule, which is not trained here; its own ``state_dict`` keeps it. None: an untrained
+            ``GatedCoordinateRule``, which is all but Adam.
+
+    Raises:
+        ValueError: ``lr`` is negative; the rule has learned rates for another number of tensors; a gradient is not
+            finite.
+        RuntimeError: A gradient is sparse.
+
+    Source: a method after Xiong, Ren and Urtasun, "Learning to remember from a multi-task teacher" (2019), re-designed
+        from its abstract.
+
+    Examples:
+        >>> p = torch.zeros(1, requires_grad=True)
+        >>> optimizer = LearnedOptimizer([p], lr=0.1)
+        >>> p.grad = torch.ones(1)
+        >>> optimizer.step()
+        >>> round(p.item(), 2)
+        -0.1
+    """
+
+    def __init__(self, params: Any, lr: float = 1e-3, *, rule: UpdateRule | None = None) -> None:
+        checks.number("lr", lr, least=0)
+        self.rule = rule or GatedCoordinateRule(generator=torch.Generator().manual_seed(0))
+        checks.instance("rule", self.rule, UpdateRule)  # type: ignore[type-abstract]
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step; with ``closure``, after calling it, and return its loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        moving = {name: p for name, p in self._named().items() if p.grad is not None}
+        grads: Parameters = {}
+        for name, p in moving.items():
+            grad = p.grad
+            assert grad is not None
+            if grad.is_sparse:
+                raise RuntimeError(f"the gradient of parameter {name} is sparse: expected a dense one")
+            checks.finite(f"the gradient of parameter {name}, of shape {tuple(p.shape)},", grad)
+            grads[name] = grad
+        if moving:
+            directions, moments = self.rule(grads, moving, self._moments(moving), self._memory(moving))
+            rates = {id(p): group["lr"] for group in self.param_groups for p in group["params"]}
+            for name, p in moving.items():
+                p.sub_(directions[name] * rates[id(p)])
+                self.state[p].update(moments[name]._asdict())
+        return loss
+
+    @torch.no_grad()
+    def consolidate(self, importance: Sequence[Tensor]) -> None:
+        """End a task: note where weights are and how important, and begin the moments of gradients anew.
+
+        Args:
+            importance: For each parameter, in order, a tensor of its shape that is not negative, such as the diagonal
+                of Fisher's information on the task that ended; what earlier tasks gave is added.
+
+        Raises:
+            ValueError: There are more or fewer tensors than parameters, or one has another shape or is negative.
+        """
+        named = self._named()
+        if len(importance) != len(named):
+            raise ValueError(
+                f"importance: expected {len(named)} tensors, one for each parameter, found {len(importance)}"
+            )
+        for (name, p), given in zip(named.items(), importance, strict=True):
+            checks.tensor(f"importance[{name}]", given, tuple(p.shape), p)
+            checks.finite(f"importance[{name}]", given)
+            if (given < 0).any():
+                raise ValueError(f"importance[{name}] has {given.min().item()}: expected no negative number")
+        for p, given in zip(named.values(), importance, strict=True):
+            state = self.state[p]
+            before = state.get("importance", torch.zeros_like(p))
+            self.state[p] = {"anchor": p.detach().clone(), "importance": before + given}
+
+    def _named(self) -> Parameters:
+        """Return all parameters, named by their number."""
+        return {str(number): p for number, p in enumerate(p for group in self.param_groups for p in group["params"])}
+
+    def _moments(self, params: Parameters) -> dict[str, Moments]:
+        fresh = self.rule.init_state(params)
+        for name, p in params.items():
+            if "steps" in (state := self.state[p]):
+                fresh[name] = Moments(*(state[field] for field in Moments._fields))
+        return fresh
+
+    def _memory(self, params: Parameters) -> Memory:
+        remembered = {name: self.state[p] for name, p in params.items() if "anchor" in self.state[p]}
+        return {name: TaskMemory(state["anchor"], state["importance"]) for name, state in remembered.items()}

@@ -1,0 +1,239 @@
+"""Training a learned update: the student's activity, on old and new tasks, is to be that of a multi-task teacher."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from engram import checks
+from engram.continual.fast_weights import FastWeights
+from engram.continual.inner_updates import AdamState, Update, Weights, adam
+from engram.learned.updates.update_rule import Memory, UpdateRule
+from engram.nn.initial import kaiming
+from engram.nn.representation_distance import nmse
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+class MimicryEpisode(NamedTuple):
+    """A body that learned a task, the data of the next, and what a teacher of both makes of held-out inputs.
+
+    Attributes:
+        start: The body's parameters at the end of the old task, by name.
+        memory: What that task left, by name.
+        inputs: Training inputs of the new task.
+        labels: Their classes, from 0.
+        probes: Held-out inputs of the old and of the new task; their labels are not needed.
+        targets: The teacher's features of them.
+    """
+
+    start: Weights
+    memory: Memory
+    inputs: Float[Tensor, "samples ..."]
+    labels: Int[Tensor, " samples"]
+    probes: tuple[Tensor, ...]
+    targets: tuple[Float[Tensor, "probes features"], ...]
+
+
+@dataclass
+class _Student:
+    episode: int
+    length: int
+    steps: int
+    fast: FastWeights
+
+
+class TeacherMimicTrainer:
+    """Trains an update rule on students that learn a second task, by how far their activity is from a teacher's.
+
+        L(w) = sum over tasks t of distance(phi_w(X_t), H_teacher(X_t)),   halfway through each unroll and at its end
+
+    Students learn the new task by the rule, from its labels alone; a read-out is trained beside them by Adam. Gradients
+    of the student's own loss are constants (order 1), so that dw_U / dtheta is the sum of what each step gave. After an
+    unroll the student goes on from where it is, cut off from how it came there; after a number of steps that is drawn
+    for each, another episode begins. Images of the old task are looked at here, and never by a trained rule.
+
+    Args:
+        body: From inputs to features; of the architecture of all episodes.
+        rule: The rule; trained in place.
+        episodes: What students are made of.
+        lr: Learning rate of students, as of ``LearnedOptimizer``.
+        head_lr: Learning rate of their read-outs.
+        rule_lr: Learning rate of the rule, whose gradient is clipped to norm 1.
+        students: How many are alive at once; they take turns.
+        unroll: Steps between two changes of the rule.
+        lengths: Least and greatest number of steps of a student; those that differ keep a rule from short sight.
+        batch_size: Samples in a batch.
+        distance: Of student's and teacher's features.
+        generator: Draws episodes, their lengths, read-outs and batches.
+
+    Attributes:
+        rule: The rule.
+        optimizer: Adam, of the rule's parameters.
+
+    Raises:
+        ValueError: An argument is out of range; an episode's parameters are not the body's, or its teacher has another
+            number of features.
+
+    Source: a method after Xiong, Ren and Urtasun, "Learning to remember from a multi-task teacher" (2019), re-designed
+        from its abstract.
+
+    Examples:
+        >>> from engram.learned.updates.adam_rule import AdamRule
+        >>> body, x, y = nn.Linear(2, 3), torch.eye(2), torch.tensor([0, 1])
+        >>> start = {name: p.detach() for name, p in body.named_parameters()}
+        >>> episode = MimicryEpisode(start, {}, x, y, (x, x), (torch.ones(2, 3), torch.ones(2, 3)))
+        >>> trainer = TeacherMimicTrainer(body, AdamRule(2), [episode], generator=torch.Generator().manual_seed(0))
+        >>> losses = [trainer.step() for _ in range(2)]
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        rule: UpdateRule,
+        episodes: Sequence[MimicryEpisode],
+        *,
+        lr: float = 1e-3,
+        head_lr: float = 1e-2,
+        rule_lr: float = 1e-3,
+        students: int = 4,
+        unroll: int = 10,
+        lengths: tuple[int, int] = (50, 150),
+        batch_size: int = 32,
+        distance: Distance = nmse,
+        generator: torch.Generator,
+    ) -> None:
+        self.rule = checks.instance("rule", rule, UpdateRule)  # type: ignore[type-abstract]
+        self.lr, self.head_lr = checks.number("lr", lr, above=0), checks.number("head_lr", head_lr, above=0)
+        checks.number("rule_lr", rule_lr, above=0)
+        self.unroll, self.batch_size = checks.size("unroll", unroll), checks.size("batch_size", batch_size)
+        self.lengths = checks.size("lengths", lengths[0]), checks.size("lengths", lengths[1], lengths[0])
+        self.distance, self.generator = distance, checks.generator(generator)
+        self.body = copy.deepcopy(body)
+        if not episodes:
+            raise ValueError("episodes is empty: expected at least one")
+        for number, episode in enumerate(episodes):
+            _refuse_other_bodies(f"episodes[{number}]", episode, self.body)
+        if not list(rule.parameters()):
+            raise ValueError(f"rule = {rule!r}: expected one that has parameters to be trained, as AdamRule(6)")
+        self.episodes, self.optimizer = list(episodes), torch.optim.Adam(rule.parameters(), rule_lr)
+        self._turn = 0
+        self._students = [self._fresh() for _ in range(checks.size("students", students))]
+
+    def step(self) -> float:
+        """Let one student learn for an unroll, and change the rule; return how far it was from its teacher.
+
+        Raises:
+            FloatingPointError: The distance is not finite; the rule was not changed.
+        """
+        place, self._turn = self._turn, (self._turn + 1) % len(self._students)
+        student = self._students[place]
+        episode, fast, losses = self.episodes[student.episode], student.fast, []
+        for done in range(1, self.unroll + 1):
+            batch = torch.randint(len(episode.inputs), (self.batch_size,), generator=self.generator)
+            fast = fast.step(functional.cross_entropy(fast(episode.inputs[batch]), episode.labels[batch]))
+            if done in (self.unroll // 2, self.unroll):
+                losses.append(self._distance(fast, episode))
+        loss = torch.stack(losses).mean()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"distance from the teacher = {loss.item()}: expected a finite number")
+        self.optimizer.zero_grad()
+        parameters = list(self.rule.parameters())
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        self.optimizer.step()
+        student.fast, student.steps = fast.detach(), student.steps + self.unroll
+        if student.steps >= student.length:
+            self._students[place] = self._fresh()
+        return float(losses[-1].detach())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that training goes on from, but the generator, which is its owner's."""
+        students = [
+            {"episode": s.episode, "length": s.length, "steps": s.steps, "leaves": tree_flatten(_learned(s.fast))[0]}
+            for s in self._students
+        ]
+        state = {"rule": self.rule.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {**state, "turn": self._turn, "students": students}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned."""
+        self.rule.load_state_dict(state["rule"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._turn = state["turn"]
+        self._students = []
+        for stored in state["students"]:
+            student = self._made(stored["episode"], stored["length"], torch.Generator())
+            leaves = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in stored["leaves"]]
+            params, student.fast.state = tree_unflatten(leaves, tree_flatten(_learned(student.fast))[1])
+            student.fast.params = {name: weight.requires_grad_() for name, weight in params.items()}
+            student.steps = stored["steps"]
+            self._students.append(student)
+
+    def _fresh(self) -> _Student:
+        episode = int(torch.randint(len(self.episodes), (), generator=self.generator))
+        length = int(torch.randint(self.lengths[0], self.lengths[1] + 1, (), generator=self.generator))
+        return self._made(episode, length, self.generator)
+
+    def _made(self, number: int, length: int, generator: torch.Generator) -> _Student:
+        """Make a student that begins an episode, with a read-out that is drawn."""
+        episode = self.episodes[number]
+        sizes = episode.targets[0].shape[1], int(episode.labels.max()) + 1
+        head = kaiming(nn.Linear, *sizes, generator=generator)
+        fast = FastWeights(nn.Sequential(self.body, head), self._update(episode.memory), order=1)
+        fast.params = {f"0.{name}": w.detach().clone().requires_grad_() for name, w in episode.start.items()} | {
+            f"1.{name}": w.detach().clone().requires_grad_() for name, w in head.named_parameters()
+        }
+        zeros = [{name: torch.zeros_like(w) for name, w in _part(fast.params, "1.").items()} for _ in range(2)]
+        fast.state = self.rule.init_state(episode.start), AdamState(0, *zeros)  # type: ignore[assignment]
+        return _Student(number, length, 0, fast)
+
+    def _update(self, memory: Memory) -> Update:
+        """Return the update of a student: the rule moves the body, Adam the read-out."""
+        of_body, of_head = self.rule.as_update(self.lr, memory), adam(self.head_lr)
+
+        def update(grads: Weights, weights: Weights, state: Any) -> tuple[Weights, Any]:
+            body, moments = of_body(_part(grads, "0."), _part(weights, "0."), state[0])
+            head, of_adam = of_head(_part(grads, "1."), _part(weights, "1."), state[1])
+            named = {f"0.{name}": w for name, w in body.items()} | {f"1.{name}": w for name, w in head.items()}
+            return named, (moments, of_adam)
+
+        return update
+
+    def _distance(self, fast: FastWeights, episode: MimicryEpisode) -> Tensor:
+        weights = _part({**fast.params, **fast.buffers}, "0.")
+        pairs = zip(episode.probes, episode.targets, strict=True)
+        return torch.stack([self.distance(functional_call(self.body, weights, (x,)), h) for x, h in pairs]).sum()
+
+
+def _learned(fast: FastWeights) -> tuple[Weights, Any]:
+    return {name: weight.detach() for name, weight in fast.params.items()}, fast.state
+
+
+def _part(weights: Weights, prefix: str) -> Weights:
+    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+
+
+@torch.no_grad()
+def _refuse_other_bodies(name: str, episode: MimicryEpisode, body: nn.Module) -> None:
+    shapes = [{n: tuple(w.shape) for n, w in of.items()} for of in (episode.start, dict(body.named_parameters()))]
+    if shapes[0] != shapes[1]:
+        differ = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
+        raise ValueError(f"{name}.start has other parameters than body: {differ}")
+    if len(episode.probes) != len(episode.targets) or not episode.probes:
+        raise ValueError(f"{name}.targets: expected one for each of {len(episode.probes)} probes, and at least one")
+    for number, (x, target) in enumerate(zip(episode.probes, episode.targets, strict=True)):
+        expected, found = (len(x), *functional_call(body, episode.start, (x[:1],)).shape[1:]), tuple(target.shape)
+        if found != expected:
+            raise ValueError(f"{name}.targets[{number}].shape = {found}: expected {expected}, as body gives")

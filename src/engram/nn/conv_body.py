@@ -1,0 +1,97 @@
+"""The convolutional body of ANML, its first layer, where nearly all of its numbers are, in few passes over them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+from engram.nn.initial import kaiming
+
+LEAST_SIDE = 22  # below which the third convolution leaves one number a channel, and nothing to normalise
+EPS = 1e-5  # of the norm
+
+
+class ConvBody(nn.Sequential):
+    """Three convolutions 3 x 3, each followed by instance norm and ReLU, the first two by max-pooling 2 x 2; flattened.
+
+    Instance norm, over the positions of each channel of each image, is what normalising one image at a time is, in one
+    call for the whole batch; it has no running statistics, so that ``train`` and ``eval`` are the same.
+
+    The layers are what a call does, but the first block is computed as one (its own layers are not called): the mean
+    and variance of a convolution are those of patches, which no weight changes, times weights, so that convolution and
+    norm are one product, 1/4 of which is left after pooling.
+
+    Args:
+        channels: Of each convolution.
+        in_channels: Of the images.
+        generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
+
+    Raises:
+        ValueError: On a call, images with a side below 22 pixels.
+
+    Source: Beaulieu et al., "Learning to continually learn" (2020), appendix.
+
+    Examples:
+        >>> ConvBody(8)(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 72])
+    """
+
+    def __init__(self, channels: int, in_channels: int = 1, generator: torch.Generator | None = None) -> None:
+        checks.size("channels", channels)
+        layers: list[nn.Module] = []
+        for place, before in enumerate((checks.size("in_channels", in_channels), channels, channels)):
+            norm = nn.InstanceNorm2d(channels, eps=EPS, affine=True)
+            layers += [kaiming(nn.Conv2d, before, channels, 3, generator=generator), norm, nn.ReLU()]
+            layers += [nn.MaxPool2d(2)] if place < 2 else [nn.Flatten()]
+        super().__init__(*layers)
+
+    def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
+        """Return features, 9 for each channel of images of 28 x 28."""
+        if min(input.shape[-2:]) < LEAST_SIDE:
+            size = "x".join(map(str, input.shape[-2:]))
+            raise ValueError(f"input {size} gives a 1x1 final map: expected at least {LEAST_SIDE}x{LEAST_SIDE}")
+        patches = Patches.of(input)
+        conv, norm = cast(nn.Conv2d, self[0]), cast(nn.InstanceNorm2d, self[1])
+        weight = conv.weight.flatten(1)
+        scale = norm.weight * torch.rsqrt(((weight @ patches.covariance) * weight).sum(2) + EPS)
+        kernels = torch.cat((weight * scale[..., None], norm.bias.expand_as(scale)[..., None]), 2)
+        z = functional.max_pool2d(patches.quarters(patches.values @ kernels.mT), (4, 1))
+        return nn.Sequential(*list(self)[4:])(z.relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
+
+
+class Patches(NamedTuple):
+    """What a convolution 3 x 3 of images sees at each of its positions.
+
+    Attributes:
+        values: Patches less their mean over positions, and a one; positions that are pooled together are a quarter of
+            all apart, and those that no pooling sees are left out.
+        covariance: Of patches, over all positions.
+        pooled: Height and width after pooling 2 x 2.
+    """
+
+    values: Float[Tensor, "batch positions inputs_and_one"]
+    covariance: Float[Tensor, "batch inputs inputs"]
+    pooled: tuple[int, int]
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "batch channels height width"]) -> Patches:
+        """Take images to pieces."""
+        found = functional.unfold(x, 3)
+        found = found - found.mean(2, keepdim=True)
+        count, inputs = found.shape[:2]
+        height, width = (side - 2 for side in x.shape[-2:])
+        high, wide = height // 2, width // 2
+        kept = found.view(count, inputs, height, width)[..., : 2 * high, : 2 * wide]
+        kept = kept.reshape(count, inputs, high, 2, wide, 2).permute(0, 3, 5, 2, 4, 1).flatten(1, 4)
+        values = torch.cat((kept, torch.ones_like(kept[..., :1])), 2)
+        return cls(values, found @ found.mT / found.shape[2], (high, wide))
+
+    @staticmethod
+    def quarters(z: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch channels 4 pooled"]:
+        """Return numbers at all positions so that those that are pooled together are a column, without a copy."""
+        return z.mT.view(len(z), z.shape[2], 4, -1)

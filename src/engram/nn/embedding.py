@@ -1,0 +1,94 @@
+"""Embeddings of observations as keys: random projections, and trainable encoders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram import checks
+from engram.nn.initial import uniform
+
+
+class RandomProjection(nn.Module):
+    """A frozen random projection, which nearly preserves distances; drawn by scikit-learn.
+
+        y = P x,  P_ij from N(0, 1/d)                                           "gaussian"
+        P_ij = +-sqrt(1 / (s d)) with probability s/2 each, else 0, s = 1/sqrt(D)    "sparse"
+
+    Args:
+        n_features: Length D of an input, flattened.
+        key_dim: Length d of a key.
+        kind: ``"gaussian"`` or ``"sparse"``; no other (ValueError).
+        rng: Source of the projection.
+
+    Source: Blundell et al., "Model-free episodic control" (2016), section 3.1; ``sklearn.random_projection``.
+
+    Examples:
+        >>> _ = torch.manual_seed(0)
+        >>> RandomProjection(28224, 64, "sparse", rng=np.random.default_rng(0))(torch.rand(2, 4, 84, 84)).shape
+        torch.Size([2, 64])
+    """
+
+    components: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, n_features: int, key_dim: int, kind: str = "gaussian", *, rng: np.random.Generator) -> None:
+        from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
+
+        checks.choice("kind", kind, ("gaussian", "sparse"))
+        checks.size("n_features", n_features)
+        super().__init__()
+        self.key_dim = key_dim
+        of_kind: Any = GaussianRandomProjection if kind == "gaussian" else SparseRandomProjection
+        drawn = of_kind(key_dim, random_state=int(rng.integers(2**31))).fit(np.zeros((1, n_features))).components_
+        if kind == "sparse":
+            drawn = drawn.tocoo()
+            self.register_buffer("rows", torch.from_numpy(drawn.row.astype(np.int64)))
+            self.register_buffer("columns", torch.from_numpy(drawn.col.astype(np.int64)))
+            drawn = drawn.data
+        self.register_buffer("components", torch.from_numpy(drawn.astype(np.float32)))
+
+    def forward(self, x: Float[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
+        """Project each of a batch, flattened."""
+        x = x.flatten(1)
+        if self.components.dim() == 2:
+            return x @ self.components.T
+        keys = x.new_zeros(len(x), self.key_dim)
+        return keys.index_add_(1, self.rows, x[:, self.columns] * self.components)
+
+
+def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
+    """Build the encoder of vectors, Linear, ReLU, Linear, with the initial values of ``torch.nn`` from a generator.
+
+    Examples:
+        >>> vector_encoder(4, 32)(torch.zeros(1, 4)).shape
+        torch.Size([1, 32])
+    """
+    first, last = (uniform(nn.Linear, size, key_dim, generator=generator) for size in (n_features, key_dim))
+    return nn.Sequential(first, nn.ReLU(), last)
+
+
+def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
+    """Build the encoder of four frames of 84 x 84 pixels, three convolutions and a linear layer, as ``vector_encoder``.
+
+    Source: Agostinelli et al. (2019), the network of its published code.
+
+    Examples:
+        >>> pixel_encoder(128)(torch.zeros(1, 4, 84, 84)).shape
+        torch.Size([1, 128])
+    """
+    return nn.Sequential(
+        uniform(nn.Conv2d, 4, 32, 8, stride=4, padding=1, generator=generator),
+        nn.ReLU(),
+        uniform(nn.Conv2d, 32, 64, 4, stride=2, generator=generator),
+        nn.ReLU(),
+        uniform(nn.Conv2d, 64, 64, 3, generator=generator),
+        nn.ReLU(),
+        nn.Flatten(),
+        uniform(nn.Linear, 64 * 7 * 7, key_dim, generator=generator),
+    )

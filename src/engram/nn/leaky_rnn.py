@@ -1,0 +1,117 @@
+"""A recurrent network of leaky units with rates."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.serialization import add_safe_globals
+from torch.types import Device
+
+from engram import checks
+from engram.nn.run_core import run_core
+
+
+class LeakyState(NamedTuple):
+    """The potentials x of leaky units, and their activities r."""
+
+    potential: Float[Tensor, "batch hidden"]
+    activity: Float[Tensor, "batch hidden"]
+
+    def detach(self) -> LeakyState:
+        """Return the same state cut off from the graph that made it."""
+        return LeakyState(self.potential.detach(), self.activity.detach())
+
+
+add_safe_globals([LeakyState])
+
+
+class LeakyRNN(nn.Module):
+    """Leaky units with rates, called like ``nn.RNN``.
+
+        x(t) = alpha x(t-1) + W r(t-1) + U input(t) + b,   r = tanh(x)
+
+    Args:
+        input_size: Number of input features.
+        hidden_size: Number of units.
+        alpha: What stays of a potential after a step, from 0 to 1.
+        gain: g; W is initially normal with variance g^2 / hidden_size.
+        device: Of the parameters.
+        dtype: Of the parameters.
+        generator: Source of the initial values; torch's global one if None.
+
+    Attributes:
+        weight_ih, bias: U, (hidden, input), initially normal with variance 1 / input_size; and b, (hidden,), 0.
+        weight_hh: W, as (post, pre).
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: One is out of range.
+
+    Source: Sompolinsky, Crisanti and Sommers, "Chaos in random neural networks" (1988), in discrete time.
+
+    Examples:
+        >>> _ = torch.manual_seed(0)
+        >>> net = LeakyRNN(8, 32)
+        >>> output, state = net(torch.randn(5, 3, 8))
+        >>> output.shape, state.potential.shape
+        (torch.Size([5, 3, 32]), torch.Size([3, 32]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        alpha: float = 0.5,
+        gain: float = 0.9,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_size = checks.size("input_size", input_size)
+        self.hidden_size = checks.size("hidden_size", hidden_size)
+        self.alpha = checks.number("alpha", alpha, least=0, most=1)
+        checks.number("gain", gain, least=0)
+        self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size, device=device, dtype=dtype))
+        self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(hidden_size, device=device, dtype=dtype))
+        nn.init.normal_(self.weight_ih, std=input_size**-0.5, generator=generator)
+        nn.init.normal_(self.weight_hh, std=gain * hidden_size**-0.5, generator=generator)
+
+    def forward(
+        self, input: Annotated[Tensor, "time batch input"], state: LeakyState | None = None
+    ) -> tuple[Float[Tensor, "time batch hidden"], LeakyState]:
+        """Return the rates at every step, and the state after the last; no potential at first if ``state`` is None.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: Wrong shape, dtype or device, an empty batch, or a value that is not finite.
+        """
+        return run_core(self, input, state)
+
+    def initial(self, batch_size: int) -> LeakyState:
+        """Return the state at the start of a sequence."""
+        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        return LeakyState(zeros, zeros.clone())
+
+    def drive(self, input: Float[Tensor, "*time batch input"]) -> Float[Tensor, "*time batch hidden"]:
+        """Return U input + b."""
+        return functional.linear(input, self.weight_ih, self.bias)
+
+    def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
+        """Return values of the recurrent connections where there is one: everywhere."""
+        return values
+
+    def step(self, drive: Float[Tensor, "batch hidden"], state: LeakyState) -> LeakyState:
+        """Return the state one step later, given U input + b."""
+        potential = self.alpha * state.potential + functional.linear(state.activity, self.weight_hh) + drive
+        return LeakyState(potential, potential.tanh())
+
+    def slope(self, before: LeakyState, after: LeakyState) -> Float[Tensor, "batch hidden"]:
+        """Return the derivative of each unit's activity by its potential after a step."""
+        return 1 - after.activity.square()

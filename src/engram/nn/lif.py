@@ -1,0 +1,137 @@
+"""A recurrent network of leaky integrate-and-fire neurons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.serialization import add_safe_globals
+from torch.types import Device
+
+from engram import checks
+from engram.nn.run_core import run_core
+from engram.nn.surrogates import derivative, triangle
+
+
+class LIFState(NamedTuple):
+    """What leaky integrate-and-fire neurons carry from step to step.
+
+    Attributes:
+        potential: v.
+        activity: z, 1 where there was a spike, else 0.
+        rest: Steps left in which no spike can come.
+    """
+
+    potential: Float[Tensor, "batch hidden"]
+    activity: Float[Tensor, "batch hidden"]
+    rest: Float[Tensor, "batch hidden"]
+
+    def detach(self) -> LIFState:
+        """Return the same state cut off from the graph that made it."""
+        return LIFState(*(part.detach() for part in self))
+
+
+add_safe_globals([LIFState])
+
+
+class LIFNetwork(nn.Module):
+    """Leaky integrate-and-fire neurons with recurrent connections, none to itself; called like ``nn.RNN``.
+
+        v(t) = alpha v(t-1) + U input(t) + W z(t-1) - threshold z(t-1)
+        z(t) = 1 where v(t) > threshold and none of the last ``refractory`` steps had a spike, else 0
+
+    Backward, a spike has the derivative of a surrogate, 0 while it cannot come, and nothing goes through the reset.
+
+    Args:
+        input_size: Number of input features.
+        hidden_size: Number of neurons.
+        alpha: What stays of a potential after a step, from 0 to 1; exp(-dt / tau), by default of 20 steps.
+        threshold: Above which a neuron fires.
+        refractory: Steps after a spike without another.
+        surrogate: Spikes of v - threshold, one of ``surrogates`` or like them; if None a triangle of height
+            0.3 / threshold and of the threshold's width.
+        device: Of the parameters.
+        dtype: Of the parameters.
+        generator: Source of the initial values; torch's global one if None.
+
+    Attributes:
+        weight_ih: U, (hidden, input), initially normal with variance 1 / input_size.
+        weight_hh: W, as (post, pre), initially normal with variance 1 / hidden_size; of what it has on its diagonal
+            nothing is used.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: One is out of range.
+
+    Source: Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons" (2020),
+    equations 6 to 8 and 23.
+
+    Examples:
+        >>> _ = torch.manual_seed(0)
+        >>> net = LIFNetwork(8, 32)
+        >>> spikes, state = net(torch.rand(5, 3, 8))
+        >>> spikes.shape, spikes.unique().tolist()
+        (torch.Size([5, 3, 32]), [0.0, 1.0])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        alpha: float = math.exp(-1 / 20),
+        threshold: float = 0.62,
+        refractory: int = 0,
+        surrogate: Callable[[Tensor], Tensor] | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_size = checks.size("input_size", input_size)
+        self.hidden_size = checks.size("hidden_size", hidden_size)
+        self.alpha = checks.number("alpha", alpha, least=0, most=1)
+        self.threshold = checks.number("threshold", threshold, above=0)
+        self.refractory = checks.size("refractory", refractory, least=0)
+        self.surrogate = surrogate or partial(triangle, gamma=0.3 / threshold, width=threshold)
+        self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size, device=device, dtype=dtype))
+        self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size, device=device, dtype=dtype))
+        nn.init.normal_(self.weight_ih, std=input_size**-0.5, generator=generator)
+        nn.init.normal_(self.weight_hh, std=hidden_size**-0.5, generator=generator)
+
+    def forward(
+        self, input: Annotated[Tensor, "time batch input"], state: LIFState | None = None
+    ) -> tuple[Float[Tensor, "time batch hidden"], LIFState]:
+        """Return the spikes of every step, and the state after the last; as ``LeakyRNN.forward``."""
+        return run_core(self, input, state)
+
+    def initial(self, batch_size: int) -> LIFState:
+        """Return the state at the start of a sequence."""
+        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        return LIFState(zeros, zeros.clone(), zeros.clone())
+
+    def drive(self, input: Float[Tensor, "*time batch input"]) -> Float[Tensor, "*time batch hidden"]:
+        """Return U input."""
+        return functional.linear(input, self.weight_ih)
+
+    def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
+        """Return values of the recurrent connections where there is one, and 0 on the diagonal."""
+        return values - values.diag().diag()
+
+    def step(self, drive: Float[Tensor, "batch hidden"], state: LIFState) -> LIFState:
+        """Return the state one step later, given U input."""
+        recurrent = functional.linear(state.activity, self.connections(self.weight_hh))
+        potential = self.alpha * state.potential + drive + recurrent - self.threshold * state.activity.detach()
+        spikes = self.surrogate(potential - self.threshold) * (state.rest == 0)
+        rest = torch.where(spikes.detach() > 0, float(self.refractory), (state.rest - 1).clamp(min=0))
+        return LIFState(potential, spikes, rest)
+
+    def slope(self, before: LIFState, after: LIFState) -> Float[Tensor, "batch hidden"]:
+        """Return the surrogate derivative of each neuron's spike by its potential after a step."""
+        return derivative(self.surrogate, after.potential - self.threshold) * (before.rest == 0)

@@ -1,0 +1,26 @@
+"""A multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from engram import checks
+from engram.nn.initial import uniform
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
+    """Build Linear and ReLU in turn, with the initial values of ``torch.nn`` from a generator.
+
+    Examples:
+        >>> mlp(3, (8, 8), 1)(torch.zeros(5, 3)).shape
+        torch.Size([5, 1])
+    """
+    sizes = [inputs, *(checks.size("hidden", units) for units in hidden), outputs]
+    layers: list[nn.Module] = []
+    for pre, post in pairwise(sizes):
+        layers += [uniform(nn.Linear, pre, post, generator=generator), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

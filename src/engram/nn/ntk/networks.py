@@ -1,0 +1,251 @@
+"""Wide networks in the neural tangent kernel parameterisation, and the same ones in the standard parameterisation."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from engram import checks
+from engram.nn.ntk.batch_only_norm import BatchOnlyNorm
+from engram.nn.ntk.layers import NTKConv2d, NTKLinear
+from engram.nn.ntk.rnn import NTKRNN, WideRNN
+
+
+def wide_mlp(
+    sizes: Sequence[int],
+    *,
+    norm: bool = True,
+    dtype: torch.dtype | None = None,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """Return a network of ReLU units, normalised over the batch, or with weights of gain sqrt(2) behind a ReLU.
+
+    Args:
+        sizes: Inputs, units of each hidden layer, outputs.
+        norm: Whether ``BatchOnlyNorm`` stands before each ReLU.
+        dtype: Of the parameters.
+        generator: Source of the weights; torch's global one if None.
+
+    Raises:
+        ValueError: There are fewer than two sizes, or one is below 1.
+
+    Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022).
+
+    Examples:
+        >>> net = wide_mlp((64, 128, 10), generator=torch.Generator().manual_seed(0))
+        >>> [type(layer).__name__ for layer in net]
+        ['NTKLinear', 'BatchOnlyNorm', 'ReLU', 'NTKLinear']
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"sizes = {tuple(sizes)}: expected inputs, units of hidden layers, outputs")
+    layers: list[nn.Module] = []
+    for index, (before, after) in enumerate(pairwise(sizes)):
+        gain = math.sqrt(2) if index and not norm else 1.0
+        if index:
+            layers += [BatchOnlyNorm(), nn.ReLU()] if norm else [nn.ReLU()]
+        layers.append(NTKLinear(before, after, gain=gain, dtype=dtype, generator=generator))
+    return nn.Sequential(*layers)
+
+
+def wide_cnn(
+    width: int,
+    strides: Sequence[int] = (1, 2, 2),
+    *,
+    channels: int = 1,
+    outputs: int = 10,
+    dtype: torch.dtype | None = None,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """Return a network of 3 x 3 convolutions, normalised over the batch, with a mean over positions before the last.
+
+    Args:
+        width: Channels of every hidden layer.
+        strides: Of each convolution; as published for KMNIST, and (1, 1, 1, 2, 1, 2, 1) for CIFAR-10.
+        channels: Of the images.
+        outputs: Number of outputs.
+        dtype: Of the parameters.
+        generator: Source of the weights; torch's global one if None.
+
+    Raises:
+        ValueError: There is no convolution, or a number is below 1.
+
+    Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022).
+
+    Examples:
+        >>> net = wide_cnn(8, generator=torch.Generator().manual_seed(0))
+        >>> net(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+    if not len(strides):
+        raise ValueError("strides is empty: expected one for each convolution")
+    checks.size("width", width)
+    layers: list[nn.Module] = []
+    for before, stride in zip([channels, *[width] * (len(strides) - 1)], strides, strict=True):
+        convolution = NTKConv2d(before, width, 3, stride, dtype=dtype, generator=generator)
+        layers += [convolution, BatchOnlyNorm(), nn.ReLU()]
+    # A 1 x 1 convolution of what has one position is a linear layer.
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), NTKLinear(width, outputs, dtype=dtype, generator=generator)]
+    return nn.Sequential(*layers)
+
+
+def wide_rnn(
+    inputs: int,
+    hidden: int,
+    outputs: int,
+    *,
+    dtype: torch.dtype | None = None,
+    generator: torch.Generator | None = None,
+) -> WideRNN:
+    """Return an ``NTKRNN`` with a readout at every step.
+
+    Args:
+        inputs: Input features.
+        hidden: Units.
+        outputs: Outputs.
+        dtype: Of the parameters.
+        generator: Source of the weights; torch's global one if None.
+
+    Raises:
+        ValueError: A number is below 1.
+
+    Examples:
+        >>> net = wide_rnn(1, 16, 1, generator=torch.Generator().manual_seed(0))
+        >>> net(torch.ones(5, 3, 1)).shape
+        torch.Size([5, 3, 1])
+    """
+    core = NTKRNN(inputs, hidden, dtype=dtype, generator=generator)
+    return WideRNN(core, NTKLinear(hidden, outputs, dtype=dtype, generator=generator))
+
+
+def to_standard(model: nn.Module) -> nn.Module:
+    """Return a copy of a network in the standard parameterisation, W_standard = c W, which gives the same.
+
+    ``NTKLinear`` becomes ``nn.Linear``, and ``NTKConv2d`` ``nn.Conv2d``, or one of scale 1 where torch has no such
+    padding. Gradient descent at the rates of ``standard_rates`` keeps both networks the same.
+
+    Args:
+        model: A network with NTK layers; it is not changed.
+
+    Raises:
+        TypeError: It has none, or it is recurrent.
+
+    Examples:
+        >>> model = wide_mlp((4, 8, 2), generator=torch.Generator().manual_seed(0))
+        >>> x = torch.eye(4)
+        >>> torch.allclose(to_standard(model)(x), model(x), atol=1e-6)
+        True
+    """
+    _scales(model)
+    return _converted(copy.deepcopy(model), _standard)
+
+
+def from_standard(model: nn.Module) -> nn.Module:
+    """Return a copy of a network in the neural tangent kernel parameterisation, W = W_standard / c, of gain 1.
+
+    Args:
+        model: A network with ``nn.Linear``, or ``nn.Conv2d`` of square kernels, without groups or dilation; it is not
+            changed.
+
+    Raises:
+        TypeError: It has none, or a convolution is of another form; the message names it.
+
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(4, 2))
+        >>> torch.allclose(from_standard(model)(torch.eye(4)), model(torch.eye(4)), atol=1e-6)
+        True
+    """
+    found = [module for module in model.modules() if type(module) in {nn.Linear, nn.Conv2d}]
+    if not found:
+        raise TypeError(f"model is a {type(model).__name__} without nn.Linear or nn.Conv2d: expected one at least")
+    return _converted(copy.deepcopy(model), _ntk)
+
+
+def standard_rates(model: nn.Module, rate: float) -> dict[str, float]:
+    """Return the learning rates at which ``to_standard(model)`` learns what ``model`` does: rate c^2 for weights.
+
+    Args:
+        model: The network with NTK layers.
+        rate: Its learning rate.
+
+    Returns:
+        By parameter name, the same in both.
+
+    Raises:
+        TypeError: It has no such layer, or it is recurrent.
+        ValueError: The rate is not above 0.
+
+    Examples:
+        >>> standard_rates(wide_mlp((4, 2), generator=torch.Generator().manual_seed(0)), 2.0)
+        {'0.weight': 0.5, '0.bias': 2.0}
+    """
+    checks.number("rate", rate, above=0)
+    scales = _scales(model)
+    return {name: rate * scales.get(name, 1.0) ** 2 for name, _ in model.named_parameters()}
+
+
+def _scales(model: nn.Module) -> dict[str, float]:
+    scales = {}
+    for name, module in model.named_modules():
+        if isinstance(module, NTKRNN):
+            raise TypeError(f"layer {name!r} is an NTKRNN, which has no other parameterisation here")
+        if isinstance(module, NTKLinear | NTKConv2d):
+            scales[f"{name}.weight" if name else "weight"] = module.scale
+    if not scales:
+        raise TypeError(f"model is a {type(model).__name__} without NTKLinear or NTKConv2d: expected one at least")
+    return scales
+
+
+def _converted(model: nn.Module, convert: Any) -> nn.Module:
+    found: nn.Module = convert("", model)
+    if found is not model:
+        return found
+    for name, module in list(model.named_modules()):
+        for child, below in list(module.named_children()):
+            setattr(module, child, convert(f"{name}.{child}" if name else child, below))
+    return model
+
+
+@torch.no_grad()
+def _standard(name: str, module: Any) -> nn.Module:
+    if not isinstance(module, NTKLinear | NTKConv2d):
+        return module  # type: ignore[no-any-return]
+    module.weight.mul_(module.scale)
+    bias = module.bias is not None
+    if isinstance(module, NTKLinear):
+        return _filled(nn.Linear(module.in_features, module.out_features, bias, "meta"), module)
+    if module.same:
+        module.scale = 1.0
+        return module
+    own: Any = module
+    form = own.in_channels, own.out_channels, own.kernel_size, own.stride, own.padding
+    return _filled(nn.Conv2d(*form, bias=bias, device="meta"), module)
+
+
+@torch.no_grad()
+def _ntk(name: str, module: Any) -> nn.Module:
+    bias = getattr(module, "bias", None) is not None
+    if type(module) is nn.Linear:
+        found: Any = NTKLinear(module.in_features, module.out_features, bias=bias, device="meta")
+    elif type(module) is nn.Conv2d:
+        k, stride, padding = module.kernel_size, module.stride, module.padding
+        plain = module.padding_mode == "zeros" and module.groups == 1 and module.dilation == (1, 1)
+        if not plain or isinstance(padding, str) or any(len(set(pair)) > 1 for pair in (k, stride, padding)):
+            raise TypeError(f"layer {name!r} is {module}: expected a square kernel, stride and padding by zeros")
+        sizes = module.in_channels, module.out_channels, k[0], stride[0]
+        found = NTKConv2d(*sizes, padding=int(padding[0]), bias=bias, device="meta")
+    else:
+        return module  # type: ignore[no-any-return]
+    module.weight.div_(found.scale)
+    return _filled(found, module)
+
+
+def _filled(layer: Any, like: Any) -> nn.Module:
+    """Return a layer that takes over the parameters of another."""
+    layer.weight, layer.bias = like.weight, like.bias
+    return layer.train(like.training)  # type: ignore[no-any-return]

@@ -1,0 +1,35 @@
+"""A recurrent core run over sequences, as ``nn.RNN`` is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from engram import checks
+from engram.nn.sequence import time_first
+
+
+def run_core(core: Any, input: Annotated[Tensor, "time batch input"], state: Any) -> tuple[Tensor, Any]:
+    """Return the activity of a core at every step of checked sequences, and its state after the last.
+
+    Args:
+        core: A module with ``input_size``, ``weight_ih``, ``drive(input)``, ``initial(batch_size)`` and
+            ``step(drive, state)``, whose states have an ``activity``.
+        input: Sequences, time first.
+        state: What an earlier call returned, or None.
+    """
+    sequence = time_first("input", input, core.input_size, core.weight_ih)
+    start = core.initial(sequence.shape[1])
+    if state is None:
+        state = start
+    else:
+        checks.instance("state", state, type(start))
+        for name, part, expected in zip(state._fields, state, start, strict=True):
+            checks.tensor(f"state.{name}", part, tuple(expected.shape), like=core.weight_ih)
+    found = []
+    for drive in core.drive(sequence):
+        state = core.step(drive, state)
+        found.append(state.activity)
+    return torch.stack(found) if found else start.activity.new_empty(0, *start.activity.shape), state

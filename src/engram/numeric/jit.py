@@ -1,0 +1,86 @@
+"""Numba functions that are kept on disk, and made anew when any file changes of which they are made."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from numba import njit
+from numba.core.event import Event, Listener, install_listener
+
+from engram.numeric.imports import imports
+
+inline = njit(forceinline=True, error_model="numpy")
+"""A function that becomes part of those that call it."""
+
+
+def jit(function: Callable[..., None], **options: Any) -> Any:
+    """Return a compiled function that holds no lock of the interpreter, and is kept on disk.
+
+    Whether what is on disk is still good numba decides by a function's own file; here it is by all that the file
+    imports of its package too, since a kernel is made of it.
+
+    Args:
+        function: What is compiled at its first call, for every combination of types.
+        **options: As of ``numba.njit``.
+    """
+    compiled = njit(function, cache=True, nogil=True, error_model="numpy", **options)
+    file = getattr(compiled._cache, "_cache_file", None)  # none where there is nowhere to write
+    if file is not None:
+        own = Path(function.__code__.co_filename).resolve()
+        file._source_stamp = (file._source_stamp, _sources(own))
+    return compiled
+
+
+def are_kept() -> bool:
+    """Return whether any compiled function is on disk yet, where an earlier process left it."""
+    return any(Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parents[1]).rglob("*.nbi"))
+
+
+@contextmanager
+def telling(tell: Callable[[], None]) -> Iterator[None]:
+    """Call ``tell`` when a function begins to be compiled within the block."""
+
+    class Teller(Listener):
+        def on_start(self, event: Event) -> None:
+            tell()
+
+        def on_end(self, event: Event) -> None: ...
+
+    with install_listener("numba:compile", Teller()):
+        yield
+
+
+@cache
+def _sources(file: Path) -> int:
+    """Return what changes with a file or any of its package that it imports, directly or through other kernels."""
+    root = next(parent for parent in file.parents if not (parent / "__init__.py").exists())
+    found: dict[Path, bytes] = {}
+    pending = [file]
+    while pending:
+        path = pending.pop()
+        if path not in found:
+            found[path] = path.read_bytes()
+            if b"jit" in found[path]:  # what does not say it makes constants at most, and counts by itself
+                pending += _imported(root, path, found[path])
+    return crc32(b"".join(found[path] for path in sorted(found)))
+
+
+def _imported(root: Path, path: Path, source: bytes) -> list[Path]:
+    """Return the files below ``root`` that a source imports."""
+    package = ".".join(path.relative_to(root).parts[:-1])
+    nodes = ast.walk(ast.parse(source))
+    taken = [(root.joinpath(*module.split(".")), name) for module, name in imports(nodes, package)]
+    files = [(_file(base / name) if name else None) or _file(base) for base, name in taken]
+    return [file for file in files if file is not None]
+
+
+def _file(module: Path) -> Path | None:
+    choices = (module.with_name(f"{module.name}.py"), module / "__init__.py")
+    return next((file for file in choices if file.is_file()), None)

@@ -1,0 +1,142 @@
+"""The threads on which all kernels run, those of plasticity as well as those of memories."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ContextDecorator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+# Ranges for each thread, so that one which is interrupted in its range does not delay the others for long.
+PIECES = 4
+
+
+class Threads:
+    """Threads that sleep until there is work, of which each takes a piece as soon as it is free.
+
+    The one that calls begins at once, and waits at the end for pieces that others have begun, not for others that have
+    not: where all cores are busy, those that come late find nothing left to do, and nobody has waited for them. Those
+    of OpenMP would meet at the end of all work, and keep a core busy while they wait.
+    """
+
+    def __init__(self) -> None:
+        self.pool: ThreadPoolExecutor | None = None
+        self.size = 0
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        """Forget all threads: a forked process has none of them."""
+        self.pool, self.size = None, 0
+
+    def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
+        """Call with every number below ``count``, each thread taking the next as soon as it is free.
+
+        Args:
+            call: Called with a number, and with the memory of the thread.
+            count: How many numbers there are.
+            threads: How many threads at most, this one included.
+            memory: Makes what a thread needs for itself.
+        """
+        numbers = iter(range(count))
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            own = None
+            try:
+                for number in numbers:
+                    own = memory() if own is None else own
+                    call(number, own)
+            except BaseException as error:  # raised below, in the thread that called
+                errors.append(error)
+
+        helpers = min(threads, count) - 1
+        if helpers > self.size:
+            self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
+        begun = [self.pool.submit(single_threaded()(work)) for _ in range(helpers)] if self.pool is not None else []
+        work()
+        for helper in begun:
+            if not helper.cancel():
+                helper.result()
+        if errors:
+            raise errors[0]
+
+
+shared = Threads()
+"""Those that all kernels run on."""
+
+
+def in_ranges(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -> None:
+    """Call with the ranges that make up ``range(count)``, first and stop, in as many threads as ``n_jobs`` says.
+
+    Args:
+        call: Called with where a range begins and where it ends.
+        count: How many numbers there are.
+        n_jobs: Number of threads, as joblib reads it.
+    """
+    from joblib import effective_n_jobs
+
+    threads = min(effective_n_jobs(n_jobs), count)
+    pieces = min(PIECES * threads, count) if threads > 1 else threads
+    ranges = list(pairwise(np.linspace(0, count, pieces + 1).astype(int).tolist()))
+    shared.run(lambda number, _: call(*ranges[number]), pieces, threads, lambda: None)
+
+
+def _setter(library: str, name: str) -> Callable[[int], int]:
+    """Return what sets the number of threads in one of torch's libraries; where there is none, what does nothing."""
+    for path in Path(torch.__file__).parent.glob(f"lib/{library}"):
+        found = getattr(ctypes.CDLL(str(path)), name, None)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+    return lambda count: 0
+
+
+_openmp = _setter("libgomp*.so*", "omp_set_num_threads")
+_mkl = _setter("libtorch_cpu.so", "MKL_Set_Num_Threads_Local")
+
+
+class _Outside(threading.local):
+    """What a single thread goes back to."""
+
+    depth = threads = mkl = 0
+
+
+_outside = _Outside()
+
+
+def available() -> int:
+    """Return how many threads torch would use here, were it not told to be ``single_threaded``."""
+    return _outside.threads if _outside.depth else torch.get_num_threads()
+
+
+class single_threaded(ContextDecorator):  # noqa: N801
+    """Let torch's operators use this thread alone within the context; other threads see nothing of it.
+
+    Threads of OpenMP have to meet at the end of every operator, which on busy cores takes longer than a small product.
+    What ``torch.compile`` looks at is left as it is.
+    """
+
+    def __enter__(self) -> None:
+        if torch.compiler.is_compiling():
+            return
+        if not _outside.depth:
+            _outside.threads = torch.get_num_threads()
+            _openmp(1)
+            _outside.mkl = _mkl(1)
+        _outside.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        if torch.compiler.is_compiling():
+            return
+        _outside.depth -= 1
+        if not _outside.depth:
+            _mkl(_outside.mkl)
+            _openmp(_outside.threads)

@@ -1,0 +1,170 @@
+"""Work shared out through joblib: in this process, on processes of this machine (loky), or on a Ray cluster.
+
+A worker that dies costs the item that it worked on another attempt, and the others nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, TypeVar
+
+import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from engram import extras
+
+Backend = Literal["loky", "ray"]
+PROCESSES: Final = 2  # at least, since joblib runs a pool of one in this process
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Lost:
+    """Stands in place of the result of an item whose worker died at every attempt."""
+
+
+LOST: Final = Lost()
+
+
+class NoWorkersError(RuntimeError):
+    """Nothing is left to compute on: all nodes of a cluster that had a CPU are gone."""
+
+
+def parallel_map(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int,
+    backend: Backend = "loky",
+    attempts: int = 3,
+    under_way: Callable[[Item], bool] = lambda item: True,
+    wait: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+) -> list[Result | Lost]:
+    """Return what a function returns for each item, computed by several workers.
+
+    Where a worker dies nobody knows which, since the others are stopped with it: each item that may have been under way
+    goes again, in a pool of its own, and the others go on together.
+
+    Args:
+        function: Importable on the workers; called again for an item whose result was lost.
+        items: In the order in which they are begun.
+        workers: How many work at once, started for as many items; with 1 and loky everything happens in this process.
+        backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
+        attempts: How often an item is begun at most; ``LOST`` is the result where a worker died at each.
+        under_way: Whether an item may have been begun and not finished when a worker died (default: any).
+        wait: Calls what waits for the workers, from where a caller wants it to wait (default: here).
+
+    Raises:
+        Exception: What the function raised; or, after as many attempts, that workers die before they begin.
+        NoWorkersError: No node of the Ray cluster is left that has a CPU.
+
+    Examples:
+        >>> parallel_map(abs, [-1, 2], workers=1)
+        [1, 2]
+    """
+    if workers == 1 and backend == "loky":
+        return [function(item) for item in items]
+    workers = min(workers, max(len(items), PROCESSES))
+    died = _died(backend)
+
+    def together(some: Sequence[Item], workers: int) -> list[Result]:
+        calls = [joblib.delayed(function)(item) for item in some]
+        try:
+            found: list[Result] = wait(lambda: list(_pool(backend, workers)(calls)))
+            return found
+        except died:
+            _ray_pools.clear()
+            raise
+
+    def alone(item: Item) -> Result | Lost:
+        for _ in range(attempts - 1):
+            try:
+                return together([item], PROCESSES)[0]
+            except died:
+                continue
+        return LOST
+
+    found: dict[int, Result | Lost] = {}
+    idle_deaths = 0
+    with warnings.catch_warnings():
+        # So says loky of a worker that has grown and is replaced; as an error it would end the thread that replaces it.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        while len(found) < len(items):
+            rest = [i for i in range(len(items)) if i not in found]
+            try:
+                found |= dict(zip(rest, together([items[i] for i in rest], workers), strict=True))
+            except died:
+                begun = [i for i in rest if under_way(items[i])]
+                idle_deaths += not begun
+                if idle_deaths == attempts:
+                    raise
+                found |= {i: alone(items[i]) for i in begun}
+    return [found[i] for i in range(len(items))]
+
+
+def start_ray(workers: int, address: str | None = None) -> None:
+    """Connect joblib with Ray: with the cluster at an address, or one that is started here unless there is one.
+
+    Raises:
+        ValueError: Ray is not installed, or the cluster has fewer CPUs than ``workers``.
+    """
+    check_backend("ray")
+    import ray
+    from ray.util.joblib import register_ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is not None:
+        ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
+    elif not ray.is_initialized():
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    found = _ray_cpus()
+    if found < workers:
+        raise ValueError(f"{workers} workers: the Ray cluster has {found} CPUs")
+    register_ray()  # type: ignore[no-untyped-call]
+
+
+def check_backend(backend: str, name: str = "backend") -> None:
+    """Raise ValueError unless a backend is known and installed; the argument's name is for the message."""
+    if backend not in ("loky", "ray"):
+        raise ValueError(f"{name} = {backend!r}: expected one of 'loky', 'ray'")
+    if backend == "ray" and importlib.util.find_spec("ray") is None:
+        raise ValueError(f"{name} = 'ray': Ray is not installed: {extras.install('ray')}")
+
+
+_ray_pools: dict[tuple[int, str], joblib.Parallel] = {}
+
+
+def _pool(backend: Backend, workers: int) -> joblib.Parallel:
+    """Return a pool that sends each item when a worker is free for it, since items are large."""
+    if backend == "loky":  # which keeps its processes for the next pool by itself
+        return joblib.Parallel(workers, backend="loky", batch_size=1, pre_dispatch="n_jobs")
+    import ray
+
+    left = _ray_cpus()
+    if left == 0:
+        raise NoWorkersError("the Ray cluster has no CPU left")
+    workers = min(workers, left)
+    key = workers, ray.get_runtime_context().get_job_id()
+    if key not in _ray_pools:
+        _ray_pools.clear()
+        _ray_pools[key] = joblib.Parallel(workers, backend="ray", batch_size=1, pre_dispatch="n_jobs").__enter__()
+    return _ray_pools[key]
+
+
+def _ray_cpus() -> int:
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+
+
+def _died(backend: Backend) -> tuple[type[Exception], ...]:
+    """Return the exceptions by which a backend says that a worker died."""
+    if backend == "loky":
+        return (TerminatedWorkerError,)
+    import ray
+
+    errors: Any = ray.exceptions
+    return errors.RayActorError, errors.WorkerCrashedError

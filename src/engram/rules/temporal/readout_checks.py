@@ -1,0 +1,27 @@
+"""What rules of learning in time ask of a network and of its sequences."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from engram.nn import ReadoutNetwork
+
+
+def check_network(model: nn.Module, rule: str) -> ReadoutNetwork:
+    """Return the network, or raise TypeError if it is not of the form that rules of learning in time train."""
+    if isinstance(model, ReadoutNetwork):
+        return model
+    raise TypeError(
+        f"{rule} cannot train a {type(model).__name__}, which lacks a leaky recurrent core: expected model to be an "
+        "engram.nn.ReadoutNetwork"
+    )
+
+
+def check_sequences(model: ReadoutNetwork, x: Tensor, target: Tensor) -> None:
+    """Raise unless there is a step of time, and a target for each output."""
+    shape = x.shape[: 2 if model.every_step else 0] or x.shape[1:2]
+    if not len(x):
+        raise ValueError(f"x.shape = {tuple(x.shape)}: expected (time, batch, features), with a step at least")
+    if target.shape[: len(shape)] != shape:
+        what = "a target at each step of each sample" if model.every_step else "a target for each sample"
+        raise ValueError(f"target.shape = {tuple(target.shape)}: expected to begin with {tuple(shape)}, {what}")

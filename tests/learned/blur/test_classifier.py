@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from engram.learned.blur import BlurClassifier, Genome
+
+X, Y = load_digits(return_X_y=True)
+X = StandardScaler().fit_transform(X)
+
+
+def fitted(**options):
+    return BlurClassifier(random_state=0, **options)
+
+
+def test_it_learns_data_that_its_genome_was_not_found_on():
+    x, asked, y, answers = train_test_split(X, Y, random_state=0)
+    scores = {steps: fitted(n_steps=steps).fit(x, y).score(asked, answers) for steps in (1, 10)}
+    assert scores[10] >= 0.7
+    assert scores[10] > scores[1] + 0.1
+
+
+def test_classes_keep_their_names_and_features_no_order():
+    names = np.array(["zero", "one", "two"])[Y % 3]
+    model = fitted().fit(X, names)
+    assert model.classes_.tolist() == ["one", "two", "zero"]
+    np.testing.assert_allclose(model.predict_proba(X).sum(1), 1)
+    assert (model.predict(X) == model.classes_[model.predict_proba(X).argmax(1)]).all()
+
+
+def test_partial_fit_of_whole_batches_is_fit_on_them():
+    model = fitted(n_steps=1, batch_size=len(X))
+    partial = fitted().partial_fit(X, Y, classes=np.arange(10))
+    np.testing.assert_allclose(model.fit(X, Y).predict_proba(X), partial.predict_proba(X), atol=1e-9)
+    again = fitted().partial_fit(X[:50], np.zeros(50, int), classes=np.arange(10))
+    assert again.predict_proba(X).shape == (len(X), 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "labels", "message"),
+    [
+        ({"hidden_layer_sizes": (0,)}, Y, r"hidden_layer_sizes\[0\] = 0: expected at least 1"),
+        ({"batch_size": 1}, Y, "batch_size"),
+        ({"genome": "backprop"}, Y, "genome"),
+        ({}, np.zeros(len(X), int), "y holds 1 class, 0: expected at least 2"),
+        ({"genome": Genome.backprop(0.1)._replace(keep_s=torch.tensor(1e300))}, Y, "synapses did not stay finite"),
+    ],
+)
+def test_bad_input_is_named(options, labels, message):
+    with pytest.raises(ValueError, match=message):
+        fitted(**options).fit(X, labels)
+
+
+def test_an_unknown_class_is_named_and_few_samples_are_warned_of():
+    model = fitted().partial_fit(X, Y, classes=np.arange(10))
+    with pytest.raises(ValueError, match="y holds 10: expected one of the classes"):
+        model.partial_fit(X, Y + 2)
+    with pytest.warns(RuntimeWarning, match="batches of 5 samples"):
+        model.partial_fit(X[:5], Y[:5])

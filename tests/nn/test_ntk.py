@@ -1,0 +1,167 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from engram.nn import (
+    NTKRNN,
+    BatchOnlyNorm,
+    NTKConv2d,
+    NTKLinear,
+    WideRNN,
+    freeze_norms,
+    from_standard,
+    standard_rates,
+    to_standard,
+    wide_cnn,
+    wide_mlp,
+    wide_rnn,
+)
+from engram.rules import Backprop, FeedbackAlignment, KolenPollack, train_step
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape, seed=1):
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
+
+
+def test_initial_weights_are_standard_normal_and_the_scale_stands_outside():
+    dense = NTKLinear(400, 300, gain=2**0.5, generator=generator())
+    convolution = NTKConv2d(20, 50, 5, generator=generator())
+    for layer in (dense, convolution):
+        assert layer.weight.mean().abs() < 0.02
+        assert 0.98 < layer.weight.std() < 1.02
+        assert not layer.bias.any()
+    assert dense.scale == pytest.approx((2 / 400) ** 0.5)
+    assert convolution.scale == pytest.approx((20 * 25) ** -0.5)
+    x = torch.ones(2, 400)
+    torch.testing.assert_close(dense(x), functional.linear(x, dense.weight) * dense.scale)
+
+
+@pytest.mark.parametrize(("size", "pads"), [(28, (0, 1)), (14, (0, 1)), (32, (0, 1)), (7, (1, 1))])
+def test_same_padding_halves_a_size(size, pads):
+    layer = NTKConv2d(1, 1, 3, 2)
+    assert layer.margins((size, size)) == (*pads, *pads)
+    assert layer(torch.zeros(1, 1, size, size)).shape[-1] == -(-size // 2)
+
+
+def test_same_padding_as_by_hand():
+    layer = NTKConv2d(1, 1, 3, 2, dtype=torch.float64, generator=generator())
+    image, kernel = draw(4, 4), layer.weight[0, 0] / 3
+    found = layer(image[None, None])[0, 0]
+    assert found.shape == (2, 2)
+    torch.testing.assert_close(found[0, 0], (kernel * image[:3, :3]).sum())  # rows 0 to 2: nothing before them
+    torch.testing.assert_close(found[1, 1], (kernel[:2, :2] * image[2:, 2:]).sum())
+    assert NTKConv2d(1, 1, 3, 4).margins((224, 224)) == (0, 0, 0, 0)
+    assert NTKConv2d(1, 1, 3, padding=1)(torch.zeros(1, 1, 5, 5)).shape[-1] == 5
+
+
+@pytest.mark.parametrize("padding", ["same_tf", 1])
+def test_gradient_descent_is_the_same_in_both_parameterisations(padding):
+    g = generator()
+    model = nn.Sequential(
+        NTKConv2d(1, 3, 3, 2, padding=padding, dtype=torch.float64, generator=g),
+        *(BatchOnlyNorm(), nn.ReLU(), nn.Flatten()),
+        NTKLinear(12, 8, gain=2**0.5, dtype=torch.float64, generator=g),
+        *(nn.ReLU(), NTKLinear(8, 2, dtype=torch.float64, generator=g)),
+    )
+    x, target = draw(6, 1, 4, 4), draw(6, 2, seed=2)
+    standard, rates = to_standard(model), standard_rates(model, 0.5)
+    assert type(standard[4]) is nn.Linear
+    assert type(standard[0]) is (NTKConv2d if padding == "same_tf" else nn.Conv2d)
+    optimizers = (
+        torch.optim.SGD(model.parameters(), lr=0.5),
+        torch.optim.SGD([{"params": [p], "lr": rates[name]} for name, p in standard.named_parameters()]),
+    )
+    start = model(x).detach()
+    for _ in range(50):
+        for net, optimizer in zip((model, standard), optimizers, strict=True):
+            train_step(Backprop(), net, optimizer, (x, target), None)
+    torch.testing.assert_close(standard(x), model(x), rtol=0, atol=1e-10)
+    assert (model(x) - start).abs().max() > 0.1
+
+
+def test_there_and_back():
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, 2, 1), nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(12, 5))).double()
+    x = draw(4, 2, 4, 4)
+    ntk = from_standard(model)
+    assert [type(m) for m in ntk.modules() if hasattr(m, "scale")] == [NTKConv2d, NTKLinear]
+    torch.testing.assert_close(ntk(x), model(x))
+    torch.testing.assert_close(to_standard(ntk)(x), model(x))
+    assert ntk.state_dict().keys() == model.state_dict().keys()
+    assert type(from_standard(nn.Linear(2, 2))) is NTKLinear
+
+
+def test_norm_over_the_batch_alone():
+    x = draw(6, 3, 4, 4)
+    found = BatchOnlyNorm(eps=1e-3)(x)
+    torch.testing.assert_close(found, (x - x.mean(0)) / (x.var(0, correction=0) + 1e-3).sqrt())
+    with pytest.raises(ValueError, match=r"input.shape = \(1, 3, 4, 4\): expected 2 samples at least"):
+        BatchOnlyNorm()(x[:1])
+
+
+def test_frozen_norms_keep_their_statistics_also_in_a_checkpoint():
+    model, x = wide_mlp((5, 4, 4, 2), dtype=torch.float64, generator=generator()), draw(20, 5)
+    whole = model(x)
+    freeze_norms(model, x)
+    torch.testing.assert_close(model(x), whole)
+    torch.testing.assert_close(model(x[:1]), whole[:1])
+    other = wide_mlp((5, 4, 4, 2), dtype=torch.float64)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(x[:3]), model(x[:3]))
+    freeze_norms(model, x[:10])
+    torch.testing.assert_close(model(x[:10])[:1], model(x[:1]))
+    with pytest.raises(ValueError, match="without a BatchOnlyNorm"):
+        freeze_norms(nn.Linear(5, 2), x)
+
+
+def test_a_recurrent_network_step_by_step():
+    net, x = NTKRNN(2, 4, dtype=torch.float64, generator=generator()), draw(3, 5, 2)
+    hidden = torch.zeros(5, 4, dtype=torch.float64)
+    for step in x:
+        hidden = (step @ net.weight_ih.t() + hidden @ net.weight_hh.t() / 2 + net.bias).clamp(min=0)
+    output, state = net(x)
+    torch.testing.assert_close(state.hidden, hidden)
+    torch.testing.assert_close(output[-1], hidden)
+
+
+def test_rules_of_standard_weights_say_what_to_do():
+    model = wide_mlp((5, 4, 2), generator=generator())
+    with pytest.raises(TypeError, match=r"KolenPollack cannot train layer '0', a NTKLinear.*to_standard"):
+        KolenPollack().init(model, generator())
+    KolenPollack().init(to_standard(model), generator())
+    spread = FeedbackAlignment().init(wide_mlp((5, 400, 300), generator=generator()), generator())["3.weight"].std()
+    assert 0.045 < spread < 0.055
+
+
+def test_networks():
+    cnn = wide_cnn(6, (1, 1, 2), channels=3, outputs=4, generator=generator())
+    assert cnn(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
+    assert isinstance(wide_rnn(1, 3, 2), WideRNN)
+    assert wide_mlp((4, 3, 2), norm=False)[2].scale == pytest.approx((2 / 3) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: NTKLinear(0, 2), ValueError, "in_features = 0: expected at least 1"),
+        (lambda: NTKLinear(2, 2, gain=0.0), ValueError, "gain = 0.0"),
+        (lambda: NTKConv2d(1, 1, 3, padding=-1), ValueError, "padding = -1"),
+        (lambda: NTKLinear(3, 2)(torch.zeros(4, 2)), ValueError, r"input.shape = \(4, 2\)"),
+        (lambda: NTKConv2d(3, 2, 3)(torch.zeros(4, 2, 5, 5)), ValueError, r"input.shape = \(4, 2, 5, 5\)"),
+        (lambda: wide_mlp((4,)), ValueError, r"sizes = \(4,\)"),
+        (lambda: wide_cnn(4, ()), ValueError, "strides is empty"),
+        (lambda: to_standard(nn.Linear(2, 2)), TypeError, "Linear without NTKLinear"),
+        (lambda: to_standard(wide_rnn(1, 3, 2)), TypeError, "'core' is an NTKRNN"),
+        (lambda: from_standard(nn.ReLU()), TypeError, "ReLU without nn.Linear"),
+        (lambda: from_standard(nn.Conv2d(2, 2, (3, 1))), TypeError, "square kernel"),
+        (lambda: WideRNN(NTKRNN(1, 3), NTKLinear(4, 2)), ValueError, "readout.in_features = 4: expected 3"),
+        (lambda: standard_rates(wide_mlp((2, 2)), 0.0), ValueError, "rate = 0.0"),
+    ],
+)  # fmt: skip
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

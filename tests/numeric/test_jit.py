@@ -1,0 +1,55 @@
+"""What is compiled, and whether it was before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from engram.numeric import jit
+
+
+def test_who_waits_for_a_compilation_is_told():
+    told = []
+    add = jit.inline(lambda a, b: a + b)
+    with jit.telling(lambda: told.append("compiles")):
+        assert add(1, 2) == 3
+        compiled = len(told)
+        assert add(2, 3) == 5
+    assert compiled == len(told) > 0
+    assert add(1.5, 2.0) == 3.5
+    assert len(told) == compiled
+
+
+def test_kernels_are_kept_where_numba_is_told_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert not jit.are_kept()
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "scan.nbi").touch()
+    assert jit.are_kept()
+
+
+def test_a_kernel_is_compiled_anew_when_one_that_it_imports_has_changed(tmp_path):
+    package = tmp_path / "somebodys"
+    (package / "deep").mkdir(parents=True)
+    for folder in (package, package / "deep"):
+        (folder / "__init__.py").touch()
+    (package / "step.py").write_text("from engram.numeric.jit import inline\n@inline\ndef step(x):\n    return x + 1\n")
+    source = "from engram.numeric.jit import jit\nfrom {} import step\n@jit\ndef scan(x):\n    x[0] = step(x[0])\n"
+    (package / "deep" / "scan.py").write_text(source.format("..step"))
+    (package / "other.py").write_text(source.format("somebodys.step"))
+
+    def found() -> str:
+        program = (
+            "import numpy; from somebodys.deep.scan import scan; from somebodys.other import scan as other\n"
+            "x = numpy.zeros(1); scan(x); other(x); print(x[0])"
+        )
+        where = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env={**os.environ, **where}, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert found() == "2.0"
+    step = package / "step.py"
+    step.write_text(step.read_text().replace("x + 1", "x + 10"))
+    assert found() == "20.0"

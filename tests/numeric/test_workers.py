@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from joblib.externals.loky import get_reusable_executor
+
+from engram.numeric.workers import parallel_map
+
+
+def test_a_worker_that_has_grown_is_replaced_without_a_word_and_nothing_waits_for_it():
+    def grow(item):
+        import builtins
+        import os
+        import time
+
+        if hasattr(builtins, "grown"):
+            builtins.grown.append(bytearray(os.urandom(1) * 350_000_000))  # which loky takes for a leak
+            time.sleep(1.1)  # as often as it looks
+        builtins.grown = getattr(builtins, "grown", [])
+        return item, os.getpid()
+
+    found = parallel_map(grow, range(8), workers=2)
+    assert [item for item, _ in found] == list(range(8))
+    assert len({pid for _, pid in found}) > 2
+
+
+def test_no_more_workers_are_started_than_there_are_items():
+    get_reusable_executor().shutdown()
+    assert parallel_map(abs, [-1, -2, -3], workers=10) == [1, 2, 3]
+    assert len(get_reusable_executor(reuse=True)._processes) == 3
