@@ -92,6 +92,13 @@ def test_student_follows_its_teacher():
     assert not gradient.sum(1).abs().gt(1e-12).any()
 
 
+def test_a_state_of_another_capacity_is_refused():
+    memory = Reservoir(4, torch.Generator())
+    memory.add(torch.arange(9), torch.arange(9))
+    with pytest.raises(ValueError, match="4 places: expected capacity = 5"):
+        Reservoir(5, torch.Generator()).load_state_dict(memory.state_dict())
+
+
 def test_growing_head_keeps_its_old_teacher():
     body = nn.Linear(3, 2)
     lwf = LwF(body)
@@ -153,7 +160,10 @@ def test_penalties_leave_out_the_fast_weights_of_plastic_modules():
         (lambda g: LwF(nn.Linear(2, 2), -1.0), "strength"),
         (lambda g: LwF(nn.Linear(2, 2), temperature=0.0), "temperature"),
         (lambda g: LwF(nn.Linear(2, 2)).end_task(TaskData((), [])), "classes"),
+        (lambda g: Replay(nn.Linear(2, 2), 0), "capacity = 0"),
+        (lambda g: LwF(nn.Linear(2, 2)).load_state_dict({}), "'groups'.* is missing"),
         (lambda g: freeze_body(nn.Linear(2, 2), "head"), "head"),
+        (lambda g: FrozenBody(nn.Sequential(nn.ReLU())), "head"),
         (lambda g: freeze_body(nn.Sequential(nn.ReLU()), "0"), "head"),
     ],
 )

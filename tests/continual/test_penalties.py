@@ -21,6 +21,7 @@ from engram.continual import (
     SynapticIntelligence,
     TaskData,
     fisher_diagonal,
+    gradient_magnitude,
 )
 
 KINDS = {
@@ -202,7 +203,7 @@ def test_importance_of_si_is_never_below_zero():
 def test_a_task_that_undoes_lowers_the_importance_of_si():
     """What the second task adds is below 0: the bound is on the sum, not on what is added."""
     net = scalar(1.0)
-    si = SynapticIntelligence(net, 0.0, xi=0.1)
+    si = SynapticIntelligence(net, 0.0)
     expected = 0.0
     for curvature, maximize in ((2.0, False), (1.0, True)):
         before = net.weight.item()
@@ -223,6 +224,45 @@ def test_mas_adds_up_over_tasks():
     once = {name: p.clone() for name, p in mas.importance.items()}
     mas.end_task(TaskData([data[0]]))
     torch.testing.assert_close(mas.importance, {name: 2 * p for name, p in once.items()})
+
+
+@pytest.mark.parametrize("kind", [EWC, OnlineEWC, MAS, SynapticIntelligence, L2Anchor])
+def test_all_penalties_have_the_options_of_one(kind):
+    generator = torch.Generator()
+    penalty = kind(network(), 0.7, applied="gradient", select="weight", generator=generator)
+    assert (penalty.strength, penalty.applied, penalty.generator) == (0.7, "gradient", generator)
+    assert list(penalty.importance) == ["0.weight", "2.weight"]
+    usual = kind(network())
+    assert (usual.strength, usual.applied, len(usual.importance)) == (1.0, "proximal", 4)
+
+
+@pytest.mark.parametrize("kind", [EWC, OnlineEWC, MAS])
+def test_importance_is_that_of_the_task_given(kind):
+    """Of its classes and its first samples, as the plain functions measure it."""
+    net, (x, y) = network(), samples()
+    data = x, y % 2
+    penalty = kind(net, n_samples=10)
+    penalty.end_task(TaskData(data, (0, 1)))
+    measure = gradient_magnitude if kind is MAS else fisher_diagonal
+    torch.testing.assert_close(penalty.importance, measure(net, [data], n_samples=10, classes=(0, 1)))
+    assert kind(net, n_samples=None).n_samples is None
+    assert kind(net).n_samples == 1024
+
+
+def test_mas_counts_all_outputs_if_asked():
+    net, data = network(), samples()
+    mas = MAS(net, all_outputs=True, output="softmax", norm="l1", batched=True)
+    mas.end_task(TaskData(data, (0, 1)))
+    expected = gradient_magnitude(net, [data], output="softmax", norm="l1", batched=True)
+    torch.testing.assert_close(mas.importance, expected)
+
+
+def test_a_drawn_fisher_information_comes_from_the_generator():
+    net, data = network(), samples()
+    ewc = EWC(net, fisher="sample", generator=torch.Generator().manual_seed(4))
+    ewc.end_task(TaskData(data))
+    expected = fisher_diagonal(net, [data], fisher="sample", generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(ewc.importance, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -402,9 +442,20 @@ def test_an_unused_head_has_no_importance():
     [
         (lambda net: EWC(net, -1.0), ValueError, "strength = -1"),
         (lambda net: OnlineEWC(net, gamma=1.5), ValueError, "gamma = 1.5"),
-        (lambda net: SynapticIntelligence(net, xi=0.0), ValueError, "xi = 0"),
+        (lambda net: EWC(net, fisher="none"), ValueError, "fisher = 'none'"),
+        (lambda net: MAS(net, norm="none"), ValueError, "norm = 'none'"),
+        (lambda net: MAS(net, output="none"), ValueError, "output = 'none'"),
+        (lambda net: MAS(net, n_samples=0), ValueError, "n_samples = 0"),
+        (lambda net: EWC(net, n_samples=0), ValueError, "n_samples = 0"),
+        (lambda net: L2Anchor(net, applied="none"), ValueError, "applied = 'none'"),
+        (lambda net: SynapticIntelligence(net, applied="loss"), ValueError, "^applied = 'loss': expected 'proximal'"),
+        (lambda net: SynapticIntelligence(net, xi=0.0), ValueError, "^xi = 0"),
         (lambda net: EWC(net).end_task(TaskData([])), ValueError, "data holds no sample"),
-        (lambda net: SynapticIntelligence(net).end_task(TaskData(())), ValueError, "steps of an attached optimiser"),
+        (
+            lambda net: SynapticIntelligence(net).end_task(TaskData(())),
+            ValueError,
+            "^end_task: expected steps",
+        ),
         (lambda net: QuadraticPenalty(net).consolidate({"head": torch.ones(1)}), ValueError, "'head'"),
         (lambda net: QuadraticPenalty(net).consolidate({"0.bias": torch.ones(6)}), ValueError, "float32"),
         (lambda net: QuadraticPenalty(net).consolidate({"0.bias": -torch.ones(6).double()}), ValueError, "at least 0"),

@@ -13,7 +13,12 @@ class L2Anchor(QuadraticPenalty):
 
         P = strength * sum_k (theta_k - theta*_k)^2
 
-    Arguments are those of ``QuadraticPenalty``.
+    Args:
+        model: Any module.
+        strength: At least 0.
+        applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
+        select: Which parameters, as in ``slow_parameters``.
+        generator: Not used.
 
     Source: the "L2" control of Kirkpatrick et al. (2017), figure 2.
 

@@ -47,7 +47,7 @@ def task_batches(task: Task) -> Iterable[Any]:
         >>> [len(x) for x, y in task_batches(TaskData((torch.rand(8, 2), torch.arange(8))))]
         [8]
     """
-    return [task.train] if isinstance(task.train, tuple) else task.train  # type: ignore[no-any-return]
+    return [task.train] if isinstance(task.train, tuple) else task.train
 
 
 def task_cross_entropy(

@@ -108,7 +108,7 @@ def train_on_tasks(
     """
     checks.instance("model", model, nn.Module)
     for number, task in enumerate(tasks):
-        checks.instance(f"tasks[{number}]", task, Task)
+        checks.instance(f"tasks[{number}]", task, Task)  # type: ignore[type-abstract]
     lengths = [steps] * len(tasks) if isinstance(steps, int) else list(steps)
     if not tasks or len(lengths) != len(tasks):
         raise ValueError(f"{len(tasks)} tasks and {len(lengths)} steps: expected at least one task, and steps for each")

@@ -65,6 +65,9 @@ class _Trained(NamedTuple):
     optimizer: torch.optim.Optimizer
     draws: torch.Generator
 
+    def parts(self) -> list[Any]:
+        return [self.net, self.method, self.optimizer]
+
     def learn(self, tasks: list[TaskData], loop: range | None = None, steps: int = _STEPS) -> list[TrainingStep]:
         draw = random_batches(4, self.draws)
         return list(train_on_tasks(self.net, tasks, self.method, self.optimizer, steps=steps, draw=draw, loop=loop))
@@ -181,11 +184,11 @@ def _goes_on_from_a_stored_state(make: Make) -> None:
     for stop in (_STEPS, _STEPS + _STEPS // 2):
         whole, resumed = _new(make), _new(make)
         whole.learn(tasks, range(stop))
-        states = [stored(part.state_dict()) for part in whole[:3]]
+        states = [stored(part.state_dict()) for part in whole.parts()]
         draws = whole.draws.get_state()
         whole.learn(tasks, range(stop, total))
         resumed.method.attach(resumed.optimizer)
-        for part, state in zip(resumed[:3], states, strict=True):
+        for part, state in zip(resumed.parts(), states, strict=True):
             part.load_state_dict(state)
         resumed.draws.set_state(draws)
         resumed.learn(tasks, range(stop, total))
