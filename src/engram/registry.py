@@ -17,6 +17,7 @@ KINDS = (
     "plasticity_rules",
     "learning_rules",
     "synaptic_rules",
+    "continual_methods",
     "modules",
     "tasks",
     "environments",

@@ -21,16 +21,17 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from engram.analysis import RepresentationReport, representational_forgetting
-from engram.continual import fisher_diagonal
+from engram.continual import ContinualMethod, fisher_diagonal
 from engram.experiments.continual_learners.claims import claims
 from engram.experiments.continual_learners.learners import (
     RATE,
     RECURRENT,
     STRENGTHS,
-    Learner,
     Net,
     Stage,
     learned_in_order,
+    learners,
+    method_of,
     new_net,
 )
 from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of
@@ -46,7 +47,6 @@ from engram.learned.updates import (
 from engram.tasks import ClassificationTask, permuted, split
 
 Benchmark = Literal["split", "permuted"]
-LEARNERS: tuple[Learner, ...] = get_args(Learner)
 TRAINED = 1200
 
 
@@ -56,8 +56,8 @@ class Config:
 
     benchmark: Benchmark = "permuted"
     """Pairs of digits, with a head each; or all digits, the pixels in another order each time, with one head."""
-    learner: Learner = "finetune"
-    """What keeps the network from forgetting; finetune: nothing."""
+    learner: str = "finetune"
+    """What keeps the network from forgetting: a learner of the library, or any registered continual method."""
     tasks: Annotated[int, Ge(2), Le(5)] = 5
     """Tasks in a sequence."""
     units: Annotated[int, Ge(2)] = 64
@@ -77,11 +77,15 @@ class Config:
     meta_updates: Annotated[int, Ge(2)] = 400
     """Changes of the learned update."""
 
+    def __post_init__(self) -> None:
+        if self.learner not in learners():
+            raise ValueError(f"learner = {self.learner!r}: expected one of {', '.join(learners())}")
+
 
 def arms(config: Config) -> dict[str, Arm]:
     """Every learner, on both benchmarks."""
     both: tuple[Benchmark, ...] = get_args(Benchmark)
-    found = {f"{name}-{one}": replace(config, benchmark=name, learner=one) for name in both for one in LEARNERS}
+    found = {f"{name}-{one}": replace(config, benchmark=name, learner=one) for name in both for one in learners()}
     return arms_of(trial, found, seconds)
 
 
@@ -153,7 +157,7 @@ def episode(config: Config, generator: torch.Generator) -> tuple[Net, MimicryEpi
     first, second = draw_tasks(config, generator, held_out=False)[:2]
     net = new_net("finetune", config.units, config.features, generator)
     options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
-    learned_in_order("finetune", net, [first], strength=0.0, rule=None, **options)
+    learned_in_order(net, [first], ContinualMethod(net), **options)
     importance = fisher_diagonal(net, [tuple(first.train)], fisher="sample", classes=first.classes, generator=generator)
     start = {name: p.detach() for name, p in net.body.named_parameters()}
     memory = {name: TaskMemory(w, importance[f"body.{name}"]) for name, w in start.items()}
@@ -201,7 +205,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         tasks = draw_tasks(config, generator, held_out=held_out)
         net = new_net(config.learner, config.units, config.features, generator)
         options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
-        return tasks, learned_in_order(config.learner, net, tasks, strength=strength, rule=rule, **options)
+        return tasks, learned_in_order(net, tasks, method_of(config.learner, net, strength, rule, generator), **options)
 
     def tried(rule: UpdateRule | None, strength: float = 0.0) -> float:
         return accuracy(*taught(999, strength, rule, held_out=False))
@@ -242,7 +246,7 @@ def figure(results: Results) -> go.Figure:
     plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[f"{name} digits" for name in both])
     parts = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
     for column, name in enumerate(both, 1):
-        shown = [one for one in LEARNERS if f"{name}-{one}" in results.arms]
+        shown = [one for one in learners() if f"{name}-{one}" in results.arms]
         lost = {}
         for part, key in parts.items():
             rows = [[found[f"{name}-{one}"][key] for found in results.by_seed.values()] for one in shown]

@@ -17,14 +17,15 @@ from engram.analysis import ProbedTask, extract, linear_cka, nmse, representatio
 from engram.experiments.representational_forgetting.characters import Alphabet, Characters, alphabets, draw_tasks
 from engram.experiments.representational_forgetting.students import (
     FIRST_RATE,
-    Course,
     Method,
-    Old,
+    Past,
+    Schedule,
     Setting,
     Student,
     first_task,
     importance,
     learn,
+    network,
     new_body,
     new_head,
     next_task,
@@ -33,7 +34,7 @@ from engram.lab import Run
 from engram.learned.updates import (
     AdamRule,
     GatedCoordinateRule,
-    LearnedOptimizer,
+    LearnedUpdate,
     MimicryEpisode,
     TaskMemory,
     TeacherMimicTrainer,
@@ -119,7 +120,7 @@ def scene(config: Training, pool: list[Alphabet], tasks: int, seed: int) -> Scen
     body = new_body(config.channels, config.size, config.units, generator)
     classes = tasks * config.ways if config.single_head else config.ways
     heads = [new_head(config.units, classes, generator) for _ in drawn]
-    first = first_task(drawn[0], body, heads[0], Course(config.first_steps, config.batch_size, generator))
+    first = first_task(drawn[0], body, heads[0], Schedule(config.first_steps, config.batch_size, generator))
     return Scene(drawn, body, first, heads[1:], importance(first, drawn[0], generator), seed)
 
 
@@ -128,14 +129,14 @@ def stages(config: Training, one: Scene, setting: Setting, rule: UpdateRule | No
     generator = torch.Generator().manual_seed(one.seed)
     found, held = [one.first], one.importance
     for number, task in enumerate(one.tasks[1:], 1):
-        old = Old(found[-1], one.tasks[number - 1], held)
+        past = Past(found[-1], one.tasks[number - 1], held)
         student = next_task(
             config.method,
             setting,
-            old,
+            past,
             task,
             None if config.single_head else one.heads[number - 1],
-            course=Course(config.steps, config.batch_size, generator),
+            schedule=Schedule(config.steps, config.batch_size, generator),
             first_class=number * config.ways if config.single_head else 0,
             rule=rule,
             shots=config.replayed,
@@ -262,10 +263,9 @@ def gap_to_adam(one: Scene, batch_size: int) -> float:
     for learned in (True, False):
         student = Student(copy.deepcopy(one.first.body), [copy.deepcopy(one.heads[0])])
         params = list(student.body.parameters())
-        adam = torch.optim.Adam(params, FIRST_RATE, (0.9, 0.99), 1e-8)
-        moving = LearnedOptimizer(params, FIRST_RATE, rule=rule) if learned else adam
-        generator = torch.Generator().manual_seed(one.seed)
-        learn(student, one.tasks[1], moving, Course(20, batch_size, generator))
+        method = LearnedUpdate(network(student), FIRST_RATE, rule=rule, head="1") if learned else None
+        schedule = Schedule(20, batch_size, torch.Generator().manual_seed(one.seed))
+        learn(student, one.tasks[1], schedule, body={"lr": FIRST_RATE, "betas": (0.9, 0.99)}, method=method)
         moved.append(params)
     pairs = [(a.detach(), b.detach()) for a, b in zip(*moved, strict=True)]
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
