@@ -126,50 +126,28 @@ delayed = claims_from(
     "Backpropamine, section 3.2, what the trace is for; task and criterion ours", published="not tested"
 )
 claims = [
-    claim(
-        "modulated-learns",
-        "A modulated network learns to associate new cues with reward, with every seed",
-        accuracy("modulated") >= 0.85,
-        sameness="numeric",
-    ),
-    claim(
-        "non-modulated-fail",
+    claim("modulated-learns", "A modulated network learns to associate new cues with reward, with every seed",
+        accuracy("modulated") >= 0.85, sameness="numeric"),
+    claim("non-modulated-fail",
         "In as many episodes neither a plastic network without modulation nor a non-plastic one learns new cues",
-        unmodulated <= 0.55,
-    ),
-    claim(
-        "modulation-matters",
-        "Modulation makes far more answers right than the better of the other networks gives",
-        accuracy("modulated") - unmodulated >= 0.30,
-    ),
-    claim(
-        "retroactive-learns",
-        "A retroactively modulated network learns to associate new cues with reward",
-        accuracy("retroactive") >= 0.85,
-    ),
-    fixed(
-        "fixed-cues-are-learned-sooner",
-        "The same cues in all episodes are learned sooner by a modulated network than new ones, as the share of right "
-        "answers over all of training tells",
-        in_training("modulated-fixed-cues") - in_training("modulated") >= 0.0,
-    ),
-    fixed(
-        "fixed-cues-need-no-modulation",
+        unmodulated <= 0.55),
+    claim("modulation-matters", "Modulation makes far more answers right than the better of the other networks gives",
+        accuracy("modulated") - unmodulated >= 0.30),
+    claim("retroactive-learns", "A retroactively modulated network learns to associate new cues with reward",
+        accuracy("retroactive") >= 0.85),
+    fixed("fixed-cues-are-learned-sooner", "The same cues in all episodes are learned sooner by a modulated network "
+        "than new ones, as the share of right answers over all of training tells",
+        in_training("modulated-fixed-cues") - in_training("modulated") >= 0.0),
+    fixed("fixed-cues-need-no-modulation",
         "With the same cues in all episodes a plastic network learns the task without modulation",
-        accuracy("clipped-hebb-fixed-cues") >= 0.85,
-        presets=("paper",),
-    ),
-    delayed(
-        "late-rewards-are-learned",
+        accuracy("clipped-hebb-fixed-cues") >= 0.85, presets=("paper",)),
+    delayed("late-rewards-are-learned",
         "A retroactively modulated network learns the same cues in all episodes where the reward is late",
-        accuracy("retroactive-late") >= 0.85,
-    ),
-    delayed(
-        "eligibility-bridges-a-delay",
+        accuracy("retroactive-late") >= 0.85),
+    delayed("eligibility-bridges-a-delay",
         "Where the reward is late, far more answers are right than with an eligibility trace of one step",
-        accuracy("retroactive-late") - accuracy("one-step-late") >= 0.2,
-    ),
-]
+        accuracy("retroactive-late") - accuracy("one-step-late") >= 0.2),
+]  # fmt: skip
 experiment = Experiment(
     name="cue-reward",
     about=__doc__,

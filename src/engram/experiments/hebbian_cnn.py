@@ -209,72 +209,37 @@ improves = claims_from(
     "Miconi (2021), abstract; criterion ours", published="a large improvement at every layer (Table 1)"
 )
 claims = [
-    claim(
-        "plain-depth-harms",
+    claim("plain-depth-harms",
         "Where the next layer sees the winners alone, a read-out of layer 3 tells less than one of layer 1",
-        bottom("plain") - top("plain") >= 0.05,
-        published="linear decodability decreases over layers (Table 1)",
-    ),
-    improves(
-        "triangle-helps-the-top",
-        "Dense activity with sparse plasticity raises what a read-out of layer 3 tells",
-        top("triangle") - top("plain") >= 0.10,
-    ),
-    improves(
-        "triangle-helps-the-bottom",
+        bottom("plain") - top("plain") >= 0.05, published="linear decodability decreases over layers (Table 1)"),
+    improves("triangle-helps-the-top", "Dense activity with sparse plasticity raises what a read-out of layer 3 tells",
+        top("triangle") - top("plain") >= 0.10),
+    improves("triangle-helps-the-bottom",
         "Dense activity with sparse plasticity raises what a read-out of layer 1 tells",
-        bottom("triangle") - bottom("plain") >= 0.02,
-    ),
-    claim(
-        "pruning-helps-the-top",
+        bottom("triangle") - bottom("plain") >= 0.02),
+    claim("pruning-helps-the-top",
         "Pruning nearly all connections into layers 2 and 3 raises what a read-out of layer 3 tells",
-        top("pruned") - top("triangle") >= 0.0,
-        published="pruning improves the upper layers (Table 1)",
-    ),
-    claim(
-        "depth-helps",
-        "With dense activity and pruning, a read-out of layer 3 tells more than one of layer 1",
-        top("pruned") - bottom("pruned") >= 0.0,
-        published="decodable information increases over layers (Table 1)",
-    ),
-    claim(
-        "learning-matters",
+        top("pruned") - top("triangle") >= 0.0, published="pruning improves the upper layers (Table 1)"),
+    claim("depth-helps", "With dense activity and pruning, a read-out of layer 3 tells more than one of layer 1",
+        top("pruned") - bottom("pruned") >= 0.0, published="decodable information increases over layers (Table 1)"),
+    claim("learning-matters",
         "Learned filters tell more in a read-out of layer 3 than random ones with the same connections",
-        top("pruned") - top("pruned-untrained") >= 0.06,
-        published="features are learned (no figure)",
-    ),
-    claim(
-        "homeostasis-balances",
-        "Thresholds let every filter of every layer win about as often as its share",
+        top("pruned") - top("pruned-untrained") >= 0.06, published="features are learned (no figure)"),
+    claim("homeostasis-balances", "Thresholds let every filter of every layer win about as often as its share",
         maximum(*(metric(f"imbalance_{layer}")("pruned") for layer in (1, 2, 3))) <= 0.5,
         source="author code, layer 3: win rates of 0.0024 to 0.0026, target 0.0025; criterion ours",
-        published="win rates within 4 % of the target (layer 3)",
-        sameness="numeric",
-    ),
-    claim(
-        "without-homeostasis-filters-starve",
+        published="win rates within 4 % of the target (layer 3)", sameness="numeric"),
+    claim("without-homeostasis-filters-starve",
         "Without thresholds many of the filters of layer 1 win less than a tenth of their share",
-        metric("starved")("pruned-no-homeostasis") >= 0.2,
-        source="Miconi (2021), methods; criterion ours",
-        published="thresholds keep all units in use (no figure)",
-        sameness="numeric",
-    ),
-    claim(
-        "local",
-        "No layer's loss has a gradient by the filters of another",
-        metric("foreign_gradient")("pruned") <= 0.0,
-        published="no gradient passes between layers",
-        sameness="identity",
-    ),
-    claim(
-        "headline",
-        "With both remedies, a read-out of layer 3 tells as many of CIFAR-10's test images as published",
-        top("pruned") >= 0.63,
-        source="Miconi (2021), Table 1; criterion: 64.55 % less four of its standard deviations",
-        published="64.55 % +- 0.4 (10 runs)",
-        presets=("paper",),
-    ),
-]
+        metric("starved")("pruned-no-homeostasis") >= 0.2, source="Miconi (2021), methods; criterion ours",
+        published="thresholds keep all units in use (no figure)", sameness="numeric"),
+    claim("local", "No layer's loss has a gradient by the filters of another",
+        metric("foreign_gradient")("pruned") <= 0.0, published="no gradient passes between layers",
+        sameness="identity"),
+    claim("headline", "With both remedies, a read-out of layer 3 tells as many of CIFAR-10's test images as published",
+        top("pruned") >= 0.63, source="Miconi (2021), Table 1; criterion: 64.55 % less four of its standard deviations",
+        published="64.55 % +- 0.4 (10 runs)", presets=("paper",)),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:

@@ -115,42 +115,25 @@ claim = claims_from(
     seeds=10,
 )
 claims = [
-    claim(
-        "plasticity-helps",
+    claim("plasticity-helps",
         "Oja's rule helps a network to reach the reward more often than one without plasticity, parameters being equal",
         hits("oja") / hits("non-plastic") >= 1.15,
         source="Differentiable plasticity, abstract and maze/README.md; criterion ours",
-        published="plastic outperforms its non-plastic equivalent (curves only)",
-        threshold="laptop",
-        seeds=3,
-    ),
-    claim(
-        "all-learn",
+        published="plastic outperforms its non-plastic equivalent (curves only)", threshold="laptop", seeds=3),
+    claim("all-learn",
         "Networks without plasticity, with it and with modulation all reach the reward far more often than by chance",
-        minimum(hits("non-plastic"), hits("oja"), hits("modulated")) / hits("random") >= 4.0,
-        source="ours",
-        published="all of them learn (curves only)",
-        threshold="laptop",
-        seeds=3,
-    ),
-    claim(
-        "modulation-helps",
+        minimum(hits("non-plastic"), hits("oja"), hits("modulated")) / hits("random") >= 4.0, source="ours",
+        published="all of them learn (curves only)", threshold="laptop", seeds=3),
+    claim("modulation-helps",
         "A modulated network reaches the reward more often than one with Oja's rule, the best that is not modulated",
-        hits("modulated") / hits("oja") >= 1.0,
-    ),
-    claim(
-        "modulation-beats-clipped-hebb",
+        hits("modulated") / hits("oja") >= 1.0),
+    claim("modulation-beats-clipped-hebb",
         "A modulated network reaches the reward more often than the published baseline, with clipped traces",
-        hits("modulated") / hits("clipped-hebb") >= 1.0,
-        presets=("paper",),
-    ),
-    claim(
-        "retroactive-modulation-helps",
+        hits("modulated") / hits("clipped-hebb") >= 1.0, presets=("paper",)),
+    claim("retroactive-modulation-helps",
         "Retroactive modulation lets a network reach the reward more often than the baseline with clipped traces",
-        hits("retroactive") / hits("clipped-hebb") >= 1.0,
-        presets=("paper",),
-    ),
-]
+        hits("retroactive") / hits("clipped-hebb") >= 1.0, presets=("paper",)),
+]  # fmt: skip
 experiment = Experiment(
     name="maze",
     about=__doc__,

@@ -166,59 +166,32 @@ def tested(config: Config, run: Run, agent_of: Callable[[MetaTask], Agent]) -> d
 score, in_random = metric("score"), metric("random")
 claim = claims_from("ours", published="none")
 claims = [
-    claim(
-        "above-chance",
-        "In random tasks that they have never seen, all networks with memory gain over chance a share of what the "
-        "oracle gains",
-        minimum(*map(in_random, LEARNERS)) >= 0.1,
-    ),
+    claim("above-chance", "In random tasks that they have never seen, all networks with memory gain over chance a "
+        "share of what the oracle gains", minimum(*map(in_random, LEARNERS)) >= 0.1),
     *(
-        claim(
-            f"above-chance-{task.lower().replace(' ', '-')}",
-            f"In a task of the literature ({task}) all networks with memory gain over chance a share of what the "
-            "oracle gains",
-            minimum(*map(metric("tasks", task), LEARNERS)) >= 0.1,
-        )
+        claim(f"above-chance-{task.lower().replace(' ', '-')}", f"In a task of the literature ({task}) all networks "
+            "with memory gain over chance a share of what the oracle gains",
+            minimum(*map(metric("tasks", task), LEARNERS)) >= 0.1)
         for task in LITERATURE
     ),
-    claim(
-        "memory-pays",
-        "In random tasks networks with memory do better than a network that sees the present only",
-        minimum(*map(in_random, LEARNERS)) - in_random("memoryless") >= 0.05,
-    ),
-    claim(
-        "learns-in-life",
+    claim("memory-pays", "In random tasks networks with memory do better than a network that sees the present only",
+        minimum(*map(in_random, LEARNERS)) - in_random("memoryless") >= 0.05),
+    claim("learns-in-life",
         "The LSTM learns in its lifetime: its share is higher in the last quarter than in the first",
-        metric("gain")("lstm") >= 0.1,
-        source="the criterion of meta-task-space, for fewer and shorter lifetimes",
-    ),
-    claim(
-        "all-learn-in-life",
-        "Recurrent networks, plastic or not, learn in their lifetime: their share is higher in the last quarter than "
-        "in the first",
-        minimum(*map(metric("gain"), ("rnn", "plastic", "modulated"))) >= 0.1,
-    ),
-    claim(
-        "plasticity-helps",
-        "The plastic network does better than one of as many parameters that is not plastic",
+        metric("gain")("lstm") >= 0.1, source="the criterion of meta-task-space, for fewer and shorter lifetimes"),
+    claim("all-learn-in-life", "Recurrent networks, plastic or not, learn in their lifetime: their share is higher in "
+        "the last quarter than in the first", minimum(*map(metric("gain"), ("rnn", "plastic", "modulated"))) >= 0.1),
+    claim("plasticity-helps", "The plastic network does better than one of as many parameters that is not plastic",
         score("plastic") - score("rnn") >= 0.0,
         source="Differentiable plasticity, abstract, and Backpropamine, section 4.2; here for other tasks",
-        published="plastic above non-plastic in a maze (curves only)",
-    ),
-    claim(
-        "modulation-helps",
-        "The neuromodulated network does better than the plastic one that is not modulated",
+        published="plastic above non-plastic in a maze (curves only)"),
+    claim("modulation-helps", "The neuromodulated network does better than the plastic one that is not modulated",
         score("modulated") - score("plastic") >= 0.0,
         source="Backpropamine, sections 4.1 and 4.2; here for other tasks",
-        published="modulated above non-modulated with cues and in a maze (curves only)",
-    ),
-    claim(
-        "inference-is-above",
-        "Who knows each task and infers the instance does better than all networks",
-        score("bayes") - maximum(*map(score, LEARNERS)) >= 0.05,
-        sameness="identity",
-    ),
-]
+        published="modulated above non-modulated with cues and in a maze (curves only)"),
+    claim("inference-is-above", "Who knows each task and infers the instance does better than all networks",
+        score("bayes") - maximum(*map(score, LEARNERS)) >= 0.05, sameness="identity"),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:

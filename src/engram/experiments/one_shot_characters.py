@@ -263,35 +263,20 @@ claim = claims_from(
     published="competitive with specialised methods (no figure found)",
 )
 claims = [
-    claim(
-        "beats-nearest-pixels",
-        "A plastic output layer tells characters never seen in training from one drawing of each, better than the "
-        "drawing does that is nearest in its pixels, blurred as is best",
-        accuracy("connection") - maximum(*map(accuracy, PIXELS)) >= 0.0,
-    ),
-    claim(
-        "beats-nearest-pixels-on-omniglot",
-        "Handwritten characters of Omniglot's small background sets, 200 of which are learned from, are recognised "
-        "from one drawing better than by which drawing is nearest in its pixels",
-        accuracy("omniglot-connection") - maximum(*(accuracy(f"omniglot-{arm}") for arm in PIXELS)) >= 0.0,
-        presets=("laptop",),
-    ),
-    claim(
-        "one-coefficient-suffices",
-        "A single plasticity coefficient is no worse than one for each connection",
+    claim("beats-nearest-pixels", "A plastic output layer tells characters never seen in training from one drawing of "
+        "each, better than the drawing does that is nearest in its pixels, blurred as is best",
+        accuracy("connection") - maximum(*map(accuracy, PIXELS)) >= 0.0),
+    claim("beats-nearest-pixels-on-omniglot", "Handwritten characters of Omniglot's small background sets, 200 of "
+        "which are learned from, are recognised from one drawing better than by which drawing is nearest in its "
+        "pixels", accuracy("omniglot-connection") - maximum(*(accuracy(f"omniglot-{arm}") for arm in PIXELS)) >= 0.0,
+        presets=("laptop",)),
+    claim("one-coefficient-suffices", "A single plasticity coefficient is no worse than one for each connection",
         accuracy("homogeneous") - accuracy("connection") >= 0.0,
-        source="author code, omniglot/omniglot.py, where it is an option; criterion ours",
-        published="not compared",
-    ),
-    claim(
-        "non-plastic-guesses",
+        source="author code, omniglot/omniglot.py, where it is an option; criterion ours", published="not compared"),
+    claim("non-plastic-guesses",
         "Without plasticity a network guesses which character it is shown: it has nothing to remember with",
-        metric("accuracy")("non-plastic") <= 0.25,
-        published="not given",
-        presets=("laptop",),  # a hundred episodes, as published, could be more than a quarter right by chance
-        sameness="identity",
-    ),
-]
+        metric("accuracy")("non-plastic") <= 0.25, published="not given", presets=("laptop",), sameness="identity"),
+]  # fmt: skip
 experiment = Experiment(
     name="one-shot-characters",
     about=__doc__,

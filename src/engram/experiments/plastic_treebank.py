@@ -257,12 +257,10 @@ claim = claims_from(
     seeds=5,
 )
 claims = [
-    claim(
-        "modulated-at-most-lstm",
+    claim("modulated-at-most-lstm",
         "On the Penn Treebank, a large neuromodulated LSTM has a lower perplexity than an LSTM with as many parameters",
-        perplexity_of("modulated") - perplexity_of("lstm") <= 0.0,
-    )
-]
+        perplexity_of("modulated") - perplexity_of("lstm") <= 0.0)
+]  # fmt: skip
 experiment = Experiment(
     name="plastic-treebank",
     about=__doc__,

@@ -208,46 +208,28 @@ claim = claims_from("ours", published="no figure")
 lead = claims_from("ours: the trivial baseline", published="no figure")
 claims = [
     claim("all-learn", "Networks of every rule reach the goal on held-out digits", metric("learned")("rules") >= 1.0),
-    claim(
-        "all-reach-the-same",
-        "On images of the test the mean accuracies of the rules are nearly the same",
-        metric("spread")("rules") <= 0.02,
-    ),
+    claim("all-reach-the-same", "On images of the test the mean accuracies of the rules are nearly the same",
+        metric("spread")("rules") <= 0.02),
     *(
-        claim(
-            f"{name}-tells",
-            f"The rule of a network is mostly that of its nearest by {what} (chance: one in six)",
-            guessed[name] >= 0.4,
-        )
+        claim(f"{name}-tells", f"The rule of a network is mostly that of its nearest by {what} (chance: one in six)",
+            guessed[name] >= 0.4)
         for name, what in MEASURES.items()
     ),
-    claim(
-        "together-they-tell-more",
-        "All distances together guess as many rules as the best of them, or more",
-        guessed["together"] - guessed["best"] >= 0.0,
-    ),
-    lead(
-        "dynamics-beat-accuracy",
+    claim("together-they-tell-more", "All distances together guess as many rules as the best of them, or more",
+        guessed["together"] - guessed["best"] >= 0.0),
+    lead("dynamics-beat-accuracy",
         "The distance of dynamics guesses more rules than the accuracy that a network reached does",
-        guessed["dynamics"] - guessed["accuracy"] >= 0.1,
-    ),
-    lead(
-        "dynamics-beat-steps",
+        guessed["dynamics"] - guessed["accuracy"] >= 0.1),
+    lead("dynamics-beat-steps",
         "The distance of dynamics guesses more rules than the number of steps that a network took does",
-        guessed["dynamics"] - guessed["steps"] >= 0.1,
-    ),
-    lead(
-        "geometry-beats-steps",
+        guessed["dynamics"] - guessed["steps"] >= 0.1),
+    lead("geometry-beats-steps",
         "Centred kernel alignment guesses more rules than the number of steps that a network took does",
-        guessed["cka"] - guessed["steps"] >= 0.1,
-    ),
-    claim(
-        "near-twins-are-not-told",
+        guessed["cka"] - guessed["steps"] >= 0.1),
+    claim("near-twins-are-not-told",
         "Networks of gradient descent at six values of momentum are not told apart by the best of all distances",
-        metric("best_guessed")("near twins") <= 0.3,
-        source="ours: the control",
-    ),
-]
+        metric("best_guessed")("near twins") <= 0.3, source="ours: the control"),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:

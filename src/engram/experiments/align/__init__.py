@@ -81,114 +81,68 @@ ours = claims_from("ours", published="no figure")
 of_correlation = claims_from("Bordelon and Pehlevan 2023; criterion ours", published="no figure")
 claims = [
     *(
-        published(
-            f"{rule}-near-backprop",
+        published(f"{rule}-near-backprop",
             f"In networks of width 128 and 256 {name} comes near backpropagation's accuracy",
-            maximum(*(gap(rule, "backprop", f"accuracy_{width}") for width in (128, 256))) <= 0.03,
-        )
+            maximum(*(gap(rule, "backprop", f"accuracy_{width}") for width in (128, 256))) <= 0.03)
         for rule, name in NAMES.items()
     ),
     *(
-        published(
-            f"{rule}-before-random-feedback",
+        published(f"{rule}-before-random-feedback",
             f"In networks of width 128 and 256 {name} is clearly above feedback alignment, also direct",
-            over_random("", rule, 128, 256) >= 0.04,
-            published="better than rules of random feedback (no figure)",
-        )
+            over_random("", rule, 128, 256) >= 0.04, published="better than rules of random feedback (no figure)")
         for rule, name in NAMES.items()
     ),
-    ours(
-        "random-feedback-helps",
+    ours("random-feedback-helps",
         "In networks of width 128 and 256 feedback alignment, also direct, is no worse than training the last layer",
-        minimum(*(lead(rule, "last-layer", f"accuracy_{n}") for rule in ("fa", "dfa") for n in (128, 256))) >= -0.02,
-    ),
-    ours(
-        "zero-needs-width",
-        "In a network of width 8 Align-zero is far below backpropagation",
-        lead("align-zero", "backprop", "accuracy_8") <= -0.3,
-    ),
-    ours(
-        "random-feedback-when-narrow",
+        minimum(*(lead(rule, "last-layer", f"accuracy_{n}") for rule in ("fa", "dfa") for n in (128, 256))) >= -0.02),
+    ours("zero-needs-width", "In a network of width 8 Align-zero is far below backpropagation",
+        lead("align-zero", "backprop", "accuracy_8") <= -0.3),
+    ours("random-feedback-when-narrow",
         "In a network of width 8 feedback alignment, also direct, is near backpropagation",
-        maximum(*(gap(rule, "backprop", "accuracy_8") for rule in ("fa", "dfa"))) <= 0.1,
-    ),
+        maximum(*(gap(rule, "backprop", "accuracy_8") for rule in ("fa", "dfa"))) <= 0.1),
     *(
-        published(
-            f"{rule}-converges",
-            f"The distance of what {name} learns from what backpropagation learns falls with the width, from 16 to "
-            "512 (slope of the logarithms)",
-            slope[rule] <= -0.6,
-            published="equal at infinite width",
-        )
+        published(f"{rule}-converges", f"The distance of what {name} learns from what backpropagation learns falls "
+            "with the width, from 16 to 512 (slope of the logarithms)", slope[rule] <= -0.6,
+            published="equal at infinite width")
         for rule, name in NAMES.items()
     ),
-    ours(
-        "fa-does-not-converge",
-        "The distance of what feedback alignment learns from what backpropagation learns hardly falls with the width "
-        "(slope of the logarithms)",
-        slope["fa"] >= -0.4,
-    ),
-    published(
-        "weights-align",
-        "In a network of width 512 backpropagation changes the weights of every layer as the initial network predicts "
-        "(alignment score)",
-        minimum(*scores) >= 0.98,
-        published="weights align with input correlations, weighted by errors (no figure)",
-    ),
-    ours(
-        "shuffled-first-layer",
-        "In a network of width 512 shuffled weights of the first layer do not align",
-        shuffled[0] <= 0.45,
-    ),
-    ours(
-        "shuffled-upper-layers",
-        "In a network of width 512 shuffled weights of the other layers do not align",
-        maximum(*shuffled[1:]) <= 0.15,
-    ),
-    of_correlation(
-        "correlation-helps",
+    ours("fa-does-not-converge", "The distance of what feedback alignment learns from what backpropagation learns "
+        "hardly falls with the width (slope of the logarithms)", slope["fa"] >= -0.4),
+    published("weights-align", "In a network of width 512 backpropagation changes the weights of every layer as the "
+        "initial network predicts (alignment score)", minimum(*scores) >= 0.98,
+        published="weights align with input correlations, weighted by errors (no figure)"),
+    ours("shuffled-first-layer", "In a network of width 512 shuffled weights of the first layer do not align",
+        shuffled[0] <= 0.45),
+    ours("shuffled-upper-layers", "In a network of width 512 shuffled weights of the other layers do not align",
+        maximum(*shuffled[1:]) <= 0.15),
+    of_correlation("correlation-helps",
         "The more the feedback is correlated with the initial weights the better, or at least no worse",
-        minimum(*(lead(f"rho-{after:g}", f"rho-{before:g}", "accuracy") for before, after in pairwise(RHOS))) >= -0.02,
-    ),
-    of_correlation(
-        "correlation-matters",
-        "Feedback that is the initial weights is better than random feedback",
-        lead("rho-1", "rho-0", "accuracy") >= 0.04,
-    ),
-    published(
-        "zero-near-backprop-with-few-images",
+        minimum(*(lead(f"rho-{after:g}", f"rho-{before:g}", "accuracy") for before, after in pairwise(RHOS))) >= -0.02),
+    of_correlation("correlation-matters", "Feedback that is the initial weights is better than random feedback",
+        lead("rho-1", "rho-0", "accuracy") >= 0.04),
+    published("zero-near-backprop-with-few-images",
         "Trained on 50, 150 or 500 images Align-zero is near backpropagation, or above it",
         minimum(*(lead("few-align-zero", "few-backprop", f"accuracy_{n}") for n in (50, 150, 500))) >= -0.03,
-        published="particularly effective with little data (no figure)",
-    ),
+        published="particularly effective with little data (no figure)"),
     *(
-        published(
-            f"{rule}-before-random-feedback-with-few-images",
+        published(f"{rule}-before-random-feedback-with-few-images",
             f"Trained on 150 or 500 images {NAMES[rule]} is above feedback alignment, also direct",
             over_random("few-", rule, 150, 500) >= 0.02,
-            published="better than rules of random feedback, mainly with little data (no figure)",
-        )
+            published="better than rules of random feedback, mainly with little data (no figure)")
         for rule in ("align-zero", "align-ada")
     ),
     *(
-        published(
-            f"{rule}-in-time",
+        published(f"{rule}-in-time",
             f"With 128 recurrent units {NAMES[rule]} ends at an error little above backpropagation's through time",
-            lead(f"add-{rule}-128", "add-backprop-128", "loss") <= 0.4,
-        )
+            lead(f"add-{rule}-128", "add-backprop-128", "loss") <= 0.4)
         for rule in ("align-ada", "align-zero")
     ),
-    ours(
-        "recurrent-weights-matter",
+    ours("recurrent-weights-matter",
         "With 128 recurrent units training the readout alone ends at an error far above backpropagation's",
-        lead("add-readout-128", "add-backprop-128", "loss") >= 2.5,
-    ),
-    ours(
-        "zero-needs-width-in-time",
-        "With 16 recurrent units Align-zero ends at an error far above backpropagation's",
-        lead("add-align-zero-16", "add-backprop-16", "loss") >= 2.0,
-    ),
-]
+        lead("add-readout-128", "add-backprop-128", "loss") >= 2.5),
+    ours("zero-needs-width-in-time", "With 16 recurrent units Align-zero ends at an error far above backpropagation's",
+        lead("add-align-zero-16", "add-backprop-16", "loss") >= 2.0),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:

@@ -24,115 +24,65 @@ def lead(arm: str, key: str, other_key: str) -> Measure:
 
 
 claims = [
-    other(
-        "descent-is-a-genome",
-        "Trained by the genome of backpropagation, weights are those of SGD over 20 steps",
-        metric("distance_from_sgd")("evolved") <= 1e-10,
-        source=f"{PAPER}, section 3.1",
-        published="SGD is a special case",
-        sameness="identity",
-    ),
-    general(
-        "evolved-genome-learns-unseen-functions",
+    other("descent-is-a-genome", "Trained by the genome of backpropagation, weights are those of SGD over 20 steps",
+        metric("distance_from_sgd")("evolved") <= 1e-10, source=f"{PAPER}, section 3.1",
+        published="SGD is a special case", sameness="identity"),
+    general("evolved-genome-learns-unseen-functions",
         "Ten steps with an evolved genome learn functions of the plane that it has never seen",
-        unseen_10("evolved") >= 0.78,
-    ),
-    control(
-        "it-was-not-there-at-the-start",
+        unseen_10("evolved") >= 0.78),
+    control("it-was-not-there-at-the-start",
         "The genome that the search starts from does not learn unseen functions in ten steps",
-        metric("start")("evolved") <= 0.66,
-    ),
-    faster(
-        "ahead-of-sgd-at-ten-steps",
+        metric("start")("evolved") <= 0.66),
+    faster("ahead-of-sgd-at-ten-steps",
         "After ten steps an evolved genome is clearly ahead of plain SGD at its best rate, on unseen functions",
-        lead("evolved", "unseen_10", "best_sgd_10") >= 0.05,
-    ),
-    faster(
-        "ahead-of-all-descent-at-two-steps",
-        "After two steps an evolved genome is ahead of SGD, with or without momentum or normalisation, and of Adam, "
-        "each at its best rate",
-        minimum(*(lead("evolved", "unseen_2", f"best_{name}_2") for name in ("sgd", "momentum", "normalised", "adam")))
-        >= 0.0,
-    ),
-    caught_up(
-        "momentum-catches-up",
+        lead("evolved", "unseen_10", "best_sgd_10") >= 0.05),
+    faster("ahead-of-all-descent-at-two-steps", "After two steps an evolved genome is ahead of SGD, with or without "
+        "momentum or normalisation, and of Adam, each at its best rate",
+        minimum(*(lead("evolved", "unseen_2", f"best_{name}_2") for name in ("sgd", "momentum", "normalised", "adam"))) >= 0.0),
+    caught_up("momentum-catches-up",
         "After 50 steps SGD with momentum at its best rate is not behind an evolved genome",
-        lead("evolved", "best_momentum_50", "unseen_50") >= 0.0,
-    ),
-    other(
-        "genomes-are-found-by-gradients",
+        lead("evolved", "best_momentum_50", "unseen_50") >= 0.0),
+    other("genomes-are-found-by-gradients",
         "The gradient through lives of ten steps lowers the loss on unseen functions",
-        metric("gain")("descended") >= 0.1,
-        source=f"{PAPER}, section 3.2; criterion ours",
-        published="unrolled Adam finds genomes (curves)",
-    ),
-    other(
-        "both-ways-want-normalisation",
-        "A genome evolved with normalisation on both ways learns unseen functions at least as well in ten steps as "
-        "with it on one way or none",
+        metric("gain")("descended") >= 0.1, source=f"{PAPER}, section 3.2; criterion ours",
+        published="unrolled Adam finds genomes (curves)"),
+    other("both-ways-want-normalisation", "A genome evolved with normalisation on both ways learns unseen functions "
+        "at least as well in ten steps as with it on one way or none",
         unseen_10("evolved") - maximum(*map(unseen_10, ("normed-forward", "normed-backward", "not-normed"))) >= 0.0,
         source=f"{PAPER}, figure 8; criterion ours",
-        published="without it, or with it on one way, genomes generalise worse (curves)",
-    ),
-    bounded(
-        "oja-bounds-synapses",
-        "With Oja's decay synapses stay bounded over 200 steps (standard deviation)",
-        metric("std_oja")("evolved") <= 10.0,
-    ),
-    bounded(
-        "without-it-they-grow",
-        "Without Oja's decay synapses grow further (ratio of standard deviations)",
-        metric("std_unlimited")("evolved") / metric("std_oja")("evolved") >= 2.0,
-    ),
-    other(
-        "no-gradient-of-anything",
+        published="without it, or with it on one way, genomes generalise worse (curves)"),
+    bounded("oja-bounds-synapses", "With Oja's decay synapses stay bounded over 200 steps (standard deviation)",
+        metric("std_oja")("evolved") <= 10.0),
+    bounded("without-it-they-grow", "Without Oja's decay synapses grow further (ratio of standard deviations)",
+        metric("std_unlimited")("evolved") / metric("std_oja")("evolved") >= 2.0),
+    other("no-gradient-of-anything",
         "The learned update is no gradient field (antisymmetric part of its Jacobian, relative)",
-        metric("antisymmetry")("evolved") >= 1e-3,
-        source=f"{PAPER}, figure 2; criterion ours",
-        published="mixed derivatives differ (picture)",
-        sameness="numeric",
-    ),
-    control(
-        "descent-is-one",
-        "The update of the backpropagation genome is a gradient field",
-        metric("antisymmetry_of_backprop")("evolved") <= 1e-10,
-        sameness="identity",
-    ),
-    other(
-        "more-states-help",
+        metric("antisymmetry")("evolved") >= 1e-3, source=f"{PAPER}, figure 2; criterion ours",
+        published="mixed derivatives differ (picture)", sameness="numeric"),
+    control("descent-is-one", "The update of the backpropagation genome is a gradient field",
+        metric("antisymmetry_of_backprop")("evolved") <= 1e-10, sameness="identity"),
+    other("more-states-help",
         "Genomes of four states learn unseen functions at least as well as those of two, in ten steps",
-        unseen_10("four-states") - unseen_10("evolved") >= 0.0,
-        source=f"{PAPER}, figure 13; criterion ours",
-        published="2, 4, 8, 16 states: better and better (curves)",
-    ),
+        unseen_10("four-states") - unseen_10("evolved") >= 0.0, source=f"{PAPER}, figure 13; criterion ours",
+        published="2, 4, 8, 16 states: better and better (curves)"),
     *(
-        faster(
-            f"{data}-after-{time}",
-            f"After {time} steps a genome evolved on MNIST of 10 x 10 pixels is not behind SGD on {what}, at the best "
-            "rate and momentum for so many steps on the images that are scored",
-            lead("images", f"{data}_{time}", f"{data}_sgd_{time}") >= 0.0,
-        )
+        faster(f"{data}-after-{time}", f"After {time} steps a genome evolved on MNIST of 10 x 10 pixels is not behind "
+            f"SGD on {what}, at the best rate and momentum for so many steps on the images that are scored",
+            lead("images", f"{data}_{time}", f"{data}_sgd_{time}") >= 0.0)
         for data, time, what in (
             ("digits", 2, "scikit-learn's digits"),
             ("digits", 5, "scikit-learn's digits"),
             ("large", 2, "MNIST of 28 x 28 pixels"),
         )
     ),
-    caught_up(
-        "sgd-catches-up-on-images",
+    caught_up("sgd-catches-up-on-images",
         "After 50 steps SGD at its best is ahead on scikit-learn's digits and on MNIST of both sizes",
-        minimum(*(lead("images", f"{data}_sgd_50", f"{data}_50") for data in ("small", "large", "digits"))) >= 0.0,
-    ),
-    deep(
-        "shallow-genomes-do-not-go-deeper",
+        minimum(*(lead("images", f"{data}_sgd_50", f"{data}_50") for data in ("small", "large", "digits"))) >= 0.0),
+    deep("shallow-genomes-do-not-go-deeper",
         "A genome evolved with one hidden layer loses accuracy with two (after ten steps)",
-        lead("images", "small_10", "deep_10") >= 0.1,
-        published="a genome of 2 layers diverges at 4",
-    ),
-    deep(
-        "deep-genomes-go-shallower-and-deeper",
+        lead("images", "small_10", "deep_10") >= 0.1, published="a genome of 2 layers diverges at 4"),
+    deep("deep-genomes-go-shallower-and-deeper",
         "A genome evolved with two hidden layers loses little with one or three (after ten steps)",
         minimum(*(lead("deep-images", f"{network}_10", "small_10") for network in ("shallow", "deeper"))) >= -0.1,
-        published="a genome of 4 layers trains 1 to 10 layers",
-    ),
-]
+        published="a genome of 4 layers trains 1 to 10 layers"),
+]  # fmt: skip

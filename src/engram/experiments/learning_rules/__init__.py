@@ -111,100 +111,59 @@ def lead(arm: str, other: str) -> Measure:
 
 
 claims = [
-    claim(
-        "fixed-predictions-are-backprop",
+    claim("fixed-predictions-are-backprop",
         "Predictive coding with fixed predictions gives the gradient of every weight",
-        metric("gap")("pc-fixed") <= 1e-6,
-        sameness="identity",
-    ),
+        metric("gap")("pc-fixed") <= 1e-6, sameness="identity"),
     *(
-        claim(
-            f"{rule}-learns-hidden-layers",
+        claim(f"{rule}-learns-hidden-layers",
             f"{name} makes a narrow network right more often than training its last layer alone does",
-            lead(rule, "last-layer") >= 0.10,
-        )
+            lead(rule, "last-layer") >= 0.10)
         for rule, name in NAMES.items()
     ),
     *(
-        claim(
-            f"{rule}-near-backprop",
-            f"{name} comes near backpropagation's accuracy in a narrow network, or above it",
-            lead(rule, "backprop") >= -0.03,
-        )
+        claim(f"{rule}-near-backprop", f"{name} comes near backpropagation's accuracy in a narrow network, or above it",
+            lead(rule, "backprop") >= -0.03)
         for rule, name in NAMES.items()
     ),
-    claim(
-        "random-features-suffice-when-wide",
+    claim("random-features-suffice-when-wide",
         "Training the last layer alone does better in a wide network than in a narrow one",
-        lead("last-layer-wide", "last-layer") >= 0.05,
-    ),
+        lead("last-layer-wide", "last-layer") >= 0.05),
     *(
-        claim(
-            f"{rule}-aligned",
-            f"{NAMES[rule]} ends at a high cosine to the gradient in both hidden layers",
-            cosine(rule) >= threshold,
-        )
+        claim(f"{rule}-aligned", f"{NAMES[rule]} ends at a high cosine to the gradient in both hidden layers",
+            cosine(rule) >= threshold)
         for rule, threshold in {"kolen-pollack": 0.9, "usf": 0.8, "fa": 0.4, "dfa": 0.4}.items()
     ),
     *(
-        claim(
-            f"{rule}-aligns",
+        claim(f"{rule}-aligns",
             f"{NAMES[rule]} ends nearer to the gradient than after the first epoch, in both hidden layers",
-            rise_of_cosine(rule) >= 0.0,
-        )
+            rise_of_cosine(rule) >= 0.0)
         for rule in ("fa", "dfa")
     ),
-    claim(
-        "node-perturbation-learns",
-        "Node perturbation is nearly always right in a narrow network",
-        accuracy("node-perturbation") >= 0.90,
-    ),
-    claim(
-        "nodes-before-weights",
-        "Node perturbation does better than weight perturbation in a narrow network",
-        lead("node-perturbation", "weight-perturbation") >= 0.05,
-    ),
-    claim(
-        "weight-perturbation-worse-when-wide",
+    claim("node-perturbation-learns", "Node perturbation is nearly always right in a narrow network",
+        accuracy("node-perturbation") >= 0.90),
+    claim("nodes-before-weights", "Node perturbation does better than weight perturbation in a narrow network",
+        lead("node-perturbation", "weight-perturbation") >= 0.05),
+    claim("weight-perturbation-worse-when-wide",
         "Weight perturbation does no better in a wide network than in a narrow one",
-        lead("weight-perturbation-wide", "weight-perturbation") <= 0.0,
-    ),
-    claim(
-        "equilibrium-propagation-learns",
-        "Equilibrium propagation nudged both ways is nearly always right",
-        accuracy("ep-clipped") >= 0.94,
-    ),
-    claim(
-        "two-nudges-before-one",
-        "Equilibrium propagation nudged both ways does at least as well as nudged one way",
-        lead("ep-clipped", "ep-one-sided-clipped") >= 0.0,
-    ),
-    claim(
-        "backprop-through-time-before-eprop",
-        "Backpropagation through time does at least as well as e-prop",
-        lead("backprop-in-time", "eprop-in-time") >= 0.0,
-    ),
-    claim(
-        "eprop-near-backprop-through-time",
-        "Backpropagation through time does little better than e-prop, if at all",
-        lead("backprop-in-time", "eprop-in-time") <= 0.10,
-    ),
-    claim(
-        "symmetric-before-random-feedback",
+        lead("weight-perturbation-wide", "weight-perturbation") <= 0.0),
+    claim("equilibrium-propagation-learns", "Equilibrium propagation nudged both ways is nearly always right",
+        accuracy("ep-clipped") >= 0.94),
+    claim("two-nudges-before-one", "Equilibrium propagation nudged both ways does at least as well as nudged one way",
+        lead("ep-clipped", "ep-one-sided-clipped") >= 0.0),
+    claim("backprop-through-time-before-eprop", "Backpropagation through time does at least as well as e-prop",
+        lead("backprop-in-time", "eprop-in-time") >= 0.0),
+    claim("eprop-near-backprop-through-time", "Backpropagation through time does little better than e-prop, if at all",
+        lead("backprop-in-time", "eprop-in-time") <= 0.10),
+    claim("symmetric-before-random-feedback",
         "Learning in time by e-prop is at least as good with symmetric feedback as with random",
-        lead("eprop-in-time", "eprop-random-in-time") >= 0.0,
-    ),
-    claim(
-        "eprop-learns-recurrent-weights",
+        lead("eprop-in-time", "eprop-random-in-time") >= 0.0),
+    claim("eprop-learns-recurrent-weights",
         "Training a recurrent network by e-prop with random feedback beats training its readout alone",
-        lead("eprop-random-in-time", "readout-in-time") >= 0.04,
-    ),
-    claim(
-        "components-before-random-features",
+        lead("eprop-random-in-time", "readout-in-time") >= 0.04),
+    claim("components-before-random-features",
         "A readout of 16 principal components, found by Sanger's rule, beats one of 16 random features",
-        lead("sanger-features", "random-features") >= 0.05,
-    ),
-]
+        lead("sanger-features", "random-features") >= 0.05),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:

@@ -65,102 +65,52 @@ space = claims_from(
 )
 generator = claims_from("published generator, its script: 400 of 1849 tries accepted")
 claims = [
-    space(
-        "expressivity",
-        "The returns of chance and of the oracle in named tasks are those in closed form: in every seed, all "
-        "deviations together are those of chance (p, by chi-squared)",
-        metric("exact_p")("anchors") >= 1e-3,
-        sameness="numeric",
-    ),
-    space(
-        "ideal-learners",
-        "The regrets and returns of 16 ideal learners are, but for rounding, those measured before",
-        metric("ideal_off")("anchors") <= 0.03,
-        published="none",
-    ),
-    generator(
-        "acceptance",
-        "The generator with its published slips accepts as many of its draws as the published one",
-        share("accepted", trials="attempts")("generator").within(0.2155, 0.0105),
-        published="0.216",
-    ),
+    space("expressivity", "The returns of chance and of the oracle in named tasks are those in closed form: in every "
+        "seed, all deviations together are those of chance (p, by chi-squared)", metric("exact_p")("anchors") >= 1e-3,
+        sameness="numeric"),
+    space("ideal-learners", "The regrets and returns of 16 ideal learners are, but for rounding, those measured before",
+        metric("ideal_off")("anchors") <= 0.03, published="none"),
+    generator("acceptance", "The generator with its published slips accepts as many of its draws as the published one",
+        share("accepted", trials="attempts")("generator").within(0.2155, 0.0105), published="0.216"),
     *(
-        generator(
-            f"criterion-{name}",
+        generator(f"criterion-{name}",
             f"The generator's criterion '{name}' is met as often as in another implementation",
             share(name, trials="attempts")("generator").within(met, 0.01),
-            published=f"none; measured in 60,000 tries: {met}",
-        )
+            published=f"none; measured in 60,000 tries: {met}")
         for name, met in CRITERIA.items()
     ),
-    claim(
-        "worth-learning",
-        "Of the tasks that the generator accepts, a share is worth learning in: a fixed policy is 2 % short "
-        "of the best or stimuli are ambiguous, and chance does not do",
-        drawn("worth").within(0.39, 0.04),
-        published="none; measured before: 0.39",
-    ),
-    claim(
-        "no-false-alarm",
-        "No named task is found to be degenerate",
-        metric("false_alarms")("generator") <= 0.0,
-        published="none; the published criteria alone know no degeneracy",
-        sameness="identity",
-    ),
-    claim(
-        "planted-degenerates",
-        "Each of eight defects that were planted is found",
-        metric("detected")("generator") >= 1.0,
-        published="none; the published criteria alone find 0 of 8",
-        sameness="identity",
-    ),
-    claim(
-        "single-optimum",
+    claim("worth-learning", "Of the tasks that the generator accepts, a share is worth learning in: a fixed policy is "
+        "2 % short of the best or stimuli are ambiguous, and chance does not do", drawn("worth").within(0.39, 0.04),
+        published="none; measured before: 0.39"),
+    claim("no-false-alarm", "No named task is found to be degenerate", metric("false_alarms")("generator") <= 0.0,
+        published="none; the published criteria alone know no degeneracy", sameness="identity"),
+    claim("planted-degenerates", "Each of eight defects that were planted is found",
+        metric("detected")("generator") >= 1.0, published="none; the published criteria alone find 0 of 8",
+        sameness="identity"),
+    claim("single-optimum",
         "In about half of the tasks that the published criteria accept one policy is best in all instances",
-        drawn("single_optimum").within(0.56, 0.06),
-        source="the issue is named in the paper; the share is ours",
-        published="none; measured before: 0.56",
-    ),
-    claim(
-        "novelty",
+        drawn("single_optimum").within(0.56, 0.06), source="the issue is named in the paper; the share is ours",
+        published="none; measured before: 0.56"),
+    claim("novelty",
         "Nearly all tasks that the generator accepts differ, also up to names of states, actions and stimuli",
-        drawn("distinct") >= 0.99,
-        source="abstract: an unlimited number of novel tasks; the figure is ours",
-        published="novel tasks (no figure)",
-    ),
-    claim(
-        "bandit-learnt",
-        "A trained LSTM has less regret than UCB1 in lifetimes of 100 pulls of two dependent arms",
-        metric("regret")("lstm-bandit") <= 5.0,
-        published="none; chance has 25, UCB1 6.0",
-    ),
-    claim(
-        "two-step-learnt",
-        "A trained LSTM gets nearly as much in the two-step task as one can",
+        drawn("distinct") >= 0.99, source="abstract: an unlimited number of novel tasks; the figure is ours",
+        published="novel tasks (no figure)"),
+    claim("bandit-learnt", "A trained LSTM has less regret than UCB1 in lifetimes of 100 pulls of two dependent arms",
+        metric("regret")("lstm-bandit") <= 5.0, published="none; chance has 25, UCB1 6.0"),
+    claim("two-step-learnt", "A trained LSTM gets nearly as much in the two-step task as one can",
         metric("reward_per_trial")("lstm-two-step") >= 0.72,
-        published="none; chance has 0.5, the Bayes filter 0.809, the oracle 0.82",
-    ),
-    claim(
-        "model-based",
-        "In the two-step task a trained LSTM stays with its choice as one does who knows the transitions: more after "
-        "common ones that were rewarded, and after rare ones that were not",
-        stays("lstm-two-step") >= 0.15,
-        source="as Wang et al. (2018); the figure is ours",
-        published="model-based pattern (curves only)",
-    ),
-    claim(
-        "model-based-as-inferred",
-        "In the two-step task a trained LSTM's choices depend on reward and transition at least half as much as those "
-        "of the Bayes filter, which infers exactly and does not reach 0.15 either",
-        stays("lstm-two-step") / stays("bayes-two-step") >= 0.5,
-    ),
-    claim(
-        "learns-unseen-tasks",
-        "An LSTM trained on many random tasks learns within lifetimes of tasks it has never seen: its "
-        "normalised score, of all of these together, is higher in the last quarter than in the first",
-        metric("last_quarter")("lstm-many") - metric("first_quarter")("lstm-many") >= 0.10,
-    ),
-]
+        published="none; chance has 0.5, the Bayes filter 0.809, the oracle 0.82"),
+    claim("model-based", "In the two-step task a trained LSTM stays with its choice as one does who knows the "
+        "transitions: more after common ones that were rewarded, and after rare ones that were not",
+        stays("lstm-two-step") >= 0.15, source="as Wang et al. (2018); the figure is ours",
+        published="model-based pattern (curves only)"),
+    claim("model-based-as-inferred", "In the two-step task a trained LSTM's choices depend on reward and transition "
+        "at least half as much as those of the Bayes filter, which infers exactly and does not reach 0.15 either",
+        stays("lstm-two-step") / stays("bayes-two-step") >= 0.5),
+    claim("learns-unseen-tasks", "An LSTM trained on many random tasks learns within lifetimes of tasks it has never "
+        "seen: its normalised score, of all of these together, is higher in the last quarter than in the first",
+        metric("last_quarter")("lstm-many") - metric("first_quarter")("lstm-many") >= 0.10),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:

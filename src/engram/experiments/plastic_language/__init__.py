@@ -74,43 +74,28 @@ on_treebank = claims_from(
     seeds=16,
 )
 claims = [
-    claim(
-        "plastic-at-most-lstm",
-        "On document-specific bigrams, a plastic LSTM learns to predict attributes that it has met at least as soon as "
-        "an LSTM with as many parameters (by the mean cross-entropy over training)",
-        soon("plastic") - soon("lstm") <= 0.0,
-    ),
-    claim(
-        "modulated-at-most-plastic",
+    claim("plastic-at-most-lstm", "On document-specific bigrams, a plastic LSTM learns to predict attributes that it "
+        "has met at least as soon as an LSTM with as many parameters (by the mean cross-entropy over training)",
+        soon("plastic") - soon("lstm") <= 0.0),
+    claim("modulated-at-most-plastic",
         "On document-specific bigrams, a neuromodulated LSTM learns at least as soon as a plastic one",
-        soon("modulated") - soon("plastic") <= 0.0,
-    ),
-    claim(
-        "modulated-at-most-lstm",
+        soon("modulated") - soon("plastic") <= 0.0),
+    claim("modulated-at-most-lstm",
         "On document-specific bigrams, a neuromodulated LSTM learns at least as soon as an LSTM of equal size",
-        soon("modulated") - soon("lstm") <= 0.0,
-    ),
-    claim(
-        "retroactive-at-most-lstm",
+        soon("modulated") - soon("lstm") <= 0.0),
+    claim("retroactive-at-most-lstm",
         "On document-specific bigrams, a retroactively modulated LSTM learns at least as soon as an LSTM of equal size",
-        soon("retroactive") - soon("lstm") <= 0.0,
-    ),
-    on_treebank(
-        "treebank-plastic",
+        soon("retroactive") - soon("lstm") <= 0.0),
+    on_treebank("treebank-plastic",
         "On the Penn Treebank, a plastic LSTM has a lower perplexity than an LSTM with as many parameters",
-        perplexity("plastic") - perplexity("lstm") <= 0.0,
-    ),
-    on_treebank(
-        "treebank-modulated",
+        perplexity("plastic") - perplexity("lstm") <= 0.0),
+    on_treebank("treebank-modulated",
         "On the Penn Treebank, a neuromodulated LSTM has a lower perplexity than a plastic one",
-        perplexity("modulated") - perplexity("plastic") <= 0.0,
-    ),
-    on_treebank(
-        "treebank-retroactive",
+        perplexity("modulated") - perplexity("plastic") <= 0.0),
+    on_treebank("treebank-retroactive",
         "On the Penn Treebank, a retroactively modulated LSTM has a lower perplexity than a plastic one",
-        perplexity("retroactive") - perplexity("plastic") <= 0.0,
-    ),
-]
+        perplexity("retroactive") - perplexity("plastic") <= 0.0),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:
