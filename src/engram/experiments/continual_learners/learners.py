@@ -66,7 +66,7 @@ class Rows(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return features of flat images; traces begin at zero for each."""
+        """Features of flat images; traces begin at zero for each."""
         output, _ = self.net(images.view(len(images), SIDE, SIDE).transpose(0, 1))
         return output[-1]  # type: ignore[no-any-return]
 
@@ -79,14 +79,14 @@ class Net(nn.Module):
         self.body, self.head = body, head
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return logits."""
+        """Logits."""
         features = self.body(images)
-        told = (labels,) if isinstance(self.head, DHPSoftmax) and labels is not None else ()
-        return self.head(features, *told)  # type: ignore[no-any-return]
+        with_labels = (labels,) if isinstance(self.head, DHPSoftmax) and labels is not None else ()
+        return self.head(features, *with_labels)  # type: ignore[no-any-return]
 
 
 def new_net(learner: str, units: int, features: int, generator: torch.Generator) -> Net:
-    """Return the untrained network of a learner; they are alike wherever their parts are."""
+    """The untrained network of a learner; they are alike wherever their parts are."""
     if learner in RECURRENT:
         body: nn.Module = Rows(RECURRENT[learner](SIDE, features, generator=generator))
     else:
@@ -132,7 +132,7 @@ def learned_in_order(
     batch_size: int,
     generator: torch.Generator,
 ) -> list[Stage]:
-    """Train a network on tasks, one after another; return it as it was before the first and after each.
+    """Train a network on tasks, one after another: copies of it before the first and after each.
 
     Whatever the learner, the loss of a task runs over the outputs of its classes alone, which are known.
     """

@@ -50,7 +50,7 @@ class Student(NamedTuple):
 
 
 def new_body(channels: int, size: int, units: int, generator: torch.Generator) -> nn.Sequential:
-    """Return the untrained body: two convolutions, each with pooling, and a layer of units; nothing normalises."""
+    """The untrained body: two convolutions, each with pooling, and a layer of units; nothing normalises."""
     conv_1 = kaiming(nn.Conv2d, 1, channels, 3, padding=1, generator=generator)
     conv_2 = kaiming(nn.Conv2d, channels, channels, 3, padding=1, generator=generator)
     linear = kaiming(nn.Linear, channels * (size // 4) ** 2, units, generator=generator)
@@ -59,12 +59,12 @@ def new_body(channels: int, size: int, units: int, generator: torch.Generator) -
 
 
 def new_head(units: int, classes: int, generator: torch.Generator) -> nn.Linear:
-    """Return an untrained read-out; it is not zero, which would give the body no gradient at first."""
+    """An untrained read-out; it is not zero, which would give the body no gradient at first."""
     return kaiming(nn.Linear, units, classes, generator=generator)
 
 
 def importance(student: Student, task: ProbedTask, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return the diagonal of Fisher's information on the last task, of the body's parameters by name."""
+    """The diagonal of Fisher's information on the last task, of the body's parameters by name."""
     fisher = fisher_diagonal(network(student), [task.train], fisher="sample", generator=generator)
     return {name.removeprefix("0."): value for name, value in fisher.items() if name.startswith("0.")}
 
@@ -116,7 +116,7 @@ def network(student: Student) -> nn.Sequential:
 
 
 def first_task(task: ProbedTask, body: nn.Module, head: nn.Linear, schedule: Schedule) -> Student:
-    """Return the student that learned its first task."""
+    """The student that learned its first task."""
     student = Student(copy.deepcopy(body), [copy.deepcopy(head)])
     learn(student, task, schedule, body={"lr": FIRST_RATE})
     return student
@@ -142,7 +142,7 @@ def next_task(
     rule: UpdateRule | None = None,
     shots: int = 1,
 ) -> Student:
-    """Return a copy of a student that went on to learn the next task by a method; with no new head, by the last."""
+    """A copy of a student that went on to learn the next task by a method; with no new head, by the last."""
     body, heads = copy.deepcopy(past.student.body), copy.deepcopy(past.student.heads)
     old_head = heads[-1]
     student = Student(body, heads if head is None else [*heads, copy.deepcopy(head)])
