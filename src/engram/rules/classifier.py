@@ -143,7 +143,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked_rule(self) -> LearningRule[Any]:
         if isinstance(self.rule, str):
-            return registry.get("learning_rules", self.rule)()
+            rule: LearningRule[Any] = registry.get("learning_rules", self.rule)()
+            return rule
         return checks.instance("rule", self.rule, LearningRule)  # type: ignore[type-abstract]
 
     def _network(self, dtype: torch.dtype, generator: torch.Generator) -> nn.Sequential:
