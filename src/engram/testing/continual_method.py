@@ -207,7 +207,7 @@ def _refuses_bad_input(make: Make) -> None:
     trained = _new(make)
     assert_refused(
         [
-            (lambda: make(3), TypeError, "model"),  # type: ignore[arg-type]
+            (lambda: make(3), TypeError, "model"),
             (lambda: make(copy.deepcopy(trained.net), generator=3), TypeError, "generator"),
             (lambda: trained.method.attach(3), TypeError, "optimizer"),  # type: ignore[arg-type]
         ]
