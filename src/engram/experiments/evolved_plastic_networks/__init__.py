@@ -74,8 +74,8 @@ def figure(results: Results) -> go.Figure:
     axes, bar = {"x0": 0, "dx": 2 * config.dt, "y0": 0, "dy": 2 * config.dt}, {"len": 0.5, "y": 0.25}
     for place, key in enumerate(MATRICES):
         if matrices := [result[f"{key}_matrix"] for result in results.values("evolved") if f"{key}_matrix" in result]:
-            style = {"zmin": 0.5, "zmax": 1, "showscale": place == 0, "colorbar": bar}
-            heat = go.Heatmap(z=np.mean(matrices, axis=0), **style, **axes)
+            scale: dict[str, Any] = {"zmin": 0.5, "zmax": 1, "showscale": place == 0, "colorbar": bar}
+            heat = go.Heatmap(z=np.mean(matrices, axis=0), **scale, **axes)
             figure.add_trace(heat, row=2 + place // 2, col=1 + place % 2)
     figure.update_layout(
         title="Learning to learn: evolution of plastic networks, and decoding (train by test time, ms)",
