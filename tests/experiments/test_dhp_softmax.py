@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from engram.experiments.dhp_softmax import arms, experiment, training
+from engram.experiments.dhp_softmax import experiment, training
 from engram.experiments.dhp_softmax.training import Classifier, Training, sequence
-from engram.lab import Run, narrow
+from engram.lab import Run
 
-SMALL = experiment.presets["smoke"].config
+CONFIGS = {name: arm.config for name, arm in experiment.arms("smoke").items()}
 
 
 class Loop(Run):
@@ -23,18 +23,21 @@ class Loop(Run):
     def log(self, step, /, *, every=1, **values):
         return {}
 
+    def keep(self, **parts):
+        pass
+
 
 def test_the_heads_of_all_arms_start_alike_but_for_their_scale():
     nets = {
-        name: Classifier(arm.config, 64, torch.Generator().manual_seed(0))
-        for name, arm in arms(SMALL).items()
+        name: Classifier(config, 64, torch.Generator().manual_seed(0))
+        for name, config in CONFIGS.items()
         if name.startswith("split")
     }
     body = nets["split-plain"].body[0].weight
     unscaled = nets["split-linear"].head.weight * 10**0.5
     for name, net in nets.items():
         assert torch.equal(net.body[0].weight, body)
-        scale = SMALL.units**0.5 if arms(SMALL)[name].config.init == "fan_in" else 10**0.5
+        scale = CONFIGS[name].units ** 0.5 if CONFIGS[name].init == "fan_in" else 10**0.5
         torch.testing.assert_close(net.head.weight * scale, unscaled)
 
 
@@ -48,7 +51,7 @@ def test_images_that_are_tested_are_not_learned():
 
 def test_plasticity_without_coefficients_is_no_plasticity():
     linear, zero, plastic = (
-        training.trial(arms(SMALL)[name].config, Loop()) for name in ("split-linear", "split-dhp-alpha-0", "split-dhp")
+        training.trial(CONFIGS[name], Loop()) for name in ("split-linear", "split-dhp-alpha-0", "split-dhp")
     )
     assert zero["weights"] == linear["weights"]
     assert zero["plastic_share"] == 0
@@ -59,7 +62,7 @@ def test_plasticity_without_coefficients_is_no_plasticity():
 @pytest.mark.parametrize("penalty", ["online-ewc", "si", "mas"])
 def test_a_penalty_acts_from_the_second_task_on(penalty):
     free, held = (
-        training.trial(replace(narrow(SMALL, Training), tasks="permuted", penalty=penalty, strength=strength), Loop())
+        training.trial(replace(CONFIGS["split-linear"], tasks="permuted", penalty=penalty, strength=strength), Loop())
         for strength in (0.0, 1e4)
     )
     assert free["matrix"][0] == held["matrix"][0]
@@ -67,5 +70,4 @@ def test_a_penalty_acts_from_the_second_task_on(penalty):
 
 
 def test_the_merged_penalty_is_the_sum():
-    found = training.exactness(arms(SMALL)["exactness"].config, Loop())
-    assert 0 < found["gap"] < 1e-9
+    assert 0 < training.exactness(CONFIGS["exactness"], Loop())["gap"] < 1e-9

@@ -1,4 +1,4 @@
-"""Values of transitions between states instead of actions, on grids (Edwards et al., 2020).
+"""Values of transitions survive redundant, renamed and unreliable actions, not a windy cliff (Edwards et al., 2020).
 
 QSS learns what it is worth to go from one state to another, and apart from it which action does so. Compared with
 Q-learning are many actions that do the same, actions that are renamed after learning, unreliable actions, and a windy
@@ -9,19 +9,17 @@ code; the published curves could not be read, so that all criteria are ours.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
-from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from engram.agents import EpsilonGreedy, TabularQ, TabularQSS
-from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, largest, share, value
-from engram.lab.curves import add_line, colors
+from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, maximum, metric, setting, settings, share
+from engram.lab.figures import add_line, colors
 from engram.numeric.finite_mdp import FiniteMDP
 from engram.tasks.environments.grid_transfer import MOVES, grid_transfer
 
@@ -33,74 +31,44 @@ NOISES = (0.25, 0.5, 0.75)
 ACTIONS = (4, 40, 400)
 
 
-@dataclass(frozen=True)
+@settings
 class Grid:
     """Some learners, each alone on a grid."""
 
-    learner: Literal["qss", "qsa"] = "qss"
-    """Values of transitions, or of actions."""
-    inverse: Literal["learned", "known"] = "learned"
-    """How QSS knows which action causes a transition."""
-    n_actions: Annotated[int, Ge(4)] = 4
-    """Action labels, a quarter of which move in each direction."""
-    noise: Annotated[float, Ge(0), Le(1)] = 0.0
-    """Probability that a random action is executed."""
-    cliff: bool = False
-    """Whether the walk is along a windy cliff."""
-    renamed: bool = False
-    """Whether the actions are renamed."""
-    source_episodes: Annotated[int, Ge(0)] = 0
-    """Episodes before they are renamed, none of which is measured."""
-    episodes: Annotated[int, Ge(CHUNKS)] = 20_000
-    """Episodes measured."""
-    evaluations: Annotated[int, Ge(0)] = 1
-    """Greedy episodes before each episode."""
-    last_evaluations: Annotated[int, Ge(0)] = 0
-    """Greedy episodes in the end."""
-    agents: Annotated[int, Ge(1)] = 5
-    """Learners in one trial."""
-    explore_until: Annotated[int, Ge(1)] = 100_000
-    """Step at which a tenth of the actions is random, after all at first."""
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 0.01
-    """Of the values."""
+    learner: Literal["qss", "qsa"] = setting("qss", "values of transitions, or of actions")
+    inverse: Literal["learned", "known"] = setting("learned", "how QSS knows which action causes a transition")
+    n_actions: int = setting(4, "action labels, a quarter of which move in each direction", ge=4)
+    noise: float = setting(0.0, "probability that a random action is executed", ge=0, le=1)
+    cliff: bool = setting(False, "whether the walk is along a windy cliff")
+    renamed: bool = setting(False, "whether the actions are renamed")
+    source_episodes: int = setting(0, "episodes before they are renamed, none of which is measured", ge=0)
+    episodes: int = setting(20_000, "episodes measured", ge=CHUNKS, scales=True)
+    evaluations: int = setting(1, "greedy episodes before each episode", ge=0)
+    last_evaluations: int = setting(0, "greedy episodes in the end", ge=0)
+    agents: int = setting(5, "learners in one trial", ge=1, scales=True)
+    explore_until: int = setting(100_000, "step at which a tenth of the actions is random, after all at first", ge=1)
+    learning_rate: float = setting(0.01, "learning rate of the values", gt=0, le=1)
 
 
-@dataclass(frozen=True)
-class Config:
-    """Episodes of each study."""
-
-    grid: Grid = Grid()
-    """What all arms share."""
-    redundant: Annotated[int, Ge(CHUNKS)] = 50_000
-    """Episodes with many actions."""
-    source: Annotated[int, Ge(1)] = 50_000
-    """Episodes before the actions are renamed."""
-    target: Annotated[int, Ge(CHUNKS)] = 10_000
-    """Episodes after it."""
-    noisy: Annotated[int, Ge(CHUNKS)] = 20_000
-    """Episodes with unreliable actions."""
-    cliff: Annotated[int, Ge(CHUNKS)] = 50_000
-    """Episodes along the cliff."""
-    last_evaluations: Annotated[int, Ge(1)] = 4000
-    """Greedy episodes along the cliff in the end."""
-
-
-def arms(config: Config) -> dict[str, Arm]:
-    """QSS and Q-learning in each of the four studies."""
-    found: dict[str, Grid] = {}
-    for learner in ("qss", "qsa"):
-        grid = replace(config.grid, learner=learner)
-        for actions in ACTIONS:
-            found[f"{learner}-{actions}"] = replace(grid, n_actions=actions, episodes=config.redundant)
-        renamed = replace(grid, renamed=True, episodes=config.target)
-        found[f"{learner}-transfer"] = replace(renamed, source_episodes=config.source)
-        found[f"{learner}-scratch"] = renamed
-        for noise in NOISES:
-            noisy = replace(grid, noise=noise, inverse="known", evaluations=10, episodes=config.noisy)
-            found[f"{learner}-noise-{noise}"] = noisy
-        on_cliff = replace(grid, cliff=True, evaluations=0, episodes=config.cliff)
-        found[f"{learner}-cliff"] = replace(on_cliff, last_evaluations=config.last_evaluations)
-    return arms_of(trial, found, seconds)
+kinds: dict[str, dict[str, Any]] = {
+    **{str(actions): {"n_actions": actions, "episodes": 50_000} for actions in ACTIONS},
+    "transfer": {"renamed": True, "episodes": 10_000, "source_episodes": 50_000},
+    "scratch": {"renamed": True, "episodes": 10_000},
+    **{f"noise-{noise}": {"noise": noise, "inverse": "known", "evaluations": 10} for noise in NOISES},
+    "cliff": {"cliff": True, "evaluations": 0, "episodes": 50_000, "last_evaluations": 4000},
+}
+arms = {f"{of}-{kind}": {"learner": of, **changes} for of in ("qss", "qsa") for kind, changes in kinds.items()}
+presets = {  # what was published is small enough for a laptop
+    "smoke": Preset(
+        seeds=1,
+        changes={"agents": 1}
+        | {arm: {"episodes": 100} for arm in arms}
+        | {f"{of}-transfer": {"episodes": 100, "source_episodes": 100} for of in ("qss", "qsa")}
+        | {f"{of}-cliff": {"episodes": 100, "last_evaluations": 10} for of in ("qss", "qsa")},
+    ),
+    "laptop": Preset(seeds=10),
+    "paper": Preset(seeds=10),
+}
 
 
 def build(config: Grid, rng: np.random.Generator) -> Learner:
@@ -148,7 +116,10 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
     if config.last_evaluations:
         result["success"] = float(np.mean([_live(agent, mdp, 1, config.last_evaluations) for agent in agents]))
     if isinstance(agents[0], TabularQSS) and config.source_episodes:
-        result["transitions"] = by_direction(agents[0], mdp)
+        values, successors = agents[0].transition_values(), grid_transfer().successors  # by direction, cell by cell
+        rows = enumerate(mdp.terminal)
+        result["transitions"] = [np.where(end, 0.0, values[s, successors[s, :, 0]]).tolist() for s, end in rows]
+    run.keep(**_named(agents))
     return result
 
 
@@ -156,16 +127,14 @@ def _named(agents: list[Learner]) -> dict[str, Learner]:
     return {f"agent_{i}": agent for i, agent in enumerate(agents)}
 
 
-def _live(
-    agent: TabularQ | TabularQSS, mdp: FiniteMDP, episodes: int, evaluations: int
-) -> Float[np.ndarray, "episodes"]:
+def _live(agent: Learner, mdp: FiniteMDP, episodes: int, evaluations: int) -> Float[np.ndarray, "episodes"]:
     with warnings.catch_warnings():  # that the grid may be stochastic is what is studied
         warnings.filterwarnings("ignore", "TabularQSS: action", RuntimeWarning)
         return agent.train(mdp, episodes, evaluations=evaluations)
 
 
 def measured(returns: Float[np.ndarray, "agents episodes"]) -> dict[str, Any]:
-    """Return what is claimed of greedy returns."""
+    """What claims read of greedy returns."""
     episodes = returns.shape[1]
     first = returns[:, :20_000]
     late = returns[:, -max(1, episodes // 100) :]
@@ -182,115 +151,89 @@ def measured(returns: Float[np.ndarray, "agents episodes"]) -> dict[str, Any]:
     }
 
 
-def by_direction(agent: TabularQSS, mdp: FiniteMDP) -> list[list[float]]:
-    """Return the value of the transition in each direction, cell by cell."""
-    plain, values = grid_transfer(), agent.transition_values()
-    return [
-        np.where(mdp.terminal[s], 0.0, values[s, plain.successors[s, :, 0]]).tolist() for s in range(len(mdp.terminal))
-    ]
-
-
-def seconds(config: Grid) -> float:
-    """Time of a trial on one core, by its steps; measured."""
-    each = {"qss": 0.7, "qsa": 0.1 + 0.007 * config.n_actions}[config.learner]
-    played = config.episodes * (1 + 0.2 * config.evaluations) + config.source_episodes
-    return 0.3 + config.agents * 1e-5 * each * played
-
-
-published = partial(
-    claimed, source="Edwards et al. (2020), abstract; criterion ours", published="stated (curves could not be read)"
-)
+mean_return, success, first_200 = map(metric, ("mean_return", "success", "first_200"))
+paper = claims_from("Edwards et al. (2020), abstract; criterion ours", published="stated (curves could not be read)")
+ours = claims_from("ours", published="the paper's limit is determinism; its noisy grid could not be read")
 claims = [
     *(
-        published(
+        paper(
             f"{actions}-actions-cost-nothing",
-            f"With {actions} actions, of which many do the same, QSS learns as with 4: its mean return over the first "
-            "20,000 episodes is within 5 % (ratio)",
-            (value(f"qss-{actions}", "mean_return") / value("qss-4", "mean_return")).within(1.0, 0.05),
+            f"With {actions} actions, of which many do the same, QSS learns as with 4 in the first 20,000 episodes",
+            (mean_return(f"qss-{actions}") / mean_return("qss-4")).within(1.0, 0.05),
         )
         for actions in ACTIONS[1:]
     ),
-    published(
+    paper(
         "redundancy-stops-q-learning",
-        "With 40 and with 400 actions Q-learning hardly ever reaches the goal in 20,000 episodes (mean return, the "
-        "better of both)",
-        largest("mean_return", "qsa-40", "qsa-400") <= -470.0,
+        "With 40 and with 400 actions Q-learning hardly ever reaches the goal in 20,000 episodes",
+        maximum(mean_return("qsa-40"), mean_return("qsa-400")) <= -470.0,
     ),
-    published(
+    paper(
         "qss-ahead-with-redundant-actions",
-        "With 40 actions the mean return of QSS over the first 20,000 episodes is above that of Q-learning by 100 or "
-        "more",
-        value("qss-40", "mean_return") - value("qsa-40", "mean_return") >= 100.0,
+        "With 40 actions QSS gets a higher mean return over the first 20,000 episodes than Q-learning",
+        mean_return("qss-40") - mean_return("qsa-40") >= 100.0,
     ),
-    published(
+    paper(
         "solved-in-20k",
-        "With 400 actions half of the QSS learners or more walk a shortest way after 20,000 episodes",
-        share("qss-400", "solved_20k", "agents") >= 0.5,
+        "With 400 actions QSS learners walk a shortest way after 20,000 episodes (share of learners)",
+        share("solved_20k", "agents")("qss-400") >= 0.5,
     ),
-    published(
+    paper(
         "solved-in-50k",
-        "With 400 actions nine in ten QSS learners or more walk a shortest way after 50,000 episodes",
-        share("qss-400", "solved", "agents") >= 0.9,
+        "With 400 actions nearly all QSS learners walk a shortest way after 50,000 episodes",
+        share("solved", "agents")("qss-400") >= 0.9,
     ),
-    published(
+    paper(
         "q-learning-never-in-20k",
         "With 40 actions no Q-learner walks a shortest way after 20,000 episodes",
-        value("qsa-40", "solved_20k") <= 0.0,
+        metric("solved_20k")("qsa-40") <= 0.0,
         sameness="numeric",
     ),
-    published(
+    paper(
         "renamed-actions-are-relearned",
-        "After the actions were renamed QSS, which keeps its values, walks a shortest way always from episode 50 on, "
-        "or sooner (mean episode)",
-        value("qss-transfer", "solved_at") <= 50.0,
+        "Soon after the actions were renamed QSS, which keeps its values, walks a shortest way for good (mean episode)",
+        metric("solved_at")("qss-transfer") <= 50.0,
     ),
-    published(
+    paper(
         "transfer-from-the-start",
-        "Over the first 200 episodes after the renaming the mean return of QSS is -60 or better",
-        value("qss-transfer", "first_200") >= -60.0,
+        "Over the first 200 episodes after the renaming QSS walks nearly a shortest way (mean return)",
+        first_200("qss-transfer") >= -60.0,
     ),
-    published(
+    paper(
         "q-learning-has-to-unlearn",
-        "Over the first 200 episodes after the renaming the mean return of Q-learning that keeps its values is -200 or "
-        "worse",
-        value("qsa-transfer", "first_200") <= -200.0,
+        "Over the first 200 episodes after the renaming Q-learning that keeps its values goes astray (mean return)",
+        first_200("qsa-transfer") <= -200.0,
     ),
-    published(
+    paper(
         "scratch-is-slow",
-        "From scratch the mean return over 10,000 episodes is -400 or worse, of QSS as of Q-learning (the better one)",
-        largest("mean_return", "qss-scratch", "qsa-scratch") <= -400.0,
+        "From scratch neither QSS nor Q-learning gets far in 10,000 episodes (mean return)",
+        maximum(mean_return("qss-scratch"), mean_return("qsa-scratch")) <= -400.0,
     ),
     *(
-        published(
+        ours(
             f"noise-{noise}-is-bearable",
-            f"Where one action in {round(1 / noise)} is random, QSS ends with a return at most 3 below that of "
-            "Q-learning (mean over the last hundredth of 20,000 episodes)",
-            value(f"qss-noise-{noise}", "late_return") - value(f"qsa-noise-{noise}", "late_return") >= -3.0,
-            source="ours",
-            published="the paper's limit is determinism; its noisy grid could not be read",
+            f"Where one action in {round(1 / noise)} is random, QSS ends with hardly less return than Q-learning",
+            metric("late_return")(f"qss-noise-{noise}") - metric("late_return")(f"qsa-noise-{noise}") >= -3.0,
         )
         for noise in NOISES[:2]
     ),
     *(
-        published(
+        ours(
             f"noise-{noise}-is-learned-sooner",
-            f"Where a share of {noise} of the actions is random, the mean return of QSS over 20,000 episodes is no "
-            "less than that of Q-learning",
-            value(f"qss-noise-{noise}", "mean_return") - value(f"qsa-noise-{noise}", "mean_return") >= 0.0,
-            source="ours",
-            published="the paper's limit is determinism; its noisy grid could not be read",
+            f"Where a share of {noise} of the actions is random, QSS gets no less over 20,000 episodes than Q-learning",
+            mean_return(f"qss-noise-{noise}") - mean_return(f"qsa-noise-{noise}") >= 0.0,
         )
         for noise in NOISES
     ),
-    published(
+    paper(
         "q-learning-avoids-the-cliff",
-        "Along a windy cliff Q-learning reaches the goal in 45 % of the episodes or more, of 50 % that can be",
-        value("qsa-cliff", "success") >= 0.45,
+        "Along a windy cliff Q-learning reaches the goal nearly as often as can be, which is in 50 % of the episodes",
+        success("qsa-cliff") >= 0.45,
     ),
-    published(
+    paper(
         "qss-falls-off-the-cliff",
-        "Along a windy cliff QSS, which takes its best next state as certain, reaches the goal in at most 25 %",
-        value("qss-cliff", "success") <= 0.25,
+        "Along a windy cliff QSS, which takes its best next state as certain, seldom reaches the goal",
+        success("qss-cliff") <= 0.25,
         published="the method needs a deterministic environment (stated)",
     ),
 ]
@@ -300,7 +243,7 @@ def figure(results: Results) -> go.Figure:
     """The value of each transition on the grid, and the returns after the actions were renamed."""
     titles = "value of going on, by direction (QSS)", "greedy return after the actions were renamed"
     plot = make_subplots(rows=1, cols=2, subplot_titles=titles, column_widths=[0.45, 0.55], horizontal_spacing=0.16)
-    values = np.array(next(iter(results.by_seed.values()))["qss-transfer"]["transitions"])
+    values = np.array(results.values("qss-transfer", "transitions")[0])
     row, column = np.divmod(np.arange(len(values)), int(len(values) ** 0.5))
     for direction, symbol in enumerate(("triangle-up", "triangle-down", "triangle-left", "triangle-right")):
         up, left = MOVES[direction]
@@ -316,18 +259,12 @@ def figure(results: Results) -> go.Figure:
     return plot.update_layout(coloraxis={"colorscale": "Viridis", "colorbar": {"x": 0.43, "thickness": 12}})
 
 
-SMALL = Grid(agents=1)
-SMOKE = Config(SMALL, redundant=100, source=100, target=100, noisy=100, cliff=100, last_evaluations=10)
 experiment = Experiment(
     name="qss",
-    summary="Values of transitions survive redundant, renamed and unreliable actions; a windy cliff shows their limit",
+    about=__doc__,
     paper="Edwards et al., Estimating Q(s,s') with Deep Deterministic Dynamics Gradients, ICML 2020 (arXiv 2002.09505)",
-    presets={  # what was published is small enough for a laptop
-        "smoke": Preset(SMOKE, seeds=1),
-        "laptop": Preset(Config(), seeds=10),
-        "paper": Preset(Config(), seeds=10),
-    },
-    arms=arms,
+    studies=Study(trial, arms),
+    presets=presets,
     claims=claims,
     figure=figure,
     headline="return",

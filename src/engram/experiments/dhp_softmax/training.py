@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,7 +15,7 @@ from torch.nn import functional
 from engram import registry
 from engram.analysis import AccuracyMatrix
 from engram.continual import EWC, ContinualMethod, DHPSoftmax, QuadraticPenalty, fisher_diagonal, train_on_tasks
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.nn.initial import uniform
 from engram.tasks import ClassificationTask, permuted, split
 from engram.tasks.data import load
@@ -28,45 +26,27 @@ Penalty = Literal["none", "online-ewc", "si", "mas"]
 PENALTIES: tuple[Penalty, ...] = ("online-ewc", "si", "mas")
 
 
-@dataclass(frozen=True)
+@settings
 class Training:
-    """What one trial is made of."""
+    """What one trial is made of; where classes are split, a softmax over the two of a task decides."""
 
-    tasks: Literal["split", "permuted", "imbalanced"] = "split"
-    """Two digits a task, with a softmax over these two; or all of them, under a permutation each, perhaps imbalanced.
-    """
-    images: Literal["mnist", "mnist-whole", "digits"] = "mnist"
-    """MNIST's 10,000 test images, all of MNIST, or scikit-learn's small digits, which need no download."""
-    head: Literal["linear", "dhp"] = "linear"
-    """The last layer; neither has a bias."""
-    init: Literal["fan_in", "author"] = "author"
-    """Its initial scale: that of ``nn.Linear``, or the published one, larger by the root of units over classes."""
-    penalty: Penalty = "none"
-    """What holds the slow weights."""
-    strength: Annotated[float, Ge(0)] = 0.0
-    """Of the penalty."""
-    eta: Annotated[float, Ge(0), Le(1)] = 0.01
-    """Initial rate of the class prototypes; not published."""
-    alpha_scale: Annotated[float, Ge(0)] = 0.01
-    """Initial scale of the plasticity coefficients; at 0 they are frozen."""
-    alpha_rate: Annotated[float, Gt(0)] = 1.0
-    """Learning rate of the plasticity coefficients, as a multiple of the others'."""
-    units: Annotated[int, Ge(1)] = 256
-    """Units of each of the two hidden layers."""
-    learning_rate: Annotated[float, Gt(0)] = 0.01
-    """Of plain gradient descent."""
-    epochs: Annotated[int, Ge(1)] = 10
-    """Passes over the images of a task."""
-    batch_size: Annotated[int, Ge(1)] = 64
-    """Images in a batch."""
-    permutations: Annotated[int, Ge(2)] = 10
-    """Tasks of permuted pixels."""
-    train_images: Annotated[int, Ge(100), Le(60_000)] = 8000
-    """Images to learn from, of all tasks of a split, or of each permutation."""
-    test_images: Annotated[int, Ge(100), Le(10_000)] = 2000
-    """Images to be tested on."""
-    measured: Annotated[int, Ge(1)] = 400
-    """Images of a task that importances are measured with."""
+    tasks: Literal["split", "permuted", "imbalanced"] = setting("split", "two digits a task, or all, permuted")
+    images: Literal["mnist", "mnist-whole", "digits"] = setting("mnist", "10,000 of MNIST, all of it, or small ones")
+    head: Literal["linear", "dhp"] = setting("linear", "last layer; neither has a bias")
+    init: Literal["fan_in", "author"] = setting("author", "its scale: bound units^-1/2, or classes^-1/2")
+    penalty: Penalty = setting("none", "what holds the slow weights")
+    strength: float = setting(0.0, "strength of the penalty", ge=0)
+    eta: float = setting(0.01, "initial rate of the class prototypes; not published", ge=0, le=1)
+    alpha_scale: float = setting(0.01, "initial scale of the plasticity coefficients; at 0 they are frozen", ge=0)
+    alpha_rate: float = setting(1.0, "rate of these coefficients, over that of all others", gt=0)
+    units: int = setting(256, "units of each of the two hidden layers", ge=1)
+    learning_rate: float = setting(0.01, "of plain gradient descent", gt=0)
+    epochs: int = setting(10, "passes over the images of a task", ge=1, scales=True)
+    batch_size: int = setting(64, "images in a batch", ge=1)
+    permutations: int = setting(10, "tasks of permuted pixels", ge=2)
+    train_images: int = setting(8000, "of all tasks of a split, or of each permutation", ge=100, le=60_000, scales=True)
+    test_images: int = setting(2000, "images to be tested on", ge=100, le=10_000)
+    measured: int = setting(400, "images of a task for importances", ge=1)
 
 
 class Classifier(nn.Module):
@@ -88,27 +68,27 @@ class Classifier(nn.Module):
             self.head.weight.data.copy_(theta.weight.data)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the logits; with labels, train the prototypes."""
+        """Logits; with labels, the prototypes are trained."""
         features = self.body(x)
-        answer: Tensor = self.head(features, y) if isinstance(self.head, DHPSoftmax) else self.head(features)
-        return answer
+        logits: Tensor = self.head(features, y) if isinstance(self.head, DHPSoftmax) else self.head(features)
+        return logits
 
 
 @cache
 def loaded(source: str) -> tuple[Tensor, Tensor]:
-    """Return all images as rows of numbers from 0 to 1, and their digits."""
+    """All images as rows of numbers from 0 to 1, and their digits."""
     if source == "digits":
         pixels, labels = load_digits(return_X_y=True)
         return torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
     splits = ["test"] if source == "mnist" else ["train", "test"]
-    parts = [load("mnist", split=one) for one in splits]
+    parts = [load("mnist", split=name) for name in splits]
     pixels = np.concatenate([part.images for part in parts]).reshape(-1, 784)
     labels = np.concatenate([part.labels for part in parts])
     return torch.tensor(pixels, dtype=torch.float32) / 255, torch.tensor(labels, dtype=torch.int64)
 
 
 def sequence(config: Training, generator: torch.Generator) -> list[ClassificationTask]:
-    """Return the tasks of a trial: which images are learned and which are tested is drawn."""
+    """The tasks of a trial; which images are learned and which are tested is drawn."""
     images, labels = loaded(config.images)
     order = torch.randperm(len(images), generator=generator)
     cut = min(config.train_images, len(order) * 2 // 3)
@@ -116,9 +96,8 @@ def sequence(config: Training, generator: torch.Generator) -> list[Classificatio
     train, test = ((images[part], labels[part]) for part in parts)
     if config.tasks == "split":
         return split(train, test)
-    return permuted(
-        train, test, config.permutations, generator, imbalance=RHO if config.tasks == "imbalanced" else None
-    )
+    imbalance = RHO if config.tasks == "imbalanced" else None
+    return permuted(train, test, config.permutations, generator, imbalance=imbalance)
 
 
 def method_of(config: Training, net: Classifier) -> ContinualMethod:
@@ -137,7 +116,7 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
     tasks = sequence(config, of_data)
     net = Classifier(config, tasks[0].train.inputs.shape[1], of_network)
     fast = [net.head.alpha] if isinstance(net.head, DHPSoftmax) else []
-    slow = [p for p in net.parameters() if not any(p is one for one in fast)]
+    slow = [p for p in net.parameters() if not any(p is alpha for alpha in fast)]
     groups: list[dict[str, Any]] = [{"params": slow}]
     if fast:
         groups += [{"params": fast, "lr": config.alpha_rate * config.learning_rate}]
@@ -163,12 +142,13 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
         if ends_task:
             matrix[number, : number + 1] = [accuracy(net, task) for task in tasks[: number + 1]]
             run.log(step + 1, accuracy=float(np.nanmean(matrix[number])))
-    found = AccuracyMatrix(matrix)
+    run.keep(net=net)
+    accuracies = AccuracyMatrix(matrix)
     weights = torch.cat([p.detach().flatten() for p in (*net.body.parameters(), net.head.weight)])
     result: dict[str, Any] = {
-        "accuracy": found.average_accuracy(),
-        "forgetting": found.forgetting(),
-        "learning_accuracy": found.learning_accuracy(),
+        "accuracy": accuracies.average_accuracy(),
+        "forgetting": accuracies.forgetting(),
+        "learning_accuracy": accuracies.learning_accuracy(),
         "matrix": np.where(np.isnan(matrix), -1, matrix).tolist(),
         "weights": float(weights.double().sum()),
     }
@@ -185,7 +165,7 @@ def task_loss(logits: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tenso
 
 @torch.no_grad()
 def accuracy(net: Classifier, task: ClassificationTask) -> float:
-    """Return the share of right answers among the classes of a task."""
+    """The share of right answers among the classes of a task."""
     net.eval()
     classes = torch.tensor(task.classes)
     answers = classes[net(task.test.inputs)[:, classes].argmax(1)]
@@ -193,8 +173,9 @@ def accuracy(net: Classifier, task: ClassificationTask) -> float:
 
 
 def exactness(config: Training, run: Run) -> dict[str, Any]:
-    """Hold the merged penalty of EWC to the sum of a penalty for each task, while a network moves on."""
-    tasks = [in_double(task) for task in sequence(config, run.generator)]
+    """Compare EWC's merged penalty to the sum of a penalty for each task, while a network moves on."""
+    tasks = sequence(config, run.generator)
+    tasks = [task._replace(train=task.train._replace(inputs=task.train.inputs.double())) for task in tasks]
     net = Classifier(config, tasks[0].train.inputs.shape[1], run.generator).double()
     optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate)
     merged, gaps = EWC(net, config.strength, n_samples=config.measured), np.zeros(len(tasks))
@@ -207,7 +188,7 @@ def exactness(config: Training, run: Run) -> dict[str, Any]:
             task_loss(net(inputs, labels), labels, task.classes).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         if each:
-            both = merged.penalty(), torch.stack([one.penalty() for one in each]).sum()
+            both = merged.penalty(), torch.stack([penalty.penalty() for penalty in each]).sum()
             grads = [torch.cat([g.flatten() for g in torch.autograd.grad(p, list(net.parameters()))]) for p in both]
             gaps[number] = max(((a - b).norm() / b.norm()).item() for a, b in (both, grads))
         merged.end_task(task)
@@ -215,16 +196,3 @@ def exactness(config: Training, run: Run) -> dict[str, Any]:
         each[-1].consolidate(fisher_diagonal(net, [task.train], n_samples=config.measured, classes=task.classes))
         run.log(number + 1, gap=gaps[number])
     return {"gap": float(gaps.max())}
-
-
-def in_double(task: ClassificationTask) -> ClassificationTask:
-    """Return a task with inputs to learn from in double precision."""
-    return task._replace(train=task.train._replace(inputs=task.train.inputs.double()))
-
-
-def seconds(config: Training) -> float:
-    """Return how long a trial takes."""
-    tasks, images = (1, config.train_images) if config.tasks == "split" else (config.permutations, config.train_images)
-    features = 64 if config.images == "digits" else 784
-    weights = (features + config.units) * config.units
-    return 0.5 + tasks * images * config.epochs / config.batch_size * (3e-4 + 8e-11 * config.batch_size * weights)
