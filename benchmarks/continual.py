@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from engram.continual import EWC, MAS, OnlineEWC, SynapticIntelligence, fisher_diagonal, gradient_magnitude
+from engram.continual import EWC, MAS, OnlineEWC, SynapticIntelligence, TaskData, fisher_diagonal, gradient_magnitude
 
 RECORD = Path(__file__).with_suffix(".json")
 SIZES, BATCH, SAMPLES = (784, 256, 256, 10), 128, 1000
@@ -44,7 +44,7 @@ def step(name: str, implicit: bool) -> Callable[[], object]:
     model, (x, classes) = network(), data(BATCH)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     kinds = {"ewc": EWC, "online-ewc": OnlineEWC, "si": SynapticIntelligence, "mas": MAS}
-    penalty = kinds[name](model, 0.01) if name else None
+    penalty = kinds[name](model, 0.01, applied="proximal" if implicit else "gradient") if name else None
 
     def once() -> None:
         optimizer.zero_grad()
@@ -52,9 +52,9 @@ def step(name: str, implicit: bool) -> Callable[[], object]:
         optimizer.step()
 
     if penalty is not None:
-        penalty.attach(optimizer, implicit=implicit)
+        penalty.attach(optimizer)
         once()
-        penalty.consolidate(*([] if name == "si" else [[(x, classes)]]))
+        penalty.end_task(TaskData((x, classes)))
     return once
 
 

@@ -27,8 +27,8 @@ import plasticity
 import remember
 import rules
 import verify
-from engram.lab.figures import PALETTE
 from engram.lab.export import draw
+from engram.lab.figures import PALETTE
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 FIGURE = PAGE.parent / "images" / "benchmarks-plasticity.svg"

@@ -22,8 +22,8 @@ from engram.lab import Results, export, load
 from engram.lab.claim import OWNERS, Verdict
 from engram.lab.experiment import scale
 from engram.lab.figures import learning_curves
-from engram.lab.records import from_record
 from engram.lab.monitor import duration
+from engram.lab.records import from_record
 from engram.storage.files import write_atomic, write_json
 
 ROOT = Path(__file__).parents[1]

@@ -149,15 +149,15 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
     """
     value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
     try:
-        given = np.asarray(value)
+        numbers = np.asarray(value)
     except ValueError:  # ragged
-        given = np.asarray(None)
-    if given.dtype.kind not in "biuf":
+        numbers = np.asarray(None)
+    if numbers.dtype.kind not in "biuf":
         raise ValueError(f"{name} = {value!r}: expected numbers of shape ({', '.join(map(str, shape))})")
-    found = given.astype(dtype)
-    _shape(name, found.shape, shape)
-    finite(name, found)
-    return found
+    converted = numbers.astype(dtype)
+    _shape(name, converted.shape, shape)
+    finite(name, converted)
+    return converted
 
 
 def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) -> None:
@@ -182,12 +182,12 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
         wrong = np.argwhere(~np.isfinite(value))
     if not len(wrong):
         return
-    place = tuple(int(index) for index in wrong[0])
+    position = tuple(int(index) for index in wrong[0])
     if axes:
-        where = ", ".join(f"{axis}={index}" for axis, index in zip(axes, place, strict=True))
-        raise ValueError(f"{name} at ({where}) is {value[place]}: expected a finite number")
-    what = "NaN" if math.isnan(value[place]) else "infinity (inf)"
-    raise ValueError(f"{name}{list(place) if place else ''} is {what}: expected finite numbers")
+        where = ", ".join(f"{axis}={index}" for axis, index in zip(axes, position, strict=True))
+        raise ValueError(f"{name} at ({where}) is {value[position]}: expected a finite number")
+    what = "NaN" if math.isnan(value[position]) else "infinity (inf)"
+    raise ValueError(f"{name}{list(position) if position else ''} is {what}: expected finite numbers")
 
 
 def readable(value: Tensor) -> bool:

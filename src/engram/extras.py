@@ -32,12 +32,12 @@ def missing(extra: str, what: str, error: ModuleNotFoundError) -> ImportError:
     """The error for ``what``, which needs the module that ``error`` is about: it says how to install it."""
     if (error.name or "engram").partition(".")[0] == "engram":  # an error of ours, not a package that is missing
         return error
-    told = f"{what} needs {error.name}, which is not installed: {install(extra)}"
-    return ModuleNotFoundError(told, name=error.name)
+    message = f"{what} needs {error.name}, which is not installed: {install(extra)}"
+    return ModuleNotFoundError(message, name=error.name)
 
 
 def _pip() -> str:
     """How this Python's pip is called here: another one would install for another Python."""
-    found = shutil.which("pip")
-    own = found is not None and Path(found).parent == Path(sys.executable).parent
-    return "pip" if own else f"{sys.executable} -m pip"
+    pip = shutil.which("pip")
+    in_this_python = pip is not None and Path(pip).parent == Path(sys.executable).parent
+    return "pip" if in_this_python else f"{sys.executable} -m pip"

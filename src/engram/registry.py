@@ -17,6 +17,7 @@ KINDS = (
     "plasticity_rules",
     "learning_rules",
     "synaptic_rules",
+    "continual_methods",
     "modules",
     "tasks",
     "environments",
@@ -58,15 +59,15 @@ def get(kind: str, name: str) -> Any:
         >>> get("plasticity_rules", "hebb").__name__
         'Hebb'
     """
-    known = names(kind)
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"
+    known_names = names(kind)
+    if name not in known_names:
+        nearest = difflib.get_close_matches(name, known_names, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known_names) or 'none'}"
         raise ValueError(f"unknown {_singular(kind)} {name!r}; {hint}")
-    found = {entry.value: entry for entry in entries(kind) if entry.name == name}
-    if len(found) > 1:
-        raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(found)}")
-    return next(iter(found.values())).load()
+    registered = {entry.value: entry for entry in entries(kind) if entry.name == name}
+    if len(registered) > 1:
+        raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(registered)}")
+    return next(iter(registered.values())).load()
 
 
 def entries(kind: str) -> tuple[EntryPoint, ...]:

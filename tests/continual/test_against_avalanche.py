@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from engram.continual import SynapticIntelligence, fisher_diagonal
+from engram.continual import SynapticIntelligence, TaskData, fisher_diagonal
 
 HERE = Path(__file__).with_name("avalanche_importances.py")
 FOUND = json.loads(HERE.with_suffix(".json").read_text())
@@ -23,7 +23,7 @@ def trained():
     si.attach(optimizer)
     for _ in range(theirs.STEPS):
         theirs.train(model, optimizer, x, y)
-    si.consolidate()
+    si.end_task(TaskData((x, y)))
     return model, x, y, si.importance
 
 

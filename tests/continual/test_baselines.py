@@ -10,14 +10,23 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import nn
 
-from engram.continual import LwF, Replay, freeze_body, slow_parameters
+from engram.continual import (
+    FrozenBody,
+    LwF,
+    Replay,
+    Reservoir,
+    TaskData,
+    freeze_body,
+    slow_parameters,
+    task_cross_entropy,
+)
 from engram.plasticity import Modulated, PlasticRNN
 
 
 def test_reservoir_is_uniform():
     counts = np.zeros(20)
     for seed in range(600):
-        memory = Replay(5, torch.Generator().manual_seed(seed))
+        memory = Reservoir(5, torch.Generator().manual_seed(seed))
         for part in torch.arange(20).split(3):
             memory.add(part, part)
         counts[memory.sample(5)[1].numpy()] += 1
@@ -25,10 +34,19 @@ def test_reservoir_is_uniform():
     assert chisquare(counts).pvalue > 0.001
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_reservoir_of_one_keeps_the_nth_with_probability_one_nth(seed):
+    draws = torch.rand(50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    memory = Reservoir(1, torch.Generator().manual_seed(seed))
+    memory.add(torch.arange(50), torch.arange(50))
+    kept = [n for n in range(50) if n == 0 or draws[n] < 1 / (n + 1)]
+    assert memory.sample(1)[0].item() == kept[-1]
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12))
 def test_how_samples_are_batched_does_not_matter(sizes, capacity):
     stream = torch.arange(sum(sizes))
-    memories = [Replay(capacity, torch.Generator().manual_seed(0)) for _ in range(2)]
+    memories = [Reservoir(capacity, torch.Generator().manual_seed(0)) for _ in range(2)]
     for part in stream.split(sizes):
         memories[0].add(part[:, None].float(), part)
     memories[1].add(stream[:, None].float(), stream)
@@ -40,7 +58,7 @@ def test_how_samples_are_batched_does_not_matter(sizes, capacity):
 
 
 def test_reservoir_goes_on_from_a_stored_state():
-    first, second = (Replay(4, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    first, second = (Reservoir(4, torch.Generator().manual_seed(seed)) for seed in (0, 1))
     first.add(torch.arange(9), torch.arange(9))
     second.load_state_dict(first.state_dict())
     for memory in (first, second):
@@ -50,15 +68,15 @@ def test_reservoir_goes_on_from_a_stored_state():
 
 def test_student_follows_its_teacher():
     torch.manual_seed(0)
-    net, x = nn.Linear(3, 4).double(), torch.randn(6, 3, dtype=torch.float64)
+    net, x, y = nn.Linear(3, 4).double(), torch.randn(6, 3, dtype=torch.float64), torch.zeros(6)
     lwf = LwF(net, 2.0, temperature=3.0)
-    assert lwf.penalty(x, net(x)).item() == 0
-    lwf.consolidate([0, 1])
-    assert lwf.penalty(x, net(x)).item() == pytest.approx(0, abs=1e-12)
+    assert lwf.loss(x, y, net(x)) == 0
+    lwf.end_task(TaskData((x, y), [0, 1]))
+    assert lwf.loss(x, y, net(x)).item() == pytest.approx(0, abs=1e-12)
     taught = net(x).detach()
     with torch.no_grad():
         net.weight += 0.3 * torch.randn_like(net.weight)
-    lwf.consolidate([2, 3])
+    lwf.end_task(TaskData((x, y), [2, 3]))
     lwf.load_state_dict({**lwf.state_dict(), "groups": [[0, 1], [2, 3]]})
     with torch.no_grad():
         net.weight += 0.3 * torch.randn_like(net.weight)
@@ -69,16 +87,23 @@ def test_student_follows_its_teacher():
     for at in ([0, 1], [2, 3]):
         p = (taught[:, at] / 3).softmax(1)
         expected += (p * (p.log() - (z[:, at] / 3).log_softmax(1))).sum(1).mean()
-    torch.testing.assert_close(lwf.penalty(x, z), 2 * expected)
-    gradient = torch.autograd.grad(lwf.penalty(x, z), z)[0]
+    torch.testing.assert_close(lwf.loss(x, y, z), 2 * expected)
+    gradient = torch.autograd.grad(lwf.loss(x, y, z), z)[0]
     assert not gradient.sum(1).abs().gt(1e-12).any()
+
+
+def test_a_state_of_another_capacity_is_refused():
+    memory = Reservoir(4, torch.Generator())
+    memory.add(torch.arange(9), torch.arange(9))
+    with pytest.raises(ValueError, match="4 places: expected capacity = 5"):
+        Reservoir(5, torch.Generator()).load_state_dict(memory.state_dict())
 
 
 def test_growing_head_keeps_its_old_teacher():
     body = nn.Linear(3, 2)
     lwf = LwF(body)
-    lwf.consolidate()
-    assert lwf.penalty(torch.ones(2, 3), torch.zeros(2, 5)).item() > 0
+    lwf.end_task(TaskData(()))
+    assert lwf.loss(torch.ones(2, 3), torch.zeros(2), torch.zeros(2, 5)).item() > 0
 
 
 def test_frozen_body_does_not_move():
@@ -91,6 +116,34 @@ def test_frozen_body_does_not_move():
     assert net[0].weight.grad is None
 
 
+def test_frozen_after_the_first_task_only_the_head_learns_with_a_new_state():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.Flatten())
+    method, optimizer = FrozenBody(net), torch.optim.Adam(net.parameters())
+    method.attach(optimizer)
+    task = TaskData((torch.eye(3), torch.tensor([0, 1, 0])))
+    for _ in range(2):
+        nn.functional.cross_entropy(net(task.train[0]), task.train[1]).backward()
+        optimizer.step()
+        method.end_task(task)
+        optimizer.zero_grad()
+        assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]
+    assert set(optimizer.state) == {net[2].weight, net[2].bias}  # which was not cleared again
+    assert all(state["step"] == 1 for state in optimizer.state.values())
+
+
+def test_replay_learns_each_sample_over_the_outputs_of_its_own_task():
+    torch.manual_seed(0)
+    net, generator = nn.Linear(3, 4), torch.Generator().manual_seed(0)
+    replay = Replay(net, 4, generator=generator)
+    tasks = [TaskData((torch.rand(2, 3), torch.tensor(labels)), labels) for labels in ([0, 1], [2, 3])]
+    assert replay.loss(torch.ones(4, 3), torch.zeros(4), torch.zeros(4, 4)) == 0
+    for task in tasks:
+        replay.end_task(task)
+    expected = sum(task_cross_entropy(net(task.train[0]), task.train[1], task.classes) for task in tasks) / 2
+    loss = replay.loss(torch.ones(4, 3), torch.zeros(4), torch.zeros(4, 4))  # as many as are kept: all
+    torch.testing.assert_close(loss, expected)
+
+
 def test_penalties_leave_out_the_fast_weights_of_plastic_modules():
     net = nn.ModuleDict({"core": PlasticRNN(3, 4, num_layers=2, rule=Modulated()), "out": nn.Linear(4, 2)})
     slow = set(slow_parameters(net))
@@ -101,13 +154,16 @@ def test_penalties_leave_out_the_fast_weights_of_plastic_modules():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: Replay(0, g), "capacity"),
-        (lambda g: Replay(2, g).sample(1), "empty"),
-        (lambda g: Replay(2, g).add(torch.ones(3, 1), torch.ones(2)), "labels"),
+        (lambda g: Reservoir(0, g), "capacity"),
+        (lambda g: Reservoir(2, g).sample(1), "empty"),
+        (lambda g: Reservoir(2, g).add(torch.ones(3, 1), torch.ones(2)), "labels"),
         (lambda g: LwF(nn.Linear(2, 2), -1.0), "strength"),
         (lambda g: LwF(nn.Linear(2, 2), temperature=0.0), "temperature"),
-        (lambda g: LwF(nn.Linear(2, 2)).consolidate([]), "classes"),
+        (lambda g: LwF(nn.Linear(2, 2)).end_task(TaskData((), [])), "classes"),
+        (lambda g: Replay(nn.Linear(2, 2), 0), "capacity = 0"),
+        (lambda g: LwF(nn.Linear(2, 2)).load_state_dict({}), "'groups'.* is missing"),
         (lambda g: freeze_body(nn.Linear(2, 2), "head"), "head"),
+        (lambda g: FrozenBody(nn.Sequential(nn.ReLU())), "head"),
         (lambda g: freeze_body(nn.Sequential(nn.ReLU()), "0"), "head"),
     ],
 )
@@ -117,7 +173,7 @@ def test_bad_input_is_named(call, message):
 
 
 def test_samples_of_another_shape_are_refused():
-    memory = Replay(3, torch.Generator())
+    memory = Reservoir(3, torch.Generator())
     memory.add(torch.ones(2, 4), torch.zeros(2))
     with pytest.raises(ValueError, match="inputs"):
         memory.add(torch.ones(2, 5), torch.zeros(2))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from engram.continual import ContinualClassifier
+from engram.continual import EWC, MAS, ContinualClassifier, OnlineEWC, Replay, SynapticIntelligence
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16
@@ -23,15 +25,15 @@ def after_two_tasks(**options):
 
 def test_what_holds_on_forgets_less():
     first, _ = after_two_tasks()
-    for options in (
-        {"penalty": "online-ewc", "strength": 30.0},
-        {"penalty": "si", "strength": 1.0},
-        {"penalty": "mas", "strength": 0.1},
-        {"replay": 300},
+    for method in (
+        partial(OnlineEWC, strength=30.0),
+        partial(SynapticIntelligence, strength=1.0),
+        partial(MAS, strength=0.1),
+        partial(Replay, capacity=300),
     ):
-        held, second = after_two_tasks(**options)
-        assert held > first + 0.02, options
-        assert second > 0.75, options
+        kept, second = after_two_tasks(method=method)
+        assert kept > first + 0.02, method
+        assert second > 0.75, method
 
 
 def test_a_plastic_head_learns():
@@ -43,15 +45,19 @@ def test_a_plastic_head_learns():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"penalty": "lwf"}, "penalty"),
         ({"head": "cosine"}, "head"),
-        ({"replay": -1}, "replay"),
-        ({"strength": -1.0}, "strength"),
+        ({"method": partial(EWC, strength=-1.0)}, "strength"),
     ],
 )
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         ContinualClassifier(**options).fit(X[:50], Y[:50])
+
+
+@pytest.mark.parametrize("method", ["ewc", lambda net, generator: net])
+def test_a_method_that_is_none_is_named(method):
+    with pytest.raises(TypeError, match="method"):
+        ContinualClassifier(method=method).fit(X[:50], Y[:50])
 
 
 def test_classes_are_said_beforehand():

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from engram.continual import EWC, MAS, L2Anchor, OnlineEWC, QuadraticPenalty, SynapticIntelligence, fisher_diagonal
+from engram.continual import (
+    EWC,
+    MAS,
+    L2Anchor,
+    OnlineEWC,
+    QuadraticPenalty,
+    SynapticIntelligence,
+    TaskData,
+    fisher_diagonal,
+    gradient_magnitude,
+)
 
 KINDS = {
     "ewc": lambda net, **options: EWC(net, 3.0, **options),
@@ -45,10 +55,6 @@ def train(net, optimizer, data, steps=4, loss=functional.cross_entropy):
         optimizer.zero_grad()
         loss(net(data[0]), data[1]).backward()
         optimizer.step()
-
-
-def consolidate(penalty, data):
-    penalty.consolidate(*([] if isinstance(penalty, SynapticIntelligence | L2Anchor) else [[data]]))
 
 
 def weight(value):
@@ -106,7 +112,7 @@ def test_online_fisher_decays():  # O10
 def test_normalised_tasks_count_alike():
     net, data = network(), samples()
     ewc = OnlineEWC(net, normalise=True)
-    ewc.consolidate([data])
+    ewc.end_task(TaskData(data))
     assert torch.cat([p.flatten() for p in ewc.importance.values()]).mean().item() == pytest.approx(1.0)
 
 
@@ -151,7 +157,7 @@ def test_path_integral_is_the_fall_of_the_loss():  # O11
     si.attach(optimizer)
     quadratic(net, optimizer, 2.0, 6000)
     assert si.state_dict()["path.weight"].item() == pytest.approx(1.0, abs=2e-3)
-    si.consolidate()
+    si.end_task(TaskData(()))
     assert si.importance["weight"].item() == pytest.approx(1 / 1.1, abs=2e-3)
     assert si.state_dict()["path.weight"].item() == 0
 
@@ -164,18 +170,18 @@ def test_importance_of_a_separable_quadratic_is_half_its_curvature():
     si = SynapticIntelligence(net, xi=1e-12)
     si.attach(optimizer)
     quadratic(net, optimizer, curvature, 8000)
-    si.consolidate()
+    si.end_task(TaskData(()))
     torch.testing.assert_close(si.importance["weight"], curvature / 2, rtol=3e-3, atol=0)
 
 
-@pytest.mark.parametrize("implicit", [True, False])
-def test_path_integral_takes_the_gradient_of_the_task_alone(implicit):  # O12
+@pytest.mark.parametrize("applied", ["proximal", "gradient"])
+def test_path_integral_takes_the_gradient_of_the_task_alone(applied):  # O12
     net = scalar(1.0)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    si = SynapticIntelligence(net, 2.0, xi=0.1)
-    si.attach(optimizer, implicit=implicit)
+    si = SynapticIntelligence(net, 2.0, xi=0.1, applied=applied)
+    si.attach(optimizer)
     quadratic(net, optimizer, 2.0, 1)
-    si.consolidate()
+    si.end_task(TaskData(()))
     net.weight.data.fill_(2.0)
     before = net.weight.item()
     quadratic(net, optimizer, 2.0, 1)
@@ -190,17 +196,73 @@ def test_importance_of_si_is_never_below_zero():
     si = SynapticIntelligence(net)
     si.attach(optimizer)
     quadratic(net, optimizer, 2.0, 3)
-    si.consolidate()
+    si.end_task(TaskData(()))
     assert si.importance["weight"].item() == 0
+
+
+def test_a_task_that_undoes_lowers_the_importance_of_si():
+    """What the second task adds is below 0: the bound is on the sum, not on what is added."""
+    net = scalar(1.0)
+    si = SynapticIntelligence(net, 0.0)
+    expected = 0.0
+    for curvature, maximize in ((2.0, False), (1.0, True)):
+        before = net.weight.item()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, maximize=maximize)
+        si.attach(optimizer)
+        quadratic(net, optimizer, curvature, 1)
+        si.end_task(TaskData(()))
+        change = net.weight.item() - before
+        expected += -curvature * before * change / (change**2 + 0.1)
+        assert si.importance["weight"].item() == pytest.approx(expected)
+    assert 0 < expected < 0.4 / 0.14
 
 
 def test_mas_adds_up_over_tasks():
     net, data = network(), samples()
     mas = MAS(net)
-    mas.consolidate([data])
+    mas.end_task(TaskData(data))
     once = {name: p.clone() for name, p in mas.importance.items()}
-    mas.consolidate([data[0]])
+    mas.end_task(TaskData([data[0]]))
     torch.testing.assert_close(mas.importance, {name: 2 * p for name, p in once.items()})
+
+
+@pytest.mark.parametrize("kind", [EWC, OnlineEWC, MAS, SynapticIntelligence, L2Anchor])
+def test_all_penalties_have_the_options_of_one(kind):
+    generator = torch.Generator()
+    penalty = kind(network(), 0.7, applied="gradient", select="weight", generator=generator)
+    assert (penalty.strength, penalty.applied, penalty.generator) == (0.7, "gradient", generator)
+    assert list(penalty.importance) == ["0.weight", "2.weight"]
+    usual = kind(network())
+    assert (usual.strength, usual.applied, len(usual.importance)) == (1.0, "proximal", 4)
+
+
+@pytest.mark.parametrize("kind", [EWC, OnlineEWC, MAS])
+def test_importance_is_that_of_the_task_given(kind):
+    """Of its classes and its first samples, as the plain functions measure it."""
+    net, (x, y) = network(), samples()
+    data = x, y % 2
+    penalty = kind(net, n_samples=10)
+    penalty.end_task(TaskData(data, (0, 1)))
+    measure = gradient_magnitude if kind is MAS else fisher_diagonal
+    torch.testing.assert_close(penalty.importance, measure(net, [data], n_samples=10, classes=(0, 1)))
+    assert kind(net, n_samples=None).n_samples is None
+    assert kind(net).n_samples == 1024
+
+
+def test_mas_counts_all_outputs_if_asked():
+    net, data = network(), samples()
+    mas = MAS(net, all_outputs=True, output="softmax", norm="l1", batched=True)
+    mas.end_task(TaskData(data, (0, 1)))
+    expected = gradient_magnitude(net, [data], output="softmax", norm="l1", batched=True)
+    torch.testing.assert_close(mas.importance, expected)
+
+
+def test_a_drawn_fisher_information_comes_from_the_generator():
+    net, data = network(), samples()
+    ewc = EWC(net, fisher="sample", generator=torch.Generator().manual_seed(4))
+    ewc.end_task(TaskData(data))
+    expected = fisher_diagonal(net, [data], fisher="sample", generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(ewc.importance, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -211,7 +273,7 @@ def test_gradient_is_that_of_the_penalty(kind):  # O14
     penalty.attach(optimizer)
     train(net, optimizer, data)
     assert penalty.penalty().item() == 0
-    consolidate(penalty, data)
+    penalty.end_task(TaskData(data))
     assert penalty.penalty().item() == pytest.approx(0)
     train(net, optimizer, samples(1))
     penalty.detach()
@@ -225,24 +287,24 @@ def test_gradient_is_that_of_the_penalty(kind):  # O14
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("implicit", [True, False])
-def test_training_goes_on_from_a_stored_state(kind, implicit):  # O14
+@pytest.mark.parametrize("applied", ["proximal", "gradient"])
+def test_training_goes_on_from_a_stored_state(kind, applied):  # O14
     net, data = network(), samples()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
-    penalty = KINDS[kind](net)
-    penalty.attach(optimizer, implicit=implicit)
+    penalty = KINDS[kind](net, applied=applied)
+    penalty.attach(optimizer)
     train(net, optimizer, data)
-    consolidate(penalty, data)
+    penalty.end_task(TaskData(data))
     train(net, optimizer, samples(1))  # in the middle of a task
     twin = copy.deepcopy(net)
-    resumed = KINDS[kind](twin)
+    resumed = KINDS[kind](twin, applied=applied)
     resumed.load_state_dict(penalty.state_dict())
     other = torch.optim.SGD(twin.parameters(), lr=0.05)
-    resumed.attach(other, implicit=implicit)
+    resumed.attach(other)
     for model, steps in ((net, optimizer), (twin, other)):
         train(model, steps, samples(1))
-    consolidate(penalty, samples(1))
-    consolidate(resumed, samples(1))
+    penalty.end_task(TaskData(samples(1)))
+    resumed.end_task(TaskData(samples(1)))
     torch.testing.assert_close(resumed.state_dict(), penalty.state_dict(), rtol=0, atol=0)
     assert all(map(torch.equal, net.parameters(), twin.parameters()))
 
@@ -261,8 +323,9 @@ def test_proximal_step_is_stable():  # O15
     penalty.consolidate(weight(1.0))
     net.weight.data.fill_(2.0)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    penalty.attach(optimizer, implicit=False)
-    with pytest.warns(UserWarning, match="implicit=True"):
+    penalty.applied = "gradient"
+    penalty.attach(optimizer)
+    with pytest.warns(UserWarning, match="proximal"):
         quadratic(net, optimizer, 2.0, 1)
 
 
@@ -281,7 +344,7 @@ def test_proximal_step_minimises_what_it_says(importance, lr, anchor, place):
 def test_each_group_has_its_learning_rate():
     net = network()
     anchor = L2Anchor(net, 1.0)
-    anchor.consolidate()
+    anchor.end_task(TaskData(()))
     start = copy.deepcopy(net)
     groups = [{"params": net[0].parameters(), "lr": 0.5}, {"params": net[2].parameters(), "lr": 0.0}]
     optimizer = torch.optim.SGD(groups, lr=1.0)
@@ -301,9 +364,8 @@ def test_a_pickled_penalty_holds_alike(kind):
     penalty = KINDS[kind](net)
     penalty.attach(optimizer)
     train(net, optimizer, samples())
-    penalty.detach()
     twin = pickle.loads(pickle.dumps(penalty))
-    consolidate(twin, samples())
+    twin.end_task(TaskData(samples()))
     for p in twin.model.parameters():
         p.data += 1
     twin.add_grad_()
@@ -319,7 +381,7 @@ def test_any_optimiser_will_do(kind):
         penalty = KINDS[kind](net)
         penalty.attach(optimizer)
         train(net, optimizer, samples())
-        consolidate(penalty, samples())
+        penalty.end_task(TaskData(samples()))
         anchor = {name: p.clone() for name, p in penalty.anchor.items()}
         penalty.strength = 1e9
         train(net, optimizer, samples(1))
@@ -348,10 +410,10 @@ def test_growing_and_shrinking_networks_are_matched_by_name():
 def test_what_is_frozen_keeps_its_importance():
     net, data = network(), samples()
     ewc = EWC(net)
-    ewc.consolidate([data])
+    ewc.end_task(TaskData(data))
     kept = ewc.importance["0.weight"].clone()
     net[0].requires_grad_(False)
-    ewc.consolidate([data])
+    ewc.end_task(TaskData(data))
     assert torch.equal(ewc.importance["0.weight"], kept)
 
 
@@ -380,9 +442,20 @@ def test_an_unused_head_has_no_importance():
     [
         (lambda net: EWC(net, -1.0), ValueError, "strength = -1"),
         (lambda net: OnlineEWC(net, gamma=1.5), ValueError, "gamma = 1.5"),
-        (lambda net: SynapticIntelligence(net, xi=0.0), ValueError, "xi = 0"),
-        (lambda net: EWC(net).consolidate([]), ValueError, "data holds no sample"),
-        (lambda net: SynapticIntelligence(net).consolidate(), ValueError, "steps of an attached optimiser"),
+        (lambda net: EWC(net, fisher="none"), ValueError, "fisher = 'none'"),
+        (lambda net: MAS(net, norm="none"), ValueError, "norm = 'none'"),
+        (lambda net: MAS(net, output="none"), ValueError, "output = 'none'"),
+        (lambda net: MAS(net, n_samples=0), ValueError, "n_samples = 0"),
+        (lambda net: EWC(net, n_samples=0), ValueError, "n_samples = 0"),
+        (lambda net: L2Anchor(net, applied="none"), ValueError, "applied = 'none'"),
+        (lambda net: SynapticIntelligence(net, applied="loss"), ValueError, "^applied = 'loss': expected 'proximal'"),
+        (lambda net: SynapticIntelligence(net, xi=0.0), ValueError, "^xi = 0"),
+        (lambda net: EWC(net).end_task(TaskData([])), ValueError, "data holds no sample"),
+        (
+            lambda net: SynapticIntelligence(net).end_task(TaskData(())),
+            ValueError,
+            "^end_task: expected steps",
+        ),
         (lambda net: QuadraticPenalty(net).consolidate({"head": torch.ones(1)}), ValueError, "'head'"),
         (lambda net: QuadraticPenalty(net).consolidate({"0.bias": torch.ones(6)}), ValueError, "float32"),
         (lambda net: QuadraticPenalty(net).consolidate({"0.bias": -torch.ones(6).double()}), ValueError, "at least 0"),

@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from engram.experiments.align import SMOKE, arms, experiment
-from engram.experiments.align.adding import Adding
-from engram.experiments.align.digits import PER_RATE, RULES, digits, learned, rule_of, targets
+from engram.experiments.align.digits import PER_RATE, RULES, digits, rule_of, targets, trained
 from engram.nn import wide_mlp
 from engram.rules import train_step
 
@@ -31,19 +29,9 @@ def test_a_step_is_one_on_the_published_loss_at_the_published_rate():
 def test_all_rules_start_alike_and_take_the_same_batches():
     seeds, chosen = torch.tensor([1, 2, 3]), torch.arange(40)
     still = [
-        learned(rule_of(rule), 6, chosen, rate=1e-9, epochs=1, batch=20, seeds=seeds).get_parameter("0.weight")
+        trained(rule_of(rule), 6, chosen, rate=1e-9, epochs=1, batch=20, seeds=seeds).get_parameter("0.weight")
         for rule in RULES
     ]
     assert all(torch.allclose(weight, still[0], atol=1e-6) for weight in still)
-    one, other = (learned(rule_of("fa"), 6, chosen, rate=4.0, epochs=1, batch=20, seeds=seeds) for _ in range(2))
+    one, other = (trained(rule_of("fa"), 6, chosen, rate=4.0, epochs=1, batch=20, seeds=seeds) for _ in range(2))
     assert torch.equal(one[0].weight, other[0].weight)
-
-
-def test_arms():
-    found = {name: arm.config for name, arm in arms(experiment.presets["laptop"].config).items()}
-    assert {found[name].rule for name in RULES} == set(RULES)
-    assert found["rho-0.5"].rho == 0.5
-    assert found["rho-0.5"].widths == (128,)
-    assert found["add-align-zero-16"] == Adding("align-zero", 16)
-    assert not [claim.id for claim in experiment.claims if not set(claim.arms) <= set(found)]
-    assert len(arms(SMOKE)) < len(found)

@@ -1,16 +1,12 @@
-import dataclasses
 import itertools
 
 import pytest
 import torch
 
-from engram.experiments.blur import arms, baselines, experiment, images, planar, search
+from engram.experiments.blur import baselines, experiment, images, planar, search
 from engram.lab import Run
 from engram.learned.blur import BlurNetwork, Genome
 from engram.tasks.functions_2d import function_2d
-
-CONFIG = experiment.presets["laptop"].config
-SMALL = experiment.presets["smoke"].config
 
 
 class Loop(Run):
@@ -20,23 +16,9 @@ class Loop(Run):
         self.generator = torch.Generator().manual_seed(0)
 
 
-def test_the_arms_differ_as_their_names_say():
-    found = {name: arm.config for name, arm in arms(CONFIG).items()}
-    told = {
-        name: (config.search, config.norm, config.n_states, config.baselines)
-        for name, config in found.items()
-        if isinstance(config, planar.Config)
-    }
-    assert told == {
-        "evolved": ("evolution", "both", 2, True),
-        "descended": ("gradient", "both", 2, False),
-        "normed-forward": ("evolution", "forward", 2, False),
-        "normed-backward": ("evolution", "backward", 2, False),
-        "not-normed": ("evolution", "none", 2, False),
-        "four-states": ("evolution", "both", 4, False),
-    }
-    assert (found["images"].depth, found["deep-images"].depth) == ("one", "two")
-    networks = {name: planar.network_of(found[name]) for name in told}
+def test_networks_are_normed_as_their_names_say():
+    arms = experiment.arms("laptop")
+    networks = {name: planar.network_of(arms[name].config) for name in planar.arms}
     normed = {name: (network.norm, network.norm_forward, network.norm_backward) for name, network in networks.items()}
     assert normed["normed-forward"] == ("batch", True, False)
     assert normed["normed-backward"] == ("batch", False, True)
@@ -45,19 +27,19 @@ def test_the_arms_differ_as_their_names_say():
 
 
 def test_images_are_split_in_three_parts_that_share_none():
-    for parted in images.loaded("digits"):
-        rows = [{tuple(row) for row in part.tolist()} for part in parted.x]
+    for data_set in images.data_sets("digits"):
+        rows = [{tuple(row) for row in part.tolist()} for part in data_set.x]
         assert all(rows)
         for one, other in itertools.combinations(rows, 2):
             assert not one & other
-        assert [len(part) for part in parted.x] == [len(part) for part in parted.classes]
-        assert parted.x[0].mean().abs() < 1e-4
-        assert parted.x[0].std(correction=0) == pytest.approx(1, abs=1e-3)
-    assert [part.x[0].shape[1] for part in images.loaded("digits")] == [100, 784, 64]
+        assert [len(part) for part in data_set.x] == [len(part) for part in data_set.classes]
+        assert data_set.x[0].mean().abs() < 1e-4
+        assert data_set.x[0].std(correction=0) == pytest.approx(1, abs=1e-3)
+    assert [part.x[0].shape[1] for part in images.data_sets("digits")] == [100, 784, 64]
 
 
 def test_only_the_last_batch_of_a_life_is_of_images_that_the_search_asks():
-    small = images.loaded("digits")[0]
+    small = images.data_sets("digits")[0]
     network, (x, y) = images.task_lives(small, ((0, 5), (5, 10)), (3,), 4, Loop())
     assert network.sizes == (100, 3, 5)
     assert x.shape == (5, 2, images.BATCH, 100)
@@ -94,7 +76,7 @@ def test_networks_of_descent_side_by_side_are_each_descended_alone():
 
 
 def test_four_states_start_near_two():
-    config = dataclasses.replace(SMALL.planar, n_states=4)
+    config = experiment.arms("smoke")["four-states"].config
     start = Genome.from_vector(planar.start_of(config, Loop()))
     assert start.n_states == 4
     near = Genome.near_backprop(0.0, torch.Generator())

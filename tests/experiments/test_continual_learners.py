@@ -3,23 +3,17 @@ import dataclasses
 import pytest
 import torch
 
+from engram import registry
+from engram.continual import ContinualMethod
 from engram.experiments import continual_learners as experiment
-from engram.experiments.continual_learners.learners import STRENGTHS, learned_in_order, new_net
+from engram.experiments.continual_learners.learners import LEARNERS, STRENGTHS, learned_in_order, method_of, new_net
 
-CONFIG = dataclasses.replace(experiment.SMOKE, tasks=5, units=8, features=8, train_images=200, steps=15)
+SMOKE = experiment.experiment.arms("smoke")["permuted-finetune"].config
+CONFIG = dataclasses.replace(SMOKE, tasks=5, units=8, features=8, train_images=200, steps=15)
 
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def test_every_learner_has_an_arm_on_both_benchmarks():
-    arms = experiment.arms(experiment.experiment.presets["laptop"].config)
-    assert len(arms) == 2 * len(experiment.LEARNERS)
-    for name, arm in arms.items():
-        assert name == f"{arm.config.benchmark}-{arm.config.learner}"
-        assert dataclasses.replace(arm.config, benchmark="permuted", learner="finetune") == experiment.Config()
-    assert set(STRENGTHS) < set(experiment.LEARNERS)
 
 
 @pytest.mark.parametrize("benchmark", ["split", "permuted"])
@@ -40,7 +34,7 @@ def test_what_is_chosen_by_is_not_what_is_tested(benchmark):
         assert sorted(sum((task.classes for task in tested), ())) == list(range(10))
 
 
-@pytest.mark.parametrize("learner", experiment.LEARNERS)
+@pytest.mark.parametrize("learner", LEARNERS)
 def test_learners_do_what_their_names_say(learner):
     config = dataclasses.replace(CONFIG, benchmark="split", learner=learner)
     tasks = experiment.draw_tasks(config, seeded(), held_out=True)[:2]
@@ -48,7 +42,8 @@ def test_learners_do_what_their_names_say(learner):
     for strength in (0.0, 1e4):
         net = new_net(learner, 8, 8, seeded(1))
         options = {"steps": config.steps, "batch_size": 8, "generator": seeded(2)}
-        stages = learned_in_order(learner, net, tasks, strength=strength, rule=None, **options)
+        method = method_of(learner, net, strength, None, options["generator"])
+        stages = learned_in_order(net, tasks, method, **options)
         assert len(stages) == 3
         bodies = stages[1].body.parameters(), stages[2].body.parameters()
         moved[strength] = sum(float((a - b).detach().abs().sum()) for a, b in zip(*bodies, strict=True))
@@ -70,12 +65,29 @@ def test_heads_of_split_tasks_have_the_outputs_of_their_classes():
     config = dataclasses.replace(CONFIG, benchmark="split", learner="finetune", steps=60)
     tasks = experiment.draw_tasks(config, seeded(), held_out=True)
     net = new_net("finetune", 16, 16, seeded(1))
-    stages = learned_in_order(
-        "finetune", net, tasks, strength=0.0, rule=None, steps=60, batch_size=32, generator=seeded(2)
-    )
+    stages = learned_in_order(net, tasks, ContinualMethod(net), steps=60, batch_size=32, generator=seeded(2))
     report = experiment.reported(config, tasks, stages)
     assert report.output.shape == (6, 5)
     assert report.output.diagonal(-1).min() > 0.7  # each task just after it was learned
     found = experiment.measured(report)
     assert found["output_new"] == report.output[-1, -1]
     assert found["probe_random"] == pytest.approx(report.probed()[0, :-1].mean())
+
+
+def test_a_method_of_another_package_has_arms(monkeypatch):
+    class Mine(ContinualMethod):
+        pass
+
+    names, get = registry.names, registry.get
+    monkeypatch.setattr(
+        registry, "names", lambda kind: [*names(kind), "mine"] if kind == "continual_methods" else names(kind)
+    )
+    monkeypatch.setattr(registry, "get", lambda kind, name: Mine if name == "mine" else get(kind, name))
+    assert {"split-mine", "permuted-mine"} < set(experiment.arms())
+    net = new_net("mine", 8, 8, seeded())
+    assert isinstance(method_of("mine", net, 0.0, None, seeded()), Mine)
+
+
+def test_a_learner_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="learner = 'mine'"):
+        experiment.Config(learner="mine")

@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from engram.experiments.dhp_softmax import experiment, training
-from engram.experiments.dhp_softmax.training import Classifier, Training, sequence, steps_of
+from engram.experiments.dhp_softmax.training import Classifier, Training, sequence
 from engram.lab import Run
-from engram.tasks import ClassificationTask, Labelled
 
 CONFIGS = {name: arm.config for name, arm in experiment.arms("smoke").items()}
 
@@ -48,13 +47,6 @@ def test_images_that_are_tested_are_not_learned():
         for task in sequence(config, torch.Generator().manual_seed(0)):
             learned = {tuple(row) for row in task.train.inputs.tolist()}
             assert not learned & {tuple(row) for row in task.test.inputs.tolist()}
-
-
-def test_steps_pass_over_each_task_as_often_as_said():
-    data = Labelled(torch.zeros(130, 2), torch.zeros(130, dtype=torch.int64))
-    task = ClassificationTask(data, data, (0,))
-    schedule = steps_of(Training(epochs=3, batch_size=64), [task, task])
-    assert schedule == [(n, b, (e, b) == (2, 1)) for n in range(2) for e in range(3) for b in range(2)]
 
 
 def test_plasticity_without_coefficients_is_no_plasticity():

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from engram.experiments.hebbian_cnn import Config, arms, build, experiment, foreign_gradient, read, receptive_fields
+from engram.experiments.hebbian_cnn import Config, build, experiment, foreign_gradient, read, receptive_fields
 from engram.experiments.hebbian_cnn import picture as png
 
-PAPER = experiment.presets["paper"].config
+PAPER = experiment.arms("paper")["pruned"].config
 
 
 def seeded(seed=0):
@@ -28,11 +28,9 @@ def test_the_published_network_has_the_published_sizes_and_rates():
     assert (PAPER.epochs, PAPER.burn_in, PAPER.threshold_rate) == (20, 201, 3.0)
 
 
-def test_the_arms_differ_in_what_they_are_named_after():
-    configs = {name: arm.config for name, arm in arms(Config()).items()}
-    assert configs["plain"] == replace(Config(), activation="wta", pruned=False)
-    assert configs["pruned"] == Config()
-    trained, control = (build(configs[name], 3, seeded()) for name in ("pruned", "pruned-untrained"))
+def test_untrained_filters_stay_while_thresholds_adapt():
+    arms = experiment.arms("laptop")
+    trained, control = (build(arms[name].config, 3, seeded()) for name in ("pruned", "pruned-untrained"))
     images = torch.randn(20, 3, 32, 32, generator=seeded(1))
     before = [layer.weight.clone() for layer in control]
     for layer in (*trained, *control):
@@ -79,7 +77,7 @@ def test_filters_become_pictures():
 
 
 def test_digits_are_enlarged_and_those_of_the_test_are_others():
-    smoke = experiment.presets["smoke"].config
+    smoke = experiment.arms("smoke")["pruned"].config
     (train, labels), (test, asked) = read(smoke, "train"), read(smoke, "test")
     assert train.shape == (200, 1, 32, 32)
     assert test.shape == (100, 1, 32, 32)

@@ -1,15 +1,10 @@
 import pytest
 import torch
 
-from engram.experiments.image_completion import Config, answer, arms, build, experiment, squared_errors, task_of
+from engram.experiments.image_completion import Config, answer, build, experiment, squared_errors, task_of
 from engram.tasks import ImageCompletion
 
-
-def configs(config: object) -> dict:
-    return {name: arm.config for name, arm in arms(config).items()}
-
-
-PAPER = experiment.presets["paper"].config
+PAPER = experiment.arms("paper")["connection"].config
 
 
 def seeded(seed=0):
@@ -31,11 +26,10 @@ def test_the_published_network_has_the_published_size_and_length():
 
 
 def test_the_arms_differ_in_plasticity_alone():
-    sizes = {arm: trained(build(config, seeded())) for arm, config in configs(Config()).items()}
+    sizes = {name: trained(build(arm.config, seeded())) for name, arm in experiment.arms().items()}
     small = {"connection": 2 * 65**2 + 1, "homogeneous": 65**2 + 2, "non-plastic": 65**2}
     large = {"connection-large": 2 * 257**2 + 1, "homogeneous-large": 257**2 + 2, "non-plastic-large": 257**2}
     assert sizes == small | large
-    assert list(configs(Config(larger=0))) == list(small)
 
 
 def test_given_pixels_and_the_constant_unit_are_clamped():

@@ -14,11 +14,7 @@ from engram.lab.folder import TrialFolder
 from engram.lab.loop import Run
 from engram.lab.trial import key, trials
 
-CONFIG = learning_rules.experiment.presets["laptop"].config
-
-
-def arms(rules):
-    return {name: arm.config for name, arm in learning_rules.arms(dataclasses.replace(CONFIG, rules=rules)).items()}
+CONFIGS = {name: arm.config for name, arm in experiment.arms("laptop").items()}
 
 
 def result(function, config, folder, seed=50):
@@ -30,23 +26,15 @@ def result(function, config, folder, seed=50):
 
 
 def test_every_rule_that_fits_is_an_arm():
-    found = arms("all")
     for name in registry.names("learning_rules"):
-        assert (name in found) == (f"{name}-wide" in found) == learning_rules.fits(name, "narrow")
-    told = {name: (one.rule, one.network) for name, one in found.items() if isinstance(one, training.Training)}
-    assert told["fa-wide"] == ("fa", "wide")
-    assert told["backprop-in-time"] == ("backprop", "recurrent")
-    assert told["readout-in-time"] == (training.READOUT_ONLY, "recurrent")
-    assert told["ep-one-sided-clipped"] == ("ep-one-sided", "clipped")
-    assert not {"eprop", "rtrl", "rtrl-in-time", "fa-in-time"} & set(found)
+        assert (name in CONFIGS) == (f"{name}-wide" in CONFIGS) == learning_rules.fits(name, "narrow")
+    assert not {"eprop", "rtrl", "rtrl-in-time", "fa-in-time"} & set(CONFIGS)
 
 
-def test_rules_are_chosen_by_name():
-    assert list(arms("fa,rtrl,oja")) == [
-        *("fa", "fa-wide", "rtrl-in-time", "readout-in-time", "oja-features", "random-features")
-    ]
-    with pytest.raises(ValueError, match=r"rules = 'fa,dfs'.*no 'dfs'"):
-        arms("fa,dfs")
+def test_a_rule_that_is_not_registered_is_refused():
+    for arm in ("fa", "sanger-features"):
+        with pytest.raises(ValueError, match=rf"{arm}.rule = 'dfs': expected one of"):
+            experiment.arms("laptop", {f"{arm}.rule": "dfs"})
 
 
 MINE = """
@@ -65,26 +53,28 @@ def test_a_rule_of_another_package_is_an_arm(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-rules\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text("[engram.learning_rules]\nflipped = my_rules:Flipped\n")
     monkeypatch.syspath_prepend(tmp_path)
-    found = arms("backprop,flipped")
-    assert arms("all").keys() >= {"flipped", "flipped-wide", "flipped-in-time"}
-    told, run = result(training.trial, dataclasses.replace(found["flipped"], epochs=1), tmp_path / "trial")
-    assert told["accuracy"] < 0.2
-    assert told["least_cosine"] == pytest.approx(-1)
+    studies = {name: dataclasses.replace(study) for name, study in learning_rules.studies.items()}
+    extended = dataclasses.replace(experiment, studies=studies)
+    assert extended.arms("laptop").keys() - CONFIGS.keys() == {"flipped", "flipped-wide", "flipped-in-time"}
+    config = extended.arms("laptop", {"networks.epochs": 1})["flipped"].config
+    returned, run = result(training.trial, config, tmp_path / "trial")
+    assert returned["accuracy"] < 0.2
+    assert returned["least_cosine"] == pytest.approx(-1)
     assert run.metrics()["step"].max() == 1
     # A rule that is changed gives other trials, and leaves those of others as they are.
-    before = named(["backprop", "flipped"])
+    before = trial_keys(extended, ["backprop", "flipped"])
     (tmp_path / "my_rules.py").write_text("FACTOR = 1.0" + MINE)
     sys.modules.pop("my_rules")
     importlib.invalidate_caches()
-    after = named(["backprop", "flipped"])
+    after = trial_keys(extended, ["backprop", "flipped"])
     assert after["backprop"] == before["backprop"]
     assert after["flipped"] != before["flipped"]
 
 
-def named(rules):
-    """Return the names of the trials of seed 0."""
-    config = dataclasses.replace(experiment.presets["smoke"].config, rules=",".join(rules))
-    return {trial.arm: key(trial.identity()) for trial in trials(experiment, config, seeds=1)}
+def trial_keys(extended, arms):
+    """The names of the trials of seed 0."""
+    compared = extended.arms("laptop")
+    return {trial.arm: key(trial.identity()) for trial in trials(extended, compared, seeds=1, arms=arms)}
 
 
 def test_images_are_held_out_and_centred():
@@ -99,27 +89,27 @@ def test_all_rules_of_a_seed_begin_with_the_same_network(tmp_path):
     """At epoch 0 the accuracy of networks that rules are to train is the same."""
     first = set()
     for name in ("fa", "dfa"):
-        _, run = result(training.trial, dataclasses.replace(arms(name)[name], epochs=1), tmp_path / name)
+        _, run = result(training.trial, dataclasses.replace(CONFIGS[name], epochs=1), tmp_path / name)
         curves = run.metrics()
         first.add(curves.filter((curves["metric"] == "accuracy") & (curves["step"] == 0))["value"].item())
     assert len(first) == 1
 
 
 def test_fixed_predictions_are_the_gradient(tmp_path):
-    found, _ = result(training.trial, dataclasses.replace(arms("pc-fixed")["pc-fixed"], epochs=1), tmp_path)
+    found, _ = result(training.trial, dataclasses.replace(CONFIGS["pc-fixed"], epochs=1), tmp_path)
     assert found["gap"] < 1e-6
     assert found["least_cosine"] > 1 - 1e-6
     assert found["rate"] in training.RATES
 
 
 def test_a_rate_that_is_too_high_is_not_chosen(tmp_path):
-    config = dataclasses.replace(arms("backprop")["backprop"], rates=(1e30, 0.1), epochs=1)
+    config = dataclasses.replace(CONFIGS["backprop"], rates=(1e30, 0.1), epochs=1)
     found, _ = result(training.trial, config, tmp_path)
     assert found["rate"] == 0.1
 
 
 def test_the_readout_alone_leaves_the_core(tmp_path):
-    config = dataclasses.replace(arms("eprop")["readout-in-time"], epochs=1, rates=(0.1,))
+    config = dataclasses.replace(CONFIGS["readout-in-time"], epochs=1, rates=(0.1,))
     found, _ = result(training.trial, config, tmp_path)
     assert found["cosine_1"] == 0
     rule, model = training.rule_of(config.rule), networks.build("recurrent", torch.Generator())
@@ -129,19 +119,10 @@ def test_the_readout_alone_leaves_the_core(tmp_path):
 
 
 def test_components_carry_more_than_random_features(tmp_path):
-    found = [
-        result(features.trial, dataclasses.replace(one, epochs=2, rates=(0.03,)), tmp_path / name)[0]["accuracy"]
-        for name, one in arms("sanger").items()
+    accuracies = [
+        result(features.trial, dataclasses.replace(CONFIGS[name], epochs=2, rates=(0.03,)), tmp_path / name)[0][
+            "accuracy"
+        ]
+        for name in ("sanger-features", "random-features")
     ]
-    assert found[0] > found[1] + 0.05
-
-
-def test_the_table_has_every_rule():
-    seeds = {
-        0: {"fa": {"accuracy": 0.9, "cosine_1": 0.5, "extra_kib": 2.0}, "random-features": {"accuracy": 0.8}},
-        1: {"fa": {"accuracy": 0.8, "cosine_1": 0.7, "extra_kib": 4.0}},
-    }
-    found = learning_rules.table(["fa", "random-features", "dfa"], seeds)
-    assert found["rule and network"] == ["fa", "random-features"]
-    assert found["accuracy"] == ["0.850 ± 0.071", "0.800"]
-    assert (found["cosine 1"], found["extra KiB"]) == (["0.60", ""], ["3", ""])
+    assert accuracies[0] > accuracies[1] + 0.05

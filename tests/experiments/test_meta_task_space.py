@@ -6,10 +6,10 @@ from engram.tasks.meta import digest, split_of
 
 
 def test_stay_probabilities_are_read_as_they_stand():
-    metric = {claim.id: claim for claim in space.claims}["model-based"].metric
+    measure = {claim.id: claim for claim in space.claims}["model-based"].measure
     # [rewarded, common]: stays after a rewarded common transition and after an unrewarded rare one.
-    assert metric({"lstm-two-step": {"stays": [[0.9, 0.5], [0.4, 1.0]]}}) == pytest.approx(0.4)
-    assert metric({"lstm-two-step": {"stays": [[0.5, 0.5], [1.0, 1.0]]}}) == 0  # only repeats what was rewarded
+    assert measure({"lstm-two-step": {"stays": [[0.9, 0.5], [0.4, 1.0]]}}) == pytest.approx(0.4)
+    assert measure({"lstm-two-step": {"stays": [[0.5, 0.5], [1.0, 1.0]]}}) == 0  # only repeats what was rewarded
 
 
 def test_tasks_to_train_on_and_to_test_on_have_nothing_in_common():
@@ -17,19 +17,3 @@ def test_tasks_to_train_on_and_to_test_on_have_nothing_in_common():
     assert [len(train), len(test)] == [3, 2]
     assert {split_of(digest(task)) for task in train} == {"train"}
     assert {split_of(digest(task)) for task in test} == {"test"}
-
-
-def test_agents_differ_in_task_and_length_of_training():
-    arms = {name: arm.config for name, arm in space.arms(space.experiment.presets["laptop"].config).items()}
-    trained = {name: config for name, config in arms.items() if name.startswith("lstm")}
-    assert {name: config.iterations for name, config in trained.items()} == {
-        "lstm-bandit": 800,
-        "lstm-two-step": 800,
-        "lstm-many": 2000,
-    }
-    assert (arms["lstm-bandit"].task, arms["lstm-two-step"].task, arms["bayes-two-step"].task) == (
-        "bandit",
-        "two-step",
-        "two-step",
-    )
-    assert len({config.a2c for config in trained.values()}) == 1

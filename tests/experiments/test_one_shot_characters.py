@@ -9,7 +9,6 @@ from torch.nn import functional
 from engram.experiments.one_shot_characters import (
     Classifier,
     Config,
-    arms,
     blurred,
     experiment,
     nearest_logits,
@@ -19,12 +18,7 @@ from engram.experiments.one_shot_characters import (
 from engram.plasticity import Hebb, Oja, PlasticLinear
 from engram.tasks import OneShotCharacters
 
-
-def configs(config: object) -> dict:
-    return {name: arm.config for name, arm in arms(config).items()}
-
-
-PAPER = experiment.presets["paper"].config
+PAPER = experiment.arms("paper")["connection"].config
 
 
 def seeded(seed=0):
@@ -91,7 +85,7 @@ def test_chance_loss(ways, chance):
 
 
 def test_without_plasticity_nothing_shown_before_matters():
-    net = Classifier(configs(Config())["non-plastic"], seeded())
+    net = Classifier(Config(network="non-plastic"), seeded())
     task = OneShotCharacters(torch.rand(6, 2, 16, 16))
     images, labels = task.split(task.sample(3, seeded()).inputs)
     other = torch.cat((torch.rand_like(images[:-1]), images[-1:]))
@@ -115,17 +109,7 @@ def test_initial_values_are_as_published_and_come_from_the_generator():
         assert torch.equal(value, different) == (name == "head.rule.eta"), name
     alpha = one.head.alpha
     assert 0 <= alpha.min() < alpha.max() < 0.01
-    assert Classifier(configs(Config())["homogeneous"], seeded()).head.alpha.item() == 1
-
-
-def test_the_arms_differ_in_network_and_characters_alone():
-    found = configs(Config())
-    assert (
-        len({replace(config, network="pixels", characters="glyphs", inverted=False) for config in found.values()}) == 1
-    )
-    real = [config for name, config in found.items() if name.startswith("omniglot-")]
-    assert {(config.characters, config.inverted) for config in real} == {("omniglot-small", True)}
-    assert list(configs(Config(omniglot=False))) == [name for name in found if not name.startswith("omniglot-")]
+    assert Classifier(Config(network="homogeneous"), seeded()).head.alpha.item() == 1
 
 
 def test_the_nearest_drawing_is_found_also_where_it_is_blurred():

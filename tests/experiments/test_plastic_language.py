@@ -6,10 +6,9 @@ import torch
 from torch import nn
 
 from engram.experiments import plastic_language as language
-from engram.experiments.plastic_language import Config, documents, treebank
-from engram.experiments.plastic_language.documents import Documents
+from engram.experiments.plastic_language import training
 from engram.experiments.plastic_language.model import LanguageModel, Model, in_rows, perplexity
-from engram.experiments.plastic_language.treebank import Treebank
+from engram.experiments.plastic_language.training import Config
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import Run
 from engram.tasks import PennTreebank
@@ -27,21 +26,21 @@ def parameters(net):
     ("alpha", "layers", "rates"), [("connection", 1, "layer"), ("post", 2, "layer"), ("connection", 2, "connection")]
 )
 def test_the_networks_have_equally_many_parameters(alpha, layers, rates):
-    config = Config(documents=Documents(Model(alpha=alpha, layers=layers, rates=rates)))
+    changes = {"model": {"alpha": alpha, "layers": layers, "rates": rates}}
     budget = None
-    for arm, found in language.arms(config).items():
-        own = found.config.model
-        features = found.config.words * own.embedding_size
-        trained = parameters(LanguageModel(own, found.config.words, seeded()))
-        assert trained == own.count(found.config.words) + features, arm
+    for name, arm in language.experiment.arms("laptop", changes).items():
+        own, words = arm.config.model, arm.config.words
+        features = words * own.embedding_size
+        trained = parameters(LanguageModel(own, words, seeded()))
+        assert trained == own.count(words) + features, name
         budget = budget or trained
-        larger = replace(own, hidden_size=own.hidden_size + 1).count(found.config.words) + features
-        assert trained <= budget < larger, f"{arm} is as large as fits"
+        larger = replace(own, hidden_size=own.hidden_size + 1).count(words) + features
+        assert trained <= budget < larger, f"{name} is as large as fits"
 
 
 def test_the_paper_preset_is_the_basic_model():
-    arms = language.arms(language.experiment.presets["paper"].config)
-    nets = {arm: LanguageModel(found.config.model, 10_000, seeded()) for arm, found in arms.items()}
+    arms = language.experiment.arms("paper")
+    nets = {name: LanguageModel(arm.config.model, 10_000, seeded()) for name, arm in arms.items()}
     sizes = {arm: parameters(net) for arm, net in nets.items()}
     # The four gates, of the cell input no bias for the hidden units; alpha and eta of every connection.
     units = {arm: net.decoder.in_features for arm, net in nets.items()}
@@ -104,9 +103,11 @@ def test_a_text_is_cut_into_rows():
     assert in_rows(torch.arange(11), 3).tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
 
 
-TREEBANK = Treebank(
-    Model(embedding_size=8, hidden_size=8, layers=2, alpha_init=0.1),
+TREEBANK = Config(
+    corpus="penn-treebank",
+    model=Model(embedding_size=8, hidden_size=8, layers=2, alpha_init=0.1),
     batch_size=2,
+    learning_rate=1.0,
     window=5,
     epochs=3,
     decay=0.5,
@@ -119,13 +120,13 @@ def corpus(monkeypatch):
     """A corpus in the place of the real one: 0 1 2 ... 6 over and over, so that the next word is certain."""
     text = torch.arange(7).repeat(60)
     corpus = PennTreebank(text, text[:70], text[:84], tuple("abcdefg"))
-    monkeypatch.setattr(treebank, "read_penn_treebank", lambda: corpus)
+    monkeypatch.setattr(training, "read_penn_treebank", lambda: corpus)
 
 
 def trial_in(folder, config, stop=None):
     folder.mkdir(exist_ok=True)
     run = Run(TrialFolder(folder), seed=0, checkpoint_seconds=0, stop=stop)
-    return treebank.trial(config, run), run.metrics()
+    return training.trial(config, run), run.metrics()
 
 
 @pytest.mark.parametrize("network", ["lstm", pytest.param("plastic", marks=pytest.mark.soak), "modulated"])
@@ -177,12 +178,4 @@ def test_learning_rate_falls_from_the_epoch_that_was_said(corpus, tmp_path, monk
 
 def test_impossible_configs_are_refused():
     with pytest.raises(ValueError, match=r"words = 20: expected more than 2 \* name_words = 20"):
-        Documents(words=20, name_words=10)
-
-
-def test_each_text_has_arms_of_its_own():
-    config = language.experiment.presets["smoke"].config
-    trials = {corpus: language.arms(replace(config, corpus=corpus)) for corpus in ("document-bigrams", "penn-treebank")}
-    assert {arm.trial for arm in trials["document-bigrams"].values()} == {documents.trial}
-    assert {arm.trial for arm in trials["penn-treebank"].values()} == {treebank.trial}
-    assert list(trials["penn-treebank"]) == ["lstm", "plastic", "modulated", "retroactive"]
+        Config(words=20, name_words=10)

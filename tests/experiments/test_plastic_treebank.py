@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import engram.experiments.plastic_treebank as treebank
-from engram.experiments.plastic_treebank import Config, LanguageModel, arms, count, experiment, trial, window_sizes
+from engram.experiments.plastic_treebank import Config, LanguageModel, count, experiment, fitting, trial, window_sizes
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import Run
 from engram.plasticity import PlasticLSTM
@@ -16,8 +16,8 @@ from engram.tasks import penn_treebank
 from engram.tasks.data import DataError
 
 
-def configs(config: object) -> dict:
-    return {name: arm.config for name, arm in arms(config).items()}
+def configs(preset: str) -> dict:
+    return {name: arm.config for name, arm in experiment.arms(preset).items()}
 
 
 SMALL = Config(
@@ -42,7 +42,7 @@ def seeded(seed=0):
 
 @pytest.mark.parametrize(("arm", "published"), [("lstm", 24_221_600), ("modulated", 24_198_893)])
 def test_the_paper_preset_has_as_many_parameters_as_the_published_networks(arm, published):
-    config = configs(experiment.presets["paper"].config)[arm]
+    config = configs("paper")[arm]
     with torch.device("meta"):
         net = LanguageModel(config, 10_000, None)
     assert sum(p.numel() for p in net.parameters()) == published
@@ -52,7 +52,7 @@ def test_the_paper_preset_has_as_many_parameters_as_the_published_networks(arm, 
 
 @pytest.mark.parametrize("preset", ["smoke", "laptop"])
 def test_the_plastic_network_is_the_largest_that_fits(preset):
-    made = configs(experiment.presets[preset].config)
+    made = configs(preset)
     numel = {
         arm: sum(p.numel() for p in LanguageModel(own, 50, seeded()).layers.parameters()) for arm, own in made.items()
     }
@@ -98,13 +98,14 @@ def test_without_the_files_the_first_of_them_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
     missing = re.escape(str(tmp_path / "penn-treebank" / "ptb.train.txt"))
     with pytest.raises(DataError, match=f"cannot read {missing} as text: .*No such file"):
-        trial_in(tmp_path / "trial", experiment.presets["paper"].config)
+        trial_in(tmp_path / "trial", configs("paper")["lstm"])
 
 
 @pytest.mark.parametrize("network", ["lstm", "modulated"])
 def test_an_interrupted_trial_goes_on_exactly(tmp_path, monkeypatch, network):
     write(tmp_path / "penn-treebank", monkeypatch, 60)
-    config = configs(SMALL)[network]
+    size = SMALL.hidden_size if network == "lstm" else fitting(SMALL)
+    config = replace(SMALL, network=network, hidden_size=size)
     whole, metrics = trial_in(tmp_path / "whole", config)
     clip, calls = torch.nn.utils.clip_grad_norm_, []
     steps = len(clipped_lengths(tmp_path / "lengths", config))

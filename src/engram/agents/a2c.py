@@ -19,22 +19,25 @@ from engram.agents.returns import discounted_returns
 
 @dataclass(frozen=True)
 class A2C:
-    """Hyperparameters of A2C; the config of an experiment that learns so is a subclass."""
+    """Hyperparameters of A2C.
+
+    Attributes:
+        learning_rate: Learning rate of Adam.
+        adam_eps: Epsilon of Adam.
+        clip_norm: Norm to which the gradient is clipped.
+        gamma: Discount for each step.
+        value_coefficient: Weight of the critic's squared error in the loss.
+        entropy_coefficient: Weight of the sum of squared probabilities in the loss.
+        author_value_bug: Take the value of the first environment for all of them, as the published code does.
+    """
 
     learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
-    """Learning rate of Adam."""
     adam_eps: Annotated[float, Gt(0), Le(1)] = 1e-8
-    """Epsilon of Adam."""
     clip_norm: Annotated[float, Gt(0)] = 4.0
-    """Norm to which the gradient is clipped."""
     gamma: Annotated[float, Ge(0), Le(1)] = 0.9
-    """Discount for each step."""
     value_coefficient: Annotated[float, Ge(0)] = 0.1
-    """Weight of the critic's squared error in the loss."""
     entropy_coefficient: Annotated[float, Ge(0)] = 0.03
-    """Weight of the sum of squared probabilities in the loss."""
     author_value_bug: bool = False
-    """Take the value of the first environment for all of them, as the published code does."""
 
     def __post_init__(self) -> None:
         checks.number("learning_rate", self.learning_rate, above=0, most=1)

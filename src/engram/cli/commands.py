@@ -28,6 +28,8 @@ class List:
     """List the learning rules: what changes the weights of a network between runs."""
     synaptic_rules: Flag = False
     """List the synaptic rules: what changes the weights of one layer, knowing its activities alone."""
+    continual_methods: Flag = False
+    """List the continual methods: what keeps a network from forgetting."""
     modules: Flag = False
     """List the modules."""
     tasks: Flag = False

@@ -1,6 +1,6 @@
 """Many tasks, one after another: what keeps a network from forgetting, and learning through which one differentiates.
 
-Penalties wrap any module and any optimiser of torch's, and leave the training loop to its owner.
+A continual method joins any module, any optimiser of torch's and any training loop; ``train_on_tasks`` is one.
 """
 
 from engram import arguments
@@ -9,37 +9,51 @@ from engram.continual.dhp_softmax import DHPSoftmax
 from engram.continual.ewc import EWC, OnlineEWC
 from engram.continual.fast_weights import FastWeights
 from engram.continual.fisher import fisher_diagonal, gradient_magnitude
-from engram.continual.frozen_body import freeze_body
+from engram.continual.frozen_body import FrozenBody, freeze_body
 from engram.continual.inner_updates import AdamState, adam, sgd
 from engram.continual.l2_anchor import L2Anchor
 from engram.continual.lwf import LwF
 from engram.continual.mas import MAS
+from engram.continual.method import ContinualMethod
 from engram.continual.parameters import slow_parameters
 from engram.continual.penalty import QuadraticPenalty
 from engram.continual.recomputed import recomputed
 from engram.continual.replay import Replay
+from engram.continual.reservoir import Reservoir
 from engram.continual.si import SynapticIntelligence
+from engram.continual.task import Task, TaskData, task_batches, task_cross_entropy
+from engram.continual.train_on_tasks import TrainingStep, random_batches, train_on_tasks
 
 __all__ = [
     "EWC",
     "MAS",
     "AdamState",
     "ContinualClassifier",
+    "ContinualMethod",
     "DHPSoftmax",
     "FastWeights",
+    "FrozenBody",
     "L2Anchor",
     "LwF",
     "OnlineEWC",
     "QuadraticPenalty",
     "Replay",
+    "Reservoir",
     "SynapticIntelligence",
+    "Task",
+    "TaskData",
+    "TrainingStep",
     "adam",
     "fisher_diagonal",
     "freeze_body",
     "gradient_magnitude",
+    "random_batches",
     "recomputed",
     "sgd",
     "slow_parameters",
+    "task_batches",
+    "task_cross_entropy",
+    "train_on_tasks",
 ]
 
 arguments.noted_in(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,60 +14,46 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
-from torch.nn import functional
 
 from engram import checks
 from engram.continual.dhp_softmax import DHPSoftmax
-from engram.continual.ewc import EWC, OnlineEWC
-from engram.continual.l2_anchor import L2Anchor
-from engram.continual.mas import MAS
-from engram.continual.penalty import QuadraticPenalty
-from engram.continual.replay import Replay
-from engram.continual.si import SynapticIntelligence
+from engram.continual.method import ContinualMethod
+from engram.continual.task import TaskData
+from engram.continual.train_on_tasks import train_on_tasks
 from engram.nn.initial import uniform
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
-
-PENALTIES: dict[str, Callable[..., QuadraticPenalty]] = {
-    "ewc": EWC,
-    "online-ewc": OnlineEWC,
-    "si": SynapticIntelligence,
-    "mas": MAS,
-    "l2": L2Anchor,
-}
 
 
 class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A network with rectified hidden layers that learns a task at each call of ``partial_fit``, without the last ones.
 
-    After each call it measures which weights matter, and from then on a penalty holds them; it can also keep samples
-    of earlier calls and learn them beside the new ones. Features should be centred and scaled.
+    Features should be centred and scaled.
 
     Args:
         hidden: Units of each hidden layer.
         head: The last layer: ``"linear"``, or ``"dhp"``, a ``DHPSoftmax``.
-        penalty: ``"ewc"``, ``"online-ewc"``, ``"si"``, ``"mas"``, ``"l2"`` or None.
-        strength: Of the penalty, at least 0; which one is right differs from penalty to penalty by orders of
-            magnitude.
-        replay: Samples of earlier calls that are kept; 0: none.
+        method: Makes what keeps the network from forgetting: ``EWC``, ``partial(EWC, strength=10.0)``, a subclass of
+            ``ContinualMethod`` of one's own, or whatever else is called with the network and ``generator=``.
         learning_rate: Of gradient descent, above 0.
-        batch_size: Samples in a batch; as many again are replayed.
+        batch_size: Samples in a batch.
         epochs: How often a call sees each sample.
-        random_state: Seed or generator of the weights, of the order of samples, and of what is replayed.
+        random_state: Seed or generator of the weights, of the order of samples, and of what the method draws.
 
     Attributes:
         classes_: The classes.
-        loss_curve_: Mean loss of each epoch so far.
+        loss_curve_: Mean loss of each epoch so far, without what the method adds.
+        method_: The method.
         n_features_in_: Number of features.
         network_: The network.
-        penalty_: The penalty, or None.
-        replay_: The memory of samples, or None.
 
     Examples:
+        >>> from functools import partial
         >>> from sklearn.datasets import load_digits
+        >>> from engram.continual import Replay
         >>> X, y = load_digits(return_X_y=True)
         >>> X = X / 16
-        >>> net = ContinualClassifier(replay=200, random_state=0)
+        >>> net = ContinualClassifier(method=partial(Replay, capacity=200), random_state=0)
         >>> for old, new in ((0, 5), (5, 10)):
         ...     task = (old <= y) & (y < new)
         ...     _ = net.partial_fit(X[task], y[task], classes=range(10))
@@ -81,9 +67,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         hidden: Annotated[Any, tuple[int, ...]] = (100,),
         *,
         head: Annotated[Any, str] = "linear",
-        penalty: Annotated[Any, str | None] = None,
-        strength: Annotated[Any, float] = 1.0,
-        replay: Annotated[Any, int] = 0,
+        method: Annotated[Any, Callable[..., ContinualMethod]] = ContinualMethod,
         learning_rate: Annotated[Any, float] = 0.1,
         batch_size: Annotated[Any, int] = 32,
         epochs: Annotated[Any, int] = 20,
@@ -91,16 +75,19 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.hidden = hidden
         self.head = head
-        self.penalty = penalty
-        self.strength = strength
-        self.replay = replay
+        self.method = method
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.epochs = epochs
         self.random_state = random_state
 
     def fit(self, X: Data, y: Data) -> ContinualClassifier:
-        """Train a new network on a first task; see ``partial_fit``."""
+        """Train a new network on a first task.
+
+        Args:
+            X: Its samples, (samples, features).
+            y: Their classes, (samples,); there will be no others.
+        """
         return self._learn(X, y, None, new=True)
 
     def partial_fit(self, X: Data, y: Data, classes: Data = None) -> ContinualClassifier:
@@ -119,7 +106,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._learn(X, y, classes, new=not hasattr(self, "network_"), partial=True)
 
     def predict_proba(self, X: Data) -> np.ndarray:
-        """Return the probability of each class, (samples, classes).
+        """The probability of each class, (samples, classes).
 
         Args:
             X: Samples, (samples, features).
@@ -136,7 +123,11 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return output.softmax(1).numpy()
 
     def predict(self, X: Data) -> np.ndarray:
-        """Return the most probable class of each sample; arguments as of ``predict_proba``."""
+        """The most probable class of each sample.
+
+        Args:
+            X: Samples, (samples, features).
+        """
         probabilities = self.predict_proba(X)
         return np.asarray(self.classes_[probabilities.argmax(1)])
 
@@ -162,7 +153,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _start(self, dtype: torch.dtype) -> None:
         """Make a network, and what keeps it from forgetting."""
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
-        start, self._order, memory = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+        start, self._order, draws = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         hidden = [checks.size("hidden", units) for units in checks.instance("hidden", self.hidden, tuple)]
         sizes = [self.n_features_in_, *hidden]
         layers: list[nn.Module] = []
@@ -172,47 +163,43 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         head: dict[str, Any] = {"dtype": dtype, "generator": start}
         last = sizes[-1], len(self.classes_)
         layers.append(uniform(nn.Linear, *last, **head) if kind == "linear" else DHPSoftmax(*last, **head))
-        network = nn.Sequential(*layers)
-        if self.penalty is not None:
-            checks.choice("penalty", self.penalty, PENALTIES)
-        strength = checks.number("strength", self.strength, least=0)
-        self.penalty_ = None if self.penalty is None else PENALTIES[self.penalty](network, strength)
-        capacity = checks.size("replay", self.replay, least=0)
-        self.replay_ = Replay(capacity, memory) if capacity else None
+        self.network_ = _Network(*layers)
+        if not callable(self.method):
+            raise TypeError(f"method = {self.method!r}: expected what makes a ContinualMethod of a network")
+        self.method_ = checks.instance("method", self.method(self.network_, generator=draws), ContinualMethod)
         self.loss_curve_: list[float] = []
-        self.network_ = network
 
     def _train(self, x: Tensor, y: Tensor) -> None:
         rate = checks.number("learning_rate", self.learning_rate, above=0)
         size, epochs = checks.size("batch_size", self.batch_size), checks.size("epochs", self.epochs)
-        optimizer = torch.optim.SGD(self.network_.parameters(), lr=rate)
-        if self.penalty_ is not None:
-            self.penalty_.attach(optimizer)
-        self.network_.train()
-        for _ in range(epochs):
-            losses = 0.0
-            for rows in torch.split(torch.randperm(len(x), generator=self._order), size):
-                inputs, labels = x[rows], y[rows]
-                if self.replay_ is not None and len(self.replay_):
-                    inputs, labels = map(torch.cat, zip((inputs, labels), self.replay_.sample(size), strict=True))
-                loss = functional.cross_entropy(self._output(inputs, labels), labels)
-                if not loss.isfinite():
-                    raise FloatingPointError(f"the loss is {loss.item()}: is learning_rate = {rate} too high?")
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                losses += loss.item() * len(rows)
-            self.loss_curve_.append(losses / len(x))
-        if self.replay_ is not None:
-            self.replay_.add(x, y)
-        if self.penalty_ is not None:
-            self.penalty_.detach()
-            shuffled = torch.randperm(len(x), generator=self._order)
-            measured = () if self.penalty in ("si", "l2") else ([(x[shuffled], y[shuffled])],)
-            self.penalty_.consolidate(*measured)
+        orders = [torch.split(torch.randperm(len(x), generator=self._order), size) for _ in range(epochs)]
+        batches = list(chain.from_iterable(orders))
+        shuffled = torch.randperm(len(x), generator=self._order)  # importances are measured with the first samples
+        training = train_on_tasks(
+            self.network_,
+            [TaskData((x[shuffled], y[shuffled]))],
+            self.method_,
+            torch.optim.SGD(self.network_.parameters(), lr=rate),
+            steps=len(batches),
+            draw=lambda task, step: (x[batches[step]], y[batches[step]]),
+            labelled=isinstance(self.network_[-1], DHPSoftmax),
+        )
+        total = 0.0
+        for step in training:
+            if not step.loss.isfinite():
+                raise FloatingPointError(f"the loss is {step.loss.item()}: is learning_rate = {rate} too high?")
+            total += step.loss.item() * len(batches[step.step])
+            if (step.step + 1) % len(orders[0]) == 0:
+                self.loss_curve_.append(total / len(x))
+                total = 0.0
 
-    def _output(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        *body, head = self.network_
-        features = nn.Sequential(*body)(inputs)
-        output: Tensor = head(features, labels) if isinstance(head, DHPSoftmax) else head(features)
-        return output
+
+class _Network(nn.Sequential):
+    """Layers, the last of which may be told the labels."""
+
+    def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The logits."""
+        *body, head = self
+        for layer in body:
+            input = layer(input)
+        return head(input) if labels is None else head(input, labels)  # type: ignore[no-any-return]

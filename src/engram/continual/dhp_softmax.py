@@ -26,7 +26,7 @@ class DHPSoftmax(nn.Module):
     through the new H.
 
     A warning about its gain: as published, theta starts larger than the weight of ``nn.Linear``, by sqrt(in / out), and
-    that alone makes for most of what the layer was found to gain on split digits. Compare it with a linear layer that
+    that alone makes for most of what the layer gains on split digits. Compare it with a linear layer that
     starts alike: with one of ``alpha_scale=0`` and ``alpha`` frozen.
 
     Args:
@@ -41,8 +41,8 @@ class DHPSoftmax(nn.Module):
             published, it may become negative, and H grows without a bound.
         detach_input: Whether H is a constant within the batch too, for what is below.
         bias: Whether there is a bias; as published, there is none.
-        device: As of ``nn.Linear``.
-        dtype: As of ``nn.Linear``.
+        device: Of parameters and buffer; None: torch's default.
+        dtype: Of parameters and buffer; None: torch's default.
         generator: Draws theta and alpha; None: torch's own.
 
     Attributes:
@@ -103,7 +103,11 @@ class DHPSoftmax(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw theta, bias and alpha anew; eta and the trace stay."""
+        """Draw theta, bias and alpha anew; eta and the trace stay.
+
+        Args:
+            generator: Draws them; None: torch's own.
+        """
         bound = (self.in_features if self.init == "fan_in" else self.out_features) ** -0.5
         self.weight.uniform_(-bound, bound, generator=generator)
         if self.bias is not None:
@@ -114,12 +118,12 @@ class DHPSoftmax(nn.Module):
     def forward(
         self, input: Float[Tensor, "batch in"], target: Shaped[Tensor, "_ *out"] | None = None
     ) -> Float[Tensor, "batch out"]:
-        """Return the logits and, when training with a target, update the prototypes first.
+        """The logits; when training with a target, of prototypes that are updated first.
 
         Args:
             input: h, the activity of the layer before.
-            target: Classes, (batch,), int64; or probabilities of them, (batch, out), as of a mixture of samples. Not
-                needed in evaluation, and without effect there; without it in training there is no update.
+            target: Classes, (batch,), int64; or probabilities of them, (batch, out), such as those of mixed samples.
+                Without effect in evaluation; without it in training there is no update.
 
         Raises:
             ValueError: ``input`` is not finite or of another shape, or a class is out of range.
@@ -136,12 +140,14 @@ class DHPSoftmax(nn.Module):
     def reset_trace(self, classes: Iterable[int] | None = None) -> None:
         """Forget the prototypes of some classes, or of all.
 
+        Args:
+            classes: From 0 to out_features - 1; None: all.
+
         Raises:
             ValueError: A class is out of range.
         """
-        every = range(self.out_features)
-        for one in every if classes is None else classes:
-            self.trace[checks.size("classes", one, least=0, most=self.out_features - 1)] = 0
+        for row in range(self.out_features) if classes is None else classes:
+            self.trace[checks.size("classes", row, least=0, most=self.out_features - 1)] = 0
 
     @contextmanager
     def frozen_trace(self) -> Iterator[None]:
@@ -153,11 +159,11 @@ class DHPSoftmax(nn.Module):
             self._frozen = before
 
     def plastic_parameters(self) -> list[nn.Parameter]:
-        """Return what penalties leave out: alpha and eta, the parameters of the fast weights."""
+        """The parameters of the fast weights, alpha and eta, which penalties leave out."""
         return [self.alpha, self.eta]
 
     def extra_repr(self) -> str:
-        """Return what ``repr`` shows of the arguments."""
+        """What ``repr`` shows of the arguments."""
         return f"{self.in_features}, {self.out_features}, init={self.init!r}, bias={self.bias is not None}"
 
     def _updated(self, input: Tensor, target: Tensor) -> Tensor:
@@ -173,7 +179,7 @@ class DHPSoftmax(nn.Module):
         return torch.where((count > 0)[:, None], (1 - self.eta) * self.trace + self.eta * mean, self.trace)
 
     def _shares(self, target: Tensor, batch: int) -> Float[Tensor, "batch out"]:
-        """Return to what share each sample is of each class."""
+        """To what share each sample is of each class."""
         if target.is_floating_point():
             checks.tensor("target", target, (batch, self.out_features), like=self.weight)
             if (target < 0).any() or ((target.sum(1) - 1).abs() > 1e-4).any():

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
-from engram.continual.fisher import FISHERS, Data, fisher_diagonal
+from engram.continual.fisher import FISHERS, fisher_diagonal
 from engram.continual.parameters import Select
 from engram.continual.penalty import QuadraticPenalty
+from engram.continual.task import Task, task_batches
 
 
 class EWC(QuadraticPenalty):
@@ -24,13 +22,15 @@ class EWC(QuadraticPenalty):
     ``importance`` and ``anchor`` are A and m.
 
     Args:
-        model: As of ``QuadraticPenalty``; it returns logits, (batch, classes).
-        strength: As of ``QuadraticPenalty``; half the lambda of the paper.
-        fisher: Whose answers the Fisher information F is of, as in ``fisher_diagonal``.
+        model: The network, which returns logits, (batch, classes).
+        strength: At least 0; half the lambda of the paper.
+        fisher: Whose answers the Fisher information F is of: ``"auto"``, ``"all"``, ``"sample"``, ``"true"`` or
+            ``"predicted"``, as in ``fisher_diagonal``.
         n_samples: Samples of a task that it is measured with, from the front of the data, which should be shuffled;
             None: all.
-        select: As of ``QuadraticPenalty``.
-        generator: Draws the answers of ``fisher="sample"``; None: torch's own.
+        applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
+        select: Which parameters, as in ``slow_parameters``.
+        generator: Draws the answers of ``fisher="sample"``; None: one with the seed 0.
 
     Raises:
         ValueError: An argument is out of range.
@@ -38,12 +38,15 @@ class EWC(QuadraticPenalty):
     Source: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks" (2017), equation 3.
 
     Examples:
+        >>> from engram.continual import TaskData
         >>> net = nn.Linear(4, 2)
         >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         >>> ewc = EWC(net, strength=10.0)
         >>> ewc.attach(optimizer)  # before training; then, after each task:
-        >>> ewc.consolidate([(torch.eye(4), torch.tensor([0, 1, 0, 1]))])
+        >>> ewc.end_task(TaskData((torch.eye(4), torch.tensor([0, 1, 0, 1]))))
     """
+
+    stored = ("constant",)
 
     def __init__(
         self,
@@ -52,55 +55,48 @@ class EWC(QuadraticPenalty):
         *,
         fisher: str = "auto",
         n_samples: int | None = 1024,
+        applied: str = "proximal",
         select: Select = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(model, strength, select=select)
+        super().__init__(model, strength, applied=applied, select=select, generator=generator)
         self.fisher = checks.choice("fisher", fisher, FISHERS)
         self.n_samples = None if n_samples is None else checks.size("n_samples", n_samples)
-        self.generator = None if generator is None else checks.generator(generator)
-        self._constant = torch.zeros(())
+        self.constant = torch.zeros(())
 
     def penalty(self) -> Float[Tensor, ""]:
-        """Return the penalty, to be added to the loss."""
-        return super().penalty() + self.strength * self._constant.to(self._flat["anchor"])
+        """The value of the penalty."""
+        return super().penalty() + self.strength * self.constant.to(self._flat["anchor"])
 
-    def consolidate(self, data: Data, *, classes: Sequence[int] | None = None) -> None:
+    def end_task(self, task: Task) -> None:
         """Measure what the weights matter for a task, and hold them where they are now.
 
         Args:
-            data: Batches of the task's training data, as of ``fisher_diagonal``.
-            classes: The task's outputs, as of ``fisher_diagonal``.
+            task: Its training data, and its classes, over which the softmax runs.
 
         Raises:
-            ValueError, TypeError: As of ``fisher_diagonal``.
+            ValueError, TypeError: There is no sample, or none of tensors, or a class is no output.
             FloatingPointError: An importance is not finite.
         """
-        self._merge(self._fisher(data, classes), self._current())
-
-    def _fisher(self, data: Data, classes: Sequence[int] | None) -> Tensor:
-        self._matched()
-        options: dict[str, Any] = {"fisher": self.fisher, "n_samples": self.n_samples, "generator": self.generator}
-        found = fisher_diagonal(self.model, data, classes=classes, select=self.select, **options)
-        zero = {name: torch.zeros(shape).to(self._parameters[0]) for name, shape in self._shapes.items()}
-        return self._flattened(zero | found)
+        self._match_parameters()
+        fisher = fisher_diagonal(
+            self.model,
+            task_batches(task),
+            fisher=self.fisher,
+            n_samples=self.n_samples,
+            classes=task.classes,
+            select=self.select,
+            generator=self.generator,
+        )
+        self._merge(self._flattened(fisher), self._current())
 
     def _merge(self, fisher: Tensor, now: Tensor) -> None:
         before, mean = self._flat["importance"], self._flat["anchor"]
         total = before + fisher
         share = torch.where(total > 0, fisher / total, 1.0)  # what no task needs is held nowhere
         gap = now - mean
-        self._constant = self._constant.to(gap) + (before * share * gap).dot(gap)
+        self.constant = self.constant.to(gap) + (before * share * gap).dot(gap)
         self._hold(total, mean + share * gap)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return what it holds, as tensors by name."""
-        return {"constant": self._constant.to(self._flat["anchor"]), **super().state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what ``state_dict`` returned."""
-        super().load_state_dict(state)
-        self._constant = state["constant"].clone()
 
 
 class OnlineEWC(EWC):
@@ -109,14 +105,15 @@ class OnlineEWC(EWC):
         F <- gamma F + F_t,   P = strength * sum_k F_k (theta_k - theta*_k)^2
 
     Args:
-        model: As of ``EWC``.
-        strength: As of ``EWC``. Where the penalty is written with gamma F, multiply it by gamma.
+        model: The network, which returns logits, (batch, classes).
+        strength: At least 0; half the lambda of the paper, times gamma where the penalty is written with gamma F.
         gamma: What is left of the older tasks' importance at each new one, from 0 to 1.
         normalise: Scale each task's Fisher information to a mean of 1 first, so that tasks count alike.
-        fisher: As of ``EWC``.
-        n_samples: As of ``EWC``.
-        select: As of ``EWC``.
-        generator: As of ``EWC``.
+        fisher: Whose answers the Fisher information is of, as in ``EWC``.
+        n_samples: Samples of a task that it is measured with, from the front of the data; None: all.
+        applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
+        select: Which parameters, as in ``slow_parameters``.
+        generator: Draws the answers of ``fisher="sample"``; None: one with the seed 0.
 
     Raises:
         ValueError: An argument is out of range.
@@ -124,9 +121,9 @@ class OnlineEWC(EWC):
     Source: Schwarz et al., "Progress & compress: a scalable framework for continual learning" (2018), section 4.
 
     Examples:
-        >>> net = nn.Linear(4, 2)
-        >>> ewc = OnlineEWC(net, gamma=0.5)
-        >>> ewc.consolidate([torch.eye(4)])
+        >>> from engram.continual import TaskData
+        >>> ewc = OnlineEWC(nn.Linear(4, 2), gamma=0.5)
+        >>> ewc.end_task(TaskData((torch.eye(4), torch.tensor([0, 1, 0, 1]))))
         >>> ewc.tasks
         1
     """
@@ -140,11 +137,19 @@ class OnlineEWC(EWC):
         normalise: bool = False,
         fisher: str = "auto",
         n_samples: int | None = 1024,
+        applied: str = "proximal",
         select: Select = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        options: dict[str, Any] = {"fisher": fisher, "n_samples": n_samples, "select": select, "generator": generator}
-        super().__init__(model, strength, **options)
+        super().__init__(
+            model,
+            strength,
+            fisher=fisher,
+            n_samples=n_samples,
+            applied=applied,
+            select=select,
+            generator=generator,
+        )
         self.gamma = checks.number("gamma", gamma, least=0, most=1)
         self.normalise = normalise
 

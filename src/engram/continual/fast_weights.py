@@ -82,7 +82,7 @@ class FastWeights:
         return functional_call(self.module, self.params | self.buffers, args, kwargs)
 
     def step(self, loss: Tensor) -> FastWeights:
-        """Return the weights after one step that lowers a loss, computed with these; a weight not in it gets zeros.
+        """The weights after one step that lowers a loss, computed with these; a weight not in it gets zeros.
 
         Args:
             loss: One number.
@@ -95,21 +95,22 @@ class FastWeights:
         if checks.instance("loss", loss, Tensor).numel() != 1:
             raise ValueError(f"loss.shape = {tuple(loss.shape)}: expected one number")
         if not loss.requires_grad:
-            told = "expected one with, neither under torch.no_grad nor in inference mode"
-            raise ValueError(f"loss = {loss.item()} has no gradient: {told}")
-        found = torch.autograd.grad(loss, list(self.params.values()), create_graph=self.order == 2, allow_unused=True)
-        if all(gradient is None for gradient in found):
+            without = "expected one with, neither under torch.no_grad nor in inference mode"
+            raise ValueError(f"loss = {loss.item()} has no gradient: {without}")
+        weights, second = list(self.params.values()), self.order == 2
+        grads = torch.autograd.grad(loss, weights, create_graph=second, allow_unused=True)
+        if all(gradient is None for gradient in grads):
             raise ValueError(
                 f"loss = {loss.item()} depends on no fast weight: expected one computed by these, not others"
             )
         gradients = {
             name: torch.zeros_like(weight) if gradient is None else gradient
-            for (name, weight), gradient in zip(self.params.items(), found, strict=True)
+            for (name, weight), gradient in zip(self.params.items(), grads, strict=True)
         }
         params, state = self.update(gradients, dict(self.params), self.state)
-        shapes = ({name: tuple(weight.shape) for name, weight in of.items()} for of in (params, self.params))
-        if (got := next(shapes)) != (wanted := next(shapes)):
-            raise ValueError(f"update returned weights {got}: expected {wanted}")
+        new, old = ({name: tuple(w.shape) for name, w in weights.items()} for weights in (params, self.params))
+        if new != old:
+            raise ValueError(f"update returned weights {new}: expected {old}")
         return self._with(params, state)
 
     def adapt(
@@ -127,15 +128,15 @@ class FastWeights:
             The weights after the last step, and the loss before each, (steps,), with its graph.
 
         Raises:
-            ValueError: There are no batches, or as of ``step``.
+            ValueError: There are no batches, or a loss or the update is one that ``step`` refuses.
         """
         sequence = list(batches)
         if not sequence:
             raise ValueError("batches is empty: expected one for each step, at least one")
 
-        def several(fast: FastWeights, some: list[Batch]) -> tuple[FastWeights, list[Tensor]]:
+        def take_steps(fast: FastWeights, batches: list[Batch]) -> tuple[FastWeights, list[Tensor]]:
             fast, losses = fast._with(fast.params, fast.state), []  # buffers of its own, to begin with the same again
-            for batch in some:
+            for batch in batches:
                 losses.append(loss(fast, batch))
                 fast = fast.step(losses[-1])
             return fast, losses
@@ -143,13 +144,13 @@ class FastWeights:
         fast, losses = self, []
         length = math.isqrt(len(sequence)) if checkpointed else len(sequence)
         for first in range(0, len(sequence), length):
-            some = sequence[first : first + length]
-            fast, found = recomputed(several, fast, some) if checkpointed else several(fast, some)
-            losses += found
+            stretch = sequence[first : first + length]
+            fast, new = recomputed(take_steps, fast, stretch) if checkpointed else take_steps(fast, stretch)
+            losses += new
         return fast, torch.stack([value.reshape(()) for value in losses])
 
     def detach(self) -> FastWeights:
-        """Return the same weights, cut off from how they came to be: to use them, or to go on with a new graph."""
+        """The same weights, cut off from how they came to be: to use them, or to go on with a new graph."""
         params = {name: weight.detach().requires_grad_() for name, weight in self.params.items()}
         return self._with(params, tree_map_only(Tensor, Tensor.detach, self.state))
 
@@ -161,7 +162,7 @@ class FastWeights:
 
 
 def _selected(module: nn.Module, select: Collection[str] | None) -> Weights:
-    """Return the parameters of these names, or of submodules of these names."""
+    """The parameters of these names, or of submodules of these names."""
     parameters: Weights = dict(module.named_parameters())
     if select is None:
         chosen = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}

@@ -21,6 +21,7 @@ from engram.continual.per_sample import power_sums
 
 Data = Iterable[Any]
 FISHERS = ("auto", "all", "sample", "true", "predicted")
+OUTPUTS = ("logits", "softmax")
 NORMS = ("l2sq", "l1", "vector")
 FEW = 10  # classes, up to which "auto" takes all
 
@@ -35,7 +36,7 @@ def fisher_diagonal(
     select: Select = None,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Return the diagonal of the Fisher information of a classifier, by parameter.
+    """The diagonal of the Fisher information of a classifier, by parameter.
 
         F_k = (1/N) sum_n E_{c ~ q(x_n)} (d log p(c | x_n) / d theta_k)^2
 
@@ -44,7 +45,7 @@ def fisher_diagonal(
 
     Args:
         model: Returns logits, (batch, classes).
-        data: Batches, as of a ``DataLoader``: (inputs, labels), or inputs alone where no labels are needed.
+        data: Batches, as a ``DataLoader`` yields them: (inputs, labels), or inputs alone where no labels are needed.
         fisher: q. ``"all"``: the network's own probabilities, exactly. ``"sample"``: one class drawn from them.
             ``"true"``: the label, the "empirical Fisher". ``"predicted"``: the most probable class. ``"auto"``:
             ``"all"`` for at most 10 classes, else ``"sample"``.
@@ -76,18 +77,20 @@ def fisher_diagonal(
         kind = fisher if fisher != "auto" else "all" if len(active) <= FEW else "sample"
         if kind == "all":
             one_hot = torch.eye(len(active), dtype=p.dtype, device=p.device)[:, None]
-            found = (logarithms.T / 2).exp()[:, :, None] * (one_hot - p)
+            directions = (logarithms.T / 2).exp()[:, :, None] * (one_hot - p)
         else:
             if kind == "sample":
-                chosen = p.multinomial(1, generator=generator)
+                chosen = (
+                    p.to(generator.device if generator else p.device).multinomial(1, generator=generator).to(p.device)
+                )
             elif kind == "predicted":
                 chosen = p.argmax(1, keepdim=True)
             else:
                 chosen = _places(labels, active)[:, None]
-            found = (-p).scatter_add(1, chosen, torch.ones_like(p))[None]
-        whole = output.new_zeros(len(found), *output.shape)
-        whole[:, :, active] = found.to(output.dtype)
-        return whole
+            directions = (-p).scatter_add(1, chosen, torch.ones_like(p))[None]
+        padded = output.new_zeros(len(directions), *output.shape)
+        padded[:, :, active] = directions.to(output.dtype)
+        return padded
 
     return _mean(model, data, select, n_samples, cotangents, power=2)
 
@@ -103,19 +106,19 @@ def gradient_magnitude(
     classes: Sequence[int] | None = None,
     select: Select = None,
 ) -> dict[str, Tensor]:
-    """Return the mean magnitude of the gradient of a network's output, by parameter; no labels are needed.
+    """The mean magnitude of the gradient of a network's output, by parameter; no labels are needed.
 
         (1/N) sum_n |d ||F(x_n)||_2^2 / d theta_k|
 
     Args:
         model: Returns (batch, outputs).
-        data: As of ``fisher_diagonal``.
+        data: Batches, as a ``DataLoader`` yields them: inputs, or pairs (inputs, labels).
         output: F: ``"logits"``, what the model returns, or the ``"softmax"`` of it.
         norm: ``"l2sq"``: as above. ``"l1"``: the sum of magnitudes. ``"vector"``: the magnitude of each output's
             gradient, summed over outputs.
         batched: Take the magnitude of the gradient of a whole batch, in which opposite ones cancel, as the authors'
             code does.
-        n_samples: As of ``fisher_diagonal``.
+        n_samples: Take so many samples from the front of the data; None: all.
         classes: The outputs that are taken; None: all.
         select: Which parameters, as in ``slow_parameters``.
 
@@ -131,15 +134,15 @@ def gradient_magnitude(
         >>> gradient_magnitude(net, [torch.tensor([[2.0, 1.0]])])["weight"].tolist()
         [[4.0, 2.0]]
     """
-    checks.choice("output", output, ("logits", "softmax"))
+    checks.choice("output", output, OUTPUTS)
     checks.choice("norm", norm, NORMS)
 
     def cotangents(given: Tensor, labels: Tensor | None) -> Tensor:
         logits = given.detach().requires_grad_()
-        taken = logits[:, _active(given, classes)]
-        taken = taken.softmax(1) if output == "softmax" else taken
-        norms = {"l2sq": taken.square().sum()[None], "l1": taken.abs().sum()[None], "vector": taken.sum(0)}[norm]
-        return torch.stack([torch.autograd.grad(one, logits, retain_graph=True)[0] for one in norms])
+        f = logits[:, _active(given, classes)]
+        f = f.softmax(1) if output == "softmax" else f
+        norms = {"l2sq": f.square().sum()[None], "l1": f.abs().sum()[None], "vector": f.sum(0)}[norm]
+        return torch.stack([torch.autograd.grad(value, logits, retain_graph=True)[0] for value in norms])
 
     return _mean(model, data, select, n_samples, cotangents, power=1, batched=batched)
 
@@ -157,7 +160,7 @@ def _mean(
     power: int,
     batched: bool = False,
 ) -> dict[str, Tensor]:
-    """Return the mean over samples of sum_v |J^T v|^power, with the Jacobian J of the outputs by the parameters."""
+    """The mean over samples of sum_v |J^T v|^power, with the Jacobian J of the outputs by the parameters."""
     parameters = slow_parameters(model, select)
     sums = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
     verified: dict[str, bool] = {}
@@ -209,18 +212,18 @@ def _batches(data: Data, n_samples: int | None, device: torch.device) -> Iterato
 
 
 def _active(output: Tensor, classes: Sequence[int] | None) -> Tensor:
-    """Return the indices of the outputs that are taken."""
+    """The indices of the outputs that count."""
     every = torch.arange(output.shape[1], device=output.device)
     if classes is None:
         return every
-    taken = torch.as_tensor(classes, device=output.device)
-    if taken.ndim != 1 or taken.is_floating_point() or not len(taken) or not torch.isin(taken, every).all():
+    active = torch.as_tensor(classes, device=output.device)
+    if active.ndim != 1 or active.is_floating_point() or not len(active) or not torch.isin(active, every).all():
         raise ValueError(f"classes = {classes!r}: expected indices of the model's {len(every)} outputs")
-    return taken
+    return active
 
 
 def _places(labels: Tensor | None, active: Tensor) -> Tensor:
-    """Return each label's place among the active classes."""
+    """Each label's place among the active classes."""
     if labels is None:
         raise ValueError("fisher = 'true': expected data of (inputs, labels), not inputs alone")
     same = labels[:, None] == active

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from engram import checks
+from engram.continual.method import ContinualMethod
+from engram.continual.task import Task
 
 
-def freeze_body(model: nn.Module, head: str) -> list[nn.Parameter]:
+def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]:
     """Freeze all parameters but those of the head, and return these, for the optimiser of the next tasks.
 
     Layers that normalise by batches go on moving their running means while they train: put them into evaluation mode.
 
     Args:
         model: Any module.
-        head: Name of a submodule.
+        head: Name of a submodule; None: the last child that has parameters.
 
     Raises:
         ValueError: There is no such submodule, or it has no parameters.
@@ -24,11 +31,72 @@ def freeze_body(model: nn.Module, head: str) -> list[nn.Parameter]:
         >>> [p.shape for p in freeze_body(net, "2")], net[0].weight.requires_grad
         ([torch.Size([2, 3]), torch.Size([2])], False)
     """
-    modules = dict(checks.instance("model", model, nn.Module).named_modules())
-    kept = list(modules[checks.choice("head", head, modules)].parameters())
-    if not kept:
-        raise ValueError(f"head = {head!r}: expected a submodule with parameters")
-    mine = {id(p) for p in kept}
+    parameters = head_parameters(model, head)
+    own = {id(p) for p in parameters}
     for p in model.parameters():
-        p.requires_grad_(id(p) in mine)
-    return kept
+        p.requires_grad_(id(p) in own)
+    return parameters
+
+
+def head_parameters(model: nn.Module, head: str | None) -> list[nn.Parameter]:
+    """The parameters of a submodule, by its name; None: of the last child that has any."""
+    modules = dict(checks.instance("model", model, nn.Module).named_modules())
+    if head is None:
+        head = next((name for name, m in reversed([*model.named_children()]) if [*m.parameters()]), "")
+    parameters = list(modules[checks.choice("head", head, modules)].parameters())
+    if not parameters:
+        raise ValueError(f"head = {head!r}: expected a submodule with parameters")
+    return parameters
+
+
+class FrozenBody(ContinualMethod):
+    """The baseline that cannot forget features: after the first task only the head learns.
+
+    The state of the optimiser, such as its momentum, begins anew then.
+
+    Args:
+        model: The network.
+        head: Name of the submodule that goes on learning; None: the last one with parameters.
+        generator: Not used.
+
+    Raises:
+        ValueError: There is no such submodule, or it has no parameters.
+
+    Examples:
+        >>> from engram.continual import TaskData
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> FrozenBody(net).end_task(TaskData((torch.eye(2), torch.arange(2))))
+        >>> [p.requires_grad for p in net.parameters()]
+        [False, False, True, True]
+    """
+
+    stored = ("frozen",)
+
+    def __init__(self, model: nn.Module, *, head: str | None = None, generator: torch.Generator | None = None) -> None:
+        super().__init__(model, generator=generator)
+        self.head = head
+        self.frozen = False
+        self._optimizer: Optimizer | None = None
+        head_parameters(model, head)
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Join the optimiser, whose state is to begin anew."""
+        super().attach(optimizer)
+        self._optimizer = optimizer
+
+    def end_task(self, task: Task) -> None:
+        """Freeze the body, after the first task."""
+        if not self.frozen:
+            self._freeze()
+            if self._optimizer is not None:
+                self._optimizer.state.clear()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned; freeze the body if it was frozen."""
+        super().load_state_dict(state)
+        if self.frozen:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        self.frozen = True
+        freeze_body(self.model, self.head)

@@ -15,7 +15,7 @@ Update = Callable[[Weights, Weights, Any], tuple[Weights, Any]]
 
 
 def sgd(lr: float | Tensor | Mapping[str, float | Tensor] = 0.1, momentum: float | Tensor = 0.0) -> Update:
-    """Make the update of stochastic gradient descent: v' = momentum v + g, w' = w - lr v'.
+    """The update of stochastic gradient descent: v' = momentum v + g, w' = w - lr v'.
 
     Args:
         lr: Learning rate: a number, a tensor (trained with the rest where it requires a gradient), or, by name of the
@@ -47,8 +47,8 @@ def sgd(lr: float | Tensor | Mapping[str, float | Tensor] = 0.1, momentum: float
         if not still:
             last = state or {}
             gradients = {name: momentum * last[name] + g if name in last else g for name, g in gradients.items()}
-        found = {n: w - (lr[n] if isinstance(lr, Mapping) else lr) * gradients[n] for n, w in weights.items()}
-        return found, None if still else gradients
+        new = {n: w - (lr[n] if isinstance(lr, Mapping) else lr) * gradients[n] for n, w in weights.items()}
+        return new, None if still else gradients
 
     return update
 
@@ -62,7 +62,7 @@ class AdamState(NamedTuple):
 
 
 def adam(lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Update:
-    """Make the update of Adam: w' = w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps).
+    """The update of Adam: w' = w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps).
 
     Where v is zero, as for a unit that has been silent, the derivative of its root, which is infinite, is taken to be
     zero: nothing becomes NaN.
@@ -95,11 +95,11 @@ def adam(lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999), e
         steps += 1
         mean = {name: b1 * last[0].get(name, 0) + (1 - b1) * g for name, g in gradients.items()}
         square = {name: b2 * last[1].get(name, 0) + (1 - b2) * g.square() for name, g in gradients.items()}
-        found = {
+        new = {
             name: w - lr / (1 - b1**steps) * mean[name] / (_root(square[name] / (1 - b2**steps)) + eps)
             for name, w in weights.items()
         }
-        return found, AdamState(steps, mean, square)
+        return new, AdamState(steps, mean, square)
 
     return update
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from engram.continual.penalty import QuadraticPenalty
+from engram.continual.task import Task
 
 
 class L2Anchor(QuadraticPenalty):
@@ -12,19 +13,24 @@ class L2Anchor(QuadraticPenalty):
 
         P = strength * sum_k (theta_k - theta*_k)^2
 
-    Arguments are those of ``QuadraticPenalty``.
+    Args:
+        model: Any module.
+        strength: At least 0.
+        applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
+        select: Which parameters, as in ``slow_parameters``.
+        generator: Not used.
 
     Source: the "L2" control of Kirkpatrick et al. (2017), figure 2.
 
     Examples:
-        >>> net = torch.nn.Linear(2, 1)
-        >>> anchor = L2Anchor(net, strength=0.5)
-        >>> anchor.consolidate()
+        >>> from engram.continual import TaskData
+        >>> anchor = L2Anchor(torch.nn.Linear(2, 1), strength=0.5)
+        >>> anchor.end_task(TaskData((torch.eye(2), torch.zeros(2))))
         >>> anchor.importance["weight"].tolist()
         [[1.0, 1.0]]
     """
 
-    def consolidate(self) -> None:  # type: ignore[override]
+    def end_task(self, task: Task) -> None:
         """Hold the weights where they are now."""
-        self._matched()
+        self._match_parameters()
         self._hold(torch.ones_like(self._flat["importance"]), self._current())

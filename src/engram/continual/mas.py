@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
+import torch
 from torch import nn
 
 from engram import checks
-from engram.continual.fisher import NORMS, Data, gradient_magnitude
+from engram.continual.fisher import NORMS, OUTPUTS, gradient_magnitude
 from engram.continual.parameters import Select
 from engram.continual.penalty import QuadraticPenalty
+from engram.continual.task import Task, task_batches
 
 
 class MAS(QuadraticPenalty):
@@ -19,13 +18,16 @@ class MAS(QuadraticPenalty):
         Omega_k <- Omega_k + (1/N) sum_n |d ||F(x_n)||_2^2 / d theta_k|
 
     Args:
-        model: As of ``QuadraticPenalty``; it returns (batch, outputs).
-        strength: As of ``QuadraticPenalty``; the lambda of the paper.
-        output: F, as in ``gradient_magnitude``.
-        norm: Of F, as in ``gradient_magnitude``.
-        batched: As in ``gradient_magnitude``.
+        model: The network, which returns (batch, outputs).
+        strength: At least 0; the lambda of the paper.
+        output: F: ``"logits"``, what the model returns, or the ``"softmax"`` of it.
+        all_outputs: Whether all outputs count; else those of the task.
+        norm: Of F, as in ``gradient_magnitude``: ``"l2sq"``, ``"l1"`` or ``"vector"``.
+        batched: Whether the magnitude is of the gradient of a whole batch, as in the authors' code.
         n_samples: Samples of a task that it is measured with, from the front of the data; None: all.
-        select: As of ``QuadraticPenalty``.
+        applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
+        select: Which parameters, as in ``slow_parameters``.
+        generator: Not used.
 
     Raises:
         ValueError: An argument is out of range.
@@ -33,10 +35,9 @@ class MAS(QuadraticPenalty):
     Source: Aljundi et al., "Memory aware synapses: learning what (not) to forget" (2018), equations 2 to 4.
 
     Examples:
-        >>> import torch
-        >>> net = nn.Linear(2, 1, bias=False)
-        >>> mas = MAS(net)
-        >>> mas.consolidate([torch.eye(2)])
+        >>> from engram.continual import TaskData
+        >>> mas = MAS(nn.Linear(2, 1, bias=False))
+        >>> mas.end_task(TaskData((torch.eye(2), torch.zeros(2))))
         >>> mas.importance["weight"].shape
         torch.Size([1, 2])
     """
@@ -47,32 +48,40 @@ class MAS(QuadraticPenalty):
         strength: float = 1.0,
         *,
         output: str = "logits",
+        all_outputs: bool = False,
         norm: str = "l2sq",
         batched: bool = False,
         n_samples: int | None = 1024,
+        applied: str = "proximal",
         select: Select = None,
+        generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(model, strength, select=select)
-        self.output = checks.choice("output", output, ("logits", "softmax"))
+        super().__init__(model, strength, applied=applied, select=select, generator=generator)
+        self.output = checks.choice("output", output, OUTPUTS)
+        self.all_outputs = all_outputs
         self.norm = checks.choice("norm", norm, NORMS)
         self.batched = batched
         self.n_samples = None if n_samples is None else checks.size("n_samples", n_samples)
 
-    def consolidate(self, data: Data, *, classes: Sequence[int] | None = None) -> None:
+    def end_task(self, task: Task) -> None:
         """Measure what the weights matter for the outputs, and hold them where they are now.
 
         Args:
-            data: Batches of the task's data, as of ``fisher_diagonal``, with or without labels.
-            classes: The outputs that are taken; None: all.
+            task: Its inputs are looked at, and its classes unless all outputs count.
 
         Raises:
-            ValueError, TypeError: As of ``gradient_magnitude``.
+            ValueError, TypeError: There is no sample, or none of tensors, or a class is no output.
             FloatingPointError: An importance is not finite.
         """
-        self._matched()
-        options: dict[str, Any] = {"output": self.output, "norm": self.norm, "batched": self.batched}
-        options |= {"n_samples": self.n_samples, "classes": classes, "select": self.select}
-        found = gradient_magnitude(self.model, data, **options)
-        before = self.importance
-        grown = {name: part + found[name] if name in found else part for name, part in before.items()}
-        self._hold(self._flattened(grown), self._current())
+        self._match_parameters()
+        magnitude = gradient_magnitude(
+            self.model,
+            task_batches(task),
+            output=self.output,
+            norm=self.norm,
+            batched=self.batched,
+            n_samples=self.n_samples,
+            classes=None if self.all_outputs else task.classes,
+            select=self.select,
+        )
+        self._hold(self._flat["importance"] + self._flattened(magnitude), self._current())

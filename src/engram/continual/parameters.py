@@ -15,7 +15,7 @@ Select = str | Iterable[str] | Callable[[str, nn.Parameter], bool] | None
 
 
 def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Parameter]:
-    """Return the parameters that a penalty holds, by name; one that is shared is there once.
+    """The parameters that a penalty holds, by name; one that is shared is there once.
 
     Args:
         model: Any module.

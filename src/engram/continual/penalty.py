@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,25 +13,31 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from engram import checks
+from engram.continual.method import ContinualMethod
 from engram.continual.parameters import Select, slow_parameters
 
+APPLIED = ("proximal", "gradient", "loss")
 _torch: Any = torch  # the types of these functions lack those of lists of tensors
 
 
-class QuadraticPenalty:
+class QuadraticPenalty(ContinualMethod):
     """A quadratic penalty that holds a network's slow weights where they were, each as firmly as it is important.
 
         P = strength * sum_k Omega_k (theta_k - theta*_k)^2
 
-    It belongs to no training loop. Of three ways to use it, choose one: ``attach`` it to the optimiser; add
-    ``penalty()`` to the loss; or call ``add_grad_()`` after ``backward()``. The importances Omega are given to
-    ``consolidate``; those of the subclasses measure them. Parameters are matched by name: what a network grows between
-    tasks has importance 0, what it loses is dropped with a warning.
+    The importances Omega are given to ``consolidate``; the subclasses measure them at the end of a task. Parameters are
+    matched by name: what a network grows between tasks has importance 0, what it loses is dropped with a warning.
 
     Args:
         model: Any module.
         strength: At least 0. The lambda of EWC's papers, who write lambda / 2, is twice this.
+        applied: How. ``"proximal"``: the attached optimiser's step is followed by the penalty's own, implicit one
+            (``prox_``), with the learning rate of each parameter's group; it is stable at any strength, and with
+            momentum or an adaptive optimiser weaker, or stronger, than the gradient would be. ``"gradient"``: its
+            gradient is added before that step; unstable under gradient descent where lr 2 strength Omega is above 2.
+            ``"loss"``: it is the method's ``loss``.
         select: Which parameters, as in ``slow_parameters``; unless said, not those of fast weights.
+        generator: For subclasses that draw; None: one with the seed 0.
 
     Attributes:
         tasks: How often it was consolidated; before the first time there is no penalty.
@@ -49,35 +56,50 @@ class QuadraticPenalty:
         1.5
     """
 
-    def __init__(self, model: nn.Module, strength: float = 1.0, *, select: Select = None) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: nn.Module,
+        strength: float = 1.0,
+        *,
+        applied: str = "proximal",
+        select: Select = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(model, generator=generator)
         self.strength = checks.number("strength", strength, least=0)
+        self.applied = checks.choice("applied", applied, APPLIED)
         self.select = select
         self.tasks = 0
-        self._seen: list[nn.Parameter] = []
-        self._shapes: dict[str, torch.Size] = {}
-        self._flat: dict[str, Tensor] = {}  # each one buffer for all parameters
+        self._of_model: list[nn.Parameter] = []  # all that the model had when the penalty was last matched to it
+        self._parameters: list[nn.Parameter] = []  # those that are held
+        self._shapes: dict[str, torch.Size] = {}  # theirs, by name
+        self._flat: dict[str, Tensor] = {}  # importance, anchor and the like: each one buffer for all parameters
         self._views: dict[str, list[Tensor]] = {}  # of these buffers, by parameter
-        self._pulled: tuple[Tensor, int, float, list[Tensor]] | None = None  # weights, after what they were made of
+        self._proximal: tuple[Any, list[Tensor]] | None = None  # weights of the proximal step, after their origin
         self._hooks: list[Any] = []
-        self._checked = 0  # up to which task it was said whether a gradient is stable
-        self._parameters: list[nn.Parameter] = []
-        self._matched()
+        self._warned = 0  # up to which task the stability of the gradient was looked at
+        self._match_parameters()
 
     def penalty(self) -> Float[Tensor, ""]:
-        """Return the penalty, to be added to the loss."""
-        gap = torch.cat([p.flatten() for p in self._matched()]) - self._flat["anchor"]
+        """The value of the penalty."""
+        self._match_parameters()
+        gap = torch.cat([p.flatten() for p in self._parameters]) - self._flat["anchor"]
         return self.strength * (self._flat["importance"] * gap).dot(gap)
+
+    def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
+        """The penalty where it is ``applied="loss"``, else 0."""
+        return self.penalty() if self.applied == "loss" and self.tasks else 0.0
 
     @torch.no_grad()
     def add_grad_(self) -> None:
         """Add the penalty's gradient to that of each parameter: what ``penalty()`` in the loss would have added."""
-        parameters = self._matched()
-        for p in parameters:
+        self._match_parameters()
+        for p in self._parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-        gaps = _torch._foreach_sub(parameters, self._views["anchor"])
-        _torch._foreach_addcmul_([p.grad for p in parameters], gaps, self._views["importance"], 2 * self.strength)
+        gaps = _torch._foreach_sub(self._parameters, self._views["anchor"])
+        gradients = [p.grad for p in self._parameters]
+        _torch._foreach_addcmul_(gradients, gaps, self._views["importance"], 2 * self.strength)
 
     @torch.no_grad()
     def prox_(self, lr: float) -> None:
@@ -92,34 +114,26 @@ class QuadraticPenalty:
             ValueError: ``lr`` is negative or not finite.
         """
         checks.number("lr", lr, least=0)
-        self._pull(lr, range(len(self._matched())))
+        self._match_parameters()
+        self._proximal_step(lr, range(len(self._parameters)))
 
-    def attach(self, optimizer: Optimizer, *, implicit: bool = True) -> None:
-        """Let each step of an optimiser be followed by the penalty's; the training loop stays as it is.
+    def attach(self, optimizer: Optimizer) -> None:
+        """Join an optimiser, in the place of an earlier one; the training loop stays as it is.
 
         Args:
             optimizer: Any optimiser of the model's parameters.
-            implicit: Apply ``prox_`` after each step, with the learning rate of each parameter's group. With momentum
-                or an adaptive optimiser this is weaker, or stronger, than the gradient would be, which False adds
-                before the step; it is unstable under gradient descent where lr 2 strength Omega is above 2.
 
         Raises:
             TypeError: ``optimizer`` is none of ``torch.optim``.
-            ValueError: It has none of the parameters, or a penalty is attached already.
+            ValueError: It has none of the parameters.
         """
-        checks.instance("optimizer", optimizer, Optimizer)
-        if self._hooks:
-            raise ValueError("optimizer: expected one, but the penalty is attached already; detach it first")
-        held = {id(p) for p in self._matched()}
-        if not any(id(p) in held for group in optimizer.param_groups for p in group["params"]):
+        super().attach(optimizer)
+        self._match_parameters()
+        own = {id(p) for p in self._parameters}
+        if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
             raise ValueError("optimizer has none of the parameters that the penalty holds: expected those of its model")
-
-        def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            self._before_step(optimizer, closure=_closure(*args, **kwargs) is not None, implicit=implicit)
-
-        def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            self._after_step(optimizer, implicit=implicit)
-
+        self.detach()
+        before, after = self._before_step, self._after_step
         self._hooks = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
 
     def detach(self) -> None:
@@ -138,39 +152,43 @@ class QuadraticPenalty:
             ValueError: A name is unknown, or an importance is negative, or of another shape or dtype.
             FloatingPointError: An importance is not finite.
         """
-        parameters = dict(zip(self._shapes, self._matched(), strict=True))
+        self._match_parameters()
+        parameters = dict(zip(self._shapes, self._parameters, strict=True))
         for name, value in importance.items():
             if name not in parameters:
                 raise ValueError(f"importance names {name!r}: expected some of {', '.join(map(repr, parameters))}")
             checks.tensor(f"importance[{name!r}]", value, tuple(parameters[name].shape), like=parameters[name])
             if (value < 0).any():
                 raise ValueError(f"importance[{name!r}] holds {value.min():g}: expected at least 0")
-        whole = {name: importance.get(name, torch.zeros_like(p)) for name, p in parameters.items()}
-        self._hold(self._flattened(whole), self._current())
+        self._hold(self._flattened(importance), self._current())
 
     @property
     def importance(self) -> dict[str, Tensor]:
         """Omega, by parameter; views of what the penalty holds."""
-        self._matched()
+        self._match_parameters()
         return dict(zip(self._shapes, self._views["importance"], strict=True))
 
     @property
     def anchor(self) -> dict[str, Tensor]:
         """theta*, by parameter; views of what the penalty holds."""
-        self._matched()
+        self._match_parameters()
         return dict(zip(self._shapes, self._views["anchor"], strict=True))
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return what it holds, as tensors by name."""
-        self._matched()
-        state = {"tasks": torch.tensor(self.tasks)}
-        for field in self._flat:
-            for name, part in zip(self._shapes, self._views[field], strict=True):
-                state[f"{field}.{name}"] = part.clone()
-        return state
+    def state_dict(self) -> dict[str, Any]:
+        """What it holds, as tensors by name."""
+        self._match_parameters()
+        fields = {
+            f"{field}.{name}": part.clone()
+            for field, views in self._views.items()
+            for name, part in zip(self._shapes, views, strict=True)
+        }
+        return {**super().state_dict(), "tasks": torch.tensor(self.tasks), **fields}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state_dict`` returned.
+
+        Args:
+            state: Of such a penalty on such a network.
 
         Raises:
             ValueError: An entry is missing or of another shape, or is of a parameter that the model does not have.
@@ -179,16 +197,20 @@ class QuadraticPenalty:
         if odd := sorted(set(own) ^ set(state)):
             how = "missing" if odd[0] in own else "of nothing that is held"
             raise ValueError(f"state[{odd[0]!r}] is {how}: expected what state_dict of such a network returns")
-        for name, value in own.items():
-            given = checks.instance(f"state[{name!r}]", state[name], Tensor).to(value)
-            checks.tensor(f"state[{name!r}]", given, tuple(value.shape), like=value)
+        for name in own.keys() - {*self.stored, "generator"}:
+            value = checks.instance(f"state[{name!r}]", state[name], Tensor).to(own[name])
+            checks.tensor(f"state[{name!r}]", value, tuple(own[name].shape), like=own[name])
+        super().load_state_dict(state)
         self.tasks = int(state["tasks"])
         for field, flat in self._flat.items():
             flat.copy_(self._flattened({name: state[f"{field}.{name}"] for name in self._shapes}))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_hooks": [], "_proximal": None}  # a copy is attached to nothing
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
-        self._keep(self._flat)  # as what was pickled is no view any more
+        self._set_flat(self._flat)  # as what was pickled is no view any more
 
     def _hold(self, importance: Tensor, anchor: Tensor) -> None:
         for name, part in zip(self._shapes, self._split(importance), strict=True):
@@ -198,98 +220,91 @@ class QuadraticPenalty:
         self._flat["anchor"].copy_(anchor)
         self.tasks += 1
 
-    def _before_step(self, optimizer: Optimizer, *, closure: bool, implicit: bool) -> None:
-        if implicit or not self.tasks:
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self.applied != "gradient" or not self.tasks:
             return
-        if closure:
-            raise ValueError("closure is given to the optimiser's step: expected none, as gradients are made within it")
+        refuse_closure(args, kwargs)
         self.add_grad_()
-        if self._checked == self.tasks:
-            return
-        self._checked = self.tasks
-        rate = 2 * self.strength * self._flat["importance"].max().item() * max(g["lr"] for g in optimizer.param_groups)
-        if rate > 2:
-            warnings.warn(
-                f"the penalty may be unstable under gradient descent: lr 2 strength Omega = {rate:.3g}, above 2; "
-                "implicit=True is stable",
-                stacklevel=2,
-            )
+        if self._warned < self.tasks:
+            self._warned = self.tasks
+            importance, lr = self._flat["importance"].max().item(), max(g["lr"] for g in optimizer.param_groups)
+            if (rate := 2 * self.strength * importance * lr) > 2:
+                what = f"the penalty may be unstable under gradient descent: lr 2 strength Omega = {rate:.3g}, above 2"
+                warnings.warn(f'{what}; applied="proximal" is stable', stacklevel=2)
 
-    def _after_step(self, optimizer: Optimizer, *, implicit: bool) -> None:
-        if not implicit or not self.tasks:
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self.applied != "proximal" or not self.tasks:
             return
-        places = {id(p): place for place, p in enumerate(self._matched())}
+        self._match_parameters()
+        places = {id(p): place for place, p in enumerate(self._parameters)}
         for group in optimizer.param_groups:
-            self._pull(float(group["lr"]), [places[id(p)] for p in group["params"] if id(p) in places])
+            self._proximal_step(float(group["lr"]), [places[id(p)] for p in group["params"] if id(p) in places])
 
     @torch.no_grad()
-    def _pull(self, lr: float, places: Sequence[int]) -> None:
-        if not self.tasks or not places:
-            return
-        held = self._parameters, self._views["anchor"], self._pulls(2 * lr * self.strength)
-        _torch._foreach_lerp_(*([part[place] for place in places] for part in held))
+    def _proximal_step(self, lr: float, places: Sequence[int]) -> None:
+        if self.tasks and places:
+            parts = self._parameters, self._views["anchor"], self._proximal_weights(2 * lr * self.strength)
+            _torch._foreach_lerp_(*([part[place] for place in places] for part in parts))
 
-    def _pulls(self, rate: float) -> list[Tensor]:
-        """Return k / (1 + k) for k = rate Omega, by parameter; made anew only where a factor changed."""
+    def _proximal_weights(self, rate: float) -> list[Tensor]:
+        """The weights k / (1 + k), k = rate Omega, by parameter; computed anew only where a factor changed."""
         importance = self._flat["importance"]
-        if self._pulled is not None:
-            of, version, last, weights = self._pulled
-            if of is importance and version == importance._version and last == rate:
-                return weights
-        pull = importance * rate
-        weights = self._split(pull.div_(pull + 1))
-        self._pulled = importance, importance._version, rate, weights
-        return weights
+        origin = id(importance), importance._version, rate
+        if self._proximal is None or self._proximal[0] != origin:
+            k = importance * rate
+            self._proximal = origin, self._split(k.div_(k + 1))
+        return self._proximal[1]
 
-    def _keep(self, flat: dict[str, Tensor]) -> None:
+    def _set_flat(self, flat: dict[str, Tensor]) -> None:
         self._flat, self._views = flat, {field: self._split(whole) for field, whole in flat.items()}
+        self._proximal = None
 
     def _split(self, flat: Tensor) -> list[Tensor]:
-        shapes = list(self._shapes.values())
-        return [
-            part.view(shape) for part, shape in zip(torch.split(flat, [s.numel() for s in shapes]), shapes, strict=True)
-        ]
+        parts = torch.split(flat, [shape.numel() for shape in self._shapes.values()])
+        return [part.view(shape) for part, shape in zip(parts, self._shapes.values(), strict=True)]
 
     def _flattened(self, named: Mapping[str, Tensor]) -> Tensor:
-        return torch.cat([named[name].detach().flatten() for name in self._shapes])
+        """Tensors by name as one; 0 where there is none of a name."""
+        flat = torch.zeros_like(self._current())
+        for name, part in zip(self._shapes, self._split(flat), strict=True):
+            if name in named:
+                part.copy_(named[name])
+        return flat
 
     def _current(self) -> Tensor:
         return torch.cat([p.detach().flatten() for p in self._parameters])
 
-    def _initial(self, parameters: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-        """Return what is held of parameters that are new: fields of tensors by name."""
-        anchors = {name: p.detach().clone() for name, p in parameters.items()}
-        return {"importance": {name: torch.zeros_like(p) for name, p in anchors.items()}, "anchor": anchors}
+    def _new_fields(self, parameters: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """What is held of parameters at first: fields of tensors by name."""
+        anchor = {name: p.detach().clone() for name, p in parameters.items()}
+        return {"importance": {name: torch.zeros_like(p) for name, p in anchor.items()}, "anchor": anchor}
 
-    def _matched(self) -> list[nn.Parameter]:
-        """Return the parameters held, after matching what is held to those that the model has now, by name."""
+    def _match_parameters(self) -> None:
+        """Match what is held to the parameters that the model has now, by name."""
         now = list(self.model.parameters())
-        same = self._parameters and len(now) == len(self._seen) and all(map(_is, now, self._seen))
-        if same and all(p.shape == shape for p, shape in zip(self._parameters, self._shapes.values(), strict=True)):
-            flat = self._flat["anchor"]
-            if flat.device != self._parameters[0].device or flat.dtype != self._parameters[0].dtype:
-                self._keep({field: value.to(self._parameters[0]) for field, value in self._flat.items()})
-            return self._parameters
-        held = {name: p for name, p in self.model.named_parameters() if name in self._shapes}  # also what is frozen now
-        chosen = slow_parameters(self.model, self.select)
-        parameters = {name: p for name, p in self.model.named_parameters() if name in held or name in chosen}
+        shapes = [p.shape for p in self._parameters]
+        same = len(now) == len(self._of_model) and all(map(operator.is_, now, self._of_model))
+        if same and self._parameters and shapes == list(self._shapes.values()):
+            like, flat = self._parameters[0], self._flat["anchor"]
+            if flat.device != like.device or flat.dtype != like.dtype:
+                self._set_flat({field: value.to(like) for field, value in self._flat.items()})
+            return
+        chosen = self._shapes.keys() | slow_parameters(self.model, self.select).keys()  # also what is frozen by now
+        parameters = {name: p for name, p in self.model.named_parameters() if name in chosen}
         if gone := [name for name in self._shapes if name not in parameters]:
             warnings.warn(f"the model lost {', '.join(gone)}: their importance is dropped", stacklevel=3)
-        fields = self._initial(parameters)
-        for field in self._flat:
-            for name, old in zip(self._shapes, self._views[field], strict=True):
+        fields = self._new_fields(parameters)
+        for field, views in self._views.items():
+            for name, old in zip(self._shapes, views, strict=True):
                 if name in parameters and old.ndim == parameters[name].ndim:
                     common = tuple(slice(min(sizes)) for sizes in zip(old.shape, parameters[name].shape, strict=True))
                     fields[field][name][common] = old[common].to(parameters[name])
-        self._seen, self._parameters = now, list(parameters.values())
+        self._of_model, self._parameters = now, list(parameters.values())
         self._shapes = {name: p.shape for name, p in parameters.items()}
-        self._keep({field: self._flattened(named) for field, named in fields.items()})
-        return self._parameters
+        self._set_flat({field: self._flattened(named) for field, named in fields.items()})
 
 
-def _closure(optimizer: Any, closure: Any = None) -> Any:
-    return closure
-
-
-def _is(one: object, other: object) -> bool:
-    return one is other
+def refuse_closure(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse a closure among the arguments of an optimiser's step, in which gradients would be made anew."""
+    if kwargs.get("closure") is not None or any(argument is not None for argument in args[1:]):
+        raise ValueError("closure is given to the optimiser's step: expected none, as gradients are made within it")

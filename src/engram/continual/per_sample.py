@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-CHUNK = 32  # samples whose gradients are held at once
+CHUNK = 32  # samples whose gradients are in memory at once
 TRIED = 8  # samples on which the fast path is tried
 
 
@@ -32,8 +32,8 @@ def power_sums(
     For one sample the gradient of a linear layer's weight is g a^T, with its input a and the gradient g of its output,
     so that the squares' sum is (G^2)^T A^2, no per-sample gradient is made, and all v share one product. A convolution
     is the same after a sum over positions. What this gives is compared with the gradient of a few samples first;
-    parameters for which it differs, as of a layer that is used twice or beside its call, get one gradient a sample by
-    ``torch.func.vmap``. What was found is kept in ``verified`` for the next batches.
+    parameters for which it differs, such as those of a layer that is used twice or beside its call, get one gradient a
+    sample by ``torch.func.vmap``. The outcome is kept in ``verified`` for the next batches.
     """
     names = {id(p): name for name, p in parameters.items()}
     layers = [] if batched else [module for module in model.modules() if _is_outer_product(module)]
@@ -57,10 +57,11 @@ def power_sums(
         wanted = [*(call.output for call in calls), *(left.values() if at == 0 else ())]
         if not wanted:
             break
-        found = torch.autograd.grad(output, wanted, direction, retain_graph=at + 1 < len(directions), allow_unused=True)
+        more = at + 1 < len(directions)
+        grads = torch.autograd.grad(output, wanted, direction, retain_graph=more, allow_unused=True)
         if at == 0:  # what has no part in the output needs no gradient a sample
-            left = {name: p for (name, p), g in zip(left.items(), found[len(calls) :], strict=True) if g is not None}
-        for call, g, exact, total in zip(calls, found, roles, spread, strict=False):
+            left = {name: p for (name, p), g in zip(left.items(), grads[len(calls) :], strict=True) if g is not None}
+        for call, g, exact, total in zip(calls, grads, roles, spread, strict=False):
             if g is None:
                 continue
             if not isinstance(call.module, nn.Conv2d):
@@ -104,8 +105,8 @@ def _recorded(model: nn.Module, inputs: Tensor, layers: Sequence[nn.Module]) -> 
         for hook in hooks:
             hook.remove()
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(inputs):
-        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"model returns {found}: expected a tensor, ({len(inputs)}, outputs)")
+        form = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"model returns {form}: expected a tensor, ({len(inputs)}, outputs)")
     count = Counter(call.module for call in calls)
     return [c for c in calls if count[c.module] == 1 and len(c.input) == len(inputs) and c.output.requires_grad], output
 
@@ -118,9 +119,9 @@ def _is_outer_product(module: nn.Module) -> bool:
 
 
 def _roles(call: Call, names: dict[int, str]) -> dict[str, str]:
-    """Return the names of a layer's parameters, each with its role."""
-    found = {names.get(id(getattr(call.module, role, None)), ""): role for role in ("weight", "bias")}
-    return {name: role for name, role in found.items() if name}
+    """The names of a layer's parameters, each with its role."""
+    roles = {names.get(id(getattr(call.module, role, None)), ""): role for role in ("weight", "bias")}
+    return {name: role for name, role in roles.items() if name}
 
 
 def _tried(
@@ -131,10 +132,10 @@ def _tried(
     calls, output = _recorded(model, inputs, layers)
     direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
     wanted = [*(call.output for call in calls), *parameters.values()]
-    found = torch.autograd.grad(output, wanted, direction, allow_unused=True)
-    gradients = dict(zip(parameters, found[len(calls) :], strict=True))
+    grads = torch.autograd.grad(output, wanted, direction, allow_unused=True)
+    gradients = dict(zip(parameters, grads[len(calls) :], strict=True))
     exact = dict.fromkeys(parameters, False)
-    for call, g in zip(calls, found, strict=False):
+    for call, g in zip(calls, grads, strict=False):
         expected = (4, 4) if isinstance(call.module, nn.Conv2d) else (2, 2)
         if g is None or (call.input.ndim, g.ndim) != expected:  # samples with several positions, or of no use
             continue
@@ -146,12 +147,12 @@ def _tried(
 
 
 def _raised(t: Tensor, power: int) -> Tensor:
-    """Return the magnitude to a power; for power 0 what is given."""
+    """The magnitude to a power; for power 0 what is given."""
     return t if power == 0 else t.abs() if power == 1 else t.square()
 
 
 def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
-    """Return the sum over samples of the gradient's magnitude to a power; of the gradient itself for power 0."""
+    """The sum over samples of the gradient's magnitude to a power; of the gradient itself for power 0."""
     if role == "bias":
         return _raised(g.flatten(2).sum(2) if g.ndim == 4 else g, power).sum(0)
     layer = call.module
@@ -168,7 +169,7 @@ def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
 def _by_sample(
     model: nn.Module, left: dict[str, nn.Parameter], x: Tensor, v: Float[Tensor, "cotangents batch outputs"], power: int
 ) -> dict[str, Tensor]:
-    """Return the sums from one gradient a sample: of all at once or, where the model refuses that, one by one."""
+    """The sums from one gradient a sample: of all at once or, where the model refuses that, one by one."""
     values = {name: p.detach() for name, p in left.items()}
 
     def answer(values: dict[str, Tensor], x: Tensor, v: Tensor) -> Tensor:
@@ -179,15 +180,15 @@ def _by_sample(
     for direction in v:
         try:
             each = vmap(grad(answer), in_dims=(None, 0, 0))(values, x, direction)
-            found = {name: (g.abs() ** power).sum(0) for name, g in each.items()}
+            sums = {name: (g.abs() ** power).sum(0) for name, g in each.items()}
         except RuntimeError:  # numbers are looked at, or changed in place
-            found = {name: torch.zeros_like(p) for name, p in values.items()}
-            for one, way in zip(x, direction, strict=True):
+            sums = {name: torch.zeros_like(p) for name, p in values.items()}
+            for sample, cotangent in zip(x, direction, strict=True):
                 with torch.enable_grad():
-                    output = (model(one[None])[0] * way).sum()
+                    output = (model(sample[None])[0] * cotangent).sum()
                     gradients = torch.autograd.grad(output, list(left.values()), materialize_grads=True)
                 for name, g in zip(left, gradients, strict=True):
-                    found[name] += g.abs() ** power
-        for name, total in found.items():
+                    sums[name] += g.abs() ** power
+        for name, total in sums.items():
             totals[name] += total
     return totals

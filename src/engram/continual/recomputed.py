@@ -40,7 +40,7 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
     """
     if not torch.is_grad_enabled():
         return function(*args)
-    kept: list[Tensor | None] = []  # plain tensors, since a loop saves too many for objects of ours
+    saved: list[Tensor | None] = []  # plain tensors, since a loop saves too many for objects of ours
     count = 0  # of them, once they are known
     cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = list(range(torch.cuda.device_count())) if cuda else []
@@ -48,16 +48,16 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
 
     # A detached alias everywhere, because a node that holds its own output would never be freed.
     def put(tensor: Tensor) -> int:
-        kept.append(tensor.detach())
-        return len(kept) - 1
+        saved.append(tensor.detach())
+        return len(saved) - 1
 
     def get(place: int) -> Tensor:
-        if not kept or kept[place] is None:
+        if not saved or saved[place] is None:
             again()
-        tensor = kept[place]
+        tensor = saved[place]
         assert tensor is not None
         if count:  # on the way back, which needs each but once
-            kept[place] = None
+            saved[place] = None
         return tensor
 
     def again() -> None:
@@ -76,10 +76,10 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
             raise RuntimeError(
                 f"{function} saved {count} tensors, and {len(refilled)} when called again: expected as many"
             )
-        kept[:] = refilled
+        saved[:] = refilled
 
     with saved_tensors_hooks(put, get):
         result = function(*args)
-    count = len(kept)
-    kept.clear()
+    count = len(saved)
+    saved.clear()
     return result

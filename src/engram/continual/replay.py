@@ -1,109 +1,89 @@
-"""A bounded memory of samples, each of all that were seen with the same probability."""
+"""Replay: some samples of old tasks are kept, and learned beside the new ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engram import checks
+from engram.continual.method import ContinualMethod
+from engram.continual.reservoir import Reservoir
+from engram.continual.task import Task, task_batches, task_cross_entropy
 
 
-class Replay:
-    """A bounded memory of samples, each of all that were seen with the same probability: a reservoir.
+class Replay(ContinualMethod):
+    """Replay: some samples of old tasks are kept, and learned beside the new ones.
 
-    The n-th sample is kept with probability capacity / n, in the place of a random one.
+    Of all samples so far each is kept with the same probability. To the loss of a batch comes the mean cross-entropy of
+    as many kept ones, each over the outputs of its own task.
 
     Args:
+        model: The network, which returns logits, (batch, outputs).
         capacity: Samples that are kept at most.
-        generator: Draws what is kept, and what is replayed.
+        generator: Draws what is kept, and what is replayed; None: one with the seed 0.
 
     Attributes:
-        seen: Samples that were offered so far.
+        memory: The samples, each with its label and the number of its task.
 
     Raises:
         ValueError: ``capacity`` is below 1.
 
-    Source: Vitter, "Random sampling with a reservoir" (1985), algorithm R; as a continual learner's memory: Chaudhry et
-    al., "On tiny episodic memories in continual learning" (2019).
+    Source: Chaudhry et al., "On tiny episodic memories in continual learning" (2019).
 
     Examples:
-        >>> memory = Replay(capacity=100, generator=torch.Generator().manual_seed(0))
-        >>> memory.add(torch.ones(8, 2), torch.zeros(8, dtype=torch.int64))
-        >>> inputs, labels = memory.sample(4)
-        >>> len(memory), inputs.shape
-        (8, torch.Size([4, 2]))
+        >>> from engram.continual import TaskData
+        >>> replay = Replay(nn.Linear(2, 4), capacity=6)
+        >>> replay.end_task(TaskData((torch.rand(8, 2), torch.tensor([0, 1] * 4)), classes=(0, 1)))
+        >>> len(replay.memory)
+        6
     """
 
-    def __init__(self, capacity: int, generator: torch.Generator) -> None:
-        self.capacity = checks.size("capacity", capacity)
-        self.generator = checks.generator(generator)
-        self.seen = 0
-        self._inputs = self._labels = torch.empty(0)
+    stored = ("classes",)
 
-    def __len__(self) -> int:
-        return min(self.seen, self.capacity)
+    def __init__(self, model: nn.Module, capacity: int = 200, *, generator: torch.Generator | None = None) -> None:
+        super().__init__(model, generator=generator)
+        self.memory = Reservoir(checks.size("capacity", capacity), self.generator)
+        self.classes: list[list[int] | None] = []  # of each task so far
 
-    def add(self, inputs: Tensor, labels: Tensor) -> None:
-        """Offer a batch of samples.
+    def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
+        """The mean loss of as many kept samples as the batch has; 0 before the first task's end.
 
         Args:
-            inputs: (batch, ...).
-            labels: (batch, ...): classes, or whatever else belongs to a sample.
+            x: The batch, whose length counts.
+            y: Not looked at.
+            logits: Not looked at.
+        """
+        if not len(self.memory):
+            return 0.0
+        inputs, labels = self.memory.sample(len(x))
+        old_logits, total = self.model(inputs), torch.zeros((), device=inputs.device)
+        for number, classes in enumerate(self.classes):
+            rows = labels[:, 1] == number
+            if rows.any():
+                total = total + task_cross_entropy(old_logits[rows], labels[rows, 0], classes) * rows.float().mean()
+        return total
+
+    def end_task(self, task: Task) -> None:
+        """Offer the training data of a task to the memory.
+
+        Args:
+            task: Its training data and classes.
 
         Raises:
-            ValueError: There are not as many labels as inputs, or samples differ in shape or dtype from earlier ones.
+            ValueError: Samples differ in shape or dtype from earlier ones, or not each has a label.
         """
-        if not inputs.ndim or not labels.ndim or len(inputs) != len(labels):
-            raise ValueError(
-                f"labels.shape = {tuple(labels.shape)}: expected one for each of inputs {tuple(inputs.shape)}"
-            )
-        if not self.seen:
-            self._inputs, self._labels = (part.new_zeros(self.capacity, *part.shape[1:]) for part in (inputs, labels))
-        else:
-            checks.tensor("inputs", inputs, ("batch", *self._inputs.shape[1:]), like=self._inputs)
-            checks.tensor("labels", labels, ("batch", *self._labels.shape[1:]), like=self._labels)
-        # One draw for each sample, in their order, so that it does not matter how they are batched.
-        numbers = torch.arange(self.seen, self.seen + len(inputs), dtype=torch.float64)
-        draws = torch.rand(
-            len(inputs), generator=self.generator, dtype=torch.float64, device=self.generator.device
-        ).cpu()
-        places = torch.where(numbers < self.capacity, numbers, (draws * (numbers + 1)).floor()).long().tolist()
-        last = {place: row for row, place in enumerate(places) if place < self.capacity}
-        if last:
-            to, rows = (torch.tensor([*part], device=inputs.device) for part in (last.keys(), last.values()))
-            self._inputs[to], self._labels[to] = inputs[rows].detach(), labels[rows].detach()
-        self.seen += len(inputs)
+        for inputs, labels in task_batches(task):
+            self.memory.add(inputs, torch.stack((labels, torch.full_like(labels, len(self.classes))), 1))
+        self.classes.append(None if task.classes is None else list(task.classes))
 
-    def sample(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Return inputs and labels of different random samples, of all if there are no more.
+    def state_dict(self) -> dict[str, Any]:
+        """What it holds: the samples, and the outputs of each task so far."""
+        return {**super().state_dict(), "memory": self.memory.state_dict()}
 
-        Raises:
-            ValueError: The memory is empty.
-        """
-        if not len(self):
-            raise ValueError("the memory is empty: expected samples, by add")
-        size = min(checks.size("batch_size", batch_size), len(self))
-        rows = torch.randperm(len(self), generator=self.generator, device=self.generator.device)[:size]
-        rows = rows.to(self._inputs.device)
-        return self._inputs[rows], self._labels[rows]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return what it holds, with the state of its generator."""
-        held = {"inputs": self._inputs.clone(), "labels": self._labels.clone(), "seen": torch.tensor(self.seen)}
-        return {**held, "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what ``state_dict`` returned.
-
-        Raises:
-            ValueError: It is of a memory of another capacity.
-        """
-        if len(state["inputs"]) not in (0, self.capacity):
-            raise ValueError(
-                f"state['inputs'] holds {len(state['inputs'])} places: expected capacity = {self.capacity}"
-            )
-        self._inputs, self._labels = state["inputs"].clone(), state["labels"].clone()
-        self.seen = int(state["seen"])
-        self.generator.set_state(state["generator"].cpu())
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned."""
+        super().load_state_dict(state)
+        self.memory.load_state_dict(state["memory"])

@@ -1,4 +1,4 @@
-"""Hebbian convolutional networks: do layers that learn without labels or errors get better with depth? (Miconi, 2021).
+"""Convolutional layers that learn by Hebb's rule, without labels, tell more of images the deeper they are (Miconi).
 
 Three layers learn side by side from CIFAR-10, each by what its filters win. Then a ridge classifier reads each of them.
 Stacked plainly, the deeper a layer the less it tells; the paper's two remedies are to let the next layer hear more than
@@ -10,14 +10,11 @@ from __future__ import annotations
 import base64
 import copy
 import io
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 from PIL import Image
 from plotly.subplots import make_subplots
@@ -26,8 +23,8 @@ from sklearn.linear_model import RidgeClassifier
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, most, value
-from engram.lab.curves import colors
+from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, maximum, metric, setting, settings
+from engram.lab.figures import colors
 from engram.rules import (
     HebbianConv2d,
     ZCAWhitening,
@@ -44,59 +41,53 @@ WINDOW = 40  # batches over which win rates are taken at the end
 SHOWN = 16  # filters of a layer in the figure
 
 
-@dataclass(frozen=True)
+@settings
 class Config:
     """What one trial is made of."""
 
-    images: Literal["digits", "cifar10-jpeg", "cifar10"] = "cifar10-jpeg"
-    """CIFAR-10, its copy with JPEG-encoded images, or enlarged digits, which need no download."""
-    activation: Literal["triangle", "wta"] = "triangle"
-    """What the next layer sees: all units above the mean, or the winners alone."""
-    pruned: bool = True
-    """Whether a filter of layer 2 sees 9 of its inputs, and one of layer 3 18; else all."""
-    learning: bool = True
-    """Whether filters learn; if not, thresholds adapt all the same."""
-    threshold_rate: Annotated[float, Ge(0)] = 3.0
-    """How fast thresholds adapt."""
-    train_images: Annotated[int, Ge(100), Le(50_000)] = 10_000
-    """Images to learn from, filters as well as read-outs."""
-    test_images: Annotated[int, Ge(100), Le(10_000)] = 2000
-    """Images on which read-outs are judged."""
-    width: Annotated[float, Gt(0), Le(1)] = 0.5
-    """Filters of the layers as a share of the published 100, 196 and 400."""
-    epochs: Annotated[int, Ge(1)] = 4
-    """How often each image is seen."""
-    batch_size: Annotated[int, Ge(10), Le(100)] = 100
-    """Images in a batch."""
-    burn_in: Annotated[int, Ge(0)] = 40
-    """Batches before filters learn, in which thresholds settle."""
-    lr_1: Annotated[float, Gt(0), Le(0.5)] = 0.078
-    """Share of a filter of layer 1 that a batch replaces."""
-    lr_2: Annotated[float, Gt(0), Le(0.5)] = 0.03
-    """The same of layer 2."""
-    lr_3: Annotated[float, Gt(0), Le(0.5)] = 0.03
-    """The same of layer 3."""
+    images: Literal["digits", "cifar10-jpeg", "cifar10"] = setting(
+        "cifar10-jpeg", "CIFAR-10, its copy with JPEG-encoded images, or enlarged digits, which need no download"
+    )
+    activation: Literal["triangle", "wta"] = setting("triangle", "the next layer sees units above the mean, or winners")
+    pruned: bool = setting(True, "whether filters of layers 2 and 3 see 9 and 18 of their inputs; else all")
+    learning: bool = setting(True, "whether filters learn; if not, thresholds adapt all the same")
+    threshold_rate: float = setting(3.0, "how fast thresholds adapt", ge=0)
+    train_images: int = setting(10_000, "images that filters and read-outs learn from", ge=100, le=50_000, scales=True)
+    test_images: int = setting(2000, "images on which read-outs are judged", ge=100, le=10_000)
+    width: float = setting(0.5, "filters of the layers as a share of the published 100, 196 and 400", gt=0, le=1)
+    epochs: int = setting(4, "how often each image is seen", ge=1, scales=True)
+    batch_size: int = setting(100, "images in a batch", ge=10, le=100)
+    burn_in: int = setting(40, "batches before filters learn, in which thresholds settle", ge=0)
+    lr_1: float = setting(0.078, "share of a filter of layer 1 that a batch replaces", gt=0, le=0.5)
+    lr_2: float = setting(0.03, "the same of layer 2", gt=0, le=0.5)
+    lr_3: float = setting(0.03, "the same of layer 3", gt=0, le=0.5)
 
 
-def arms(config: Config) -> dict[str, Arm]:
-    """Neither remedy, the first, and both; with both, no learning of the filters, and no thresholds."""
-    found = {
-        "plain": replace(config, activation="wta", pruned=False),
-        "triangle": replace(config, pruned=False),
-        "pruned": config,
-        "pruned-untrained": replace(config, learning=False),
-        "pruned-no-homeostasis": replace(config, threshold_rate=0.0),
-    }
-    return arms_of(trial, found, seconds)
-
-
-def ready(config: Config) -> None:
-    """Read the images, so that a run without them does not begin."""
-    read(config, "test")
+# Neither remedy, the first, and both; with both, no learning of the filters, and no thresholds.
+arms: dict[str, dict[str, Any]] = {
+    "plain": {"activation": "wta", "pruned": False},
+    "triangle": {"pruned": False},
+    "pruned": {},
+    "pruned-untrained": {"learning": False},
+    "pruned-no-homeostasis": {"threshold_rate": 0.0},
+}
+presets = {
+    "smoke": Preset(
+        seeds=1,
+        changes={"images": "digits", "train_images": 200, "test_images": 100, "width": 0.05}
+        | {"epochs": 2, "batch_size": 20, "burn_in": 2},
+    ),
+    "laptop": Preset(seeds=8),
+    "paper": Preset(
+        seeds=10,
+        changes={"images": "cifar10", "train_images": 50_000, "test_images": 10_000, "width": 1.0}
+        | {"epochs": 20, "burn_in": 201, "lr_2": 0.0073, "lr_3": 0.004},
+    ),
+}
 
 
 def read(config: Config, split: Literal["train", "test"]) -> tuple[Float[np.ndarray, "n c h w"], np.ndarray]:
-    """Return images with values from 0 to 1, and their labels."""
+    """Images with values from 0 to 1, and their labels."""
     count = config.train_images if split == "train" else config.test_images
     if config.images == "digits":
         images, labels = load_digits(return_X_y=True)
@@ -108,24 +99,23 @@ def read(config: Config, split: Literal["train", "test"]) -> tuple[Float[np.ndar
 
 
 def build(config: Config, channels: int, generator: torch.Generator) -> nn.Sequential:
-    """Build the layers of a trial."""
+    """The layers of a trial."""
     layers, rates = [], (config.lr_1, config.lr_2, config.lr_3)
     for filters, kernel, fan_in, lr in zip(FILTERS, KERNELS, FAN_INS, rates, strict=True):
         units = max(2, int(filters * config.width))
-        layers.append(
-            HebbianConv2d(
-                channels,
-                units,
-                kernel,
-                lr=lr if config.learning else 0.0,
-                threshold_rate=config.threshold_rate,
-                activation=config.activation,
-                pool=2,
-                fan_in=fan_in if config.pruned else None,
-                burn_in=config.burn_in,
-                generator=generator,
-            )
+        layer = HebbianConv2d(
+            channels,
+            units,
+            kernel,
+            lr=lr if config.learning else 0.0,
+            threshold_rate=config.threshold_rate,
+            activation=config.activation,
+            pool=2,
+            fan_in=fan_in if config.pruned else None,
+            burn_in=config.burn_in,
+            generator=generator,
         )
+        layers.append(layer)
         channels = units
     return nn.Sequential(*layers)
 
@@ -152,7 +142,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         rates[step % len(rates)] = torch.cat([layer.win_rate / layer.threshold.target for layer in layers]).cpu()
         spread = {f"unequal_{n + 1}": rates[step % len(rates), units[n] : units[n + 1]].std() for n in range(LAYERS)}
         run.log(step + 1, every=max(1, total // 100), **spread)
-    net.eval()
+    run.keep(net=net.eval())
     features = [[part.cpu().numpy() for part in features_of(net, part)] for part in (images, new)]
     result: dict[str, Any] = {}
     for number, (known, unknown) in enumerate(zip(*features, strict=True), 1):
@@ -169,14 +159,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def features_of(net: nn.Sequential, images: Tensor) -> list[Tensor]:
-    """Return what each layer offers a read-out, batch by batch."""
+    """What each layer offers a read-out, computed batch by batch."""
     with torch.no_grad():
         parts = [layer_features(net, batch) for batch in torch.split(images, 100)]
     return [torch.cat(part) for part in zip(*parts, strict=True)]
 
 
 def foreign_gradient(net: nn.Sequential, images: Tensor) -> float:
-    """Return the largest gradient that any layer's surrogate loss has by the filters of another, in a training pass."""
+    """The largest gradient that any layer's surrogate loss has by the filters of another, in a training pass."""
     layers: list[Any] = list(copy.deepcopy(net).train().requires_grad_())
     weights, largest = [layer.weight for layer in layers], 0.0
     for own, layer in enumerate(layers):
@@ -190,19 +180,19 @@ def foreign_gradient(net: nn.Sequential, images: Tensor) -> float:
 
 
 def receptive_fields(net: nn.Sequential) -> list[Float[Tensor, "n c side side"]]:
-    """Return the first filters of each layer as what they are made of: sums of the filters below, where these lie."""
-    found, layers = [], list(net.cpu().parameters())
+    """The first filters of each layer as what they are made of: sums of the filters below, where these lie."""
+    composed, layers = [], list(net.cpu().parameters())
     for number, weight in enumerate(layers):
         fields = weight[:SHOWN].detach()
         for below in reversed(layers[:number]):
             wide = fields.repeat_interleave(2, 2).repeat_interleave(2, 3)  # a pooled place is four places
             fields = functional.conv_transpose2d(wide, below)
-        found.append(fields)
-    return found
+        composed.append(fields)
+    return composed
 
 
 def picture(fields: Float[Tensor, "n c side side"]) -> str:
-    """Return images in a square as a PNG file's address, each with its largest value white or its smallest black."""
+    """Images in a square as a PNG file's address, each with its largest value white or its smallest black."""
     scaled = fields / (2 * fields.abs().amax((1, 2, 3), keepdim=True) + 1e-10) + 0.5
     framed = functional.pad(scaled, (0, 1, 0, 1), value=1.0).expand(-1, 3, -1, -1)
     columns = int(np.ceil(np.sqrt(len(framed))))
@@ -213,79 +203,43 @@ def picture(fields: Float[Tensor, "n c side side"]) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-published = partial(claimed, source="Miconi (2021), abstract; criterion ours")
-top, bottom = "accuracy_3", "accuracy_1"
+bottom, top = metric("accuracy_1"), metric("accuracy_3")
+claim = claims_from("Miconi (2021), abstract; criterion ours")
+improves = claims_from(
+    "Miconi (2021), abstract; criterion ours", published="a large improvement at every layer (Table 1)"
+)
 claims = [
-    published(
-        "plain-depth-harms",
-        "Where the next layer sees the winners alone, a read-out of layer 3 tells less than one of layer 1, by 0.05 or "
-        "more of the images",
-        value("plain", bottom) - value("plain", top) >= 0.05,
-        published="linear decodability decreases over layers (Table 1)",
-    ),
-    published(
-        "triangle-helps-the-top",
-        "Dense activity with sparse plasticity raises what a read-out of layer 3 tells by 0.10 or more",
-        value("triangle", top) - value("plain", top) >= 0.10,
-        published="a large improvement at every layer (Table 1)",
-    ),
-    published(
-        "triangle-helps-the-bottom",
-        "Dense activity with sparse plasticity raises what a read-out of layer 1 tells by 0.02 or more",
-        value("triangle", bottom) - value("plain", bottom) >= 0.02,
-        published="a large improvement at every layer (Table 1)",
-    ),
-    published(
-        "pruning-helps-the-top",
+    claim("plain-depth-harms",
+        "Where the next layer sees the winners alone, a read-out of layer 3 tells less than one of layer 1",
+        bottom("plain") - top("plain") >= 0.05, published="linear decodability decreases over layers (Table 1)"),
+    improves("triangle-helps-the-top", "Dense activity with sparse plasticity raises what a read-out of layer 3 tells",
+        top("triangle") - top("plain") >= 0.10),
+    improves("triangle-helps-the-bottom",
+        "Dense activity with sparse plasticity raises what a read-out of layer 1 tells",
+        bottom("triangle") - bottom("plain") >= 0.02),
+    claim("pruning-helps-the-top",
         "Pruning nearly all connections into layers 2 and 3 raises what a read-out of layer 3 tells",
-        value("pruned", top) - value("triangle", top) >= 0.0,
-        published="pruning improves the upper layers (Table 1)",
-    ),
-    published(
-        "depth-helps",
-        "With dense activity and pruning, a read-out of layer 3 tells more than one of layer 1",
-        value("pruned", top) - value("pruned", bottom) >= 0.0,
-        published="decodable information increases over layers (Table 1)",
-    ),
-    published(
-        "learning-matters",
-        "Learned filters raise what a read-out of layer 3 tells by 0.06 or more over random ones with the same "
-        "connections",
-        value("pruned", top) - value("pruned-untrained", top) >= 0.06,
-        published="features are learned (no figure)",
-    ),
-    published(
-        "homeostasis-balances",
-        "Thresholds let every filter of every layer win half to one and a half times as often as its share",
-        most(*(value("pruned", f"imbalance_{number}") for number in (1, 2, 3))) <= 0.5,
+        top("pruned") - top("triangle") >= 0.0, published="pruning improves the upper layers (Table 1)"),
+    claim("depth-helps", "With dense activity and pruning, a read-out of layer 3 tells more than one of layer 1",
+        top("pruned") - bottom("pruned") >= 0.0, published="decodable information increases over layers (Table 1)"),
+    claim("learning-matters",
+        "Learned filters tell more in a read-out of layer 3 than random ones with the same connections",
+        top("pruned") - top("pruned-untrained") >= 0.06, published="features are learned (no figure)"),
+    claim("homeostasis-balances", "Thresholds let every filter of every layer win about as often as its share",
+        maximum(*(metric(f"imbalance_{layer}")("pruned") for layer in (1, 2, 3))) <= 0.5,
         source="author code, layer 3: win rates of 0.0024 to 0.0026, target 0.0025; criterion ours",
-        published="win rates within 4 % of the target (layer 3)",
-        sameness="numeric",
-    ),
-    published(
-        "without-homeostasis-filters-starve",
-        "Without thresholds a fifth or more of the filters of layer 1 win less than a tenth of their share",
-        value("pruned-no-homeostasis", "starved") >= 0.2,
-        source="Miconi (2021), methods; criterion ours",
-        published="thresholds keep all units in use (no figure)",
-        sameness="numeric",
-    ),
-    published(
-        "local",
-        "No layer's loss has a gradient by the filters of another",
-        value("pruned", "foreign_gradient") <= 0.0,
-        published="no gradient passes between layers",
-        sameness="identity",
-    ),
-    published(
-        "headline",
-        "With both remedies, a read-out of layer 3 tells 63 % or more of CIFAR-10's test images",
-        value("pruned", top) >= 0.63,
-        source="Miconi (2021), Table 1; criterion: 64.55 % less four of its standard deviations",
-        published="64.55 % +- 0.4 (10 runs)",
-        presets=("paper",),
-    ),
-]
+        published="win rates within 4 % of the target (layer 3)", sameness="numeric"),
+    claim("without-homeostasis-filters-starve",
+        "Without thresholds many of the filters of layer 1 win less than a tenth of their share",
+        metric("starved")("pruned-no-homeostasis") >= 0.2, source="Miconi (2021), methods; criterion ours",
+        published="thresholds keep all units in use (no figure)", sameness="numeric"),
+    claim("local", "No layer's loss has a gradient by the filters of another",
+        metric("foreign_gradient")("pruned") <= 0.0, published="no gradient passes between layers",
+        sameness="identity"),
+    claim("headline", "With both remedies, a read-out of layer 3 tells as many of CIFAR-10's test images as published",
+        top("pruned") >= 0.63, source="Miconi (2021), Table 1; criterion: 64.55 % less four of its standard deviations",
+        published="64.55 % +- 0.4 (10 runs)", presets=("paper",)),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:
@@ -294,49 +248,30 @@ def figure(results: Results) -> go.Figure:
     heads = [f"{arm}, layer {number}" for arm in shown for number in range(1, LAYERS + 1)]
     specs: list[Any] = [[{"colspan": LAYERS}, *[None] * (LAYERS - 1)], *[[{}] * LAYERS for _ in shown]]
     plot = make_subplots(1 + len(shown), LAYERS, specs=specs, subplot_titles=["", *heads], vertical_spacing=0.07)
+    layers = [f"layer {number}" for number in range(1, LAYERS + 1)]
     for arm, color in colors(results.arms).items():
-        of_arm = [arms_of_seed[arm] for arms_of_seed in results.by_seed.values() if arm in arms_of_seed]
-        accuracies = np.array([[result[f"accuracy_{n + 1}"] for n in range(LAYERS)] for result in of_arm])
-        layers, line = [f"layer {n + 1}" for n in range(LAYERS)], {"legendgroup": arm, "line_color": color}
+        accuracies = np.array([results.values(arm, f"accuracy_{number}") for number in range(1, LAYERS + 1)]).T
+        line = {"legendgroup": arm, "line_color": color, "row": 1, "col": 1}
         for accuracy in accuracies:
-            plot.add_scatter(x=layers, y=accuracy, opacity=0.35, line_width=0.7, showlegend=False, **line, row=1, col=1)
-        plot.add_scatter(x=layers, y=accuracies.mean(0), name=arm, **line, row=1, col=1)
-        if arm in shown:
-            for column, source in enumerate(of_arm[0]["filters"], 1):
-                plot.add_trace(go.Image(source=source, hoverinfo="skip"), 2 + shown.index(arm), column)
+            plot.add_scatter(x=layers, y=accuracy, opacity=0.35, line_width=0.7, showlegend=False, **line)
+        plot.add_scatter(x=layers, y=accuracies.mean(0), name=arm, **line)
+    for row, arm in enumerate(shown, 2):
+        for column, source in enumerate(results.values(arm, "filters")[0], 1):
+            plot.add_trace(go.Image(source=source, hoverinfo="skip"), row, column)
     rest = range(2, 2 + LAYERS * len(shown))
     hidden = {f"{axis}axis{number}": {"visible": False} for number in rest for axis in "xy"}
     title = "Images told by a ridge classifier of each layer (thin: seeds), and filters of the first seed"
     return plot.update_layout(title=title, height=380 + 260 * len(shown), yaxis_title="accuracy", **hidden)
 
 
-def seconds(config: Config) -> float:
-    """Time of a trial on one core: reading and whitening, learning, and the read-outs."""
-    images = config.train_images + config.test_images
-    passes = config.train_images * config.epochs + images
-    each = 0.19e-3 * (config.width / 0.5) if config.pruned else 0.45e-3 * (config.width / 0.5) ** 1.7
-    return 1 + (4 + 3.3e-4 * images if config.images != "digits" else 1) + passes * each
-
-
-SMOKE = Config(images="digits", train_images=200, test_images=100, width=0.05, epochs=2, batch_size=20, burn_in=2)
-PAPER = Config(
-    images="cifar10",
-    train_images=50_000,
-    test_images=10_000,
-    width=1.0,
-    epochs=20,
-    burn_in=201,
-    lr_2=0.0073,
-    lr_3=0.004,
-)
 experiment = Experiment(
     name="hebbian-cnn",
-    summary="Convolutional layers that learn by Hebb's rule, without labels, tell more of images the deeper they are",
+    about=__doc__,
     paper="Miconi, Hebbian learning with gradients, 2021 (arXiv 2107.01729)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=8), "paper": Preset(PAPER, seeds=10)},
-    arms=arms,
+    studies=Study(trial, arms),
+    presets=presets,
     claims=claims,
     figure=figure,
     headline="accuracy",
-    ready=ready,
+    check_requirements=lambda config: read(config, "test"),
 )

@@ -1,4 +1,4 @@
-"""A large language model with neuromodulated plastic LSTMs (Miconi, Rawal, Clune and Stanley, 2019).
+"""Plastic LSTMs that modulate themselves learn text as large language models, beside LSTMs (Miconi et al., 2019).
 
 Three layers of neuromodulated plastic LSTM are compared with three layers of LSTM that have as many parameters, both
 trained as Merity, Keskar and Socher (2018) train theirs, but without dropped weights: dropout with one mask for a whole
@@ -11,13 +11,10 @@ training does not leave the frequencies of the words within minutes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 import torch
-from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,8 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from engram.experiments.plastic_language.model import Carried, Memory, in_rows, losses, perplexity, through, uniform
-from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of, claimed, value
-from engram.lab.curves import points_by_arm
+from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, metric, setting, settings
 from engram.plasticity import PlasticLSTM
 from engram.tasks import DocumentBigrams, PennTreebank, read_penn_treebank
 
@@ -37,69 +33,71 @@ EMBEDDING_INIT = 0.1
 MANY = 2**28
 
 
-@dataclass(frozen=True)
+@settings
 class Config:
     """What one trial is made of."""
 
-    network: Literal["lstm", "modulated"] = "lstm"
-    """LSTM, or the same with plastic connections whose plasticity the network itself modulates."""
-    corpus: Literal["document-bigrams", "penn-treebank"] = "document-bigrams"
-    """Language of document-specific bigrams, or the Penn Treebank from the user's files."""
-    tokens: Annotated[int, Ge(1000)] = 40_000
-    """Words to learn from in the language of document-specific bigrams; of no effect on the Penn Treebank."""
-    layers: Annotated[int, Ge(1)] = 2
-    """Layers of LSTM units."""
-    embedding_size: Annotated[int, Ge(1)] = 30
-    """Features of a word, and units of the last layer."""
-    hidden_size: Annotated[int, Ge(1)] = 60
-    """Units of the other layers of the LSTM; the plastic network has as many as fit into as many parameters."""
-    batch_size: Annotated[int, Ge(1)] = 6
-    """Parts of the text that are read side by side."""
-    window: Annotated[int, Ge(10)] = 35
-    """Mean number of words through which the gradient flows back; of one window in 20, the half of it."""
-    epochs: Annotated[int, Ge(1)] = 6
-    """Passes over the text."""
-    average_from: Annotated[int, Ge(1)] = 4
-    """The epoch from which on the mean of the weights is what is judged, counted from 1."""
-    learning_rate: Annotated[float, Gt(0), Le(100)] = 30.0
-    """Learning rate of gradient descent in a window of mean length, in proportion to which that of others is."""
-    gradient_norm: Annotated[float, Gt(0)] = 0.25
-    """Norm above which the gradient is scaled down to it."""
-    weight_decay: Annotated[float, Ge(0), Le(1)] = 1.2e-6
-    """Share of a weight that is added to its gradient."""
-    dropout_embedding: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Probability that a word has no features in a window."""
-    dropout_input: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Probability that a feature of the words does not reach the first layer in a window."""
-    dropout_hidden: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Probability that a unit does not reach the next layer in a window."""
-    dropout_output: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Probability that a unit of the last layer does not take part in the prediction in a window."""
-    activity_penalty: Annotated[float, Ge(0)] = 2.0
-    """Factor of the mean squared activity of the last layer, after dropout, in the loss."""
-    change_penalty: Annotated[float, Ge(0)] = 1.0
-    """Factor of the mean squared change of that activity from word to word, before dropout, in the loss."""
-
-
-def arms(config: Config) -> dict[str, Arm]:
-    """The two networks, the plastic one with as many units as fit into the parameters of the LSTM."""
-    budget = count(config, "lstm", config.hidden_size)
-    fits = (size for size in range(config.hidden_size, 0, -1) if count(config, "modulated", size) <= budget)
-    modulated = replace(config, network="modulated", hidden_size=next(fits))
-    return arms_of(trial, {"lstm": replace(config, network="lstm"), "modulated": modulated}, seconds)
+    network: Literal["lstm", "modulated"] = setting("lstm", "LSTM, or one that modulates its own plasticity")
+    corpus: Literal["document-bigrams", "penn-treebank"] = setting(
+        "document-bigrams", "language of document-specific bigrams, or the Penn Treebank from the user's files"
+    )
+    tokens: int = setting(40_000, "words to learn from; of no effect on the Penn Treebank", ge=1000)
+    layers: int = setting(2, "layers of LSTM units", ge=1)
+    embedding_size: int = setting(30, "features of a word, and units of the last layer", ge=1)
+    hidden_size: int = setting(60, "units of the other layers; what is plastic has fewer, for as many parameters", ge=1)
+    batch_size: int = setting(6, "parts of the text that are read side by side", ge=1)
+    window: int = setting(35, "mean number of words through which the gradient flows; of 1 in 20 the half", ge=10)
+    epochs: int = setting(6, "passes over the text", ge=1, scales=True)
+    average_from: int = setting(4, "the epoch, from 1, from which on the mean of the weights is judged", ge=1)
+    learning_rate: float = setting(30.0, "in a window of mean length; of others in proportion", gt=0, le=100)
+    gradient_norm: float = setting(0.25, "norm above which the gradient is scaled down to it", gt=0)
+    weight_decay: float = setting(1.2e-6, "share of a weight that is added to its gradient", ge=0, le=1)
+    dropout_embedding: float = setting(0.0, "probability that a word has no features in a window", ge=0, lt=1)
+    dropout_input: float = setting(0.0, "of a feature of the words, that it does not reach the first layer", ge=0, lt=1)
+    dropout_hidden: float = setting(0.0, "of a unit, that it does not reach the next layer", ge=0, lt=1)
+    dropout_output: float = setting(0.0, "of a unit of the last layer, that it does not predict", ge=0, lt=1)
+    activity_penalty: float = setting(2.0, "factor of the last layer's mean squared activity, after dropout", ge=0)
+    change_penalty: float = setting(1.0, "factor of that activity's mean squared change, before dropout", ge=0)
 
 
 def sizes(config: Config, hidden_size: int) -> list[tuple[int, int]]:
-    """Return the numbers of inputs and of units of each layer; the last has as many units as words have features."""
+    """The numbers of inputs and of units of each layer; the last has as many units as words have features."""
     units = [hidden_size] * (config.layers - 1) + [config.embedding_size]
     return list(zip([config.embedding_size, *units], units, strict=False))
 
 
 def count(config: Config, network: str, hidden_size: int) -> int:
-    """Return the number of parameters of the layers of a network."""
+    """The number of parameters of the layers of a network."""
     per_unit, modulator = (8, 0) if network == "lstm" else (7 + 1 + 3, 1)  # biases; alpha and neuromodulator
     layers = sizes(config, hidden_size)
     return sum(4 * units * (inputs + units) + per_unit * units + modulator for inputs, units in layers)
+
+
+def fitting(arm: Config) -> int:
+    """The most units with which the plastic network has no more parameters than the LSTM."""
+    budget = count(arm, "lstm", arm.hidden_size)
+    return next(size for size in range(arm.hidden_size, 0, -1) if count(arm, "modulated", size) <= budget)
+
+
+arms: dict[str, dict[str, Any]] = {
+    "lstm": {"network": "lstm"},
+    "modulated": {"network": "modulated", "hidden_size": fitting},
+}
+presets = {
+    "smoke": Preset(
+        seeds=1,
+        changes={"tokens": 1000, "embedding_size": 4, "hidden_size": 6, "batch_size": 25, "window": 10}
+        | {"epochs": 2, "average_from": 2, "dropout_embedding": 0.1, "dropout_input": 0.1}
+        | {"dropout_hidden": 0.1, "dropout_output": 0.1},
+    ),
+    "laptop": Preset(seeds=3),
+    "paper": Preset(
+        seeds=5,
+        changes={"corpus": "penn-treebank", "layers": 3, "embedding_size": 400, "hidden_size": 1150, "window": 70}
+        | {"epochs": 500, "average_from": 125, "dropout_embedding": 0.1, "dropout_input": 0.4}
+        | {"dropout_hidden": 0.25, "dropout_output": 0.4},
+    ),
+}
 
 
 class Reading(NamedTuple):
@@ -131,7 +129,7 @@ class LanguageModel(nn.Module):
     def forward(
         self, words: Int64[Tensor, "time batch"], carried: Carried | None = None
     ) -> tuple[Float[Tensor, "time batch types"], Carried]:
-        """Return the logits of the next word at each step, without dropout, and what the layers carry on."""
+        """The logits of the next word at each step, without dropout, and what the layers carry on."""
         reading = self.read(words, carried, None)
         return self.predict(reading.dropped), reading.carried
 
@@ -144,8 +142,8 @@ class LanguageModel(nn.Module):
         def drop(values: Tensor, probability: float, *mask: int) -> Tensor:
             if generator is None or probability == 0:
                 return values
-            kept = torch.rand(mask, generator=generator) >= probability
-            return values * (kept / (1 - probability)).to(values)
+            passes = torch.rand(mask, generator=generator) >= probability
+            return values * (passes / (1 - probability)).to(values)
 
         features = drop(self.embedding, config.dropout_embedding, len(self.embedding), 1)
         activity = functional.embedding(words, features)
@@ -159,7 +157,7 @@ class LanguageModel(nn.Module):
         return Reading(dropped, activity, after)
 
     def predict(self, activity: Float[Tensor, "time batch features"]) -> Float[Tensor, "time batch types"]:
-        """Return the logits of the next word."""
+        """The logits of the next word."""
         return functional.linear(activity, self.embedding, self.bias)
 
 
@@ -186,14 +184,14 @@ def window_sizes(length: int, window: int, rng: np.random.Generator) -> Int64[np
     return np.diff(ends, prepend=0)
 
 
-def ready(config: Config) -> None:
+def check_requirements(config: Config) -> None:
     """Read the corpus, so that a run without it does not begin."""
     if config.corpus == "penn-treebank":
         read_penn_treebank()
 
 
 def text(config: Config, generator: torch.Generator) -> PennTreebank:
-    """Return the corpus: the user's Penn Treebank, or documents one after another, for each part new ones."""
+    """The corpus: the user's Penn Treebank, or documents one after another, for each part new ones."""
     if config.corpus == "penn-treebank":
         return read_penn_treebank()
     task = DocumentBigrams()
@@ -245,74 +243,31 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         if start + length == len(train) - 1:
             judged = mean.module if epoch >= config.average_from else net
             run.log(step + 1, valid_perplexity=perplexity(judged, valid, config.window))
+    run.keep(net=net, mean=mean)
     tested = perplexity(mean.module if config.epochs >= config.average_from else net, test, config.window)
     return {"loss": math.log(tested), "perplexity": tested}
 
 
+perplexity_of = metric("perplexity")
+claim = claims_from(
+    "table 1: test perplexity on the Penn Treebank, large model, 5 runs",
+    published="median 61.44 (61.37 to 61.68) against 62.48 (62.40 to 62.60)",
+    threshold="paper",
+    presets=("paper",),
+    seeds=5,
+)
 claims = [
-    claimed(
-        "modulated-at-most-lstm",
+    claim("modulated-at-most-lstm",
         "On the Penn Treebank, a large neuromodulated LSTM has a lower perplexity than an LSTM with as many parameters",
-        value("modulated", "perplexity") - value("lstm", "perplexity") <= 0.0,
-        source="table 1: test perplexity on the Penn Treebank, large model, 5 runs",
-        published="median 61.44 (61.37 to 61.68) against 62.48 (62.40 to 62.60)",
-        threshold="paper",
-        presets=("paper",),
-        seeds=5,
-    )
-]
-
-
-def figure(results: Results) -> go.Figure:
-    """Each trial's test perplexity, arm by arm."""
-    return points_by_arm(results, "perplexity", "Text that was not trained on", "perplexity")
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core: a cost for each step, and one for each synapse that it touches."""
-    step, synapse = {"lstm": (30e-6, 0.5e-9), "modulated": (50e-6, 3e-9)}[config.network]
-    batch, tokens, types = config.batch_size, config.tokens, 50
-    if config.corpus == "penn-treebank":
-        tokens, types = 930_000, 10_000
-    squares = sum(units**2 for _, units in sizes(config, config.hidden_size))
-    each = config.layers * step + batch * (synapse * squares + 0.5e-9 * types * config.embedding_size)
-    return 1 + config.epochs * tokens / batch * each * 1.2
-
-
-SMOKE = Config(
-    tokens=1000,
-    embedding_size=4,
-    hidden_size=6,
-    batch_size=25,
-    window=10,
-    epochs=2,
-    average_from=2,
-    dropout_embedding=0.1,
-    dropout_input=0.1,
-    dropout_hidden=0.1,
-    dropout_output=0.1,
-)
-PAPER = Config(
-    corpus="penn-treebank",
-    layers=3,
-    embedding_size=400,
-    hidden_size=1150,
-    window=70,
-    epochs=500,
-    average_from=125,
-    dropout_embedding=0.1,
-    dropout_input=0.4,
-    dropout_hidden=0.25,
-    dropout_output=0.4,
-)
+        perplexity_of("modulated") - perplexity_of("lstm") <= 0.0)
+]  # fmt: skip
 experiment = Experiment(
     name="plastic-treebank",
-    summary="Three layers of LSTM and of neuromodulated plastic LSTM with equally many parameters, as large language "
-    "models",
+    about=__doc__,
     paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=3), "paper": Preset(PAPER, seeds=5)},
-    arms=arms,
+    studies=Study(trial, arms),
+    presets=presets,
     claims=claims,
-    figure=figure,
-    ready=ready,
+    figure=Points("perplexity", "Text that was not trained on", "perplexity"),
+    check_requirements=check_requirements,
 )

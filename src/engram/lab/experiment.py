@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Changes = Mapping[str, Any]
 """Settings to change, by name: ``steps=100``; those of one arm or study as a mapping or dotted: ``{"lstm.steps": 9}``.
 
-In the table of an arm a function gives the value from the arm's other settings, as ``lambda arm: arm.bits + 1``.
+In the table of an arm a function gives the value from the settings without it, as ``lambda arm: arm.bits + 1``.
 """
 _NAME = re.compile(r"[\w+=-][\w.+= -]{0,99}", re.ASCII)
 
@@ -298,14 +298,19 @@ def _split(experiment: Experiment, changes: Changes) -> dict[str, dict[str, Any]
 
 
 def _changed(cls: Any, layers: Sequence[Changes]) -> Any:
-    """The config that layers of changes make of a class's defaults, the last one last; functions see all the others."""
+    """The config that layers of changes make of a class's defaults, the last one last; functions see all the others.
+
+    Examples:
+        >>> @configs.settings
+        ... class Config:
+        ...     units: int = configs.setting(4, "units")
+        >>> _changed(Config, [{"units": 8}, {"units": lambda arm: arm.units + 1}])
+        Config(units=9)
+    """
     draft = _draft(cls, layers)
-    derived = {name: value(draft) for name, value in _merged(cls, layers).items() if callable(value)}
+    merged = {name: value for layer in layers for name, value in configs.flat(cls, layer)}
+    derived = {name: value(draft) for name, value in merged.items() if callable(value)}
     return configs.from_dict(cls, {**vars(draft), **derived})
-
-
-def _merged(cls: Any, layers: Sequence[Changes]) -> dict[str, Any]:
-    return {name: value for layer in layers for name, value in configs.flat(cls, layer)}
 
 
 def _draft(cls: Any, layers: Sequence[Changes]) -> Any:
@@ -313,9 +318,10 @@ def _draft(cls: Any, layers: Sequence[Changes]) -> Any:
     draft = object.__new__(cls)
     for name, default in vars(cls()).items():
         object.__setattr__(draft, name, default)
-    for name, value in _merged(cls, layers).items():
-        if not callable(value):
-            _set(draft, name.split("."), value)
+    for layer in layers:
+        for name, value in configs.flat(cls, layer):
+            if not callable(value):
+                _set(draft, name.split("."), value)
     return draft
 
 

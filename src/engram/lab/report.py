@@ -81,6 +81,7 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
     """What is shown of one run."""
     claims = results.claims()
     arms = experiment.arms(results.preset, results.changed)
+    seconds = sum(arm.seconds for arm in arms.values())
     tables = {name: configs.leaves(config) for name, config in results.configs.items()}
     figures = figures_of(experiment, results)
     own = figures.pop("figure", None)
@@ -106,7 +107,7 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
             }
             for judged in claims
         ],
-        "expected": sum(arm.seconds for arm in arms.values()) * results.seeds,
+        "expected": None if math.isnan(seconds) else seconds * results.seeds,
         "command": f"engram run {experiment.name}{options}",
         "curves": curves,
         "fields": list(dict.fromkeys(field for values in tables.values() for field in values)),

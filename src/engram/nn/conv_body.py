@@ -44,10 +44,10 @@ class ConvBody(nn.Sequential):
     def __init__(self, channels: int, in_channels: int = 1, generator: torch.Generator | None = None) -> None:
         checks.size("channels", channels)
         layers: list[nn.Module] = []
-        for place, before in enumerate((checks.size("in_channels", in_channels), channels, channels)):
+        for index, inputs in enumerate((checks.size("in_channels", in_channels), channels, channels)):
             norm = nn.InstanceNorm2d(channels, eps=EPS, affine=True)
-            layers += [kaiming(nn.Conv2d, before, channels, 3, generator=generator), norm, nn.ReLU()]
-            layers += [nn.MaxPool2d(2)] if place < 2 else [nn.Flatten()]
+            layers += [kaiming(nn.Conv2d, inputs, channels, 3, generator=generator), norm, nn.ReLU()]
+            layers += [nn.MaxPool2d(2)] if index < 2 else [nn.Flatten()]
         super().__init__(*layers)
 
     def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
@@ -81,15 +81,19 @@ class Patches(NamedTuple):
     @classmethod
     def of(cls, x: Float[Tensor, "batch channels height width"]) -> Patches:
         """Take images to pieces."""
-        found = functional.unfold(x, 3)
-        found = found - found.mean(2, keepdim=True)
-        count, inputs = found.shape[:2]
+        patches = functional.unfold(x, 3)
+        patches = patches - patches.mean(2, keepdim=True)
+        count, inputs = patches.shape[:2]
         height, width = (side - 2 for side in x.shape[-2:])
-        high, wide = height // 2, width // 2
-        kept = found.view(count, inputs, height, width)[..., : 2 * high, : 2 * wide]
-        kept = kept.reshape(count, inputs, high, 2, wide, 2).permute(0, 3, 5, 2, 4, 1).flatten(1, 4)
-        values = torch.cat((kept, torch.ones_like(kept[..., :1])), 2)
-        return cls(values, found @ found.mT / found.shape[2], (high, wide))
+        pooled_height, pooled_width = height // 2, width // 2
+        pooled_patches = patches.view(count, inputs, height, width)[..., : 2 * pooled_height, : 2 * pooled_width]
+        pooled_patches = (
+            pooled_patches.reshape(count, inputs, pooled_height, 2, pooled_width, 2)
+            .permute(0, 3, 5, 2, 4, 1)
+            .flatten(1, 4)
+        )
+        values = torch.cat((pooled_patches, torch.ones_like(pooled_patches[..., :1])), 2)
+        return cls(values, patches @ patches.mT / patches.shape[2], (pooled_height, pooled_width))
 
     @staticmethod
     def quarters(z: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch channels 4 pooled"]:

@@ -44,14 +44,16 @@ class RandomProjection(nn.Module):
         checks.size("n_features", n_features)
         super().__init__()
         self.key_dim = key_dim
-        of_kind: Any = GaussianRandomProjection if kind == "gaussian" else SparseRandomProjection
-        drawn = of_kind(key_dim, random_state=int(rng.integers(2**31))).fit(np.zeros((1, n_features))).components_
+        projection_class: Any = GaussianRandomProjection if kind == "gaussian" else SparseRandomProjection
+        components = (
+            projection_class(key_dim, random_state=int(rng.integers(2**31))).fit(np.zeros((1, n_features))).components_
+        )
         if kind == "sparse":
-            drawn = drawn.tocoo()
-            self.register_buffer("rows", torch.from_numpy(drawn.row.astype(np.int64)))
-            self.register_buffer("columns", torch.from_numpy(drawn.col.astype(np.int64)))
-            drawn = drawn.data
-        self.register_buffer("components", torch.from_numpy(drawn.astype(np.float32)))
+            components = components.tocoo()
+            self.register_buffer("rows", torch.from_numpy(components.row.astype(np.int64)))
+            self.register_buffer("columns", torch.from_numpy(components.col.astype(np.int64)))
+            components = components.data
+        self.register_buffer("components", torch.from_numpy(components.astype(np.float32)))
 
     def forward(self, x: Float[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
         """Project each of a batch, flattened."""

@@ -51,8 +51,8 @@ def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples o
         True
     """
     _refuse_others("Y", Y, (len(X), "units"))
-    one, other = (_gram(part) for part in (X, Y))
-    return (one - other).square().sum()
+    gram_x, gram_y = (_gram(part) for part in (X, Y))
+    return (gram_x - gram_y).square().sum()
 
 
 def _gram(X: Tensor) -> Tensor:

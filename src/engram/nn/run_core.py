@@ -28,8 +28,8 @@ def run_core(core: Any, input: Annotated[Tensor, "time batch input"], state: Any
         checks.instance("state", state, type(start))
         for name, part, expected in zip(state._fields, state, start, strict=True):
             checks.tensor(f"state.{name}", part, tuple(expected.shape), like=core.weight_ih)
-    found = []
+    activities = []
     for drive in core.drive(sequence):
         state = core.step(drive, state)
-        found.append(state.activity)
-    return torch.stack(found) if found else start.activity.new_empty(0, *start.activity.shape), state
+        activities.append(state.activity)
+    return torch.stack(activities) if activities else start.activity.new_empty(0, *start.activity.shape), state

@@ -95,5 +95,5 @@ def derivative(spikes: object, u: Float[Tensor, "*shape"]) -> Float[Tensor, "*sh
     """
     with torch.enable_grad():
         at = u.detach().requires_grad_()
-        (found,) = torch.autograd.grad(spikes(at).sum(), at)  # type: ignore[operator]
-    return found
+        (slope,) = torch.autograd.grad(spikes(at).sum(), at)  # type: ignore[operator]
+    return slope

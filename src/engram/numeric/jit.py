@@ -33,8 +33,8 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
     compiled = njit(function, cache=True, nogil=True, error_model="numpy", **options)
     file = getattr(compiled._cache, "_cache_file", None)  # none where there is nowhere to write
     if file is not None:
-        own = Path(function.__code__.co_filename).resolve()
-        file._source_stamp = (file._source_stamp, _sources(own))
+        path = Path(function.__code__.co_filename).resolve()
+        file._source_stamp = (file._source_stamp, _sources(path))
     return compiled
 
 
@@ -61,23 +61,23 @@ def telling(tell: Callable[[], None]) -> Iterator[None]:
 def _sources(file: Path) -> int:
     """What changes with a file or any of its package that it imports, directly or through other kernels."""
     root = next(parent for parent in file.parents if not (parent / "__init__.py").exists())
-    found: dict[Path, bytes] = {}
+    contents: dict[Path, bytes] = {}
     pending = [file]
     while pending:
         path = pending.pop()
-        if path not in found:
-            found[path] = path.read_bytes()
-            if b"jit" in found[path]:  # what does not say it makes constants at most, and counts by itself
-                pending += _imported(root, path, found[path])
-    return crc32(b"".join(found[path] for path in sorted(found)))
+        if path not in contents:
+            contents[path] = path.read_bytes()
+            if b"jit" in contents[path]:  # what does not say it makes constants at most, and counts by itself
+                pending += _imported(root, path, contents[path])
+    return crc32(b"".join(contents[path] for path in sorted(contents)))
 
 
 def _imported(root: Path, path: Path, source: bytes) -> list[Path]:
     """The files below ``root`` that a source imports."""
     package = ".".join(path.relative_to(root).parts[:-1])
     nodes = ast.walk(ast.parse(source))
-    taken = [(root.joinpath(*module.split(".")), name) for module, name in imports(nodes, package)]
-    files = [(_file(base / name) if name else None) or _file(base) for base, name in taken]
+    imported = [(root.joinpath(*module.split(".")), name) for module, name in imports(nodes, package)]
+    files = [(_file(base / name) if name else None) or _file(base) for base, name in imported]
     return [file for file in files if file is not None]
 
 

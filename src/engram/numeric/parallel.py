@@ -70,16 +70,16 @@ def parallel_map(
     workers = min(workers, max(len(items), PROCESSES))
     died = _died(backend)
 
-    def together(some: Sequence[Item], workers: int) -> list[Result]:
-        calls = [joblib.delayed(function)(item) for item in some]
+    def together(chunk: Sequence[Item], workers: int) -> list[Result]:
+        calls = [joblib.delayed(function)(item) for item in chunk]
         try:
-            found: list[Result] = wait(lambda: list(_pool(backend, workers)(calls)))
-            return found
+            results: list[Result] = wait(lambda: list(_pool(backend, workers)(calls)))
+            return results
         except died:
             _ray_pools.clear()
             raise
 
-    def alone(item: Item) -> Result | Lost:
+    def retried(item: Item) -> Result | Lost:
         for _ in range(attempts - 1):
             try:
                 return together([item], PROCESSES)[0]
@@ -87,22 +87,22 @@ def parallel_map(
                 continue
         return LOST
 
-    found: dict[int, Result | Lost] = {}
+    results: dict[int, Result | Lost] = {}
     idle_deaths = 0
     with warnings.catch_warnings():
         # So says loky of a worker that has grown and is replaced; as an error it would end the thread that replaces it.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        while len(found) < len(items):
-            rest = [i for i in range(len(items)) if i not in found]
+        while len(results) < len(items):
+            remaining = [i for i in range(len(items)) if i not in results]
             try:
-                found |= dict(zip(rest, together([items[i] for i in rest], workers), strict=True))
+                results |= dict(zip(remaining, together([items[i] for i in remaining], workers), strict=True))
             except died:
-                begun = [i for i in rest if under_way(items[i])]
-                idle_deaths += not begun
+                started = [i for i in remaining if under_way(items[i])]
+                idle_deaths += not started
                 if idle_deaths == attempts:
                     raise
-                found |= {i: alone(items[i]) for i in begun}
-    return [found[i] for i in range(len(items))]
+                results |= {i: retried(items[i]) for i in started}
+    return [results[i] for i in range(len(items))]
 
 
 def start_ray(workers: int, address: str | None = None) -> None:
@@ -120,9 +120,9 @@ def start_ray(workers: int, address: str | None = None) -> None:
         ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
     elif not ray.is_initialized():
         ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    found = _ray_cpus()
-    if found < workers:
-        raise ValueError(f"{workers} workers: the Ray cluster has {found} CPUs")
+    cpus = _ray_cpus()
+    if cpus < workers:
+        raise ValueError(f"{workers} workers: the Ray cluster has {cpus} CPUs")
     register_ray()  # type: ignore[no-untyped-call]
 
 

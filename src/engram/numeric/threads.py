@@ -50,20 +50,20 @@ class Threads:
         errors: list[BaseException] = []
 
         def work() -> None:
-            own = None
+            thread_memory = None
             try:
                 for number in numbers:
-                    own = memory() if own is None else own
-                    call(number, own)
+                    thread_memory = memory() if thread_memory is None else thread_memory
+                    call(number, thread_memory)
             except BaseException as error:  # raised below, in the thread that called
                 errors.append(error)
 
         helpers = min(threads, count) - 1
         if helpers > self.size:
             self.pool, self.size = ThreadPoolExecutor(helpers, thread_name_prefix="engram"), helpers
-        begun = [self.pool.submit(single_threaded()(work)) for _ in range(helpers)] if self.pool is not None else []
+        pending = [self.pool.submit(single_threaded()(work)) for _ in range(helpers)] if self.pool is not None else []
         work()
-        for helper in begun:
+        for helper in pending:
             if not helper.cancel():
                 helper.result()
         if errors:
@@ -93,9 +93,9 @@ def in_ranges(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -
 def _setter(library: str, name: str) -> Callable[[int], int]:
     """What sets the number of threads in one of torch's libraries; where there is none, what does nothing."""
     for path in Path(torch.__file__).parent.glob(f"lib/{library}"):
-        found = getattr(ctypes.CDLL(str(path)), name, None)
-        if found is not None:
-            return found  # type: ignore[no-any-return]
+        function = getattr(ctypes.CDLL(str(path)), name, None)
+        if function is not None:
+            return function  # type: ignore[no-any-return]
     return lambda count: 0
 
 

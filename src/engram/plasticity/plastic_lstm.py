@@ -157,9 +157,9 @@ class PlasticLSTM(nn.Module):
         states = layer_states(self, input, sequence, state)
         for k, layer in enumerate((self, *self.upper)):
             if isinstance(input, PackedSequence):
-                sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])  # type: ignore[arg-type]
+                sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])
             else:
-                sequence, states[k] = layer.run_layer(sequence, states[k])  # type: ignore[operator]
+                sequence, states[k] = layer.run_layer(sequence, states[k])
             check_activity(self, k, sequence)
         return layer_results(self, input, sequence, states)
 

@@ -184,9 +184,9 @@ class PlasticRNN(nn.Module):
         states = layer_states(self, input, sequence, state)
         for k, layer in enumerate((self, *self.upper)):
             if isinstance(input, PackedSequence):
-                sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])  # type: ignore[arg-type]
+                sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])
             else:
-                sequence, states[k] = layer.run_layer(sequence, states[k], clamp)  # type: ignore[operator]
+                sequence, states[k] = layer.run_layer(sequence, states[k], clamp)
             check_activity(self, k, sequence)
         return layer_results(self, input, sequence, states)
 

@@ -41,6 +41,6 @@ class Backprop(LearningRule[None]):
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             loss = output_loss(model(x), target)
-        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        grads = {name: grad for name, grad in zip(parameters, found, strict=True) if grad is not None}
+        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        grads = {name: grad for name, grad in zip(parameters, gradients, strict=True) if grad is not None}
         return checked_update(self, grads, None, loss.detach())

@@ -132,9 +132,9 @@ class Layer:
             if bias:
                 grads[_joined(self.name, "bias")] = delta.sum(0)
         else:
-            _, of_weight, of_bias = self._convolution_backward(delta, input, module.weight, [False, weight, bias])
-            grads = {self.weight_name: of_weight} if weight else {}
-            grads |= {_joined(self.name, "bias"): of_bias} if bias else {}
+            _, weight_grad, bias_grad = self._convolution_backward(delta, input, module.weight, [False, weight, bias])
+            grads = {self.weight_name: weight_grad} if weight else {}
+            grads |= {_joined(self.name, "bias"): bias_grad} if bias else {}
         if weight and self.scale != 1:
             grads[self.weight_name] = grads[self.weight_name] * self.scale
         return grads
@@ -154,13 +154,13 @@ class Layer:
                 for parameter, value in module.named_parameters()
                 if value.requires_grad
             }
-            delta, *found = torch.autograd.grad(activity.graph, [activity.pre, *inside.values()], error)
-            return delta, dict(zip(inside, found, strict=True))
+            delta, *grads = torch.autograd.grad(activity.graph, [activity.pre, *inside.values()], error)
+            return delta, dict(zip(inside, grads, strict=True))
         if not self.after:
             return error, {}
         return _CLOSED[type(self.after[0][1])](error, activity.output), {}
 
-    def _convolution_backward(self, delta: Tensor, input: Tensor, weight: Tensor, wanted: list[bool]) -> Any:
+    def _convolution_backward(self, delta: Tensor, input: Tensor, weight: Tensor, output_mask: list[bool]) -> Any:
         module: Any = self.module
         margins = module.margins((input.shape[2], input.shape[3])) if isinstance(module, NTKConv2d) else (0, 0, 0, 0)
         input = functional.pad(input, margins) if any(margins) else input
@@ -168,10 +168,10 @@ class Layer:
         if module.padding == "same":
             padding = [d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
         form = (list(module.stride), padding, list(module.dilation), False, [0, 0], module.groups)
-        found = torch.ops.aten.convolution_backward(delta, input, weight, [len(weight)], *form, wanted)
-        if not (any(margins) and wanted[0]):
-            return found
-        return (functional.pad(found[0], tuple(-margin for margin in margins)), *found[1:])
+        grads = torch.ops.aten.convolution_backward(delta, input, weight, [len(weight)], *form, output_mask)
+        if not (any(margins) and output_mask[0]):
+            return grads
+        return (functional.pad(grads[0], tuple(-margin for margin in margins)), *grads[1:])
 
 
 class Chain(NamedTuple):
@@ -211,49 +211,49 @@ class Chain(NamedTuple):
         Raises:
             TypeError: A layer does not fit; the message names it and what it lacks.
         """
-        who = type(rule).__name__
+        rule_name = type(rule).__name__
         before: list[nn.Module] = []
         layers: list[tuple[str, Any, list[tuple[str, nn.Module]]]] = []
         seen: set[int] = set()
         for name, module in _leaves(model):
-            where = f"{who} cannot train layer {name!r}, a {type(module).__name__}"
+            subject = f"{rule_name} cannot train layer {name!r}, a {type(module).__name__}"
             if isinstance(module, _SCALED) and module.scale != 1 and not scaled:
                 raise TypeError(
-                    f"{where}: it lacks weights that act as they are; expected engram.nn.to_standard(model)"
+                    f"{subject}: it lacks weights that act as they are; expected engram.nn.to_standard(model)"
                 )
             dense = type(module) in {nn.Linear, NTKLinear}
             if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
                 if id(module) in seen or not set(module._parameters) <= {"weight", "bias"}:
                     raise TypeError(
-                        f"{where}: expected weights of its own, neither shared nor made of other parameters"
+                        f"{subject}: expected weights of its own, neither shared nor made of other parameters"
                     )
                 if not dense and not _plain(module):
-                    raise TypeError(f"{where}: expected padding by zeros, as many on both sides")
+                    raise TypeError(f"{subject}: expected padding by zeros, as many on both sides")
                 seen.add(id(module))
                 layers.append((name, module, []))
                 continue
             parameters = next(module.parameters(), None) is not None
             if isinstance(module, _CHANGING) and deterministic:
-                raise TypeError(f"{where}: it lacks one output for one input, which several phases need")
+                raise TypeError(f"{subject}: it lacks one output for one input, which several phases need")
             known = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
             if not known and (parameters or not any_activation):
                 supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
-                what = (
+                reason = (
                     "it lacks a known derivative"
                     if not parameters
                     else "it has weights of a form that it lacks a rule for"
                 )
                 raise TypeError(
-                    f"{where}: {what}; expected an nn.Sequential of {supported}, activations, pooling, Flatten"
+                    f"{subject}: {reason}; expected an nn.Sequential of {supported}, activations, pooling, Flatten"
                 )
             if layers:
                 layers[-1][2].append((name, module))
             elif parameters:
-                raise TypeError(f"{where}: it has parameters before the first layer, which no error reaches")
+                raise TypeError(f"{subject}: it has parameters before the first layer, which no error reaches")
             else:
                 before.append(module)
         if not layers:
-            raise TypeError(f"{who} cannot train a {type(model).__name__} without an nn.Linear or nn.Conv2d")
+            raise TypeError(f"{rule_name} cannot train a {type(model).__name__} without an nn.Linear or nn.Conv2d")
         return cls(
             tuple(before), tuple(Layer(name, module, tuple(after), any_activation) for name, module, after in layers)
         )
@@ -293,8 +293,8 @@ class Chain(NamedTuple):
         grads: dict[str, Tensor] = {}
         for index in range(len(self.layers) - 1, -1, -1):
             layer, activity = self.layers[index], activities.pop()
-            delta, found = layer.gradients(activity, error)
-            grads |= found
+            delta, layer_grads = layer.gradients(activity, error)
+            grads |= layer_grads
             if index:
                 error = layer.back(delta, feedback[layer.weight_name], activity.input)
         return grads
@@ -305,20 +305,20 @@ class Chain(NamedTuple):
 
     def random_weights(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Return weights of the shapes of ``weights``, normal with a variance of 1 / fan-in, or that of the layer."""
-        found = {}
+        weights = {}
         for layer in self.layers[1:]:
-            like: Tensor = layer.module.weight
-            spread = 1 / math.sqrt(like[0].numel()) if layer.scale == 1 else layer.scale
-            found[layer.weight_name] = normal(like.shape, generator, like) * spread
-        return found
+            weight: Tensor = layer.module.weight
+            std = 1 / math.sqrt(weight[0].numel()) if layer.scale == 1 else layer.scale
+            weights[layer.weight_name] = normal(weight.shape, generator, weight) * std
+        return weights
 
 
 def refuse_changing(model: nn.Module, rule: object) -> None:
     """Raise TypeError where a module that is trained gives another output each time: batch norm, dropout."""
     for name, module in model.named_modules():
         if isinstance(module, _CHANGING) and module.training:
-            where = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__}"
-            raise TypeError(f"{where} in training mode: it lacks one output for one input; expected model.eval()")
+            subject = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__}"
+            raise TypeError(f"{subject} in training mode: it lacks one output for one input; expected model.eval()")
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Float[Tensor, "*shape"]:

@@ -99,10 +99,10 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"y has 1 class, {self.classes_[0]!r}: a classifier expects at least two")
         self.rule_ = self._checked_rule()
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
-        start, own, order = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+        weight_generator, rule_generator, order_generator = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         x, classes = torch.tensor(samples), torch.tensor(numbers, dtype=torch.int64)
-        self.network_ = self._network(x.dtype, start)
-        self.state_ = self.rule_.init(self.network_, own)
+        self.network_ = self._network(x.dtype, weight_generator)
+        self.state_ = self.rule_.init(self.network_, rule_generator)
         optimizer = torch.optim.SGD(
             self.network_.parameters(),
             lr=checks.number("learning_rate", self.learning_rate, above=0),
@@ -113,7 +113,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.loss_curve_ = []
         for _ in range(checks.size("epochs", self.epochs)):
             losses = 0.0
-            for rows in torch.split(torch.randperm(len(x), generator=order), size):
+            for rows in torch.split(torch.randperm(len(x), generator=order_generator), size):
                 update = train_step(self.rule_, self.network_, optimizer, (x[rows], classes[rows]), self.state_)
                 self.state_ = update.state
                 losses += update.info["loss"].item() * len(rows)
@@ -143,7 +143,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked_rule(self) -> LearningRule[Any]:
         if isinstance(self.rule, str):
-            return registry.get("learning_rules", self.rule)()
+            rule: LearningRule[Any] = registry.get("learning_rules", self.rule)()
+            return rule
         return checks.instance("rule", self.rule, LearningRule)  # type: ignore[type-abstract]
 
     def _network(self, dtype: torch.dtype, generator: torch.Generator) -> nn.Sequential:

@@ -240,11 +240,11 @@ def train_step(
     optimizer.zero_grad()  # so that there is room for the new ones
     grads, state, info = rule.update(model, *batch, state)
     parameters: dict[str, Any] = dict(model.named_parameters())
-    before = {name: parameters[name].detach().clone() for name in rule.watched(state)}
+    weights_before = {name: parameters[name].detach().clone() for name in rule.watched(state)}
     for name, gradient in grads.items():
         parameters[name].grad = gradient
     optimizer.step()
-    if before:
-        deltas = {name: parameters[name].detach() - value for name, value in before.items()}
+    if weights_before:
+        deltas = {name: parameters[name].detach() - value for name, value in weights_before.items()}
         state = rule.after_step(model, deltas, state)
     return Update(grads, state, info)

@@ -68,8 +68,8 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         inverses = {}
         for layer in self._read(model).layers[1:-1]:
             weight = layer.module.weight.detach()
-            drawn = chain.normal(weight.t().shape, generator, weight) / len(weight) ** 0.5
-            inverses[layer.weight_name] = Inverse(drawn, weight.new_zeros(weight.shape[1]))
+            inverse_weight = chain.normal(weight.t().shape, generator, weight) / len(weight) ** 0.5
+            inverses[layer.weight_name] = Inverse(inverse_weight, weight.new_zeros(weight.shape[1]))
         return InverseState(inverses, chain.new_key(generator))
 
     @torch.no_grad()
@@ -92,8 +92,10 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         scale = 1 / (self.gamma * len(output))
         errors = [(a.output - t) * scale for a, t in zip(activities, targets, strict=False)]
         grads: dict[str, Tensor] = {}
-        for layer, activity, own in zip(network.layers, activities, [*errors, error / len(output)], strict=True):
-            grads |= layer.gradients(activity, own)[1]
+        for layer, activity, layer_error in zip(
+            network.layers, activities, [*errors, error / len(output)], strict=True
+        ):
+            grads |= layer.gradients(activity, layer_error)[1]
         return checked_update(self, grads, state, output_loss(output, target))
 
     def _read(self, model: nn.Module) -> chain.Chain:

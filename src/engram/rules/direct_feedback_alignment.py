@@ -53,6 +53,6 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
         loss, error = loss_and_error(activities[-1].output, target)
         errors = [*torch.split(error @ state.weights, sizes, 1), error]
         grads: dict[str, Tensor] = {}
-        for layer, activity, own in zip(network.layers, activities, errors, strict=True):
-            grads |= layer.gradients(activity, own.reshape(activity.output.shape))[1]
+        for layer, activity, delta in zip(network.layers, activities, errors, strict=True):
+            grads |= layer.gradients(activity, delta.reshape(activity.output.shape))[1]
         return checked_update(self, grads, state, loss)

@@ -105,17 +105,17 @@ class EquilibriumPropagation(LearningRule[None]):
         loss, size = output_loss(output, target), len(output)
         signs = output.new_ones(2 * size if self.symmetric else size, 1)
         signs[size:] = -1
-        both = [torch.cat((s, s)) for s in free] if self.symmetric else free
-        wanted = torch.cat((target, target)) if self.symmetric else target
+        nudged = [torch.cat((s, s)) for s in free] if self.symmetric else free
+        targets = torch.cat((target, target)) if self.symmetric else target
         drive = torch.cat((first.pre, first.pre)) if self.symmetric else first.pre
         for _ in range(self.nudge_steps):
-            nudge = output_error(units[-1].rho(both[-1]), wanted) * (self.beta * signs)
-            both = self._step(network, units, both, drive, nudge)
+            nudge = output_error(units[-1].rho(nudged[-1]), targets) * (self.beta * signs)
+            nudged = self._step(network, units, nudged, drive, nudge)
         if not self.symmetric:
-            both = [torch.cat(pair) for pair in zip(both, free, strict=True)]
+            nudged = [torch.cat(pair) for pair in zip(nudged, free, strict=True)]
             signs = torch.cat((signs, -signs))
         scale = -1 / ((2 if self.symmetric else 1) * self.beta * size)
-        active = [torch.cat((first.input, first.input)), *(unit.rho(s) for unit, s in zip(units, both, strict=True))]
+        active = [torch.cat((first.input, first.input)), *(unit.rho(s) for unit, s in zip(units, nudged, strict=True))]
         grads: dict[str, Tensor] = {}
         for layer, pre, post in zip(network.layers, active[:-1], active[1:], strict=True):
             grads |= layer.weight_gradients(pre, signs * scale * post)
@@ -130,10 +130,10 @@ class EquilibriumPropagation(LearningRule[None]):
     ) -> tuple[list[Tensor], Float[Tensor, ""]]:
         """The states that the free phase settles at, and its residual."""
         states = [first.pre.new_zeros(len(first.pre), layer.units) for layer in network.layers]
-        before = states
+        previous = states
         for _ in range(self.free_steps):
-            before, states = states, self._step(network, units, states, first.pre, None)
-        moved = [(s - b).abs().max() for s, b in zip(states, before, strict=True)]
+            previous, states = states, self._step(network, units, states, first.pre, None)
+        moved = [(s - b).abs().max() for s, b in zip(states, previous, strict=True)]
         return states, torch.stack(moved).max() / self.epsilon
 
     def _step(
@@ -141,16 +141,16 @@ class EquilibriumPropagation(LearningRule[None]):
     ) -> list[Tensor]:
         """The states a step later; all layers move at once."""
         active = [unit.rho(s) for unit, s in zip(units, states, strict=True)]
-        after = []
+        next_states = []
         for index, (unit, s, y) in enumerate(zip(units, states, active, strict=True)):
-            push = network.layers[index].module(active[index - 1]) if index else drive
+            force = network.layers[index].module(active[index - 1]) if index else drive
             if index + 1 < len(states):
-                push = push + active[index + 1] @ network.layers[index + 1].module.weight
+                force = force + active[index + 1] @ network.layers[index + 1].module.weight
             elif nudge is not None:
-                push = push - nudge
-            moved = torch.lerp(s, unit.slope(y) * push, self.epsilon)
-            after.append(moved if unit.least is None else moved.clamp(unit.least, unit.most))
-        return after
+                force = force - nudge
+            next_state = torch.lerp(s, unit.slope(y) * force, self.epsilon)
+            next_states.append(next_state if unit.least is None else next_state.clamp(unit.least, unit.most))
+        return next_states
 
 
 def _units(layer: chain.Layer) -> _Units:

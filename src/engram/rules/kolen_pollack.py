@@ -67,8 +67,8 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
     @torch.no_grad()
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return B after the step: B + u - decay B, where u is the change of W without its decay."""
-        weights, after = chain.Chain.from_module(model, self).weights(), {}
+        weights, next_feedback = chain.Chain.from_module(model, self).weights(), {}
         for name, feedback in state.items():
             delta = deltas.get(name, feedback.new_zeros(()))  # none if the weights are frozen
-            after[name] = torch.lerp(feedback, weights[name] - delta, self.decay).add_(delta)
-        return after
+            next_feedback[name] = torch.lerp(feedback, weights[name] - delta, self.decay).add_(delta)
+        return next_feedback

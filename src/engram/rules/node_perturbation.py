@@ -63,8 +63,8 @@ class NodePerturbation(LearningRule[Tensor]):
             noise = [self.sigma * chain.normal(activity.pre.shape, generator, activity.pre) for activity in clean]
             rise = sample_losses(network.forward(x, noise)[-1].output, target) - losses
             rise /= self.sigma**2 * self.draws * len(rise)
-            for delta, own in zip(blame, noise, strict=True):
-                delta.addcmul_(own, rise.view(-1, *[1] * (own.ndim - 1)))
+            for delta, layer_noise in zip(blame, noise, strict=True):
+                delta.addcmul_(layer_noise, rise.view(-1, *[1] * (layer_noise.ndim - 1)))
         grads: dict[str, Tensor] = {}
         for layer, activity, delta in zip(network.layers, clean, blame, strict=True):
             grads |= layer.weight_gradients(activity.input, delta)

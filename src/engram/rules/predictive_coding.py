@@ -110,11 +110,11 @@ class _Settling:
         """What a step of this size leads to."""
         if self.downhill is None:
             above = zip(self.network.layers, self.activities, self.errors, strict=True)
-            sent = [
+            backward_errors = [
                 layer.back(layer.through(activity, error), layer.module.weight, activity.input)
                 for layer, activity, error in list(above)[1:]
             ]
-            self.downhill = [back - error for back, error in zip(sent, self.errors, strict=False)]
+            self.downhill = [back - error for back, error in zip(backward_errors, self.errors, strict=False)]
         values = [value + rate * step for value, step in zip(self.values, self.downhill, strict=True)]
         inputs = [self.activities[0].input, *values]
         activities = [layer.forward(input) for layer, input in zip(self.network.layers, inputs, strict=True)]

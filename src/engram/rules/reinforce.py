@@ -82,22 +82,24 @@ class Reinforce(LearningRule[ReinforceState]):
             surprises.append(noise / self.sigma)
         else:
             probability = output.softmax(1)
-            drawn = torch.multinomial(probability.float(), 1, generator=generator)
-            reward = (drawn.squeeze(1) == target).to(output)
-            surprises.append((-probability).scatter_add(1, drawn, torch.ones_like(output[:, :1])))
+            sampled_class = torch.multinomial(probability.float(), 1, generator=generator)
+            reward = (sampled_class.squeeze(1) == target).to(output)
+            surprises.append((-probability).scatter_add(1, sampled_class, torch.ones_like(output[:, :1])))
         merit = ((state.baseline - reward) / len(reward)).unsqueeze(1)
         grads: dict[str, Tensor] = {}
         for layer, input, surprise in zip(network.layers, inputs, surprises, strict=True):
             grads |= layer.weight_gradients(input, merit * surprise)
         baseline = torch.lerp(state.baseline, reward.mean(), self.rate)
-        after = ReinforceState(baseline, chain.new_key(generator))
-        return checked_update(self, grads, after, loss, reward=reward.mean())
+        next_state = ReinforceState(baseline, chain.new_key(generator))
+        return checked_update(self, grads, next_state, loss, reward=reward.mean())
 
     def _read(self, model: nn.Module) -> chain.Chain:
         network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
         for index, layer in enumerate(network.layers):
-            wanted = [nn.Sigmoid] if index + 1 < len(network.layers) else []
-            if [type(module) for _, module in layer.after] != wanted:
-                what = "one nn.Sigmoid behind it" if wanted else "nothing behind the last layer"
-                raise TypeError(f"Reinforce cannot train layer {layer.name!r}: it lacks units to draw; expected {what}")
+            expected_modules = [nn.Sigmoid] if index + 1 < len(network.layers) else []
+            if [type(module) for _, module in layer.after] != expected_modules:
+                expected = "one nn.Sigmoid behind it" if expected_modules else "nothing behind the last layer"
+                raise TypeError(
+                    f"Reinforce cannot train layer {layer.name!r}: it lacks units to draw; expected {expected}"
+                )
         return network

@@ -51,21 +51,21 @@ def unroll(
     sequence: list[Any] = list(inputs)
     length = max(math.isqrt(len(sequence)), 1) if checkpointed else max(len(sequence), 1)
 
-    def several(state: State, some: list[Input]) -> tuple[State, list[Output]]:
+    def run_chunk(state: State, chunk: list[Input]) -> tuple[State, list[Output]]:
         outputs = []
-        for one in some:
-            state, output = step(state, one)
+        for input in chunk:
+            state, output = step(state, input)
             outputs.append(output)
         return state, outputs
 
     outputs: list[Output] = []
     for first in range(0, len(sequence), length):
-        some = sequence[first : first + length]
+        chunk = sequence[first : first + length]
         if checkpointed:
-            state, found = checkpoint(several, state, some, use_reentrant=False, preserve_rng_state=False)
+            state, chunk_outputs = checkpoint(run_chunk, state, chunk, use_reentrant=False, preserve_rng_state=False)
         else:
-            state, found = several(state, some)
-        outputs += found
+            state, chunk_outputs = run_chunk(state, chunk)
+        outputs += chunk_outputs
     return state, outputs
 
 

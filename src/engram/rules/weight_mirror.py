@@ -77,9 +77,9 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         feedback = {}
         for layer, activity in zip(network.layers[1:], activities[1:], strict=True):
             noise = chain.normal(activity.input.shape, generator, activity.input)
-            sent = functional.linear(noise, layer.module.weight)
+            activity_of_noise = functional.linear(noise, layer.module.weight)
             for _, module in layer.after:
-                sent = module(sent)
+                activity_of_noise = module(activity_of_noise)
             learned = state.feedback[layer.weight_name] * (1 - self.decay)
-            feedback[layer.weight_name] = learned.addmm_(sent.t(), noise, alpha=self.rate / len(noise))
+            feedback[layer.weight_name] = learned.addmm_(activity_of_noise.t(), noise, alpha=self.rate / len(noise))
         return WeightMirrorState(feedback, chain.new_key(generator))

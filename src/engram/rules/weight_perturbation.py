@@ -58,7 +58,7 @@ class WeightPerturbation(LearningRule[Tensor]):
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
         grads = {name: torch.zeros_like(value) for name, value in weights.items()}
         generator = chain.generator_of(state, next(iter(weights.values())))
-        seen: list[Tensor] = []
+        losses: list[Tensor] = []
         for _ in range(self.pairs):
             noise = {n: chain.normal(w.shape, generator, w).mul_(self.sigma) for n, w in weights.items()}
             up, down = (
@@ -70,5 +70,5 @@ class WeightPerturbation(LearningRule[Tensor]):
             slope = (up - down) / (2 * self.sigma**2 * self.pairs)
             for name, change in noise.items():
                 grads[name].addcmul_(change, slope)
-            seen += [up, down]
-        return checked_update(self, grads, chain.new_key(generator), torch.stack(seen).mean())
+            losses += [up, down]
+        return checked_update(self, grads, chain.new_key(generator), torch.stack(losses).mean())

@@ -3,6 +3,7 @@
 A checker raises AssertionError where a promise is broken, and the message says which.
 """
 
+from engram.testing.continual_method import check_continual_method
 from engram.testing.environment import check_environment
 from engram.testing.estimator import check_estimator
 from engram.testing.evolution import check_evolution
@@ -16,6 +17,7 @@ from engram.testing.synaptic_rule import check_synaptic_rule
 from engram.testing.task import check_task
 
 __all__ = [
+    "check_continual_method",
     "check_environment",
     "check_estimator",
     "check_evolution",

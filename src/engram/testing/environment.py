@@ -138,14 +138,14 @@ def _run_singles(case: _Case) -> list[_Step]:
     mode, space = batch.metadata["autoreset_mode"], batch.single_observation_space
     split = [list(iterate(batch.action_space, action)) for action in case.actions]
     for row in range(case.num_envs):
-        one = SyncVectorEnv([partial(_single, case.env_id)], autoreset_mode=mode)
+        environment = SyncVectorEnv([partial(_single, case.env_id)], autoreset_mode=mode)
         actions = [_together(batch.single_action_space, [action[row]]) for action in split]
-        runs.append([(_first(one, step), step) for step in _run(one, actions, _SEED + row)])
+        runs.append([(_first(environment, step), step) for step in _run(environment, actions, _SEED + row)])
     for rows in zip(*runs, strict=True):
-        seen, alone = zip(*rows, strict=True)
-        rewards, terminated, truncated = map(np.concatenate, zip(*(step[1:4] for step in alone), strict=True))
-        final = {i: step.final[0] for i, step in enumerate(alone) if step.final}
-        steps.append(_Step(_together(space, seen), rewards, terminated, truncated, final))
+        observations, singles = zip(*rows, strict=True)
+        rewards, terminated, truncated = map(np.concatenate, zip(*(step[1:4] for step in singles), strict=True))
+        final = {i: step.final[0] for i, step in enumerate(singles) if step.final}
+        steps.append(_Step(_together(space, observations), rewards, terminated, truncated, final))
     return steps
 
 
@@ -154,10 +154,10 @@ def _first(batch: VectorEnv[Any, Any, Any], step: _Step) -> Any:
     return next(iter(iterate(batch.observation_space, step.observations)))
 
 
-def _compare(found: Sequence[_Step], expected: Sequence[_Step]) -> None:
-    for time, (one, other) in enumerate(zip(found, expected, strict=True)):
+def _compare(actual: Sequence[_Step], expected: Sequence[_Step]) -> None:
+    for time, (step, expected_step) in enumerate(zip(actual, expected, strict=True)):
         for field in _Step._fields:
-            first, second = getattr(one, field), getattr(other, field)
+            first, second = getattr(step, field), getattr(expected_step, field)
             if field == "rewards":  # their precision is free
                 first, second = np.float64(first), np.float64(second)
             equal = data_equivalence(first, second, exact=True) or data_equivalence(first, second)
@@ -199,12 +199,12 @@ def _outside(space: spaces.Space[Any]) -> dict[str, Any]:
     return {"None": None}
 
 
-def _refuses(step: Callable[[Any], Any], action: Any, what: str) -> None:
+def _refuses(step: Callable[[Any], Any], action: Any, description: str) -> None:
     try:
         step(action)
     except Exception:
         return
-    raise AssertionError(f"{action!r}, {what}, was accepted as an action")
+    raise AssertionError(f"{action!r}, {description}, was accepted as an action")
 
 
 def _refuses_bad_actions(env_id: str) -> None:
@@ -214,9 +214,9 @@ def _refuses_bad_actions(env_id: str) -> None:
     outside = _outside(space)
     if isinstance(space, spaces.Box):
         outside["of the wrong shape"] = np.zeros((*space.shape, 2), dtype=space.dtype)
-    for what, action in outside.items():
+    for description, action in outside.items():
         env.reset(seed=_SEED)
-        _refuses(env.step, action, what)
+        _refuses(env.step, action, description)
     env.close()
 
 
@@ -227,12 +227,12 @@ def _refuses_bad_batches(case: _Case) -> None:
     _refuses(batch.step, _actions(wider, 1)[0], "for one environment too many")
     wider.reset(seed=_SEED)
     _refuses(wider.step, case.actions[0], "for one environment too few")
-    for what, bad in _outside(batch.single_action_space).items():
+    for description, bad in _outside(batch.single_action_space).items():
         action = deepcopy(case.actions[0])
         if bad is not None and isinstance(action, np.ndarray):
             action[0] = bad
             batch.reset(seed=_SEED)
-            _refuses(batch.step, action, f"{what} in environment 0")
+            _refuses(batch.step, action, f"{description} in environment 0")
 
 
 def _renders_each(case: _Case) -> None:
@@ -246,9 +246,11 @@ def _renders_each(case: _Case) -> None:
             assert isinstance(frames, tuple | list), f"render_mode={mode!r} returned a {type(frames).__name__}"
             assert len(frames) == case.num_envs, f"render_mode={mode!r} returned {len(frames)} frames"
             for row, frame in enumerate(frames):
-                one = gymnasium.make(case.env_id, render_mode=mode, disable_env_checker=True)
-                one.reset(seed=_SEED + row)
-                assert data_equivalence(frame, one.render()), f"{mode} of environment {row} is not that of it alone"
+                environment = gymnasium.make(case.env_id, render_mode=mode, disable_env_checker=True)
+                environment.reset(seed=_SEED + row)
+                assert data_equivalence(frame, environment.render()), (
+                    f"{mode} of environment {row} is not that of it alone"
+                )
 
 
 def _has_the_spaces_of_a_batch(case: _Case) -> None:
@@ -256,12 +258,16 @@ def _has_the_spaces_of_a_batch(case: _Case) -> None:
     batch, single = case.make(), _single(case.env_id)
     assert batch.num_envs == case.num_envs, f"num_envs is {batch.num_envs}"
     for kind in ("observation_space", "action_space"):
-        one, whole, expected = getattr(batch, f"single_{kind}"), getattr(batch, kind), getattr(single, kind)
-        assert one == expected, f"its single space is {one}, the single environment has {expected}"
+        single_space, vector_space, expected = (
+            getattr(batch, f"single_{kind}"),
+            getattr(batch, kind),
+            getattr(single, kind),
+        )
+        assert single_space == expected, f"its single space is {single_space}, the single environment has {expected}"
         batched = batch_space(expected, case.num_envs)
-        assert whole == batched, f"its space is {whole}, expected {case.num_envs} times {one}"
-    found = batch.metadata.get("autoreset_mode")
-    assert isinstance(found, AutoresetMode), f"metadata['autoreset_mode'] is {found!r}"
+        assert vector_space == batched, f"its space is {vector_space}, expected {case.num_envs} times {single_space}"
+    autoreset_mode = batch.metadata.get("autoreset_mode")
+    assert isinstance(autoreset_mode, AutoresetMode), f"metadata['autoreset_mode'] is {autoreset_mode!r}"
 
 
 def _returns_what_the_spaces_say(case: _Case) -> None:
@@ -301,11 +307,13 @@ def _equals_single_environments(case: _Case) -> None:
 def _keeps_environments_apart(case: _Case) -> None:
     """Until an episode ends, what is done in one environment is not felt in another."""
     batch, mixed = case.make(), []
-    for both in zip(case.actions, _actions(batch, case.steps, seed=1), strict=True):
-        (first, *_), (_, *others) = (iterate(batch.action_space, actions) for actions in both)
+    for action_pair in zip(case.actions, _actions(batch, case.steps, seed=1), strict=True):
+        (first, *_), (_, *others) = (iterate(batch.action_space, actions) for actions in action_pair)
         mixed.append(_together(batch.single_action_space, [first, *others]))
-    for time, (one, other) in enumerate(zip(case.trajectory, _run(batch, mixed), strict=True)):
-        if any(step.terminations.any() or step.truncations.any() for step in (one, other)):
+    for time, (plain_step, mixed_step) in enumerate(zip(case.trajectory, _run(batch, mixed), strict=True)):
+        if any(step.terminations.any() or step.truncations.any() for step in (plain_step, mixed_step)):
             break
-        seen = [_first(batch, step) for step in (one, other)]
-        assert data_equivalence(*seen), f"at step {time} environment 0 observes {seen[0]} or {seen[1]}"
+        observations = [_first(batch, step) for step in (plain_step, mixed_step)]
+        assert data_equivalence(*observations), (
+            f"at step {time} environment 0 observes {observations[0]} or {observations[1]}"
+        )

@@ -91,8 +91,8 @@ def _settles_every_draw(estimator: BaseEstimator) -> None:
 def _takes_both_precisions(estimator: BaseEstimator) -> None:
     """Data in float32 and in float64 give finite answers of the same shape."""
     points, clusters = _data()
-    both = (points.astype(dtype) for dtype in (np.float32, np.float64))
-    single, double = (_answers(_fresh(estimator).fit(X, clusters), X) for X in both)
+    precisions = (points.astype(dtype) for dtype in (np.float32, np.float64))
+    single, double = (_answers(_fresh(estimator).fit(X, clusters), X) for X in precisions)
     for name in single:
         assert np.isfinite(single[name]).all(), f"{name} of float32 data is not finite"
         assert np.isfinite(double[name]).all(), f"{name} of float64 data is not finite"
@@ -123,12 +123,12 @@ def _goes_on_from_what_is_fitted(estimator: Any) -> None:
     """``partial_fit`` is documented, repeats itself, and goes on from what earlier calls have fitted."""
     assert (estimator.partial_fit.__doc__ or "").strip(), "partial_fit has no docstring"
     points, clusters = _data()
-    known = {"classes": np.unique(clusters)} if is_classifier(estimator) else {}
+    classes = {"classes": np.unique(clusters)} if is_classifier(estimator) else {}
 
     def fitted(*chunks: slice) -> dict[str, np.ndarray]:
         fresh: Any = _fresh(estimator)
         for chunk in chunks:
-            fresh.partial_fit(points[chunk], clusters[chunk], **known)
+            fresh.partial_fit(points[chunk], clusters[chunk], **classes)
         return _answers(fresh, points)
 
     early, late = slice(0, 30), slice(30, 60)

@@ -72,8 +72,8 @@ def _asks_for_populations(build: Build) -> None:
     evolution = build(params)
     population = evolution.ask()
     shapes = [tuple(stack.shape) for stack in population]
-    wanted = [(evolution.population_size, *param.shape) for param in params]
-    assert shapes == wanted, f"asked for {wanted}, got {shapes}"
+    expected = [(evolution.population_size, *param.shape) for param in params]
+    assert shapes == expected, f"asked for {expected}, got {shapes}"
     assert all(stack.dtype == param.dtype for stack, param in zip(population, params, strict=True)), "another dtype"
     assert same([param.detach() for param in params], [p.detach() for p in _start()]), "asking moved a parameter"
     assert not any(stack.requires_grad for stack in population), "the population requires a gradient"
@@ -106,32 +106,32 @@ def _draws_from_its_generator(build: Build) -> None:
 
 def _maximises_fitness(build: Build) -> None:
     """``tell(fitness)`` climbs as ``tell(loss=-fitness)`` descends."""
-    one, other = _start(), _start()
-    _evolve(build(one), 3)
-    climbing = build(other)
+    descended, climbed = _start(), _start()
+    _evolve(build(descended), 3)
+    climbing = build(climbed)
     for _ in range(3):
         climbing.tell(-_losses(climbing.ask()))
-    assert same([p.detach() for p in one], [p.detach() for p in other]), "the parameters differ"
+    assert same([p.detach() for p in descended], [p.detach() for p in climbed]), "the parameters differ"
 
 
 def _resumes_exactly(build: Build) -> None:
     """A new one that loads the ``state_dict``, from a file, goes on bit for bit, also between ``ask`` and ``tell``."""
-    for asked in (False, True):
+    for mid_generation in (False, True):
         params = _start()
         evolution = build(params)
         _evolve(evolution, 5)
-        losses = _losses(evolution.ask()) if asked else None
+        losses = _losses(evolution.ask()) if mid_generation else None
         state, resumed = stored(evolution.state_dict()), _start()
         copy_into(resumed, params)
         again = build(resumed, torch.Generator().manual_seed(9))
         again.load_state_dict(state)
-        for one in (evolution, again):
+        for optimizer in (evolution, again):
             if losses is not None:
-                one.tell(loss=losses)
-            _evolve(one, 5)
-        where = "between ask and tell" if asked else "between generations"
-        assert same([p.detach() for p in params], [p.detach() for p in resumed]), f"{where} the continuation differs"
-        assert again.generation == evolution.generation, f"{where} it forgot which generation it is"
+                optimizer.tell(loss=losses)
+            _evolve(optimizer, 5)
+        moment = "between ask and tell" if mid_generation else "between generations"
+        assert same([p.detach() for p in params], [p.detach() for p in resumed]), f"{moment} the continuation differs"
+        assert again.generation == evolution.generation, f"{moment} it forgot which generation it is"
 
 
 def _ranks_last_what_is_not_finite(build: Build) -> None:
@@ -144,9 +144,9 @@ def _ranks_last_what_is_not_finite(build: Build) -> None:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 evolution.tell(fitness)
-            said = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
+            messages = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
             if not replaced:
-                assert any(re.search(r"fitness.*\(2\)", text) for text in said), f"no warning names 2: {said}"
+                assert any(re.search(r"fitness.*\(2\)", text) for text in messages), f"no warning names 2: {messages}"
         assert same([p.detach() for p in params], [p.detach() for p in twins]), f"{bad} does not count as the worst"
 
 
@@ -155,7 +155,7 @@ def _refuses_bad_input(build: Build) -> None:
     evolution = build(_start())
     size = evolution.population_size
 
-    def told(*args: Any, **kwargs: Any) -> Callable[[], Any]:
+    def tell(*args: Any, **kwargs: Any) -> Callable[[], Any]:
         return lambda: (evolution.ask(), evolution.tell(*args, **kwargs))
 
     bad: list[BadInput] = [
@@ -165,9 +165,9 @@ def _refuses_bad_input(build: Build) -> None:
         (lambda: build(_start(), sigma=0.0), ValueError, "sigma = 0.0"),
         (lambda: build(_start(), sigma=-0.125), ValueError, "sigma = -0.125"),
         (lambda: build(_start()).tell(torch.zeros(size)), RuntimeError, "ask"),
-        (told(torch.zeros(size + 1)), ValueError, f"fitness.*{size + 1}.*{size}"),
-        (told(torch.full((size,), math.nan)), ValueError, "fitness.*finite"),
-        (told(), TypeError, "fitness"),
-        (told(torch.zeros(size), loss=torch.zeros(size)), TypeError, "loss"),
+        (tell(torch.zeros(size + 1)), ValueError, f"fitness.*{size + 1}.*{size}"),
+        (tell(torch.full((size,), math.nan)), ValueError, "fitness.*finite"),
+        (tell(), TypeError, "fitness"),
+        (tell(torch.zeros(size), loss=torch.zeros(size)), TypeError, "loss"),
     ]
     assert_refused(bad)

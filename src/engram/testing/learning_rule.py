@@ -116,10 +116,10 @@ def _tensors(nest: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(nest) if isinstance(leaf, Tensor)]
 
 
-def _assert_close(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], tolerance: float = 1e-10) -> None:
-    assert found.keys() == wanted.keys(), f"parameters {sorted(found)}, and {sorted(wanted)}"
-    for name, value in wanted.items():
-        off = (found[name].double() - value.double()).abs().max() / (1 + value.double().abs().max())
+def _assert_close(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float = 1e-10) -> None:
+    assert actual.keys() == expected.keys(), f"parameters {sorted(actual)}, and {sorted(expected)}"
+    for name, value in expected.items():
+        off = (actual[name].double() - value.double()).abs().max() / (1 + value.double().abs().max())
         assert off <= tolerance, f"{name} differs by {off:.1e}"
 
 
@@ -204,10 +204,10 @@ def _goes_on_from_a_stored_state(case: _Case) -> None:
     """The state that comes back from a checkpoint gives bit for bit what the state itself gives."""
     leaves, form = tree_flatten(case.update().state)
     again = tree_unflatten(stored(leaves), form)
-    one, other = (
+    first, second = (
         case.rule.update(case.model, case.x, case.classes, state) for state in (tree_unflatten(leaves, form), again)
     )
-    assert same(_tensors(one[:2]), _tensors(other[:2])), "the continuation differs"
+    assert same(_tensors(first[:2]), _tensors(second[:2])), "the continuation differs"
 
 
 def _is_about_the_same_in_float32(case: _Case) -> None:
@@ -218,22 +218,22 @@ def _is_about_the_same_in_float32(case: _Case) -> None:
 
 def _needs_no_weights_of_others(case: _Case) -> None:
     """no_weight_transport: with other weights in the last layer and the same output, the layers below change alike."""
-    other, last = copy.deepcopy(case.model), f"{len(case.model) - 1}."
+    altered, last = copy.deepcopy(case.model), f"{len(case.model) - 1}."
     x, target, state = case.x[:4], case.classes[:4], case.state()
     with torch.no_grad():
-        seen = case.model[:-1](x)
-        unseen = torch.eye(_HIDDEN[-1], dtype=x.dtype) - torch.linalg.pinv(seen) @ seen
-        weight = other.get_parameter(f"{last}weight")
-        weight.add_(weight.flip(0) @ unseen)  # which makes no difference to these few samples
-    found, wanted = (
+        hidden = case.model[:-1](x)
+        null_space = torch.eye(_HIDDEN[-1], dtype=x.dtype) - torch.linalg.pinv(hidden) @ hidden
+        weight = altered.get_parameter(f"{last}weight")
+        weight.add_(weight.flip(0) @ null_space)  # which makes no difference to these few samples
+    actual, expected = (
         {
             name: grad
             for name, grad in case.rule.update(model, x, target, state).grads.items()
             if not name.startswith(last)
         }
-        for model in (other, case.model)
+        for model in (altered, case.model)
     )
-    _assert_close(found, wanted)
+    _assert_close(actual, expected)
 
 
 def _needs_one_phase(case: _Case) -> None:

@@ -68,9 +68,9 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
         _refuses_bad_input,
     ]
     hold(module_class, checks, case)
-    whole = [*WHOLE, *([] if "vmap" in exempt else [_runs_under_vmap])]
+    checks_of_whole = [*WHOLE, *([] if "vmap" in exempt else [_runs_under_vmap])]
     make, run = (lambda: module_class(_INPUTS, _OUTPUTS).double()), (lambda call: call(sequence)[0])
-    hold(module_class, whole, make, module, run)
+    hold(module_class, checks_of_whole, make, module, run)
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def _changes_nothing(case: _Case) -> None:
 
 def _keeps_batch_elements_apart(case: _Case) -> None:
     """A batch gives what its elements give alone."""
-    alone = [case.module(case.sequence[:, b : b + 1])[0] for b in range(_BATCH)]
-    assert_close(case.module(case.sequence)[0], torch.cat(alone, dim=1))
+    by_element = [case.module(case.sequence[:, b : b + 1])[0] for b in range(_BATCH)]
+    assert_close(case.module(case.sequence)[0], torch.cat(by_element, dim=1))
 
 
 def _goes_on_from_a_state(case: _Case) -> None:
@@ -235,13 +235,13 @@ def assert_gradient(function: Callable[..., Any], points: Sequence[Tensor]) -> N
 def assert_vmap(function: Callable[..., Tensor], points: Sequence[Tensor]) -> None:
     """Hold a function under ``torch.func.vmap``, at the points and at half of them, to what it gives for each."""
     stacked = [torch.stack((p.detach(), 0.5 * p.detach())) for p in points]
-    alone = [function(*(p[i] for p in stacked)) for i in range(2)]
-    assert_close(torch.func.vmap(function)(*stacked), torch.stack(alone))
+    one_by_one = [function(*(p[i] for p in stacked)) for i in range(2)]
+    assert_close(torch.func.vmap(function)(*stacked), torch.stack(one_by_one))
 
 
-def assert_close(found: Any, wanted: Any) -> None:
+def assert_close(actual: Any, expected: Any) -> None:
     """Hold the tensors of two nests of tuples to ten digits."""
-    torch.testing.assert_close(tensors(found), tensors(wanted), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(tensors(actual), tensors(expected), rtol=1e-10, atol=1e-10)
 
 
 def rebuilt(nest: Any, replacements: Iterable[Tensor]) -> Any:

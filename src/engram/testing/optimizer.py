@@ -191,8 +191,8 @@ def _obeys_schedulers(build: Build) -> None:
     for _ in range(6):
         before = params[0].detach().clone()
         _train(optimizer, loss, steps=1)
-        found, expected = optimizer.param_groups[0]["lr"], scheduler.get_last_lr()[0]
-        assert found == expected, f"the learning rate is {found}, the scheduler set {expected}"
+        lr, expected = optimizer.param_groups[0]["lr"], scheduler.get_last_lr()[0]
+        assert lr == expected, f"the learning rate is {lr}, the scheduler set {expected}"
         scheduler.step()
         lengths.append(float((params[0].detach() - before).norm()))
     fast, slow = lengths[2], lengths[5]

@@ -46,8 +46,8 @@ def hold(part: Any, checks: Sequence[Callable[..., None]], *arguments: Any) -> N
             check(*arguments)
         except Exception as error:
             promise = (inspect.getdoc(check) or check.__name__).splitlines()[0]
-            found = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            raise AssertionError(f"{name} breaks a promise: {promise} Found: {found}") from error
+            finding = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+            raise AssertionError(f"{name} breaks a promise: {promise} Found: {finding}") from error
 
 
 @contextmanager
@@ -56,23 +56,23 @@ def no_global_draws() -> Iterator[None]:
 
     That of the ``random`` module is not watched, since type checkers that work at run time draw from it.
     """
-    kept = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - the legacy state is what is watched
+    saved = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - the legacy state is what is watched
     np.random.seed(_UNLIKELY)  # noqa: NPY002 - else seeding with a constant, as before, would go unseen
     torch.manual_seed(_UNLIKELY)
-    before = _global_states()
+    watched = _global_states()
     try:
         yield
         for name, state in _global_states().items():
-            assert state == before[name], f"it used the global generator of {name}"
+            assert state == watched[name], f"it used the global generator of {name}"
     finally:
-        np.random.set_state(kept[0])  # noqa: NPY002
-        torch.set_rng_state(kept[1])
+        np.random.set_state(saved[0])  # noqa: NPY002
+        torch.set_rng_state(saved[1])
 
 
 def _global_states() -> dict[str, bytes]:
     _, keys, position, *_ = np.random.get_state()  # noqa: NPY002
-    of_numpy = np.asarray(keys).tobytes() + str(position).encode()
-    return {"numpy": of_numpy, "torch": torch.get_rng_state().numpy().tobytes()}
+    numpy_state = np.asarray(keys).tobytes() + str(position).encode()
+    return {"numpy": numpy_state, "torch": torch.get_rng_state().numpy().tobytes()}
 
 
 def assert_seeded(make: Callable[[torch.Generator], Iterable[Tensor]]) -> None:
@@ -87,14 +87,14 @@ def assert_seeded(make: Callable[[torch.Generator], Iterable[Tensor]]) -> None:
 def assert_refused(bad: Iterable[BadInput]) -> None:
     """Hold each call to the type of error that it should raise, and to a pattern that the message should contain."""
     for call, expected, pattern in bad:
-        wanted = f"expected {expected.__name__} matching {pattern!r}"
+        expectation = f"expected {expected.__name__} matching {pattern!r}"
         try:
             call()
         except Exception as error:
             if not isinstance(error, expected) or not re.search(pattern, str(error), re.DOTALL):
-                raise AssertionError(f"{wanted}, got {type(error).__name__}: {error}") from error
+                raise AssertionError(f"{expectation}, got {type(error).__name__}: {error}") from error
         else:
-            raise AssertionError(f"{wanted}, nothing was raised")
+            raise AssertionError(f"{expectation}, nothing was raised")
 
 
 def stored(state: Any) -> Any:
@@ -113,7 +113,7 @@ def copy_into(params: Iterable[Tensor], values: Iterable[Tensor]) -> None:
 
 def same(left: Iterable[Tensor], right: Iterable[Tensor]) -> bool:
     """Whether the tensors are equal, bit by bit."""
-    return all(torch.equal(one, other) for one, other in zip(left, right, strict=True))
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
 
 
 def tensors(nest: Any) -> list[Tensor]:

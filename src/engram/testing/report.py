@@ -63,8 +63,8 @@ def check_report(path: Path, screenshot: Path | None = None, page: Page | None =
         FileNotFoundError: No Chromium or Chrome is installed.
     """
     if page is None:
-        with open_browser() as own:
-            check_report(path, screenshot, own)
+        with open_browser() as new_page:
+            check_report(path, screenshot, new_page)
         return
     problems: list[str] = []
     listeners: dict[Any, Any] = {

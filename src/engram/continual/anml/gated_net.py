@@ -64,7 +64,7 @@ class GatedNet(nn.Module):
         return self.head[-1] if isinstance(self.head, nn.Sequential) else self.head  # type: ignore[return-value]
 
     def gates(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"] | None:
-        """Return the gate of images, None where there is none: to hand to later calls on the same images."""
+        """The gate of images, None where there is none: to hand to later calls on the same images."""
         return None if self.gate is None else torch.sigmoid(self.gate(x))
 
     def features(
@@ -72,7 +72,12 @@ class GatedNet(nn.Module):
         x: Float[Tensor, "batch ..."],
         gate: Float[Tensor, "batch features"] | None = None,
     ) -> Features:
-        """Return the features of images, by a gate that is known or, if None, is made now."""
+        """The features of images.
+
+        Args:
+            x: Images, (batch, ...).
+            gate: Their gate, if it is known; None: it is made now.
+        """
         pre = self.body(x)
         gate = self.gates(x) if gate is None else gate
         return Features(pre, gate, pre if gate is None else pre * gate)
@@ -82,7 +87,12 @@ class GatedNet(nn.Module):
         x: Float[Tensor, "batch ..."],
         gate: Float[Tensor, "batch features"] | None = None,
     ) -> Float[Tensor, "batch classes"]:
-        """Return the logits of images; ``gate`` as of ``features``."""
+        """The logits of images.
+
+        Args:
+            x: Images, (batch, ...).
+            gate: Their gate, if it is known; None: it is made now.
+        """
         return self.head(self.features(x, gate).post)  # type: ignore[no-any-return]
 
 
@@ -94,7 +104,7 @@ def anml_net(
     num_outputs: int = 1000,
     generator: torch.Generator | None = None,
 ) -> GatedNet:
-    """Make ANML's network for images of 28 x 28: a convolutional body, a smaller one that gates it, a linear head.
+    """ANML's network for images of 28 x 28: a convolutional body, a smaller one that gates it, a linear head.
 
     Args:
         in_channels: Channels of the images.
@@ -127,7 +137,13 @@ def sanml_net(
     num_outputs: int = 1000,
     generator: torch.Generator | None = None,
 ) -> GatedNet:
-    """Make ANML's network without its gate; arguments are as of ``anml_net``.
+    """ANML's network without its gate.
+
+    Args:
+        in_channels: Channels of the images.
+        body_channels: Of each convolution of the body, which has 9 times as many features.
+        num_outputs: Classes that the head has room for.
+        generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
     Source: the ablation of Beaulieu et al., "Learning to continually learn" (2020).
 
@@ -148,7 +164,7 @@ def oml_net(
     num_outputs: int = 1000,
     generator: torch.Generator | None = None,
 ) -> GatedNet:
-    """Make OML's network for images of 28 x 28: six convolutions without normalisation, and the layers that learn.
+    """OML's network for images of 28 x 28: six convolutions without normalisation, and the layers that learn.
 
     Args:
         in_channels: Channels of the images.

@@ -64,13 +64,13 @@ class MovingHead:
         if i:
             back = torch.addmv(back, inputs.T, errors @ error, alpha=-self.lr)
         self.bias = torch.add(self.bias, error, alpha=-self.lr)
-        for kept, used, new in zip((self.inputs, self.errors), self.used, (features, error), strict=True):
-            kept.append(new)
+        for steps, used, new in zip((self.inputs, self.errors), self.used, (features, error), strict=True):
+            steps.append(new)
             used.append(new.detach())
         return back
 
     def learned(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]]:
-        """Return weights and biases after the steps."""
+        """Weights and biases after the steps."""
         inputs, errors = torch.stack(self.inputs), torch.stack(self.errors)
         return torch.addmm(self.layer.weight, errors.T, inputs, alpha=-self.lr), self.bias
 
@@ -88,7 +88,7 @@ def written_out(net: GatedNet, moves: set[str]) -> str | None:
 def head(
     layer: nn.Linear, features: Float[Tensor, "steps features"], y: Int[Tensor, " steps"], *, lr: float, order: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the weights and biases of a linear head after a step on the features of each image."""
+    """The weights and biases of a linear head after a step on the features of each image."""
     with torch.set_grad_enabled(order == 2):
         moving = MovingHead(layer, y, lr)
         for of_image in features:
@@ -106,7 +106,7 @@ def body_and_head(
     lr: float,
     order: int,
 ) -> Weights:
-    """Return the weights of a ``ConvBody`` and of a linear head after a step on each image, by name."""
+    """The weights of a ``ConvBody`` and of a linear head after a step on each image, by name."""
     with torch.set_grad_enabled(order == 2):
         learned = _body_and_head(net, x, y, gate, lr)
     return {name: _of_order(order, net.get_parameter(name), weight) for name, weight in learned.items()}
@@ -152,7 +152,7 @@ def _body_and_head(net: GatedNet, x: Tensor, y: Tensor, gate: Tensor | None, lr:
 def _first_block(
     weights: tuple[Tensor, ...], values: Tensor, covariance: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
-    """Return what ``ConvBody`` makes of an image's patches, and what makes weights' gradients of its gradient."""
+    """The first block of ``ConvBody`` on an image's patches, and the function from its gradient to the weights'."""
     weight, gain, shift = weights
     spread = covariance @ weight
     per_std = torch.rsqrt((spread * weight).sum(0) + EPS)
@@ -173,7 +173,7 @@ def _first_block(
 def _block(
     weights: tuple[Tensor, ...], x: Tensor, pooled: bool
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]]:
-    """Return convolution, norm, ReLU and pooling of one image, and what makes gradients of its gradient.
+    """Convolution, norm, ReLU and pooling of one image, and the function from its gradient to theirs.
 
     A convolution's bias is nothing to the norm, and does not move.
     """
@@ -234,12 +234,12 @@ class _Overlaid(torch.autograd.Function):
 
 @cache
 def _windows_at(high: int, wide: int) -> tuple[Tensor, Tensor]:
-    """Return numbers of windows' pixels, by the pixel of the image that they are, and where each of these begins."""
+    """Numbers of windows' pixels, by the pixel of the image that they are, and where each of these begins."""
     pixels = torch.arange(high * wide).view(high, wide).unfold(0, 3, 1).unfold(1, 3, 1).flatten()
     return pixels.argsort(stable=True), pixels.bincount().cumsum(0).roll(1).index_fill(0, torch.tensor([0]), 0)
 
 
 @torch.no_grad()
 def _highest(image: Float[Tensor, "1 channels height width"], size: tuple[int, int]) -> Int[Tensor, "pooled channels"]:
-    """Return the positions that pooling takes."""
+    """The positions that pooling takes."""
     return functional.max_pool2d(image, size, return_indices=True)[1][0].flatten(1).T

@@ -72,8 +72,8 @@ class SequentialMetaLearner:
         >>> generator = torch.Generator().manual_seed(0)
         >>> learner = SequentialMetaLearner(anml_net(body_channels=4, gate_channels=2), generator)
         >>> images = torch.rand(30, 1, 28, 28, generator=generator)
-        >>> found = learner.step(images[:5], torch.full((5,), 3), images[5:], torch.arange(25))
-        >>> found.trajectory  # of which it has seen nothing else
+        >>> step = learner.step(images[:5], torch.full((5,), 3), images[5:], torch.arange(25))
+        >>> step.trajectory  # of which it has seen nothing else
         1.0
     """
 
@@ -104,17 +104,22 @@ class SequentialMetaLearner:
         y: Int[Tensor, " steps"],
         gate: Float[Tensor, "steps features"] | None = None,
     ) -> FastWeights:
-        """Return the weights after one step on each image, in turn; ``gate`` as of ``GatedNet.features``.
+        """The weights after one step on each image, in turn, by ``FastWeights``.
 
         ``step`` gets the same weights, where body and head, or the head alone, are the usual ones, by gradients written
         out.
+
+        Args:
+            x: Images, which are learned one by one.
+            y: Their classes.
+            gate: Their gate, if it is known; None: it is made anew at each step.
         """
         labels("y", y, x, self.net)
         fast = FastWeights(self.net, sgd(self.inner_lr), select=self.fast, order=self.order)
         for i in range(len(x)):
-            one = slice(i, i + 1)
-            logits = fast(x[one], gate=None if gate is None else gate[one])
-            fast = fast.step(functional.cross_entropy(logits, y[one]))
+            row = slice(i, i + 1)
+            logits = fast(x[row], gate=None if gate is None else gate[row])
+            fast = fast.step(functional.cross_entropy(logits, y[row]))
         return fast
 
     def step(
@@ -160,7 +165,7 @@ class SequentialMetaLearner:
         return MetaStep(loss.item(), whole, own, remembered, captured)
 
     def _learned(self, x: Tensor, y: Tensor, gate: Tensor | None, images: Tensor) -> Tensor:
-        """Return the logits of images, the last of which are the trajectory's, after the inner loop."""
+        """The logits of images, the last of which are the trajectory's, after the inner loop."""
         own = None if gate is None else gate[-len(x) :]
         if self._written_out == "body and head":
             weights = inner_loop.body_and_head(self.net, x, y, own, lr=self.inner_lr, order=self.order)
@@ -176,8 +181,8 @@ class SequentialMetaLearner:
         self.steps += 1
         self._captured = self._captured + 1 if captured == 1 else 0
         if self._captured == CAPTURED_FOR:
-            told = f"for {CAPTURED_FOR} steps all remembered images are taken for the new class"
-            warnings.warn(f"{told}: inner_lr = {self.inner_lr} may be too high", stacklevel=3)
+            what = f"for {CAPTURED_FOR} steps all remembered images are taken for the new class"
+            warnings.warn(f"{what}: inner_lr = {self.inner_lr} may be too high", stacklevel=3)
 
 
 def labels(name: str, y: Tensor, x: Tensor, net: GatedNet) -> None:

@@ -97,10 +97,10 @@ def learn_stream(
         nn.init.zeros_(learned.readout.bias)
     moving = []
     for name in train:
-        found = [p for n, p in learned.named_parameters() if f"{n}.".startswith(f"{name}.")]
-        if not found:
+        chosen = [p for n, p in learned.named_parameters() if f"{n}.".startswith(f"{name}.")]
+        if not chosen:
             raise ValueError(f"train has {name!r}: expected names of submodules or parameters, as 'head'")
-        moving += [parameter.requires_grad_() for parameter in found]
+        moving += [parameter.requires_grad_() for parameter in chosen]
     inputs, model = (_features(learned, x), learned.head) if _head_alone(train) else (x, learned)
     steps = torch.optim.Adam(moving, lr=lr, fused=True) if optimizer is None else optimizer(moving, lr=lr)
     for i in range(len(inputs)):
@@ -139,7 +139,7 @@ def evaluate_lengths(
         selections: Streams by which the learning rate is chosen, where there is more than one.
         runs: Streams of each length.
         shuffled: Whether the images come in random order, which no learner can forget by: the oracle.
-        train: What learns, as of ``learn_stream``.
+        train: What learns: ``"body"``, ``"gate"``, ``"head"``, or submodules or parameters of them.
 
     Raises:
         ValueError: More classes than in the pool or than outputs of the network, no images left to hold out, or no
@@ -176,7 +176,7 @@ def evaluate_lengths(
     def learn(stream: Stream, lr: float) -> GatedNet:
         return learn_stream(learner, stream.x, stream.y, generator=generator, lr=lr, train=train)
 
-    found = []
+    remembered = []
     for length in lengths:
         draw = partial(_draw, pool, length, shots, shuffled, generator)
         lr = lrs[0]
@@ -193,8 +193,8 @@ def evaluate_lengths(
             seen.append(_right(learned, stream.x, stream.y).mean().item())
             by_class.append(_right(learned, stream.test_x, stream.test_y).reshape(length, -1).mean(1))
         held_out = tuple(of_run.mean().item() for of_run in by_class)
-        found.append(Remembered(length, lr, tuple(seen), held_out, torch.stack(by_class)))
-    return found
+        remembered.append(Remembered(length, lr, tuple(seen), held_out, torch.stack(by_class)))
+    return remembered
 
 
 def _draw(pool: Tensor, length: int, shots: int, shuffled: bool, generator: torch.Generator) -> Stream:
@@ -216,15 +216,11 @@ def _head_alone(train: Collection[str]) -> bool:
 
 @torch.no_grad()
 def _features(net: GatedNet, x: Tensor) -> Tensor:
-    return torch.cat([net.features(some).post for some in torch.split(x, BATCH)])
+    return torch.cat([net.features(batch).post for batch in torch.split(x, BATCH)])
 
 
 @torch.no_grad()
 def _right(net: GatedNet, x: Tensor, y: Tensor) -> Tensor:
-    """Return 1 for each image whose class has the highest of all outputs, else 0."""
-    return torch.cat(
-        [
-            (net(some).argmax(1) == of).float()
-            for some, of in zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True)
-        ]
-    )
+    """1 for each image whose class has the highest of all outputs, else 0."""
+    batches = zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True)
+    return torch.cat([(net(images).argmax(1) == classes).float() for images, classes in batches])

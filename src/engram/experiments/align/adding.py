@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
 
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.nn import wide_rnn
 from engram.rules import AlignAda, AlignZero, Backprop, LearningRule, train_step
 from engram.tasks import DelayedAdd, Episode
@@ -18,30 +16,36 @@ from engram.tasks import DelayedAdd, Episode
 TRAINED = 300
 
 
-@dataclass(frozen=True)
+RULES = ("backprop", "align-ada", "align-ada-author", "align-zero", "readout")
+SIZES = (8, 16, 128, 512, 2048)
+
+
+@settings
 class Adding:
     """A recurrent network, trained by one rule."""
 
-    rule: Literal["backprop", "align-ada", "align-ada-author", "align-zero", "readout"] = "backprop"
-    """The rule; align-ada-author: with the readout of the authors' code; readout: that alone is trained."""
-    hidden: Annotated[int, Ge(1)] = 128
-    """Units."""
-    epochs: Annotated[int, Ge(1)] = 50
-    """Passes over the 300 training episodes."""
-    rate: Annotated[float, Gt(0), Le(1)] = 0.001
-    """Learning rate, as published, for squared errors summed over time."""
-    wrap: bool = False
-    """Whether the targets have the defect of the authors' code."""
+    rule: Literal["backprop", "align-ada", "align-ada-author", "align-zero", "readout"] = setting(
+        "backprop", "align-ada-author has the readout of the authors' code; readout: that alone is trained"
+    )
+    hidden: int = setting(128, "units", ge=1)
+    epochs: int = setting(50, "passes over the 300 training episodes", ge=1, scales=True)
+    learning_rate: float = setting(0.001, "as published, for squared errors summed over time", gt=0, le=1)
+    wrap: bool = setting(False, "whether the targets have the defect of the authors' code")
+
+
+arms: dict[str, dict[str, Any]] = {
+    f"add-{rule}-{hidden}": {"rule": rule, "hidden": hidden} for hidden in SIZES for rule in RULES
+}
 
 
 @cache
 def episodes(wrap: bool) -> Episode:
-    """Return the published episodes."""
+    """The published episodes."""
     return DelayedAdd(wrap=wrap).published()
 
 
 def rule_of(name: str) -> LearningRule[Any]:
-    """Make a rule by its name."""
+    """The rule of a name."""
     if name.startswith("align-ada"):
         return AlignAda(author_readout=name.endswith("author"))
     return AlignZero() if name == "align-zero" else Backprop()
@@ -54,28 +58,24 @@ def trial(config: Adding, run: Run) -> dict[str, Any]:
     )
     model, (x, target, _) = wide_rnn(1, config.hidden, 1, generator=of_network), episodes(config.wrap)
     model.core.requires_grad_(config.rule != "readout")
-    rule, optimizer = rule_of(config.rule), torch.optim.SGD(model.parameters(), lr=2 * config.rate)
+    rule, optimizer = rule_of(config.rule), torch.optim.SGD(model.parameters(), lr=2 * config.learning_rate)
     state, orders = rule.init(model, torch.Generator()), torch.empty(config.epochs, TRAINED, dtype=torch.long)
     for order in orders:
         order.copy_(torch.randperm(TRAINED, generator=of_batches))
-    found = np.array([np.inf, 0.0])  # the smallest error, and whether it diverged
-    for epoch in run.steps(config.epochs, model=model, found=found):
-        if found[1]:
+    outcome = np.array([np.inf, 0.0])  # the smallest error, and whether it diverged
+    for epoch in run.steps(config.epochs, model=model, outcome=outcome):
+        if outcome[1]:
             continue
         try:
             for rows in torch.split(orders[epoch], 50):
                 train_step(rule, model, optimizer, (x[:, rows], target[:, rows]), state)
         except FloatingPointError:
-            found[1] = 1.0
+            outcome[1] = 1.0
             run.note(f"diverged in epoch {epoch + 1}")
             continue
         with torch.no_grad():
             loss = float((model(x[:, TRAINED:]) - target[:, TRAINED:]).square().sum(0).mean())
-        found[0] = min(found[0], loss) if np.isfinite(loss) else found[0]
+        outcome[0] = min(outcome[0], loss) if np.isfinite(loss) else outcome[0]
         run.log(epoch + 1, loss=loss)
-    return {"loss": float(found[0]), "diverged": float(found[1])}
-
-
-def seconds(config: Adding) -> float:
-    """Time of a trial on one core."""
-    return 0.5 + config.epochs * (0.035 + 2e-4 * config.hidden) * (1.6 if config.rule.startswith("align") else 1)
+    run.keep(model=model)
+    return {"loss": float(outcome[0]), "diverged": float(outcome[1])}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import nn
 
 from engram.analysis import alignment_by_layer, predicted_change, shuffled_control
 from engram.experiments.align.digits import CLASSES, PER_RATE, TRAINED, digits, rule_of, targets
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.nn import wide_mlp
 from engram.rules import train_step
 
@@ -21,18 +19,14 @@ RULES = ("backprop", "align-prop", "align-ada", "align-zero", "fa")
 LAYERS = ("0.weight", "3.weight", "6.weight")
 
 
-@dataclass(frozen=True)
+@settings
 class Convergence:
     """Networks from the same start, each trained by one rule on all of a few images at every step."""
 
-    widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
-    """Units of each of two hidden layers."""
-    samples: Annotated[int, Ge(2)] = 300
-    """Images."""
-    steps: Annotated[int, Ge(1)] = 60
-    """Steps, each on all images."""
-    rate: Annotated[float, Gt(0), Le(100)] = 3.0
-    """Learning rate, as published."""
+    widths: tuple[int, ...] = setting((16, 32, 64, 128, 256, 512), "units of each of two hidden layers")
+    samples: int = setting(300, "images", ge=2)
+    steps: int = setting(60, "steps, each on all images", ge=1, scales=True)
+    learning_rate: float = setting(3.0, "as published", gt=0, le=100)
 
 
 def trial(config: Convergence, run: Run) -> dict[str, Any]:
@@ -41,7 +35,7 @@ def trial(config: Convergence, run: Run) -> dict[str, Any]:
     distances = np.zeros((len(config.widths), len(RULES)))
     scores = np.zeros((2, len(config.widths), len(LAYERS)))
     for number in run.steps(len(config.widths), distances=distances, scores=scores):
-        distances[number], scores[:, number] = compared(config, config.widths[number], seeds)
+        distances[number], scores[:, number] = distances_and_scores(config, config.widths[number], seeds)
         run.log(number + 1, distance=distances[number, 1:].mean())
     result: dict[str, Any] = {}
     for place, rule in list(enumerate(RULES))[1:]:
@@ -57,8 +51,8 @@ def trial(config: Convergence, run: Run) -> dict[str, Any]:
     return result
 
 
-def compared(config: Convergence, width: int, seeds: list[int]) -> tuple[list[float], list[list[float]]]:
-    """Return distances from backpropagation's function on other images, and scores of its changes, also shuffled."""
+def distances_and_scores(config: Convergence, width: int, seeds: list[int]) -> tuple[list[float], list[list[float]]]:
+    """Distances from backpropagation's function on other images, and scores of its changes, also shuffled."""
     x, classes = digits()
     unseen, x, target = x[TRAINED:], x[: config.samples], targets(classes[: config.samples])
     outputs, scores = [], [[0.0]]
@@ -67,25 +61,22 @@ def compared(config: Convergence, width: int, seeds: list[int]) -> tuple[list[fl
         initial = {key: value.detach().clone() for key, value in model.named_parameters()}
         rule, errors = rule_of(name), torch.zeros_like(target)
         state = rule.init(model, torch.Generator().manual_seed(seeds[1]))
-        optimizer = torch.optim.SGD(model.parameters(), lr=config.rate * PER_RATE)
+        optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate * PER_RATE)
         for _ in range(config.steps):
             if name == "backprop":
                 errors += model(x).detach() - target
             train_step(rule, model, optimizer, (x, target), state)
         outputs.append(model(unseen).detach())
         if name == "backprop":
-            scores = aligned(model, initial, predicted_change(model, initial, x, errors), seeds[2])
+            scores = alignment_scores(model, initial, predicted_change(model, initial, x, errors), seeds[2])
     return [float((output - outputs[0]).norm() / outputs[0].norm()) for output in outputs], scores
 
 
-def aligned(model: nn.Module, initial: dict[str, Any], predicted: dict[str, Any], seed: int) -> list[list[float]]:
-    """Return the alignment scores of all layers, and those of shuffled weights."""
+def alignment_scores(
+    model: nn.Module, initial: dict[str, Any], predicted: dict[str, Any], seed: int
+) -> list[list[float]]:
+    """The alignment scores of all layers, and those of shuffled weights."""
     trained = {key: value.detach() for key, value in model.named_parameters()}
-    found = alignment_by_layer(trained, initial, predicted)
+    scores = alignment_by_layer(trained, initial, predicted)
     control = shuffled_control(trained, initial, predicted, torch.Generator().manual_seed(seed))
-    return [[of_layer[name] for name in LAYERS] for of_layer in (found, control)]
-
-
-def seconds(config: Convergence) -> float:
-    """Time of a trial on one core."""
-    return 0.5 + len(RULES) * config.steps * sum(3e-4 + 3e-6 * n + 2.5e-8 * n**2 for n in config.widths)
+    return [[of_layer[name] for name in LAYERS] for of_layer in (scores, control)]

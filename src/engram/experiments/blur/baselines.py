@@ -22,22 +22,22 @@ Grid = dict[str, list[list[float]]]  # by optimiser, of each rate the accuracy a
 
 
 def grids(sizes: tuple[int, ...], test: Test, rates: int, run: Run) -> Grid:
-    """Return what gradient descent reaches with each of so many rates, and feedback alignment."""
-    found: Grid = {
+    """What gradient descent reaches with each of so many rates, and feedback alignment."""
+    grid: Grid = {
         name: [descended(name, rate, sizes, test, run) for rate in of_name[:rates]] for name, of_name in RATES.items()
     }
     aligned = BlurNetwork.backprop(sizes, backward="fixed", synapse_std=1 / math.sqrt(sizes[1]))
-    found["feedback-alignment"] = [curve(aligned, Genome.backprop(rate), test, run) for rate in SGD_RATES[:rates]]
-    return found
+    grid["feedback-alignment"] = [curve(aligned, Genome.backprop(rate), test, run) for rate in SGD_RATES[:rates]]
+    return grid
 
 
 def best(grid: Sequence[Sequence[float]]) -> list[float]:
-    """Return the best accuracy of all rates, chosen separately for every number of steps."""
+    """The best accuracy of all rates, chosen separately for every number of steps."""
     return [max(column) for column in zip(*grid, strict=True)]
 
 
 def descended(name: str, rate: float, sizes: tuple[int, ...], test: Test, run: Run) -> list[float]:
-    """Return the accuracy of networks of torch's initialisation, one for each life and task, trained side by side."""
+    """The accuracy of networks of torch's initialisation, one for each life and task, trained side by side."""
     (x, y), (asked, answers) = test
     weights = [
         torch.empty(*x.shape[1:-2], post, pre + 1)
@@ -49,7 +49,7 @@ def descended(name: str, rate: float, sizes: tuple[int, ...], test: Test, run: R
     optimizer: Any = (
         torch.optim.Adam(weights, lr=rate) if name == "adam" else torch.optim.SGD(weights, lr=rate, momentum=momentum)
     )
-    found = []
+    accuracies = []
     for step in range(max(TIMES)):
         # The sum over networks: none is in the gradient of another.
         loss = cross_entropy(answer(weights, x[step], name == "normalised"), y[step]).sum()
@@ -58,12 +58,12 @@ def descended(name: str, rate: float, sizes: tuple[int, ...], test: Test, run: R
         optimizer.step()
         if step + 1 in TIMES:
             with torch.no_grad():
-                found.append(float(right(answer(weights, asked, name == "normalised"), answers).mean()))
-    return found
+                accuracies.append(float(right(answer(weights, asked, name == "normalised"), answers).mean()))
+    return accuracies
 
 
 def answer(weights: Sequence[Tensor], x: Tensor, normalised: bool = False) -> Tensor:
-    """Return the output of a network, its biases the last columns, hidden inputs normalised over the batch or not."""
+    """The output of a network, its biases the last columns, hidden inputs normalised over the batch or not."""
     for place, weight in enumerate(weights):
         x = functional.pad(x, (0, 1), value=1.0) @ weight.mT
         if place + 1 == len(weights):

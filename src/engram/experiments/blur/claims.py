@@ -1,148 +1,88 @@
 """What is claimed of learned bidirectional rules, and what would show it."""
 
-from functools import partial
+from engram.lab import Measure, claims_from, maximum, metric, minimum
 
-from engram.lab import Measure, claimed, largest, least, most, value
-
-ABLATED = ("normed-forward", "normed-backward", "not-normed")
-faster = partial(
-    claimed,
-    source="Sandler et al. 2021, figures 5 and 6; criterion ours",
-    published="converges much faster than SGD at first (curves)",
+PAPER = "Sandler et al. 2021"
+faster = claims_from(
+    f"{PAPER}, figures 5 and 6; criterion ours", published="converges much faster than SGD at first (curves)"
 )
-caught_up = partial(
-    claimed,
-    source="Sandler et al. 2021, caption of figure 5; criterion ours",
+caught_up = claims_from(
+    f"{PAPER}, caption of figure 5; criterion ours",
     published="after about 100 steps SGD reaches the same accuracy and continues",
 )
-general = partial(claimed, source="Sandler et al. 2021, section 4.1, figure 4; criterion ours", published="curves only")
-deep = partial(claimed, source="Sandler et al. 2021, section 4.5, figure 10; criterion ours")
+general = claims_from(f"{PAPER}, section 4.1, figure 4; criterion ours", published="curves only")
+deep = claims_from(f"{PAPER}, section 4.5, figure 10; criterion ours")
+control = claims_from("ours: the control", published="not stated")
+other = claims_from(PAPER)
+bounded = claims_from(f"{PAPER}, equation 8 and appendix C.6; criterion ours", published="bounds growth")
+unseen_10 = metric("unseen_10")
 
 
-def lead(arm: str, ours: str, theirs: str) -> Measure:
-    """Return by how much one number of an arm is above another of it."""
-    return value(arm, ours) - value(arm, theirs)
+def lead(arm: str, key: str, other_key: str) -> Measure:
+    """By how much one number of an arm is above another of it."""
+    return metric(key)(arm) - metric(other_key)(arm)
 
 
 claims = [
-    claimed(
-        "descent-is-a-genome",
-        "Trained by the genome of backpropagation, weights are those of SGD over 20 steps (largest difference)",
-        value("evolved", "distance_from_sgd") <= 1e-10,
-        source="Sandler et al. 2021, section 3.1",
-        published="SGD is a special case",
-        sameness="identity",
-    ),
-    general(
-        "evolved-genome-learns-unseen-functions",
+    other("descent-is-a-genome", "Trained by the genome of backpropagation, weights are those of SGD over 20 steps",
+        metric("distance_from_sgd")("evolved") <= 1e-10, source=f"{PAPER}, section 3.1",
+        published="SGD is a special case", sameness="identity"),
+    general("evolved-genome-learns-unseen-functions",
         "Ten steps with an evolved genome learn functions of the plane that it has never seen",
-        value("evolved", "unseen_10") >= 0.78,
-    ),
-    general(
-        "it-was-not-there-at-the-start",
+        unseen_10("evolved") >= 0.78),
+    control("it-was-not-there-at-the-start",
         "The genome that the search starts from does not learn unseen functions in ten steps",
-        value("evolved", "start") <= 0.66,
-        source="ours: the control",
-        published="not stated",
-    ),
-    faster(
-        "ahead-of-sgd-at-ten-steps",
-        "After ten steps an evolved genome is ahead of plain SGD at its best rate, on unseen functions, by 0.05",
-        lead("evolved", "unseen_10", "best_sgd_10") >= 0.05,
-    ),
-    faster(
-        "ahead-of-all-descent-at-two-steps",
-        "After two steps an evolved genome is ahead of SGD, with or without momentum or normalisation, and of Adam, "
-        "each at its best rate",
-        value("evolved", "unseen_2")
-        - most(*(value("evolved", f"best_{name}_2") for name in ("sgd", "momentum", "normalised", "adam")))
-        >= 0.0,
-    ),
-    caught_up(
-        "momentum-catches-up",
+        metric("start")("evolved") <= 0.66),
+    faster("ahead-of-sgd-at-ten-steps",
+        "After ten steps an evolved genome is clearly ahead of plain SGD at its best rate, on unseen functions",
+        lead("evolved", "unseen_10", "best_sgd_10") >= 0.05),
+    faster("ahead-of-all-descent-at-two-steps", "After two steps an evolved genome is ahead of SGD, with or without "
+        "momentum or normalisation, and of Adam, each at its best rate",
+        minimum(*(lead("evolved", "unseen_2", f"best_{name}_2") for name in ("sgd", "momentum", "normalised", "adam"))) >= 0.0),
+    caught_up("momentum-catches-up",
         "After 50 steps SGD with momentum at its best rate is not behind an evolved genome",
-        lead("evolved", "best_momentum_50", "unseen_50") >= 0.0,
-    ),
-    claimed(
-        "genomes-are-found-by-gradients",
-        "The gradient through lives of ten steps lowers the loss on unseen functions by 0.1",
-        value("descended", "gain") >= 0.1,
-        source="Sandler et al. 2021, section 3.2; criterion ours",
-        published="unrolled Adam finds genomes (curves)",
-    ),
-    claimed(
-        "both-ways-want-normalisation",
-        "A genome evolved with normalisation on both ways learns unseen functions at least as well in ten steps as "
-        "with it on one way or none",
-        value("evolved", "unseen_10") - largest("unseen_10", *ABLATED) >= 0.0,
-        source="Sandler et al. 2021, figure 8; criterion ours",
-        published="without it, or with it on one way, genomes generalise worse (curves)",
-    ),
-    claimed(
-        "oja-bounds-synapses",
-        "With Oja's decay synapses stay bounded over 200 steps (standard deviation)",
-        value("evolved", "std_oja") <= 10.0,
-        source="Sandler et al. 2021, equation 8 and appendix C.6; criterion ours",
-        published="bounds growth",
-    ),
-    claimed(
-        "without-it-they-grow",
-        "Without Oja's decay synapses grow further (ratio of standard deviations)",
-        value("evolved", "std_unlimited") / value("evolved", "std_oja") >= 2.0,
-        source="Sandler et al. 2021, equation 8 and appendix C.6; criterion ours",
-        published="bounds growth",
-    ),
-    claimed(
-        "no-gradient-of-anything",
+        lead("evolved", "best_momentum_50", "unseen_50") >= 0.0),
+    other("genomes-are-found-by-gradients",
+        "The gradient through lives of ten steps lowers the loss on unseen functions",
+        metric("gain")("descended") >= 0.1, source=f"{PAPER}, section 3.2; criterion ours",
+        published="unrolled Adam finds genomes (curves)"),
+    other("both-ways-want-normalisation", "A genome evolved with normalisation on both ways learns unseen functions "
+        "at least as well in ten steps as with it on one way or none",
+        unseen_10("evolved") - maximum(*map(unseen_10, ("normed-forward", "normed-backward", "not-normed"))) >= 0.0,
+        source=f"{PAPER}, figure 8; criterion ours",
+        published="without it, or with it on one way, genomes generalise worse (curves)"),
+    bounded("oja-bounds-synapses", "With Oja's decay synapses stay bounded over 200 steps (standard deviation)",
+        metric("std_oja")("evolved") <= 10.0),
+    bounded("without-it-they-grow", "Without Oja's decay synapses grow further (ratio of standard deviations)",
+        metric("std_unlimited")("evolved") / metric("std_oja")("evolved") >= 2.0),
+    other("no-gradient-of-anything",
         "The learned update is no gradient field (antisymmetric part of its Jacobian, relative)",
-        value("evolved", "antisymmetry") >= 1e-3,
-        source="Sandler et al. 2021, figure 2; criterion ours",
-        published="mixed derivatives differ (picture)",
-        sameness="numeric",
-    ),
-    claimed(
-        "descent-is-one",
-        "The update of the backpropagation genome is a gradient field",
-        value("evolved", "antisymmetry_of_backprop") <= 1e-10,
-        source="ours: the control",
-        published="not stated",
-        sameness="identity",
-    ),
-    claimed(
-        "more-states-help",
-        "Genomes of four states learn unseen functions at least as well as those of two (difference at ten steps)",
-        value("four-states", "unseen_10") - value("evolved", "unseen_10") >= 0.0,
-        source="Sandler et al. 2021, figure 13; criterion ours",
-        published="2, 4, 8, 16 states: better and better (curves)",
-    ),
+        metric("antisymmetry")("evolved") >= 1e-3, source=f"{PAPER}, figure 2; criterion ours",
+        published="mixed derivatives differ (picture)", sameness="numeric"),
+    control("descent-is-one", "The update of the backpropagation genome is a gradient field",
+        metric("antisymmetry_of_backprop")("evolved") <= 1e-10, sameness="identity"),
+    other("more-states-help",
+        "Genomes of four states learn unseen functions at least as well as those of two, in ten steps",
+        unseen_10("four-states") - unseen_10("evolved") >= 0.0, source=f"{PAPER}, figure 13; criterion ours",
+        published="2, 4, 8, 16 states: better and better (curves)"),
     *(
-        faster(
-            f"{data}-after-{time}",
-            f"After {time} steps a genome evolved on MNIST of 10 x 10 pixels is not behind SGD on {what}, at the best "
-            "rate and momentum for so many steps on the images that are scored",
-            lead("images", f"{data}_{time}", f"{data}_sgd_{time}") >= 0.0,
-        )
+        faster(f"{data}-after-{time}", f"After {time} steps a genome evolved on MNIST of 10 x 10 pixels is not behind "
+            f"SGD on {what}, at the best rate and momentum for so many steps on the images that are scored",
+            lead("images", f"{data}_{time}", f"{data}_sgd_{time}") >= 0.0)
         for data, time, what in (
             ("digits", 2, "scikit-learn's digits"),
             ("digits", 5, "scikit-learn's digits"),
             ("large", 2, "MNIST of 28 x 28 pixels"),
         )
     ),
-    caught_up(
-        "sgd-catches-up-on-images",
-        "After 50 steps SGD at its best is ahead on scikit-learn's digits and on MNIST of both sizes (the least lead)",
-        least(*(lead("images", f"{data}_sgd_50", f"{data}_50") for data in ("small", "large", "digits"))) >= 0.0,
-    ),
-    deep(
-        "shallow-genomes-do-not-go-deeper",
-        "A genome evolved with one hidden layer loses 0.1 with two (after ten steps)",
-        lead("images", "small_10", "deep_10") >= 0.1,
-        published="a genome of 2 layers diverges at 4",
-    ),
-    deep(
-        "deep-genomes-go-shallower-and-deeper",
-        "A genome evolved with two hidden layers loses at most 0.1 with one or three (after ten steps)",
-        least(*(lead("deep-images", f"{other}_10", "small_10") for other in ("shallow", "deeper"))) >= -0.1,
-        published="a genome of 4 layers trains 1 to 10 layers",
-    ),
-]
+    caught_up("sgd-catches-up-on-images",
+        "After 50 steps SGD at its best is ahead on scikit-learn's digits and on MNIST of both sizes",
+        minimum(*(lead("images", f"{data}_sgd_50", f"{data}_50") for data in ("small", "large", "digits"))) >= 0.0),
+    deep("shallow-genomes-do-not-go-deeper",
+        "A genome evolved with one hidden layer loses accuracy with two (after ten steps)",
+        lead("images", "small_10", "deep_10") >= 0.1, published="a genome of 2 layers diverges at 4"),
+    deep("deep-genomes-go-shallower-and-deeper",
+        "A genome evolved with two hidden layers loses little with one or three (after ten steps)",
+        minimum(*(lead("deep-images", f"{network}_10", "small_10") for network in ("shallow", "deeper"))) >= -0.1,
+        published="a genome of 4 layers trains 1 to 10 layers"),
+]  # fmt: skip

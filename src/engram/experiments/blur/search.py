@@ -31,31 +31,31 @@ class Test(NamedTuple):
 
 
 def losses(genome: Genome, lives: Lives, generator: torch.Generator) -> Float[Tensor, "..."]:
-    """Return the loss on the last batch after a life on the others, by genome, meant over tasks."""
-    found = []
+    """The loss on the last batch after a life on the others, by genome, meant over tasks."""
+    of_networks = []
     for network, (x, y) in lives:
         state = network.init(generator, tuple(x.shape[1:-2]))
         end = lifetime(network, genome, state, (x[:-1], y[:-1]))
-        found.append(cross_entropy(network.forward(genome, end, x[-1]), y[-1]))
-    return torch.cat(found, -1).mean(-1)
+        of_networks.append(cross_entropy(network.forward(genome, end, x[-1]), y[-1]))
+    return torch.cat(of_networks, -1).mean(-1)
 
 
 @torch.no_grad()
-def judged(vectors: Sequence[Tensor], draw: Draw, run: Run) -> list[float]:
-    """Return the mean loss of genomes on the same fresh lives."""
+def mean_losses(vectors: Sequence[Tensor], draw: Draw, run: Run) -> list[float]:
+    """The mean loss of genomes on the same fresh lives."""
     genomes = Genome.from_vector(torch.stack(list(vectors))[:, None])
-    found = [losses(genomes, draw(), run.generator) for _ in range(JUDGED)]
-    return torch.stack(found).mean(0).nan_to_num(WORST).tolist()
+    of_lives = torch.stack([losses(genomes, draw(), run.generator) for _ in range(JUDGED)])
+    return of_lives.mean(0).nan_to_num(WORST).tolist()
 
 
 @torch.no_grad()
 def evolve(
     start: Tensor, draw: Draw, run: Run, *, generations: int, size: int, restarts: int = 1, sigma: float = 0.3
 ) -> tuple[Tensor, list[float]]:
-    """Return the best of some genomes that CMA-ES found, all from the same start, and the losses of all of them."""
+    """The best of some genomes that CMA-ES found, all from the same start, and the losses of all of them."""
     starts = [start.clone() for _ in range(restarts)]
-    searches = [CMAES([one], sigma, population_size=size, generator=run.generator) for one in starts]
-    for generation in run.steps(generations, **{f"search_{place}": one for place, one in enumerate(searches)}):
+    searches = [CMAES([vector], sigma, population_size=size, generator=run.generator) for vector in starts]
+    for generation in run.steps(generations, **{f"search_{place}": search for place, search in enumerate(searches)}):
         population = torch.cat([search.ask()[0] for search in searches])
         loss = losses(Genome.from_vector(population[:, None]), draw(), run.generator)
         loss = torch.where(loss.isfinite(), loss, WORST)
@@ -63,52 +63,51 @@ def evolve(
         for search, part in zip(searches, parts, strict=True):
             search.tell(loss=part)
         run.log(generation + 1, loss=parts.median(1).values.min())
-    found = judged(starts, draw, run)
-    return starts[found.index(min(found))], found
+    final = mean_losses(starts, draw, run)
+    return starts[final.index(min(final))], final
 
 
 def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float) -> Tensor:
-    """Return the genome that descends the gradient through lives, as it was when it was judged best.
+    """The genome that descends the gradient through lives, as it was when it was judged best.
 
     One whose lives keep exploding has nothing to descend by, and goes back to that best one.
     """
     vector = start.clone().requires_grad_()
     adam = torch.optim.Adam([vector], lr=rate)
-    best, least, skipped = start.clone(), torch.tensor(WORST), torch.zeros((), dtype=torch.int64)
+    best, lowest, skipped = start.clone(), torch.tensor(WORST), torch.zeros((), dtype=torch.int64)
     every = max(meta_steps // 20, 1)
-    kept = {"adam": adam, "vector": vector, "best": best, "least": least, "skipped": skipped}
-    for step in run.steps(meta_steps, **kept):
+    for step in run.steps(meta_steps, adam=adam, vector=vector, best=best, lowest=lowest, skipped=skipped):
         loss = losses(Genome.from_vector(vector), draw(), run.generator)
         skipped.fill_(meta_step(adam, loss, int(skipped)))
         if skipped == EXPLODED:
             vector.data.copy_(best)
         run.log(step + 1, loss=loss.detach())
         if (step + 1) % every == 0:
-            (now,) = judged([vector.detach()], draw, run)
-            if now < least:
-                least.fill_(now)
+            (loss_now,) = mean_losses([vector.detach()], draw, run)
+            if loss_now < lowest:
+                lowest.fill_(loss_now)
                 best.copy_(vector.detach())
     return best
 
 
 @torch.no_grad()
 def curve(network: BlurNetwork, genome: Genome, test: Test, run: Run, times: Sequence[int] = TIMES) -> list[float]:
-    """Return the share of right answers after some numbers of steps, meant over lives and tasks."""
+    """The share of right answers after some numbers of steps, meant over lives and tasks."""
     (x, y), (asked, answers) = test
-    state, found = network.init(run.generator, tuple(x.shape[1:-2])), []
+    state, accuracies = network.init(run.generator, tuple(x.shape[1:-2])), []
     for step in range(max(times)):
         state = network.step(genome, state, x[step], y[step])
         if step + 1 in times:
-            found.append(float(right(network.forward(genome, state, asked), answers).mean()))
-    return found
+            accuracies.append(float(right(network.forward(genome, state, asked), answers).mean()))
+    return accuracies
 
 
 def right(prediction: Float[Tensor, "... batch outputs"], y: Float[Tensor, "... batch outputs"]) -> Tensor:
-    """Return where the largest output is that of the class, as 0 or 1."""
+    """Where the largest output is that of the class, as 0 or 1."""
     return (prediction.argmax(-1) == y.argmax(-1)).float()
 
 
 def balanced(prediction: Float[Tensor, "... batch outputs"], y: Float[Tensor, "... batch outputs"]) -> float:
-    """Return the mean over classes of the share of their samples that are answered right, meant over tasks."""
+    """The mean over classes of the share of their samples that are answered right, meant over tasks."""
     hit, of_class = right(prediction, y).unsqueeze(-1), (y > 0).float()
     return float(((hit * of_class).sum(-2) / of_class.sum(-2).clamp(min=1)).mean())

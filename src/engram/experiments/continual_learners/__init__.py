@@ -1,4 +1,4 @@
-"""How much of what each continual learner forgets is in its features? All of the library, on split and permuted digits.
+"""What every continual learner of the library forgets, in its features and in its read-out.
 
 Five tasks one after another: pairs of digits, each with a head, or all digits, with one head, the pixels in another
 order each time. After each task probes fitted anew tell what the features still hold; the difference from what the
@@ -9,32 +9,30 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from annotated_types import Ge, Le
 from plotly.subplots import make_subplots
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from engram.analysis import RepresentationReport, representational_forgetting
-from engram.continual import fisher_diagonal
+from engram.continual import ContinualMethod, fisher_diagonal
 from engram.experiments.continual_learners.claims import claims
 from engram.experiments.continual_learners.learners import (
     RATE,
-    RECURRENT,
     STRENGTHS,
-    Learner,
     Net,
     Stage,
     learned_in_order,
+    learners,
+    method_of,
     new_net,
 )
-from engram.lab import Arm, Experiment, Preset, Results, Run, arms_of
-from engram.lab.curves import colors
+from engram.lab import Experiment, Preset, Results, Run, Study, setting, settings
+from engram.lab.figures import colors
 from engram.learned.updates import (
     GatedCoordinateRule,
     MimicryEpisode,
@@ -46,43 +44,50 @@ from engram.learned.updates import (
 from engram.tasks import ClassificationTask, permuted, split
 
 Benchmark = Literal["split", "permuted"]
-LEARNERS: tuple[Learner, ...] = get_args(Learner)
 TRAINED = 1200
 
 
-@dataclass(frozen=True)
+@settings
 class Config:
     """What one trial is made of."""
 
-    benchmark: Benchmark = "permuted"
-    """Pairs of digits, with a head each; or all digits, the pixels in another order each time, with one head."""
-    learner: Learner = "finetune"
-    """What keeps the network from forgetting; finetune: nothing."""
-    tasks: Annotated[int, Ge(2), Le(5)] = 5
-    """Tasks in a sequence."""
-    units: Annotated[int, Ge(2)] = 64
-    """Units of the first layer of the body."""
-    features: Annotated[int, Ge(2)] = 16
-    """Units of its second layer, or of the recurrent one; of many random ones a probe reads almost as much."""
-    train_images: Annotated[int, Ge(100), Le(TRAINED)] = 600
-    """Images to learn from."""
-    steps: Annotated[int, Ge(1)] = 200
-    """Steps of Adam on a task."""
-    batch_size: Annotated[int, Ge(2)] = 32
-    """Images in a batch."""
-    sequences: Annotated[int, Ge(1)] = 1
-    """Sequences of tasks, over which results are means."""
-    bodies: Annotated[int, Ge(1)] = 8
-    """Bodies to train the learned update with."""
-    meta_updates: Annotated[int, Ge(2)] = 400
-    """Changes of the learned update."""
+    benchmark: Benchmark = setting("permuted", "pairs of digits, with a head each, or all digits with permuted pixels")
+    learner: str = setting("finetune", "a learner of the library, or any registered continual method")
+    tasks: int = setting(5, "tasks in a sequence", ge=2, le=5)
+    units: int = setting(64, "units of the first layer of the body", ge=2)
+    # Of many random features a probe reads almost as much as of learned ones.
+    features: int = setting(16, "units of its second layer, or of the recurrent one", ge=2)
+    train_images: int = setting(600, "images to learn from", ge=100, le=TRAINED)
+    steps: int = setting(200, "steps of Adam on a task", ge=1, scales=True)
+    batch_size: int = setting(32, "images in a batch", ge=2)
+    sequences: int = setting(1, "sequences of tasks, over which results are means", ge=1)
+    bodies: int = setting(8, "bodies to train the learned update with", ge=1)
+    meta_updates: int = setting(400, "changes of the learned update", ge=2)
+
+    def __post_init__(self) -> None:
+        if self.learner not in learners():
+            raise ValueError(f"learner = {self.learner!r}: expected one of {', '.join(learners())}")
 
 
-def arms(config: Config) -> dict[str, Arm]:
+def arms() -> dict[str, dict[str, Any]]:
     """Every learner, on both benchmarks."""
-    both: tuple[Benchmark, ...] = get_args(Benchmark)
-    found = {f"{name}-{one}": replace(config, benchmark=name, learner=one) for name in both for one in LEARNERS}
-    return arms_of(trial, found, seconds)
+    both = get_args(Benchmark)
+    return {f"{name}-{learner}": {"benchmark": name, "learner": learner} for name in both for learner in learners()}
+
+
+presets = {
+    "smoke": Preset(
+        seeds=1,
+        changes={"tasks": 2, "units": 4, "features": 2, "train_images": 200, "steps": 2, "batch_size": 8}
+        | {"sequences": 2, "bodies": 1, "meta_updates": 10},
+    ),
+    "laptop": Preset(seeds=10),
+    "paper": Preset(
+        seeds=10,
+        changes={"units": 256, "features": 64, "train_images": TRAINED, "steps": 1000}
+        | {"sequences": 5, "bodies": 40, "meta_updates": 2000},
+    ),
+}
 
 
 def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) -> list[ClassificationTask]:
@@ -101,7 +106,7 @@ def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) ->
 
 
 def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
-    """Return what the instrument says of a network that learned tasks one after another."""
+    """What the instrument says of a network that learned tasks one after another."""
     heads: list[Any] = [stage.head for stage in stages[1:]]
     if config.benchmark == "split":
         heads = [[Outputs(head, task.classes) for task in tasks[: number + 1]] for number, head in enumerate(heads)]
@@ -110,7 +115,7 @@ def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage
 
 @torch.no_grad()
 def accuracy(tasks: list[ClassificationTask], stages: list[Stage]) -> float:
-    """Return the share of right answers that the outputs give at the end, among the classes of each task."""
+    """The share of right answers that the outputs give at the end, among the classes of each task."""
     body, head = (module.eval() for module in stages[-1])
     right = []
     for task in tasks:
@@ -127,12 +132,12 @@ class Outputs(nn.Module):
         self.head, self.classes = head, list(classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the logits of these classes."""
+        """The logits of these classes."""
         return self.head(features)[:, self.classes]  # type: ignore[no-any-return]
 
 
 def measured(report: RepresentationReport) -> dict[str, float]:
-    """Return means over old tasks, and what is told of the last."""
+    """Means over old tasks, and what is told of the last."""
     probed, old = report.probed(), slice(0, -1)
     columns = {
         "output_old": report.output[-1, old],
@@ -148,12 +153,12 @@ def measured(report: RepresentationReport) -> dict[str, float]:
     return {name: float(np.nanmean(value)) for name, value in columns.items() if np.isfinite(value).any()}
 
 
-def episode(config: Config, generator: torch.Generator) -> tuple[Net, MimicryEpisode]:
-    """Return a pair of tasks with other orders of pixels, to train the learned update with."""
+def new_episode(config: Config, generator: torch.Generator) -> tuple[Net, MimicryEpisode]:
+    """A pair of tasks with other orders of pixels, to train the learned update with."""
     first, second = draw_tasks(config, generator, held_out=False)[:2]
     net = new_net("finetune", config.units, config.features, generator)
     options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
-    learned_in_order("finetune", net, [first], strength=0.0, rule=None, **options)
+    learned_in_order(net, [first], ContinualMethod(net), **options)
     importance = fisher_diagonal(net, [tuple(first.train)], fisher="sample", classes=first.classes, generator=generator)
     start = {name: p.detach() for name, p in net.body.named_parameters()}
     memory = {name: TaskMemory(w, importance[f"body.{name}"]) for name, w in start.items()}
@@ -173,13 +178,13 @@ def _from_zero(task: ClassificationTask) -> Tensor:
 
 
 def learned_rule(config: Config, run: Run, tried: Callable[[UpdateRule], float]) -> UpdateRule:
-    """Return the update rule that was trained to mimic teachers of two tasks, as it was when it did best if tried."""
-    made = [episode(config, run.generator) for _ in range(config.bodies)]
-    body = made[0][0].body
+    """The update rule that was trained to mimic teachers of two tasks, as it was when it did best if tried."""
+    drawn = [new_episode(config, run.generator) for _ in range(config.bodies)]
+    body = drawn[0][0].body
     rule = GatedCoordinateRule(len(list(body.parameters())), generator=run.generator)
     options: dict[str, Any] = {"lr": RATE, "head_lr": RATE, "batch_size": config.batch_size, "generator": run.generator}
     options["lengths"] = max(1, config.steps // 2), max(1, config.steps * 3 // 2)  # as students will learn
-    trainer = TeacherMimicTrainer(body, rule, [one for _, one in made], **options)
+    trainer = TeacherMimicTrainer(body, rule, [episode for _, episode in drawn], **options)
     best, score = copy.deepcopy(rule), np.full(1, -np.inf)
     every = max(1, config.meta_updates // 4)
     for step in run.steps(config.meta_updates, trainer=trainer, rule=best, score=score):
@@ -201,39 +206,28 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         tasks = draw_tasks(config, generator, held_out=held_out)
         net = new_net(config.learner, config.units, config.features, generator)
         options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
-        return tasks, learned_in_order(config.learner, net, tasks, strength=strength, rule=rule, **options)
+        return tasks, learned_in_order(net, tasks, method_of(config.learner, net, strength, rule, generator), **options)
 
     def tried(rule: UpdateRule | None, strength: float = 0.0) -> float:
         return accuracy(*taught(999, strength, rule, held_out=False))
 
     rule = learned_rule(config, run, tried) if config.learner == "learned" else None
+    if rule is not None:
+        run.keep(rule=rule)
     strengths = STRENGTHS.get(config.learner, ())
     scores = np.zeros(len(strengths))
     for step in run.steps(len(strengths), scores=scores):
         scores[step] = tried(None, strengths[step])
     strength = strengths[int(scores.argmax())] if strengths else 0.0
-    found = []
     for step in run.steps(config.sequences):
-        report = reported(config, *taught(step, strength, rule, held_out=True))
-        found.append(measured(report))
+        tasks, stages = taught(step, strength, rule, held_out=True)
+        report = reported(config, tasks, stages)
         for stage in range(1, config.tasks + 1):
             seen = {"outputs": report.output[stage, :stage], "probes": report.probed()[stage, :stage]}
             run.log(config.tasks * step + stage, **{name: float(values.mean()) for name, values in seen.items()})
-        run.log(step + 1, **{f"of_{name}": value for name, value in found[-1].items()})
+        run.log(step + 1, **{f"of_{name}": value for name, value in measured(report).items()})
     names = sorted(set(run.metrics()["metric"]) - {"distance", "outputs", "probes"})
     return {name.removeprefix("of_"): run.ends(name, parts=1)[0] for name in names} | {"strength": strength}
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core."""
-    recurrent = config.learner in RECURRENT
-    step = 5e-4 + recurrent * 8e-4 + 1.5e-3 * (config.learner == "learned")
-    probes = 6e-5 * config.train_images * config.features * (1.0 if config.benchmark == "permuted" else 0.3)
-    runs = config.sequences + len(STRENGTHS.get(config.learner, ())) + 4 * (config.learner == "learned")
-    total = runs * config.tasks * config.steps * step + config.sequences * probes
-    if config.learner == "learned":
-        total += config.bodies * 3 * config.steps * 5e-4 + config.meta_updates * 10 * 4e-3
-    return 0.2 + total
 
 
 def figure(results: Results) -> go.Figure:
@@ -242,11 +236,11 @@ def figure(results: Results) -> go.Figure:
     plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[f"{name} digits" for name in both])
     parts = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
     for column, name in enumerate(both, 1):
-        shown = [one for one in LEARNERS if f"{name}-{one}" in results.arms]
-        lost = {}
-        for part, key in parts.items():
-            rows = [[found[f"{name}-{one}"][key] for found in results.by_seed.values()] for one in shown]
-            lost[part] = np.array([np.mean(row) for row in rows])
+        shown = [learner for learner in learners() if f"{name}-{learner}" in results.arms]
+        lost = {
+            part: np.array([np.mean(results.values(f"{name}-{learner}", key)) for learner in shown])
+            for part, key in parts.items()
+        }
         lost["read-out alone"] = lost["read-out alone"] - lost["features lost"]
         for part, color in colors(parts).items():
             style = {"name": part, "legendgroup": part, "showlegend": column == 1, "marker_color": color}
@@ -255,16 +249,12 @@ def figure(results: Results) -> go.Figure:
     return plot.update_layout(title="What is forgotten, in the features and in the read-out", barmode="relative")
 
 
-SMOKE = Config(
-    tasks=2, units=4, features=2, train_images=200, steps=2, batch_size=8, sequences=2, bodies=1, meta_updates=10
-)
-PAPER = Config(units=256, features=64, train_images=TRAINED, steps=1000, sequences=5, bodies=40, meta_updates=2000)
 experiment = Experiment(
     name="continual-learners",
-    summary="What every continual learner of the library forgets, in its features and in its read-out",
+    about=__doc__,
     paper="No paper; the instrument after Xiong, Ren & Urtasun, 2019 (arXiv 1910.04650)",
-    presets={"smoke": Preset(SMOKE, seeds=1), "laptop": Preset(Config(), seeds=10), "paper": Preset(PAPER, seeds=10)},
-    arms=arms,
+    studies=Study(trial, arms),
+    presets=presets,
     claims=claims,
     figure=figure,
     headline="probes",

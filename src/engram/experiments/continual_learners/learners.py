@@ -1,38 +1,26 @@
-"""Continual learners in one training loop: what each adds to the loss, to the optimiser, or at the end of a task."""
+"""Continual learners: networks, some with recurrent bodies or plastic heads, and methods from the registry."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from engram.continual import (
-    EWC,
-    MAS,
-    DHPSoftmax,
-    L2Anchor,
-    LwF,
-    OnlineEWC,
-    QuadraticPenalty,
-    Replay,
-    SynapticIntelligence,
-    fisher_diagonal,
-    freeze_body,
-)
-from engram.learned.updates import LearnedOptimizer, UpdateRule
+from engram import registry
+from engram.continual import ContinualMethod, DHPSoftmax, random_batches, train_on_tasks
+from engram.learned.updates import UpdateRule
 from engram.nn.initial import kaiming, uniform
 from engram.plasticity import Modulated, Oja, PlasticLSTM, PlasticRNN
 from engram.tasks import ClassificationTask
 
-Learner = Literal[
+LEARNERS = (
     "finetune", "frozen", "l2", "ewc", "online-ewc", "si", "mas", "lwf", "replay", "learned", "dhp", "dhp-control",
     "rnn", "plastic-rnn", "modulated-rnn", "lstm", "plastic-lstm",
-]  # fmt: skip
+)  # fmt: skip
 STRENGTHS: dict[str, tuple[float, ...]] = {
     "l2": (0.001, 0.01, 0.1, 1.0),
     "ewc": (0.1, 1.0, 10.0, 100.0),
@@ -41,7 +29,15 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "mas": (0.01, 0.1, 1.0, 10.0),
     "lwf": (0.3, 1.0, 3.0),
 }
-SIDE, CLASSES, RATE, KEPT = 8, 10, 1e-3, 100
+OPTIONS: dict[str, dict[str, Any]] = {
+    "l2": {"applied": "loss"},
+    "ewc": {"applied": "loss"},
+    "online-ewc": {"applied": "loss"},
+    "si": {"applied": "gradient"},
+    "mas": {"applied": "loss", "all_outputs": True},
+    "replay": {"capacity": 100},
+}
+SIDE, CLASSES, RATE = 8, 10, 1e-3
 
 
 def _lstm(few: int, many: int, *, generator: torch.Generator) -> nn.LSTM:
@@ -57,6 +53,11 @@ RECURRENT: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+def learners() -> list[str]:
+    """The library's, and every continual method that another package has registered."""
+    return list(dict.fromkeys((*LEARNERS, *registry.names("continual_methods"))))
+
+
 class Rows(nn.Module):
     """A recurrent network that reads an image row by row; its last activity is what it makes of it."""
 
@@ -65,7 +66,7 @@ class Rows(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return features of flat images; traces begin at zero for each."""
+        """Features of flat images; traces begin at zero for each."""
         output, _ = self.net(images.view(len(images), SIDE, SIDE).transpose(0, 1))
         return output[-1]  # type: ignore[no-any-return]
 
@@ -78,14 +79,14 @@ class Net(nn.Module):
         self.body, self.head = body, head
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return logits."""
+        """Logits."""
         features = self.body(images)
-        told = (labels,) if isinstance(self.head, DHPSoftmax) and labels is not None else ()
-        return self.head(features, *told)  # type: ignore[no-any-return]
+        with_labels = (labels,) if isinstance(self.head, DHPSoftmax) and labels is not None else ()
+        return self.head(features, *with_labels)  # type: ignore[no-any-return]
 
 
-def new_net(learner: Learner, units: int, features: int, generator: torch.Generator) -> Net:
-    """Return the untrained network of a learner; they are alike wherever their parts are."""
+def new_net(learner: str, units: int, features: int, generator: torch.Generator) -> Net:
+    """The untrained network of a learner; they are alike wherever their parts are."""
     if learner in RECURRENT:
         body: nn.Module = Rows(RECURRENT[learner](SIDE, features, generator=generator))
     else:
@@ -107,100 +108,39 @@ class Stage(NamedTuple):
     head: nn.Module
 
 
+def method_of(
+    learner: str, net: Net, strength: float, rule: UpdateRule | None, generator: torch.Generator
+) -> ContinualMethod:
+    """What keeps a learner from forgetting: a registered method, or nothing, where body or head is to."""
+    if learner not in registry.names("continual_methods"):
+        return ContinualMethod(net)
+    options = dict(OPTIONS.get(learner, {}))
+    if learner in STRENGTHS:
+        options["strength"] = strength
+    if learner == "learned":
+        options |= {"lr": RATE, "rule": rule}
+    method: ContinualMethod = registry.get("continual_methods", learner)(net, generator=generator, **options)
+    return method
+
+
 def learned_in_order(
-    learner: Learner,
     net: Net,
     tasks: list[ClassificationTask],
+    method: ContinualMethod,
     *,
-    strength: float,
     steps: int,
     batch_size: int,
-    rule: UpdateRule | None,
     generator: torch.Generator,
 ) -> list[Stage]:
-    """Train a network on tasks, one after another; return it as it was before the first and after each.
+    """Train a network on tasks, one after another: copies of it before the first and after each.
 
     Whatever the learner, the loss of a task runs over the outputs of its classes alone, which are known.
     """
-    held = _penalty(learner, net, strength)
-    lwf = LwF(net, strength) if learner == "lwf" else None
-    memory = Replay(KEPT, generator) if learner == "replay" else None
-    body = list(net.body.parameters())
-    rates = [{"params": body, "lr": RATE}, {"params": [*net.head.parameters()], "lr": RATE}]
-    learned = LearnedOptimizer(body, RATE, rule=rule) if learner == "learned" else None
-    adam = torch.optim.Adam(rates[1:] if learned is not None else rates)
-    if isinstance(held, SynapticIntelligence):
-        held.attach(adam, implicit=False)
-    found = [Stage(copy.deepcopy(net.body), copy.deepcopy(net.head))]
-    for number, task in enumerate(tasks):
-        images, labels = task.train
-        for _ in range(steps):
-            batch = torch.randint(len(images), (batch_size,), generator=generator)
-            x, y = images[batch], labels[batch]
-            logits = net(x, y)
-            loss = _loss(logits, y, task.classes)
-            if held is not None and not isinstance(held, SynapticIntelligence):
-                loss = loss + held.penalty()
-            if lwf is not None:
-                loss = loss + lwf.penalty(x, logits)
-            if memory is not None and number:
-                loss = loss + _replayed(net, memory, tasks[:number], batch_size)
-            for optimizer in (adam, learned):
-                if optimizer is not None:
-                    optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            for optimizer in (adam, learned):
-                if optimizer is not None:
-                    optimizer.step()
-        _consolidate(held, task)
-        if lwf is not None:
-            lwf.consolidate(task.classes)
-        if learned is not None:
-            options: dict[str, Any] = {"fisher": "sample", "classes": task.classes, "generator": generator}
-            importance = fisher_diagonal(net, [tuple(task.train)], **options)
-            learned.consolidate([importance[f"body.{name}"] for name, _ in net.body.named_parameters()])
-        if memory is not None:
-            memory.add(images, labels + CLASSES * number)  # labels that tell the task
-        if learner == "frozen" and not number:
-            adam = torch.optim.Adam(freeze_body(net, "head"), RATE)
-        found.append(Stage(copy.deepcopy(net.body), copy.deepcopy(net.head)))
-    return found
+    adam, draw = torch.optim.Adam(net.parameters(), RATE), random_batches(batch_size, generator)
+    training = train_on_tasks(net, tasks, method, adam, steps=steps, draw=draw, labelled=True)
+    return [copied(net), *(copied(net) for step in training if step.ends_task)]
 
 
-def _penalty(learner: Learner, net: Net, strength: float) -> QuadraticPenalty | None:
-    kinds: dict[str, Callable[[], QuadraticPenalty]] = {
-        "l2": lambda: L2Anchor(net, strength),
-        "ewc": lambda: EWC(net, strength),
-        "online-ewc": lambda: OnlineEWC(net, strength),
-        "si": lambda: SynapticIntelligence(net, strength),
-        "mas": lambda: MAS(net, strength),
-    }
-    return kinds[learner]() if learner in kinds else None
-
-
-def _loss(logits: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tensor:
-    """Return the cross-entropy over the outputs of a task."""
-    hidden = torch.ones(logits.shape[1], dtype=torch.bool)
-    hidden[list(classes)] = False
-    return functional.cross_entropy(logits.masked_fill(hidden, -torch.inf), labels)
-
-
-def _replayed(net: Net, memory: Replay, tasks: list[ClassificationTask], batch_size: int) -> Tensor:
-    images, told = memory.sample(batch_size)
-    logits, labels, total = net(images), told % CLASSES, torch.zeros(())
-    for number, task in enumerate(tasks):
-        rows = told // CLASSES == number
-        if rows.any():
-            total = total + _loss(logits[rows], labels[rows], task.classes) * rows.float().mean()
-    return total
-
-
-def _consolidate(held: QuadraticPenalty | None, task: ClassificationTask) -> None:
-    """Let a penalty note what the weights matter for a task that ends."""
-    match held:
-        case EWC():
-            held.consolidate([tuple(task.train)], classes=task.classes)
-        case MAS():
-            held.consolidate([task.train.inputs])
-        case SynapticIntelligence() | L2Anchor():
-            held.consolidate()
+def copied(net: Net) -> Stage:
+    """Copies of body and head as they are now."""
+    return Stage(copy.deepcopy(net.body), copy.deepcopy(net.head))

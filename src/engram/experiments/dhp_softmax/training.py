@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
@@ -13,8 +12,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram import registry
 from engram.analysis import AccuracyMatrix
-from engram.continual import EWC, MAS, DHPSoftmax, OnlineEWC, QuadraticPenalty, SynapticIntelligence, fisher_diagonal
+from engram.continual import EWC, ContinualMethod, DHPSoftmax, QuadraticPenalty, fisher_diagonal, train_on_tasks
 from engram.lab import Run, setting, settings
 from engram.nn.initial import uniform
 from engram.tasks import ClassificationTask, permuted, split
@@ -23,8 +23,7 @@ from engram.tasks.data import load
 CLASSES = 10
 RHO = 0.1  # share of the rarest class, where classes are imbalanced
 Penalty = Literal["none", "online-ewc", "si", "mas"]
-PENALTIES: dict[Penalty, Callable[..., QuadraticPenalty]]
-PENALTIES = {"online-ewc": OnlineEWC, "si": SynapticIntelligence, "mas": MAS}
+PENALTIES: tuple[Penalty, ...] = ("online-ewc", "si", "mas")
 
 
 @settings
@@ -101,13 +100,13 @@ def sequence(config: Training, generator: torch.Generator) -> list[Classificatio
     return permuted(train, test, config.permutations, generator, imbalance=imbalance)
 
 
-def steps_of(config: Training, tasks: list[ClassificationTask]) -> list[tuple[int, int, bool]]:
-    """By step its task, its batch, and whether it is the last of its task."""
-    schedule = []
-    for number, task in enumerate(tasks):
-        batches = max(1, len(task.train.labels) // config.batch_size)
-        schedule += [(number, at % batches, at + 1 == config.epochs * batches) for at in range(config.epochs * batches)]
-    return schedule
+def method_of(config: Training, net: Classifier) -> ContinualMethod:
+    """What holds the slow weights, measured with the first images of a task; their order is random."""
+    if config.penalty == "none":
+        return ContinualMethod(net)
+    options = {} if config.penalty == "si" else {"n_samples": config.measured}
+    method: ContinualMethod = registry.get("continual_methods", config.penalty)(net, config.strength, **options)
+    return method
 
 
 def trial(config: Training, run: Run) -> dict[str, Any]:
@@ -122,24 +121,26 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
     if fast:
         groups += [{"params": fast, "lr": config.alpha_rate * config.learning_rate}]
     optimizer = torch.optim.SGD(groups, lr=config.learning_rate)
-    penalty = PENALTIES[config.penalty](net, config.strength) if config.penalty != "none" else None
-    state: dict[str, Any] = {"net": net, "optimizer": optimizer}
-    if penalty is not None:
-        penalty.attach(optimizer)
-        state["penalty"] = penalty
-    matrix, schedule = np.full((len(tasks), len(tasks)), np.nan), steps_of(config, tasks)
+    method = method_of(config, net)
+    batches = [max(1, len(task.train.labels) // config.batch_size) for task in tasks]
+    steps = [config.epochs * number for number in batches]
+    matrix, total = np.full((len(tasks), len(tasks)), np.nan), sum(steps)
     order = np.zeros(max(len(task.train.labels) for task in tasks), np.int64)
-    for step in run.steps(len(schedule), **state, matrix=matrix, order=order):
-        number, batch, last = schedule[step]
-        task = tasks[number]
-        if batch == 0:
-            order[: len(task.train.labels)] = run.rng.permutation(len(task.train.labels))
-        rows = torch.from_numpy(order[: len(task.train.labels)][batch * config.batch_size :][: config.batch_size])
-        loss = train_step(net, optimizer, task, rows)
-        run.log(step + 1, every=max(1, len(schedule) // 100), loss=loss)
-        if last:
-            consolidate(penalty, task, config.measured)
-            matrix[number, : number + 1] = [accuracy(net, one) for one in tasks[: number + 1]]
+
+    def draw(task: ClassificationTask, step: int) -> tuple[Tensor, Tensor]:
+        images = len(task.train.labels)
+        at = step % max(1, images // config.batch_size)
+        if at == 0:
+            order[:images] = run.rng.permutation(images)
+        rows = torch.from_numpy(order[:images][at * config.batch_size :][: config.batch_size])
+        return task.train.inputs[rows], task.train.labels[rows]
+
+    loop = run.steps(total, net=net, optimizer=optimizer, method=method, matrix=matrix, order=order)
+    options: dict[str, Any] = {"steps": steps, "draw": draw, "task_loss": task_loss, "labelled": True, "loop": loop}
+    for step, number, loss, ends_task in train_on_tasks(net, tasks, method, optimizer, **options):
+        run.log(step + 1, every=max(1, total // 100), loss=loss)
+        if ends_task:
+            matrix[number, : number + 1] = [accuracy(net, task) for task in tasks[: number + 1]]
             run.log(step + 1, accuracy=float(np.nanmean(matrix[number])))
     run.keep(net=net)
     accuracies = AccuracyMatrix(matrix)
@@ -157,25 +158,9 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
     return result
 
 
-def train_step(net: Classifier, optimizer: torch.optim.Optimizer, task: ClassificationTask, rows: Tensor) -> Tensor:
-    """Learn a batch, by cross-entropy over the classes of its task; return the loss."""
-    net.train()
-    labels = task.train.labels[rows]
-    logits = net(task.train.inputs[rows], labels)[:, list(task.classes)]
-    loss = functional.cross_entropy(logits, torch.searchsorted(torch.tensor(task.classes), labels))
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach()
-
-
-def consolidate(penalty: QuadraticPenalty | None, task: ClassificationTask, measured: int) -> None:
-    """Hold the weights after a task; the images are in random order, so the first will do."""
-    if isinstance(penalty, SynapticIntelligence):
-        penalty.consolidate()
-    elif isinstance(penalty, EWC | MAS):
-        classes = task.classes if len(task.classes) < CLASSES else None
-        penalty.consolidate([(task.train.inputs[:measured], task.train.labels[:measured])], classes=classes)
+def task_loss(logits: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tensor:
+    """The cross-entropy over the classes of a task."""
+    return functional.cross_entropy(logits[:, list(classes)], torch.searchsorted(torch.tensor(classes), labels))
 
 
 @torch.no_grad()
@@ -193,18 +178,21 @@ def exactness(config: Training, run: Run) -> dict[str, Any]:
     tasks = [task._replace(train=task.train._replace(inputs=task.train.inputs.double())) for task in tasks]
     net = Classifier(config, tasks[0].train.inputs.shape[1], run.generator).double()
     optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate)
-    merged, gaps = EWC(net, config.strength), np.zeros(len(tasks))
+    merged, gaps = EWC(net, config.strength, n_samples=config.measured), np.zeros(len(tasks))
     each: list[QuadraticPenalty] = []
     for number, task in enumerate(tasks):
         for rows in torch.split(torch.arange(len(task.train.labels)), config.batch_size):
-            train_step(net, optimizer, task, rows)
+            net.train()
+            inputs, labels = task.train.inputs[rows], task.train.labels[rows]
+            optimizer.zero_grad()
+            task_loss(net(inputs, labels), labels, task.classes).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
         if each:
             both = merged.penalty(), torch.stack([penalty.penalty() for penalty in each]).sum()
             grads = [torch.cat([g.flatten() for g in torch.autograd.grad(p, list(net.parameters()))]) for p in both]
             gaps[number] = max(((a - b).norm() / b.norm()).item() for a, b in (both, grads))
-        data = [(task.train.inputs[: config.measured], task.train.labels[: config.measured])]
-        merged.consolidate(data, classes=task.classes)
+        merged.end_task(task)
         each.append(QuadraticPenalty(net, config.strength))
-        each[-1].consolidate(fisher_diagonal(net, data, classes=task.classes))
+        each[-1].consolidate(fisher_diagonal(net, [task.train], n_samples=config.measured, classes=task.classes))
         run.log(number + 1, gap=gaps[number])
     return {"gap": float(gaps.max())}

@@ -1,4 +1,4 @@
-"""Networks evolved to learn: plastic networks that acquire cognitive tasks from rewards alone (Miconi, 2023).
+"""Evolved plastic networks learn cognitive tasks in their lifetime from rewards alone (Miconi, 2023).
 
 Three nested loops. Evolution shapes the innate weights and plasticities of a recurrent network. In its lifetime,
 dropped into an unknown task, its connections change by a reward-modulated Hebbian rule. In a trial, its activity holds
@@ -9,8 +9,7 @@ activity learns. At laptop size it does not: that network is ahead on the unseen
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -19,8 +18,8 @@ from plotly.subplots import make_subplots
 from engram.experiments.evolved_plastic_networks import evolution, gru
 from engram.experiments.evolved_plastic_networks.claims import claims
 from engram.experiments.evolved_plastic_networks.evolution import training_tasks, two_stimulus
-from engram.lab import Arm, Experiment, Preset, Results, arms_of
-from engram.lab.curves import add_line, colors
+from engram.lab import Experiment, Preset, Results, Study
+from engram.lab.figures import add_line, colors
 from engram.tasks.two_stimulus import ladder
 
 MATRICES = {
@@ -31,85 +30,68 @@ MATRICES = {
 }
 
 
-@dataclass(frozen=True)
-class Config:
-    """The studies, and which arms there are."""
-
-    evolution: evolution.Config
-    """Evolution of plastic networks."""
-    rung: evolution.Config
-    """The arm that is to reach the first rung of the ladder, with networks of published size."""
-    gru: gru.Config
-    """The arm without evolution."""
-    study: Literal["accelerated", "headline", "published"] = "accelerated"
-    """Which arms there are: all at laptop size, those of the unseen task at published size, or all of that size."""
-
-
-def arms(config: Config) -> dict[str, Arm]:
-    """Evolution with plasticity and a GRU and, by study, the first rung, no plasticity, and another withheld task."""
-    plain = replace(config.evolution, decoded_lives=0, controls=False)
-    evolved = {"first-rung": config.rung} if config.study == "accelerated" else {}
-    evolved["evolved"] = config.evolution
-    if config.study != "headline":
-        evolved["no-plasticity"] = replace(plain, plastic=False)
-    if config.study == "published":
-        evolved["withhold-nand"] = replace(plain, withheld="nand")
-    seconds = 2 + config.gru.iterations * 0.055 + config.gru.test_lives * 0.05
-    return arms_of(evolution.trial, evolved, evolution.seconds) | {"gru": Arm(gru.trial, config.gru, seconds)}
+plain: dict[str, Any] = {"decoded_lives": 0, "controls": False}
+first_rung = {"population": 100, "generations": 250, "trials": 150, "scored": 50, "units": 70, "dt": 20.0}
+evolving = {
+    "first-rung": plain | first_rung,  # the first rung of the ladder, with networks of published size
+    "evolved": {},
+    "no-plasticity": plain | {"plastic": False},
+    "withhold-nand": plain | {"withheld": "nand"},
+}
+studies = {"evolution": Study(evolution.trial, evolving), "gru": Study(gru.trial, {"gru": {}})}
+small = {"population": 4, "generations": 4, "trials": 64, "scored": 4, "units": 12, "dt": 60.0, "test_lives": 2}
+published = {"population": 500, "generations": 1000, "trials": 400, "scored": 100, "units": 70, "dt": 20.0}
+accelerated = ("first-rung", "evolved", "no-plasticity", "gru")
+presets = {
+    "smoke": Preset(
+        seeds=1,
+        changes={"evolution": small | {"decoded_lives": 24}, "first-rung": small}
+        | {"gru": {"iterations": 10, "test_lives": 2}},
+        arms=accelerated,
+    ),
+    "laptop": Preset(seeds=3, arms=accelerated),
+    "hour": Preset(seeds=3, changes={"evolution": published}, arms=("evolved", "gru")),  # of each seed
+    "paper": Preset(
+        seeds=3,
+        changes={"evolution": published, "gru": {"iterations": 20_000}},
+        arms=("evolved", "no-plasticity", "withhold-nand", "gru"),
+    ),
+}
 
 
 def figure(results: Results) -> go.Figure:
     """Learning curves over generations with the rungs of the ladder, and decoding matrices."""
     titles = ["share of right answers by generation", *MATRICES.values()]
     places: list[list[dict[str, int] | None]] = [[{"colspan": 2}, None], [{}, {}], [{}, {}]]
-    plot = make_subplots(3, 2, specs=places, subplot_titles=titles, row_heights=[0.4, 0.3, 0.3], vertical_spacing=0.1)
+    figure = make_subplots(3, 2, specs=places, subplot_titles=titles, row_heights=[0.4, 0.3, 0.3], vertical_spacing=0.1)
     for arm, color in colors(results.arms).items():
         for metric, what, dash in (("accuracy", "", "solid"), ("withheld_accuracy", ", withheld task", "dot")):
             style = {"color": color, "dash": dash}
-            add_line(plot, results, arm, metric, place=(1, 1), name=arm + what, line=style)
-    evolution = results.config.evolution
-    for rung in ladder(two_stimulus(evolution, training_tasks(evolution.withheld)).tables):
-        plot.add_hline(y=rung.accuracy, line_dash="dot", line_width=1, annotation_text=rung.knows, row=1, col=1)
-    step, bar = 2 * evolution.dt, {"len": 0.5, "y": 0.25}
+            add_line(figure, results, arm, metric, place=(1, 1), name=arm + what, line=style)
+    config = results.configs["evolved"]
+    for rung in ladder(two_stimulus(config, training_tasks(config.withheld)).tables):
+        figure.add_hline(y=rung.accuracy, line_dash="dot", line_width=1, annotation_text=rung.knows, row=1, col=1)
+    axes, bar = {"x0": 0, "dx": 2 * config.dt, "y0": 0, "dy": 2 * config.dt}, {"len": 0.5, "y": 0.25}
     for place, key in enumerate(MATRICES):
-        found = [seed["evolved"].get(f"{key}_matrix") for seed in results.by_seed.values() if "evolved" in seed]
-        matrices = [matrix for matrix in found if matrix]
-        if matrices:
-            mean = np.mean(matrices, axis=0)
-            axes = {"x0": 0, "dx": step, "y0": 0, "dy": step}
-            heat = go.Heatmap(z=mean, zmin=0.5, zmax=1, showscale=place == 0, colorbar=bar, **axes)
-            plot.add_trace(heat, row=2 + place // 2, col=1 + place % 2)
-    plot.update_layout(
+        if matrices := [result[f"{key}_matrix"] for result in results.values("evolved") if f"{key}_matrix" in result]:
+            scale: dict[str, Any] = {"zmin": 0.5, "zmax": 1, "showscale": place == 0, "colorbar": bar}
+            heat = go.Heatmap(z=np.mean(matrices, axis=0), **scale, **axes)
+            figure.add_trace(heat, row=2 + place // 2, col=1 + place % 2)
+    figure.update_layout(
         title="Learning to learn: evolution of plastic networks, and decoding (train by test time, ms)",
         yaxis={"range": [0.4, 1.02]},
         xaxis={"title": "generation"},
         height=1100,
     )
-    return plot
+    return figure
 
 
-FIRST_RUNG = evolution.Config(
-    population=100, generations=250, trials=150, scored=50, units=70, dt=20.0, decoded_lives=0, controls=False
-)
-SMALL = evolution.Config(
-    population=4, generations=4, trials=64, scored=4, units=12, dt=60.0, test_lives=2, decoded_lives=24
-)
-PUBLISHED = evolution.Config(population=500, generations=1000, trials=400, scored=100, units=70, dt=20.0)
-SMOKE = Config(SMALL, replace(SMALL, decoded_lives=0, controls=False), gru.Config(iterations=10, test_lives=2))
-LAPTOP = Config(evolution.Config(), FIRST_RUNG, gru.Config())
-HOUR = Config(PUBLISHED, FIRST_RUNG, gru.Config(), "headline")  # of each seed
-PAPER = Config(PUBLISHED, FIRST_RUNG, gru.Config(iterations=20_000), "published")
 experiment = Experiment(
     name="evolved-plastic-networks",
-    summary="Plastic networks, evolved on some cognitive tasks, learn others in their lifetime from rewards alone",
+    about=__doc__,
     paper="Miconi, Learning to acquire novel cognitive tasks, ICML 2023 (arXiv 2112.08588)",
-    presets={
-        "smoke": Preset(SMOKE, seeds=1),
-        "laptop": Preset(LAPTOP, seeds=3),
-        "hour": Preset(HOUR, seeds=3),
-        "paper": Preset(PAPER, seeds=3),
-    },
-    arms=arms,
+    studies=studies,
+    presets=presets,
     claims=claims,
     figure=figure,
     headline="accuracy",

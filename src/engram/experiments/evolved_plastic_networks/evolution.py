@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from engram.analysis import cross_temporal_decoding
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.optim import AntitheticES
 from engram.plasticity import Lifetimes, NodePerturbationRNN, Trials, lifetimes
 from engram.plasticity.node_perturbation import CONSTANT, FREE
@@ -27,40 +25,25 @@ SHORT_TRACE = 2  # steps that the trace lasts in the control without one, half o
 Withheld = Literal["dms", "nand"]
 
 
-@dataclass(frozen=True)
+@settings
 class Config:
     """The tasks, evolution, the lives in it, and the tests after it."""
 
-    plastic: bool = True
-    """Whether connections change in a lifetime, in evolution and in the tests."""
-    withheld: Withheld = "dms"
-    """The task that evolution never sees, nor its negation."""
-    author_tables: bool = False
-    """Use the truth tables of the published code, two of which are wrong."""
-    population: Annotated[int, Ge(4)] = 200
-    """Individuals of a generation; even."""
-    generations: Annotated[int, Ge(4)] = 400
-    """Generations; each is one lifetime of each individual."""
-    trials: Annotated[int, Ge(33)] = 250
-    """Trials of a lifetime."""
-    scored: Annotated[int, Ge(1)] = 80
-    """Last trials of a lifetime, whose mean loss is to be minimised."""
-    units: Annotated[int, Ge(12)] = 48
-    """Units of a network; published: 70."""
-    dt: Annotated[float, Gt(0), Le(60)] = 40.0
-    """Duration of a step, ms; published: 20."""
-    sigma: Annotated[float, Gt(0)] = 0.03
-    """Standard deviation of the mutations."""
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 0.01
-    """Learning rate of Adam."""
-    weight_decay: Annotated[float, Ge(0)] = 3e-4
-    """Weight decay, added to the gradient."""
-    test_lives: Annotated[int, Ge(2)] = 64
-    """Independent lifetimes of a test on the withheld task."""
-    decoded_lives: Annotated[int, Ge(0)] = 500
-    """Lifetimes whose activity is decoded; 0: no decoding."""
-    controls: bool = True
-    """Whether the evolved genome is also tested with parts of it replaced."""
+    plastic: bool = setting(True, "whether connections change in a lifetime, in evolution and in the tests")
+    withheld: Withheld = setting("dms", "the task that evolution never sees, nor its negation")
+    author_tables: bool = setting(False, "use the truth tables of the published code, two of which are wrong")
+    population: int = setting(200, "individuals of a generation; even", ge=4, scales=True)
+    generations: int = setting(400, "generations; each is one lifetime of each individual", ge=4, scales=True)
+    trials: int = setting(250, "trials of a lifetime", ge=33, scales=True)
+    scored: int = setting(80, "last trials of a lifetime, whose mean loss is to be minimised", ge=1)
+    units: int = setting(48, "units of a network; published: 70", ge=12)
+    dt: float = setting(40.0, "duration of a step, ms; published: 20", gt=0, le=60)
+    sigma: float = setting(0.03, "standard deviation of the mutations", gt=0)
+    learning_rate: float = setting(0.01, "of Adam", gt=0, le=1)
+    weight_decay: float = setting(3e-4, "weight decay, added to the gradient", ge=0)
+    test_lives: int = setting(64, "independent lifetimes of a test on the withheld task", ge=2)
+    decoded_lives: int = setting(500, "lifetimes whose activity is decoded; 0: no decoding", ge=0)
+    controls: bool = setting(True, "whether the evolved genome is also tested with parts of it replaced")
 
     def __post_init__(self) -> None:
         if self.population % 2:
@@ -91,12 +74,12 @@ def build(config: Config, generator: torch.Generator) -> NodePerturbationRNN:
 
 
 def training_tasks(withheld: Withheld, parity: Literal[0, 1] | None = None) -> tuple[str, ...]:
-    """Return the tasks of evolution: all but the withheld one and its negation."""
+    """The tasks of evolution: all but the withheld one and its negation."""
     return tasks_but({"dms": ("dms", "dnms"), "nand": ("nand", "and")}[withheld], parity)
 
 
 def two_stimulus(config: Config, tasks: tuple[str, ...]) -> TwoStimulus:
-    """Return the trials of a trial's lifetimes."""
+    """The trials of a trial's lifetimes."""
     return TwoStimulus(tasks, config.trials, Timing.default(config.dt), config.author_tables)
 
 
@@ -139,16 +122,17 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             known = ladder_rung(means["accuracy"], means["loss"], rungs)
             run.log(generation + 1, rung=[rung.knows for rung in rungs].index(known))
         run.note(f"loss {loss.min():.3f} (best) {loss.median():.3f} (median), knows: {known}")
+    run.keep(net=net)
     return tested(net, config, run, newborn, genome_of(net))
 
 
 def genome_of(net: NodePerturbationRNN) -> Genome:
-    """Return a copy of what evolved, for all individuals alike; plasticities are not negative."""
+    """A copy of what evolved, for all individuals alike; plasticities are not negative."""
     return Genome(net.weight.detach()[None].clone(), net.alpha.detach()[None].clamp(min=0))
 
 
 def on_withheld(net: NodePerturbationRNN, config: Config, run: Run, genome: Genome, **options: Any) -> float:
-    """Return the share of right answers on the withheld task, in independent lifetimes."""
+    """The share of right answers on the withheld task, in independent lifetimes."""
     task = two_stimulus(config, (config.withheld,))
     block = task.block(config.test_lives, run.generator)
     lives = live(net, task, block, run, genome, shared_noise=False, **options)
@@ -156,21 +140,21 @@ def on_withheld(net: NodePerturbationRNN, config: Config, run: Run, genome: Geno
 
 
 def on_training(net: NodePerturbationRNN, config: Config, run: Run, genome: Genome, **options: Any) -> dict[str, float]:
-    """Return what the genome learns of the training tasks, in lifetimes of several sets of perturbations."""
+    """What the genome learns of the training tasks, in lifetimes of several sets of perturbations."""
     task = two_stimulus(config, training_tasks(config.withheld))
     table = torch.arange(len(task.tasks)).repeat(LIVES_PER_TASK)
-    found = []
+    scores = []
     for _ in range(NOISE_SETS):
         lives = live(net, task, task.block(len(table), run.generator, table=table), run, genome, **options)
         right = lives.correct.float()
         late, early = right[:, -config.scored :].mean(), right[:, :EARLY].mean()
-        found.append([float(late), float(early), float(lives.loss[:, -config.scored :].mean())])
-    late, early, loss = np.mean(found, axis=0).tolist()
+        scores.append([float(late), float(early), float(lives.loss[:, -config.scored :].mean())])
+    late, early, loss = np.mean(scores, axis=0).tolist()
     return {"accuracy": late, "early_accuracy": early, "loss": loss, "gain": late - early}
 
 
 def tested(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
-    """Return all that is asked of an evolved genome."""
+    """All that is asked of an evolved genome."""
     result: dict[str, Any] = on_training(net, config, run, evolved)
     result["withheld_accuracy"] = on_withheld(net, config, run, evolved)
     result["newborn_withheld_accuracy"] = on_withheld(net, config, run, newborn)
@@ -185,7 +169,7 @@ def tested(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, 
 
 
 def without_plasticity(net: NodePerturbationRNN) -> NodePerturbationRNN:
-    """Return the same network with the learning rate of its lifetime at zero."""
+    """The same network with the learning rate of its lifetime at zero."""
     other = copy.deepcopy(net)
     other.eta = 0.0
     return other
@@ -194,7 +178,7 @@ def without_plasticity(net: NodePerturbationRNN) -> NodePerturbationRNN:
 def controls(
     net: NodePerturbationRNN, evolved: Genome, run: Run
 ) -> dict[str, tuple[NodePerturbationRNN, Genome, dict[str, Any]]]:
-    """Return the evolved genome with one thing taken from it in turn, (a) to (e) and (g) of the protocol."""
+    """The evolved genome with one thing taken from it in turn, (a) to (e) and (g) of the protocol."""
     short = copy.deepcopy(net)
     short.tau_e = SHORT_TRACE * net.dt
     redrawn = NodePerturbationRNN(net.units, dt=net.dt, generator=run.generator).weight.detach()[None]
@@ -211,7 +195,7 @@ def controls(
 
 
 def decoded(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
-    """Return how well target and stimuli are decoded across time, before and after evolution and life."""
+    """How well target and stimuli are decoded across time, before and after evolution and life."""
     task = two_stimulus(config, (config.withheld,))
     timing = task.timing
     block = task.block(config.decoded_lives, run.generator)
@@ -235,13 +219,3 @@ def decoded(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome,
                 if name == "target" or (born, moment) == ("evolved", "after_life"):
                     result[f"{key}_matrix"] = matrix[::2, ::2].round(2).tolist()
     return result
-
-
-def seconds(config: Config) -> float:
-    """Time of a trial on one core: that of all steps of all lifetimes, those of the tests included."""
-    steps = Timing.default(config.dt).steps
-    lives = config.generations * config.population + config.generations / TEST_EVERY * config.test_lives
-    tests = (1 + 6 * config.controls) * 12 * NOISE_SETS * LIVES_PER_TASK + (2 + 6 * config.controls) * config.test_lives
-    lives += tests + 2 * config.decoded_lives + 12 * NOISE_SETS * LIVES_PER_TASK
-    each = 60e-9 + 4e-9 * config.units
-    return lives * config.trials * steps * each

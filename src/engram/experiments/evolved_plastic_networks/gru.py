@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Any
 
-from annotated_types import Ge
 from torch import nn
 
 from engram.agents import A2C, TrainedAgent, a2c_step, meta_actor_critic, rollout
 from engram.agents.reference import play
 from engram.experiments.evolved_plastic_networks.evolution import Withheld, training_tasks
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.tasks.meta import MetaTaskVectorEnv, named
 from engram.tasks.meta.wrappers import RL2Observation
 
@@ -21,16 +20,13 @@ UNITS, TRIALS, LIVES = 64, 20, 64
 SETTINGS = A2C(learning_rate=3e-3, clip_norm=50.0, value_coefficient=0.05, entropy_coefficient=0.1)
 
 
-@dataclass(frozen=True)
+@settings
 class Config:
     """The tasks, training and the test after it."""
 
-    withheld: Withheld = "dms"
-    """The task that is not trained, nor its negation."""
-    iterations: Annotated[int, Ge(1)] = 1000
-    """Steps of the optimiser."""
-    test_lives: Annotated[int, Ge(2)] = 64
-    """A twelfth of the lifetimes of a test."""
+    withheld: Withheld = setting("dms", "the task that is not trained, nor its negation")
+    iterations: int = setting(1000, "steps of the optimiser", ge=1, scales=True)
+    test_lives: int = setting(64, "a twelfth of the lifetimes of a test", ge=2)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -51,6 +47,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         a2c_step(agent, optimizer, episodes, replace(SETTINGS, entropy_coefficient=SETTINGS.entropy_coefficient * left))
         if (iteration + 1) % max(1, iterations // 100) == 0:
             run.log(iteration + 1, accuracy=episodes.rewards[STEPS - 1 :: STEPS].mean())
+    run.keep(agent=agent)
 
     def accuracy(tasks: tuple[str, ...]) -> float:
         env = twin(tasks, 100, 12 * config.test_lives)

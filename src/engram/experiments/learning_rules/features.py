@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge
 from torch import Tensor, nn
 
-from engram import registry
+from engram import checks, registry
 from engram.experiments.learning_rules.networks import TRAINED, VALIDATED, Images, digits
 from engram.experiments.learning_rules.training import RATES, Training, accuracy, batches, learn
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.rules import Backprop
 
 FEATURES, RANDOM = 16, "random"
 
 
-@dataclass(frozen=True)
+@settings
 class Features:
     """What one trial of unsupervised features with a readout is made of."""
 
-    rule: str = "sanger"
-    """Name of the synaptic rule; random: none, but random features."""
-    rates: tuple[float, ...] = RATES
-    """Learning rates to choose from, of both."""
-    epochs: Annotated[int, Ge(1)] = 20
-    """Passes over the training set, for the features and again for the readout."""
+    rule: str = setting("sanger", "name of the synaptic rule; random: none, but random features")
+    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, of both")
+    epochs: int = setting(20, "passes over the training set, for features and again for the readout", ge=1, scales=True)
+
+    def __post_init__(self) -> None:
+        checks.choice("rule", self.rule, [RANDOM, *registry.names("synaptic_rules")])
 
 
 def trial(config: Features, run: Run) -> dict[str, Any]:
@@ -37,28 +35,28 @@ def trial(config: Features, run: Run) -> dict[str, Any]:
     seeds = torch.randint(2**62, (3,), generator=run.generator)
     first = (0.0,) if config.rule == RANDOM else config.rates
     rates = [(of_features, of_readout) for of_features in first for of_readout in config.rates]
-    found = np.zeros(len(rates) + 1)
-    for number in run.steps(len(found), found=found):
+    shares = np.zeros(len(rates) + 1)  # of right answers
+    for number in run.steps(len(shares), shares=shares):
         last = number == len(rates)
-        of_features, of_readout = rates[int(found[:-1].argmax()) if last else number]
+        of_features, of_readout = rates[int(shares[:-1].argmax()) if last else number]
         of_weights, *generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         end = TRAINED if last else TRAINED - VALIDATED
-        fitted, held = data.of(slice(end)), data.of(slice(end, None if last else TRAINED))
+        fitted, held_out = data.of(slice(end)), data.of(slice(end, None if last else TRAINED))
         weight = torch.randn(FEATURES, fitted.x.shape[1], generator=of_weights) / 8
         if config.rule != RANDOM:
-            weight = learned(config, weight, fitted.x, of_features, generators[0])
-        shown = [Images(features(config, weight, part.x), part.y) for part in (fitted, held)]
+            weight = trained_weight(config, weight, fitted.x, of_features, generators[0])
+        shown = [Images(features(config, weight, part.x), part.y) for part in (fitted, held_out)]
         readout = nn.Linear(FEATURES, 10)
         for parameter in readout.parameters():
             nn.init.zeros_(parameter)
         learn(Training(epochs=config.epochs), Backprop(), readout, shown[0], of_readout, generators)
-        found[number] = accuracy(Backprop(), readout, shown[1])
-        run.log(number + 1, accuracy=found[number])
-    return {"accuracy": float(found[-1])}
+        shares[number] = accuracy(Backprop(), readout, shown[1])
+        run.log(number + 1, accuracy=shares[number])
+    return {"accuracy": float(shares[-1])}
 
 
-def learned(config: Features, weight: Tensor, x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    """Return the weights of linear units after training by a synaptic rule."""
+def trained_weight(config: Features, weight: Tensor, x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    """The weights of linear units after training by a synaptic rule."""
     rule = registry.get("synaptic_rules", config.rule)()
     state = rule.init(weight)
     for _ in range(config.epochs):
@@ -69,12 +67,6 @@ def learned(config: Features, weight: Tensor, x: Tensor, rate: float, generator:
 
 
 def features(config: Features, weight: Tensor, x: Tensor) -> Tensor:
-    """Return what the readout sees: the activities of linear units, or of random ones of tanh."""
-    found = x @ weight.T
-    return found.tanh() if config.rule == RANDOM else found
-
-
-def seconds(config: Features) -> float:
-    """Time of a trial on one core."""
-    pairs = len(config.rates) ** (1 if config.rule == RANDOM else 2)
-    return 0.3 + 0.02 * config.epochs * (pairs + 1)
+    """What the readout sees: the activities of linear units, or of random ones of tanh."""
+    drive = x @ weight.T
+    return drive.tanh() if config.rule == RANDOM else drive

@@ -28,21 +28,21 @@ class Images(NamedTuple):
     y: Tensor
 
     def of(self, chosen: Any) -> Images:
-        """Return some of them."""
+        """Some of them."""
         return Images(self.x[:, chosen] if self.x.ndim == 3 else self.x[chosen], self.y[chosen])
 
 
 @cache
 def digits(in_time: bool) -> Images:
-    """Return the digits, centred on the training set; in time as 8 rows of 8, doubled."""
-    found, order = load_digits(), np.random.default_rng(0).permutation(1797)
-    x, y = torch.from_numpy(found.data / 16).float()[order], torch.from_numpy(found.target)[order]
+    """The digits, centred on the training set; in time as 8 rows of 8, doubled."""
+    images, order = load_digits(), np.random.default_rng(0).permutation(1797)
+    x, y = torch.from_numpy(images.data / 16).float()[order], torch.from_numpy(images.target)[order]
     x -= x[:TRAINED].mean(0)
     return Images(2 * x.reshape(-1, 8, 8).transpose(0, 1).contiguous() if in_time else x, y)
 
 
 def build(network: Network, generator: torch.Generator) -> nn.Module:
-    """Make a network with weights of variance 1 / fan-in and biases of 0."""
+    """A network with weights of variance 1 / fan-in and biases of 0."""
     if network == "recurrent":
         core = LeakyRNN(8, UNITS, alpha=0.5, gain=0.9, generator=generator)
         return ReadoutNetwork(core, 10, generator=generator)
@@ -55,5 +55,5 @@ def build(network: Network, generator: torch.Generator) -> nn.Module:
 
 
 def targets(data: Images, network: Network) -> tuple[Tensor, Tensor]:
-    """Return inputs and targets: classes, or for clipped outputs what they should be."""
+    """Inputs and targets: classes, or for clipped outputs what they should be."""
     return data.x, one_hot(data.y, 10).to(data.x) if network == "clipped" else data.y

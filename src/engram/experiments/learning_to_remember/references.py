@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Ge, Gt, Le
-
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.learned.remember import (
     bit_accuracy,
     body_only_accuracy,
@@ -21,25 +18,19 @@ from engram.tasks import SnippetStream
 RATES = tuple(10 ** (-3 + k / 2) for k in range(7))  # 0.001 to 1
 
 
-@dataclass(frozen=True)
+@settings
 class References:
     """Memories of known rules, one pass over the snippets of each window."""
 
-    bits: Annotated[int, Ge(2)] = 12
-    """Bits of a pattern."""
-    snippets: tuple[int, ...] = (2, 4, 6, 12)
-    """Snippets of a window."""
-    windows: Annotated[int, Ge(1)] = 2000
-    """Windows."""
-    hidden: Annotated[int, Ge(1)] = 24
-    """Hidden units of the network that learns by gradient descent."""
-    decay: Annotated[float, Gt(0), Le(1)] = 0.9
-    """What remains of a decaying Hebbian memory at each snippet."""
+    bits: int = setting(12, "bits of a pattern", ge=2)
+    snippets: tuple[int, ...] = setting((2, 4, 6, 12), "snippets of a window")
+    windows: int = setting(2000, "windows", ge=1, scales=True)
+    hidden: int = setting(24, "hidden units of the network that learns by gradient descent", ge=1)
+    decay: float = setting(0.9, "what remains of a decaying Hebbian memory at each snippet", gt=0, le=1)
 
 
 def trial(config: References, run: Run) -> dict[str, Any]:
-    """Return the share of right bits of each memory, by the number of snippets; of gradient descent the best rate's."""
-    result: dict[str, float] = {}
+    """The share of right bits of each memory, by the number of snippets; of gradient descent the best rate's."""
     for step in run.steps(len(config.snippets)):
         count = config.snippets[step]
         snippets = SnippetStream(config.bits, count).sample(config.windows, run.generator).snippets
@@ -50,16 +41,10 @@ def trial(config: References, run: Run) -> dict[str, Any]:
             "delta": delta_memory(x, y),
             "pseudo_inverse": pseudo_inverse_memory(x, y),
         }
-        found = {name: float(bit_accuracy(x @ weight.transpose(1, 2), y)) for name, weight in weights.items()}
+        shares = {name: float(bit_accuracy(x @ weight.transpose(1, 2), y)) for name, weight in weights.items()}
         linear = [float(bit_accuracy(x @ delta_memory(x, y, rate).transpose(1, 2), y)) for rate in RATES]
         deep = [float(bit_accuracy(sgd_recall(x, y, rate, config.hidden, run.generator), y)) for rate in RATES]
-        found |= {"sgd_linear": max(linear), "sgd_deep": max(deep), "bodies": body_only_accuracy(count)}
-        run.log(count, **found)
-    for _, metric, value in sorted(run.metrics().select("step", "metric", "value").rows()):
-        result[f"{metric}_{_}"] = value
-    return result
-
-
-def seconds(config: References) -> float:
-    """Time of a trial on one core."""
-    return 1 + 3e-4 * config.windows * sum(config.snippets) / 10
+        shares |= {"sgd_linear": max(linear), "sgd_deep": max(deep), "bodies": body_only_accuracy(count)}
+        run.log(count, **shares)
+    rows = sorted(run.metrics().select("step", "metric", "value").rows())
+    return {f"{metric}_{count}": value for count, metric, value in rows}

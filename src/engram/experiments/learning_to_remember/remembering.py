@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.learned.remember import (
     GatedRule,
     LSTMMemory,
@@ -26,54 +25,66 @@ from engram.tasks import SnippetStream
 STATE_UNITS = 256  # beyond which the LSTM with as many numbers of state is not taken
 
 
-@dataclass(frozen=True)
+@settings
 class Remembering:
     """What one trial is made of. Nothing but the training by short windows is published; all numbers are ours."""
 
-    network: Literal["visible", "recurrent", "layered", "feedforward", "lstm"] = "visible"
-    """Type of network; a layered one learns pairs of patterns, the others sequences of two."""
-    rule: Literal["gated", "additive", "static"] = "gated"
-    """How synapses change: with products of their neurons, without, or not at all."""
-    aggregate: Literal["sqrt", "mean"] = "sqrt"
-    """How messages are put together."""
-    bits: Annotated[int, Ge(2)] = 12
-    """Bits of a pattern."""
-    snippets: Annotated[int, Ge(1)] = 2
-    """Snippets of a window."""
-    hidden: Annotated[int, Ge(1)] = 12
-    """Hidden neurons, where there are any."""
-    curriculum: bool = False
-    """Begin with two snippets, and take one more whenever the last 100 windows are recalled to 98 %."""
-    carry: bool = False
-    """Let states go on from window to window; a stream begins anew with a probability of 5 %."""
-    old: Annotated[float, Ge(0), Le(1)] = 0.0
-    """Probability that a query of training is for an earlier window's snippet; where states go on."""
-    oldest: Annotated[int, Ge(1)] = 4
-    """How many windows ago that may have been."""
-    windows: Annotated[int, Ge(10)] = 2000
-    """Windows of training, one step of the optimiser each."""
-    further: Annotated[int, Ge(0)] = 0
-    """Windows after training in which states that go on are watched."""
-    transfer: tuple[int, ...] = ()
-    """Bits of larger networks that the rule is then put into, to recall four snippets."""
-    body_size: Annotated[int, Ge(1)] = 4
-    """Numbers of a body's state."""
-    channels: Annotated[int, Ge(1)] = 2
-    """Numbers of a synapse's state."""
-    synapse_hidden: Annotated[int, Ge(1)] = 8
-    """Hidden units of the synapses' function."""
-    body_hidden: Annotated[int, Ge(1)] = 16
-    """Hidden units of the bodies' function."""
-    batch_size: Annotated[int, Ge(1)] = 16
-    """Streams."""
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 4e-3
-    """Learning rate of Adam."""
-    tested: Annotated[int, Ge(1)] = 200
-    """Windows of the test, of as many streams each."""
+    network: Literal["visible", "recurrent", "layered", "feedforward", "lstm"] = setting(
+        "visible", "a layered or feedforward one learns pairs of patterns, the others sequences of two"
+    )
+    rule: Literal["gated", "additive", "static"] = setting(
+        "gated", "how synapses change: with products of their neurons, without, or not at all"
+    )
+    aggregate: Literal["sqrt", "mean"] = setting("sqrt", "how messages are put together")
+    bits: int = setting(12, "bits of a pattern", ge=2)
+    snippets: int = setting(2, "snippets of a window", ge=1)
+    hidden: int = setting(12, "hidden neurons, where there are any", ge=1)
+    curriculum: bool = setting(
+        False, "begin with two snippets; one more when the last 100 windows are recalled to 98 %"
+    )
+    carry: bool = setting(
+        False, "let states go on from window to window; a stream begins anew with a probability of 5 %"
+    )
+    old: float = setting(0.0, "probability that a query of training is for an earlier window, with carry", ge=0, le=1)
+    oldest: int = setting(4, "how many windows ago that may have been", ge=1)
+    windows: int = setting(2000, "windows of training, one step of the optimiser each", ge=10, scales=True)
+    further: int = setting(0, "windows after training in which states that go on are watched", ge=0)
+    transfer: tuple[int, ...] = setting(
+        (), "bits of larger networks that the rule is put into, to recall four snippets"
+    )
+    body_size: int = setting(4, "numbers of a body's state", ge=1)
+    channels: int = setting(2, "numbers of a synapse's state", ge=1)
+    synapse_hidden: int = setting(8, "hidden units of the synapses' function", ge=1)
+    body_hidden: int = setting(16, "hidden units of the bodies' function", ge=1)
+    batch_size: int = setting(16, "streams", ge=1)
+    learning_rate: float = setting(4e-3, "of Adam", gt=0, le=1)
+    tested: int = setting(200, "windows of the test, of as many streams each", ge=1)
+
+
+longer = {"windows": 4000}
+six = longer | {"snippets": 6, "curriculum": True}
+four = longer | {"snippets": 4}
+arms: dict[str, dict[str, Any]] = {
+    "two": {},
+    "carried": {"carry": True, "windows": 1200, "further": 10_000},
+    "additive": {"rule": "additive"},
+    "two-longer": longer,
+    "six": six,
+    "twelve": six | {"snippets": 12},
+    "static": longer | {"snippets": 6, "rule": "static"},
+    "retention": longer | {"carry": True, "old": 0.5},
+    "retention-untrained": longer | {"carry": True},
+    "mean": {"aggregate": "mean", "transfer": lambda arm: (2 * arm.bits, 4 * arm.bits)},
+    "four": four,
+    "recurrent": four | {"network": "recurrent"},
+    "layered": {**four, "network": "layered", "hidden": lambda arm: 2 * arm.hidden},
+    "feedforward": {**four, "network": "feedforward", "hidden": lambda arm: 2 * arm.hidden},
+    "lstm": {"network": "lstm"},
+}
 
 
 def build(config: Remembering, generator: torch.Generator) -> RuleNetwork | LSTMMemory:
-    """Build the network of a trial."""
+    """The network of a trial."""
     bits, hidden = config.bits, config.hidden
     if config.network == "lstm":
         floats = bits * config.body_size + bits**2 * config.channels
@@ -99,14 +110,14 @@ def build(config: Remembering, generator: torch.Generator) -> RuleNetwork | LSTM
 
 
 def stream_of(config: Remembering) -> SnippetStream:
-    """Return what a trial learns from."""
+    """What a trial learns from."""
     paired = config.network in ("layered", "feedforward")
     mode: Literal["paired", "sequence"] = "paired" if paired else "sequence"
     return SnippetStream(config.bits, config.snippets, mode, old=config.old)
 
 
-def fresh(net: RuleNetwork | LSTMMemory, batch: int, generator: torch.Generator) -> Any:
-    """Return fresh states."""
+def fresh_state(net: RuleNetwork | LSTMMemory, batch: int, generator: torch.Generator) -> Any:
+    """States as they begin."""
     return net.init_state(batch, generator) if isinstance(net, RuleNetwork) else net.init_state(batch)
 
 
@@ -114,24 +125,26 @@ def trial(config: Remembering, run: Run) -> dict[str, Any]:
     """Train a rule, and test it on streams that are new; its result is above all the share of right bits."""
     generator, batch = run.generator, config.batch_size
     stream, net = stream_of(config), build(config, run.generator)
-    untrained = recalled(config, net, stream, generator)[0].accuracy
+    untrained = recall_of(config, net, stream, generator)[0].accuracy
     optimizer = torch.optim.Adam(net.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     level = torch.tensor(min(2, config.snippets) if config.curriculum else config.snippets)
     recent = torch.zeros(100)
-    state = fresh(net, batch, generator)
+    state = fresh_state(net, batch, generator)
     past = stream.sample(batch, generator).snippets.repeat(config.oldest, 1, 1, 1, 1)
-    carried = {"bodies": state.bodies, **_named(state.synapses)} if isinstance(net, RuleNetwork) else {}
-    loop = {"net": net, "optimizer": optimizer, "level": level, "recent": recent, "past": past, **carried}
-    for step in run.steps(config.windows, **loop):
+    carried = {}
+    if isinstance(net, RuleNetwork):
+        carried = {"bodies": state.bodies, **{f"synapses_{n}": block for n, block in enumerate(state.synapses)}}
+    learning = {"net": net, "optimizer": optimizer, "level": level, "recent": recent, "past": past}
+    for step in run.steps(config.windows, **learning, **carried):
         count = int(level)
         window = replace(stream, snippets=count).sample(batch, generator, past[: min(step, config.oldest)])
-        before = state if config.carry else fresh(net, batch, generator)
+        before = state if config.carry else fresh_state(net, batch, generator)
         trained = train_window(net, optimizer, window.inputs, window.targets, before)
         if config.carry:
-            again = torch.rand(batch, generator=generator) < 0.05
-            after = trained.state.replaced(again, fresh(net, batch, generator))
-            for kept, new in zip((state.bodies, *state.synapses), (after.bodies, *after.synapses), strict=True):
-                kept.copy_(new)
+            restarted = torch.rand(batch, generator=generator) < 0.05
+            after = trained.state.replaced(restarted, fresh_state(net, batch, generator))
+            for part, new in zip((state.bodies, *state.synapses), (after.bodies, *after.synapses), strict=True):
+                part.copy_(new)
             past.copy_(torch.cat((window.snippets[None], past[:-1])))
         recent.copy_(torch.cat((recent[1:], trained.accuracy[None])))
         if config.curriculum and count < config.snippets and recent.mean() >= 0.98:
@@ -139,8 +152,9 @@ def trial(config: Remembering, run: Run) -> dict[str, Any]:
             recent.zero_()
         every = max(1, config.windows // 100)
         run.log(step + 1, every=every, accuracy=trained.accuracy, loss=trained.loss, snippets=float(count))
+    run.keep(net=net)
     first, last = run.ends("accuracy")
-    recalls = recalled(config, net, stream, generator)
+    recalls = recall_of(config, net, stream, generator)
     result = {
         "accuracy": recalls[0].accuracy,
         "exact": recalls[0].exact,
@@ -155,47 +169,43 @@ def trial(config: Remembering, run: Run) -> dict[str, Any]:
     if not isinstance(net, RuleNetwork):
         return result
     if config.further:
-        result |= watched(config, net, stream, generator)
+        result |= long_run(config, net, stream, generator)
     for bits in config.transfer:
         larger = RuleNetwork(Topology.visible(bits, bidirectional=False), net.rule, aggregate=config.aggregate)
-        result[f"transfer_{bits}"] = recalled(config, larger, SnippetStream(bits, 4), generator)[0].accuracy
+        result[f"transfer_{bits}"] = recall_of(config, larger, SnippetStream(bits, 4), generator)[0].accuracy
     return result
 
 
-def _named(synapses: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    return {f"synapses_{number}": block for number, block in enumerate(synapses)}
-
-
 @torch.no_grad()
-def recalled(
+def recall_of(
     config: Remembering, net: RuleNetwork | LSTMMemory, stream: SnippetStream, generator: torch.Generator
 ) -> list[Recall]:
-    """Return what a network recalls of new streams, by age.
+    """What a network recalls of new streams, by age.
 
     Where states go on, so they do here, without a fresh one, for as many windows after 50; half of the queries are for
     earlier windows. Else each window has fresh states.
     """
     if not config.carry:
         window = stream.sample(config.tested * config.batch_size, generator)
-        logits, _ = net(window.inputs, fresh(net, window.inputs.shape[1], generator))
+        logits, _ = net(window.inputs, fresh_state(net, window.inputs.shape[1], generator))
         return recall_by_age(logits, window.targets, window.age)
-    asking, state = replace(stream, old=0.5), fresh(net, config.batch_size, generator)
+    asking, state = replace(stream, old=0.5), fresh_state(net, config.batch_size, generator)
     past: list[Tensor] = []
-    told: list[tuple[Tensor, Tensor, Tensor]] = []
+    answers: list[tuple[Tensor, Tensor, Tensor]] = []
     for number in range(50 + config.tested):
         window = asking.sample(config.batch_size, generator, past)
         logits, state = net(window.inputs, state)
         past = [window.snippets, *past[: config.oldest - 1]]
         if number >= 50:
-            told.append((logits, window.targets, window.age))
-    return recall_by_age(*(torch.cat(parts) for parts in zip(*told, strict=True)))
+            answers.append((logits, window.targets, window.age))
+    return recall_by_age(*(torch.cat(parts) for parts in zip(*answers, strict=True)))
 
 
 @torch.no_grad()
-def watched(
+def long_run(
     config: Remembering, net: RuleNetwork, stream: SnippetStream, generator: torch.Generator
 ) -> dict[str, float]:
-    """Return how large synapses become over windows in which nothing begins anew, and how much is right at the end."""
+    """How large synapses become over windows in which nothing begins anew, and how much is right at the end."""
     state, largest, right = net.init_state(config.batch_size, generator), 0.0, []
     for number in range(config.further):
         window = stream.sample(config.batch_size, generator)
@@ -204,15 +214,3 @@ def watched(
         if number >= config.further - 100:
             right.append(float(bit_accuracy(logits, window.targets)))
     return {"largest_synapses": largest, "accuracy_later": sum(right) / len(right)}
-
-
-def seconds(config: Remembering) -> float:
-    """Time of a trial on one core: a cost for each window, and one for each synapse and tick."""
-    paired = config.network in ("layered", "feedforward")
-    neurons = config.bits + (config.hidden if config.network == "recurrent" else 0)
-    synapses = 2 * config.bits * config.hidden if paired else neurons**2
-    ticks = config.snippets * (6 if paired else 4)
-    if config.network == "lstm":
-        return 2.3e-3 * config.windows
-    tick = 0.25e-3 if config.rule == "static" else 0.5e-6 * synapses
-    return config.windows * (1.4e-3 + ticks * tick) + 0.6e-3 * config.further

@@ -33,19 +33,19 @@ class KnownReturn:
         """
         env = MetaTaskVectorEnv(self.task, lifetimes)
         lived = play(env, self.agent(np.random.default_rng(seed)), seed=seed)
-        found = (regret(env, lived) if self.regret else lived.rewards.sum(1)) / self.units
-        return float(found.mean()), float(found.std(ddof=1) / np.sqrt(lifetimes))
+        values = (regret(env, lived) if self.regret else lived.rewards.sum(1)) / self.units
+        return float(values.mean()), float(values.std(ddof=1) / np.sqrt(lifetimes))
 
     def off(self, value: float) -> float:
-        """Return how far a value is from the known one, but for rounding."""
+        """How far a value is from the known one, but for rounding."""
         return max(0.0, abs(value - self.value) - self.rounding)
 
 
 def exact_returns() -> dict[str, KnownReturn]:
-    """Return the returns of acting at random and of knowing the instance, in closed form, by name."""
+    """The returns of acting at random and of knowing the instance, in closed form, by name."""
     bandit, ten, trips = named.bandit(2), named.bandit(10), named.t_maze(horizon=99)
     dark, distance = named.dark_room(9), [abs(r) + abs(c) for r in range(-4, 5) for c in range(-4, 5)]
-    found = {
+    tasks = {
         "bandit": (bandit, 50.0, 200 / 3, 1.0),
         "bandit of 10 arms": (ten, 50.0, 1000 / 11, 1.0),
         "harlow": (named.harlow(), 0.0, 0.5, 50.0),
@@ -55,9 +55,9 @@ def exact_returns() -> dict[str, KnownReturn]:
         "two-step wang2016": (named.two_step("wang2016"), 0.5, 0.7, 50.0),
     }
     for kind, best in (("uniform", 75.0), ("easy", 90.0), ("medium", 75.0), ("hard", 60.0)):
-        found[f"dependent bandit {kind}"] = (named.dependent_bandit(kind), 50.0, best, 1.0)
+        tasks[f"dependent bandit {kind}"] = (named.dependent_bandit(kind), 50.0, best, 1.0)
     known = {}
-    for name, (task, random, oracle, units) in found.items():
+    for name, (task, random, oracle, units) in tasks.items():
         known[f"{name}, random"] = KnownReturn(task, RandomAgent, random, units, rounding=0.0)
         known[f"{name}, oracle"] = KnownReturn(task, lambda _: OracleAgent(), oracle, units, rounding=0.0)
     room = float(np.mean([21 - d if d else 20 for d in distance]))
@@ -66,7 +66,7 @@ def exact_returns() -> dict[str, KnownReturn]:
 
 
 def ideal_returns() -> dict[str, KnownReturn]:
-    """Return the returns and regrets of learners that know the task, as another implementation measured them."""
+    """The returns and regrets of learners that know the task, as another implementation measured them."""
 
     def arms_by(rule: str, *, dependent: bool = False) -> Callable[[np.random.Generator], Agent]:
         return lambda generator: BanditAgent(rule, generator, dependent=dependent)

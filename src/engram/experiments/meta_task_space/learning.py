@@ -2,59 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from annotated_types import Ge
 from torch import nn
 
 from engram.agents import A2C, Rollout, TrainedAgent, meta_actor_critic
 from engram.agents.reference import BayesFilterAgent, Lifetimes, OracleAgent, RandomAgent, play, regret
 from engram.analysis import normalized_return, stay_probabilities, within_lifetime_gain
 from engram.experiments.reinforcement import learn
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, pomdp, sample_many
 from engram.tasks.meta.wrappers import RL2Observation
 
 PUBLISHED = A2C(learning_rate=3e-3, clip_norm=50.0, value_coefficient=0.05, entropy_coefficient=0.1)
 
 
-@dataclass(frozen=True)
+@settings
 class Training:
     """How an agent is trained and tested; the weight of squared probabilities falls to 0 in a straight line."""
 
-    test_lifetimes: Annotated[int, Ge(1)] = 64
-    """Lifetimes of each task of the test; on a single task 16 times as many."""
-    horizon: Annotated[int, Ge(8)] = 100
-    """Steps of a lifetime."""
-    hidden_size: Annotated[int, Ge(1)] = 48
-    """Units of the network."""
-    batch_size: Annotated[int, Ge(1)] = 64
-    """Lifetimes in a batch."""
-    iterations: Annotated[int, Ge(10)] = 800
-    """Steps of the optimiser, each on a batch of whole lifetimes."""
-    a2c: A2C = PUBLISHED
+    test_lifetimes: int = setting(64, "lifetimes of each task of the test; of a single task 16 times as many", ge=1)
+    horizon: int = setting(100, "steps of a lifetime", ge=8)
+    hidden_size: int = setting(48, "units of the network", ge=1)
+    batch_size: int = setting(64, "lifetimes in a batch", ge=1)
+    iterations: int = setting(800, "steps of the optimiser, each on a batch of whole lifetimes", ge=10, scales=True)
+    a2c: A2C = setting(PUBLISHED, "how the agent learns")
 
 
-@dataclass(frozen=True)
+@settings
 class OneTask(Training):
     """An agent that is trained and tested on one named task."""
 
-    task: Literal["bandit", "two-step"] = "bandit"
-    """Two dependent arms, or the two-step task."""
-    agent: Literal["lstm", "bayes"] = "lstm"
-    """Who acts: an LSTM that is trained on it, or a filter that knows it and infers the instance."""
+    task: Literal["bandit", "two-step"] = setting("bandit", "two dependent arms, or the two-step task")
+    agent: Literal["lstm", "bayes"] = setting("lstm", "who is trained on it, or a filter that knows and infers")
 
 
-@dataclass(frozen=True)
+@settings
 class ManyTasks(Training):
     """An LSTM that is trained on random tasks and tested on others."""
 
-    train_tasks: Annotated[int, Ge(1)] = 64
-    """Random tasks that it is trained on."""
-    test_tasks: Annotated[int, Ge(1)] = 32
-    """Random tasks that it is tested on and never trained on."""
+    iterations: int = setting(2000, "steps of the optimiser, each on a batch of whole lifetimes", ge=10, scales=True)
+    train_tasks: int = setting(64, "random tasks that it is trained on", ge=1)
+    test_tasks: int = setting(32, "random tasks that it is tested on and never trained on", ge=1)
 
 
 def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
@@ -67,14 +57,14 @@ def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
         run.log(1, reward=lived.rewards.mean())
     else:
         test, lived, _ = lives(config, run, [task], [task], lifetimes)
-    found = {"reward": float(lived.rewards.mean()), "gain": float(np.mean(within_lifetime_gain(lived.rewards)))}
+    result = {"reward": float(lived.rewards.mean()), "gain": float(np.mean(within_lifetime_gain(lived.rewards)))}
     if config.task == "bandit":
-        return found | {"regret": float(regret(test.unwrapped, lived).mean())}
+        return result | {"regret": float(regret(test.unwrapped, lived).mean())}
     choices, rewarded = lived.actions[:, ::2], lived.rewards[:, 1::2] > 0
     common = (lived.reached[:, ::2] == 1) == (choices == 1)  # action 1 commonly leads to state 1
     stays = stay_probabilities(choices[:, : rewarded.shape[1]], rewarded, common[:, : rewarded.shape[1]])
     # A choice that is always the same leaves some of them without a trial.
-    return found | {
+    return result | {
         "reward_per_trial": float(lived.rewards.sum(1).mean() / rewarded.shape[1]),
         "stays": np.nan_to_num(stays, nan=0.5).tolist(),
     }
@@ -91,7 +81,7 @@ def on_many_tasks(config: ManyTasks, run: Run) -> dict[str, Any]:
 
     def score(part: slice) -> float:
         # Of all tasks together: single ones, some with little to gain, would add more noise than they tell.
-        mine, chance, best = (float(one.rewards[:, part].mean()) for one in (lived, random, oracle))
+        mine, chance, best = (float(played.rewards[:, part].mean()) for played in (lived, random, oracle))
         return float(normalized_return(mine, chance, best)) if best > chance else 0.0
 
     return {
@@ -103,18 +93,18 @@ def on_many_tasks(config: ManyTasks, run: Run) -> dict[str, Any]:
 
 
 def tasks_of(config: ManyTasks, seed: int) -> tuple[list[MetaTask], list[MetaTask]]:
-    """Return the tasks to train on and those to test on."""
+    """The tasks to train on and those to test on."""
     train = sample_many(config.train_tasks, seed, split="train", horizon=config.horizon)
     return train, sample_many(config.test_tasks, seed, split="test", horizon=config.horizon)
 
 
 def observed(tasks: list[MetaTask], num_envs: int, *, memory: bool = True) -> Any:
-    """Return environments as a network sees them, with its last action and reward or without."""
+    """Environments as a network sees them, with its last action and reward or without."""
     return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
 
 
 def rewarded(episodes: Rollout) -> dict[str, Any]:
-    """Return the mean reward of a step."""
+    """The mean reward of a step."""
     return {"reward": episodes.rewards.sum() / episodes.mask.sum()}
 
 
@@ -130,8 +120,3 @@ def lives(
     env = observed(test, lifetimes)
     seed = int(run.rng.integers(2**31))
     return env, play(env, TrainedAgent(agent, run.generator), seed=seed), seed
-
-
-def seconds(config: Training) -> float:
-    """Time of a trial with training on one core."""
-    return 0.5 + config.iterations * config.horizon * (450e-6 + 60e-9 * config.batch_size * config.hidden_size)

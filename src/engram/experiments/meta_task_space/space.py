@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge
 from scipy.stats import chi2
 
 from engram.experiments.meta_task_space.known_returns import exact_returns, ideal_returns
-from engram.lab import Run
+from engram.lab import Run, setting, settings
 from engram.tasks.meta import diagnose, digest, named, reference_criteria, sample
 from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
 
 
-@dataclass(frozen=True)
+@settings
 class Anchors:
     """Known returns of named tasks."""
 
-    lifetimes: Annotated[int, Ge(8)] = 10_000
-    """Lifetimes by which a return is measured."""
+    lifetimes: int = setting(10_000, "lifetimes by which a return is measured", ge=8, scales=True)
 
 
-@dataclass(frozen=True)
+@settings
 class Generator:
     """Random tasks and their diagnoses."""
 
-    attempts: Annotated[int, Ge(20)] = 20_000
-    """Draws of the published generator."""
-    accepted: Annotated[int, Ge(2)] = 1500
-    """Tasks accepted by the published criteria that are diagnosed."""
+    attempts: int = setting(20_000, "draws of the published generator", ge=20)
+    accepted: int = setting(1500, "tasks accepted by the published criteria that are diagnosed", ge=2, scales=True)
 
 
 def measure_anchors(config: Anchors, run: Run) -> dict[str, Any]:
@@ -95,7 +90,7 @@ def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
 
 @functools.cache
 def of_named_tasks() -> dict[str, float | int]:
-    """Return how many degeneracies are found in named tasks, and the share of planted defects that is."""
+    """How many degeneracies named tasks have by diagnosis, and the share of planted defects that it finds."""
     return {
         "false_alarms": sum(len(diagnose(task).degeneracies) for task in named.catalogue().values()),
         "detected": float(np.mean([code in diagnose(task).codes for task, code in named.degenerate().values()])),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram.lab import setting, settings
 from engram.plasticity import (
     ClippedHebb,
     Modulated,
@@ -30,40 +29,29 @@ Carried = list[tuple[Tensor, ...]]
 """What each layer carries on: hidden and cell state and, if plastic, traces."""
 
 
-@dataclass(frozen=True)
+@settings
 class Model:
     """The network."""
 
-    network: Literal["lstm", "plastic", "modulated", "retroactive"] = "lstm"
-    """LSTM, the same with plastic connections, or with plasticity that the network itself modulates, that of the moment
-    or, retroactively, of what an eligibility trace remembers; each arm's own."""
-    layers: Annotated[int, Ge(1)] = 1
-    """Layers of LSTM units."""
-    embedding_size: Annotated[int, Ge(1)] = 20
-    """Features of a word."""
-    weight_init: Annotated[float, Ge(0), Le(1)] = 0.0
-    """Weights and biases, and the features of words, are initially uniform within this; at 0, they are as usual in
-    torch, and the features as follows."""
-    embedding_init: Annotated[float, Gt(0), Le(10)] = 1.5
-    """The features of words are initially normal with this standard deviation, if not uniform."""
-    gate_bias: Annotated[float, Ge(0), Le(10)] = 1.0
-    """Added to the initial biases of the three gates, which are then open at first."""
-    hidden_size: Annotated[int, Ge(1)] = 40
-    """Units of a layer of the LSTM; the other networks have as many as fit into the same number of parameters."""
-    alpha: Literal["connection", "post"] = "connection"
-    """What has a plasticity coefficient of its own: each connection, or each receiving unit."""
-    rates: Literal["layer", "connection"] = "layer"
-    """What has a rate of plasticity of its own: the layer, or each connection. In its place a network that modulates
-    its plasticity has a weight of the signal for each receiving unit, or for each connection; then, as published, the
-    signal is of the activity of the step before."""
-    alpha_init: Annotated[float, Gt(0), Le(10)] = 0.1
-    """Plasticity coefficients are initially uniform between 0 and this; at 1, ten times as much, modulated networks
-    stay on the plateau of guessing in most runs."""
-    eta_init: Annotated[float, Gt(0), Le(1)] = 0.3
-    """Initial rate of plasticity that is not modulated, or of the eligibility trace."""
+    network: Literal["lstm", "plastic", "modulated", "retroactive"] = setting(
+        "lstm", "LSTM, with plastic connections, or with plasticity that it modulates, at once or retroactively"
+    )
+    layers: int = setting(1, "layers of LSTM units", ge=1)
+    embedding_size: int = setting(20, "features of a word", ge=1)
+    weight_init: float = setting(0.0, "weights, biases and features are initially within this; 0: torch's", ge=0, le=1)
+    embedding_init: float = setting(1.5, "standard deviation of features that are not uniform", gt=0, le=10)
+    gate_bias: float = setting(1.0, "added to the biases of the three gates, which are then open at first", ge=0, le=10)
+    hidden_size: int = setting(40, "units of a layer; what is plastic has fewer, for as many parameters", ge=1)
+    alpha: Literal["connection", "post"] = setting("connection", "what has a plasticity coefficient of its own")
+    # In the place of a rate, what modulates its plasticity has a weight of the signal for each receiving unit or each
+    # connection; with the latter, as published, the signal is of the activity of the step before.
+    rates: Literal["layer", "connection"] = setting("layer", "what has a rate of plasticity of its own")
+    # At 1 modulated networks stay on the plateau of guessing in most runs.
+    alpha_init: float = setting(0.1, "plasticity coefficients are initially between 0 and this", gt=0, le=10)
+    eta_init: float = setting(0.3, "initial rate of unmodulated plasticity, or of the eligibility trace", gt=0, le=1)
 
     def count(self, types: int) -> int:
-        """Return the number of parameters of the LSTM layers and of what reads them, for so many words."""
+        """The number of parameters of the LSTM layers and of what reads them, for so many words."""
         size = self.hidden_size
         total = (size + 1) * types
         for layer in range(self.layers):
@@ -78,24 +66,6 @@ class Model:
                 if self.network != "plastic":  # the modulating unit and its fan-out
                     total += size + 1 + (size**2 if each else 2 * size)
         return total
-
-    def matched(self, types: int) -> dict[str, Model]:
-        """Return the four networks; the plastic ones have the most units that fit into the parameters of the LSTM."""
-        lstm = replace(self, network="lstm")
-        found = {"lstm": lstm}
-        networks: tuple[Literal["plastic", "modulated", "retroactive"], ...] = ("plastic", "modulated", "retroactive")
-        for network in networks:
-            sizes = (replace(self, network=network, hidden_size=size) for size in range(self.hidden_size, 0, -1))
-            found[network] = next(model for model in sizes if model.count(types) <= lstm.count(types))
-        return found
-
-    def seconds(self, batch_size: int) -> float:
-        """Return the time of one step of the layers on one core: of each, and of each synapse that it touches."""
-        plastic = {"plastic": (110e-6, 2e-9), "modulated": (120e-6, 2e-9), "retroactive": (150e-6, 2.5e-9)}
-        if self.rates == "connection":  # which no kernel runs
-            plastic = {"plastic": (2e-4, 9e-9), "modulated": (2e-4, 9e-9), "retroactive": (2e-4, 1.2e-8)}
-        step, synapse = {"lstm": (30e-6, 0.5e-9), **plastic}[self.network]
-        return self.layers * (step + synapse * batch_size * self.hidden_size**2)
 
 
 class LanguageModel(nn.Module):
@@ -116,7 +86,7 @@ class LanguageModel(nn.Module):
     def forward(
         self, words: Int64[Tensor, "time batch"], carried: Carried | None = None
     ) -> tuple[Float[Tensor, "time batch types"], Carried]:
-        """Return the logits of the next word at each step, and what the layers carry on."""
+        """The logits of the next word at each step, and what the layers carry on."""
         activity = self.embedding(words)
         after: Carried = []
         for number, layer in enumerate(self.layers):
@@ -171,7 +141,7 @@ def uniform(layer: nn.Module, bound: float, generator: torch.Generator | None) -
 def through(
     layer: nn.Module, activity: Float[Tensor, "time batch features"], carried: tuple[Tensor, ...] | None
 ) -> tuple[Float[Tensor, "time batch units"], tuple[Tensor, ...]]:
-    """Return the activity of a layer of LSTM units, plastic or not, and what it carries on."""
+    """The activity of a layer of LSTM units, plastic or not, and what it carries on."""
     if not isinstance(layer, PlasticLSTM):
         output, after = layer(activity, carried)
         return output, after
@@ -191,7 +161,7 @@ class Memory:
         self.carried = [tuple(tensor.detach() for tensor in layer) for layer in carried]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the tensors, layer by layer."""
+        """The tensors, layer by layer."""
         return {"layers": None if self.carried is None else [list(layer) for layer in self.carried]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -204,13 +174,15 @@ def in_rows(tokens: Int64[Tensor, " tokens"], rows: int) -> Int64[Tensor, "time 
     return tokens[: len(tokens) // rows * rows].view(rows, -1).t().contiguous()
 
 
-def losses(logits: Float[Tensor, "time batch types"], following: Int64[Tensor, "time batch"]) -> Tensor:
-    """Return the cross-entropy of each word, in nats, (time, batch)."""
+def losses(
+    logits: Float[Tensor, "time batch types"], following: Int64[Tensor, "time batch"]
+) -> Float[Tensor, "time batch"]:
+    """The cross-entropy of each word, in nats."""
     return functional.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none").view_as(following)
 
 
 def perplexity(net: nn.Module, text: Int64[Tensor, "time rows"], window: int) -> float:
-    """Return the exponential of the mean cross-entropy of a text, read from its start with all that is carried on."""
+    """The exponential of the mean cross-entropy of a text, read from its start with all that is carried on."""
     total, memory = 0.0, None
     with torch.no_grad():
         for start in range(0, len(text) - 1, window):

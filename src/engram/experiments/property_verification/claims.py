@@ -65,10 +65,10 @@ claims = [
             radius(f"{arm}-soft") / radius(f"{arm}-random") >= 1.1)
         for name, arm in (("digits", "radius"), ("mnist", "mnist"))
     ),
-    derived("bounds-are-ordered",
-        "Bounds by intervals, by CROWN cut with them, with steps of alpha, by linear and mixed-integer programs never "
-        "cross those that are tighter, nor do samples cross them, nor certified radii exact ones",
-        maximum(disorder("bounds"), *(disorder(f"radius-{way}") for way in WAYS)) <= 0.0, source="theory"),
+    derived("bounds-are-ordered", "Bounds by intervals, by CROWN cut with them, with steps of alpha, by linear and "
+        "mixed-integer programs never cross those that are tighter, nor do samples cross them, nor certified radii "
+        "exact ones", maximum(disorder("bounds"), *(disorder(f"radius-{way}") for way in WAYS)) <= 0.0,
+        source="theory"),
     ours("alpha-closes-the-gap",
         "On random networks 5-8-8-3, 20 steps of alpha close much of the gap between CROWN and the exact maximum",
         metric("closed")("bounds") >= 1 / 3),

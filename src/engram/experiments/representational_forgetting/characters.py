@@ -24,7 +24,7 @@ TRAIN_DRAWINGS = 15
 def alphabets(
     characters: Characters, size: int, rotations: bool, generator: torch.Generator
 ) -> dict[Role, list[Alphabet]]:
-    """Return the alphabets of each role, ink 1 and paper 0.
+    """The alphabets of each role, ink 1 and paper 0.
 
     With ``rotations`` those to learn from are there four times, each time turned by a right angle further, which makes
     other characters of them.
@@ -72,7 +72,7 @@ def draw_tasks(pool: list[Alphabet], ways: int, count: int, generator: torch.Gen
 
 
 def _task(images: Alphabet) -> ProbedTask:
-    """Return the task of naming characters: the first fifteen drawings of each are learned from, the others tested."""
+    """The task of naming characters: the first fifteen drawings of each are learned from, the others tested."""
     parts = []
     for drawings in (images[:, :TRAIN_DRAWINGS], images[:, TRAIN_DRAWINGS:]):
         labels = torch.arange(len(drawings)).repeat_interleave(drawings.shape[1])

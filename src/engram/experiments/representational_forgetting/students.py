@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.analysis import ProbedTask, nmse
-from engram.continual import LwF, QuadraticPenalty, fisher_diagonal
-from engram.learned.updates import LearnedOptimizer, UpdateRule
+from engram.continual import (
+    ContinualMethod,
+    LwF,
+    QuadraticPenalty,
+    TaskData,
+    fisher_diagonal,
+    random_batches,
+    train_on_tasks,
+)
+from engram.learned.updates import LearnedUpdate, UpdateRule
 from engram.nn.initial import kaiming
 
 Method = Literal["finetune", "frozen", "l2", "ewc", "lwf", "feature-lwf", "replay", "learned"]
 HEAD_RATE, FIRST_RATE, TEMPERATURE = 1e-2, 1e-3, 2.0
-Extra = Callable[[Tensor], Tensor]
 
 
 class Setting(NamedTuple):
@@ -27,7 +34,7 @@ class Setting(NamedTuple):
     strength: float = 1.0
 
 
-class Course(NamedTuple):
+class Schedule(NamedTuple):
     """How a task is learned: steps, images in a batch, and what draws them."""
 
     steps: int
@@ -43,7 +50,7 @@ class Student(NamedTuple):
 
 
 def new_body(channels: int, size: int, units: int, generator: torch.Generator) -> nn.Sequential:
-    """Return the untrained body: two convolutions, each with pooling, and a layer of units; nothing normalises."""
+    """The untrained body: two convolutions, each with pooling, and a layer of units; nothing normalises."""
     conv_1 = kaiming(nn.Conv2d, 1, channels, 3, padding=1, generator=generator)
     conv_2 = kaiming(nn.Conv2d, channels, channels, 3, padding=1, generator=generator)
     linear = kaiming(nn.Linear, channels * (size // 4) ** 2, units, generator=generator)
@@ -52,63 +59,70 @@ def new_body(channels: int, size: int, units: int, generator: torch.Generator) -
 
 
 def new_head(units: int, classes: int, generator: torch.Generator) -> nn.Linear:
-    """Return an untrained read-out; it is not zero, which would give the body no gradient at first."""
+    """An untrained read-out; it is not zero, which would give the body no gradient at first."""
     return kaiming(nn.Linear, units, classes, generator=generator)
 
 
 def importance(student: Student, task: ProbedTask, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return the diagonal of Fisher's information on the last task, of the body's parameters by name."""
-    net = nn.Sequential(student.body, student.heads[-1])
-    found = fisher_diagonal(net, [task.train], fisher="sample", generator=generator)
-    return {name.removeprefix("0."): value for name, value in found.items() if name.startswith("0.")}
+    """The diagonal of Fisher's information on the last task, of the body's parameters by name."""
+    fisher = fisher_diagonal(network(student), [task.train], fisher="sample", generator=generator)
+    return {name.removeprefix("0."): value for name, value in fisher.items() if name.startswith("0.")}
 
 
 def learn(
     student: Student,
     task: ProbedTask,
-    moving: torch.optim.Optimizer | None,
-    course: Course,
+    schedule: Schedule,
     *,
+    body: Mapping[str, Any] | None,
+    method: ContinualMethod | None = None,
     first_class: int = 0,
-    extra: Extra | None = None,
-    further: nn.Module | None = None,
+    old_head: nn.Module | None = None,
 ) -> None:
-    """Train a student's body, by its optimiser, and its last head, by Adam, on a task; None: the body stays.
+    """Train a student's body and its last head, by Adam, on a task.
 
     Args:
-        student: The student.
+        student: The student, whose network for the task is ``network(student)``.
         task: The task.
-        moving: Optimiser of the body.
-        course: How.
+        schedule: How long.
+        body: Options of Adam on the body; None: the body stays as it is.
+        method: What keeps the student from forgetting.
         first_class: The output of the task's first class.
-        extra: A further loss of the images of a batch.
-        further: A head that this loss trains as well.
+        old_head: A further head that is trained, by the method's loss.
     """
-    images, labels = task.train[0], task.train[1] + first_class
-    head = student.heads[-1]
-    trained = [*head.parameters(), *(further.parameters() if further is not None else ())]
-    optimizers = [torch.optim.Adam(trained, HEAD_RATE), *([moving] if moving is not None else [])]
-    for _ in range(course.steps):
-        batch = torch.randint(len(images), (course.batch_size,), generator=course.generator)
-        features = student.body(images[batch])
-        loss = functional.cross_entropy(head(features if moving is not None else features.detach()), labels[batch])
-        if extra is not None:
-            loss = loss + extra(images[batch])
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        for optimizer in optimizers:
-            optimizer.step()
+    net = network(student)
+    heads = [*student.heads[-1].parameters(), *(old_head.parameters() if old_head is not None else ())]
+    groups: list[dict[str, Any]] = [{"params": heads, "lr": HEAD_RATE}]
+    student.body.requires_grad_(body is not None)
+    if body is not None:
+        groups.append({"params": list(student.body.parameters()), **body})
+    inputs, labels = task.train
+    training = train_on_tasks(
+        net,
+        [TaskData((inputs, labels + first_class))],
+        method or ContinualMethod(net),
+        torch.optim.Adam(groups),
+        steps=schedule.steps,
+        draw=random_batches(schedule.batch_size, schedule.generator),
+    )
+    for _ in training:
+        pass
+    student.body.requires_grad_(True)
 
 
-def first_task(task: ProbedTask, body: nn.Module, head: nn.Linear, course: Course) -> Student:
-    """Return the student that learned its first task, by Adam."""
+def network(student: Student) -> nn.Sequential:
+    """The body with the last head."""
+    return nn.Sequential(student.body, student.heads[-1])
+
+
+def first_task(task: ProbedTask, body: nn.Module, head: nn.Linear, schedule: Schedule) -> Student:
+    """The student that learned its first task."""
     student = Student(copy.deepcopy(body), [copy.deepcopy(head)])
-    learn(student, task, torch.optim.Adam(student.body.parameters(), FIRST_RATE), course)
+    learn(student, task, schedule, body={"lr": FIRST_RATE})
     return student
 
 
-class Old(NamedTuple):
+class Past(NamedTuple):
     """What there is of the past: the student, its last task, which replay alone looks at, and all tasks' importance."""
 
     student: Student
@@ -119,54 +133,101 @@ class Old(NamedTuple):
 def next_task(
     method: Method,
     setting: Setting,
-    old: Old,
+    past: Past,
     task: ProbedTask,
     head: nn.Linear | None,
     *,
-    course: Course,
+    schedule: Schedule,
     first_class: int = 0,
     rule: UpdateRule | None = None,
     shots: int = 1,
 ) -> Student:
-    """Return a copy of a student that went on to learn the next task by a method; with no new head, by the last."""
-    body, heads = copy.deepcopy(old.student.body), copy.deepcopy(old.student.heads)
+    """A copy of a student that went on to learn the next task by a method; with no new head, by the last."""
+    body, heads = copy.deepcopy(past.student.body), copy.deepcopy(past.student.heads)
+    old_head = heads[-1]
     student = Student(body, heads if head is None else [*heads, copy.deepcopy(head)])
-    extra, further = _extra(method, setting.strength, student, old, course=course, shots=shots)
-    moving: torch.optim.Optimizer | None = None
-    if method == "learned":
-        learned = LearnedOptimizer(body.parameters(), rule=rule)
-        learned.consolidate([old.importance[name] for name, _ in body.named_parameters()])
-        moving = learned
-    elif method != "frozen":
-        moving = torch.optim.Adam(body.parameters(), setting.rate)
-    learn(student, task, moving, course, first_class=first_class, extra=extra, further=further)
+    learn(
+        student,
+        task,
+        schedule,
+        body=None if method == "frozen" else {"lr": setting.rate},
+        method=method_of(method, setting.strength, student, past, rule=rule, shots=shots, generator=schedule.generator),
+        first_class=first_class,
+        old_head=old_head if method in ("lwf", "replay") else None,
+    )
     return student
 
 
-def _extra(
-    method: Method, strength: float, student: Student, old: Old, *, course: Course, shots: int
-) -> tuple[Extra | None, nn.Module | None]:
-    """Return the loss by which a method holds on to the old task, and the head that it trains as well."""
-    body, before, head = student.body, old.student.body, student.heads[len(old.student.heads) - 1]
-    if method in ("l2", "ewc"):
-        penalty = QuadraticPenalty(body, strength / 2)
-        ones = {name: torch.ones_like(value) for name, value in old.importance.items()}
-        penalty.consolidate(ones if method == "l2" else old.importance)
-        return lambda images: penalty.penalty(), None
-    if method == "feature-lwf":
-        return lambda images: strength * nmse(body(images), before(images).detach()), None
-    if method == "lwf":
-        lwf = LwF(nn.Sequential(before, old.student.heads[-1]), strength * TEMPERATURE**2, temperature=TEMPERATURE)
-        lwf.consolidate()
-        return lambda images: lwf.penalty(images, head(body(images))), head
-    if method == "replay":
-        images, labels = old.task.train
+def method_of(
+    method: Method,
+    strength: float,
+    student: Student,
+    past: Past,
+    *,
+    rule: UpdateRule | None,
+    shots: int,
+    generator: torch.Generator,
+) -> ContinualMethod:
+    """What holds on to the old task while a student learns the next, from what there is of the past."""
+    net, old_head = network(student), student.heads[len(past.student.heads) - 1]
+    match method:
+        case "l2" | "ewc":
+            penalty = QuadraticPenalty(student.body, strength / 2, applied="loss")
+            ones = {name: torch.ones_like(value) for name, value in past.importance.items()}
+            penalty.consolidate(ones if method == "l2" else past.importance)
+            return penalty
+        case "feature-lwf":
+            return SameFeatures(student.body, past.student.body, strength)
+        case "lwf":
+            return SameAnswers(student.body, past, old_head, strength)
+        case "replay":
+            return FewReplayed(student.body, past.task, old_head, shots, generator)
+        case "learned":
+            learned = LearnedUpdate(net, rule=rule, head="1")
+            learned.optimizer.consolidate([past.importance[name] for name, _ in student.body.named_parameters()])
+            return learned
+        case _:
+            return ContinualMethod(net)
+
+
+class SameFeatures(ContinualMethod):
+    """The features of the new task's images are to stay what they were."""
+
+    def __init__(self, body: nn.Module, old_body: nn.Module, strength: float) -> None:
+        super().__init__(body)
+        self.old_body, self.strength = old_body, strength
+
+    def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
+        """The change of the features."""
+        return self.strength * nmse(self.model(x), self.old_body(x).detach())
+
+
+class SameAnswers(ContinualMethod):
+    """The old head's answers to the new task's images are to stay what they were; it is trained as well."""
+
+    def __init__(self, body: nn.Module, past: Past, head: nn.Module, strength: float) -> None:
+        super().__init__(body)
+        self.head = head
+        self.lwf = LwF(network(past.student), strength * TEMPERATURE**2, temperature=TEMPERATURE)
+        self.lwf.end_task(TaskData(past.task.train))
+
+    def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
+        """The divergence of the answers."""
+        return self.lwf.loss(x, y, self.head(self.model(x)))
+
+
+class FewReplayed(ContinualMethod):
+    """The first few images of each old class are learned again, by the old head."""
+
+    def __init__(
+        self, body: nn.Module, task: ProbedTask, head: nn.Module, shots: int, generator: torch.Generator
+    ) -> None:
+        super().__init__(body, generator=generator)
+        images, labels = task.train
         rows = torch.cat([(labels == label).nonzero()[:shots, 0] for label in range(int(labels.max()) + 1)])
-        kept, known = images[rows], labels[rows]
+        self.head, self.images, self.labels = head, images[rows], labels[rows]
 
-        def replayed(images: Tensor) -> Tensor:
-            batch = torch.randint(len(kept), (course.batch_size,), generator=course.generator)
-            return functional.cross_entropy(head(body(kept[batch])), known[batch])
-
-        return replayed, head
-    return None, None
+    def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
+        """The cross-entropy of a batch of them, as large as that of the new task."""
+        batch = torch.randint(len(self.images), (len(x),), generator=self.generator)
+        return functional.cross_entropy(self.head(self.model(self.images[batch])), self.labels[batch])

@@ -134,9 +134,9 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.classes_ = np.unique(labels) if classes is None else unique_labels(classes)
             if len(self.classes_) < 2:
                 raise ValueError(f"y holds 1 class, {self.classes_.tolist()[0]!r}: expected at least 2")
-        known = self.classes_.tolist()
-        if unknown := set(labels.tolist()) - set(known):
-            raise ValueError(f"y holds {min(unknown)!r}: expected one of the classes {known}")
+        classes = self.classes_.tolist()
+        if unknown := set(labels.tolist()) - set(classes):
+            raise ValueError(f"y holds {min(unknown)!r}: expected one of the classes {classes}")
         if len(samples) < 2:
             raise ValueError("X holds n_samples = 1: expected at least 2, whose variance is taken")
         if min(len(samples), self.batch_size) < SMALL:
@@ -153,8 +153,8 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.scale_ = torch.where(spread > 0, spread, 1.0)
         genome = EVOLVED if self.genome is None else self.genome
         self._genome = Genome(*(part.detach().double() for part in genome))
-        for place, units in enumerate(self.hidden_layer_sizes):
-            checks.size(f"hidden_layer_sizes[{place}]", units)
+        for layer, units in enumerate(self.hidden_layer_sizes):
+            checks.size(f"hidden_layer_sizes[{layer}]", units)
         sizes = (x.shape[1], *self.hidden_layer_sizes, len(self.classes_))
         self._network = BlurNetwork(sizes, n_states=genome.n_states, saturation=self.saturation)
         seed = check_random_state(self.random_state).randint(2**31 - 1)

@@ -66,8 +66,8 @@ class Genome(NamedTuple):
             ValueError: ``n_states`` is below 1.
         """
         shape = MATRICES, checks.size("n_states", n_states), n_states
-        drawn = torch.randn(shape, generator=checks.generator(generator), device=generator.device, dtype=dtype)
-        return cls(*drawn, *drawn.new_tensor([1.0, 1.0, 1.0, -0.512, 1.0, 0.0, 1.0]))
+        matrices = torch.randn(shape, generator=checks.generator(generator), device=generator.device, dtype=dtype)
+        return cls(*matrices, *matrices.new_tensor([1.0, 1.0, 1.0, -0.512, 1.0, 0.0, 1.0]))
 
     @classmethod
     def backprop(cls, learning_rate: float, *, dtype: torch.dtype | None = None) -> Genome:

@@ -180,12 +180,12 @@ class BlurNetwork:
         options: dict[str, Any] = {"generator": checks.generator(generator), "device": generator.device, "dtype": dtype}
         channels = self.n_states if self.channels == "multi" else 1
 
-        def drawn(post: int, pre: int) -> Tensor:
+        def draw(post: int, pre: int) -> Tensor:
             return self.synapse_std * torch.randn(*population, channels, post, pre, **options)
 
         pairs = list(zip(self.sizes, self.sizes[1:], strict=False))
-        W = tuple(drawn(post, pre + 1) for pre, post in pairs)
-        return BlurState(W, () if self.backward == "symmetric" else tuple(drawn(pre, post) for pre, post in pairs))
+        W = tuple(draw(post, pre + 1) for pre, post in pairs)
+        return BlurState(W, () if self.backward == "symmetric" else tuple(draw(pre, post) for pre, post in pairs))
 
     def forward(
         self,
@@ -234,18 +234,18 @@ class BlurNetwork:
         self._check(genome, state, x)
         if y.shape[-2:] != (x.shape[-2], self.sizes[-1]):
             raise ValueError(f"y.shape = {tuple(y.shape)}: expected (..., {x.shape[-2]}, {self.sizes[-1]})")
-        before, _ = self._forward(genome, state, x, None)
-        after = [*before[:-1], self._told(before[-1], y)]
+        forward_activity, _ = self._forward(genome, state, x, None)
+        activity = [*forward_activity[:-1], self._told(forward_activity[-1], y)]
         for layer in range(len(self.sizes) - 2, 0, -1):
-            after[layer] = self._back(genome, state, layer, after[layer], after[layer + 1])
-        pres = before if self.use_forward_pre else after
+            activity[layer] = self._back(genome, state, layer, activity[layer], activity[layer + 1])
+        pres = forward_activity if self.use_forward_pre else activity
         W = tuple(
             self._learned(genome, weight, functional.pad(pre, (0, 1), value=1.0), post)
-            for weight, pre, post in zip(state.W, pres[:-1], after[1:], strict=True)
+            for weight, pre, post in zip(state.W, pres[:-1], activity[1:], strict=True)
         )
         if self.backward != "independent":
             return BlurState(W, state.V)
-        V = (self._learned(genome, *layer) for layer in zip(state.V, after[1:], after[:-1], strict=True))
+        V = (self._learned(genome, *layer) for layer in zip(state.V, activity[1:], activity[:-1], strict=True))
         return BlurState(W, tuple(V))
 
     def _forward(
@@ -254,31 +254,31 @@ class BlurNetwork:
         """The activity of all layers, (*population, states, batch, units), and what was normalised by."""
         silent = x.new_zeros(*x.shape[:-2], self.n_states - 1, *x.shape[-2:])
         activity = [torch.cat([x.unsqueeze(-3), silent], -3)]
-        found: list[tuple[Tensor, Tensor] | None] = []
+        moments_by_layer: list[tuple[Tensor, Tensor] | None] = []
         last = len(self.sizes) - 2
         for layer, weight in enumerate(state.W):
-            sent = _mixed(functional.pad(activity[-1], (0, 1), value=1.0), genome.nu * genome.gain_n[..., None, None])
-            z, by = _through(sent, self._used(weight)), None
+            mixed = _mixed(functional.pad(activity[-1], (0, 1), value=1.0), genome.nu * genome.gain_n[..., None, None])
+            z, layer_moments = _through(mixed, self._used(weight)), None
             if self.norm is not None and self.norm_forward and (layer < last or self.norm_output):
-                z, by = self._normalised(genome, z, moments[layer] if moments else None)
-            found.append(by)
+                z, layer_moments = self._normalised(genome, z, moments[layer] if moments else None)
+            moments_by_layer.append(layer_moments)
             activation, derivative = ACTIVATIONS[self.activation if layer < last else self.output_activation]
             if self.derivative_states:
                 activity.append(torch.cat([activation(z[..., :1, :, :]), derivative(z[..., 1:, :, :])], -3))
             else:
                 activity.append(activation(z))
-        return activity, tuple(found)
+        return activity, tuple(moments_by_layer)
 
     def _told(self, top: Tensor, y: Tensor) -> Tensor:
         """The last layer's activity with the feedback in state 1, and nothing beyond it."""
         prediction = top[..., 0, :, :]
         if self.feedback == "label":
-            told = y.expand_as(prediction)
+            feedback = y.expand_as(prediction)
         elif self.feedback == "cross_entropy":
-            told = top[..., 1, :, :] * (prediction.softmax(-1) - (y + 1) / 2)
+            feedback = top[..., 1, :, :] * (prediction.softmax(-1) - (y + 1) / 2)
         else:
-            told = top[..., 1, :, :] * (prediction - y)
-        return torch.cat([torch.stack([prediction, told], -3), torch.zeros_like(top[..., 2:, :, :])], -3)
+            feedback = top[..., 1, :, :] * (prediction - y)
+        return torch.cat([torch.stack([prediction, feedback], -3), torch.zeros_like(top[..., 2:, :, :])], -3)
 
     def _back(self, genome: Genome, state: BlurState, layer: int, activity: Tensor, above: Tensor) -> Tensor:
         """The activity of a hidden layer after the way back has reached it."""
@@ -298,8 +298,8 @@ class BlurNetwork:
     def _learned(self, genome: Genome, weight: Tensor, pre: Tensor, post: Tensor) -> Tensor:
         """Return synapses, (channels, post, pre), after a change by the activities of both sides."""
         channels = weight.shape[-3]
-        sent, received = _mixed(pre, genome.P[..., :channels]), _mixed(post, genome.Q[..., :channels, :].mT)
-        change = received.mT @ (sent / pre.shape[-2])
+        pre_factor, post_factor = _mixed(pre, genome.P[..., :channels]), _mixed(post, genome.Q[..., :channels, :].mT)
+        change = post_factor.mT @ (pre_factor / pre.shape[-2])
         keep, gain = _wide(genome.keep_s), _wide(genome.gain_s)
         if self.saturation == "exp":
             return weight + torch.exp(-self.limit * weight.abs()) * ((keep - 1) * weight + gain * change)
@@ -359,5 +359,5 @@ def _through(activity: Tensor, weight: Tensor) -> Tensor:
     """What the activity, (states, batch, pre), sends through synapses, (channels, post, pre)."""
     if weight.shape[-3] > 1:
         return activity @ weight.mT
-    sent = activity.flatten(-3, -2) @ weight.squeeze(-3).mT
-    return sent.reshape(*sent.shape[:-2], *activity.shape[-3:-1], sent.shape[-1])
+    output = activity.flatten(-3, -2) @ weight.squeeze(-3).mT
+    return output.reshape(*output.shape[:-2], *activity.shape[-3:-1], output.shape[-1])

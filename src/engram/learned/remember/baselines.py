@@ -26,8 +26,8 @@ def hebb_memory(
         tensor([[[0.5000, 0.5000]]])
     """
     checks.number("decay", decay, least=0, most=1)
-    kept = decay ** torch.arange(x.shape[1] - 1, -1, -1, dtype=x.dtype, device=x.device)
-    return (y * kept[:, None]).transpose(1, 2) @ x / x.shape[2]
+    decays = decay ** torch.arange(x.shape[1] - 1, -1, -1, dtype=x.dtype, device=x.device)
+    return (y * decays[:, None]).transpose(1, 2) @ x / x.shape[2]
 
 
 def delta_memory(

@@ -122,25 +122,41 @@ class _Window(torch.autograd.Function):
         from engram.learned.remember import kernels
 
         frames, bodies, synapses, messages, ticks, of_network, arrays, batch, lanes = ctx.given
-        of_ends = _tiles(grad_ends.transpose(0, 1), batch, lanes)
-        of_synapse = _tiles(grad_synapse.transpose(1, 2), batch, lanes)
-        of_body = np.zeros_like(bodies[:, 0])
+        grad_ends_tiles = _tiles(grad_ends.transpose(0, 1), batch, lanes)
+        grad_synapse_tiles = _tiles(grad_synapse.transpose(1, 2), batch, lanes)
+        grad_body_tiles = np.zeros_like(bodies[:, 0])
         sums = [np.zeros((*array.shape, lanes), array.dtype) for array in arrays]
         kernels.backward(
-            frames, bodies, synapses, messages, of_ends, of_body, of_synapse, ticks, *of_network, *arrays, *sums
+            frames,
+            bodies,
+            synapses,
+            messages,
+            grad_ends_tiles,
+            grad_body_tiles,
+            grad_synapse_tiles,
+            ticks,
+            *of_network,
+            *arrays,
+            *sums,
         )
-        found = (torch.from_numpy(total.sum(-1)) for total in sums)
-        return None, None, _batch(of_body, batch), _batch(of_synapse, batch).transpose(1, 2), *found
+        parameter_grads = (torch.from_numpy(total.sum(-1)) for total in sums)
+        return (
+            None,
+            None,
+            _batch(grad_body_tiles, batch),
+            _batch(grad_synapse_tiles, batch).transpose(1, 2),
+            *parameter_grads,
+        )
 
 
 def edges_of(
     blocks: list[tuple[slice, slice, Bool[Tensor, "post pre"] | None]],
 ) -> tuple[Int[np.ndarray, "synapses 2"], list[Tensor | None]]:
     """The synapses of blocks, given as (post, pre, which there are), and of each block which of it they are."""
-    edges, kept = [], []
+    edges, indices = [], []
     for post, pre, mask in blocks:
-        place = torch.cartesian_prod(torch.arange(post.start, post.stop), torch.arange(pre.start, pre.stop))
+        pairs = torch.cartesian_prod(torch.arange(post.start, post.stop), torch.arange(pre.start, pre.stop))
         index = None if mask is None else mask.flatten().nonzero()[:, 0]
-        edges.append(place if index is None else place[index])
-        kept.append(index)
-    return torch.cat(edges).numpy(), kept
+        edges.append(pairs if index is None else pairs[index])
+        indices.append(index)
+    return torch.cat(edges).numpy(), indices

@@ -65,7 +65,7 @@ class LSTMMemory(nn.Module):
     ) -> tuple[Float[Tensor, "time batch outputs"], LSTMMemoryState]:
         """As ``RuleNetwork.forward``."""
         checks.tensor("input", input, ("time", "batch", self.features), self.readout.weight)
-        shown = (input != 0).to(input) if clamp is None else clamp
-        checks.tensor("clamp", shown, tuple(input.shape), input)
-        output, last = self.lstm(torch.cat((input, shown), 2), tuple(state))
+        mask = (input != 0).to(input) if clamp is None else clamp
+        checks.tensor("clamp", mask, tuple(input.shape), input)
+        output, last = self.lstm(torch.cat((input, mask), 2), tuple(state))
         return self.readout(output), LSTMMemoryState(*last)

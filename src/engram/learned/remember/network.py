@@ -108,19 +108,19 @@ class RuleNetwork(nn.Module):
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         group = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor(groups))
         self.register_buffer("kind", group if rule.types > 1 else torch.zeros_like(group), persistent=False)
-        degree, drawn = torch.zeros(topology.neurons, 2), topology.fan_in
+        degree, fan_in = torch.zeros(topology.neurons, 2), topology.fan_in
         self.spans = [(topology.of_group(post), topology.of_group(pre)) for pre, post in topology.blocks]
         for number, (post, pre) in enumerate(self.spans):
             mask = torch.ones(post.stop - post.start, pre.stop - pre.start, dtype=torch.bool)
-            if drawn is not None:
-                mask = torch.rand(mask.shape, generator=generator).argsort(1) < drawn
-            self.register_buffer(f"mask_{number}", None if drawn is None else mask)
+            if fan_in is not None:
+                mask = torch.rand(mask.shape, generator=generator).argsort(1) < fan_in
+            self.register_buffer(f"mask_{number}", None if fan_in is None else mask)
             degree[post, 0] += mask.sum(1)
             degree[pre, 1] += mask.sum(0)
         way = torch.tensor([1.0, float(topology.bidirectional)])
-        self.register_buffer("scale", way * degree.clamp(min=1) ** power, persistent=drawn is not None)
+        self.register_buffer("scale", way * degree.clamp(min=1) ** power, persistent=fan_in is not None)
         # A sparse network's may come from elsewhere, by ``load_state_dict``.
-        self._edges = self._wired() if drawn is None else None
+        self._edges = self._wired() if fan_in is None else None
 
     def init_state(self, batch_size: int, generator: torch.Generator | None = None) -> RuleState:
         """Return fresh states: bodies of 0, and synapses as ``sigma`` says.
@@ -214,29 +214,29 @@ class RuleNetwork(nn.Module):
         return RuleState(new, tuple(synapses))
 
     def _plain(self, shown: Tensor, state: RuleState) -> tuple[Tensor, RuleState]:
-        def frame(state: RuleState, one: Tensor) -> tuple[RuleState, Tensor]:
+        def run_frame(state: RuleState, frame: Tensor) -> tuple[RuleState, Tensor]:
             for _ in range(self.topology.ticks):
-                state = self.tick(state, one)
+                state = self.tick(state, frame)
             return state, state.bodies
 
         masks = [self._mask(number) for number in range(len(self.spans))]
         pairs = zip(state.synapses, masks, strict=True)
         state = RuleState(state.bodies, tuple(block if mask is None else block * mask for block, mask in pairs))
-        state, bodies = unroll(frame, state, shown)
+        state, bodies = unroll(run_frame, state, shown)
         return torch.stack(bodies) if bodies else state.bodies[None][:0], state
 
     def _fused(self, shown: Tensor, state: RuleState) -> tuple[Tensor, RuleState]:
-        edges, kept = self._edges or self._wired()
+        edges, indices = self._edges or self._wired()
         wiring = Wiring(self.kind.numpy(), self.scale, edges, self.topology.ticks)
         flat = [block.flatten(2) for block in state.synapses]
-        of_edges = [block if index is None else block[:, :, index] for block, index in zip(flat, kept, strict=True)]
+        connected = [block if index is None else block[:, :, index] for block, index in zip(flat, indices, strict=True)]
         assert isinstance(self.rule, GatedRule)
-        bodies, changed = run_fused(self.rule, wiring, shown, state.bodies, torch.cat(of_edges, 2))
-        parts = torch.split(changed, [block.shape[2] for block in of_edges], 2)
+        bodies, changed = run_fused(self.rule, wiring, shown, state.bodies, torch.cat(connected, 2))
+        parts = torch.split(changed, [block.shape[2] for block in connected], 2)
         synapses = []
-        for part, block, index in zip(parts, state.synapses, kept, strict=True):
-            whole = part if index is None else torch.zeros_like(block).flatten(2).index_copy(2, index, part)
-            synapses.append(whole.reshape(block.shape))
+        for part, block, index in zip(parts, state.synapses, indices, strict=True):
+            block_states = part if index is None else torch.zeros_like(block).flatten(2).index_copy(2, index, part)
+            synapses.append(block_states.reshape(block.shape))
         return bodies, RuleState(bodies[-1], tuple(synapses))
 
     def _wired(self) -> tuple[Int[np.ndarray, "synapses 2"], list[Tensor | None]]:
@@ -251,8 +251,8 @@ class RuleNetwork(nn.Module):
         shown = input.new_zeros(*input.shape[:2], self.topology.neurons, 2)
         first = 0
         for group in self.topology.shown:
-            place, last = self.topology.of_group(group), first + self.topology.groups[group]
-            shown[:, :, place, 0], shown[:, :, place, 1] = input[:, :, first:last], clamp[:, :, first:last]
+            span, last = self.topology.of_group(group), first + self.topology.groups[group]
+            shown[:, :, span, 0], shown[:, :, span, 1] = input[:, :, first:last], clamp[:, :, first:last]
             first = last
         return shown
 
@@ -261,6 +261,6 @@ class RuleNetwork(nn.Module):
         return mask
 
 
-def _added(total: Tensor, place: slice, part: Tensor) -> Tensor:
+def _added(total: Tensor, span: slice, part: Tensor) -> Tensor:
     """A total with a part added to some of its neurons; nothing is changed in place."""
-    return total + nn.functional.pad(part, (0, 0, place.start, total.shape[1] - place.stop))
+    return total + nn.functional.pad(part, (0, 0, span.start, total.shape[1] - span.stop))

@@ -45,14 +45,14 @@ def recall_by_age(
         [Recall(age=3, accuracy=1.0, exact=1.0, bits=2.0)]
     """
     asked = targets != 0
-    found = []
-    for one in sorted(set(age[asked.any(2)].tolist())):
-        frames = asked.any(2) & (age == one)
-        some, wanted = logits[frames], targets[frames]
-        accuracy = float(bit_accuracy(some[None], wanted[None]))
-        exact = float(((some * wanted > 0) | (wanted == 0)).all(1).float().mean())
+    recalls = []
+    for window_age in sorted(set(age[asked.any(2)].tolist())):
+        frames = asked.any(2) & (age == window_age)
+        frame_logits, frame_targets = logits[frames], targets[frames]
+        accuracy = float(bit_accuracy(frame_logits[None], frame_targets[None]))
+        exact = float(((frame_logits * frame_targets > 0) | (frame_targets == 0)).all(1).float().mean())
         error = torch.tensor(min(1 - accuracy, 0.5), dtype=torch.float64)
         entropy = float((torch.special.entr(error) + torch.special.entr(1 - error)) / torch.tensor(2.0).log())
-        bits = float((wanted != 0).sum(1).float().mean()) * (1 - entropy)
-        found.append(Recall(int(one), accuracy, exact, bits))
-    return found
+        bits = float((frame_targets != 0).sum(1).float().mean()) * (1 - entropy)
+        recalls.append(Recall(int(window_age), accuracy, exact, bits))
+    return recalls

@@ -81,7 +81,7 @@ def train_window(
     checks.number("clip", clip, above=0)
     if any(tensor.requires_grad for tensor in _tensors(state)):
         raise ValueError("state has a graph: expected state.detach(), or the memory of all windows would grow")
-    logits, after = net(inputs, state)
+    logits, next_state = net(inputs, state)
     loss = remember_loss(logits, targets)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -92,7 +92,7 @@ def train_window(
             "a lower learning rate, a smaller clip or fresh states may help"
         )
     optimizer.step()
-    return Trained(detached(after), loss.detach(), bit_accuracy(logits, targets))
+    return Trained(detached(next_state), loss.detach(), bit_accuracy(logits, targets))
 
 
 def bit_accuracy(

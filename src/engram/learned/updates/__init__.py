@@ -4,6 +4,7 @@ from engram import arguments
 from engram.learned.updates.adam_rule import AdamRule
 from engram.learned.updates.gated_coordinate_rule import GatedCoordinateRule
 from engram.learned.updates.learned_optimizer import LearnedOptimizer
+from engram.learned.updates.learned_update import LearnedUpdate
 from engram.learned.updates.teacher import train_teacher
 from engram.learned.updates.teacher_mimic import MimicryEpisode, TeacherMimicTrainer
 from engram.learned.updates.update_rule import Moments, TaskMemory, UpdateRule
@@ -12,6 +13,7 @@ __all__ = [
     "AdamRule",
     "GatedCoordinateRule",
     "LearnedOptimizer",
+    "LearnedUpdate",
     "MimicryEpisode",
     "Moments",
     "TaskMemory",

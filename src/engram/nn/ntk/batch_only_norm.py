@@ -63,8 +63,8 @@ class BatchOnlyNorm(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         for name in ("mean", "variance"):  # since only then is it known whether it keeps any, and of what shape
-            found = state_dict.get(prefix + name)
-            setattr(self, name, None if found is None else torch.empty_like(found))
+            statistic = state_dict.get(prefix + name)
+            setattr(self, name, None if statistic is None else torch.empty_like(statistic))
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 
@@ -89,12 +89,12 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
     """
 
     def keep(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        found[module] = (inputs[0].mean(0), inputs[0].var(0, correction=0))
+        statistics[module] = (inputs[0].mean(0), inputs[0].var(0, correction=0))
 
     norms = [module for module in model.modules() if isinstance(module, BatchOnlyNorm)]
     if not norms:
         raise ValueError(f"model is a {type(model).__name__} without a BatchOnlyNorm: expected one at least")
-    found: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    statistics: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     for norm in norms:
         norm.mean, norm.variance = None, None
     hooks = [norm.register_forward_hook(keep) for norm in norms]
@@ -104,4 +104,4 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
         for hook in hooks:
             hook.remove()
     for norm in norms:
-        norm.mean, norm.variance = found[norm]
+        norm.mean, norm.variance = statistics[norm]

@@ -147,14 +147,14 @@ class NTKConv2d(nn.Conv2d):
 
     def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """The zeros that ``"same_tf"`` adds left, right, above and below an image of (height, width)."""
-        found: list[int] = []
+        margins: list[int] = []
         for length in reversed(size):
             missing = 0
             if self.same:
                 steps = -(-length // self.stride[0])
                 missing = max((steps - 1) * self.stride[0] + self.kernel_size[0] - length, 0)
-            found += [missing // 2, missing - missing // 2]
-        return found[0], found[1], found[2], found[3]
+            margins += [missing // 2, missing - missing // 2]
+        return margins[0], margins[1], margins[2], margins[3]
 
     def padded(
         self, input: Float[Tensor, "batch channels height width"]

@@ -45,11 +45,11 @@ def wide_mlp(
     if len(sizes) < 2:
         raise ValueError(f"sizes = {tuple(sizes)}: expected inputs, units of hidden layers, outputs")
     layers: list[nn.Module] = []
-    for index, (before, after) in enumerate(pairwise(sizes)):
+    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         gain = math.sqrt(2) if index and not norm else 1.0
         if index:
             layers += [BatchOnlyNorm(), nn.ReLU()] if norm else [nn.ReLU()]
-        layers.append(NTKLinear(before, after, gain=gain, dtype=dtype, generator=generator))
+        layers.append(NTKLinear(inputs, outputs, gain=gain, dtype=dtype, generator=generator))
     return nn.Sequential(*layers)
 
 
@@ -86,8 +86,8 @@ def wide_cnn(
         raise ValueError("strides is empty: expected one for each convolution")
     checks.size("width", width)
     layers: list[nn.Module] = []
-    for before, stride in zip([channels, *[width] * (len(strides) - 1)], strides, strict=True):
-        convolution = NTKConv2d(before, width, 3, stride, dtype=dtype, generator=generator)
+    for inputs, stride in zip([channels, *[width] * (len(strides) - 1)], strides, strict=True):
+        convolution = NTKConv2d(inputs, width, 3, stride, dtype=dtype, generator=generator)
         layers += [convolution, BatchOnlyNorm(), nn.ReLU()]
     # A 1 x 1 convolution of what has one position is a linear layer.
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), NTKLinear(width, outputs, dtype=dtype, generator=generator)]
@@ -160,8 +160,8 @@ def from_standard(model: nn.Module) -> nn.Module:
         >>> torch.allclose(from_standard(model)(torch.eye(4)), model(torch.eye(4)), atol=1e-6)
         True
     """
-    found = [module for module in model.modules() if type(module) in {nn.Linear, nn.Conv2d}]
-    if not found:
+    standard_layers = [module for module in model.modules() if type(module) in {nn.Linear, nn.Conv2d}]
+    if not standard_layers:
         raise TypeError(f"model is a {type(model).__name__} without nn.Linear or nn.Conv2d: expected one at least")
     return _converted(copy.deepcopy(model), _ntk)
 
@@ -202,12 +202,12 @@ def _scales(model: nn.Module) -> dict[str, float]:
 
 
 def _converted(model: nn.Module, convert: Any) -> nn.Module:
-    found: nn.Module = convert("", model)
-    if found is not model:
-        return found
+    converted: nn.Module = convert("", model)
+    if converted is not model:
+        return converted
     for name, module in list(model.named_modules()):
-        for child, below in list(module.named_children()):
-            setattr(module, child, convert(f"{name}.{child}" if name else child, below))
+        for child, child_module in list(module.named_children()):
+            setattr(module, child, convert(f"{name}.{child}" if name else child, child_module))
     return model
 
 
@@ -231,18 +231,18 @@ def _standard(name: str, module: Any) -> nn.Module:
 def _ntk(name: str, module: Any) -> nn.Module:
     bias = getattr(module, "bias", None) is not None
     if type(module) is nn.Linear:
-        found: Any = NTKLinear(module.in_features, module.out_features, bias=bias, device="meta")
+        layer: Any = NTKLinear(module.in_features, module.out_features, bias=bias, device="meta")
     elif type(module) is nn.Conv2d:
         k, stride, padding = module.kernel_size, module.stride, module.padding
         plain = module.padding_mode == "zeros" and module.groups == 1 and module.dilation == (1, 1)
         if not plain or isinstance(padding, str) or any(len(set(pair)) > 1 for pair in (k, stride, padding)):
             raise TypeError(f"layer {name!r} is {module}: expected a square kernel, stride and padding by zeros")
         sizes = module.in_channels, module.out_channels, k[0], stride[0]
-        found = NTKConv2d(*sizes, padding=int(padding[0]), bias=bias, device="meta")
+        layer = NTKConv2d(*sizes, padding=int(padding[0]), bias=bias, device="meta")
     else:
         return module  # type: ignore[no-any-return]
-    module.weight.div_(found.scale)
-    return _filled(found, module)
+    module.weight.div_(layer.scale)
+    return _filled(layer, module)
 
 
 def _filled(layer: Any, like: Any) -> nn.Module:

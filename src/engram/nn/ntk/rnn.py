@@ -101,11 +101,11 @@ class NTKRNN(nn.Module):
             state = HiddenState(self.weight_hh.new_zeros(batch, self.hidden_size))
         checks.instance("state", state, HiddenState)
         hidden = checks.tensor("state.hidden", state.hidden, (batch, self.hidden_size), like=self.weight_hh)
-        found, recurrent = [], (self.weight_hh * self.scale).t()
+        activities, recurrent = [], (self.weight_hh * self.scale).t()
         for drive in functional.linear(sequence, self.weight_ih, self.bias):
             hidden = torch.addmm(drive, hidden, recurrent).relu()
-            found.append(hidden)
-        output = torch.stack(found) if found else hidden.new_empty(0, batch, self.hidden_size)
+            activities.append(hidden)
+        output = torch.stack(activities) if activities else hidden.new_empty(0, batch, self.hidden_size)
         return output.transpose(0, 1) if self.batch_first else output, HiddenState(hidden)
 
 

@@ -80,8 +80,8 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
                 initial, output = self._forward(chain.Chain.from_module(model, self, scaled=True), x, state)
         loss, error = output_gradient(output, target)
         # The last layer's own error comes by the output; all others' by that of the initial network.
-        found = torch.autograd.grad([output, initial], list(parameters.values()), [error, error], allow_unused=True)
-        grads = {name: grad for name, grad in zip(parameters, found, strict=True) if grad is not None}
+        gradients = torch.autograd.grad([output, initial], list(parameters.values()), [error, error], allow_unused=True)
+        grads = {name: grad for name, grad in zip(parameters, gradients, strict=True) if grad is not None}
         return checked_update(self, grads, state, loss)
 
     def _forward(self, network: chain.Chain, x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -97,34 +97,34 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
                 continue
             norms = next((at for at, (_, m) in enumerate(layer.after) if not isinstance(m, _NORMS)), len(layer.after))
             initial, live = _run(layer.after[:norms], initial, state), _run(layer.after[:norms], live)
-            rest = layer.after[norms:]
+            behind_norms = layer.after[norms:]
             if self.local_derivative == "author" and index < len(network.layers) - 2:
-                initial, live = _run(rest, inject(initial, live), state), _run(rest, live.detach())
+                initial, live = _run(behind_norms, inject(initial, live), state), _run(behind_norms, live.detach())
             else:
-                live = _run(rest, live)
-                initial = inject(_run(rest, initial, state), live)
+                live = _run(behind_norms, live)
+                initial = inject(_run(behind_norms, initial, state), live)
         return _run(layer.after, initial, state), _run(layer.after, live)
 
     def _in_time(self, model: WideRNN, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        core, found, before = model.core, [], []
+        core, live_activities, initial_activities = model.core, [], []
         recurrent, initial_recurrent = ((w * core.scale).t() for w in (core.weight_hh, state["core.weight_hh"]))
-        live = initial = both = core.weight_hh.new_zeros(x.shape[1], core.hidden_size)
+        live = initial = injected = core.weight_hh.new_zeros(x.shape[1], core.hidden_size)
         drives = functional.linear(x, core.weight_ih, core.bias)
         for drive, initial_drive in zip(
             drives, functional.linear(x, state["core.weight_ih"], state["core.bias"]), strict=True
         ):
             live = torch.addmm(drive, live.detach(), recurrent)
-            initial = torch.addmm(initial_drive, both, initial_recurrent)
+            initial = torch.addmm(initial_drive, injected, initial_recurrent)
             if self.local_derivative == "initial":
                 initial = inject(initial, live).relu()
-                live, both = live.relu(), initial
+                live, injected = live.relu(), initial
             else:
                 initial, live = initial.relu(), live.relu()
-                both = inject(initial, live)
-            found.append(live)
-            before.append(initial if self.author_readout else both)
-        output = model.readout(torch.stack(found).detach())
-        return call("readout", model.readout, state, torch.stack(before)), output
+                injected = inject(initial, live)
+            live_activities.append(live)
+            initial_activities.append(initial if self.author_readout else injected)
+        output = model.readout(torch.stack(live_activities).detach())
+        return call("readout", model.readout, state, torch.stack(initial_activities)), output
 
 
 def _run(modules: _Modules, value: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:

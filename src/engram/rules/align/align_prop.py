@@ -55,8 +55,8 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         else:
             network = chain.Chain.from_module(model, self, scaled=True)
             weights, noise = network.weights(), network.random_weights(generator)
-        of_noise = math.sqrt(1 - self.rho**2)
-        return {name: self.rho * weight.detach() + of_noise * noise[name] for name, weight in weights.items()}
+        noise_share = math.sqrt(1 - self.rho**2)
+        return {name: self.rho * weight.detach() + noise_share * noise[name] for name, weight in weights.items()}
 
     def update(
         self,
@@ -76,14 +76,14 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
 
     def _in_time(self, model: WideRNN, x: Tensor, target: Tensor, state: dict[str, Tensor]) -> Update:
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        core, found = model.core, []
+        core, activities = model.core, []
         recurrent, feedback = (core.weight_hh * core.scale).t(), state[RECURRENT].t()
         with torch.enable_grad():
             hidden = core.weight_hh.new_zeros(x.shape[1], core.hidden_size)
             for drive in functional.linear(x, core.weight_ih, core.bias):
                 hidden = inject(torch.addmm(drive, hidden.detach(), recurrent), hidden @ feedback).relu()
-                found.append(hidden)
-            activity = torch.stack(found)
+                activities.append(hidden)
+            activity = torch.stack(activities)
             output = inject(model.readout(activity.detach()), activity @ state[READOUT].t())
         loss, error = output_gradient(output, target)
         grads = torch.autograd.grad(output, list(parameters.values()), error)

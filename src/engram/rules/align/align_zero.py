@@ -50,11 +50,11 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
         with torch.no_grad():
             output = model(x)
         loss, error = output_gradient(output, target)
-        wanted = {name for name, value in model.named_parameters() if value.requires_grad}
-        frozen = {name: value.detach().requires_grad_(name in wanted) for name, value in state.items()}
+        trainable = {name for name, value in model.named_parameters() if value.requires_grad}
+        frozen = {name: value.detach().requires_grad_(name in trainable) for name, value in state.items()}
         with torch.enable_grad():
             initial = functional_call(model, frozen, (x,))
-        leaves = {name: value for name, value in frozen.items() if name in wanted}
-        found = torch.autograd.grad(initial, list(leaves.values()), error, allow_unused=True)
-        grads = {name: grad for name, grad in zip(leaves, found, strict=True) if grad is not None}
+        leaves = {name: value for name, value in frozen.items() if name in trainable}
+        gradients = torch.autograd.grad(initial, list(leaves.values()), error, allow_unused=True)
+        grads = {name: grad for name, grad in zip(leaves, gradients, strict=True) if grad is not None}
         return checked_update(self, grads, state, loss)

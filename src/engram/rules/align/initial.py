@@ -39,8 +39,8 @@ def output_gradient(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def call(name: str, module: nn.Module, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Any:
     """What a part of a network gives with the parameters of the whole."""
-    own = {key: parameters[f"{name}.{key}" if name else key] for key, _ in module.named_parameters()}
-    return functional_call(module, own, inputs) if own else module(*inputs)
+    module_parameters = {key: parameters[f"{name}.{key}" if name else key] for key, _ in module.named_parameters()}
+    return functional_call(module, module_parameters, inputs) if module_parameters else module(*inputs)
 
 
 class _Inject(torch.autograd.Function):

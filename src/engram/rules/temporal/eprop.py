@@ -95,25 +95,25 @@ class EProp(LearningRule[Tensor | None]):
         x = time_first("x", x, core.input_size, core.weight_ih)
         check_sequences(net, x, target)
         feedback = readout.weight if state is None else state
-        now = core.initial(x.shape[1])
-        ones = x.new_ones(len(now.activity), 1)
-        trace = torch.cat((0 * x[0], now.activity, 0 * ones), 1)
-        filtered, eligibility = now.activity, None
+        core_state = core.initial(x.shape[1])
+        ones = x.new_ones(len(core_state.activity), 1)
+        trace = torch.cat((0 * x[0], core_state.activity, 0 * ones), 1)
+        filtered, eligibility = core_state.activity, None
         grads = {name: torch.zeros_like(value) for name, value in net.named_parameters()}
         loss, change = x.new_zeros(()), x.new_zeros(core.hidden_size, trace.shape[1])
         for t, drive in enumerate(core.drive(x)):
-            before, now = now, core.step(drive, now)
-            trace = core.alpha * trace + torch.cat((x[t], before.activity, ones), 1)
-            slope = core.slope(before, now)
-            filtered = kappa * filtered + now.activity
+            previous, core_state = core_state, core.step(drive, core_state)
+            trace = core.alpha * trace + torch.cat((x[t], previous.activity, ones), 1)
+            slope = core.slope(previous, core_state)
+            filtered = kappa * filtered + core_state.activity
             if kappa:  # then a trace of each connection is needed, else one of each presynaptic unit
                 fresh = slope[:, :, None] * trace[:, None, :]
                 eligibility = fresh if eligibility is None else kappa * eligibility + fresh
             if not net.every_step and t < len(x) - 1:
                 continue
-            output, wanted = readout(filtered), target[t] if net.every_step else target
-            error = output_error(output, wanted)
-            loss += output_loss(output, wanted)
+            output, step_target = readout(filtered), target[t] if net.every_step else target
+            error = output_error(output, step_target)
+            loss += output_loss(output, step_target)
             signal = error @ feedback
             if eligibility is None:
                 change += (signal * slope).T @ trace
@@ -139,5 +139,5 @@ class EProp(LearningRule[Tensor | None]):
 def core_gradients(core: Any, change: Float[Tensor, "hidden pre"]) -> dict[str, Tensor]:
     """By name what belongs to input weights, recurrent weights and bias, of which not every core has one."""
     inputs, recurrent, bias = change.tensor_split((core.input_size, core.input_size + core.hidden_size), dim=1)
-    found = {"core.weight_ih": inputs, "core.weight_hh": core.connections(recurrent)}
-    return found | ({"core.bias": bias[:, 0]} if hasattr(core, "bias") else {})
+    grads = {"core.weight_ih": inputs, "core.weight_hh": core.connections(recurrent)}
+    return grads | ({"core.bias": bias[:, 0]} if hasattr(core, "bias") else {})

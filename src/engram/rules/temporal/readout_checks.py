@@ -23,5 +23,5 @@ def check_sequences(model: ReadoutNetwork, x: Tensor, target: Tensor) -> None:
     if not len(x):
         raise ValueError(f"x.shape = {tuple(x.shape)}: expected (time, batch, features), with a step at least")
     if target.shape[: len(shape)] != shape:
-        what = "a target at each step of each sample" if model.every_step else "a target for each sample"
-        raise ValueError(f"target.shape = {tuple(target.shape)}: expected to begin with {tuple(shape)}, {what}")
+        expected = "a target at each step of each sample" if model.every_step else "a target for each sample"
+        raise ValueError(f"target.shape = {tuple(target.shape)}: expected to begin with {tuple(shape)}, {expected}")

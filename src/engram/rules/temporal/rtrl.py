@@ -63,28 +63,32 @@ class RTRL(LearningRule[None]):
         readout = net.readout
         x = time_first("x", x, core.input_size, core.weight_ih)
         check_sequences(net, x, target)
-        (batch, units), now = (x.shape[1], core.hidden_size), core.initial(x.shape[1])
+        (batch, units), core_state = (x.shape[1], core.hidden_size), core.initial(x.shape[1])
         weights, ones = core.connections(core.weight_hh), x.new_ones(batch, 1)
         # Of the potential, and of the filtered activity, of each unit by each weight of each unit.
         by_weight = x.new_zeros(batch, units, units, core.input_size + units + 1)
-        of_filtered, filtered, slope = torch.zeros_like(by_weight), now.activity, torch.zeros_like(now.activity)
+        filtered_by_weight, filtered, slope = (
+            torch.zeros_like(by_weight),
+            core_state.activity,
+            torch.zeros_like(core_state.activity),
+        )
         grads = {name: torch.zeros_like(value) for name, value in net.named_parameters()}
         loss, change = x.new_zeros(()), x.new_zeros(by_weight.shape[2:])
         for t, drive in enumerate(core.drive(x)):
-            before, now = now, core.step(drive, now)
+            previous, core_state = core_state, core.step(drive, core_state)
             through = torch.einsum("kl,bl,blji->bkji", weights, slope, by_weight)
             by_weight = core.alpha * by_weight + through
-            direct = torch.cat((x[t], before.activity, ones), 1)
+            direct = torch.cat((x[t], previous.activity, ones), 1)
             by_weight.diagonal(dim1=1, dim2=2).add_(direct[:, :, None])
-            slope = core.slope(before, now)
-            filtered = net.kappa * filtered + now.activity
-            of_filtered = net.kappa * of_filtered + slope[:, :, None, None] * by_weight
+            slope = core.slope(previous, core_state)
+            filtered = net.kappa * filtered + core_state.activity
+            filtered_by_weight = net.kappa * filtered_by_weight + slope[:, :, None, None] * by_weight
             if not net.every_step and t < len(x) - 1:
                 continue
-            output, wanted = readout(filtered), target[t] if net.every_step else target
-            error = output_error(output, wanted)
-            loss += output_loss(output, wanted)
-            change += torch.einsum("bk,bkji->ji", error @ readout.weight, of_filtered)
+            output, step_target = readout(filtered), target[t] if net.every_step else target
+            error = output_error(output, step_target)
+            loss += output_loss(output, step_target)
+            change += torch.einsum("bk,bkji->ji", error @ readout.weight, filtered_by_weight)
             grads["readout.weight"] += error.T @ filtered / batch
             grads["readout.bias"] += error.mean(0)
         grads.update(core_gradients(core, change / batch))

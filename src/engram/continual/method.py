@@ -1,0 +1,101 @@
+"""The contract of a continual method: what keeps a network from forgetting, in any training loop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_map_only
+
+from engram import checks
+from engram.continual.task import Task
+
+
+class ContinualMethod:
+    """What keeps a network from forgetting, in any training loop; this one does nothing, which is fine-tuning.
+
+    A loop calls ``attach`` before it trains, adds ``loss`` to the loss of each batch, and calls ``end_task`` after each
+    task. A method of one's own overrides what it needs of the three, and names in ``stored`` what they change, so that
+    training goes on exactly from where it was interrupted.
+
+    Args:
+        model: The network, which returns logits, (batch, outputs).
+        generator: All that a method draws at random comes from it; None: one of its own, with the seed 0.
+
+    Attributes:
+        stored: Names of the attributes that training changes: tensors, numbers, and lists or dicts of them.
+
+    Raises:
+        TypeError: ``model`` is no module, or ``generator`` none of torch's.
+
+    Examples:
+        >>> class HoldOutputs(ContinualMethod):  # on the mean input of each task so far
+        ...     stored = ("means", "outputs")
+        ...     means = outputs = ()
+        ...     def loss(self, x, y, logits):
+        ...         pairs = zip(self.means, self.outputs)
+        ...         return sum((self.model(mean) - output).square().sum() for mean, output in pairs)
+        ...     def end_task(self, task):
+        ...         mean = task.train[0].mean(0, keepdim=True)
+        ...         self.means += (mean,)
+        ...         self.outputs += (self.model(mean).detach(),)
+    """
+
+    stored: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, model: nn.Module, *, generator: torch.Generator | None = None) -> None:
+        self.model = checks.instance("model", model, nn.Module)
+        self.generator = torch.Generator().manual_seed(0) if generator is None else checks.generator(generator)
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Join the optimiser that trains the network, in the place of an earlier one.
+
+        Args:
+            optimizer: Any optimiser of ``torch.optim``.
+
+        Raises:
+            TypeError: ``optimizer`` is none.
+        """
+        checks.instance("optimizer", optimizer, Optimizer)
+
+    def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
+        """What is added to the task's loss of a batch.
+
+        Args:
+            x: Inputs, (batch, ...).
+            y: Labels, (batch,).
+            logits: What the network returned for ``x``, (batch, outputs).
+        """
+        return 0.0
+
+    def end_task(self, task: Task) -> None:
+        """Note, after a task, what is to be kept of it.
+
+        Args:
+            task: Has the training data, ``train``, and the outputs, ``classes``; see ``TaskData``.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that training changes, as tensors, numbers, and lists and dicts of them."""
+        state = {name: copy.deepcopy(getattr(self, name)) for name in self.stored}
+        return {**state, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a ``state_dict``, of a method made with the same arguments.
+
+        Args:
+            state: What ``state_dict`` returned.
+
+        Raises:
+            ValueError: An entry is missing.
+        """
+        if missing := [name for name in (*self.stored, "generator") if name not in state]:
+            raise ValueError(f"state[{missing[0]!r}] is missing: expected what state_dict of such a method returns")
+        device = next((p.device for p in self.model.parameters()), None)
+        for name in self.stored:
+            setattr(self, name, tree_map_only(Tensor, lambda part: part.to(device, copy=True), state[name]))
+        self.generator.set_state(state["generator"].cpu())

@@ -1,0 +1,114 @@
+"""A bounded memory of samples, each of all that were seen with the same probability."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from engram import checks
+
+
+class Reservoir:
+    """A bounded memory of samples, each of all that were seen with the same probability.
+
+    The n-th sample is kept with probability capacity / n, in the place of a random one.
+
+    Args:
+        capacity: Samples that are kept at most.
+        generator: Draws what is kept, and what is replayed.
+
+    Attributes:
+        seen: Samples that were offered so far.
+
+    Raises:
+        ValueError: ``capacity`` is below 1.
+
+    Source: Vitter, "Random sampling with a reservoir" (1985), algorithm R.
+
+    Examples:
+        >>> memory = Reservoir(capacity=100, generator=torch.Generator().manual_seed(0))
+        >>> memory.add(torch.ones(8, 2), torch.zeros(8, dtype=torch.int64))
+        >>> inputs, labels = memory.sample(4)
+        >>> len(memory), inputs.shape
+        (8, torch.Size([4, 2]))
+    """
+
+    def __init__(self, capacity: int, generator: torch.Generator) -> None:
+        self.capacity = checks.size("capacity", capacity)
+        self.generator = checks.generator(generator)
+        self.seen = 0
+        self._inputs = self._labels = torch.empty(0)
+
+    def __len__(self) -> int:
+        return min(self.seen, self.capacity)
+
+    def add(self, inputs: Tensor, labels: Tensor) -> None:
+        """Offer a batch of samples.
+
+        Args:
+            inputs: (batch, ...).
+            labels: (batch, ...): classes, or whatever else belongs to a sample.
+
+        Raises:
+            ValueError: There are not as many labels as inputs, or samples differ in shape or dtype from earlier ones.
+        """
+        if not inputs.ndim or not labels.ndim or len(inputs) != len(labels):
+            raise ValueError(
+                f"labels.shape = {tuple(labels.shape)}: expected one for each of inputs {tuple(inputs.shape)}"
+            )
+        if not self.seen:
+            self._inputs, self._labels = (part.new_zeros(self.capacity, *part.shape[1:]) for part in (inputs, labels))
+        else:
+            checks.tensor("inputs", inputs, ("batch", *self._inputs.shape[1:]), like=self._inputs)
+            checks.tensor("labels", labels, ("batch", *self._labels.shape[1:]), like=self._labels)
+        # One draw for each sample, in their order, so that it does not matter how they are batched.
+        numbers = torch.arange(self.seen, self.seen + len(inputs), dtype=torch.float64)
+        draws = torch.rand(
+            len(inputs), generator=self.generator, dtype=torch.float64, device=self.generator.device
+        ).cpu()
+        places = torch.where(numbers < self.capacity, numbers, (draws * (numbers + 1)).floor()).long().tolist()
+        last = {place: row for row, place in enumerate(places) if place < self.capacity}
+        if last:
+            to, rows = (torch.tensor([*part], device=inputs.device) for part in (last.keys(), last.values()))
+            self._inputs[to], self._labels[to] = inputs[rows].detach(), labels[rows].detach()
+        self.seen += len(inputs)
+
+    def sample(self, batch_size: int) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of different random samples, of all if there are no more.
+
+        Args:
+            batch_size: How many, at least 1.
+
+        Raises:
+            ValueError: The memory is empty.
+        """
+        if not len(self):
+            raise ValueError("the memory is empty: expected samples, by add")
+        size = min(checks.size("batch_size", batch_size), len(self))
+        rows = torch.randperm(len(self), generator=self.generator, device=self.generator.device)[:size]
+        rows = rows.to(self._inputs.device)
+        return self._inputs[rows], self._labels[rows]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What it holds, with the state of its generator."""
+        samples = {"inputs": self._inputs.clone(), "labels": self._labels.clone(), "seen": torch.tensor(self.seen)}
+        return {**samples, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what ``state_dict`` returned.
+
+        Args:
+            state: Of a memory of this capacity.
+
+        Raises:
+            ValueError: It is of a memory of another capacity.
+        """
+        if len(state["inputs"]) not in (0, self.capacity):
+            raise ValueError(
+                f"state['inputs'] holds {len(state['inputs'])} places: expected capacity = {self.capacity}"
+            )
+        self._inputs, self._labels = state["inputs"].clone(), state["labels"].clone()
+        self.seen = int(state["seen"])
+        self.generator.set_state(state["generator"].cpu())

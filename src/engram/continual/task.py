@@ -1,0 +1,71 @@
+"""A task of a sequence, as a continual method sees it, and the loss of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a task has to have: ``train`` and ``classes``, as in ``TaskData``; ``engram.tasks`` makes such tasks."""
+
+    @property
+    def train(self) -> Any:
+        """Training data."""
+
+    @property
+    def classes(self) -> Sequence[int] | None:
+        """Outputs among which the task's answers are."""
+
+
+class TaskData(NamedTuple):
+    """A task.
+
+    Attributes:
+        train: Training data: a tuple (inputs, labels), or batches of such pairs, as of a ``DataLoader``; shuffled, as
+            importances are measured with its first samples.
+        classes: The outputs among which the task's answers are; None: all.
+
+    Examples:
+        >>> task = TaskData((torch.rand(8, 2), torch.tensor([0, 1] * 4)), classes=(0, 1))
+    """
+
+    train: Any
+    classes: Sequence[int] | None = None
+
+
+def task_batches(task: Task) -> Iterable[Any]:
+    """The training data of a task as batches: one, if it is a tuple (inputs, labels).
+
+    Examples:
+        >>> [len(x) for x, y in task_batches(TaskData((torch.rand(8, 2), torch.arange(8))))]
+        [8]
+    """
+    return [task.train] if isinstance(task.train, tuple) else task.train
+
+
+def task_cross_entropy(
+    logits: Float[Tensor, "batch outputs"], labels: Int[Tensor, " batch"], classes: Sequence[int] | None = None
+) -> Float[Tensor, ""]:
+    """Cross-entropy of a softmax over the outputs of a task.
+
+    Args:
+        logits: (batch, outputs).
+        labels: (batch,), each among ``classes``.
+        classes: The task's outputs; None: all.
+
+    Examples:
+        >>> task_cross_entropy(torch.zeros(1, 4), torch.tensor([2]), classes=(2, 3))
+        tensor(0.6931)
+    """
+    if classes is not None:
+        others = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+        others[list(classes)] = False
+        logits = logits.masked_fill(others, -torch.inf)
+    return functional.cross_entropy(logits, labels)

@@ -1,0 +1,134 @@
+"""The training loop of a network that learns tasks, one after another, by a continual method."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from engram import checks
+from engram.continual.method import ContinualMethod
+from engram.continual.task import Task, task_cross_entropy
+
+Draw = Callable[[Any, int], tuple[Tensor, Tensor]]  # of a task and the step within it: inputs and labels of a batch
+
+
+class TrainingStep(NamedTuple):
+    """A step of training that was taken.
+
+    Attributes:
+        step: Its number, from 0, over all tasks.
+        task: The number of its task.
+        loss: The task's loss of the batch, without what the method added.
+        ends_task: Whether it was the last of its task.
+    """
+
+    step: int
+    task: int
+    loss: Tensor
+    ends_task: bool
+
+
+def random_batches(batch_size: int, generator: torch.Generator) -> Draw:
+    """A source of batches: samples of a task's training data, drawn with replacement.
+
+    Args:
+        batch_size: Samples in a batch, at least 1.
+        generator: Draws them.
+
+    Returns:
+        A function of a task, whose ``train`` is a tuple (inputs, labels), and of the step within it.
+
+    Examples:
+        >>> from engram.continual.task import TaskData
+        >>> task = TaskData((torch.eye(3), torch.arange(3)))
+        >>> x, y = random_batches(2, torch.Generator().manual_seed(0))(task, 0)
+        >>> x.shape, y.shape
+        (torch.Size([2, 3]), torch.Size([2]))
+    """
+    checks.size("batch_size", batch_size)
+    checks.generator(generator)
+
+    def draw(task: Task, step: int) -> tuple[Tensor, Tensor]:
+        inputs, labels = task.train
+        rows = torch.randint(len(inputs), (batch_size,), generator=generator)
+        return inputs[rows], labels[rows]
+
+    return draw
+
+
+def train_on_tasks(
+    model: nn.Module,
+    tasks: Sequence[Task],
+    method: ContinualMethod,
+    optimizer: Optimizer,
+    *,
+    steps: int | Sequence[int],
+    draw: Draw,
+    task_loss: Callable[[Tensor, Tensor, Any], Tensor] = task_cross_entropy,
+    labelled: bool = False,
+    loop: Iterable[int] | None = None,
+) -> Iterator[TrainingStep]:
+    """The steps of training on tasks, one after another; each is taken when the iterator is asked for it.
+
+    Args:
+        model: The network, which returns logits, (batch, outputs).
+        tasks: Each has ``train`` and ``classes``; see ``TaskData``.
+        method: What keeps the network from forgetting; made with this network.
+        optimizer: Of the network's parameters.
+        steps: Steps on each task, at least 1: one number for all, or one for each.
+        draw: Gives inputs and labels of a batch, for a task and the step within it, from 0; see ``random_batches``.
+        task_loss: Of logits, labels, and the task's ``classes``.
+        labelled: Whether the network is called with the labels too, as ``DHPSoftmax`` wants it.
+        loop: Numbers of the steps to take, ``range`` of all by default. Given an experiment's
+            ``run.steps(total, model=model, method=method, optimizer=optimizer)``, training is resumed exactly.
+
+    Yields:
+        What was done, a ``TrainingStep``.
+
+    Raises:
+        TypeError: An argument is of another type, or a task lacks ``train`` or ``classes``.
+        ValueError: There is no task, or ``steps`` is out of range.
+
+    Examples:
+        >>> from engram.continual import EWC, TaskData
+        >>> net, draws = nn.Linear(3, 4), torch.Generator().manual_seed(0)
+        >>> tasks = [TaskData((torch.eye(3), torch.tensor(labels)), (0, 1)) for labels in ([0, 1, 0], [1, 0, 0])]
+        >>> adam = torch.optim.Adam(net.parameters())
+        >>> for step in train_on_tasks(net, tasks, EWC(net), adam, steps=5, draw=random_batches(2, draws)):
+        ...     if step.ends_task:
+        ...         print(f"task {step.task} ends with step {step.step}")
+        task 0 ends with step 4
+        task 1 ends with step 9
+    """
+    checks.instance("model", model, nn.Module)
+    for number, task in enumerate(tasks):
+        checks.instance(f"tasks[{number}]", task, Task)  # type: ignore[type-abstract]
+    lengths = [steps] * len(tasks) if isinstance(steps, int) else list(steps)
+    if not tasks or len(lengths) != len(tasks):
+        raise ValueError(f"{len(tasks)} tasks and {len(lengths)} steps: expected at least one task, and steps for each")
+    ends = list(accumulate(checks.size("steps", length) for length in lengths))
+    checks.instance("method", method, ContinualMethod).attach(optimizer)
+
+    def train() -> Iterator[TrainingStep]:
+        for step in range(ends[-1]) if loop is None else loop:
+            number = bisect_right(ends, step)
+            task = tasks[number]
+            x, y = draw(task, step - ends[number] + lengths[number])
+            model.train()
+            logits = model(x, y) if labelled else model(x)
+            loss = task_loss(logits, y, task.classes)
+            optimizer.zero_grad()
+            (loss + method.loss(x, y, logits)).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            ends_task = step + 1 == ends[number]
+            if ends_task:
+                method.end_task(task)
+            yield TrainingStep(step, number, loss.detach(), ends_task)
+
+    return train()

@@ -1,0 +1,116 @@
+"""Learning a text: documents of a language whose bigrams hold in one document only, or the user's Penn Treebank."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from engram.experiments.plastic_language.model import LanguageModel, Memory, Model, in_rows, losses, perplexity
+from engram.lab import Run, setting, settings
+from engram.tasks import DocumentBigrams, read_penn_treebank
+
+
+@settings
+class Config:
+    """What one trial is made of; the Penn Treebank has other sizes, of which the paper preset tells."""
+
+    corpus: Literal["document-bigrams", "penn-treebank"] = setting(
+        "document-bigrams", "language of document-specific bigrams, or the Penn Treebank from the user's files"
+    )
+    model: Model = setting(Model(), "the network")
+    batch_size: int = setting(32, "documents in a batch, or parts of the text that are read side by side", ge=1)
+    # Of 0.003, 0.01, 0.03 and 0.1 the best for each network in pilots with other seeds.
+    learning_rate: float = setting(3e-2, "of Adam on documents, of gradient descent on the treebank", gt=0, le=100)
+    gradient_norm: float = setting(5.0, "norm above which the gradient is scaled down to it", gt=0)
+    words: int = setting(15, "documents: words of the language", ge=3)
+    name_words: int = setting(3, "documents: names, of which each says which attribute belongs to which", ge=1)
+    document_length: int = setting(50, "documents: words in one", ge=2)
+    name_rate: float = setting(0.9, "documents: probability of a name where one may stand", gt=0, lt=1)
+    gap: int = setting(1, "documents: words between a name and its attribute", ge=0)
+    updates: int = setting(1800, "documents: steps of the optimiser", ge=10, scales=True)
+    test_documents: int = setting(1000, "documents: on how many the trained network is judged", ge=1)
+    epochs: int = setting(13, "treebank: passes over the text", ge=1, scales=True)
+    window: int = setting(20, "treebank: words through which the gradient flows back", ge=1)
+    decay: float = setting(0.3, "treebank: what the rate is multiplied by after each of the later epochs", gt=0, le=1)
+    decay_from: int = setting(5, "treebank: the first epoch with a smaller rate, from 1", ge=1, lt=1000)
+    weight_decay: float = setting(1e-6, "treebank: share of a weight that is added to its gradient", ge=0, le=1)
+
+    def __post_init__(self) -> None:
+        if self.words <= 2 * self.name_words:
+            raise ValueError(f"words = {self.words}: expected more than 2 * name_words = {2 * self.name_words}")
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train a network on a text; judge it by text that it has not read."""
+    return (on_treebank if config.corpus == "penn-treebank" else on_documents)(config, run)
+
+
+def on_documents(config: Config, run: Run) -> dict[str, Any]:
+    """Train on fresh documents, each a sequence of its own; judge by the attributes that were met before.
+
+    Their mean cross-entropy over all of training tells how soon they are learned; that on other documents, how well.
+    """
+    task = DocumentBigrams(config.words, config.name_words, config.document_length, config.name_rate, config.gap)
+    net = LanguageModel(config.model, config.words, run.generator).to(run.device)
+    optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
+
+    def errors(documents: int) -> tuple[Tensor, Tensor]:
+        inputs, targets, known = task.sample(documents, run.generator)
+        logits, _ = net(inputs.argmax(2).to(run.device))
+        return losses(logits, targets.argmax(2).to(run.device)), known.to(run.device)
+
+    for step in run.steps(config.updates, net=net, optimizer=optimizer):
+        loss, known = errors(config.batch_size)
+        optimizer.zero_grad()
+        loss.mean().backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), config.gradient_norm)
+        optimizer.step()
+        met = {"known_attributes": loss[known].mean()} if known.any() else {}
+        run.log(step + 1, every=max(1, config.updates // 100), loss=loss.mean(), **met)
+    run.keep(net=net)
+    with torch.no_grad():
+        sizes = [min(config.batch_size, left) for left in range(config.test_documents, 0, -config.batch_size)]
+        tested = [errors(size) for size in sizes]
+    every = torch.cat([loss.flatten() for loss, _ in tested])
+    known = torch.cat([loss[known] for loss, known in tested])
+    return {
+        "loss": float(every.mean()),
+        "known_attributes": float(known.mean()),
+        "known_attributes_in_training": run.ends("known_attributes", parts=1)[0],
+    }
+
+
+def on_treebank(config: Config, run: Run) -> dict[str, Any]:
+    """Train on the text, window by window; judge by the perplexity of its test part."""
+    corpus = read_penn_treebank()
+    train, valid, test = (
+        in_rows(part, config.batch_size).to(run.device) for part in (corpus.train, corpus.valid, corpus.test)
+    )
+    net = LanguageModel(config.model, len(corpus.words), run.generator).to(run.device)
+    optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    starts = range(0, len(train) - 1, config.window)
+    memory = Memory()
+    for step in run.steps(config.epochs * len(starts), net=net, optimizer=optimizer, memory=memory):
+        epoch, number = divmod(step, len(starts))
+        if number == 0:
+            memory.carried = None
+            rate = config.learning_rate * config.decay ** max(0, epoch + 2 - config.decay_from)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        words = train[starts[number] : starts[number] + config.window + 1]
+        logits, carried = net(words[:-1], memory.carried)
+        memory.keep(carried)
+        loss = losses(logits, words[1:]).mean()
+        optimizer.zero_grad()
+        (loss * len(words[1:])).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), config.gradient_norm)
+        optimizer.step()
+        run.log(step + 1, every=len(starts), loss=loss)
+        if number == len(starts) - 1:
+            run.log(step + 1, valid_perplexity=perplexity(net, valid, config.window))
+    run.keep(net=net)
+    tested = perplexity(net, test, config.window)
+    return {"loss": math.log(tested), "perplexity": tested}

@@ -1,0 +1,99 @@
+"""A learned rule takes the steps of a network's body; a continual method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from engram.continual.fisher import fisher_diagonal
+from engram.continual.frozen_body import head_parameters
+from engram.continual.method import ContinualMethod
+from engram.continual.task import Task, task_batches
+from engram.learned.updates.learned_optimizer import LearnedOptimizer
+from engram.learned.updates.update_rule import UpdateRule
+
+
+class LearnedUpdate(ContinualMethod):
+    """A learned rule takes the steps of the body, by what old tasks left with each weight.
+
+    The optimiser that it is attached to goes on training the head alone; each of its steps is followed by one of a
+    ``LearnedOptimizer``. After each task the diagonal of Fisher's information is noted, measured with answers that are
+    drawn.
+
+    Args:
+        model: The network, which returns logits, (batch, outputs).
+        lr: Learning rate of the body, at least 0; 1e-3 is what rules are trained with.
+        rule: The rule; None: an untrained ``GatedCoordinateRule``, which is all but Adam.
+        head: Name of the submodule that is not the body; None: the last child with parameters.
+        generator: Draws the answers; None: one with the seed 0.
+
+    Attributes:
+        optimizer: The ``LearnedOptimizer``.
+
+    Raises:
+        ValueError: ``lr`` is negative, or there is no such submodule.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> adam = torch.optim.Adam(net.parameters())
+        >>> LearnedUpdate(net).attach(adam)
+        >>> [tuple(p.shape) for p in adam.param_groups[0]["params"]]
+        [(2, 3), (2,)]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 1e-3,
+        *,
+        rule: UpdateRule | None = None,
+        head: str | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(model, generator=generator)
+        own = {id(p) for p in head_parameters(model, head)}
+        self._body = {name: p for name, p in model.named_parameters() if id(p) not in own}
+        self.optimizer = LearnedOptimizer(self._body.values(), lr, rule=rule)
+        self._hook: Any = None
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Take the body's parameters from an optimiser, and follow each of its steps.
+
+        Args:
+            optimizer: Any optimiser of the model's parameters.
+        """
+        super().attach(optimizer)
+        own = {id(p) for p in self._body.values()}
+        for group in optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if id(p) not in own]
+        if self._hook is not None:
+            self._hook.remove()
+        self._hook = optimizer.register_step_post_hook(self._after_step)
+
+    def end_task(self, task: Task) -> None:
+        """Note where the body's weights are and how important.
+
+        Args:
+            task: Its training data, and its classes, over which the softmax runs.
+        """
+        importance = fisher_diagonal(
+            self.model, task_batches(task), fisher="sample", classes=task.classes, generator=self.generator
+        )
+        self.optimizer.consolidate([importance[name] for name in self._body])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the learned optimiser."""
+        return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned."""
+        super().load_state_dict(state)
+        self.optimizer.load_state_dict(dict(state["optimizer"]))
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad()

@@ -1,0 +1,214 @@
+"""The contract of a continual method: attach, loss, end_task, and a state from which training goes on exactly."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from engram.continual import ContinualMethod, TaskData, TrainingStep, random_batches, train_on_tasks
+from engram.testing.promises import assert_refused, hold, no_global_draws, same, stored
+
+Make = Callable[..., ContinualMethod]
+
+_INPUTS, _HIDDEN, _CLASSES, _SAMPLES, _STEPS, _LR = 5, 8, 6, 24, 10, 0.05
+
+
+def check_continual_method(method_class: Make, **options: Any) -> None:
+    """Hold a continual method to its contract, on a small network that learns three tasks of two classes each.
+
+    Its loss is a finite number, of which a gradient can be taken; what it does is determined by its generator, changes
+    neither batch nor task, and only the network's training changes its weights. It does not keep the network from
+    learning a first task, takes tasks of all classes and of batches, joins a new optimiser in the place of the last,
+    and goes on bit for bit from a stored state. With ``strength=0``, if it has one, it equals fine-tuning.
+
+    Args:
+        method_class: The class, or whatever else makes the method: called as ``method_class(model, generator=...)``.
+        **options: Further options of its constructor, for the variant to be checked.
+
+    Raises:
+        AssertionError: A promise is broken; the message says which.
+
+    Examples:
+        >>> from engram.continual import EWC
+        >>> check_continual_method(EWC, strength=10.0)
+    """
+
+    def make(model: nn.Module, **more: Any) -> ContinualMethod:
+        return method_class(model, **{"generator": torch.Generator().manual_seed(1), **options, **more})
+
+    checks = [
+        _is_a_continual_method,
+        _adds_a_finite_loss,
+        _is_determined_by_its_generator,
+        _changes_neither_batch_nor_task,
+        _leaves_the_weights_to_training,
+        _lets_the_first_task_be_learned,
+        _takes_all_classes_and_batches,
+        _joins_one_optimizer_at_a_time,
+        _goes_on_from_a_stored_state,
+        *([_is_nothing_without_strength] if "strength" in inspect.signature(method_class).parameters else []),
+        _refuses_bad_input,
+    ]
+    hold(method_class, checks, make)
+
+
+class _Trained(NamedTuple):
+    """A network in training, and what trains it."""
+
+    net: nn.Sequential
+    method: ContinualMethod
+    optimizer: torch.optim.Optimizer
+    draws: torch.Generator
+
+    def parts(self) -> list[Any]:
+        return [self.net, self.method, self.optimizer]
+
+    def learn(self, tasks: list[TaskData], loop: range | None = None, steps: int = _STEPS) -> list[TrainingStep]:
+        draw = random_batches(4, self.draws)
+        return list(train_on_tasks(self.net, tasks, self.method, self.optimizer, steps=steps, draw=draw, loop=loop))
+
+
+def _new(make: Make) -> _Trained:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(_INPUTS, _HIDDEN), nn.Tanh(), nn.Linear(_HIDDEN, _CLASSES))
+    optimizer = torch.optim.SGD(net.parameters(), lr=_LR, momentum=0.9)
+    return _Trained(net, make(net), optimizer, torch.Generator().manual_seed(2))
+
+
+def _tasks() -> list[TaskData]:
+    """Three tasks, of the classes 0 and 1, 2 and 3, 4 and 5."""
+    generator = torch.Generator().manual_seed(3)
+    tasks = []
+    for first in range(0, _CLASSES, 2):
+        means = 2 * torch.randn(2, _INPUTS, generator=generator)
+        labels = torch.randint(2, (_SAMPLES,), generator=generator)
+        inputs = means[labels] + 0.5 * torch.randn(_SAMPLES, _INPUTS, generator=generator)
+        tasks.append(TaskData((inputs, labels + first), (first, first + 1)))
+    return tasks
+
+
+def _weights(trained: _Trained) -> list[Tensor]:
+    return [p.detach().clone() for p in trained.net.parameters()]
+
+
+def _learned(make: Make, tasks: list[TaskData]) -> list[Tensor]:
+    """The weights of a new network that learned tasks."""
+    trained = _new(make)
+    trained.learn(tasks)
+    return _weights(trained)
+
+
+def _is_a_continual_method(make: Make) -> None:
+    """It is a ``ContinualMethod`` of the network it is made with."""
+    trained = _new(make)
+    assert isinstance(trained.method, ContinualMethod), f"a {type(trained.method).__name__}"
+    assert trained.method.model is trained.net, "its model is another network"
+
+
+def _adds_a_finite_loss(make: Make) -> None:
+    """Its loss is a number, or a tensor of one, and finite, before the first task's end and after."""
+    trained, tasks = _new(make), _tasks()
+    for task in tasks[:2]:
+        x, y = task.train
+        loss = torch.as_tensor(trained.method.loss(x, y, trained.net(x)))
+        assert loss.shape == (), f"the loss has shape {tuple(loss.shape)}"
+        assert loss.isfinite(), f"the loss is {loss.item()}"
+        trained.learn([task])
+
+
+def _is_determined_by_its_generator(make: Make) -> None:
+    """The same generator gives the same training, and no global one is used."""
+    with no_global_draws():
+        first = _learned(make, _tasks())
+    torch.rand(1)
+    assert same(first, _learned(make, _tasks())), "two runs differ"
+
+
+def _changes_neither_batch_nor_task(make: Make) -> None:
+    """Neither ``loss`` nor ``end_task`` changes the data that it is given."""
+    tasks = _tasks()
+    _learned(make, tasks)
+    for task, untouched in zip(tasks, _tasks(), strict=True):
+        assert same(task.train, untouched.train), "training data were changed in place"
+
+
+def _leaves_the_weights_to_training(make: Make) -> None:
+    """``loss`` and ``end_task`` change no weight, no running statistic, and not the mode of the network."""
+    trained, tasks = _new(make), _tasks()
+    trained.learn(tasks, range(2 * _STEPS - 1))  # up to the last step of the second task
+    before = [part.clone() for part in trained.net.state_dict().values()]
+    x, y = tasks[1].train
+    trained.method.loss(x, y, trained.net(x))
+    trained.method.end_task(tasks[1])
+    assert same(before, trained.net.state_dict().values()), "a weight was changed"
+    assert all(module.training for module in trained.net.modules()), "the network is in evaluation mode"
+
+
+def _lets_the_first_task_be_learned(make: Make) -> None:
+    """The network learns its first task: the loss falls to a half."""
+    losses = [float(step.loss) for step in _new(make).learn(_tasks()[:1], steps=100)]
+    first, last = sum(losses[:5]) / 5, sum(losses[-5:]) / 5
+    assert last < first / 2, f"the loss falls from {first:.3g} to {last:.3g}"
+
+
+def _takes_all_classes_and_batches(make: Make) -> None:
+    """A task of all classes, and training data in batches, are taken."""
+    inputs, labels = _tasks()[0].train
+    trained = _new(make)
+    trained.learn([TaskData((inputs, labels), None)] * 2)
+    net, method, optimizer, _ = _new(make)
+    batches = list(zip(inputs.split(8), labels.split(8), strict=True))
+    list(train_on_tasks(net, [TaskData(batches)] * 2, method, optimizer, steps=3, draw=lambda _, step: batches[step]))
+
+
+def _joins_one_optimizer_at_a_time(make: Make) -> None:
+    """Attached again, to the same optimiser or another, it leaves the one before: training is as if attached once."""
+    once, twice = _new(make), _new(make)
+    for optimizer in (torch.optim.SGD(twice.net.parameters(), lr=1.0), twice.optimizer):
+        twice.method.attach(optimizer)
+    for trained in (once, twice):
+        trained.learn(_tasks())
+    assert same(_weights(once), _weights(twice)), "training differs"
+
+
+def _goes_on_from_a_stored_state(make: Make) -> None:
+    """A new method that loads the ``state_dict``, from a file, goes on bit for bit, within a task and at its end."""
+    tasks = _tasks()
+    total = len(tasks) * _STEPS
+    for stop in (_STEPS, _STEPS + _STEPS // 2):
+        whole, resumed = _new(make), _new(make)
+        whole.learn(tasks, range(stop))
+        states = [stored(part.state_dict()) for part in whole.parts()]
+        draws = whole.draws.get_state()
+        whole.learn(tasks, range(stop, total))
+        resumed.method.attach(resumed.optimizer)
+        for part, state in zip(resumed.parts(), states, strict=True):
+            part.load_state_dict(state)
+        resumed.draws.set_state(draws)
+        resumed.learn(tasks, range(stop, total))
+        assert same(_weights(whole), _weights(resumed)), f"the continuation from step {stop} differs"
+
+
+def _is_nothing_without_strength(make: Make) -> None:
+    """``strength=0`` equals fine-tuning, bit for bit."""
+    tasks = _tasks()
+    without = _learned(lambda model: make(model, strength=0.0), tasks)
+    assert same(without, _learned(ContinualMethod, tasks)), "the weights differ from those of fine-tuning"
+
+
+def _refuses_bad_input(make: Make) -> None:
+    """What is no network, no generator and no optimiser is refused, and the message names it."""
+    trained = _new(make)
+    assert_refused(
+        [
+            (lambda: make(3), TypeError, "model"),
+            (lambda: make(copy.deepcopy(trained.net), generator=3), TypeError, "generator"),
+            (lambda: trained.method.attach(3), TypeError, "optimizer"),  # type: ignore[arg-type]
+        ]
+    )

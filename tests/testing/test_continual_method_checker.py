@@ -1,0 +1,122 @@
+"""A continual method that breaks one promise is refused, and the message says which promise."""
+
+import pytest
+import torch
+
+from engram.continual import ContinualMethod
+from engram.testing import check_continual_method
+
+
+class NotOne:
+    def __init__(self, model, *, generator):
+        self.model = model
+
+
+class PerSample(ContinualMethod):
+    def loss(self, x, y, logits):
+        return logits.square().sum(1)
+
+
+class Infinite(ContinualMethod):
+    tasks = 0
+    stored = ("tasks",)
+
+    def loss(self, x, y, logits):
+        return float("inf") * self.tasks if self.tasks else 0.0
+
+    def end_task(self, task):
+        self.tasks += 1
+
+
+class DrawsGlobally(ContinualMethod):
+    def loss(self, x, y, logits):
+        return logits.square().mean() * torch.rand(())
+
+
+class Shuffles(ContinualMethod):
+    def end_task(self, task):
+        if isinstance(task.train, tuple):
+            task.train[0].copy_(task.train[0].flip(0))
+
+
+class Rewinds(ContinualMethod):
+    @torch.no_grad()
+    def end_task(self, task):
+        for p in self.model.parameters():
+            p.mul_(0.5)
+
+
+class LeavesEvaluation(ContinualMethod):
+    def end_task(self, task):
+        self.model.eval()
+
+
+class HoldsFromTheStart(ContinualMethod):
+    def __init__(self, model, *, generator=None):
+        super().__init__(model, generator=generator)
+        self.start = [p.detach().clone() for p in model.parameters()]
+
+    def loss(self, x, y, logits):
+        pairs = zip(self.model.parameters(), self.start, strict=True)
+        return sum((p - start).square().sum() for p, start in pairs)
+
+
+class OnlyTensors(ContinualMethod):
+    def end_task(self, task):
+        task.train[0].mean(0)
+
+
+class StaysAttached(ContinualMethod):
+    def attach(self, optimizer):
+        super().attach(optimizer)
+        optimizer.register_step_post_hook(lambda *_: self.decay())
+
+    @torch.no_grad()
+    def decay(self):
+        self.model[0].weight.mul_(0.999)
+
+
+class ForgetsItsState(ContinualMethod):
+    anchor = None
+
+    def loss(self, x, y, logits):
+        return 0.0 if self.anchor is None else (self.model[0].weight - self.anchor).square().sum()
+
+    def end_task(self, task):
+        self.anchor = self.model[0].weight.detach().clone()
+
+
+class AlwaysActs(ContinualMethod):
+    def __init__(self, model, strength=1.0, *, generator=None):
+        super().__init__(model, generator=generator)
+
+    def loss(self, x, y, logits):
+        return 1e-3 * logits.square().mean()
+
+
+class TakesAnyOptimizer(ContinualMethod):
+    def attach(self, optimizer):
+        pass
+
+
+BROKEN = {
+    NotOne: "a NotOne",
+    PerSample: "the loss has shape",
+    Infinite: "the loss is inf",
+    DrawsGlobally: "global generator of torch",
+    Shuffles: "training data were changed",
+    Rewinds: "a weight was changed",
+    LeavesEvaluation: "evaluation mode",
+    HoldsFromTheStart: "the loss falls from",
+    OnlyTensors: "in batches, are taken",
+    StaysAttached: "as if attached once",
+    ForgetsItsState: "the continuation from step 10 differs",
+    AlwaysActs: "fine-tuning",
+    TakesAnyOptimizer: "optimizer.*nothing was raised",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
+def test_a_broken_promise_is_found(broken):
+    with pytest.raises(AssertionError, match=BROKEN[broken]):
+        check_continual_method(broken)
