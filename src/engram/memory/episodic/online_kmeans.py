@@ -23,9 +23,9 @@ Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it
 class OnlineKMeans(
     EstimatorState,
     Saveable,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    ClusterMixin,
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    ClusterMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
     """Samples join the nearest centre one after another and move it less and less; the first ones become the centres.
