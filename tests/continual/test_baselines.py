@@ -34,13 +34,23 @@ def test_reservoir_is_uniform():
     assert chisquare(counts).pvalue > 0.001
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_reservoir_of_one_keeps_the_nth_with_probability_one_nth(seed):
-    draws = torch.rand(50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    memory = Reservoir(1, torch.Generator().manual_seed(seed))
-    memory.add(torch.arange(50), torch.arange(50))
-    kept = [n for n in range(50) if n == 0 or draws[n] < 1 / (n + 1)]
-    assert memory.sample(1)[0].item() == kept[-1]
+def test_a_reservoir_of_one_keeps_the_second_of_two_with_probability_one_half():
+    for seed in range(60):
+        draws = torch.rand(2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        memory = Reservoir(1, torch.Generator().manual_seed(seed))
+        memory.add(torch.arange(2), torch.arange(2))
+        assert memory.sample(1)[0].item() == (draws[1] < 0.5)
+
+
+def test_a_reservoir_gives_as_many_as_asked_for_and_keeps_no_graph():
+    memory, empty = (Reservoir(4, torch.Generator()) for _ in range(2))
+    empty.load_state_dict(memory.state_dict())  # of which nothing is kept yet
+    memory.add(torch.ones(4, 2, requires_grad=True), torch.ones(4, requires_grad=True))
+    for count, length in ((1, 1), (3, 3), (9, 4)):
+        inputs, labels = memory.sample(count)
+        assert len(inputs) == len(labels) == length
+        assert not inputs.requires_grad
+        assert not labels.requires_grad
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12))

@@ -86,9 +86,9 @@ class Reservoir:
         """
         if not len(self):
             raise ValueError("the memory is empty: expected samples, by add")
-        size = min(checks.size("batch_size", batch_size), len(self))
-        rows = torch.randperm(len(self), generator=self.generator, device=self.generator.device)[:size]
-        rows = rows.to(self._inputs.device)
+        size = checks.size("batch_size", batch_size)
+        rows = torch.randperm(len(self), generator=self.generator, device=self.generator.device)
+        rows = rows[:size].to(self._inputs.device)
         return self._inputs[rows], self._labels[rows]
 
     def state_dict(self) -> dict[str, Tensor]:
