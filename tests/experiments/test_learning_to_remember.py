@@ -6,7 +6,7 @@ import torch
 from engram.experiments import learning_to_remember as experiment
 from engram.experiments.learning_to_remember import references, remembering
 from engram.experiments.learning_to_remember.claims import smallest_fall
-from engram.learned.remember import GatedRule, LSTMMemory, StaticRule
+from engram.learned.learning_to_remember import GatedRule, LSTMMemory, StaticRule
 
 CONFIG = experiment.experiment.presets["laptop"].config
 
@@ -63,7 +63,7 @@ def test_networks_are_of_their_types(arm, groups, mode, bidirectional):
 
 def test_rules_are_of_their_kinds():
     assert isinstance(built("static")[1].rule, StaticRule)
-    assert built("static")[1].init_state(2).synapses[0].any()
+    assert built("static")[1].init(2).synapses[0].any()
     assert (built("two")[1].rule.product, built("additive")[1].rule.product) == (True, False)
     assert isinstance(built("mean")[1].rule, GatedRule)
     config, lstm, _ = built("lstm")

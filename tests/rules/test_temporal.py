@@ -71,7 +71,7 @@ def test_eligibility_traces_with_the_true_learning_signals_are_exact(core, monke
     net = network(core, every_step=True)
     x, target = batch(every_step=True)
     exact = update(Backprop(), net, x, target).grads
-    state, activities = net.core.initial(BATCH), []
+    state, activities = net.core.init(BATCH), []
     for drive in net.core.drive(x):
         state = net.core.step(drive, state)
         activities.append(state.activity)

@@ -79,12 +79,12 @@ class EquilibriumPropagation(LearningRule[None]):
         return cls(symmetric=False)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
-        """Return None: it has no state."""
+        """No state."""
         self._read(model)
 
     @torch.no_grad()
     def predict(self, model: nn.Module, x: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch outputs"]:
-        """Return y of the free phase."""
+        """The outputs y of the free phase."""
         network, units = self._read(model)
         first = network.layers[0].forward(network.enter(x))
         return units[-1].rho(self._free(network, units, first)[0][-1])
@@ -97,7 +97,14 @@ class EquilibriumPropagation(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """The pseudo-gradients from the phases."""
+        """The pseudo-gradients from the phases.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, (batch, features).
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: None: the rule has no state.
+        """
         network, units = self._read(model)
         first = network.layers[0].forward(network.enter(x))
         free, residual = self._free(network, units, first)

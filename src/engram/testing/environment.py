@@ -115,7 +115,7 @@ def _actions(batch: VectorEnv[Any, Any, Any], steps: int, seed: int = 0) -> list
 
 
 def _run(batch: VectorEnv[Any, Any, Any], actions: Sequence[Any], seed: int = _SEED) -> Iterator[_Step]:
-    """Yield what ``reset`` returns, then what a batch returns for some actions."""
+    """The steps of a batch: what ``reset`` returns, then what it returns for each action."""
     mode, idle = batch.metadata["autoreset_mode"], np.zeros(batch.num_envs, dtype=bool)
     observations, _ = batch.reset(seed=seed)
     yield _Step(observations, np.zeros(batch.num_envs), idle, idle, {})

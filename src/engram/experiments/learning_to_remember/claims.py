@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from engram.lab import claimed, least, value
 from engram.lab.measure import Measure
-from engram.learned.remember import body_only_accuracy
+from engram.learned.learning_to_remember import body_only_accuracy
 
 AGES = 5
 

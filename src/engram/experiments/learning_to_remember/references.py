@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le
 
 from engram.lab import Run
-from engram.learned.remember import (
+from engram.learned.learning_to_remember import (
     bit_accuracy,
     body_only_accuracy,
     delta_memory,

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from engram.lab import Run
-from engram.learned.remember import (
+from engram.learned.learning_to_remember import (
     GatedRule,
     LSTMMemory,
     Recall,
@@ -107,7 +107,7 @@ def stream_of(config: Remembering) -> SnippetStream:
 
 def fresh(net: RuleNetwork | LSTMMemory, batch: int, generator: torch.Generator) -> Any:
     """Return fresh states."""
-    return net.init_state(batch, generator) if isinstance(net, RuleNetwork) else net.init_state(batch)
+    return net.init(batch, generator) if isinstance(net, RuleNetwork) else net.init(batch)
 
 
 def trial(config: Remembering, run: Run) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def watched(
     config: Remembering, net: RuleNetwork, stream: SnippetStream, generator: torch.Generator
 ) -> dict[str, float]:
     """Return how large synapses become over windows in which nothing begins anew, and how much is right at the end."""
-    state, largest, right = net.init_state(config.batch_size, generator), 0.0, []
+    state, largest, right = net.init(config.batch_size, generator), 0.0, []
     for number in range(config.further):
         window = stream.sample(config.batch_size, generator)
         logits, state = net(window.inputs, state)

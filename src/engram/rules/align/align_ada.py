@@ -71,7 +71,14 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """The pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first; of a ``WideRNN`` (time, batch, features).
+            target: Classes, int64, or values, as ``output_loss`` takes them.
+            state: The parameters at ``init``, by name.
+        """
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             if isinstance(model, WideRNN):

@@ -44,7 +44,7 @@ class RTRL(LearningRule[None]):
     properties = Properties(one_phase=True, online=True, spikes=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
-        """Return None: it has no state."""
+        """No state."""
         units = check_network(model, "RTRL").core.hidden_size
         if units > MOST_UNITS:
             raise TypeError(f"RTRL cannot train model.core, of hidden_size = {units}: expected at most {MOST_UNITS}")
@@ -57,13 +57,20 @@ class RTRL(LearningRule[None]):
         target: Annotated[Tensor, "*time batch *outputs"],
         state: None,
     ) -> Update:
-        """The gradients of a batch of whole sequences."""
+        """The gradients of a batch of whole sequences.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, (time, batch, features).
+            target: Classes, int64, or values: of the batch, or, if ``model.every_step``, at each step.
+            state: None: the rule has no state.
+        """
         net = check_network(model, "RTRL")
         core: Any = net.core
         readout = net.readout
         x = time_first("x", x, core.input_size, core.weight_ih)
         check_sequences(net, x, target)
-        (batch, units), core_state = (x.shape[1], core.hidden_size), core.initial(x.shape[1])
+        (batch, units), core_state = (x.shape[1], core.hidden_size), core.init(x.shape[1])
         weights, ones = core.connections(core.weight_hh), x.new_ones(batch, 1)
         # Of the potential, and of the filtered activity, of each unit by each weight of each unit.
         by_weight = x.new_zeros(batch, units, units, core.input_size + units + 1)

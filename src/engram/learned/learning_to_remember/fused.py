@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from engram.learned.remember.gated_rule import GatedRule
+from engram.learned.learning_to_remember.gated_rule import GatedRule
 from engram.numeric.threads import single_threaded
 
 
 class Wiring(NamedTuple):
-    """What of a network the kernels need beside its rule.
+    """The network of the kernels, without its rule.
 
     Attributes:
-        kind: Of which type each neuron is.
-        scale: What its degrees make of the messages that it gets, forwards and backwards.
+        kind: Type of each neuron.
+        scale: Factors of the messages that a neuron gets, forwards and backwards, by its degrees.
         edges: Which neurons each synapse connects, (post, pre), block after block, each (post, pre) row by row.
         ticks: Steps for each frame.
     """
@@ -55,9 +55,9 @@ def run_fused(
     Args:
         rule: The rule.
         wiring: The network.
-        shown: x and k of every neuron.
-        body: Before the first frame.
-        synapse: Likewise, those of ``wiring.edges``.
+        shown: x and k of every neuron, at each frame.
+        body: Bodies before the first frame.
+        synapse: Synapses before it, in the order of ``wiring.edges``.
     """
     none = torch.zeros_like(rule.post)
     factor_i, factor_j = (none if factor is None else factor for factor in (rule.post_factor, rule.pre_factor))
@@ -96,7 +96,7 @@ class _Window(torch.autograd.Function):
     @staticmethod
     @single_threaded()
     def forward(ctx: Any, wiring: Wiring, shown: Tensor, body: Tensor, synapse: Tensor, *parameters: Tensor) -> Any:
-        from engram.learned.remember import kernels
+        from engram.learned.learning_to_remember import kernels
         from engram.numeric.simd import REGISTER_BYTES
 
         batch, lanes = len(body), REGISTER_BYTES // body.element_size()
@@ -119,7 +119,7 @@ class _Window(torch.autograd.Function):
     @once_differentiable
     @single_threaded()
     def backward(ctx: Any, grad_ends: Tensor, grad_synapse: Tensor) -> Any:
-        from engram.learned.remember import kernels
+        from engram.learned.learning_to_remember import kernels
 
         frames, bodies, synapses, messages, ticks, of_network, arrays, batch, lanes = ctx.given
         grad_ends_tiles = _tiles(grad_ends.transpose(0, 1), batch, lanes)
