@@ -212,11 +212,11 @@ def readable(value: Tensor) -> bool:
     return not torch.compiler.is_compiling() and not value.is_meta and torch.func.debug_unwrap(value) is value
 
 
-def _shape(name: str, found: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
-    if len(found) != len(shape) or any(
-        isinstance(want, int) and got != want for got, want in zip(found, shape, strict=True)
+def _shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
+    if len(actual) != len(shape) or any(
+        isinstance(want, int) and length != want for length, want in zip(actual, shape, strict=True)
     ):
-        raise ValueError(f"{name}.shape = {tuple(found)}: expected ({', '.join(map(str, shape))})")
+        raise ValueError(f"{name}.shape = {tuple(actual)}: expected ({', '.join(map(str, shape))})")
 
 
 def _range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:

@@ -79,7 +79,7 @@ def sigmoid(u: Float[Tensor, "*shape"], slope: float = 25.0) -> Float[Tensor, "*
 
 
 def straight_through(u: Float[Tensor, "*shape"], width: float = math.inf) -> Float[Tensor, "*shape"]:
-    """Spikes with the derivative 1 where |u| < width, everywhere unless said, and 0 elsewhere.
+    """Spikes with the derivative 1 where |u| < width, by default everywhere, and 0 elsewhere.
 
     Source: Bengio, Leonard and Courville, "Estimating or propagating gradients through stochastic neurons for
     conditional computation" (2013), section 4.

@@ -38,22 +38,22 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
     return compiled
 
 
-def are_kept() -> bool:
+def are_cached() -> bool:
     """Whether an earlier process left a compiled function on disk."""
     return any(Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parents[1]).rglob("*.nbi"))
 
 
 @contextmanager
-def telling(tell: Callable[[], None]) -> Iterator[None]:
-    """Call ``tell`` when a function begins to be compiled within the block."""
+def on_compile(callback: Callable[[], None]) -> Iterator[None]:
+    """A context in which ``callback`` is called when a function begins to be compiled."""
 
-    class Teller(Listener):
+    class CompileListener(Listener):
         def on_start(self, event: Event) -> None:
-            tell()
+            callback()
 
         def on_end(self, event: Event) -> None: ...
 
-    with install_listener("numba:compile", Teller()):
+    with install_listener("numba:compile", CompileListener()):
         yield
 
 

@@ -16,12 +16,12 @@ from engram.rules.loss import output_error, output_loss
 
 
 class _Units(NamedTuple):
-    """Units of a layer: rho, its derivative by rho, and the range that states are kept to."""
+    """Units of a layer: rho, its derivative by rho, and the range that states are clamped to."""
 
     rho: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor | float]
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 class EquilibriumPropagation(LearningRule[None]):
@@ -33,7 +33,7 @@ class EquilibriumPropagation(LearningRule[None]):
 
     The free phase starts from zero and the nudged ones from where it ended. What the network answers is y of the free
     phase (``predict``), not the forward pass. Units are ``nn.Tanh``, ``nn.Sigmoid`` or ``nn.Hardtanh``, whose states
-    are kept within its range; ``nn.Hardtanh(0, 1)`` is the literature's hard sigmoid. Without one they are linear.
+    are clamped to its range; ``nn.Hardtanh(0, 1)`` is the literature's hard sigmoid. Without one they are linear.
 
     Args:
         beta: Strength of the nudge, above 0.
@@ -156,7 +156,7 @@ class EquilibriumPropagation(LearningRule[None]):
             elif nudge is not None:
                 force = force - nudge
             next_state = torch.lerp(s, unit.slope(y) * force, self.epsilon)
-            next_states.append(next_state if unit.least is None else next_state.clamp(unit.least, unit.most))
+            next_states.append(next_state if unit.minimum is None else next_state.clamp(unit.minimum, unit.maximum))
         return next_states
 
 

@@ -19,8 +19,8 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
 
         W' = W + u - decay W,   B' = B + u - decay B,   W' - B' = (1 - decay) (W - B)
 
-    What the optimiser did to W is what ``after_step`` is told, its decay included, so that it holds for any optimiser;
-    u is that without the decay. The optimiser has to decay the weights for its part: ``torch.optim.SGD`` does so with
+    ``after_step`` gets what the optimiser added to W, its decay included, so that the rule works with any optimiser; u
+    is that without the decay. The optimiser has to decay the weights itself: ``torch.optim.SGD`` does so with
     ``weight_decay = decay * (1 - momentum) / lr``. The state is B, by the name of the weights W of each layer but the
     first.
 

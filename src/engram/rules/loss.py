@@ -1,4 +1,4 @@
-"""The loss that all learning rules share: its kind is told by the target's dtype."""
+"""The loss that all learning rules share: the target's dtype decides its kind."""
 
 from __future__ import annotations
 

@@ -20,13 +20,13 @@ class PredictiveCoding(LearningRule[None]):
         F = sum_l |eps[l]|^2 / 2 + loss,   eps[l] = v[l] - f[l](v[l-1]),   eps[L] = -e
         v[l] += rate (-eps[l] + J[l+1]^T eps[l+1]),   dF/dtheta[l] = -eps[l] df[l]/dtheta,   J = df/dv
 
-    from the forward pass. With predictions and J held at the forward pass, and a rate of 1, one sweep from the top down
-    settles the errors, eps[l] = J[l+1]^T eps[l+1], and the result is backpropagation's.
+    from the forward pass. With predictions and J fixed at it, and a rate of 1, one sweep from the top down settles the
+    errors, eps[l] = J[l+1]^T eps[l+1], and the result is backpropagation's.
 
     Args:
-        variant: ``"fixed"``: predictions held at the forward pass. ``"strict"``: the energy as it stands.
+        variant: ``"fixed"``: predictions fixed at the forward pass. ``"strict"``: the energy as it stands.
         steps: Steps of the strict variant.
-        rate: Step size of the strict variant; halved where a step would raise the energy, which is not taken then.
+        rate: Step size of the strict variant; halved, and the step not made, where it would raise the energy.
 
     ``info`` of the strict variant has ``energy``, of a sample, at each step, and ``halvings`` of the rate.
 

@@ -48,7 +48,8 @@ def check_environment(env_id: str, *, shared_generator: bool = False, steps: int
     Args:
         env_id: The id that ``gymnasium.make`` takes.
         shared_generator: An exemption: the batch of the ``vector_entry_point`` draws for all environments from one
-            generator. Larger batches are then held only to keep what is done to one environment from the others.
+            generator. Of larger batches it is then only checked that an action in one environment has no effect on the
+            others.
         steps: Steps of each trajectory; a registered limit of an episode is shortened to 40.
 
     Examples:

@@ -283,13 +283,11 @@ def test_streams_begin_anew_where_told():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Topology.visible(0), r"groups\[0\] = 0: expected at least 1"),
         (lambda: Topology((3,), ((0, 1),)), "group = 1: expected 0 to 0"),
         (lambda: Topology((3,), ()), r"blocks = \(\): expected a pair"),
         (lambda: Topology((3, 3), ((1, 0),), 0, 1, 3), "expected a way from inputs to outputs"),
         (lambda: Topology.sparse(3, 2, fan_in=4), "fan_in = 4"),
         (lambda: network(Topology.recurrent(3, 2), types=3), "rule.types = 3: expected 1 or 2"),
-        (lambda: network(Topology.visible(3), sigma=-1.0), "sigma = -1.0"),
     ],
 )
 def test_what_makes_no_network_is_named(make, message):

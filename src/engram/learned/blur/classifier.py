@@ -34,12 +34,12 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Features are standardised by the first data, since how fast a genome learns depends on their size.
 
     Args:
-        genome: The rule; None: one ``engram.learned.blur.evolved.EVOLVED``, found on Gaussian classes.
+        genome: The rule; None: ``engram.learned.blur.evolved.EVOLVED``, evolved on Gaussian classes.
         hidden_layer_sizes: Units of each hidden layer; a genome learned with one seldom does for more.
         n_steps: Batches of ``fit``, each one step.
         batch_size: Samples of a batch; all there are, if they are fewer.
         saturation: What bounds synapses: ``"oja"``, ``"norm"``, ``"exp"``, ``"tanh"`` or None (``BlurNetwork``), as
-            where the genome was found.
+            in the search for the genome.
         random_state: Settles the first synapses and the batches.
 
     Attributes:
@@ -53,7 +53,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ValueError: In ``fit``: an argument is out of range, there are fewer than two classes or samples, or synapses
             do not stay finite; in all methods: X is no valid data, or of another width.
 
-    Source: Sandler et al., "Meta-learning bidirectional update rules" (2021); predicting by kept moments is ours.
+    Source: Sandler et al., "Meta-learning bidirectional update rules" (2021); prediction by stored moments is ours.
 
     Examples:
         >>> from sklearn.datasets import make_moons
@@ -145,7 +145,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if unknown := set(labels.tolist()) - set(classes):
             raise ValueError(f"y holds {min(unknown)!r}: expected one of the classes {classes}")
         if len(samples) < 2:
-            raise ValueError("X holds n_samples = 1: expected at least 2, whose variance is taken")
+            raise ValueError("X holds n_samples = 1: expected at least 2, for their variance")
         if min(len(samples), self.batch_size) < SMALL:
             message = f"batches of {min(len(samples), self.batch_size)} samples: their moments say little below {SMALL}"
             warnings.warn(message, RuntimeWarning, stacklevel=4)

@@ -13,7 +13,7 @@ from engram.learned.blur.genome import Genome
 from engram.learned.blur.network import BlurNetwork, BlurState
 from engram.rules.unroll import unroll
 
-MOST_SKIPPED = 10
+MAX_SKIPPED = 10
 
 
 def lifetime(
@@ -69,7 +69,7 @@ def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped
         clip: Largest norm of the gradient, which is shortened to it.
 
     Returns:
-        How many steps in a row have been skipped so far: 0 if this one was taken.
+        The number of steps skipped in a row so far, 0 if this one was not.
 
     Raises:
         RuntimeError: Ten steps in a row would be skipped.
@@ -82,9 +82,9 @@ def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped
     if norm.isfinite():
         optimizer.step()
         return 0
-    if skipped + 1 >= MOST_SKIPPED:
+    if skipped + 1 >= MAX_SKIPPED:
         raise RuntimeError(
-            f"the gradient was not finite {MOST_SKIPPED} times in a row: synapses explode in a lifetime; "
+            f"the gradient was not finite {MAX_SKIPPED} times in a row: synapses explode in a lifetime; "
             "try a smaller synapse_std, norm = 'batch', or saturation = 'oja'"
         )
     return skipped + 1

@@ -11,8 +11,8 @@ With q = [b, m, r, x, k] of a neuron, beta = [b', b] of both neurons of a synaps
     s'      = sigmoid(f) s + sigmoid(w) tanh(p)
 
 Streams lie side by side in the last axis, as many in a tile as a register has lanes, so that all operations are on
-whole registers and every weight is a number. Only states are kept for the way back; what a synapse computed is computed
-again from them. Of a tile, with S states from before the first tick on:
+whole registers and every weight is a number. Only states are stored for the way back, and the rest is computed again
+from them. Of a tile, with S states from before the first tick on:
 
     shown (frames, neurons, 2, lanes)         x and k
     body (S, neurons, n_b, lanes)             b

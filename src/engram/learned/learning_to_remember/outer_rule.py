@@ -22,7 +22,7 @@ class OuterRule(NeuralUpdateRule):
     Args:
         body_size: Numbers n_b of a body.
         channels: Numbers C of a synapse.
-        delta: Whether the message that arrives is taken from the receiving neuron's factor.
+        delta: Whether the message that arrives is subtracted from the receiving neuron's factor.
         types: How many types of neurons it tells apart: the groups of the topology, or 1.
         type_size: Numbers n_e of a type's embedding; there is none where there is one type.
         body_hidden: Hidden units of the bodies' function.

@@ -28,7 +28,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
     where 0 marks the network at ``init``. The first step is backpropagation's.
 
     Args:
-        local_derivative: Where phi' of a layer's own update is taken, with the derivative of its normalisation:
+        local_derivative: Where phi' of a layer's own update is evaluated, with the derivative of its normalisation:
             ``"current"``, as above; ``"initial"``: phi'(a0[l]); or ``"author"``, as the authors' code does:
             phi'(a0[l]) behind a current normalisation, but in the last hidden layer all current, and in a recurrent
             network as ``"current"``. They are the same in wide networks.

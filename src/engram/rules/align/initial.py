@@ -62,5 +62,4 @@ class _Inject(torch.autograd.Function):
 
 def inject(frozen: Tensor, live: Tensor) -> Tensor:
     """The first value, whose error goes to both: frozen + live - stop_gradient(live)."""
-    found: Tensor = _Inject.apply(frozen, live)  # type: ignore[no-untyped-call]
-    return found
+    return _Inject.apply(frozen, live)  # type: ignore[no-any-return, no-untyped-call]
