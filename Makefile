@@ -59,7 +59,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/continual_inner.py
 	$(BIN)/python benchmarks/memory.py $(QUICK)
 	$(BIN)/python benchmarks/hebbian_conv.py
-	$(BIN)/python benchmarks/remember.py
+	$(BIN)/python benchmarks/learning_to_remember.py
 	$(BIN)/python benchmarks/difficulty.py $(QUICK)
 	$(PYTHON) -m venv .venv/dsa-metric
 	.venv/dsa-metric/bin/python -m pip install --quiet --disable-pip-version-check 'dsa-metric==2.0.2'

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from engram.lab.curves import PALETTE
 
 import agents
 import blur
@@ -19,12 +20,12 @@ import environments
 import forgetting
 import hebbian_conv
 import layers
+import learning_to_remember
 import memory
 import meta
 import meta_tasks
 import optim
 import plasticity
-import remember
 import rules
 import verify
 from engram.lab.export import draw
@@ -339,7 +340,7 @@ def main() -> None:
             continual_inner,
             memory,
             hebbian_conv,
-            remember,
+            learning_to_remember,
             dsa,
             difficulty,
             verify,

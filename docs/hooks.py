@@ -30,7 +30,7 @@ REFERENCE = {
     "engram.rules": "Slow weights that learn without backpropagation, or beside it.",
     "engram.nn": "Plain layers and networks, and their initial values.",
     "engram.learned.blur": "Learned bidirectional update rules: a rule as a few numbers.",
-    "engram.learned.remember": "Online rules of neurons and synapses, found by learning to remember.",
+    "engram.learned.learning_to_remember": "Online rules of neurons and synapses, found by learning to remember.",
     "engram.learned.updates": "How far each weight may move, learned from what becomes of old tasks.",
     "engram.continual": "Many tasks, one after another, without forgetting the first.",
     "engram.continual.anml": "Networks meta-learned to learn class after class.",

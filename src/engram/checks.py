@@ -16,18 +16,17 @@ from engram.numeric.threads import single_threaded
 T = TypeVar("T")
 LARGEST = sys.float_info.max
 
-
-MOST, LIMIT = 10**9, 10**4  # a size beyond the first cannot be meant; one beyond the second is said where it matters
+MOST, LIMIT = 10**9, 10**4  # no size exceeds the first; an upper bound above the second is left out of messages
 
 
 def size(name: str, value: Any, least: int = 1, most: int | None = MOST) -> int:
-    """Return ``value`` as an int, within ``least`` and ``most``.
+    """``value`` as an int, within ``least`` and ``most``.
 
     Args:
         name: What the error calls the argument.
         value: The argument.
         least: The smallest value allowed.
-        most: The largest, unless said a number beyond which no size can be meant; None: no bound.
+        most: The largest value allowed, by default a number that no size exceeds; None: no bound.
 
     Raises:
         TypeError: It is no integer; a bool is none.
@@ -57,7 +56,7 @@ def number(
     most: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Return ``value`` as a float: a finite number within the bounds given.
+    """``value`` as a float: a finite number within the bounds given.
 
     Args:
         name: What the error calls the argument.
@@ -93,28 +92,46 @@ def number(
 
 
 def choice(name: str, value: T, choices: Collection[T]) -> T:
-    """Return ``value``, one of ``choices``; raise ValueError where it is none of them."""
+    """``value``, one of ``choices``.
+
+    Args:
+        name: What the error calls the argument.
+        value: The argument.
+        choices: What is allowed.
+
+    Raises:
+        ValueError: It is none of them.
+    """
     if value not in choices:
         raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
     return value
 
 
 def instance(name: str, value: Any, kind: type[T]) -> T:
-    """Return ``value``, an instance of ``kind``; raise TypeError where it is none."""
+    """``value``, an instance of ``kind``.
+
+    Args:
+        name: What the error calls the argument.
+        value: The argument.
+        kind: A class, or a union of classes.
+
+    Raises:
+        TypeError: It is no instance.
+    """
     if not isinstance(value, kind):
         raise TypeError(f"{name} is a {type(value).__name__}: expected an instance of {kind.__name__}")
     return value
 
 
 def generator(value: Any, name: str = "generator") -> torch.Generator:
-    """Return ``value``, a generator of torch's; raise TypeError where it is none."""
+    """``value``, a generator of torch; raise TypeError where it is none."""
     if not isinstance(value, torch.Generator):
         raise TypeError(f"{name} = {value!r}: expected a torch.Generator")
     return value
 
 
 def tensor(name: str, value: Any, shape: tuple[int | str, ...], like: Tensor) -> Tensor:
-    """Return ``value``, a tensor of this shape with the dtype and device of ``like``.
+    """``value``, a tensor of this shape with the dtype and device of ``like``.
 
     Args:
         name: What the error calls the tensor.
@@ -136,7 +153,7 @@ def tensor(name: str, value: Any, shape: tuple[int | str, ...], like: Tensor) ->
 
 
 def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.float64) -> np.ndarray:
-    """Return ``value`` as a finite array of this shape.
+    """``value`` as a finite array of this shape.
 
     Args:
         name: What the error calls the argument.
@@ -195,11 +212,11 @@ def readable(value: Tensor) -> bool:
     return not torch.compiler.is_compiling() and not value.is_meta and torch.func.debug_unwrap(value) is value
 
 
-def _shape(name: str, found: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
-    if len(found) != len(shape) or any(
-        isinstance(want, int) and got != want for got, want in zip(found, shape, strict=True)
+def _shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
+    if len(actual) != len(shape) or any(
+        isinstance(want, int) and length != want for length, want in zip(actual, shape, strict=True)
     ):
-        raise ValueError(f"{name}.shape = {tuple(found)}: expected ({', '.join(map(str, shape))})")
+        raise ValueError(f"{name}.shape = {tuple(actual)}: expected ({', '.join(map(str, shape))})")
 
 
 def _range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What an error says where a package is missing that an extra of engram brings: the command that installs it."""
+"""The command that installs an extra of engram, for the error where a package is missing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ def install(extra: str) -> str:
 
 
 def missing(extra: str, what: str, error: ModuleNotFoundError) -> ImportError:
-    """The error for ``what``, which needs the module that ``error`` is about: it says how to install it."""
+    """The error for a part that needs a missing module, with the command that installs it.
+
+    Args:
+        extra: The extra of engram that brings the module.
+        what: The part.
+        error: The error of the import.
+    """
     if (error.name or "engram").partition(".")[0] == "engram":  # an error of ours, not a package that is missing
         return error
     message = f"{what} needs {error.name}, which is not installed: {install(extra)}"

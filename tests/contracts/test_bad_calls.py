@@ -40,7 +40,7 @@ PACKAGES = (
     "continual",
     "continual.anml",
     "learned.blur",
-    "learned.remember",
+    "learned.learning_to_remember",
     "learned.updates",
     "memory",
     "nn",

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from engram.experiments.learning_to_remember import experiment, references, remembering
-from engram.learned.remember import GatedRule, LSTMMemory, StaticRule
+from engram.learned.learning_to_remember import GatedRule, LSTMMemory, StaticRule
 
 ARMS = experiment.arms("laptop")
 
@@ -29,7 +29,7 @@ def test_networks_are_of_their_types(arm, groups, mode, bidirectional):
 
 def test_rules_are_of_their_kinds():
     assert isinstance(built("static")[1].rule, StaticRule)
-    assert built("static")[1].init_state(2).synapses[0].any()
+    assert built("static")[1].init(2).synapses[0].any()
     assert (built("two")[1].rule.product, built("additive")[1].rule.product) == (True, False)
     assert isinstance(built("mean")[1].rule, GatedRule)
     config, lstm, _ = built("lstm")

@@ -10,23 +10,23 @@ from engram.numeric import jit
 
 
 def test_who_waits_for_a_compilation_is_told():
-    told = []
+    compilations = []
     add = jit.inline(lambda a, b: a + b)
-    with jit.telling(lambda: told.append("compiles")):
+    with jit.on_compile(lambda: compilations.append("compiles")):
         assert add(1, 2) == 3
-        compiled = len(told)
+        compiled = len(compilations)
         assert add(2, 3) == 5
-    assert compiled == len(told) > 0
+    assert compiled == len(compilations) > 0
     assert add(1.5, 2.0) == 3.5
-    assert len(told) == compiled
+    assert len(compilations) == compiled
 
 
 def test_kernels_are_kept_where_numba_is_told_to(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    assert not jit.are_kept()
+    assert not jit.are_cached()
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "scan.nbi").touch()
-    assert jit.are_kept()
+    assert jit.are_cached()
 
 
 def test_a_kernel_is_compiled_anew_when_one_that_it_imports_has_changed(tmp_path):

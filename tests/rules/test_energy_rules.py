@@ -177,13 +177,6 @@ def test_states_of_the_hard_sigmoid_keep_to_its_range_and_settle():
     assert output.max() == 1
 
 
-def test_without_an_exact_nudge_it_is_refused():
-    with pytest.raises(ValueError, match=r"beta = 0\.0: expected"):
-        EquilibriumPropagation(beta=0.0)
-    with pytest.raises(ValueError, match="epsilon = 2"):
-        EquilibriumPropagation(epsilon=2.0)
-
-
 def test_through_exact_inverses_a_target_goes_back_by_the_inverse_weights():
     model, rule = network(0, *(nn.Linear(4, 4) for _ in range(3))), DifferenceTargetPropagation()
     read = chain.Chain.from_module(model, rule)

@@ -71,7 +71,7 @@ def test_eligibility_traces_with_the_true_learning_signals_are_exact(core, monke
     net = network(core, every_step=True)
     x, target = batch(every_step=True)
     exact = update(Backprop(), net, x, target).grads
-    state, activities = net.core.initial(BATCH), []
+    state, activities = net.core.init(BATCH), []
     for drive in net.core.drive(x):
         state = net.core.step(drive, state)
         activities.append(state.activity)
@@ -234,20 +234,3 @@ def test_backprop_says_that_each_step_needs_a_target():
 def test_rtrl_says_how_large_a_network_may_be():
     with pytest.raises(TypeError, match="hidden_size = 65: expected at most 64"):
         RTRL().init(ReadoutNetwork(LeakyRNN(2, 65), 2), generator())
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "match"),
-    [
-        (lambda: EProp("mirrored"), ValueError, "feedback = 'mirrored'"),
-        (lambda: EProp(decay=2.0), ValueError, "decay = 2.0"),
-        (lambda: LeakyRNN(2, 2, alpha=1.5), ValueError, "alpha = 1.5"),
-        (lambda: LIFNetwork(2, 2, threshold=0.0), ValueError, "threshold = 0.0"),
-        (lambda: LIFNetwork(2, 2, refractory=-1), ValueError, "refractory = -1"),
-        (lambda: ReadoutNetwork(LeakyRNN(2, 2), 2, kappa=1.0), ValueError, "kappa = 1.0"),
-        (lambda: ReadoutNetwork(LeakyRNN(2, 2), 0), ValueError, "outputs = 0"),
-    ],
-)
-def test_bad_settings_are_named(make, error, match):
-    with pytest.raises(error, match=match):
-        make()

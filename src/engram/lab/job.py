@@ -134,7 +134,7 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
     def tell() -> None:
         folder.set_status(replace(folder.status(), note="compiling kernels"), durable=False)
 
-    with jit.telling(tell):
+    with jit.on_compile(tell):
         result = job.trial.function(job.trial.config, run)
     status: Status
     mark, status = run.close()

@@ -177,7 +177,7 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     known = sum(job.trial.seconds for job in left if not math.isnan(job.trial.seconds)) / workers
     time = f"expected time {duration(known)}" if known else "expected time unknown"
     time += f" (no record yet of {unknown})" if unknown else ""
-    compiling = "" if jit.are_kept() else ", and up to a minute for compiling kernels, once,"
+    compiling = "" if jit.are_cached() else ", and up to a minute for compiling kernels, once,"
     return f"{begin}{time}{compiling} with {workers} at once"
 
 

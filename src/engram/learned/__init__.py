@@ -1,5 +1,5 @@
-"""Rules that were learned themselves: by remembering, by evolution, and by what becomes of old tasks."""
+"""Learning rules that are themselves learned: to remember, by evolution, or not to forget old tasks."""
 
-from engram.learned import blur, remember, updates
+from engram.learned import blur, learning_to_remember, updates
 
-__all__ = ["blur", "remember", "updates"]
+__all__ = ["blur", "learning_to_remember", "updates"]

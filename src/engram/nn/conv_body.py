@@ -51,7 +51,7 @@ class ConvBody(nn.Sequential):
         super().__init__(*layers)
 
     def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
-        """Return features, 9 for each channel of images of 28 x 28."""
+        """The features, 9 for each channel of images of 28 x 28."""
         if min(input.shape[-2:]) < LEAST_SIDE:
             size = "x".join(map(str, input.shape[-2:]))
             raise ValueError(f"input {size} gives a 1x1 final map: expected at least {LEAST_SIDE}x{LEAST_SIDE}")
@@ -65,11 +65,11 @@ class ConvBody(nn.Sequential):
 
 
 class Patches(NamedTuple):
-    """What a convolution 3 x 3 of images sees at each of its positions.
+    """The patches that a convolution 3 x 3 of images takes, one at each position.
 
     Attributes:
-        values: Patches less their mean over positions, and a one; positions that are pooled together are a quarter of
-            all apart, and those that no pooling sees are left out.
+        values: Patches less their mean over positions, and a 1 for the bias; the positions of one pooling window are a
+            quarter of all apart, and those outside every window are left out.
         covariance: Of patches, over all positions.
         pooled: Height and width after pooling 2 x 2.
     """
@@ -80,7 +80,7 @@ class Patches(NamedTuple):
 
     @classmethod
     def of(cls, x: Float[Tensor, "batch channels height width"]) -> Patches:
-        """Take images to pieces."""
+        """The patches of images."""
         patches = functional.unfold(x, 3)
         patches = patches - patches.mean(2, keepdim=True)
         count, inputs = patches.shape[:2]

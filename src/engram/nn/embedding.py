@@ -56,7 +56,7 @@ class RandomProjection(nn.Module):
         self.register_buffer("components", torch.from_numpy(components.astype(np.float32)))
 
     def forward(self, x: Float[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
-        """Project each of a batch, flattened."""
+        """The key of each input of a batch."""
         x = x.flatten(1)
         if self.components.dim() == 2:
             return x @ self.components.T
@@ -65,7 +65,12 @@ class RandomProjection(nn.Module):
 
 
 def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
-    """Build the encoder of vectors, Linear, ReLU, Linear, with the initial values of ``torch.nn`` from a generator.
+    """An encoder of vectors, Linear, ReLU, Linear, with the initial values of ``torch.nn``.
+
+    Args:
+        n_features: Length of a vector.
+        key_dim: Length of a key.
+        generator: Source of the initial values; torch's global one if None.
 
     Examples:
         >>> vector_encoder(4, 32)(torch.zeros(1, 4)).shape
@@ -76,7 +81,7 @@ def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator 
 
 
 def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
-    """Build the encoder of four frames of 84 x 84 pixels, three convolutions and a linear layer, as ``vector_encoder``.
+    """An encoder of four frames of 84 x 84 pixels: three convolutions and a linear layer.
 
     Source: Agostinelli et al. (2019), the network of its published code.
 

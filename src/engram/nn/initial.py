@@ -1,4 +1,4 @@
-"""Layers whose initial values come from a generator of one's own; the global one is not touched in passing."""
+"""Layers whose initial values come from a given generator; torch's global one is not touched."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ def uniform(
 def lecun(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **options: Any) -> Layer:
     """A layer with weights from LeCun's normal distribution, variance 1 / fan-in, and biases of 0.
 
-    Arguments as of ``uniform``.
+    Args:
+        kind: A layer with ``weight`` and ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.
+        sizes: What it is made of, as (inputs, outputs).
+        generator: Source of the weights; None is torch's global one.
+        **options: Further arguments of the layer, as ``padding``.
 
     Source: LeCun, Bottou, Orr and Müller, "Efficient BackProp" (1998), equation 16.
 
@@ -56,7 +60,11 @@ def lecun(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **o
 def kaiming(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **options: Any) -> Layer:
     """A layer with weights from Kaiming's normal distribution, variance 2 / fan-in, and biases of 0.
 
-    Arguments as of ``uniform``.
+    Args:
+        kind: A layer with ``weight`` and ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.
+        sizes: What it is made of, as (inputs, outputs).
+        generator: Source of the weights; None is torch's global one.
+        **options: Further arguments of the layer, as ``padding``.
 
     Source: He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015), section 2.2.
 

@@ -94,17 +94,17 @@ class LeakyRNN(nn.Module):
         """
         return run_core(self, input, state)
 
-    def initial(self, batch_size: int) -> LeakyState:
+    def init(self, batch_size: int) -> LeakyState:
         """The state at the start of a sequence."""
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return LeakyState(zeros, zeros.clone())
 
     def drive(self, input: Float[Tensor, "*time batch input"]) -> Float[Tensor, "*time batch hidden"]:
-        """Return U input + b."""
+        """The drive U input + b."""
         return functional.linear(input, self.weight_ih, self.bias)
 
     def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
-        """Return values of the recurrent connections where there is one: everywhere."""
+        """The values of the recurrent connections that there are: all."""
         return values
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LeakyState) -> LeakyState:

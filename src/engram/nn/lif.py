@@ -20,7 +20,7 @@ from engram.nn.surrogates import derivative, triangle
 
 
 class LIFState(NamedTuple):
-    """What leaky integrate-and-fire neurons carry from step to step.
+    """The state of leaky integrate-and-fire neurons.
 
     Attributes:
         potential: v.
@@ -62,8 +62,8 @@ class LIFNetwork(nn.Module):
 
     Attributes:
         weight_ih: U, (hidden, input), initially normal with variance 1 / input_size.
-        weight_hh: W, as (post, pre), initially normal with variance 1 / hidden_size; of what it has on its diagonal
-            nothing is used.
+        weight_hh: W, as (post, pre), initially normal with variance 1 / hidden_size; its
+            diagonal is not used.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -108,20 +108,25 @@ class LIFNetwork(nn.Module):
     def forward(
         self, input: Annotated[Tensor, "time batch input"], state: LIFState | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], LIFState]:
-        """The spikes of every step, and the state after the last; as ``LeakyRNN.forward``."""
+        """The spikes of every step, and the state after the last; no potential at first if ``state`` is None.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: Wrong shape, dtype or device, an empty batch, or a value that is not finite.
+        """
         return run_core(self, input, state)
 
-    def initial(self, batch_size: int) -> LIFState:
+    def init(self, batch_size: int) -> LIFState:
         """The state at the start of a sequence."""
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return LIFState(zeros, zeros.clone(), zeros.clone())
 
     def drive(self, input: Float[Tensor, "*time batch input"]) -> Float[Tensor, "*time batch hidden"]:
-        """Return U input."""
+        """The drive U input."""
         return functional.linear(input, self.weight_ih)
 
     def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
-        """Return values of the recurrent connections where there is one, and 0 on the diagonal."""
+        """The values of the recurrent connections that there are, and 0 on the diagonal."""
         return values - values.diag().diag()
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LIFState) -> LIFState:

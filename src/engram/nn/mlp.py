@@ -13,7 +13,13 @@ from engram.nn.initial import uniform
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
-    """Build Linear and ReLU in turn, with the initial values of ``torch.nn`` from a generator.
+    """A multilayer perceptron of ReLU units, with the initial values of ``torch.nn``.
+
+    Args:
+        inputs: Input features.
+        hidden: Units of each hidden layer.
+        outputs: Output features.
+        generator: Source of the initial values; torch's global one if None.
 
     Examples:
         >>> mlp(3, (8, 8), 1)(torch.zeros(5, 3)).shape

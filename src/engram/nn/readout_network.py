@@ -71,7 +71,8 @@ class ReadoutNetwork(nn.Module):
         """The outputs, (batch, outputs) after the last step or (time, batch, outputs).
 
         Raises:
-            TypeError, ValueError: As of the core, or there is no step.
+            TypeError: The input is no tensor.
+            ValueError: There is no step; wrong shape, dtype or device, an empty batch, or a value that is not finite.
         """
         activity, _ = self.core(input)
         if not len(activity):

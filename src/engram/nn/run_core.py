@@ -15,13 +15,13 @@ def run_core(core: Any, input: Annotated[Tensor, "time batch input"], state: Any
     """The activity of a core at every step of checked sequences, and its state after the last.
 
     Args:
-        core: A module with ``input_size``, ``weight_ih``, ``drive(input)``, ``initial(batch_size)`` and
+        core: A module with ``input_size``, ``weight_ih``, ``drive(input)``, ``init(batch_size)`` and
             ``step(drive, state)``, whose states have an ``activity``.
         input: Sequences, time first.
         state: What an earlier call returned, or None.
     """
     sequence = time_first("input", input, core.input_size, core.weight_ih)
-    start = core.initial(sequence.shape[1])
+    start = core.init(sequence.shape[1])
     if state is None:
         state = start
     else:

@@ -11,18 +11,24 @@ AXES = ("time", "batch", "feature")
 
 
 def time_first(
-    name: str, value: Tensor, features: int, like: Tensor, batch_first: bool = False, *, alone: bool = False
+    name: str, value: Tensor, features: int, like: Tensor, batch_first: bool = False, *, unbatched: bool = False
 ) -> Tensor:
-    """Return ``value`` as a checked sequence of shape (time, batch, features), with dtype and device of ``like``.
+    """A checked sequence of shape (time, batch, features).
 
-    With ``alone``, it may be a sequence of no batch, (time, features), too; it becomes a batch of one.
+    Args:
+        name: What the error calls the argument.
+        value: The sequence.
+        features: Number of its features.
+        like: A tensor of the expected dtype and device.
+        batch_first: Whether it is given as (batch, time, features).
+        unbatched: Whether it may also be (time, features), which becomes a batch of one.
 
     Raises:
         TypeError: Not a tensor.
         ValueError: Wrong shape, dtype or device, an empty batch, or a value that is not finite.
     """
     value = precise(value, like)
-    if alone and isinstance(value, Tensor) and value.dim() == 2:
+    if unbatched and isinstance(value, Tensor) and value.dim() == 2:
         checks.tensor(name, value, ("time", features), like)
         value = value.unsqueeze(0 if batch_first else 1)
     checks.tensor(name, value, ("batch", "time", features) if batch_first else ("time", "batch", features), like)
@@ -34,13 +40,13 @@ def time_first(
 
 
 def precise(value: Tensor, like: Tensor) -> Tensor:
-    """Return ``value``, under ``torch.autocast`` in the precision of ``like``."""
+    """``value``, under ``torch.autocast`` in the precision of ``like``."""
     cast = isinstance(value, Tensor) and value.is_floating_point() and autocast(value.device)
     return value.to(like.dtype) if cast else value
 
 
 def check_precision(parameter: Tensor) -> None:
-    """Raise if a module with traces is of half precision, in which their increments are soon lost."""
+    """Raise ValueError if a module with traces is of half precision, in which their increments are soon lost."""
     if parameter.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"the parameters have dtype = {parameter.dtype}: expected torch.float32 or torch.float64, because half "

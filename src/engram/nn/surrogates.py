@@ -21,7 +21,12 @@ def _spike(u: Tensor, derivative: Tensor) -> Tensor:
 
 
 def triangle(u: Float[Tensor, "*shape"], gamma: float = 0.3, width: float = 1.0) -> Float[Tensor, "*shape"]:
-    """Return spikes with the derivative gamma max(0, 1 - |u| / width).
+    """Spikes with the derivative gamma max(0, 1 - |u| / width).
+
+    Args:
+        u: Potential above the threshold.
+        gamma: Height of the triangle.
+        width: Half of its base.
 
     Source: Bellec et al., "Long short-term memory and learning-to-learn in networks of spiking neurons" (2018),
     equation 4.
@@ -36,7 +41,7 @@ def triangle(u: Float[Tensor, "*shape"], gamma: float = 0.3, width: float = 1.0)
 
 
 def fast_sigmoid(u: Float[Tensor, "*shape"], slope: float = 25.0) -> Float[Tensor, "*shape"]:
-    """Return spikes with the derivative 1 / (1 + slope |u|)^2.
+    """Spikes with the derivative 1 / (1 + slope |u|)^2.
 
     Source: Zenke and Ganguli, "SuperSpike" (2018), equation 6.
 
@@ -48,7 +53,7 @@ def fast_sigmoid(u: Float[Tensor, "*shape"], slope: float = 25.0) -> Float[Tenso
 
 
 def atan(u: Float[Tensor, "*shape"], slope: float = 2.0) -> Float[Tensor, "*shape"]:
-    """Return spikes with the derivative (slope / 2) / (1 + (pi slope u / 2)^2).
+    """Spikes with the derivative (slope / 2) / (1 + (pi slope u / 2)^2).
 
     Source: Fang et al., "Incorporating learnable membrane time constant to enhance learning of spiking neural networks"
     (2021), section 4.3.
@@ -61,9 +66,9 @@ def atan(u: Float[Tensor, "*shape"], slope: float = 2.0) -> Float[Tensor, "*shap
 
 
 def sigmoid(u: Float[Tensor, "*shape"], slope: float = 25.0) -> Float[Tensor, "*shape"]:
-    """Return spikes with the derivative slope s(slope u) s(-slope u), s being the logistic function.
+    """Spikes with the derivative slope s(slope u) s(-slope u), s being the logistic function.
 
-    Source: as above, section III.
+    Source: Zenke and Ganguli, "SuperSpike" (2018), section III.
 
     Examples:
         >>> sigmoid(torch.tensor([-0.1, 0.1]))
@@ -74,7 +79,7 @@ def sigmoid(u: Float[Tensor, "*shape"], slope: float = 25.0) -> Float[Tensor, "*
 
 
 def straight_through(u: Float[Tensor, "*shape"], width: float = math.inf) -> Float[Tensor, "*shape"]:
-    """Return spikes with the derivative 1 where |u| < width, everywhere unless said, and 0 elsewhere.
+    """Spikes with the derivative 1 where |u| < width, by default everywhere, and 0 elsewhere.
 
     Source: Bengio, Leonard and Courville, "Estimating or propagating gradients through stochastic neurons for
     conditional computation" (2013), section 4.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 
 def imports(nodes: Iterable[ast.AST], package: str) -> Iterator[tuple[str, str]]:
-    """Yield what a source imports, wherever in it: (module, name taken from it), or (module, "") of a whole module.
+    """The imports of a source, wherever in it: (module, name imported from it), or (module, "") of a whole module.
 
     Args:
         nodes: Its syntax, as ``ast.walk`` goes through it.

@@ -1,4 +1,4 @@
-"""Numba functions that are kept on disk, and made anew when any file changes of which they are made."""
+"""Numba functions that are cached on disk, and compiled anew when any file changes of which they are made."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ inline = njit(forceinline=True, error_model="numpy")
 
 
 def jit(function: Callable[..., None], **options: Any) -> Any:
-    """A compiled function that holds no lock of the interpreter, and is kept on disk.
+    """A compiled function that releases the lock of the interpreter, and is cached on disk.
 
     Whether what is on disk is still good numba decides by a function's own file; here it is by all that the file
     imports of its package too, since a kernel is made of it.
 
     Args:
         function: What is compiled at its first call, for every combination of types.
-        **options: As of ``numba.njit``.
+        **options: Further options of ``numba.njit``.
     """
     compiled = njit(function, cache=True, nogil=True, error_model="numpy", **options)
     file = getattr(compiled._cache, "_cache_file", None)  # none where there is nowhere to write
@@ -38,22 +38,22 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
     return compiled
 
 
-def are_kept() -> bool:
-    """Whether any compiled function is on disk yet, where an earlier process left it."""
+def are_cached() -> bool:
+    """Whether an earlier process left a compiled function on disk."""
     return any(Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parents[1]).rglob("*.nbi"))
 
 
 @contextmanager
-def telling(tell: Callable[[], None]) -> Iterator[None]:
-    """Call ``tell`` when a function begins to be compiled within the block."""
+def on_compile(callback: Callable[[], None]) -> Iterator[None]:
+    """A context in which ``callback`` is called when a function begins to be compiled."""
 
-    class Teller(Listener):
+    class CompileListener(Listener):
         def on_start(self, event: Event) -> None:
-            tell()
+            callback()
 
         def on_end(self, event: Event) -> None: ...
 
-    with install_listener("numba:compile", Teller()):
+    with install_listener("numba:compile", CompileListener()):
         yield
 
 

@@ -8,6 +8,9 @@ at once, and repeat a vector for every row of a tile.
     keep, gain = splat_rows(keeps, row), splat_rows(gains, row)
     trace = keep * load_rows(traces, place, width) + gain * load(activities, column)
 
+Functions below generate code, and numba calls them with (context, builder, sig, args); what a kernel calls them
+with stands in the line above each, or follows ``builder``.
+
 ``a * b + c`` is rounded once where the processor can. Sums have a fixed order, and NaN goes through every operation.
 """
 
@@ -82,7 +85,7 @@ def _tile(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
 
 
 def _each(build: Build) -> Build:
-    """What generates, for a tile and whatever else, the same for each of its rows."""
+    """A generator of code that does the same for each row of a tile."""
 
     def generate(builder: ir.IRBuilder, *args: ir.Value) -> ir.Value:
         if not any(isinstance(a.type, ir.ArrayType) for a in args):
@@ -125,7 +128,7 @@ NAMES = "__module__", "__name__", "__qualname__", "__doc__"
 
 
 def _intrinsic(typed: Callable[..., Any]) -> Callable[[Build], Any]:
-    """What makes a function of numba's of what generates it; ``typed`` returns its signature."""
+    """A decorator that makes an intrinsic of numba from a generator of code; ``typed`` returns its signature."""
 
     def make(generate: Build) -> Any:
         @wraps(generate, assigned=NAMES, updated=())
@@ -139,7 +142,7 @@ def _intrinsic(typed: Callable[..., Any]) -> Callable[[Build], Any]:
 
 
 def _elementwise(build: Build) -> Any:
-    """A function of numba's that does to vectors, and to every row of tiles, what ``build`` generates."""
+    """An intrinsic of numba that does to vectors, and to every row of tiles, what ``build`` generates."""
 
     @wraps(build, assigned=NAMES, updated=())
     def function(typing_context: Any, *args: Any) -> Any:
@@ -288,7 +291,7 @@ def magnitude(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 @_elementwise
 def clamp(builder: ir.IRBuilder, value: ir.Value, bound: ir.Value) -> ir.Value:
-    """Return ``value`` held within [-bound, bound]."""
+    """The value limited to [-bound, bound]."""
     # In this form each comparison and choice is one instruction, and NaN is let through.
     below = builder.fneg(bound)
     raised = builder.select(builder.fcmp_ordered(">", below, value), below, value)
@@ -297,14 +300,14 @@ def clamp(builder: ir.IRBuilder, value: ir.Value, bound: ir.Value) -> ir.Value:
 
 @_elementwise
 def where_within(builder: ir.IRBuilder, tested: ir.Value, bound: ir.Value, value: ir.Value) -> ir.Value:
-    """Return ``value`` where the magnitude of ``tested`` is at most ``bound``, else zero."""
+    """The value where the magnitude of ``tested`` is at most ``bound``, else zero."""
     inside = builder.fcmp_ordered("<=", _call(builder, "fabs", tested), bound)
     return builder.select(inside, value, _constant(tested.type, 0.0))
 
 
 @_elementwise
 def with_sign(builder: ir.IRBuilder, value: ir.Value, signed: ir.Value) -> ir.Value:
-    """Return ``value`` times the sign of ``signed``, which is 0 where ``signed`` is 0."""
+    """The value times the sign of ``signed``, which is 0 where ``signed`` is 0."""
     zero = _constant(signed.type, 0.0)
     turned = builder.select(builder.fcmp_ordered("<", signed, zero), builder.fsub(zero, value), value)
     return builder.select(builder.fcmp_ordered("==", signed, zero), zero, turned)
@@ -312,14 +315,14 @@ def with_sign(builder: ir.IRBuilder, value: ir.Value, signed: ir.Value) -> ir.Va
 
 @_elementwise
 def where_positive(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
-    """Return zero where ``tested`` is zero or less, else ``value``."""
+    """Zero where ``tested`` is zero or less, else the value."""
     zero = _constant(tested.type, 0.0)
     return builder.select(builder.fcmp_ordered("<=", tested, zero), zero, value)
 
 
 @_elementwise
-def held_share(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Return ``value`` held within [0, 1]."""
+def clamp01(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The value limited to [0, 1]."""
     zero, one = _constant(value.type, 0.0), _constant(value.type, 1.0)
     raised = builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
     return builder.select(builder.fcmp_ordered(">", raised, one), one, raised)
@@ -327,14 +330,14 @@ def held_share(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 @_elementwise
 def mask01(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
-    """Return ``value`` where ``tested`` is within [0, 1], else zero."""
+    """The value where ``tested`` is within [0, 1], else zero."""
     zero, one = _constant(tested.type, 0.0), _constant(tested.type, 1.0)
     inside = builder.and_(builder.fcmp_ordered(">=", tested, zero), builder.fcmp_ordered("<=", tested, one))
     return builder.select(inside, value, zero)
 
 
 def _growth(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """Return e^x - 1 = 2^k (e^r - 1) + (2^k - 1) with |r| <= log(2) / 2, for x not below 0 and with a finite power."""
+    """e^x - 1 = 2^k (e^r - 1) + (2^k - 1) with |r| <= log(2) / 2, for x not below 0 and with a finite power."""
     kind = x.type
     mantissa, bias, bits, terms = (23, 127, 32, 8) if kind.element == ir.FloatType() else (52, 1023, 64, 14)
 
@@ -358,7 +361,7 @@ def _growth(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 def _at_most(builder: ir.IRBuilder, x: ir.Value, bound: float) -> ir.Value:
-    """The absolute value held below a bound; NaN goes on, since the comparison is false for it."""
+    """The absolute value, at most the bound; NaN goes on, since the comparison is false for it."""
     absolute, limit = _call(builder, "fabs", x), _constant(x.type, bound)
     return builder.select(builder.fcmp_ordered(">", absolute, limit), limit, absolute)
 
@@ -377,7 +380,7 @@ def tanh(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 @_elementwise
 def sigmoid(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """Return 1 / (1 + e^-x), from e^|x| - 1, to a few units in the last place on both sides of zero."""
+    """The logistic function 1 / (1 + e^-x), from e^|x| - 1, to a few units in the last place on both sides of zero."""
     # Beyond it the power would overflow, and the function is 0 or 1 but for 1e-36.
     bound = 85.0 if x.type.element == ir.FloatType() else 700.0
     zero, one = _constant(x.type, 0.0), _constant(x.type, 1.0)

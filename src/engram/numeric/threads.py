@@ -91,7 +91,7 @@ def in_ranges(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -
 
 
 def _setter(library: str, name: str) -> Callable[[int], int]:
-    """What sets the number of threads in one of torch's libraries; where there is none, what does nothing."""
+    """The function that sets the number of threads in one of torch's libraries, or one that does nothing."""
     for path in Path(torch.__file__).parent.glob(f"lib/{library}"):
         function = getattr(ctypes.CDLL(str(path)), name, None)
         if function is not None:
@@ -104,7 +104,7 @@ _mkl = _setter("libtorch_cpu.so", "MKL_Set_Num_Threads_Local")
 
 
 class _Outside(threading.local):
-    """What a single thread goes back to."""
+    """The numbers of threads to go back to."""
 
     depth = threads = mkl = 0
 
@@ -113,12 +113,12 @@ _outside = _Outside()
 
 
 def available() -> int:
-    """How many threads torch would use here, were it not told to be ``single_threaded``."""
+    """The number of threads that torch uses here outside ``single_threaded``."""
     return _outside.threads if _outside.depth else torch.get_num_threads()
 
 
 class single_threaded(ContextDecorator):  # noqa: N801
-    """Let torch's operators use this thread alone within the context; other threads see nothing of it.
+    """A context in which torch's operators use this thread alone; other threads are not affected.
 
     Threads of OpenMP have to meet at the end of every operator, which on busy cores takes longer than a small product.
     What ``torch.compile`` looks at is left as it is.

@@ -25,7 +25,7 @@ def checked_input(net: Any, input: Any) -> Tensor:
         TypeError, ValueError: As of ``time_first``.
     """
     if not isinstance(input, PackedSequence):
-        return time_first("input", input, net.input_size, net.weight_ih, net.batch_first, alone=True)
+        return time_first("input", input, net.input_size, net.weight_ih, net.batch_first, unbatched=True)
     data = precise(input.data, net.weight_ih)
     checks.tensor("input.data", data, ("row", net.input_size), net.weight_ih)
     checks.finite("input.data", data, ROWS)

@@ -28,7 +28,7 @@ class Backprop(LearningRule[None]):
     properties = Properties(one_phase=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
-        """Return None: it has no state."""
+        """No state."""
 
     def update(
         self,
@@ -37,7 +37,14 @@ class Backprop(LearningRule[None]):
         target: Shaped[Tensor, "*batch_targets"],
         state: None,
     ) -> Update:
-        """The gradients of the parameters that require one."""
+        """The gradients of the parameters that require one.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, as ``model`` takes it.
+            target: Classes, int64, or values, as ``output_loss`` takes them.
+            state: None: the rule has no state.
+        """
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             loss = output_loss(model(x), target)

@@ -38,7 +38,7 @@ _CHANGING = (BatchOnlyNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropo
 
 
 class Activity(NamedTuple):
-    """What a layer received and gave.
+    """The input and the activity of a layer.
 
     Attributes:
         input: h[l-1].
@@ -59,9 +59,9 @@ class Layer:
 
     Attributes:
         name: Of the module with weights, as ``named_modules`` has it.
-        module: It.
-        after: The modules behind it by name: activation, pooling, shape.
-        any_activation: Whether these may be of any kind, since no derivative is needed.
+        module: The module.
+        after: The modules behind it, by name: activation, pooling, shape.
+        any_activation: Whether these may be of any kind, because no derivative is needed.
     """
 
     name: str
@@ -140,7 +140,13 @@ class Layer:
         return grads
 
     def back(self, delta: Tensor, feedback: Tensor, input: Tensor) -> Tensor:
-        """The error at h[l-1], given that at a[l], through weights of the shape of W[l]."""
+        """The error at h[l-1].
+
+        Args:
+            delta: The error at a[l].
+            feedback: The weights that it goes back through, of the shape of W[l].
+            input: h[l-1].
+        """
         if isinstance(self.module, nn.Linear):
             return delta @ feedback
         error: Tensor = self._convolution_backward(delta, input, feedback, [True, False, False])[0]
@@ -175,7 +181,7 @@ class Layer:
 
 
 class Chain(NamedTuple):
-    """A network as a chain; ``read`` makes it, anew for every update, since a rule keeps no module.
+    """A network as a chain, made anew by ``from_module`` for every update, since a rule keeps no module.
 
     Attributes:
         before: Modules without parameters before the first layer.
@@ -300,11 +306,11 @@ class Chain(NamedTuple):
         return grads
 
     def weights(self) -> dict[str, Tensor]:
-        """Return W[l] of each layer but the first, by name, as it acts: what backpropagation sends errors through."""
+        """W[l] of each layer but the first, by name, as it acts: what backpropagation sends errors through."""
         return {layer.weight_name: layer.weight for layer in self.layers[1:]}
 
     def random_weights(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return weights of the shapes of ``weights``, normal with a variance of 1 / fan-in, or that of the layer."""
+        """Weights of the shapes of ``weights``, normal with a variance of 1 / fan-in, or that of the layer."""
         weights = {}
         for layer in self.layers[1:]:
             weight: Tensor = layer.module.weight
@@ -322,7 +328,13 @@ def refuse_changing(model: nn.Module, rule: object) -> None:
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Float[Tensor, "*shape"]:
-    """Return standard normal numbers of the dtype and device of ``like``, the same ones for every dtype."""
+    """Standard normal numbers, the same ones for every dtype.
+
+    Args:
+        shape: The shape.
+        generator: Source of the numbers.
+        like: A tensor of their dtype and device.
+    """
     return torch.randn(*shape, generator=generator, device=generator.device).to(like)
 
 
@@ -337,7 +349,7 @@ def generator_of(key: Tensor, like: Tensor) -> torch.Generator:
 
 
 def _leaves(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules of nested ``nn.Sequential`` in order; one that stands there twice, twice."""
+    """The modules of nested ``nn.Sequential`` in order; one that stands there twice, twice."""
     if type(model).forward is not nn.Sequential.forward:
         yield name, model
         return

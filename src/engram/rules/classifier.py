@@ -137,7 +137,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return output.softmax(1).numpy()
 
     def predict(self, X: Data) -> np.ndarray:
-        """The most probable class of each sample; arguments as of ``predict_proba``."""
+        """The most probable class of each sample, (samples,)."""
         probabilities = self.predict_proba(X)
         return np.asarray(self.classes_[probabilities.argmax(1)])
 

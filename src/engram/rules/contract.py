@@ -21,7 +21,7 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class Properties:
-    """What a rule needs to know; ``engram.testing.check_learning_rule`` holds it to what it claims.
+    """What a rule needs and keeps; ``engram.testing.check_learning_rule`` holds it to what it claims.
 
     Attributes:
         local: A weight changes by its pre- and postsynaptic activity, its own state, and a signal that is broadcast.
@@ -46,10 +46,9 @@ class Update(NamedTuple):
     """What a learning rule returns.
 
     Attributes:
-        grads: Pseudo-gradients by parameter name, as of ``model.named_parameters()``; a parameter that the rule leaves
-            alone is missing.
+        grads: Pseudo-gradients by the names of ``model.named_parameters()``, of the parameters that the rule trains.
         state: The state after it.
-        info: What one looks at and nothing depends on: the loss first, as ``info["loss"]``, a scalar.
+        info: Figures for the log: first the loss, ``info["loss"]``, a scalar.
     """
 
     grads: dict[str, Tensor]
@@ -64,7 +63,7 @@ class LearningRule(ABC, Generic[State]):
     the same, random rules included, as their state holds a key of their noise. Random feedback is state too.
 
     Attributes:
-        properties: What it needs to know.
+        properties: What it needs.
 
     Examples:
         >>> class LastBias(LearningRule[None]):
@@ -102,7 +101,7 @@ class LearningRule(ABC, Generic[State]):
         target: Shaped[Tensor, "_ *targets"],
         state: State,
     ) -> Update:
-        """Return pseudo-gradients, the next state, and what is worth looking at.
+        """The pseudo-gradients, the next state, and the loss.
 
         Args:
             model: The network, which is not changed.
@@ -122,11 +121,17 @@ class LearningRule(ABC, Generic[State]):
         return output
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: State) -> State:
-        """The state after the optimiser's step, given what it added to each parameter that is watched."""
+        """The state after the optimiser's step; by default as before.
+
+        Args:
+            model: The network after the step.
+            deltas: What the step added to each parameter that is ``watched``, by name.
+            state: The state before the step.
+        """
         return state
 
     def watched(self, state: State) -> Collection[str]:
-        """The names of the parameters of whose changes ``after_step`` is told; watching costs a copy of them."""
+        """The names of the parameters whose changes ``after_step`` needs; each costs a copy."""
         return ()
 
 
@@ -137,7 +142,14 @@ def checked_update(
     loss: Float[Tensor, ""],
     **info: Tensor,
 ) -> Update:
-    """An update of these parts: what ``update`` ends with.
+    """An update whose pseudo-gradients are finite; each ``LearningRule.update`` ends with it.
+
+    Args:
+        rule: The rule, for the message.
+        grads: Pseudo-gradients by parameter name.
+        state: The next state.
+        loss: The loss, which becomes ``info["loss"]``.
+        **info: Further figures for the log.
 
     Raises:
         FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
@@ -169,7 +181,7 @@ class SynapticRule(ABC, Generic[State]):
     It owns its settings and neither weights nor state, and changes nothing in place.
 
     Attributes:
-        properties: What it needs to know.
+        properties: What it needs.
 
     Examples:
         >>> class Decay(SynapticRule[None]):
@@ -222,7 +234,7 @@ def train_step(
         rule: The rule.
         model: The network, which the optimiser changes.
         optimizer: Any optimiser of its parameters; a parameter that the rule leaves alone has no gradient.
-        batch: Input and target, as of ``LearningRule.update``.
+        batch: Input and target.
         state: What ``rule.init`` or the last step returned.
 
     Returns:

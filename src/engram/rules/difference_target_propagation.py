@@ -64,7 +64,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         self.inverse_steps = checks.size("inverse_steps", inverse_steps, least=0)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> InverseState:
-        """Draw the inverses: V ~ N(0, 1 / fan-in), c = 0."""
+        """Inverses with V ~ N(0, 1 / fan-in) and c = 0."""
         inverses = {}
         for layer in self._read(model).layers[1:-1]:
             weight = layer.module.weight.detach()
@@ -80,7 +80,14 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         target: Shaped[Tensor, "_ *targets"],
         state: InverseState,
     ) -> Update:
-        """The pseudo-gradients, and the inverses that gave the targets."""
+        """The pseudo-gradients, and the inverses that gave the targets.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, (batch, features).
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: The inverses, and the key of the noise.
+        """
         network = self._read(model)
         activities = network.forward(x)
         output = activities[-1].output

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
-from engram.rules.output_feedback import OutputFeedback, begun, drawn
+from engram.rules.output_feedback import OutputFeedback, draw_feedback, init_feedback
 
 
 class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
@@ -33,9 +33,9 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> OutputFeedback:
-        """Draw the key of the feedback."""
+        """The key of the feedback, which is drawn at the first update."""
         chain.Chain.from_module(model, self, scaled=True)
-        return begun(generator)
+        return init_feedback(generator)
 
     @torch.no_grad()
     def update(
@@ -45,11 +45,18 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
         target: Shaped[Tensor, "_ *targets"],
         state: OutputFeedback,
     ) -> Update:
-        """The pseudo-gradients; after the first update the state stays as it is."""
+        """The pseudo-gradients; after the first update the state stays as it is.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first.
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: Feedback weights D, empty before the first update, and the key they are drawn from.
+        """
         network = chain.Chain.from_module(model, self, scaled=True)
         activities = network.forward(x)
         scaled = any(layer.scale != 1 for layer in network.layers)
-        state, sizes = drawn(state, activities, "units" if scaled else "outputs")
+        state, sizes = draw_feedback(state, activities, "units" if scaled else "outputs")
         loss, error = loss_and_error(activities[-1].output, target)
         errors = [*torch.split(error @ state.weights, sizes, 1), error]
         grads: dict[str, Tensor] = {}

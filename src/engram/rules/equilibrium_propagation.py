@@ -16,12 +16,12 @@ from engram.rules.loss import output_error, output_loss
 
 
 class _Units(NamedTuple):
-    """Units of a layer: rho, its derivative by rho, and the range that states are kept to."""
+    """Units of a layer: rho, its derivative by rho, and the range that states are clamped to."""
 
     rho: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor | float]
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 class EquilibriumPropagation(LearningRule[None]):
@@ -33,7 +33,7 @@ class EquilibriumPropagation(LearningRule[None]):
 
     The free phase starts from zero and the nudged ones from where it ended. What the network answers is y of the free
     phase (``predict``), not the forward pass. Units are ``nn.Tanh``, ``nn.Sigmoid`` or ``nn.Hardtanh``, whose states
-    are kept within its range; ``nn.Hardtanh(0, 1)`` is the literature's hard sigmoid. Without one they are linear.
+    are clamped to its range; ``nn.Hardtanh(0, 1)`` is the literature's hard sigmoid. Without one they are linear.
 
     Args:
         beta: Strength of the nudge, above 0.
@@ -79,12 +79,12 @@ class EquilibriumPropagation(LearningRule[None]):
         return cls(symmetric=False)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
-        """Return None: it has no state."""
+        """No state."""
         self._read(model)
 
     @torch.no_grad()
     def predict(self, model: nn.Module, x: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch outputs"]:
-        """Return y of the free phase."""
+        """The outputs y of the free phase."""
         network, units = self._read(model)
         first = network.layers[0].forward(network.enter(x))
         return units[-1].rho(self._free(network, units, first)[0][-1])
@@ -97,7 +97,14 @@ class EquilibriumPropagation(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """The pseudo-gradients from the phases."""
+        """The pseudo-gradients from the phases.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, (batch, features).
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: None: the rule has no state.
+        """
         network, units = self._read(model)
         first = network.layers[0].forward(network.enter(x))
         free, residual = self._free(network, units, first)
@@ -149,7 +156,7 @@ class EquilibriumPropagation(LearningRule[None]):
             elif nudge is not None:
                 force = force - nudge
             next_state = torch.lerp(s, unit.slope(y) * force, self.epsilon)
-            next_states.append(next_state if unit.least is None else next_state.clamp(unit.least, unit.most))
+            next_states.append(next_state if unit.minimum is None else next_state.clamp(unit.minimum, unit.maximum))
         return next_states
 
 

@@ -31,7 +31,7 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw the feedback weights."""
+        """Random feedback weights."""
         return chain.Chain.from_module(model, self, scaled=True).random_weights(generator)
 
     @torch.no_grad()
@@ -42,7 +42,14 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """The pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first.
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: Feedback weights B, by the name of W.
+        """
         network = chain.Chain.from_module(model, self, scaled=True)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)

@@ -19,8 +19,8 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
 
         W' = W + u - decay W,   B' = B + u - decay B,   W' - B' = (1 - decay) (W - B)
 
-    What the optimiser did to W is what ``after_step`` is told, its decay included, so that it holds for any optimiser;
-    u is that without the decay. The optimiser has to decay the weights for its part: ``torch.optim.SGD`` does so with
+    ``after_step`` gets what the optimiser added to W, its decay included, so that the rule works with any optimiser; u
+    is that without the decay. The optimiser has to decay the weights itself: ``torch.optim.SGD`` does so with
     ``weight_decay = decay * (1 - momentum) / lr``. The state is B, by the name of the weights W of each layer but the
     first.
 
@@ -43,7 +43,7 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         self.decay = checks.number("decay", decay, least=0, most=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw the feedback weights."""
+        """Random feedback weights."""
         return chain.Chain.from_module(model, self).random_weights(generator)
 
     @torch.no_grad()
@@ -54,7 +54,14 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """The pseudo-gradients; the state changes in ``after_step``."""
+        """The pseudo-gradients; the state changes in ``after_step``.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first.
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: Feedback weights B, by the name of W.
+        """
         network = chain.Chain.from_module(model, self)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
@@ -66,7 +73,13 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return B after the step: B + u - decay B, where u is the change of W without its decay."""
+        """B after the step: B + u - decay B, where u is the change of W without its decay.
+
+        Args:
+            model: The network after the step.
+            deltas: What the step added to each W, by name; a frozen one is missing.
+            state: B before the step.
+        """
         weights, next_feedback = chain.Chain.from_module(model, self).weights(), {}
         for name, feedback in state.items():
             delta = deltas.get(name, feedback.new_zeros(()))  # none if the weights are frozen

@@ -27,7 +27,7 @@ class LastLayerOnly(LearningRule[None]):
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
-        """Return None: it has no state."""
+        """No state."""
         chain.Chain.from_module(model, self, scaled=True)
 
     @torch.no_grad()
@@ -38,7 +38,14 @@ class LastLayerOnly(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """The gradients of the last layer's parameters."""
+        """The gradients of the last layer's parameters.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first.
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: None: the rule has no state.
+        """
         network = chain.Chain.from_module(model, self, scaled=True)
         last = network.forward(x)[-1]
         loss, error = loss_and_error(last.output, target)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
-from engram.rules.output_feedback import OutputFeedback, begun, drawn
+from engram.rules.output_feedback import OutputFeedback, draw_feedback, init_feedback
 
 
 class LocalError(LearningRule[OutputFeedback]):
@@ -32,9 +32,9 @@ class LocalError(LearningRule[OutputFeedback]):
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> OutputFeedback:
-        """Draw the key of the read-outs."""
+        """The key of the readouts, which are drawn at the first update."""
         chain.Chain.from_module(model, self)
-        return begun(generator)
+        return init_feedback(generator)
 
     @torch.no_grad()
     def update(
@@ -44,11 +44,18 @@ class LocalError(LearningRule[OutputFeedback]):
         target: Shaped[Tensor, "_ *targets"],
         state: OutputFeedback,
     ) -> Update:
-        """The pseudo-gradients; after the first update the state stays as it is."""
+        """The pseudo-gradients; after the first update the state stays as it is.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first.
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: Readouts C, empty before the first update, and the key they are drawn from.
+        """
         network = chain.Chain.from_module(model, self)
         activities = network.forward(x)
         output = activities[-1].output
-        state, sizes = drawn(state, activities, "units")
+        state, sizes = draw_feedback(state, activities, "units")
         readouts = torch.split(state.weights, sizes, 1)
         errors = [
             output_error(activity.output.flatten(1) @ readout.t(), target) @ readout

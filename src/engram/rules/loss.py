@@ -1,4 +1,4 @@
-"""The loss that all learning rules share: its kind is told by the target's dtype."""
+"""The loss that all learning rules share: the target's dtype decides its kind."""
 
 from __future__ import annotations
 
@@ -46,11 +46,12 @@ def sample_losses(
     """The loss of each sample, whose mean is ``output_loss``.
 
     Args:
-        output: As of ``output_loss``.
-        target: As of ``output_loss``.
+        output: The network's output y.
+        target: Classes, (batch,), int64; or values t, (batch, outputs), of the output's dtype.
 
     Raises:
-        TypeError, ValueError: As of ``output_loss``.
+        TypeError: Classes are not int64.
+        ValueError: The batch is empty, the shapes do not belong together, or a class is not among the outputs.
 
     Examples:
         >>> import torch
@@ -68,11 +69,12 @@ def output_error(
     """The derivative of each sample's loss by the output: softmax(y) - one_hot(c), or y - t.
 
     Args:
-        output: As of ``output_loss``.
-        target: As of ``output_loss``.
+        output: The network's output y.
+        target: Classes, (batch,), int64; or values t, (batch, outputs), of the output's dtype.
 
     Raises:
-        TypeError, ValueError: As of ``output_loss``.
+        TypeError: Classes are not int64.
+        ValueError: The batch is empty, the shapes do not belong together, or a class is not among the outputs.
 
     Examples:
         >>> import torch
@@ -88,7 +90,7 @@ def output_error(
 def loss_and_error(
     output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch outputs"]]:
-    """Return ``output_loss`` and its derivative by the output, which is ``output_error`` over the batch size."""
+    """``output_loss`` and its derivative by the output, ``output_error`` divided by the batch size."""
     size = len(output)
     if not _classes(output, target):
         error = output - target

@@ -41,7 +41,7 @@ class NodePerturbation(LearningRule[Tensor]):
         self.draws = checks.size("draws", draws)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> Int[Tensor, ""]:
-        """Draw the key of the noise."""
+        """The key of the noise."""
         chain.Chain.from_module(model, self, deterministic=True, any_activation=True)
         return chain.new_key(generator)
 
@@ -53,7 +53,14 @@ class NodePerturbation(LearningRule[Tensor]):
         target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
-        """The pseudo-gradients, and the next key."""
+        """The pseudo-gradients, and the next key.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first.
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: The key of the noise.
+        """
         network = chain.Chain.from_module(model, self, deterministic=True, any_activation=True)
         clean = network.forward(x)
         losses = sample_losses(clean[-1].output, target)

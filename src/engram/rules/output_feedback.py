@@ -24,15 +24,20 @@ class OutputFeedback(NamedTuple):
     key: Int[Tensor, ""]
 
 
-def begun(generator: torch.Generator) -> OutputFeedback:
+def init_feedback(generator: torch.Generator) -> OutputFeedback:
     """The state before the first update."""
     return OutputFeedback(torch.empty(0, 0), chain.new_key(generator))
 
 
-def drawn(
+def draw_feedback(
     state: OutputFeedback, activities: Sequence[chain.Activity], fan_in: Literal["outputs", "units"]
 ) -> tuple[OutputFeedback, list[int]]:
     """The state, with new weights of variance 1 / fan-in if it has none, and the units of each hidden layer.
+
+    Args:
+        state: The state.
+        activities: Of the forward pass.
+        fan_in: Whose number the variance is the inverse of.
 
     Raises:
         ValueError: The state is that of another network.
@@ -42,8 +47,8 @@ def drawn(
     shape = output.shape[1], sum(sizes)
     if not state.weights.numel():
         weights = chain.normal(shape, torch.Generator().manual_seed(int(state.key)), output)
-        spread = [shape[0] if fan_in == "outputs" else size for size in sizes for _ in range(size)]
-        return state._replace(weights=weights * weights.new_tensor(spread).rsqrt()), sizes
+        fan_ins = [shape[0] if fan_in == "outputs" else size for size in sizes for _ in range(size)]
+        return state._replace(weights=weights * weights.new_tensor(fan_ins).rsqrt()), sizes
     if state.weights.shape != shape:
         raise ValueError(
             f"state.weights.shape = {tuple(state.weights.shape)}: expected {shape}, outputs and hidden units"

@@ -20,13 +20,13 @@ class PredictiveCoding(LearningRule[None]):
         F = sum_l |eps[l]|^2 / 2 + loss,   eps[l] = v[l] - f[l](v[l-1]),   eps[L] = -e
         v[l] += rate (-eps[l] + J[l+1]^T eps[l+1]),   dF/dtheta[l] = -eps[l] df[l]/dtheta,   J = df/dv
 
-    from the forward pass. With predictions and J held at the forward pass, and a rate of 1, one sweep from the top down
-    settles the errors, eps[l] = J[l+1]^T eps[l+1], and the result is backpropagation's.
+    from the forward pass. With predictions and J fixed at it, and a rate of 1, one sweep from the top down settles the
+    errors, eps[l] = J[l+1]^T eps[l+1], and the result is backpropagation's.
 
     Args:
-        variant: ``"fixed"``: predictions held at the forward pass. ``"strict"``: the energy as it stands.
+        variant: ``"fixed"``: predictions fixed at the forward pass. ``"strict"``: the energy as it stands.
         steps: Steps of the strict variant.
-        rate: Step size of the strict variant; halved where a step would raise the energy, which is not taken then.
+        rate: Step size of the strict variant; halved, and the step not made, where it would raise the energy.
 
     ``info`` of the strict variant has ``energy``, of a sample, at each step, and ``halvings`` of the rate.
 
@@ -56,7 +56,7 @@ class PredictiveCoding(LearningRule[None]):
         return cls("strict")
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
-        """Return None: it has no state."""
+        """No state."""
         chain.Chain.from_module(model, self, deterministic=True)
 
     @torch.no_grad()
@@ -67,7 +67,14 @@ class PredictiveCoding(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """The pseudo-gradients at the values that were settled on."""
+        """The pseudo-gradients at the values that were settled on.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first.
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: None: the rule has no state.
+        """
         network = chain.Chain.from_module(model, self, deterministic=True)
         activities = network.forward(x)
         output = activities[-1].output
@@ -90,7 +97,7 @@ class PredictiveCoding(LearningRule[None]):
 
 
 class _Settling:
-    """Values of hidden layers on their way down the energy."""
+    """Values of hidden layers on their way down the energy, with the predictions that they make."""
 
     def __init__(
         self, network: chain.Chain, target: Tensor, activities: list[chain.Activity], values: list[Tensor]
@@ -102,7 +109,7 @@ class _Settling:
         self.downhill: list[Tensor] | None = None
 
     def energy(self) -> Tensor:
-        """Return F, of all samples."""
+        """The energy F, a sum over samples."""
         loss = output_loss(self.output, self.target) * len(self.output)
         return loss + sum(error.square().sum() / 2 for error in self.errors[:-1])
 
@@ -121,7 +128,7 @@ class _Settling:
         return _Settling(self.network, self.target, activities, values)
 
     def gradients(self) -> dict[str, Tensor]:
-        """Return dF/dtheta, a mean over the batch."""
+        """The gradients dF/dtheta, means over the batch."""
         # A proposal was refused from here if the graph has been used up.
         inputs = [self.activities[0].input, *self.values]
         grads: dict[str, Tensor] = {}

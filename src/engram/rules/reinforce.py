@@ -53,7 +53,7 @@ class Reinforce(LearningRule[ReinforceState]):
         self.sigma = checks.number("sigma", sigma, above=0)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> ReinforceState:
-        """Draw the key of the draws."""
+        """A baseline of 0, and the key of the draws."""
         first = self._read(model).layers[0].module.weight
         return ReinforceState(first.new_zeros((), requires_grad=False), chain.new_key(generator))
 
@@ -65,7 +65,14 @@ class Reinforce(LearningRule[ReinforceState]):
         target: Shaped[Tensor, "_ *targets"],
         state: ReinforceState,
     ) -> Update:
-        """The pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of the units as drawn."""
+        """The pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of the units as drawn.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, (batch, features).
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: The running mean of the reward, and the key of the draws.
+        """
         network = self._read(model)
         generator = chain.generator_of(state.key, network.layers[0].module.weight)
         inputs, surprises = [network.enter(x)], []

@@ -57,7 +57,7 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         return cls("redrawn")
 
     def init(self, model: nn.Module, generator: torch.Generator) -> SignSymmetryState:
-        """Measure or draw the magnitudes."""
+        """The magnitudes, measured or drawn."""
         network = chain.Chain.from_module(model, self)
         if self.magnitude == "uniform":
             magnitudes = {name: weight.detach().abs().mean() for name, weight in network.weights().items()}
@@ -73,7 +73,14 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         target: Shaped[Tensor, "_ *targets"],
         state: SignSymmetryState,
     ) -> Update:
-        """The pseudo-gradients, and with magnitudes drawn anew the next ones."""
+        """The pseudo-gradients, and with magnitudes drawn anew the next ones.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first.
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: Magnitudes M, and the key of those drawn anew.
+        """
         network = chain.Chain.from_module(model, self)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)

@@ -50,7 +50,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         self.decay = checks.number("decay", decay, least=0, most=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> WeightMirrorState:
-        """Draw the feedback weights."""
+        """Random feedback weights."""
         feedback = chain.Chain.from_module(model, self, linear=True, deterministic=True).random_weights(generator)
         return WeightMirrorState(feedback, chain.new_key(generator))
 
@@ -62,7 +62,14 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         target: Shaped[Tensor, "_ *targets"],
         state: WeightMirrorState,
     ) -> Update:
-        """The pseudo-gradients, and the feedback weights after a mirror phase."""
+        """The pseudo-gradients, and the feedback weights after a mirror phase.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, (batch, features).
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: Feedback weights B, and the key of the noise.
+        """
         network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)

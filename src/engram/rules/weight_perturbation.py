@@ -41,7 +41,7 @@ class WeightPerturbation(LearningRule[Tensor]):
         self.pairs = checks.size("pairs", pairs)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> Int[Tensor, ""]:
-        """Draw the key of the noise."""
+        """The key of the noise."""
         chain.refuse_changing(model, self)
         return chain.new_key(generator)
 
@@ -53,7 +53,14 @@ class WeightPerturbation(LearningRule[Tensor]):
         target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
-        """The pseudo-gradients, and the next key; ``info["loss"]`` is the mean of those that were tried."""
+        """The pseudo-gradients, and the next key; ``info["loss"]`` is the mean of those that were tried.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, as ``model`` takes it.
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            state: The key of the noise.
+        """
         chain.refuse_changing(model, self)
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
         grads = {name: torch.zeros_like(value) for name, value in weights.items()}

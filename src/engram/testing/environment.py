@@ -48,7 +48,8 @@ def check_environment(env_id: str, *, shared_generator: bool = False, steps: int
     Args:
         env_id: The id that ``gymnasium.make`` takes.
         shared_generator: An exemption: the batch of the ``vector_entry_point`` draws for all environments from one
-            generator. Larger batches are then held only to keep what is done to one environment from the others.
+            generator. Of larger batches it is then only checked that an action in one environment has no effect on the
+            others.
         steps: Steps of each trajectory; a registered limit of an episode is shortened to 40.
 
     Examples:
@@ -115,7 +116,7 @@ def _actions(batch: VectorEnv[Any, Any, Any], steps: int, seed: int = 0) -> list
 
 
 def _run(batch: VectorEnv[Any, Any, Any], actions: Sequence[Any], seed: int = _SEED) -> Iterator[_Step]:
-    """Yield what ``reset`` returns, then what a batch returns for some actions."""
+    """The steps of a batch: what ``reset`` returns, then what it returns for each action."""
     mode, idle = batch.metadata["autoreset_mode"], np.zeros(batch.num_envs, dtype=bool)
     observations, _ = batch.reset(seed=seed)
     yield _Step(observations, np.zeros(batch.num_envs), idle, idle, {})

@@ -34,8 +34,8 @@ def check_learning_rule(
     over the batch, vanish where there is no error, lower the loss, go on from a stored state, and are about the same in
     float32. What its properties deny it does without: ``no_weight_transport``, the weights of the last layer;
     ``one_phase``, more multiplications than three forward passes have; ``online``, a state that grows;
-    ``unsupervised``, the target; ``black_box``, activations that have a derivative. (``local`` and ``spikes`` are taken
-    at its word.) Bad input is refused.
+    ``unsupervised``, the target; ``black_box``, activations that have a derivative. (``local`` and ``spikes`` are not
+    checked.) Bad input is refused.
 
     Args:
         rule_class: The class, or whatever else makes the rule without arguments.

@@ -198,7 +198,7 @@ def _stores_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) ->
     stored = safetensors.torch.save({name: t.contiguous() for name, t in module.state_dict().items()})
     other = make()
     other.load_state_dict(safetensors.torch.load(stored))
-    assert torch.equal(run(other), run(module)), "something is kept elsewhere"
+    assert torch.equal(run(other), run(module)), "something is stored elsewhere"
 
 
 def _runs_under_vmap(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""How a contract is held: its checks, each one promise, run in turn; and what the promises of all parts share."""
+"""The checks of a contract, one for each promise, run in turn; and what the promises of all parts share."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def hold(part: Any, checks: Sequence[Callable[..., None]], *arguments: Any) -> N
 
     Args:
         part: The part, or its name, for the message.
-        checks: Functions that return if the promise is kept and raise if it is broken.
+        checks: Functions that raise where their promise is broken.
         *arguments: What each of them is called with.
 
     Raises:
-        AssertionError: A check raised; the message names the part, the promise and what was found.
+        AssertionError: A check raised; the message names the part, the promise and the finding.
 
     Examples:
         >>> def positive(number):

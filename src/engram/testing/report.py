@@ -55,7 +55,7 @@ def check_report(path: Path, screenshot: Path | None = None, page: Page | None =
     Args:
         path: The HTML file.
         screenshot: Where the picture of the whole page goes (PNG), and with ``-500`` after its name that at 500 pixels
-            (default: none is taken).
+            (default: nowhere).
         page: That of ``open_browser``, which has compiled the scripts already where it showed another report; a browser
             is started for this report if None.
 
@@ -98,7 +98,7 @@ def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
         page: The page, opened.
         name: What the page is called in an error.
         screenshot: Where its picture at 1400 pixels goes (PNG), and with ``-500`` after its name that at 500 pixels
-            (default: none is taken).
+            (default: nowhere).
     """
     for width, suffix in ((NARROW, f"-{NARROW}"), (WIDE, "")):
         size = page.viewport_size

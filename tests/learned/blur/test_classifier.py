@@ -42,8 +42,6 @@ def test_partial_fit_of_whole_batches_is_fit_on_them():
     ("options", "labels", "message"),
     [
         ({"hidden_layer_sizes": (0,)}, Y, r"hidden_layer_sizes\[0\] = 0: expected at least 1"),
-        ({"batch_size": 1}, Y, "batch_size"),
-        ({"genome": "backprop"}, Y, "genome"),
         ({}, np.zeros(len(X), int), "y holds 1 class, 0: expected at least 2"),
         ({"genome": Genome.backprop(0.1)._replace(keep_s=torch.tensor(1e300))}, Y, "synapses did not stay finite"),
     ],

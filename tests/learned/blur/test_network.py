@@ -273,9 +273,6 @@ STATE, X, Y = NETWORK.init(seeded()), torch.zeros(4, 3), torch.ones(4, 2)
     ("call", "message"),
     [
         (lambda: BlurNetwork((3,)), r"sizes = \(3,\): expected at least an input and an output layer"),
-        (lambda: BlurNetwork((3, 0, 2)), r"sizes\[1\] = 0: expected at least 1"),
-        (lambda: BlurNetwork((3, 2), n_states=1), "n_states = 1: expected at least 2"),
-        (lambda: BlurNetwork((3, 2), limit=0.0), "limit = 0.0: expected a number above 0"),
         (lambda: NETWORK.forward(Genome.random(3, seeded()), STATE, X), "genome is of 3 states: expected n_states = 2"),
         (lambda: NETWORK.forward(GENOME, STATE, X[:, :2]), r"x.shape = \(4, 2\): expected \(..., batch, 3\)"),
         (lambda: NETWORK.forward(GENOME, STATE, X[:0]), r"x.shape = \(0, 3\)"),

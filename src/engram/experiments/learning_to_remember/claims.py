@@ -6,7 +6,7 @@ All were written down, with a prototype's single seed behind the first three, be
 from itertools import pairwise
 
 from engram.lab import Measure, claims_from, metric, minimum
-from engram.learned.remember import body_only_accuracy
+from engram.learned.learning_to_remember import body_only_accuracy
 
 AGES = 5
 SOURCE = "Gregor 2020, abstract, all that could be read with the introduction; task and criterion ours"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engram.lab import Run, setting, settings
-from engram.learned.remember import (
+from engram.learned.learning_to_remember import (
     bit_accuracy,
     body_only_accuracy,
     delta_memory,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engram.lab import Run, setting, settings
-from engram.learned.remember import (
+from engram.learned.learning_to_remember import (
     GatedRule,
     LSTMMemory,
     Recall,
@@ -118,7 +118,7 @@ def stream_of(config: Remembering) -> SnippetStream:
 
 def fresh_state(net: RuleNetwork | LSTMMemory, batch: int, generator: torch.Generator) -> Any:
     """States as they begin."""
-    return net.init_state(batch, generator) if isinstance(net, RuleNetwork) else net.init_state(batch)
+    return net.init(batch, generator) if isinstance(net, RuleNetwork) else net.init(batch)
 
 
 def trial(config: Remembering, run: Run) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def long_run(
     config: Remembering, net: RuleNetwork, stream: SnippetStream, generator: torch.Generator
 ) -> dict[str, float]:
     """How large synapses become over windows in which nothing begins anew, and how much is right at the end."""
-    state, largest, right = net.init_state(config.batch_size, generator), 0.0, []
+    state, largest, right = net.init(config.batch_size, generator), 0.0, []
     for number in range(config.further):
         window = stream.sample(config.batch_size, generator)
         logits, state = net(window.inputs, state)

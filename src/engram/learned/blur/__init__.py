@@ -1,4 +1,4 @@
-"""Learned bidirectional update rules: a network's learning rule as a few numbers, found by search (Sandler et al.)."""
+"""Learned bidirectional update rules: a learning rule as a few numbers, searched for by evolution (Sandler et al.)."""
 
 from engram import arguments
 from engram.learned.blur.classifier import BlurClassifier

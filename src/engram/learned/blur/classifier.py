@@ -27,18 +27,19 @@ SMALL = 16  # samples of a batch below which its moments say little
 
 
 class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A network trained by a learned rule without gradients: few steps do, and more do not do better than gradients.
+    """A network trained by a learned rule without gradients, in few steps.
 
-    Each class is one output, told +1 or -1. Inputs of units are normalised over the batch while learning, and by the
-    moments of the last batch after it, so that the answer to a sample does not depend on the others. Features are
-    standardised by the first data, since how fast a genome learns depends on their size.
+    Each class is one output, whose target is +1 or -1. Inputs of units are normalised over the batch while learning,
+    and by the moments of the last batch after it, so that the answer to a sample does not depend on the others.
+    Features are standardised by the first data, since how fast a genome learns depends on their size.
 
     Args:
-        genome: The rule; None: one ``engram.learned.blur.evolved.EVOLVED``, found on Gaussian classes.
+        genome: The rule; None: ``engram.learned.blur.evolved.EVOLVED``, evolved on Gaussian classes.
         hidden_layer_sizes: Units of each hidden layer; a genome learned with one seldom does for more.
         n_steps: Batches of ``fit``, each one step.
         batch_size: Samples of a batch; all there are, if they are fewer.
-        saturation: What bounds synapses, as of ``BlurNetwork``; that which the genome was found with.
+        saturation: What bounds synapses: ``"oja"``, ``"norm"``, ``"exp"``, ``"tanh"`` or None (``BlurNetwork``), as
+            in the search for the genome.
         random_state: Settles the first synapses and the batches.
 
     Attributes:
@@ -52,7 +53,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ValueError: In ``fit``: an argument is out of range, there are fewer than two classes or samples, or synapses
             do not stay finite; in all methods: X is no valid data, or of another width.
 
-    Source: Sandler et al., "Meta-learning bidirectional update rules" (2021); predicting by kept moments is ours.
+    Source: Sandler et al., "Meta-learning bidirectional update rules" (2021); prediction by stored moments is ours.
 
     Examples:
         >>> from sklearn.datasets import make_moons
@@ -108,7 +109,13 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Data, y: Data, classes: Data | None = None) -> BlurClassifier:
-        """Take one step on all that is given; the first call needs all classes there will be."""
+        """One step on all samples given.
+
+        Args:
+            X: Samples, (samples, features).
+            y: Their classes, (samples,).
+            classes: All classes there will be; the first call needs them.
+        """
         first = not hasattr(self, "state_")
         x, targets = self._checked(X, y, self.classes_ if classes is None and not first else classes, first)
         self._learn(self._start(x) if first else self._scaled(x), targets)
@@ -127,7 +134,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.classes_[self.predict_proba(X).argmax(1)] if hasattr(self, "classes_") else self.predict_proba(X)
 
     def _checked(self, X: Data, y: Data, classes: Data | None, first: bool = True) -> tuple[Tensor, Tensor]:
-        """Return samples and targets; the classes are kept."""
+        """Samples and targets; the first ones settle the classes."""
         samples, labels = validate_data(self, X, y, dtype=np.float64, reset=first)
         check_classification_targets(labels)
         if first:
@@ -138,7 +145,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if unknown := set(labels.tolist()) - set(classes):
             raise ValueError(f"y holds {min(unknown)!r}: expected one of the classes {classes}")
         if len(samples) < 2:
-            raise ValueError("X holds n_samples = 1: expected at least 2, whose variance is taken")
+            raise ValueError("X holds n_samples = 1: expected at least 2, for their variance")
         if min(len(samples), self.batch_size) < SMALL:
             message = f"batches of {min(len(samples), self.batch_size)} samples: their moments say little below {SMALL}"
             warnings.warn(message, RuntimeWarning, stacklevel=4)

@@ -1,4 +1,4 @@
-"""A genome found by evolution, so that there is one to begin with."""
+"""A genome from an evolutionary search, the default of ``BlurClassifier``."""
 
 import torch
 

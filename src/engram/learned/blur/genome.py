@@ -60,7 +60,14 @@ class Genome(NamedTuple):
 
     @classmethod
     def random(cls, n_states: int, generator: torch.Generator, *, dtype: torch.dtype | None = None) -> Genome:
-        """Draw one: matrices from N(0, 1), the numbers as published, with a mean over the batch for its sum over 512.
+        """A random genome: matrices from N(0, 1), and the numbers as published.
+
+        The published gain of synapses is of a sum over 512 samples, and here 512 times that, of a mean.
+
+        Args:
+            n_states: States of a neuron, k.
+            generator: Source of the matrices.
+            dtype: Of all numbers; torch's default if None.
 
         Raises:
             ValueError: ``n_states`` is below 1.
@@ -89,7 +96,12 @@ class Genome(NamedTuple):
 
     @classmethod
     def near_backprop(cls, std: float, generator: torch.Generator, *, learning_rate: float = 0.512) -> Genome:
-        """Draw a genome around that of backpropagation, from which a search may start: each number plus N(0, std^2).
+        """A random genome around that of backpropagation, from which a search may start: each number plus N(0, std^2).
+
+        Args:
+            std: Standard deviation of the noise.
+            generator: Source of the noise.
+            learning_rate: Of that backpropagation.
 
         It is made for the label as feedback, which is what the error has a minus before: ``gain_s`` is above 0. Oja's
         decay is 1.
@@ -124,5 +136,5 @@ class Genome(NamedTuple):
         return cls(*matrices.unbind(-3), *scalars.unbind(-1))
 
     def to_dict(self) -> dict[str, list[object] | float]:
-        """It as lists and numbers by name, to be written down; one without leading axes is meant."""
+        """The genome, without leading axes, as lists and numbers by name, to be written down."""
         return {name: value.tolist() for name, value in self._asdict().items()}

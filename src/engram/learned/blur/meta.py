@@ -1,4 +1,4 @@
-"""Meta-training of a genome: what it is judged by after a short life, and the gradient through that life."""
+"""Meta-training of a genome: a short life, the loss after it, and the gradient through that life."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engram.learned.blur.genome import Genome
 from engram.learned.blur.network import BlurNetwork, BlurState
 from engram.rules.unroll import unroll
 
-MOST_SKIPPED = 10
+MAX_SKIPPED = 10
 
 
 def lifetime(
@@ -28,13 +28,13 @@ def lifetime(
 
     Args:
         network: What is trained.
-        genome: By what; populations as of ``BlurNetwork``.
+        genome: The rule; with leading axes a population of rules.
         state: The first synapses.
         batches: Inputs and targets.
-        checkpointed: As of ``engram.rules.unroll``.
+        checkpointed: Less memory for the gradient, by one more pass (``engram.rules.unroll``).
 
     Raises:
-        ValueError: As of ``BlurNetwork.step``, or inputs and targets are not of as many steps.
+        ValueError: Shapes do not belong together, or inputs and targets are not of as many steps.
     """
     if len(batches[0]) != len(batches[1]):
         raise ValueError(f"batches of {len(batches[0])} and {len(batches[1])} steps: expected as many in each")
@@ -60,7 +60,7 @@ def cross_entropy(
 
 
 def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped: int, *, clip: float = 10.0) -> int:
-    """Take a step down the gradient of a loss at the end of lives, unless it is not finite, as where a life explodes.
+    """A step down the gradient of a loss at the end of lives, unless it is not finite, as where a life explodes.
 
     Args:
         optimizer: Of the genome's vector.
@@ -69,7 +69,7 @@ def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped
         clip: Largest norm of the gradient, which is shortened to it.
 
     Returns:
-        How many steps in a row have been skipped so far: 0 if this one was taken.
+        The number of steps skipped in a row so far, 0 if this one was not.
 
     Raises:
         RuntimeError: Ten steps in a row would be skipped.
@@ -82,9 +82,9 @@ def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped
     if norm.isfinite():
         optimizer.step()
         return 0
-    if skipped + 1 >= MOST_SKIPPED:
+    if skipped + 1 >= MAX_SKIPPED:
         raise RuntimeError(
-            f"the gradient was not finite {MOST_SKIPPED} times in a row: synapses explode in a lifetime; "
+            f"the gradient was not finite {MAX_SKIPPED} times in a row: synapses explode in a lifetime; "
             "try a smaller synapse_std, norm = 'batch', or saturation = 'oja'"
         )
     return skipped + 1

@@ -151,7 +151,14 @@ class BlurNetwork:
     ) -> BlurNetwork:
         """The network in which ``Genome.backprop`` is stochastic gradient descent, up to rounding.
 
-        With ``backward="fixed"`` it is feedback alignment. Arguments are those of the class.
+        With ``backward="fixed"`` it is feedback alignment.
+
+        Args:
+            sizes: Units of each layer, the input first.
+            activation: Of hidden units.
+            feedback: The loss.
+            backward: Whether errors go back by the same synapses or by fixed random ones.
+            synapse_std: Standard deviation of the first synapses.
         """
         return cls(
             sizes,
@@ -200,16 +207,22 @@ class BlurNetwork:
             genome: The rule, whose mixing of states is part of the network.
             state: The synapses.
             x: Inputs.
-            moments: From ``moments``, so that what is said of a sample does not depend on the others; None: those of x.
+            moments: From ``moments``, so that a sample's prediction does not depend on the others; None: those of x.
 
         Raises:
             ValueError: Shapes do not belong together, or one sample alone is to be normalised over the batch.
         """
-        self._check(genome, state, x, alone=moments is not None)
+        self._check(genome, state, x, any_batch=moments is not None)
         return self._forward(genome, state, x, moments)[0][-1][..., 0, :, :]
 
     def moments(self, genome: Genome, state: BlurState, x: Float[Tensor, "... batch features"]) -> Moments:
-        """Return mean and variance of what is normalised of each layer, as of ``forward``; None where nothing is."""
+        """The mean and variance that each layer is normalised by; None where it is not.
+
+        Args:
+            genome: The rule.
+            state: The synapses.
+            x: Inputs.
+        """
         self._check(genome, state, x)
         return self._forward(genome, state, x, None)[1]
 
@@ -235,7 +248,7 @@ class BlurNetwork:
         if y.shape[-2:] != (x.shape[-2], self.sizes[-1]):
             raise ValueError(f"y.shape = {tuple(y.shape)}: expected (..., {x.shape[-2]}, {self.sizes[-1]})")
         forward_activity, _ = self._forward(genome, state, x, None)
-        activity = [*forward_activity[:-1], self._told(forward_activity[-1], y)]
+        activity = [*forward_activity[:-1], self._with_feedback(forward_activity[-1], y)]
         for layer in range(len(self.sizes) - 2, 0, -1):
             activity[layer] = self._back(genome, state, layer, activity[layer], activity[layer + 1])
         pres = forward_activity if self.use_forward_pre else activity
@@ -269,7 +282,7 @@ class BlurNetwork:
                 activity.append(activation(z))
         return activity, tuple(moments_by_layer)
 
-    def _told(self, top: Tensor, y: Tensor) -> Tensor:
+    def _with_feedback(self, top: Tensor, y: Tensor) -> Tensor:
         """The last layer's activity with the feedback in state 1, and nothing beyond it."""
         prediction = top[..., 0, :, :]
         if self.feedback == "label":
@@ -296,7 +309,7 @@ class BlurNetwork:
         return activation(torch.cat([first, changed[..., 1:, :, :]], -3))
 
     def _learned(self, genome: Genome, weight: Tensor, pre: Tensor, post: Tensor) -> Tensor:
-        """Return synapses, (channels, post, pre), after a change by the activities of both sides."""
+        """The synapses, (channels, post, pre), after a change by the activities of both sides."""
         channels = weight.shape[-3]
         pre_factor, post_factor = _mixed(pre, genome.P[..., :channels]), _mixed(post, genome.Q[..., :channels, :].mT)
         change = post_factor.mT @ (pre_factor / pre.shape[-2])
@@ -329,7 +342,7 @@ class BlurNetwork:
         scale = _wide(genome.norm_gain) * (variance + EPS_NORM).rsqrt()
         return torch.addcmul(_wide(genome.norm_shift), centred, scale), (mean, variance)
 
-    def _check(self, genome: Genome, state: BlurState, x: Tensor, *, alone: bool = False) -> None:
+    def _check(self, genome: Genome, state: BlurState, x: Tensor, *, any_batch: bool = False) -> None:
         checks.instance("genome", genome, Genome)
         if genome.n_states != self.n_states:
             raise ValueError(f"genome is of {genome.n_states} states: expected n_states = {self.n_states}")
@@ -337,7 +350,7 @@ class BlurNetwork:
             raise ValueError(
                 f"x.shape = {tuple(x.shape)}: expected (..., batch, {self.sizes[0]}), with a sample at least"
             )
-        if x.shape[-2] < 2 and self.norm == "batch" and not alone:
+        if x.shape[-2] < 2 and self.norm == "batch" and not any_batch:
             raise ValueError("x holds 1 sample: expected at least 2, as norm = 'batch' takes their variance")
         shapes = [(post, pre + 1) for pre, post in zip(self.sizes, self.sizes[1:], strict=False)]
         if [tuple(weight.shape[-2:]) for weight in state.W] != shapes:

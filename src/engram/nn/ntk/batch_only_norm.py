@@ -47,7 +47,7 @@ class BatchOnlyNorm(nn.Module):
         self.register_buffer("variance", None)
 
     def forward(self, input: Float[Tensor, "batch *units"]) -> Float[Tensor, "batch *units"]:
-        """Return y.
+        """The normalised input y.
 
         Raises:
             ValueError: The batch has one sample, which has no variance; or samples of another shape than those that

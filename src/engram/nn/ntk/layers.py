@@ -63,7 +63,7 @@ class NTKLinear(nn.Linear):
         _draw(self, device, generator)
 
     def forward(self, input: Float[Tensor, "*batch input"]) -> Float[Tensor, "*batch output"]:
-        """Return z.
+        """The output z.
 
         Raises:
             ValueError: The input has not ``in_features`` features, or another dtype or device.
@@ -73,7 +73,7 @@ class NTKLinear(nn.Linear):
         return functional.linear(input, self.weight * self.scale, self.bias)
 
     def extra_repr(self) -> str:
-        """What it is made of."""
+        """The sizes of the layer, and its scale."""
         return f"{super().extra_repr()}, scale={self.scale:.4g}"
 
 
@@ -89,7 +89,7 @@ class NTKConv2d(nn.Conv2d):
         stride: Of the kernel.
         padding: Zeros on every side; or ``"same_tf"``: as many as make the output ceil(size / stride), half of them
             on either side, an odd one at the end.
-        gain: As of ``NTKLinear``.
+        gain: sqrt(2) after a ReLU that no normalisation follows; else 1.
         bias: Whether there is b.
         device: Of the parameters.
         dtype: Of the parameters.
@@ -136,7 +136,7 @@ class NTKConv2d(nn.Conv2d):
         _draw(self, device, generator)
 
     def forward(self, input: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out rows columns"]:
-        """Return z.
+        """The output z.
 
         Raises:
             ValueError: The input has not ``in_channels`` channels, or another dtype or device.
@@ -164,7 +164,7 @@ class NTKConv2d(nn.Conv2d):
         return functional.pad(input, margins) if any(margins) else input
 
     def extra_repr(self) -> str:
-        """What it is made of."""
+        """The sizes of the layer, and its scale."""
         usual: str = super().extra_repr()  # type: ignore[no-untyped-call]
         return f"{usual}, scale={self.scale:.4g}{', same_tf' if self.same else ''}"
 

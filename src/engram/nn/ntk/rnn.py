@@ -134,7 +134,8 @@ class WideRNN(nn.Module):
         """The output at every step.
 
         Raises:
-            TypeError, ValueError: As of ``NTKRNN``.
+            TypeError: The input is no tensor.
+            ValueError: Wrong shape, dtype or device, an empty batch, or a value that is not finite.
         """
         output: Tensor = self.readout(self.core(input)[0])
         return output

@@ -30,7 +30,7 @@ from engram.numeric.simd import (
     ROWS,
     add_rows,
     clamp,
-    held_share,
+    clamp01,
     load,
     load_rows,
     magnitude,
@@ -164,7 +164,7 @@ def write_coefficients(eta, signal, modulator, post, out, layout, rule, recursio
     one, own, M = splat(type(eta)(1)), splat(eta), splat(signal)
     for j in range(0, layout.high, layout.lanes):
         m = M * load(modulator.fan, j) + load(modulator.base, j) if rule.modulated else own
-        m = held_share(m) if rule.forgets == SHARE else m
+        m = clamp01(m) if rule.forgets == SHARE else m
         y = load(post.values, post.at + j)
         store(out.rate, out.at + j, m)
         m = own if recursion == RETROACTIVE else m
@@ -182,7 +182,7 @@ def undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, r
         y, of_gain, of_keep = load(post.values, post.at + j), load(sums.q, j), load(sums.s, j)
         by_signal = rule.modulated and recursion != RETROACTIVE
         m = M * load(modulator.fan, j) + load(modulator.base, j) if by_signal else own
-        share = held_share(m) if rule.forgets == SHARE else m
+        share = clamp01(m) if rule.forgets == SHARE else m
         to_post, of_rate = share * of_gain, y * of_gain
         if rule.forgets == OJA:
             to_post = to_post - two * m * y * of_keep

@@ -28,7 +28,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
     where 0 marks the network at ``init``. The first step is backpropagation's.
 
     Args:
-        local_derivative: Where phi' of a layer's own update is taken, with the derivative of its normalisation:
+        local_derivative: Where phi' of a layer's own update is evaluated, with the derivative of its normalisation:
             ``"current"``, as above; ``"initial"``: phi'(a0[l]); or ``"author"``, as the authors' code does:
             phi'(a0[l]) behind a current normalisation, but in the last hidden layer all current, and in a recurrent
             network as ``"current"``. They are the same in wide networks.
@@ -71,7 +71,14 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """The pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first; of a ``WideRNN`` (time, batch, features).
+            target: Classes, int64, or values, as ``output_loss`` takes them.
+            state: The parameters at ``init``, by name.
+        """
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             if isinstance(model, WideRNN):

@@ -46,7 +46,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         self.rho = checks.number("rho", rho, least=0, most=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        """Keep the weights as they are now, and draw what is random in the feedback."""
+        """V, made of the weights as they are now and of random ones."""
         initial_parameters(model, self)  # which refuses what it has to
         if isinstance(model, WideRNN):
             scale = model.core.scale
@@ -65,7 +65,14 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """The pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, the batch first; of a ``WideRNN`` (time, batch, features).
+            target: Classes, int64, or values, as ``output_loss`` takes them.
+            state: V, by the name of W.
+        """
         if isinstance(model, WideRNN):
             return self._in_time(model, x, target, state)
         network = chain.Chain.from_module(model, self, scaled=True)

@@ -46,7 +46,14 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
-        """The pseudo-gradients; the state stays as it is."""
+        """The pseudo-gradients; the state stays as it is.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, as ``model`` takes it.
+            target: Classes, int64, or values, as ``output_loss`` takes them.
+            state: The parameters at ``init``, by name.
+        """
         with torch.no_grad():
             output = model(x)
         loss, error = output_gradient(output, target)

@@ -38,7 +38,14 @@ def output_gradient(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def call(name: str, module: nn.Module, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Any:
-    """What a part of a network gives with the parameters of the whole."""
+    """The output of a part of a network, with the parameters of the whole.
+
+    Args:
+        name: Of the part, as ``named_modules`` has it.
+        module: The part.
+        parameters: Those of the whole network, by name.
+        *inputs: Of the part.
+    """
     module_parameters = {key: parameters[f"{name}.{key}" if name else key] for key, _ in module.named_parameters()}
     return functional_call(module, module_parameters, inputs) if module_parameters else module(*inputs)
 
@@ -55,5 +62,4 @@ class _Inject(torch.autograd.Function):
 
 def inject(frozen: Tensor, live: Tensor) -> Tensor:
     """The first value, whose error goes to both: frozen + live - stop_gradient(live)."""
-    found: Tensor = _Inject.apply(frozen, live)  # type: ignore[no-untyped-call]
-    return found
+    return _Inject.apply(frozen, live)  # type: ignore[no-any-return, no-untyped-call]

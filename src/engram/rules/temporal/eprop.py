@@ -74,7 +74,7 @@ class EProp(LearningRule[Tensor | None]):
         return cls("adaptive")
 
     def init(self, model: nn.Module, generator: torch.Generator) -> Float[Tensor, "outputs hidden"] | None:
-        """Return B, or None if it is the readout's weights."""
+        """B, or None where it is the readout's weights."""
         weight = check_network(model, "EProp").readout.weight
         if self.feedback == "symmetric":
             return None
@@ -88,14 +88,21 @@ class EProp(LearningRule[Tensor | None]):
         target: Annotated[Tensor, "*time batch *outputs"],
         state: Tensor | None,
     ) -> Update:
-        """The pseudo-gradients of a batch of whole sequences."""
+        """The pseudo-gradients of a batch of whole sequences.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, (time, batch, features).
+            target: Classes, int64, or values: of the batch, or, if ``model.every_step``, at each step.
+            state: B, (outputs, hidden), or None where it is the readout's weights.
+        """
         net = check_network(model, "EProp")
         core: Any = net.core
         readout, kappa = net.readout, net.kappa
         x = time_first("x", x, core.input_size, core.weight_ih)
         check_sequences(net, x, target)
         feedback = readout.weight if state is None else state
-        core_state = core.initial(x.shape[1])
+        core_state = core.init(x.shape[1])
         ones = x.new_ones(len(core_state.activity), 1)
         trace = torch.cat((0 * x[0], core_state.activity, 0 * ones), 1)
         filtered, eligibility = core_state.activity, None
@@ -129,7 +136,13 @@ class EProp(LearningRule[Tensor | None]):
         return ("readout.weight",) if self.feedback == "adaptive" else ()
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: Tensor | None) -> Tensor | None:
-        """Return B changed as the readout was, if it is adaptive."""
+        """B after the readout's step, which it follows if it is adaptive.
+
+        Args:
+            model: The network after the step.
+            deltas: What the step added to ``"readout.weight"``.
+            state: B before the step.
+        """
         if self.feedback != "adaptive" or state is None:
             return state
         weight, delta = model.get_parameter("readout.weight").detach(), deltas["readout.weight"]

@@ -18,7 +18,13 @@ def check_network(model: nn.Module, rule: str) -> ReadoutNetwork:
 
 
 def check_sequences(model: ReadoutNetwork, x: Tensor, target: Tensor) -> None:
-    """Raise unless there is a step of time, and a target for each output."""
+    """Raise ValueError unless there is a step of time, and a target for each output.
+
+    Args:
+        model: The network.
+        x: Its input.
+        target: Targets.
+    """
     shape = x.shape[: 2 if model.every_step else 0] or x.shape[1:2]
     if not len(x):
         raise ValueError(f"x.shape = {tuple(x.shape)}: expected (time, batch, features), with a step at least")

@@ -14,14 +14,14 @@ from engram.rules.loss import output_error, output_loss
 from engram.rules.temporal.eprop import core_gradients
 from engram.rules.temporal.readout_checks import check_network, check_sequences
 
-MOST_UNITS = 64
+MAX_UNITS = 64
 
 
 @dataclass(frozen=True)
 class RTRL(LearningRule[None]):
     """Real-time recurrent learning, for a ``ReadoutNetwork`` of at most 64 units.
 
-        P(t) = (alpha I + W diag(psi(t-1))) P(t-1) + dx(t)/dtheta with the past held fixed,   P(t) = dx(t)/dtheta
+        P(t) = (alpha I + W diag(psi(t-1))) P(t-1) + dx(t)/dtheta with a fixed past,   P(t) = dx(t)/dtheta
         dL/dtheta = mean over the batch of sum over t of  error(t) V Q(t),   Q(t) = kappa Q(t-1) + diag(psi(t)) P(t)
 
     with potentials x, derivatives psi of the activities by them, recurrent weights W and readout V. It gives what
@@ -36,18 +36,18 @@ class RTRL(LearningRule[None]):
         >>> generator = torch.Generator().manual_seed(0)
         >>> net = ReadoutNetwork(LeakyRNN(8, 16, generator=generator), 2, generator=generator)
         >>> x, target = torch.randn(5, 3, 8, generator=generator), torch.tensor([0, 1, 1])
-        >>> exact, found = (rule.update(net, x, target, None).grads for rule in (Backprop(), RTRL()))
-        >>> all(torch.allclose(exact[name], found[name], atol=1e-6) for name in exact)
+        >>> exact, online = (rule.update(net, x, target, None).grads for rule in (Backprop(), RTRL()))
+        >>> all(torch.allclose(exact[name], online[name], atol=1e-6) for name in exact)
         True
     """
 
     properties = Properties(one_phase=True, online=True, spikes=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
-        """Return None: it has no state."""
+        """No state."""
         units = check_network(model, "RTRL").core.hidden_size
-        if units > MOST_UNITS:
-            raise TypeError(f"RTRL cannot train model.core, of hidden_size = {units}: expected at most {MOST_UNITS}")
+        if units > MAX_UNITS:
+            raise TypeError(f"RTRL cannot train model.core, of hidden_size = {units}: expected at most {MAX_UNITS}")
 
     @torch.no_grad()
     def update(
@@ -57,13 +57,20 @@ class RTRL(LearningRule[None]):
         target: Annotated[Tensor, "*time batch *outputs"],
         state: None,
     ) -> Update:
-        """The gradients of a batch of whole sequences."""
+        """The gradients of a batch of whole sequences.
+
+        Args:
+            model: The network, which is not changed.
+            x: Its input, (time, batch, features).
+            target: Classes, int64, or values: of the batch, or, if ``model.every_step``, at each step.
+            state: None: the rule has no state.
+        """
         net = check_network(model, "RTRL")
         core: Any = net.core
         readout = net.readout
         x = time_first("x", x, core.input_size, core.weight_ih)
         check_sequences(net, x, target)
-        (batch, units), core_state = (x.shape[1], core.hidden_size), core.initial(x.shape[1])
+        (batch, units), core_state = (x.shape[1], core.hidden_size), core.init(x.shape[1])
         weights, ones = core.connections(core.weight_hh), x.new_ones(batch, 1)
         # Of the potential, and of the filtered activity, of each unit by each weight of each unit.
         by_weight = x.new_zeros(batch, units, units, core.input_size + units + 1)

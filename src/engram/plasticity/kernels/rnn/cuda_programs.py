@@ -43,7 +43,7 @@ def modulation(v0, v, activity, squash: tl.constexpr):
 
 
 @triton.jit
-def held_share(m):
+def clamp01(m):
     """M held within [0, 1]; NaN stays."""
     return tl.where(m > 1, 1.0, tl.where(m < 0, 0.0, m))
 
@@ -59,7 +59,7 @@ def coefficients(
     if modulated:
         m = signal * fan + base
     if forgets == SHARE:
-        m = held_share(m)
+        m = clamp01(m)
     rate = m
     if recursion == RETROACTIVE:
         rate = own
@@ -303,7 +303,7 @@ def undo_units(
                 m = signal * f + g
         share = m
         if forgets == SHARE:
-            share = held_share(m)
+            share = clamp01(m)
         into += share * of_gain
         of_rate = post * of_gain
         if forgets == OJA:

@@ -1,4 +1,4 @@
-"""What a learned rule has to be better than: memories of pairs by known rules, and what bodies alone can hold."""
+"""Baselines of a learned rule: memories of pairs by known rules, and what bodies alone can hold."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def hebb_memory(
 
     Args:
         x: Cues, of D inputs.
-        y: What belongs to them.
-        decay: What remains of the weights at each pair, 0 to 1.
+        y: Their targets.
+        decay: Share of the weights that remains at each pair, from 0 to 1.
 
     Examples:
         >>> hebb_memory(torch.ones(1, 1, 2), torch.ones(1, 1, 1))
@@ -40,7 +40,7 @@ def delta_memory(
 
     Args:
         x: Cues, of D inputs.
-        y: What belongs to them.
+        y: Their targets.
         rate: By default 1 / D, which is 1 / |x|^2 of patterns of -1 and +1.
 
     Examples:
@@ -59,7 +59,7 @@ def delta_memory(
 def pseudo_inverse_memory(
     x: Float[Tensor, "batch pairs inputs"], y: Float[Tensor, "batch pairs outputs"]
 ) -> Float[Tensor, "batch outputs inputs"]:
-    """Return W = Y^T pinv(X^T), which recalls all pairs whose cues are independent; neither local nor online.
+    """The weights W = Y^T pinv(X^T), which recall all pairs whose cues are independent; neither local nor online.
 
     Examples:
         >>> x, y = torch.tensor([[[1.0, 0.0], [1.0, 1.0]]]), torch.tensor([[[1.0], [-1.0]]])
@@ -77,14 +77,14 @@ def sgd_recall(
     hidden: int,
     generator: torch.Generator,
 ) -> Float[Tensor, "batch pairs outputs"]:
-    """What networks W2 tanh(W1 x) answer to all cues after one pass of gradient descent over the pairs.
+    """The answers of networks W2 tanh(W1 x) to all cues, after one pass of gradient descent over the pairs.
 
     Each stream has a network of its own, of initial weights N(0, 1 / fan-in), and takes one step on |y - f(x)|^2 / 2
     for each pair.
 
     Args:
         x: Cues.
-        y: What belongs to them.
+        y: Their targets.
         rate: Learning rate.
         hidden: Hidden units.
         generator: Source of the initial weights.

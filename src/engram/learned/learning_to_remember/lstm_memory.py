@@ -39,7 +39,7 @@ class LSTMMemory(nn.Module):
 
     Examples:
         >>> lstm = LSTMMemory(12, 8, generator=torch.Generator().manual_seed(0))
-        >>> lstm(torch.ones(5, 3, 12), lstm.init_state(3))[0].shape
+        >>> lstm(torch.ones(5, 3, 12), lstm.init(3))[0].shape
         torch.Size([5, 3, 12])
     """
 
@@ -52,7 +52,7 @@ class LSTMMemory(nn.Module):
         self.lstm = uniform(nn.LSTM, 2 * features, hidden_size, bound=hidden_size**-0.5, generator=generator)
         self.readout = uniform(nn.Linear, hidden_size, outputs, generator=generator)
 
-    def init_state(self, batch_size: int) -> LSTMMemoryState:
+    def init(self, batch_size: int) -> LSTMMemoryState:
         """A state of zeros."""
         zeros = self.readout.weight.new_zeros(1, checks.size("batch_size", batch_size), self.hidden_size)
         return LSTMMemoryState(zeros, zeros)
@@ -63,7 +63,16 @@ class LSTMMemory(nn.Module):
         state: LSTMMemoryState,
         clamp: Annotated[Tensor | None, "time batch features"] = None,
     ) -> tuple[Float[Tensor, "time batch outputs"], LSTMMemoryState]:
-        """As ``RuleNetwork.forward``."""
+        """The answers to all frames, and the state after the last.
+
+        Args:
+            input: Frames.
+            state: From ``init``, or returned by the last call.
+            clamp: 1 where something is shown, else 0; where ``input`` is not 0 if None.
+
+        Returns:
+            Logits of +1 against -1; and the state after the last frame.
+        """
         checks.tensor("input", input, ("time", "batch", self.features), self.readout.weight)
         mask = (input != 0).to(input) if clamp is None else clamp
         checks.tensor("clamp", mask, tuple(input.shape), input)

@@ -15,7 +15,7 @@ from engram.rules.unroll import detached
 
 
 class Trained(NamedTuple):
-    """What a window of training gives: the state to go on with, cut off from its graph; loss; share of right bits."""
+    """A window of training: the state to go on with, cut off from its graph; the loss; the share of right bits."""
 
     state: Any
     loss: Float[Tensor, ""]
@@ -25,7 +25,7 @@ class Trained(NamedTuple):
 def remember_loss(
     logits: Float[Tensor, "time batch outputs"], targets: Float[Tensor, "time batch outputs"]
 ) -> Float[Tensor, ""]:
-    """How badly what is asked for is recalled: the mean of -log sigmoid(target logit), over all bits asked for.
+    """The loss of what is asked for, a mean over its bits of -log sigmoid(target logit).
 
     Args:
         logits: Of +1 against -1.
@@ -53,14 +53,14 @@ def train_window(
     *,
     clip: float = 1.0,
 ) -> Trained:
-    """Take one step on a window: back-propagation goes to its beginning, and the state goes on without it.
+    """One step of training on a window: back-propagation goes to its beginning, and the state goes on without it.
 
     Args:
-        net: A ``RuleNetwork``, whose rule is trained, or what is called likewise, as ``LSTMMemory`` is.
+        net: A ``RuleNetwork``, whose rule is trained, or a module with the same call, as ``LSTMMemory``.
         optimizer: Of its parameters.
-        inputs: Frames, as of ``RuleNetwork``.
-        targets: As of ``remember_loss``.
-        state: Before the window, tensors nested in tuples; no graph goes back from it.
+        inputs: Frames.
+        targets: -1 and +1, and 0 where nothing is asked for.
+        state: The state before the window, tensors nested in tuples, without a graph.
         clip: Bound on the norm of the gradient of all parameters.
 
     Raises:
@@ -70,11 +70,11 @@ def train_window(
     Source: Gregor (2020): short-term back-propagation on the objective to remember; the loss is ours.
 
     Examples:
-        >>> from engram.learned.remember import GatedRule, RuleNetwork, Topology
+        >>> from engram.learned.learning_to_remember import GatedRule, RuleNetwork, Topology
         >>> seeded = torch.Generator().manual_seed(0)
         >>> net = RuleNetwork(Topology.visible(3), GatedRule(generator=seeded))
         >>> adam, shown = torch.optim.Adam(net.parameters(), 4e-3), torch.ones(2, 4, 3)
-        >>> losses = [train_window(net, adam, shown, shown, net.init_state(4)).loss for _ in range(9)]
+        >>> losses = [train_window(net, adam, shown, shown, net.init(4)).loss for _ in range(9)]
         >>> bool(losses[-1] < losses[0])
         True
     """

@@ -7,27 +7,28 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.learned.remember.gated_rule import KEEP, WRITE
-from engram.learned.remember.local_rule import LocalRule, by_synapse, fan_in_normal
+from engram.learned.learning_to_remember.gated_rule import KEEP, WRITE
+from engram.learned.learning_to_remember.neural_update_rule import NeuralUpdateRule, by_synapse, fan_in_normal
 
 
-class OuterRule(LocalRule):
+class OuterRule(NeuralUpdateRule):
     """Synapses changed by a learned outer product: the family of Hebb's rule, and with an error the delta rule's.
 
         s'[c] = lambda[c] s[c] + eta[c] (A^T beta_i - m_i)[c] (G^T beta_j)[c]          m_i only if ``delta``
 
-    with beta as of ``GatedRule``; lambda is the sigmoid, and eta the softplus, of a parameter.
+    with beta = [b', b, e] of the receiving neuron i and the sending neuron j; lambda is the sigmoid, and eta the
+    softplus, of a parameter.
 
     Args:
-        body_size: As of ``LocalRule``, and so are the arguments that follow but one.
-        channels: C.
-        delta: Whether the message that arrives is taken from the receiving neuron's factor.
-        types: As of ``LocalRule``.
-        type_size: n_e.
+        body_size: Numbers n_b of a body.
+        channels: Numbers C of a synapse.
+        delta: Whether the message that arrives is subtracted from the receiving neuron's factor.
+        types: How many types of neurons it tells apart: the groups of the topology, or 1.
+        type_size: Numbers n_e of a type's embedding; there is none where there is one type.
         body_hidden: Hidden units of the bodies' function.
-        generator: Source of the initial values.
+        generator: Source of the initial values; torch's global one if None.
 
-    Source: Gregor (2020), as of ``LocalRule``; the form is ours.
+    Source: Gregor, "Finding online neural update rules by learning to remember" (2020); the form is ours.
 
     Examples:
         >>> rule = OuterRule(4, 2, generator=torch.Generator().manual_seed(0))
@@ -62,7 +63,14 @@ class OuterRule(LocalRule):
         pre: Float[Tensor, "batch pre known"],
         forward: Float[Tensor, "batch post channels"],
     ) -> Float[Tensor, "batch channels post pre"]:
-        """As ``LocalRule.synapse``."""
+        """The next synapses of a block.
+
+        Args:
+            synapse: s.
+            post: What a synapse knows of its receiving neuron, [b', b, e].
+            pre: The same of the sending neuron.
+            forward: m, the messages of the receiving neurons.
+        """
         error = post @ self.post_factor
         if self.delta:
             error = error - forward

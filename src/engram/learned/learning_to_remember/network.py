@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.serialization import add_safe_globals
 
 from engram import checks
-from engram.learned.remember.fused import Wiring, edges_of, run_fused, runs_fused
-from engram.learned.remember.gated_rule import GatedRule
-from engram.learned.remember.local_rule import LocalRule
-from engram.learned.remember.topology import Topology
+from engram.learned.learning_to_remember.fused import Wiring, edges_of, run_fused, runs_fused
+from engram.learned.learning_to_remember.gated_rule import GatedRule
+from engram.learned.learning_to_remember.neural_update_rule import NeuralUpdateRule
+from engram.learned.learning_to_remember.topology import Topology
 from engram.rules.unroll import detached, unroll
 
 
 class RuleState(NamedTuple):
-    """What a network of a learned rule carries from frame to frame; its memory, which can be stored by itself.
+    """The state of a network with a learned rule; its memory, which can be stored by itself.
 
     Attributes:
         bodies: b, a vector for each neuron.
@@ -48,7 +48,7 @@ class RuleNetwork(nn.Module):
     """A network whose neurons and synapses have vectors as states, both changed by one learned rule.
 
     At each tick neurons send along their synapses, forwards and back, channel by channel; then bodies change, and then
-    synapses, by ``LocalRule``:
+    synapses, by ``NeuralUpdateRule``:
 
         m_i = deg_in(i)^-1/2  sum_j s_ij P_f^T b_j            r_j = deg_out(j)^-1/2 sum_i s_ij P_b^T b_i
 
@@ -75,19 +75,19 @@ class RuleNetwork(nn.Module):
     Examples:
         >>> seeded = torch.Generator().manual_seed(0)
         >>> net = RuleNetwork(Topology.visible(12), GatedRule(generator=seeded))
-        >>> logits, state = net(torch.ones(5, 3, 12), net.init_state(3, seeded))
+        >>> logits, state = net(torch.ones(5, 3, 12), net.init(3, seeded))
         >>> logits.shape, state.synapses[0].shape
         (torch.Size([5, 3, 12]), torch.Size([3, 4, 12, 12]))
     """
 
     scale: Tensor
     kind: Tensor
-    rule: LocalRule
+    rule: NeuralUpdateRule
 
     def __init__(
         self,
         topology: Topology,
-        rule: LocalRule,
+        rule: NeuralUpdateRule,
         *,
         aggregate: Literal["sqrt", "mean"] = "sqrt",
         sigma: float | None = None,
@@ -96,7 +96,7 @@ class RuleNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.topology = checks.instance("topology", topology, Topology)
-        self.rule = checks.instance("rule", rule, LocalRule)  # type: ignore[type-abstract]
+        self.rule = checks.instance("rule", rule, NeuralUpdateRule)  # type: ignore[type-abstract]
         self.backend = checks.choice("backend", backend, ("auto", "eager"))
         power = {"sqrt": -0.5, "mean": -1.0}[checks.choice("aggregate", aggregate, ("sqrt", "mean"))]
         groups = topology.groups
@@ -122,8 +122,8 @@ class RuleNetwork(nn.Module):
         # A sparse network's may come from elsewhere, by ``load_state_dict``.
         self._edges = self._wired() if fan_in is None else None
 
-    def init_state(self, batch_size: int, generator: torch.Generator | None = None) -> RuleState:
-        """Return fresh states: bodies of 0, and synapses as ``sigma`` says.
+    def init(self, batch_size: int, generator: torch.Generator | None = None) -> RuleState:
+        """A fresh state: bodies of 0, and synapses as ``sigma`` says.
 
         Args:
             batch_size: How many independent streams.
@@ -148,11 +148,11 @@ class RuleNetwork(nn.Module):
         state: RuleState,
         clamp: Annotated[Tensor | None, "time batch features"] = None,
     ) -> tuple[Float[Tensor, "time batch outputs"], RuleState]:
-        """Run frames, and return what the outputs say after the last tick of each, and the state.
+        """The logits after the last tick of each frame, and the state.
 
         Args:
             input: Frames, of a feature for each neuron of the input group and, if it is another, of the output group.
-            state: From ``init_state``, or returned by the last call.
+            state: From ``init``, or returned by the last call.
             clamp: 1 where something is shown, else 0; where ``input`` is not 0 if None.
 
         Returns:
@@ -191,7 +191,7 @@ class RuleNetwork(nn.Module):
         """The state one tick later: the definition.
 
         Args:
-            state: Before.
+            state: The state before.
             shown: x and k of every neuron.
         """
         rule, old = self.rule, state.bodies
@@ -245,7 +245,7 @@ class RuleNetwork(nn.Module):
         return edges_of([(*span, mask) for span, mask in zip(self.spans, masks, strict=True)])
 
     def _shown(self, input: Tensor, clamp: Tensor) -> Float[Tensor, "time batch neurons 2"]:
-        """Return x and k of every neuron; both are 0 of what is never shown anything."""
+        """X and k of every neuron; both are 0 where nothing is ever shown."""
         if self.topology.features == self.topology.neurons == self.topology.groups[0]:
             return torch.stack((input, clamp), -1)
         shown = input.new_zeros(*input.shape[:2], self.topology.neurons, 2)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engram import checks
 
 
-class LocalRule(nn.Module, ABC):
+class NeuralUpdateRule(nn.Module, ABC):
     """The meta-parameters by which all bodies and all synapses of a network change; subclasses say how synapses do.
 
     A body b has ``body_size`` numbers and a synapse s has ``channels``. With x what a neuron is shown, k whether it is
@@ -25,10 +25,10 @@ class LocalRule(nn.Module, ABC):
     Its size does not depend on that of the network, which one rule can change at will.
 
     Args:
-        body_size: n_b.
-        channels: C.
-        types: How many types of neurons it tells apart: as many as the topology has groups, or 1.
-        type_size: n_e; there is none where there is one type.
+        body_size: Numbers n_b of a body.
+        channels: Numbers C of a synapse.
+        types: How many types of neurons it tells apart: the groups of the topology, or 1.
+        type_size: Numbers n_e of a type's embedding; there is none where there is one type.
         body_hidden: Hidden units of the bodies' function.
         generator: Source of the initial values, normal of variance 1 / fan-in; torch's global one if None.
 
@@ -74,11 +74,11 @@ class LocalRule(nn.Module, ABC):
         """The next bodies.
 
         Args:
-            body: b.
-            forward: m.
-            backward: r.
-            shown: x and k.
-            embedding: e.
+            body: Bodies b.
+            forward: Messages m that came forwards.
+            backward: Messages r that came backwards.
+            shown: x, what each neuron is shown, and k, whether it is.
+            embedding: e, of the types.
         """
         known = torch.cat((body, forward, backward, shown, embedding), -1)
         answer, gate = (
@@ -99,8 +99,8 @@ class LocalRule(nn.Module, ABC):
         Args:
             synapse: s.
             post: What a synapse knows of its receiving neuron, [b', b, e]: the new body, the old one, and the type.
-            pre: Likewise of the sending neuron.
-            forward: m of the receiving neurons.
+            pre: The same of the sending neuron.
+            forward: m, the messages of the receiving neurons.
         """
 
     @property
@@ -110,7 +110,13 @@ class LocalRule(nn.Module, ABC):
 
 
 def fan_in_normal(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Parameter:
-    """A matrix (inputs, outputs) of normal values of variance 1 / inputs."""
+    """A matrix of normal values of variance 1 / inputs.
+
+    Args:
+        inputs: Rows.
+        outputs: Columns.
+        generator: Source of the values; torch's global one if None.
+    """
     return nn.Parameter(torch.randn(inputs, outputs, generator=generator) / inputs**0.5)
 
 

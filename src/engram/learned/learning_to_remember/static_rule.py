@@ -5,16 +5,21 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.learned.remember.local_rule import LocalRule
+from engram.learned.learning_to_remember.neural_update_rule import NeuralUpdateRule
 
 
-class StaticRule(LocalRule):
+class StaticRule(NeuralUpdateRule):
     """Synapses that stay as they were drawn, s' = s: whatever such a network remembers, it remembers in its bodies.
 
     Args:
-        body_size: As of ``LocalRule``, and so are all others.
+        body_size: Numbers n_b of a body.
+        channels: Numbers C of a synapse.
+        types: How many types of neurons it tells apart: the groups of the topology, or 1.
+        type_size: Numbers n_e of a type's embedding; there is none where there is one type.
+        body_hidden: Hidden units of the bodies' function.
+        generator: Source of the initial values; torch's global one if None.
 
-    Source: the control of Gregor (2020), as of ``LocalRule``; ours.
+    Source: a control for Gregor, "Finding online neural update rules by learning to remember" (2020); ours.
 
     Examples:
         >>> import torch
@@ -31,5 +36,12 @@ class StaticRule(LocalRule):
         pre: Float[Tensor, "batch pre known"],
         forward: Float[Tensor, "batch post channels"],
     ) -> Float[Tensor, "batch channels post pre"]:
-        """As ``LocalRule.synapse``."""
+        """The next synapses of a block.
+
+        Args:
+            synapse: s.
+            post: What a synapse knows of its receiving neuron, [b', b, e].
+            pre: The same of the sending neuron.
+            forward: m, the messages of the receiving neurons.
+        """
         return synapse

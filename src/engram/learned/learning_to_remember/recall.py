@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engram.learned.remember.training import bit_accuracy
+from engram.learned.learning_to_remember.training import bit_accuracy
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
-from engram.learned.remember.local_rule import LocalRule, by_synapse, fan_in_normal
+from engram.learned.learning_to_remember.neural_update_rule import NeuralUpdateRule, by_synapse, fan_in_normal
 
 KEEP, WRITE = 4.0, -1.0  # initial biases of the gates: keep 0.98 of the state at each tick, write 0.27 of the new one
 
 
-class GatedRule(LocalRule):
+class GatedRule(NeuralUpdateRule):
     """Synapses changed by a small gated network that sees its own state and its two neurons.
 
     With beta = [b', b, e] of a synapse's receiving neuron i and its sending neuron j,
@@ -22,17 +22,17 @@ class GatedRule(LocalRule):
         s'      = sigmoid(f) s + sigmoid(w) tanh(p)
 
     Args:
-        body_size: As of ``LocalRule``, and so are the arguments that follow but two.
-        channels: C.
+        body_size: Numbers n_b of a body.
+        channels: Numbers C of a synapse.
         synapse_hidden: Hidden units h of the synapses' function.
         product: Whether z has its last term, the products of the two neurons; else it is a plain network of
             [s, beta_i, beta_j].
-        types: As of ``LocalRule``.
-        type_size: n_e.
+        types: How many types of neurons it tells apart: the groups of the topology, or 1.
+        type_size: Numbers n_e of a type's embedding; there is none where there is one type.
         body_hidden: Hidden units of the bodies' function.
-        generator: Source of the initial values.
+        generator: Source of the initial values; torch's global one if None.
 
-    Source: Gregor (2020), as of ``LocalRule``; the form is ours.
+    Source: Gregor, "Finding online neural update rules by learning to remember" (2020); the form is ours.
 
     Examples:
         >>> rule = GatedRule(4, 2, generator=torch.Generator().manual_seed(0))
@@ -73,7 +73,14 @@ class GatedRule(LocalRule):
         pre: Float[Tensor, "batch pre known"],
         forward: Float[Tensor, "batch post channels"],
     ) -> Float[Tensor, "batch channels post pre"]:
-        """As ``LocalRule.synapse``."""
+        """The next synapses of a block.
+
+        Args:
+            synapse: s.
+            post: What a synapse knows of its receiving neuron, [b', b, e].
+            pre: The same of the sending neuron.
+            forward: m, the messages of the receiving neurons.
+        """
         flat = synapse.flatten(2)
         # What depends on one neuron is computed once for each neuron, and only s for each synapse.
         z = (self.own.T @ flat).view(len(flat), -1, *synapse.shape[2:])

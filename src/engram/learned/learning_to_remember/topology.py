@@ -24,8 +24,8 @@ class Topology:
     Raises:
         ValueError: A size is below 1, or there is no such group.
 
-    Source: Gregor, "Finding online neural update rules by learning to remember" (2020), studies types of networks; of
-    which only abstract and introduction could be read, so that all of them are ours.
+    Source: Gregor, "Finding online neural update rules by learning to remember" (2020), studies types of
+    networks; only its abstract and introduction could be read, so that these here are ours.
 
     Examples:
         >>> Topology.layered(4, 8, 2).blocks
@@ -58,37 +58,76 @@ class Topology:
 
     @classmethod
     def visible(cls, bits: int, bidirectional: bool = True) -> Topology:
-        """Return neurons that are input and output at once, all connected to all."""
+        """Neurons that are input and output at once, all connected to all."""
         return cls((bits,), ((0, 0),), bidirectional=bidirectional)
 
     @classmethod
     def recurrent(cls, bits: int, hidden: int, ticks: int = 1) -> Topology:
-        """Return visible and hidden neurons, all connected to all; hidden paths within a frame take two ticks."""
+        """Visible and hidden neurons, all connected to all; hidden paths within a frame take two ticks.
+
+        Args:
+            bits: Visible neurons.
+            hidden: Hidden neurons.
+            ticks: Steps for each frame.
+        """
         return cls((bits, hidden), ((0, 0), (0, 1), (1, 0), (1, 1)), ticks=ticks)
 
     @classmethod
     def sparse(cls, bits: int, hidden: int, fan_in: int = 4, ticks: int = 2) -> Topology:
-        """A recurrent network in which each neuron hears ``fan_in`` visible and as many hidden ones."""
+        """A recurrent network with a few connections to each neuron, drawn at random.
+
+        Args:
+            bits: Visible neurons.
+            hidden: Hidden neurons.
+            fan_in: How many visible, and how many hidden, neurons send to each.
+            ticks: Steps for each frame.
+        """
         return cls((bits, hidden), ((0, 0), (0, 1), (1, 0), (1, 1)), ticks=ticks, fan_in=fan_in)
 
     @classmethod
     def layered(cls, inputs: int, hidden: int, outputs: int, bidirectional: bool = True) -> Topology:
-        """Return input, one hidden layer, and output, with messages both ways."""
+        """An input, one hidden layer, and an output.
+
+        Args:
+            inputs: Input neurons.
+            hidden: Hidden neurons.
+            outputs: Output neurons.
+            bidirectional: Whether messages go both ways.
+        """
         return cls((inputs, hidden, outputs), ((0, 1), (1, 2)), 0, 2, 3, bidirectional)
 
     @classmethod
     def feedforward(cls, inputs: int, hidden: int, outputs: int) -> Topology:
-        """A layered network whose synapses send no messages back."""
+        """A layered network whose synapses send no messages back.
+
+        Args:
+            inputs: Input neurons.
+            hidden: Hidden neurons.
+            outputs: Output neurons.
+        """
         return cls.layered(inputs, hidden, outputs, bidirectional=False)
 
     @classmethod
     def layered_skip(cls, inputs: int, hidden: int, outputs: int) -> Topology:
-        """A layered network with a block from input to output as well."""
+        """A layered network with a block from input to output as well.
+
+        Args:
+            inputs: Input neurons.
+            hidden: Hidden neurons.
+            outputs: Output neurons.
+        """
         return cls((inputs, hidden, outputs), ((0, 1), (1, 2), (0, 2)), 0, 2, 3)
 
     @classmethod
     def deep(cls, inputs: int, first: int, second: int, outputs: int) -> Topology:
-        """A layered network of two hidden layers."""
+        """A layered network of two hidden layers.
+
+        Args:
+            inputs: Input neurons.
+            first: Neurons of the first hidden layer.
+            second: Neurons of the second.
+            outputs: Output neurons.
+        """
         return cls((inputs, first, second, outputs), ((0, 1), (1, 2), (2, 3)), 0, 3, 4)
 
     @property

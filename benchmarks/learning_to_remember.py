@@ -3,8 +3,8 @@
 A window of the experiment's first arm, two snippets of 12 bits in 16 streams, forward and backward, one thread, all
 ways in turn: engram's kernels; its plain definition; the same rule without products, with what a synapse knows put
 together in one tensor; and an LSTM cell a synapse by ``torch.func.vmap``, with as many numbers of output, as a port of
-a published rule that is such a cell would be. ``python benchmarks/remember.py`` takes a minute and writes the record
-beside this file.
+a published rule that is such a cell would be. ``python benchmarks/learning_to_remember.py`` takes a
+minute and writes the record beside this file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engram.learned.remember import GatedRule, RuleNetwork, Topology
-from engram.learned.remember.local_rule import LocalRule
+from engram.learned.learning_to_remember import GatedRule, RuleNetwork, Topology
+from engram.learned.learning_to_remember.neural_update_rule import NeuralUpdateRule
 from engram.tasks import SnippetStream
 
 RECORD = Path(__file__).with_suffix(".json")
@@ -42,7 +42,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-class Concatenated(LocalRule):
+class Concatenated(NeuralUpdateRule):
     """The additive gated rule, computed from [s, beta_i, beta_j] of every synapse."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Concatenated(LocalRule):
         return torch.sigmoid(f) * synapse + torch.sigmoid(w) * torch.tanh(p)
 
 
-class CellASynapse(LocalRule):
+class CellASynapse(NeuralUpdateRule):
     """An LSTM cell in every synapse, with hidden and cell state for channels, mapped over streams, post and pre."""
 
     def __init__(self) -> None:
@@ -82,14 +82,14 @@ class CellASynapse(LocalRule):
 
 def window(way: str) -> Callable[[], None]:
     """Return the forward and backward pass of a window."""
-    rule: LocalRule
+    rule: NeuralUpdateRule
     if way in ("kernels", "definition"):
         rule = GatedRule(BODY, CHANNELS, synapse_hidden=HIDDEN, generator=generator(), **SIZES)
     else:
         rule = Concatenated() if way == "concatenated" else CellASynapse()
     backend: Any = "auto" if way == "kernels" else "eager"
     net = RuleNetwork(Topology.visible(BITS, bidirectional=False), rule, backend=backend)
-    inputs, state = SnippetStream(BITS).sample(STREAMS, generator()).inputs, net.init_state(STREAMS)
+    inputs, state = SnippetStream(BITS).sample(STREAMS, generator()).inputs, net.init(STREAMS)
 
     def train() -> None:
         net.zero_grad()

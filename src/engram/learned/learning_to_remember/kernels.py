@@ -1,8 +1,18 @@
 """A window of a network with gated synapses as numba kernels: synapses pass through memory once a tick, each way.
 
+With q = [b, m, r, x, k] of a neuron, beta = [b', b] of both neurons of a synapse, and biases of each type of neuron,
+
+    sent    = P^T b                                     projection: P = [P_f, P_b]
+    (a, g)  = W2^T tanh(W1^T q + c1) + c2               body_in, body_in_bias, body_out, body_out_bias
+    b'      = b + sigmoid(g) (tanh(a) - b)
+    factors = [U, V, A, G]^T beta + c                   known, known_bias
+    z       = Ws^T s + U^T beta_i + V^T beta_j + c + (A^T beta_i) (G^T beta_j)          own
+    (p,f,w) = Wo^T tanh(z) + co                         out, out_bias
+    s'      = sigmoid(f) s + sigmoid(w) tanh(p)
+
 Streams lie side by side in the last axis, as many in a tile as a register has lanes, so that all operations are on
-whole registers and every weight is a number. Only states are kept for the way back; what a synapse computed is computed
-again from them. Of a tile, with S states from before the first tick on:
+whole registers and every weight is a number. Only states are stored for the way back, and the rest is computed again
+from them. Of a tile, with S states from before the first tick on:
 
     shown (frames, neurons, 2, lanes)         x and k
     body (S, neurons, n_b, lanes)             b
@@ -10,10 +20,44 @@ again from them. Of a tile, with S states from before the first tick on:
     message (S, neurons, 2 C, lanes)          m and r, made of the state of the same index
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from engram.numeric.jit import inline, jit
 from engram.numeric.simd import lanes, load, sigmoid, splat, store, tanh
+
+
+class States(NamedTuple):
+    """Bodies, synapses and messages of all tiles and ticks."""
+
+    body: np.ndarray
+    synapse: np.ndarray
+    message: np.ndarray
+
+
+class Wires(NamedTuple):
+    """The network: type and message factors of each neuron, (post, pre) of each synapse, ticks of a frame."""
+
+    kind: np.ndarray
+    scale: np.ndarray
+    edges: np.ndarray
+    ticks: int
+
+
+class Parameters(NamedTuple):
+    """The parameters of the rule, or their gradients, which have an axis of lanes more."""
+
+    projection: np.ndarray
+    body_in: np.ndarray
+    body_in_bias: np.ndarray
+    body_out: np.ndarray
+    body_out_bias: np.ndarray
+    known: np.ndarray
+    known_bias: np.ndarray
+    own: np.ndarray
+    out: np.ndarray
+    out_bias: np.ndarray
 
 
 @inline
@@ -36,9 +80,9 @@ def affine_back(weight, x, grad, grad_x, grad_weight, grad_bias):
     for i in range(weight.shape[0]):
         total, value = load(grad_x, i * L), load(x, i * L)
         for o in range(outputs):
-            d, place = load(grad, o * L), (i * outputs + o) * L
+            d, offset = load(grad, o * L), (i * outputs + o) * L
             total = total + splat(weight[i, o]) * d
-            store(grad_weight, place, load(grad_weight, place) + value * d)
+            store(grad_weight, offset, load(grad_weight, offset) + value * d)
         store(grad_x, i * L, total)
 
 
@@ -72,28 +116,28 @@ def squash_back(rows, grad):
 def put(rows, first, source):
     """Write rows one after another, from ``first`` on."""
     L = lanes(rows)
-    for place in range(0, source.size, L):
-        store(rows, first * L + place, load(source, place))
+    for offset in range(0, source.size, L):
+        store(rows, first * L + offset, load(source, offset))
 
 
 @inline
 def add(rows, source, first):
     """Add the rows of ``source`` from ``first`` on."""
     L = lanes(rows)
-    for place in range(0, rows.size, L):
-        store(rows, place, load(rows, place) + load(source, first * L + place))
+    for offset in range(0, rows.size, L):
+        store(rows, offset, load(rows, offset) + load(source, first * L + offset))
 
 
 @inline
 def clear(rows):
     """Write zeros."""
     nothing = splat(rows.dtype.type(0))
-    for place in range(0, rows.size, lanes(rows)):
-        store(rows, place, nothing)
+    for offset in range(0, rows.size, lanes(rows)):
+        store(rows, offset, nothing)
 
 
 @inline
-def known(body, message, shown, out):
+def body_input(body, message, shown, out):
     """Write what a body knows, [b, m, r, x, k]."""
     put(out, 0, body)
     put(out, body.shape[0], message)
@@ -101,11 +145,11 @@ def known(body, message, shown, out):
 
 
 @inline
-def decide(w1, c1, w2, c2, q, inner, decided):
+def decide(rule, kind, q, inner, decided):
     """Write tanh(a) and sigmoid(g) of one body, and of its hidden units tanh."""
-    affine(w1, c1, q, inner)
+    affine(rule.body_in, rule.body_in_bias[kind], q, inner)
     squash(inner, 0, inner.shape[0])
-    affine(w2, c2, inner, decided)
+    affine(rule.body_out, rule.body_out_bias, inner, decided)
     size = decided.shape[0] // 2
     squash(decided, 0, size)
     open_gates(decided, size, 2 * size)
@@ -138,8 +182,8 @@ def scaled(message, scale):
     L, channels = lanes(message), message.shape[1] // 2
     for n in range(message.shape[0]):
         for c in range(2 * channels):
-            place = (2 * n * channels + c) * L
-            store(message, place, load(message, place) * splat(scale[n, c // channels]))
+            offset = (2 * n * channels + c) * L
+            store(message, offset, load(message, offset) * splat(scale[n, c // channels]))
 
 
 @inline
@@ -148,9 +192,9 @@ def send(synapse, i, j, sent, message):
     L, channels = lanes(synapse), synapse.shape[0]
     for c in range(channels):
         s, to_i, to_j = load(synapse, c * L), (2 * i * channels + c) * L, ((2 * j + 1) * channels + c) * L
-        of_j, of_i = (2 * j * channels + c) * L, ((2 * i + 1) * channels + c) * L
-        store(message, to_i, load(message, to_i) + s * load(sent, of_j))
-        store(message, to_j, load(message, to_j) + s * load(sent, of_i))
+        from_j, from_i = (2 * j * channels + c) * L, ((2 * i + 1) * channels + c) * L
+        store(message, to_i, load(message, to_i) + s * load(sent, from_j))
+        store(message, to_j, load(message, to_j) + s * load(sent, from_i))
 
 
 @inline
@@ -159,74 +203,72 @@ def send_back(synapse, i, j, sent, grad_message, grad_synapse, grad_sent):
     L, channels = lanes(synapse), synapse.shape[0]
     for c in range(channels):
         s, to_i, to_j = load(synapse, c * L), (2 * i * channels + c) * L, ((2 * j + 1) * channels + c) * L
-        of_j, of_i = (2 * j * channels + c) * L, ((2 * i + 1) * channels + c) * L
+        from_j, from_i = (2 * j * channels + c) * L, ((2 * i + 1) * channels + c) * L
         on, back = load(grad_message, to_i), load(grad_message, to_j)
-        store(grad_synapse, c * L, load(grad_synapse, c * L) + on * load(sent, of_j) + back * load(sent, of_i))
-        store(grad_sent, of_j, load(grad_sent, of_j) + on * s)
-        store(grad_sent, of_i, load(grad_sent, of_i) + back * s)
+        store(grad_synapse, c * L, load(grad_synapse, c * L) + on * load(sent, from_j) + back * load(sent, from_i))
+        store(grad_sent, from_j, load(grad_sent, from_j) + on * s)
+        store(grad_sent, from_i, load(grad_sent, from_i) + back * s)
 
 
-def _forward(
-    shown, body, synapse, message, ends, ticks, kind, scale, edges, projection, w1, c1, w2, c2, u, cu, ws, wo, co
-):  # fmt: skip
-    """Run all frames of all tiles; where the states are not kept, the arrays have two, which take turns."""
-    tiles, states, neurons, size, L = body.shape
-    channels, hidden = synapse.shape[3], ws.shape[1]
+def _forward(shown, states, ends, wires, rule):
+    """Run all frames of all tiles; where the states are not stored, the arrays have two, which take turns."""
+    body, synapse, message = states
+    kind, scale, edges, ticks = wires
+    tiles, count, neurons, size, L = body.shape
+    channels, hidden = synapse.shape[3], rule.own.shape[1]
     dtype = body.dtype
     none = np.zeros(2 * channels, dtype)
-    q, inner = np.empty((w1.shape[0], L), dtype), np.empty((w1.shape[1], L), dtype)
+    q, inner = np.empty((rule.body_in.shape[0], L), dtype), np.empty((rule.body_in.shape[1], L), dtype)
     beta, decided = np.empty((2 * size, L), dtype), np.empty((2 * size, L), dtype)
     factors, sent = np.empty((neurons, 4 * hidden, L), dtype), np.empty((neurons, 2 * channels, L), dtype)
     z, out = np.empty((hidden, L), dtype), np.empty((3 * channels, L), dtype)
     for tile in range(tiles):
         for n in range(neurons):
-            affine(projection, none, body[tile, 0, n], sent[n])
+            affine(rule.projection, none, body[tile, 0, n], sent[n])
         clear(message[tile, 0])
         for e in range(edges.shape[0]):
             send(synapse[tile, 0, e], edges[e, 0], edges[e, 1], sent, message[tile, 0])
         scaled(message[tile, 0], scale)
         for t in range(shown.shape[1] * ticks):
-            now, new = t % states, (t + 1) % states
+            now, new = t % count, (t + 1) % count
             for n in range(neurons):
                 old, changed = body[tile, now, n], body[tile, new, n]
-                known(old, message[tile, now, n], shown[tile, t // ticks, n], q)
-                decide(w1, c1[kind[n]], w2, c2, q, inner, decided)
+                body_input(old, message[tile, now, n], shown[tile, t // ticks, n], q)
+                decide(rule, kind[n], q, inner, decided)
                 for k in range(size):
                     b = load(old, k * L)
                     store(changed, k * L, b + load(decided, (size + k) * L) * (load(decided, k * L) - b))
                 put(beta, 0, changed)
                 put(beta, size, old)
-                affine(u, cu[kind[n]], beta, factors[n])
-                affine(projection, none, changed, sent[n])
+                affine(rule.known, rule.known_bias[kind[n]], beta, factors[n])
+                affine(rule.projection, none, changed, sent[n])
             clear(message[tile, new])
             for e in range(edges.shape[0]):
                 i, j = edges[e, 0], edges[e, 1]
-                s, after = synapse[tile, now, e], synapse[tile, new, e]
-                hidden_units(ws, s, factors[i], factors[j], z)
-                decisions(wo, co, z, out)
+                s, changed_synapse = synapse[tile, now, e], synapse[tile, new, e]
+                hidden_units(rule.own, s, factors[i], factors[j], z)
+                decisions(rule.out, rule.out_bias, z, out)
                 for c in range(channels):
-                    kept = load(out, (channels + c) * L) * load(s, c * L)
-                    store(after, c * L, kept + load(out, (2 * channels + c) * L) * load(out, c * L))
-                send(after, i, j, sent, message[tile, new])
+                    remaining = load(out, (channels + c) * L) * load(s, c * L)
+                    store(changed_synapse, c * L, remaining + load(out, (2 * channels + c) * L) * load(out, c * L))
+                send(changed_synapse, i, j, sent, message[tile, new])
             scaled(message[tile, new], scale)
             if (t + 1) % ticks == 0:
                 put(ends[tile, t // ticks], 0, body[tile, new])
 
 
-def _backward(
-    shown, body, synapse, message, grad_ends, grad_body, grad_synapse, ticks, kind, scale, edges,
-    projection, w1, c1, w2, c2, u, cu, ws, wo, co,
-    grad_projection, grad_w1, grad_c1, grad_w2, grad_c2, grad_u, grad_cu, grad_ws, grad_wo, grad_co,
-):  # fmt: skip
+def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, grads):
     """Turn the gradients of the last state, ``grad_body`` and ``grad_synapse``, into those of the first.
 
-    What comes back to the parameters is added to their gradients, which have an axis of lanes more.
+    What comes back to the parameters is added to ``grads``.
     """
-    tiles, states, neurons, size, L = body.shape
-    channels, hidden = synapse.shape[3], ws.shape[1]
+    body, synapse, message = states
+    kind, scale, edges, ticks = wires
+    tiles, count, neurons, size, L = body.shape
+    channels, hidden = synapse.shape[3], rule.own.shape[1]
     dtype = body.dtype
     none, unused = np.zeros(2 * channels, dtype), np.zeros((max(hidden, 2 * channels), L), dtype)
-    q, inner = np.empty((w1.shape[0], L), dtype), np.empty((w1.shape[1], L), dtype)
+    q, inner = np.empty((rule.body_in.shape[0], L), dtype), np.empty((rule.body_in.shape[1], L), dtype)
     grad_q, grad_inner = np.empty_like(q), np.empty_like(inner)
     beta, decided = np.empty((2 * size, L), dtype), np.empty((2 * size, L), dtype)
     grad_beta, grad_decided = np.empty_like(beta), np.empty_like(beta)
@@ -239,30 +281,30 @@ def _backward(
         grad = grad_body[tile]
         clear(grad_message)
         # At t = -1 there is no tick before, and only what the first state sends comes back.
-        for t in range(states - 2, -2, -1):
+        for t in range(count - 2, -2, -1):
             if t >= 0 and (t + 1) % ticks == 0:
                 add(grad, grad_ends[tile, t // ticks], 0)
             for n in range(neurons):
-                affine(projection, none, body[tile, t + 1, n], sent[n])
+                affine(rule.projection, none, body[tile, t + 1, n], sent[n])
             scaled(grad_message, scale)
             clear(grad_sent)
             for e in range(edges.shape[0]):
                 s, g = synapse[tile, t + 1, e], grad_synapse[tile, e]
                 send_back(s, edges[e, 0], edges[e, 1], sent, grad_message, g, grad_sent)
             for n in range(neurons):
-                affine_back(projection, body[tile, t + 1, n], grad_sent[n], grad[n], grad_projection, unused)
+                affine_back(rule.projection, body[tile, t + 1, n], grad_sent[n], grad[n], grads.projection, unused)
             if t < 0:
                 continue
             for n in range(neurons):
                 put(beta, 0, body[tile, t + 1, n])
                 put(beta, size, body[tile, t, n])
-                affine(u, cu[kind[n]], beta, factors[n])
+                affine(rule.known, rule.known_bias[kind[n]], beta, factors[n])
             clear(grad_factors)
             for e in range(edges.shape[0]):
                 s, g = synapse[tile, t, e], grad_synapse[tile, e]
                 post, pre = factors[edges[e, 0]], factors[edges[e, 1]]
-                hidden_units(ws, s, post, pre, z)
-                decisions(wo, co, z, out)
+                hidden_units(rule.own, s, post, pre, z)
+                decisions(rule.out, rule.out_bias, z, out)
                 for c in range(channels):
                     p, f, w = load(out, c * L), load(out, (channels + c) * L), load(out, (2 * channels + c) * L)
                     d = load(g, c * L)
@@ -271,26 +313,26 @@ def _backward(
                     store(grad_out, (2 * channels + c) * L, d * p * (w - w * w))
                     store(g, c * L, d * f)
                 clear(grad_z)
-                affine_back(wo, z, grad_out, grad_z, grad_wo, grad_co)
+                affine_back(rule.out, z, grad_out, grad_z, grads.out, grads.out_bias)
                 squash_back(z, grad_z)
-                affine_back(ws, s, grad_z, g, grad_ws, unused)
+                affine_back(rule.own, s, grad_z, g, grads.own, unused)
                 to_i, to_j = grad_factors[edges[e, 0]], grad_factors[edges[e, 1]]
                 for k in range(hidden):
-                    d, of_u, of_v = load(grad_z, k * L), k * L, (hidden + k) * L
-                    of_a, of_g = (2 * hidden + k) * L, (3 * hidden + k) * L
-                    store(to_i, of_u, load(to_i, of_u) + d)
-                    store(to_j, of_v, load(to_j, of_v) + d)
-                    store(to_i, of_a, load(to_i, of_a) + d * load(pre, of_g))
-                    store(to_j, of_g, load(to_j, of_g) + d * load(post, of_a))
+                    d, at_u, at_v = load(grad_z, k * L), k * L, (hidden + k) * L
+                    at_a, at_g = (2 * hidden + k) * L, (3 * hidden + k) * L
+                    store(to_i, at_u, load(to_i, at_u) + d)
+                    store(to_j, at_v, load(to_j, at_v) + d)
+                    store(to_i, at_a, load(to_i, at_a) + d * load(pre, at_g))
+                    store(to_j, at_g, load(to_j, at_g) + d * load(post, at_a))
             for n in range(neurons):
                 old = body[tile, t, n]
                 put(beta, 0, body[tile, t + 1, n])
                 put(beta, size, old)
                 clear(grad_beta)
                 put(grad_beta, 0, grad[n])
-                affine_back(u, beta, grad_factors[n], grad_beta, grad_u, grad_cu[kind[n]])
-                known(old, message[tile, t, n], shown[tile, t // ticks, n], q)
-                decide(w1, c1[kind[n]], w2, c2, q, inner, decided)
+                affine_back(rule.known, beta, grad_factors[n], grad_beta, grads.known, grads.known_bias[kind[n]])
+                body_input(old, message[tile, t, n], shown[tile, t // ticks, n], q)
+                decide(rule, kind[n], q, inner, decided)
                 for k in range(size):
                     a, w, d = load(decided, k * L), load(decided, (size + k) * L), load(grad_beta, k * L)
                     store(grad_decided, k * L, d * w - d * w * a * a)
@@ -298,9 +340,9 @@ def _backward(
                     store(previous[n], k * L, load(grad_beta, (size + k) * L) + d - d * w)
                 clear(grad_inner)
                 clear(grad_q)
-                affine_back(w2, inner, grad_decided, grad_inner, grad_w2, grad_c2)
+                affine_back(rule.body_out, inner, grad_decided, grad_inner, grads.body_out, grads.body_out_bias)
                 squash_back(inner, grad_inner)
-                affine_back(w1, q, grad_inner, grad_q, grad_w1, grad_c1[kind[n]])
+                affine_back(rule.body_in, q, grad_inner, grad_q, grads.body_in, grads.body_in_bias[kind[n]])
                 add(previous[n], grad_q, 0)
                 clear(grad_message[n])
                 add(grad_message[n], grad_q, size)

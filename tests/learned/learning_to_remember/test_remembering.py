@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from engram.learned.remember import (
+from engram.learned.learning_to_remember import (
     GatedRule,
     LSTMMemory,
     OuterRule,
@@ -140,7 +140,7 @@ def test_a_rule_is_found_that_remembers_more_than_bodies_can():
     stream, accuracies = SnippetStream(12, 2), []
     for _ in range(500):
         window = stream.sample(16, generator)
-        trained = train_window(net, optimizer, window.inputs, window.targets, net.init_state(16))
+        trained = train_window(net, optimizer, window.inputs, window.targets, net.init(16))
         accuracies.append(float(trained.accuracy))
     assert accuracies[0] < 0.6
     assert sum(accuracies[-50:]) / 50 > body_only_accuracy(2) + 0.1
@@ -150,11 +150,11 @@ def test_the_state_goes_on_without_its_graph_and_a_graph_is_refused():
     net, optimizer = learner()
     window = SnippetStream().sample(3, seeded())
     before = [p.clone() for p in net.parameters()]
-    trained = train_window(net, optimizer, window.inputs, window.targets, net.init_state(3), clip=1e-9)
+    trained = train_window(net, optimizer, window.inputs, window.targets, net.init(3), clip=1e-9)
     assert not trained.state.bodies.requires_grad
     assert trained.state.synapses[0].any()
     assert any(not torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
-    _, attached = net(window.inputs, net.init_state(3))
+    _, attached = net(window.inputs, net.init(3))
     with pytest.raises(ValueError, match="state has a graph"):
         train_window(net, optimizer, window.inputs, window.targets, attached)
 
@@ -164,14 +164,14 @@ def test_the_gradient_is_clipped_and_one_that_is_not_finite_changes_nothing():
     optimizer = torch.optim.SGD(net.parameters(), 1.0)
     window = SnippetStream().sample(3, seeded())
     before = [p.detach().clone() for p in net.parameters()]
-    train_window(net, optimizer, window.inputs, window.targets, net.init_state(3), clip=0.01)
+    train_window(net, optimizer, window.inputs, window.targets, net.init(3), clip=0.01)
     moved = sum(float((a - b.detach()).square().sum()) for a, b in zip(before, net.parameters(), strict=True))
     assert math.sqrt(moved) == pytest.approx(0.01, rel=1e-3)
     with torch.no_grad():
         net.rule.readout.fill_(math.nan)
     before = [p.detach().clone() for p in net.parameters()]
     with pytest.raises(FloatingPointError, match=r"loss = nan.*a lower learning rate"):
-        train_window(net, optimizer, window.inputs, window.targets, net.init_state(3))
+        train_window(net, optimizer, window.inputs, window.targets, net.init(3))
     assert all(a.equal(b) or a.isnan().all() for a, b in zip(before, net.parameters(), strict=True))
 
 
@@ -197,11 +197,9 @@ def test_an_lstm_is_called_alike_and_draws_from_its_generator():
     lstm = LSTMMemory(12, 8, generator=seeded())
     optimizer = torch.optim.Adam(lstm.parameters(), 1e-2)
     window = SnippetStream().sample(4, seeded())
-    losses = [
-        float(train_window(lstm, optimizer, window.inputs, window.targets, lstm.init_state(4)).loss) for _ in range(30)
-    ]
+    losses = [float(train_window(lstm, optimizer, window.inputs, window.targets, lstm.init(4)).loss) for _ in range(30)]
     assert losses[-1] < losses[0]
     twins = [LSTMMemory(12, 8, generator=seeded(4)) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*(twin.parameters() for twin in twins), strict=True))
     with pytest.raises(ValueError, match=r"clamp\.shape"):
-        lstm(window.inputs, lstm.init_state(4), window.inputs[:1])
+        lstm(window.inputs, lstm.init(4), window.inputs[:1])

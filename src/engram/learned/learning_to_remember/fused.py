@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from engram.learned.remember.gated_rule import GatedRule
+from engram.learned.learning_to_remember.gated_rule import GatedRule
 from engram.numeric.threads import single_threaded
 
 
 class Wiring(NamedTuple):
-    """What of a network the kernels need beside its rule.
+    """The network of the kernels, without its rule.
 
     Attributes:
-        kind: Of which type each neuron is.
-        scale: What its degrees make of the messages that it gets, forwards and backwards.
+        kind: Type of each neuron.
+        scale: Factors of the messages that a neuron gets, forwards and backwards, by its degrees.
         edges: Which neurons each synapse connects, (post, pre), block after block, each (post, pre) row by row.
         ticks: Steps for each frame.
     """
@@ -55,9 +55,9 @@ def run_fused(
     Args:
         rule: The rule.
         wiring: The network.
-        shown: x and k of every neuron.
-        body: Before the first frame.
-        synapse: Likewise, those of ``wiring.edges``.
+        shown: x and k of every neuron, at each frame.
+        body: Bodies before the first frame.
+        synapse: Synapses before it, in the order of ``wiring.edges``.
     """
     none = torch.zeros_like(rule.post)
     factor_i, factor_j = (none if factor is None else factor for factor in (rule.post_factor, rule.pre_factor))
@@ -96,7 +96,7 @@ class _Window(torch.autograd.Function):
     @staticmethod
     @single_threaded()
     def forward(ctx: Any, wiring: Wiring, shown: Tensor, body: Tensor, synapse: Tensor, *parameters: Tensor) -> Any:
-        from engram.learned.remember import kernels
+        from engram.learned.learning_to_remember import kernels
         from engram.numeric.simd import REGISTER_BYTES
 
         batch, lanes = len(body), REGISTER_BYTES // body.element_size()
@@ -109,44 +109,30 @@ class _Window(torch.autograd.Function):
         bodies[:, 0], synapses[:, 0] = first_body, first_synapse
         messages = np.empty((*bodies.shape[:3], 2 * synapse.shape[1], lanes), dtype)
         ends = np.empty((tiles, len(shown), *first_body.shape[1:]), dtype)
-        arrays = [parameter.detach().contiguous().numpy() for parameter in parameters]
-        of_network = wiring.kind, wiring.scale.to(body.dtype).numpy(), wiring.edges
-        kernels.forward(frames, bodies, synapses, messages, ends, wiring.ticks, *of_network, *arrays)
-        ctx.given = frames, bodies, synapses, messages, wiring.ticks, of_network, arrays, batch, lanes
+        window = (
+            kernels.States(bodies, synapses, messages),
+            kernels.Wires(wiring.kind, wiring.scale.to(body.dtype).numpy(), wiring.edges, wiring.ticks),
+            kernels.Parameters(*(parameter.detach().contiguous().numpy() for parameter in parameters)),
+        )
+        kernels.forward(frames, window[0], ends, *window[1:])
+        ctx.saved = frames, *window, batch, lanes
         return _batch(ends, batch).transpose(0, 1), _batch(synapses[:, ticks % states], batch).transpose(1, 2)
 
     @staticmethod
     @once_differentiable
     @single_threaded()
     def backward(ctx: Any, grad_ends: Tensor, grad_synapse: Tensor) -> Any:
-        from engram.learned.remember import kernels
+        from engram.learned.learning_to_remember import kernels
 
-        frames, bodies, synapses, messages, ticks, of_network, arrays, batch, lanes = ctx.given
+        frames, states, wires, rule, batch, lanes = ctx.saved
         grad_ends_tiles = _tiles(grad_ends.transpose(0, 1), batch, lanes)
         grad_synapse_tiles = _tiles(grad_synapse.transpose(1, 2), batch, lanes)
-        grad_body_tiles = np.zeros_like(bodies[:, 0])
-        sums = [np.zeros((*array.shape, lanes), array.dtype) for array in arrays]
-        kernels.backward(
-            frames,
-            bodies,
-            synapses,
-            messages,
-            grad_ends_tiles,
-            grad_body_tiles,
-            grad_synapse_tiles,
-            ticks,
-            *of_network,
-            *arrays,
-            *sums,
-        )
-        parameter_grads = (torch.from_numpy(total.sum(-1)) for total in sums)
-        return (
-            None,
-            None,
-            _batch(grad_body_tiles, batch),
-            _batch(grad_synapse_tiles, batch).transpose(1, 2),
-            *parameter_grads,
-        )
+        grad_body_tiles = np.zeros_like(states.body[:, 0])
+        grads = kernels.Parameters(*(np.zeros((*array.shape, lanes), array.dtype) for array in rule))
+        kernels.backward(frames, states, grad_ends_tiles, grad_body_tiles, grad_synapse_tiles, wires, rule, grads)
+        parameter_grads = (torch.from_numpy(total.sum(-1)) for total in grads)
+        grad_states = _batch(grad_body_tiles, batch), _batch(grad_synapse_tiles, batch).transpose(1, 2)
+        return None, None, *grad_states, *parameter_grads
 
 
 def edges_of(
