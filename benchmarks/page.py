@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from engram.lab.curves import PALETTE
 
 import agents
 import blur

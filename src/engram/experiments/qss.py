@@ -156,87 +156,54 @@ paper = claims_from("Edwards et al. (2020), abstract; criterion ours", published
 ours = claims_from("ours", published="the paper's limit is determinism; its noisy grid could not be read")
 claims = [
     *(
-        paper(
-            f"{actions}-actions-cost-nothing",
+        paper(f"{actions}-actions-cost-nothing",
             f"With {actions} actions, of which many do the same, QSS learns as with 4 in the first 20,000 episodes",
-            (mean_return(f"qss-{actions}") / mean_return("qss-4")).within(1.0, 0.05),
-        )
+            (mean_return(f"qss-{actions}") / mean_return("qss-4")).within(1.0, 0.05))
         for actions in ACTIONS[1:]
     ),
-    paper(
-        "redundancy-stops-q-learning",
+    paper("redundancy-stops-q-learning",
         "With 40 and with 400 actions Q-learning hardly ever reaches the goal in 20,000 episodes",
-        maximum(mean_return("qsa-40"), mean_return("qsa-400")) <= -470.0,
-    ),
-    paper(
-        "qss-ahead-with-redundant-actions",
+        maximum(mean_return("qsa-40"), mean_return("qsa-400")) <= -470.0),
+    paper("qss-ahead-with-redundant-actions",
         "With 40 actions QSS gets a higher mean return over the first 20,000 episodes than Q-learning",
-        mean_return("qss-40") - mean_return("qsa-40") >= 100.0,
-    ),
-    paper(
-        "solved-in-20k",
+        mean_return("qss-40") - mean_return("qsa-40") >= 100.0),
+    paper("solved-in-20k",
         "With 400 actions QSS learners walk a shortest way after 20,000 episodes (share of learners)",
-        share("solved_20k", "agents")("qss-400") >= 0.5,
-    ),
-    paper(
-        "solved-in-50k",
-        "With 400 actions nearly all QSS learners walk a shortest way after 50,000 episodes",
-        share("solved", "agents")("qss-400") >= 0.9,
-    ),
-    paper(
-        "q-learning-never-in-20k",
-        "With 40 actions no Q-learner walks a shortest way after 20,000 episodes",
-        metric("solved_20k")("qsa-40") <= 0.0,
-        sameness="numeric",
-    ),
-    paper(
-        "renamed-actions-are-relearned",
+        share("solved_20k", "agents")("qss-400") >= 0.5),
+    paper("solved-in-50k", "With 400 actions nearly all QSS learners walk a shortest way after 50,000 episodes",
+        share("solved", "agents")("qss-400") >= 0.9),
+    paper("q-learning-never-in-20k", "With 40 actions no Q-learner walks a shortest way after 20,000 episodes",
+        metric("solved_20k")("qsa-40") <= 0.0, sameness="numeric"),
+    paper("renamed-actions-are-relearned",
         "Soon after the actions were renamed QSS, which keeps its values, walks a shortest way for good (mean episode)",
-        metric("solved_at")("qss-transfer") <= 50.0,
-    ),
-    paper(
-        "transfer-from-the-start",
+        metric("solved_at")("qss-transfer") <= 50.0),
+    paper("transfer-from-the-start",
         "Over the first 200 episodes after the renaming QSS walks nearly a shortest way (mean return)",
-        first_200("qss-transfer") >= -60.0,
-    ),
-    paper(
-        "q-learning-has-to-unlearn",
+        first_200("qss-transfer") >= -60.0),
+    paper("q-learning-has-to-unlearn",
         "Over the first 200 episodes after the renaming Q-learning that keeps its values goes astray (mean return)",
-        first_200("qsa-transfer") <= -200.0,
-    ),
-    paper(
-        "scratch-is-slow",
-        "From scratch neither QSS nor Q-learning gets far in 10,000 episodes (mean return)",
-        maximum(mean_return("qss-scratch"), mean_return("qsa-scratch")) <= -400.0,
-    ),
+        first_200("qsa-transfer") <= -200.0),
+    paper("scratch-is-slow", "From scratch neither QSS nor Q-learning gets far in 10,000 episodes (mean return)",
+        maximum(mean_return("qss-scratch"), mean_return("qsa-scratch")) <= -400.0),
     *(
-        ours(
-            f"noise-{noise}-is-bearable",
+        ours(f"noise-{noise}-is-bearable",
             f"Where one action in {round(1 / noise)} is random, QSS ends with hardly less return than Q-learning",
-            metric("late_return")(f"qss-noise-{noise}") - metric("late_return")(f"qsa-noise-{noise}") >= -3.0,
-        )
+            metric("late_return")(f"qss-noise-{noise}") - metric("late_return")(f"qsa-noise-{noise}") >= -3.0)
         for noise in NOISES[:2]
     ),
     *(
-        ours(
-            f"noise-{noise}-is-learned-sooner",
+        ours(f"noise-{noise}-is-learned-sooner",
             f"Where a share of {noise} of the actions is random, QSS gets no less over 20,000 episodes than Q-learning",
-            mean_return(f"qss-noise-{noise}") - mean_return(f"qsa-noise-{noise}") >= 0.0,
-        )
+            mean_return(f"qss-noise-{noise}") - mean_return(f"qsa-noise-{noise}") >= 0.0)
         for noise in NOISES
     ),
-    paper(
-        "q-learning-avoids-the-cliff",
+    paper("q-learning-avoids-the-cliff",
         "Along a windy cliff Q-learning reaches the goal nearly as often as can be, which is in 50 % of the episodes",
-        success("qsa-cliff") >= 0.45,
-    ),
-    paper(
-        "qss-falls-off-the-cliff",
+        success("qsa-cliff") >= 0.45),
+    paper("qss-falls-off-the-cliff",
         "Along a windy cliff QSS, which takes its best next state as certain, seldom reaches the goal",
-        success("qss-cliff") <= 0.25,
-        published="the method needs a deterministic environment (stated)",
-    ),
-]
+        success("qss-cliff") <= 0.25, published="the method needs a deterministic environment (stated)"),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:

@@ -30,24 +30,15 @@ claims = [
         held_out("anml") >= 0.60,
         "63.8 % of 600 classes",
     ),
-    paper(
-        "scratch-does-not",
+    paper("scratch-does-not",
         "ANML recognises five times as much of a stream as a network that learned nothing before (difference)",
-        held_out("anml") - 5.0 * held_out("scratch") >= 0.0,
-        published="Scratch below 3 % from 50 classes on",
-    ),
-    paper(
-        "pretraining-does-not-do",
+        held_out("anml") - 5.0 * held_out("scratch") >= 0.0, published="Scratch below 3 % from 50 classes on"),
+    paper("pretraining-does-not-do",
         "ANML recognises more of a stream than a network that was trained on as many images in random order",
-        held_out("anml") - held_out("pretrained") >= 0.05,
-        published="Pretrain below 3 % from 400 classes on",
-    ),
-    paper(
-        "oml-does-not-do",
-        "ANML recognises more of a stream than OML with a linear head",
+        held_out("anml") - held_out("pretrained") >= 0.05, published="Pretrain below 3 % from 400 classes on"),
+    paper("oml-does-not-do", "ANML recognises more of a stream than OML with a linear head",
         held_out("anml") - held_out("oml") >= 0.0,
-        published="63.8 % against 18.2 %, or 44.2 % where OML's last layer alone learns the stream",
-    ),
+        published="63.8 % against 18.2 %, or 44.2 % where OML's last layer alone learns the stream"),
     *both(
         "remembers",
         "After the stream the images that were learned are recognised",
@@ -90,13 +81,10 @@ claims = [
         told >= 2.0,
         "70.9 % against 24.3 %",
     ),
-    paper(
-        "the-gate-helps",
-        "ANML recognises more of a stream than the same network without its gate",
+    paper("the-gate-helps", "ANML recognises more of a stream than the same network without its gate",
         held_out("anml") - held_out("sanml") >= 0.0,
         published="not compared; by the same laboratory later: 69.2 % with, 69.0 % without",
-        source="notebook of uvm-neurobotics-lab/higherANML; criterion ours",
-    ),
+        source="notebook of uvm-neurobotics-lab/higherANML; criterion ours"),
     *both(
         "first-order-does",
         "Where meta-learning takes inner gradients for constants, other images of a stream are recognised as well",
@@ -104,11 +92,8 @@ claims = [
         held_out("anml-order-1") >= 0.60,
         "64 % of 600 classes with the author's program, 66 % by order 2 (replications)",
     ),
-    paper(
-        "resetting-helps-pretraining",
+    paper("resetting-helps-pretraining",
         "Pretraining whose last layer is drawn anew after each pass lets more be recognised than without",
         held_out("pretrained-zapped") - held_out("pretrained") >= 0.0,
-        source="Frati et al. 2023, abstract; criterion ours",
-        published="matches meta-learning in many cases",
-    ),
-]
+        source="Frati et al. 2023, abstract; criterion ours", published="matches meta-learning in many cases"),
+]  # fmt: skip

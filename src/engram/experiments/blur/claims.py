@@ -3,6 +3,7 @@
 from engram.lab import Measure, claims_from, maximum, metric, minimum
 
 PAPER = "Sandler et al. 2021"
+DESCENT = ("sgd", "momentum", "normalised", "adam")
 faster = claims_from(
     f"{PAPER}, figures 5 and 6; criterion ours", published="converges much faster than SGD at first (curves)"
 )
@@ -38,7 +39,7 @@ claims = [
         lead("evolved", "unseen_10", "best_sgd_10") >= 0.05),
     faster("ahead-of-all-descent-at-two-steps", "After two steps an evolved genome is ahead of SGD, with or without "
         "momentum or normalisation, and of Adam, each at its best rate",
-        minimum(*(lead("evolved", "unseen_2", f"best_{name}_2") for name in ("sgd", "momentum", "normalised", "adam"))) >= 0.0),
+        minimum(*(lead("evolved", "unseen_2", f"best_{name}_2") for name in DESCENT)) >= 0.0),
     caught_up("momentum-catches-up",
         "After 50 steps SGD with momentum at its best rate is not behind an evolved genome",
         lead("evolved", "best_momentum_50", "unseen_50") >= 0.0),

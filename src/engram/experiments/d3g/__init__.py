@@ -55,44 +55,27 @@ returns, largest_step, last_round = map(metric, ("return", "largest_step", "last
 paper = claims_from("Edwards et al. (2020), abstract; task and criterion ours", published="stated (no figure readable)")
 claims = [
     paper("d3g-swings-up", "D3G swings up a pendulum (mean return)", returns("pendulum-d3g") >= -300.0),
-    paper(
-        "without-the-cycle-it-does-not",
-        "Without its cycle D3G does not swing up a pendulum (mean return)",
-        returns("pendulum-no-cycle") <= -800.0,
-    ),
-    paper(
-        "the-cycle-keeps-proposals-reachable",
+    paper("without-the-cycle-it-does-not", "Without its cycle D3G does not swing up a pendulum (mean return)",
+        returns("pendulum-no-cycle") <= -800.0),
+    paper("the-cycle-keeps-proposals-reachable",
         "On a pendulum proposals reach much farther without the cycle than with it (largest number, ratio)",
-        largest_step("pendulum-no-cycle") / largest_step("pendulum-d3g") >= 5.0,
-    ),
-    paper(
-        "no-worse-than-td3",
-        "On a pendulum the mean return of D3G is hardly below that of TD3",
-        returns("pendulum-d3g") - returns("pendulum-td3") >= -60.0,
-    ),
-    paper(
-        "values-survive-other-actuators",
+        largest_step("pendulum-no-cycle") / largest_step("pendulum-d3g") >= 5.0),
+    paper("no-worse-than-td3", "On a pendulum the mean return of D3G is hardly below that of TD3",
+        returns("pendulum-d3g") - returns("pendulum-td3") >= -60.0),
+    paper("values-survive-other-actuators",
         "800 steps after its actuators were turned D3G, which keeps its values, gets more return than from scratch",
-        returns("transfer-d3g") - returns("scratch-d3g") >= 1.0,
-    ),
-    paper(
-        "random-states-teach",
+        returns("transfer-d3g") - returns("scratch-d3g") >= 1.0),
+    paper("random-states-teach",
         "States of random walks and 480 own steps teach D3G to get to the middle of the point world (mean return)",
-        metric("first_round")("observed-d3g") >= -6.0,
-    ),
-    paper(
-        "ahead-of-cloning",
+        metric("first_round")("observed-d3g") >= -6.0),
+    paper("ahead-of-cloning",
         "From states of random walks D3G gets a higher mean return than behavioural cloning from them",
-        last_round("observed-d3g") - last_round("observed-bco") >= 15.0,
-    ),
-    paper(
-        "cloning-is-as-good-as-its-demonstrator",
+        last_round("observed-d3g") - last_round("observed-bco") >= 15.0),
+    paper("cloning-is-as-good-as-its-demonstrator",
         "Behavioural cloning from states of random walks gets about the mean return of random actions",
-        (last_round("observed-bco") - metric("random")("observed-bco")).within(0.0, 6.0),
-        source="ours",
-        published="BCO as the baseline (no figure readable)",
-    ),
-]
+        (last_round("observed-bco") - metric("random")("observed-bco")).within(0.0, 6.0), source="ours",
+        published="BCO as the baseline (no figure readable)"),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:

@@ -80,78 +80,49 @@ paper = claims_from(
 ours = claims_from("our control: a linear head that starts from the same weights", published="not tested")
 identity = claims_from("by construction, in double precision", published="-", sameness="identity")
 claims = [
-    paper(
-        "plastic-head-gains",
+    paper("plastic-head-gains",
         "A plastic layer does better on split digits than a linear one with its usual initial weights",
-        accuracy("split-dhp") - accuracy("split-plain") >= 0.007,
-        published="92.75 to 97.44 %",
-    ),
-    ours(
-        "initial-scale-gains",
+        accuracy("split-dhp") - accuracy("split-plain") >= 0.007, published="92.75 to 97.44 %"),
+    ours("initial-scale-gains",
         "The published initial scale alone, of a linear layer, raises the accuracy on split digits",
-        accuracy("split-linear") - accuracy("split-plain") >= 0.007,
-    ),
-    ours(
-        "plasticity-gains-little",
+        accuracy("split-linear") - accuracy("split-plain") >= 0.007),
+    ours("plasticity-gains-little",
         "With equal initial weights, plasticity hardly changes the accuracy on split digits",
-        (accuracy("split-dhp") - accuracy("split-linear")).within(0, 0.01),
-    ),
-    ours(
-        "no-rate-gains-more",
+        (accuracy("split-dhp") - accuracy("split-linear")).within(0, 0.01)),
+    ours("no-rate-gains-more",
         "With equal initial weights, no initial rate from 0.001 to 0.1, and no faster coefficients, gain much",
         maximum(*(accuracy(f"split-dhp{kind}") for kind in ("", "-eta-0.001", "-eta-0.1", "-fast-alpha")))
-        - accuracy("split-linear")
-        <= 0.01,
-    ),
-    paper(
-        "plastic-head-gains-permuted",
+        - accuracy("split-linear") <= 0.01),
+    paper("plastic-head-gains-permuted",
         "A plastic layer does better on permuted digits than a linear one with its usual initial weights",
-        accuracy("permuted-dhp") - accuracy("permuted-plain") >= 0.0,
-        published="76.73 to 78.49 %",
-    ),
-    paper(
-        "plastic-head-gains-imbalanced",
+        accuracy("permuted-dhp") - accuracy("permuted-plain") >= 0.0, published="76.73 to 78.49 %"),
+    paper("plastic-head-gains-imbalanced",
         "A plastic layer does better on permuted digits of imbalanced classes than a linear one with usual weights",
-        accuracy("imbalanced-dhp") - accuracy("imbalanced-plain") >= 0.0,
-        published="76.44 to 80.85 %",
-    ),
+        accuracy("imbalanced-dhp") - accuracy("imbalanced-plain") >= 0.0, published="76.44 to 80.85 %"),
     *(
-        ours(
-            f"matched-gain-{tasks}",
-            f"With equal initial weights, plasticity raises the accuracy on {tasks} digits",
-            accuracy(f"{tasks}-dhp") - accuracy(f"{tasks}-linear") >= 0.0,
-        )
+        ours(f"matched-gain-{tasks}", f"With equal initial weights, plasticity raises the accuracy on {tasks} digits",
+            accuracy(f"{tasks}-dhp") - accuracy(f"{tasks}-linear") >= 0.0)
         for tasks in ("permuted", "imbalanced")
     ),
     *(
-        paper(
-            f"{penalty}-works",
-            f"On permuted digits {NAMES[penalty]} raises the accuracy",
-            accuracy(f"permuted-linear-{penalty}") - accuracy("permuted-linear") >= 0.05,
-        )
+        paper(f"{penalty}-works", f"On permuted digits {NAMES[penalty]} raises the accuracy",
+            accuracy(f"permuted-linear-{penalty}") - accuracy("permuted-linear") >= 0.05)
         for penalty in PENALTIES
     ),
     *(
-        paper(
-            f"{tasks}-{penalty}-keeps",
+        paper(f"{tasks}-{penalty}-keeps",
             f"With equal initial weights and {NAMES[penalty]}, a plastic head loses little on {tasks} digits",
-            accuracy(f"{tasks}-dhp-{penalty}") - accuracy(f"{tasks}-linear-{penalty}") >= -0.015,
-            published=published,
-        )
+            accuracy(f"{tasks}-dhp-{penalty}") - accuracy(f"{tasks}-linear-{penalty}") >= -0.015, published=published)
         for (tasks, penalty), published in PUBLISHED.items()
     ),
-    identity(
-        "alpha-0-is-linear",
+    identity("alpha-0-is-linear",
         "With plasticity coefficients frozen at 0, the plastic head ends with the weights of the linear one",
         (metric("weights")("split-dhp-alpha-0") - metric("weights")("split-linear")).within(0, 0),
-        source="by construction",
-    ),
-    identity(
-        "merged-is-the-sum",
+        source="by construction"),
+    identity("merged-is-the-sum",
         "EWC's penalty and its gradient, kept in the memory of one task, are those of the sum over tasks",
-        metric("gap")("exactness") <= 1e-9,
-    ),
-]
+        metric("gap")("exactness") <= 1e-9),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:

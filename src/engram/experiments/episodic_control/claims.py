@@ -40,99 +40,61 @@ paper = claims_from(
 )
 claims = [
     *(
-        paper(
-            f"{form}-beats-lru",
+        paper(f"{form}-beats-lru",
             f"With 100 rows on CartPole, MFEC gets more return with dynamic k-means ({name}) than with LRU",
-            gain("100", form) >= 1.15,
-        )
+            gain("100", form) >= 1.15)
         for form, name in FORMS.items()
     ),
-    paper(
-        "the-smaller-the-better",
+    paper("the-smaller-the-better",
         "Corrected dynamic k-means gains more over LRU with 100 rows than with 1000 (quotient)",
-        gain("100") / gain("1000") >= 1.0,
-    ),
-    ours(
-        "dkm-beats-all",
+        gain("100") / gain("1000") >= 1.0),
+    ours("dkm-beats-all",
         "With 100 rows MFEC gets no less with corrected dynamic k-means than under any other rule (ratio to the best)",
-        late("cartpole-100-dkm") / maximum(*(late(f"cartpole-100-{policy}") for policy in OTHERS)) >= 1.0,
-    ),
-    ours(
-        "small-is-no-worse",
+        late("cartpole-100-dkm") / maximum(*(late(f"cartpole-100-{policy}") for policy in OTHERS)) >= 1.0),
+    ours("small-is-no-worse",
         "With 100 rows and corrected dynamic k-means MFEC gets no less than with a memory that forgets nothing",
-        late("cartpole-100-dkm") / late("cartpole-unlimited") >= 1.0,
-    ),
-    ours(
-        "dkm-beats-a-table",
+        late("cartpole-100-dkm") / late("cartpole-unlimited") >= 1.0),
+    ours("dkm-beats-a-table",
         "With 100 rows and corrected dynamic k-means MFEC gets no less than tabular Q-learning on a grid",
-        late("cartpole-100-dkm") / late("cartpole-tabular-q") >= 1.0,
-        source="ours: the trivial baseline",
-    ),
-    paper(
-        "dkm-beats-lru-with-learned-keys",
+        late("cartpole-100-dkm") / late("cartpole-tabular-q") >= 1.0, source="ours: the trivial baseline"),
+    paper("dkm-beats-lru-with-learned-keys",
         "With 250 rows on CartPole, NEC gets more return with corrected dynamic k-means than with LRU",
-        gain("nec") >= 1.15,
-    ),
-    ours(
-        "corrected-finds-the-goal",
+        gain("nec") >= 1.15),
+    ours("corrected-finds-the-goal",
         "In four rooms, where only the goal pays, corrected dynamic k-means reaches it nearly as often as LRU does",
-        late("four-room-dkm") - late("four-room-lru") >= -0.25,
-    ),
-    ours(
-        "published-form-loses-the-goal",
+        late("four-room-dkm") - late("four-room-lru") >= -0.25),
+    ours("published-form-loses-the-goal",
         "In four rooms dynamic k-means as published hardly ever reaches the goal: it averages the rare return away",
-        late("four-room-dkm-author") <= 0.1,
-    ),
+        late("four-room-dkm-author") <= 0.1),
     *(
-        ours(
-            f"{form}-follows-a-stream",
+        ours(f"{form}-follows-a-stream",
             f"When a stream's centres have jumped, dynamic k-means ({name}) ends with less error than online k-means",
-            of_stream(form, "k-means", "end") <= 0.5,
-            published="clusters follow a changing stream (no figure)",
-        )
+            of_stream(form, "k-means", "end") <= 0.5, published="clusters follow a changing stream (no figure)")
         for form, name in FORMS.items()
     ),
-    ours(
-        "short-memory-forgets-too-fast",
+    ours("short-memory-forgets-too-fast",
         "Dynamic k-means whose rows remember 8 samples ends with no larger an error than with 1 sample",
-        of_stream("dkm", "dkm-short", "end") <= 1.0,
-    ),
+        of_stream("dkm", "dkm-short", "end") <= 1.0),
     *(
-        ours(
-            f"still-water-is-for-k-means-not-{form}",
+        ours(f"still-water-is-for-k-means-not-{form}",
             f"Before the centres of a stream jump, online k-means has no larger error than dynamic k-means ({name})",
-            of_stream(form, "k-means", "before") >= 1.0,
-        )
+            of_stream(form, "k-means", "before") >= 1.0)
         for form, name in FORMS.items()
     ),
     *(
-        ours(
-            f"{form}-beats-samples",
+        ours(f"{form}-beats-samples",
             f"Dynamic k-means ({name}) has no larger error than LRU, before the jump, soon after it and at the end",
-            maximum(*(of_stream(form, "lru", moment) for moment in ("before", "after", "end"))) <= 1.0,
-        )
+            maximum(*(of_stream(form, "lru", moment) for moment in ("before", "after", "end"))) <= 1.0)
         for form, name in FORMS.items()
     ),
-    ours(
-        "bytes",
-        "On CartPole a memory takes no more bytes than the published layout",
+    ours("bytes", "On CartPole a memory takes no more bytes than the published layout",
         metric("bytes")("cartpole-100-dkm") / metric("published_bytes")("cartpole-100-dkm") <= 1.0,
-        source="published code",
-        published="A M (d + h + 2) 4",
-        threshold="paper",
-        sameness="identity",
-    ),
-    ours(
-        "look-up-is-linear",
+        source="published code", published="A M (d + h + 2) 4", threshold="paper", sameness="identity"),
+    ours("look-up-is-linear",
         "The time of a look-up grows no faster than the memory (exponent, from 16,000 to 64,000 rows)",
-        metric("exponent")("look-up") <= 1.1,
-    ),
-    paper(
-        "atari",
+        metric("exponent")("look-up") <= 1.1),
+    paper("atari",
         "With 10,000 rows on Atari, MFEC scores more with dynamic k-means than with LRU, in most of five games",
-        Measure(better_games, ATARI) >= 3,
-        source="abstract; scripts of the published code",
-        presets=("paper",),
-        seeds=3,
-    ),
-]
+        Measure(better_games, ATARI) >= 3, source="abstract; scripts of the published code", presets=("paper",),
+        seeds=3),
+]  # fmt: skip
