@@ -145,14 +145,14 @@ def verdicts() -> dict[str, dict[str, dict[str, int]]]:
     }
 
 
-def seconds() -> dict[str, dict[str, dict[str, float]]]:
+def seconds() -> dict[str, dict[str, list[float]]]:
     """How long a trial of each arm took at laptop size, and the settings that this is proportional to, multiplied."""
     return {
         name: {
-            arm: {
-                "seconds": round(mean(trial.seconds for trial in of_preset[PRESET].trials if trial.arm == arm), 1),
-                "scale": scale(config),
-            }
+            arm: [
+                round(mean(trial.seconds for trial in of_preset[PRESET].trials if trial.arm == arm), 1),
+                scale(config),
+            ]
             for arm, config in of_preset[PRESET].configs.items()
         }
         for name in engram.experiments()
@@ -194,7 +194,7 @@ def main() -> None:
                 continue
             write_atomic(record_path(name, results.preset), as_text(results.record()).encode())
     write_json(VERDICTS, verdicts())
-    write_json(SECONDS, seconds())
+    write_atomic(SECONDS, as_text(seconds()).encode())
     for page, block in (
         (ROOT / "README.md", readme_block()),
         (ROOT / "docs" / "getting-started.md", campaigns_block()),

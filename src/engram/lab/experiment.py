@@ -229,8 +229,9 @@ class Experiment:
 
     def _seconds(self, study: str, arm: str, config: Any) -> float:
         """The time of a trial: that of the record, scaled by the settings that it is proportional to."""
-        seconds = _recorded_seconds(self.by_name[study].trial.__module__).get(self.name, {}).get(arm, {})
-        return seconds.get("seconds", math.nan) * scale(config) / seconds.get("scale", 1.0)
+        table = _recorded_seconds(self.by_name[study].trial.__module__)
+        seconds, recorded_scale = table.get(self.name, {}).get(arm, (math.nan, 1.0))
+        return seconds * scale(config) / recorded_scale
 
 
 def find_experiment(experiment: str | Experiment) -> Experiment:
@@ -254,8 +255,8 @@ def scale(config: Any) -> float:
 
 
 @functools.cache
-def _recorded_seconds(module: str) -> dict[str, dict[str, dict[str, float]]]:
-    """The table ``seconds.json`` of the package of a module, or of the nearest package above that has one."""
+def _recorded_seconds(module: str) -> dict[str, dict[str, tuple[float, float]]]:
+    """By experiment and arm how long a trial took, and at which scale: the table ``seconds.json`` of the package of a module, or of the nearest package above that has one."""
     package = module
     while package := package.rpartition(".")[0]:
         table = resources.files(package).joinpath("seconds.json")
