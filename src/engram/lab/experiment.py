@@ -256,7 +256,10 @@ def scale(config: Any) -> float:
 
 @functools.cache
 def _recorded_seconds(module: str) -> dict[str, dict[str, tuple[float, float]]]:
-    """By experiment and arm how long a trial took, and at which scale: the table ``seconds.json`` of the package of a module, or of the nearest package above that has one."""
+    """By experiment and arm how long a trial took, and its scale.
+
+    It is the table ``seconds.json`` in the package of a module, or in the nearest package above that has one.
+    """
     package = module
     while package := package.rpartition(".")[0]:
         table = resources.files(package).joinpath("seconds.json")
