@@ -74,7 +74,7 @@ class Config:
     hidden: int = setting(512, "hidden units", ge=2)
     probes: int = setting(200, "images that every network is shown while it learns", ge=20, le=500)
     goal: float = setting(0.94, "accuracy on held-out images at which a network has learned", gt=0, le=1)
-    steps: int = setting(6000, "most steps of the optimiser", ge=60)
+    steps: int = setting(6000, "most steps of the optimiser", ge=60, scales=True)
     looks: int = setting(60, "times at which the probes are looked at, evenly over a network's steps", ge=30)
 
 

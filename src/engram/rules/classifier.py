@@ -142,10 +142,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[probabilities.argmax(1)])
 
     def _checked_rule(self) -> LearningRule[Any]:
-        if isinstance(self.rule, str):
-            rule: LearningRule[Any] = registry.get("learning_rules", self.rule)()
-            return rule
-        return checks.instance("rule", self.rule, LearningRule)  # type: ignore[type-abstract]
+        rule = registry.get("learning_rules", self.rule)() if isinstance(self.rule, str) else self.rule
+        return checks.instance("rule", rule, LearningRule)  # type: ignore[type-abstract]
 
     def _network(self, dtype: torch.dtype, generator: torch.Generator) -> nn.Sequential:
         activation = ACTIVATIONS[checks.choice("activation", self.activation, ACTIVATIONS)]
