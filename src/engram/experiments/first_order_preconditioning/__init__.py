@@ -121,13 +121,13 @@ bowl_claims = [
         trace("noisy-16-fop") / trace("noisy-64-fop") <= 1.0),
 ]  # fmt: skip
 for n in (64, 16):
-    halved = f"noisy-{n}-halved-momentum"
+    halved = f"noisy-{n}-half-momentum"
     gain, control = (loss(f"{halved}-{kind}") / loss(halved) for kind in ("fop", "scalar"))
     bowl_claims += [
         paper(f"momentum-gains-{n}",
-            f"A learned matrix halves the loss of momentum at halved the rate, in batches of {n}", gain <= 0.5),
+            f"A learned matrix halves the loss of momentum at half the rate, in batches of {n}", gain <= 0.5),
         ours(f"momentum-control-{n}",
-            f"A learned number does not halve the loss of momentum at halved the rate, in batches of {n}",
+            f"A learned number does not halve the loss of momentum at half the rate, in batches of {n}",
             control >= 0.5),
     ]  # fmt: skip
 digits_claims = [
