@@ -36,7 +36,7 @@ class Replay(ContinualMethod):
     Examples:
         >>> from engram.continual import TaskData
         >>> replay = Replay(nn.Linear(2, 4), capacity=6)
-        >>> replay.end_task(TaskData((torch.rand(8, 2), torch.tensor([0, 1] * 4)), classes=(0, 1)))
+        >>> replay.end_task(TaskData((torch.ones(8, 2), torch.tensor([0, 1] * 4)), classes=(0, 1)))
         >>> len(replay.memory)
         6
     """

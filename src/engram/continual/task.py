@@ -33,7 +33,7 @@ class TaskData(NamedTuple):
         classes: The outputs among which the task's answers are; None: all.
 
     Examples:
-        >>> task = TaskData((torch.rand(8, 2), torch.tensor([0, 1] * 4)), classes=(0, 1))
+        >>> task = TaskData((torch.ones(8, 2), torch.tensor([0, 1] * 4)), classes=(0, 1))
     """
 
     train: Any
@@ -44,7 +44,7 @@ def task_batches(task: Task) -> Iterable[Any]:
     """The training data of a task as batches: one, if it is a tuple (inputs, labels).
 
     Examples:
-        >>> [len(x) for x, y in task_batches(TaskData((torch.rand(8, 2), torch.arange(8))))]
+        >>> [len(x) for x, y in task_batches(TaskData((torch.ones(8, 2), torch.arange(8))))]
         [8]
     """
     return [task.train] if isinstance(task.train, tuple) else task.train
