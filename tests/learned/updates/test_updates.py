@@ -91,7 +91,7 @@ def test_the_inputs_by_hand():
     names = ("first", "second", "third")
     w = {name: drawn(4, 3, seed=k) for k, name in enumerate(names)}
     memory = {"second": TaskMemory(drawn(4, 3, seed=8), drawn(4, 3, seed=9).abs())}
-    state, seen = rule.init_state(w), []
+    state, seen = rule.init(w), []
     rule.network[0].register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     history = []
     for step in range(3):
@@ -137,13 +137,13 @@ def test_the_direction_by_hand():
     w, g = {"w": drawn(5)}, {"w": drawn(5, seed=1)}
     told = {}
     rule.network.register_forward_hook(lambda module, given, output: told.update(found=output))
-    found, _ = rule(g, w, rule.init_state(w), {})
+    found, _ = rule(g, w, rule.init(w), {})
     a, r = told["found"].unbind(1)
     u = g["w"] / (g["w"].abs() + 1e-8)  # of the first step
     assert torch.allclose(found["w"], math.exp(0.3) * (2 * torch.sigmoid(a) * u + 0.1 * r))
-    assert torch.allclose(rule.gates(g, w, rule.init_state(w), {})["w"], 2 * torch.sigmoid(a))
+    assert torch.allclose(rule.gates(g, w, rule.init(w), {})["w"], 2 * torch.sigmoid(a))
     rule.residual = False
-    assert torch.allclose(rule(g, w, rule.init_state(w), {})[0]["w"], math.exp(0.3) * 2 * torch.sigmoid(a) * u)
+    assert torch.allclose(rule(g, w, rule.init(w), {})[0]["w"], math.exp(0.3) * 2 * torch.sigmoid(a) * u)
 
 
 @settings(max_examples=30, deadline=None)
@@ -153,13 +153,13 @@ def test_directions_are_finite_and_of_each_weight_alone(seed, scale, order):
     w = {"w": torch.randn(6, generator=seeded(seed))}
     g = {"w": scale * torch.randn(6, generator=seeded(seed + 1))}
     memory = {"w": TaskMemory(torch.randn(6, generator=seeded(seed + 2)), torch.rand(6, generator=seeded(seed + 3)))}
-    found, state = rule(g, w, rule.init_state(w), memory)
+    found, state = rule(g, w, rule.init(w), memory)
     assert found["w"].isfinite().all()
-    assert ((gates := rule.gates(g, w, rule.init_state(w), memory)["w"]) >= 0).all()
+    assert ((gates := rule.gates(g, w, rule.init(w), memory)["w"]) >= 0).all()
     assert (gates <= 2).all()
     assert state["w"].steps == 1
     mixed = [{"w": one["w"][order]} for one in (g, w)]
-    again = rule(*mixed, rule.init_state(w), {"w": TaskMemory(*(part[order] for part in memory["w"]))})[0]
+    again = rule(*mixed, rule.init(w), {"w": TaskMemory(*(part[order] for part in memory["w"]))})[0]
     assert torch.allclose(again["w"], found["w"][order], rtol=1e-4, atol=1e-5)
 
 
@@ -168,9 +168,9 @@ def test_without_a_gradient_the_residual_alone_is_left():
     w, g = {"w": torch.randn(6, generator=seeded())}, {"w": torch.zeros(6)}
     told = {}
     rule.network.register_forward_hook(lambda module, given, output: told.update(found=output))
-    assert torch.allclose(rule(g, w, rule.init_state(w), {})[0]["w"], 0.1 * told["found"][:, 1])
+    assert torch.allclose(rule(g, w, rule.init(w), {})[0]["w"], 0.1 * told["found"][:, 1])
     rule.residual = False
-    assert not rule(g, w, rule.init_state(w), {})[0]["w"].any()
+    assert not rule(g, w, rule.init(w), {})[0]["w"].any()
 
 
 def test_memory_is_seen_unless_it_is_not_to_be():
@@ -179,7 +179,7 @@ def test_memory_is_seen_unless_it_is_not_to_be():
     indifferent = {"w": TaskMemory(w["w"], torch.ones(6))}
     for remembers in (True, False):
         rule = trained(remembers=remembers)
-        plain, held, same = (rule(g, w, rule.init_state(w), m)[0]["w"] for m in ({}, memory, indifferent))
+        plain, held, same = (rule(g, w, rule.init(w), m)[0]["w"] for m in ({}, memory, indifferent))
         assert torch.allclose(plain, held) != remembers
         assert torch.allclose(plain, same)
 
@@ -192,7 +192,7 @@ def test_the_outer_gradient_is_the_sum_of_what_each_step_gave():
     fast = FastWeights(net, rule.as_update(lr), order=1)
     for step in range(5):
         fast = fast.step((fast.params["weight"][0] * slope * (1 + step)).sum())
-    moments, summed = rule.init_state({"w": slope}), torch.zeros(4, dtype=torch.float64)
+    moments, summed = rule.init({"w": slope}), torch.zeros(4, dtype=torch.float64)
     for step in range(5):
         moments = rule.advanced({"w": slope * (1 + step)}, moments)
         summed += rule.normalised(moments["w"])[0]
@@ -227,7 +227,7 @@ def test_a_task_ends_and_what_it_left_is_kept():
     left = zip(ended, (2 * torch.ones(3), torch.tensor([1.0, 4.0])), strict=True)
     memory = {str(number): TaskMemory(*parts) for number, parts in enumerate(left)}
     w, g = ({str(k): part for k, part in enumerate(of)} for of in (ended, grads))
-    directions, _ = rule(g, w, rule.init_state(w), memory)
+    directions, _ = rule(g, w, rule.init(w), memory)
     state = copy.deepcopy(optimizer.state_dict())
     moved = stepped(optimizer, params, grads)
     assert all(

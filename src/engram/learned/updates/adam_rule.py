@@ -22,7 +22,7 @@ class AdamRule(UpdateRule):
 
     Examples:
         >>> rule, w, g = AdamRule(), {"w": torch.zeros(2)}, {"w": torch.tensor([3.0, -0.1])}
-        >>> rule(g, w, rule.init_state(w), {})[0]
+        >>> rule(g, w, rule.init(w), {})[0]
         {'w': tensor([ 1.0000, -1.0000])}
     """
 

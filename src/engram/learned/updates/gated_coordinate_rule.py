@@ -42,7 +42,7 @@ class GatedCoordinateRule(UpdateRule):
     Examples:
         >>> rule = GatedCoordinateRule(generator=torch.Generator().manual_seed(0))
         >>> w, g = {"w": torch.zeros(2)}, {"w": torch.tensor([3.0, -0.1])}
-        >>> [round(d, 1) for d in rule(g, w, rule.init_state(w), {})[0]["w"].tolist()]
+        >>> [round(d, 1) for d in rule(g, w, rule.init(w), {})[0]["w"].tolist()]
         [1.0, -1.0]
     """
 

@@ -105,7 +105,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         return {str(number): p for number, p in enumerate(p for group in self.param_groups for p in group["params"])}
 
     def _moments(self, params: Parameters) -> dict[str, Moments]:
-        fresh = self.rule.init_state(params)
+        fresh = self.rule.init(params)
         for name, p in params.items():
             if "steps" in (state := self.state[p]):
                 fresh[name] = Moments(*(state[field] for field in Moments._fields))

@@ -196,7 +196,7 @@ class TeacherMimicTrainer:
             f"1.{name}": w.detach().clone().requires_grad_() for name, w in head.named_parameters()
         }
         zeros = [{name: torch.zeros_like(w) for name, w in _part(fast.params, "1.").items()} for _ in range(2)]
-        fast.state = self.rule.init_state(episode.start), AdamState(0, *zeros)  # type: ignore[assignment]
+        fast.state = self.rule.init(episode.start), AdamState(0, *zeros)  # type: ignore[assignment]
         return _Student(number, length, 0, fast)
 
     def _update(self, memory: Memory) -> Update:

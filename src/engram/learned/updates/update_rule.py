@@ -47,7 +47,7 @@ class UpdateRule(nn.Module, abc.ABC):
     DECAYS: tuple[float, ...] = (0.9,)
     SQUARE_DECAY = 0.99
 
-    def init_state(self, params: Weights) -> dict[str, Moments]:
+    def init(self, params: Weights) -> dict[str, Moments]:
         """Return moments that nothing has gone into, as at the start of each task."""
         return {
             name: Moments(0, w.new_zeros(len(self.DECAYS), *w.shape), torch.zeros_like(w, requires_grad=False))
@@ -72,7 +72,7 @@ class UpdateRule(nn.Module, abc.ABC):
         def update(
             grads: Weights, params: Weights, state: dict[str, Moments] | None
         ) -> tuple[Weights, dict[str, Moments]]:
-            directions, state = self(grads, params, state or self.init_state(params), memory or {})
+            directions, state = self(grads, params, state or self.init(params), memory or {})
             return {name: w - lr * directions[name] for name, w in params.items()}, state
 
         return update
