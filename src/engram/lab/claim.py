@@ -117,7 +117,7 @@ class JudgedClaim:
 
 
 def interval(claim: Claim, values: Mapping[int, float], trials: Mapping[int, int]) -> Estimate:
-    """Return our value and the interval in which it lies: that of ``estimate``, or the range over seeds."""
+    """Our value and the interval in which it lies: that of ``estimate``, or the range over seeds."""
     numbers = list(values.values())
     if not numbers:
         return Estimate(math.nan, math.nan, math.nan, math.nan)

@@ -196,7 +196,7 @@ class Experiment:
             changes: Settings to change.
 
         Raises:
-            ValueError: As of ``arms``; or no arm depends on a change.
+            ValueError: The preset or a field is unknown, a value is not allowed, or no arm depends on a change.
         """
         dotted = {f"{owner}.{name}".lstrip("."): value for owner, name, value in _changes(self, changes)}
         whole = self.arms(preset, dotted)

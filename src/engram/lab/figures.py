@@ -59,7 +59,13 @@ def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]
 
 
 def learning_curves(results: Results, metric: str, arms: Sequence[str] | None = None) -> go.Figure:
-    """Draw one metric over the steps of training, arm by arm; long curves as the means of at most 100 windows."""
+    """One metric over the steps of training, arm by arm; long curves as the means of at most 100 windows.
+
+    Args:
+        results: The results.
+        metric: Its name.
+        arms: The arms to show (default: all).
+    """
     figure = go.Figure()
     for arm, color in colors(results.arms if arms is None else arms).items():
         rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
@@ -308,7 +314,14 @@ def add_line(
 ) -> None:
     """Add the average over seeds of what an arm logged to a figure, as a line over the steps, if it logged any.
 
-    ``place`` is row and column of the subplot, counted from 1, and ``style`` further arguments of ``go.Scatter``.
+    Args:
+        figure: The figure.
+        results: The results.
+        arm: The arm.
+        metric: Name of the metric.
+        average: How seeds are put together.
+        place: Row and column of the subplot, counted from 1 (default: the only one).
+        **style: Further arguments of ``go.Scatter``.
     """
     rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
     if rows.is_empty():
@@ -321,7 +334,15 @@ def add_line(
 def add_map(
     figure: go.Figure, points: Float[np.ndarray, "points 2"], labels: Sequence[str], *, row: int, column: int = 1
 ) -> None:
-    """Add a map of labelled points of the plane, a colour for each label, to a subplot, counted from 1."""
+    """Add a map of labelled points of the plane, a colour for each label, to a subplot.
+
+    Args:
+        figure: The figure.
+        points: The points.
+        labels: Their labels.
+        row: Row of the subplot, counted from 1.
+        column: Its column.
+    """
     of_label = np.array(labels)
     known = {trace.name for trace in figure.data}
     for label, color in colors(labels).items():

@@ -168,7 +168,14 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
 
 
 def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> str:
-    """Return, with rich's markup, how many of a number of trials are done, and how long the others will take."""
+    """How many trials are done, and how long the others will take, as a line with rich's markup.
+
+    Args:
+        title: What is run.
+        number: How many trials there are.
+        left: Those that are still to be done.
+        workers: How many are done at once.
+    """
     begin = f"[bold]{title}[/]: {number} trials, {number - len(left)} done; "
     if not left:
         return begin + "nothing to do"
@@ -190,7 +197,19 @@ def perform_left(
     engine: Backend = "loky",
     address: str | None = None,
 ) -> dict[str, Status]:
-    """Perform trials, and show how far they are; return their last statuses by the names of their folders."""
+    """Perform trials, and show how far they are.
+
+    Args:
+        left: The trials.
+        console: Where to show it.
+        workers: How many at once.
+        on_finished: Called with each finished trial; returns lines to be shown, such as a claim judged.
+        engine: ``"loky"`` (this machine) or ``"ray"``.
+        address: Address of an existing Ray cluster.
+
+    Returns:
+        The last statuses by the names of the trials' folders.
+    """
     if not left:
         return {}
     for job in left:
@@ -212,7 +231,7 @@ def verdict_line(judged: JudgedClaim) -> str:
 
 
 def device_of(device: str) -> str:
-    """Return ``"cpu"`` or ``"cuda"``; of ``"auto"`` CUDA where it is there."""
+    """The device to compute on: ``"cpu"`` or ``"cuda"``; of ``"auto"`` CUDA where it is there."""
     checks.choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': no CUDA device is available")

@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, str | int | float]:
-    """Return system, processor, cores, memory (GiB), accelerator, and what kernels and BLAS are compiled for here."""
+    """System, processor, cores, memory (GiB), accelerator, and what kernels and BLAS are compiled for here."""
     import torch
 
     return {

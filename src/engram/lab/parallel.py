@@ -29,9 +29,14 @@ def perform_all(
 ) -> list[Status]:
     """Perform all trials, begun in this order; a worker that dies costs its trial another attempt, the others nothing.
 
-    Arguments as of ``engram.lab.run``; one worker of loky is this process, and without an address a Ray cluster is
-    started for the time of the run. Returns the status of each trial; where no node of a cluster is left, some are
-    interrupted or still wait.
+    Args:
+        jobs: The trials.
+        workers: How many at once; one worker of loky is this process.
+        engine: ``"loky"`` (this machine) or ``"ray"``.
+        address: Address of an existing Ray cluster; without one, a cluster is started for the time of the run.
+
+    Returns:
+        The status of each trial; where no node of a cluster is left, some are interrupted or still wait.
     """
     if _stale():
         get_reusable_executor().shutdown(wait=True)

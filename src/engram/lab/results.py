@@ -31,7 +31,7 @@ class TrialResult:
     """One trial of a run, whose result is empty unless it is finished.
 
     Attributes:
-        state: As of ``Status``.
+        state: ``waiting``, ``running``, ``interrupted``, ``failed`` or ``finished``.
         seconds: Processor time of a finished trial; of another the time since it began.
         folder: Its folder; empty for a trial read from a record.
         message: Why it failed.
@@ -70,8 +70,8 @@ class TrialResult:
             ``part``.
 
         Raises:
-            ValueError: As of ``state_dict``; nothing of this name was kept; or the state does not fit ``part``.
-            CorruptFileError: As of ``state_dict``.
+            ValueError: Nothing can have been kept (see ``state_dict``), nothing of this name was kept, or the state does not fit ``part``.
+            CorruptFileError: The state or the result is truncated or altered.
         """
         kept = self._kept_in().kept()
         title = f"{self.arm}, seed {self.seed}"
@@ -172,7 +172,7 @@ class Results:
         return f"Holm's correction over {tests} tests (one false verdict in any of them: 5 %) {left}."
 
     def exit_code(self) -> int:
-        """Return 0 if no claim failed, 1 if one is *not reproduced*, 2 if a trial failed."""
+        """The exit code: 0 if no claim failed, 1 if one is *not reproduced*, 2 if a trial failed."""
         if any(trial.state == "failed" for trial in self.trials):
             return EXIT_FAILURE
         return EXIT_CLAIM if any(judged.verdict == "not reproduced" for judged in self.claims()) else EXIT_HOLDS

@@ -89,7 +89,7 @@ def sweep(
         seeds: How many seeds.
         first_seed: The first of them.
         arms: Only these arms (default: all).
-        jobs: As of ``run``.
+        jobs: How many trials at once (default: as many as fit on the cores and are worth it to start workers for).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA where it is there).
         progress: Show the progress on the standard error stream.

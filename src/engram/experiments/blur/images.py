@@ -153,5 +153,5 @@ def batch_of(images: Images, part: int, classes: tuple[int, int], shape: tuple[i
 
 
 def targets(classes: Tensor, low: int, high: int) -> Tensor:
-    """Return +1 for the class of a range, else -1."""
+    """+1 for the class of a range, else -1."""
     return 2.0 * torch.nn.functional.one_hot(classes - low, high - low) - 1.0

@@ -176,7 +176,7 @@ def genome_properties(network: BlurNetwork, genome: Genome, run: Run, batches: B
 
 
 def antisymmetry(network: BlurNetwork, genome: Genome, run: Run) -> float:
-    """Return |J - J^T| / |J| of the Jacobian of the synapses' change by the synapses: 0 if it is a gradient."""
+    """|J - J^T| / |J| of the Jacobian of the synapses' change by the synapses: 0 if it is a gradient."""
     genome = Genome(*(part.double() for part in genome))
     state = network.init(run.generator, dtype=torch.float64)
     x, y = (part.double() for part in function_2d("xor").sample((64,), run.generator))

@@ -102,7 +102,7 @@ def rollout(
 
 
 def advantages(reward: Tensor, values: Tensor, over: Tensor, cut: Tensor) -> Tensor:
-    """Return generalised advantages: nothing follows where an episode was over, what was cut has its predicted value.
+    """Generalised advantages: nothing follows where an episode was over, what was cut has its predicted value.
 
     d(t) = r(t) + gamma V(t+1) - V(t),   A(t) = d(t) + gamma lambda A(t+1)
     """

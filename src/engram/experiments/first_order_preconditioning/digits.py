@@ -34,7 +34,7 @@ class Digits:
 
 
 def data(generator: torch.Generator) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return images and classes to train on, and others, by a permutation of all; scaled alike."""
+    """Images and classes to train on, and others, by a permutation of all; scaled alike."""
     found = load_digits()
     order = torch.randperm(len(found.target), generator=generator)
     images = torch.from_numpy(found.images / 16).float()[order, None]

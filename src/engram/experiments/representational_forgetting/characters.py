@@ -56,7 +56,7 @@ def _read(name: str, **options: object) -> dict[str, Alphabet]:
 
 
 def draw_tasks(pool: list[Alphabet], ways: int, count: int, generator: torch.Generator) -> list[ProbedTask]:
-    """Return tasks of characters that no two of them share, of different alphabets as long as there are enough.
+    """Tasks of characters that no two of them share, of different alphabets as long as there are enough.
 
     Raises:
         ValueError: There are fewer characters than so many tasks need.

@@ -76,7 +76,7 @@ class GatedCoordinateRule(UpdateRule):
     def forward(
         self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
     ) -> tuple[Weights, dict[str, Moments]]:
-        """Return the directions and the new moments, as of ``UpdateRule``; names are in the order of depth."""
+        """The directions and the new moments, as of ``UpdateRule``; names are in the order of depth."""
         state, rates = self.advanced(grads, state), rates_of(self.log_rates, grads)
         adam = {name: self.normalised(moments) for name, moments in state.items()}
         told = self._told(grads, params, adam, state, memory)
@@ -88,7 +88,7 @@ class GatedCoordinateRule(UpdateRule):
         return directions, state
 
     def gates(self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory) -> Weights:
-        """Return the plasticity of each weight, 2 sigmoid(a), at the step that ``forward`` would make."""
+        """The plasticity of each weight, 2 sigmoid(a), at the step that ``forward`` would make."""
         state = self.advanced(grads, state)
         adam = {name: self.normalised(moments) for name, moments in state.items()}
         return {name: 2 * torch.sigmoid(a) for name, (a, _) in self._told(grads, params, adam, state, memory).items()}
@@ -96,7 +96,7 @@ class GatedCoordinateRule(UpdateRule):
     def _told(
         self, grads: Weights, params: Weights, adam: Weights, state: dict[str, Moments], memory: Memory
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return a and r of each weight."""
+        """A and r of each weight."""
         seen = []
         for number, (name, g) in enumerate(grads.items()):
             of_weight = self._of_weights(g, params[name], adam[name], memory.get(name))
@@ -111,7 +111,7 @@ class GatedCoordinateRule(UpdateRule):
     def _of_weights(
         self, g: Tensor, w: Tensor, relative: Tensor, memory: TaskMemory | None
     ) -> Float[Tensor, "weights 7"]:
-        """Return what is seen of each weight of a tensor."""
+        """What is seen of each weight of a tensor."""
         remembered = [torch.zeros_like(g)] * 2
         if memory is not None and self.remembers:
             logarithm = (memory.importance + 1e-12).log()
@@ -125,7 +125,7 @@ class GatedCoordinateRule(UpdateRule):
 
 @torch.no_grad()
 def _of_tensor(g: Tensor, w: Tensor, depth: float, steps: int) -> Float[Tensor, " 7"]:
-    """Return what is seen of a tensor as a whole, and how long ago the task began."""
+    """What is seen of a tensor as a whole, and how long ago the task began."""
     sizes = torch.log10(torch.stack((_rms(g), _rms(w))) + 1e-12)
     known = [depth, math.log10(math.prod(w.shape[1:])) / 4, *(math.tanh(steps / scale) for scale in (10, 100, 1000))]
     return torch.cat((sizes / sizes.new_tensor([4, 1]), sizes.new_tensor(known)))

@@ -101,7 +101,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             self.state[p] = {"anchor": p.detach().clone(), "importance": before + given}
 
     def _named(self) -> Parameters:
-        """Return all parameters, named by their number."""
+        """All parameters, named by their number."""
         return {str(number): p for number, p in enumerate(p for group in self.param_groups for p in group["params"])}
 
     def _moments(self, params: Parameters) -> dict[str, Moments]:

@@ -22,7 +22,7 @@ def train_teacher(
     batch_size: int = 32,
     generator: torch.Generator,
 ) -> nn.Module:
-    """Return a copy of a body that went on to learn several tasks together, by Adam.
+    """A copy of a body that went on to learn several tasks together, by Adam.
 
     As it starts from where the student is, unit i of one is unit i of the other, and their activity can be compared
     number by number.

@@ -159,7 +159,7 @@ class TeacherMimicTrainer:
         return float(losses[-1].detach())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that training goes on from, but the generator, which is its owner's."""
+        """All that training goes on from, but the generator, which is its owner's."""
         students = [
             {"episode": s.episode, "length": s.length, "steps": s.steps, "leaves": tree_flatten(_learned(s.fast))[0]}
             for s in self._students
@@ -200,7 +200,7 @@ class TeacherMimicTrainer:
         return _Student(number, length, 0, fast)
 
     def _update(self, memory: Memory) -> Update:
-        """Return the update of a student: the rule moves the body, Adam the read-out."""
+        """The update of a student: the rule moves the body, Adam the read-out."""
         of_body, of_head = self.rule.as_update(self.lr, memory), adam(self.head_lr)
 
         def update(grads: Weights, weights: Weights, state: Any) -> tuple[Weights, Any]:

@@ -48,7 +48,7 @@ class UpdateRule(nn.Module, abc.ABC):
     SQUARE_DECAY = 0.99
 
     def init(self, params: Weights) -> dict[str, Moments]:
-        """Return moments that nothing has gone into, as at the start of each task."""
+        """Moments that nothing has gone into, as at the start of each task."""
         return {
             name: Moments(0, w.new_zeros(len(self.DECAYS), *w.shape), torch.zeros_like(w, requires_grad=False))
             for name, w in params.items()
@@ -58,10 +58,10 @@ class UpdateRule(nn.Module, abc.ABC):
     def forward(
         self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
     ) -> tuple[Weights, dict[str, Moments]]:
-        """Return the directions, and the moments with these gradients in them."""
+        """The directions, and the moments with these gradients in them."""
 
     def as_update(self, lr: float, memory: Memory | None = None) -> Update:
-        """Return the rule as an update of ``FastWeights``, through which its parameters are learned.
+        """The rule as an update of ``FastWeights``, through which its parameters are learned.
 
         Args:
             lr: Learning rate, at least 0.
@@ -78,7 +78,7 @@ class UpdateRule(nn.Module, abc.ABC):
         return update
 
     def advanced(self, grads: Weights, state: dict[str, Moments]) -> dict[str, Moments]:
-        """Return the moments with gradients in them: m' = b m + (1 - b) g, v' = b v + (1 - b) g^2."""
+        """The moments with gradients in them: m' = b m + (1 - b) g, v' = b v + (1 - b) g^2."""
         found = {}
         for name, g in grads.items():
             steps, means, square = state[name]
@@ -88,7 +88,7 @@ class UpdateRule(nn.Module, abc.ABC):
         return found
 
     def normalised(self, moments: Moments) -> Tensor:
-        """Return Adam's direction for each decay: m / (sqrt(v) + 1e-8), without the bias of their start at zero."""
+        """Adam's direction for each decay: m / (sqrt(v) + 1e-8), without the bias of their start at zero."""
         steps, means, square = moments
         decays = torch.tensor(self.DECAYS, dtype=means.dtype, device=means.device)
         unbiased = (1 - decays**steps).view(-1, *[1] * square.ndim)
@@ -96,7 +96,7 @@ class UpdateRule(nn.Module, abc.ABC):
 
 
 def rates_of(log_rates: Tensor | None, names: Weights) -> dict[str, Tensor | float]:
-    """Return by name what a direction is multiplied by: exp(c) of the tensor, or 1 where no rates are learned.
+    """By name what a direction is multiplied by: exp(c) of the tensor, or 1 where no rates are learned.
 
     Raises:
         ValueError: There are more or fewer tensors than rates.
