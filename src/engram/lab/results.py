@@ -70,7 +70,8 @@ class TrialResult:
             ``part``.
 
         Raises:
-            ValueError: Nothing can have been kept (see ``state_dict``), nothing of this name was kept, or the state does not fit ``part``.
+            ValueError: The trial has not finished, was run without keeping its state, or is read from a record;
+                nothing of this name was kept; or the state does not fit ``part``.
             CorruptFileError: The state or the result is truncated or altered.
         """
         kept = self._kept_in().kept()
