@@ -365,7 +365,7 @@ def test_a_gpu_takes_the_kernel_where_there_is_triton(monkeypatch):
     with FakeTensorMode(), torch.device("cuda"):
         state = PlasticState(torch.zeros(2, 3), TraceState(torch.zeros(2, 3, 3)))
         call = torch.zeros(9, 2, 3), torch.zeros(3, 3), torch.zeros(3, 3), Hebb(device="cuda"), state
-        for there, form in ((True, fused_scan), (False, plastic_scan)):
+        for there, form in ((True, fused_scan), (False, RNN.plain)):
             monkeypatch.setattr(rnn, "TRITON", there)
             assert fastest(RNN, *call) is form
         with pytest.raises(ValueError, match=r"input\.device = cuda:0: expected cpu, or the package triton"):
@@ -388,14 +388,14 @@ def test_the_form_is_chosen_by_shape_rule_and_kind():
     assert chosen("hebb", 20, 30, 100, "connection") is fused_scan
     assert chosen("retroactive", 20, 30, 100, "post") is fused_scan
     assert chosen("hebb", 20, 30, 1000, "low rank") is fused_scan
-    assert chosen("hebb", 2, 1, 3, "connection") is plastic_scan
-    assert chosen("hebb", 20, 30, 100, "connection", dtype=torch.bfloat16) is plastic_scan
-    assert chosen("hebb", 20, 30, 100, "connection", nonlinearity=torch.sin) is plastic_scan
+    assert chosen("hebb", 2, 1, 3, "connection") is RNN.plain
+    assert chosen("hebb", 20, 30, 100, "connection", dtype=torch.bfloat16) is RNN.plain
+    assert chosen("hebb", 20, 30, 100, "connection", nonlinearity=torch.sin) is RNN.plain
     with torch.no_grad():
         assert chosen("hebb", 1, 30, 100, "connection") is step_scan
         assert chosen("hebb", 20, 30, 100, "connection") is fused_scan
-        assert chosen("hebb", 3, 30, 200, "connection") is plastic_scan
-        assert chosen("hebb", 1, 30, 100, "connection", nonlinearity=torch.sin) is plastic_scan
+        assert chosen("hebb", 3, 30, 200, "connection") is RNN.plain
+        assert chosen("hebb", 1, 30, 100, "connection", nonlinearity=torch.sin) is RNN.plain
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ def test_what_the_kernel_cannot_run_is_left_to_the_plain_scan(rule):
     assert problem is fused_scan
     state = PlasticState(torch.empty(30, 100), rule.init(30, 100, 100))
     arguments = torch.empty(20, 30, 100), torch.empty(100, 100), torch.empty(100, 100), rule, state
-    assert fastest(RNN, *arguments, neuromodulator=Neuromodulator(100)) is plastic_scan
+    assert fastest(RNN, *arguments, neuromodulator=Neuromodulator(100)) is RNN.plain
 
 
 class Slower(Hebb):
