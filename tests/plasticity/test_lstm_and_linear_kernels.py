@@ -432,7 +432,7 @@ def test_the_form_is_chosen_by_length(kind, time, rule, fused):
 
     problem = kind(rule, time, 2, 5)
     problem.outputs(scan, problem.leaves)
-    assert seen == [kind.fused if fused else kind.plain]
+    assert seen == [kind.scan.fused if fused else kind.scan.plain]
 
 
 class Slower(Hebb):
