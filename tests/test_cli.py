@@ -87,7 +87,7 @@ def test_help_names_the_experiments_and_their_fields(toy, capsys):
     assert "NAME" in whole.splitlines()[0]
     assert cli.run(["run", "toy", "--help"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"--noise\.scale +float >= 0 +0\.1 +0\.1 +0\.1 +Standard deviation\.", out)
+    assert re.search(r"--noise\.scale +float >= 0 +0\.1 +0\.1 +0\.1 +standard deviation", out)
     assert out.startswith(whole)
 
 
@@ -150,7 +150,7 @@ def test_what_was_not_reached_is_undecided(toy, capsys):
 def test_show_lists_arms_options_and_claims(toy, capsys):
     assert cli.run(["show", "toy"]) == 0
     out = capsys.readouterr().out
-    for text in ("momentum, plain", "--learning-rate", "float > 0 and <= 1", "Steps of training.", "<= 100"):
+    for text in ("momentum, plain", "--learning-rate", "float > 0 and <= 1", "steps of training", "<= 100"):
         assert text in out
 
 
@@ -193,7 +193,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
     report = Path(capsys.readouterr().out.strip().removeprefix("report: ")).read_text()
     assert re.search(r"noise\.scale</code></td><td>0\.5</td><td>0\.5</td>", report)
     assert cli.run(["show", "toy"]) == 0
-    assert re.search(r"--noise\.scale +float >= 0 +0\.1 +0\.1 +0\.1 +Standard deviation\.", capsys.readouterr().out)
+    assert re.search(r"--noise\.scale +float >= 0 +0\.1 +0\.1 +0\.1 +standard deviation", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

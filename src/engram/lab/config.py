@@ -159,7 +159,12 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
         # Through JSON, since pydantic's strict mode takes no dictionary for a dataclass but takes a JSON object.
         return cast(C, _adapter(cast(Any, cls)).validate_json(json.dumps(nested, default=_plain), strict=True))
     except pydantic.ValidationError as error:
-        raise ValueError("; ".join(_explain(cls, problem) for problem in error.errors())) from None
+        raise explained(cls, error) from None
+
+
+def explained(cls: type, error: pydantic.ValidationError) -> ValueError:
+    """An error of pydantic's as one that names each field, its value and what is allowed."""
+    return ValueError("; ".join(_explain(cls, problem) for problem in error.errors()))
 
 
 def flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

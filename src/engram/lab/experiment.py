@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
+import pydantic
+
 from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.claim import Claim
@@ -313,7 +315,10 @@ def _changed(cls: Any, layers: Sequence[Changes]) -> Any:
     """
     draft = _draft(cls, layers)
     merged = {name: value for layer in layers for name, value in configs.flat(cls, layer)}
-    derived = {name: value(draft) for name, value in merged.items() if callable(value)}
+    try:
+        derived = {name: value(draft) for name, value in merged.items() if callable(value)}
+    except pydantic.ValidationError as error:  # of a function that makes a config of its own
+        raise configs.explained(cls, error) from None
     return configs.from_dict(cls, {**vars(draft), **derived})
 
 
