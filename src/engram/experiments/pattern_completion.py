@@ -47,12 +47,12 @@ class Config:
 
 # The rates of the controls are the best for each of 1e-4, 3e-4, 1e-3 and 3e-3; the plastic networks keep the published.
 arms: dict[str, dict[str, Any]] = {
-    "plastic": {},
-    "homogeneous": {"alpha": "homogeneous"},
+    "plastic": {"network": "plastic"},
+    "homogeneous": {"network": "plastic", "alpha": "homogeneous"},
     "non-plastic": {"network": "non-plastic", "learning_rate": 1e-3},
     "non-plastic-large": {"network": "non-plastic", "hidden_size": 251},
     "lstm": {"network": "lstm", "hidden_size": 200, "learning_rate": 1e-3},
-    "plastic-long": {"bits": 200, "hidden_size": lambda arm: arm.bits + 1, "episodes": 1000}
+    "plastic-long": {"network": "plastic", "bits": 200, "hidden_size": lambda arm: arm.bits + 1, "episodes": 1000}
     | {"patterns": 5, "cycles": 2, "presentation_steps": 6, "blank_steps": 4},
 }
 presets = {
