@@ -57,11 +57,11 @@ def test_run_from_python():
         ({"device": "tpu"}, "device = 'tpu': expected one of 'auto', 'cpu', 'cuda'"),
         ({"seeds": [0, 1]}, "seeds = [0, 1]: expected how many seeds, an int; they begin at 0"),
         ({"arms": "plastic"}, "arms = 'plastic': expected a list of names"),
-        ({"long_bits": 7}, "long_bits = 7: expected an even number"),
-        ({"long_episodes": 0}, "long_episodes = 0: expected int >= 10"),
+        ({"plastic-long": {"bits": 7}}, "plastic-long.bits = 7: expected an even number"),
+        ({"plastic-long.episodes": 0}, "plastic-long.episodes = 0: expected int >= 10"),
         ({"episodes": 10.5}, "episodes = 10.5: expected int >= 10"),
         ({"bits": 11}, "bits = 11: expected an even number"),
-        ({"bits": 12}, "hidden_size = 11: expected more than bits = 12"),
+        ({"bits": 12}, "hidden_size = 11: expected at least 13, with bits = 12"),
     ],
 )
 def test_bad_arguments_are_named(options, message):
