@@ -13,7 +13,7 @@ from engram.rules import (
     PredictiveCoding,
     Properties,
     Update,
-    finished,
+    checked_update,
 )
 from engram.testing import check_learning_rule
 
@@ -129,7 +129,7 @@ class NeedsDerivative(LearningRule[None]):
 
     def update(self, model, x, target, state):
         grads, _, info = Backprop().update(nn.Sequential(*model), x, target, None)
-        return finished(self, grads, None, info["loss"])
+        return checked_update(self, grads, None, info["loss"])
 
 
 class TakesEmpty(Backprop):
