@@ -10,23 +10,6 @@ from engram.lab import Run
 SMALL = experiment.arms("smoke")["anml"].config
 
 
-class Loop(Run):
-    """A run without a folder."""
-
-    def __init__(self):
-        self.generator, self.device, self.logged = torch.Generator().manual_seed(0), torch.device("cpu"), []
-
-    def steps(self, total, /, **state):
-        yield from range(total)
-
-    def log(self, step, /, *, every=1, **values):
-        self.logged.append(values)
-        return {}
-
-    def keep(self, **parts):
-        pass
-
-
 def test_the_paper_is_at_its_size():
     config = experiment.arms("paper")["anml"].config
     net = build(config, torch.Generator())
@@ -45,27 +28,27 @@ def test_characters_of_streams_are_none_that_were_learned_from():
     assert min((one - other).abs().max() for one in flat[0][:, 0] for other in flat[1][:, 0]) > 0.1
 
 
-def test_in_a_trial_only_what_is_said_to_learn_does():
+def test_in_a_trial_only_what_is_said_to_learn_does(new_run):
     for network in ("anml", "oml"):
-        run = Loop()
-        result = trial(replace(SMALL, network=network), run)
-        assert len(run.logged) == SMALL.steps
+        result = trial(replace(SMALL, network=network), new_run())
         assert {"held_out", "seen", "oracle_held_out", "first", "last", "drop", "held_out_5", "seen_oracle_3"} <= set(
             result
         )
         assert result["held_out"] == result["held_out_3"]
         assert ("gate_neighbours" in result) == (network == "anml")
-    untrained = trial(replace(SMALL, learning="none", network="sanml", lengths=(3,)), Loop())
+    untrained = trial(replace(SMALL, learning="none", network="sanml", lengths=(3,)), new_run())
     assert untrained["drop"] == pytest.approx(1 - untrained["held_out"] / max(untrained["oracle_held_out"], 1e-9))
 
 
-def test_pretraining_learns_and_draws_its_last_layer_anew_after_each_pass():
+def test_pretraining_learns_and_draws_its_last_layer_anew_after_each_pass(monkeypatch, new_run):
     config = replace(SMALL, channels=8, steps=60, network="sanml", learning="iid")
     known, _ = characters(config, torch.Generator().manual_seed(0))
-    loops = Loop(), Loop()
-    for loop, learning in zip(loops, ("iid", "iid-zapped"), strict=True):
-        classify(build(config, loop.generator), known, replace(config, learning=learning), loop)
-    losses = [[float(step["loss"].detach()) for step in loop.logged] for loop in loops]
+    losses = []
+    monkeypatch.setattr(Run, "log", lambda run, step, /, **values: losses[-1].append(float(values["loss"].detach())))
+    for learning in ("iid", "iid-zapped"):
+        losses.append([])
+        run = new_run()
+        classify(build(config, run.generator), known, replace(config, learning=learning), run)
     pass_ = 7 * 20 // 10
     assert sum(losses[0][-10:]) < 0.5 * sum(losses[0][:10])
     assert losses[1][pass_] > losses[1][pass_ - 1] + 0.1 or losses[1][2 * pass_] > losses[1][2 * pass_ - 1] + 0.1

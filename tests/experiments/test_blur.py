@@ -4,16 +4,8 @@ import pytest
 import torch
 
 from engram.experiments.blur import baselines, experiment, images, planar, search
-from engram.lab import Run
 from engram.learned.blur import BlurNetwork, Genome
 from engram.tasks.functions_2d import function_2d
-
-
-class Loop(Run):
-    """A run without a folder."""
-
-    def __init__(self):
-        self.generator = torch.Generator().manual_seed(0)
 
 
 def test_networks_are_normed_as_their_names_say():
@@ -38,9 +30,9 @@ def test_images_are_split_in_three_parts_that_share_none():
     assert [part.x[0].shape[1] for part in images.data_sets("digits")] == [100, 784, 64]
 
 
-def test_only_the_last_batch_of_a_life_is_of_images_that_the_search_asks():
+def test_only_the_last_batch_of_a_life_is_of_images_that_the_search_asks(new_run):
     small = images.data_sets("digits")[0]
-    network, (x, y) = images.task_lives(small, ((0, 5), (5, 10)), (3,), 4, Loop())
+    network, (x, y) = images.task_lives(small, ((0, 5), (5, 10)), (3,), 4, new_run())
     assert network.sizes == (100, 3, 5)
     assert x.shape == (5, 2, images.BATCH, 100)
     lives, asked = ({tuple(row) for row in part.tolist()} for part in small.x[:2])
@@ -49,8 +41,8 @@ def test_only_the_last_batch_of_a_life_is_of_images_that_the_search_asks():
     assert ((y == 1).sum(-1) == 1).all()
 
 
-def test_networks_of_descent_side_by_side_are_each_descended_alone():
-    run = Loop()
+def test_networks_of_descent_side_by_side_are_each_descended_alone(new_run):
+    run = new_run()
     x, y = function_2d("xor").sample((50, 3, 16), run.generator)
     query = tuple(part[:1] for part in function_2d("xor").sample((1, 200), run.generator))
     run.generator.manual_seed(1)
@@ -75,20 +67,20 @@ def test_networks_of_descent_side_by_side_are_each_descended_alone():
     assert together == pytest.approx(shares.mean(0).tolist(), abs=0.01)
 
 
-def test_four_states_start_near_two():
+def test_four_states_start_near_two(new_run):
     config = experiment.arms("smoke")["four-states"].config
-    start = Genome.from_vector(planar.start_of(config, Loop()))
+    start = Genome.from_vector(planar.start_of(config, new_run()))
     assert start.n_states == 4
     near = Genome.near_backprop(0.0, torch.Generator())
     assert (start.nu[:2, :2] - near.nu).abs().max() < 0.5
     assert start.nu[2:].abs().max() < 0.5
 
 
-def test_only_descent_is_a_gradient_field():
+def test_only_descent_is_a_gradient_field(new_run):
     descent = BlurNetwork.backprop((2, 5, 2), synapse_std=0.5)
-    assert planar.antisymmetry(descent, Genome.backprop(1.0, dtype=torch.float64), Loop()) < 1e-10
+    assert planar.antisymmetry(descent, Genome.backprop(1.0, dtype=torch.float64), new_run()) < 1e-10
     other = Genome.random(2, torch.Generator().manual_seed(0))
-    assert planar.antisymmetry(BlurNetwork((2, 5, 2)), other, Loop()) > 0.01
+    assert planar.antisymmetry(BlurNetwork((2, 5, 2)), other, new_run()) > 0.01
 
 
 def test_balanced_accuracy_weighs_classes_alike():

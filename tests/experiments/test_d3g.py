@@ -6,43 +6,25 @@ import torch
 
 from engram.agents import BCO, D3G
 from engram.experiments.d3g import learning, pendulum, point
-from engram.lab import Run
 
 TINY = {"width": 4, "batch_size": 4, "evaluations": 2}
 
 
-class Loop(Run):
-    """A run without a folder."""
-
-    def __init__(self, seed=0):
-        self.device = torch.device("cpu")
-        self.generator, self.rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-
-    def steps(self, total, **state):
-        return range(total)
-
-    def log(self, step, **values):
-        return values
-
-    def keep(self, **parts):
-        pass
-
-
-def test_a_learner_is_what_its_config_says():
+def test_a_learner_is_what_its_config_says(new_run):
     build = learning.build
-    assert build(learning.Agent(learner="no-cycle"), *point.SPACES, Loop()).cycle == "none"
-    assert isinstance(build(learning.Agent(learner="bco"), *point.SPACES, Loop()), BCO)
+    assert build(learning.Agent(learner="no-cycle"), *point.SPACES, new_run()).cycle == "none"
+    assert isinstance(build(learning.Agent(learner="bco"), *point.SPACES, new_run()), BCO)
 
 
-def test_random_steps_come_first_and_teach_nothing(monkeypatch):
+def test_random_steps_come_first_and_teach_nothing(monkeypatch, new_run):
     config = learning.Agent(width=4, batch_size=8)
-    agent = learning.build(config, *point.SPACES, Loop())
-    buffer, acted, batches = point.new_buffer(8, Loop()), [], []
+    agent = learning.build(config, *point.SPACES, new_run())
+    buffer, acted, batches = point.new_buffer(8, new_run()), [], []
     monkeypatch.setattr(agent, "act", lambda seen, noise: acted.append(noise) or np.zeros((len(seen), 2)))
     options = {"random_steps": 60, "update": batches.append}
-    learning.live(point.points(1), agent, buffer, config, Loop(), **options)
+    learning.live(point.points(1), agent, buffer, config, new_run(), **options)
     assert acted == []
-    learning.live(point.points(1), agent, buffer, config, Loop(), **options, reward_scale=0.0)
+    learning.live(point.points(1), agent, buffer, config, new_run(), **options, reward_scale=0.0)
     assert acted == [0.1] * 20
     assert len(batches) == 20
     assert {len(batch.states) for batch in batches} == {8}
@@ -64,7 +46,7 @@ def test_the_pendulum_is_seen_in_one_scale():
     assert env.single_observation_space.shape == (3,)
 
 
-def test_after_the_turn_only_actions_are_learned(monkeypatch):
+def test_after_the_turn_only_actions_are_learned(monkeypatch, new_run):
     """The values of the arm that keeps them are those of the source, from scratch they are not."""
     made = []
     build = point.build
@@ -79,20 +61,20 @@ def test_after_the_turn_only_actions_are_learned(monkeypatch):
     monkeypatch.setattr(D3G, "reset_inverse", noted)
     episodes = {"source_episodes": 2, "source_random_steps": 10, "target_episodes": 2, "target_random_steps": 10}
     config = point.Transfer(**TINY, **episodes, look_every=1, judged_after=1)
-    result = point.transfer(config, Loop())
+    result = point.transfer(config, new_run())
     after = made[0].critic.state_dict()
     assert kept
     assert all(torch.equal(value, after[name]) for name, value in kept.items())
     assert {"source_return", "largest_step", "proposals", "return"} <= set(result)
-    scratch = point.transfer(dataclasses.replace(config, source_episodes=0), Loop())
+    scratch = point.transfer(dataclasses.replace(config, source_episodes=0), new_run())
     assert set(scratch) == {"return"}
     assert made[1].updates == 70
 
 
-def test_the_log_has_no_actions(monkeypatch):
+def test_the_log_has_no_actions(monkeypatch, new_run):
     logs = []
     monkeypatch.setattr(D3G, "update", lambda agent, batch: logs.append(batch))
     steps = {"walks": 2, "updates": 5, "rounds": 1, "episodes": 2, "inverse_updates": 3, "cloning_updates": 3}
-    result = point.observed(point.Observed(learner="observed", **TINY, **steps), Loop())
+    result = point.observed(point.Observed(learner="observed", **TINY, **steps), new_run())
     assert [batch.actions for batch in logs] == [None] * 5
     assert result["first_round"] == result["last_round"]

@@ -6,25 +6,8 @@ import torch
 
 from engram.experiments.dhp_softmax import experiment, training
 from engram.experiments.dhp_softmax.training import Classifier, Training, sequence
-from engram.lab import Run
 
 CONFIGS = {name: arm.config for name, arm in experiment.arms("smoke").items()}
-
-
-class Loop(Run):
-    """A run without a folder."""
-
-    def __init__(self, seed=0):
-        self.generator, self.rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-
-    def steps(self, total, /, **state):
-        return iter(range(total))
-
-    def log(self, step, /, *, every=1, **values):
-        return {}
-
-    def keep(self, **parts):
-        pass
 
 
 def test_the_heads_of_all_arms_start_alike_but_for_their_scale():
@@ -49,9 +32,9 @@ def test_images_that_are_tested_are_not_learned():
             assert not learned & {tuple(row) for row in task.test.inputs.tolist()}
 
 
-def test_plasticity_without_coefficients_is_no_plasticity():
+def test_plasticity_without_coefficients_is_no_plasticity(new_run):
     linear, zero, plastic = (
-        training.trial(CONFIGS[name], Loop()) for name in ("split-linear", "split-dhp-alpha-0", "split-dhp")
+        training.trial(CONFIGS[name], new_run()) for name in ("split-linear", "split-dhp-alpha-0", "split-dhp")
     )
     assert zero["weights"] == linear["weights"]
     assert zero["plastic_share"] == 0
@@ -60,14 +43,16 @@ def test_plasticity_without_coefficients_is_no_plasticity():
 
 
 @pytest.mark.parametrize("penalty", ["online-ewc", "si", "mas"])
-def test_a_penalty_acts_from_the_second_task_on(penalty):
+def test_a_penalty_acts_from_the_second_task_on(penalty, new_run):
     free, held = (
-        training.trial(replace(CONFIGS["split-linear"], tasks="permuted", penalty=penalty, strength=strength), Loop())
+        training.trial(
+            replace(CONFIGS["split-linear"], tasks="permuted", penalty=penalty, strength=strength), new_run()
+        )
         for strength in (0.0, 1e4)
     )
     assert free["matrix"][0] == held["matrix"][0]
     assert free["weights"] != held["weights"]
 
 
-def test_the_merged_penalty_is_the_sum():
-    assert 0 < training.exactness(CONFIGS["exactness"], Loop())["gap"] < 1e-9
+def test_the_merged_penalty_is_the_sum(new_run):
+    assert 0 < training.exactness(CONFIGS["exactness"], new_run())["gap"] < 1e-9

@@ -56,10 +56,13 @@ def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> di
     Raises:
         ValueError: A setting is unknown, or a value is not allowed.
     """
+    from engram.lab.config import dotted
+
     given: dict[str, Any] = {}
     for owner, words in _by_owner(experiment, arguments).items():
-        base, options = _options(experiment, preset, owner), _read(experiment, preset, owner, words)
-        given |= {f"{owner}.{name}".lstrip("."): value for name, value in _differences(base, options)}
+        options = _read(experiment, preset, owner, words)
+        differences = _differences(_options(experiment, preset, owner), options)
+        given |= {dotted(owner, name): value for name, value in differences}
     return experiment.changed(preset, given)
 
 
@@ -73,11 +76,11 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
     """
     from engram import checks
     from engram.lab import Range
-    from engram.lab.config import fields
+    from engram.lab.config import dotted, fields
 
     of_setting: dict[str, Any] = {}
     for owner, given in _by_owner(experiment, arguments).items():
-        known = {option(name): (name, field.kind) for name, field in fields(_settings(experiment, owner)).items()}
+        known = {option(name): (name, field.kind) for name, field in fields(experiment.settings(owner)).items()}
         words = list(given)
         while words:
             name = words.pop(0)
@@ -85,18 +88,18 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
                 flag = [name, *(word for word in words[:1] if not word.startswith("--"))]
                 options = _read(experiment, preset, owner, flag)
                 changed = _differences(_options(experiment, preset, owner), options)
-                of_setting |= {f"{owner}.{setting}".lstrip("."): [value] for setting, value in changed}
+                of_setting |= {dotted(owner, setting): [value] for setting, value in changed}
                 continue
             setting, kind = known[name]
-            text, dotted = words.pop(0), f"{owner}.{setting}".lstrip(".")
+            text, full_name = words.pop(0), dotted(owner, setting)
             if kind is bool:
-                choices = [checks.choice(dotted, word.lower(), ("true", "false")) for word in text.split(",")]
-                of_setting[dotted] = [word == "true" for word in choices]
+                choices = [checks.choice(full_name, word.lower(), ("true", "false")) for word in text.split(",")]
+                of_setting[full_name] = [word == "true" for word in choices]
                 continue
             ranged = kind in (int, float) and ":" in text
             each = [_read(experiment, preset, owner, [name, word]) for word in text.split(":" if ranged else ",")]
             numbers = [functools.reduce(getattr, setting.split("."), options) for options in each]
-            of_setting[dotted] = Range(*numbers) if ranged and len(numbers) == 2 else numbers
+            of_setting[full_name] = Range(*numbers) if ranged and len(numbers) == 2 else numbers
     return of_setting
 
 
@@ -107,14 +110,14 @@ def option(field: str) -> str:
 
 def rows(experiment: Experiment) -> tuple[list[str], Iterator[tuple[str, ...]]]:
     """The columns of a table of the settings, and its rows: what is allowed, the value in each preset, what it is."""
-    from engram.lab.config import fields
+    from engram.lab.config import dotted, fields
 
     def cells() -> Iterator[tuple[str, ...]]:
         for study in experiment.by_name:
             bases = [experiment.base(preset, study) for preset in experiment.presets]
-            for name, field in fields(_settings(experiment, study)).items():
+            for name, field in fields(experiment.settings(study)).items():
                 in_presets = (str(functools.reduce(getattr, name.split("."), base)) for base in bases)
-                row = (option(f"{study}.{name}".lstrip(".")), field.allowed, *in_presets, field.meaning)
+                row = (option(dotted(study, name)), field.allowed, *in_presets, field.meaning)
                 yield tuple(map(escape, row))
 
     return ["option", "allowed", *experiment.presets, "what it is"], cells()
@@ -128,16 +131,8 @@ def arm_rows(experiment: Experiment) -> Iterator[tuple[str, str]]:
             yield escape(arm), escape(", ".join(changed))
 
 
-def _settings(experiment: Experiment, owner: str) -> Any:
-    """The class of settings of a study or an arm."""
-    studies = experiment.by_name
-    return (studies[owner] if owner in studies else experiment.study_of(owner)).settings
-
-
 def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, list[str]]:
     """The arguments by the study or arm that their options name; in each without this name."""
-    owners = {arm for study in experiment.by_name.values() for arm in study.table} | set(experiment.by_name) - {""}
-    dashed = {owner.replace("_", "-"): owner for owner in owners}
     split: dict[str, list[str]] = {}
     words: list[str] = []
     for argument in arguments:
@@ -149,9 +144,9 @@ def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, lis
         name, equals, value = argument[2:].partition("=")
         negated = "no-" if name.startswith("no-") else ""
         name = name.removeprefix("no-").replace("_", "-")
-        owner = next((own for dash, own in dashed.items() if name.startswith(f"{dash}.")), "")
+        owner = experiment.owner(name)
         words = split.setdefault(owner, [])
-        inner = name.removeprefix(f"{owner.replace('_', '-')}.") if owner else name
+        inner = name[len(owner) :].removeprefix(".")
         parts = inner.rpartition(".")
         words += [f"--{parts[0]}{parts[1]}{negated}{parts[2]}", *([value] if equals else [])]
     return split
@@ -159,29 +154,21 @@ def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, lis
 
 def _read(experiment: Experiment, preset: str, owner: str, words: Sequence[str]) -> Any:
     """Options of one study or arm, read from arguments; of the right types but unchecked."""
-    from engram.lab.config import check_known, fields
+    from engram.lab.config import check_known, dotted
 
-    settings = _settings(experiment, owner) if owner or "" in experiment.by_name else None
-    known = {} if settings is None else dict.fromkeys(fields(settings))
-    prefix = f"{owner}." if owner else ""
-    options = {option(name) for name in known}
+    known = experiment.fields(owner)
+    options = {option(name.removeprefix(f"{owner}.")) for name in known}
     for word in words:
         negated = re.sub(r"^(--.*\.|--)no-", r"\1", word)
         if word.startswith("--") and not {word, negated} & options:
-            everything = known or {
-                f"{study}.{n}": 0 for study in experiment.by_name for n in fields(_settings(experiment, study))
-            }
-            name = word.removeprefix("--").replace("-", "_")
-            check_known(prefix + name, {prefix + other: 0 for other in everything})
+            check_known(dotted(owner, word.removeprefix("--").replace("-", "_")), known)
     defaults = _options(experiment, preset, owner)
     return parsed(type(defaults), words, default=defaults, prog="engram run NAME")
 
 
 def _options(experiment: Experiment, preset: str, owner: str) -> Any:
     """The settings of a study or an arm as an object that validates nothing, so that half a config can be parsed."""
-    if owner in experiment.by_name:
-        return _unvalidated(experiment.base(preset, owner))
-    return _unvalidated(experiment.arms(preset)[owner].config)
+    return _unvalidated(experiment.base(preset, owner))
 
 
 def _unvalidated(config: Any) -> Any:

@@ -169,13 +169,18 @@ def explained(cls: type, error: pydantic.ValidationError) -> ValueError:
 
 def flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield values by field, dotted where they are of a config inside the config."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     for name, value in values.items():
         inner = vars(value) if dataclasses.is_dataclass(value) else value
         if isinstance(inner, Mapping) and dataclasses.is_dataclass(hints.get(name)):
             yield from ((f"{name}.{last}", item) for last, item in flat(hints[name], inner))
         else:
             yield name, value
+
+
+def dotted(*parts: str) -> str:
+    """The parts of a name that are not empty, with dots between them."""
+    return ".".join(filter(None, parts))
 
 
 def check_known(name: str, known: Mapping[str, Any]) -> None:
@@ -186,6 +191,11 @@ def check_known(name: str, known: Mapping[str, Any]) -> None:
     close = difflib.get_close_matches(name, called, n=1)
     hint = f"did you mean {called[close[0]]!r}?" if close else f"known: {', '.join(known)}"
     raise ValueError(f"unknown field {name!r}; {hint}")
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 @functools.cache

@@ -186,8 +186,11 @@ class Experiment:
                     config = _changed(study.settings, values)
                 except ValueError as error:
                     is_own = any(layer.get(arm) for layer in layers) and arm != name
-                    raise ValueError(f"{arm}.{error}" if is_own else f"{name}.{error}".lstrip(".")) from None
+                    raise ValueError(configs.dotted(arm if is_own else name, str(error))) from None
                 compared[arm] = Arm(study.trial, config, self._seconds(name, arm, config))
+        for owner in layers[1]:
+            if owner not in self.by_name and owner not in compared:
+                raise ValueError(f"arm = {owner!r}: preset {preset!r} of {self.name} leaves it out")
         return compared
 
     def changed(self, preset: str, changes: Changes) -> dict[str, Any]:
@@ -200,7 +203,7 @@ class Experiment:
         Raises:
             ValueError: The preset or a field is unknown, a value is not allowed, or no arm depends on a change.
         """
-        dotted = {f"{owner}.{name}".lstrip("."): value for owner, name, value in _changes(self, changes)}
+        dotted = {configs.dotted(owner, name): value for owner, name, value in _changes(self, changes)}
         whole = self.arms(preset, dotted)
         different = {}
         for name, value in dotted.items():
@@ -218,16 +221,50 @@ class Experiment:
         """How long a preset is estimated to compute on one core; NaN where an arm has no record yet."""
         return self.presets[preset].seeds * sum(arm.seconds for arm in self.arms(preset).values())
 
-    def base(self, preset: str, study: str) -> Any:
-        """The settings of a study in a preset before its arms change them; they need not go together."""
-        layer = _split(self, self.presets[preset].changes).get(study, {})
-        return _draft(self.by_name[study].settings, [layer])
+    def owner(self, name: str) -> str:
+        """The study or arm that a dotted name begins with, with dashes for underscores or not; empty where none does.
+
+        It is the longest, since the name of an arm may have a dot itself, as lasso-0.1 has.
+
+        Examples:
+            >>> find_experiment("noodl").owner("lasso-0.1.dict_step")
+            'lasso-0.1'
+        """
+        owners = [*self.by_name, *(arm for study in self.by_name.values() for arm in study.table)]
+        dashed = name.replace("_", "-")
+        return max((own for own in owners if dashed.startswith(f"{own}.".replace("_", "-"))), key=len, default="")
+
+    def base(self, preset: str, owner: str) -> Any:
+        """The settings of a study before its arms change them, which need not go together, or those of an arm.
+
+        Raises:
+            ValueError: The preset leaves this arm out.
+        """
+        if owner in self.by_name:
+            layer = _split(self, self.presets[preset].changes).get(owner, {})
+            return _draft(self.by_name[owner].settings, [layer])
+        arms = self.arms(preset)
+        if owner not in arms:
+            raise ValueError(f"arm = {owner!r}: preset {preset!r} of {self.name} leaves it out")
+        return arms[owner].config
+
+    def fields(self, owner: str = "") -> dict[str, configs.Field]:
+        """The fields of a study or an arm by dotted name; of all studies where there are several and none is named."""
+        owners = [owner] if owner or "" in self.by_name else self.by_name
+        return {
+            configs.dotted(own, name): field
+            for own in owners
+            for name, field in configs.fields(self.settings(own)).items()
+        }
+
+    def settings(self, owner: str) -> Any:
+        """The class of settings of a study or an arm."""
+        return (self.by_name[owner] if owner in self.by_name else self.study_of(owner)).settings
 
     def _default(self, preset: str, dotted: str) -> Any:
         """The value that a preset has for a field of a study or an arm."""
         owner, name, _ = next(_changes(self, {dotted: None}))
-        config = self.base(preset, owner) if owner in self.by_name else self.arms(preset)[owner].config
-        return functools.reduce(getattr, name.split("."), config)
+        return functools.reduce(getattr, name.split("."), self.base(preset, owner))
 
     def _seconds(self, study: str, arm: str, config: Any) -> float:
         """The time of a trial: that of the record, scaled by the settings that it is proportional to."""
@@ -272,26 +309,15 @@ def _recorded_seconds(module: str) -> dict[str, dict[str, tuple[float, float]]]:
 
 def _changes(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, str, Any]]:
     """Yield (study or arm, field, value) of each change; raise ValueError where one of them is unknown."""
-    studies = experiment.by_name
-    arms = {arm: study for study in studies.values() for arm in study.table}
     for name, value in changes.items():
-        # The longest name, since a name may have a dot itself, as lasso-0.1 has.
-        owner = max((known for known in [*studies, *arms] if f"{name}.".startswith(f"{known}.")), key=len, default="")
-        rest = name[len(owner) + 1 :]
-        settings = {**arms, **studies}[owner].settings if owner else None
-        if settings is not None and (rest or isinstance(value, Mapping)):
-            inner = {rest: value} if rest else value
-        elif "" in studies:
-            owner, settings, inner = "", studies[""].settings, {name: value}
-        else:
-            known = {f"{study}.{field}": None for study in studies for field in configs.fields(studies[study].settings)}
+        owner = experiment.owner(f"{name}." if isinstance(value, Mapping) else name)
+        rest = name[len(owner) :].removeprefix(".")
+        inner = {rest: value} if rest else value
+        known = experiment.fields(owner)
+        if not owner and "" not in experiment.by_name:  # it names none of several studies
             configs.check_known(name, known)
-            raise AssertionError(name)
-        known_fields = configs.fields(settings)
-        for field_name, field_value in configs.flat(settings, inner):
-            if field_name not in known_fields:
-                prefixed = {f"{owner}.{known}".lstrip("."): None for known in known_fields}
-                configs.check_known(f"{owner}.{field_name}".lstrip("."), prefixed)
+        for field_name, field_value in configs.flat(experiment.settings(owner), inner):
+            configs.check_known(configs.dotted(owner, field_name), known)
             yield owner, field_name, field_value
 
 

@@ -180,10 +180,11 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     if not left:
         return begin + "nothing to do"
     workers = min(workers, len(left))
-    unknown = ", ".join(dict.fromkeys(job.trial.arm for job in left if math.isnan(job.trial.seconds)))
+    unknown = list(dict.fromkeys(job.trial.arm for job in left if math.isnan(job.trial.seconds)))
     known = sum(job.trial.seconds for job in left if not math.isnan(job.trial.seconds)) / workers
     time = f"expected time {duration(known)}" if known else "expected time unknown"
-    time += f" (no record yet of {unknown})" if unknown else ""
+    named = ", ".join(unknown) if len(unknown) < 5 else f"{', '.join(unknown[:3])} and {len(unknown) - 3} other arms"
+    time += f" (no record yet of {named})" if unknown else ""
     compiling = "" if jit.are_cached() else ", and up to a minute for compiling kernels, once,"
     return f"{begin}{time}{compiling} with {workers} at once"
 

@@ -1,0 +1,21 @@
+"""What tests of experiments share: a run outside the laboratory."""
+
+import itertools
+
+import pytest
+
+from engram.lab.folder import TrialFolder
+from engram.lab.loop import Run
+
+
+@pytest.fixture
+def new_run(tmp_path):
+    """Returns a function that makes a run of a seed, in a folder of its own."""
+    numbers = itertools.count()
+
+    def make(seed=0):
+        folder = TrialFolder(tmp_path / f"run-{next(numbers)}")
+        folder.path.mkdir()
+        return Run(folder, seed)
+
+    return make
