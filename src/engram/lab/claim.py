@@ -117,7 +117,13 @@ class JudgedClaim:
 
 
 def interval(claim: Claim, values: Mapping[int, float], trials: Mapping[int, int]) -> Estimate:
-    """Our value and the interval in which it lies: that of ``estimate``, or the range over seeds."""
+    """Our value and the interval in which it lies: that of ``estimate``, or the range over seeds.
+
+    Args:
+        claim: The claim.
+        values: Its measure, by seed.
+        trials: How many trials each of these values stands for.
+    """
     numbers = list(values.values())
     if not numbers:
         return Estimate(math.nan, math.nan, math.nan, math.nan)

@@ -17,12 +17,13 @@ class Instar(RatedRule):
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
-        eta_param: As of ``Hebb``.
+        eta_param: ``"raw"``: eta is the parameter and not constrained. ``"sigmoid"``: its logit is, ``eta_logit``, so
+            that eta stays between 0 and 1.
         device: Of the parameters.
         dtype: Of the parameters.
 
     Raises:
-        ValueError: As of ``Hebb``.
+        ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.
 
     Source: Grossberg, "Adaptive pattern classification and universal recoding: I" (1976).
 

@@ -22,7 +22,7 @@ def checked_input(net: Any, input: Any) -> Tensor:
     """The input of a network as (time, batch, features), checked; of packed sequences the data, (row, features).
 
     Raises:
-        TypeError, ValueError: As of ``time_first``.
+        TypeError, ValueError: It is no floating-point sequence of ``net.input_size`` features, or is not finite.
     """
     if not isinstance(input, PackedSequence):
         return time_first("input", input, net.input_size, net.weight_ih, net.batch_first, unbatched=True)

@@ -250,7 +250,7 @@ class NodePerturbationRNN(nn.Module):
             answering: Whether the answer units are heard; they are silent otherwise.
             weight: Innate weights of each individual; None: the module's.
             alpha: Plasticities of each individual; None: the module's.
-            order: As of ``lifetimes``.
+            order: A control: the unit whose activity each connection's trace takes for presynaptic; None: its own.
         """
         weight, alpha = self.weight if weight is None else weight, self.alpha if alpha is None else alpha
         effective = weight + alpha * state.trace

@@ -69,7 +69,8 @@ class PlasticLSTM(nn.Module):
         bias_hh: d, (3 hidden,), of i, f and o alone; initially as in ``nn.Linear``.
         alpha: Shaped as of ``PlasticRNN``; initially uniform in [0, 0.0001) or, if a product, within it, and 0.0001 if
             homogeneous.
-        rule, neuromodulator, upper: As of ``PlasticRNN``.
+        rule, neuromodulator: As given, or made, of the first layer; None where there is none.
+        upper: The layers above the first, ``PlasticLSTM`` each.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM of the language models; options
     and initial values as in its code.

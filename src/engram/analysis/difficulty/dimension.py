@@ -145,9 +145,19 @@ def two_nearest(distances: Float[np.ndarray, "queries 2"]) -> tuple[float, float
 
 
 class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
-    """``intrinsic_dimension`` as a scikit-learn estimator; ``random_state`` settles which points are drawn.
+    """``intrinsic_dimension`` as a scikit-learn estimator.
 
-    Fitted are ``dimension_``, its standard error ``se_``, and ``estimate_``, all that the function returns.
+    Args:
+        k: Neighbours, at least 2; not used by ``"twonn"``.
+        n_queries: Points whose neighbours are searched among all, drawn at random; None: all.
+        method: ``"mle"``, maximum likelihood, or ``"twonn"``.
+        pooled: Whether the logarithms are averaged over the queries, rather than the dimensions.
+        random_state: Seed of the draw, or a generator.
+
+    Attributes:
+        dimension_: The estimate.
+        se_: Its standard error.
+        estimate_: All that ``intrinsic_dimension`` returns.
 
     Examples:
         >>> circle = np.exp(2j * np.pi * np.random.default_rng(0).random((500, 1))).view(float)

@@ -40,7 +40,13 @@ class _OuterProducts(torch.autograd.Function):
 
 
 class MovingHead:
-    """A linear layer that learns one image after another by cross-entropy, kept as its start and its steps."""
+    """A linear layer that learns one image after another by cross-entropy, kept as its start and its steps.
+
+    Args:
+        layer: The layer, which is not changed.
+        y: The classes of the images.
+        lr: Learning rate.
+    """
 
     def __init__(self, layer: nn.Linear, y: Int[Tensor, " steps"], lr: float) -> None:
         self.layer, self.lr = layer, lr
@@ -88,7 +94,15 @@ def written_out(net: GatedNet, moves: set[str]) -> str | None:
 def head(
     layer: nn.Linear, features: Float[Tensor, "steps features"], y: Int[Tensor, " steps"], *, lr: float, order: int
 ) -> tuple[Tensor, Tensor]:
-    """The weights and biases of a linear head after a step on the features of each image."""
+    """The weights and biases of a linear head after a step on the features of each image.
+
+    Args:
+        layer: The head, which is not changed.
+        features: What it sees of each image.
+        y: The classes of the images.
+        lr: Learning rate.
+        order: 2 for a graph through the steps, 1 for gradients at their end alone.
+    """
     with torch.set_grad_enabled(order == 2):
         moving = MovingHead(layer, y, lr)
         for of_image in features:
@@ -106,7 +120,16 @@ def body_and_head(
     lr: float,
     order: int,
 ) -> Weights:
-    """The weights of a ``ConvBody`` and of a linear head after a step on each image, by name."""
+    """The weights of a ``ConvBody`` and of a linear head after a step on each image, by name.
+
+    Args:
+        net: The network, which is not changed.
+        x: The images.
+        y: Their classes.
+        gate: What the features of each image are multiplied with; None: nothing.
+        lr: Learning rate.
+        order: 2 for a graph through the steps, 1 for gradients at their end alone.
+    """
     with torch.set_grad_enabled(order == 2):
         learned = _body_and_head(net, x, y, gate, lr)
     return {name: _of_order(order, net.get_parameter(name), weight) for name, weight in learned.items()}

@@ -34,6 +34,6 @@ class AdamRule(UpdateRule):
     def forward(
         self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
     ) -> tuple[Weights, dict[str, Moments]]:
-        """The directions and the new moments, as of ``UpdateRule``; neither weights nor memory are looked at."""
+        """The directions and the new moments, from the gradients alone; weights and memory are not read."""
         state, rates = self.advanced(grads, state), rates_of(self.log_rates, grads)
         return {name: rates[name] * self.normalised(moments)[0] for name, moments in state.items()}, state

@@ -76,13 +76,13 @@ class GatedCoordinateRule(UpdateRule):
     def forward(
         self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
     ) -> tuple[Weights, dict[str, Moments]]:
-        """The directions and the new moments, as of ``UpdateRule``; names are in the order of depth."""
+        """The directions and the new moments; names are in the order of depth."""
         state, rates = self.advanced(grads, state), rates_of(self.log_rates, grads)
         adam = {name: self.normalised(moments) for name, moments in state.items()}
-        told = self._told(grads, params, adam, state, memory)
+        outputs = self._outputs(grads, params, adam, state, memory)
         directions = {}
         for name, relative in adam.items():
-            a, r = told[name]
+            a, r = outputs[name]
             step = 2 * torch.sigmoid(a) * relative[0]
             directions[name] = rates[name] * (step + 0.1 * r if self.residual else step)
         return directions, state
@@ -91,21 +91,22 @@ class GatedCoordinateRule(UpdateRule):
         """The plasticity of each weight, 2 sigmoid(a), at the step that ``forward`` would make."""
         state = self.advanced(grads, state)
         adam = {name: self.normalised(moments) for name, moments in state.items()}
-        return {name: 2 * torch.sigmoid(a) for name, (a, _) in self._told(grads, params, adam, state, memory).items()}
+        outputs = self._outputs(grads, params, adam, state, memory)
+        return {name: 2 * torch.sigmoid(a) for name, (a, _) in outputs.items()}
 
-    def _told(
+    def _outputs(
         self, grads: Weights, params: Weights, adam: Weights, state: dict[str, Moments], memory: Memory
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """A and r of each weight."""
+        """The network's outputs a and r for each weight."""
         seen = []
         for number, (name, g) in enumerate(grads.items()):
             of_weight = self._of_weights(g, params[name], adam[name], memory.get(name))
             of_tensor = _of_tensor(g, params[name], number / max(1, len(grads) - 1), state[name].steps)
             seen.append(torch.cat((of_weight, of_tensor.expand(g.numel(), -1)), 1))
         inputs = torch.cat(seen).clamp_(-10, 10).to(next(self.network.parameters()))
-        found = self.network(inputs).split([g.numel() for g in grads.values()])
-        parts = [(name, g, told.to(g)) for (name, g), told in zip(grads.items(), found, strict=True)]
-        return {name: (told[:, 0].view_as(g), told[:, 1].view_as(g)) for name, g, told in parts}
+        by_tensor = self.network(inputs).split([g.numel() for g in grads.values()])
+        parts = [(name, g, output.to(g)) for (name, g), output in zip(grads.items(), by_tensor, strict=True)]
+        return {name: (output[:, 0].view_as(g), output[:, 1].view_as(g)) for name, g, output in parts}
 
     @torch.no_grad()
     def _of_weights(

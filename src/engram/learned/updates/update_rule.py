@@ -58,7 +58,14 @@ class UpdateRule(nn.Module, abc.ABC):
     def forward(
         self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
     ) -> tuple[Weights, dict[str, Moments]]:
-        """The directions, and the moments with these gradients in them."""
+        """The directions, and the moments with these gradients in them.
+
+        Args:
+            grads: Gradients, by name in the order of depth.
+            params: The weights that they are of.
+            state: Moments of earlier gradients.
+            memory: What ended tasks left, by name.
+        """
 
     def as_update(self, lr: float, memory: Memory | None = None) -> Update:
         """The rule as an update of ``FastWeights``, through which its parameters are learned.
@@ -79,13 +86,13 @@ class UpdateRule(nn.Module, abc.ABC):
 
     def advanced(self, grads: Weights, state: dict[str, Moments]) -> dict[str, Moments]:
         """The moments with gradients in them: m' = b m + (1 - b) g, v' = b v + (1 - b) g^2."""
-        found = {}
+        moments = {}
         for name, g in grads.items():
             steps, means, square = state[name]
             decays = torch.tensor(self.DECAYS, dtype=g.dtype, device=g.device).view(-1, *[1] * g.ndim)
             b = self.SQUARE_DECAY
-            found[name] = Moments(steps + 1, decays * means + (1 - decays) * g, b * square + (1 - b) * g.square())
-        return found
+            moments[name] = Moments(steps + 1, decays * means + (1 - decays) * g, b * square + (1 - b) * g.square())
+        return moments
 
     def normalised(self, moments: Moments) -> Tensor:
         """Adam's direction for each decay: m / (sqrt(v) + 1e-8), without the bias of their start at zero."""

@@ -50,7 +50,7 @@ def run_scan(scan: Scan, backend: str, *args: Any, **options: Any) -> tuple[Tens
 
     Args:
         scan: ``RNN``, ``LINEAR`` or ``LSTM``.
-        backend: As of ``PlasticRNN``.
+        backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
         *args: What the scan is called with: two sequences or weights, alpha, the rule and the state.
         **options: Its keywords.
 

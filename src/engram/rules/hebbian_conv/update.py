@@ -85,7 +85,7 @@ def hebbian_loss(
         z: Drive: the output of the convolution or linear layer, with its graph.
         y: Activity of the units, of the shape of z.
         weight: W, that z was computed with.
-        rule: As of ``hebbian_update``.
+        rule: ``"instar"``, ``"hebb"`` or ``"oja"``.
 
     Raises:
         ValueError: An unknown rule, or shapes that do not belong together.

@@ -41,11 +41,12 @@ class TripletSTDP(SynapticRule[TripletTraces]):
         tau_minus: Time constant of y.
         tau_x: Time constant of x2.
         tau_y: Time constant of y2.
-        bounds: As of ``PairSTDP``.
+        bounds: What keeps a weight between 0 and ``w_max``: ``"hard"``, the change ends there; ``"soft"``, growth is
+            multiplied with w_max - W, decay with W; ``"none"``.
         w_max: The largest weight.
 
     Raises:
-        ValueError: As of ``PairSTDP``.
+        ValueError: An argument is out of range, or ``bounds`` is unknown.
 
     Source: Pfister and Gerstner, "Triplets of spikes in a model of spike timing-dependent plasticity" (2006), equations
     1 to 4; by default the all-to-all fit to visual cortex of its table 4, in steps of 1 ms.
