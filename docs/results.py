@@ -57,22 +57,25 @@ def recorded(name: str) -> dict[str, Results]:
 
 def claims_table(results: Results) -> str:
     """Return the claims of a run as a Markdown table."""
-    rows = ["| Claim | Published | Criterion | Ours, 95 % interval | Seeds | Verdict |", "|---|---|---|---|---|---|"]
+    interval, up_to = ("interval", "up to ") if results.looks else ("95 % interval", "")
+    rows = [f"| Claim | Published | Criterion | Ours, {interval} | Seeds | Verdict |", "|---|---|---|---|---|---|"]
     for judged in results.claims():
         claim = judged.claim
         ours = f"{judged.ours:.4f} [{judged.low:.4f}, {judged.high:.4f}]"
         ours = ours if math.isfinite(judged.ours) else ""
         resolved = "" if math.isnan(judged.resolution) else f", resolve {judged.resolution:.2g}"
+        at_look = f", look {judged.look}" if judged.look else ""
         verdict = f"**{judged.verdict}**" + (f" ({judged.why})" if judged.why else "")
         rows.append(
             f"| {claim.statement} | {claim.published} | {claim.criterion} ({OWNERS[claim.threshold]}) | {ours} "
-            f"| {len(judged.values)}{resolved} | {verdict} |"
+            f"| {len(judged.values)}{at_look}{resolved} | {verdict} |"
         )
     option = "" if results.preset == PRESET else f" --preset {results.preset}"
+    option += " --until-decided" if results.looks else ""
     versions, hardware = results.environment["versions"], results.environment["hardware"]
     rows += [
         "",
-        f"`engram run {results.experiment}{option}`, preset {results.preset}, {results.seeds} seeds; "
+        f"`engram run {results.experiment}{option}`, preset {results.preset}, {up_to}{results.seeds} seeds; "
         f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
         f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing on one core. "
         + results.family(),

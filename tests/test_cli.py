@@ -216,6 +216,10 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         ),
         (["run", "toy", "--noise.scale", "-1"], "noise.scale = -1.0: expected float >= 0"),
         (["run", "toy", "--seeds", "0"], "seeds = 0: expected at least 1"),
+        (
+            ["run", "toy", "--until-decided", "--at-most", "60x"],
+            "at_most = '60x': expected a time such as 90s, 60m or 2h",
+        ),
         (["run", "toy", "--jobs", "0"], "jobs = 0: expected at least 1"),
         (["run", "toy", "--arms", "momentum,mad"], "unknown arm 'mad' of toy; known: momentum, plain"),
         (["run", "toy", "--device", "cuda"], "device = 'cuda': no CUDA device is available"),

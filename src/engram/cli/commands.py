@@ -64,6 +64,10 @@ class Run:
     """Size: smoke (seconds), laptop (minutes on 2 cores), paper (as published), or one more of `engram show NAME`."""
     seeds: Count = None
     """How many seeds (default: the preset's)."""
+    until_decided: Flag = False
+    """Look at the claims after 5, 10, 20 and 40 seeds, and run more seeds of the arms that open claims read."""
+    at_most: Text = None
+    """Time after which no open claim is waited for, as 90s, 60m or 2h; with --until-decided."""
     arms: Text = None
     """Only these arms, separated by commas."""
     jobs: Count = None

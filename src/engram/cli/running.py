@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ def run(command: Run, rest: list[str]) -> int:
         known = ", ".join(registry.experiments())
         raise ValueError(f"no experiment named (names stand before config fields); known: {known}")
     options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
+    options["at_most"] = None if command.at_most is None else _seconds(command.at_most)
     # All is checked before anything runs.
     changes = {name: fields.changes(registry.get("experiments", name), command.preset, rest) for name in command.names}
     code = 0
@@ -72,6 +74,14 @@ def sweep(command: Sweep, rest: list[str]) -> int:
     return EXIT_FAILURE if "failed" in states else 0
 
 
+def _seconds(text: str) -> float:
+    """The seconds of a time such as 90s, 60m or 2h."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    if (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)) is None:
+        raise ValueError(f"at_most = {text!r}: expected a time such as 90s, 60m or 2h")
+    return float(match[1]) * units[match[2]]
+
+
 def _arms(arms: str | None) -> list[str] | None:
     return None if arms is None else [arm.strip() for arm in arms.split(",")]
 
@@ -91,6 +101,8 @@ def _print_results(results: Results) -> None:
     for judged in results.claims() if results.judges else []:
         claim = judged.claim
         color = COLORS[judged.verdict]
+        confidence = f"\n[dim]{judged.confidence:.3g}[/]" if judged.claim.sameness == "statistical" else ""
+        look = f"\n[dim]look {judged.look}[/]" if judged.look else ""
         resolve = "" if math.isnan(judged.resolution) else f"\n[dim]resolve {judged.resolution:.2g}[/]"
         rows.append(
             (
@@ -98,13 +110,13 @@ def _print_results(results: Results) -> None:
                 escape(claim.published),
                 f"{claim.criterion}\n[dim]{OWNERS[claim.threshold]}[/]",
                 f"{judged.ours:.4g}" if judged.values else "",
-                escape(f"[{judged.low:.3g}, {judged.high:.3g}]") if judged.values else "",
-                f"{len(judged.values)}{resolve}",
+                escape(f"[{judged.low:.3g}, {judged.high:.3g}]") + confidence if judged.values else "",
+                f"{len(judged.values)}{look}{resolve}",
                 f"[{color}]{judged.verdict}[/]" + (f"\n[dim]{escape(judged.why)}[/]" if judged.why else ""),
             )
         )
     if results.judges:
-        columns = ["claim", "published", "criterion", "ours", "95 % interval", "seeds", "verdict"]
+        columns = ["claim", "published", "criterion", "ours", "interval", "seeds", "verdict"]
         print_table(console, f"{results.experiment}, preset {results.preset}", columns, rows, spaced=True)
         console.print(results.family(), soft_wrap=console.width >= LEAST)
     else:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from engram.lab.inference import CONFIDENCE, Estimate, estimate, holm, p_value
+from engram.lab.inference import CONFIDENCE, Estimate, errors_at, estimate, holm, p_value
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
 
 Verdict = Literal[
@@ -100,8 +100,11 @@ class JudgedClaim:
         why: The reason, where the verdict is not decided by the interval.
         resolution: How far from the threshold our value must be for so many seeds to decide four times in five; of a
             statistical claim, else NaN.
-        p: The p-value of the threshold; NaN where nothing was tested. Below 5 % the interval decides.
+        p: The p-value of the threshold, over all looks; NaN where nothing was tested. Below 5 % the interval decides.
         adjusted: The verdict after Holm's correction over all that were tested in the run.
+        look: The look, counted from 1, that decided it or is the last so far; 0 where all seeds are looked at once.
+        confidence: How often the interval covers the truth.
+        is_open: Whether further looks, with more seeds, may decide it.
     """
 
     claim: Claim
@@ -114,21 +117,27 @@ class JudgedClaim:
     resolution: float = math.nan
     p: float = math.nan
     adjusted: Verdict = "undecided"
+    look: int = 0
+    confidence: float = CONFIDENCE
+    is_open: bool = False
 
 
-def interval(claim: Claim, values: Mapping[int, float], trials: Mapping[int, int]) -> Estimate:
+def interval(
+    claim: Claim, values: Mapping[int, float], trials: Mapping[int, int], confidence: float = CONFIDENCE
+) -> Estimate:
     """Our value and the interval in which it lies: that of ``estimate``, or the range over seeds.
 
     Args:
         claim: The claim.
         values: Its measure, by seed.
         trials: How many trials each of these values stands for.
+        confidence: How often the interval is to cover the truth.
     """
     numbers = list(values.values())
     if not numbers:
         return Estimate(math.nan, math.nan, math.nan, math.nan)
     if claim.sameness == "statistical":
-        return estimate(numbers, claim.measure.form, [trials[seed] for seed in values])
+        return estimate(numbers, claim.measure.form, [trials[seed] for seed in values], confidence)
     low, high = (min(numbers), max(numbers)) if all(map(math.isfinite, numbers)) else (math.nan, math.nan)
     return Estimate(math.fsum(numbers) / len(numbers), low, high, math.nan)
 
@@ -141,6 +150,7 @@ def judge(
     seeds: int = 0,
     why_not: str = "",
     asked: Collection[str] = (),
+    looks: Sequence[int] = (),
 ) -> JudgedClaim:
     """Judge a claim.
 
@@ -155,6 +165,8 @@ def judge(
             may be those that would tell.
         why_not: A reason known beforehand why this run cannot decide the claim.
         asked: The arms that the run has; where they are all that the claim reads, it waits for their results.
+        looks: How many of the first seeds are looked at, one look after another, until one of them decides; with
+            intervals of ``errors_at``. By default all seeds once.
     """
     complete = {seed: arms for seed, arms in sorted(results.items()) if set(claim.arms) <= set(arms)}
     values: dict[int, float] = {}
@@ -167,13 +179,16 @@ def judge(
         except Exception as error:
             values.pop(seed, None)
             broken = f"no value for seed {seed}: {type(error).__name__}: {error}"
+    stages = [(0, len(values), 1 - CONFIDENCE)]
+    if looks and claim.sameness == "statistical":
+        complete_looks = zip(range(1, len(looks) + 1), looks, errors_at(len(looks)), strict=True)
+        stages = [stage for stage in complete_looks if claim.seeds <= stage[1] and values.keys() >= {*range(stage[1])}]
     estimated = interval(claim, values, trials)
-    numbers = list(values.values())
     needed = max(claim.seeds, seeds)
 
-    def judged(verdict: Verdict, why: str = "", p: float = math.nan) -> JudgedClaim:
+    def judged(verdict: Verdict, why: str = "", **of_look: Any) -> JudgedClaim:
         ours, low, high, resolution = estimated
-        return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, p, adjusted=verdict)
+        return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, adjusted=verdict, **of_look)
 
     if why_not or claim.untestable:
         return judged("not testable here", why_not or claim.untestable)
@@ -185,27 +200,35 @@ def judge(
         return judged("undecided" if waits else "not testable here", why)
     if broken:
         return judged("undecided", broken)
-    if len(values) < needed:
-        return judged("undecided", f"{len(values)} of the {needed} seeds that it needs")
-    if not all(map(math.isfinite, numbers)):
+    if len(values) < needed or not stages:
+        needed = max(needed, next((count for count in looks if count >= claim.seeds), 0))
+        return judged("undecided", f"{len(values)} of the {needed} seeds that it needs", is_open=bool(looks))
+    if not all(map(math.isfinite, values.values())):
         return judged("not reproduced", "a seed's value is not finite")
-    if claim.sameness == "bitwise" and len(set(numbers)) > 1:
+    if claim.sameness == "bitwise" and len(set(values.values())) > 1:
         return judged("not reproduced", "the seeds differ")
     if claim.sameness == "identity":
         every = claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high
         return judged("identity") if every else judged("not reproduced", "an identity is broken: an error of ours")
-    p = _p_value(claim, estimated.value, numbers, list(trials.values()))
-    if claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high:
-        return judged("reproduced at laptop scale" if preset in ("smoke", "laptop") else "reproduced", p=p)
-    if estimated.high < claim.criterion.low or claim.criterion.high < estimated.low:
-        return judged("not reproduced", p=p)
-    return judged("undecided", "the interval straddles the threshold", p=p)
+    p, every_value = math.inf, values
+    of_look: dict[str, Any] = {}
+    for look, count, allowed in stages:
+        values = dict(list(every_value.items())[:count])
+        estimated = interval(claim, values, trials, 1 - allowed)
+        # Weighted by what the looks may err, as Bonferroni's correction allows.
+        p = min(p, _p_value(claim, estimated.value, values, trials) * (1 - CONFIDENCE) / allowed)
+        of_look = {"p": min(p, 1.0) if p < math.inf else math.nan, "look": look, "confidence": 1 - allowed}
+        if claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high:
+            return judged("reproduced at laptop scale" if preset in ("smoke", "laptop") else "reproduced", **of_look)
+        if estimated.high < claim.criterion.low or claim.criterion.high < estimated.low:
+            return judged("not reproduced", **of_look)
+    return judged("undecided", "the interval straddles the threshold", **of_look, is_open=0 < look < len(looks))
 
 
-def _p_value(claim: Claim, ours: float, values: Sequence[float], trials: Sequence[int]) -> float:
+def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of: Mapping[int, int]) -> float:
     """The p-value of the criterion's threshold: of a range both must be left out to hold, and one to fail."""
-    form = claim.measure.form
-    if claim.sameness != "statistical" or (len(set(values)) == 1 and form != "share"):
+    form, values, trials = claim.measure.form, list(by_seed.values()), [trials_of[seed] for seed in by_seed]
+    if claim.sameness != "statistical" or (len(set(values)) == 1 and form not in ("share", "median")):
         return math.nan
     low, high = (
         0.0 if math.isinf(end) else p_value(values, end, form, trials) for end in vars(claim.criterion).values()

@@ -58,7 +58,12 @@ class Study:
         if self.config is not None:
             return self.config
         first = next(iter(inspect.signature(self.trial).parameters))
-        return typing.get_type_hints(self.trial)[first]
+        hints = typing.get_type_hints(self.trial)
+        if first not in hints:
+            raise TypeError(
+                f"trial = {self.trial.__qualname__}: expected {first} to be declared as a class of settings"
+            )
+        return hints[first]
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,13 @@ class Preset:
         seeds: How many seeds.
         changes: What it changes in the settings, of all arms or of single ones.
         arms: Its arms (default: all).
+        looks: After how many seeds claims are looked at in a run until they are decided.
     """
 
     seeds: int
     changes: Changes = field(default_factory=dict)
     arms: Sequence[str] | None = None
+    looks: Sequence[int] = (5, 10, 20, 40)
 
 
 @dataclass(frozen=True)

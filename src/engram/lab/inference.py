@@ -1,4 +1,4 @@
-"""Inference from few seeds: the interval of a value, the test of a threshold, and Holm's correction for several."""
+"""Inference from few seeds: the interval of a value, the test of a threshold, several looks, and Holm's correction."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import special  # scipy.stats has the same, 15 to 60 times slower: simulations of coverage would take minutes
 
-Form = Literal["mean", "ratio", "share"]
+Form = Literal["mean", "median", "ratio", "share"]
 CONFIDENCE, POWER = 0.95, 0.8
+INTERIM_ERROR = 0.001
 
 
 class Estimate(NamedTuple):
@@ -25,17 +26,21 @@ class Estimate(NamedTuple):
     resolution: float
 
 
-def estimate(values: Sequence[float], form: Form = "mean", trials: Sequence[int] = ()) -> Estimate:
-    """The value that seeds have together, and its 95 % interval.
+def estimate(
+    values: Sequence[float], form: Form = "mean", trials: Sequence[int] = (), confidence: float = CONFIDENCE
+) -> Estimate:
+    """The value that seeds have together, and its interval.
 
     ``"mean"``: the mean, by Student's t. ``"ratio"``: the geometric mean, by Student's t of the logarithms, or the mean
     where a value is not positive. ``"share"``: the share of all trials, by Clopper and Pearson's exact interval.
-    The interval of equal values (but of shares) is that value.
+    ``"median"``: the median, by the exact interval of order statistics, which is unbounded from too few seeds.
+    The interval of equal values (but of shares and medians) is that value.
 
     Args:
         values: One for each seed; of shares each between 0 and 1.
         form: What is estimated.
         trials: Of shares, in how many trials each was found (default: 1).
+        confidence: How often the interval covers the truth.
 
     Raises:
         ValueError: A share is not one of its number of trials.
@@ -48,20 +53,26 @@ def estimate(values: Sequence[float], form: Form = "mean", trials: Sequence[int]
     """
     if not all(map(math.isfinite, values)):
         return Estimate(float(np.mean(values)), math.nan, math.nan, math.nan)
+    tail = (1 - confidence) / 2
     if form == "share":
         successes, n = _counts(values, trials)
-        tail = (1 - CONFIDENCE) / 2
         low = special.betaincinv(successes, n - successes + 1, tail) if successes else 0.0
         high = special.betaincinv(successes + 1, n - successes, 1 - tail) if successes < n else 1.0
-        return _estimate(successes / n, float(low), float(high), n)
+        return _estimate(successes / n, float(low), float(high), n, confidence)
+    if form == "median":
+        n = len(values)
+        outside = int(np.searchsorted(special.bdtr(np.arange(n), n, 0.5), tail, side="right"))
+        ordered = [-math.inf, *sorted(values), math.inf]
+        return _estimate(float(np.median(values)), ordered[outside], ordered[n + 1 - outside], n, confidence)
     if _logarithmic(values, form):
-        value, low, high = (math.exp(end) for end in estimate(np.log(values).tolist())[:3])
-        return _estimate(value, low, high, len(values))
+        of_logarithms = estimate(np.log(values).tolist(), confidence=confidence)
+        value, low, high = (math.exp(end) for end in of_logarithms[:3])
+        return _estimate(value, low, high, len(values), confidence)
     mean = float(np.mean(values))
     if len(set(values)) == 1:
         return Estimate(values[0], values[0], values[0], 0.0)
-    half = float(np.std(values, ddof=1) / len(values) ** 0.5 * special.stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
-    return _estimate(mean, mean - half, mean + half, len(values))
+    half = float(np.std(values, ddof=1) / len(values) ** 0.5 * special.stdtrit(len(values) - 1, 1 - tail))
+    return _estimate(mean, mean - half, mean + half, len(values), confidence)
 
 
 def p_value(values: Sequence[float], threshold: float, form: Form = "mean", trials: Sequence[int] = ()) -> float:
@@ -81,12 +92,27 @@ def p_value(values: Sequence[float], threshold: float, form: Form = "mean", tria
         successes, n = _counts(values, trials)
         at_most, at_least = special.bdtr(successes, n, threshold), special.bdtrc(successes - 1, n, threshold)
         return float(min(1.0, 2 * min(at_most, at_least if successes else 1.0))) if 0 <= threshold <= 1 else 0.0
+    if form == "median":
+        sides = sum(value <= threshold for value in values), sum(value >= threshold for value in values)
+        return float(min(1.0, 2 * special.bdtr(min(sides), len(values), 0.5)))
     if _logarithmic(values, form):
         return p_value(np.log(values).tolist(), math.log(threshold)) if threshold > 0 else 0.0
     if len(set(values)) == 1:
         return float(values[0] == threshold)
     t = (np.mean(values) - threshold) / (np.std(values, ddof=1) / len(values) ** 0.5)
     return float(2 * special.stdtr(len(values) - 1, -abs(t)))
+
+
+def errors_at(looks: int) -> list[float]:
+    """The probability of a false decision that each of several looks may have, which add up to 5 %.
+
+    It is 0.1 % at interim looks and what is left at the last (Haybittle, 1971; Peto et al., 1976).
+
+    Examples:
+        >>> errors_at(3)
+        [0.001, 0.001, 0.048]
+    """
+    return [INTERIM_ERROR] * (looks - 1) + [round(1 - CONFIDENCE - INTERIM_ERROR * (looks - 1), 9)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -118,6 +144,6 @@ def _counts(values: Sequence[float], trials: Sequence[int]) -> tuple[int, int]:
     return int(np.round(successes).sum()), int(counts.sum())
 
 
-def _estimate(value: float, low: float, high: float, n: int) -> Estimate:
-    certain, likely = (special.stdtrit(max(n - 1, 1), level) for level in ((1 + CONFIDENCE) / 2, POWER))
+def _estimate(value: float, low: float, high: float, n: int, confidence: float) -> Estimate:
+    certain, likely = (special.stdtrit(max(n - 1, 1), level) for level in ((1 + confidence) / 2, POWER))
     return Estimate(value, low, high, float((high - low) / 2 * (1 + likely / certain)))

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -62,9 +64,14 @@ def run(
     keep_state: bool = True,
     checkpoint_seconds: float = 10.0,
     progress: bool = True,
+    until_decided: bool = False,
+    at_most: float | None = None,
     **changes: Any,
 ) -> Results:
     """Run an experiment and judge its claims; finished trials are reused, interrupted ones go on.
+
+    With ``until_decided`` the claims are looked at after 5, 10, 20 and 40 seeds (the preset's ``looks``), and only arms
+    that open ones read are run with more seeds. The verdicts hold over all looks with the same error of 5 %.
 
     Args:
         experiment: The experiment, or its name in the registry.
@@ -81,6 +88,8 @@ def run(
         keep_state: Let each finished trial keep what it trained, for ``TrialResult.network``.
         checkpoint_seconds: Time between checkpoints.
         progress: Show the progress on the standard error stream.
+        until_decided: Whether to run more seeds until every claim is decided.
+        at_most: Seconds after which no claim is waited for; what was looked at by then is judged.
         **changes: Settings to change from the preset; those of one arm or study as a mapping, ``lstm={"steps": 50}``.
 
     Returns:
@@ -107,22 +116,51 @@ def run(
     chosen = experiment.presets[checks.choice("preset", preset, experiment.presets)]
     changed = experiment.changed(preset, changes)
     compared = experiment.arms(preset, changed)
-    count = chosen.seeds if seeds is None else seeds
-    todo = trials(experiment, compared, seeds=count, arms=arms, device=device_of(device))
+    if until_decided and seeds is not None:
+        raise ValueError(f"seeds = {seeds}: expected none with until_decided, whose looks are at {chosen.looks}")
+    if at_most is not None:
+        checks.number("at_most", at_most, above=0)
+        if not until_decided:
+            raise ValueError(f"at_most = {at_most}: expected with until_decided only")
+    looks = list(chosen.looks) if until_decided else []
+    counts = looks or [chosen.seeds if seeds is None else seeds]
+    announced = [] if changed or until_decided else experiment.claims
     root = folder_for(experiment, runs)
-    with stoppable(root, console) as stop:
-        options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
-        all_jobs = [prepare(trial, root, stop, **options) for trial in todo]
-        left = unfinished(experiment, all_jobs)
-        workers = workers_for(experiment, preset, left) if jobs is None else jobs
-        note = write_note(root, preset=preset, changed=changed, seeds=count, jobs=all_jobs)
-        done = say_expected(f"{experiment.name}, preset {preset}", len(all_jobs), left, workers)
-        finished = [job for job in all_jobs if job not in left]
-        done += _keeping(finished, left) if keep_state else ""
-        console.print(done, highlight=False, soft_wrap=True)
-        announce = _announcer([] if changed else experiment.claims, preset, count, finished)
-        last = perform_left(left, console, workers, announce, engine=engine, address=address)
-    return read_back(experiment, root, note, last)
+    options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
+    run_note = partial(write_note, root, preset=preset, changed=changed, looks=looks)
+    all_jobs: list[Job] = []
+    results = None
+    with stoppable(root, console) as stop, _time_limit(stop, at_most) as is_over:
+        for before, count in pairwise([0, *counts]):
+            todo = trials(experiment, compared, seeds=count - before, first=before, arms=arms, device=device_of(device))
+            jobs_before, jobs_of_look = all_jobs, [prepare(trial, root, stop, **options) for trial in todo]
+            order = {arm: place for place, arm in enumerate(compared)}
+            all_jobs = sorted(jobs_before + jobs_of_look, key=lambda job: (order[job.trial.arm], job.trial.seed))
+            left = unfinished(experiment, jobs_of_look)
+            workers = workers_for(experiment, preset, left) if jobs is None else jobs
+            note = run_note(seeds=count, jobs=all_jobs)
+            done = say_expected(f"{experiment.name}, preset {preset}", len(jobs_of_look), left, workers)
+            finished = [job for job in jobs_of_look if job not in left]
+            done += _keeping(finished, left) if keep_state else ""
+            console.print(done, highlight=False, soft_wrap=True)
+            announce = _announcer(announced, preset, count, finished)
+            last = perform_left(left, console, workers, announce, engine=engine, address=address)
+            of_look = read_back(experiment, root, note, last)
+            is_whole = all(trial.state == "finished" for trial in of_look.trials)
+            if is_over() and not is_whole and results is not None:
+                run_note(seeds=before, jobs=jobs_before)  # the look that is cut short judges nothing
+                break
+            results = of_look
+            if not until_decided or not is_whole:
+                break
+            judged = results.claims()
+            for line in _look_lines(judged, count):
+                console.print(line, highlight=False, soft_wrap=True)
+            arms = list(dict.fromkeys(arm for of_claim in judged if of_claim.is_open for arm in of_claim.claim.arms))
+            if not arms or is_over():
+                break
+    assert results is not None
+    return results
 
 
 def workers_for(experiment: Experiment, preset: str, left: Sequence[Job]) -> int:
@@ -220,14 +258,43 @@ def perform_left(
     return {job.folder.path.name: status for job, status in zip(left, statuses, strict=True)}
 
 
+def _look_lines(claims: Sequence[JudgedClaim], count: int) -> list[str]:
+    """The claims that a look at so many seeds has decided, and how many are open."""
+    decided = [judged for judged in claims if judged.look and not judged.is_open and len(judged.values) == count]
+    number = sum(judged.is_open for judged in claims)
+    return [*map(verdict_line, decided), f"{count} seeds: {number} claims are open"]
+
+
+@contextmanager
+def _time_limit(stop: Path, seconds: float | None) -> Iterator[Callable[[], bool]]:
+    """Ask all trials for a checkpoint and a stop when the time is over; yields a function that says whether it is."""
+    if seconds is None:
+        yield lambda: False
+        return
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        stop.touch()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield over.is_set
+    finally:
+        timer.cancel()
+
+
 def verdict_line(judged: JudgedClaim) -> str:
     """A judged claim as one line with rich's markup."""
     color = COLORS[judged.verdict]
     why = f" ({escape(judged.why)})" if judged.why else ""
+    look = f" (look {judged.look})" if judged.look else ""
     return (
         f"claim [bold]{judged.claim.id}[/]: ours {judged.ours:.3g} "
         + escape(f"[{judged.low:.3g}, {judged.high:.3g}]")
-        + f", criterion {judged.claim.criterion}, {len(judged.values)} seeds: [{color}]{judged.verdict}[/]{why}"
+        + f", criterion {judged.claim.criterion}, {len(judged.values)} seeds{look}: [{color}]{judged.verdict}[/]{why}"
     )
 
 

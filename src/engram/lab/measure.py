@@ -51,8 +51,8 @@ class Measure:
     Attributes:
         compute: From the results of one seed, ``{arm: result}``, to the number.
         arms: The arms that it reads.
-        form: How seeds are put together: by their ``"mean"``; as a quotient of measures is, by the geometric mean of
-            their ``"ratio"``s; or as the ``"share"`` of all trials.
+        form: How seeds are put together: by their ``"mean"`` or ``"median"``; as a quotient of measures is, by the
+            geometric mean of their ``"ratio"``s; or as the ``"share"`` of all trials.
         trials: Of a share, in how many trials a seed found it.
 
     Examples:
@@ -112,6 +112,10 @@ class Measure:
     def averaged(self) -> Measure:
         """The same number, of which seeds give the arithmetic mean, though it be a ratio."""
         return replace(self, form="mean")
+
+    def median(self) -> Measure:
+        """The same number, of which seeds give the median, for one that spreads over orders of magnitude."""
+        return replace(self, form="median")
 
 
 def metric(*keys: str | int) -> Callable[[str], Measure]:

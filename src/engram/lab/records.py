@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import polars as pl
 from typing_extensions import TypedDict
@@ -39,10 +39,19 @@ class Note(TypedDict):
     changed: dict[str, Any]
     arms: dict[str, dict[str, Any]]
     seeds: int
+    looks: NotRequired[list[int]]
     trials: list[Entry]
 
 
-def write_note(root: Path, *, preset: str, changed: Mapping[str, Any], seeds: int, jobs: Sequence[Job]) -> Note:
+def write_note(
+    root: Path,
+    *,
+    preset: str,
+    changed: Mapping[str, Any],
+    seeds: int,
+    jobs: Sequence[Job],
+    looks: Sequence[int] = (),
+) -> Note:
     """Note what a run consists of, for ``load``, ``engram list`` and ``engram report``.
 
     Args:
@@ -51,6 +60,7 @@ def write_note(root: Path, *, preset: str, changed: Mapping[str, Any], seeds: in
         changed: The settings that differ from it.
         seeds: How many seeds.
         jobs: All trials.
+        looks: After how many seeds claims are looked at.
 
     Returns:
         The note.
@@ -60,6 +70,7 @@ def write_note(root: Path, *, preset: str, changed: Mapping[str, Any], seeds: in
         "changed": dict(changed),
         "arms": {job.trial.arm: configs.to_dict(job.trial.config) for job in jobs},
         "seeds": seeds,
+        "looks": list(looks),
         "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.path.name} for job in jobs],
     }
     write_json(root / NOTE, note)
@@ -141,6 +152,7 @@ def _results(
         trials=trials,
         metrics=metrics,
         environment=stored["environment"],
+        looks=stored.get("looks", ()),
     )
 
 

@@ -19,6 +19,7 @@ from engram.lab import config as configs
 from engram.lab.claim import OWNERS, JudgedClaim, Verdict
 from engram.lab.experiment import Experiment
 from engram.lab.figures import figures_of
+from engram.lab.inference import errors_at
 from engram.lab.monitor import duration
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
@@ -92,6 +93,7 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
     lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (own is None)
     counts = Counter(judged.verdict for judged in claims)
     options = "" if results.preset == "laptop" else f" --preset {results.preset}"
+    options += " --until-decided" if results.looks else ""
     return {
         "results": results,
         "experiment": experiment,
@@ -107,7 +109,8 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
             }
             for judged in claims
         ],
-        "expected": None if math.isnan(seconds) else seconds * results.seeds,
+        "expected": None if math.isnan(seconds) or results.looks else seconds * results.seeds,
+        "last_confidence": f"{1 - errors_at(len(results.looks))[-1]:.1%}" if results.looks else "",
         "command": f"engram run {experiment.name}{options}",
         "curves": curves,
         "fields": list(dict.fromkeys(field for values in tables.values() for field in values)),

@@ -105,6 +105,7 @@ class Results:
         trials: All trials, arm by arm.
         metrics: All metrics: columns arm, seed, step, metric and value.
         environment: Versions and hardware that the trials ran on; where they differ, all of them.
+        looks: After how many seeds claims are looked at, of a run until they are decided; else none.
     """
 
     experiment: str
@@ -117,6 +118,7 @@ class Results:
     trials: Sequence[TrialResult]
     metrics: pl.DataFrame
     environment: Mapping[str, Any]
+    looks: Sequence[int] = ()
 
     @property
     def by_seed(self) -> dict[int, dict[str, Mapping[str, Any]]]:
@@ -157,10 +159,9 @@ class Results:
         """Judge every claim of the experiment."""
         changed = ", ".join(f"{name} = {value!r}" for name, value in self.changed.items())
         why_not = f"the config is not the preset's: {changed}" if changed else ""
+        run: dict[str, Any] = {"preset": self.preset, "why_not": why_not, "asked": self.arms, "looks": self.looks}
         by_seed = self.by_seed
-        return adjust(
-            [judge(claim, by_seed, preset=self.preset, why_not=why_not, asked=self.arms) for claim in self.claimed]
-        )
+        return adjust([judge(claim, by_seed, **run) for claim in self.claimed])
 
     def family(self) -> str:
         """In a sentence what Holm's correction leaves of the verdicts on all claims that were tested."""
@@ -184,6 +185,7 @@ class Results:
             "experiment": self.experiment,
             "preset": self.preset,
             "seeds": self.seeds,
+            "looks": list(self.looks),
             "changed": dict(self.changed),
             "arms": {arm: to_dict(config) for arm, config in self.configs.items()},
             "claims": [
@@ -191,7 +193,7 @@ class Results:
                     **{name: getattr(judged.claim, name) for name in ("id", "statement", "published", "threshold")},
                     "criterion": str(judged.claim.criterion),
                     **{name: getattr(judged, name) for name in ("ours", "low", "high", "resolution", "p")},
-                    **{name: getattr(judged, name) for name in ("verdict", "adjusted", "why")},
+                    **{name: getattr(judged, name) for name in ("verdict", "adjusted", "why", "look", "confidence")},
                     "seeds": len(judged.values),
                 }
                 for judged in self.claims()

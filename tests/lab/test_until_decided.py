@@ -1,0 +1,163 @@
+"""Runs that go on until their claims are decided, and how often several looks are wrong."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from engram.lab import Claim, Experiment, Preset, Run, Study, judge, load, metric, run, setting, settings
+from engram.lab.claim import adjust
+from engram.lab.inference import errors_at
+from engram.lab.records import from_record
+from engram.lab.report import write_report
+
+LOOKS = (5, 10, 20, 40)
+value = metric("value")
+REPETITIONS = 2000
+
+
+@settings
+class Config:
+    """What a trial draws."""
+
+    mean: float = setting(0.0, "of the value that a trial draws")
+    spread: float = setting(1.0, "its standard deviation", ge=0)
+
+
+def trial(config: Config, run: Run) -> dict[str, float]:
+    for _ in run.steps(1):
+        drawn = float(run.rng.normal(config.mean, config.spread))
+    return {"value": drawn}
+
+
+def experiment(**arms):
+    presets = {"smoke": Preset(1), "laptop": Preset(3), "paper": Preset(3, looks=(3, 6))}
+    claims = [Claim(f"{arm}-above", f"{arm} lies above", value(arm) >= 0.0) for arm in arms]
+    return Experiment(
+        "looks", "Values are drawn.", "", Study(trial, arms), presets, claims, lambda results: go.Figure()
+    )
+
+
+def test_only_arms_of_open_claims_are_run_with_more_seeds(tmp_path):
+    sure, likely, none = {"mean": 100.0}, {"mean": 1.2}, {"mean": 0.0}
+    study = experiment(sure=sure, likely=likely, none=none)
+    results = run(study, runs=tmp_path, until_decided=True, progress=False, jobs=1)
+    claims = {judged.claim.id: judged for judged in results.claims()}
+    seeds = {arm: len(results.values(arm)) for arm in results.arms}
+    assert seeds["sure"] == 5
+    assert 5 < seeds["likely"] == len(claims["likely-above"].values) <= 40
+    assert claims["likely-above"].verdict == "reproduced at laptop scale"
+    assert seeds["none"] == 40
+    assert (claims["none-above"].verdict, claims["none-above"].look) == ("undecided", 4)
+    assert [(claims["sure-above"].look, claims["sure-above"].confidence)] == [(1, 0.999)]
+    again = load(study, tmp_path)
+    assert [judged.verdict for judged in again.claims()] == [judged.verdict for judged in results.claims()]
+    record = json.loads(json.dumps(results.record()))
+    kept = from_record(study, record).claims()
+    assert [(judged.verdict, judged.look) for judged in kept] == [(c.verdict, c.look) for c in results.claims()]
+    page = write_report([(study, results)], tmp_path / "report.html").read_text()
+    assert "--until-decided" in page
+    assert "look 1, 5 seeds" in page
+
+
+def test_a_run_with_fixed_seeds_gives_its_trials_to_one_until_decided(tmp_path):
+    study = experiment(sure={"mean": 100.0}, none={})
+    first = run(study, runs=tmp_path, progress=False, jobs=1)
+    assert [judged.look for judged in first.claims()] == [0, 0]
+    folders = {trial.folder for trial in first.trials}
+    later = run(study, runs=tmp_path, until_decided=True, progress=False, jobs=1)
+    assert folders < {trial.folder for trial in later.trials}
+
+
+def test_a_preset_has_looks_of_its_own(tmp_path):
+    results = run(experiment(none={}), preset="paper", runs=tmp_path, until_decided=True, progress=False, jobs=1)
+    assert len(results.trials) == 6
+    assert results.claims()[0].confidence == pytest.approx(0.951)
+
+
+def test_a_look_that_time_cuts_short_judges_nothing_and_goes_on_later(tmp_path, monkeypatch):
+    study = experiment(none={})
+
+    @contextmanager
+    def limit(stop, seconds):
+        answers = iter((lambda: False, stop.touch, lambda: True))  # the time is over in the second look
+
+        def is_over():
+            return next(answers)()
+
+        yield is_over
+
+    with monkeypatch.context() as patch:
+        patch.setattr("engram.lab.laboratory._time_limit", limit)
+        results = run(study, runs=tmp_path, until_decided=True, at_most=60, progress=False, jobs=1)
+    assert [trial.state for trial in results.trials] == ["finished"] * 5
+    assert results.claims()[0].is_open
+    assert len(load(study, tmp_path).trials) == 5
+    assert len(run(study, runs=tmp_path, until_decided=True, progress=False, jobs=1).trials) == 40
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"until_decided": True, "seeds": 3}, "seeds = 3: expected none with until_decided"),
+        ({"at_most": 60}, "at_most = 60: expected with until_decided only"),
+        ({"until_decided": True, "at_most": 0}, "at_most = 0: expected a number above 0"),
+    ],
+)
+def test_wrong_options_are_named(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(experiment(none={}), runs=tmp_path, progress=False, **options)
+
+
+@pytest.mark.parametrize("form", ["mean", "median", "ratio", "share"])
+def test_all_looks_together_are_wrong_one_time_in_twenty(form):
+    """At effects on the threshold, where every decision is false."""
+    rng = np.random.default_rng(3)
+    drawn = {
+        "mean": lambda: rng.normal(size=40),
+        "median": lambda: rng.standard_cauchy(40),
+        "ratio": lambda: np.exp(rng.normal(size=40)),
+        "share": lambda: rng.integers(0, 2, 40).astype(float),
+    }[form]
+    threshold = {"mean": 0.0, "median": 0.0, "ratio": 1.0, "share": 0.5}[form]
+    measure = type(value("a"))(value("a").compute, ("a",), form)
+    claim = Claim("c", "s", measure >= threshold)
+    decided = [
+        judge(claim, {seed: {"a": {"value": v}} for seed, v in enumerate(drawn())}, preset="laptop", looks=LOOKS)
+        for _ in range(REPETITIONS)
+    ]
+    wrong = np.mean([judged.verdict != "undecided" for judged in decided])
+    assert wrong <= 0.05 + 3 * (0.05 * 0.95 / REPETITIONS) ** 0.5
+    assert all((judged.p < 0.05) == (judged.verdict != "undecided") for judged in decided)
+
+
+def test_of_several_claims_one_is_wrong_one_time_in_twenty():
+    rng = np.random.default_rng(4)
+    arms = "abcdef"
+    claims = [Claim(arm, "s", value(arm) >= 0.0) for arm in arms]
+    wrong = 0
+    for _ in range(REPETITIONS // 2):
+        drawn = dict(zip(arms, rng.normal(size=(6, 40)), strict=True))
+        results = {seed: {arm: {"value": drawn[arm][seed]} for arm in arms} for seed in range(40)}
+        judged = adjust([judge(claim, results, preset="laptop", looks=LOOKS) for claim in claims])
+        wrong += any(of_claim.adjusted != "undecided" for of_claim in judged)
+    assert wrong / (REPETITIONS // 2) <= 0.05 + 3 * (0.05 * 0.95 / (REPETITIONS // 2)) ** 0.5
+
+
+def test_the_errors_of_all_looks_add_up_to_five_percent():
+    assert [sum(errors_at(n)) for n in (1, 2, 4)] == pytest.approx([0.05] * 3)
+
+
+def test_a_seed_that_is_missing_holds_up_the_looks_after_it():
+    results = {seed: {"a": {"value": 5.0 + seed}} for seed in range(10) if seed != 7}
+    judged = judge(Claim("c", "s", value("a") >= 7.0), results, preset="laptop", looks=LOOKS)
+    assert (judged.look, len(judged.values)) == (1, 5)
+
+
+def test_a_trial_that_does_not_say_its_settings_is_named():
+    with pytest.raises(TypeError, match=r"trial = .*<lambda>: expected config to be declared as a class of settings"):
+        _ = Study(lambda config, run: {}, {}).settings
