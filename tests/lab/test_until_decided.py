@@ -42,10 +42,13 @@ def experiment(**arms):
     )
 
 
-def test_only_arms_of_open_claims_are_run_with_more_seeds(tmp_path):
+def test_only_arms_of_open_claims_are_run_with_more_seeds(tmp_path, capsys):
     sure, likely, none = {"mean": 100.0}, {"mean": 1.2}, {"mean": 0.0}
     study = experiment(sure=sure, likely=likely, none=none)
-    results = run(study, runs=tmp_path, until_decided=True, progress=False, jobs=1)
+    results = run(study, runs=tmp_path, until_decided=True, jobs=1)
+    shown = capsys.readouterr().err
+    assert [shown.count(f"claim {arm}-above: ") for arm in ("sure", "likely", "none")] == [1, 1, 1]
+    assert "5 seeds: 2 claims are open" in shown
     claims = {judged.claim.id: judged for judged in results.claims()}
     seeds = {arm: len(results.values(arm)) for arm in results.arms}
     assert seeds["sure"] == 5

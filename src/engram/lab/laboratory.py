@@ -124,7 +124,7 @@ def run(
             raise ValueError(f"at_most = {at_most}: expected with until_decided only")
     looks = list(chosen.looks) if until_decided else []
     counts = looks or [chosen.seeds if seeds is None else seeds]
-    announced = [] if changed or until_decided else experiment.claims
+    announced = [] if changed else [claim for claim in experiment.claims if preset in claim.presets]
     root = folder_for(experiment, runs)
     options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
     run_note = partial(write_note, root, preset=preset, changed=changed, looks=looks)
@@ -140,10 +140,10 @@ def run(
             workers = workers_for(experiment, preset, left) if jobs is None else jobs
             note = run_note(seeds=count, jobs=all_jobs)
             done = say_expected(f"{experiment.name}, preset {preset}", len(jobs_of_look), left, workers)
-            finished = [job for job in jobs_of_look if job not in left]
+            finished = [job for job in all_jobs if job not in left]
             done += _keeping(finished, left) if keep_state else ""
             console.print(done, highlight=False, soft_wrap=True)
-            announce = _announcer(announced, preset, count, finished)
+            announce = _announcer(announced, preset, count, finished, looks)
             last = perform_left(left, console, workers, announce, engine=engine, address=address)
             of_look = read_back(experiment, root, note, last)
             is_whole = all(trial.state == "finished" for trial in of_look.trials)
@@ -153,10 +153,9 @@ def run(
             results = of_look
             if not until_decided or not is_whole:
                 break
-            judged = results.claims()
-            for line in _look_lines(judged, count):
-                console.print(line, highlight=False, soft_wrap=True)
-            arms = list(dict.fromkeys(arm for of_claim in judged if of_claim.is_open for arm in of_claim.claim.arms))
+            announced = [judged.claim for judged in results.claims() if judged.is_open]
+            console.print(f"{count} seeds: {len(announced)} claims are open", highlight=False)
+            arms = list(dict.fromkeys(arm for claim in announced for arm in claim.arms))
             if not arms or is_over():
                 break
     assert results is not None
@@ -258,13 +257,6 @@ def perform_left(
     return {job.folder.path.name: status for job, status in zip(left, statuses, strict=True)}
 
 
-def _look_lines(claims: Sequence[JudgedClaim], count: int) -> list[str]:
-    """The claims that a look at so many seeds has decided, and how many are open."""
-    decided = [judged for judged in claims if judged.look and not judged.is_open and len(judged.values) == count]
-    number = sum(judged.is_open for judged in claims)
-    return [*map(verdict_line, decided), f"{count} seeds: {number} claims are open"]
-
-
 @contextmanager
 def _time_limit(stop: Path, seconds: float | None) -> Iterator[Callable[[], bool]]:
     """Ask all trials for a checkpoint and a stop when the time is over; yields a function that says whether it is."""
@@ -334,10 +326,12 @@ def _queue(job: Job) -> None:
         job.folder.set_status(replace(status, state="waiting", message=""))
 
 
-def _announcer(claims: Sequence[Claim], preset: str, seeds: int, finished: Sequence[Job]) -> Callable[[Job], list[str]]:
+def _announcer(
+    claims: Sequence[Claim], preset: str, seeds: int, finished: Sequence[Job], looks: Sequence[int]
+) -> Callable[[Job], list[str]]:
     """A function that takes in a finished trial and judges the claims that it completes, each once, as lines."""
     results: dict[int, dict[str, Any]] = {}
-    waiting = [claim for claim in claims if preset in claim.presets]
+    waiting = list(claims)
 
     def take(job: Job) -> None:
         with suppress(CorruptFileError):
@@ -350,7 +344,8 @@ def _announcer(claims: Sequence[Claim], preset: str, seeds: int, finished: Seque
         for claim in list(waiting):
             if len(results) == seeds and all(set(claim.arms) <= set(arms) for arms in results.values()):
                 waiting.remove(claim)
-                lines.append(verdict_line(judge(claim, results, preset=preset, seeds=seeds)))
+                judged = judge(claim, results, preset=preset, seeds=seeds, looks=looks)
+                lines += [] if judged.is_open else [verdict_line(judged)]
         return lines
 
     for job in finished:
