@@ -16,17 +16,17 @@ from engram.numeric.threads import single_threaded
 T = TypeVar("T")
 LARGEST = sys.float_info.max
 
-MOST, LIMIT = 10**9, 10**4  # no size exceeds the first; an upper bound above the second is left out of messages
+LARGEST_SIZE, LIMIT = 10**9, 10**4  # no size exceeds the first; an upper bound above the second is left out of messages
 
 
-def size(name: str, value: Any, least: int = 1, most: int | None = MOST) -> int:
-    """``value`` as an int, within ``least`` and ``most``.
+def size(name: str, value: Any, minimum: int = 1, maximum: int | None = LARGEST_SIZE) -> int:
+    """``value`` as an int, within ``minimum`` and ``maximum``.
 
     Args:
         name: What the error calls the argument.
         value: The argument.
-        least: The smallest value allowed.
-        most: The largest value allowed, by default a number that no size exceeds; None: no bound.
+        minimum: The smallest value allowed.
+        maximum: The largest value allowed, by default a number that no size exceeds; None: no bound.
 
     Raises:
         TypeError: It is no integer; a bool is none.
@@ -39,11 +39,9 @@ def size(name: str, value: Any, least: int = 1, most: int | None = MOST) -> int:
     """
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} = {value!r}: expected an int")
-    if value < least or (most is not None and value > most):
-        raise ValueError(
-            f"{name} = {value}: expected "
-            + (f"at least {least}" if most is None or (most >= LIMIT and value < least) else f"{least} to {most}")
-        )
+    if value < minimum or (maximum is not None and value > maximum):
+        low = maximum is None or (maximum >= LIMIT and value < minimum)
+        raise ValueError(f"{name} = {value}: expected {f'at least {minimum}' if low else f'{minimum} to {maximum}'}")
     return int(value)
 
 
@@ -51,9 +49,9 @@ def number(
     name: str,
     value: Any,
     *,
-    least: float | None = None,
+    minimum: float | None = None,
     above: float | None = None,
-    most: float | None = None,
+    maximum: float | None = None,
     below: float | None = None,
 ) -> float:
     """``value`` as a float: a finite number within the bounds given.
@@ -61,9 +59,9 @@ def number(
     Args:
         name: What the error calls the argument.
         value: The argument.
-        least: The smallest value allowed.
+        minimum: The smallest value allowed.
         above: It must be above this.
-        most: The largest value allowed.
+        maximum: The largest value allowed.
         below: It must be below this.
 
     Raises:
@@ -71,23 +69,23 @@ def number(
         ValueError: It is not finite, or out of range.
 
     Examples:
-        >>> number("eta", -1, least=0)
+        >>> number("eta", -1, minimum=0)
         Traceback (most recent call last):
         ValueError: eta = -1: expected a number of at least 0
-        >>> number("gamma", 1.5, least=0, most=1)
+        >>> number("gamma", 1.5, minimum=0, maximum=1)
         Traceback (most recent call last):
         ValueError: gamma = 1.5: expected a number from 0 to 1
     """
     if not isinstance(value, float | int | np.floating | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name} = {value!r}: expected {_range(least, above, most, below)}")
+        raise TypeError(f"{name} = {value!r}: expected {_range(minimum, above, maximum, below)}")
     if (
         not -LARGEST <= value <= LARGEST
-        or (least is not None and value < least)
+        or (minimum is not None and value < minimum)
         or (above is not None and value <= above)
-        or (most is not None and value > most)
+        or (maximum is not None and value > maximum)
         or (below is not None and value >= below)
     ):
-        raise ValueError(f"{name} = {value}: expected {_range(least, above, most, below)}")
+        raise ValueError(f"{name} = {value}: expected {_range(minimum, above, maximum, below)}")
     return float(value)
 
 
@@ -219,12 +217,12 @@ def _shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) -> 
         raise ValueError(f"{name}.shape = {tuple(actual)}: expected ({', '.join(map(str, shape))})")
 
 
-def _range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:
+def _range(minimum: float | None, above: float | None, maximum: float | None, below: float | None) -> str:
     """In words what numbers are allowed."""
-    low = f"from {least}" if least is not None else f"above {above}" if above is not None else ""
-    high = f"{most}" if most is not None else f"below {below}" if below is not None else ""
+    low = f"from {minimum}" if minimum is not None else f"above {above}" if above is not None else ""
+    high = f"{maximum}" if maximum is not None else f"below {below}" if below is not None else ""
     if low and high:
-        return f"a number {low}{', at most' if above is not None and most is not None else ' to'} {high}"
+        return f"a number {low}{', at most' if above is not None and maximum is not None else ' to'} {high}"
     if low:
-        return f"a number {low}" if least is None else f"a number of at least {least}"
-    return f"a number of at most {high}" if most is not None else f"a number {high}" if high else "a finite number"
+        return f"a number {low}" if minimum is None else f"a number of at least {minimum}"
+    return f"a number of at most {high}" if maximum is not None else f"a number {high}" if high else "a finite number"

@@ -85,14 +85,14 @@ class D3G(Learner):
         self.actions, self.action_space = ActionVectors(action_space, device), action_space
         self.features, self.generator = features_of(observation_space), checks.generator(generator)
         self.hidden, self.device = tuple(hidden), torch.device(device)
-        self.gamma = checks.number("gamma", gamma, least=0, most=1)
-        self.polyak = checks.number("polyak", polyak, above=0, most=1)
+        self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
+        self.polyak = checks.number("polyak", polyak, above=0, maximum=1)
         self.policy_every = checks.size("policy_every", policy_every)
         self.learning_rate = checks.number("learning_rate", learning_rate, above=0)
         self.cycle = checks.choice("cycle", cycle, ("model", "value", "none"))
         self.cycle_weight: float | str = cycle_weight
         if cycle_weight != "auto":
-            self.cycle_weight = checks.number("cycle_weight", cycle_weight, least=0)
+            self.cycle_weight = checks.number("cycle_weight", cycle_weight, minimum=0)
         self.inverse_loss = inverse_loss
         n = self.features
         self.critic = TwinCritic(2 * n, hidden, generator=generator).to(device)

@@ -79,6 +79,6 @@ def n_step_returns(
 
 
 def _discounted(rewards: Sequence[Any], gamma: float, last: Any) -> list[Any]:
-    checks.number("gamma", gamma, least=0, most=1)
+    checks.number("gamma", gamma, minimum=0, maximum=1)
     backwards = accumulate(reversed(rewards), lambda later, reward: reward + gamma * later, initial=last)
     return list(backwards)[:0:-1]

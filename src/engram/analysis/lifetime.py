@@ -93,7 +93,7 @@ def within_lifetime_gain(
         >>> within_lifetime_gain(np.array([0, 0, 1, 0, 1, 1, 1, 1]))
         1.0
     """
-    checks.number("share", share, above=0, most=0.5)
+    checks.number("share", share, above=0, maximum=0.5)
     steps = int(rewards.shape[-1] * share)
     if steps < 1:
         raise ValueError(f"share = {share}: expected at least one of {rewards.shape[-1]} steps")

@@ -150,7 +150,7 @@ class OnlineEWC(EWC):
             select=select,
             generator=generator,
         )
-        self.gamma = checks.number("gamma", gamma, least=0, most=1)
+        self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
         self.normalise = normalise
 
     def _merge(self, fisher: Tensor, now: Tensor) -> None:

@@ -66,7 +66,7 @@ class QuadraticPenalty(ContinualMethod):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(model, generator=generator)
-        self.strength = checks.number("strength", strength, least=0)
+        self.strength = checks.number("strength", strength, minimum=0)
         self.applied = checks.choice("applied", applied, APPLIED)
         self.select = select
         self.tasks = 0
@@ -113,7 +113,7 @@ class QuadraticPenalty(ContinualMethod):
         Raises:
             ValueError: ``lr`` is negative or not finite.
         """
-        checks.number("lr", lr, least=0)
+        checks.number("lr", lr, minimum=0)
         self._match_parameters()
         self._proximal_step(lr, range(len(self._parameters)))
 

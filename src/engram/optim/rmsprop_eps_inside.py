@@ -41,8 +41,8 @@ class RMSpropEpsInside(Optimizer):
     """
 
     def __init__(self, params: Any, lr: float = 7.92468721e-6, alpha: float = 0.95, eps: float = 0.01) -> None:
-        checks.number("lr", lr, least=0)
-        checks.number("alpha", alpha, least=0, most=1)
+        checks.number("lr", lr, minimum=0)
+        checks.number("alpha", alpha, minimum=0, maximum=1)
         checks.number("eps", eps, above=0)
         super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
 

@@ -66,7 +66,7 @@ class Neuromodulator(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.hidden_size = checks.size("hidden_size", hidden_size, most=10**6)
+        self.hidden_size = checks.size("hidden_size", hidden_size, maximum=10**6)
         self.nonlinearity = checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
         self.weight = nn.Parameter(torch.empty(1, hidden_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(1, device=device, dtype=dtype))

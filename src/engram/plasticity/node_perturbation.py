@@ -193,15 +193,15 @@ class NodePerturbationRNN(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        checks.size("units", units, least=CLAMPED + 2 + 3)  # 7 clamped, 2 answers and 3 more
+        checks.size("units", units, minimum=CLAMPED + 2 + 3)  # 7 clamped, 2 answers and 3 more
         if not 0 < dt <= min(tau, tau_e) < math.inf:
             raise ValueError(f"dt = {dt}: expected a positive number, at most tau = {tau} and tau_e = {tau_e}")
-        checks.number("perturbation_prob", perturbation_prob, least=0, most=1)
-        checks.number("decay", decay, least=0, below=1)
+        checks.number("perturbation_prob", perturbation_prob, minimum=0, maximum=1)
+        checks.number("decay", decay, minimum=0, below=1)
         for name, value in (("perturbation", perturbation), ("eta", eta), ("weight_scale", weight_scale)):
             checks.number(name, value)
         checks.number("clip", clip, above=0)
-        checks.size("first_plastic_trial", first_plastic_trial, least=0)
+        checks.size("first_plastic_trial", first_plastic_trial, minimum=0)
         checks.choice("hebbian", hebbian, ("perturbation", "cubic"))
         checks.choice("modulation", modulation, ("reward", "internal"))
         checks.choice("feedback", feedback, ("loss", "binary"))
@@ -332,7 +332,7 @@ class NodePerturbationRNN(nn.Module):
             steps: Steps of a trial.
             generator: Source of the perturbations.
         """
-        checks.size("sets", sets, most=10**6)
+        checks.size("sets", sets, maximum=10**6)
         loud = max(trials - QUIET_TRIALS, 0), max(steps - QUIET_STEPS, 0), self.units
         firsts, events, total = [], [], 0
         for _ in range(sets):

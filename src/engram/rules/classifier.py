@@ -106,8 +106,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         optimizer = torch.optim.SGD(
             self.network_.parameters(),
             lr=checks.number("learning_rate", self.learning_rate, above=0),
-            momentum=checks.number("momentum", self.momentum, least=0, below=1),
-            weight_decay=checks.number("weight_decay", self.weight_decay, least=0),
+            momentum=checks.number("momentum", self.momentum, minimum=0, below=1),
+            weight_decay=checks.number("weight_decay", self.weight_decay, minimum=0),
         )
         size = checks.size("batch_size", self.batch_size)
         self.loss_curve_ = []

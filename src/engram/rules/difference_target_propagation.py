@@ -59,9 +59,9 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
 
     def __init__(self, gamma: float = 0.1, noise: float = 0.05, *, rate: float = 0.2, inverse_steps: int = 2) -> None:
         self.gamma = checks.number("gamma", gamma, above=0)
-        self.noise = checks.number("noise", noise, least=0)
+        self.noise = checks.number("noise", noise, minimum=0)
         self.rate = checks.number("rate", rate, above=0)
-        self.inverse_steps = checks.size("inverse_steps", inverse_steps, least=0)
+        self.inverse_steps = checks.size("inverse_steps", inverse_steps, minimum=0)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> InverseState:
         """Inverses with V ~ N(0, 1 / fan-in) and c = 0."""

@@ -71,7 +71,7 @@ class EquilibriumPropagation(LearningRule[None]):
         self.symmetric = symmetric
         self.free_steps = checks.size("free_steps", free_steps)
         self.nudge_steps = checks.size("nudge_steps", nudge_steps)
-        self.epsilon = checks.number("epsilon", epsilon, above=0, most=1)
+        self.epsilon = checks.number("epsilon", epsilon, above=0, maximum=1)
 
     @classmethod
     def one_sided(cls) -> EquilibriumPropagation:

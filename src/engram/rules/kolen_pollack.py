@@ -40,7 +40,7 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
 
     def __init__(self, decay: float = 1e-3) -> None:
-        self.decay = checks.number("decay", decay, least=0, most=1)
+        self.decay = checks.number("decay", decay, minimum=0, maximum=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """Random feedback weights."""

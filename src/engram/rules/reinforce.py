@@ -49,7 +49,7 @@ class Reinforce(LearningRule[ReinforceState]):
     )
 
     def __init__(self, rate: float = 0.05, sigma: float = 0.1) -> None:
-        self.rate = checks.number("rate", rate, least=0, most=1)
+        self.rate = checks.number("rate", rate, minimum=0, maximum=1)
         self.sigma = checks.number("sigma", sigma, above=0)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> ReinforceState:

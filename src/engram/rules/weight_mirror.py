@@ -47,7 +47,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
 
     def __init__(self, rate: float = 0.01, decay: float = 0.01) -> None:
         self.rate = checks.number("rate", rate, above=0)
-        self.decay = checks.number("decay", decay, least=0, most=1)
+        self.decay = checks.number("decay", decay, minimum=0, maximum=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> WeightMirrorState:
         """Random feedback weights."""

@@ -47,7 +47,7 @@ class DelayedAdd:
         checks.size("length", self.length)
         checks.number("bias", self.bias)
         for delay in self.delays:
-            checks.size("delays", delay, least=0)
+            checks.size("delays", delay, minimum=0)
         for coef in self.coefs:
             checks.number("coefs", coef)
         if len(self.coefs) != len(self.delays):

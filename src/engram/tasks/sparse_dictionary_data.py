@@ -61,10 +61,10 @@ def make_sparse_dictionary_data(
         dictionary = unit_rows(rng.standard_normal(shape))
     atoms, features = dictionary.shape
     checks.size("n_samples", n_samples)
-    checks.size("n_nonzero", n_nonzero, most=atoms)
+    checks.size("n_nonzero", n_nonzero, maximum=atoms)
     checks.choice("amplitude", amplitude, ("constant", "uniform"))
     checks.number("coef_min", coef_min, above=0)
-    checks.number("noise", noise, least=0)
+    checks.number("noise", noise, minimum=0)
     counts = np.full(n_samples, n_nonzero) if exact else rng.integers(1, n_nonzero + 1, n_samples)
     # The places of the n smallest of random numbers are a draw without replacement.
     numbers = rng.random((n_samples, atoms))
@@ -103,7 +103,7 @@ def perturb_dictionary(
     """
     if radius is None:
         radius = 2 / math.log(max(dictionary.shape[1], 2))
-    checks.number("radius", radius, least=0)
+    checks.number("radius", radius, minimum=0)
     if not isinstance(random_state, np.random.Generator):
         # A separate stream, since with the seed of the dictionary the directions would be its atoms.
         random_state = np.random.SeedSequence(random_state, spawn_key=(1,))

@@ -76,7 +76,7 @@ def permuted(
         raise ValueError(f"test has {flat[1].inputs.shape[1]} features: expected {features}, those of train")
     checks.generator(generator)
     if imbalance is not None:
-        checks.number("imbalance", imbalance, above=0, most=1)
+        checks.number("imbalance", imbalance, above=0, maximum=1)
     n_classes = 1 + max(int(data.labels.max()) for data in sets)
     tasks = []
     for number in range(checks.size("n_tasks", n_tasks)):
@@ -113,7 +113,7 @@ def split(
         [[0, 3], [1, 2]]
     """
     sets = [_checked("train", train), _checked("test", test)]
-    classes = [checks.size("groups", label, least=0) for group in groups for label in group]
+    classes = [checks.size("groups", label, minimum=0) for group in groups for label in group]
     if not classes or len(set(classes)) != len(classes) or not all(len(group) for group in groups):
         raise ValueError(f"groups = {groups!r}: expected groups of classes, each class in one of them")
     for name, data in zip(("train", "test"), sets, strict=True):

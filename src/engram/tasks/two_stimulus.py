@@ -157,7 +157,7 @@ class Timing:
     @classmethod
     def default(cls, dt: float = 20.0) -> Timing:
         """The published timing with steps of another duration, ``dt`` ms, at most 60."""
-        checks.number("dt", dt, above=0, most=60)
+        checks.number("dt", dt, above=0, maximum=60)
         edges = (160, 200, 360, 500, 700, 720, 920, 1000)
         first, second, third, response, heard, decision, shown, steps = (int(ms / dt + 1e-9) for ms in edges)
         return cls((0, first), (second, third), (response, heard), decision, (decision, shown), steps, dt)

@@ -122,8 +122,8 @@ def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> 
         >>> round(noncentral_chi2_logcdf(1e-6, 200, 3.0), 1)
         -1816.1
     """
-    checks.number("df", df, above=0, most=1 / UNDERFLOW)
-    checks.number("nc", nc, least=0, most=MOST_TERMS)
+    checks.number("df", df, above=0, maximum=1 / UNDERFLOW)
+    checks.number("nc", nc, minimum=0, maximum=MOST_TERMS)
     checks.number("x", x)
     if x <= 0:
         return -math.inf

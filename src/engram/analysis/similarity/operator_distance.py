@@ -157,7 +157,7 @@ def compare_operators(
         (True, True)
     """
     if budget is not None:
-        checks.number("budget", budget, least=0)
+        checks.number("budget", budget, minimum=0)
     began, search = time.monotonic(), _search(metric, **starts)
     systems, pairs = _named(operators, others)
     if others is None:

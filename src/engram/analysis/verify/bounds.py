@@ -131,7 +131,7 @@ def crown_bounds(
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
     boxes, spec = len(low), np.eye(net.sizes[-1]) if spec is None else spec
-    phases, steps = batched(pattern, boxes), checks.size("alpha_steps", alpha_steps, least=0)
+    phases, steps = batched(pattern, boxes), checks.size("alpha_steps", alpha_steps, minimum=0)
     relaxation = plain = relax(net, low, high, phases, lower)
     rows = np.tile(np.vstack([spec, -spec]), (boxes, 1))
     box = np.repeat(np.arange(boxes), 2 * len(spec))

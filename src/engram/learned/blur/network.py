@@ -137,7 +137,7 @@ class BlurNetwork:
             checks.choice(name, getattr(self, name), choices)
         checks.size("n_states", self.n_states, 2)
         checks.number("limit", self.limit, above=0)
-        checks.number("synapse_std", self.synapse_std, least=0)
+        checks.number("synapse_std", self.synapse_std, minimum=0)
 
     @classmethod
     def backprop(

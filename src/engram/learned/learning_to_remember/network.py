@@ -102,7 +102,7 @@ class RuleNetwork(nn.Module):
         groups = topology.groups
         if rule.types not in (1, len(groups)):
             raise ValueError(f"rule.types = {rule.types}: expected 1 or {len(groups)}, the groups of the topology")
-        self.sigma = 0.3 * topology.hidden if sigma is None else checks.number("sigma", sigma, least=0)
+        self.sigma = 0.3 * topology.hidden if sigma is None else checks.number("sigma", sigma, minimum=0)
         if topology.hidden and not self.sigma:
             text = "sigma = 0: hidden neurons of a type begin alike, and so remain alike for ever"
             warnings.warn(text, RuntimeWarning, stacklevel=2)

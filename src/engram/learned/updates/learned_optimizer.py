@@ -45,7 +45,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, *, rule: UpdateRule | None = None) -> None:
-        checks.number("lr", lr, least=0)
+        checks.number("lr", lr, minimum=0)
         self.rule = rule or GatedCoordinateRule(generator=torch.Generator().manual_seed(0))
         checks.instance("rule", self.rule, UpdateRule)  # type: ignore[type-abstract]
         super().__init__(params, {"lr": lr})

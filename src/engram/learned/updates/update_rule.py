@@ -67,7 +67,7 @@ class UpdateRule(nn.Module, abc.ABC):
             lr: Learning rate, at least 0.
             memory: What ended tasks left.
         """
-        checks.number("lr", lr, least=0)
+        checks.number("lr", lr, minimum=0)
 
         def update(
             grads: Weights, params: Weights, state: dict[str, Moments] | None

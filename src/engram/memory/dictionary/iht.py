@@ -47,7 +47,7 @@ def hard_threshold(
         >>> hard_threshold(np.array([0.5, -1.0, 1.5]), 1.0).tolist()
         [0.0, 0.0, 1.5]
     """
-    checks.number("threshold", threshold, least=0)
+    checks.number("threshold", threshold, minimum=0)
     size = np.abs(values)
     return np.where(size < threshold if keep_equal else size <= threshold, np.zeros((), values.dtype), values)
 
@@ -98,8 +98,8 @@ def iht_encode(
     """
     check_data(X, dictionary)
     checks.number("coef_min", coef_min, above=0)
-    checks.number("threshold", threshold, least=0)
-    checks.number("tol", tol, least=0)
+    checks.number("threshold", threshold, minimum=0)
+    checks.number("tol", tol, minimum=0)
     checks.size("max_iter", max_iter)
     checks.choice("solver", solver, SOLVERS)
     if isinstance(step, str):

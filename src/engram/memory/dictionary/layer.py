@@ -66,7 +66,7 @@ class NOODLLayer(nn.Module):
         self.in_features = checks.size("in_features", in_features)
         self.out_features = checks.size("out_features", out_features)
         self.coef_min = checks.number("coef_min", coef_min, above=0)
-        self.threshold = checks.number("threshold", threshold, least=0)
+        self.threshold = checks.number("threshold", threshold, minimum=0)
         self.code_step = checks.number("code_step", code_step, above=0)
         self.iterations = checks.size("iterations", iterations)
         self.dict_step = checks.number("dict_step", dict_step, above=0)

@@ -161,7 +161,7 @@ class BipartiteGraph:
         from engram.memory.expander.kernels import graphs
 
         nodes = len(self.node_degrees)
-        checks.size("max_size", max_size, most=nodes)
+        checks.size("max_size", max_size, maximum=nodes)
         sets = sum(comb(nodes, size) for size in range(1, max_size + 1))
         if sets > SETS:
             raise ValueError(f"max_size = {max_size}: {sets} sets of nodes, expected at most {SETS}")

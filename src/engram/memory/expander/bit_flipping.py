@@ -75,7 +75,7 @@ def gallager_b_decode(
     z = int(graph.node_degrees[0])
     if (graph.node_degrees != z).any():
         raise ValueError("H is not regular: expected as many ones in every column, since there is one threshold")
-    threshold = checks.size("threshold", z - 1 if threshold is None else threshold, most=z - 1)
+    threshold = checks.size("threshold", z - 1 if threshold is None else threshold, maximum=z - 1)
     A, slots, _, nodes = memory._network[:4]
     C, there = nodes.clamp(min=0), nodes >= 0
     # At which place of the row of A the check stands, for each place of a row of C.

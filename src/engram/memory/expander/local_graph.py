@@ -29,7 +29,7 @@ def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Gene
         (40, 6)
     """
     check_degrees(N, z, r)
-    checks.size("span", span, least=r, most=N)
+    checks.size("span", span, minimum=r, maximum=N)
     if N % r or N % span:
         raise ValueError(f"N = {N}: expected a multiple of r = {r} and of span = {span}")
     rng, nodes = np.random.default_rng(seed), np.arange(N)

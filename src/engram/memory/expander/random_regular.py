@@ -77,9 +77,9 @@ def check_degrees(N: int, z: int, r: int) -> None:
         z: Constraints of each node.
         r: Nodes of each constraint.
     """
-    checks.size("N", N, least=2)
+    checks.size("N", N, minimum=2)
     checks.size("z", z)
-    checks.size("r", r, least=2)
+    checks.size("r", r, minimum=2)
     if r > N:
         raise ValueError(f"r = {r}: expected at most N = {N}, the nodes that a constraint can see")
     if N * z % r:

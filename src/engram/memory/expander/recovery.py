@@ -36,7 +36,7 @@ def corrupted(
         0.0
     """
     checks.choice("noise", noise, ("exact", "bsc", "erase"))
-    checks.number("fraction", fraction, least=0, most=1)
+    checks.number("fraction", fraction, minimum=0, maximum=1)
     where = torch.device("cpu") if generator is None else generator.device
     lot = torch.rand(x.shape, generator=generator, device=where).to(x.device)
     if noise == "bsc":

@@ -41,7 +41,7 @@ class HebbHopfield(Saveable, nn.Module):
 
     def __init__(self, n_nodes: int, rule: str = "hebb") -> None:
         super().__init__()
-        self.n_nodes = checks.size("n_nodes", n_nodes, least=2)
+        self.n_nodes = checks.size("n_nodes", n_nodes, minimum=2)
         self.rule = checks.choice("rule", rule, ("hebb", "pseudo-inverse"))
         self.register_buffer("weight", torch.zeros(n_nodes, n_nodes))
         self.register_buffer("stored", torch.zeros(0, n_nodes, dtype=torch.int8))

@@ -129,7 +129,7 @@ class NTKConv2d(nn.Conv2d):
             checks.size(name, value)
         checks.size("stride", stride)
         checks.number("gain", gain, above=0)
-        zeros = 0 if padding == "same_tf" else checks.size("padding", padding, least=0)
+        zeros = 0 if padding == "same_tf" else checks.size("padding", padding, minimum=0)
         super().__init__(in_channels, out_channels, kernel_size, stride, zeros, bias=bias, device="meta", dtype=dtype)
         self.same = padding == "same_tf"
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)

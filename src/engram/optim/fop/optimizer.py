@@ -232,10 +232,10 @@ class FOP(Optimizer):
 
 
 def _check_options(group: dict[str, Any]) -> None:
-    checks.number("lr", float(group["lr"]) if isinstance(group["lr"], Tensor) else group["lr"], least=0)
+    checks.number("lr", float(group["lr"]) if isinstance(group["lr"], Tensor) else group["lr"], minimum=0)
     checks.choice("base", group["base"], ("sgd", "adam", "adamw"))
     for name in ("momentum", "dampening", "weight_decay", "eps", "rho"):
-        checks.number(name, group[name], least=0)
+        checks.number(name, group[name], minimum=0)
     for name in ("nesterov", "maximize"):
         checks.instance(name, group[name], bool)
     checks.choice("foreach", group["foreach"], (None, True, False))
@@ -246,7 +246,7 @@ def _check_options(group: dict[str, Any]) -> None:
         raise ValueError(f"momentum = {group['momentum']} with base = {group['base']!r}: expected betas in its place")
     _pair("betas", group["betas"])
     for beta in group["betas"]:
-        checks.number("betas", beta, least=0, below=1)
+        checks.number("betas", beta, minimum=0, below=1)
     checks.choice("structure", group["structure"], ("auto", "none", *STRUCTURES))
     checks.size("rank", group["rank"])
     checks.size("update_every", group["update_every"])
@@ -259,8 +259,8 @@ def _check_options(group: dict[str, Any]) -> None:
     if group["eig_range"] is not None:
         _pair("eig_range", group["eig_range"])
         low, high = group["eig_range"]
-        checks.number("eig_range", low, above=0, most=1)
-        checks.number("eig_range", high, least=1)
+        checks.number("eig_range", low, above=0, maximum=1)
+        checks.number("eig_range", high, minimum=1)
 
 
 def _pair(name: str, value: Any) -> None:

@@ -43,7 +43,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True)
 
     def __init__(self, rho: float = 1.0) -> None:
-        self.rho = checks.number("rho", rho, least=0, most=1)
+        self.rho = checks.number("rho", rho, minimum=0, maximum=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """V, made of the weights as they are now and of random ones."""

@@ -37,7 +37,7 @@ def k_winners(
         tensor([[1., 0., 0., 1.]])
     """
     checks.size("dim", dim, -u.ndim, u.ndim - 1)
-    checks.size("k", k, most=u.shape[dim])
+    checks.size("k", k, maximum=u.shape[dim])
     if k == 1:
         wins = torch.zeros_like(u).scatter_(dim, u.argmax(dim, keepdim=True), 1)
     else:

@@ -50,7 +50,7 @@ def hebbian_update(
     """
     checks.choice("rule", rule, RULES)
     checks.size("stride", stride)
-    checks.size("padding", padding, least=0)
+    checks.size("padding", padding, minimum=0)
     with torch.no_grad():
         if weight.ndim == 2:
             checks.tensor("x", x, ("batch", weight.shape[1]), weight)

@@ -50,7 +50,7 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
     properties = HEBBIAN
 
     def __post_init__(self) -> None:
-        checks.number("rate", self.rate, least=0, most=1)
+        checks.number("rate", self.rate, minimum=0, maximum=1)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> ActivityMeans:
         """Means of 0."""

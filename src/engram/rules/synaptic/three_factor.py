@@ -67,8 +67,8 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
     def __post_init__(self) -> None:
         rule = hebb() if self.rule is None else self.rule
         object.__setattr__(self, "rule", checks.instance("rule", rule, SynapticRule))  # type: ignore[type-abstract]
-        checks.number("tau", self.tau, least=1)
-        checks.number("baseline_rate", self.baseline_rate, least=0, most=1)
+        checks.number("tau", self.tau, minimum=1)
+        checks.number("baseline_rate", self.baseline_rate, minimum=0, maximum=1)
         object.__setattr__(self, "properties", replace(self.rule.properties, unsupervised=False))  # type: ignore[union-attr]
 
     def init(self, weight: Float[Tensor, "post pre"]) -> EligibilityTraces:

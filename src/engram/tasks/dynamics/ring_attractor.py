@@ -34,7 +34,7 @@ def ring_weights(
     """
     checks.size("neurons", neurons, 2)
     checks.number("length", length, above=0)
-    checks.number("closure", closure, least=0, most=1)
+    checks.number("closure", closure, minimum=0, maximum=1)
     around = neurons + int((1 - closure) * length)
     place = np.arange(neurons)
     halves = []
