@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
 import math
 import sys
-from collections.abc import Collection
+import textwrap
+from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from beartype import BeartypeConf, FrozenDict
+from beartype.door import is_bearable
+from jaxtyping import jaxtyped
 from torch import Tensor
 
 from engram.numeric.threads import single_threaded
@@ -17,6 +24,99 @@ T = TypeVar("T")
 LARGEST = sys.float_info.max
 
 LARGEST_SIZE, LIMIT = 10**9, 10**4  # no size exceeds the first; an upper bound above the second is left out of messages
+
+NUMBERS = {float: float | int | np.floating | np.integer, int: int | np.integer, bool: bool | np.bool_}
+TYPES = BeartypeConf(hint_overrides=FrozenDict(NUMBERS))
+# Calls whose arguments were as annotated, by types, dtypes and shapes; what is in a container is looked at anew.
+_PASSED: set[tuple[Any, ...]] = set()
+CONTAINERS, MANY = frozenset({list, tuple, dict, set}), 10_000
+
+
+def arguments() -> None:
+    """Raise where an argument of the function that calls this, as its first statement, is not as annotated.
+
+    One name of an axis is one length in all arguments; in ``__post_init__``, the fields are the arguments. While torch
+    compiles, nothing is looked at.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: An array or tensor is of another shape or dtype.
+    """
+    if torch.compiler.is_compiling():
+        return
+    frame = sys._getframe(1)
+    module, function, values = frame.f_globals["__name__"], frame.f_code.co_qualname, frame.f_locals
+    values = vars(values["self"]) if function.endswith(".__post_init__") else values
+    call = module, function, *map(_kind, values.values())
+    if call in _PASSED:
+        return
+    with jaxtyped("context"):  # one name of an axis is one length
+        for name, hint in _hints(module, function).items():
+            if name in values and not is_bearable(values[name], hint, conf=TYPES):
+                raise _refusal(name, values[name], hint)
+    if not CONTAINERS.intersection(call):
+        if len(_PASSED) == MANY:
+            _PASSED.clear()
+        _PASSED.add(call)
+
+
+def _kind(value: Any) -> Any:
+    """What of a value decides whether it is as annotated, unless it is a container."""
+    if isinstance(value, np.ndarray | Tensor):
+        return type(value), value.dtype, value.shape
+    return value if isinstance(value, str) else type(value)
+
+
+@functools.cache
+def _hints(module: str, qualname: str) -> dict[str, Any]:
+    """The annotations of a function's arguments, without those that are named for the type checker alone."""
+    *path, last = qualname.split(".")
+    owner = functools.reduce(getattr, path, sys.modules[module])
+    function: Any = owner if last == "__post_init__" else inspect.unwrap(getattr(owner, last))
+    hints = {}
+    for name, hint in function.__annotations__.items():
+        with contextlib.suppress(NameError, TypeError, AttributeError, SyntaxError):
+            hints[name] = eval(hint, vars(sys.modules[module])) if isinstance(hint, str) else hint
+    several = () if inspect.isclass(function) else inspect.getargs(function.__code__)[1:]
+    return {name: hint for name, hint in hints.items() if name not in ("return", *several)}
+
+
+def _refusal(name: str, value: Any, hint: Any) -> Exception:
+    expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    if isinstance(value, np.ndarray | Tensor) and hasattr(hint, "array_type") and isinstance(value, hint.array_type):
+        return ValueError(f"{name}.shape = {tuple(value.shape)}, dtype = {value.dtype}: expected {expected}")
+    return TypeError(f"{name} = {shown(value)}: expected {expected}")
+
+
+def shown(value: Any) -> str:
+    """A value in a few words."""
+    if isinstance(value, np.ndarray | Tensor):
+        kind = "tensor" if isinstance(value, Tensor) else "array"
+        return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
+    return textwrap.shorten(repr(value), 80, placeholder=" ...")
+
+
+@contextlib.contextmanager
+def noted(**values: Any) -> Iterator[None]:
+    """Arguments that an error from deeper down notes, where another library checks them in its own words."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(", ".join(f"{name} = {shown(value)}" for name, value in values.items()))
+        raise
+
+
+def samples(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
+    """Samples, and their classes if given, as scikit-learn's ``validate_data`` takes them."""
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import validate_data
+
+    with noted(X=X):
+        valid = validate_data(estimator, X, y, **options)
+    if not isinstance(y, str):
+        with noted(y=y):
+            check_classification_targets(valid[1])
+    return valid
 
 
 def size(name: str, value: Any, minimum: int = 1, maximum: int | None = LARGEST_SIZE) -> int:

@@ -176,6 +176,7 @@ def a2c_loss(
         ...          entropy_coefficient=0.1)[1].advantage.flatten()
         tensor([1.5000, 1.0000])
     """
+    checks.arguments()
     shape = tuple(rewards.shape)
     for name, tensor in {"log_prob": log_prob, "values": values, "mask": mask}.items():
         if tensor is not None and tuple(tensor.shape) != shape:

@@ -76,12 +76,14 @@ class BCO(Learner):
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn the inverse model from the agent's own steps; return the loss."""
+        checks.arguments()
         loss = self.inverse.loss(batch.states, batch.next_states, self.actions.checked(batch.actions))
         optimizer_step(self.inverse_optimizer, [loss], self.inverse)
         return {"inverse_loss": loss.detach()}
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn the policy from states alone; return the loss."""
+        checks.arguments()
         with torch.no_grad():
             inferred = self.inverse(batch.states, batch.next_states)
         loss = nn.functional.mse_loss(self.actions.squash(self.policy(batch.states)), inferred)

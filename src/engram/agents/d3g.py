@@ -82,6 +82,7 @@ class D3G(Learner):
         inverse_loss: Literal["mse", "cross-entropy"] = "mse",
         device: torch.device | str = "cpu",
     ) -> None:
+        checks.arguments()
         self.actions, self.action_space = ActionVectors(action_space, device), action_space
         self.features, self.generator = features_of(observation_space), checks.generator(generator)
         self.hidden, self.device = tuple(hidden), torch.device(device)
@@ -113,6 +114,7 @@ class D3G(Learner):
 
         A feature that does not vary is only centred.
         """
+        checks.arguments()
         if self.updates:
             raise RuntimeError(f"normalise after {self.updates} updates: expected before the first")
         deviation, self.shift = states.std(0), states.mean(0).to(self.device)
@@ -133,6 +135,7 @@ class D3G(Learner):
     @torch.no_grad()
     def propose(self, observations: Any, cycled: bool = True) -> Float32[Any, "batch features"]:
         """The proposed next states: C(s), or without ``cycled`` s + tau(s)."""
+        checks.arguments()
         s = self._scaled_states(observations)
         p = s + self.tau(s)
         proposals = self._reachable(s, p, self.critic) if cycled else p
@@ -148,6 +151,7 @@ class D3G(Learner):
         Raises:
             ValueError: The batch has actions of another space, or none although the cycle is not ``"value"``.
         """
+        checks.arguments()
         if batch.actions is not None or self.cycle != "value":
             self.actions.checked(batch.actions)
         batch = self._scaled(batch)
@@ -167,6 +171,7 @@ class D3G(Learner):
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn the dynamics of actions alone, I and f; values and proposals stay as they are."""
+        checks.arguments()
         self.actions.checked(batch.actions)
         losses = self._dynamics_losses(self._scaled(batch), values=False)
         self._optimizer_step(losses)
@@ -221,6 +226,7 @@ class D3G(Learner):
         return scaled
 
     def _scaled(self, batch: TransitionBatch) -> TransitionBatch:
+        checks.arguments()
         states, next_states = self._scaled_states(batch.states), self._scaled_states(batch.next_states)
         return batch._replace(states=states, next_states=next_states)
 

@@ -70,6 +70,7 @@ class EpisodicControl(ABC):
         truncation: str = "terminal",
         standardise: int | None = None,
     ) -> None:
+        checks.arguments()
         self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
         self.truncation = checks.choice("truncation", truncation, ("terminal", "bootstrap"))
         if memory.tables is None:

@@ -64,6 +64,7 @@ class EpsilonGreedy:
     end: int = 25_000
 
     def __post_init__(self) -> None:
+        checks.arguments()
         checks.number("final", self.final, minimum=0, maximum=1)
         if not 0 <= self.start <= self.end:
             raise ValueError(f"start = {self.start}, end = {self.end}: expected 0 <= start <= end")

@@ -54,6 +54,7 @@ class InverseModel(nn.Module):
 
     def forward(self, states: Float[Tensor, "batch features"], next_states: Float[Tensor, "batch features"]) -> Vectors:
         """The actions as vectors."""
+        checks.arguments()
         return self.vectors.squash(self.network(torch.cat([states, next_states], 1)))
 
     def loss(
@@ -69,6 +70,7 @@ class InverseModel(nn.Module):
             next_states: States after the actions.
             actions: The actions taken, as vectors.
         """
+        checks.arguments()
         if self.kind == "mse":
             return nn.functional.mse_loss(self(states, next_states), actions)
         return nn.functional.cross_entropy(self.network(torch.cat([states, next_states], 1)), actions)

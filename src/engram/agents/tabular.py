@@ -63,9 +63,13 @@ class Tabular(ABC):
 
     def cell(self, observation: Any) -> int:
         """The cell of an observation."""
-        place = (np.asarray(observation) - self.low) * self.bins / (self.high - self.low)  # exact for whole numbers
-        clipped = np.clip(place.astype(int), 0, self.bins - 1)
-        return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
+        try:
+            place = (np.asarray(observation) - self.low) * self.bins / (self.high - self.low)  # exact for whole numbers
+            clipped = np.clip(place.astype(int), 0, self.bins - 1)
+            return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
+        except (TypeError, ValueError) as error:
+            error.add_note(f"observation = {checks.shown(observation)}: expected {len(self.low)} numbers")
+            raise
 
     @abstractmethod
     def values(self, observation: Any) -> ActionValues:
@@ -91,6 +95,7 @@ class Tabular(ABC):
             truncated: Not used: a truncated step bootstraps.
             observation: The next observation; None only where the value of the next state is not needed.
         """
+        checks.arguments()
         if observation is None and not self._can_learn_without_next(terminated):
             raise ValueError("observation = None: expected the one after the action")
         reward = checks.number("reward", reward)
@@ -208,6 +213,7 @@ class Tabular(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
+        checks.arguments()
         for name, table in self._tables().items():
             table[...] = state[name]
         self.steps, self.rng.bit_generator.state = state["steps"], state["rng"]

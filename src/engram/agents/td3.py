@@ -95,6 +95,7 @@ class TD3(Learner):
     @torch.no_grad()
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
         """The targets y of the critic."""
+        checks.arguments()
         next_actions = self.actions.squash(self.target_policy(batch.next_states))
         if self.policy_noise:
             normal = torch.randn(next_actions.shape, generator=self.generator).to(next_actions)
@@ -105,6 +106,7 @@ class TD3(Learner):
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn from a batch; return the losses."""
+        checks.arguments()
         actions = self.actions.checked(batch.actions)
         loss = self.critic.loss(torch.cat([batch.states, actions], 1), self.targets(batch))
         optimizer_step(self.critic_optimizer, [loss], self.critic)

@@ -83,6 +83,7 @@ class DHPSoftmax(nn.Module):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
         self.in_features = checks.size("in_features", in_features)
         self.out_features = checks.size("out_features", out_features)
@@ -128,6 +129,7 @@ class DHPSoftmax(nn.Module):
         Raises:
             ValueError: ``input`` is not finite or of another shape, or a class is out of range.
         """
+        checks.arguments()
         trace = self.trace
         if self.training and not self._frozen:
             if target is None:
@@ -146,6 +148,7 @@ class DHPSoftmax(nn.Module):
         Raises:
             ValueError: A class is out of range.
         """
+        checks.arguments()
         for row in range(self.out_features) if classes is None else classes:
             self.trace[checks.size("classes", row, minimum=0, maximum=self.out_features - 1)] = 0
 

@@ -59,6 +59,7 @@ class EWC(QuadraticPenalty):
         select: Select = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__(model, strength, applied=applied, select=select, generator=generator)
         self.fisher = checks.choice("fisher", fisher, FISHERS)
         self.n_samples = None if n_samples is None else checks.size("n_samples", n_samples)

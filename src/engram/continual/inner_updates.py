@@ -85,6 +85,7 @@ def adam(lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999), e
         >>> adam(0.5)({"w": torch.tensor(2.0)}, {"w": torch.tensor(3.0)}, None)[0]
         {'w': tensor(2.5000)}
     """
+    checks.arguments()
     if not isinstance(lr, Tensor):
         checks.number("lr", lr, minimum=0)
     b1, b2 = (checks.number("betas", beta, minimum=0, below=1) for beta in betas)

@@ -152,6 +152,7 @@ class QuadraticPenalty(ContinualMethod):
             ValueError: A name is unknown, or an importance is negative, or of another shape or dtype.
             FloatingPointError: An importance is not finite.
         """
+        checks.arguments()
         self._match_parameters()
         parameters = dict(zip(self._shapes, self._parameters, strict=True))
         for name, value in importance.items():
@@ -193,6 +194,7 @@ class QuadraticPenalty(ContinualMethod):
         Raises:
             ValueError: An entry is missing or of another shape, or is of a parameter that the model does not have.
         """
+        checks.arguments()
         own = self.state_dict()
         if odd := sorted(set(own) ^ set(state)):
             how = "missing" if odd[0] in own else "of nothing that is held"

@@ -38,6 +38,7 @@ class RandomProjection(nn.Module):
     columns: Tensor
 
     def __init__(self, n_features: int, key_dim: int, kind: str = "gaussian", *, rng: np.random.Generator) -> None:
+        checks.arguments()
         from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
         checks.choice("kind", kind, ("gaussian", "sparse"))
@@ -57,6 +58,7 @@ class RandomProjection(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
         """The key of each input of a batch."""
+        checks.arguments()
         x = x.flatten(1)
         if self.components.dim() == 2:
             return x @ self.components.T
@@ -76,6 +78,7 @@ def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator 
         >>> vector_encoder(4, 32)(torch.zeros(1, 4)).shape
         torch.Size([1, 32])
     """
+    checks.arguments()
     first, last = (uniform(nn.Linear, size, key_dim, generator=generator) for size in (n_features, key_dim))
     return nn.Sequential(first, nn.ReLU(), last)
 
@@ -89,6 +92,7 @@ def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> 
         >>> pixel_encoder(128)(torch.zeros(1, 4, 84, 84)).shape
         torch.Size([1, 128])
     """
+    checks.arguments()
     return nn.Sequential(
         uniform(nn.Conv2d, 4, 32, 8, stride=4, padding=1, generator=generator),
         nn.ReLU(),

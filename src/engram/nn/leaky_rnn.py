@@ -96,6 +96,7 @@ class LeakyRNN(nn.Module):
 
     def init(self, batch_size: int) -> LeakyState:
         """The state at the start of a sequence."""
+        checks.arguments()
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return LeakyState(zeros, zeros.clone())
 

@@ -118,6 +118,7 @@ class LIFNetwork(nn.Module):
 
     def init(self, batch_size: int) -> LIFState:
         """The state at the start of a sequence."""
+        checks.arguments()
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return LIFState(zeros, zeros.clone(), zeros.clone())
 

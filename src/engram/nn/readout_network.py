@@ -58,6 +58,7 @@ class ReadoutNetwork(nn.Module):
         every_step: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
         checks.instance("core", core, LeakyRNN | LIFNetwork)  # type: ignore[arg-type]
         checks.size("outputs", outputs)

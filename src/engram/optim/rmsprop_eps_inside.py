@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
 from engram import checks
 
@@ -40,7 +41,8 @@ class RMSpropEpsInside(Optimizer):
         -4.0825
     """
 
-    def __init__(self, params: Any, lr: float = 7.92468721e-6, alpha: float = 0.95, eps: float = 0.01) -> None:
+    def __init__(self, params: ParamsT, lr: float = 7.92468721e-6, alpha: float = 0.95, eps: float = 0.01) -> None:
+        checks.arguments()
         checks.number("lr", lr, minimum=0)
         checks.number("alpha", alpha, minimum=0, maximum=1)
         checks.number("eps", eps, above=0)

@@ -69,6 +69,7 @@ class Modulated(PlasticityRule):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__(device, dtype)
         self.clip = checked_bound(clip)
         self.mode = checks.choice("mode", mode, ("clip", "soft", "decay"))

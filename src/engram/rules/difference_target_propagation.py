@@ -65,6 +65,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> InverseState:
         """Inverses with V ~ N(0, 1 / fan-in) and c = 0."""
+        checks.arguments()
         inverses = {}
         for layer in self._read(model).layers[1:-1]:
             weight = layer.module.weight.detach()
@@ -88,6 +89,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: The inverses, and the key of the noise.
         """
+        checks.arguments()
         network = self._read(model)
         activities = network.forward(x)
         output = activities[-1].output

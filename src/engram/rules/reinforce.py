@@ -54,6 +54,7 @@ class Reinforce(LearningRule[ReinforceState]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> ReinforceState:
         """A baseline of 0, and the key of the draws."""
+        checks.arguments()
         first = self._read(model).layers[0].module.weight
         return ReinforceState(first.new_zeros((), requires_grad=False), chain.new_key(generator))
 
@@ -73,6 +74,7 @@ class Reinforce(LearningRule[ReinforceState]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: The running mean of the reward, and the key of the draws.
         """
+        checks.arguments()
         network = self._read(model)
         generator = chain.generator_of(state.key, network.layers[0].module.weight)
         inputs, surprises = [network.enter(x)], []

@@ -48,6 +48,7 @@ def unroll(
         >>> unroll(lambda s, x: (s + x, 2 * s), torch.tensor(0.0), torch.arange(4.0))[0]
         tensor(6.)
     """
+    checks.arguments()
     sequence: list[Any] = list(inputs)
     length = max(math.isqrt(len(sequence)), 1) if checkpointed else max(len(sequence), 1)
 

@@ -51,6 +51,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> WeightMirrorState:
         """Random feedback weights."""
+        checks.arguments()
         feedback = chain.Chain.from_module(model, self, linear=True, deterministic=True).random_weights(generator)
         return WeightMirrorState(feedback, chain.new_key(generator))
 
@@ -70,6 +71,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: Feedback weights B, and the key of the noise.
         """
+        checks.arguments()
         network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)

@@ -42,6 +42,7 @@ class DriftingGaussians:
         jumps: Collection[int] = (2000,),
         random_state: int | np.random.Generator = 0,
     ) -> None:
+        checks.arguments()
         shape = checks.size("n_centres", n_centres), checks.size("n_features", n_features)
         self.scale, self.jumps = checks.number("scale", scale, minimum=0), frozenset(jumps)
         self.n_samples = 0

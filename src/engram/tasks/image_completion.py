@@ -144,6 +144,7 @@ def standardise(images: UInt8[np.ndarray, "n height width channels"]) -> Float[T
         >>> standardise(np.array([[[[0, 0, 0], [10, 20, 30]]]], dtype=np.uint8))
         tensor([[[-1.,  1.]]])
     """
+    checks.arguments()
     return _standardised(torch.from_numpy(images.sum(axis=3, dtype=np.float32)))
 
 

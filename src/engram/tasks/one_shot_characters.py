@@ -102,6 +102,7 @@ class OneShotCharacters:
         self, inputs: Float[Tensor, "time batch features"]
     ) -> tuple[Float[Tensor, "time batch size size"], Float[Tensor, "time batch ways"]]:
         """The images and the labels in the ``inputs`` of an episode."""
+        checks.arguments()
         size = self.images.shape[2]
         pixels = inputs[..., : -self.ways]
         return pixels.reshape(*pixels.shape[:2], size, size), inputs[..., -self.ways :]

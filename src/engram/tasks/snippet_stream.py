@@ -83,6 +83,7 @@ class SnippetStream:
     flag: bool = False
 
     def __post_init__(self) -> None:
+        checks.arguments()
         checks.choice("mode", self.mode, ("sequence", "paired", "completion"))
         for name in ("bits", "snippets", "cue"):
             checks.size(name, getattr(self, name))

@@ -55,6 +55,7 @@ def make_sparse_dictionary_data(
         >>> X.shape, dictionary.shape, bool(np.allclose(code @ dictionary, X))
         ((5, 20), (30, 20), True)
     """
+    checks.arguments()
     rng = np.random.default_rng(random_state)
     if dictionary is None:
         shape = checks.size("n_components", n_components), checks.size("n_features", n_features)
@@ -101,6 +102,7 @@ def perturb_dictionary(
         >>> perturb_dictionary(np.eye(3), 0.0).tolist()
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
+    checks.arguments()
     if radius is None:
         radius = 2 / math.log(max(dictionary.shape[1], 2))
     checks.number("radius", radius, minimum=0)
@@ -128,6 +130,7 @@ def turn_dictionary(
         >>> turn_dictionary(np.eye(2), np.ones((2, 2)), 90.0).round(2).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
+    checks.arguments()
     angle = math.radians(degrees)
     sideways = unit_rows(towards - (towards * dictionary).sum(axis=1, keepdims=True) * dictionary)
     return math.cos(angle) * dictionary + math.sin(angle) * sideways

@@ -46,6 +46,7 @@ def weighted_chi2_logcdf(
         >>> round(weighted_chi2_logcdf(1e-3, np.ones(50)), 1)  # exactly -248.03
         -248.0
     """
+    checks.arguments()
     nc = np.zeros(len(weights)) if nc is None else nc
     if not (len(weights) and np.isfinite(weights).all() and (weights > 0).all()):
         raise ValueError(f"weights = {weights}: expected finite numbers above 0")

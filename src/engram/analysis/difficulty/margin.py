@@ -66,6 +66,7 @@ def class_margin(
         >>> class_margin(np.array([[0.0], [1.0], [3.0]]), np.array([0, 0, 1])).value
         2.0
     """
+    checks.arguments()
     points = as_points(X)
     checks.choice("method", method, ("evt", "exact", "sample"))
     if len(y) != len(points):
@@ -121,6 +122,7 @@ def extreme_quantile(
         >>> round(extreme_quantile(inverse_distances, 1000, 100)[1], 1)  # distances in two dimensions
         0.5
     """
+    checks.arguments()
     checks.size("k", k, 1, len(values) - 1)
     top = np.partition(values, len(values) - k - 1)[len(values) - k - 1 :]
     u = float(top[0])

@@ -129,6 +129,7 @@ class BlurNetwork:
     synapse_std: float = 0.1
 
     def __post_init__(self) -> None:
+        checks.arguments()
         if len(self.sizes) < 2:
             raise ValueError(f"sizes = {self.sizes}: expected at least an input and an output layer")
         for place, units in enumerate(self.sizes):
@@ -184,6 +185,7 @@ class BlurNetwork:
             population: Leading axes, with synapses of their own for each place on them.
             dtype: Of the synapses; torch's default if None.
         """
+        checks.arguments()
         options: dict[str, Any] = {"generator": checks.generator(generator), "device": generator.device, "dtype": dtype}
         channels = self.n_states if self.channels == "multi" else 1
 

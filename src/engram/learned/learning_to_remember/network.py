@@ -36,6 +36,7 @@ class RuleState(NamedTuple):
 
     def replaced(self, which: Bool[Tensor, " batch"], fresh: RuleState) -> RuleState:
         """The state that is ``fresh`` in the streams named, and in all others what it was."""
+        checks.arguments()
         synapses = zip(fresh.synapses, self.synapses, strict=True)
         chosen = tuple(torch.where(which[:, None, None, None], new, old) for new, old in synapses)
         return RuleState(torch.where(which[:, None, None], fresh.bodies, self.bodies), chosen)

@@ -41,6 +41,7 @@ class Topology:
     fan_in: int | None = None
 
     def __post_init__(self) -> None:
+        checks.arguments()
         for group, neurons in enumerate(self.groups):
             checks.size(f"groups[{group}]", neurons)
         checks.size("ticks", self.ticks)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
 from engram import checks
 from engram.learned.updates.gated_coordinate_rule import GatedCoordinateRule
@@ -44,7 +45,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         -0.1
     """
 
-    def __init__(self, params: Any, lr: float = 1e-3, *, rule: UpdateRule | None = None) -> None:
+    def __init__(self, params: ParamsT, lr: float = 1e-3, *, rule: UpdateRule | None = None) -> None:
+        checks.arguments()
         checks.number("lr", lr, minimum=0)
         self.rule = rule or GatedCoordinateRule(generator=torch.Generator().manual_seed(0))
         checks.instance("rule", self.rule, UpdateRule)  # type: ignore[type-abstract]

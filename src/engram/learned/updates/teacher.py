@@ -46,6 +46,7 @@ def train_teacher(
         >>> train_teacher(body, heads, [(x, y), (x, 1 - y)], steps=2, generator=seeded)
         Linear(in_features=4, out_features=3, bias=True)
     """
+    checks.arguments()
     checks.size("steps", steps, minimum=0)
     checks.number("lr", lr, minimum=0)
     if not tasks or len(heads) != len(tasks):

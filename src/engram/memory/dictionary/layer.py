@@ -81,6 +81,7 @@ class NOODLLayer(nn.Module):
 
     def forward(self, input: Annotated[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """The codes of the input, (..., in); raise ValueError where they are not finite."""
+        checks.arguments()
         self._check("input", input, self.in_features)
         current = input @ self.weight.t()
         code = torch.where(current.abs() < self.coef_min / 2, 0, current)
@@ -97,6 +98,7 @@ class NOODLLayer(nn.Module):
         self, input: Annotated[Tensor, "*batch in"], code: Annotated[Tensor, "*batch out"]
     ) -> Float[Tensor, "out in"]:
         """The mean over samples of sign(code) x (reconstruction - sample), for codes of ``forward``."""
+        checks.arguments()
         self._check("input", input, self.in_features)
         self._check("code", code, self.out_features)
         if input.shape[:-1] != code.shape[:-1] or not input.numel():

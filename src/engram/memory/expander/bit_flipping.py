@@ -43,6 +43,7 @@ def bit_flip_decode(
         >>> bit_flip_decode(as_graph(H), torch.tensor([[0, 0, 1, 0, 0, 0, 0]])).x.tolist()
         [[0, 0, 0, 0, 0, 0, 0]]
     """
+    checks.arguments()
     memory = ExpanderMemory(as_graph(H), order=order, encoding="bits")
     return memory.to(x.device).recall(x, max_iter, generator=generator)
 
@@ -69,6 +70,7 @@ def gallager_b_decode(
         >>> int(gallager_b_decode(array_graph(5, 3), torch.eye(25, dtype=torch.uint8)[3:4]).sum())
         0
     """
+    checks.arguments()
     graph = as_graph(H)
     memory = ExpanderMemory(graph, encoding="bits").to(x.device)
     received = memory._encoded(x)[0]

@@ -107,6 +107,7 @@ class ExpanderMemory(Saveable, nn.Module):
         *,
         encoding: str = "signs",
     ) -> None:
+        checks.arguments()
         super().__init__()
         self.graph = checks.instance("graph", graph, BipartiteGraph)
         self.order = checks.choice("order", order, ORDERS)
@@ -160,6 +161,7 @@ class ExpanderMemory(Saveable, nn.Module):
 
     def encode(self, bits: Annotated[Tensor, "batch message"]) -> Annotated[Tensor, "batch nodes"]:
         """The stored states of messages, zeros and ones, (batch, K), as int8; parities only."""
+        checks.arguments()
         space = self._space()
         if bits.dim() != 2 or bits.shape[1] != len(space.free):
             raise ValueError(f"bits.shape = {tuple(bits.shape)}: expected (batch, {len(space.free)})")

@@ -28,6 +28,7 @@ def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Gene
         >>> local_graph(48, 5, 6, span=12).C.shape
         (40, 6)
     """
+    checks.arguments()
     check_degrees(N, z, r)
     checks.size("span", span, minimum=r, maximum=N)
     if N % r or N % span:

@@ -36,6 +36,7 @@ def random_regular(
         >>> random_regular(480, 5, 6, seed=0).C.shape
         (400, 6)
     """
+    checks.arguments()
     check_degrees(N, z, r)
     checks.choice("min_girth", min_girth, (4, 6))
     if min_girth == 6 and 1 + z * (r - 1) > N:  # a node meets z (r - 1) others

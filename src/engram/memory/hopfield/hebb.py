@@ -53,6 +53,7 @@ class HebbHopfield(Saveable, nn.Module):
 
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
         """Store patterns of +1 and -1, (patterns, nodes), beside those that are there."""
+        checks.arguments()
         patterns = signs("X", X, self.n_nodes)
         if self.rule == "hebb":
             self.weight += patterns.T @ patterns / self.n_nodes
@@ -72,6 +73,7 @@ class HebbHopfield(Saveable, nn.Module):
             max_iter: Maximum of sweeps through all nodes.
             generator: Source of the order of nodes; None: torch's global one.
         """
+        checks.arguments()
         from engram.memory.hopfield import kernels
 
         start = signs("x", x, self.n_nodes)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
 from engram import checks
 from engram.optim.fop.base import adam_directions, adam_gains, sgd_directions, sgd_gains
@@ -90,7 +91,7 @@ class FOP(Optimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | Tensor = 1e-2,
         *,
         base: str = "sgd",
@@ -112,6 +113,7 @@ class FOP(Optimizer):
         foreach: bool | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         options = {key: value for key, value in locals().items() if key not in ("self", "params", "generator")}
         options.pop("__class__", None)
         seed = 0 if generator is None else int(torch.randint(2**62, (), generator=checks.generator(generator)))

@@ -47,6 +47,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """V, made of the weights as they are now and of random ones."""
+        checks.arguments()
         initial_parameters(model, self)  # which refuses what it has to
         if isinstance(model, WideRNN):
             scale = model.core.scale
@@ -73,6 +74,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
             target: Classes, int64, or values, as ``output_loss`` takes them.
             state: V, by the name of W.
         """
+        checks.arguments()
         if isinstance(model, WideRNN):
             return self._in_time(model, x, target, state)
         network = chain.Chain.from_module(model, self, scaled=True)

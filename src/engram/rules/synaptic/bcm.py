@@ -49,6 +49,7 @@ class BCM(SynapticRule[Tensor]):
 
     def init(self, weight: Float[Tensor, "post pre"]) -> Float[Tensor, " post"]:
         """Thresholds of 0."""
+        checks.arguments()
         return weight.new_zeros(len(weight))
 
     def update(

@@ -78,6 +78,7 @@ class PairSTDP(SynapticRule[SpikeTraces]):
 
     def init(self, weight: Float[Tensor, "post pre"]) -> SpikeTraces:
         """Traces of 0."""
+        checks.arguments()
         return SpikeTraces(weight.new_zeros(1, weight.shape[1]), weight.new_zeros(1, weight.shape[0]))
 
     def update(

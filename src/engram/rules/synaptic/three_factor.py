@@ -73,6 +73,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
 
     def init(self, weight: Float[Tensor, "post pre"]) -> EligibilityTraces:
         """No eligibility, a baseline of 0, and the rule's own state."""
+        checks.arguments()
         return EligibilityTraces(
             weight.new_zeros(1, *weight.shape),
             weight.new_zeros(()),
@@ -152,4 +153,5 @@ def reward_modulated_stdp(
         >>> reward_modulated_stdp().rule
         PairSTDP(a_plus=0.01, a_minus=0.0105, tau_plus=20.0, tau_minus=20.0, bounds='none', w_max=1.0)
     """
+    checks.arguments()
     return ThreeFactor(PairSTDP() if stdp is None else stdp, tau, baseline_rate)

@@ -80,6 +80,7 @@ class TripletSTDP(SynapticRule[TripletTraces]):
 
     def init(self, weight: Float[Tensor, "post pre"]) -> TripletTraces:
         """Traces of 0."""
+        checks.arguments()
         pre, post = weight.new_zeros(1, weight.shape[1]), weight.new_zeros(1, weight.shape[0])
         return TripletTraces(pre, post, pre.clone(), post.clone())
 

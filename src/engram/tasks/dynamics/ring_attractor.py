@@ -71,6 +71,7 @@ def ring_rates(
         >>> ring_rates(weights, np.full((30, 1), 2.0), np.random.default_rng(0)).shape
         (1, 30, 40)
     """
+    checks.arguments()
     rings, units = weights.shape[:2]
     half = units // 2
     phase = 2 * np.pi * (np.arange(half) / half - rng.uniform(size=(rings, 1)))

@@ -40,6 +40,7 @@ def same_geometry(
         >>> same_geometry(2, np.random.default_rng(0), trials=3, steps=50).shape
         (3, 2, 6, 5, 2)
     """
+    checks.arguments()
     for name, value in {"models": models, "trials": trials, "steps": steps, "keep": keep}.items():
         checks.size(name, value)
     checks.number("noise", noise, minimum=0)

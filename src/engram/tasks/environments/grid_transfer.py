@@ -42,6 +42,7 @@ def grid_transfer(
         >>> grid_transfer().successors[0, :, 0].tolist()
         [0, 11, 0, 1]
     """
+    checks.arguments()
     checks.size("size", size, 2, 1000)
     checks.size("n_actions", n_actions, minimum=len(MOVES), maximum=10**6)
     checks.number("noise", noise, minimum=0, maximum=1)

@@ -61,6 +61,7 @@ class PointWorldVectorEnv(BatchedEnv):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
+        checks.arguments()
         actuators = 2 * checks.size("copies", copies, maximum=10**6)
         angle = math.radians(checks.number("rotate", rotate))
         order = np.arange(actuators) if perm is None else np.asarray(perm)
