@@ -106,6 +106,12 @@ def noted(**values: Any) -> Iterator[None]:
         raise
 
 
+def rng(name: str, seed: Any) -> np.random.Generator:
+    """A generator of NumPy from a seed, or the one that is given in its place."""
+    with noted(**{name: seed}):
+        return np.random.default_rng(seed)
+
+
 def samples(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
     """Samples, and their classes if given, as scikit-learn's ``validate_data`` takes them."""
     from sklearn.utils.multiclass import check_classification_targets
@@ -200,7 +206,7 @@ def choice(name: str, value: T, choices: Collection[T]) -> T:
     Raises:
         ValueError: It is none of them.
     """
-    if value not in choices:
+    if isinstance(value, np.ndarray | Tensor) or value not in choices:
         raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
     return value
 
@@ -311,6 +317,8 @@ def readable(value: Tensor) -> bool:
 
 
 def _shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
+    if not isinstance(shape, tuple):
+        raise TypeError(f"shape = {shape!r}: expected a tuple")
     if len(actual) != len(shape) or any(
         isinstance(want, int) and length != want for length, want in zip(actual, shape, strict=True)
     ):

@@ -70,8 +70,9 @@ class BCO(Learner):
             noise: Standard deviation of normal noise, in halves of the range of an action; the probability of a random
                 action where actions are discrete.
         """
-        states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
-        actions = self.actions.squash(self.policy(states))
+        with checks.noted(observations=observations):
+            states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
+            actions = self.actions.squash(self.policy(states))
         return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:

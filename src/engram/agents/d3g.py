@@ -219,7 +219,8 @@ class D3G(Learner):
         return adam(self.learning_rate, self.critic, *models)
 
     def _scaled_states(self, observations: Any) -> States:
-        states = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
+        with checks.noted(observations=observations):
+            states = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
         if states.dim() != 2 or states.shape[1] != self.features:
             raise ValueError(f"observations.shape = {tuple(states.shape)}: expected (batch, {self.features})")
         scaled: States = (states - self.shift) / self.scale

@@ -67,7 +67,7 @@ class Tabular(ABC):
             place = (np.asarray(observation) - self.low) * self.bins / (self.high - self.low)  # exact for whole numbers
             clipped = np.clip(place.astype(int), 0, self.bins - 1)
             return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             error.add_note(f"observation = {checks.shown(observation)}: expected {len(self.low)} numbers")
             raise
 

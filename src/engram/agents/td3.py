@@ -88,8 +88,9 @@ class TD3(Learner):
     @torch.no_grad()
     def act(self, observations: Any, noise: float = 0.0) -> Shaped[Any, "batch ..."]:
         """The actions of the policy, with normal noise of deviation ``noise`` in halves of the range."""
-        states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
-        actions = self.actions.squash(self.policy(states))
+        with checks.noted(observations=observations):
+            states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
+            actions = self.actions.squash(self.policy(states))
         return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 
     @torch.no_grad()

@@ -114,7 +114,8 @@ def extra_memory(update: Callable[[], object], forward: Callable[[], object], st
         3240
     """
     checks.arguments()
-    return peak_memory(update) - peak_memory(forward) + sum(tensor.untyped_storage().nbytes() for tensor in state)
+    with checks.noted(update=update, forward=forward):
+        return peak_memory(update) - peak_memory(forward) + sum(tensor.untyped_storage().nbytes() for tensor in state)
 
 
 def peak_memory(call: Callable[[], object]) -> int:
@@ -185,7 +186,7 @@ def forward_equivalents(update: Callable[[], object], forward: Callable[[], obje
     flops = []
     for name, call in (("update", update), ("forward", forward)):
         _callable(name, call)
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter, checks.noted(**{name: call}):
             call()
         flops.append(counter.get_total_flops())
     if not flops[1]:

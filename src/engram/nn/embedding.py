@@ -44,7 +44,7 @@ class RandomProjection(nn.Module):
         checks.choice("kind", kind, ("gaussian", "sparse"))
         checks.size("n_features", n_features)
         super().__init__()
-        self.key_dim = key_dim
+        self.key_dim = checks.size("key_dim", key_dim)
         projection_class: Any = GaussianRandomProjection if kind == "gaussian" else SparseRandomProjection
         components = (
             projection_class(key_dim, random_state=int(rng.integers(2**31))).fit(np.zeros((1, n_features))).components_
@@ -101,5 +101,5 @@ def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> 
         uniform(nn.Conv2d, 64, 64, 3, generator=generator),
         nn.ReLU(),
         nn.Flatten(),
-        uniform(nn.Linear, 64 * 7 * 7, key_dim, generator=generator),
+        uniform(nn.Linear, 64 * 7 * 7, checks.size("key_dim", key_dim), generator=generator),
     )

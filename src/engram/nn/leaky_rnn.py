@@ -110,9 +110,11 @@ class LeakyRNN(nn.Module):
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LeakyState) -> LeakyState:
         """The state one step later, given U input + b."""
+        checks.instance("state", state, LeakyState)
         potential = self.alpha * state.potential + functional.linear(state.activity, self.weight_hh) + drive
         return LeakyState(potential, potential.tanh())
 
     def slope(self, before: LeakyState, after: LeakyState) -> Float[Tensor, "batch hidden"]:
         """The derivative of each unit's activity by its potential after a step."""
+        checks.instance("after", after, LeakyState)
         return 1 - after.activity.square()

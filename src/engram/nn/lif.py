@@ -128,10 +128,13 @@ class LIFNetwork(nn.Module):
 
     def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
         """The values of the recurrent connections that there are, and 0 on the diagonal."""
+        checks.instance("values", values, Tensor)
         return values - values.diag().diag()
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LIFState) -> LIFState:
         """The state one step later, given U input."""
+        checks.instance("state", state, LIFState)
+        checks.instance("drive", drive, Tensor)
         recurrent = functional.linear(state.activity, self.connections(self.weight_hh))
         potential = self.alpha * state.potential + drive + recurrent - self.threshold * state.activity.detach()
         spikes = self.surrogate(potential - self.threshold) * (state.rest == 0)
@@ -140,4 +143,5 @@ class LIFNetwork(nn.Module):
 
     def slope(self, before: LIFState, after: LIFState) -> Float[Tensor, "batch hidden"]:
         """The surrogate derivative of each neuron's spike by its potential after a step."""
+        checks.instance("after", after, LIFState)
         return derivative(self.surrogate, after.potential - self.threshold) * (before.rest == 0)

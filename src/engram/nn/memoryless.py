@@ -24,7 +24,7 @@ class Memoryless(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         checks.arguments()
         super().__init__()
-        self.hidden_size = hidden_size
+        self.hidden_size = checks.size("hidden_size", hidden_size)
         self.layer = nn.Linear(input_size, hidden_size)
 
     def forward(

@@ -88,7 +88,8 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
     if (fitness is None) == (loss is None):
         raise TypeError("expected either fitness, to be maximised, or loss, to be minimised")
     name, given = ("fitness", fitness) if loss is None else ("loss", loss)
-    values = torch.as_tensor(given).detach().cpu().double()
+    with checks.noted(**{name: given}):
+        values = torch.as_tensor(given).detach().cpu().double()
     if values.shape != (population_size,):
         raise ValueError(f"{name}.shape = {tuple(values.shape)}: expected ({population_size},), the population's")
     values = -values if name == "fitness" else values

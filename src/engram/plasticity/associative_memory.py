@@ -149,7 +149,8 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
             self.state_ = self.rule_.init(1, self.n_features_in_, self.n_features_in_)
         if sample_weight is not None and not self.rule_.modulated:
             raise ValueError(f"sample_weight is given: expected None, because rule = {self.rule_} is not modulated")
-        weights = torch.tensor(_check_sample_weight(sample_weight, patterns)).to(self.state_.trace)
+        with checks.noted(sample_weight=sample_weight):
+            weights = torch.tensor(_check_sample_weight(sample_weight, patterns)).to(self.state_.trace)
         if (np.abs(patterns) > 1).any():
             warnings.warn("X is outside [-1, 1]: such values weigh more than recall can", RuntimeWarning, stacklevel=3)
         activity = torch.tensor(patterns).to(self.state_.trace).nan_to_num(0.0)

@@ -93,6 +93,7 @@ class Modulated(PlasticityRule):
         """
         if modulator is None:
             raise ValueError("modulator = None: expected a tensor, because Modulated is modulated")
+        checks.instance("modulator", modulator, Tensor)
         if self.only_half:
             first = first_half(post)
             modulator = torch.where(first if modulator.dim() == 2 else first.unsqueeze(1), modulator, self.hebb_eta)

@@ -46,7 +46,7 @@ class DriftingGaussians:
         shape = checks.size("n_centres", n_centres), checks.size("n_features", n_features)
         self.scale, self.jumps = checks.number("scale", scale, minimum=0), frozenset(jumps)
         self.n_samples = 0
-        self._rng = np.random.default_rng(random_state)
+        self._rng = checks.rng("random_state", random_state)
         self.centres = self._rng.random(shape)
 
     def sample(self, n_samples: int) -> Float[np.ndarray, "samples features"]:

@@ -56,7 +56,7 @@ def make_sparse_dictionary_data(
         ((5, 20), (30, 20), True)
     """
     checks.arguments()
-    rng = np.random.default_rng(random_state)
+    rng = checks.rng("random_state", random_state)
     if dictionary is None:
         shape = checks.size("n_components", n_components), checks.size("n_features", n_features)
         dictionary = unit_rows(rng.standard_normal(shape))
@@ -109,7 +109,7 @@ def perturb_dictionary(
     if not isinstance(random_state, np.random.Generator):
         # A separate stream, since with the seed of the dictionary the directions would be its atoms.
         random_state = np.random.SeedSequence(random_state, spawn_key=(1,))
-    rng = np.random.default_rng(random_state)
+    rng = checks.rng("random_state", random_state)
     directions = unit_rows(rng.standard_normal(dictionary.shape)).astype(dictionary.dtype)
     return unit_rows(dictionary + dictionary.dtype.type(radius) * directions)
 

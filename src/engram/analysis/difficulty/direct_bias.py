@@ -79,7 +79,7 @@ class TestError:
     def sample(self, size: int, rng: np.random.Generator) -> Float[np.ndarray, " size"]:
         """Draw test errors."""
         checks.arguments()
-        total = np.zeros(size)
+        total = np.zeros(checks.size("size", size))
         for weight, shift in zip(self.weights, self.shifts, strict=True):
             total += weight * rng.noncentral_chisquare(self.outputs, shift / weight, size) if weight > 0 else shift
         return total

@@ -74,7 +74,7 @@ def class_margin(
     if y.dtype.kind == "f" and np.isnan(y).any():
         raise ValueError(f"y has nan as label {int(np.isnan(y).argmax())}: expected none")
     y = np.unique(y, return_inverse=True)[1]
-    rng = np.random.default_rng(seed)
+    rng = checks.rng("seed", seed)
     rows, n_duplicates, n_conflicts = _without_duplicates(points, y, drop_conflicts)
     if method == "sample" and n_sample < len(rows):
         rows = np.sort(rng.choice(rows, n_sample, replace=False))

@@ -10,6 +10,8 @@ from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from engram import checks
+
 Data = Annotated[Any, ArrayLike]
 
 

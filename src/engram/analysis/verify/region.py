@@ -155,7 +155,7 @@ class Region:
         size = len(self.box.low)
         if size > MOST_DIMENSIONS:
             raise ValueError(f"{size} inputs: expected at most {MOST_DIMENSIONS}; take volume_box in more dimensions")
-        inside = int(self.contains(rng.uniform(self.box.low, self.box.high, (n, size))).sum())
+        inside = int(self.contains(rng.uniform(self.box.low, self.box.high, (checks.size("n", n), size))).sum())
         interval = binomtest(inside, n).proportion_ci(0.95, "wilson")
         return inside / n, float(interval.low), float(interval.high)
 
@@ -205,7 +205,7 @@ class Region:
         if self.degenerate:
             raise ValueError("the region is empty or flat: it has no points to draw")
         open_sides, (A, b) = self.box.high > self.box.low, self.rows
-        x, points = self.centre[0].copy(), np.empty((n, len(open_sides)))
+        x, points = self.centre[0].copy(), np.empty((checks.size("n", n), len(open_sides)))
         for i in range(n):
             for _ in range(thin):
                 direction = rng.normal(size=len(x)) * open_sides

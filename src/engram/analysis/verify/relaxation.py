@@ -145,6 +145,7 @@ def class_regions(
     """
     checks.arguments()
     y = net(X)
+    checks.size("label", label, 0, y.shape[1] - 1)
     margin = y[:, label] - np.delete(y, label, axis=1).max(1)
     waiting = X[np.argsort(-margin, kind="stable")][: int((margin > 0).sum())]
     regions: list[Region] = []

@@ -126,7 +126,7 @@ def anml_net(
     features = 9 * checks.size("body_channels", body_channels)
     body = ConvBody(body_channels, in_channels, generator)
     head = kaiming(nn.Linear, features, checks.size("num_outputs", num_outputs), generator=generator)
-    gating = ConvBody(gate_channels, in_channels, generator)
+    gating = ConvBody(checks.size("gate_channels", gate_channels), in_channels, generator)
     last = kaiming(nn.Linear, 9 * gate_channels, features, generator=generator)
     return GatedNet(body, head, nn.Sequential(gating, last))
 

@@ -47,7 +47,7 @@ class Topology:
         checks.size("ticks", self.ticks)
         named = (*sum(self.blocks, ()), self.inputs, self.outputs)
         for group in named:
-            checks.size("group", group, minimum=0, maximum=len(self.groups) - 1)
+            checks.size("groups", group, minimum=0, maximum=len(self.groups) - 1)
         if not self.blocks:
             raise ValueError("blocks = (): expected a pair (pre, post) of groups at least")
         if self.fan_in is not None:

@@ -33,6 +33,6 @@ def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Gene
     checks.size("span", span, minimum=r, maximum=N)
     if N % r or N % span:
         raise ValueError(f"N = {N}: expected a multiple of r = {r} and of span = {span}")
-    rng, nodes = np.random.default_rng(seed), np.arange(N)
+    rng, nodes = checks.rng("seed", seed), np.arange(N)
     layers = (rng.permuted(np.roll(nodes, rng.integers(span)).reshape(-1, span), axis=1) for _ in range(z))
     return BipartiteGraph(np.concatenate([layer.reshape(-1, r) for layer in layers]), N)

@@ -41,7 +41,7 @@ def random_regular(
     checks.choice("min_girth", min_girth, (4, 6))
     if min_girth == 6 and 1 + z * (r - 1) > N:  # a node meets z (r - 1) others
         raise ValueError(f"N = {N}: expected at least 1 + z (r - 1) = {1 + z * (r - 1)} for min_girth = 6")
-    rng = np.random.default_rng(seed)
+    rng = checks.rng("seed", seed)
     C = rng.permutation(np.repeat(np.arange(N), z)).reshape(-1, r)
     where = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()
 

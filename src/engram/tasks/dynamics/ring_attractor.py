@@ -73,6 +73,8 @@ def ring_rates(
     """
     checks.arguments()
     rings, units = weights.shape[:2]
+    if units % 2:
+        raise ValueError(f"weights.shape = {weights.shape}: expected an even number of units")
     half = units // 2
     phase = 2 * np.pi * (np.arange(half) / half - rng.uniform(size=(rings, 1)))
     rates = np.tile(np.maximum(np.cos(phase), 0), 2) * 0.1
