@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 import math
 import sys
 import textwrap
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,9 +28,10 @@ LARGEST_SIZE, LIMIT = 10**9, 10**4  # no size exceeds the first; an upper bound 
 
 NUMBERS = {float: float | int | np.floating | np.integer, int: int | np.integer, bool: bool | np.bool_}
 TYPES = BeartypeConf(hint_overrides=FrozenDict(NUMBERS))
-# Calls whose arguments were as annotated, by types, dtypes and shapes; what is in a container is looked at anew.
+ARRAYS = (np.ndarray, Tensor)
+# Calls whose arguments were as annotated, by types, dtypes and shapes; of a container the first item stands for all.
 _PASSED: set[tuple[Any, ...]] = set()
-CONTAINERS, MANY = frozenset({list, tuple, dict, set}), 10_000
+MANY = 10_000
 
 
 def arguments() -> None:
@@ -54,17 +56,21 @@ def arguments() -> None:
         for name, hint in _hints(module, function).items():
             if name in values and not is_bearable(values[name], hint, conf=TYPES):
                 raise _refusal(name, values[name], hint)
-    if not CONTAINERS.intersection(call):
-        if len(_PASSED) == MANY:
-            _PASSED.clear()
-        _PASSED.add(call)
+    if len(_PASSED) == MANY:
+        _PASSED.clear()
+    _PASSED.add(call)
 
 
 def _kind(value: Any) -> Any:
-    """What of a value decides whether it is as annotated, unless it is a container."""
-    if isinstance(value, np.ndarray | Tensor):
-        return type(value), value.dtype, value.shape
-    return value if isinstance(value, str) else type(value)
+    """What of a value decides whether it is as annotated."""
+    kind = type(value)
+    if isinstance(value, ARRAYS):
+        return kind, value.dtype, value.shape
+    if kind is tuple:
+        return len(value), *map(_kind, value[:4])
+    if kind in {list, dict, set}:
+        return kind, *map(_kind, itertools.islice(value.items() if kind is dict else value, 1))
+    return value if kind is str else kind
 
 
 @functools.cache
@@ -83,27 +89,31 @@ def _hints(module: str, qualname: str) -> dict[str, Any]:
 
 def _refusal(name: str, value: Any, hint: Any) -> Exception:
     expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-    if isinstance(value, np.ndarray | Tensor) and hasattr(hint, "array_type") and isinstance(value, hint.array_type):
+    if isinstance(value, ARRAYS) and hasattr(hint, "array_type") and isinstance(value, hint.array_type):
         return ValueError(f"{name}.shape = {tuple(value.shape)}, dtype = {value.dtype}: expected {expected}")
     return TypeError(f"{name} = {shown(value)}: expected {expected}")
 
 
 def shown(value: Any) -> str:
     """A value in a few words."""
-    if isinstance(value, np.ndarray | Tensor):
+    if isinstance(value, ARRAYS):
         kind = "tensor" if isinstance(value, Tensor) else "array"
         return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
     return textwrap.shorten(repr(value), 80, placeholder=" ...")
 
 
-@contextlib.contextmanager
-def noted(**values: Any) -> Iterator[None]:
+class noted:  # noqa: N801 - a context, and in a few hot places, where one of ``contextlib`` costs twice as much
     """Arguments that an error from deeper down notes, where another library checks them in its own words."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(", ".join(f"{name} = {shown(value)}" for name, value in values.items()))
-        raise
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception):
+            error.add_note(", ".join(f"{name} = {shown(value)}" for name, value in self.values.items()))
 
 
 def rng(name: str, seed: Any) -> np.random.Generator:
@@ -206,7 +216,7 @@ def choice(name: str, value: T, choices: Collection[T]) -> T:
     Raises:
         ValueError: It is none of them.
     """
-    if isinstance(value, np.ndarray | Tensor) or value not in choices:
+    if isinstance(value, ARRAYS) or value not in choices:
         raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
     return value
 
@@ -299,6 +309,8 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
             if math.isfinite(value.detach().sum().item()):
                 return
         wrong = (~value.isfinite()).nonzero().cpu().numpy()
+    elif value.dtype.kind not in "biufc":
+        raise TypeError(f"{name}.dtype = {value.dtype}: expected numbers")
     else:
         wrong = np.argwhere(~np.isfinite(value))
     if not len(wrong):

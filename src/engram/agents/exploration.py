@@ -108,6 +108,7 @@ class MaxEntMellowmax:
 
     def probabilities(self, values: ActionValues) -> ActionValues:
         """The probability of each action."""
+        checks.instance("values", values, np.ndarray)
         mellowmax = (logsumexp(self.omega * values) - math.log(len(values))) / self.omega
         advantages = values - mellowmax
         if (np.abs(advantages) < 1e-3).all():

@@ -54,7 +54,8 @@ class InverseModel(nn.Module):
 
     def forward(self, states: Float[Tensor, "batch features"], next_states: Float[Tensor, "batch features"]) -> Vectors:
         """The actions as vectors."""
-        checks.arguments()
+        checks.instance("states", states, Tensor)
+        checks.instance("next_states", next_states, Tensor)
         return self.vectors.squash(self.network(torch.cat([states, next_states], 1)))
 
     def loss(

@@ -95,7 +95,6 @@ class Tabular(ABC):
             truncated: Not used: a truncated step bootstraps.
             observation: The next observation; None only where the value of the next state is not needed.
         """
-        checks.arguments()
         if observation is None and not self._can_learn_without_next(terminated):
             raise ValueError("observation = None: expected the one after the action")
         reward = checks.number("reward", reward)

@@ -54,7 +54,8 @@ class Reservoir:
         Raises:
             ValueError: There are not as many labels as inputs, or samples differ in shape or dtype from earlier ones.
         """
-        checks.arguments()
+        checks.instance("inputs", inputs, Tensor)
+        checks.instance("labels", labels, Tensor)
         if not inputs.ndim or not labels.ndim or len(inputs) != len(labels):
             raise ValueError(
                 f"labels.shape = {tuple(labels.shape)}: expected one for each of inputs {tuple(inputs.shape)}"
@@ -85,7 +86,7 @@ class Reservoir:
         Raises:
             ValueError: The memory is empty.
         """
-        checks.arguments()
+        checks.size("batch_size", batch_size)
         if not len(self):
             raise ValueError("the memory is empty: expected samples, by add")
         size = checks.size("batch_size", batch_size)

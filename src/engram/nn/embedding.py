@@ -58,7 +58,7 @@ class RandomProjection(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
         """The key of each input of a batch."""
-        checks.arguments()
+        checks.instance("x", x, Tensor)
         x = x.flatten(1)
         if self.components.dim() == 2:
             return x @ self.components.T
@@ -78,8 +78,8 @@ def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator 
         >>> vector_encoder(4, 32)(torch.zeros(1, 4)).shape
         torch.Size([1, 32])
     """
-    checks.arguments()
-    first, last = (uniform(nn.Linear, size, key_dim, generator=generator) for size in (n_features, key_dim))
+    sizes = checks.size("n_features", n_features), checks.size("key_dim", key_dim)
+    first, last = (uniform(nn.Linear, size, key_dim, generator=generator) for size in sizes)
     return nn.Sequential(first, nn.ReLU(), last)
 
 

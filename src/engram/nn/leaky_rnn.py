@@ -110,6 +110,7 @@ class LeakyRNN(nn.Module):
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LeakyState) -> LeakyState:
         """The state one step later, given U input + b."""
+        checks.instance("drive", drive, Tensor)
         checks.instance("state", state, LeakyState)
         potential = self.alpha * state.potential + functional.linear(state.activity, self.weight_hh) + drive
         return LeakyState(potential, potential.tanh())

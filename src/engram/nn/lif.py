@@ -143,5 +143,6 @@ class LIFNetwork(nn.Module):
 
     def slope(self, before: LIFState, after: LIFState) -> Float[Tensor, "batch hidden"]:
         """The surrogate derivative of each neuron's spike by its potential after a step."""
+        checks.instance("before", before, LIFState)
         checks.instance("after", after, LIFState)
         return derivative(self.surrogate, after.potential - self.threshold) * (before.rest == 0)

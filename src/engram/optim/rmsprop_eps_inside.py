@@ -53,7 +53,7 @@ class RMSpropEpsInside(Optimizer):
         """Take a step; with ``closure``, after calling it, and return its loss."""
         loss = None
         if closure is not None:
-            with torch.enable_grad():
+            with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
         for group in self.param_groups:
             for p in group["params"]:

@@ -90,7 +90,7 @@ class Neuromodulator(nn.Module):
 
     def forward(self, activity: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch *signals"]:
         """The signal, (batch, 1), or with fan-out (batch, hidden) or (batch, hidden, hidden)."""
-        checks.arguments()
+        checks.instance("activity", activity, Tensor)
         signal = NONLINEARITIES[self.nonlinearity](functional.linear(activity, self.weight, self.bias))
         if self.fan_weight is None:
             return signal

@@ -255,7 +255,8 @@ class NodePerturbationRNN(nn.Module):
             alpha: Plasticities of each individual; None: the module's.
             order: As of ``lifetimes``.
         """
-        checks.arguments()
+        checks.instance("state", state, NodePerturbationState)
+        checks.instance("clamp", clamp, Tensor)
         weight, alpha = self.weight if weight is None else weight, self.alpha if alpha is None else alpha
         effective = weight + alpha * state.trace
         before = state.activity

@@ -49,7 +49,9 @@ def plastic_current(
         >>> plastic_current(torch.zeros(1, 1), torch.ones(1, 2), torch.tensor(2.0), torch.tensor([[[3.0, 4.0]]]))
         tensor([[14.]])
     """
-    checks.arguments()
+    checks.instance("pre", pre, Tensor)
+    checks.instance("alpha", alpha, Tensor)
+    checks.instance("trace", trace, Tensor)
     # vecdot rather than bmm: a batched product with a single column is several times slower in some BLAS.
     per_connection = alpha.dim() == 2
     plastic: Tensor = torch.linalg.vecdot(alpha * trace if per_connection else trace, pre.unsqueeze(1))
@@ -207,6 +209,7 @@ def plastic_lstm_scan(
     hidden, cell, synapses = state
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
     size = hidden.shape[1]
+    checks.tensor("weight", weight, (4 * size, size), like=weight)
     cell_input = slice(2 * size, 3 * size)
     outputs = []
     for external in drive.unbind(0):

@@ -54,9 +54,10 @@ def unroll(
 
     def run_chunk(state: State, chunk: list[Input]) -> tuple[State, list[Output]]:
         outputs = []
-        for input in chunk:
-            state, output = step(state, input)
-            outputs.append(output)
+        with checks.noted(step=step):
+            for input in chunk:
+                state, output = step(state, input)
+                outputs.append(output)
         return state, outputs
 
     outputs: list[Output] = []

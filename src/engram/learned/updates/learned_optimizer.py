@@ -57,7 +57,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """Take a step; with ``closure``, after calling it, and return its loss."""
         loss = None
         if closure is not None:
-            with torch.enable_grad():
+            with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
         moving = {name: p for name, p in self._named().items() if p.grad is not None}
         grads: Parameters = {}
@@ -87,6 +87,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: There are more or fewer tensors than parameters, or one has another shape or is negative.
         """
+        checks.arguments()
         named = self._named()
         if len(importance) != len(named):
             raise ValueError(

@@ -91,7 +91,7 @@ class UpdateRule(nn.Module, abc.ABC):
 
     def normalised(self, moments: Moments) -> Tensor:
         """Adam's direction for each decay: m / (sqrt(v) + 1e-8), without the bias of their start at zero."""
-        checks.arguments()
+        checks.instance("moments", moments, Moments)
         steps, means, square = moments
         decays = torch.tensor(self.DECAYS, dtype=means.dtype, device=means.device)
         unbiased = (1 - decays**steps).view(-1, *[1] * square.ndim)

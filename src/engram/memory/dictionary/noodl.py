@@ -239,7 +239,8 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
     def inverse_transform(self, X: Data) -> np.ndarray:
         """The samples that codes stand for, code x components, (samples, features)."""
         check_is_fitted(self)
-        code = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        with checks.noted(X=X):
+            code = check_array(X, dtype=[np.float64, np.float32], input_name="X")
         if code.shape[1] != len(self.components_):
             raise ValueError(f"X.shape = {code.shape}: expected {len(self.components_)} columns, one for each atom")
         return np.asarray(code @ self.components_.astype(code.dtype, copy=False))

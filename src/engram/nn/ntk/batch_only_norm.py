@@ -53,7 +53,7 @@ class BatchOnlyNorm(nn.Module):
             ValueError: The batch has one sample, which has no variance; or samples of another shape than those that
                 the statistics are of.
         """
-        checks.arguments()
+        checks.instance("input", input, Tensor)
         if self.mean is not None and self.variance is not None:
             checks.tensor("input", input, ("batch", *self.mean.shape), like=self.mean)
             return (input - self.mean) * (self.variance + self.eps).rsqrt()

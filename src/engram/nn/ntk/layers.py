@@ -68,7 +68,7 @@ class NTKLinear(nn.Linear):
         Raises:
             ValueError: The input has not ``in_features`` features, or another dtype or device.
         """
-        checks.arguments()
+        checks.instance("input", input, Tensor)
         axes = tuple(f"axis {axis}" for axis in range(input.ndim - 1))
         checks.tensor("input", input, (*axes, self.in_features), like=self.weight)
         return functional.linear(input, self.weight * self.scale, self.bias)
@@ -148,7 +148,7 @@ class NTKConv2d(nn.Conv2d):
 
     def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """The zeros that ``"same_tf"`` adds left, right, above and below an image of (height, width)."""
-        checks.arguments()
+        checks.instance("size", size, tuple)
         margins: list[int] = []
         for length in reversed(size):
             missing = 0
@@ -162,7 +162,7 @@ class NTKConv2d(nn.Conv2d):
         self, input: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels rows columns"]:
         """The input with these zeros."""
-        checks.arguments()
+        checks.instance("input", input, Tensor)
         margins = self.margins((input.shape[2], input.shape[3]))
         return functional.pad(input, margins) if any(margins) else input
 

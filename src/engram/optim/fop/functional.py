@@ -70,7 +70,7 @@ def apply_preconditioner(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Te
         >>> apply_preconditioner(torch.tensor([2.0, 1.0]), torch.ones(2, 1)).T
         tensor([[4., 1.]])
     """
-    checks.arguments()
+    checks.instance("z", z, Tensor)
     if isinstance(M, tuple):
         left, right = M
         return apply_preconditioner(left, apply_preconditioner(right, z.mT).mT)

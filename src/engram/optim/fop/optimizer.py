@@ -136,7 +136,7 @@ class FOP(Optimizer):
         """Take a step; with ``closure``, after calling it, and return its loss."""
         loss = None
         if closure is not None:
-            with torch.enable_grad():
+            with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None and p.numel()]
@@ -179,7 +179,8 @@ class FOP(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a ``state_dict``; preconditioners keep their precision, whatever that of the parameters."""
-        super().load_state_dict(state_dict)
+        with checks.noted(state_dict=state_dict):
+            super().load_state_dict(state_dict)
         numbers = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
         params = chain.from_iterable(group["params"] for group in self.param_groups)
         for number, p in zip(numbers, params, strict=True):

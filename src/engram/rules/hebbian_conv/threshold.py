@@ -44,7 +44,7 @@ class AdaptiveThreshold(nn.Module):
 
     def forward(self, z: Float[Tensor, "batch units ..."]) -> Float[Tensor, "batch units ..."]:
         """The drives less the thresholds."""
-        checks.arguments()
+        checks.instance("z", z, Tensor)
         checks.tensor("z", z, ("batch", len(self.theta), *z.shape[2:]), self.theta)
         return z - self.theta.view(-1, *[1] * (z.ndim - 2))
 
