@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from engram import checks
+
 
 def adam(learning_rate: float, *modules: nn.Module) -> torch.optim.Adam:
     """Fused Adam over the parameters of some modules, as one group."""
@@ -57,6 +59,7 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
+        checks.arguments()
         for name in self.parts:
             if getattr(self, name) is not None:
                 getattr(self, name).load_state_dict(state[name])

@@ -128,8 +128,9 @@ class ReplayBuffer:
         Raises:
             ValueError: A step is missing, or ``add`` raises.
         """
-        continues = ~(np.asarray(terminated, bool) | np.asarray(truncated, bool))[:-1]
-        differs = (np.asarray(next_states)[:-1] != np.asarray(states)[1:]).any(1) & continues
+        with checks.noted(states=states, next_states=next_states, terminated=terminated, truncated=truncated):
+            continues = ~(np.asarray(terminated, bool) | np.asarray(truncated, bool))[:-1]
+            differs = (np.asarray(next_states)[:-1] != np.asarray(states)[1:]).any(1) & continues
         if differs.any():
             step = int(differs.argmax())
             gap = f"next_states[{step}] is not states[{step + 1}], and step {step} ends no episode"
@@ -162,6 +163,7 @@ class ReplayBuffer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
+        checks.arguments()
         self.written = state["written"]
         self._rows[: len(state["rows"])] = state["rows"]
 
@@ -186,6 +188,7 @@ def transition_consistency(batch: TransitionBatch) -> float:
     Raises:
         ValueError: There are no actions, or fewer than 3 transitions.
     """
+    checks.arguments()
     from sklearn.neighbors import NearestNeighbors
 
     if batch.actions is None or len(batch.states) < 3:

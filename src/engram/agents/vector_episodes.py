@@ -9,6 +9,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Float
 
+from engram import checks
+
 
 def vector_episodes(
     env: VectorEnv[Any, Any, Any],
@@ -31,6 +33,7 @@ def vector_episodes(
         >>> vector_episodes(env, lambda observations: np.clip(-10 * observations, -1, 1), seed=0).round()
         array([-1., -4., -1.])
     """
+    checks.arguments()
     observations, _ = env.reset(seed=seed)
     totals, running = np.zeros(env.num_envs), np.ones(env.num_envs, dtype=bool)
     mode = env.metadata.get("autoreset_mode")

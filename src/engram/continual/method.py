@@ -93,6 +93,7 @@ class ContinualMethod:
         Raises:
             ValueError: An entry is missing.
         """
+        checks.arguments()
         if missing := [name for name in (*self.stored, "generator") if name not in state]:
             raise ValueError(f"state[{missing[0]!r}] is missing: expected what state_dict of such a method returns")
         device = next((p.device for p in self.model.parameters()), None)

@@ -66,7 +66,7 @@ class QuadraticPenalty(ContinualMethod):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(model, generator=generator)
-        self.strength = checks.number("strength", strength, least=0)
+        self.strength = checks.number("strength", strength, minimum=0)
         self.applied = checks.choice("applied", applied, APPLIED)
         self.select = select
         self.tasks = 0
@@ -113,7 +113,7 @@ class QuadraticPenalty(ContinualMethod):
         Raises:
             ValueError: ``lr`` is negative or not finite.
         """
-        checks.number("lr", lr, least=0)
+        checks.number("lr", lr, minimum=0)
         self._match_parameters()
         self._proximal_step(lr, range(len(self._parameters)))
 
@@ -152,6 +152,7 @@ class QuadraticPenalty(ContinualMethod):
             ValueError: A name is unknown, or an importance is negative, or of another shape or dtype.
             FloatingPointError: An importance is not finite.
         """
+        checks.arguments()
         self._match_parameters()
         parameters = dict(zip(self._shapes, self._parameters, strict=True))
         for name, value in importance.items():
@@ -193,6 +194,7 @@ class QuadraticPenalty(ContinualMethod):
         Raises:
             ValueError: An entry is missing or of another shape, or is of a parameter that the model does not have.
         """
+        checks.arguments()
         own = self.state_dict()
         if odd := sorted(set(own) ^ set(state)):
             how = "missing" if odd[0] in own else "of nothing that is held"

@@ -54,6 +54,8 @@ class Reservoir:
         Raises:
             ValueError: There are not as many labels as inputs, or samples differ in shape or dtype from earlier ones.
         """
+        checks.instance("inputs", inputs, Tensor)
+        checks.instance("labels", labels, Tensor)
         if not inputs.ndim or not labels.ndim or len(inputs) != len(labels):
             raise ValueError(
                 f"labels.shape = {tuple(labels.shape)}: expected one for each of inputs {tuple(inputs.shape)}"
@@ -84,6 +86,7 @@ class Reservoir:
         Raises:
             ValueError: The memory is empty.
         """
+        checks.size("batch_size", batch_size)
         if not len(self):
             raise ValueError("the memory is empty: expected samples, by add")
         size = checks.size("batch_size", batch_size)
@@ -105,6 +108,7 @@ class Reservoir:
         Raises:
             ValueError: It is of a memory of another capacity.
         """
+        checks.arguments()
         if len(state["inputs"]) not in (0, self.capacity):
             raise ValueError(
                 f"state['inputs'] holds {len(state['inputs'])} places: expected capacity = {self.capacity}"

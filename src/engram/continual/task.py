@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from engram import checks
+
 
 @runtime_checkable
 class Task(Protocol):
@@ -64,6 +66,7 @@ def task_cross_entropy(
         >>> task_cross_entropy(torch.zeros(1, 4), torch.tensor([2]), classes=(2, 3))
         tensor(0.6931)
     """
+    checks.arguments()
     if classes is not None:
         others = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
         others[list(classes)] = False

@@ -107,7 +107,7 @@ def run(
     console = Console(stderr=True, quiet=not progress)
     if jobs is not None:
         checks.size("jobs", jobs)
-    checks.number("checkpoint_seconds", checkpoint_seconds, least=0)
+    checks.number("checkpoint_seconds", checkpoint_seconds, minimum=0)
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError(f"tensorboard = True: it is not installed: {extras.install('tensorboard')}")
     check_backend(engine, "engine")

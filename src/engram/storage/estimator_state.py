@@ -6,6 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from engram import checks
+
 
 class EstimatorState:
     """An estimator's content for ``engram.storage.saveable.Saveable``: its parameters and all other attributes."""
@@ -20,6 +22,7 @@ class EstimatorState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from the state that ``state_dict`` returned."""
+        checks.arguments()
         for name in self.state_dict():
             delattr(self, name)
         for name, value in state.items():

@@ -7,6 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from engram import checks
 from engram.rules.align.initial import initial_parameters, output_gradient
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 
@@ -54,6 +55,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
             target: Classes, int64, or values, as ``output_loss`` takes them.
             state: The parameters at ``init``, by name.
         """
+        checks.arguments()
         with torch.no_grad():
             output = model(x)
         loss, error = output_gradient(output, target)
