@@ -25,7 +25,7 @@ class Memoryless(nn.Module):
         checks.arguments()
         super().__init__()
         self.hidden_size = checks.size("hidden_size", hidden_size)
-        self.layer = nn.Linear(input_size, hidden_size)
+        self.layer = nn.Linear(checks.size("input_size", input_size), hidden_size)
 
     def forward(
         self, input: Float[Tensor, "time batch features"], state: Any = None

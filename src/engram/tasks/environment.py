@@ -222,7 +222,8 @@ class SingleEnv(Env[Any, Any]):
             raise ValueError(f"action = {action!r}: expected an element of {self.action_space}, counted from 0")
         if self.batch.ended[0]:
             raise ResetNeeded("the episode is over: call reset")
-        observations, rewards, terminations, truncations, infos = self.batch.step([action])
+        with checks.noted(action=action):
+            observations, rewards, terminations, truncations, infos = self.batch.step([action])
         ends = bool(terminations[0]), bool(truncations[0])
         return observations[0], float(rewards[0]), *ends, _of_the_first(infos)
 

@@ -82,9 +82,9 @@ class NeuralUpdateRule(nn.Module, ABC):
         """
         checks.arguments()
         known = torch.cat((body, forward, backward, shown, embedding), -1)
-        answer, gate = (
-            torch.tanh(known @ self.body_in + self.body_in_bias) @ self.body_out + self.body_out_bias
-        ).chunk(2, -1)
+        with checks.noted(body=body, forward=forward, backward=backward, shown=shown, embedding=embedding):
+            hidden = torch.tanh(known @ self.body_in + self.body_in_bias)
+        answer, gate = (hidden @ self.body_out + self.body_out_bias).chunk(2, -1)
         return body + torch.sigmoid(gate) * (torch.tanh(answer) - body)
 
     @abstractmethod

@@ -73,7 +73,8 @@ class OuterRule(NeuralUpdateRule):
             forward: m, the messages of the receiving neurons.
         """
         checks.arguments()
-        error = post @ self.post_factor
+        with checks.noted(post=post, pre=pre):
+            error = post @ self.post_factor
         if self.delta:
             error = error - forward
         of_post = by_synapse(functional.softplus(self.rate) * error)
