@@ -29,7 +29,8 @@ def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -
         >>> nmse(torch.ones(2, 2), Y)
         tensor(1.0000)
     """
-    checks.arguments()
+    checks.instance("X", X, Tensor)
+    checks.instance("Y", Y, Tensor)
     _refuse_others("Y", Y, tuple(X.shape))
     return (X - Y).square().sum() / ((Y - Y.mean(0)).square().sum() + 1e-6)
 
@@ -53,7 +54,8 @@ def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples o
         >>> gram_distance(X, 3 * X.flip(1) + 1).item() < 1e-12
         True
     """
-    checks.arguments()
+    checks.instance("X", X, Tensor)
+    checks.instance("Y", Y, Tensor)
     _refuse_others("Y", Y, (len(X), "units"))
     gram_x, gram_y = (_gram(part) for part in (X, Y))
     return (gram_x - gram_y).square().sum()

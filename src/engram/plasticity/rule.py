@@ -185,7 +185,6 @@ class PlasticityRule(nn.Module, ABC):
 
     def warn_if_saturated(self, state: RuleState) -> None:
         """Warn, by Python's default filter once, if over nine tenths of the first episode's traces are at the bound."""
-        checks.arguments()
         if self.clip is None or not checks.readable(state.trace) or not len(state.trace):
             return
         first = state.trace.detach()[0]

@@ -217,7 +217,7 @@ class Chain(NamedTuple):
         Raises:
             TypeError: A layer does not fit; the message names it and what it lacks.
         """
-        checks.arguments()
+        checks.instance("model", model, nn.Module)
         rule_name = type(rule).__name__
         before: list[nn.Module] = []
         layers: list[tuple[str, Any, list[tuple[str, nn.Module]]]] = []

@@ -164,7 +164,6 @@ def checked_update(
         >>> checked_update(Backprop(), grads, None, loss, reward=torch.tensor(3.0)).info
         {'loss': tensor(2.), 'reward': tensor(3.)}
     """
-    checks.arguments()
     # A sum is cheap, and not finite if a number is not; it may overflow of itself, so that one looks again.
     if grads and not math.isfinite(torch.stack([grad.sum() for grad in grads.values()]).sum()):
         for name, grad in grads.items():
