@@ -134,16 +134,16 @@ def run(items: list[pytest.Item]) -> Iterator[bool]:
 
 def reach(items: list[pytest.Item]) -> list[tuple[bool, float, list[str]]]:
     """Run tests; return of each whether it passed, its seconds, and the functions of the library that it called."""
-    called: set[str] = set()
+    called: set[tuple[str, str]] = set()
 
     def trace(frame: FrameType, *_: Any) -> None:
-        if frame.f_code.co_filename.startswith(str(SOURCE)):
-            called.add(f"{frame.f_code.co_filename}:{frame.f_code.co_qualname}")
+        called.add((frame.f_code.co_filename, frame.f_code.co_qualname))
 
     rows, start = [], time.perf_counter()
     sys.settrace(trace)
     for passed in run(items):
-        rows.append((passed, time.perf_counter() - start, list(called)))
+        functions = [":".join(place) for place in tuple(called) if place[0].startswith(str(SOURCE))]
+        rows.append((passed, time.perf_counter() - start, functions))
         called.clear()
         start = time.perf_counter()
     return rows

@@ -87,6 +87,14 @@ def test_back_at_the_start_it_is_backpropagation_again_and_elsewhere_not(rule, n
     assert same(grads(rule, model, x, target, state), grads(Backprop(), model, x, target))
 
 
+@pytest.mark.parametrize("rule", [AlignZero(), Backprop()])
+def test_a_parameter_that_nothing_uses_gets_no_gradient(rule):
+    model = nn.Sequential(nn.Linear(3, 2))
+    model.spare = nn.Parameter(torch.ones(2))
+    model.forward = model[0].forward
+    assert grads(rule, model, torch.ones(4, 3), torch.ones(4, 2)).keys() == {"0.weight", "0.bias"}
+
+
 def test_the_authors_readout_misses_the_error_of_the_same_step():
     model, x, target = networks()["rnn"]
     found, wanted = grads(AlignAda(author_readout=True), model, x, target), grads(Backprop(), model, x, target)
