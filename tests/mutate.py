@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 
 import libcst as cst
 import pytest
+from libcst.metadata import QualifiedNameProvider
 from mutmut.mutation.file_mutation import MutationVisitor, deep_replace
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
@@ -57,20 +58,16 @@ class Mutations(MutationVisitor):
 def mutants(path: Path, number: int | None, seed: int) -> list[Mutant]:
     """Return some mutants of the functions and methods of a module, drawn at random, in the order of the code."""
     visitor = Mutations(mutation_operators, IgnoredCode(set(), set(), set()))
-    module = cst.MetadataWrapper(cst.parse_module(path.read_text())).visit(visitor)
-    names = {statement: statement.name.value for statement in module.body if isinstance(statement, cst.FunctionDef)}
-    for group in module.body:
-        if isinstance(group, cst.ClassDef):
-            methods = (method for method in group.body.body if isinstance(method, cst.FunctionDef))
-            names |= {method: f"{group.name.value}.{method.name.value}" for method in methods}
-    places = [place for place in visitor.mutations if place.contained_by_top_level_function in names]
-    drawn = random.Random(seed).sample(places, min(number or len(places), len(places)))
+    wrapper = cst.MetadataWrapper(cst.parse_module(path.read_text()))
+    module, names = wrapper.visit(visitor), wrapper.resolve(QualifiedNameProvider)
+    places = [x for x in visitor.mutations if isinstance(x.contained_by_top_level_function, cst.FunctionDef)]
+    drawn = random.Random(seed).sample(range(len(places)), min(number or len(places), len(places)))
     return [
         Mutant(
-            names[place.contained_by_top_level_function],
-            deep_replace(module, place.original_node, place.mutated_node).code,
+            next(iter(names[places[i].contained_by_top_level_function]())).name,
+            deep_replace(module, places[i].original_node, places[i].mutated_node).code,
         )
-        for place in sorted(drawn, key=places.index)
+        for i in sorted(drawn)
     ]
 
 

@@ -52,7 +52,7 @@ from engram.rules import (
     k_winners,
     triangle,
 )
-from engram.rules.synaptic import BCM, CovarianceHebb, PairSTDP, ThreeFactor
+from engram.rules.synaptic import BCM, CovarianceHebb, PairSTDP, ThreeFactor, homeostatic_scaling
 from engram.rules.temporal import EProp
 
 NATURAL, COUNT, NOT_NEGATIVE, POSITIVE = ((0,), (-1,)), ((1,), (0,)), ((0.0,), (-1e-3,)), ((1e-3,), (0.0,))
@@ -132,6 +132,14 @@ BOUNDS = [
     (BCM, {"rate": SHARE}),
     (CovarianceHebb, {"rate": SHARE}),
     (PairSTDP, {"bounds": one_of("hard", "soft")}),
+    (
+        made(homeostatic_scaling, torch.ones(2, 3), torch.ones(2), 1.0),
+        {
+            "target": POSITIVE,
+            "exponent": ((0.0,), (float("nan"),)),
+            "rate": ((torch.ones(2),), (torch.ones(2).double(),)),
+        },
+    ),
     (ThreeFactor, {"tau": ((1.0,), (0.999,)), "baseline_rate": SHARE}),
 ]
 CASES = [(make, name, *bounds) for make, arguments in BOUNDS for name, bounds in arguments.items()]
