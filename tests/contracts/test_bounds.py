@@ -133,7 +133,7 @@ BOUNDS = [
     (CovarianceHebb, {"rate": SHARE}),
     (PairSTDP, {"bounds": one_of("hard", "soft")}),
     (
-        made(homeostatic_scaling, torch.ones(2, 3), torch.ones(2), 1.0),
+        made(homeostatic_scaling, torch.ones(2, 3), rate=torch.ones(2), target=1.0),
         {
             "target": POSITIVE,
             "exponent": ((0.0,), (float("nan"),)),
