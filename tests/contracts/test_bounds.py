@@ -72,6 +72,12 @@ def weight():
     return [torch.ones(2, requires_grad=True)]
 
 
+def filled():
+    memory = Reservoir(2, torch.Generator())
+    memory.add(torch.ones(2), torch.ones(2))
+    return memory
+
+
 BOX, GENERATOR, RNG, LINEAR = spaces.Box(-1, 1, (2,)), torch.Generator(), np.random.default_rng(0), nn.Linear(2, 2)
 TABLE = {"low": [0, 0], "high": [1, 1], "bins": [2, 2], "actions": 2, "rng": RNG}
 LEARNER = {"gamma": SHARE, "polyak": POSITIVE_SHARE, "policy_every": COUNT, "learning_rate": POSITIVE}
@@ -97,6 +103,7 @@ BOUNDS = [
     (made(LwF, LINEAR), {"strength": NOT_NEGATIVE, "temperature": POSITIVE}),
     (made(Replay, LINEAR), {"capacity": COUNT}),
     (made(Reservoir, generator=GENERATOR), {"capacity": COUNT}),
+    (filled().sample, {"batch_size": COUNT}),
     (made(DHPSoftmax, in_features=2, out_features=2), {"eta": SHARE, "alpha_scale": NOT_NEGATIVE}),
     (made(DHPSoftmax, in_features=2, out_features=2), {"in_features": COUNT, "out_features": COUNT}),
     (made(DHPSoftmax, in_features=2, out_features=2), {"init": one_of("fan_in", "author")}),
