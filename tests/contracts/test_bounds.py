@@ -32,6 +32,7 @@ from engram.continual import (
     Reservoir,
     SynapticIntelligence,
     adam,
+    random_batches,
     sgd,
 )
 from engram.learned.blur import BlurNetwork
@@ -104,6 +105,7 @@ BOUNDS = [
     (made(Replay, LINEAR), {"capacity": COUNT}),
     (made(Reservoir, generator=GENERATOR), {"capacity": COUNT}),
     (filled().sample, {"batch_size": COUNT}),
+    (made(random_batches, generator=GENERATOR), {"batch_size": COUNT}),
     (made(DHPSoftmax, in_features=2, out_features=2), {"eta": SHARE, "alpha_scale": NOT_NEGATIVE}),
     (made(DHPSoftmax, in_features=2, out_features=2), {"in_features": COUNT, "out_features": COUNT}),
     (made(DHPSoftmax, in_features=2, out_features=2), {"init": one_of("fan_in", "author")}),
