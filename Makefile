@@ -23,10 +23,10 @@ check: .venv/installed-dev
 soak: .venv/installed-dev
 	$(BIN)/pytest -n logical --dist worksteal --soak
 
-# Which changes of a module do its tests not notice? `make mutate MODULE=analysis/decoding.py`
+# Which changes of modules do their tests not notice? `make mutate MODULE='rules/*.py' SAMPLE=20 TESTS=tests/rules`
 mutate: .venv/installed-dev
 	$(PIP) 'mutmut>=3.8'
-	$(BIN)/python tests/mutate.py $(MODULE) $(TESTS)
+	$(BIN)/python tests/mutate.py $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(TESTS),--tests $(TESTS))
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
@@ -73,7 +73,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/page.py
 
 clean:
-	rm -rf .venv .mutants dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing into .venv (about a minute, and a download of PyTorch)"

@@ -1,74 +1,205 @@
-"""Mutation testing of one module: which small changes of its code do its tests not notice?
+"""Mutation testing: which small changes of a module's code do its tests not notice?
 
-``make mutate MODULE=analysis/decoding.py`` lets mutmut change one operator, number, argument or keyword at a time in a
-copy of the sources, runs the module's tests each time, and prints what survives and the share that was noticed.
-Compiled functions (numba's, Triton's) are left out, as mutmut changes nothing that is decorated.
+``make mutate MODULE='rules/*.py' SAMPLE=20`` draws from each module twenty of the changes that mutmut knows (of an
+operator, number, argument, keyword or condition), runs on each the tests that reach the changed function, the quickest
+first and up to the first that fails, and prints what survives and the share that was noticed. Tests are collected once;
+a change is put into the imported function, in a fork of that process. So what is computed on import is not tried, nor
+are compiled functions (numba's, Triton's), and programs that a test starts run the code as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import difflib
+import gc
 import json
+import os
+import random
 import re
-import shutil
-import subprocess
+import resource
+import signal
 import sys
-from collections import Counter
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any, NamedTuple
+
+import libcst as cst
+import pytest
+from libcst.metadata import QualifiedNameProvider
+from mutmut.mutation.file_mutation import MutationVisitor, deep_replace
+from mutmut.mutation.mutators import mutation_operators
+from mutmut.mutation.pragma_handling import IgnoredCode
 
 ROOT = Path(__file__).parents[1]
-COPY = ROOT / ".mutants"
-CONFIG = """
-[tool.mutmut]
-source_paths = ["src"]
-only_mutate = [{module}]
-also_copy = ["conftest.py", "docs", "results", "README.md"]
-pytest_add_cli_args = ["-W", "ignore", "-p", "no:cacheprovider"]
-pytest_add_cli_args_test_selection = {tests}
-process_isolation = "forkserver"
-mutate_only_covered_lines = false
-timeout_constant = 30.0
-"""
+SOURCE = ROOT / "src" / "engram"
 
 
-def tests_of(module: Path) -> list[str]:
-    """Return the tests of a module: its own file, else all of the folder that mirrors its package."""
-    own = Path("tests") / module.parent / f"test_{module.name}"
-    return [str(own if (ROOT / own).exists() else own.parent)]
+class Mutant(NamedTuple):
+    function: str
+    module: str  # its text
+
+
+class Mutations(MutationVisitor):
+    """mutmut's mutations, also of decorated functions, if they are not compiled."""
+
+    def _skip_node_and_children(self, node: cst.CSTNode) -> bool:
+        if isinstance(node, cst.FunctionDef):
+            return any(re.search("jit|inline", cst.Module([]).code_for_node(mark)) for mark in node.decorators)
+        return super()._skip_node_and_children(node)
+
+
+def mutants(path: Path, number: int | None, seed: int) -> list[Mutant]:
+    """Return some mutants of the functions and methods of a module, drawn at random, in the order of the code."""
+    visitor = Mutations(mutation_operators, IgnoredCode(set(), set(), set()))
+    wrapper = cst.MetadataWrapper(cst.parse_module(path.read_text()))
+    module, names = wrapper.visit(visitor), wrapper.resolve(QualifiedNameProvider)
+    places = [x for x in visitor.mutations if isinstance(x.contained_by_top_level_function, cst.FunctionDef)]
+    drawn = random.Random(seed).sample(range(len(places)), min(number or len(places), len(places)))
+    return [
+        Mutant(
+            next(iter(names[places[i].contained_by_top_level_function]())).name,
+            deep_replace(module, places[i].original_node, places[i].mutated_node).code,
+        )
+        for i in sorted(drawn)
+    ]
+
+
+def put(mutant: Mutant, functions: list[FunctionType]) -> None:
+    """Give a function that is imported already the code and the literal defaults of the mutant."""
+    for function in functions:
+        path, line = function.__code__.co_filename, function.__code__.co_firstlineno
+        made = sys.modules[function.__module__].__spec__.loader.source_to_code(mutant.module.encode(), path)
+        function.__code__ = next(code for code in within(made) if code.co_firstlineno == line)
+        for node in ast.walk(ast.parse(mutant.module)):
+            if isinstance(node, ast.FunctionDef) and min(x.lineno for x in [node, *node.decorator_list]) == line:
+                function.__defaults__ = tuple(map(literal, node.args.defaults, function.__defaults__ or ()))
+                for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+                    if default:
+                        function.__kwdefaults__[argument.arg] = literal(default, function.__kwdefaults__[argument.arg])
+
+
+def within(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code of all functions in some code, outer ones first."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from within(constant)
+
+
+def literal(node: ast.expr, before: Any) -> Any:
+    """Return the value of a default that is written as a literal, else the value that it has."""
+    with suppress(ValueError):
+        return ast.literal_eval(node)
+    return before
+
+
+def in_fork(seconds: float, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function returns in a fork of this process; None if it dies, or takes longer than given."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder, "result")
+        if not (child := os.fork()):
+            os.setsid()
+            os.chdir(folder)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
+            signal.alarm(int(20 * seconds))  # for what only waits
+            try:
+                result.write_text(json.dumps(work(*arguments)))
+            except BaseException:
+                traceback.print_exc()
+            os._exit(0)
+        os.waitpid(child, 0)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # what it started
+        return json.loads(result.read_text()) if result.exists() else None
+
+
+def run(items: list[pytest.Item]) -> Iterator[bool]:
+    """Run tests; yield for each whether it passed."""
+    for item, following in zip(items, [*items, None][1:], strict=True):
+        failures = item.session.testsfailed
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        yield item.session.testsfailed == failures
+
+
+def reach(items: list[pytest.Item]) -> list[tuple[bool, float, list[str]]]:
+    """Run tests; return of each whether it passed, its seconds, and the functions of the library that it called."""
+    called: set[tuple[str, str]] = set()
+
+    def trace(frame: FrameType, *_: Any) -> None:
+        called.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+
+    rows, start = [], time.perf_counter()
+    sys.settrace(trace)
+    for passed in run(items):
+        functions = [":".join(place) for place in tuple(called) if place[0].startswith(str(SOURCE))]
+        rows.append((passed, time.perf_counter() - start, functions))
+        called.clear()
+        start = time.perf_counter()
+    return rows
+
+
+def survives(mutant: Mutant, functions: list[FunctionType], items: list[pytest.Item]) -> bool:
+    """Put a mutant into this process and say whether the tests pass."""
+    put(mutant, functions)
+    return all(run(items))
+
+
+@dataclass
+class Trials:
+    """A plugin of pytest that runs the tests on mutants, each in a fork, in place of once."""
+
+    drawn: dict[Path, list[Mutant]]
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        rows = in_fork(24 * 3600, reach, session.items)
+        if failed := [item.nodeid for item, row in zip(session.items, rows, strict=True) if not row[0]]:
+            raise pytest.UsageError(f"these tests fail without any change: {failed}")
+        tests = sorted(zip(rows, session.items, strict=True), key=lambda test: test[0][1])
+        gc.unfreeze()  # what is frozen is in no list
+        functions = [part for part in gc.get_objects() if type(part) is FunctionType]
+        gc.freeze()
+        for path, drawn in self.drawn.items():
+            before, noticed = path.read_text().splitlines(), 0
+            for mutant in drawn:
+                place = str(path), mutant.function
+                changed = [f for f in functions if (f.__code__.co_filename, f.__code__.co_qualname) == place]
+                mine = [(row[1], item) for row, item in tests if ":".join(place) in row[2]]
+                seconds, items = sum(seconds for seconds, _ in mine), [item for _, item in mine]
+                if in_fork(20 + 5 * seconds, survives, mutant, changed, items):
+                    print(f"\n{mutant.function} survives {len(mine)} tests")
+                    after = mutant.module.splitlines()
+                    print(*difflib.unified_diff(before, after, str(path.relative_to(ROOT)), n=1, lineterm=""), sep="\n")
+                else:
+                    noticed += 1
+            share = noticed / len(drawn)
+            print(f"\n{path.relative_to(SOURCE)}: {noticed} of {len(drawn)} noticed, {share:.0%}", flush=True)
+        return True
 
 
 def main() -> None:
-    """Make the mutants of a module, run its tests on each, and print what survives."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("module", type=Path, help="path under src/engram, such as analysis/decoding.py")
-    parser.add_argument("tests", nargs="*", help="what to run (default: its own test file, else its package's)")
+    """Draw mutants, run the tests on each, and print what survives and a row for each module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="+", help="under src/engram, such as analysis/decoding.py or 'rules/*.py'")
+    parser.add_argument("--tests", nargs="+", help="what to run (default: what mirrors the packages under tests/)")
+    parser.add_argument("--sample", type=int, help="mutants to draw from each module (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     options = parser.parse_args()
-    module = Path("src/engram") / options.module
-    if not (ROOT / module).is_file():
-        parser.error(f"module = {options.module}: expected a file under src/engram")
-    shutil.rmtree(COPY, ignore_errors=True)
-    COPY.mkdir()
-    for name in ("src", "tests", "conftest.py", "docs", "results", "README.md"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, COPY / name)
-    tests = options.tests or tests_of(options.module)
-    # Shapes are checked by code that must come before the first import, and is there already in a forked process.
-    settings = re.sub(r'"--jaxtyping-packages=[^"]*", ', "", (ROOT / "pyproject.toml").read_text())
-    settings += CONFIG.format(module=json.dumps(str(module)), tests=json.dumps(tests))
-    (COPY / "pyproject.toml").write_text(settings)
-
-    def mutmut(*arguments: str) -> str:
-        command = [sys.executable, "-m", "mutmut", *arguments]
-        return subprocess.run(command, cwd=COPY, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-    mutmut("run", "--max-children", "2")
-    found = dict(re.findall(r"^\s*(\S+): (.+)$", mutmut("results", "--all", "true"), flags=re.MULTILINE))
-    for mutant, state in found.items():
-        if state in ("survived", "no tests"):
-            print(f"--- {state}\n{mutmut('show', mutant)}")
-    states = Counter(found.values())
-    noticed = len(found) - states["survived"] - states["no tests"]
-    print(f"{options.module}: {noticed} of {len(found)} mutants noticed, {noticed / len(found):.1%} {dict(states)}")
+    paths = sorted({path for module in options.modules for path in SOURCE.glob(module)})
+    drawn = {path: some for path in paths if (some := mutants(path, options.sample, options.seed))}
+    if not drawn:
+        parser.error(f"modules = {options.modules}: expected files under src/engram with functions to change")
+    tests = options.tests or sorted({f"tests/{path.relative_to(SOURCE).parts[0]}" for path in drawn})
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["-q", "-s", "-p", "no:cacheprovider", f"--basetemp={folder}/tests", *tests, *map(str, drawn)]
+        sys.exit(pytest.main(arguments, [Trials(drawn)]))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,15 @@ from scipy.stats import chisquare
 from torch import nn
 
 from engram.continual import (
+    EWC,
+    MAS,
     FrozenBody,
+    L2Anchor,
     LwF,
+    OnlineEWC,
     Replay,
     Reservoir,
+    SynapticIntelligence,
     TaskData,
     freeze_body,
     slow_parameters,
@@ -187,3 +192,9 @@ def test_samples_of_another_shape_are_refused():
     memory.add(torch.ones(2, 4), torch.zeros(2))
     with pytest.raises(ValueError, match="inputs"):
         memory.add(torch.ones(2, 5), torch.zeros(2))
+
+
+@pytest.mark.parametrize("method", [EWC, FrozenBody, L2Anchor, LwF, MAS, OnlineEWC, Replay, SynapticIntelligence])
+def test_a_method_draws_from_the_generator_that_it_is_given(method):
+    generator = torch.Generator()
+    assert method(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), generator=generator).generator is generator

@@ -46,6 +46,9 @@ def test_a_plastic_head_learns():
     ("options", "message"),
     [
         ({"head": "cosine"}, "head"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"epochs": 0}, "epochs"),
         ({"method": partial(EWC, strength=-1.0)}, "strength"),
     ],
 )

@@ -31,6 +31,13 @@ def random_layer(seed=0, features=5, classes=4, **options):
     return layer, h, torch.randint(classes - 1, (8,), generator=generator)
 
 
+@pytest.mark.parametrize("options", [{}, {"init": "author"}, {"bias": True}])
+def test_the_generator_decides_the_weights(options):
+    one, same, other = (DHPSoftmax(4, 3, generator=torch.Generator().manual_seed(s), **options) for s in (0, 0, 1))
+    assert all(map(torch.equal, one.parameters(), same.parameters()))
+    assert not torch.equal(one.weight, other.weight)
+
+
 def test_trace_and_logits_by_hand():  # O1, O2
     layer = DHPSoftmax(2, 3, eta=0.5)
     layer(H, Y)
@@ -189,7 +196,7 @@ def test_training_without_labels_warns_once():
         (lambda layer: layer(H, torch.tensor([0, -1, 1])), "target = -1"),
         (lambda layer: layer(H, Y[:2]), "target.shape"),
         (lambda layer: layer(H, torch.ones(3, 3)), "target holds"),
-        (lambda layer: layer(H * float("nan"), Y), "input"),
+        (lambda layer: layer(H * float("nan"), Y), "^input at"),
         (lambda layer: layer(H[:, :1], Y), "input"),
         (lambda layer: layer.reset_trace([3]), "classes"),
         (lambda layer: DHPSoftmax(0, 3), "in_features"),

@@ -146,6 +146,12 @@ def test_opposite_gradients_do_not_cancel():
     assert found["weight"].tolist() == [[0.25], [0.25]]
 
 
+@pytest.mark.parametrize("select", [["0.weight", "1.weight"], "weight", lambda name, p: p.ndim == 2])
+def test_parameters_are_chosen_by_name_pattern_or_function(select):
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    assert list(slow_parameters(net, select)) == ["0.weight", "1.weight"]
+
+
 def test_magnitude_of_a_linear_map():  # O13
     model = nn.Linear(2, 1, bias=False)
     model.weight.data = torch.tensor([[1.0, -1.0]])
@@ -158,6 +164,10 @@ def test_magnitude_of_a_linear_map():  # O13
     assert gradient_magnitude(model, [x], batched=True)["weight"].tolist() == [[2.0, 0.0]]
     assert gradient_magnitude(model, [x], norm="l1")["weight"].tolist() == [[1.0, 1.0]]
     assert gradient_magnitude(model, [x], norm="vector")["weight"].tolist() == [[1.0, 1.0]]
+    model = nn.Linear(1, 2, bias=False)
+    model.weight.data = torch.tensor([[3.0], [1.0]]).log()  # of p = 3/4 and 1/4, d(p^2)/dz = 2 p (p - 5/8)
+    found = gradient_magnitude(model, [torch.ones(1, 1)], output="softmax")["weight"]
+    torch.testing.assert_close(found, torch.full((2, 1), 3 / 16))
 
 
 def test_only_the_active_classes_count():

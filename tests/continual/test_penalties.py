@@ -137,6 +137,16 @@ def test_ewc_solves_two_quadratic_tasks():
     torch.testing.assert_close(net.weight.data[0], (hessian * b + f * a) / (hessian + f), rtol=1e-8, atol=1e-8)
 
 
+def test_an_optimiser_that_makes_gradients_itself_is_refused():
+    net = nn.Linear(2, 1)
+    optimizer, penalty = torch.optim.SGD(net.parameters(), lr=0.1), QuadraticPenalty(net, applied="gradient")
+    penalty.attach(optimizer)
+    penalty.consolidate({})
+    for arguments, named in (((lambda: 0.0,), {}), ((), {"closure": lambda: 0.0})):
+        with pytest.raises(ValueError, match="closure is given"):
+            optimizer.step(*arguments, **named)
+
+
 def quadratic(net, optimizer, curvature, steps):
     for _ in range(steps):
         optimizer.zero_grad()

@@ -97,7 +97,7 @@ def test_ranks_are_centred_and_depend_on_the_order_only(losses):
 
 
 def test_zscores():
-    found = shaped(torch.tensor([1.0, 3.0]), "zscore")
+    found = shaped(torch.tensor([1.0, 5.0]), "zscore")
     assert found.tolist() == [-1.0, 1.0]
     assert shaped(torch.tensor([1.0, 3.0]), None).tolist() == [1.0, 3.0]
 
@@ -180,6 +180,9 @@ def test_a_population_is_evaluated_alike_in_any_number_of_parts():
     for parts in (1, 3, 7, 20):
         assert torch.equal(evaluate(population, squares, parts=parts), alone)
     assert torch.equal(evaluate(population, squares, n_jobs=2), alone)
+    sizes = []
+    evaluate(population, lambda numbers: sizes.append(len(numbers)) or squares(numbers), parts=3)
+    assert sizes == [2, 2, 3]
 
 
 def test_a_worker_that_dies_costs_its_individuals_alone():

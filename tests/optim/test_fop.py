@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from engram.optim import FOP, apply_preconditioner, auto_groups, block_view, hypergradient
+from engram.optim.fop.base import sgd_gains
 from engram.testing import check_optimizer
 from engram.testing.promises import assert_refused, stored
 
@@ -196,6 +197,12 @@ def test_hypergradients_are_derivatives(options, structure, before):
         for place in itertools.product(*map(range, found.shape)):
             difference = (after(key, place, 1e-5) - after(key, place, -1e-5)) / 2e-5
             assert float(found[place]) == pytest.approx(difference, abs=1e-7)
+
+
+def test_the_gain_of_sgd_is_exact_in_double_precision():
+    states, group = [{"step": 1}, {"step": 2}], {"momentum": 0.9, "dampening": 0.3, "nesterov": False}
+    assert [float(gain) for gain in sgd_gains(states, group)] == [1, 0.7]
+    assert [float(gain) for gain in sgd_gains(states, group | {"nesterov": True})] == [1.9, 1.9]
 
 
 @given(st.integers(1, 6), st.floats(-2, 2), st.integers(0, 10**6))
@@ -442,6 +449,8 @@ def test_groups_by_the_types_of_layers():
     assert [tuple(p.shape) for p in groups["left"]] == [(8, 8)]
     assert sum(map(len, groups.values())) == len(list(net.parameters()))
     FOP(auto_groups(net))
+    for structure in ("none", "left", "right", "kron", "lowrank", "diag", "scalar"):
+        assert auto_groups(shared, structure)[0]["structure"] == structure
 
 
 def test_bad_input_is_refused():

@@ -87,6 +87,14 @@ def test_back_at_the_start_it_is_backpropagation_again_and_elsewhere_not(rule, n
     assert same(grads(rule, model, x, target, state), grads(Backprop(), model, x, target))
 
 
+@pytest.mark.parametrize("rule", [AlignZero(), Backprop()])
+def test_a_parameter_that_nothing_uses_gets_no_gradient(rule):
+    model = nn.Sequential(nn.Linear(3, 2))
+    model.spare = nn.Parameter(torch.ones(2))
+    model.forward = model[0].forward
+    assert grads(rule, model, torch.ones(4, 3), torch.ones(4, 2)).keys() == {"0.weight", "0.bias"}
+
+
 def test_the_authors_readout_misses_the_error_of_the_same_step():
     model, x, target = networks()["rnn"]
     found, wanted = grads(AlignAda(author_readout=True), model, x, target), grads(Backprop(), model, x, target)
@@ -211,7 +219,8 @@ def test_feedback_of_any_correlation():
 def test_what_gives_another_output_in_each_pass_is_refused(rule):
     for layer, what in (nn.Dropout(), "one mask"), (nn.BatchNorm1d(4), "statistics of each pass"):
         model = nn.Sequential(nn.Linear(3, 4), layer, nn.ReLU(), nn.Linear(4, 2))
-        with pytest.raises(TypeError, match=f"{type(rule).__name__} cannot train layer '1'.*{what}"):
+        subject = f"{type(rule).__name__} cannot train layer '1', a {type(layer).__name__} in training mode"
+        with pytest.raises(TypeError, match=f"{subject}: it lacks {what}"):
             rule.init(model, generator())
         rule.init(model.eval(), generator())
 

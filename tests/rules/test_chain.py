@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from engram import registry
+from engram.nn import NTKLinear
 from engram.rules import (
     Backprop,
     DifferenceTargetPropagation,
@@ -36,7 +37,7 @@ def same_weights():
 def backward(model, x, target):
     """Gradients of the closed loop, with the forward weights as feedback."""
     rule = FeedbackAlignment()
-    return rule.update(model, x, target, chain.Chain.from_module(model, rule).weights()).grads
+    return rule.update(model, x, target, chain.Chain.from_module(model, rule, scaled=True).weights()).grads
 
 
 MODELS = {
@@ -67,6 +68,11 @@ MODELS = {
         ),
         (2, 8, 8),
     ),
+    "even kernel": (
+        lambda: nn.Sequential(nn.Conv2d(2, 4, 2, padding="valid"), nn.Flatten(), nn.Linear(16, 3)),
+        (2, 3, 3),
+    ),
+    "scaled": (lambda: nn.Sequential(NTKLinear(5, 4), nn.Tanh(), NTKLinear(4, 3, gain=4.0)), (5,)),
 }
 
 
@@ -109,6 +115,7 @@ def test_frozen_parameters_get_no_gradient():
     model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
     model[0].weight.requires_grad_(False)
     assert set(backward(model, drawn(2, 5), drawn(2, 3))) == {"0.bias", "2.weight", "2.bias"}
+    assert backward(model.requires_grad_(False), drawn(2, 5), drawn(2, 3)) == {}
 
 
 class OwnForward(nn.Sequential):
@@ -128,6 +135,7 @@ REFUSED = {
         "'0', a ParametrizedLinear",
     ),
     "padding": (FeedbackAlignment, nn.Sequential(nn.Conv2d(1, 1, 3, padding_mode="circular")), "'0'.*padding"),
+    "uneven padding": (FeedbackAlignment, nn.Sequential(nn.Conv2d(1, 1, 2, padding="same")), "'0'.*padding"),
     "nothing": (FeedbackAlignment, nn.Sequential(nn.Tanh()), "without an nn.Linear"),
     "norm first": (FeedbackAlignment, nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3)), "'0'.*before the first"),
     "batch norm": (PredictiveCoding, nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), "'1', a BatchNorm1d.*phases"),
@@ -147,7 +155,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_network_is_refused_by_the_layer_before_the_first_step(name):
     make, model, pattern = REFUSED[name]
-    with pytest.raises(TypeError, match=pattern):
+    with pytest.raises(TypeError, match=rf"^{make.__name__} cannot train .*{pattern}"):
         make().init(model, seeded())
 
 

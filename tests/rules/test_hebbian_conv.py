@@ -362,6 +362,7 @@ def test_too_large_a_step_is_cut_and_told():
 def test_filters_wait_for_thresholds_and_no_optimiser_changes_them():
     layer, images = HebbianLinear(3, 4, burn_in=2, generator=seeded()), drawn(9, 3, dtype=torch.float32)
     before, moved = layer.weight.clone(), []
+    assert torch.equal(HebbianLinear(3, 4, generator=seeded()).weight, before)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0, weight_decay=0.5)
     for _ in range(3):
         layer(images)
@@ -376,7 +377,7 @@ def test_features_go_on_and_take_rows():
     options = {"n_filters": (5, 6), "kernel_sizes": (3, 2), "fan_ins": (None, 4), "lr": (0.1, 0.1), "random_state": 0}
     model = HebbianFeatures(**options, output="all-quadrants").partial_fit(images)
     before = model.network_[0].weight.clone()
-    assert not torch.equal(before, model.partial_fit(images).network_[0].weight)
+    assert not torch.equal(before, model.partial_fit(images[:1]).network_[0].weight)
     assert model.transform(images).shape == (30, 44) == (30, len(model.get_feature_names_out()))
     rows = HebbianFeatures(**options, image_shape=(3, 12, 12)).fit(images.reshape(30, -1))
     shaped = HebbianFeatures(**options).fit(images)
@@ -398,6 +399,7 @@ IMAGES = torch.zeros(2, 3, 8, 8)
         (lambda: HebbianConv2d(3, 4, 3)(IMAGES / 0), ValueError, "input.*NaN"),
         (lambda: HebbianConv2d(3, 4, 3)((IMAGES / 0).repeat(5, 1, 1, 1)), ValueError, "input.*NaN"),
         (lambda: k_winners(torch.zeros(2, 3), 4), ValueError, "k = 4: expected 1 to 3"),
+        (lambda: per_sample_standardize(torch.zeros(3)), ValueError, r"x.shape = \(3,\): .*two axes at least"),
         (lambda: fixed_fan_in(3, 4, 0), ValueError, "fan_in = 0"),
         (
             lambda: hebbian_update(IMAGES, torch.zeros(2, 4, 5, 5), torch.zeros(4, 3, 3, 3)),
@@ -410,6 +412,11 @@ IMAGES = torch.zeros(2, 3, 8, 8)
             "weight.shape",
         ),
         (lambda: HebbianFeatures().fit(np.zeros((9, 3, 8, 8))), ValueError, "kernel_sizes.*2 x 2"),
+        (
+            lambda: HebbianFeatures(image_shape=(1, 3, 4)).fit(np.zeros((9, 11))),
+            ValueError,
+            r"X.shape = \(9, 11\): expected \(samples, 1, 3, 4\)",
+        ),
         (lambda: HebbianFeatures((5,)).fit(np.zeros((9, 3, 8, 8))), ValueError, "a value for each layer"),
         (lambda: ZCAWhitening(mirror=True).fit(np.zeros((9, 8))), ValueError, "image_shape = None"),
         (lambda: ZCAWhitening().fit(np.zeros((9, 8, 2))), ValueError, "X.shape"),

@@ -223,6 +223,7 @@ def test_eligibility_decays_exactly():
 
 def test_a_reward_that_is_its_own_mean_changes_nothing():
     weight, rule = draw(3, 4), reward_modulated_stdp(baseline_rate=1.0)
+    assert (rule.tau, reward_modulated_stdp().baseline_rate) == (1000, 0.01)
     spikes, reward = (torch.ones(2, 4).double(), torch.ones(2, 3).double()), torch.full((2,), 0.7).double()
     state, changes = rule.init(weight), []
     for _ in range(5):

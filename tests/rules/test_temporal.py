@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -35,6 +36,11 @@ def batch(every_step=False, classes=True, seed=0):
 
 def update(rule, net, x, target):
     return rule.update(net, x, target, rule.init(net, generator()))
+
+
+def test_only_symmetric_feedback_transports_weights():
+    for rule, free in ((EProp(), False), (EProp.random(), True), (EProp.adaptive(), True)):
+        assert rule.properties == replace(EProp.properties, no_weight_transport=free)
 
 
 @pytest.mark.parametrize("classes", [True, False], ids=["classes", "values"])
