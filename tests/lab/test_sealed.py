@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -65,9 +66,15 @@ def edit(path: Path, change: Callable[[dict], object], *, sealed: bool) -> None:
 
 
 @pytest.fixture
-def runs(toy, tmp_path) -> Path:
-    run(tmp_path / "runs")
-    return tmp_path / "runs"
+def runs(toy, tmp_path, tmp_path_factory) -> Path:
+    return shutil.copytree(finished(tmp_path_factory.getbasetemp() / "sealed", 2), tmp_path / "runs")
+
+
+@cache
+def finished(runs: Path, seeds: int, **options: object) -> Path:
+    """Return a folder of finished trials, for tests to copy."""
+    run(runs, seeds=seeds, **options)
+    return runs
 
 
 @pytest.fixture

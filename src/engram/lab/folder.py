@@ -118,7 +118,12 @@ class TrialFolder:
         if self.last_loop() >= 0:
             with contextlib.suppress(CorruptFileError):
                 machines = self.origin()["attempts"]
-        content = {"identity": identity, "versions": versions(), "hardware": here, "attempts": [*machines, here]}
+        content: Origin = {
+            "identity": identity,
+            "versions": versions(),
+            "hardware": here,
+            "attempts": [*machines, here],
+        }
         write_sealed(self.path / "trial.json", content)
         kinds = {
             tuple(machine.get(name) for name in ("processor", "kernels", "blas")) for machine in content["attempts"]
