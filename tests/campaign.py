@@ -128,12 +128,15 @@ def hostile(count: int) -> dict[str, object]:
         whole, half, other = (Path(folder) / part for part in ("whole", "half", "other"))
         assert ended(begun(run, name, whole), None) == 0
         assert ended(begun(left_at_its_end, name, half), None) == 0
-        expected, _ = shown(name, whole)
         for number in range(count):
             runs = shutil.copytree(drawn.choice((whole, half)), Path(folder) / "runs")
             other.write_text("somebody's")
             done = [harm(drawn, runs / name, whole / name, other) for _ in range(drawn.choice((1, 1, 2, 3)))]
-            code = ended(begun(survived, name, runs, expected), 120)
+            child = begun(survived, name, runs, whole)
+            code = ended(child, 120)
+            if code is None:
+                os.killpg(child, signal.SIGKILL)
+                ended(child, None)
             found["attacks"] += len(done)
             found["runs"] += 1
             found["named"] += code == NAMED
@@ -157,8 +160,9 @@ def left_at_its_end(name: str, runs: Path) -> None:
     run(name, runs)
 
 
-def survived(name: str, runs: Path, expected: dict[str, object]) -> int:
+def survived(name: str, runs: Path, undamaged: Path) -> int:
     """Load damaged runs and run them again; return ``NAMED`` where damage was named, ``DIFFERENT`` where it shows."""
+    expected, _ = shown(name, undamaged)
     try:
         before, named = shown(name, runs)
     except ValueError as error:  # of the list of trials, or that there is none
