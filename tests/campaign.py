@@ -31,7 +31,7 @@ import torch
 
 import engram
 from engram import registry
-from engram.lab import CorruptFileError
+from engram.lab import CorruptFileError, Results
 from engram.lab.folder import TrialFolder
 from engram.storage.files import write_sealed
 
@@ -59,10 +59,10 @@ def written(runs: Path) -> dict[str, object]:
     return found
 
 
-def run(name: str, runs: Path) -> None:
+def run(name: str, runs: Path) -> Results:
     """Run the smoke preset of an experiment in this process."""
     torch.set_num_threads(1)
-    engram.run(name, preset="smoke", seeds=1, jobs=1, runs=runs, checkpoint_seconds=0.02, progress=False)
+    return engram.run(name, preset="smoke", seeds=1, jobs=1, runs=runs, checkpoint_seconds=0.02, progress=False)
 
 
 def begun(work: Callable[..., object], *arguments: object) -> int:
@@ -72,7 +72,8 @@ def begun(work: Callable[..., object], *arguments: object) -> int:
     os.setpgid(0, 0)
     code = 70
     try:
-        code = work(*arguments) or 0
+        done = work(*arguments)
+        code = done if isinstance(done, int) else 0
     except BaseException as error:
         print(f"{arguments}: {error!r}", file=sys.stderr)
     finally:
@@ -162,23 +163,21 @@ def left_at_its_end(name: str, runs: Path) -> None:
 
 def survived(name: str, runs: Path, undamaged: Path) -> int:
     """Load damaged runs and run them again; return ``NAMED`` where damage was named, ``DIFFERENT`` where it shows."""
-    expected, _ = shown(name, undamaged)
+    expected, _ = shown(engram.load(name, undamaged))
     try:
-        before, named = shown(name, runs)
+        before, named = shown(engram.load(name, runs))
     except ValueError as error:  # of the list of trials, or that there is none
         before, named = {}, str(error)
-    run(name, runs)
-    after, refused = shown(name, runs)
+    after, refused = shown(run(name, runs))
     whole = {*after, *(arm for arm in expected if arm in refused)} == set(expected)
     if not whole or any(expected[part] != content for part, content in (*before.items(), *after.items())):
         return DIFFERENT
     return NAMED if named else 0
 
 
-def shown(name: str, runs: Path) -> tuple[dict[str, object], str]:
+def shown(results: Results) -> tuple[dict[str, object], str]:
     """Return what results show of each arm and of its state, and what they say of files that they refuse."""
     parts, said = {}, ""
-    results = engram.load(name, runs)
     for trial in results.trials:
         said += f"{trial.arm}: {trial.message}\n" if trial.message else ""
         if trial.state == "finished":

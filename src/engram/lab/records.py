@@ -19,7 +19,7 @@ from engram.lab.folder import Origin, Status, TrialFolder, runs_folder
 from engram.lab.job import Job
 from engram.lab.metrics import SCHEMA
 from engram.lab.results import Results, TrialResult
-from engram.storage.files import CorruptFileError, read_sealed, write_sealed
+from engram.storage.files import CorruptFileError, keep_aside, read_sealed, write_sealed
 
 NOTE = "last-run.json"
 COLUMNS = {"arm": pl.String, "seed": pl.Int64, **SCHEMA}
@@ -78,6 +78,8 @@ def write_note(
         "looks": list(looks),
         "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.path.name} for job in jobs],
     }
+    if (root / NOTE).is_dir():
+        keep_aside(root / NOTE)
     write_sealed(root / NOTE, note)
     return note
 
