@@ -169,7 +169,7 @@ def survived(name: str, runs: Path, undamaged: Path) -> int:
     except ValueError as error:  # of the list of trials, or that there is none
         before, named = {}, str(error)
     after, refused = shown(run(name, runs))
-    whole = {*after, *(arm for arm in expected if arm in refused)} == set(expected)
+    whole = {*after, *(part for part in expected if part.removeprefix("state of ") in refused)} == set(expected)
     if not whole or any(expected[part] != content for part, content in (*before.items(), *after.items())):
         return DIFFERENT
     return NAMED if named else 0
