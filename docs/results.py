@@ -122,6 +122,18 @@ def campaigns_block() -> str:
         f"{calls.get('crashes', 0)} crashes, {calls.get('hangs', 0)} that hang, and {calls['named'] / errors:.1%} of "
         f"{errors:,} errors name the argument."
     )
+    if "hostile" in found:
+        hostile = found["hostile"]
+        text += (
+            f" {hostile['attacks']:,} files damaged, swapped or forged in {hostile['runs']:,} folders of runs "
+            f"({hostile['date']}): {hostile['differences']} wrong numbers, {hostile['crashes']} crashes, "
+            f"{hostile['hangs']} that hang."
+        )
+    if "torch" in found:
+        text += (
+            f" {found['torch']['runs']} runs of {found['torch']['experiments']} experiments where the caller has "
+            f"set up torch otherwise ({found['torch']['date']}): {found['torch']['differences']} differences."
+        )
     return "\n".join(textwrap.wrap(text, 120)) + "\n"
 
 

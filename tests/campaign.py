@@ -1,23 +1,27 @@
-"""Campaigns against the library, longer than any test: kills at any moment, and wrong calls.
+"""Campaigns against the library, longer than any test: kills, hostile folders, the caller's torch, and wrong calls.
 
 ``python tests/campaign.py kills 1000`` runs every experiment at size ``smoke``, kills the run with all its processes at
 random moments and starts it again, until it ends by itself; then all that it wrote is compared with what it writes when
-nobody kills it. ``python tests/campaign.py calls 100000`` calls every public function with one wrong argument, or two.
-Both add to ``results/campaigns.json``, which the documentation tells.
+nobody kills it. ``python tests/campaign.py hostile 1000`` damages, swaps and forges files of a run and runs it again.
+``python tests/campaign.py torch 100`` runs every experiment where the caller has set up torch otherwise.
+``python tests/campaign.py calls 100000`` calls every public function with one wrong argument, or two.
+All add to ``results/campaigns.json``, which the documentation tells.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import chain, cycle, islice
@@ -27,6 +31,9 @@ import torch
 
 import engram
 from engram import registry
+from engram.lab import CorruptFileError, Results
+from engram.lab.folder import TrialFolder
+from engram.storage.files import write_sealed
 
 RECORD = Path(__file__).parents[1] / "results" / "campaigns.json"
 SEED = 18
@@ -52,18 +59,23 @@ def written(runs: Path) -> dict[str, object]:
     return found
 
 
-def begun(name: str, runs: Path) -> int:
-    """Start a run in a process of its own, which leads a group of processes; return its number."""
+def run(name: str, runs: Path) -> Results:
+    """Run the smoke preset of an experiment in this process."""
+    torch.set_num_threads(1)
+    return engram.run(name, preset="smoke", seeds=1, jobs=1, runs=runs, checkpoint_seconds=0.02, progress=False)
+
+
+def begun(work: Callable[..., object], *arguments: object) -> int:
+    """Start some work in a process of its own, which leads a group of processes; return its number."""
     if child := os.fork():
         return child
     os.setpgid(0, 0)
     code = 70
     try:
-        torch.set_num_threads(1)
-        engram.run(name, preset="smoke", seeds=1, jobs=1, runs=runs, checkpoint_seconds=0.02, progress=False)
-        code = 0
+        done = work(*arguments)
+        code = done if isinstance(done, int) else 0
     except BaseException as error:
-        print(f"{name}: {error!r}", file=sys.stderr)
+        print(f"{arguments}: {error!r}", file=sys.stderr)
     finally:
         os._exit(code)
 
@@ -85,12 +97,14 @@ def kills(count: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         whole = {}
         for name in names:
-            assert ended(begun(name, Path(folder) / "whole" / name), None) == 0, f"{name} fails when nobody kills it"
+            assert ended(begun(run, name, Path(folder) / "whole" / name), None) == 0, (
+                f"{name} fails when nobody kills it"
+            )
             whole[name] = written(Path(folder) / "whole" / name)
         for number, name in enumerate(cycle(names)):
             runs = Path(folder) / str(number)
             for attempt in range(MOST + 1):
-                child = begun(name, runs)
+                child = begun(run, name, runs)
                 code = ended(child, moments.uniform(0.0, LATEST) if attempt < MOST else None)
                 if code is not None:
                     break
@@ -104,6 +118,154 @@ def kills(count: int) -> dict[str, object]:
             if done >= count:
                 break
     return {"kills": done, "experiments": len(names), **found}
+
+
+def hostile(count: int) -> dict[str, object]:
+    """Do what nobody should to the files of runs; return how often, and how often it was named and did harm."""
+    drawn, found = random.Random(SEED), Counter()
+    name = "toy"
+    sys.path.insert(0, str(Path(__file__).parent / "third_party"))
+    with tempfile.TemporaryDirectory() as folder:
+        whole, half, other = (Path(folder) / part for part in ("whole", "half", "other"))
+        assert ended(begun(run, name, whole), None) == 0
+        assert ended(begun(left_at_its_end, name, half), None) == 0
+        for number in range(count):
+            runs = shutil.copytree(drawn.choice((whole, half)), Path(folder) / "runs")
+            other.write_text("somebody's")
+            done = [harm(drawn, runs / name, whole / name, other) for _ in range(drawn.choice((1, 1, 2, 3)))]
+            child = begun(survived, name, runs, whole)
+            code = ended(child, 120)
+            if code is None:
+                os.killpg(child, signal.SIGKILL)
+                ended(child, None)
+            found["attacks"] += len(done)
+            found["runs"] += 1
+            found["named"] += code == NAMED
+            found["hangs"] += code is None
+            found["crashes"] += code not in (0, NAMED, DIFFERENT, None)
+            found["differences"] += code == DIFFERENT or other.read_text() != "somebody's"
+            if code not in (0, NAMED) or other.read_text() != "somebody's":
+                print(code, done, flush=True)
+            shutil.rmtree(runs)
+            if number % 50 == 0:
+                print(dict(found), flush=True)
+    return dict(found)
+
+
+NAMED, DIFFERENT = 3, 4
+
+
+def left_at_its_end(name: str, runs: Path) -> None:
+    """Run an experiment until its first trial is about to write down its result."""
+    TrialFolder.finish = lambda *_: os._exit(0)
+    run(name, runs)
+
+
+def survived(name: str, runs: Path, undamaged: Path) -> int:
+    """Load damaged runs and run them again; return ``NAMED`` where damage was named, ``DIFFERENT`` where it shows."""
+    expected, _ = shown(engram.load(name, undamaged))
+    try:
+        before, named = shown(engram.load(name, runs))
+    except ValueError as error:  # of the list of trials, or that there is none
+        before, named = {}, str(error)
+    after, refused = shown(run(name, runs))
+    whole = {*after, *(part for part in expected if part.removeprefix("state of ") in refused)} == set(expected)
+    if not whole or any(expected[part] != content for part, content in (*before.items(), *after.items())):
+        return DIFFERENT
+    return NAMED if named else 0
+
+
+def shown(results: Results) -> tuple[dict[str, object], str]:
+    """Return what results show of each arm and of its state, and what they say of files that they refuse."""
+    parts, said = {}, ""
+    for trial in results.trials:
+        said += f"{trial.arm}: {trial.message}\n" if trial.message else ""
+        if trial.state == "finished":
+            metrics = results.metrics.filter(results.metrics["arm"] == trial.arm).rows()
+            parts[trial.arm] = dict(trial.result), metrics
+            try:
+                tensors = {path: tensor.tolist() for path, tensor in trial.state_dict().items()}
+                parts[f"state of {trial.arm}"] = tensors
+            except CorruptFileError as error:  # the next run leaves it so, since it costs no result
+                said += f"state of {trial.arm}: {error}\n"
+    return parts, said
+
+
+def harm(drawn: random.Random, root: Path, whole: Path, other: Path) -> tuple[str, str]:
+    """Damage, swap, forge or replace one file of a run, chosen at random; return which and how."""
+    file = drawn.choice([path for path in root.rglob("*") if path.is_file() and not path.is_symlink()])
+    kind = drawn.choice(("cut", "flip", "gone", "folder", "pipe", "link", "hard link", "of another", "forged", "stray"))
+    content = file.read_bytes()
+    if kind == "cut":
+        file.write_bytes(content[: drawn.randrange(len(content) + 1)])
+    elif kind == "flip" and content:
+        place = drawn.randrange(len(content))
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1 << drawn.randrange(8)]) + content[place + 1 :])
+    elif kind == "of another":
+        same = [path for path in [*whole.rglob(file.name), *root.rglob(file.name)] if path.is_file()]
+        file.write_bytes(drawn.choice([path.read_bytes() for path in same] or [b""]))
+    elif kind == "forged" and file.suffix == ".json":
+        with contextlib.suppress(ValueError):
+            forged = json.loads(content)
+            place = drawn.choice(list(forged))
+            forged[place] = drawn.choice([None, 1, -1, "..", "plain", [], {}, [[[1]]], True, *forged.values()])
+            forged.pop("sha256", None)
+            write_sealed(file, forged)
+    elif kind == "stray":
+        stray = drawn.choice(["checkpoint-x.safetensors", "checkpoint-7.safetensors", "x", ".x.run", "result.json.tmp"])
+        (file.parent / stray).write_bytes(content)
+    elif kind in ("gone", "folder", "pipe", "link", "hard link"):
+        file.unlink()
+        if kind == "folder":
+            file.mkdir()
+        elif kind != "gone":
+            {"pipe": lambda _, path: os.mkfifo(path), "link": os.symlink, "hard link": os.link}[kind](other, file)
+    return file.name, kind
+
+
+STATES: dict[str, Callable[[], object]] = {
+    "float64": lambda: torch.set_default_dtype(torch.float64),
+    "bfloat16": lambda: torch.set_default_dtype(torch.bfloat16),
+    "default device": lambda: torch.set_default_device("meta"),
+    "device": lambda: torch.device("meta").__enter__(),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16).__enter__(),
+    "no_grad": lambda: torch.set_grad_enabled(False),
+    "inference": lambda: torch.inference_mode().__enter__(),
+    "anomalies": lambda: torch.autograd.set_detect_anomaly(True),
+    "deterministic": lambda: torch.use_deterministic_algorithms(True),
+    "precision": lambda: torch.set_float32_matmul_precision("medium"),
+    "denormals": lambda: torch.set_flush_denormal(True),
+    "seed": lambda: torch.manual_seed(5),
+}
+
+
+def torch_state(count: int) -> dict[str, object]:
+    """Run experiments in random states of torch; return how often, and what was different from runs in its own."""
+    drawn, found = random.Random(SEED), Counter()
+    names = [name for name in engram.experiments() if offline(name)]
+    with tempfile.TemporaryDirectory() as folder:
+        whole: dict[str, object] = {}
+        for number, name in enumerate(islice(cycle(names), count)):
+            runs = Path(folder) / str(number)
+            if name not in whole:
+                assert ended(begun(run, name, runs / "whole"), None) == 0
+                whole[name] = written(runs / "whole")
+            chosen = drawn.sample(list(STATES), drawn.randint(1, 4))
+            code = ended(begun(in_state, chosen, name, runs / "other"), None)
+            different = written(runs / "other") != whole[name]
+            found["runs"] += 1
+            found["crashes"] += code != 0
+            found["differences"] += different
+            print(name, chosen, code, different, dict(found), flush=True)
+            shutil.rmtree(runs)
+    return {"experiments": len(whole), **found}
+
+
+def in_state(chosen: list[str], name: str, runs: Path) -> None:
+    """Run an experiment where the caller has set up torch in some ways."""
+    for state in chosen:
+        STATES[state]()
+    run(name, runs)
 
 
 def offline(name: str) -> bool:
@@ -155,13 +317,16 @@ def pairs(of_one: dict[str, list[tuple[str, int]]]) -> Iterator[tuple[str, str, 
             yield name, one, first, other, second
 
 
+CAMPAIGNS = {"kills": kills, "hostile": hostile, "torch": torch_state, "calls": calls}
+
+
 def main() -> None:
     """Run a campaign and write what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("campaign", choices=("kills", "calls"))
+    parser.add_argument("campaign", choices=CAMPAIGNS)
     parser.add_argument("count", type=int)
     options = parser.parse_args()
-    found = {"kills": kills, "calls": calls}[options.campaign](options.count)
+    found = CAMPAIGNS[options.campaign](options.count)
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     record[options.campaign] = found | {"date": datetime.now(UTC).date().isoformat()}
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")

@@ -10,9 +10,9 @@ import torch
 from engram import registry
 from engram.experiments import learning_rules
 from engram.experiments.learning_rules import experiment, features, networks, training
-from engram.lab.folder import TrialFolder
+from engram.lab.folder import TrialFolder, name_of
 from engram.lab.loop import Run
-from engram.lab.trial import key, trials
+from engram.lab.trial import trials
 
 CONFIGS = {name: arm.config for name, arm in experiment.arms("laptop").items()}
 
@@ -74,7 +74,7 @@ def test_a_rule_of_another_package_is_an_arm(tmp_path, monkeypatch):
 def trial_keys(extended, arms):
     """The names of the trials of seed 0."""
     compared = extended.arms("laptop")
-    return {trial.arm: key(trial.identity()) for trial in trials(extended, compared, seeds=1, arms=arms)}
+    return {trial.arm: name_of(trial.identity()) for trial in trials(extended, compared, seeds=1, arms=arms)}
 
 
 def test_images_are_held_out_and_centred():

@@ -16,9 +16,10 @@ import pytest
 import engram
 from engram import registry
 from engram.lab import Results, load
-from engram.lab.folder import TrialFolder
+from engram.lab.folder import Origin, TrialFolder
 from engram.lab.job import perform, prepare, token
 from engram.lab.trial import trials
+from engram.storage.files import read_sealed, write_sealed
 
 
 def run(runs: Path, **options: object) -> Results:
@@ -128,10 +129,10 @@ def test_going_on_from_another_kind_of_processor_is_said(toy, tmp_path, capsys):
     signal.signal(signal.SIGINT, before)
     assert stopped.state == "interrupted"
     path = Path(stopped.folder) / "trial.json"
-    identity = json.loads(path.read_text())
-    assert {"processor", "kernels", "blas"} <= set(identity["attempts"][0])
-    identity["attempts"][0]["kernels"] = "z80"
-    path.write_text(json.dumps(identity))
+    origin = read_sealed(path, Origin)
+    assert {"processor", "kernels", "blas"} <= set(origin["attempts"][0])
+    origin["attempts"][0]["kernels"] = "z80"
+    write_sealed(path, origin)
     assert run(tmp_path, **options).trials[0].state == "finished"
     assert "it goes on from what another kind of processor began" in capsys.readouterr().err
     assert len(json.loads(path.read_text())["attempts"]) == 2

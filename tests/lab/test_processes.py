@@ -164,6 +164,73 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(toy, tmp_path):
     wait(lambda: not alive_in_group(process.pid))  # the trackers of resources end when they notice
 
 
+def test_a_second_ctrl_c_kills_the_workers_and_nothing_else(toy, tmp_path):
+    caller = (
+        "import subprocess, sys, engram\n"
+        "other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n"
+        "try:\n"
+        "    engram.run('toy', preset='smoke', jobs=2, step_seconds=1000.0, runs=sys.argv[1], progress=False)\n"
+        "except KeyboardInterrupt:\n"
+        "    print(other.poll())\n"
+        "    other.kill()\n"
+    )
+    command = [sys.executable, "-c", caller, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait(lambda: any(status.attempts for status in statuses(tmp_path)))
+    workers = loky_workers(process.pid)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        wait(lambda: any(tmp_path.glob("toy/.*.stop")) or process.poll() is not None)
+    output, errors = process.communicate(timeout=300)
+    assert output.split() == ["None"], errors
+    assert workers
+    assert not any(worker.is_running() for worker in workers)
+
+
+def loky_workers(process: int) -> list[psutil.Process]:
+    children = psutil.Process(process).children(recursive=True)
+    return [child for child in children if any("popen_loky" in part for part in child.cmdline())]
+
+
+IDLE = "import engram, sys, time; engram.run('toy', preset='smoke', jobs=2, runs=sys.argv[1]); time.sleep(1000)"
+
+
+@pytest.mark.parametrize("moment", ["before a trial begins", "during a trial", "idle"])
+def test_what_worked_for_a_process_that_was_killed_ends(toy, tmp_path, moment):
+    if moment == "idle":
+        process = subprocess.Popen([sys.executable, "-c", IDLE, str(tmp_path)], stderr=subprocess.PIPE)
+        wait(lambda: [status.state for status in statuses(tmp_path)] == ["finished"] * 4)
+    else:
+        process = start("--preset=smoke", "--step-seconds=0.2", "--jobs=2", "--runs", str(tmp_path))
+        if moment == "during a trial":
+            wait(lambda: any(status.step for status in statuses(tmp_path)))
+        else:
+            wait(lambda: loky_workers(process.pid))
+    children = psutil.Process(process.pid).children(recursive=True)
+    begun = statuses(tmp_path)
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert children
+    assert not alive
+    wait(lambda: not list(tmp_path.glob("toy/.*.run")))  # which is what the tracker does before it ends
+    states = {status.state for status in statuses(tmp_path)}
+    if moment == "before a trial begins":
+        assert (begun, states) == ([], set())
+    else:
+        assert states <= ({"finished"} if moment == "idle" else {"interrupted", "finished"})
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next(toy, tmp_path):
+    process = start(*SLOW, "--jobs=1", "--runs", str(tmp_path))
+    wait(lambda: any(status.step for status in statuses(tmp_path)))
+    process.kill()
+    process.communicate()
+    assert list(tmp_path.glob("toy/.*.run"))
+    run(jobs=1, runs=tmp_path, seeds=1, arms=["plain"])
+    assert not list(tmp_path.glob("toy/.*.run"))
+
+
 def alive_in_group(group: int) -> list[int]:
     """Return the processes of a group that are still alive."""
     alive = []

@@ -9,7 +9,8 @@ import pytest
 from engram import registry
 from engram.lab import Experiment, Preset, Study, code, setting, settings
 from engram.lab.code import code_digest
-from engram.lab.trial import key, trials
+from engram.lab.folder import name_of
+from engram.lab.trial import trials
 
 
 @pytest.fixture
@@ -136,9 +137,9 @@ def test_all_that_determines_a_result_is_in_its_name(toy):
         + trials(experiment, config, seeds=1, arms=["plain"])
         + trials(experiment, config, seeds=1, arms=["momentum"], device="cuda")
     )
-    names = {key(trial.identity()) for trial in (first, *others)}
+    names = {name_of(trial.identity()) for trial in (first, *others)}
     assert len(names) == 4
-    assert key(first.identity()) == key(first.identity())
+    assert name_of(first.identity()) == name_of(first.identity())
 
 
 def test_layers_of_changes_go_from_the_outside_to_the_inside():

@@ -49,7 +49,7 @@ def export(
         buffer = io.BytesIO()
         table.write_csv(buffer) if tables == "csv" else table.write_parquet(buffer)
         files[f"{name}.{tables}"] = buffer.getvalue()
-    figures = {name.replace("/", "-"): figure for name, figure in figures_of(experiment, results).items()}
+    figures = {name.replace("/", "+"): figure for name, figure in figures_of(experiment, results).items()}
     if pictures == "html":
         pages = {name: figure.to_html(include_plotlyjs="directory") for name, figure in figures.items()}
         files |= {f"{name}.html": page.encode() for name, page in pages.items()}

@@ -39,7 +39,7 @@ def colors(names: Iterable[str]) -> dict[str, str]:
 def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
     """All figures of a run: the experiment's own, ``figure``, and the curves of each metric, ``curves-loss``.
 
-    Curves of more arms than can be told apart are ``curves-loss``, ``curves-loss-2`` and so on. There are none where
+    Curves of more arms than can be told apart are ``curves-loss``, ``curves-loss~2`` and so on. There are none where
     nothing is learned, and no own figure where the run lacks what it shows.
     """
     figures = {}
@@ -53,7 +53,7 @@ def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]
     for metric in sorted(dict(logged), key=lambda metric: metric != results.headline):
         arms = [arm for arm in results.arms if (metric, arm) in logged]
         for start in range(0, len(arms), len(PALETTE)):
-            name = f"curves-{metric}" + (f"-{1 + start // len(PALETTE)}" if start else "")
+            name = f"curves-{metric}" + (f"~{1 + start // len(PALETTE)}" if start else "")
             figures[name] = learning_curves(results, metric, arms[start : start + len(PALETTE)])
     return figures
 

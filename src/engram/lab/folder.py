@@ -2,7 +2,8 @@
 
 ``trial.json`` (identity, machine), ``status.json`` (state, step), ``metrics.csv``, ``checkpoint-<loop>.safetensors``,
 ``state.safetensors`` (what it trained), ``result.json``, ``error.txt``. The folder holds the truth; nothing else
-remembers what was run.
+remembers what was run. What tells of a result names its trial by the folder's name, which ends in a hash of all that
+determines the result: a file that is of another trial is corrupt.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NotRequired
+from typing import Any, Literal
 
 import filelock
 import polars as pl
@@ -24,9 +26,18 @@ from typing_extensions import TypedDict
 from engram.lab import metrics
 from engram.lab.machine import hardware, versions
 from engram.storage import checkpoint
-from engram.storage.files import CorruptFileError, keep_aside, read_json, write_atomic, write_json
+from engram.storage.files import (
+    CorruptFileError,
+    keep_aside,
+    read_json,
+    read_sealed,
+    write_atomic,
+    write_json,
+    write_sealed,
+)
 
 FRESH_SECONDS = 60.0
+_CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]*)\.safetensors")
 State = Literal["waiting", "running", "interrupted", "failed", "finished"]
 
 
@@ -50,28 +61,23 @@ class Status:
     note: str = ""
 
 
-class Identity(TypedDict):
-    """What is run and on what machine; beside these what else names a trial."""
+class Origin(TypedDict):
+    """What is run and on what machine."""
 
-    arm: str
-    config: dict[str, Any]
-    seed: int
-    device: str
-    threads: int
-    code: str
+    identity: dict[str, Any]  # all that determines the result
     versions: dict[str, Any]
     hardware: dict[str, Any]
-    attempts: NotRequired[list[dict[str, Any]]]
+    attempts: list[dict[str, Any]]
 
 
 class Stored(TypedDict):
     """What came of a finished trial."""
 
+    trial: str
     result: dict[str, Any]
     metrics: metrics.Mark
     seconds: float
-    state: NotRequired[metrics.Mark | None]  # None: it was to keep none
-    sha256: str
+    state: metrics.Mark | None  # None: it was to keep none
 
 
 def runs_folder(runs: str | Path | None = None) -> Path:
@@ -79,6 +85,12 @@ def runs_folder(runs: str | Path | None = None) -> Path:
     if runs is not None and not isinstance(runs, str | os.PathLike):
         raise TypeError(f"runs = {runs!r}: expected the path of a folder")
     return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
+
+
+def name_of(identity: Mapping[str, Any]) -> str:
+    """The name of a trial: arm, seed, and 12 digits of the SHA-256 of all that determines its result."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return f"{identity.get('arm')}-{identity.get('seed')}-{digest[:12]}"
 
 
 class TrialFolder:
@@ -105,9 +117,14 @@ class TrialFolder:
         machines: list[dict[str, Any]] = []
         if self.last_loop() >= 0:
             with contextlib.suppress(CorruptFileError):
-                machines = self.identity().get("attempts", [])
-        content = {**identity, "versions": versions(), "hardware": here, "attempts": [*machines, here]}
-        write_json(self.path / "trial.json", content)
+                machines = self.origin()["attempts"]
+        content: Origin = {
+            "identity": identity,
+            "versions": versions(),
+            "hardware": here,
+            "attempts": [*machines, here],
+        }
+        write_sealed(self.path / "trial.json", content)
         kinds = {
             tuple(machine.get(name) for name in ("processor", "kernels", "blas")) for machine in content["attempts"]
         }
@@ -116,13 +133,20 @@ class TrialFolder:
         named = " and ".join(dict.fromkeys(str(machine.get("processor")) for machine in content["attempts"]))
         return f"it goes on from what another kind of processor began ({named}): the last digits may differ"
 
-    def identity(self) -> Identity:
-        """What ``begin`` wrote; raise CorruptFileError where it cannot be read."""
+    def origin(self) -> Origin:
+        """What ``begin`` wrote; raise CorruptFileError where it cannot be read, was altered or is of another trial."""
         path = self.path / "trial.json"
         try:
-            return read_json(path, Identity)
+            origin = read_sealed(path, Origin)
         except FileNotFoundError:
             raise CorruptFileError(path, "it is missing") from None
+        self.check_own(path, name_of(origin["identity"]))
+        return origin
+
+    def check_own(self, path: Path, trial: str) -> None:
+        """Raise CorruptFileError where a file names another trial than that of this folder."""
+        if trial != self.path.name:
+            raise CorruptFileError(path, f"it is of another trial, {trial}")
 
     def status(self) -> Status:
         """How far the trial is; ``waiting`` where nothing was written or it cannot be read."""
@@ -141,7 +165,11 @@ class TrialFolder:
 
     def last_loop(self) -> int:
         """The number of the last loop that has a checkpoint; -1 without any."""
-        return max((int(p.stem.partition("-")[2]) for p in self.path.glob("checkpoint-*.safetensors")), default=-1)
+        return max(self._checkpoints(), default=-1)
+
+    def _checkpoints(self) -> dict[int, Path]:
+        named = ((_CHECKPOINT.fullmatch(path.name), path) for path in self.path.glob("checkpoint-*"))
+        return {int(match[1]): path for match, path in named if match}
 
     def finish(
         self, result: dict[str, Any], mark: metrics.Mark, seconds: float, state: dict[str, Any] | None = None
@@ -154,27 +182,32 @@ class TrialFolder:
         if state:
             checkpoint.save(self.state_path, state)
         kept = None if state is None else metrics.mark(self.state_path)
-        stored: Stored = {"result": result, "metrics": mark, "seconds": seconds, "state": kept, "sha256": ""}
-        write_json(self.path / "result.json", {**stored, "sha256": _digest(stored)})
-        for loop in range(self.last_loop() + 1):
-            self.checkpoint(loop).unlink(missing_ok=True)
+        stored: Stored = {
+            "trial": self.path.name,
+            "result": result,
+            "metrics": mark,
+            "seconds": seconds,
+            "state": kept,
+        }
+        write_sealed(self.path / "result.json", stored)
+        for path in self._checkpoints().values():
+            path.unlink()
 
     def result(self) -> Stored | None:
         """What came of a finished trial; None if unfinished.
 
         Raises:
-            CorruptFileError: The result or the metrics, which are verified, are truncated or altered, or what the trial
-                is cannot be read.
+            CorruptFileError: The result or the metrics, which are verified, are truncated, altered or of another trial,
+                or what the trial is cannot be read.
         """
         path = self.path / "result.json"
         try:
-            stored = read_json(path, Stored)
+            stored = read_sealed(path, Stored)
         except FileNotFoundError:
             return None
-        if stored["sha256"] != _digest(stored):
-            raise CorruptFileError(path, "its checksum differs")
+        self.check_own(path, stored["trial"])
         metrics.check(self.metrics_path, stored["metrics"])
-        self.identity()
+        self.origin()
         return stored
 
     def metrics(self) -> pl.DataFrame:
@@ -191,7 +224,7 @@ class TrialFolder:
         stored = self.result()
         if stored is None:
             raise ValueError(f"{self.path} holds no finished trial: only a finished one has kept what it trained")
-        mark = stored.get("state")
+        mark = stored["state"]
         if mark is None:
             raise ValueError(f"the trial was run without keeping its state: remove {self.path} and run it again")
         metrics.check(self.state_path, mark)
@@ -207,8 +240,8 @@ class TrialFolder:
 
     def restart(self, error: CorruptFileError) -> None:
         """Keep the corrupt file aside, and with it what is of no use without it, so that the trial can start again."""
-        checkpoints = [self.checkpoint(loop) for loop in range(self.last_loop() + 1)]
-        self._set_aside({error.path, self.metrics_path, self.path / "result.json", *checkpoints})
+        useless = (self.metrics_path, self.state_path, self.path / "result.json", *self._checkpoints().values())
+        self._set_aside({error.path, *useless})
 
     def _files(self) -> list[Path]:
         names = ("trial.json", "status.json", "result.json", "error.txt")
@@ -234,8 +267,3 @@ class TrialFolder:
             return False
         lock.release()
         return False
-
-
-def _digest(stored: Stored) -> str:
-    content = {name: value for name, value in stored.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -16,10 +16,11 @@ from typing import Any
 import filelock
 
 from engram.lab.code import code_digest
-from engram.lab.folder import Status, TrialFolder
+from engram.lab.folder import Status, TrialFolder, name_of
 from engram.lab.loop import Interrupted, Run
-from engram.lab.trial import Trial, computing, key, names_in
+from engram.lab.trial import Trial, computing, names_in
 from engram.numeric import jit
+from engram.numeric.parallel import orphaned
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2
@@ -42,7 +43,7 @@ class Job:
 def prepare(trial: Trial, root: Path, stop: Path, **options: Any) -> Job:
     """The job that performs a trial in its folder below ``root``; ``options`` are fields of ``Job``."""
     identity = trial.identity()
-    folder = TrialFolder(root / f"{trial.arm}-{trial.seed}-{key(identity)}")
+    folder = TrialFolder(root / name_of(identity))
     return Job(trial, identity, folder, stop, **options)
 
 
@@ -153,7 +154,7 @@ def _locked(folder: TrialFolder, stop: Path) -> Iterator[None]:
     """Hold the folder's lock; wait for another process that holds it, unless the run is to stop."""
     lock = folder.lock()
     while True:
-        if stop.exists():
+        if stop.exists() or orphaned():
             raise Interrupted
         try:
             lock.acquire(timeout=0)

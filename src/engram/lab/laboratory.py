@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import filelock
 import torch
 from rich.console import Console
 from rich.filesize import decimal
@@ -127,7 +128,7 @@ def run(
     announced = [] if changed else [claim for claim in experiment.claims if preset in claim.presets]
     root = folder_for(experiment, runs)
     options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
-    run_note = partial(write_note, root, preset=preset, changed=changed, looks=looks)
+    run_note = partial(write_note, root, experiment=experiment.name, preset=preset, changed=changed, looks=looks)
     all_jobs: list[Job] = []
     results = None
     with stoppable(root, console) as stop, _time_limit(stop, at_most) as is_over:
@@ -358,8 +359,10 @@ def _announcer(
 def stoppable(root: Path, console: Console) -> Iterator[Path]:
     """Make the first Ctrl-C ask all trials for a checkpoint and a stop, by the file yielded; the second kills."""
     stop = root / f".{uuid.uuid4().hex}.stop"
+    going_on = filelock.FileLock(token(stop))
     with writing(root):
-        token(stop).touch()
+        _sweep(root)
+        going_on.acquire()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.exists():
@@ -378,4 +381,15 @@ def stoppable(root: Path, console: Console) -> Iterator[Path]:
         if catches:
             signal.signal(signal.SIGINT, before)
         for path in (stop, token(stop)):
+            path.unlink(missing_ok=True)
+        going_on.release()
+
+
+def _sweep(root: Path) -> None:
+    """Remove what runs that were killed have left: their locks are free."""
+    for path in root.glob(".*.run"):
+        with suppress(OSError), filelock.FileLock(path, timeout=0):  # its Timeout is an OSError
+            path.unlink()
+    for path in root.glob(".*.stop"):
+        if not token(path).exists():
             path.unlink(missing_ok=True)

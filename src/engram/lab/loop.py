@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import operator
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import annotated_types
 import numpy as np
 import polars as pl
 import torch
+from typing_extensions import TypedDict
 
 from engram import checks
 from engram.lab.folder import TrialFolder
 from engram.lab.metrics import Mark, MetricsFile
+from engram.numeric.parallel import orphaned
 from engram.storage import checkpoint
-from engram.storage.files import CorruptFileError
+from engram.storage.files import CorruptFileError, in_shape
 
 HEARTBEAT_SECONDS = 0.5
 
 
 class Interrupted(Exception):  # noqa: N818
     """The run was asked to stop; the trial has written its checkpoint and can go on later."""
+
+
+class Saved(TypedDict):
+    """A checkpoint of a loop."""
+
+    trial: str
+    loop: int
+    step: Annotated[int, annotated_types.Ge(0)]
+    total: int
+    seconds: float
+    processor_seconds: float
+    metrics: Mark
+    windows: dict[int, tuple[int, dict[str, tuple[float, int]]]]
+    state: dict[str, Any]
 
 
 class Run:
@@ -63,7 +78,6 @@ class Run:
         self._folder = folder
         self._status = replace(folder.status(), state="running", step=0, total=0, seconds=0.0, note="")
         self._stop = stop
-        self._parent = os.getppid() if multiprocessing.parent_process() is not None else None
         self._checkpoint_seconds = checkpoint_seconds
         self.kept: dict[str, Any] = {}
         self._loops = 0
@@ -80,7 +94,7 @@ class Run:
             # Events after the checkpoint are hidden, since they are written again.
             done = MetricsFile(folder.metrics_path)
             if self._resumed >= 0:
-                done.cut(checkpoint.load(folder.checkpoint(self._resumed))["metrics"])
+                done.cut(self._saved_in(self._resumed)["metrics"])
             last = max(done.frame()["step"].to_list(), default=-1)
             self._events = SummaryWriter(folder.tensorboard, purge_step=last + 1)
 
@@ -108,9 +122,9 @@ class Run:
         path = self._folder.checkpoint(loop)
         step = 0
         if loop <= self._resumed:
-            step = self._restore(path, total, state)
+            step = self._restore(loop, total, state)
         if step == total and not path.exists():
-            self._save(path, step, total, state)
+            self._save(loop, step, total, state)
         self._status = replace(self._status, step=step, total=total)
         while step < total:
             yield step
@@ -122,7 +136,7 @@ class Run:
             if beat:
                 self._heartbeat()
             if stopping or step == total or now - self._saved >= self._checkpoint_seconds:
-                self._save(path, step, total, state)
+                self._save(loop, step, total, state)
             if stopping and step < total:
                 raise Interrupted
 
@@ -199,8 +213,7 @@ class Run:
 
     def _is_to_stop(self) -> bool:
         """Whether the run was asked to stop, or the process that this one works for is gone."""
-        orphaned = self._parent is not None and os.getppid() != self._parent
-        return orphaned or (self._stop is not None and self._stop.exists())
+        return orphaned() or (self._stop is not None and self._stop.exists())
 
     def _check_complete(self) -> None:
         """Refuse to go on after a ``break``: a resumed trial could not know of it."""
@@ -221,8 +234,10 @@ class Run:
         self._beat = time.monotonic()
         self._folder.set_status(replace(self._status, seconds=self._seconds()), durable=False)
 
-    def _save(self, path: Path, step: int, total: int, state: dict[str, Any]) -> None:
-        content = {
+    def _save(self, loop: int, step: int, total: int, state: dict[str, Any]) -> None:
+        content: Saved = {
+            "trial": self._folder.path.name,
+            "loop": loop,
             "step": step,
             "total": total,
             "seconds": self._seconds(),
@@ -231,23 +246,32 @@ class Run:
             "windows": self._windows,
             "state": {name: get_state(name, item) for name, item in self._all(state).items()},
         }
-        checkpoint.save(path, content)
+        checkpoint.save(self._folder.checkpoint(loop), content)
         self._saved = time.monotonic()
 
-    def _restore(self, path: Path, total: int, state: dict[str, Any]) -> int:
+    def _saved_in(self, loop: int) -> Saved:
+        path = self._folder.checkpoint(loop)
         if not path.exists():
             raise CorruptFileError(path, "it is missing")
-        content = checkpoint.load(path)
-        everything = self._all(state)
-        if content["total"] != total or set(content["state"]) != set(everything):
+        content = in_shape(path, Saved, checkpoint.load(path))
+        self._folder.check_own(path, content["trial"])
+        return content
+
+    def _restore(self, loop: int, total: int, state: dict[str, Any]) -> int:
+        path, content, everything = self._folder.checkpoint(loop), self._saved_in(loop), self._all(state)
+        same = (content["loop"], content["total"], set(content["state"])) == (loop, total, set(everything))
+        if not same or content["step"] > total:
             raise CorruptFileError(path, "it is of another loop")
         for name, item in everything.items():
-            set_state(name, item, content["state"][name])
+            try:
+                set_state(name, item, content["state"][name])
+            except Exception as error:
+                raise CorruptFileError(path, f"its state {name!r} does not fit: {error!r}") from error
         self._metrics.cut(content["metrics"])
         self._windows = content["windows"]
         self._before, self._computed_before = content["seconds"], content["processor_seconds"]
         self._started, self._computing = time.monotonic(), time.process_time()
-        return int(content["step"])
+        return content["step"]
 
     def _all(self, state: dict[str, Any]) -> dict[str, Any]:
         own = {"run.generator": self.generator, "run.rng": self.rng, "torch.generators": _GlobalGenerators()}

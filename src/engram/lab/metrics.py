@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
 import polars as pl
 from typing_extensions import TypedDict  # that of Python 3.11 has no shape for pydantic
 
-from engram.storage.files import CorruptFileError, writing
+from engram.storage.files import CorruptFileError, read_bytes, write_atomic
 
 SCHEMA = {"step": pl.Int64, "metric": pl.String, "value": pl.Float64}
 _HEADER = "step,metric,value\n"
@@ -44,13 +43,9 @@ class MetricsFile:
     def mark(self) -> Mark:
         """Bring all rows to the disk, and return what ``cut`` needs to come back; a failed write loses no row."""
         content = ("" if self._written else _HEADER) + "".join(self._pending)
-        with writing(self.path), self.path.open("ab") as file:
-            # Rows after the moment that was cut back to, and what a failed write left, go first.
-            file.truncate(len(self._written))
-            file.write(content.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        self._written += content.encode()
+        whole = self._written + content.encode()
+        write_atomic(self.path, whole)  # not into the file that is there, which may be a link to another's
+        self._written = whole
         self._pending.clear()
         return {"bytes": len(self._written), "sha256": hashlib.sha256(self._written).hexdigest()}
 
@@ -68,17 +63,14 @@ class MetricsFile:
 
 def mark(path: Path) -> Mark:
     """The mark of a whole file; of one that is not there that of no bytes."""
-    content = path.read_bytes() if path.exists() else b""
+    content = read_bytes(path) if path.exists() else b""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def check(path: Path, mark: Mark, *, whole: bool = True) -> bytes:
     """The file's content up to the mark; raise CorruptFileError if it is not that or, if ``whole``, longer."""
     size = mark["bytes"]
-    try:
-        content = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise CorruptFileError(path, error.strerror or str(error)) from None
+    content = read_bytes(path) if path.exists() else b""
     if len(content) < size or (whole and len(content) > size):
         raise CorruptFileError(path, f"{len(content)} bytes where {size} were written")
     if hashlib.sha256(content[:size]).hexdigest() != mark["sha256"]:
@@ -89,8 +81,8 @@ def check(path: Path, mark: Mark, *, whole: bool = True) -> bytes:
 def read(path: Path) -> pl.DataFrame:
     """A metrics file as a frame with columns step, metric and value; raise CorruptFileError if it is none."""
     try:
-        return pl.read_csv(path, schema=SCHEMA)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        return pl.read_csv(read_bytes(path), schema=SCHEMA)
+    except (pl.exceptions.PolarsError, FileNotFoundError) as error:
         raise CorruptFileError(path, str(error).splitlines()[0]) from None
 
 

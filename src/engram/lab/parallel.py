@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
-import psutil
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
 
 from engram.lab import code
 from engram.lab.folder import Status
-from engram.lab.job import Job, perform
-from engram.numeric.parallel import Backend, Lost, NoWorkersError, parallel_map, start_ray
+from engram.lab.job import Job, perform, token
+from engram.numeric.parallel import Backend, Lost, NoWorkersError, kill_workers, parallel_map, start_ray
 
 ATTEMPTS = 3
 SIGNAL_SECONDS = 0.2
@@ -49,7 +50,7 @@ def perform_all(
                 backend=engine,
                 attempts=ATTEMPTS,
                 under_way=lambda job: job.folder.status().state == "running",
-                wait=_undisturbed,
+                wait=partial(_undisturbed, engine, token(jobs[0].stop)),
             )
         except NoWorkersError as error:
             return [_stranded(job, str(error)) for job in jobs]
@@ -91,12 +92,15 @@ def _connected(engine: Backend, workers: int, address: str | None) -> Iterator[N
         ray.shutdown()
 
 
-def _undisturbed(work: Callable[[], Any]) -> Any:
+def _undisturbed(engine: Backend, file: Path, work: Callable[[], Any]) -> Any:
     """Work in a thread that blocks Ctrl-C: it reaches this thread, which asks the trials to stop, but no worker.
 
-    Workers inherit the block from the moment of their birth.
+    Workers inherit the block from the moment of their birth. Where this process is killed, the tracker of resources
+    removes the file as soon as they have ended.
     """
     with ThreadPoolExecutor(1, initializer=_block_interrupts) as thread:
+        resource = str(file), "file"
+        loky_resource_tracker.register(*resource)
         try:
             working = thread.submit(work)
             # In turns, since a signal that the system hands to another thread does not wake this one.
@@ -104,9 +108,10 @@ def _undisturbed(work: Callable[[], Any]) -> Any:
                 pass
             return working.result()
         except KeyboardInterrupt:
-            for child in psutil.Process().children(recursive=True):
-                child.kill()
+            kill_workers(engine)
             raise
+        finally:
+            loky_resource_tracker.unregister(*resource)
 
 
 def _block_interrupts() -> None:

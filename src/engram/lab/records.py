@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,11 @@ from typing_extensions import TypedDict
 from engram import checks
 from engram.lab import config as configs
 from engram.lab.experiment import Experiment, find_experiment
-from engram.lab.folder import Identity, Status, TrialFolder, runs_folder
+from engram.lab.folder import Origin, Status, TrialFolder, runs_folder
 from engram.lab.job import Job
 from engram.lab.metrics import SCHEMA
 from engram.lab.results import Results, TrialResult
-from engram.storage.files import CorruptFileError, read_json, write_json
+from engram.storage.files import CorruptFileError, keep_aside, read_sealed, write_sealed
 
 NOTE = "last-run.json"
 COLUMNS = {"arm": pl.String, "seed": pl.Int64, **SCHEMA}
@@ -35,6 +36,7 @@ class Entry(TypedDict):
 class Note(TypedDict):
     """What a run consists of."""
 
+    experiment: str
     preset: str
     changed: dict[str, Any]
     arms: dict[str, dict[str, Any]]
@@ -46,6 +48,7 @@ class Note(TypedDict):
 def write_note(
     root: Path,
     *,
+    experiment: str,
     preset: str,
     changed: Mapping[str, Any],
     seeds: int,
@@ -56,6 +59,7 @@ def write_note(
 
     Args:
         root: The experiment's folder.
+        experiment: Its name.
         preset: Name of the preset.
         changed: The settings that differ from it.
         seeds: How many seeds.
@@ -66,6 +70,7 @@ def write_note(
         The note.
     """
     note: Note = {
+        "experiment": experiment,
         "preset": preset,
         "changed": dict(changed),
         "arms": {job.trial.arm: configs.to_dict(job.trial.config) for job in jobs},
@@ -73,7 +78,9 @@ def write_note(
         "looks": list(looks),
         "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.path.name} for job in jobs],
     }
-    write_json(root / NOTE, note)
+    if (root / NOTE).is_dir():
+        keep_aside(root / NOTE)
+    write_sealed(root / NOTE, note)
     return note
 
 
@@ -86,13 +93,13 @@ def load(experiment: str | Experiment, runs: str | Path | None = None) -> Result
 
     Raises:
         ValueError: It was never run there.
-        CorruptFileError: The note of the last run cannot be read, or is of an experiment that has changed.
+        CorruptFileError: The note of the last run cannot be read, was altered, or is of an experiment that has changed.
     """
     experiment = find_experiment(experiment)
     root = runs_folder(runs) / experiment.name
     try:
-        note = read_json(root / NOTE, Note)
-        _configs(experiment, note)
+        note = read_sealed(root / NOTE, Note)
+        _check(experiment, note)
     except FileNotFoundError:
         raise ValueError(f"{experiment.name} was not run in {root.parent} yet") from None
     except CorruptFileError:
@@ -113,14 +120,14 @@ def read_back(experiment: Experiment, root: Path, note: Note, last: Mapping[str,
         note: What the run consists of.
         last: The last status of trials, by the name of their folder, which some could not write down.
     """
-    read = [_read_trial(entry, root, (last or {}).get(entry["folder"])) for entry in note["trials"]]
+    read = [_read_trial(entry, root, note, (last or {}).get(entry["folder"])) for entry in note["trials"]]
     frames = [
         metrics.select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
         for trial, metrics, _ in read
         if metrics is not None
     ]
     metrics = pl.concat([pl.DataFrame(schema=COLUMNS), *frames])
-    environment = _environment([identity for _, _, identity in read if identity is not None])
+    environment = _environment([origin for _, _, origin in read if origin is not None])
     return _results(experiment, {**note, "environment": environment}, [trial for trial, _, _ in read], metrics)
 
 
@@ -167,17 +174,37 @@ def _configs(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any
     return {arm: configs.from_dict(experiment.study_of(arm).settings, own) for arm, own in stored["arms"].items()}
 
 
+def _check(experiment: Experiment, note: Note) -> None:
+    """Raise ValueError where a note is not of this experiment as it is, or an entry not of the folder that it names."""
+    if note["experiment"] != experiment.name:
+        raise ValueError(f"it is of {note['experiment']}")
+    arms = experiment.arms(note["preset"], note["changed"])
+    for arm, config in _configs(experiment, note).items():
+        if arm not in arms or config != arms[arm].config:
+            raise ValueError(f"arm {arm} is not as preset {note['preset']} has it: {config}")
+    for entry in note["trials"]:
+        arm, seed, folder = entry["arm"], entry["seed"], entry["folder"]
+        if arm not in note["arms"] or not re.fullmatch(re.escape(f"{arm}-{seed}-") + "[0-9a-f]{12}", folder):
+            raise ValueError(f"{folder!r} is no folder of arm {arm}, seed {seed}")
+
+
 def _read_trial(
-    entry: Entry, root: Path, last: Status | None
-) -> tuple[TrialResult, pl.DataFrame | None, Identity | None]:
+    entry: Entry, root: Path, note: Note, last: Status | None
+) -> tuple[TrialResult, pl.DataFrame | None, Origin | None]:
     """A trial and, of a finished one, its metrics and what it is."""
     folder = TrialFolder(root / entry["folder"])
     made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
     try:
         stored = folder.result()
         if stored is not None:
+            origin = folder.origin()
+            expected = {"experiment": note["experiment"], "config": note["arms"][entry["arm"]]}
+            for name, value in expected.items():
+                if origin["identity"].get(name) != value:
+                    is_of = f"of {name} {origin['identity'].get(name)}, and the run's of {value}"
+                    raise CorruptFileError(folder.path / "trial.json", is_of)
             trial = made("finished", stored["result"], stored["seconds"])
-            return trial, folder.metrics(), folder.identity()
+            return trial, folder.metrics(), origin
     except CorruptFileError as error:
         return made("failed", {}, message=str(error)), None, None
     status = last or folder.status()
@@ -189,11 +216,11 @@ def _read_trial(
     return made(state, {}, status.seconds, message=status.message), None, None
 
 
-def _environment(identities: Sequence[Identity]) -> dict[str, dict[str, Any]]:
+def _environment(origins: Sequence[Origin]) -> dict[str, dict[str, Any]]:
     """Versions and hardware of all trials; where they differ, all that occur."""
     occurring: dict[str, dict[str, Any]] = {}
     for group in ("versions", "hardware"):
-        names = dict.fromkeys(name for identity in identities for name in identity[group])
-        values = {name: list(dict.fromkeys(identity[group].get(name) for identity in identities)) for name in names}
+        names = dict.fromkeys(name for origin in origins for name in origin[group])
+        values = {name: list(dict.fromkeys(origin[group].get(name) for origin in origins)) for name in names}
         occurring[group] = {name: v[0] if len(v) == 1 else " and ".join(map(str, v)) for name, v in values.items()}
     return occurring

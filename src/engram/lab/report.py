@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -63,7 +64,7 @@ def plot(figure: go.Figure) -> str:
 
     The page needs plotly's script, and ``style`` with the figure in an element of class ``run``.
     """
-    caption = figure.layout.title.text or ""
+    caption = escape(figure.layout.title.text or "")
     height = figure.layout.height or 440
     figure.update_layout(
         title=None,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +52,6 @@ class Trial:
             "code": self.code,
             "versions": {package: installed[package] for package in COMPUTING},
         }
-
-
-def key(identity: dict[str, Any]) -> str:
-    """The trial's name: 12 hexadecimal digits of the SHA-256 of its identity."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def trials(
@@ -114,18 +108,41 @@ def names_in(config: Any) -> frozenset[str]:
 
 @contextmanager
 def computing(trial: Trial) -> Iterator[None]:
-    """Compute with the trial's number of threads, and leave the caller's threads and global generators as they were."""
-    threads = torch.get_num_threads()
+    """Compute in the state in which torch starts, with the trial's number of threads; leave the caller's as it was.
+
+    On CUDA the algorithms are deterministic.
+    """
     cuda = trial.device == "cuda"
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    devices = range(torch.cuda.device_count()) if cuda else ()
-    with threadpoolctl.threadpool_limits(trial.threads), torch.random.fork_rng(devices):
-        torch.set_num_threads(trial.threads)
-        if cuda != deterministic:  # since to say so loads the compiler of PyTorch, which takes two seconds
-            torch.use_deterministic_algorithms(cuda, warn_only=True)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            if cuda != deterministic:
-                torch.use_deterministic_algorithms(deterministic)
+    state: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] = [
+        (torch.get_num_threads, torch.set_num_threads, trial.threads),
+        (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+        (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
+        (lambda: sys.float_info.min / 2 == 0, torch.set_flush_denormal, False),
+        (_determinism, _set_determinism, (cuda, cuda)),
+    ]
+    with ExitStack() as undo:
+        for get, put, wanted in state:
+            if (before := get()) != wanted:  # to say that algorithms be deterministic loads PyTorch's compiler, for 2 s
+                undo.callback(put, before)
+                put(wanted)
+        if torch.get_default_device().type != "cpu":
+            undo.enter_context(torch.device("cpu"))
+        undo.enter_context(threadpoolctl.threadpool_limits(trial.threads))
+        undo.enter_context(torch.random.fork_rng(range(torch.cuda.device_count()) if cuda else ()))
+        undo.enter_context(torch.inference_mode(False))
+        undo.enter_context(torch.enable_grad())
+        undo.enter_context(torch.autograd.set_detect_anomaly(False))
+        for device in ("cpu", "cuda"):
+            undo.enter_context(torch.autocast(device, enabled=False))
+        if cuda:
+            undo.enter_context(torch.backends.cudnn.flags(enabled=True))
+        yield
+
+
+def _determinism() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _set_determinism(state: tuple[bool, bool]) -> None:
+    enabled, warn_only = state
+    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)

@@ -6,18 +6,23 @@ A worker that dies costs the item that it worked on another attempt, and the oth
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
+import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from engram import extras
 
 Backend = Literal["loky", "ray"]
 PROCESSES: Final = 2  # at least, since joblib runs a pool of one in this process
+POLL_SECONDS: Final = 1.0
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -27,6 +32,8 @@ class Lost:
 
 
 LOST: Final = Lost()
+_started_by: list[int] = []  # of a worker, the process that it works for
+_working = threading.Lock()
 
 
 class NoWorkersError(RuntimeError):
@@ -71,7 +78,7 @@ def parallel_map(
     died = _died(backend)
 
     def together(chunk: Sequence[Item], workers: int) -> list[Result]:
-        calls = [joblib.delayed(function)(item) for item in chunk]
+        calls = [joblib.delayed(_worked)(function, item) for item in chunk]
         try:
             results: list[Result] = wait(lambda: list(_pool(backend, workers)(calls)))
             return results
@@ -103,6 +110,43 @@ def parallel_map(
                     raise
                 results |= {i: retried(items[i]) for i in started}
     return [results[i] for i in range(len(items))]
+
+
+def orphaned() -> bool:
+    """Whether this process is a worker, and that which started it is gone."""
+    return bool(_started_by) and os.getppid() not in _started_by
+
+
+def kill_workers(backend: Backend) -> None:
+    """Kill the workers that compute for this process now, with all that they have started, and no other process."""
+    if backend == "loky":
+        get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+        return
+    import ray
+
+    ray.shutdown()
+
+
+def _watch() -> None:
+    """Make this process, a worker of loky, end when its parent is gone: when idle at once, else after its item."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        _started_by.append(parent.pid)
+
+    def end() -> None:
+        while not orphaned():
+            time.sleep(POLL_SECONDS)
+        with _working:
+            os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def _worked(function: Callable[[Item], Result], item: Item) -> Result:
+    with _working:
+        if orphaned():
+            os._exit(1)
+        return function(item)
 
 
 def start_ray(workers: int, address: str | None = None) -> None:
@@ -140,7 +184,7 @@ _ray_pools: dict[tuple[int, str], joblib.Parallel] = {}
 def _pool(backend: Backend, workers: int) -> joblib.Parallel:
     """A pool that sends each item when a worker is free for it, since items are large."""
     if backend == "loky":  # which keeps its processes for the next pool by itself
-        return joblib.Parallel(workers, backend="loky", batch_size=1, pre_dispatch="n_jobs")
+        return joblib.Parallel(workers, backend="loky", batch_size=1, pre_dispatch="n_jobs", initializer=_watch)
     import ray
 
     left = _ray_cpus()

@@ -16,7 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from engram.storage.files import CorruptFileError, write_atomic
+from engram.storage.files import CorruptFileError, check_regular, write_atomic
 from engram.version import __version__
 
 
@@ -40,17 +40,25 @@ def load(path: Path) -> Any:
         CorruptFileError: The file is truncated or altered.
         FileNotFoundError: There is no such file.
     """
+    check_regular(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header.get("sha256") != _digest(header.get("state", ""), tensors):
+            raise ValueError("its checksum differs")
+        return _decode(json.loads(header["state"]), tensors)
     except FileNotFoundError:
         raise
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CorruptFileError(path, str(error)) from None
-    if header.get("sha256") != _digest(header.get("state", ""), tensors):
-        raise CorruptFileError(path, "its checksum differs")
-    return _decode(json.loads(header["state"]), tensors)
+    except (
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+    ) as error:  # of a forged one
+        raise CorruptFileError(path, f"it holds no tree of state ({type(error).__name__})") from None
 
 
 def save_object(path: Path, kind: str, content: dict[str, Any]) -> None:
@@ -121,5 +129,7 @@ def _decode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return {key: _decode(item, tensors) for key, item in content}
         case "tuple":
             return tuple(_decode(item, tensors) for item in content)
-        case _:
+        case "list":
             return [_decode(item, tensors) for item in content]
+        case _:
+            raise ValueError(f"it holds a {kind!r}")

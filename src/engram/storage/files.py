@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import secrets
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -88,17 +89,56 @@ def read_json(path: Path, shape: type[Shape]) -> Shape:
         FileNotFoundError: There is none.
         CorruptFileError: It cannot be read, holds no JSON, or its content has another shape.
     """
+    return cast(Shape, _validated(path, _adapter(cast(Hashable, shape)).validate_json, read_bytes(path)))
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically, with a checksum of its content."""
+    write_json(path, {**content, "sha256": _digest(content)})
+
+
+def read_sealed(path: Path, shape: type[Shape]) -> Shape:
+    """Read what ``write_sealed`` wrote, as ``read_json`` does; CorruptFileError also where it was altered since."""
+    read = read_json(path, shape)
+    content = json.loads(read_bytes(path))
+    if content.pop("sha256", None) != _digest(content):
+        raise CorruptFileError(path, "its checksum differs")
+    return read
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    as_read = json.loads(json.dumps(content))  # keys are text, by which they are sorted
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
+
+
+def in_shape(path: Path, shape: type[Shape], content: Any) -> Shape:
+    """The content of a file, if it has a shape; CorruptFileError where it has another."""
+    return cast(Shape, _validated(path, _adapter(cast(Hashable, shape)).validate_python, content))
+
+
+def _validated(path: Path, validate: Callable[..., Any], content: Any) -> Any:
     try:
-        content = path.read_bytes()
+        return validate(content, strict=True)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise CorruptFileError(path, ": ".join([*map(str, first["loc"]), first["msg"]])) from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; FileNotFoundError where there is none, CorruptFileError where it cannot be read."""
+    try:
+        check_regular(path)
+        return path.read_bytes()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise CorruptFileError(path, error.strerror or str(error)) from None
-    try:
-        return cast(Shape, _adapter(cast(Hashable, shape)).validate_json(content, strict=True))
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise CorruptFileError(path, ": ".join([*map(str, first["loc"]), first["msg"]])) from None
+
+
+def check_regular(path: Path) -> None:
+    """Raise CorruptFileError where a path is that of a folder, a device or a pipe, whose reader might wait for ever."""
+    if path.exists() and not path.is_file():
+        raise CorruptFileError(path, "it is no regular file")
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from engram import checks
 from engram.storage import checkpoint
+from engram.storage.files import CorruptFileError
 
 
 class Saveable:
@@ -45,4 +46,8 @@ class Saveable:
             CorruptFileError: The file is truncated, altered, or of something else.
             FileNotFoundError: There is no such file.
         """
-        return cls._from_content(checkpoint.load_object(Path(path), cls.__name__))
+        content = checkpoint.load_object(Path(path), cls.__name__)
+        try:
+            return cls._from_content(content)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise CorruptFileError(Path(path), f"it holds no {cls.__name__}: {error!r}") from error
