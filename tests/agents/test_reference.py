@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from engram.agents.reference import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import stay_probabilities
@@ -24,6 +25,30 @@ def test_ideal_learners_return_what_was_measured_before(name, effort):
     known = ideal_returns()[name]
     value, error = known.measure(200 * effort, seed=3)
     assert known.off(value) <= 3 * error + 1e-9
+
+
+def pulls(agent, rewards, lives=4000):
+    """The shares of the arms that an agent pulls next, after these rewards of each arm."""
+    env = MetaTaskVectorEnv(named.bandit(), lives)
+    seen, _ = env.reset(seed=0)
+    agent.reset(env, seen)
+    for arm, given in enumerate(rewards):
+        for reward in given:
+            agent.learn(np.full(lives, arm), np.full(lives, float(reward)), seen)
+    return np.bincount(agent.act(), minlength=2) / lives
+
+
+def test_the_textbook_rules_pull_as_their_formulas_say():
+    def agent(rule, **options):
+        return BanditAgent(rule, np.random.default_rng(0), **options)
+
+    assert pulls(agent("ucb1"), [[1], []]).tolist() == [0, 1]  # each arm once first
+    assert pulls(agent("ucb1"), [[1] * 6 + [0] * 4, [1, 0]]).tolist() == [0, 1]  # 0.6 + 0.72 against 0.5 + 1.60
+    assert pulls(agent("greedy"), [[1, 1, 0], [1]]).tolist() == [0, 1]  # 3 / 5 against 2 / 3
+    won, lost = 3, 1
+    alone, known = ([[1] * won + [0] * lost, []], {"dependent": True})
+    assert pulls(agent("thompson"), alone)[0] == pytest.approx((won + 1) / (won + lost + 2), abs=0.03)
+    assert pulls(agent("thompson", **known), alone)[0] == pytest.approx(beta.sf(0.5, won + 1, lost + 1), abs=0.03)
 
 
 def test_the_filter_chooses_as_one_who_knows_the_transitions():
