@@ -16,6 +16,7 @@ from engram import checks
 from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
 from engram.agents.running_scale import RunningScale
 from engram.memory import KeyValueMemory, Written
+from engram.state import check_state
 
 
 @dataclass
@@ -194,6 +195,9 @@ class EpisodicControl(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit."""
+        check_state(state, self._form())
+        for number, lists in enumerate(state["traces"]):
+            check_state(lists, dict.fromkeys(vars(self._trajectory), list), f"state['traces'][{number}]")
         self.memory.load_state_dict(state["memory"])
         if self.embedding is not None:
             self.embedding.load_state_dict(state["embedding"])
@@ -203,3 +207,6 @@ class EpisodicControl(ABC):
         self.steps = state["steps"]
         trajectories = [{name: list(items) for name, items in lists.items()} for lists in state["traces"]]
         *self._finished, self._trajectory = (Trajectory(**lists) for lists in trajectories)
+
+    def _form(self) -> dict[str, Any]:
+        return self.state_dict() | {"traces": list}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
+from engram.state import Axes, check_state
 
 
 class TransitionBatch(NamedTuple):
@@ -161,8 +162,18 @@ class ReplayBuffer:
         return {"rows": self._rows[: len(self)].clone(), "written": self.written}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a ``state_dict``."""
-        self.written = state["written"]
+        """Continue from a ``state_dict``.
+
+        Args:
+            state: Of a buffer of this capacity, of observations and actions of these sizes.
+
+        Raises:
+            TypeError, ValueError: It is of another buffer.
+        """
+        written = checks.size("state['written']", state.get("written", 0), least=0, most=None)
+        rows = Axes((min(written, self.capacity), self._rows.shape[1]), self._rows)
+        check_state(state, {"rows": rows, "written": int})
+        self.written = written
         self._rows[: len(state["rows"])] = state["rows"]
 
 

@@ -191,19 +191,16 @@ class QuadraticPenalty(ContinualMethod):
             state: Of such a penalty on such a network.
 
         Raises:
-            ValueError: An entry is missing or of another shape, or is of a parameter that the model does not have.
+            TypeError, ValueError: It is of another penalty, or of another network; nothing was changed.
         """
-        own = self.state_dict()
-        if odd := sorted(set(own) ^ set(state)):
-            how = "missing" if odd[0] in own else "of nothing that is held"
-            raise ValueError(f"state[{odd[0]!r}] is {how}: expected what state_dict of such a network returns")
-        for name in own.keys() - {*self.stored, "generator"}:
-            value = checks.instance(f"state[{name!r}]", state[name], Tensor).to(own[name])
-            checks.tensor(f"state[{name!r}]", value, tuple(own[name].shape), like=own[name])
         super().load_state_dict(state)
         self.tasks = int(state["tasks"])
         for field, flat in self._flat.items():
             flat.copy_(self._flattened({name: state[f"{field}.{name}"] for name in self._shapes}))
+
+    def _form(self) -> dict[str, Any]:
+        own = self.state_dict()
+        return super()._form() | {name: own[name] for name in own.keys() - {*self.stored, "generator"}}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_hooks": [], "_proximal": None}  # a copy is attached to nothing

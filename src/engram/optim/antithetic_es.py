@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from engram import checks
 from engram.optim.strategy import Shaping, Strategy, shaped
+from engram.state import Axes, form_of
 
 
 class AntitheticES(Strategy):
@@ -114,3 +115,9 @@ class AntitheticES(Strategy):
         self.generation = state["generation"]
         if self._asked is not None:
             self._asked = [mutation.to(param) for mutation, param in zip(self._asked, self.params, strict=True)]
+
+    def _form(self) -> dict[str, Any]:
+        return super()._form() | {"optimizer": form_of(self.optimizer)}
+
+    def _population_form(self) -> list[Axes]:
+        return [Axes((self.population_size // 2, *param.shape), param) for param in self.params]

@@ -71,6 +71,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
             state: Feedback weights B, and the key of the noise.
         """
         network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
+        network.check_feedback(state.feedback, "state.feedback")
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
         mirrored = self._mirrored(network, state, activities)
