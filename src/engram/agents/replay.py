@@ -61,7 +61,7 @@ class ReplayBuffer:
         self.actions = None if action_space is None else ActionVectors(action_space)
         # One row for each transition, so that a batch is one gather.
         self._widths = [self.features, self.actions.size if self.actions else 0, 1, self.features, 1, 1]
-        self._rows = torch.zeros(self.capacity, sum(self._widths))
+        self._rows = torch.zeros(self.capacity, sum(self._widths), dtype=torch.float32)
         self.written = 0
 
     def __len__(self) -> int:
@@ -95,6 +95,7 @@ class ReplayBuffer:
         if (actions is None) != (self.actions is None):
             expected = "None, in a log of states" if self.actions is None else "those of each transition"
             raise ValueError(f"actions = {actions!r}: expected {expected}")
+        checks.has_shape("rewards", np.shape(rewards), ("transitions",))
         n, arrays = len(rewards), {"states": states, "rewards": rewards, "next_states": next_states}
         for name, array in arrays.items():
             shape = (n,) if name == "rewards" else (n, self.features)

@@ -9,6 +9,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Float
 
+from engram import checks
+
 
 def vector_episodes(
     env: VectorEnv[Any, Any, Any],
@@ -25,12 +27,16 @@ def vector_episodes(
         record: Called with the transitions of each step in the environments whose episode is not over, for example
             ``ReplayBuffer.add``.
 
+    Raises:
+        TypeError: ``env`` is a single environment, as ``gymnasium.make`` makes them.
+
     Examples:
         >>> import gymnasium
         >>> env = gymnasium.make_vec("engram.tasks:engram/PointWorld-v0", num_envs=3)
         >>> vector_episodes(env, lambda observations: np.clip(-10 * observations, -1, 1), seed=0).round()
         array([-1., -4., -1.])
     """
+    checks.instance("env", env, VectorEnv)  # as gymnasium.make_vec makes them
     observations, _ = env.reset(seed=seed)
     totals, running = np.zeros(env.num_envs), np.ones(env.num_envs, dtype=bool)
     mode = env.metadata.get("autoreset_mode")

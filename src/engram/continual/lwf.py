@@ -69,6 +69,7 @@ class LwF(ContinualMethod):
         Raises:
             ValueError: There are no classes, or one is no index.
         """
+        checks.instance("task", task, Task)  # type: ignore[type-abstract]
         group = [] if task.classes is None else [checks.size("classes", label, least=0) for label in task.classes]
         if task.classes is not None and not group:
             raise ValueError("classes is empty: expected indices of outputs")

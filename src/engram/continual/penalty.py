@@ -149,9 +149,11 @@ class QuadraticPenalty(ContinualMethod):
             importance: Omega, at least 0, by name; of parameters that are not named it is 0.
 
         Raises:
+            TypeError: ``importance`` is no mapping: the data of a task are for ``end_task``.
             ValueError: A name is unknown, or an importance is negative, or of another shape or dtype.
             FloatingPointError: An importance is not finite.
         """
+        checks.instance("importance", importance, Mapping)  # type: ignore[type-abstract]
         self._match_parameters()
         parameters = dict(zip(self._shapes, self._parameters, strict=True))
         for name, value in importance.items():

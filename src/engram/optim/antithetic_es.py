@@ -85,7 +85,7 @@ class AntitheticES(Strategy):
         half = self.population_size // 2
         self._asked = []
         for param in self.params:
-            mutation = torch.randn(half, *param.shape, generator=self.generator).mul_(self.sigma)
+            mutation = torch.randn(half, *param.shape, generator=self.generator, dtype=torch.float32).mul_(self.sigma)
             if self.include_mean:
                 mutation[0] = 0
             self._asked.append(mutation.to(param))

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from engram import checks
 from engram.nn.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
+from engram.nn.sequence import autocast
 from engram.state import check_state
 
 # What the derivative is in terms of the output: fused, and without a graph.
@@ -270,8 +271,10 @@ class Chain(NamedTuple):
         """What the first layer receives.
 
         Raises:
-            ValueError: ``x`` is empty, or of another shape, dtype or device than the network takes.
+            ValueError: ``x`` is empty, or of another shape, dtype or device than the network takes; or autocast is on.
         """
+        if autocast(x.device):
+            raise ValueError("torch.autocast is on: expected it off, as errors go back in the parameters' precision")
         for module in self.before:
             x = module(x)
         first = self.layers[0].module

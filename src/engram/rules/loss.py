@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engram import checks
+from engram.nn.sequence import precise
 
 
 def output_loss(
@@ -30,6 +31,8 @@ def output_loss(
         >>> output_loss(torch.zeros(3, 2), torch.ones(3, 2)), output_loss(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
         (tensor(1.), tensor(0.6931))
     """
+    if target.is_floating_point():
+        output = precise(output, target)
     if output.ndim == 3:
         if target.shape[:2] != output.shape[:2]:
             steps = tuple(output.shape[:2])

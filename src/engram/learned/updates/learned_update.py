@@ -85,7 +85,7 @@ class LearnedUpdate(ContinualMethod):
         importance = fisher_diagonal(
             self.model, task_batches(task), fisher="sample", classes=task.classes, generator=self.generator
         )
-        self.optimizer.consolidate([importance[name] for name in self._body])
+        self.optimizer.consolidate([importance.get(name, torch.zeros_like(p)) for name, p in self._body.items()])
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the learned optimiser."""
@@ -95,6 +95,9 @@ class LearnedUpdate(ContinualMethod):
         """Go on from what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_hook": None}  # a copy is attached to nothing
 
     def _form(self) -> dict[str, Any]:
         return {**super()._form(), "optimizer": form_of(self.optimizer)}
