@@ -13,6 +13,9 @@ from torch.optim import Optimizer
 from engram import checks
 
 
+_LIKE_PARAMETERS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "anchor", "importance", "square")
+
+
 class Axes(NamedTuple):
     """The form of a tensor or an array of which not every length is known.
 
@@ -31,9 +34,15 @@ class Maybe(NamedTuple):
     form: Any
 
 
+class OfOptimizer(NamedTuple):
+    """The form of the state of an optimiser: its groups, and the running means that are known to be of a parameter."""
+
+    optimizer: Optimizer
+
+
 def form_of(part: Any) -> Any:
-    """The form of the state of a part; of an optimiser, whose state begins with its first step, the outer one."""
-    return {"state": dict, "param_groups": list} if isinstance(part, Optimizer) else dict(part.state_dict())
+    """The form of the state of a part: of a module, an optimiser or another object with a ``state_dict``."""
+    return OfOptimizer(part) if isinstance(part, Optimizer) else dict(part.state_dict())
 
 
 def check_state(state: Any, form: Any, name: str = "state") -> None:
@@ -59,6 +68,15 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
         case Maybe():
             if state is not None:
                 check_state(state, form.form, name)
+        case OfOptimizer():
+            groups = form.optimizer.param_groups
+            sizes = [{"params": [int] * len(group["params"])} for group in groups]
+            check_state(state, {"state": dict, "param_groups": [dict] * len(groups)}, name)
+            check_state([{"params": group.get("params")} for group in state["param_groups"]], sizes, name)
+            for number, p in enumerate(p for group in groups for p in group["params"]):
+                for key, value in state["state"].get(number, {}).items():
+                    if key in _LIKE_PARAMETERS and value is not None:
+                        checks.has_shape(f"{name}['state'][{number}][{key!r}]", value.shape, tuple(p.shape))
         case Mapping():
             _instance(name, state, Mapping)
             for key in {**form, **state}:

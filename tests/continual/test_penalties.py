@@ -16,8 +16,10 @@ from engram.continual import (
     EWC,
     MAS,
     L2Anchor,
+    LwF,
     OnlineEWC,
     QuadraticPenalty,
+    Replay,
     SynapticIntelligence,
     TaskData,
     fisher_diagonal,
@@ -474,3 +476,15 @@ def test_importance_that_is_not_finite_is_named():
     net = network()
     with pytest.raises(FloatingPointError, match=r"'2\.bias'"):
         QuadraticPenalty(net).consolidate({"2.bias": torch.full((3,), float("inf"), dtype=torch.float64)})
+
+
+@pytest.mark.parametrize("method", [EWC, MAS, LwF, Replay])
+def test_the_data_alone_are_no_task(method):
+    net = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="task is a tuple: expected an instance of Task"):
+        method(net).end_task((torch.eye(2), torch.tensor([0, 1])))
+
+
+def test_the_data_are_no_importances():
+    with pytest.raises(TypeError, match="importance is a tuple: expected an instance of Mapping"):
+        EWC(nn.Linear(2, 2)).consolidate((torch.eye(2), torch.tensor([0, 1])))

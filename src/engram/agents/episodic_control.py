@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -205,8 +206,7 @@ class EpisodicControl(ABC):
             self._scale.load_state_dict(state["scale"])
         self.rng.bit_generator.state = state["rng"]
         self.steps = state["steps"]
-        trajectories = [{name: list(items) for name, items in lists.items()} for lists in state["traces"]]
-        *self._finished, self._trajectory = (Trajectory(**lists) for lists in trajectories)
+        *self._finished, self._trajectory = (Trajectory(**lists) for lists in copy.deepcopy(state["traces"]))
 
     def _form(self) -> dict[str, Any]:
         return self.state_dict() | {"traces": list}

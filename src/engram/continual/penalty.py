@@ -94,12 +94,14 @@ class QuadraticPenalty(ContinualMethod):
     def add_grad_(self) -> None:
         """Add the penalty's gradient to that of each parameter: what ``penalty()`` in the loss would have added."""
         self._match_parameters()
-        for p in self._parameters:
+        trained = [place for place, p in enumerate(self._parameters) if p.requires_grad]
+        fields = self._parameters, self._views["anchor"], self._views["importance"]
+        parameters, anchors, importances = ([part[place] for place in trained] for part in fields)
+        for p in parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-        gaps = _torch._foreach_sub(self._parameters, self._views["anchor"])
-        gradients = [p.grad for p in self._parameters]
-        _torch._foreach_addcmul_(gradients, gaps, self._views["importance"], 2 * self.strength)
+        gaps = _torch._foreach_sub(parameters, anchors)
+        _torch._foreach_addcmul_([p.grad for p in parameters], gaps, importances, 2 * self.strength)
 
     @torch.no_grad()
     def prox_(self, lr: float) -> None:
@@ -241,6 +243,7 @@ class QuadraticPenalty(ContinualMethod):
 
     @torch.no_grad()
     def _proximal_step(self, lr: float, places: Sequence[int]) -> None:
+        places = [place for place in places if self._parameters[place].requires_grad]  # the frozen stay
         if self.tasks and places:
             parts = self._parameters, self._views["anchor"], self._proximal_weights(2 * lr * self.strength)
             _torch._foreach_lerp_(*([part[place] for place in places] for part in parts))

@@ -270,12 +270,14 @@ def _is_the_same_in_eight_threads(make: Make) -> None:
 
 def _takes_frozen_layers(make: Make) -> None:
     """Frozen layers stay as they are, and the others are trained."""
-    for place in (0, 2):
+    for place, tasks in ((0, 0), (2, 0), (0, 1), (2, 1)):  # before the method is made, or after a task
         net = _network()
+        net[place].requires_grad_(bool(tasks))
+        trained = _new(make, net)
+        trained.learn(_tasks()[:tasks])
         net[place].requires_grad_(False)
         before = [p.detach().clone() for p in net[place].parameters()]
-        trained = _new(make, net)
-        trained.learn(_tasks())
+        trained.learn(_tasks()[tasks:])
         assert same(before, net[place].parameters()), f"frozen layer {place} was changed"
 
 
