@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 
 from engram import checks
 
-
 _LIKE_PARAMETERS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "anchor", "importance", "square")
 
 

