@@ -231,6 +231,7 @@ def frozen(part: str, draws: random.Random) -> str:
     for _ in range(draws.randint(3, 12)):
         for layer in learning.linear:
             layer.requires_grad_(draws.random() < 0.5)
+        draws.choice(learning.linear).requires_grad_(True)  # a method refuses, by name, a network without any
         fixed = [p for p in learning.net.parameters() if not p.requires_grad]
         before = [p.clone() for p in fixed]
         learning.step()
