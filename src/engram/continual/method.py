@@ -101,7 +101,7 @@ class ContinualMethod:
         self.generator.set_state(state["generator"].cpu())
 
     def _form(self) -> dict[str, Any]:
-        form = dict.fromkeys(self.state_dict(), object)
+        form: dict[str, Any] = dict.fromkeys(self.state_dict(), object)
         for name in self.stored:
             kind = type(getattr(self, name))
             form[name] = object if getattr(self, name) is None else list | tuple if kind in (list, tuple) else kind

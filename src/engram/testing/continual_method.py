@@ -106,7 +106,7 @@ def _network(*hidden: int) -> nn.Sequential:
     draws = torch.Generator().manual_seed(0)
     layers: list[nn.Module] = []
     for pre, post in pairwise(sizes):
-        layers += [nn.utils.skip_init(nn.Linear, pre, post), nn.Tanh()]
+        layers += [nn.utils.skip_init(nn.Linear, pre, post), nn.Tanh()]  # type: ignore[no-untyped-call]
         for p in layers[-2].parameters():
             nn.init.uniform_(p, -(pre**-0.5), pre**-0.5, generator=draws)
     return nn.Sequential(*layers[:-1])
@@ -271,10 +271,11 @@ def _is_the_same_in_eight_threads(make: Make) -> None:
 def _takes_frozen_layers(make: Make) -> None:
     """Frozen layers stay as they are, and the others are trained."""
     for place, tasks in ((0, 0), (2, 0), (0, 1), (2, 1)):  # before the method is made, or after a task
-        net = _network()
+        net = _network(_HIDDEN, _HIDDEN)
         net[place].requires_grad_(bool(tasks))
         trained = _new(make, net)
-        trained.learn(_tasks()[:tasks])
+        for task in _tasks()[:tasks]:
+            trained.learn([task])
         net[place].requires_grad_(False)
         before = [p.detach().clone() for p in net[place].parameters()]
         trained.learn(_tasks()[tasks:])
