@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
+import itertools
 import math
 import sys
+import textwrap
 from collections.abc import Collection
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from beartype import BeartypeConf, FrozenDict
+from beartype.door import is_bearable
+from jaxtyping import jaxtyped
 from torch import Tensor
 
 from engram.numeric.threads import single_threaded
@@ -16,17 +24,125 @@ from engram.numeric.threads import single_threaded
 T = TypeVar("T")
 LARGEST = sys.float_info.max
 
-MOST, LIMIT = 10**9, 10**4  # no size exceeds the first; an upper bound above the second is left out of messages
+LARGEST_SIZE, LIMIT = 10**9, 10**4  # no size exceeds the first; an upper bound above the second is left out of messages
+
+NUMBERS = {float: float | int | np.floating | np.integer, int: int | np.integer, bool: bool | np.bool_}
+TYPES = BeartypeConf(hint_overrides=FrozenDict(NUMBERS))
+ARRAYS = (np.ndarray, Tensor)
+# Calls whose arguments were as annotated, by types, dtypes and shapes; of a container the first item stands for all.
+_PASSED: set[tuple[Any, ...]] = set()
+MANY = 10_000
 
 
-def size(name: str, value: Any, least: int = 1, most: int | None = MOST) -> int:
-    """``value`` as an int, within ``least`` and ``most``.
+def arguments() -> None:
+    """Raise where an argument of the function that calls this, as its first statement, is not as annotated.
+
+    One name of an axis is one length in all arguments; in ``__post_init__``, the fields are the arguments. While torch
+    compiles, nothing is looked at.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: An array or tensor is of another shape or dtype.
+    """
+    if torch.compiler.is_compiling():
+        return
+    frame = sys._getframe(1)
+    module, function, values = frame.f_globals["__name__"], frame.f_code.co_qualname, frame.f_locals
+    values = vars(values["self"]) if function.endswith(".__post_init__") else values
+    call = module, function, *map(_kind, values.values())
+    if call in _PASSED:
+        return
+    with jaxtyped("context"):  # one name of an axis is one length
+        for name, hint in _hints(module, function).items():
+            if name in values and not is_bearable(values[name], hint, conf=TYPES):
+                raise _refusal(name, values[name], hint)
+    if len(_PASSED) == MANY:
+        _PASSED.clear()
+    _PASSED.add(call)
+
+
+def _kind(value: Any) -> Any:
+    """What of a value decides whether it is as annotated."""
+    kind = type(value)
+    if isinstance(value, ARRAYS):
+        return kind, value.dtype, value.shape
+    if kind is tuple:
+        return len(value), *map(_kind, value[:4])
+    if kind in {list, dict, set}:
+        return kind, *map(_kind, itertools.islice(value.items() if kind is dict else value, 1))
+    return value if kind is str else kind
+
+
+@functools.cache
+def _hints(module: str, qualname: str) -> dict[str, Any]:
+    """The annotations of a function's arguments, without those that are named for the type checker alone."""
+    *path, last = qualname.split(".")
+    owner = functools.reduce(getattr, path, sys.modules[module])
+    function: Any = owner if last == "__post_init__" else inspect.unwrap(getattr(owner, last))
+    hints = {}
+    for name, hint in function.__annotations__.items():
+        with contextlib.suppress(NameError, TypeError, AttributeError, SyntaxError):
+            hints[name] = eval(hint, vars(sys.modules[module])) if isinstance(hint, str) else hint
+    several = () if inspect.isclass(function) else inspect.getargs(function.__code__)[1:]
+    return {name: hint for name, hint in hints.items() if name not in ("return", *several)}
+
+
+def _refusal(name: str, value: Any, hint: Any) -> Exception:
+    expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    if isinstance(value, ARRAYS) and hasattr(hint, "array_type") and isinstance(value, hint.array_type):
+        return ValueError(f"{name}.shape = {tuple(value.shape)}, dtype = {value.dtype}: expected {expected}")
+    return TypeError(f"{name} = {shown(value)}: expected {expected}")
+
+
+def shown(value: Any) -> str:
+    """A value in a few words."""
+    if isinstance(value, ARRAYS):
+        kind = "tensor" if isinstance(value, Tensor) else "array"
+        return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
+    return textwrap.shorten(repr(value), 80, placeholder=" ...")
+
+
+class noted:  # noqa: N801 - a context, and in a few hot places, where one of ``contextlib`` costs twice as much
+    """Arguments that an error from deeper down notes, where another library checks them in its own words."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception):
+            error.add_note(", ".join(f"{name} = {shown(value)}" for name, value in self.values.items()))
+
+
+def rng(name: str, seed: Any) -> np.random.Generator:
+    """A generator of NumPy from a seed, or the one that is given in its place."""
+    with noted(**{name: seed}):
+        return np.random.default_rng(seed)
+
+
+def samples(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
+    """Samples, and their classes if given, as scikit-learn's ``validate_data`` takes them."""
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import validate_data
+
+    with noted(X=X):
+        valid = validate_data(estimator, X, y, **options)
+    if not isinstance(y, str):
+        with noted(y=y):
+            check_classification_targets(valid[1])
+    return valid
+
+
+def size(name: str, value: Any, minimum: int = 1, maximum: int | None = LARGEST_SIZE) -> int:
+    """``value`` as an int, within ``minimum`` and ``maximum``.
 
     Args:
         name: What the error calls the argument.
         value: The argument.
-        least: The smallest value allowed.
-        most: The largest value allowed, by default a number that no size exceeds; None: no bound.
+        minimum: The smallest value allowed.
+        maximum: The largest value allowed, by default a number that no size exceeds; None: no bound.
 
     Raises:
         TypeError: It is no integer; a bool is none.
@@ -39,11 +155,9 @@ def size(name: str, value: Any, least: int = 1, most: int | None = MOST) -> int:
     """
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} = {value!r}: expected an int")
-    if value < least or (most is not None and value > most):
-        raise ValueError(
-            f"{name} = {value}: expected "
-            + (f"at least {least}" if most is None or (most >= LIMIT and value < least) else f"{least} to {most}")
-        )
+    if value < minimum or (maximum is not None and value > maximum):
+        low = maximum is None or (maximum >= LIMIT and value < minimum)
+        raise ValueError(f"{name} = {value}: expected {f'at least {minimum}' if low else f'{minimum} to {maximum}'}")
     return int(value)
 
 
@@ -51,9 +165,9 @@ def number(
     name: str,
     value: Any,
     *,
-    least: float | None = None,
+    minimum: float | None = None,
     above: float | None = None,
-    most: float | None = None,
+    maximum: float | None = None,
     below: float | None = None,
 ) -> float:
     """``value`` as a float: a finite number within the bounds given.
@@ -61,9 +175,9 @@ def number(
     Args:
         name: What the error calls the argument.
         value: The argument.
-        least: The smallest value allowed.
+        minimum: The smallest value allowed.
         above: It must be above this.
-        most: The largest value allowed.
+        maximum: The largest value allowed.
         below: It must be below this.
 
     Raises:
@@ -71,23 +185,23 @@ def number(
         ValueError: It is not finite, or out of range.
 
     Examples:
-        >>> number("eta", -1, least=0)
+        >>> number("eta", -1, minimum=0)
         Traceback (most recent call last):
         ValueError: eta = -1: expected a number of at least 0
-        >>> number("gamma", 1.5, least=0, most=1)
+        >>> number("gamma", 1.5, minimum=0, maximum=1)
         Traceback (most recent call last):
         ValueError: gamma = 1.5: expected a number from 0 to 1
     """
     if not isinstance(value, float | int | np.floating | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name} = {value!r}: expected {_range(least, above, most, below)}")
+        raise TypeError(f"{name} = {value!r}: expected {_range(minimum, above, maximum, below)}")
     if (
         not -LARGEST <= value <= LARGEST
-        or (least is not None and value < least)
+        or (minimum is not None and value < minimum)
         or (above is not None and value <= above)
-        or (most is not None and value > most)
+        or (maximum is not None and value > maximum)
         or (below is not None and value >= below)
     ):
-        raise ValueError(f"{name} = {value}: expected {_range(least, above, most, below)}")
+        raise ValueError(f"{name} = {value}: expected {_range(minimum, above, maximum, below)}")
     return float(value)
 
 
@@ -102,7 +216,7 @@ def choice(name: str, value: T, choices: Collection[T]) -> T:
     Raises:
         ValueError: It is none of them.
     """
-    if value not in choices:
+    if isinstance(value, ARRAYS) or value not in choices:
         raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
     return value
 
@@ -195,6 +309,8 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
             if math.isfinite(value.detach().sum().item()):
                 return
         wrong = (~value.isfinite()).nonzero().cpu().numpy()
+    elif value.dtype.kind not in "biufc":
+        raise TypeError(f"{name}.dtype = {value.dtype}: expected numbers")
     else:
         wrong = np.argwhere(~np.isfinite(value))
     if not len(wrong):
@@ -214,18 +330,20 @@ def readable(value: Tensor) -> bool:
 
 def has_shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
     """Raise ValueError unless each axis has its size; one with a name in its place may have any."""
+    if not isinstance(shape, tuple):
+        raise TypeError(f"shape = {shape!r}: expected a tuple")
     if len(actual) != len(shape) or any(
         isinstance(want, int) and length != want for length, want in zip(actual, shape, strict=True)
     ):
         raise ValueError(f"{name}.shape = {tuple(actual)}: expected ({', '.join(map(str, shape))})")
 
 
-def _range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:
+def _range(minimum: float | None, above: float | None, maximum: float | None, below: float | None) -> str:
     """In words what numbers are allowed."""
-    low = f"from {least}" if least is not None else f"above {above}" if above is not None else ""
-    high = f"{most}" if most is not None else f"below {below}" if below is not None else ""
+    low = f"from {minimum}" if minimum is not None else f"above {above}" if above is not None else ""
+    high = f"{maximum}" if maximum is not None else f"below {below}" if below is not None else ""
     if low and high:
-        return f"a number {low}{', at most' if above is not None and most is not None else ' to'} {high}"
+        return f"a number {low}{', at most' if above is not None and maximum is not None else ' to'} {high}"
     if low:
-        return f"a number {low}" if least is None else f"a number of at least {least}"
-    return f"a number of at most {high}" if most is not None else f"a number {high}" if high else "a finite number"
+        return f"a number {low}" if minimum is None else f"a number of at least {minimum}"
+    return f"a number of at most {high}" if maximum is not None else f"a number {high}" if high else "a finite number"

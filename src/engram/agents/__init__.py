@@ -1,6 +1,5 @@
 """Reinforcement learning: networks whose state lasts through an episode, and agents that remember episodes."""
 
-from engram import arguments
 from engram.agents.a2c import A2C, Rollout, a2c_loss, a2c_step, rollout
 from engram.agents.actor_critic import ActorCritic, PolicyAndValue, meta_actor_critic, plastic_actor_critic
 from engram.agents.bco import BCO
@@ -52,5 +51,3 @@ __all__ = [
     "transition_consistency",
     "vector_episodes",
 ]
-
-arguments.noted_in(__name__)

@@ -40,12 +40,12 @@ class A2C:
     author_value_bug: bool = False
 
     def __post_init__(self) -> None:
-        checks.number("learning_rate", self.learning_rate, above=0, most=1)
-        checks.number("adam_eps", self.adam_eps, above=0, most=1)
+        checks.number("learning_rate", self.learning_rate, above=0, maximum=1)
+        checks.number("adam_eps", self.adam_eps, above=0, maximum=1)
         checks.number("clip_norm", self.clip_norm, above=0)
-        checks.number("gamma", self.gamma, least=0, most=1)
+        checks.number("gamma", self.gamma, minimum=0, maximum=1)
         for name in ("value_coefficient", "entropy_coefficient"):
-            checks.number(name, getattr(self, name), least=0)
+            checks.number(name, getattr(self, name), minimum=0)
 
     def optimizer(self, agent: ActorCritic) -> torch.optim.Adam:
         """Adam for the parameters of an agent."""
@@ -176,14 +176,15 @@ def a2c_loss(
         ...          entropy_coefficient=0.1)[1].advantage.flatten()
         tensor([1.5000, 1.0000])
     """
+    checks.arguments()
     shape = tuple(rewards.shape)
     for name, tensor in {"log_prob": log_prob, "values": values, "mask": mask}.items():
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(f"{name}.shape = {tuple(tensor.shape)}: expected that of rewards, {shape}")
     if tuple(probabilities.shape[:-1]) != shape:
         raise ValueError(f"probabilities.shape = {tuple(probabilities.shape)}: expected {shape} and the actions")
-    checks.number("value_coefficient", value_coefficient, least=0)
-    checks.number("entropy_coefficient", entropy_coefficient, least=0)
+    checks.number("value_coefficient", value_coefficient, minimum=0)
+    checks.number("entropy_coefficient", entropy_coefficient, minimum=0)
     counts = torch.ones_like(rewards) if mask is None else mask.to(rewards.dtype)
     if not counts.any():
         raise ValueError(f"mask.shape = {shape} and no step counts: expected at least one")

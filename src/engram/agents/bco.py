@@ -70,18 +70,21 @@ class BCO(Learner):
             noise: Standard deviation of normal noise, in halves of the range of an action; the probability of a random
                 action where actions are discrete.
         """
-        states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
-        actions = self.actions.squash(self.policy(states))
+        with checks.noted(observations=observations):
+            states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
+            actions = self.actions.squash(self.policy(states))
         return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn the inverse model from the agent's own steps; return the loss."""
+        checks.arguments()
         loss = self.inverse.loss(batch.states, batch.next_states, self.actions.checked(batch.actions))
         optimizer_step(self.inverse_optimizer, [loss], self.inverse)
         return {"inverse_loss": loss.detach()}
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn the policy from states alone; return the loss."""
+        checks.arguments()
         with torch.no_grad():
             inferred = self.inverse(batch.states, batch.next_states)
         loss = nn.functional.mse_loss(self.actions.squash(self.policy(batch.states)), inferred)

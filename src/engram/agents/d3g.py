@@ -82,17 +82,18 @@ class D3G(Learner):
         inverse_loss: Literal["mse", "cross-entropy"] = "mse",
         device: torch.device | str = "cpu",
     ) -> None:
+        checks.arguments()
         self.actions, self.action_space = ActionVectors(action_space, device), action_space
         self.features, self.generator = features_of(observation_space), checks.generator(generator)
         self.hidden, self.device = tuple(hidden), torch.device(device)
-        self.gamma = checks.number("gamma", gamma, least=0, most=1)
-        self.polyak = checks.number("polyak", polyak, above=0, most=1)
+        self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
+        self.polyak = checks.number("polyak", polyak, above=0, maximum=1)
         self.policy_every = checks.size("policy_every", policy_every)
         self.learning_rate = checks.number("learning_rate", learning_rate, above=0)
         self.cycle = checks.choice("cycle", cycle, ("model", "value", "none"))
         self.cycle_weight: float | str = cycle_weight
         if cycle_weight != "auto":
-            self.cycle_weight = checks.number("cycle_weight", cycle_weight, least=0)
+            self.cycle_weight = checks.number("cycle_weight", cycle_weight, minimum=0)
         self.inverse_loss = inverse_loss
         n = self.features
         self.critic = TwinCritic(2 * n, hidden, generator=generator).to(device)
@@ -113,6 +114,7 @@ class D3G(Learner):
 
         A feature that does not vary is only centred.
         """
+        checks.arguments()
         if self.updates:
             raise RuntimeError(f"normalise after {self.updates} updates: expected before the first")
         deviation, self.shift = states.std(0), states.mean(0).to(self.device)
@@ -133,6 +135,7 @@ class D3G(Learner):
     @torch.no_grad()
     def propose(self, observations: Any, cycled: bool = True) -> Float32[Any, "batch features"]:
         """The proposed next states: C(s), or without ``cycled`` s + tau(s)."""
+        checks.arguments()
         s = self._scaled_states(observations)
         p = s + self.tau(s)
         proposals = self._reachable(s, p, self.critic) if cycled else p
@@ -148,6 +151,7 @@ class D3G(Learner):
         Raises:
             ValueError: The batch has actions of another space, or none although the cycle is not ``"value"``.
         """
+        checks.arguments()
         if batch.actions is not None or self.cycle != "value":
             self.actions.checked(batch.actions)
         batch = self._scaled(batch)
@@ -167,6 +171,7 @@ class D3G(Learner):
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn the dynamics of actions alone, I and f; values and proposals stay as they are."""
+        checks.arguments()
         self.actions.checked(batch.actions)
         losses = self._dynamics_losses(self._scaled(batch), values=False)
         self._optimizer_step(losses)
@@ -214,13 +219,15 @@ class D3G(Learner):
         return adam(self.learning_rate, self.critic, *models)
 
     def _scaled_states(self, observations: Any) -> States:
-        states = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
+        with checks.noted(observations=observations):
+            states = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
         if states.dim() != 2 or states.shape[1] != self.features:
             raise ValueError(f"observations.shape = {tuple(states.shape)}: expected (batch, {self.features})")
         scaled: States = (states - self.shift) / self.scale
         return scaled
 
     def _scaled(self, batch: TransitionBatch) -> TransitionBatch:
+        checks.arguments()
         states, next_states = self._scaled_states(batch.states), self._scaled_states(batch.next_states)
         return batch._replace(states=states, next_states=next_states)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
 from gymnasium import Env
 
+from engram import checks
 from engram.agents.exploration import ActionValues, greedy
 
 
@@ -85,7 +85,7 @@ def evaluate(env: Env[Any, Any], agent: OnlineAgent, episodes: int, seed: int) -
         episodes: Number of episodes.
         seed: Seed of the environment, and of the choice between equal actions.
     """
-    rng = np.random.default_rng(seed)
+    rng = checks.rng("seed", seed)
     return [
         _play(env, lambda observation: greedy(agent.values(observation), rng), None if episode else seed)
         for episode in range(episodes)

@@ -72,7 +72,8 @@ class EpisodicControl(ABC):
         truncation: str = "terminal",
         standardise: int | None = None,
     ) -> None:
-        self.gamma = checks.number("gamma", gamma, least=0, most=1)
+        checks.arguments()
+        self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
         self.truncation = checks.choice("truncation", truncation, ("terminal", "bootstrap"))
         if memory.tables is None:
             raise ValueError("memory.tables = None: expected one table for each action")

@@ -64,7 +64,8 @@ class EpsilonGreedy:
     end: int = 25_000
 
     def __post_init__(self) -> None:
-        checks.number("final", self.final, least=0, most=1)
+        checks.arguments()
+        checks.number("final", self.final, minimum=0, maximum=1)
         if not 0 <= self.start <= self.end:
             raise ValueError(f"start = {self.start}, end = {self.end}: expected 0 <= start <= end")
 
@@ -107,6 +108,7 @@ class MaxEntMellowmax:
 
     def probabilities(self, values: ActionValues) -> ActionValues:
         """The probability of each action."""
+        checks.instance("values", values, np.ndarray)
         mellowmax = (logsumexp(self.omega * values) - math.log(len(values))) / self.omega
         advantages = values - mellowmax
         if (np.abs(advantages) < 1e-3).all():

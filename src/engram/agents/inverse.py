@@ -54,6 +54,8 @@ class InverseModel(nn.Module):
 
     def forward(self, states: Float[Tensor, "batch features"], next_states: Float[Tensor, "batch features"]) -> Vectors:
         """The actions as vectors."""
+        checks.instance("states", states, Tensor)
+        checks.instance("next_states", next_states, Tensor)
         return self.vectors.squash(self.network(torch.cat([states, next_states], 1)))
 
     def loss(
@@ -69,6 +71,7 @@ class InverseModel(nn.Module):
             next_states: States after the actions.
             actions: The actions taken, as vectors.
         """
+        checks.arguments()
         if self.kind == "mse":
             return nn.functional.mse_loss(self(states, next_states), actions)
         return nn.functional.cross_entropy(self.network(torch.cat([states, next_states], 1)), actions)

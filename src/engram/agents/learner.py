@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from engram import checks
 from engram.state import check_state, form_of
 
 
@@ -60,6 +61,7 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
+        checks.arguments()
         check_state(state, self._form())
         for name in self.parts:
             if getattr(self, name) is not None:

@@ -130,8 +130,9 @@ class ReplayBuffer:
         Raises:
             ValueError: A step is missing, or ``add`` raises.
         """
-        continues = ~(np.asarray(terminated, bool) | np.asarray(truncated, bool))[:-1]
-        differs = (np.asarray(next_states)[:-1] != np.asarray(states)[1:]).any(1) & continues
+        with checks.noted(states=states, next_states=next_states, terminated=terminated, truncated=truncated):
+            continues = ~(np.asarray(terminated, bool) | np.asarray(truncated, bool))[:-1]
+            differs = (np.asarray(next_states)[:-1] != np.asarray(states)[1:]).any(1) & continues
         if differs.any():
             step = int(differs.argmax())
             gap = f"next_states[{step}] is not states[{step + 1}], and step {step} ends no episode"
@@ -171,7 +172,8 @@ class ReplayBuffer:
         Raises:
             TypeError, ValueError: It is of another buffer.
         """
-        written = checks.size("state['written']", state.get("written", 0), least=0, most=None)
+        checks.arguments()
+        written = checks.size("state['written']", state.get("written", 0), minimum=0, maximum=None)
         rows = Axes((min(written, self.capacity), self._rows.shape[1]), self._rows)
         check_state(state, {"rows": rows, "written": int})
         self.written = written
@@ -198,6 +200,7 @@ def transition_consistency(batch: TransitionBatch) -> float:
     Raises:
         ValueError: There are no actions, or fewer than 3 transitions.
     """
+    checks.arguments()
     from sklearn.neighbors import NearestNeighbors
 
     if batch.actions is None or len(batch.states) < 3:

@@ -32,6 +32,7 @@ def monte_carlo_returns(rewards: Sequence[float], gamma: float, last: float = 0.
         >>> monte_carlo_returns([0.0, 0.0, 1.0], gamma=0.5).tolist()
         [0.25, 0.5, 1.0]
     """
+    checks.arguments()
     return np.array(_discounted(rewards, gamma, last), dtype=np.float64)
 
 
@@ -44,6 +45,7 @@ def discounted_returns(rewards: Float[Tensor, "time batch"], gamma: float) -> Fl
         >>> discounted_returns(torch.tensor([[0.0], [0.0], [10.0]]), gamma=0.9).flatten()
         tensor([ 8.1000,  9.0000, 10.0000])
     """
+    checks.arguments()
     if rewards.dim() != 2:
         raise ValueError(f"rewards.shape = {tuple(rewards.shape)}: expected (time, batch)")
     returns = _discounted(rewards.unbind(0), gamma, rewards.new_zeros(rewards.shape[1]))
@@ -70,6 +72,7 @@ def n_step_returns(
         >>> n_step_returns([1.0] * 4, [10.0] * 4, gamma=1.0, n=2).tolist()
         [12.0, 12.0, 2.0, 1.0]
     """
+    checks.arguments()
     checks.size("n", n)
     if len(values) != len(rewards):
         raise ValueError(f"{len(values)} values and {len(rewards)} rewards: expected equal numbers")
@@ -79,6 +82,6 @@ def n_step_returns(
 
 
 def _discounted(rewards: Sequence[Any], gamma: float, last: Any) -> list[Any]:
-    checks.number("gamma", gamma, least=0, most=1)
+    checks.number("gamma", gamma, minimum=0, maximum=1)
     backwards = accumulate(reversed(rewards), lambda later, reward: reward + gamma * later, initial=last)
     return list(backwards)[:0:-1]

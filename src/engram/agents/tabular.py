@@ -56,17 +56,21 @@ class Tabular(ABC):
             raise ValueError(f"bins = {bins!r}: expected at least one cell along each axis")
         self.states = int(self.bins.prod())
         self.actions = checks.size("actions", actions)
-        self.gamma = checks.number("gamma", gamma, least=0, most=1)
-        self.learning_rate = checks.number("learning_rate", learning_rate, above=0, most=1)
+        self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
+        self.learning_rate = checks.number("learning_rate", learning_rate, above=0, maximum=1)
         self.exploration, self.rng = exploration or EpsilonGreedy(), rng
         self.steps = 0
         self._cell = self._action = 0
 
     def cell(self, observation: Any) -> int:
         """The cell of an observation."""
-        place = (np.asarray(observation) - self.low) * self.bins / (self.high - self.low)  # exact for whole numbers
-        clipped = np.clip(place.astype(int), 0, self.bins - 1)
-        return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
+        try:
+            place = (np.asarray(observation) - self.low) * self.bins / (self.high - self.low)  # exact for whole numbers
+            clipped = np.clip(place.astype(int), 0, self.bins - 1)
+            return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
+        except (TypeError, ValueError, OverflowError) as error:
+            error.add_note(f"observation = {checks.shown(observation)}: expected {len(self.low)} numbers")
+            raise
 
     @abstractmethod
     def values(self, observation: Any) -> ActionValues:
@@ -148,9 +152,9 @@ class Tabular(ABC):
         Returns:
             The mean undiscounted return of the greedy episodes before each episode; 0 without evaluations.
         """
-        checks.size("episodes", episodes, least=0)
+        checks.size("episodes", episodes, minimum=0)
         checks.size("max_steps", max_steps)
-        checks.size("evaluations", evaluations, least=0)
+        checks.size("evaluations", evaluations, minimum=0)
         epsilon = checks.instance("exploration", self.exploration, EpsilonGreedy)
         returns = np.zeros(episodes)
         seed = np.uint64(self.rng.integers(2**63))
@@ -209,6 +213,7 @@ class Tabular(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
+        checks.arguments()
         check_state(state, self._form())
         for name, table in self._tables().items():
             table[...] = state[name]

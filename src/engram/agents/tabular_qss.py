@@ -83,6 +83,7 @@ class TabularQSS(Tabular):
         learning_rate: float = 0.01,
         **options: Any,
     ) -> None:
+        checks.arguments()
         super().__init__(low, high, bins, actions, rng=rng, learning_rate=learning_rate, **options)
         self.initial_value = checks.number("initial_value", initial_value)
         self.inverse = inverse if callable(inverse) else checks.choice("inverse", inverse, ("learned", "recent"))
@@ -223,6 +224,7 @@ class TabularQSS(Tabular):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
+        checks.arguments()
         check_state(state, self._form())
         self.transitions = _empty(self.states, self.actions, state["q"].shape[1], self.initial_value)
         super().load_state_dict(state)

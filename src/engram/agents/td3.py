@@ -69,10 +69,10 @@ class TD3(Learner):
         if self.actions.discrete:
             raise TypeError(f"action_space = {action_space!r}: expected a Box")
         self.features, self.generator = features_of(observation_space), checks.generator(generator)
-        self.gamma = checks.number("gamma", gamma, least=0, most=1)
-        self.polyak = checks.number("polyak", polyak, above=0, most=1)
-        self.policy_noise = checks.number("policy_noise", policy_noise, least=0)
-        self.noise_clip = checks.number("noise_clip", noise_clip, least=0)
+        self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
+        self.polyak = checks.number("polyak", polyak, above=0, maximum=1)
+        self.policy_noise = checks.number("policy_noise", policy_noise, minimum=0)
+        self.noise_clip = checks.number("noise_clip", noise_clip, minimum=0)
         self.policy_every = checks.size("policy_every", policy_every)
         rate = checks.number("learning_rate", learning_rate, above=0)
         self.policy = mlp(self.features, hidden, self.actions.size, generator=generator).to(device)
@@ -88,13 +88,15 @@ class TD3(Learner):
     @torch.no_grad()
     def act(self, observations: Any, noise: float = 0.0) -> Shaped[Any, "batch ..."]:
         """The actions of the policy, with normal noise of deviation ``noise`` in halves of the range."""
-        states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
-        actions = self.actions.squash(self.policy(states))
+        with checks.noted(observations=observations):
+            states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
+            actions = self.actions.squash(self.policy(states))
         return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 
     @torch.no_grad()
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
         """The targets y of the critic."""
+        checks.arguments()
         next_actions = self.actions.squash(self.target_policy(batch.next_states))
         if self.policy_noise:
             normal = torch.randn(next_actions.shape, generator=self.generator).to(next_actions)
@@ -105,6 +107,7 @@ class TD3(Learner):
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn from a batch; return the losses."""
+        checks.arguments()
         actions = self.actions.checked(batch.actions)
         loss = self.critic.loss(torch.cat([batch.states, actions], 1), self.targets(batch))
         optimizer_step(self.critic_optimizer, [loss], self.critic)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from engram import checks
 from engram.agents.a2c import sample_actions
 from engram.agents.actor_critic import ActorCritic
 
@@ -27,10 +28,12 @@ class TrainedAgent:
     """
 
     def __init__(self, network: ActorCritic, generator: torch.Generator) -> None:
+        checks.arguments()
         self.network, self.generator = network, generator
 
     def reset(self, env: Any, observations: Float[np.ndarray, "num_envs features"]) -> None:
         """Start a lifetime in every environment, with the first ``observations``."""
+        checks.arguments()
         self._observations, self._policy = observations, self.network.acting(len(observations))
 
     def act(self) -> Int[np.ndarray, "num_envs"]:

@@ -36,7 +36,7 @@ def vector_episodes(
         >>> vector_episodes(env, lambda observations: np.clip(-10 * observations, -1, 1), seed=0).round()
         array([-1., -4., -1.])
     """
-    checks.instance("env", env, VectorEnv)  # as gymnasium.make_vec makes them
+    checks.arguments()
     observations, _ = env.reset(seed=seed)
     totals, running = np.zeros(env.num_envs), np.ones(env.num_envs, dtype=bool)
     mode = env.metadata.get("autoreset_mode")

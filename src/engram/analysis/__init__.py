@@ -1,6 +1,5 @@
 """Measures of activity, behaviour and the difficulty of tasks; proofs are in ``verify``."""
 
-from engram import arguments
 from engram.analysis.accuracy_matrix import AccuracyMatrix
 from engram.analysis.decoding import cross_temporal_decoding
 from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, weighted_chi2_logcdf
@@ -147,5 +146,3 @@ __all__ = [
     "weighted_chi2_logcdf",
     "within_lifetime_gain",
 ]
-
-arguments.noted_in(__name__)

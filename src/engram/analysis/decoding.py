@@ -35,6 +35,7 @@ def cross_temporal_decoding(
         >>> cross_temporal_decoding(activity, labels)[1, 1]
         np.float64(1.0)
     """
+    checks.arguments()
     if len(activity) != len(labels):
         raise ValueError(f"labels: expected {len(activity)}, one for each sample, found {len(labels)}")
     classes = np.unique(labels)

@@ -45,6 +45,7 @@ def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]
         >>> round(cosines["0"].cosine, 6), cosines["2"]
         (0.6, LayerCosine(cosine=0.0, zero=True))
     """
+    checks.arguments()
     if unknown := sorted(set(grads) - set(reference)):
         raise ValueError(f"grads has {', '.join(unknown)}: expected only parameters of reference")
     layers: dict[str, list[str]] = {}
@@ -112,7 +113,9 @@ def extra_memory(update: Callable[[], object], forward: Callable[[], object], st
         >>> extra_memory(lambda: torch.ones(1000), lambda: torch.ones(200), state=[torch.ones(10)])
         3240
     """
-    return peak_memory(update) - peak_memory(forward) + sum(tensor.untyped_storage().nbytes() for tensor in state)
+    checks.arguments()
+    with checks.noted(update=update, forward=forward):
+        return peak_memory(update) - peak_memory(forward) + sum(tensor.untyped_storage().nbytes() for tensor in state)
 
 
 def peak_memory(call: Callable[[], object]) -> int:
@@ -184,7 +187,7 @@ def forward_equivalents(update: Callable[[], object], forward: Callable[[], obje
     flops = []
     for name, call in (("update", update), ("forward", forward)):
         _callable(name, call)
-        with _Products() as products:
+        with _Products() as products, checks.noted(**{name: call}):
             call()
         flops.append(products.flops)
     if not flops[1]:

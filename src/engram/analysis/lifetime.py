@@ -23,6 +23,7 @@ def cumulative_regret(
         >>> cumulative_regret(np.array([0.0, 1.0, 0.0]), np.array(0.75)).tolist()
         [0.75, 0.5, 1.25]
     """
+    checks.arguments()
     if best.shape == rewards.shape[:-1]:
         best = best[..., None]
     elif best.shape != rewards.shape:
@@ -47,6 +48,7 @@ def normalized_return(
         >>> normalized_return(np.array([0.5, 0.8]), 0.5, 0.9).round(2).tolist()
         [0.0, 0.75]
     """
+    checks.arguments()
     span = np.asarray(oracle, dtype=float) - np.asarray(random, dtype=float)
     normalised = (np.asarray(returns, dtype=float) - random) / np.where(span > 0, span, np.nan)
     return normalised if normalised.ndim else float(normalised)
@@ -72,6 +74,7 @@ def stay_probabilities(
         >>> stay_probabilities(choices, rewarded, np.ones(4, dtype=bool))[:, 1].tolist()
         [0.0, 1.0]
     """
+    checks.arguments()
     if not choices.shape == rewarded.shape == common.shape:
         shapes = f"{rewarded.shape} and {common.shape}"
         raise ValueError(f"rewarded.shape and common.shape = {shapes}: expected those of choices, {choices.shape}")
@@ -93,7 +96,8 @@ def within_lifetime_gain(
         >>> within_lifetime_gain(np.array([0, 0, 1, 0, 1, 1, 1, 1]))
         1.0
     """
-    checks.number("share", share, above=0, most=0.5)
+    checks.arguments()
+    checks.number("share", share, above=0, maximum=0.5)
     steps = int(rewards.shape[-1] * share)
     if steps < 1:
         raise ValueError(f"share = {share}: expected at least one of {rewards.shape[-1]} steps")

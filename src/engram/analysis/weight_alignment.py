@@ -41,6 +41,7 @@ def predicted_change(
         >>> predicted_change(model, {"0.weight": torch.ones(1, 1)}, torch.tensor([[2.0]]), torch.tensor([[3.0]]))
         {'0.weight': tensor([[-6.]])}
     """
+    checks.arguments()
     _complete(dict(model.named_parameters()), initial, "initial")
     with torch.enable_grad():
         leaves = {name: value.detach().requires_grad_() for name, value in initial.items()}
@@ -72,6 +73,7 @@ def alignment_by_layer(
         >>> round(alignment_by_layer(after, before, {"0.weight": -3 * torch.eye(2)})["0.weight"], 6)
         1.0
     """
+    checks.arguments()
     scores = {}
     for name, prediction in predicted.items():
         if prediction.ndim < 2:
@@ -109,6 +111,7 @@ def shuffled_control(
         >>> score < 0.8
         True
     """
+    checks.arguments()
     shuffled = {}
     for name, value in trained.items():
         places = torch.randperm(value.numel(), generator=generator, device=generator.device).to(value.device)

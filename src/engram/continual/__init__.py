@@ -3,7 +3,6 @@
 A continual method joins any module, any optimiser of torch's and any training loop; ``train_on_tasks`` is one.
 """
 
-from engram import arguments
 from engram.continual.classifier import ContinualClassifier
 from engram.continual.dhp_softmax import DHPSoftmax
 from engram.continual.ewc import EWC, OnlineEWC
@@ -55,5 +54,3 @@ __all__ = [
     "task_cross_entropy",
     "train_on_tasks",
 ]
-
-arguments.noted_in(__name__)

@@ -11,8 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from engram import checks
@@ -116,7 +115,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: X is no valid data, or has another number of features.
         """
         check_is_fitted(self)
-        samples = torch.tensor(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        samples = torch.tensor(checks.samples(self, X, dtype=[np.float64, np.float32], reset=False))
         self.network_.eval()
         with torch.no_grad():
             output: Tensor = self.network_(samples.to(next(self.network_.parameters())))
@@ -132,8 +131,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[probabilities.argmax(1)])
 
     def _learn(self, X: Data, y: Data, classes: Data, *, new: bool, partial: bool = False) -> ContinualClassifier:
-        samples, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=new)
-        check_classification_targets(labels)
+        samples, labels = checks.samples(self, X, y, dtype=[np.float64, np.float32], reset=new)
         if new:
             if partial and classes is None:
                 raise ValueError("classes = None: expected all classes at the first call of partial_fit")

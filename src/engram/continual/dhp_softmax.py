@@ -83,14 +83,15 @@ class DHPSoftmax(nn.Module):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
         self.in_features = checks.size("in_features", in_features)
         self.out_features = checks.size("out_features", out_features)
-        self.alpha_scale = checks.number("alpha_scale", alpha_scale, least=0)
+        self.alpha_scale = checks.number("alpha_scale", alpha_scale, minimum=0)
         self.init = checks.choice("init", init, ("fan_in", "author"))
         self.constrain_eta = constrain_eta
         self.detach_input = detach_input
-        checks.number("eta", eta, least=0, most=1)
+        checks.number("eta", eta, minimum=0, maximum=1)
         shape = out_features, in_features
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None
@@ -128,6 +129,7 @@ class DHPSoftmax(nn.Module):
         Raises:
             ValueError: ``input`` is not finite or of another shape, or a class is out of range.
         """
+        checks.instance("input", input, Tensor)
         trace = self.trace
         if self.training and not self._frozen:
             if target is None:
@@ -146,8 +148,9 @@ class DHPSoftmax(nn.Module):
         Raises:
             ValueError: A class is out of range.
         """
+        checks.arguments()
         for row in range(self.out_features) if classes is None else classes:
-            self.trace[checks.size("classes", row, least=0, most=self.out_features - 1)] = 0
+            self.trace[checks.size("classes", row, minimum=0, maximum=self.out_features - 1)] = 0
 
     @contextmanager
     def frozen_trace(self) -> Iterator[None]:

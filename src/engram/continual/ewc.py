@@ -59,6 +59,7 @@ class EWC(QuadraticPenalty):
         select: Select = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__(model, strength, applied=applied, select=select, generator=generator)
         self.fisher = checks.choice("fisher", fisher, FISHERS)
         self.n_samples = None if n_samples is None else checks.size("n_samples", n_samples)
@@ -150,7 +151,7 @@ class OnlineEWC(EWC):
             select=select,
             generator=generator,
         )
-        self.gamma = checks.number("gamma", gamma, least=0, most=1)
+        self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
         self.normalise = normalise
 
     def _merge(self, fisher: Tensor, now: Tensor) -> None:

@@ -69,6 +69,7 @@ class FastWeights:
         select: Collection[str] | None = None,
         order: int = 2,
     ) -> None:
+        checks.arguments()
         self.module = checks.instance("module", module, nn.Module)
         if not callable(update):
             raise TypeError(f"update = {update!r}: expected a function, as sgd(0.1) returns")
@@ -130,6 +131,7 @@ class FastWeights:
         Raises:
             ValueError: There are no batches, or a loss or the update is one that ``step`` refuses.
         """
+        checks.arguments()
         sequence = list(batches)
         if not sequence:
             raise ValueError("batches is empty: expected one for each step, at least one")

@@ -67,6 +67,7 @@ def fisher_diagonal(
         >>> fisher_diagonal(net, [torch.tensor([[2.0], [0.0]])])["weight"]
         tensor([[0.5000], [0.5000]])
     """
+    checks.arguments()
     checks.choice("fisher", fisher, FISHERS)
 
     def cotangents(output: Tensor, labels: Tensor | None) -> Tensor:
@@ -161,6 +162,7 @@ def _mean(
     batched: bool = False,
 ) -> dict[str, Tensor]:
     """The mean over samples of sum_v |J^T v|^power, with the Jacobian J of the outputs by the parameters."""
+    checks.arguments()
     parameters = slow_parameters(model, select)
     sums = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
     verified: dict[str, bool] = {}

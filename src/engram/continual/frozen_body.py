@@ -40,6 +40,7 @@ def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]
 
 def head_parameters(model: nn.Module, head: str | None) -> list[nn.Parameter]:
     """The parameters of a submodule, by its name; None: of the last child that has any."""
+    checks.arguments()
     modules = dict(checks.instance("model", model, nn.Module).named_modules())
     if head is None:
         head = next((name for name, m in reversed([*model.named_children()]) if [*m.parameters()]), "")

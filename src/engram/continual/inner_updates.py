@@ -38,7 +38,7 @@ def sgd(lr: float | Tensor | Mapping[str, float | Tensor] = 0.1, momentum: float
     rates = lr if isinstance(lr, Mapping) else {"lr": lr}
     for name, value in {**rates, "momentum": momentum}.items():
         if not isinstance(value, Tensor):
-            checks.number(name if name in ("lr", "momentum") else f"lr[{name!r}]", value, least=0)
+            checks.number(name if name in ("lr", "momentum") else f"lr[{name!r}]", value, minimum=0)
     still = not isinstance(momentum, Tensor) and momentum == 0
 
     def update(gradients: Weights, weights: Weights, state: Weights | None) -> tuple[Weights, Weights | None]:
@@ -85,9 +85,10 @@ def adam(lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999), e
         >>> adam(0.5)({"w": torch.tensor(2.0)}, {"w": torch.tensor(3.0)}, None)[0]
         {'w': tensor(2.5000)}
     """
+    checks.arguments()
     if not isinstance(lr, Tensor):
-        checks.number("lr", lr, least=0)
-    b1, b2 = (checks.number("betas", beta, least=0, below=1) for beta in betas)
+        checks.number("lr", lr, minimum=0)
+    b1, b2 = (checks.number("betas", beta, minimum=0, below=1) for beta in betas)
     checks.number("eps", eps, above=0)
 
     def update(gradients: Weights, weights: Weights, state: AdamState | None) -> tuple[Weights, AdamState]:

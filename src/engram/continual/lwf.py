@@ -55,7 +55,7 @@ class LwF(ContinualMethod):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(model, generator=generator)
-        self.strength = checks.number("strength", strength, least=0)
+        self.strength = checks.number("strength", strength, minimum=0)
         self.temperature = checks.number("temperature", temperature, above=0)
         self.teacher: nn.Module | None = None
         self.groups: list[list[int]] = []  # the outputs of each task so far; empty: all of them
@@ -70,7 +70,7 @@ class LwF(ContinualMethod):
             ValueError: There are no classes, or one is no index.
         """
         checks.instance("task", task, Task)  # type: ignore[type-abstract]
-        group = [] if task.classes is None else [checks.size("classes", label, least=0) for label in task.classes]
+        group = [] if task.classes is None else [checks.size("classes", label, minimum=0) for label in task.classes]
         if task.classes is not None and not group:
             raise ValueError("classes is empty: expected indices of outputs")
         if group not in self.groups:

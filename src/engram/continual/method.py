@@ -94,6 +94,7 @@ class ContinualMethod:
         Raises:
             TypeError, ValueError: It is of another method, or of another network; nothing was changed.
         """
+        checks.arguments()
         check_state(state, self._form())
         device = next((p.device for p in self.model.parameters()), None)
         for name in self.stored:

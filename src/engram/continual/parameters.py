@@ -32,6 +32,7 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
         >>> list(slow_parameters(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)), "weight"))
         ['0.weight', '1.weight']
     """
+    checks.arguments()
     checks.instance("model", model, nn.Module)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if select is None:

@@ -66,7 +66,7 @@ class QuadraticPenalty(ContinualMethod):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(model, generator=generator)
-        self.strength = checks.number("strength", strength, least=0)
+        self.strength = checks.number("strength", strength, minimum=0)
         self.applied = checks.choice("applied", applied, APPLIED)
         self.select = select
         self.tasks = 0
@@ -115,7 +115,7 @@ class QuadraticPenalty(ContinualMethod):
         Raises:
             ValueError: ``lr`` is negative or not finite.
         """
-        checks.number("lr", lr, least=0)
+        checks.number("lr", lr, minimum=0)
         self._match_parameters()
         self._proximal_step(lr, range(len(self._parameters)))
 
@@ -155,7 +155,7 @@ class QuadraticPenalty(ContinualMethod):
             ValueError: A name is unknown, or an importance is negative, or of another shape or dtype.
             FloatingPointError: An importance is not finite.
         """
-        checks.instance("importance", importance, Mapping)  # type: ignore[type-abstract]
+        checks.arguments()
         self._match_parameters()
         parameters = dict(zip(self._shapes, self._parameters, strict=True))
         for name, value in importance.items():
@@ -197,6 +197,7 @@ class QuadraticPenalty(ContinualMethod):
         Raises:
             TypeError, ValueError: It is of another penalty, or of another network; nothing was changed.
         """
+        checks.arguments()
         super().load_state_dict(state)
         self.tasks = int(state["tasks"])
         for field, flat in self._flat.items():

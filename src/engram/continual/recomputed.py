@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from engram import checks
+
 Result = TypeVar("Result")
 
 
@@ -38,6 +40,7 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
         >>> w.grad
         tensor(12.)
     """
+    checks.arguments()
     if not torch.is_grad_enabled():
         return function(*args)
     saved: list[Tensor | None] = []  # plain tensors, since a loop saves too many for objects of ours

@@ -56,6 +56,8 @@ class Reservoir:
         Raises:
             ValueError: There are not as many labels as inputs, or samples differ in shape or dtype from earlier ones.
         """
+        checks.instance("inputs", inputs, Tensor)
+        checks.instance("labels", labels, Tensor)
         if not inputs.ndim or not labels.ndim or len(inputs) != len(labels):
             raise ValueError(
                 f"labels.shape = {tuple(labels.shape)}: expected one for each of inputs {tuple(inputs.shape)}"
@@ -86,6 +88,7 @@ class Reservoir:
         Raises:
             ValueError: The memory is empty.
         """
+        checks.size("batch_size", batch_size)
         if not len(self):
             raise ValueError("the memory is empty: expected samples, by add")
         size = checks.size("batch_size", batch_size)
@@ -107,6 +110,7 @@ class Reservoir:
         Raises:
             TypeError, ValueError: It is of something else, or of a memory of another capacity.
         """
+        checks.arguments()
         check_state(state, self.form())
         if len(state["inputs"]) not in (0, self.capacity):
             raise ValueError(

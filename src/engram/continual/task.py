@@ -70,6 +70,7 @@ def task_cross_entropy(
         >>> task_cross_entropy(torch.zeros(1, 4), torch.tensor([2]), classes=(2, 3))
         tensor(0.6931)
     """
+    checks.arguments()
     if classes is not None:
         others = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
         others[list(classes)] = False

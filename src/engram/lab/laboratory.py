@@ -107,7 +107,7 @@ def run(
     console = Console(stderr=True, quiet=not progress)
     if jobs is not None:
         checks.size("jobs", jobs)
-    checks.number("checkpoint_seconds", checkpoint_seconds, least=0)
+    checks.number("checkpoint_seconds", checkpoint_seconds, minimum=0)
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError(f"tensorboard = True: it is not installed: {extras.install('tensorboard')}")
     check_backend(engine, "engine")
@@ -132,7 +132,8 @@ def run(
     results = None
     with stoppable(root, console) as stop, _time_limit(stop, at_most) as is_over:
         for before, count in pairwise([0, *counts]):
-            todo = trials(experiment, compared, seeds=count - before, first=before, arms=arms, device=device_of(device))
+            more = count - before if before else count  # what is no number of seeds is named by ``trials``
+            todo = trials(experiment, compared, seeds=more, first=before, arms=arms, device=device_of(device))
             jobs_before, jobs_of_look = all_jobs, [prepare(trial, root, stop, **options) for trial in todo]
             order = {arm: place for place, arm in enumerate(compared)}
             all_jobs = sorted(jobs_before + jobs_of_look, key=lambda job: (order[job.trial.arm], job.trial.seed))

@@ -85,7 +85,7 @@ def trials(
     """
     if isinstance(seeds, Sequence):
         raise TypeError(f"seeds = {seeds!r}: expected how many seeds, an int; they begin at {first}")
-    checks.size("seeds", seeds, most=MOST_SEEDS)
+    checks.size("seeds", seeds, maximum=MOST_SEEDS)
     if isinstance(arms, str):
         raise ValueError(f"arms = {arms!r}: expected a list of names")
     for name in arms or ():

@@ -8,7 +8,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from engram import arguments
 from engram.memory.dictionary.iht import IHTCode, hard_threshold, iht_encode
 from engram.memory.dictionary.layer import NOODLLayer
 from engram.memory.dictionary.matching import DictionaryMatch, explained_share, match_dictionaries, relative_error
@@ -87,12 +86,9 @@ def __getattr__(name: str) -> Any:
     # PEP 562: scikit-learn takes nearly as long to import as torch, and three parts need it.
     if name in ("NOODL", "DynamicOnlineKMeans", "OnlineKMeans"):
         room = "dictionary.noodl" if name == "NOODL" else "episodic.online_kmeans"
-        return arguments.noted(getattr(import_module(f"engram.memory.{room}"), name))
+        return getattr(import_module(f"engram.memory.{room}"), name)
     raise AttributeError(f"module 'engram.memory' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-arguments.noted_in(__name__)

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from engram import checks
+
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -26,6 +28,7 @@ def seeds(batch: int, generator: torch.Generator | None, device: torch.device) -
         generator: Source of the seeds; None: torch's global one.
         device: Where the seeds go.
     """
+    checks.arguments()
     where = torch.device("cpu") if generator is None else generator.device
     return torch.randint(2**62, (batch,), generator=generator, device=where).to(device)
 

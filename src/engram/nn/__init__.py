@@ -1,6 +1,5 @@
 """Plain layers and networks, and their initial values."""
 
-from engram import arguments
 from engram.nn import initial, surrogates
 from engram.nn.conv_body import ConvBody
 from engram.nn.embedding import RandomProjection, pixel_encoder, vector_encoder
@@ -51,5 +50,3 @@ __all__ = [
     "wide_mlp",
     "wide_rnn",
 ]
-
-arguments.noted_in(__name__)

@@ -52,6 +52,7 @@ class ConvBody(nn.Sequential):
 
     def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
         """The features, 9 for each channel of images of 28 x 28."""
+        checks.arguments()
         if min(input.shape[-2:]) < LEAST_SIDE:
             size = "x".join(map(str, input.shape[-2:]))
             raise ValueError(f"input {size} gives a 1x1 final map: expected at least {LEAST_SIDE}x{LEAST_SIDE}")

@@ -38,12 +38,13 @@ class RandomProjection(nn.Module):
     columns: Tensor
 
     def __init__(self, n_features: int, key_dim: int, kind: str = "gaussian", *, rng: np.random.Generator) -> None:
+        checks.arguments()
         from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
         checks.choice("kind", kind, ("gaussian", "sparse"))
         checks.size("n_features", n_features)
         super().__init__()
-        self.key_dim = key_dim
+        self.key_dim = checks.size("key_dim", key_dim)
         projection_class: Any = GaussianRandomProjection if kind == "gaussian" else SparseRandomProjection
         components = (
             projection_class(key_dim, random_state=int(rng.integers(2**31))).fit(np.zeros((1, n_features))).components_
@@ -57,6 +58,7 @@ class RandomProjection(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
         """The key of each input of a batch."""
+        checks.instance("x", x, Tensor)
         x = x.flatten(1)
         if self.components.dim() == 2:
             return x @ self.components.T
@@ -76,7 +78,8 @@ def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator 
         >>> vector_encoder(4, 32)(torch.zeros(1, 4)).shape
         torch.Size([1, 32])
     """
-    first, last = (uniform(nn.Linear, size, key_dim, generator=generator) for size in (n_features, key_dim))
+    sizes = checks.size("n_features", n_features), checks.size("key_dim", key_dim)
+    first, last = (uniform(nn.Linear, size, key_dim, generator=generator) for size in sizes)
     return nn.Sequential(first, nn.ReLU(), last)
 
 
@@ -89,6 +92,7 @@ def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> 
         >>> pixel_encoder(128)(torch.zeros(1, 4, 84, 84)).shape
         torch.Size([1, 128])
     """
+    checks.arguments()
     return nn.Sequential(
         uniform(nn.Conv2d, 4, 32, 8, stride=4, padding=1, generator=generator),
         nn.ReLU(),
@@ -97,5 +101,5 @@ def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> 
         uniform(nn.Conv2d, 64, 64, 3, generator=generator),
         nn.ReLU(),
         nn.Flatten(),
-        uniform(nn.Linear, 64 * 7 * 7, key_dim, generator=generator),
+        uniform(nn.Linear, 64 * 7 * 7, checks.size("key_dim", key_dim), generator=generator),
     )

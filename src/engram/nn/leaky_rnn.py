@@ -75,8 +75,8 @@ class LeakyRNN(nn.Module):
         super().__init__()
         self.input_size = checks.size("input_size", input_size)
         self.hidden_size = checks.size("hidden_size", hidden_size)
-        self.alpha = checks.number("alpha", alpha, least=0, most=1)
-        checks.number("gain", gain, least=0)
+        self.alpha = checks.number("alpha", alpha, minimum=0, maximum=1)
+        checks.number("gain", gain, minimum=0)
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size, device=device, dtype=dtype))
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.zeros(hidden_size, device=device, dtype=dtype))
@@ -96,6 +96,7 @@ class LeakyRNN(nn.Module):
 
     def init(self, batch_size: int) -> LeakyState:
         """The state at the start of a sequence."""
+        checks.arguments()
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return LeakyState(zeros, zeros.clone())
 
@@ -109,9 +110,12 @@ class LeakyRNN(nn.Module):
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LeakyState) -> LeakyState:
         """The state one step later, given U input + b."""
+        checks.instance("drive", drive, Tensor)
+        checks.instance("state", state, LeakyState)
         potential = self.alpha * state.potential + functional.linear(state.activity, self.weight_hh) + drive
         return LeakyState(potential, potential.tanh())
 
     def slope(self, before: LeakyState, after: LeakyState) -> Float[Tensor, "batch hidden"]:
         """The derivative of each unit's activity by its potential after a step."""
+        checks.instance("after", after, LeakyState)
         return 1 - after.activity.square()

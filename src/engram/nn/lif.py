@@ -96,9 +96,9 @@ class LIFNetwork(nn.Module):
         super().__init__()
         self.input_size = checks.size("input_size", input_size)
         self.hidden_size = checks.size("hidden_size", hidden_size)
-        self.alpha = checks.number("alpha", alpha, least=0, most=1)
+        self.alpha = checks.number("alpha", alpha, minimum=0, maximum=1)
         self.threshold = checks.number("threshold", threshold, above=0)
-        self.refractory = checks.size("refractory", refractory, least=0)
+        self.refractory = checks.size("refractory", refractory, minimum=0)
         self.surrogate = surrogate or partial(triangle, gamma=0.3 / threshold, width=threshold)
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size, device=device, dtype=dtype))
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size, device=device, dtype=dtype))
@@ -118,6 +118,7 @@ class LIFNetwork(nn.Module):
 
     def init(self, batch_size: int) -> LIFState:
         """The state at the start of a sequence."""
+        checks.arguments()
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return LIFState(zeros, zeros.clone(), zeros.clone())
 
@@ -127,10 +128,13 @@ class LIFNetwork(nn.Module):
 
     def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
         """The values of the recurrent connections that there are, and 0 on the diagonal."""
+        checks.instance("values", values, Tensor)
         return values - values.diag().diag()
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LIFState) -> LIFState:
         """The state one step later, given U input."""
+        checks.instance("state", state, LIFState)
+        checks.instance("drive", drive, Tensor)
         recurrent = functional.linear(state.activity, self.connections(self.weight_hh))
         potential = self.alpha * state.potential + drive + recurrent - self.threshold * state.activity.detach()
         spikes = self.surrogate(potential - self.threshold) * (state.rest == 0)
@@ -139,4 +143,6 @@ class LIFNetwork(nn.Module):
 
     def slope(self, before: LIFState, after: LIFState) -> Float[Tensor, "batch hidden"]:
         """The surrogate derivative of each neuron's spike by its potential after a step."""
+        checks.instance("before", before, LIFState)
+        checks.instance("after", after, LIFState)
         return derivative(self.surrogate, after.potential - self.threshold) * (before.rest == 0)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from engram import checks
+
 
 class Memoryless(nn.Module):
     """A feedforward layer, called like a recurrent network, in whose place it stands.
@@ -20,8 +22,9 @@ class Memoryless(nn.Module):
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
+        checks.arguments()
         super().__init__()
-        self.hidden_size = hidden_size
+        self.hidden_size = checks.size("hidden_size", hidden_size)
         self.layer = nn.Linear(input_size, hidden_size)
 
     def forward(

@@ -25,6 +25,7 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, generator: torch.Ge
         >>> mlp(3, (8, 8), 1)(torch.zeros(5, 3)).shape
         torch.Size([5, 1])
     """
+    checks.arguments()
     sizes = [inputs, *(checks.size("hidden", units) for units in hidden), outputs]
     layers: list[nn.Module] = []
     for pre, post in pairwise(sizes):

@@ -58,11 +58,12 @@ class ReadoutNetwork(nn.Module):
         every_step: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
         checks.instance("core", core, LeakyRNN | LIFNetwork)  # type: ignore[arg-type]
         checks.size("outputs", outputs)
         self.core = core
-        self.kappa = checks.number("kappa", kappa, least=0, below=1)
+        self.kappa = checks.number("kappa", kappa, minimum=0, below=1)
         self.every_step = every_step
         like_core = {"device": core.weight_hh.device, "dtype": core.weight_hh.dtype}
         self.readout = lecun(nn.Linear, core.hidden_size, outputs, generator=generator, **like_core)

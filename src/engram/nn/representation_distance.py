@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engram import checks
+
 
 def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -> Float[Tensor, ""]:
     """The squared error of activity relative to the variance of the activity that is to be matched.
@@ -27,6 +29,7 @@ def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -
         >>> nmse(torch.ones(2, 2), Y)
         tensor(1.0000)
     """
+    checks.arguments()
     _refuse_others("Y", Y, tuple(X.shape))
     return (X - Y).square().sum() / ((Y - Y.mean(0)).square().sum() + 1e-6)
 
@@ -50,6 +53,7 @@ def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples o
         >>> gram_distance(X, 3 * X.flip(1) + 1).item() < 1e-12
         True
     """
+    checks.arguments()
     _refuse_others("Y", Y, (len(X), "units"))
     gram_x, gram_y = (_gram(part) for part in (X, Y))
     return (gram_x - gram_y).square().sum()

@@ -1,6 +1,5 @@
 """Optimisers: of torch, and evolution by ask and tell, over the parameters of any module."""
 
-from engram import arguments
 from engram.optim.antithetic_es import AntitheticES
 from engram.optim.cma_es import CMAES
 from engram.optim.fop import FOP, apply_preconditioner, auto_groups, block_view, hypergradient
@@ -21,5 +20,3 @@ __all__ = [
     "hypergradient",
     "shaped",
 ]
-
-arguments.noted_in(__name__)

@@ -62,6 +62,7 @@ class AntitheticES(Strategy):
         include_mean: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__(params, sigma, generator)
         if population_size < 4 or population_size % 2:
             raise ValueError(f"population_size = {population_size}: expected an even number of at least 4")

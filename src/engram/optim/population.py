@@ -52,6 +52,7 @@ def evaluate(
         >>> evaluate([torch.arange(3.0)], torch.square)
         tensor([0., 1., 4.], dtype=torch.float64)
     """
+    checks.arguments()
     if not population or not all(isinstance(tensor, Tensor) and tensor.dim() for tensor in population):
         raise TypeError("population: expected tensors whose first axis is the individuals")
     sizes = {len(tensor) for tensor in population}

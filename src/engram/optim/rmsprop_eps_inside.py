@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
 from engram import checks
 
@@ -40,9 +41,10 @@ class RMSpropEpsInside(Optimizer):
         -4.0825
     """
 
-    def __init__(self, params: Any, lr: float = 7.92468721e-6, alpha: float = 0.95, eps: float = 0.01) -> None:
-        checks.number("lr", lr, least=0)
-        checks.number("alpha", alpha, least=0, most=1)
+    def __init__(self, params: ParamsT, lr: float = 7.92468721e-6, alpha: float = 0.95, eps: float = 0.01) -> None:
+        checks.arguments()
+        checks.number("lr", lr, minimum=0)
+        checks.number("alpha", alpha, minimum=0, maximum=1)
         checks.number("eps", eps, above=0)
         super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
 
@@ -51,7 +53,7 @@ class RMSpropEpsInside(Optimizer):
         """Take a step; with ``closure``, after calling it, and return its loss."""
         loss = None
         if closure is not None:
-            with torch.enable_grad():
+            with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
         for group in self.param_groups:
             for p in group["params"]:

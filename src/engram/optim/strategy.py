@@ -29,6 +29,7 @@ class Strategy:
     population_size: int
 
     def __init__(self, params: Iterable[Tensor], sigma: float, generator: torch.Generator | None) -> None:
+        checks.arguments()
         self.params = [params] if isinstance(params, Tensor) else list(params)
         for place, param in enumerate(self.params):
             checks.instance(f"params[{place}]", param, Tensor)
@@ -64,6 +65,7 @@ class Strategy:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit; the parameters have to be loaded separately."""
+        checks.arguments()
         check_state(state, self._form())
         self.generator.set_state(state["generator"])
         self._asked = copy.deepcopy(state["asked"])
@@ -94,7 +96,8 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
     if (fitness is None) == (loss is None):
         raise TypeError("expected either fitness, to be maximised, or loss, to be minimised")
     name, given = ("fitness", fitness) if loss is None else ("loss", loss)
-    values = torch.as_tensor(given).detach().cpu().double()
+    with checks.noted(**{name: given}):
+        values = torch.as_tensor(given).detach().cpu().double()
     if values.shape != (population_size,):
         raise ValueError(f"{name}.shape = {tuple(values.shape)}: expected ({population_size},), the population's")
     values = -values if name == "fitness" else values
@@ -125,6 +128,7 @@ def shaped(loss: Float[Tensor, "population"], shaping: Shaping | None) -> Float[
         >>> shaped(torch.tensor([5.0, -100.0, 1.0]), "rank")
         tensor([ 0.5000, -0.5000,  0.0000], dtype=torch.float64)
     """
+    checks.arguments()
     loss = loss.double()
     if shaping is None:
         return loss

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engram import arguments
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.clamped_lstm import ClampedLSTM, LSTMState
 from engram.plasticity.clipped_hebb import ClippedHebb
@@ -69,12 +68,9 @@ def __getattr__(name: str) -> Any:
     if name == "PlasticAssociativeMemory":
         from engram.plasticity.associative_memory import PlasticAssociativeMemory
 
-        return arguments.noted(PlasticAssociativeMemory)
+        return PlasticAssociativeMemory
     raise AttributeError(f"module 'engram.plasticity' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-arguments.noted_in(__name__)

@@ -38,6 +38,7 @@ class LowRank(nn.Module):
     def __init__(
         self, rank: int, post_size: int, pre_size: int, *, device: Device = None, dtype: torch.dtype | None = None
     ) -> None:
+        checks.arguments()
         super().__init__()
         self.post = nn.Parameter(torch.zeros(rank, post_size, device=device, dtype=dtype))
         self.pre = nn.Parameter(torch.zeros(rank, pre_size, device=device, dtype=dtype))

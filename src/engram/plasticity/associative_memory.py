@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from engram import checks
 from engram.plasticity.modulated import Modulated
@@ -123,7 +123,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
             ValueError: X is no valid data, or has another number of features.
         """
         check_is_fitted(self)
-        cues: Any = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False)
+        cues: Any = checks.samples(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False)
         trace = self.state_.trace[0]
         weight = (trace - torch.diag(trace.diagonal())) / max(self.n_features_in_ - 1, 1)
         cue = torch.tensor(cues).to(trace)
@@ -136,7 +136,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
             return (last.hidden @ weight.t()).numpy(force=True)
 
     def _store(self, X: Data, sample_weight: Data | None, first: bool) -> PlasticAssociativeMemory:
-        patterns: Any = validate_data(
+        patterns: Any = checks.samples(
             self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=first
         )
         if first:
@@ -149,7 +149,8 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
             self.state_ = self.rule_.init(1, self.n_features_in_, self.n_features_in_)
         if sample_weight is not None and not self.rule_.modulated:
             raise ValueError(f"sample_weight is given: expected None, because rule = {self.rule_} is not modulated")
-        weights = torch.tensor(_check_sample_weight(sample_weight, patterns)).to(self.state_.trace)
+        with checks.noted(sample_weight=sample_weight):
+            weights = torch.tensor(_check_sample_weight(sample_weight, patterns)).to(self.state_.trace)
         if (np.abs(patterns) > 1).any():
             warnings.warn("X is outside [-1, 1]: such values weigh more than recall can", RuntimeWarning, stacklevel=3)
         activity = torch.tensor(patterns).to(self.state_.trace).nan_to_num(0.0)

@@ -45,6 +45,7 @@ class Competitive(Instar):
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
         """D = eta p, M = eta, z = p."""
+        checks.instance("post", post, Tensor)
         return super().coefficients((post / self.temperature).softmax(1))
 
     def extra_repr(self) -> str:

@@ -117,6 +117,7 @@ def lifetimes(
         >>> lifetimes(net, trials, torch.Generator().manual_seed(0)).loss.shape
         torch.Size([2, 40])
     """
+    checks.arguments()
     checks.choice("backend", backend, ("auto", "eager", "fused"))
     check_trials(trials, net.first_plastic_trial)
     batch, count = trials.kind.shape

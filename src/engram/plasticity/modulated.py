@@ -69,6 +69,7 @@ class Modulated(PlasticityRule):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__(device, dtype)
         self.clip = checked_bound(clip)
         self.mode = checks.choice("mode", mode, ("clip", "soft", "decay"))
@@ -92,6 +93,7 @@ class Modulated(PlasticityRule):
         """
         if modulator is None:
             raise ValueError("modulator = None: expected a tensor, because Modulated is modulated")
+        checks.instance("modulator", modulator, Tensor)
         if self.only_half:
             first = first_half(post)
             modulator = torch.where(first if modulator.dim() == 2 else first.unsqueeze(1), modulator, self.hebb_eta)

@@ -65,8 +65,9 @@ class Neuromodulator(nn.Module):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
-        self.hidden_size = checks.size("hidden_size", hidden_size, most=10**6)
+        self.hidden_size = checks.size("hidden_size", hidden_size, maximum=10**6)
         self.nonlinearity = checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
         self.weight = nn.Parameter(torch.empty(1, hidden_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(1, device=device, dtype=dtype))
@@ -89,6 +90,7 @@ class Neuromodulator(nn.Module):
 
     def forward(self, activity: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch *signals"]:
         """The signal, (batch, 1), or with fan-out (batch, hidden) or (batch, hidden, hidden)."""
+        checks.instance("activity", activity, Tensor)
         signal = NONLINEARITIES[self.nonlinearity](functional.linear(activity, self.weight, self.bias))
         if self.fan_weight is None:
             return signal

@@ -81,6 +81,7 @@ class Perturbations(NamedTuple):
             stop: One past the last step.
             units: Number of units.
         """
+        checks.arguments()
         filled = self.size.new_zeros(len(self.first), stop - start, units)
         for row, first in zip(filled, self.first, strict=True):
             begin, end = int(first[start]), int(first[stop])
@@ -112,6 +113,7 @@ def three_factor(
         >>> three_factor(torch.tensor([[1.0, 100.0]]), torch.tensor(-0.0018), clip=0.01)
         tensor([[-0.0018, -0.0100]])
     """
+    checks.arguments()
     bound = None if clip is None else checks.number("clip", clip, above=0)
     change = modulator[..., None, None] * eligibility
     return change if bound is None else torch.clamp(change, -bound, bound)
@@ -192,16 +194,17 @@ class NodePerturbationRNN(nn.Module):
         weight_scale: float = 1.5,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
-        checks.size("units", units, least=CLAMPED + 2 + 3)  # 7 clamped, 2 answers and 3 more
+        checks.size("units", units, minimum=CLAMPED + 2 + 3)  # 7 clamped, 2 answers and 3 more
         if not 0 < dt <= min(tau, tau_e) < math.inf:
             raise ValueError(f"dt = {dt}: expected a positive number, at most tau = {tau} and tau_e = {tau_e}")
-        checks.number("perturbation_prob", perturbation_prob, least=0, most=1)
-        checks.number("decay", decay, least=0, below=1)
+        checks.number("perturbation_prob", perturbation_prob, minimum=0, maximum=1)
+        checks.number("decay", decay, minimum=0, below=1)
         for name, value in (("perturbation", perturbation), ("eta", eta), ("weight_scale", weight_scale)):
             checks.number(name, value)
         checks.number("clip", clip, above=0)
-        checks.size("first_plastic_trial", first_plastic_trial, least=0)
+        checks.size("first_plastic_trial", first_plastic_trial, minimum=0)
         checks.choice("hebbian", hebbian, ("perturbation", "cubic"))
         checks.choice("modulation", modulation, ("reward", "internal"))
         checks.choice("feedback", feedback, ("loss", "binary"))
@@ -252,6 +255,8 @@ class NodePerturbationRNN(nn.Module):
             alpha: Plasticities of each individual; None: the module's.
             order: A control: the unit whose activity each connection's trace takes for presynaptic; None: its own.
         """
+        checks.instance("state", state, NodePerturbationState)
+        checks.instance("clamp", clamp, Tensor)
         weight, alpha = self.weight if weight is None else weight, self.alpha if alpha is None else alpha
         effective = weight + alpha * state.trace
         before = state.activity
@@ -287,6 +292,7 @@ class NodePerturbationRNN(nn.Module):
             kind: The kind of the trial, (batch,).
             plastic: Whether the weights change.
         """
+        checks.arguments()
         index = kind[:, None].long()
         baseline, visits = state.baseline.gather(1, index)[:, 0], state.visits.gather(1, index)[:, 0]
         expected = baseline / (1 - self.decay**visits).where(visits > 0, 1) if self.debias else baseline
@@ -313,6 +319,7 @@ class NodePerturbationRNN(nn.Module):
             outcome: What the outcome units show, (batch,); None: nothing.
             answer: The own answer, 0 or 1, (batch,); None: none.
         """
+        checks.arguments()
         clamp = stimulus.new_zeros(len(stimulus), CLAMPED)
         clamp[:, STIMULUS] = stimulus
         clamp[:, CONSTANT] = 1
@@ -332,7 +339,8 @@ class NodePerturbationRNN(nn.Module):
             steps: Steps of a trial.
             generator: Source of the perturbations.
         """
-        checks.size("sets", sets, most=10**6)
+        checks.arguments()
+        checks.size("sets", sets, maximum=10**6)
         loud = max(trials - QUIET_TRIALS, 0), max(steps - QUIET_STEPS, 0), self.units
         firsts, events, total = [], [], 0
         for _ in range(sets):
@@ -348,6 +356,7 @@ class NodePerturbationRNN(nn.Module):
 
     def modulated(self, state: NodePerturbationState) -> NodePerturbationState:
         """The state after the modulators have changed the plastic weights, as internal modulation does."""
+        checks.arguments()
         first, second = state.activity[:, MODULATORS].unbind(1)
         change = three_factor(state.eligibility, INTERNAL_ETA * (first - second), self.clip)
         return state._replace(trace=state.trace + change)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from engram import checks
 from engram.plasticity.rule import Coefficients, RatedRule
 
 
@@ -39,4 +40,5 @@ class Oja(RatedRule):
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
         """D = eta y^2, M = eta, z = y."""
+        checks.instance("post", post, Tensor)
         return Coefficients(decay=self.eta * post.square(), gain=self.eta, post=post)

@@ -77,6 +77,7 @@ class PlasticLinear(nn.Module):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
         self.in_features = checks.size("in_features", in_features)
         self.out_features = checks.size("out_features", out_features)

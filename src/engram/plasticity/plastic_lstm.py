@@ -101,6 +101,7 @@ class PlasticLSTM(nn.Module):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
         self.input_size = checks.size("input_size", input_size)
         self.hidden_size = checks.size("hidden_size", hidden_size)
@@ -185,11 +186,13 @@ class PlasticLSTM(nn.Module):
 
     def init(self, batch_size: int) -> PlasticLSTMState:
         """As ``PlasticRNN.init``."""
+        checks.arguments()
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return PlasticLSTMState(zeros, zeros, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
 
     def check_state(self, state: PlasticLSTMState, shape: tuple[int, ...]) -> None:
         """As ``PlasticRNN.check_state``."""
+        checks.arguments()
         checks.instance("state", state, PlasticLSTMState)
         for name in ("hidden", "cell"):
             checks.tensor(f"state.{name}", getattr(state, name), (*shape, self.hidden_size), self.weight_hh)

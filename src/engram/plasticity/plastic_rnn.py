@@ -104,6 +104,7 @@ class PlasticRNN(nn.Module):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
         self.input_size = checks.size("input_size", input_size)
         self.hidden_size = checks.size("hidden_size", hidden_size)
@@ -203,6 +204,7 @@ class PlasticRNN(nn.Module):
             state: Its state before the first step.
             clamp: Where the activity is the external input.
         """
+        checks.arguments()
         # A parameter takes as long to fetch from a module as many a check of it takes, so each is fetched once.
         weight_hh, rule = self.weight_hh, self.rule
         if rule is not None:
@@ -268,6 +270,7 @@ class PlasticRNN(nn.Module):
 
     def init(self, batch_size: int) -> PlasticState:
         """The state of this layer at the start of an episode."""
+        checks.arguments()
         hidden = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         if self.rule is None:
             return PlasticState(hidden, TraceState(hidden.new_empty(batch_size, 0, 0)))
@@ -275,6 +278,7 @@ class PlasticRNN(nn.Module):
 
     def check_state(self, state: PlasticState, shape: tuple[int, ...]) -> None:
         """Raise unless this is a state of the network with these axes before those of the units."""
+        checks.arguments()
         like, rule = self.weight_hh, self.rule
         checks.instance("state", state, PlasticState)
         checks.tensor("state.hidden", state.hidden, (*shape, self.hidden_size), like)

@@ -180,10 +180,12 @@ class PlasticityRule(nn.Module, ABC):
 
         Where a trace is at its bound and pushed further, no gradient reaches the modulatory signal.
         """
+        checks.arguments()
         return 0.0 if self.clip is None else (state.trace.abs() >= self.clip).float().mean().item()
 
     def warn_if_saturated(self, state: RuleState) -> None:
         """Warn, by Python's default filter once, if over nine tenths of the first episode's traces are at the bound."""
+        checks.arguments()
         if self.clip is None or not checks.readable(state.trace) or not len(state.trace):
             return
         first = state.trace.detach()[0]
@@ -226,6 +228,7 @@ class RatedRule(PlasticityRule):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__(device, dtype)
         if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
             self.eta = trained_rate(eta, device, dtype, shape)

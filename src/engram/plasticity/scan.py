@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from engram import checks
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.rule import PlasticityRule, bounded
@@ -48,6 +49,9 @@ def plastic_current(
         >>> plastic_current(torch.zeros(1, 1), torch.ones(1, 2), torch.tensor(2.0), torch.tensor([[[3.0, 4.0]]]))
         tensor([[14.]])
     """
+    checks.instance("pre", pre, Tensor)
+    checks.instance("alpha", alpha, Tensor)
+    checks.instance("trace", trace, Tensor)
     # vecdot rather than bmm: a batched product with a single column is several times slower in some BLAS.
     per_connection = alpha.dim() == 2
     plastic: Tensor = torch.linalg.vecdot(alpha * trace if per_connection else trace, pre.unsqueeze(1))
@@ -96,6 +100,7 @@ def plastic_scan(
         >>> plastic_scan(torch.zeros(2, 1, 1), one.view(1, 1), one, rule, state)[0].flatten().tolist()
         [0.7615..., 0.6454...]
     """
+    checks.arguments()
     hidden, synapses = state
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
     masks = [None] * len(drive) if clamp is None else clamp.unbind(0)
@@ -147,6 +152,7 @@ def plastic_linear_scan(
         >>> plastic_linear_scan(x, x, torch.tensor(1.0), rule, rule.init(1, 1, 1), nonlinearity=torch.relu)[0].tolist()
         [[[1.0]], [[1.5]]]
     """
+    checks.arguments()
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
     signals = [None] * len(pre) if modulator is None else modulator.unbind(0)
     outputs = []
@@ -199,9 +205,11 @@ def plastic_lstm_scan(
         >>> plastic_lstm_scan(torch.ones(1, 1, 8), torch.zeros(8, 2), torch.tensor(1.0), rule, state)[0].tolist()
         [[[0.369..., 0.369...]]]
     """
+    checks.arguments()
     hidden, cell, synapses = state
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
     size = hidden.shape[1]
+    checks.tensor("weight", weight, (4 * size, size), like=weight)
     cell_input = slice(2 * size, 3 * size)
     outputs = []
     for external in drive.unbind(0):

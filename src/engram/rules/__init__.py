@@ -1,6 +1,5 @@
 """Training slow weights without backpropagation, or beside it."""
 
-from engram import arguments
 from engram.rules.align import AlignAda, AlignProp, AlignZero
 from engram.rules.backprop import Backprop
 from engram.rules.classifier import RuleClassifier
@@ -89,5 +88,3 @@ __all__ = [
     "triangle",
     "unroll",
 ]
-
-arguments.noted_in(__name__)

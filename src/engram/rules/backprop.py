@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from engram import checks
 from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
 from engram.rules.loss import output_loss
 
@@ -45,6 +46,7 @@ class Backprop(LearningRule[None]):
             target: Classes, int64, or values, as ``output_loss`` takes them.
             state: None: the rule has no state.
         """
+        checks.arguments()
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             loss = output_loss(model(x), target)

@@ -219,12 +219,13 @@ class Chain(NamedTuple):
         Raises:
             TypeError: A layer does not fit; the message names it and what it lacks.
         """
+        checks.arguments()
         rule_name = type(rule).__name__
         before: list[nn.Module] = []
         layers: list[tuple[str, Any, list[tuple[str, nn.Module]]]] = []
         seen: set[int] = set()
         for name, module in _leaves(model):
-            subject = f"{rule_name} cannot train layer {name!r}, a {type(module).__name__}"
+            subject = f"model: {rule_name} cannot train layer {name!r}, a {type(module).__name__}"
             if isinstance(module, _SCALED) and module.scale != 1 and not scaled:
                 raise TypeError(
                     f"{subject}: it lacks weights that act as they are; expected engram.nn.to_standard(model)"
@@ -262,7 +263,8 @@ class Chain(NamedTuple):
             else:
                 before.append(module)
         if not layers:
-            raise TypeError(f"{rule_name} cannot train a {type(model).__name__} without an nn.Linear or nn.Conv2d")
+            kind = type(model).__name__
+            raise TypeError(f"model: {rule_name} cannot train a {kind} without an nn.Linear or nn.Conv2d")
         return cls(
             tuple(before), tuple(Layer(name, module, tuple(after), any_activation) for name, module, after in layers)
         )

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from engram import checks, registry
@@ -92,8 +91,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 y are no valid data.
             FloatingPointError: It diverged; a lower ``learning_rate`` may help.
         """
-        samples, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(labels)
+        samples, labels = checks.samples(self, X, y, dtype=[np.float64, np.float32])
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y has 1 class, {self.classes_[0]!r}: a classifier expects at least two")
@@ -106,8 +104,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         optimizer = torch.optim.SGD(
             self.network_.parameters(),
             lr=checks.number("learning_rate", self.learning_rate, above=0),
-            momentum=checks.number("momentum", self.momentum, least=0, below=1),
-            weight_decay=checks.number("weight_decay", self.weight_decay, least=0),
+            momentum=checks.number("momentum", self.momentum, minimum=0, below=1),
+            weight_decay=checks.number("weight_decay", self.weight_decay, minimum=0),
         )
         size = checks.size("batch_size", self.batch_size)
         self.loss_curve_ = []
@@ -131,7 +129,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: X is no valid data, or has another number of features.
         """
         check_is_fitted(self)
-        samples = torch.tensor(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        samples = torch.tensor(checks.samples(self, X, dtype=[np.float64, np.float32], reset=False))
         with torch.no_grad():
             output = self.rule_.predict(self.network_, samples.to(next(self.network_.parameters())))
         return output.softmax(1).numpy()

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from engram import checks
+
 State = TypeVar("State")
 
 
@@ -117,7 +119,9 @@ class LearningRule(ABC, Generic[State]):
 
     def predict(self, model: nn.Module, x: Shaped[Tensor, "*batch_features"]) -> Float[Tensor, "*batch outputs"]:
         """What the network answers as the rule trains it: ``model(x)``, unless the rule runs it otherwise."""
-        output: Tensor = model(x)
+        checks.arguments()
+        with checks.noted(x=x):
+            output: Tensor = model(x)
         return output
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: State) -> State:
@@ -160,6 +164,7 @@ def checked_update(
         >>> checked_update(Backprop(), grads, None, loss, reward=torch.tensor(3.0)).info
         {'loss': tensor(2.), 'reward': tensor(3.)}
     """
+    checks.arguments()
     # A sum is cheap, and not finite if a number is not; it may overflow of itself, so that one looks again.
     if grads and not math.isfinite(torch.stack([grad.sum() for grad in grads.values()]).sum()):
         for name, grad in grads.items():
@@ -272,6 +277,7 @@ def train_step(
         >>> bool(losses[-1] < losses[0])
         True
     """
+    checks.arguments()
     optimizer.zero_grad()  # so that there is room for the new ones
     grads, state, info = rule.update(model, *batch, state)
     parameters: dict[str, Any] = dict(model.named_parameters())

@@ -60,12 +60,13 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
 
     def __init__(self, gamma: float = 0.1, noise: float = 0.05, *, rate: float = 0.2, inverse_steps: int = 2) -> None:
         self.gamma = checks.number("gamma", gamma, above=0)
-        self.noise = checks.number("noise", noise, least=0)
+        self.noise = checks.number("noise", noise, minimum=0)
         self.rate = checks.number("rate", rate, above=0)
-        self.inverse_steps = checks.size("inverse_steps", inverse_steps, least=0)
+        self.inverse_steps = checks.size("inverse_steps", inverse_steps, minimum=0)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> InverseState:
         """Inverses with V ~ N(0, 1 / fan-in) and c = 0."""
+        checks.arguments()
         inverses = {}
         for layer in self._read(model).layers[1:-1]:
             weight = layer.module.weight.detach()
@@ -89,6 +90,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: The inverses, and the key of the noise.
         """
+        checks.arguments()
         network = self._read(model)
         weights = {layer.weight_name: layer.module.weight for layer in network.layers[1:-1]}
         check_state(

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
@@ -34,6 +35,7 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> OutputFeedback:
         """The key of the feedback, which is drawn at the first update."""
+        checks.arguments()
         chain.Chain.from_module(model, self, scaled=True)
         return init_feedback(generator)
 
@@ -53,6 +55,7 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: Feedback weights D, empty before the first update, and the key they are drawn from.
         """
+        checks.arguments()
         network = chain.Chain.from_module(model, self, scaled=True)
         activities = network.forward(x)
         scaled = any(layer.scale != 1 for layer in network.layers)

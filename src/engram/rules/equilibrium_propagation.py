@@ -71,7 +71,7 @@ class EquilibriumPropagation(LearningRule[None]):
         self.symmetric = symmetric
         self.free_steps = checks.size("free_steps", free_steps)
         self.nudge_steps = checks.size("nudge_steps", nudge_steps)
-        self.epsilon = checks.number("epsilon", epsilon, above=0, most=1)
+        self.epsilon = checks.number("epsilon", epsilon, above=0, maximum=1)
 
     @classmethod
     def one_sided(cls) -> EquilibriumPropagation:
@@ -80,11 +80,13 @@ class EquilibriumPropagation(LearningRule[None]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
         """No state."""
+        checks.arguments()
         self._read(model)
 
     @torch.no_grad()
     def predict(self, model: nn.Module, x: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch outputs"]:
         """The outputs y of the free phase."""
+        checks.arguments()
         network, units = self._read(model)
         first = network.layers[0].forward(network.enter(x))
         return units[-1].rho(self._free(network, units, first)[0][-1])
@@ -105,6 +107,7 @@ class EquilibriumPropagation(LearningRule[None]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: None: the rule has no state.
         """
+        checks.arguments()
         network, units = self._read(model)
         first = network.layers[0].forward(network.enter(x))
         free, residual = self._free(network, units, first)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
@@ -32,6 +33,7 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """Random feedback weights."""
+        checks.arguments()
         return chain.Chain.from_module(model, self, scaled=True).random_weights(generator)
 
     @torch.no_grad()
@@ -50,6 +52,7 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: Feedback weights B, by the name of W.
         """
+        checks.arguments()
         network = chain.Chain.from_module(model, self, scaled=True)
         network.check_feedback(state)
         activities = network.forward(x)

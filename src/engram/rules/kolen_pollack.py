@@ -40,10 +40,11 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
 
     def __init__(self, decay: float = 1e-3) -> None:
-        self.decay = checks.number("decay", decay, least=0, most=1)
+        self.decay = checks.number("decay", decay, minimum=0, maximum=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """Random feedback weights."""
+        checks.arguments()
         return chain.Chain.from_module(model, self).random_weights(generator)
 
     @torch.no_grad()
@@ -62,6 +63,7 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: Feedback weights B, by the name of W.
         """
+        checks.arguments()
         network = chain.Chain.from_module(model, self)
         network.check_feedback(state)
         activities = network.forward(x)
@@ -81,6 +83,7 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
             deltas: What the step added to each W, by name; a frozen one is missing.
             state: B before the step.
         """
+        checks.arguments()
         weights, next_feedback = chain.Chain.from_module(model, self).weights(), {}
         for name, feedback in state.items():
             delta = deltas.get(name, feedback.new_zeros(()))  # none if the weights are frozen

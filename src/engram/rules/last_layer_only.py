@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
@@ -28,6 +29,7 @@ class LastLayerOnly(LearningRule[None]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
         """No state."""
+        checks.arguments()
         chain.Chain.from_module(model, self, scaled=True)
 
     @torch.no_grad()
@@ -46,6 +48,7 @@ class LastLayerOnly(LearningRule[None]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: None: the rule has no state.
         """
+        checks.arguments()
         network = chain.Chain.from_module(model, self, scaled=True)
         last = network.forward(x)[-1]
         loss, error = loss_and_error(last.output, target)

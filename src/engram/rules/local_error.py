@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
@@ -33,6 +34,7 @@ class LocalError(LearningRule[OutputFeedback]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> OutputFeedback:
         """The key of the readouts, which are drawn at the first update."""
+        checks.arguments()
         chain.Chain.from_module(model, self)
         return init_feedback(generator)
 
@@ -52,6 +54,7 @@ class LocalError(LearningRule[OutputFeedback]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: Readouts C, empty before the first update, and the key they are drawn from.
         """
+        checks.arguments()
         network = chain.Chain.from_module(model, self)
         activities = network.forward(x)
         output = activities[-1].output

@@ -31,6 +31,8 @@ def output_loss(
         >>> output_loss(torch.zeros(3, 2), torch.ones(3, 2)), output_loss(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
         (tensor(1.), tensor(0.6931))
     """
+    checks.instance("output", output, Tensor)
+    checks.instance("target", target, Tensor)
     if target.is_floating_point():
         output = precise(output, target)
     if output.ndim == 3:
@@ -106,8 +108,12 @@ def loss_and_error(
 
 def _classes(output: Tensor, target: Tensor) -> bool:
     """Whether the target is classes, or raise if it does not belong to the output."""
+    checks.instance("output", output, Tensor)
+    checks.instance("target", target, Tensor)
     if output.ndim != 2 or not len(output):
-        raise ValueError(f"output.shape = {tuple(output.shape)}: expected (batch, outputs), with a sample at least")
+        raise ValueError(
+            f"output.shape = {tuple(output.shape)} of model: expected (batch, outputs), with a sample at least"
+        )
     if target.is_floating_point():
         checks.tensor("target", target, tuple(output.shape), like=output)
         return False

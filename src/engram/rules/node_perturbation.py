@@ -42,6 +42,7 @@ class NodePerturbation(LearningRule[Tensor]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> Int[Tensor, ""]:
         """The key of the noise."""
+        checks.arguments()
         chain.Chain.from_module(model, self, deterministic=True, any_activation=True)
         return chain.new_key(generator)
 
@@ -61,6 +62,7 @@ class NodePerturbation(LearningRule[Tensor]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: The key of the noise.
         """
+        checks.arguments()
         network = chain.Chain.from_module(model, self, deterministic=True, any_activation=True)
         clean = network.forward(x)
         losses = sample_losses(clean[-1].output, target)

@@ -46,6 +46,7 @@ class PredictiveCoding(LearningRule[None]):
     properties = Properties(local=True)
 
     def __init__(self, variant: Literal["fixed", "strict"] = "fixed", *, steps: int = 20, rate: float = 0.1) -> None:
+        checks.arguments()
         self.variant = checks.choice("variant", variant, ("fixed", "strict"))
         self.steps = checks.size("steps", steps)
         self.rate = checks.number("rate", rate, above=0)
@@ -57,6 +58,7 @@ class PredictiveCoding(LearningRule[None]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
         """No state."""
+        checks.arguments()
         chain.Chain.from_module(model, self, deterministic=True)
 
     @torch.no_grad()
@@ -75,6 +77,7 @@ class PredictiveCoding(LearningRule[None]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: None: the rule has no state.
         """
+        checks.arguments()
         network = chain.Chain.from_module(model, self, deterministic=True)
         activities = network.forward(x)
         output = activities[-1].output

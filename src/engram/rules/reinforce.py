@@ -49,11 +49,12 @@ class Reinforce(LearningRule[ReinforceState]):
     )
 
     def __init__(self, rate: float = 0.05, sigma: float = 0.1) -> None:
-        self.rate = checks.number("rate", rate, least=0, most=1)
+        self.rate = checks.number("rate", rate, minimum=0, maximum=1)
         self.sigma = checks.number("sigma", sigma, above=0)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> ReinforceState:
         """A baseline of 0, and the key of the draws."""
+        checks.arguments()
         first = self._read(model).layers[0].module.weight
         return ReinforceState(first.new_zeros((), requires_grad=False), chain.new_key(generator))
 
@@ -73,6 +74,7 @@ class Reinforce(LearningRule[ReinforceState]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: The running mean of the reward, and the key of the draws.
         """
+        checks.arguments()
         network = self._read(model)
         generator = chain.generator_of(state.key, network.layers[0].module.weight)
         inputs, surprises = [network.enter(x)], []

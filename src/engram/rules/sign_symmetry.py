@@ -59,6 +59,7 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> SignSymmetryState:
         """The magnitudes, measured or drawn."""
+        checks.arguments()
         network = chain.Chain.from_module(model, self)
         if self.magnitude == "uniform":
             magnitudes = {name: weight.detach().abs().mean() for name, weight in network.weights().items()}
@@ -82,6 +83,7 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: Magnitudes M, and the key of those drawn anew.
         """
+        checks.arguments()
         network = chain.Chain.from_module(model, self)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)

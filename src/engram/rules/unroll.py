@@ -48,14 +48,16 @@ def unroll(
         >>> unroll(lambda s, x: (s + x, 2 * s), torch.tensor(0.0), torch.arange(4.0))[0]
         tensor(6.)
     """
+    checks.arguments()
     sequence: list[Any] = list(inputs)
     length = max(math.isqrt(len(sequence)), 1) if checkpointed else max(len(sequence), 1)
 
     def run_chunk(state: State, chunk: list[Input]) -> tuple[State, list[Output]]:
         outputs = []
-        for input in chunk:
-            state, output = step(state, input)
-            outputs.append(output)
+        with checks.noted(step=step):
+            for input in chunk:
+                state, output = step(state, input)
+                outputs.append(output)
         return state, outputs
 
     outputs: list[Output] = []

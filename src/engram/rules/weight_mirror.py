@@ -47,10 +47,11 @@ class WeightMirror(LearningRule[WeightMirrorState]):
 
     def __init__(self, rate: float = 0.01, decay: float = 0.01) -> None:
         self.rate = checks.number("rate", rate, above=0)
-        self.decay = checks.number("decay", decay, least=0, most=1)
+        self.decay = checks.number("decay", decay, minimum=0, maximum=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> WeightMirrorState:
         """Random feedback weights."""
+        checks.arguments()
         feedback = chain.Chain.from_module(model, self, linear=True, deterministic=True).random_weights(generator)
         return WeightMirrorState(feedback, chain.new_key(generator))
 
@@ -70,6 +71,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: Feedback weights B, and the key of the noise.
         """
+        checks.arguments()
         network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
         network.check_feedback(state.feedback, "state.feedback")
         activities = network.forward(x)

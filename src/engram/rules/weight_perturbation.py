@@ -42,6 +42,7 @@ class WeightPerturbation(LearningRule[Tensor]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> Int[Tensor, ""]:
         """The key of the noise."""
+        checks.arguments()
         chain.refuse_changing(model, self)
         return chain.new_key(generator)
 
@@ -61,6 +62,7 @@ class WeightPerturbation(LearningRule[Tensor]):
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: The key of the noise.
         """
+        checks.arguments()
         chain.refuse_changing(model, self)
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
         grads = {name: torch.zeros_like(value) for name, value in weights.items()}

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from engram import checks
 from engram.state import check_state
 
 _OPTIONAL = ("labels_", "feature_names_in_")  # of ``fit`` alone, and of frames
@@ -29,6 +30,7 @@ class EstimatorState:
         Raises:
             TypeError, ValueError: It is of an estimator of another class or of other parameters; nothing was changed.
         """
+        checks.arguments()
         if state:
             form = self._form(state) | {"n_features_in_": int, "feature_names_in_": list}
             check_state(state, {name: part for name, part in form.items() if name in state or name not in _OPTIONAL})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from engram import checks
 from engram.storage import checkpoint
 
 
@@ -33,6 +34,7 @@ class Saveable:
             TypeError: A part is neither a tensor nor an array nor a plain value.
             CannotWriteError: The old file is as before.
         """
+        checks.arguments()
         checkpoint.save_object(Path(path), type(self).__name__, self._content())
 
     @classmethod

@@ -5,7 +5,6 @@ Its import registers the environments with Gymnasium; ``gymnasium.make("engram.t
 An unknown argument, or one out of its range, raises ValueError, one of a wrong type TypeError; the message names it.
 """
 
-from engram import arguments
 from engram.numeric.finite_mdp import FiniteMDP
 from engram.tasks.class_streams import ClassStream, ClassStreams
 from engram.tasks.collision_advice import collision_advice
@@ -94,5 +93,3 @@ __all__ = [
     "synthetic_glyphs",
     "turn_dictionary",
 ]
-
-arguments.noted_in(__name__)

@@ -40,7 +40,7 @@ def collision_advice(
         >>> X.shape, costs.shape, bool((costs >= 0).all())
         ((1000, 5), (1000, 5), True)
     """
-    X = np.random.default_rng(random_state).uniform(-0.5, 0.5, (checks.size("n_samples", n_samples), 5))
+    X = checks.rng("random_state", random_state).uniform(-0.5, 0.5, (checks.size("n_samples", n_samples), 5))
     return X, manoeuvre_costs(X)
 
 

@@ -44,10 +44,11 @@ class DelayedAdd:
     wrap: bool = False
 
     def __post_init__(self) -> None:
+        checks.arguments()
         checks.size("length", self.length)
         checks.number("bias", self.bias)
         for delay in self.delays:
-            checks.size("delays", delay, least=0)
+            checks.size("delays", delay, minimum=0)
         for coef in self.coefs:
             checks.number("coefs", coef)
         if len(self.coefs) != len(self.delays):
@@ -73,6 +74,7 @@ class DelayedAdd:
 
     def episode(self, inputs: Float[Tensor, "time batch 1"]) -> Episode:
         """The episodes of these inputs."""
+        checks.arguments()
         targets = torch.full_like(inputs, self.bias)
         for delay, coef in zip(self.delays, self.coefs, strict=True):
             late = inputs.roll(delay, 0)

@@ -42,15 +42,16 @@ class DriftingGaussians:
         jumps: Collection[int] = (2000,),
         random_state: int | np.random.Generator = 0,
     ) -> None:
+        checks.arguments()
         shape = checks.size("n_centres", n_centres), checks.size("n_features", n_features)
-        self.scale, self.jumps = checks.number("scale", scale, least=0), frozenset(jumps)
+        self.scale, self.jumps = checks.number("scale", scale, minimum=0), frozenset(jumps)
         self.n_samples = 0
-        self._rng = np.random.default_rng(random_state)
+        self._rng = checks.rng("random_state", random_state)
         self.centres = self._rng.random(shape)
 
     def sample(self, n_samples: int) -> Float[np.ndarray, "samples features"]:
         """The next samples of the stream."""
-        end = self.n_samples + checks.size("n_samples", n_samples, least=0)
+        end = self.n_samples + checks.size("n_samples", n_samples, minimum=0)
         marks = [self.n_samples, *sorted(jump for jump in self.jumps if self.n_samples < jump < end), end]
         parts = []
         for first, stop in pairwise(marks):

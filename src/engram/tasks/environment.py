@@ -129,6 +129,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: Not one seed for each environment, or a mask of the wrong shape or type.
         """
+        checks.arguments()
         given = [None] * self.num_envs if seed is None else seed
         numbers = [given + i for i in range(self.num_envs)] if isinstance(given, int | np.integer) else given
         seeds = [None if number is None else int(number) for number in numbers]

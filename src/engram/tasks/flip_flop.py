@@ -37,7 +37,7 @@ class FlipFlop:
     def __post_init__(self) -> None:
         checks.size("bits", self.bits)
         checks.size("steps", self.steps)
-        checks.number("pulse", self.pulse, least=0, most=1)
+        checks.number("pulse", self.pulse, minimum=0, maximum=1)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
         """Episodes of pulses -1 and +1 among zeros, (time, batch, bits), in which every step counts."""

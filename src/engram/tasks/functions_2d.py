@@ -66,6 +66,7 @@ class Function2D:
             shape: Leading axes, for example (batches, points of each).
             generator: Source of all randomness.
         """
+        checks.arguments()
         for place, size in enumerate(shape):
             checks.size(f"shape[{place}]", size)
         points, classes = self.draw(math.prod(shape), checks.generator(generator))
@@ -88,6 +89,7 @@ def function_2d(name: str, generator: torch.Generator | None = None) -> Function
         >>> function_2d("xor").sample((1,), torch.Generator().manual_seed(0))
         (tensor([[-0.0075,  0.5364]]), tensor([[ 1., -1.]]))
     """
+    checks.arguments()
     checks.choice("name", name, FUNCTIONS)
     generator = torch.Generator().manual_seed(0) if generator is None else checks.generator(generator)
     if name in REGIONS:

@@ -62,7 +62,7 @@ class ImageCompletion:
     def __post_init__(self) -> None:
         for name in ("patterns", "cycles", "presentation_steps", "probe_steps"):
             checks.size(name, getattr(self, name))
-        checks.size("blank_steps", self.blank_steps, least=0)
+        checks.size("blank_steps", self.blank_steps, minimum=0)
         images = checks.instance("images", self.images, Tensor)
         if images.dim() != 3 or 0 in images.shape or images[0].numel() % 2:
             wanted = "(n, height, width), none of them 0, and an even number of pixels"
@@ -144,6 +144,7 @@ def standardise(images: UInt8[np.ndarray, "n height width channels"]) -> Float[T
         >>> standardise(np.array([[[[0, 0, 0], [10, 20, 30]]]], dtype=np.uint8))
         tensor([[[-1.,  1.]]])
     """
+    checks.arguments()
     return _standardised(torch.from_numpy(images.sum(axis=3, dtype=np.float32)))
 
 

@@ -50,7 +50,7 @@ class OneShotCharacters:
     distinct: bool = False
 
     def __post_init__(self) -> None:
-        checks.size("ways", self.ways, least=2)
+        checks.size("ways", self.ways, minimum=2)
         images = checks.instance("images", self.images, Tensor)
         if images.dim() != 4 or images.shape[2] != images.shape[3] or 0 in images.shape:
             wanted = "(characters, drawings, size, size), none of them 0"
@@ -102,6 +102,7 @@ class OneShotCharacters:
         self, inputs: Float[Tensor, "time batch features"]
     ) -> tuple[Float[Tensor, "time batch size size"], Float[Tensor, "time batch ways"]]:
         """The images and the labels in the ``inputs`` of an episode."""
+        checks.arguments()
         size = self.images.shape[2]
         pixels = inputs[..., : -self.ways]
         return pixels.reshape(*pixels.shape[:2], size, size), inputs[..., -self.ways :]
@@ -134,7 +135,7 @@ def synthetic_glyphs(
     """
     for name, value in {"classes": classes, "drawings": drawings, "size": size}.items():
         checks.size(name, value)
-    checks.number("variability", variability, least=0)
+    checks.number("variability", variability, minimum=0)
     device = checks.generator(generator).device
 
     def normal(*shape: int) -> Tensor:

@@ -48,7 +48,7 @@ class PatternCompletion:
     def __post_init__(self) -> None:
         for name in ("bits", "patterns", "cycles", "presentation_steps"):
             checks.size(name, getattr(self, name))
-        checks.size("blank_steps", self.blank_steps, least=0)
+        checks.size("blank_steps", self.blank_steps, minimum=0)
         if self.balanced and self.bits % 2:
             raise ValueError(f"bits = {self.bits}: expected an even number, because balanced = True")
 

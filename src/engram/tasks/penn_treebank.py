@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from engram import checks
 from engram.tasks.data import DataError, cache_folder
 from engram.tasks.data.files import data_folder, reading
 
@@ -53,6 +54,7 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
         Traceback (most recent call last):
         engram.tasks.data.files.DataError: cannot read nowhere/ptb.train.txt as text: ...
     """
+    checks.arguments()
     if folder is None:
         folder = (data_folder() or cache_folder()) / "penn-treebank"
     parts, digests = {}, {}

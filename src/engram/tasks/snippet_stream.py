@@ -83,14 +83,15 @@ class SnippetStream:
     flag: bool = False
 
     def __post_init__(self) -> None:
+        checks.arguments()
         checks.choice("mode", self.mode, ("sequence", "paired", "completion"))
         for name in ("bits", "snippets", "cue"):
             checks.size(name, getattr(self, name))
-        checks.size("gap", self.gap, least=0)
-        checks.size("length", self.length, least=self.cue + 1)
-        checks.number("correlation", self.correlation, least=0, below=1)
+        checks.size("gap", self.gap, minimum=0)
+        checks.size("length", self.length, minimum=self.cue + 1)
+        checks.number("correlation", self.correlation, minimum=0, below=1)
         for name in ("flip", "old"):
-            checks.number(name, getattr(self, name), least=0, most=1)
+            checks.number(name, getattr(self, name), minimum=0, maximum=1)
         if self.mode == "completion" and self.bits < 2:
             raise ValueError(f"bits = {self.bits}: expected at least 2, of which half can be hidden")
         patterns = self.cue if self.mode == "sequence" else 1

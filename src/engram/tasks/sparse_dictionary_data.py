@@ -55,16 +55,17 @@ def make_sparse_dictionary_data(
         >>> X.shape, dictionary.shape, bool(np.allclose(code @ dictionary, X))
         ((5, 20), (30, 20), True)
     """
-    rng = np.random.default_rng(random_state)
+    checks.arguments()
+    rng = checks.rng("random_state", random_state)
     if dictionary is None:
         shape = checks.size("n_components", n_components), checks.size("n_features", n_features)
         dictionary = unit_rows(rng.standard_normal(shape))
     atoms, features = dictionary.shape
     checks.size("n_samples", n_samples)
-    checks.size("n_nonzero", n_nonzero, most=atoms)
+    checks.size("n_nonzero", n_nonzero, maximum=atoms)
     checks.choice("amplitude", amplitude, ("constant", "uniform"))
     checks.number("coef_min", coef_min, above=0)
-    checks.number("noise", noise, least=0)
+    checks.number("noise", noise, minimum=0)
     counts = np.full(n_samples, n_nonzero) if exact else rng.integers(1, n_nonzero + 1, n_samples)
     # The places of the n smallest of random numbers are a draw without replacement.
     numbers = rng.random((n_samples, atoms))
@@ -101,13 +102,14 @@ def perturb_dictionary(
         >>> perturb_dictionary(np.eye(3), 0.0).tolist()
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
+    checks.arguments()
     if radius is None:
         radius = 2 / math.log(max(dictionary.shape[1], 2))
-    checks.number("radius", radius, least=0)
+    checks.number("radius", radius, minimum=0)
     if not isinstance(random_state, np.random.Generator):
         # A separate stream, since with the seed of the dictionary the directions would be its atoms.
         random_state = np.random.SeedSequence(random_state, spawn_key=(1,))
-    rng = np.random.default_rng(random_state)
+    rng = checks.rng("random_state", random_state)
     directions = unit_rows(rng.standard_normal(dictionary.shape)).astype(dictionary.dtype)
     return unit_rows(dictionary + dictionary.dtype.type(radius) * directions)
 
@@ -128,6 +130,7 @@ def turn_dictionary(
         >>> turn_dictionary(np.eye(2), np.ones((2, 2)), 90.0).round(2).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
+    checks.arguments()
     angle = math.radians(degrees)
     sideways = unit_rows(towards - (towards * dictionary).sum(axis=1, keepdims=True) * dictionary)
     return math.cos(angle) * dictionary + math.sin(angle) * sideways

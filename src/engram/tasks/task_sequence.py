@@ -69,6 +69,7 @@ def permuted(
         >>> len(tasks), tasks[0].classes, tasks[0].train.inputs.equal(torch.eye(4))
         (2, (0, 1), True)
     """
+    checks.arguments()
     sets = [_checked("train", train), _checked("test", test)]
     flat = [Labelled(data.inputs.flatten(1), data.labels) for data in sets]
     features = flat[0].inputs.shape[1]
@@ -76,7 +77,7 @@ def permuted(
         raise ValueError(f"test has {flat[1].inputs.shape[1]} features: expected {features}, those of train")
     checks.generator(generator)
     if imbalance is not None:
-        checks.number("imbalance", imbalance, above=0, most=1)
+        checks.number("imbalance", imbalance, above=0, maximum=1)
     n_classes = 1 + max(int(data.labels.max()) for data in sets)
     tasks = []
     for number in range(checks.size("n_tasks", n_tasks)):
@@ -112,8 +113,9 @@ def split(
         >>> [task.train.labels.tolist() for task in split(data, data, [(0, 3), (1, 2)])]
         [[0, 3], [1, 2]]
     """
+    checks.arguments()
     sets = [_checked("train", train), _checked("test", test)]
-    classes = [checks.size("groups", label, least=0) for group in groups for label in group]
+    classes = [checks.size("groups", label, minimum=0) for group in groups for label in group]
     if not classes or len(set(classes)) != len(classes) or not all(len(group) for group in groups):
         raise ValueError(f"groups = {groups!r}: expected groups of classes, each class in one of them")
     for name, data in zip(("train", "test"), sets, strict=True):
@@ -149,6 +151,7 @@ def mixture(
         >>> [task.classes for task in mixture([(data, data), (data, data)])]
         [(0, 1, 2), (3, 4, 5)]
     """
+    checks.arguments()
     if not data_sets:
         raise ValueError("data_sets is empty: expected at least one")
     sets = [[_images(_checked("data_sets", part)) for part in data] for data in data_sets]

@@ -146,6 +146,7 @@ class Timing:
     dt: float = 20.0
 
     def __post_init__(self) -> None:
+        checks.arguments()
         last, before = 0, "the start of the trial"
         for name in ("stimulus1", "stimulus2", "response", "decision", "feedback"):
             value = getattr(self, name)
@@ -157,7 +158,7 @@ class Timing:
     @classmethod
     def default(cls, dt: float = 20.0) -> Timing:
         """The published timing with steps of another duration, ``dt`` ms, at most 60."""
-        checks.number("dt", dt, above=0, most=60)
+        checks.number("dt", dt, above=0, maximum=60)
         edges = (160, 200, 360, 500, 700, 720, 920, 1000)
         first, second, third, response, heard, decision, shown, steps = (int(ms / dt + 1e-9) for ms in edges)
         return cls((0, first), (second, third), (response, heard), decision, (decision, shown), steps, dt)
@@ -199,6 +200,7 @@ class TwoStimulus:
     author_tables: bool = False
 
     def __post_init__(self) -> None:
+        checks.arguments()
         checks.size("trials", self.trials)
         checked_tasks(self.tasks)
 
@@ -224,6 +226,7 @@ class TwoStimulus:
             generator: Source of all randomness.
             table: Number of the task of each individual; None: random.
         """
+        checks.arguments()
         checks.size("batch_size", batch_size)
         checks.generator(generator)
         if table is None:

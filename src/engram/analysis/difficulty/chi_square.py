@@ -46,6 +46,7 @@ def weighted_chi2_logcdf(
         >>> round(weighted_chi2_logcdf(1e-3, np.ones(50)), 1)  # exactly -248.03
         -248.0
     """
+    checks.arguments()
     nc = np.zeros(len(weights)) if nc is None else nc
     if not (len(weights) and np.isfinite(weights).all() and (weights > 0).all()):
         raise ValueError(f"weights = {weights}: expected finite numbers above 0")
@@ -122,8 +123,8 @@ def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> 
         >>> round(noncentral_chi2_logcdf(1e-6, 200, 3.0), 1)
         -1816.1
     """
-    checks.number("df", df, above=0, most=1 / UNDERFLOW)
-    checks.number("nc", nc, least=0, most=MOST_TERMS)
+    checks.number("df", df, above=0, maximum=1 / UNDERFLOW)
+    checks.number("nc", nc, minimum=0, maximum=MOST_TERMS)
     checks.number("x", x)
     if x <= 0:
         return -math.inf

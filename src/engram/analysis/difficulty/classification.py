@@ -7,6 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Shaped
 
+from engram import checks
 from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredDifficulty, with_uncertainty
 from engram.analysis.difficulty.dimension import intrinsic_dimension
 from engram.analysis.difficulty.margin import class_margin
@@ -49,7 +50,7 @@ def classification_difficulty(
         2
     """
     points = as_points(X)
-    rng = np.random.default_rng(seed)
+    rng = checks.rng("seed", seed)
     classes = len(np.unique(y))
     margin = dimension = None
     if isinstance(resolution, str):

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 
 from engram import checks
 from engram.analysis.difficulty.nearest_neighbours import as_points, distinct, nearest_distances
@@ -81,6 +80,7 @@ def intrinsic_dimension(
         >>> round(intrinsic_dimension(flat).value, 1)
         1.0
     """
+    checks.arguments()
     points = as_points(X)
     checks.choice("method", method, ("mle", "twonn"))
     k = 2 if method == "twonn" else k
@@ -114,6 +114,7 @@ def maximum_likelihood_dimension(
         >>> round(maximum_likelihood_dimension(np.sort(distances, axis=1))[0], 1)
         3.0
     """
+    checks.arguments()
     inverse = np.log(distances[:, -1:] / distances[:, :-1]).mean(1)
     inverse_dimension = inverse.mean() if pooled else inverse.min()
     if inverse_dimension <= 0:
@@ -190,7 +191,7 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Annotated[Any, ArrayLike], y: Any = None) -> IntrinsicDimension:
         """Measure the dimension of samples X, (samples, features); y is not used, errors are as of the function."""
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        X = checks.samples(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         seed = check_random_state(self.random_state).randint(2**31)
         n_queries = None if self.n_queries is None else int(self.n_queries)
         self.estimate_ = intrinsic_dimension(

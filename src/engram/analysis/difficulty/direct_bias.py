@@ -44,6 +44,7 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
         >>> sampled_bias(errors, 0.01).bits > 15  # it takes 18 bits
         True
     """
+    checks.arguments()
     checks.size("len(test_errors)", len(test_errors), 10)
     checks.finite("test_errors", test_errors)
     checks.number("min(test_errors)", test_errors.min(), above=0)
@@ -77,7 +78,8 @@ class TestError:
 
     def sample(self, size: int, rng: np.random.Generator) -> Float[np.ndarray, " size"]:
         """Draw test errors."""
-        total = np.zeros(size)
+        checks.arguments()
+        total = np.zeros(checks.size("size", size))
         for weight, shift in zip(self.weights, self.shifts, strict=True):
             total += weight * rng.noncentral_chisquare(self.outputs, shift / weight, size) if weight > 0 else shift
         return total

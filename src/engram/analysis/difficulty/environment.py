@@ -56,6 +56,7 @@ def environment_difficulty(
         >>> 3 < environment_difficulty(gym.make("CartPole-v1"), steps=2000).dimension.value < 5
         True
     """
+    checks.arguments()
     width = action_dimension(env.action_space)
     points = stacked(standardised(roll_out(env, policy, steps=steps, seed=seed)), window, stride)
     dimension = intrinsic_dimension(points, k, n_queries=n_queries, seed=seed)
@@ -96,6 +97,7 @@ def roll_out(
         >>> sum(len(episode) - 1 for episode in episodes), episodes[0].shape[1]
         (50, 4)
     """
+    checks.arguments()
     if not isinstance(env.observation_space, spaces.Box):
         space = env.observation_space
         raise ValueError(f"env.observation_space = {space}: expected Box; count categories in n_discrete, not in m")
@@ -118,6 +120,7 @@ def roll_out(
 
 def standardised(episodes: Sequence[Float[np.ndarray, "_ features"]]) -> list[Float[np.ndarray, "_ features"]]:
     """Observations divided by the standard deviations of their coordinates; those that never change stay."""
+    checks.arguments()
     spread = np.concatenate(episodes).std(0)
     return [episode / np.where(spread > 0, spread, 1) for episode in episodes]
 
@@ -136,6 +139,7 @@ def stacked(
         >>> stacked([np.arange(4.0)[:, None]], 2)
         array([[0., 1.], [1., 2.], [2., 3.]])
     """
+    checks.arguments()
     checks.size("window", window)
     checks.size("stride", stride)
     windows = [

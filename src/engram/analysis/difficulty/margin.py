@@ -66,6 +66,7 @@ def class_margin(
         >>> class_margin(np.array([[0.0], [1.0], [3.0]]), np.array([0, 0, 1])).value
         2.0
     """
+    checks.arguments()
     points = as_points(X)
     checks.choice("method", method, ("evt", "exact", "sample"))
     if len(y) != len(points):
@@ -73,7 +74,7 @@ def class_margin(
     if y.dtype.kind == "f" and np.isnan(y).any():
         raise ValueError(f"y has nan as label {int(np.isnan(y).argmax())}: expected none")
     y = np.unique(y, return_inverse=True)[1]
-    rng = np.random.default_rng(seed)
+    rng = checks.rng("seed", seed)
     rows, n_duplicates, n_conflicts = _without_duplicates(points, y, drop_conflicts)
     if method == "sample" and n_sample < len(rows):
         rows = np.sort(rng.choice(rows, n_sample, replace=False))
@@ -121,6 +122,7 @@ def extreme_quantile(
         >>> round(extreme_quantile(inverse_distances, 1000, 100)[1], 1)  # distances in two dimensions
         0.5
     """
+    checks.arguments()
     checks.size("k", k, 1, len(values) - 1)
     top = np.partition(values, len(values) - k - 1)[len(values) - k - 1 :]
     u = float(top[0])

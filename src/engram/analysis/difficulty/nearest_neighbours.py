@@ -18,6 +18,7 @@ TINY = 1e-30  # added to squared norms, so that products too small for single pr
 
 def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Float[np.ndarray, "samples features"]:
     """Samples of any shape, finite numbers or truth values, as rows of floating-point numbers."""
+    checks.arguments()
     if X.dtype.kind not in "biuf":
         raise ValueError(f"{name}.dtype = {X.dtype}: expected real numbers")
     if X.ndim < 2 or X.size == 0:
@@ -115,6 +116,7 @@ def nearest_distances(
         >>> nearest_distances(np.array([[0.0], [1.0], [3.0]]), 2)
         array([[1., 3.], [1., 2.], [2., 3.]])
     """
+    checks.arguments()
     data = screen(points)
     queries = np.arange(len(points)) if queries is None else queries
     nearest = []

@@ -33,6 +33,7 @@ def control_task(
         >>> f"{control_task(6, 2, n=1e6).difficulty().bits:.2e}"  # Reacher
         '2.91e+25'
     """
+    checks.arguments()
     return GeneralizationTask(
         n=n, m=n_obs * window, radius=1.0, resolution=resolution, error=error, out_dim=n_act, manifold="torus"
     )
@@ -58,6 +59,7 @@ def few_shot_task(
         >>> round(BENCHMARKS["omniglot"].difficulty().log10_bits, 2)
         145.25
     """
+    checks.arguments()
     checks.size("ways", ways, 2)
     for name, value in {"m_within": m_within, "radius": radius, "resolution": resolution}.items():
         check_range(name, np.asarray(value, dtype=float))
@@ -90,6 +92,7 @@ def distractor_task(
         >>> both.m, round(both.difficulty().log10_bits)
         (41, 45)
     """
+    checks.arguments()
     if not task.manifold == distractor.manifold == "sphere":
         raise ValueError(f"manifold = {task.manifold!r} and {distractor.manifold!r}: expected 'sphere' of both")
     return replace(
@@ -121,6 +124,7 @@ def architecture_information(
         >>> {name: f"{difficulty.bits:.2e}" for name, difficulty in difficulties.items()}
         {'AlexNet': '3.31e+41', 'ViT-H/14': '3.56e+41'}
     """
+    checks.arguments()
     floor = 0.0 if n_test is None else 1 / (n_test + 1)
     return {name: task.difficulty(error=max(error, floor)) for name, error in errors.items()}
 

@@ -36,6 +36,7 @@ def extract(
         >>> extract(body, torch.ones(5, 3)).shape, extract(body, torch.ones(5, 3), layer="0").dtype
         (torch.Size([5, 2]), torch.float64)
     """
+    checks.arguments()
     checks.instance("body", body, nn.Module)
     checks.instance("x", x, Tensor)
     checks.size("batch_size", batch_size)

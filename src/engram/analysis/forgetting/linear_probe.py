@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -72,8 +71,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         l2 = checks.number("l2", self.l2, above=0)
         max_iter, tol = checks.size("max_iter", self.max_iter), checks.number("tol", self.tol, above=0)
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
+        X, y = checks.samples(self, X, y, dtype=np.float64)
         self.classes_, places = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y: expected at least two classes, found 1 class")
@@ -110,7 +108,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Data) -> np.ndarray:
         """The most likely class of each sample."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = checks.samples(self, X, dtype=np.float64, reset=False)
         logits = (X - self.mean_) / self.scale_ @ self.coef_.T + self.intercept_
         return np.asarray(self.classes_[logits.argmax(1)])
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
+
+from engram import checks
 
 Data = Annotated[Any, ArrayLike]
 
@@ -31,8 +32,7 @@ class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Data, y: Data) -> NearestMeanProbe:
         """Fit to features (samples, features) and labels (samples)."""
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
+        X, y = checks.samples(self, X, y, dtype=np.float64)
         self.classes_ = np.unique(y)
         self.means_ = np.stack([X[y == label].mean(0) for label in self.classes_])
         return self
@@ -40,5 +40,5 @@ class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Data) -> np.ndarray:
         """The class of the nearest mean of each sample."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = checks.samples(self, X, dtype=np.float64, reset=False)
         return np.asarray(self.classes_[cdist(X, self.means_).argmin(1)])

@@ -109,6 +109,7 @@ class RepresentationReport:
 
     def to_csv(self, path: str | Path) -> None:
         """Write the measures, a row for each old task."""
+        checks.arguments()
         rows = self._rows()
         with Path(path).open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))

@@ -94,6 +94,7 @@ def representational_forgetting(
         >>> representational_forgetting([body] * 3, tasks, shots=[1, None]).forgetting()
         array([0.])
     """
+    checks.arguments()
     n = len(tasks)
     if n < 2:
         raise ValueError(f"tasks: expected at least two, of which one is old, found {n}")

@@ -64,6 +64,7 @@ def choose_delays(
         >>> choose_delays(wave, [1, 4], [1, 2, 3]).rank
         2
     """
+    checks.arguments()
     dmd = HankelDMD() if dmd is None else dmd
     delays = [checks.size(f"n_delays[{k}]", p) for k, p in enumerate(n_delays)]
     candidate_ranks = [checks.size(f"ranks[{k}]", r) for k, r in enumerate(ranks)]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from engram import checks
 from engram.analysis.similarity.trials import Recording
 
 CHUNK = 4096  # steps whose lagged copies fit in the processor's cache, or nearly
@@ -31,6 +32,7 @@ def delay_embedding(
         array([[4., 2., 0.],
                [5., 3., 1.]])
     """
+    checks.arguments()
     rows = len(trial) - (n_delays - 1) * delay_interval
     if rows < 1:
         raise ValueError(f"trial has {len(trial)} samples: expected at least {(n_delays - 1) * delay_interval + 1}")

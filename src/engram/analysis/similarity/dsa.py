@@ -10,7 +10,7 @@ from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from engram import checks
 from engram.analysis.similarity.hankel_dmd import HankelDMD
@@ -124,7 +124,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
     def _systems(self, X: Data, reset: bool) -> list[Any]:
         if dimensions(X) > 2:
             return list(X)
-        rows = validate_data(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)
+        rows = checks.samples(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)
         checks.finite("X", rows)
         if rows.shape[1] < 2:
             raise ValueError("X has n_features = 1: expected rows of at least two samples in time")

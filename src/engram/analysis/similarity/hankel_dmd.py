@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy import linalg
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from engram import checks
 from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
@@ -35,6 +35,7 @@ def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
         >>> departure_from_normality(np.array([[0.0, 1.0], [0.0, 0.0]]))
         1.0
     """
+    checks.arguments()
     norm = float(np.linalg.norm(operator))
     if norm == 0:
         raise ValueError("operator is zero: expected an operator with a norm")
@@ -217,7 +218,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             elif trials[0].shape[1] != self.n_features_in_:
                 raise ValueError(f"X has {trials[0].shape[1]} features: expected {self.n_features_in_}, as in fit")
         else:
-            trials = [validate_data(self, as_array(X), dtype=np.float64, reset=reset, ensure_all_finite=False)]
+            trials = [checks.samples(self, as_array(X), dtype=np.float64, reset=reset, ensure_all_finite=False)]
             checks.finite("X", trials[0])
         ahead = self.steps_ahead if reset else 0
         refuse_shorter(trials, self._span + ahead + 1, f"(n_delays - 1) delay_interval + {ahead} + 1")

@@ -88,6 +88,7 @@ def driven_distance(first: DrivenOperators, second: DrivenOperators) -> DrivenDi
         >>> round(distance.joint, 6), round(distance.state, 6)
         (0.0, 0.0)
     """
+    checks.arguments()
     for name, shape in zip(DrivenOperators._fields, map(np.shape, first), strict=True):
         for which, driven in (("first", first), ("second", second)):
             if not checks.array(f"{which}.{name}", getattr(driven, name), shape).any():

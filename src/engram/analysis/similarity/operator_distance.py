@@ -99,6 +99,7 @@ def align_operators(A: Operator, B: Operator, metric: Metric = "angular", **star
         >>> np.abs(align_operators(np.diag([1.0, 2.0]), np.diag([2.0, 1.0])).transform).round(6).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
+    checks.arguments()
     search, pair = _search(metric, **starts), np.array([[0, 1]])
     systems = _prepared([A, B], ["A", "B"])
     below = _bounds(systems, pair)
@@ -156,8 +157,9 @@ def compare_operators(
         >>> bool((comparison.bounds <= comparison.distances).all()), bool(comparison.refined.all())
         (True, True)
     """
+    checks.arguments()
     if budget is not None:
-        checks.number("budget", budget, least=0)
+        checks.number("budget", budget, minimum=0)
     began, search = time.monotonic(), _search(metric, **starts)
     systems, pairs = _named(operators, others)
     if others is None:
@@ -231,6 +233,7 @@ class _Systems(NamedTuple):
 
 
 def _search(metric: str, group: str = "O", restarts: int | None = None, seed: int = 0) -> _Search:
+    checks.arguments()
     checks.choice("metric", metric, ("angular", "euclidean", "squared"))
     checks.choice("group", group, ("O", "SO"))
     if restarts is not None:
@@ -240,6 +243,7 @@ def _search(metric: str, group: str = "O", restarts: int | None = None, seed: in
 
 def _named(operators: Operators, others: Operators | None) -> tuple[_Systems, Int[np.ndarray, "pairs 2"]]:
     """Prepare operators and others; return the pairs of one of the operators and one of the others as well."""
+    checks.arguments()
     for name, collection in (("operators", operators), ("others", others)):
         if collection is not None and len(collection) == 0:
             raise ValueError(f"{name}: expected at least one operator")

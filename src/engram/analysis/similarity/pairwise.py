@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from engram import checks
+
 
 def pairwise(
     systems: Sequence[Any] | Shaped[np.ndarray, "systems ..."], distance: Callable[[Any, Any], float]
@@ -19,6 +21,7 @@ def pairwise(
         >>> pairwise([1.0, 4.0, 6.0], lambda a, b: abs(a - b))[0]
         array([0., 3., 5.])
     """
+    checks.arguments()
     distances = np.zeros((len(systems), len(systems)))
     for i, j in combinations(range(len(systems)), 2):
         distances[i, j] = distances[j, i] = distance(systems[i], systems[j])

@@ -32,6 +32,7 @@ def silhouette(distances: Float[np.ndarray, "systems systems"], labels: Shaped[n
         >>> round(silhouette(np.abs(points[:, None] - points), np.array([0, 0, 1, 1])), 2)
         0.9
     """
+    checks.arguments()
     return float(silhouette_score(distances, labels, metric="precomputed"))
 
 
@@ -60,6 +61,7 @@ def permutation_test(
         >>> permutation_test(np.abs(points[:, None] - points), labels, np.random.default_rng(0), 99).p_value < 0.2
         True
     """
+    checks.arguments()
     if distances.shape != distances.T.shape or not np.allclose(distances, distances.T):
         raise ValueError(f"distances, of shape {distances.shape}: expected a square and symmetric matrix")
     if len(labels) != len(distances):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from engram import checks
+
 
 def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]) -> float:
     """The Procrustes angle between two sets of activity after shift, scale and rotation.
@@ -34,6 +36,7 @@ def centred(
     X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]
 ) -> tuple[Float[np.ndarray, "samples units"], Float[np.ndarray, "samples others"]]:
     """Both without their means; ValueError where they cannot be compared."""
+    checks.arguments()
     if len(X) != len(Y):
         raise ValueError(f"Y.shape = {Y.shape}: expected {len(X)} samples, as in X")
     both = X - X.mean(0), Y - Y.mean(0)

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from scipy import stats
 from scipy.spatial.distance import pdist
 
+from engram import checks
+
 
 def rsa(
     X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"], metric: Annotated[Any, str] = "correlation"
@@ -29,6 +31,7 @@ def rsa(
         >>> rsa(X, 2 * X)
         1.0
     """
+    checks.arguments()
     if len(X) != len(Y) or len(X) < 3:
         raise ValueError(f"X.shape, Y.shape = {X.shape}, {Y.shape}: expected as many samples in both, at least 3")
     distances = [pdist(values, metric) for values in (X, Y)]

@@ -38,6 +38,7 @@ def spectral_distance(
         >>> round(spectral_distance(np.diag([0.5, 0.9]), np.diag([0.9, 0.6]), squared=True), 6)
         0.005
     """
+    checks.arguments()
     for name, operator in (("A", A), ("B", B)):
         checks.array(name, operator, ("n", len(operator)))
     return eigenvalue_distance(np.linalg.eigvals(A), np.linalg.eigvals(B), squared=squared, pad=pad)

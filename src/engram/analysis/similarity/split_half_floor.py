@@ -31,6 +31,7 @@ def split_half_floor(
         >>> split_half_floor([system], np.random.default_rng(0), n_splits=3).shape
         (1, 3)
     """
+    checks.arguments()
     floors = np.empty((len(systems), checks.size("n_splits", n_splits)))
     for number, system in enumerate(systems):
         trials = as_trials(system, f"systems[{number}]")

@@ -33,7 +33,8 @@ def as_trials(X: Data, name: str = "X") -> list[Recording]:
     trials: list[Recording] = []
     for number, trial in enumerate(X if several else [X]):
         called = f"{name}[{number}]" if several else name
-        values = check_array(as_array(trial), dtype=np.float64, ensure_all_finite=False, input_name=called)
+        with checks.noted(**{name: X}):
+            values = check_array(as_array(trial), dtype=np.float64, ensure_all_finite=False, input_name=called)
         checks.finite(called, values)
         if trials and values.shape[1] != trials[0].shape[1]:
             raise ValueError(f"{called}.shape = {values.shape}: expected {trials[0].shape[1]} features, as before")

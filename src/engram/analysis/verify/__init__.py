@@ -1,6 +1,5 @@
 """Properties of small ReLU networks, proved or refuted."""
 
-from engram import arguments
 from engram.analysis.verify.bounds import LinearBounds, crown_bounds, interval_bounds
 from engram.analysis.verify.certificate import Certificate, Check, check_certificate
 from engram.analysis.verify.exact import Bound, maximize
@@ -50,5 +49,3 @@ __all__ = [
     "relaxed_region",
     "verify",
 ]
-
-arguments.noted_in(__name__)

@@ -87,6 +87,7 @@ def interval_bounds(
         >>> [ends.round(9) for ends in interval_bounds(net, -np.ones(2), np.ones(2))]
         [array([-0.]), array([4.])]
     """
+    checks.arguments()
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
     relaxation = relax(net, low, high, batched(pattern, len(low)), backward=False)
@@ -128,10 +129,11 @@ def crown_bounds(
         >>> crown_bounds(net, -np.ones(2), np.ones(2)).upper.round(9)
         array([3.])
     """
+    checks.arguments()
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
     boxes, spec = len(low), np.eye(net.sizes[-1]) if spec is None else spec
-    phases, steps = batched(pattern, boxes), checks.size("alpha_steps", alpha_steps, least=0)
+    phases, steps = batched(pattern, boxes), checks.size("alpha_steps", alpha_steps, minimum=0)
     relaxation = plain = relax(net, low, high, phases, lower)
     rows = np.tile(np.vstack([spec, -spec]), (boxes, 1))
     box = np.repeat(np.arange(boxes), 2 * len(spec))

@@ -91,6 +91,7 @@ def maximize(
         >>> [round(maximize(net, Box([-1, -1], [1, 1]), np.ones(1), engine=e).upper, 6) for e in ("lp", "milp")]
         [3.0, 2.0]
     """
+    checks.arguments()
     domain = as_domain(box, net.sizes[0])
     if halfspaces is not None:
         domain = domain._replace(H=np.asarray(halfspaces[0], float), v=np.asarray(halfspaces[1], float))

@@ -53,6 +53,7 @@ def layer_rules(
 
     Source: Gopinath et al., "Property inference for deep neural networks" (2019).
     """
+    checks.arguments()
     checks.size("layer", layer, 1, len(net.weights) - 1)
     checks.choice("on", on, ("bits", "values"))
     zs = net.preactivations(X)
@@ -106,6 +107,7 @@ def prove_rule(
             and the maximum over these.
         budget: Limits of time, nodes and memory; None: 60 seconds.
     """
+    checks.arguments()
     if (box is None) == (data is None):
         raise ValueError("box and data: expected one of them")
     if box is not None:

@@ -48,6 +48,7 @@ class AffineReLU:
     biases: tuple[Array, ...]
 
     def __post_init__(self) -> None:
+        checks.arguments()
         if not self.weights or len(self.weights) != len(self.biases):
             raise ValueError(f"{len(self.weights)} weights and {len(self.biases)} biases: expected as many, at least 1")
         for kind, arrays in (("weights", self.weights), ("biases", self.biases)):
@@ -128,6 +129,7 @@ def as_affine_relu(
         >>> as_affine_relu(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))).sizes
         (3, 4, 2)
     """
+    checks.arguments()
     net, softmax = without_softmax(module, input_shape)
     if softmax and not drop_softmax:
         raise kept_softmax(softmax, "drop_softmax=True leaves it out, which keeps the order of the outputs alone")

@@ -39,6 +39,7 @@ class Normalisation(NamedTuple):
 
     def physical(self, x: Array) -> Array:
         """Inputs of the network, (..., inputs), in physical units."""
+        checks.arguments()
         return np.asarray(x * self.scale[:-1] + self.mean[:-1])
 
 
@@ -49,6 +50,7 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
     a line without use; least and largest inputs; means and ranges of the inputs and of the outputs; then the rows of
     the weights, and one bias a line, of each layer. Any other file is a ValueError.
     """
+    checks.arguments()
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("//")]
 
     def numbers(line: str) -> list[float]:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from scipy.optimize import linprog
 from scipy.stats import binomtest
 
+from engram import checks
 from engram.analysis.verify.bounds import FREE, ON, Phases
 from engram.analysis.verify.network import AffineReLU, Array, Mask
 from engram.analysis.verify.specification import Box, Polytope, largest_ball
@@ -30,6 +31,7 @@ def activation_pattern(net: AffineReLU, x: Float[np.ndarray, "*batch inputs"]) -
         >>> activation_pattern(net, np.array([0.0, 1.0]))
         (array([1, 0], dtype=int8),)
     """
+    checks.arguments()
     return tuple((z > 0).astype(np.int8) for z in net.preactivations(x)[:-1])
 
 
@@ -38,6 +40,7 @@ def local_affine(net: AffineReLU, pattern: Sequence[Phases]) -> list[tuple[Array
 
     A_1 = W_1,   A_{k+1} = W_{k+1} D_k A_k,   D_k = diag(on),   and a_k likewise
     """
+    checks.arguments()
     if [len(phases) for phases in pattern] != list(net.sizes[1:-1]) or any((p == FREE).any() for p in pattern):
         raise ValueError(f"pattern = {pattern}: expected phases 0 or 1 of {net.sizes[1:-1]} hidden units")
     A, a = net.weights[0], net.biases[0]
@@ -60,6 +63,7 @@ def pattern_halfspaces(
         pattern: Phases of each hidden layer, 2 where free; before a layer with a fixed unit none may be free.
         tau: From which z a unit counts as on.
     """
+    checks.arguments()
     rows, right = [np.zeros((0, net.sizes[0]))], [np.zeros(0)]
     free = False
     for (A, a), full, phases in zip(local_affine(net, at), at, pattern, strict=False):
@@ -121,6 +125,7 @@ class Region:
 
     def contains(self, X: Float[np.ndarray, "*batch inputs"]) -> Bool[np.ndarray, "*batch"]:
         """Whether points are inside."""
+        checks.arguments()
         inside = (self.box.low <= X).all(-1) & (self.box.high >= X).all(-1)
         if self.status == "tie":
             inside &= False
@@ -128,6 +133,7 @@ class Region:
 
     def support(self, X: Float[np.ndarray, "points inputs"]) -> int:
         """The number of points that are inside."""
+        checks.arguments()
         return sum(int(self.contains(X[i : i + 8192]).sum()) for i in range(0, len(X), 8192))
 
     @cached_property
@@ -145,10 +151,11 @@ class Region:
 
         Beyond 10 dimensions, which are refused, shares are too small to be sampled.
         """
+        checks.arguments()
         size = len(self.box.low)
         if size > MOST_DIMENSIONS:
             raise ValueError(f"{size} inputs: expected at most {MOST_DIMENSIONS}; take volume_box in more dimensions")
-        inside = int(self.contains(rng.uniform(self.box.low, self.box.high, (n, size))).sum())
+        inside = int(self.contains(rng.uniform(self.box.low, self.box.high, (checks.size("n", n), size))).sum())
         interval = binomtest(inside, n).proportion_ci(0.95, "wilson")
         return inside / n, float(interval.low), float(interval.high)
 
@@ -180,6 +187,7 @@ class Region:
 
     def compare(self, other: Region) -> Comparison:
         """Say which of two regions holds the other, by a linear program for each half-space."""
+        checks.arguments()
         inside, around = _within(self, other), _within(other, self)
         if inside and around:
             return "equal"
@@ -193,10 +201,11 @@ class Region:
             rng: Their source.
             thin: Steps for each.
         """
+        checks.arguments()
         if self.degenerate:
             raise ValueError("the region is empty or flat: it has no points to draw")
         open_sides, (A, b) = self.box.high > self.box.low, self.rows
-        x, points = self.centre[0].copy(), np.empty((n, len(open_sides)))
+        x, points = self.centre[0].copy(), np.empty((checks.size("n", n), len(open_sides)))
         for i in range(n):
             for _ in range(thin):
                 direction = rng.normal(size=len(x)) * open_sides
@@ -217,6 +226,7 @@ class Region:
 
     def _inner(self, gain: Array | None, contain: Array | None) -> InnerBox:
         """Solve the linear program: largest gain, or the largest shortest side where there is none."""
+        checks.arguments()
         B, lowest, highest = self._ends(contain)
         size = len(self.box.low)
         open_sides = self.box.high > self.box.low

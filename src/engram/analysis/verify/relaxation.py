@@ -83,6 +83,7 @@ def relaxed_region(
         >>> relaxed_region(net, np.array([1.0, 0.0]), Box([-3, -3], [3, 3]), "direct").pattern
         (array([2, 1, 0, 2], dtype=int8),)
     """
+    checks.arguments()
     began = time.monotonic()
     domain = as_domain(box, net.sizes[0])
     x0 = checks.array("x0", x0, (net.sizes[0],))
@@ -142,7 +143,9 @@ def class_regions(
         >>> len(class_regions(net, np.array([[0.5], [1.0], [-0.5]]), Box([-1], [1]), 0))
         1
     """
+    checks.arguments()
     y = net(X)
+    checks.size("label", label, 0, y.shape[1] - 1)
     margin = y[:, label] - np.delete(y, label, axis=1).max(1)
     waiting = X[np.argsort(-margin, kind="stable")][: int((margin > 0).sum())]
     regions: list[Region] = []

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from engram import checks
 from engram.analysis.verify.bounds import lower_lines, minimum, relax
 from engram.analysis.verify.counterexample import attack
 from engram.analysis.verify.exact import FEASIBILITY, NODES, solve
@@ -50,6 +51,7 @@ def certified_radius(
         >>> certified_radius(net, np.array([[0.5, 0.1]]), np.array([0]), method="exact").round(5)
         array([0.2])
     """
+    checks.arguments()
     if (wrong := ((low > X) | (high < X) | ~np.isfinite(X)).any(1)).any():
         raise ValueError(f"X[{wrong.argmax()}] is outside {low} to {high}, or not finite")
     properties = [clauses(Argmax(int(label)), net.sizes[-1]) for label in labels]

@@ -161,6 +161,7 @@ def question(
         prop: The property.
         input_shape: Shape of one input, where the first layer does not give it.
     """
+    checks.arguments()
     net, softmax = without_softmax(network, input_shape)
     required = clauses(prop, net.sizes[-1])
     if softmax and not only_compares(required):

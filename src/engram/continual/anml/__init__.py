@@ -1,6 +1,5 @@
 """Meta-learned networks that learn class after class (ANML, the same without its gate, and OML)."""
 
-from engram import arguments
 from engram.continual.anml.gated_net import Features, GatedNet, anml_net, oml_net, sanml_net, zap_
 from engram.continual.anml.meta_learner import MetaStep, SequentialMetaLearner
 from engram.continual.anml.streams import Remembered, Stream, evaluate_lengths, learn_stream
@@ -19,5 +18,3 @@ __all__ = [
     "sanml_net",
     "zap_",
 ]
-
-arguments.noted_in(__name__)

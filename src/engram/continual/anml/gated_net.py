@@ -122,10 +122,11 @@ def anml_net(
         >>> sum(parameter.numel() for parameter in anml_net().parameters())
         6041800
     """
+    checks.arguments()
     features = 9 * checks.size("body_channels", body_channels)
     body = ConvBody(body_channels, in_channels, generator)
     head = kaiming(nn.Linear, features, checks.size("num_outputs", num_outputs), generator=generator)
-    gating = ConvBody(gate_channels, in_channels, generator)
+    gating = ConvBody(checks.size("gate_channels", gate_channels), in_channels, generator)
     last = kaiming(nn.Linear, 9 * gate_channels, features, generator=generator)
     return GatedNet(body, head, nn.Sequential(gating, last))
 
@@ -221,6 +222,7 @@ def zap_(linear: nn.Linear, rows: Sequence[int] | None = None, generator: torch.
         >>> (layer.weight == before).all(1).tolist()
         [True, False, True]
     """
+    checks.arguments()
     shape = linear.weight.shape if rows is None else (len(rows), linear.in_features)
     device = linear.weight.device if generator is None else generator.device
     fresh = torch.empty(shape, dtype=linear.weight.dtype, device=device)

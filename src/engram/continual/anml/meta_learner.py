@@ -91,7 +91,7 @@ class SequentialMetaLearner:
         self.net = checks.instance("net", net, GatedNet)
         self.generator = checks.generator(generator)
         self.fast, self.zap, self.order = fast, zap, checks.choice("order", order, (1, 2))
-        self.inner_lr = checks.number("inner_lr", inner_lr, least=0)
+        self.inner_lr = checks.number("inner_lr", inner_lr, minimum=0)
         self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-3) if optimizer is None else optimizer
         self.steps = self._captured = 0
         moves = set(FastWeights(net, select=fast).params)

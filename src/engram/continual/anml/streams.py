@@ -90,7 +90,7 @@ def learn_stream(
         tensor([0, 1])
     """
     labels("y", y, x, checks.instance("net", net, GatedNet))
-    checks.number("lr", lr, least=0)
+    checks.number("lr", lr, minimum=0)
     learned = copy.deepcopy(net).requires_grad_(False)
     zap_(learned.readout, None, generator)
     if learned.readout.bias is not None:

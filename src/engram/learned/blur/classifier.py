@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets, unique_labels
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from engram import checks
@@ -124,7 +124,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Data) -> np.ndarray:
         """The probability of each class, (samples, classes), in the order of ``classes_``."""
         check_is_fitted(self)
-        x = torch.tensor(validate_data(self, X, dtype=np.float64, reset=False))
+        x = torch.tensor(checks.samples(self, X, dtype=np.float64, reset=False))
         with torch.no_grad():
             answer = self._network.forward(self._genome, self.state_, self._scaled(x), self.moments_)
         return answer.softmax(-1).numpy()
@@ -135,8 +135,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked(self, X: Data, y: Data, classes: Data | None, first: bool = True) -> tuple[Tensor, Tensor]:
         """Samples and targets; the first ones settle the classes."""
-        samples, labels = validate_data(self, X, y, dtype=np.float64, reset=first)
-        check_classification_targets(labels)
+        samples, labels = checks.samples(self, X, y, dtype=np.float64, reset=first)
         if first:
             self.classes_ = np.unique(labels) if classes is None else unique_labels(classes)
             if len(self.classes_) < 2:

@@ -112,7 +112,7 @@ class Genome(NamedTuple):
         like = cls.backprop(learning_rate)
         mean = like._replace(gain_s=-like.gain_s, oja=torch.ones_like(like.oja)).to_vector()
         noise = torch.randn(mean.shape, generator=checks.generator(generator), device=generator.device)
-        return cls.from_vector(mean.to(noise) + checks.number("std", std, least=0) * noise)
+        return cls.from_vector(mean.to(noise) + checks.number("std", std, minimum=0) * noise)
 
     def to_vector(self) -> Float[Tensor, "*members numbers"]:
         """All its numbers in one vector, which an optimiser can search."""

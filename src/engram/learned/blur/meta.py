@@ -36,6 +36,7 @@ def lifetime(
     Raises:
         ValueError: Shapes do not belong together, or inputs and targets are not of as many steps.
     """
+    checks.arguments()
     if len(batches[0]) != len(batches[1]):
         raise ValueError(f"batches of {len(batches[0])} and {len(batches[1])} steps: expected as many in each")
     end, _ = unroll(
@@ -56,6 +57,7 @@ def cross_entropy(
         >>> cross_entropy(torch.zeros(3, 2), torch.tensor([[1.0, -1.0]]).expand(3, 2))
         tensor(0.6931)
     """
+    checks.arguments()
     return -(prediction.log_softmax(-1) * (y + 1) / 2).sum(-1).mean(-1)
 
 
@@ -74,6 +76,7 @@ def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped
     Raises:
         RuntimeError: Ten steps in a row would be skipped.
     """
+    checks.arguments()
     checks.number("clip", clip, above=0)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]

@@ -129,6 +129,7 @@ class BlurNetwork:
     synapse_std: float = 0.1
 
     def __post_init__(self) -> None:
+        checks.arguments()
         if len(self.sizes) < 2:
             raise ValueError(f"sizes = {self.sizes}: expected at least an input and an output layer")
         for place, units in enumerate(self.sizes):
@@ -137,7 +138,7 @@ class BlurNetwork:
             checks.choice(name, getattr(self, name), choices)
         checks.size("n_states", self.n_states, 2)
         checks.number("limit", self.limit, above=0)
-        checks.number("synapse_std", self.synapse_std, least=0)
+        checks.number("synapse_std", self.synapse_std, minimum=0)
 
     @classmethod
     def backprop(
@@ -184,6 +185,7 @@ class BlurNetwork:
             population: Leading axes, with synapses of their own for each place on them.
             dtype: Of the synapses; torch's default if None.
         """
+        checks.arguments()
         options: dict[str, Any] = {"generator": checks.generator(generator), "device": generator.device, "dtype": dtype}
         channels = self.n_states if self.channels == "multi" else 1
 

@@ -5,7 +5,6 @@ trains the rule. Only the abstract and the introduction of the paper could be re
 says so.
 """
 
-from engram import arguments
 from engram.learned.learning_to_remember.baselines import (
     body_only_accuracy,
     delta_memory,
@@ -45,5 +44,3 @@ __all__ = [
     "sgd_recall",
     "train_window",
 ]
-
-arguments.noted_in(__name__)

@@ -25,7 +25,8 @@ def hebb_memory(
         >>> hebb_memory(torch.ones(1, 1, 2), torch.ones(1, 1, 1))
         tensor([[[0.5000, 0.5000]]])
     """
-    checks.number("decay", decay, least=0, most=1)
+    checks.arguments()
+    checks.number("decay", decay, minimum=0, maximum=1)
     decays = decay ** torch.arange(x.shape[1] - 1, -1, -1, dtype=x.dtype, device=x.device)
     return (y * decays[:, None]).transpose(1, 2) @ x / x.shape[2]
 
@@ -48,7 +49,8 @@ def delta_memory(
         >>> (delta_memory(x, y) @ x.transpose(1, 2)).tolist()
         [[[1.0, -1.0]]]
     """
-    step = 1 / x.shape[2] if rate is None else checks.number("rate", rate, least=0)
+    checks.arguments()
+    step = 1 / x.shape[2] if rate is None else checks.number("rate", rate, minimum=0)
     weight = x.new_zeros(len(x), y.shape[2], x.shape[2])
     for cue, target in zip(x.unbind(1), y.unbind(1), strict=True):
         error = target - (weight @ cue[..., None])[..., 0]
@@ -66,6 +68,7 @@ def pseudo_inverse_memory(
         >>> (pseudo_inverse_memory(x, y) @ x.transpose(1, 2)).round(decimals=4).tolist()
         [[[1.0, -1.0]]]
     """
+    checks.arguments()
     inverse: Tensor = torch.linalg.pinv(x.transpose(1, 2))
     return y.transpose(1, 2) @ inverse
 
@@ -94,7 +97,8 @@ def sgd_recall(
         >>> bool(sgd_recall(x, y, 0.2, 32, torch.Generator().manual_seed(0))[0, 0, 0] > 0)
         True
     """
-    checks.number("rate", rate, least=0)
+    checks.arguments()
+    checks.number("rate", rate, minimum=0)
     checks.size("hidden", hidden)
     batch, _, inputs = x.shape
     outputs = y.shape[2]
@@ -123,7 +127,7 @@ def body_only_accuracy(snippets: int) -> float:
         >>> [round(body_only_accuracy(K), 3) for K in (1, 2, 3, 6, 32)]
         [1.0, 0.875, 0.812, 0.726, 0.599]
     """
-    others = checks.size("snippets", snippets, most=1000) - 1
+    others = checks.size("snippets", snippets, maximum=1000) - 1
     total = 0.0
     for n in range(others + 1):
         m = n + 1

@@ -81,6 +81,7 @@ class GatedRule(NeuralUpdateRule):
             pre: The same of the sending neuron.
             forward: m, the messages of the receiving neurons.
         """
+        checks.arguments()
         flat = synapse.flatten(2)
         # What depends on one neuron is computed once for each neuron, and only s for each synapse.
         z = (self.own.T @ flat).view(len(flat), -1, *synapse.shape[2:])

@@ -36,6 +36,7 @@ class RuleState(NamedTuple):
 
     def replaced(self, which: Bool[Tensor, " batch"], fresh: RuleState) -> RuleState:
         """The state that is ``fresh`` in the streams named, and in all others what it was."""
+        checks.arguments()
         synapses = zip(fresh.synapses, self.synapses, strict=True)
         chosen = tuple(torch.where(which[:, None, None, None], new, old) for new, old in synapses)
         return RuleState(torch.where(which[:, None, None], fresh.bodies, self.bodies), chosen)
@@ -102,7 +103,7 @@ class RuleNetwork(nn.Module):
         groups = topology.groups
         if rule.types not in (1, len(groups)):
             raise ValueError(f"rule.types = {rule.types}: expected 1 or {len(groups)}, the groups of the topology")
-        self.sigma = 0.3 * topology.hidden if sigma is None else checks.number("sigma", sigma, least=0)
+        self.sigma = 0.3 * topology.hidden if sigma is None else checks.number("sigma", sigma, minimum=0)
         if topology.hidden and not self.sigma:
             text = "sigma = 0: hidden neurons of a type begin alike, and so remain alike for ever"
             warnings.warn(text, RuntimeWarning, stacklevel=2)

@@ -80,6 +80,7 @@ class NeuralUpdateRule(nn.Module, ABC):
             shown: x, what each neuron is shown, and k, whether it is.
             embedding: e, of the types.
         """
+        checks.arguments()
         known = torch.cat((body, forward, backward, shown, embedding), -1)
         answer, gate = (
             torch.tanh(known @ self.body_in + self.body_in_bias) @ self.body_out + self.body_out_bias

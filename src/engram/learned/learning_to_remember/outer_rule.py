@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram import checks
 from engram.learned.learning_to_remember.gated_rule import KEEP, WRITE
 from engram.learned.learning_to_remember.neural_update_rule import NeuralUpdateRule, by_synapse, fan_in_normal
 
@@ -71,6 +72,7 @@ class OuterRule(NeuralUpdateRule):
             pre: The same of the sending neuron.
             forward: m, the messages of the receiving neurons.
         """
+        checks.arguments()
         error = post @ self.post_factor
         if self.delta:
             error = error - forward

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engram import checks
 from engram.learned.learning_to_remember.training import bit_accuracy
 
 
@@ -44,6 +45,7 @@ def recall_by_age(
         >>> recall_by_age(torch.tensor([[[2.0, 1.0]]]), torch.tensor([[[1.0, 1.0]]]), torch.tensor([[3]]))
         [Recall(age=3, accuracy=1.0, exact=1.0, bits=2.0)]
     """
+    checks.arguments()
     asked = targets != 0
     recalls = []
     for window_age in sorted(set(age[asked.any(2)].tolist())):

@@ -41,16 +41,17 @@ class Topology:
     fan_in: int | None = None
 
     def __post_init__(self) -> None:
+        checks.arguments()
         for group, neurons in enumerate(self.groups):
             checks.size(f"groups[{group}]", neurons)
         checks.size("ticks", self.ticks)
         named = (*sum(self.blocks, ()), self.inputs, self.outputs)
         for group in named:
-            checks.size("group", group, least=0, most=len(self.groups) - 1)
+            checks.size("groups", group, minimum=0, maximum=len(self.groups) - 1)
         if not self.blocks:
             raise ValueError("blocks = (): expected a pair (pre, post) of groups at least")
         if self.fan_in is not None:
-            checks.size("fan_in", self.fan_in, most=min(self.groups[pre] for pre, _ in self.blocks))
+            checks.size("fan_in", self.fan_in, maximum=min(self.groups[pre] for pre, _ in self.blocks))
         needed = self._hops() + 1
         if self.inputs != self.outputs and self.ticks < needed:
             text = f"ticks = {self.ticks}: the output cannot see the input of its frame before tick {needed}"

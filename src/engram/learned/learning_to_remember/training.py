@@ -38,6 +38,7 @@ def remember_loss(
         >>> remember_loss(torch.zeros(2, 1, 2), torch.tensor([[[0.0, 0.0]], [[1.0, -1.0]]]))
         tensor(0.6931)
     """
+    checks.arguments()
     asked = targets != 0
     if not asked.any():
         raise ValueError("targets = 0 everywhere: expected -1 or +1 where something is asked for")
@@ -78,6 +79,7 @@ def train_window(
         >>> bool(losses[-1] < losses[0])
         True
     """
+    checks.arguments()
     checks.number("clip", clip, above=0)
     if any(tensor.requires_grad for tensor in _tensors(state)):
         raise ValueError("state has a graph: expected state.detach(), or the memory of all windows would grow")
@@ -104,6 +106,7 @@ def bit_accuracy(
         >>> bit_accuracy(torch.tensor([[[1.0, 2.0, 0.0]]]), torch.tensor([[[1.0, -1.0, 0.0]]]))
         tensor(0.5000)
     """
+    checks.arguments()
     asked = targets != 0
     return ((targets * logits.detach())[asked].sign() + 1).mean() / 2
 

@@ -1,6 +1,5 @@
 """Learned updates: how far each weight may move is learned from what becomes of old tasks, and not assumed."""
 
-from engram import arguments
 from engram.learned.updates.adam_rule import AdamRule
 from engram.learned.updates.gated_coordinate_rule import GatedCoordinateRule
 from engram.learned.updates.learned_optimizer import LearnedOptimizer
@@ -21,5 +20,3 @@ __all__ = [
     "UpdateRule",
     "train_teacher",
 ]
-
-arguments.noted_in(__name__)

@@ -28,7 +28,7 @@ class AdamRule(UpdateRule):
 
     def __init__(self, tensors: int = 0) -> None:
         super().__init__()
-        checks.size("tensors", tensors, least=0)
+        checks.size("tensors", tensors, minimum=0)
         self.log_rates = nn.Parameter(torch.zeros(tensors)) if tensors else None
 
     def forward(

@@ -58,7 +58,7 @@ class GatedCoordinateRule(UpdateRule):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        checks.size("tensors", tensors, least=0)
+        checks.size("tensors", tensors, minimum=0)
         checks.size("hidden", hidden)
         checks.generator(generator)
         self.residual, self.remembers = residual, remembers

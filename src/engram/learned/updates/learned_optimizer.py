@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
 from engram import checks
 from engram.learned.updates.gated_coordinate_rule import GatedCoordinateRule
@@ -44,8 +45,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
         -0.1
     """
 
-    def __init__(self, params: Any, lr: float = 1e-3, *, rule: UpdateRule | None = None) -> None:
-        checks.number("lr", lr, least=0)
+    def __init__(self, params: ParamsT, lr: float = 1e-3, *, rule: UpdateRule | None = None) -> None:
+        checks.arguments()
+        checks.number("lr", lr, minimum=0)
         self.rule = rule or GatedCoordinateRule(generator=torch.Generator().manual_seed(0))
         checks.instance("rule", self.rule, UpdateRule)  # type: ignore[type-abstract]
         super().__init__(params, {"lr": lr})
@@ -55,7 +57,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """Take a step; with ``closure``, after calling it, and return its loss."""
         loss = None
         if closure is not None:
-            with torch.enable_grad():
+            with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
         moving = {name: p for name, p in self._named().items() if p.grad is not None}
         grads: Parameters = {}
@@ -85,6 +87,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: There are more or fewer tensors than parameters, or one has another shape or is negative.
         """
+        checks.arguments()
         named = self._named()
         if len(importance) != len(named):
             raise ValueError(

@@ -46,8 +46,9 @@ def train_teacher(
         >>> train_teacher(body, heads, [(x, y), (x, 1 - y)], steps=2, generator=seeded)
         Linear(in_features=4, out_features=3, bias=True)
     """
-    checks.size("steps", steps, least=0)
-    checks.number("lr", lr, least=0)
+    checks.arguments()
+    checks.size("steps", steps, minimum=0)
+    checks.number("lr", lr, minimum=0)
     if not tasks or len(heads) != len(tasks):
         raise ValueError(f"heads: expected one for each task, {len(tasks)}, at least one, found {len(heads)}")
     part = max(1, checks.size("batch_size", batch_size) // len(tasks))

@@ -113,6 +113,7 @@ class TeacherMimicTrainer:
         distance: Distance = nmse,
         generator: torch.Generator,
     ) -> None:
+        checks.arguments()
         self.rule = checks.instance("rule", rule, UpdateRule)  # type: ignore[type-abstract]
         self.lr, self.head_lr = checks.number("lr", lr, above=0), checks.number("head_lr", head_lr, above=0)
         checks.number("rule_lr", rule_lr, above=0)

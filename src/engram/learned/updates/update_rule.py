@@ -49,6 +49,7 @@ class UpdateRule(nn.Module, abc.ABC):
 
     def init(self, params: Weights) -> dict[str, Moments]:
         """Moments that nothing has gone into, as at the start of each task."""
+        checks.arguments()
         return {
             name: Moments(0, w.new_zeros(len(self.DECAYS), *w.shape), torch.zeros_like(w, requires_grad=False))
             for name, w in params.items()
@@ -74,7 +75,7 @@ class UpdateRule(nn.Module, abc.ABC):
             lr: Learning rate, at least 0.
             memory: What ended tasks left.
         """
-        checks.number("lr", lr, least=0)
+        checks.number("lr", lr, minimum=0)
 
         def update(
             grads: Weights, params: Weights, state: dict[str, Moments] | None
@@ -86,6 +87,7 @@ class UpdateRule(nn.Module, abc.ABC):
 
     def advanced(self, grads: Weights, state: dict[str, Moments]) -> dict[str, Moments]:
         """The moments with gradients in them: m' = b m + (1 - b) g, v' = b v + (1 - b) g^2."""
+        checks.arguments()
         moments = {}
         for name, g in grads.items():
             steps, means, square = state[name]
@@ -96,6 +98,7 @@ class UpdateRule(nn.Module, abc.ABC):
 
     def normalised(self, moments: Moments) -> Tensor:
         """Adam's direction for each decay: m / (sqrt(v) + 1e-8), without the bias of their start at zero."""
+        checks.instance("moments", moments, Moments)
         steps, means, square = moments
         decays = torch.tensor(self.DECAYS, dtype=means.dtype, device=means.device)
         unbiased = (1 - decays**steps).view(-1, *[1] * square.ndim)

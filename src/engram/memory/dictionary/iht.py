@@ -47,7 +47,8 @@ def hard_threshold(
         >>> hard_threshold(np.array([0.5, -1.0, 1.5]), 1.0).tolist()
         [0.0, 0.0, 1.5]
     """
-    checks.number("threshold", threshold, least=0)
+    checks.arguments()
+    checks.number("threshold", threshold, minimum=0)
     size = np.abs(values)
     return np.where(size < threshold if keep_equal else size <= threshold, np.zeros((), values.dtype), values)
 
@@ -96,10 +97,11 @@ def iht_encode(
         >>> iht_encode(np.array([[0.9, 0.1, -2.0]]), np.eye(3)).code.round(6).tolist()
         [[0.9, 0.0, -2.0]]
     """
+    checks.arguments()
     check_data(X, dictionary)
     checks.number("coef_min", coef_min, above=0)
-    checks.number("threshold", threshold, least=0)
-    checks.number("tol", tol, least=0)
+    checks.number("threshold", threshold, minimum=0)
+    checks.number("tol", tol, minimum=0)
     checks.size("max_iter", max_iter)
     checks.choice("solver", solver, SOLVERS)
     if isinstance(step, str):

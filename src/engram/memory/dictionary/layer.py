@@ -66,7 +66,7 @@ class NOODLLayer(nn.Module):
         self.in_features = checks.size("in_features", in_features)
         self.out_features = checks.size("out_features", out_features)
         self.coef_min = checks.number("coef_min", coef_min, above=0)
-        self.threshold = checks.number("threshold", threshold, least=0)
+        self.threshold = checks.number("threshold", threshold, minimum=0)
         self.code_step = checks.number("code_step", code_step, above=0)
         self.iterations = checks.size("iterations", iterations)
         self.dict_step = checks.number("dict_step", dict_step, above=0)
@@ -81,6 +81,7 @@ class NOODLLayer(nn.Module):
 
     def forward(self, input: Annotated[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """The codes of the input, (..., in); raise ValueError where they are not finite."""
+        checks.arguments()
         self._check("input", input, self.in_features)
         current = input @ self.weight.t()
         code = torch.where(current.abs() < self.coef_min / 2, 0, current)
@@ -97,6 +98,7 @@ class NOODLLayer(nn.Module):
         self, input: Annotated[Tensor, "*batch in"], code: Annotated[Tensor, "*batch out"]
     ) -> Float[Tensor, "out in"]:
         """The mean over samples of sign(code) x (reconstruction - sample), for codes of ``forward``."""
+        checks.arguments()
         self._check("input", input, self.in_features)
         self._check("code", code, self.out_features)
         if input.shape[:-1] != code.shape[:-1] or not input.numel():

@@ -39,6 +39,7 @@ def match_dictionaries(
         >>> match.permutation.tolist(), match.sign.tolist(), match.error
         ([1, 0], [1.0, -1.0], 0.0)
     """
+    checks.arguments()
     if dictionary.shape[1] != true.shape[1] or len(dictionary) < len(true):
         expected = f"{true.shape[1]} features and at least {len(true)} atoms, as the true dictionary has"
         raise ValueError(f"dictionary.shape = {dictionary.shape}: expected {expected}")
@@ -60,6 +61,7 @@ def relative_error(estimate: Float[np.ndarray, "*shape"], true: Float[np.ndarray
         >>> relative_error(np.array([3.0, 5.0]), np.array([3.0, 4.0]))
         0.2
     """
+    checks.arguments()
     return float(np.linalg.norm(estimate - true) / np.linalg.norm(true))
 
 
@@ -77,6 +79,7 @@ def explained_share(
         >>> explained_share(np.eye(2), np.array([[3.0, 4.0]]), 1)
         0.64
     """
+    checks.arguments()
     from sklearn.decomposition import sparse_encode
 
     atoms = unit_rows(dictionary)

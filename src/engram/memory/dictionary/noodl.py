@@ -13,8 +13,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.decomposition import sparse_encode
 from sklearn.utils import Tags, check_array, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from engram import checks
 from engram.memory.dictionary.iht import SOLVERS
 from engram.memory.dictionary.matching import relative_error
 from engram.memory.dictionary.mixtures import in_common, mixtures
@@ -239,7 +240,8 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
     def inverse_transform(self, X: Data) -> np.ndarray:
         """The samples that codes stand for, code x components, (samples, features)."""
         check_is_fitted(self)
-        code = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        with checks.noted(X=X):
+            code = check_array(X, dtype=[np.float64, np.float32], input_name="X")
         if code.shape[1] != len(self.components_):
             raise ValueError(f"X.shape = {code.shape}: expected {len(self.components_)} columns, one for each atom")
         return np.asarray(code @ self.components_.astype(code.dtype, copy=False))
@@ -270,7 +272,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         }
 
     def _validated(self, X: Data, reset: bool) -> np.ndarray:
-        return np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=reset))
+        return np.asarray(checks.samples(self, X, dtype=[np.float64, np.float32], order="C", reset=reset))
 
     def _code_settings(self) -> dict[str, Any]:
         steps = {"step": self.code_step, "max_iter": self.code_max_iter, "tol": self.code_tol, "solver": self.solver}

@@ -58,6 +58,7 @@ def noodl_step(
         >>> step.dictionary.round(4).tolist(), step.code.tolist()
         ([[0.995, 0.0995], [0.0, 1.0]], [[1.0, 0.0]])
     """
+    checks.arguments()
     checks.choice("update", update, UPDATES)
     codes = encode(X, dictionary, update, **settings)
     gradient, residual = dictionary_gradient(dictionary, X, codes.code, settings.get("n_jobs"))

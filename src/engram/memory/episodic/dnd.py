@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from engram import checks
 from engram.memory.episodic.estimate import Averaging
 from engram.memory.episodic.key_value_memory import KeyValueMemory, Recall
 
@@ -37,6 +38,7 @@ class DND(KeyValueMemory):
     """
 
     def __init__(self, *args: Any, train_memory: bool = False, **kwargs: Any) -> None:
+        checks.arguments()
         super().__init__(*args, **{"value_update": "ema", **kwargs})
         self.train_memory = train_memory
         if train_memory:

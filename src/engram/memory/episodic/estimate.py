@@ -26,7 +26,7 @@ class Averaging(NamedTuple):
         """The same; raise where a setting is out of range."""
         checks.choice("kernel", self.kernel, KERNELS)
         if self.delta != "auto":
-            checks.number("delta", self.delta, least=0)
+            checks.number("delta", self.delta, minimum=0)
         return self
 
 

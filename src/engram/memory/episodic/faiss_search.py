@@ -29,7 +29,7 @@ class FaissSearch:
         except ModuleNotFoundError as error:
             raise extras.missing("faiss", "FaissSearch", error) from error
         self._faiss, self.index = faiss, index
-        self.rebuild = checks.number("rebuild", rebuild, above=0, most=1)
+        self.rebuild = checks.number("rebuild", rebuild, above=0, maximum=1)
         self.smallest = checks.size("smallest", smallest)
         self.reset()
 

@@ -110,7 +110,7 @@ class KeyValueMemory(Saveable, nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.capacity = checks.size("capacity", capacity, least=2)
+        self.capacity = checks.size("capacity", capacity, minimum=2)
         self.key_dim, self.value_dim = checks.size("key_dim", key_dim), checks.size("value_dim", value_dim)
         self.tables = None if tables is None else checks.size("tables", tables)
         self.hash_dim = None if hash_dim is None else checks.size("hash_dim", hash_dim)
@@ -118,7 +118,7 @@ class KeyValueMemory(Saveable, nn.Module):
             raise ValueError("hash_dim = None: expected the length of hashes with assign = 'hash'")
         self.merging = Merging(
             checks.choice("value_update", value_update, VALUE_UPDATES),
-            checks.number("value_step", value_step, above=0, most=1),
+            checks.number("value_step", value_step, above=0, maximum=1),
             checks.choice("assign", assign, ("key", "hash")),
             checks.number("empty_value", empty_value),
         )
@@ -372,7 +372,7 @@ def _check_loaded(memory: KeyValueMemory, state: Mapping[str, Any], prefix: str,
         tensor = state.get(prefix + name)
         if isinstance(tensor, Tensor) and tensor.numel():
             for extreme in (int(tensor.min()), int(tensor.max())):
-                checks.size(f"state_dict[{prefix + name!r}]", extreme, least=0, most=maximum)
+                checks.size(f"state_dict[{prefix + name!r}]", extreme, minimum=0, maximum=maximum)
     for name in ("keys", "values", "hashes"):
         tensor = state.get(prefix + name)
         if isinstance(tensor, Tensor):

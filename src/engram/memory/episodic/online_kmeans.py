@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, _fit_context
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from engram import checks
 from engram.memory.episodic.neighbours import closest
 from engram.memory.episodic.policies.kmeans import FREE, WEIGHTINGS
 from engram.state import Axes
@@ -80,7 +81,7 @@ class OnlineKMeans(
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> OnlineKMeans:
         """Forget everything and learn from samples, (samples, features), in their order, looking at each once."""
-        samples = np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C"))
+        samples = np.asarray(checks.samples(self, X, dtype=[np.float64, np.float32], order="C"))
         self._start(samples)
         self._learn(samples)
         self.labels_ = self._labels(samples)
@@ -91,7 +92,7 @@ class OnlineKMeans(
         if not self._plain(X):
             self._validate_params()
             first = not hasattr(self, "_centres")
-            X = np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=first))
+            X = np.asarray(checks.samples(self, X, dtype=[np.float64, np.float32], order="C", reset=first))
             if first:
                 self._start(X)
         self._learn(X.astype(self._centres.dtype, copy=False))
@@ -100,13 +101,13 @@ class OnlineKMeans(
     def predict(self, X: Data) -> np.ndarray:
         """The nearest centre of each sample, (samples,)."""
         check_is_fitted(self)
-        samples = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
+        samples = checks.samples(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
         return self._labels(np.asarray(samples, self._centres.dtype))
 
     def transform(self, X: Data) -> np.ndarray:
         """The distance of each sample from each centre, (samples, clusters)."""
         check_is_fitted(self)
-        samples = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        samples = checks.samples(self, X, dtype=[np.float64, np.float32], reset=False)
         return np.asarray(euclidean_distances(samples, self.cluster_centers_))
 
     @property

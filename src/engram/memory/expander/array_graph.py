@@ -30,6 +30,6 @@ def array_graph(p: int, z: int) -> BipartiteGraph:
     """
     if checks.size("p", p) < 2 or any(p % d == 0 for d in range(2, int(p**0.5) + 1)):
         raise ValueError(f"p = {p}: expected a prime")
-    checks.size("z", z, most=p)
+    checks.size("z", z, maximum=p)
     layer, c, i = np.ogrid[:z, :p, :p]
     return BipartiteGraph((i * p + (c + layer * i) % p).reshape(z * p, p), p * p)

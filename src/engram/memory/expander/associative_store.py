@@ -71,6 +71,7 @@ class AssociativeStore(Saveable):
 
     def address(self, labels: Sequence[Label]) -> Annotated[Tensor, "batch nodes"]:
         """The states that stand for labels, (batch, nodes), written or not."""
+        checks.arguments()
         return self.memory.encode(torch.from_numpy(self._bits([self._message(label) for label in labels])))
 
     def write(self, labels: Sequence[Label], payloads: Sequence[Any] | Tensor | None = None) -> None:
@@ -83,6 +84,7 @@ class AssociativeStore(Saveable):
         Raises:
             ValueError: Two labels have the same address, which happens once in about 2^(K/2) items.
         """
+        checks.arguments()
         contents = labels if payloads is None else payloads
         if len(contents) != len(labels):
             raise ValueError(f"payloads has {len(contents)} items: expected {len(labels)}, one for each label")

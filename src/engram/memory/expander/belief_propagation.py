@@ -48,6 +48,7 @@ def belief_propagation(
         >>> int(belief_propagation(array_graph(7, 5), torch.eye(49, dtype=torch.uint8)[3:4], 0.05).x.sum())
         0
     """
+    checks.arguments()
     graph = as_graph(H)
     memory = ExpanderMemory(graph, encoding="bits").to(x.device)
     word = memory._encoded(x)[0].clone()

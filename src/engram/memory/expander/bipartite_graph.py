@@ -46,6 +46,7 @@ class BipartiteGraph:
     n_nodes: int | None = None
 
     def __post_init__(self) -> None:
+        checks.arguments()
         C = np.asarray(self.C)
         if C.ndim != 2 or not C.size or C.dtype.kind not in "iu":
             raise ValueError(f"C is {C.dtype} of shape {C.shape}: expected integers, (constraints, r), not empty")
@@ -72,7 +73,8 @@ class BipartiteGraph:
     @classmethod
     def from_parity_check(cls, H: Annotated[Any, ArrayLike]) -> BipartiteGraph:
         """The graph of a parity-check matrix, (constraints, nodes), dense or sparse; warns of weak ones."""
-        sparse = csr_array(H)
+        with checks.noted(H=H):
+            sparse = csr_array(H)
         sparse.eliminate_zeros()
         sparse.sort_indices()
         if sparse.ndim != 2 or not sparse.nnz or (sparse.data != 1).any():
@@ -161,7 +163,7 @@ class BipartiteGraph:
         from engram.memory.expander.kernels import graphs
 
         nodes = len(self.node_degrees)
-        checks.size("max_size", max_size, most=nodes)
+        checks.size("max_size", max_size, maximum=nodes)
         sets = sum(comb(nodes, size) for size in range(1, max_size + 1))
         if sets > SETS:
             raise ValueError(f"max_size = {max_size}: {sets} sets of nodes, expected at most {SETS}")

@@ -43,6 +43,7 @@ def bit_flip_decode(
         >>> bit_flip_decode(as_graph(H), torch.tensor([[0, 0, 1, 0, 0, 0, 0]])).x.tolist()
         [[0, 0, 0, 0, 0, 0, 0]]
     """
+    checks.arguments()
     memory = ExpanderMemory(as_graph(H), order=order, encoding="bits")
     return memory.to(x.device).recall(x, max_iter, generator=generator)
 
@@ -69,13 +70,14 @@ def gallager_b_decode(
         >>> int(gallager_b_decode(array_graph(5, 3), torch.eye(25, dtype=torch.uint8)[3:4]).sum())
         0
     """
+    checks.arguments()
     graph = as_graph(H)
     memory = ExpanderMemory(graph, encoding="bits").to(x.device)
     received = memory._encoded(x)[0]
     z = int(graph.node_degrees[0])
     if (graph.node_degrees != z).any():
         raise ValueError("H is not regular: expected as many ones in every column, since there is one threshold")
-    threshold = checks.size("threshold", z - 1 if threshold is None else threshold, most=z - 1)
+    threshold = checks.size("threshold", z - 1 if threshold is None else threshold, maximum=z - 1)
     A, slots, _, nodes = memory._network[:4]
     C, there = nodes.clamp(min=0), nodes >= 0
     # At which place of the row of A the check stands, for each place of a row of C.

@@ -107,6 +107,7 @@ class ExpanderMemory(Saveable, nn.Module):
         *,
         encoding: str = "signs",
     ) -> None:
+        checks.arguments()
         super().__init__()
         self.graph = checks.instance("graph", graph, BipartiteGraph)
         self.order = checks.choice("order", order, ORDERS)
@@ -160,6 +161,7 @@ class ExpanderMemory(Saveable, nn.Module):
 
     def encode(self, bits: Annotated[Tensor, "batch message"]) -> Annotated[Tensor, "batch nodes"]:
         """The stored states of messages, zeros and ones, (batch, K), as int8; parities only."""
+        checks.arguments()
         space = self._space()
         if bits.dim() != 2 or bits.shape[1] != len(space.free):
             raise ValueError(f"bits.shape = {tuple(bits.shape)}: expected (batch, {len(space.free)})")
@@ -257,9 +259,9 @@ class ExpanderMemory(Saveable, nn.Module):
             trace: Whether to return the energy on the way, which is slower.
         """
         order = checks.choice("order", self.order if order is None else order, ORDERS)
-        limit = None if max_iter is None else checks.size("max_iter", max_iter, least=0)
-        checks.number("beta", beta, least=0)
-        if checks.number("faults", faults, least=0, most=1) and order != "wta":
+        limit = None if max_iter is None else checks.size("max_iter", max_iter, minimum=0)
+        checks.number("beta", beta, minimum=0)
+        if checks.number("faults", faults, minimum=0, maximum=1) and order != "wta":
             raise ValueError(f"faults = {faults}: expected 0 with order = {order!r}, which has no hidden neurons")
         cue, erased = self._encoded(x, erasures)
         seed = seeds(len(cue), generator, cue.device)

@@ -28,10 +28,11 @@ def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Gene
         >>> local_graph(48, 5, 6, span=12).C.shape
         (40, 6)
     """
+    checks.arguments()
     check_degrees(N, z, r)
-    checks.size("span", span, least=r, most=N)
+    checks.size("span", span, minimum=r, maximum=N)
     if N % r or N % span:
         raise ValueError(f"N = {N}: expected a multiple of r = {r} and of span = {span}")
-    rng, nodes = np.random.default_rng(seed), np.arange(N)
+    rng, nodes = checks.rng("seed", seed), np.arange(N)
     layers = (rng.permuted(np.roll(nodes, rng.integers(span)).reshape(-1, span), axis=1) for _ in range(z))
     return BipartiteGraph(np.concatenate([layer.reshape(-1, r) for layer in layers]), N)

@@ -36,11 +36,12 @@ def random_regular(
         >>> random_regular(480, 5, 6, seed=0).C.shape
         (400, 6)
     """
+    checks.arguments()
     check_degrees(N, z, r)
     checks.choice("min_girth", min_girth, (4, 6))
     if min_girth == 6 and 1 + z * (r - 1) > N:  # a node meets z (r - 1) others
         raise ValueError(f"N = {N}: expected at least 1 + z (r - 1) = {1 + z * (r - 1)} for min_girth = 6")
-    rng = np.random.default_rng(seed)
+    rng = checks.rng("seed", seed)
     C = rng.permutation(np.repeat(np.arange(N), z)).reshape(-1, r)
     where = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()
 
@@ -77,9 +78,9 @@ def check_degrees(N: int, z: int, r: int) -> None:
         z: Constraints of each node.
         r: Nodes of each constraint.
     """
-    checks.size("N", N, least=2)
+    checks.size("N", N, minimum=2)
     checks.size("z", z)
-    checks.size("r", r, least=2)
+    checks.size("r", r, minimum=2)
     if r > N:
         raise ValueError(f"r = {r}: expected at most N = {N}, the nodes that a constraint can see")
     if N * z % r:

@@ -35,8 +35,9 @@ def corrupted(
         >>> corrupted(torch.ones(1, 4), 0.5).sum().item()
         0.0
     """
+    checks.arguments()
     checks.choice("noise", noise, ("exact", "bsc", "erase"))
-    checks.number("fraction", fraction, least=0, most=1)
+    checks.number("fraction", fraction, minimum=0, maximum=1)
     where = torch.device("cpu") if generator is None else generator.device
     lot = torch.rand(x.shape, generator=generator, device=where).to(x.device)
     if noise == "bsc":
@@ -68,6 +69,7 @@ def recovery_rate(
         >>> recovery_rate(lambda noisy: noisy, torch.ones(3, 4), 0.0)
         1.0
     """
+    checks.arguments()
     return float((recall(corrupted(x, fraction, noise=noise, generator=generator)) == x).all(1).float().mean())
 
 
@@ -88,6 +90,7 @@ def recovery_curve(
         >>> recovery_curve(lambda N: ExpanderMemory(random_regular(N, 5, 6)), [0.01, 0.4], [240], 10).tolist()
         [[1.0, 0.0]]
     """
+    checks.arguments()
     checks.size("trials", trials)
     generator = torch.Generator().manual_seed(seed)
     rates = torch.zeros(len(sizes), len(fractions))

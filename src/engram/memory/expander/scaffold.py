@@ -48,6 +48,7 @@ class Scaffold(Saveable):
     """
 
     def __init__(self, memory: ExpanderMemory, features: int, *, generator: torch.Generator | None = None) -> None:
+        checks.arguments()
         checks.size("features", features)
         if memory.encoding != "signs":
             raise ValueError(f"memory.encoding = {memory.encoding!r}: expected 'signs'")
@@ -87,6 +88,7 @@ class Scaffold(Saveable):
         self._back = (torch.linalg.pinv(self.states.double()) @ self.content.double()).float()
 
     def _check(self, name: str, value: Annotated[Tensor, "batch features"]) -> None:
+        checks.arguments()
         features = self.content.shape[1]
         if value.dim() != 2 or value.shape[1] != features or not len(value):
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (items, {features}), at least 1 item")

@@ -36,6 +36,7 @@ def sign_labels(x: Float[Tensor, "batch features"], bits: int, generator: torch.
         >>> sign_labels(x, 4, torch.Generator().manual_seed(0))
         [8, 8, 7]
     """
+    checks.arguments()
     checks.size("bits", bits)
     checks.finite("x", x, ("batch", "feature"))
     planes = torch.randn(x.shape[1], bits, generator=checks.generator(generator), dtype=torch.float64)

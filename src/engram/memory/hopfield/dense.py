@@ -39,7 +39,7 @@ class DenseHopfield(PatternStore):
         super().__init__()
         if isinstance(n, str) and n != "exponential":
             raise ValueError(f"n = {n!r}: expected an integer of at least 2, or 'exponential'")
-        self.n = n if isinstance(n, str) else checks.size("n", n, least=2)
+        self.n = n if isinstance(n, str) else checks.size("n", n, minimum=2)
 
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], max_iter: int = 100, generator: torch.Generator | None = None

@@ -41,7 +41,7 @@ class HebbHopfield(Saveable, nn.Module):
 
     def __init__(self, n_nodes: int, rule: str = "hebb") -> None:
         super().__init__()
-        self.n_nodes = checks.size("n_nodes", n_nodes, least=2)
+        self.n_nodes = checks.size("n_nodes", n_nodes, minimum=2)
         self.rule = checks.choice("rule", rule, ("hebb", "pseudo-inverse"))
         self.register_buffer("weight", torch.zeros(n_nodes, n_nodes))
         self.register_buffer("stored", torch.zeros(0, n_nodes, dtype=torch.int8))
@@ -53,6 +53,7 @@ class HebbHopfield(Saveable, nn.Module):
 
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
         """Store patterns of +1 and -1, (patterns, nodes), beside those that are there."""
+        checks.arguments()
         patterns = signs("X", X, self.n_nodes)
         if self.rule == "hebb":
             self.weight += patterns.T @ patterns / self.n_nodes
@@ -72,6 +73,7 @@ class HebbHopfield(Saveable, nn.Module):
             max_iter: Maximum of sweeps through all nodes.
             generator: Source of the order of nodes; None: torch's global one.
         """
+        checks.arguments()
         from engram.memory.hopfield import kernels
 
         start = signs("x", x, self.n_nodes)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from engram import checks
 from engram.memory.counted_random import seeds
 from engram.numeric.threads import in_ranges
 from engram.storage.saveable import Saveable
@@ -39,6 +40,7 @@ class PatternStore(Saveable, nn.Module):
 
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
         """Store patterns of +1 and -1, (patterns, nodes), beside those that are there, of the same number of nodes."""
+        checks.arguments()
         new = signs("X", X, self.stored.shape[1] or X.shape[-1]).to(torch.int8)
         self.stored = torch.cat((self.stored, new)) if len(self.stored) else new
 

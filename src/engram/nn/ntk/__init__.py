@@ -1,6 +1,5 @@
 """Networks in the neural tangent kernel parameterisation, whose weights hardly move where they are wide."""
 
-from engram import arguments
 from engram.nn.ntk.batch_only_norm import BatchOnlyNorm, freeze_norms
 from engram.nn.ntk.layers import NTKConv2d, NTKLinear
 from engram.nn.ntk.networks import from_standard, standard_rates, to_standard, wide_cnn, wide_mlp, wide_rnn
@@ -21,5 +20,3 @@ __all__ = [
     "wide_mlp",
     "wide_rnn",
 ]
-
-arguments.noted_in(__name__)

@@ -53,6 +53,7 @@ class BatchOnlyNorm(nn.Module):
             ValueError: The batch has one sample, which has no variance; or samples of another shape than those that
                 the statistics are of.
         """
+        checks.instance("input", input, Tensor)
         if self.mean is not None and self.variance is not None:
             checks.tensor("input", input, ("batch", *self.mean.shape), like=self.mean)
             return (input - self.mean) * (self.variance + self.eps).rsqrt()
@@ -87,6 +88,7 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
         >>> model(torch.tensor([[5.0]])).round(decimals=4)
         tensor([[3.]])
     """
+    checks.arguments()
 
     def keep(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         statistics[module] = (inputs[0].mean(0), inputs[0].var(0, correction=0))

@@ -68,6 +68,7 @@ class NTKLinear(nn.Linear):
         Raises:
             ValueError: The input has not ``in_features`` features, or another dtype or device.
         """
+        checks.instance("input", input, Tensor)
         axes = tuple(f"axis {axis}" for axis in range(input.ndim - 1))
         checks.tensor("input", input, (*axes, self.in_features), like=self.weight)
         return functional.linear(input, self.weight * self.scale, self.bias)
@@ -129,7 +130,7 @@ class NTKConv2d(nn.Conv2d):
             checks.size(name, value)
         checks.size("stride", stride)
         checks.number("gain", gain, above=0)
-        zeros = 0 if padding == "same_tf" else checks.size("padding", padding, least=0)
+        zeros = 0 if padding == "same_tf" else checks.size("padding", padding, minimum=0)
         super().__init__(in_channels, out_channels, kernel_size, stride, zeros, bias=bias, device="meta", dtype=dtype)
         self.same = padding == "same_tf"
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)
@@ -147,6 +148,7 @@ class NTKConv2d(nn.Conv2d):
 
     def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """The zeros that ``"same_tf"`` adds left, right, above and below an image of (height, width)."""
+        checks.instance("size", size, tuple)
         margins: list[int] = []
         for length in reversed(size):
             missing = 0
@@ -160,6 +162,7 @@ class NTKConv2d(nn.Conv2d):
         self, input: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels rows columns"]:
         """The input with these zeros."""
+        checks.instance("input", input, Tensor)
         margins = self.margins((input.shape[2], input.shape[3]))
         return functional.pad(input, margins) if any(margins) else input
 

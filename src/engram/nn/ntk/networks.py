@@ -42,6 +42,7 @@ def wide_mlp(
         >>> [type(layer).__name__ for layer in net]
         ['NTKLinear', 'BatchOnlyNorm', 'ReLU', 'NTKLinear']
     """
+    checks.arguments()
     if len(sizes) < 2:
         raise ValueError(f"sizes = {tuple(sizes)}: expected inputs, units of hidden layers, outputs")
     layers: list[nn.Module] = []
@@ -82,6 +83,7 @@ def wide_cnn(
         >>> net(torch.zeros(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
+    checks.arguments()
     if not len(strides):
         raise ValueError("strides is empty: expected one for each convolution")
     checks.size("width", width)
@@ -119,6 +121,7 @@ def wide_rnn(
         >>> net(torch.ones(5, 3, 1)).shape
         torch.Size([5, 3, 1])
     """
+    checks.arguments()
     core = NTKRNN(inputs, hidden, dtype=dtype, generator=generator)
     return WideRNN(core, NTKLinear(hidden, outputs, dtype=dtype, generator=generator))
 
@@ -160,6 +163,7 @@ def from_standard(model: nn.Module) -> nn.Module:
         >>> torch.allclose(from_standard(model)(torch.eye(4)), model(torch.eye(4)), atol=1e-6)
         True
     """
+    checks.arguments()
     standard_layers = [module for module in model.modules() if type(module) in {nn.Linear, nn.Conv2d}]
     if not standard_layers:
         raise TypeError(f"model is a {type(model).__name__} without nn.Linear or nn.Conv2d: expected one at least")
@@ -190,6 +194,7 @@ def standard_rates(model: nn.Module, rate: float) -> dict[str, float]:
 
 
 def _scales(model: nn.Module) -> dict[str, float]:
+    checks.arguments()
     scales = {}
     for name, module in model.named_modules():
         if isinstance(module, NTKRNN):

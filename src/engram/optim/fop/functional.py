@@ -70,6 +70,7 @@ def apply_preconditioner(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Te
         >>> apply_preconditioner(torch.tensor([2.0, 1.0]), torch.ones(2, 1)).T
         tensor([[4., 1.]])
     """
+    checks.instance("z", z, Tensor)
     if isinstance(M, tuple):
         left, right = M
         return apply_preconditioner(left, apply_preconditioner(right, z.mT).mT)
@@ -105,6 +106,7 @@ def hypergradient(
         >>> hypergradient(torch.ones(1, 1), torch.ones(1, 1), torch.eye(1), lr=0.1)
         tensor([[-0.2000]])
     """
+    checks.arguments()
     if isinstance(M, tuple):
         left, right = (cast(Tensor, hypergradient(*parts, lr)) for parts in _by_factor(M, g, z))
         return left, right

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
 from engram import checks
 from engram.optim.fop.base import adam_directions, adam_gains, sgd_directions, sgd_gains
@@ -91,7 +92,7 @@ class FOP(Optimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: ParamsT,
         lr: float | Tensor = 1e-2,
         *,
         base: str = "sgd",
@@ -113,6 +114,7 @@ class FOP(Optimizer):
         foreach: bool | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         options = {key: value for key, value in locals().items() if key not in ("self", "params", "generator")}
         options.pop("__class__", None)
         seed = 0 if generator is None else int(torch.randint(2**62, (), generator=checks.generator(generator)))
@@ -135,7 +137,7 @@ class FOP(Optimizer):
         """Take a step; with ``closure``, after calling it, and return its loss."""
         loss = None
         if closure is not None:
-            with torch.enable_grad():
+            with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None and p.numel()]
@@ -179,7 +181,8 @@ class FOP(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a ``state_dict``; preconditioners keep their precision, whatever that of the parameters."""
         check_state(state_dict, form_of(self))
-        super().load_state_dict(state_dict)
+        with checks.noted(state_dict=state_dict):
+            super().load_state_dict(state_dict)
         numbers = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
         params = chain.from_iterable(group["params"] for group in self.param_groups)
         for number, p in zip(numbers, params, strict=True):
@@ -234,10 +237,10 @@ class FOP(Optimizer):
 
 
 def _check_options(group: dict[str, Any]) -> None:
-    checks.number("lr", float(group["lr"]) if isinstance(group["lr"], Tensor) else group["lr"], least=0)
+    checks.number("lr", float(group["lr"]) if isinstance(group["lr"], Tensor) else group["lr"], minimum=0)
     checks.choice("base", group["base"], ("sgd", "adam", "adamw"))
     for name in ("momentum", "dampening", "weight_decay", "eps", "rho"):
-        checks.number(name, group[name], least=0)
+        checks.number(name, group[name], minimum=0)
     for name in ("nesterov", "maximize"):
         checks.instance(name, group[name], bool)
     checks.choice("foreach", group["foreach"], (None, True, False))
@@ -248,7 +251,7 @@ def _check_options(group: dict[str, Any]) -> None:
         raise ValueError(f"momentum = {group['momentum']} with base = {group['base']!r}: expected betas in its place")
     _pair("betas", group["betas"])
     for beta in group["betas"]:
-        checks.number("betas", beta, least=0, below=1)
+        checks.number("betas", beta, minimum=0, below=1)
     checks.choice("structure", group["structure"], ("auto", "none", *STRUCTURES))
     checks.size("rank", group["rank"])
     checks.size("update_every", group["update_every"])
@@ -261,8 +264,8 @@ def _check_options(group: dict[str, Any]) -> None:
     if group["eig_range"] is not None:
         _pair("eig_range", group["eig_range"])
         low, high = group["eig_range"]
-        checks.number("eig_range", low, above=0, most=1)
-        checks.number("eig_range", high, least=1)
+        checks.number("eig_range", low, above=0, maximum=1)
+        checks.number("eig_range", high, minimum=1)
 
 
 def _pair(name: str, value: Any) -> None:

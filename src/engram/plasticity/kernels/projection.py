@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from engram import checks
 from engram.nn.sequence import autocast
 from engram.numeric.threads import single_threaded
 from engram.plasticity.kernels.rule_encoding import transformed
@@ -31,6 +32,7 @@ def projected(
         bias: b; None: none.
         backend: ``"eager"``: torch's own.
     """
+    checks.arguments()
     brief = sequence.is_cpu and len(weight) * sequence.numel() < WORTH_A_THREAD and not autocast(sequence.device)
     if not brief or backend == "eager" or torch.compiler.is_compiling() or transformed(sequence, weight, bias):
         return functional.linear(sequence, weight, bias)

@@ -61,6 +61,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """The parameters as they are now."""
+        checks.arguments()
         if not isinstance(model, WideRNN):
             chain.Chain.from_module(model, self, scaled=True)
         return initial_parameters(model, self)
@@ -80,6 +81,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
             target: Classes, int64, or values, as ``output_loss`` takes them.
             state: The parameters at ``init``, by name.
         """
+        checks.arguments()
         check_state(state, dict(model.named_parameters()))
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():

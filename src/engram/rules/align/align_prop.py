@@ -44,10 +44,11 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True)
 
     def __init__(self, rho: float = 1.0) -> None:
-        self.rho = checks.number("rho", rho, least=0, most=1)
+        self.rho = checks.number("rho", rho, minimum=0, maximum=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """V, made of the weights as they are now and of random ones."""
+        checks.arguments()
         initial_parameters(model, self)  # which refuses what it has to
         if isinstance(model, WideRNN):
             scale = model.core.scale
@@ -74,6 +75,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
             target: Classes, int64, or values, as ``output_loss`` takes them.
             state: V, by the name of W.
         """
+        checks.arguments()
         if isinstance(model, WideRNN):
             check_state(state, {RECURRENT: model.core.weight_hh, READOUT: model.readout.weight})
             return self._in_time(model, x, target, state)

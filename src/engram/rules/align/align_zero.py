@@ -7,6 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from engram import checks
 from engram.rules.align.initial import initial_parameters, output_gradient
 from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
 from engram.state import check_state
@@ -55,6 +56,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
             target: Classes, int64, or values, as ``output_loss`` takes them.
             state: The parameters at ``init``, by name.
         """
+        checks.arguments()
         check_state(state, dict(model.named_parameters()))
         with torch.no_grad():
             output = model(x)

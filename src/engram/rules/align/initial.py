@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from engram import checks
 from engram.rules.loss import output_loss
 
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -20,6 +21,7 @@ def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
     Raises:
         TypeError: A layer gives something else each time, or averages over batches, and would do so twice.
     """
+    checks.arguments()
     for name, module in model.named_modules():
         where = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__} in training mode"
         if isinstance(module, _DROPOUT) and module.training and module.p:

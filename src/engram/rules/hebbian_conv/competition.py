@@ -36,8 +36,9 @@ def k_winners(
         >>> k_winners(torch.tensor([[3.0, -1.0, 2.0, 5.0]]), 2)
         tensor([[1., 0., 0., 1.]])
     """
+    checks.arguments()
     checks.size("dim", dim, -u.ndim, u.ndim - 1)
-    checks.size("k", k, most=u.shape[dim])
+    checks.size("k", k, maximum=u.shape[dim])
     if k == 1:
         wins = torch.zeros_like(u).scatter_(dim, u.argmax(dim, keepdim=True), 1)
     else:
@@ -60,6 +61,7 @@ def triangle(u: Float[Tensor, "..."], *, dim: int = 1) -> Float[Tensor, "..."]:
         >>> triangle(torch.tensor([[3.0, -1.0, 2.0, 0.0]]))
         tensor([[2., 0., 1., 0.]])
     """
+    checks.arguments()
     checks.size("dim", dim, -u.ndim, u.ndim - 1)
     return (u - u.mean(dim, keepdim=True)).relu()
 
@@ -75,6 +77,7 @@ def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batc
         >>> per_sample_standardize(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]))
         tensor([[-1.,  0.,  1.], [ 0.,  0.,  0.]])
     """
+    checks.arguments()
     if x.ndim < 2:
         raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, ...), two axes at least")
     rows = x.flatten(1)

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from engram import checks
 from engram.rules.hebbian_conv.competition import per_sample_standardize
 from engram.rules.hebbian_conv.layer import HebbianConv2d
 
@@ -35,6 +36,7 @@ def quadrants(activity: Float[Tensor, "batch units height width"]) -> Float[Tens
         >>> quadrants(torch.arange(16.0).view(1, 1, 4, 4))
         tensor([[ 2.5000,  4.5000, 10.5000, 12.5000]])
     """
+    checks.arguments()
     height, width = activity.shape[2:]
     if min(height, width) < 2:
         raise ValueError(f"activity.shape = {tuple(activity.shape)}: expected height and width of at least 2")
@@ -49,6 +51,7 @@ def layer_features(layers: nn.Sequential, images: Float[Tensor, "batch channels 
 
     Source: Miconi (2021).
     """
+    checks.arguments()
     features = []
     for layer in layers:
         images = layer(images)
@@ -194,7 +197,7 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _images(self, X: Data, reset: bool = False) -> np.ndarray:
         """X as images, (samples, channels, height, width)."""
-        values = np.asarray(validate_data(self, X, dtype=[np.float32, np.float64], allow_nd=True, reset=reset))
+        values = np.asarray(checks.samples(self, X, dtype=[np.float32, np.float64], allow_nd=True, reset=reset))
         if reset:
             shape = (*values.shape[1:], 1, 1) if values.ndim == 2 else values.shape[1:]
             self.image_shape_ = shape if self.image_shape is None else tuple(self.image_shape)

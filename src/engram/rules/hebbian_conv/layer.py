@@ -37,7 +37,7 @@ def fixed_fan_in(
         torch.Size([3, 9])
     """
     checks.size("units", units)
-    checks.size("fan_in", fan_in, most=checks.size("inputs", inputs))
+    checks.size("fan_in", fan_in, maximum=checks.size("inputs", inputs))
     drawn = torch.rand(units, inputs, generator=generator).argsort(1)[:, :fan_in]
     return drawn.sort(1).values
 
@@ -63,15 +63,15 @@ class _HebbianLayer(nn.Module):
         super().__init__()
         units, inputs = shape[0], int(torch.Size(shape[1:]).numel())
         self.competition = competition
-        n_winners = checks.size("n_winners", competition.n_winners, most=units)
+        n_winners = checks.size("n_winners", competition.n_winners, maximum=units)
         if n_winners == units:
             message = f"n_winners = {n_winners}, as many as units: nothing competes, and thresholds fall without end"
             warnings.warn(message, stacklevel=3)
-        self.lr = checks.number("lr", lr, least=0)
-        self.burn_in = checks.size("burn_in", burn_in, least=0)
+        self.lr = checks.number("lr", lr, minimum=0)
+        self.burn_in = checks.size("burn_in", burn_in, minimum=0)
         connections = None if fan_in is None else fixed_fan_in(units, inputs, fan_in, generator)
         self.register_buffer("connections", connections)
-        checks.number("threshold_rate", threshold_rate, least=0)
+        checks.number("threshold_rate", threshold_rate, minimum=0)
         self.threshold = AdaptiveThreshold(units, n_winners / units, threshold_rate)
         self.register_buffer("steps", torch.tensor(0))
         self.register_buffer("win_rate", torch.zeros(units))
@@ -207,7 +207,7 @@ class HebbianConv2d(_HebbianLayer):
         generator: torch.Generator | None = None,
     ) -> None:
         checks.size("out_channels", out_channels)
-        side = checks.size("kernel_size", kernel_size, most=checks.LIMIT)
+        side = checks.size("kernel_size", kernel_size, maximum=checks.LIMIT)
         shape = out_channels, checks.size("in_channels", in_channels), side, side
         competition = Competition(n_winners, binary, activation, pool, rule)
         learning: Any = {"lr": lr, "threshold_rate": threshold_rate, "fan_in": fan_in, "burn_in": burn_in}

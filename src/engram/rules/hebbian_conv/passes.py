@@ -33,9 +33,10 @@ class Competition:
     rule: Rule
 
     def __post_init__(self) -> None:
+        checks.arguments()
         checks.choice("rule", self.rule, RULES)
         checks.choice("activation", self.activation, get_args(Activation))
-        checks.size("pool", self.pool, most=checks.LIMIT)
+        checks.size("pool", self.pool, maximum=checks.LIMIT)
 
 
 class Pass(NamedTuple):

@@ -38,12 +38,13 @@ class AdaptiveThreshold(nn.Module):
 
     def __init__(self, units: int, target: float, rate: float = 3.0) -> None:
         super().__init__()
-        self.target = checks.number("target", target, above=0, most=1)
-        self.rate = checks.number("rate", rate, least=0)
+        self.target = checks.number("target", target, above=0, maximum=1)
+        self.rate = checks.number("rate", rate, minimum=0)
         self.register_buffer("theta", torch.zeros(checks.size("units", units)))
 
     def forward(self, z: Float[Tensor, "batch units ..."]) -> Float[Tensor, "batch units ..."]:
         """The drives less the thresholds."""
+        checks.instance("z", z, Tensor)
         checks.tensor("z", z, ("batch", len(self.theta), *z.shape[2:]), self.theta)
         return z - self.theta.view(-1, *[1] * (z.ndim - 2))
 

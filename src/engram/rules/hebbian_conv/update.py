@@ -48,9 +48,10 @@ def hebbian_update(
         >>> [hebbian_update(x, torch.tensor([[2.0]]), w, rule=rule).tolist() for rule in ("hebb", "instar", "oja")]
         [[[2.0, 4.0]], [[1.0, 2.0]], [[0.0, 0.0]]]
     """
+    checks.arguments()
     checks.choice("rule", rule, RULES)
     checks.size("stride", stride)
-    checks.size("padding", padding, least=0)
+    checks.size("padding", padding, minimum=0)
     with torch.no_grad():
         if weight.ndim == 2:
             checks.tensor("x", x, ("batch", weight.shape[1]), weight)
@@ -98,6 +99,7 @@ def hebbian_loss(
         >>> w.grad
         tensor([[-1., -2.]])
     """
+    checks.arguments()
     checks.choice("rule", rule, RULES)
     checks.tensor("z", z, ("batch", weight.shape[0], *z.shape[2:]), weight)
     checks.tensor("y", y, tuple(z.shape), weight)

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from engram import checks
 from engram.rules.hebbian_conv.competition import per_sample_standardize
 
 Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
@@ -97,7 +98,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return self._whole(colours).reshape(values.shape)
 
     def _values(self, X: Data, reset: bool = False) -> np.ndarray:
-        values = np.asarray(validate_data(self, X, dtype=[np.float32, np.float64], allow_nd=True, reset=reset))
+        values = np.asarray(checks.samples(self, X, dtype=[np.float32, np.float64], allow_nd=True, reset=reset))
         if values.ndim not in (2, 4):
             raise ValueError(
                 f"X.shape = {values.shape}: expected (samples, features) or (samples, channels, height, width)"

@@ -1,6 +1,5 @@
 """Rules of single layers, which change weights by the activities on both sides of them."""
 
-from engram import arguments
 from engram.rules.synaptic.bcm import BCM
 from engram.rules.synaptic.covariance_hebb import ActivityMeans, CovarianceHebb
 from engram.rules.synaptic.homeostatic_scaling import homeostatic_scaling
@@ -29,5 +28,3 @@ __all__ = [
     "oja",
     "reward_modulated_stdp",
 ]
-
-arguments.noted_in(__name__)

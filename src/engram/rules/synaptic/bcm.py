@@ -45,10 +45,11 @@ class BCM(SynapticRule[Tensor]):
     properties = HEBBIAN
 
     def __post_init__(self) -> None:
-        checks.number("rate", self.rate, least=0, most=1)
+        checks.number("rate", self.rate, minimum=0, maximum=1)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> Float[Tensor, " post"]:
         """Thresholds of 0."""
+        checks.arguments()
         return weight.new_zeros(len(weight))
 
     def update(

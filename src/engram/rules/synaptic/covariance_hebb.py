@@ -50,10 +50,11 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
     properties = HEBBIAN
 
     def __post_init__(self) -> None:
-        checks.number("rate", self.rate, least=0, most=1)
+        checks.number("rate", self.rate, minimum=0, maximum=1)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> ActivityMeans:
         """Means of 0."""
+        checks.arguments()
         return ActivityMeans(weight.new_zeros(weight.shape[1]), weight.new_zeros(weight.shape[0]))
 
     def update(
@@ -71,6 +72,7 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
             weight: W.
             state: The means before the batch.
         """
+        checks.arguments()
         check_activities(pre, post, weight)
         for name, mean, units in zip(state._fields, state, reversed(weight.shape), strict=True):
             checks.tensor(f"state.{name}", mean, (units,), weight)

@@ -71,13 +71,14 @@ class PairSTDP(SynapticRule[SpikeTraces]):
 
     def __post_init__(self) -> None:
         for name in ("a_plus", "a_minus"):
-            checks.number(name, getattr(self, name), least=0)
+            checks.number(name, getattr(self, name), minimum=0)
         for name in ("tau_plus", "tau_minus", "w_max"):
             checks.number(name, getattr(self, name), above=0)
         checks.choice("bounds", self.bounds, BOUNDS)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> SpikeTraces:
         """Traces of 0."""
+        checks.arguments()
         return SpikeTraces(weight.new_zeros(1, weight.shape[1]), weight.new_zeros(1, weight.shape[0]))
 
     def update(

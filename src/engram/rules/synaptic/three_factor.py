@@ -67,12 +67,13 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
     def __post_init__(self) -> None:
         rule = hebb() if self.rule is None else self.rule
         object.__setattr__(self, "rule", checks.instance("rule", rule, SynapticRule))  # type: ignore[type-abstract]
-        checks.number("tau", self.tau, least=1)
-        checks.number("baseline_rate", self.baseline_rate, least=0, most=1)
+        checks.number("tau", self.tau, minimum=1)
+        checks.number("baseline_rate", self.baseline_rate, minimum=0, maximum=1)
         object.__setattr__(self, "properties", replace(self.rule.properties, unsupervised=False))  # type: ignore[union-attr]
 
     def init(self, weight: Float[Tensor, "post pre"]) -> EligibilityTraces:
         """No eligibility, a baseline of 0, and the rule's own state."""
+        checks.arguments()
         return EligibilityTraces(
             weight.new_zeros(1, *weight.shape),
             weight.new_zeros(()),
@@ -152,4 +153,5 @@ def reward_modulated_stdp(
         >>> reward_modulated_stdp().rule
         PairSTDP(a_plus=0.01, a_minus=0.0105, tau_plus=20.0, tau_minus=20.0, bounds='none', w_max=1.0)
     """
+    checks.arguments()
     return ThreeFactor(PairSTDP() if stdp is None else stdp, tau, baseline_rate)

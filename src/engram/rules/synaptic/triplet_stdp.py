@@ -74,13 +74,14 @@ class TripletSTDP(SynapticRule[TripletTraces]):
 
     def __post_init__(self) -> None:
         for name in ("a2_plus", "a2_minus", "a3_plus", "a3_minus"):
-            checks.number(name, getattr(self, name), least=0)
+            checks.number(name, getattr(self, name), minimum=0)
         for name in ("tau_plus", "tau_minus", "tau_x", "tau_y", "w_max"):
             checks.number(name, getattr(self, name), above=0)
         checks.choice("bounds", self.bounds, BOUNDS)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> TripletTraces:
         """Traces of 0."""
+        checks.arguments()
         pre, post = weight.new_zeros(1, weight.shape[1]), weight.new_zeros(1, weight.shape[0])
         return TripletTraces(pre, post, pre.clone(), post.clone())
 

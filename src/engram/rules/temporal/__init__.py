@@ -1,6 +1,5 @@
 """Learning in time: recurrent networks of rates and of spikes, and rules that train them forward in time."""
 
-from engram import arguments
 from engram.rules.temporal.eprop import EProp
 from engram.rules.temporal.rtrl import RTRL
 
@@ -8,5 +7,3 @@ __all__ = [
     "RTRL",
     "EProp",
 ]
-
-arguments.noted_in(__name__)

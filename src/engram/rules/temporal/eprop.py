@@ -59,7 +59,7 @@ class EProp(LearningRule[Tensor | None]):
 
     def __post_init__(self) -> None:
         checks.choice("feedback", self.feedback, FEEDBACKS)
-        checks.number("decay", self.decay, least=0, most=1)
+        checks.number("decay", self.decay, minimum=0, maximum=1)
         without = replace(type(self).properties, no_weight_transport=self.feedback != "symmetric")
         object.__setattr__(self, "properties", without)
 

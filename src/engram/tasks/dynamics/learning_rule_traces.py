@@ -59,7 +59,7 @@ def learning_rule_traces(
     for name, value in {"networks": networks, "observations": observations, "every": every}.items():
         checks.size(name, value)
     images, labels = digits()
-    checks.size("probes", probes, most=len(images) - 1)
+    checks.size("probes", probes, maximum=len(images) - 1)
     order = torch.randperm(len(images), generator=generator)
     probe, images, labels = images[order[:probes]], images[order[probes:]], labels[order[probes:]]
     weights, biases = [], []

@@ -68,6 +68,7 @@ def observed(
         >>> observed(np.zeros((1, 5, 2)), "tanh", np.random.default_rng(0)).shape
         (1, 5, 20)
     """
+    checks.arguments()
     from scipy.stats import ortho_group  # takes half as long to import as torch
 
     checks.choice("view", view, VIEWS)

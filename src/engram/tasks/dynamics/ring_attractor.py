@@ -34,7 +34,7 @@ def ring_weights(
     """
     checks.size("neurons", neurons, 2)
     checks.number("length", length, above=0)
-    checks.number("closure", closure, least=0, most=1)
+    checks.number("closure", closure, minimum=0, maximum=1)
     around = neurons + int((1 - closure) * length)
     place = np.arange(neurons)
     halves = []
@@ -71,7 +71,10 @@ def ring_rates(
         >>> ring_rates(weights, np.full((30, 1), 2.0), np.random.default_rng(0)).shape
         (1, 30, 40)
     """
+    checks.arguments()
     rings, units = weights.shape[:2]
+    if units % 2:
+        raise ValueError(f"weights.shape = {weights.shape}: expected an even number of units")
     half = units // 2
     phase = 2 * np.pi * (np.arange(half) / half - rng.uniform(size=(rings, 1)))
     rates = np.tile(np.maximum(np.cos(phase), 0), 2) * 0.1

@@ -40,9 +40,10 @@ def same_geometry(
         >>> same_geometry(2, np.random.default_rng(0), trials=3, steps=50).shape
         (3, 2, 6, 5, 2)
     """
+    checks.arguments()
     for name, value in {"models": models, "trials": trials, "steps": steps, "keep": keep}.items():
         checks.size(name, value)
-    checks.number("noise", noise, least=0)
+    checks.number("noise", noise, minimum=0)
     a, b, c = (rng.uniform(low, high, (models, 1, 1)) for low, high in ((-5, -4), (4, 5), (-4, -3)))
     line, point = np.zeros((2, models, 2, 2))
     line[:, 1, 1] = rng.uniform(-3, -2, models)

@@ -40,7 +40,7 @@ def grid_maze(size: int) -> Maze:
         >>> len(grid_maze(7).cells)
         21
     """
-    if checks.size("size", size, least=5) % 2 == 0:
+    if checks.size("size", size, minimum=5) % 2 == 0:
         raise ValueError(f"size = {size}: expected an odd number")
     wall = np.zeros((size, size), dtype=bool)
     wall[[0, -1]] = wall[:, [0, -1]] = True
@@ -104,7 +104,7 @@ class GridMazeVectorEnv(BatchedEnv):
         render_mode: str | None = None,
     ) -> None:
         self.reward = checks.number("reward", reward, above=0)
-        self.wall_penalty = checks.number("wall_penalty", wall_penalty, least=0)
+        self.wall_penalty = checks.number("wall_penalty", wall_penalty, minimum=0)
         self.maze = grid_maze(size)
         low, high = np.zeros(_ACTION + len(_MOVES), np.float32), np.ones(_ACTION + len(_MOVES), np.float32)
         low[_REWARD], high[_REWARD] = -wall_penalty, reward

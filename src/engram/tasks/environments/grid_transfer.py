@@ -42,9 +42,10 @@ def grid_transfer(
         >>> grid_transfer().successors[0, :, 0].tolist()
         [0, 11, 0, 1]
     """
+    checks.arguments()
     checks.size("size", size, 2, 1000)
-    checks.size("n_actions", n_actions, least=len(MOVES), most=10**6)
-    checks.number("noise", noise, least=0, most=1)
+    checks.size("n_actions", n_actions, minimum=len(MOVES), maximum=10**6)
+    checks.number("noise", noise, minimum=0, maximum=1)
     effects = np.arange(len(MOVES)) if perm is None else np.asarray(perm)
     if sorted(effects.tolist()) != list(range(len(MOVES))):
         raise ValueError(f"perm = {perm!r}: expected each of 0 (up), 1 (down), 2 (left) and 3 (right) once")

@@ -61,7 +61,8 @@ class PointWorldVectorEnv(BatchedEnv):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        actuators = 2 * checks.size("copies", copies, most=10**6)
+        checks.arguments()
+        actuators = 2 * checks.size("copies", copies, maximum=10**6)
         angle = math.radians(checks.number("rotate", rotate))
         order = np.arange(actuators) if perm is None else np.asarray(perm)
         if sorted(order.tolist()) != list(range(actuators)):

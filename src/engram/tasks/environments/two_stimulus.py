@@ -55,6 +55,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
+        checks.arguments()
         self.trials, self.tasks = checks.size("trials", trials), checked_tasks(tasks)
         self.timing = Timing() if timing is None else timing
         whole = trials * self.timing.steps
@@ -85,6 +86,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         Raises:
             ValueError: An option is unknown, or there is no instance yet to keep.
         """
+        checks.arguments()
         instance = (options or {}).get("instance", "new")
         names = [instance] * self.num_envs if isinstance(instance, str) else list(instance)
         unknown = [name for name in names if name not in (*self.tasks, "new", "keep")]

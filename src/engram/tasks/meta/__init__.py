@@ -1,6 +1,5 @@
 """A parametrised space of meta-reinforcement-learning tasks."""
 
-from engram import arguments
 from engram.tasks.meta import named
 from engram.tasks.meta.canonical import canonical, digest
 from engram.tasks.meta.diagnose import Diagnosis, diagnose
@@ -64,5 +63,3 @@ __all__ = [
     "split_of",
     "to_json",
 ]
-
-arguments.noted_in(__name__)

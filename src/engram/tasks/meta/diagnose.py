@@ -100,10 +100,10 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
         >>> diagnosis.codes, round(diagnosis.gap, 2)
         ({}, 0.39)
     """
-    checks.number("gamma", gamma, least=0, below=1)
+    checks.number("gamma", gamma, minimum=0, below=1)
     checks.size("len(grid)", len(grid))
     for i, share in enumerate(grid):
-        checks.number(f"grid[{i}]", share, least=0, most=1)
+        checks.number(f"grid[{i}]", share, minimum=0, maximum=1)
     entries = task.n_actions * (task.n_states * (2 if task.flag_rules else 1)) ** 2
     instances, complete = enumerate_instances(task, grid, maximum=int(np.clip(_ENTRIES / entries, 16, 729)))
     step = outcomes(task, instances)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engram import checks
 from engram.tasks.meta.explain import explain, pays, shown
 from engram.tasks.meta.instance import Instance, sample_instance
 from engram.tasks.meta.task import MetaTask
@@ -36,6 +37,7 @@ def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
         >>> draw(named.t_maze()).layout.title.text
         '4 states, 2 actions, lifetimes of 100 steps.'
     """
+    checks.arguments()
     import plotly.graph_objects as go
 
     if instance is None:

@@ -90,6 +90,7 @@ def sample(
         >>> task.n_states, task.n_actions, reference_criteria(task).control
         (4, 2, True)
     """
+    checks.arguments()
     checks.size("n_states", n_states, 2, 10**4)
     checks.size("n_actions", n_actions)
     checks.size("max_tries", max_tries)
@@ -179,6 +180,7 @@ def split_of(digest: str) -> str:
         >>> split_of("f8")  # 248
         'val'
     """
+    checks.arguments()
     return _SPLITS[max(0, int(digest, 16) % 10 - 7)]
 
 

@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 from jaxtyping import Bool, Int
 from pydantic import Strict
 
+from engram import checks
 from engram.tasks.meta.fields import STRICT, Count, Index, Side, validate_fields
 
 Walls = tuple[tuple[bool, ...], ...]
@@ -97,6 +98,7 @@ class Grid:
 
     def always_free(self, cell: int) -> bool:
         """Whether a cell is free in every instance."""
+        checks.size("cell", cell, 0, self.width * self.height - 1)
         if self.walls == "random_maze":
             return cell // self.width % 2 == 0 and cell % self.width % 2 == 0
         return not self.wall_map()[cell]

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from annotated_types import Ge, Le
 from pydantic import Strict
 
+from engram import checks
 from engram.tasks.meta.fields import STRICT, Count, Index, Number, Share
 
 
@@ -128,6 +129,7 @@ class ProbVar(_Part):
     drift: Annotated[Number, Ge(0)] = 0.0
 
     def __post_init__(self) -> None:
+        checks.arguments()
         object.__setattr__(self, "values", tuple(map(float, self.values)))
         if self.values:
             object.__setattr__(self, "low", min(self.values))
@@ -185,6 +187,7 @@ class Stim(_Part):
     hazard: Share = 0.0
 
     def __post_init__(self) -> None:
+        checks.arguments()
         object.__setattr__(self, "vectors", tuple(tuple(map(float, vector)) for vector in self.vectors))
 
     @property

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 
+from engram import checks
 from engram.tasks.meta.fields import STRICT, Count, Index, Number, Share, explained
 from engram.tasks.meta.grid import Grid
 from engram.tasks.meta.parts import (
@@ -75,6 +76,7 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
     Warns:
         UserWarning: A probability 4000 + k, an error of the published generator, is read as 2000 + k.
     """
+    checks.arguments()
     try:
         file = _FILE.validate_json(text, context={"legacy": legacy})
     except pydantic.ValidationError as error:

@@ -39,7 +39,7 @@ class KMeans:
 
     def __post_init__(self) -> None:
         checks.choice("weighting", self.weighting, WEIGHTINGS)
-        if checks.number("merge_radius", self.merge_radius, least=0) and self.weighting == "author":
+        if checks.number("merge_radius", self.merge_radius, minimum=0) and self.weighting == "author":
             raise ValueError(f"merge_radius = {self.merge_radius}: expected 0 with 'author', which merges nothing")
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
@@ -85,7 +85,7 @@ class DynamicKMeans(KMeans):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if checks.number("horizon", self.horizon, least=1) > 1 and self.weighting == "author":
+        if checks.number("horizon", self.horizon, minimum=1) > 1 and self.weighting == "author":
             raise ValueError(f"horizon = {self.horizon}: expected 1 with 'author', whose counts grow by themselves")
 
 

@@ -1,0 +1,83 @@
+"""Arguments are held to their annotations where they enter, and nothing stands between a call and its function."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import traceback
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+import engram
+from engram import checks
+from engram.continual import slow_parameters
+
+
+def product(
+    rows: Float[Tensor, "samples features"], weight: Float[Tensor, "features"], *, of: Literal["all", "none"] = "all"
+) -> Tensor:
+    checks.arguments()
+    return rows @ weight
+
+
+def total(numbers: list[int]) -> int:
+    checks.arguments()
+    return sum(numbers)
+
+
+@dataclass
+class Range:
+    low: float
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.arguments()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: product(torch.ones(2, 3), torch.ones(4)), ValueError, r"weight\.shape = \(4,\).*'features'"),
+        (lambda: product(torch.ones(2, 3), torch.ones(3, dtype=int)), ValueError, r"weight.*int64: expected Float"),
+        (lambda: product([[1.0]], torch.ones(1)), TypeError, r"rows = \[\[1.0\]\]: expected Float\[Tensor"),
+        (lambda: product(torch.ones(2, 3), np.ones(3)), TypeError, "weight = array of shape"),
+        (lambda: product(torch.ones(2, 3), torch.ones(3), of="some"), TypeError, "of = 'some': expected Literal"),
+        (lambda: total(["a"]), TypeError, r"numbers = \['a'\]: expected list\[int\]"),
+        (lambda: Range("a"), TypeError, "low = 'a': expected float"),
+    ],
+)
+def test_what_is_not_as_annotated_is_refused_the_first_time_and_after_a_good_call(call, error, message):
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            call()
+        assert product(torch.ones(2, 3), torch.ones(3)).tolist() == [3, 3]
+        assert total([1, 2]) == 3
+        assert Range(np.float32(0), 2).high == 2
+
+
+def test_an_error_passes_through_no_frame_of_the_checks():
+    with pytest.raises(TypeError) as caught, checks.noted(numbers=[1, None]):
+        sum([1, None])
+    assert caught.value.__notes__ == ["numbers = [1, None]"]
+    assert {frame.filename for frame in traceback.extract_tb(caught.tb)} == {__file__}
+
+
+def test_compiled_and_under_transforms():
+    rows, weight = torch.ones(2, 3), torch.ones(3)
+    compiled = torch.compile(product, fullgraph=True, backend="eager")
+    assert compiled(rows, weight).tolist() == [3, 3]
+    assert torch.func.vmap(product, in_dims=(0, None))(rows[None], weight).shape == (1, 2)
+    assert torch.func.grad(lambda w: product(rows, w).sum())(weight).tolist() == [2, 2, 2]
+    assert product(rows.to("meta"), weight.to("meta")).shape == (2,)
+
+
+def test_public_functions_are_their_own():
+    assert inspect.unwrap(slow_parameters).__module__ == slow_parameters.__module__
+    assert pickle.loads(pickle.dumps(slow_parameters)) is slow_parameters
+    assert pickle.loads(pickle.dumps(engram.nn.mlp)) is engram.nn.mlp
