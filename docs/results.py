@@ -111,16 +111,20 @@ def readme_block() -> str:
 
 
 def campaigns_block() -> str:
-    """Return what came of the last campaigns of kills and of wrong calls, as a paragraph."""
+    """Return what came of the last campaigns of kills, of wrong calls and of sequences, as a paragraph."""
     found = json.loads(CAMPAIGNS.read_text())
-    kills, calls = found["kills"], found["calls"]
+    kills, calls, sequences = found["kills"], found["calls"], found["sequences"]
     errors = calls["named"] + calls["unnamed"]
     text = (
         f"{kills['kills']:,} kills at random moments of {kills['runs']} runs of {kills['experiments']} experiments "
         f"({kills['date']}): {kills['differences']} differences from runs that nobody killed, {kills['crashes']} "
         f"crashes. {calls['calls']:,} wrong calls of {calls['functions']} functions and methods ({calls['date']}): "
         f"{calls.get('crashes', 0)} crashes, {calls.get('hangs', 0)} that hang, and {calls['named'] / errors:.1%} of "
-        f"{errors:,} errors name the argument."
+        f"{errors:,} errors name the argument. {sequences['sequences']:,} random sequences of training by "
+        f"{sequences['parts']} learning rules and continual methods, with layers frozen between steps, with shared "
+        f"weights, in eight threads at once, and with states of other networks ({sequences['date']}): "
+        f"{sequences.get('differences', 0)} differences, {sequences.get('crashes', 0)} crashes; {sequences['refused']} "
+        "were refused by name."
     )
     if "hostile" in found:
         hostile = found["hostile"]

@@ -1,17 +1,20 @@
-"""Campaigns against the library, longer than any test: kills, hostile folders, the caller's torch, and wrong calls.
+"""Campaigns against the library, longer than any test.
 
 ``python tests/campaign.py kills 1000`` runs every experiment at size ``smoke``, kills the run with all its processes at
 random moments and starts it again, until it ends by itself; then all that it wrote is compared with what it writes when
 nobody kills it. ``python tests/campaign.py hostile 1000`` damages, swaps and forges files of a run and runs it again.
 ``python tests/campaign.py torch 100`` runs every experiment where the caller has set up torch otherwise.
 ``python tests/campaign.py calls 100000`` calls every public function with one wrong argument, or two.
-All add to ``results/campaigns.json``, which the documentation tells.
+``python tests/campaign.py sequences 2000`` trains learning rules and continual methods on random networks by random
+sequences of steps, while layers are frozen and thawed, with layers that share weights, in eight threads at once, and
+with states of other networks handed in. All add to ``results/campaigns.json``, which the documentation tells.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import json
 import os
 import random
@@ -24,16 +27,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
-from itertools import chain, cycle, islice
+from itertools import chain, cycle, islice, pairwise, product
 from pathlib import Path
 
 import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
 
 import engram
 from engram import registry
+from engram.continual import TaskData
 from engram.lab import CorruptFileError, Results
 from engram.lab.folder import TrialFolder
+from engram.rules import train_step
 from engram.storage.files import write_sealed
+from engram.testing.promises import alike, in_threads, same
 
 RECORD = Path(__file__).parents[1] / "results" / "campaigns.json"
 SEED = 18
@@ -317,7 +325,156 @@ def pairs(of_one: dict[str, list[tuple[str, int]]]) -> Iterator[tuple[str, str, 
             yield name, one, first, other, second
 
 
-CAMPAIGNS = {"kills": kills, "hostile": hostile, "torch": torch_state, "calls": calls}
+class Learning:
+    """A random network of linear layers in training by a learning rule or a continual method, in random steps."""
+
+    def __init__(self, part: str, draws: random.Random, *, tied: bool = False) -> None:
+        kind, name = part.split()
+        self.draws, seed = draws, draws.randrange(2**31)
+        width = draws.randint(3, 7)
+        hidden = [width] * draws.randint(3, 4) if tied else [draws.randint(3, 9) for _ in range(draws.randint(1, 3))]
+        generator = torch.Generator().manual_seed(seed)
+        layers = []
+        for pre, post in pairwise([4, *hidden, 3]):
+            layers += [nn.utils.skip_init(nn.Linear, pre, post), nn.Sigmoid() if name == "reinforce" else nn.Tanh()]
+            for parameter in layers[-2].parameters():
+                nn.init.uniform_(parameter, -0.5, 0.5, generator=generator)
+        self.net = nn.Sequential(*layers[:-1])
+        self.linear = [module for module in self.net if isinstance(module, nn.Linear)]
+        if tied:
+            first, second = draws.sample(range(1, len(hidden)), 2)
+            self.linear[first].weight = self.linear[second].weight
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.05, momentum=draws.choice([0, 0.9]))
+        self.data = torch.randn(24, 4, generator=generator), torch.randint(3, (24,), generator=generator)
+        if kind == "learning_rules":
+            self.rule, self.method = registry.get(kind, name)(), None
+            self.state = self.rule.init(self.net, generator)
+        else:
+            self.method = registry.get(kind, name)(self.net, generator=generator)
+            self.method.attach(self.optimizer)
+
+    def step(self) -> None:
+        """Take a step on a batch, or end a task."""
+        first = self.draws.randrange(16)
+        x, y = (part[first : first + 8] for part in self.data)
+        if self.method is None:
+            self.state = train_step(self.rule, self.net, self.optimizer, (x, y), self.state).state
+            return
+        self.optimizer.zero_grad()
+        logits = self.net(x)
+        loss = nn.functional.cross_entropy(logits, y) + self.method.loss(x, y, logits)
+        if loss.requires_grad:
+            loss.backward()
+        self.optimizer.step()
+        if self.draws.random() < 0.2:
+            self.method.end_task(TaskData(self.data))
+
+    def own(self) -> object:
+        """Return the state of the rule or of the method."""
+        return self.state if self.method is None else self.method.state_dict()
+
+    def take(self, state: object) -> None:
+        """Go on with a state, for the length of a step at least."""
+        if self.method is None:
+            x, y = self.data
+            self.rule.update(self.net, x, y, state)
+            self.state = state
+        else:
+            self.method.load_state_dict(state)
+
+    def weights(self) -> list[torch.Tensor]:
+        """Return copies of all parameters."""
+        return [parameter.detach().clone() for parameter in self.net.parameters()]
+
+
+def frozen(part: str, draws: random.Random) -> str:
+    """Freeze and thaw layers between steps; what is frozen stays as it is."""
+    learning = Learning(part, draws)
+    for _ in range(draws.randint(3, 12)):
+        for layer in learning.linear:
+            layer.requires_grad_(draws.random() < 0.5)
+        draws.choice(learning.linear).requires_grad_(True)  # a method refuses, by name, a network without any
+        fixed = [p for p in learning.net.parameters() if not p.requires_grad]
+        before = [p.clone() for p in fixed]
+        learning.step()
+        if not same(before, fixed):
+            return "differences"
+    return "kept"
+
+
+def tied(part: str, draws: random.Random) -> str:
+    """Let two layers share their weights, which are trained and go on being shared, or refused by a layer's name."""
+    try:
+        learning = Learning(part, draws, tied=True)
+    except TypeError as error:
+        return "refused" if "shares weights" in str(error) else "crashes"
+    for _ in range(draws.randint(3, 12)):
+        learning.step()
+    return "kept" if all(weight.isfinite().all() for weight in learning.weights()) else "differences"
+
+
+def threads(part: str, draws: random.Random) -> str:
+    """Run one sequence in eight threads at once: each ends where it ends alone."""
+    seed = draws.random()
+
+    def run() -> list[torch.Tensor]:
+        own = random.Random(seed)
+        learning = Learning(part, own)
+        for _ in range(own.randint(3, 12)):
+            learning.step()
+        return learning.weights()
+
+    alone = run()
+    return "kept" if all(same(alone, weights) for weights in in_threads(run)) else "differences"
+
+
+def mixed(part: str, draws: random.Random) -> str:
+    """Hand in the state of another network: it is refused by name, and training goes on as if it had not been."""
+    learning, other = Learning(part, draws), Learning(part, draws)
+    for each in (learning, other):
+        for _ in range(draws.randint(1, 8)):
+            each.step()
+    shapes = [[getattr(leaf, "shape", ()) for leaf in tree_leaves(each.own())] for each in (learning, other)]
+    before, weights = copy.deepcopy(learning.own()), learning.weights()
+    try:
+        learning.take(other.own())
+    except (TypeError, ValueError) as error:
+        outcome = "refused" if "state" in str(error) else "crashes"
+    else:  # it fits, or holds nothing of a network
+        return "fits" if shapes[0] == shapes[1] or not sized(other, learning) else "differences"
+    unchanged = alike(before, learning.own()) and same(weights, learning.weights())
+    learning.step()
+    return outcome if unchanged else "differences"
+
+
+def sized(other: Learning, learning: Learning) -> bool:
+    """Return whether the state of the other network holds a parameter's shape that this one does not have."""
+    foreign = {p.shape for p in other.net.parameters()} - {p.shape for p in learning.net.parameters()}
+    return any(getattr(leaf, "shape", None) in foreign for leaf in tree_leaves(other.own()))
+
+
+def sequences(count: int) -> dict[str, object]:
+    """Run random sequences of each kind, of one part after another; return how they ended."""
+    draws, tally, kinds = random.Random(SEED), Counter(), (frozen, tied, threads, mixed)
+    rules = [name for name in registry.names("learning_rules") if not name.startswith(("eprop", "rtrl"))]
+    parts = [f"learning_rules {name}" for name in rules]
+    parts += [f"continual_methods {name}" for name in registry.names("continual_methods")]
+    for number, (part, kind) in enumerate(islice(cycle(product(parts, kinds)), count)):
+        try:
+            outcome = kind(part, random.Random(seed := draws.randrange(2**31)))
+        except Exception as error:
+            outcome = "crashes"
+            print(f"{kind.__name__}, {part}, seed {seed}: {error!r}", flush=True)
+        if outcome == "differences":
+            print(f"{kind.__name__}, {part}, seed {seed}: a difference", flush=True)
+        tally[outcome] += 1
+        tally[kind.__name__] += 1
+        if number % 100 == 99:
+            print(number + 1, dict(tally), flush=True)
+    return {"sequences": count, "parts": len(parts), **tally}
+
+
+CAMPAIGNS = {"kills": kills, "hostile": hostile, "torch": torch_state, "calls": calls, "sequences": sequences}
 
 
 def main() -> None:

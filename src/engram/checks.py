@@ -258,7 +258,7 @@ def tensor(name: str, value: Any, shape: tuple[int | str, ...], like: Tensor) ->
         ValueError: Another shape, dtype or device.
     """
     instance(name, value, Tensor)
-    _shape(name, value.shape, shape)
+    has_shape(name, value.shape, shape)
     if value.dtype != like.dtype:
         raise ValueError(f"{name}.dtype = {value.dtype}: expected {like.dtype}, as the parameters have")
     if value.device != like.device:
@@ -286,7 +286,7 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
     if numbers.dtype.kind not in "biuf":
         raise ValueError(f"{name} = {value!r}: expected numbers of shape ({', '.join(map(str, shape))})")
     converted = numbers.astype(dtype)
-    _shape(name, converted.shape, shape)
+    has_shape(name, converted.shape, shape)
     finite(name, converted)
     return converted
 
@@ -328,7 +328,8 @@ def readable(value: Tensor) -> bool:
     return not torch.compiler.is_compiling() and not value.is_meta and torch.func.debug_unwrap(value) is value
 
 
-def _shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
+def has_shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
+    """Raise ValueError unless each axis has its size; one with a name in its place may have any."""
     if not isinstance(shape, tuple):
         raise TypeError(f"shape = {shape!r}: expected a tuple")
     if len(actual) != len(shape) or any(

@@ -1,3 +1,5 @@
+from inspect import unwrap
+
 import gymnasium
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.agents import ReplayBuffer, TransitionBatch, transition_consistency, vector_episodes
+from engram.testing.promises import default_dtype
 
 PLANE, LINE = spaces.Box(-1.0, 1.0, (2,)), spaces.Box(-1.0, 1.0, (1,))
 
@@ -127,3 +130,22 @@ def test_episodes_are_recorded_whole_however_they_are_reset(mode):
     assert found.terminated.sum() == 5
     follows = (found.next_states[:, None] == found.states[None]).all(2).any(1)
     assert torch.equal(follows, found.terminated == 0)
+
+
+def test_one_transition_alone_is_named():
+    buffer = ReplayBuffer(5, PLANE)
+    with pytest.raises(ValueError, match=r"rewards.shape = \(\): expected \(transitions\)"):
+        unwrap(ReplayBuffer.add)(buffer, np.zeros(2), None, 1.0, np.zeros(2), terminated=False, truncated=False)
+
+
+def test_one_environment_alone_is_named():
+    with pytest.raises(TypeError, match="env is a TimeLimit: expected an instance of VectorEnv"):
+        unwrap(vector_episodes)(gymnasium.make("CartPole-v1"), lambda states: 0)
+
+
+def test_it_holds_float32_whatever_the_default_dtype():
+    with default_dtype(torch.float64):
+        buffer = ReplayBuffer(20, PLANE, LINE)
+        parts, ends = transitions(3)
+        buffer.add(*parts, **ends)
+    assert {column.dtype for column in buffer.all()} == {torch.float32}

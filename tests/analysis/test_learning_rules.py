@@ -73,3 +73,13 @@ def test_backpropagation_costs_three_forward_passes_without_the_way_back_to_the_
     assert forward_equivalents(lambda: rule.update(model, x, target, state), lambda: model(x)) == 2.5
     with pytest.raises(ValueError, match="forward has no product"):
         forward_equivalents(lambda: model(x), lambda: None)
+
+
+def test_products_are_counted_where_a_gradient_by_the_input_is_taken():
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.ones(5, 3, requires_grad=True)
+    assert forward_equivalents(lambda: torch.autograd.grad(net(x).sum(), x), lambda: net(x)) == 2
+    assert forward_equivalents(lambda: torch.func.vmap(net)(x), lambda: net(x)) == 1
+
+
+def test_the_peak_of_sparse_tensors_is_that_of_their_parts():
+    assert peak_memory(lambda: torch.eye(100).to_sparse().coalesce().values().sum()) >= 100 * 100 * 4

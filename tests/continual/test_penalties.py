@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+from functools import partial
+from inspect import unwrap
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from engram.continual import (
     EWC,
     MAS,
     L2Anchor,
+    LwF,
     OnlineEWC,
     QuadraticPenalty,
     SynapticIntelligence,
@@ -23,6 +26,7 @@ from engram.continual import (
     fisher_diagonal,
     gradient_magnitude,
 )
+from engram.continual.task import task_batches
 
 KINDS = {
     "ewc": lambda net, **options: EWC(net, 3.0, **options),
@@ -484,3 +488,12 @@ def test_importance_that_is_not_finite_is_named():
     net = network()
     with pytest.raises(FloatingPointError, match=r"'2\.bias'"):
         QuadraticPenalty(net).consolidate({"2.bias": torch.full((3,), float("inf"), dtype=torch.float64)})
+
+
+def test_the_data_alone_are_no_task_and_no_importances():
+    net, data = nn.Linear(2, 2), (torch.eye(2), torch.tensor([0, 1]))
+    for call in (unwrap(task_batches), partial(unwrap(LwF.end_task), LwF(net))):
+        with pytest.raises(TypeError, match="task is a tuple: expected an instance of Task"):
+            call(data)
+    with pytest.raises(TypeError, match="importance is a tuple: expected an instance of Mapping"):
+        unwrap(EWC.consolidate)(EWC(net), data)

@@ -239,3 +239,34 @@ def test_bad_arguments():
     with pytest.raises(TypeError, match="AlignAda cannot train layer '0', a LSTM"):
         AlignAda().init(nn.Sequential(nn.LSTM(3, 2)), generator())
     assert isinstance(networks()["mlp"][0][1], BatchOnlyNorm)
+
+
+def test_without_a_later_step_the_authors_readout_gives_the_units_no_error():
+    model, x, target = networks()["rnn"]
+    rule = AlignAda(author_readout=True)
+    gradients, wanted = (grads(kind, model, x[:1], target[:1]) for kind in (rule, Backprop()))
+    assert gradients.keys() == wanted.keys()
+    assert torch.equal(gradients["readout.weight"], wanted["readout.weight"])
+    assert not any(gradients[name].any() for name in gradients if name.startswith("core"))
+
+
+@each_rule
+@pytest.mark.parametrize("name", ["mlp", "cnn", "rnn"])
+def test_frozen_parameters_change_nothing_but_themselves(rule, name):
+    model, x, target = networks()[name]
+    usual = grads(rule, model, x, target)
+    for frozen in [*([part] for part in usual), list(usual), list(usual)[:2], list(usual)[-2:]]:
+        other = copy.deepcopy(model)
+        for part in frozen:
+            other.get_parameter(part).requires_grad_(False)
+        assert same(grads(rule, other, x, target), {part: grad for part, grad in usual.items() if part not in frozen})
+
+
+@each_rule
+def test_the_state_of_another_network_is_refused(rule):
+    model, x, target = networks()["rnn"]
+    other = wide_rnn(1, 9, 2, dtype=torch.float64, generator=generator())
+    with pytest.raises(ValueError, match=r"state\['core\.\w+'\]\.shape = "):
+        rule.update(
+            model, x, target, {name: rule.init(other, generator())[name] for name in rule.init(model, generator())}
+        )

@@ -16,6 +16,7 @@ from engram.rules import (
     Reinforce,
     WeightPerturbation,
     chain,
+    train_step,
 )
 
 CONV = ("fa", "dfa", "usf", "frsf", "brsf", "kolen-pollack", "local-error", "last-layer", "pc-fixed", "pc-strict")
@@ -128,7 +129,7 @@ REFUSED = {
     "own forward": (FeedbackAlignment, OwnForward(nn.Linear(3, 3)), "OwnForward.*nn.Sequential"),
     "recurrent": (FeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.GRU(3, 3)), "'1', a GRU.*rule"),
     "unknown": (FeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.CosineSimilarity()), "'1'.*derivative"),
-    "shared": (FeedbackAlignment, nn.Sequential(shared, nn.Tanh(), shared), "'2', a Linear.*shared"),
+    "shared": (FeedbackAlignment, nn.Sequential(shared, nn.Tanh(), shared), "'2', a Linear.*shares"),
     "normed": (
         FeedbackAlignment,
         nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))),
@@ -165,3 +166,17 @@ def test_input_of_another_shape_or_dtype_is_refused():
     for x, pattern in ((torch.zeros(2, 4), r"x.shape = \(2, 4\)"), (torch.zeros(2, 3).double(), "x.dtype.*float64")):
         with pytest.raises(ValueError, match=pattern):
             rule.update(model, x, torch.zeros(2, 2), state)
+
+
+def test_autocast_is_named_where_errors_go_back_by_hand_and_taken_where_autograd_does_it():
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.ones(5, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for target in (torch.ones(5, 2), torch.zeros(5, dtype=torch.int64)):
+        losses = []
+        for _ in range(9):
+            with torch.autocast("cpu", torch.bfloat16):
+                losses.append(train_step(Backprop(), model, optimizer, (x, target), None).info["loss"])
+        assert losses[-1] < losses[0]
+        state = FeedbackAlignment().init(model, torch.Generator())
+        with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match=r"torch\.autocast is on: expected"):
+            FeedbackAlignment().update(model, x, target, state)

@@ -240,3 +240,15 @@ def test_backprop_says_that_each_step_needs_a_target():
 def test_rtrl_says_how_large_a_network_may_be():
     with pytest.raises(TypeError, match="hidden_size = 65: expected at most 64"):
         RTRL().init(ReadoutNetwork(LeakyRNN(2, 65), 2), generator())
+
+
+@pytest.mark.parametrize("rule", [RTRL(), EProp(), EProp("random")])
+def test_frozen_parameters_get_no_pseudo_gradient(rule):
+    net = network(RATES)
+    usual = update(rule, net, *batch()).grads
+    for name in usual:
+        net.get_parameter(name).requires_grad_(False)
+        grads = update(rule, net, *batch()).grads
+        assert grads.keys() == usual.keys() - {name}
+        assert all(torch.equal(grads[other], usual[other]) for other in grads)
+        net.get_parameter(name).requires_grad_(True)

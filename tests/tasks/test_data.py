@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -31,7 +33,7 @@ def idx(array, header=None):
 
 
 def checksum(content):
-    return "md5:" + hashlib.md5(content).hexdigest()
+    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -155,7 +157,9 @@ def test_engram_data_comes_first_and_is_never_replaced(publish, server, tmp_path
     assert server.requests == {LABELS: 1}
 
     given.write_bytes(b"something else")
-    with pytest.raises(DataError, match=f"{given} has checksum md5:.*, expected md5:.*take it out of ENGRAM_DATA"):
+    with pytest.raises(
+        DataError, match=f"{given} has checksum sha256:.*, expected sha256:.*take it out of ENGRAM_DATA"
+    ):
         data.load("tiny", split="test")
     assert given.read_bytes() == b"something else"
 
@@ -168,7 +172,7 @@ def test_a_wrong_file_in_the_cache_is_kept_aside_and_fetched_again(publish, cach
     publish()
     data.fetch("tiny")
     (cache / "mnist" / IMAGES).write_bytes(b"something else")
-    with pytest.warns(UserWarning, match="expected md5:.*kept aside as .* and fetched again"):
+    with pytest.warns(UserWarning, match="expected sha256:.*kept aside as .* and fetched again"):
         np.testing.assert_array_equal(data.load("tiny", split="test").images, DIGITS)
     (aside,) = (cache / "mnist").glob("*.wrong")
     assert aside.read_bytes() == b"something else"
@@ -213,6 +217,26 @@ def test_a_failed_fetch_leaves_nothing_behind_and_can_be_repeated(publish, serve
     assert [path.name for path in (cache / "mnist").iterdir()] in ([], [f"{IMAGES}.lock"])
     server.content[IMAGES], server.mode = right, "whole"
     np.testing.assert_array_equal(data.load("tiny", split="test").images, DIGITS)
+
+
+def test_the_next_address_is_tried_where_the_first_fails(publish, server, cache):
+    file = publish()[0]
+    server.content["broken"] = b"something else"
+    mirrored = dataclasses.replace(file, url=server.url + "absent", mirrors=(server.url + "broken", file.url))
+    assert files.locate(mirrored).read_bytes() == server.content[IMAGES]
+    assert server.requests == {"absent": 1, "broken": 1, IMAGES: 1}
+    (cache / file.path).unlink()
+    with pytest.raises(DataError, match=r"(?s)absent: 404.*broken: .*hash.*from .*absent or .*broken"):
+        files.locate(dataclasses.replace(mirrored, mirrors=(server.url + "broken",)))
+
+
+def test_every_file_is_known_by_its_sha256_and_omniglot_has_two_addresses():
+    published = [file for dataset in data.SETS.values() for file in dataset.files]
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", file.checksum) for file in published)
+    for file in data.SETS["omniglot"].files:
+        assert file.mirrors == (
+            file.url.replace("raw.githubusercontent.com/brendenlake/omniglot", "github.com/brendenlake/omniglot/raw"),
+        )
 
 
 def test_a_process_killed_while_fetching_harms_nothing(publish, server, cache):

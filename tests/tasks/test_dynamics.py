@@ -13,6 +13,7 @@ from engram.tasks import (
     same_geometry,
 )
 from engram.tasks.dynamics.learning_rule_traces import RULES
+from engram.testing.promises import default_dtype
 
 
 def test_the_target_of_a_channel_is_its_last_pulse():
@@ -99,3 +100,10 @@ def test_activity_is_observed_on_the_same_images_at_every_step():
     assert traces[:, :, 4:8].diff(dim=1).abs().max() < 0.04
     with pytest.raises(ValueError, match="probes = 1797: expected 1 to 1796"):
         learning_rule_traces("sgd", 3, torch.Generator(), probes=1797)
+
+
+@pytest.mark.parametrize("rule", ["momentum", "adam", "feedback-alignment"])
+def test_traces_of_learning_rules_are_the_same_whatever_the_default_dtype(rule):
+    usual = learning_rule_traces(rule, 2, torch.Generator().manual_seed(0), observations=2)
+    with default_dtype(torch.float64):
+        assert torch.equal(usual, learning_rule_traces(rule, 2, torch.Generator().manual_seed(0), observations=2))

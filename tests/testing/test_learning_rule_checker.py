@@ -1,5 +1,8 @@
 """A learning rule that breaks one promise is refused, and the message says which promise."""
 
+import copy
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +10,7 @@ from torch import nn
 from engram.rules import (
     Backprop,
     FeedbackAlignment,
+    KolenPollack,
     LearningRule,
     LocalError,
     NodePerturbation,
@@ -14,6 +18,7 @@ from engram.rules import (
     Properties,
     Update,
     checked_update,
+    output_loss,
 )
 from engram.testing import check_learning_rule
 
@@ -101,6 +106,60 @@ class Transports(Backprop):
     properties = Properties(no_weight_transport=True)
 
 
+class CopiesWeights(FeedbackAlignment):
+    """Transports the weights after the step, whole or in part."""
+
+    share = 1.0
+
+    def after_step(self, model, deltas, state):
+        weights = dict(model.named_parameters())
+        return {name: torch.lerp(feedback, weights[name].detach(), self.share) for name, feedback in state.items()}
+
+    def watched(self, state):
+        return state
+
+
+class CopiesAPart(CopiesWeights):
+    share = 0.1
+
+
+class TakesSharedWeights(FeedbackAlignment):
+    def init(self, model, generator):
+        separate = nn.Sequential(*(copy.deepcopy(module) for module in model))
+        return super().init(separate, generator)
+
+    def update(self, model, x, target, state):
+        return super().update(nn.Sequential(*(copy.deepcopy(module) for module in model)), x, target, state)
+
+
+class TrainsFrozenLayers(FeedbackAlignment):
+    def update(self, model, x, target, state):
+        return super().update(copy.deepcopy(model).requires_grad_(True), x, target, state)
+
+
+class TakesAnyState(FeedbackAlignment):
+    def update(self, model, x, target, state):
+        fresh = self.init(model, torch.Generator().manual_seed(0))
+        fits = all(name in state and state[name].shape == fresh[name].shape for name in fresh)
+        return super().update(model, x, target, state if fits else fresh)
+
+
+class FromTheInput(LearningRule[None]):
+    """Backpropagation that also takes the derivative by its input, as a rule may."""
+
+    properties = Properties(one_phase=True)
+
+    def init(self, model, generator):
+        return None
+
+    def update(self, model, x, target, state):
+        x = x.clone().requires_grad_()
+        loss = output_loss(model(x), target)
+        parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        _, *grads = torch.autograd.grad(loss, [x, *parameters.values()])
+        return checked_update(self, dict(zip(parameters, grads, strict=True)), None, loss.detach())
+
+
 class TwoPhases(PredictiveCoding):
     properties = Properties(one_phase=True)
 
@@ -168,6 +227,11 @@ BROKEN = {
     Uphill: "lowers the loss",
     OtherNoiseInSingle: "In float32",
     Transports: "no_weight_transport",
+    CopiesWeights: "no_weight_transport: what ``after_step``",
+    CopiesAPart: "no_weight_transport: what ``after_step``",
+    TakesSharedWeights: "share their weights",
+    TrainsFrozenLayers: "Frozen layers",
+    TakesAnyState: "state of a network of other sizes",
     TwoPhases: "one_phase",
     Remembers: "online",
     Supervised: "unsupervised",
@@ -183,6 +247,15 @@ NOISY = {"batch": "noise", "zero error": "noise"}
 def test_a_broken_promise_is_named(rule):
     with pytest.raises(AssertionError, match=f"(?s){rule.__name__} breaks a promise: .*({BROKEN[rule]})"):
         check_learning_rule(rule, exempt=NOISY if issubclass(rule, NodePerturbation) else None)
+
+
+def test_a_rule_may_take_the_derivative_by_its_input():
+    check_learning_rule(FromTheInput, gradient=True)
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-3, 0.5])
+def test_a_rule_that_needs_the_change_without_its_decay_transports_no_weights(decay):
+    check_learning_rule(partial(KolenPollack, decay))
 
 
 def test_a_state_that_cannot_be_stored_is_refused():

@@ -200,7 +200,7 @@ class D3G(Learner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
         super().load_state_dict(state)
-        self.shift, self.scale = (state[name].to(self.device) for name in ("shift", "scale"))
+        self.shift, self.scale = (state[name].to(self.device, copy=True) for name in ("shift", "scale"))
 
     def _new_inverse(self) -> nn.Module:
         kind: Any = self.inverse_loss

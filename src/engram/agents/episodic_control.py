@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from engram import checks
 from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
 from engram.agents.running_scale import RunningScale
 from engram.memory import KeyValueMemory, Written
+from engram.state import check_state
 
 
 @dataclass
@@ -195,6 +197,9 @@ class EpisodicControl(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit."""
+        check_state(state, self._form())
+        for number, lists in enumerate(state["traces"]):
+            check_state(lists, dict.fromkeys(vars(self._trajectory), list), f"state['traces'][{number}]")
         self.memory.load_state_dict(state["memory"])
         if self.embedding is not None:
             self.embedding.load_state_dict(state["embedding"])
@@ -202,5 +207,7 @@ class EpisodicControl(ABC):
             self._scale.load_state_dict(state["scale"])
         self.rng.bit_generator.state = state["rng"]
         self.steps = state["steps"]
-        trajectories = [{name: list(items) for name, items in lists.items()} for lists in state["traces"]]
-        *self._finished, self._trajectory = (Trajectory(**lists) for lists in trajectories)
+        *self._finished, self._trajectory = (Trajectory(**lists) for lists in copy.deepcopy(state["traces"]))
+
+    def _form(self) -> dict[str, Any]:
+        return self.state_dict() | {"traces": list}

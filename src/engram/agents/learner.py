@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
+from engram.state import check_state, form_of
 
 
 def adam(learning_rate: float, *modules: nn.Module) -> torch.optim.Adam:
@@ -60,8 +62,15 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
         checks.arguments()
+        check_state(state, self._form())
         for name in self.parts:
             if getattr(self, name) is not None:
-                getattr(self, name).load_state_dict(state[name])
+                getattr(self, name).load_state_dict(copy.deepcopy(state[name]))
         self.updates = state["updates"]
         self.generator.set_state(state["generator"])
+
+    def _form(self) -> dict[str, Any]:
+        return {
+            name: form_of(getattr(self, name)) if name in self.parts else part
+            for name, part in self.state_dict().items()
+        }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -16,6 +17,7 @@ from engram.agents.exploration import EpsilonGreedy, Exploration
 from engram.agents.returns import n_step_returns
 from engram.memory import DND, Written
 from engram.optim import RMSpropEpsInside
+from engram.state import check_state, form_of
 
 KEY_NORM_WARNING = 10.0  # multiple of the norm at the start of training
 
@@ -146,9 +148,17 @@ class NEC(EpisodicControl):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit."""
+        check_state(state, self._form())
+        if state["replay"]:
+            check_state(
+                state["replay"], dict.fromkeys(("observations", "actions", "targets"), np.ndarray), "state['replay']"
+            )
         super().load_state_dict(state)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self._replayed, self._first_norm = state["replayed"], state["first_norm"]
         self._replay = {name: self._empty(rows) for name, rows in state["replay"].items()}
         for name, rows in state["replay"].items():
             self._replay[name][: len(rows)] = rows
+
+    def _form(self) -> dict[str, Any]:
+        return super()._form() | {"optimizer": form_of(self.optimizer), "replay": dict}

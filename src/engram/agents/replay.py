@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
+from engram.state import Axes, check_state
 
 
 class TransitionBatch(NamedTuple):
@@ -60,7 +61,7 @@ class ReplayBuffer:
         self.actions = None if action_space is None else ActionVectors(action_space)
         # One row for each transition, so that a batch is one gather.
         self._widths = [self.features, self.actions.size if self.actions else 0, 1, self.features, 1, 1]
-        self._rows = torch.zeros(self.capacity, sum(self._widths))
+        self._rows = torch.zeros(self.capacity, sum(self._widths), dtype=torch.float32)
         self.written = 0
 
     def __len__(self) -> int:
@@ -94,6 +95,7 @@ class ReplayBuffer:
         if (actions is None) != (self.actions is None):
             expected = "None, in a log of states" if self.actions is None else "those of each transition"
             raise ValueError(f"actions = {actions!r}: expected {expected}")
+        checks.has_shape("rewards", np.shape(rewards), ("transitions",))
         n, arrays = len(rewards), {"states": states, "rewards": rewards, "next_states": next_states}
         for name, array in arrays.items():
             shape = (n,) if name == "rewards" else (n, self.features)
@@ -162,9 +164,19 @@ class ReplayBuffer:
         return {"rows": self._rows[: len(self)].clone(), "written": self.written}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a ``state_dict``."""
+        """Continue from a ``state_dict``.
+
+        Args:
+            state: Of a buffer of this capacity, of observations and actions of these sizes.
+
+        Raises:
+            TypeError, ValueError: It is of another buffer.
+        """
         checks.arguments()
-        self.written = state["written"]
+        written = checks.size("state['written']", state.get("written", 0), minimum=0, maximum=None)
+        rows = Axes((min(written, self.capacity), self._rows.shape[1]), self._rows)
+        check_state(state, {"rows": rows, "written": int})
+        self.written = written
         self._rows[: len(state["rows"])] = state["rows"]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from engram.state import check_state
+
 
 class RunningScale:
     """Standardisation of vectors by the running mean and variance of each feature.
@@ -41,5 +43,6 @@ class RunningScale:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
+        check_state(state, self.state_dict())
         self.count = state["count"]
         self.mean[...], self.squares[...] = state["mean"], state["squares"]

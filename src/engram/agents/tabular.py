@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from engram import checks
 from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
 from engram.numeric.finite_mdp import FiniteMDP
+from engram.state import check_state
 
 States = Int[np.ndarray, "transitions"]
 Chosen = Int[np.ndarray, "chosen"]
@@ -213,7 +214,11 @@ class Tabular(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
         checks.arguments()
+        check_state(state, self._form())
         for name, table in self._tables().items():
             table[...] = state[name]
         self.steps, self.rng.bit_generator.state = state["steps"], state["rng"]
         self._cell, self._action = state["last"]
+
+    def _form(self) -> dict[str, Any]:
+        return self.state_dict()

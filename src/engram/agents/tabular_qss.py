@@ -14,6 +14,7 @@ from engram import checks
 from engram.agents.exploration import ActionValues
 from engram.agents.tabular import Chosen, States, Tabular
 from engram.numeric.finite_mdp import FiniteMDP
+from engram.state import Axes, check_state
 
 NEW_NEIGHBOURS = 4  # for which room is made when there is none left
 
@@ -224,8 +225,17 @@ class TabularQSS(Tabular):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""
         checks.arguments()
+        check_state(state, self._form())
         self.transitions = _empty(self.states, self.actions, state["q"].shape[1], self.initial_value)
         super().load_state_dict(state)
+
+    def _form(self) -> dict[str, Any]:
+        tables = {
+            name: Axes((self.states, *("neighbours", self.actions)[: table.ndim - 1]), table)
+            for name, table in self._tables().items()
+            if name not in ("degree", "caused")
+        }
+        return super()._form() | tables
 
 
 def _empty(states: int, actions: int, room: int, initial_value: float) -> Transitions:

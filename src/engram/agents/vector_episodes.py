@@ -27,6 +27,9 @@ def vector_episodes(
         record: Called with the transitions of each step in the environments whose episode is not over, for example
             ``ReplayBuffer.add``.
 
+    Raises:
+        TypeError: ``env`` is a single environment, as ``gymnasium.make`` makes them.
+
     Examples:
         >>> import gymnasium
         >>> env = gymnasium.make_vec("engram.tasks:engram/PointWorld-v0", num_envs=3)

@@ -34,7 +34,7 @@ def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]
     parameters = head_parameters(model, head)
     own = {id(p) for p in parameters}
     for p in model.parameters():
-        p.requires_grad_(id(p) in own)
+        p.requires_grad_(id(p) in own and p.requires_grad)
     return parameters
 
 
@@ -97,6 +97,9 @@ class FrozenBody(ContinualMethod):
         super().load_state_dict(state)
         if self.frozen:
             self._freeze()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_optimizer": None}  # a copy is attached to nothing
 
     def _freeze(self) -> None:
         self.frozen = True

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.continual.method import ContinualMethod
 from engram.continual.task import Task
+from engram.state import Maybe
 
 
 class LwF(ContinualMethod):
@@ -68,6 +69,7 @@ class LwF(ContinualMethod):
         Raises:
             ValueError: There are no classes, or one is no index.
         """
+        checks.instance("task", task, Task)  # type: ignore[type-abstract]
         group = [] if task.classes is None else [checks.size("classes", label, minimum=0) for label in task.classes]
         if task.classes is not None and not group:
             raise ValueError("classes is empty: expected indices of outputs")
@@ -113,6 +115,9 @@ class LwF(ContinualMethod):
         self.teacher = None
         if state["teacher"] is not None:
             self._copy_teacher().load_state_dict(state["teacher"])
+
+    def _form(self) -> dict[str, Any]:
+        return {**super()._form(), "teacher": Maybe(dict(self.model.state_dict()))}
 
     def _copy_teacher(self) -> nn.Module:
         self.teacher = copy.deepcopy(self.model).eval().requires_grad_(False)

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from engram import checks
 from engram.continual.task import Task
+from engram.state import check_state
 
 
 class ContinualMethod:
@@ -91,12 +92,18 @@ class ContinualMethod:
             state: What ``state_dict`` returned.
 
         Raises:
-            ValueError: An entry is missing.
+            TypeError, ValueError: It is of another method, or of another network; nothing was changed.
         """
         checks.arguments()
-        if missing := [name for name in (*self.stored, "generator") if name not in state]:
-            raise ValueError(f"state[{missing[0]!r}] is missing: expected what state_dict of such a method returns")
+        check_state(state, self._form())
         device = next((p.device for p in self.model.parameters()), None)
         for name in self.stored:
             setattr(self, name, tree_map_only(Tensor, lambda part: part.to(device, copy=True), state[name]))
         self.generator.set_state(state["generator"].cpu())
+
+    def _form(self) -> dict[str, Any]:
+        form: dict[str, Any] = dict.fromkeys(self.state_dict(), object)
+        for name in self.stored:
+            kind = type(getattr(self, name))
+            form[name] = object if getattr(self, name) is None else list | tuple if kind in (list, tuple) else kind
+        return {**form, "generator": self.generator.get_state()}

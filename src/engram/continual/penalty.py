@@ -94,12 +94,14 @@ class QuadraticPenalty(ContinualMethod):
     def add_grad_(self) -> None:
         """Add the penalty's gradient to that of each parameter: what ``penalty()`` in the loss would have added."""
         self._match_parameters()
-        for p in self._parameters:
+        trained = [place for place, p in enumerate(self._parameters) if p.requires_grad]
+        fields = self._parameters, self._views["anchor"], self._views["importance"]
+        parameters, anchors, importances = ([part[place] for place in trained] for part in fields)
+        for p in parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-        gaps = _torch._foreach_sub(self._parameters, self._views["anchor"])
-        gradients = [p.grad for p in self._parameters]
-        _torch._foreach_addcmul_(gradients, gaps, self._views["importance"], 2 * self.strength)
+        gaps = _torch._foreach_sub(parameters, anchors)
+        _torch._foreach_addcmul_([p.grad for p in parameters], gaps, importances, 2 * self.strength)
 
     @torch.no_grad()
     def prox_(self, lr: float) -> None:
@@ -149,6 +151,7 @@ class QuadraticPenalty(ContinualMethod):
             importance: Omega, at least 0, by name; of parameters that are not named it is 0.
 
         Raises:
+            TypeError: ``importance`` is no mapping: the data of a task are for ``end_task``.
             ValueError: A name is unknown, or an importance is negative, or of another shape or dtype.
             FloatingPointError: An importance is not finite.
         """
@@ -192,20 +195,17 @@ class QuadraticPenalty(ContinualMethod):
             state: Of such a penalty on such a network.
 
         Raises:
-            ValueError: An entry is missing or of another shape, or is of a parameter that the model does not have.
+            TypeError, ValueError: It is of another penalty, or of another network; nothing was changed.
         """
         checks.arguments()
-        own = self.state_dict()
-        if odd := sorted(set(own) ^ set(state)):
-            how = "missing" if odd[0] in own else "of nothing that is held"
-            raise ValueError(f"state[{odd[0]!r}] is {how}: expected what state_dict of such a network returns")
-        for name in own.keys() - {*self.stored, "generator"}:
-            value = checks.instance(f"state[{name!r}]", state[name], Tensor).to(own[name])
-            checks.tensor(f"state[{name!r}]", value, tuple(own[name].shape), like=own[name])
         super().load_state_dict(state)
         self.tasks = int(state["tasks"])
         for field, flat in self._flat.items():
             flat.copy_(self._flattened({name: state[f"{field}.{name}"] for name in self._shapes}))
+
+    def _form(self) -> dict[str, Any]:
+        own = self.state_dict()
+        return super()._form() | {name: own[name] for name in own.keys() - {*self.stored, "generator"}}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_hooks": [], "_proximal": None}  # a copy is attached to nothing
@@ -244,6 +244,7 @@ class QuadraticPenalty(ContinualMethod):
 
     @torch.no_grad()
     def _proximal_step(self, lr: float, places: Sequence[int]) -> None:
+        places = [place for place in places if self._parameters[place].requires_grad]  # the frozen stay
         if self.tasks and places:
             parts = self._parameters, self._views["anchor"], self._proximal_weights(2 * lr * self.strength)
             _torch._foreach_lerp_(*([part[place] for place in places] for part in parts))

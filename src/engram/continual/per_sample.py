@@ -179,7 +179,8 @@ def _by_sample(
     totals = {name: torch.zeros_like(p) for name, p in values.items()}
     for direction in v:
         try:
-            each = vmap(grad(answer), in_dims=(None, 0, 0))(values, x, direction)
+            with torch.no_grad():  # for what is not in ``values``
+                each = vmap(grad(answer), in_dims=(None, 0, 0))(values, x, direction)
             sums = {name: (g.abs() ** power).sum(0) for name, g in each.items()}
         except RuntimeError:  # numbers are looked at, or changed in place
             sums = {name: torch.zeros_like(p) for name, p in values.items()}

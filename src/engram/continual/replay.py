@@ -87,3 +87,6 @@ class Replay(ContinualMethod):
         """Go on from what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.memory.load_state_dict(state["memory"])
+
+    def _form(self) -> dict[str, Any]:
+        return {**super()._form(), "memory": self.memory.form()}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from engram import checks
+from engram.state import check_state
 
 
 class Reservoir:
@@ -106,9 +108,10 @@ class Reservoir:
             state: Of a memory of this capacity.
 
         Raises:
-            ValueError: It is of a memory of another capacity.
+            TypeError, ValueError: It is of something else, or of a memory of another capacity.
         """
         checks.arguments()
+        check_state(state, self.form())
         if len(state["inputs"]) not in (0, self.capacity):
             raise ValueError(
                 f"state['inputs'] holds {len(state['inputs'])} places: expected capacity = {self.capacity}"
@@ -116,3 +119,8 @@ class Reservoir:
         self._inputs, self._labels = state["inputs"].clone(), state["labels"].clone()
         self.seen = int(state["seen"])
         self.generator.set_state(state["generator"].cpu())
+
+    def form(self) -> dict[str, Any]:
+        """The form of its state, as ``check_state`` takes it; before the first sample the shapes are not known."""
+        samples = (self._inputs, self._labels) if self.seen else (Tensor, Tensor)
+        return {**self.state_dict(), **dict(zip(("inputs", "labels"), samples, strict=True))}

@@ -45,10 +45,14 @@ class TaskData(NamedTuple):
 def task_batches(task: Task) -> Iterable[Any]:
     """The training data of a task as batches: one, if it is a tuple (inputs, labels).
 
+    Raises:
+        TypeError: It is no task, with ``train`` and ``classes``, but for example the data alone.
+
     Examples:
         >>> [len(x) for x, y in task_batches(TaskData((torch.ones(8, 2), torch.arange(8))))]
         [8]
     """
+    checks.instance("task", task, Task)  # type: ignore[type-abstract]
     return [task.train] if isinstance(task.train, tuple) else task.train
 
 

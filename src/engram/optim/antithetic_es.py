@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from engram import checks
 from engram.optim.strategy import Shaping, Strategy, shaped
+from engram.state import Axes, form_of
 
 
 class AntitheticES(Strategy):
@@ -85,7 +86,7 @@ class AntitheticES(Strategy):
         half = self.population_size // 2
         self._asked = []
         for param in self.params:
-            mutation = torch.randn(half, *param.shape, generator=self.generator).mul_(self.sigma)
+            mutation = torch.randn(half, *param.shape, generator=self.generator, dtype=torch.float32).mul_(self.sigma)
             if self.include_mean:
                 mutation[0] = 0
             self._asked.append(mutation.to(param))
@@ -115,3 +116,9 @@ class AntitheticES(Strategy):
         self.generation = state["generation"]
         if self._asked is not None:
             self._asked = [mutation.to(param) for mutation, param in zip(self._asked, self.params, strict=True)]
+
+    def _form(self) -> dict[str, Any]:
+        return super()._form() | {"optimizer": form_of(self.optimizer)}
+
+    def _population_form(self) -> list[Axes]:
+        return [Axes((self.population_size // 2, *param.shape), param) for param in self.params]

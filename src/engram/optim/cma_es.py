@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.optim.strategy import Strategy
+from engram.state import Axes
 
 MAXIMUM = 2000  # parameters with a full covariance, whose cost grows with the third power of their number
 
@@ -90,6 +91,13 @@ class CMAES(Strategy):
         super().load_state_dict(state)
         vars(self._cma).update(copy.deepcopy(state["cma"]))
         self._move_to_the_mean()
+
+    def _form(self) -> dict[str, Any]:
+        form = super()._form()
+        return form | {"cma": {**dict.fromkeys(form["cma"], object), "_mean": self._cma.mean}}  # much is None at times
+
+    def _population_form(self) -> Axes:
+        return Axes((self.population_size, len(self._cma.mean)), np.zeros(0))
 
     @torch.no_grad()
     def _move_to_the_mean(self) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
+from engram.state import Maybe, check_state
 
 Shaping = Literal["rank", "zscore"]
 
@@ -65,8 +66,15 @@ class Strategy:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit; the parameters have to be loaded separately."""
         checks.arguments()
+        check_state(state, self._form())
         self.generator.set_state(state["generator"])
         self._asked = copy.deepcopy(state["asked"])
+
+    def _form(self) -> dict[str, Any]:
+        return self.state_dict() | {"asked": Maybe(self._population_form())}
+
+    def _population_form(self) -> Any:
+        raise NotImplementedError
 
 
 def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor, "population"]:

@@ -7,7 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from engram import checks
-from engram.rules.contract import LearningRule, Properties, Update, checked_update
+from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
 from engram.rules.loss import output_loss
 
 
@@ -50,6 +50,4 @@ class Backprop(LearningRule[None]):
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             loss = output_loss(model(x), target)
-        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        grads = {name: grad for name, grad in zip(parameters, gradients, strict=True) if grad is not None}
-        return checked_update(self, grads, None, loss.detach())
+        return checked_update(self, gradients([loss], parameters, [None]), None, loss.detach())

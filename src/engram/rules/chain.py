@@ -20,6 +20,8 @@ from torch.nn import functional
 
 from engram import checks
 from engram.nn.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
+from engram.nn.sequence import autocast
+from engram.state import check_state
 
 # What the derivative is in terms of the output: fused, and without a graph.
 _CLOSED: dict[type[nn.Module], Any] = {
@@ -228,15 +230,16 @@ class Chain(NamedTuple):
                 raise TypeError(
                     f"{subject}: it lacks weights that act as they are; expected engram.nn.to_standard(model)"
                 )
+            own = {id(parameter) for parameter in module.parameters()}
+            if own & seen:
+                raise TypeError(f"{subject}: it shares weights with another layer; expected weights of its own")
+            seen |= own
             dense = type(module) in {nn.Linear, NTKLinear}
             if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
-                if id(module) in seen or not set(module._parameters) <= {"weight", "bias"}:
-                    raise TypeError(
-                        f"{subject}: expected weights of its own, neither shared nor made of other parameters"
-                    )
+                if not set(module._parameters) <= {"weight", "bias"}:
+                    raise TypeError(f"{subject}: expected weights that are not made of other parameters")
                 if not dense and not _plain(module):
                     raise TypeError(f"{subject}: expected padding by zeros, as many on both sides")
-                seen.add(id(module))
                 layers.append((name, module, []))
                 continue
             parameters = next(module.parameters(), None) is not None
@@ -270,8 +273,10 @@ class Chain(NamedTuple):
         """What the first layer receives.
 
         Raises:
-            ValueError: ``x`` is empty, or of another shape, dtype or device than the network takes.
+            ValueError: ``x`` is empty, or of another shape, dtype or device than the network takes; or autocast is on.
         """
+        if autocast(x.device):
+            raise ValueError("torch.autocast is on: expected it off, as errors go back in the parameters' precision")
         for module in self.before:
             x = module(x)
         first = self.layers[0].module
@@ -307,6 +312,10 @@ class Chain(NamedTuple):
                 error = layer.back(delta, feedback[layer.weight_name], activity.input)
         return grads
 
+    def check_feedback(self, feedback: Mapping[str, Tensor], name: str = "state") -> None:
+        """Raise TypeError or ValueError unless a rule's state is feedback of this network."""
+        check_state(feedback, {layer.weight_name: layer.module.weight for layer in self.layers[1:]}, name)
+
     def weights(self) -> dict[str, Tensor]:
         """W[l] of each layer but the first, by name, as it acts: what backpropagation sends errors through."""
         return {layer.weight_name: layer.weight for layer in self.layers[1:]}
@@ -337,7 +346,7 @@ def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Fl
         generator: Source of the numbers.
         like: A tensor of their dtype and device.
     """
-    return torch.randn(*shape, generator=generator, device=generator.device).to(like)
+    return torch.randn(*shape, generator=generator, dtype=torch.float32, device=generator.device).to(like)
 
 
 def new_key(generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -170,6 +170,29 @@ def checked_update(
             if not grad.isfinite().all():
                 raise FloatingPointError(f"{type(rule).__name__}: the pseudo-gradient of {name} is not finite")
     return Update(grads, state, {"loss": loss, **info})
+
+
+def gradients(
+    outputs: Sequence[Tensor], parameters: Mapping[str, Tensor], errors: Sequence[Tensor | None]
+) -> dict[str, Tensor]:
+    """The gradients of the parameters that errors reach; none where no output depends on a parameter.
+
+    Args:
+        outputs: Tensors with a graph, or without, where all that they depend on is frozen.
+        parameters: By name.
+        errors: The derivative of the loss by each output; None for a loss.
+
+    Examples:
+        >>> w, b = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+        >>> gradients([3 * w.sum(), torch.ones(1)], {"w": w, "b": b}, [None, None])
+        {'w': tensor([3., 3.])}
+    """
+    live = [pair for pair in zip(outputs, errors, strict=True) if pair[0].requires_grad]
+    if not live or not parameters:
+        return {}
+    outputs, errors = zip(*live, strict=True)
+    values = torch.autograd.grad(outputs, list(parameters.values()), errors, allow_unused=True)
+    return {name: value for name, value in zip(parameters, values, strict=True) if value is not None}
 
 
 class SynapticUpdate(NamedTuple):

@@ -13,6 +13,7 @@ from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
+from engram.state import check_state
 
 
 class Inverse(NamedTuple):
@@ -91,6 +92,10 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         """
         checks.arguments()
         network = self._read(model)
+        weights = {layer.weight_name: layer.module.weight for layer in network.layers[1:-1]}
+        check_state(
+            state.inverses, {name: (weight.t(), weight[0]) for name, weight in weights.items()}, "state.inverses"
+        )
         activities = network.forward(x)
         output = activities[-1].output
         error = output_error(output, target)

@@ -54,6 +54,7 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
         """
         checks.arguments()
         network = chain.Chain.from_module(model, self, scaled=True)
+        network.check_feedback(state)
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
         return checked_update(self, network.backward(activities, error, state), state, loss)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engram import checks
+from engram.nn.sequence import precise
 
 
 def output_loss(
@@ -32,6 +33,8 @@ def output_loss(
     """
     checks.instance("output", output, Tensor)
     checks.instance("target", target, Tensor)
+    if target.is_floating_point():
+        output = precise(output, target)
     if output.ndim == 3:
         if target.shape[:2] != output.shape[:2]:
             steps = tuple(output.shape[:2])

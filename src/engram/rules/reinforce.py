@@ -80,7 +80,7 @@ class Reinforce(LearningRule[ReinforceState]):
         inputs, surprises = [network.enter(x)], []
         for layer in network.layers[:-1]:
             probability = layer.module(inputs[-1]).sigmoid()
-            uniform = torch.rand(probability.shape, generator=generator, device=generator.device)
+            uniform = torch.rand(probability.shape, generator=generator, dtype=torch.float32, device=generator.device)
             inputs.append((uniform < probability).to(probability))
             surprises.append(inputs[-1] - probability)
         output = network.layers[-1].module(inputs[-1])

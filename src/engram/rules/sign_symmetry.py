@@ -12,6 +12,7 @@ from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
+from engram.state import check_state
 
 
 class SignSymmetryState(NamedTuple):
@@ -87,6 +88,9 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
         weights = network.weights()
+        uniform = self.magnitude == "uniform"
+        form = {name: weight.new_zeros(()) if uniform else weight for name, weight in weights.items()}
+        check_state(state.magnitudes, form, "state.magnitudes")
         feedback = {name: torch.copysign(state.magnitudes[name], weight + 0.0) for name, weight in weights.items()}
         grads = network.backward(activities, error, feedback)
         if self.magnitude == "redrawn":

@@ -73,6 +73,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         """
         checks.arguments()
         network = chain.Chain.from_module(model, self, linear=True, deterministic=True)
+        network.check_feedback(state.feedback, "state.feedback")
         activities = network.forward(x)
         loss, error = loss_and_error(activities[-1].output, target)
         mirrored = self._mirrored(network, state, activities)

@@ -66,7 +66,7 @@ class WeightPerturbation(LearningRule[Tensor]):
         chain.refuse_changing(model, self)
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
         grads = {name: torch.zeros_like(value) for name, value in weights.items()}
-        generator = chain.generator_of(state, next(iter(weights.values())))
+        generator = chain.generator_of(state, next(model.parameters()))
         losses: list[Tensor] = []
         for _ in range(self.pairs):
             noise = {n: chain.normal(w.shape, generator, w).mul_(self.sigma) for n, w in weights.items()}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Self
 
 import numpy as np
 
 from engram import checks
+from engram.state import check_state
+
+_OPTIONAL = ("labels_", "feature_names_in_")  # of ``fit`` alone, and of frames
 
 
 class EstimatorState:
@@ -18,15 +22,26 @@ class EstimatorState:
         state = {name: value for name, value in vars(self).items() if name not in parameters}
         if "feature_names_in_" in state:
             state["feature_names_in_"] = list(state["feature_names_in_"])
-        return state
+        return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the state that ``state_dict`` returned."""
+        """Continue from the state that ``state_dict`` returned, which is copied.
+
+        Raises:
+            TypeError, ValueError: It is of an estimator of another class or of other parameters; nothing was changed.
+        """
         checks.arguments()
+        if state:
+            form = self._form(state) | {"n_features_in_": int, "feature_names_in_": list}
+            check_state(state, {name: part for name, part in form.items() if name in state or name not in _OPTIONAL})
         for name in self.state_dict():
             delattr(self, name)
         for name, value in state.items():
-            setattr(self, name, np.array(value, object) if name == "feature_names_in_" else value)
+            setattr(self, name, np.array(value, object) if name == "feature_names_in_" else copy.deepcopy(value))
+
+    def _form(self, state: dict[str, Any]) -> dict[str, Any]:
+        """What fitting sets, as ``check_state`` takes it."""
+        raise NotImplementedError
 
     def _content(self) -> dict[str, Any]:
         return {"parameters": self.get_params(), "state": self.state_dict()}  # type: ignore[attr-defined]

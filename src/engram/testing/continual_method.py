@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
+import pickle
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from engram.continual import ContinualMethod, TaskData, TrainingStep, random_batches, train_on_tasks
-from engram.testing.promises import assert_refused, hold, no_global_draws, same, stored
+from engram.testing.promises import (
+    assert_refused,
+    assert_states_are_refused,
+    default_dtype,
+    hold,
+    in_threads,
+    no_global_draws,
+    same,
+    stored,
+)
 
 Make = Callable[..., ContinualMethod]
 
@@ -24,7 +37,9 @@ def check_continual_method(method_class: Make, **options: Any) -> None:
     Its loss is a finite number, of which a gradient can be taken; what it does is determined by its generator, changes
     neither batch nor task, and only the network's training changes its weights. It does not keep the network from
     learning a first task, takes tasks of all classes and of batches, joins a new optimiser in the place of the last,
-    and goes on bit for bit from a stored state. With ``strength=0``, if it has one, it equals fine-tuning.
+    and goes on bit for bit from a stored state, or a pickled copy. A state of another form is refused by name; networks
+    with frozen layers, or with weights that layers share, are taken. With ``strength=0``, if it has one, it equals
+    fine-tuning.
 
     Args:
         method_class: The class, or whatever else makes the method: called as ``method_class(model, generator=...)``.
@@ -51,6 +66,12 @@ def check_continual_method(method_class: Make, **options: Any) -> None:
         _takes_all_classes_and_batches,
         _joins_one_optimizer_at_a_time,
         _goes_on_from_a_stored_state,
+        _refuses_other_states,
+        _is_pickled,
+        _takes_any_default_dtype,
+        _is_the_same_in_eight_threads,
+        _takes_frozen_layers,
+        _takes_shared_weights,
         *([_is_nothing_without_strength] if "strength" in inspect.signature(method_class).parameters else []),
         _refuses_bad_input,
     ]
@@ -73,12 +94,22 @@ class _Trained(NamedTuple):
         return list(train_on_tasks(self.net, tasks, self.method, self.optimizer, steps=steps, draw=draw, loop=loop))
 
 
-def _new(make: Make) -> _Trained:
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(0)
-        net = nn.Sequential(nn.Linear(_INPUTS, _HIDDEN), nn.Tanh(), nn.Linear(_HIDDEN, _CLASSES))
+def _new(make: Make, net: nn.Sequential | None = None) -> _Trained:
+    net = net or _network()
     optimizer = torch.optim.SGD(net.parameters(), lr=_LR, momentum=0.9)
     return _Trained(net, make(net), optimizer, torch.Generator().manual_seed(2))
+
+
+def _network(*hidden: int) -> nn.Sequential:
+    """A network of linear layers; by default with one hidden layer."""
+    sizes = (_INPUTS, *(hidden or (_HIDDEN,)), _CLASSES)
+    draws = torch.Generator().manual_seed(0)
+    layers: list[nn.Module] = []
+    for pre, post in pairwise(sizes):
+        layers += [nn.utils.skip_init(nn.Linear, pre, post), nn.Tanh()]  # type: ignore[no-untyped-call]
+        for p in layers[-2].parameters():
+            nn.init.uniform_(p, -(pre**-0.5), pre**-0.5, generator=draws)
+    return nn.Sequential(*layers[:-1])
 
 
 def _tasks() -> list[TaskData]:
@@ -193,6 +224,71 @@ def _goes_on_from_a_stored_state(make: Make) -> None:
         resumed.draws.set_state(draws)
         resumed.learn(tasks, range(stop, total))
         assert same(_weights(whole), _weights(resumed)), f"the continuation from step {stop} differs"
+
+
+def _refuses_other_states(make: Make) -> None:
+    """A state of another form is refused, by an error that names the entry, and changes nothing."""
+    trained, other = _new(make), _new(make, _network(7, 9))
+    for each in (trained, other):
+        each.learn(_tasks()[:2])
+    own, others = (each.method.state_dict() for each in (trained, other))
+    shapes = ([getattr(leaf, "shape", ()) for leaf in tree_leaves(state)] for state in (own, others))
+    assert_states_are_refused(trained.method, 3 if operator.eq(*shapes) else others)
+
+
+def _is_pickled(make: Make) -> None:
+    """Pickled with its network, attached or not, it comes back as it was, attached to nothing."""
+    whole = _new(make)
+    whole.learn(_tasks()[:1])
+    net, method = pickle.loads(pickle.dumps((whole.net, whole.method)))  # noqa: S301
+    assert method.model is net, "its model is another network than the one that was pickled with it"
+    optimizer = torch.optim.SGD(net.parameters(), lr=_LR, momentum=0.9)
+    method.attach(optimizer)
+    optimizer.load_state_dict(stored(whole.optimizer.state_dict()))
+    draws = torch.Generator()
+    draws.set_state(whole.draws.get_state())
+    copied = _Trained(net, method, optimizer, draws)
+    for trained in (whole, copied):
+        trained.learn(_tasks()[1:])
+    assert same(_weights(whole), _weights(copied)), "the continuation differs"
+
+
+def _takes_any_default_dtype(make: Make) -> None:
+    """With float64 for torch's default dtype a network of either dtype is trained."""
+    with default_dtype(torch.float64):
+        _learned(make, _tasks())
+        single = _new(make, _network().float())
+        single.learn([TaskData((x.float(), y), classes) for (x, y), classes in _tasks()])
+    assert all(weight.dtype == torch.float32 for weight in _weights(single)), "the network's dtype was changed"
+
+
+def _is_the_same_in_eight_threads(make: Make) -> None:
+    """In eight threads at once, each with a network of its own, training is as in one."""
+    alone = _learned(make, _tasks()[:2])
+    assert all(same(alone, weights) for weights in in_threads(lambda: _learned(make, _tasks()[:2]))), "threads differ"
+
+
+def _takes_frozen_layers(make: Make) -> None:
+    """Frozen layers stay as they are, and the others are trained."""
+    for place, tasks in ((0, 0), (2, 0), (0, 1), (2, 1)):  # before the method is made, or after a task
+        net = _network(_HIDDEN, _HIDDEN)
+        net[place].requires_grad_(bool(tasks))
+        trained = _new(make, net)
+        for task in _tasks()[:tasks]:
+            trained.learn([task])
+        net[place].requires_grad_(False)
+        before = [p.detach().clone() for p in net[place].parameters()]
+        trained.learn(_tasks()[tasks:])
+        assert same(before, net[place].parameters()), f"frozen layer {place} was changed"
+
+
+def _takes_shared_weights(make: Make) -> None:
+    """Two layers may share their weights."""
+    net = _network(_HIDDEN, _HIDDEN, _HIDDEN)
+    net.get_submodule("4").weight = net.get_submodule("2").weight
+    trained = _new(make, net)
+    trained.learn(_tasks())
+    assert all(weight.isfinite().all() for weight in _weights(trained)), "a weight is not finite"
 
 
 def _is_nothing_without_strength(make: Make) -> None:

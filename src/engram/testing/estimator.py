@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import unittest
 import warnings
@@ -16,7 +17,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.datasets import make_blobs
 from sklearn.utils import get_tags
 
-from engram.testing.promises import hold, no_global_draws
+from engram.testing.promises import alike, assert_states_are_refused, hold, in_threads, no_global_draws
 
 _ANSWERS = ("transform", "predict", "predict_proba", "decision_function")
 
@@ -42,7 +43,10 @@ def check_estimator(estimator: BaseEstimator, *, exemptions: Mapping[str, str] |
     """
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"estimator = {estimator!r}: expected an instance of a scikit-learn estimator")
-    checks = [_settles_every_draw, _takes_both_precisions, _names_missing_values]
+    checks = [_settles_every_draw, _takes_both_precisions, _names_missing_values, _is_the_same_in_eight_threads]
+    checks += [_is_pickled]
+    if hasattr(estimator, "load_state_dict"):
+        checks += [_refuses_other_states]
     if hasattr(estimator, "partial_fit"):
         checks += [_goes_on_from_what_is_fitted]
     if hasattr(estimator, "transform"):
@@ -136,6 +140,33 @@ def _goes_on_from_what_is_fitted(estimator: Any) -> None:
     for name in both:
         assert np.array_equal(both[name], again[name]), f"{name} differs between two runs over the same chunks"
     assert any(not np.array_equal(both[name], last[name]) for name in both), "the first chunk is forgotten"
+
+
+def _is_the_same_in_eight_threads(estimator: BaseEstimator) -> None:
+    """Fitted in eight threads at once, and asked by eight at once, it answers as alone."""
+    points, clusters = _data()
+    fitted = _fresh(estimator).fit(points, clusters)
+    alone = _answers(fitted, points)
+    for call in (lambda: _answers(_fresh(estimator).fit(points, clusters), points), lambda: _answers(fitted, points)):
+        assert all(alike(alone, answers) for answers in in_threads(call)), "threads differ"
+
+
+def _is_pickled(estimator: BaseEstimator) -> None:
+    """Pickled, before it is fitted and after, it answers as it does without."""
+    points, clusters = _data()
+    unfitted, fitted = _fresh(estimator), _fresh(estimator).fit(points, clusters)
+    answers = _answers(fitted, points)
+    copies = [pickle.loads(pickle.dumps(each)) for each in (unfitted, fitted)]  # noqa: S301
+    copies[0].fit(points, clusters)
+    assert all(alike(answers, _answers(each, points)) for each in copies), "a pickled copy differs"
+
+
+def _refuses_other_states(estimator: Any) -> None:
+    """A state of another form is refused, by an error that names the entry, and changes nothing."""
+    points, clusters = _data()
+    fitted, other = (_fresh(estimator).fit(X, clusters) for X in (points, points[:, :2]))
+    wrong = {name: value for name, value in other.state_dict().items() if name != "n_features_in_"}
+    assert_states_are_refused(fitted, wrong | {"n_features_in_": fitted.n_features_in_}, empty=True)
 
 
 def _names_its_outputs(estimator: BaseEstimator) -> None:

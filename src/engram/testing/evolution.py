@@ -11,7 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engram.testing.promises import BadInput, assert_refused, assert_seeded, copy_into, hold, same, stored
+from engram.testing.promises import (
+    BadInput,
+    assert_refused,
+    assert_seeded,
+    assert_states_are_refused,
+    copy_into,
+    default_dtype,
+    hold,
+    in_threads,
+    same,
+    stored,
+)
 
 Build = Callable[..., Any]
 
@@ -23,7 +34,8 @@ def check_evolution(evolution_class: Callable[..., Any], **options: Any) -> None
 
     ``ask()`` gives, for each parameter, those of a whole population, and moves nothing; ``tell(fitness)`` or
     ``tell(loss=...)`` moves the parameters in place. It goes downhill, draws from its generator alone, resumes bit for
-    bit from its ``state_dict`` also between the two calls, ranks last what is not finite, and refuses bad input.
+    bit from its ``state_dict`` also between the two calls, refuses by name a state of another form, ranks last what is
+    not finite, and refuses bad input.
 
     Args:
         evolution_class: The class; called as ``evolution_class(params, sigma=..., generator=..., **options)``.
@@ -45,6 +57,9 @@ def check_evolution(evolution_class: Callable[..., Any], **options: Any) -> None
         _draws_from_its_generator,
         _maximises_fitness,
         _resumes_exactly,
+        _refuses_other_states,
+        _takes_any_default_dtype,
+        _is_the_same_in_eight_threads,
         _ranks_last_what_is_not_finite,
         _refuses_bad_input,
     ]
@@ -132,6 +147,37 @@ def _resumes_exactly(build: Build) -> None:
         moment = "between ask and tell" if mid_generation else "between generations"
         assert same([p.detach() for p in params], [p.detach() for p in resumed]), f"{moment} the continuation differs"
         assert again.generation == evolution.generation, f"{moment} it forgot which generation it is"
+
+
+def _refuses_other_states(build: Build) -> None:
+    """A state of another form is refused, by an error that names the entry, and changes nothing."""
+    for mid_generation in (False, True):
+        evolution, other = build(_start()), build([torch.zeros(3, 3)])
+        _evolve(evolution, 2)
+        if mid_generation:
+            evolution.ask(), other.ask()
+        assert_states_are_refused(evolution, other.state_dict() | ({} if mid_generation else {"asked": 3}))
+
+
+def _takes_any_default_dtype(build: Build) -> None:
+    """With float64 for torch's default dtype parameters of float32 evolve as they do without."""
+    usual, params = _start(), _start()
+    _evolve(build(usual), 3)
+    with default_dtype(torch.float64):
+        _evolve(build(params), 3)
+    assert same([p.detach() for p in usual], [p.detach() for p in params]), "the parameters differ"
+
+
+def _is_the_same_in_eight_threads(build: Build) -> None:
+    """Eight that evolve at once, each in a thread of its own, are the same as one alone."""
+
+    def evolved() -> list[Tensor]:
+        params = _start()
+        _evolve(build(params), 3)
+        return [p.detach() for p in params]
+
+    alone = evolved()
+    assert all(same(alone, params) for params in in_threads(evolved)), "threads differ"
 
 
 def _ranks_last_what_is_not_finite(build: Build) -> None:

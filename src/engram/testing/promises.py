@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from engram.storage import checkpoint
 
@@ -102,6 +106,74 @@ def stored(state: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(Path(folder, "state"), state)
         return checkpoint.load(Path(folder, "state"))
+
+
+def in_threads(call: Callable[[], Any], count: int = 8) -> list[Any]:
+    """What a function returns in each of several threads that begin at once."""
+    start = threading.Barrier(count)
+
+    def begun(_: int) -> Any:
+        start.wait()
+        return call()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(begun, range(count)))
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make another floating-point type torch's default within the block."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def assert_states_are_refused(part: Any, other: Any, *, empty: bool = False) -> None:
+    """Hold ``load_state_dict`` to take only a state of its own form, to change nothing else, and to copy it.
+
+    Args:
+        part: What has a ``state_dict``, after some training.
+        other: A state of an object of the same class that has other sizes, or something that is no state.
+        empty: Whether an empty state is one: that of an estimator before it is fitted.
+    """
+    before = copy.deepcopy(dict(part.state_dict()))
+    first = next(iter(before))
+    for wrong, named in (
+        (before | {"partial_fit": 3}, "partial_fit"),
+        ({name: value for name, value in before.items() if name != first}, first),
+        (other, "state"),
+        *([] if empty else [({}, first)]),
+    ):
+        try:
+            part.load_state_dict(wrong)
+        except (TypeError, ValueError) as error:
+            refusal = str(error)
+        else:
+            raise AssertionError(f"a state that should be refused for {named} was loaded")
+        assert named in refusal, f"the message {refusal!r} does not name {named}"
+        assert alike(before, part.state_dict()), f"a state that was refused for {named} changed something"
+    loaded = copy.deepcopy(before)
+    part.load_state_dict(loaded)
+    for leaf in tree_leaves(loaded):
+        if isinstance(leaf, Tensor):
+            leaf.zero_().add_(1)
+        elif isinstance(leaf, np.ndarray) and leaf.dtype != object:
+            leaf[...] = 1
+    assert alike(before, part.state_dict()), "what was loaded is shared with the state that was given"
+
+
+def alike(left: Any, right: Any) -> bool:
+    """Whether two states are equal, bit by bit, NaN included."""
+    if isinstance(left, Mapping):
+        return left.keys() == right.keys() and all(alike(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(alike, left, right))
+    if isinstance(left, Tensor | np.ndarray):
+        return np.array_equal(np.asarray(left), np.asarray(right), equal_nan=np.asarray(left).dtype.kind in "fc")
+    return repr(left) == repr(right)
 
 
 @torch.no_grad()

@@ -154,6 +154,14 @@ def test_kernels_differ_from_the_definition_by_speed_only(topology):
             torch.testing.assert_close(state.synapses, after.synapses, rtol=tolerance, atol=tolerance)
 
 
+def test_messages_are_scaled_in_the_precision_of_the_state():
+    net = network(Topology.visible(7))
+    exact = torch.tensor([float(degree) ** -0.5 for degree in net.degree[:, 0]], dtype=torch.float64)
+    torch.testing.assert_close(net._scale(net.rule.readout)[:, 0], exact, rtol=1e-15, atol=0)
+    single = net.float()
+    assert torch.equal(single._scale(single.rule.readout)[:, 0], net.degree[:, 0].float() ** -0.5)
+
+
 def test_gradients_of_the_kernels_are_right():
     net = network(Topology.recurrent(2, 1))
     state, frames = somewhere(net, 2)

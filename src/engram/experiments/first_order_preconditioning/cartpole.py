@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from engram.lab import Run, setting, settings
 from engram.optim import FOP, auto_groups
+from engram.state import check_state
 
 GAMMA, LAMBDA, CLIP, EPOCHS, CLIP_NORM, VALUE = 0.98, 0.8, 0.2, 20, 0.5, 0.5  # as in Stable-Baselines3's zoo
 
@@ -47,6 +48,7 @@ class Carts:
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Put everything back."""
+        check_state(state, self.state_dict())
         for key, value in state.items():
             setattr(self.env, key, np.array(value))
 

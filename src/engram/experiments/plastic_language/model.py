@@ -21,6 +21,7 @@ from engram.plasticity import (
     PlasticLSTMState,
     Retroactive,
 )
+from engram.state import Maybe, check_state
 
 BOUND = 2.0  # of the traces
 INITIAL_ALPHA = 1e-4  # of PlasticLSTM
@@ -166,6 +167,7 @@ class Memory:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with these."""
+        check_state(state, {"layers": Maybe(list)})
         self.carried = None if state["layers"] is None else [tuple(layer) for layer in state["layers"]]
 
 

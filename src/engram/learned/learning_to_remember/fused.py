@@ -111,7 +111,7 @@ class _Window(torch.autograd.Function):
         ends = np.empty((tiles, len(shown), *first_body.shape[1:]), dtype)
         window = (
             kernels.States(bodies, synapses, messages),
-            kernels.Wires(wiring.kind, wiring.scale.to(body.dtype).numpy(), wiring.edges, wiring.ticks),
+            kernels.Wires(wiring.kind, wiring.scale.numpy(), wiring.edges, wiring.ticks),
             kernels.Parameters(*(parameter.detach().contiguous().numpy() for parameter in parameters)),
         )
         kernels.forward(frames, window[0], ends, *window[1:])

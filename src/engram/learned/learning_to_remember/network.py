@@ -81,7 +81,7 @@ class RuleNetwork(nn.Module):
         (torch.Size([5, 3, 12]), torch.Size([3, 4, 12, 12]))
     """
 
-    scale: Tensor
+    degree: Tensor
     kind: Tensor
     rule: NeuralUpdateRule
 
@@ -99,7 +99,7 @@ class RuleNetwork(nn.Module):
         self.topology = checks.instance("topology", topology, Topology)
         self.rule = checks.instance("rule", rule, NeuralUpdateRule)  # type: ignore[type-abstract]
         self.backend = checks.choice("backend", backend, ("auto", "eager"))
-        power = {"sqrt": -0.5, "mean": -1.0}[checks.choice("aggregate", aggregate, ("sqrt", "mean"))]
+        self._power = {"sqrt": -0.5, "mean": -1.0}[checks.choice("aggregate", aggregate, ("sqrt", "mean"))]
         groups = topology.groups
         if rule.types not in (1, len(groups)):
             raise ValueError(f"rule.types = {rule.types}: expected 1 or {len(groups)}, the groups of the topology")
@@ -109,7 +109,7 @@ class RuleNetwork(nn.Module):
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         group = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor(groups))
         self.register_buffer("kind", group if rule.types > 1 else torch.zeros_like(group), persistent=False)
-        degree, fan_in = torch.zeros(topology.neurons, 2), topology.fan_in
+        degree, fan_in = torch.zeros(topology.neurons, 2, dtype=torch.int64), topology.fan_in
         self.spans = [(topology.of_group(post), topology.of_group(pre)) for pre, post in topology.blocks]
         for number, (post, pre) in enumerate(self.spans):
             mask = torch.ones(post.stop - post.start, pre.stop - pre.start, dtype=torch.bool)
@@ -118,8 +118,7 @@ class RuleNetwork(nn.Module):
             self.register_buffer(f"mask_{number}", None if fan_in is None else mask)
             degree[post, 0] += mask.sum(1)
             degree[pre, 1] += mask.sum(0)
-        way = torch.tensor([1.0, float(topology.bidirectional)])
-        self.register_buffer("scale", way * degree.clamp(min=1) ** power, persistent=fan_in is not None)
+        self.register_buffer("degree", degree, persistent=fan_in is not None)
         # A sparse network's may come from elsewhere, by ``load_state_dict``.
         self._edges = self._wired() if fan_in is None else None
 
@@ -204,7 +203,8 @@ class RuleNetwork(nn.Module):
             if self.topology.bidirectional:
                 arriving = (block.transpose(2, 3) @ back[..., None])[..., 0].transpose(1, 2)
                 backward = _added(backward, pre, arriving)
-        forward, backward = forward * self.scale[:, :1], backward * self.scale[:, 1:]
+        scale = self._scale(old)
+        forward, backward = forward * scale[:, :1], backward * scale[:, 1:]
         embedding = rule.embedding[self.kind].expand(len(old), -1, -1)
         new = rule.body(old, forward, backward, shown, embedding)
         known = torch.cat((new, old, embedding), 2)
@@ -228,7 +228,7 @@ class RuleNetwork(nn.Module):
 
     def _fused(self, shown: Tensor, state: RuleState) -> tuple[Tensor, RuleState]:
         edges, indices = self._edges or self._wired()
-        wiring = Wiring(self.kind.numpy(), self.scale, edges, self.topology.ticks)
+        wiring = Wiring(self.kind.numpy(), self._scale(state.bodies), edges, self.topology.ticks)
         flat = [block.flatten(2) for block in state.synapses]
         connected = [block if index is None else block[:, :, index] for block, index in zip(flat, indices, strict=True)]
         assert isinstance(self.rule, GatedRule)
@@ -239,6 +239,10 @@ class RuleNetwork(nn.Module):
             block_states = part if index is None else torch.zeros_like(block).flatten(2).index_copy(2, index, part)
             synapses.append(block_states.reshape(block.shape))
         return bodies, RuleState(bodies[-1], tuple(synapses))
+
+    def _scale(self, like: Tensor) -> Float[Tensor, "neurons 2"]:
+        """Factors of the messages that each neuron gets, forwards and backwards."""
+        return like.new_tensor([1, self.topology.bidirectional]) * self.degree.clamp(min=1).to(like) ** self._power
 
     def _wired(self) -> tuple[Int[np.ndarray, "synapses 2"], list[Tensor | None]]:
         """The synapses, as (post, pre), and of each block which of it they are."""

@@ -103,6 +103,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
             before = state.get("importance", torch.zeros_like(p))
             self.state[p] = {"anchor": p.detach().clone(), "importance": before + given}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "rule": self.rule}
+
     def _named(self) -> Parameters:
         """All parameters, named by their number."""
         return {str(number): p for number, p in enumerate(p for group in self.param_groups for p in group["params"])}

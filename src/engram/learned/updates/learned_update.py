@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from engram.continual.method import ContinualMethod
 from engram.continual.task import Task, task_batches
 from engram.learned.updates.learned_optimizer import LearnedOptimizer
 from engram.learned.updates.update_rule import UpdateRule
+from engram.state import form_of
 
 
 class LearnedUpdate(ContinualMethod):
@@ -83,7 +85,7 @@ class LearnedUpdate(ContinualMethod):
         importance = fisher_diagonal(
             self.model, task_batches(task), fisher="sample", classes=task.classes, generator=self.generator
         )
-        self.optimizer.consolidate([importance[name] for name in self._body])
+        self.optimizer.consolidate([importance.get(name, torch.zeros_like(p)) for name, p in self._body.items()])
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the learned optimiser."""
@@ -92,7 +94,13 @@ class LearnedUpdate(ContinualMethod):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state_dict`` returned."""
         super().load_state_dict(state)
-        self.optimizer.load_state_dict(dict(state["optimizer"]))
+        self.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_hook": None}  # a copy is attached to nothing
+
+    def _form(self) -> dict[str, Any]:
+        return {**super()._form(), "optimizer": form_of(self.optimizer)}
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.optimizer.step()

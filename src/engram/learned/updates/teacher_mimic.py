@@ -20,6 +20,7 @@ from engram.continual.inner_updates import AdamState, Update, Weights, adam
 from engram.learned.updates.update_rule import Memory, UpdateRule
 from engram.nn.initial import kaiming
 from engram.nn.representation_distance import nmse
+from engram.state import check_state, form_of
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -170,17 +171,23 @@ class TeacherMimicTrainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state_dict`` returned."""
-        self.rule.load_state_dict(state["rule"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self._turn = state["turn"]
-        self._students = []
-        for stored in state["students"]:
+        student_form = {"episode": int, "length": int, "steps": int, "leaves": list}
+        parts = {"rule": form_of(self.rule), "optimizer": form_of(self.optimizer)}
+        check_state(state, {**parts, "turn": int, "students": [student_form] * len(self._students)})
+        students = []
+        for number, stored in enumerate(state["students"]):
             student = self._made(stored["episode"], stored["length"], torch.Generator())
+            check_state(
+                stored["leaves"], tree_flatten(_learned(student.fast))[0], f"state['students'][{number}]['leaves']"
+            )
             leaves = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in stored["leaves"]]
             params, student.fast.state = tree_unflatten(leaves, tree_flatten(_learned(student.fast))[1])
             student.fast.params = {name: weight.requires_grad_() for name, weight in params.items()}
             student.steps = stored["steps"]
-            self._students.append(student)
+            students.append(student)
+        self.rule.load_state_dict(state["rule"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self._turn, self._students = state["turn"], students
 
     def _fresh(self) -> _Student:
         episode = int(torch.randint(len(self.episodes), (), generator=self.generator))

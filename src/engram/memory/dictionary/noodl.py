@@ -22,6 +22,7 @@ from engram.memory.dictionary.mixtures import in_common, mixtures
 from engram.memory.dictionary.start import from_pairs, from_samples
 from engram.memory.dictionary.step import UPDATES, DictionaryStep, encode, noodl_step
 from engram.numeric.unit_rows import unit_rows
+from engram.state import Axes
 from engram.storage.estimator_state import EstimatorState
 from engram.storage.saveable import Saveable
 
@@ -256,6 +257,19 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         if isinstance(self.random_state, np.random.RandomState):
             raise TypeError("random_state is a RandomState: expected an int or None, which can be stored")
         return super()._content()
+
+    def _form(self, state: dict[str, Any]) -> dict[str, Any]:
+        atoms: int | str = "atoms" if self.n_components is None else self.n_components
+        counts = ("n_samples_seen_", "n_steps_", "n_iter_", "n_dead_samples_", "n_backoffs_", "n_reinit_")
+        numbers = ("coef_min_", "threshold_", "scale_", "code_step_", "change_", "contraction_", "code_iterations_")
+        return {
+            "n_features_in_": int,
+            **dict.fromkeys(counts, int),
+            **dict.fromkeys(numbers, float | int),
+            **dict.fromkeys(("usage_", "magnitude_", "unused_steps_"), Axes((atoms,), np.ndarray)),
+            "components_": Axes((atoms, state.get("n_features_in_", "features")), np.ndarray),
+            "dict_step_": float | int | np.ndarray,
+        }
 
     def _validated(self, X: Data, reset: bool) -> np.ndarray:
         return np.asarray(checks.samples(self, X, dtype=[np.float64, np.float32], order="C", reset=reset))

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from engram import checks
 from engram.memory.episodic.neighbours import closest
 from engram.memory.episodic.policies.kmeans import FREE, WEIGHTINGS
+from engram.state import Axes
 from engram.storage.estimator_state import EstimatorState
 from engram.storage.saveable import Saveable
 
@@ -112,6 +113,12 @@ class OnlineKMeans(
     @property
     def _n_features_out(self) -> int:
         return self._filled
+
+    def _form(self, state: dict[str, Any]) -> dict[str, Any]:
+        centres = Axes((self.n_clusters, state.get("n_features_in_", "features")), np.ndarray)
+        counts = np.zeros(self.n_clusters)
+        numbers = dict.fromkeys(("n_features_in_", "_filled", "n_samples_seen_"), int)
+        return {**numbers, "_centres": centres, "_counts": counts, "labels_": Axes(("samples",), np.ndarray)}
 
     def _plain(self, X: Data) -> bool:
         """Whether scikit-learn has nothing to say about X: its checks take far longer than a step."""

@@ -132,7 +132,7 @@ class ExpanderMemory(Saveable, nn.Module):
         self.register_buffer("permitted", torch.from_numpy(permitted))
         self._solutions: SolutionSpace | None = None
         self._refresh()
-        self.register_load_state_dict_post_hook(lambda module, _: module._refresh())  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]
 
     @property
     def n_states_log2(self) -> float:
@@ -393,3 +393,7 @@ class ExpanderMemory(Saveable, nn.Module):
             f"{self._nodes} nodes, {self.graph.n_constraints} constraints, patterns={self.patterns!r}, "
             f"order={self.order!r}, encoding={self.encoding!r}"
         )
+
+
+def _refresh(memory: ExpanderMemory, _: object) -> None:
+    memory._refresh()

@@ -23,6 +23,7 @@ from engram.optim.fop.functional import (
     unit_trace,
     updated_preconditioner,
 )
+from engram.state import check_state, form_of
 
 CLAMP_EVERY, MAXIMUM_CLAMPED = 10, 64  # steps; rows of a matrix, beyond which its eigenvalues cost too much
 MAXIMUM_PLACES = 64  # of a tensor that "auto" takes for a convolution kernel
@@ -179,6 +180,7 @@ class FOP(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a ``state_dict``; preconditioners keep their precision, whatever that of the parameters."""
+        check_state(state_dict, form_of(self))
         with checks.noted(state_dict=state_dict):
             super().load_state_dict(state_dict)
         numbers = chain.from_iterable(group["params"] for group in state_dict["param_groups"])

@@ -14,7 +14,8 @@ from engram import checks
 from engram.nn.ntk import BatchOnlyNorm, WideRNN
 from engram.rules import chain
 from engram.rules.align.initial import call, initial_parameters, inject, output_gradient
-from engram.rules.contract import LearningRule, Properties, Update, checked_update
+from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
+from engram.state import check_state
 
 _NORMS = (BatchOnlyNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 _Modules = tuple[tuple[str, nn.Module], ...]
@@ -81,6 +82,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
             state: The parameters at ``init``, by name.
         """
         checks.arguments()
+        check_state(state, dict(model.named_parameters()))
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             if isinstance(model, WideRNN):
@@ -89,8 +91,8 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
                 initial, output = self._forward(chain.Chain.from_module(model, self, scaled=True), x, state)
         loss, error = output_gradient(output, target)
         # The last layer's own error comes by the output; all others' by that of the initial network.
-        gradients = torch.autograd.grad([output, initial], list(parameters.values()), [error, error], allow_unused=True)
-        grads = {name: grad for name, grad in zip(parameters, gradients, strict=True) if grad is not None}
+        unreached = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        grads = unreached | gradients([output, initial], parameters, [error, error])
         return checked_update(self, grads, state, loss)
 
     def _forward(self, network: chain.Chain, x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,8 @@ from engram import checks
 from engram.nn.ntk import WideRNN
 from engram.rules import chain
 from engram.rules.align.initial import initial_parameters, inject, output_gradient
-from engram.rules.contract import LearningRule, Properties, Update, checked_update
+from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
+from engram.state import check_state
 
 RECURRENT, READOUT = "core.weight_hh", "readout.weight"
 
@@ -76,8 +77,10 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         """
         checks.arguments()
         if isinstance(model, WideRNN):
+            check_state(state, {RECURRENT: model.core.weight_hh, READOUT: model.readout.weight})
             return self._in_time(model, x, target, state)
         network = chain.Chain.from_module(model, self, scaled=True)
+        network.check_feedback(state)
         with torch.no_grad():
             activities = network.forward(x)
             loss, error = output_gradient(activities[-1].output, target)
@@ -95,5 +98,4 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
             activity = torch.stack(activities)
             output = inject(model.readout(activity.detach()), activity @ state[READOUT].t())
         loss, error = output_gradient(output, target)
-        grads = torch.autograd.grad(output, list(parameters.values()), error)
-        return checked_update(self, dict(zip(parameters, grads, strict=True)), state, loss)
+        return checked_update(self, gradients([output], parameters, [error]), state, loss)

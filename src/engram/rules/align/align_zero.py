@@ -9,7 +9,8 @@ from torch.func import functional_call
 
 from engram import checks
 from engram.rules.align.initial import initial_parameters, output_gradient
-from engram.rules.contract import LearningRule, Properties, Update, checked_update
+from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
+from engram.state import check_state
 
 
 class AlignZero(LearningRule[dict[str, Tensor]]):
@@ -56,6 +57,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
             state: The parameters at ``init``, by name.
         """
         checks.arguments()
+        check_state(state, dict(model.named_parameters()))
         with torch.no_grad():
             output = model(x)
         loss, error = output_gradient(output, target)
@@ -64,6 +66,4 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
         with torch.enable_grad():
             initial = functional_call(model, frozen, (x,))
         leaves = {name: value for name, value in frozen.items() if name in trainable}
-        gradients = torch.autograd.grad(initial, list(leaves.values()), error, allow_unused=True)
-        grads = {name: grad for name, grad in zip(leaves, gradients, strict=True) if grad is not None}
-        return checked_update(self, grads, state, loss)
+        return checked_update(self, gradients([initial], leaves, [error]), state, loss)

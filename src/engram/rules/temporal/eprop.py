@@ -14,7 +14,7 @@ from engram import checks
 from engram.nn.sequence import time_first
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
-from engram.rules.temporal.readout_checks import check_network, check_sequences
+from engram.rules.temporal.readout_checks import check_network, check_sequences, trained
 
 FEEDBACKS = ("symmetric", "random", "adaptive")
 
@@ -129,7 +129,7 @@ class EProp(LearningRule[Tensor | None]):
             grads["readout.weight"] += error.T @ filtered / len(error)
             grads["readout.bias"] += error.mean(0)
         grads.update(core_gradients(core, change / x.shape[1]))
-        return checked_update(self, grads, state, loss)
+        return checked_update(self, trained(net, grads), state, loss)
 
     def watched(self, state: Tensor | None) -> Collection[str]:
         """The name of the readout's weights, if the feedback follows them."""

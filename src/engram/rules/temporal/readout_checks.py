@@ -17,6 +17,11 @@ def check_network(model: nn.Module, rule: str) -> ReadoutNetwork:
     )
 
 
+def trained(model: ReadoutNetwork, grads: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The pseudo-gradients of the parameters that are not frozen."""
+    return {name: grad for name, grad in grads.items() if model.get_parameter(name).requires_grad}
+
+
 def check_sequences(model: ReadoutNetwork, x: Tensor, target: Tensor) -> None:
     """Raise ValueError unless there is a step of time, and a target for each output.
 

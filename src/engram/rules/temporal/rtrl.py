@@ -12,7 +12,7 @@ from engram.nn.sequence import time_first
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
 from engram.rules.temporal.eprop import core_gradients
-from engram.rules.temporal.readout_checks import check_network, check_sequences
+from engram.rules.temporal.readout_checks import check_network, check_sequences, trained
 
 MAX_UNITS = 64
 
@@ -99,4 +99,4 @@ class RTRL(LearningRule[None]):
             grads["readout.weight"] += error.T @ filtered / batch
             grads["readout.bias"] += error.mean(0)
         grads.update(core_gradients(core, change / batch))
-        return checked_update(self, grads, None, loss)
+        return checked_update(self, trained(net, grads), None, loss)

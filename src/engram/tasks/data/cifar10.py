@@ -92,7 +92,11 @@ CIFAR10 = DataSet(
     "'test' (10,000)",
     licence=_TERMS,
     citation=_CITATION,
-    files=(DataFile(_ARCHIVE, _SOURCE, "md5:c32a1d4ab5d03f1284b67883e8d87530", 170052171),),
+    files=(
+        DataFile(
+            _ARCHIVE, _SOURCE, "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", 170052171
+        ),
+    ),
     read=read,
 )
 

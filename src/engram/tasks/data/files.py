@@ -18,6 +18,7 @@ from platformdirs import user_cache_path
 from engram import extras
 
 _SECONDS_WITHOUT_A_BYTE = 30
+_OWNER = "its owner: the title of the data set has its origin"
 
 Source = Literal["ENGRAM_DATA", "cache"]
 Locate = Callable[[str], Path]
@@ -34,14 +35,16 @@ class DataFile:
     Args:
         path: Path below ``ENGRAM_DATA`` and below the cache, with ``/`` between its parts.
         url: Canonical source; None if there is none, so that the user has to put the file in place.
-        checksum: ``"md5:..."`` or ``"sha256:..."``, in hexadecimal.
+        checksum: ``"sha256:..."``, in hexadecimal.
         size: Size in bytes.
+        mirrors: Other addresses of the same file, in the order in which they are tried after ``url``.
     """
 
     path: str
     url: str | None
     checksum: str
     size: int
+    mirrors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,16 +203,20 @@ def _fetch(file: DataFile, target: Path) -> None:
         from requests import RequestException
     except ModuleNotFoundError as error:
         raise extras.missing("lab", "Fetching a data set", error) from error
-    try:
-        pooch.retrieve(
-            file.url,
-            known_hash=file.checksum,
-            fname=target.name,
-            path=target.parent,
-            downloader=pooch.HTTPDownloader(timeout=_SECONDS_WITHOUT_A_BYTE, chunk_size=1 << 16),
-        )
-    except (RequestException, ValueError) as error:  # pooch raises ValueError for a wrong checksum
-        raise DataError(f"{file.path} is absent and could not be fetched: {error}\n{by_hand}") from error
+    failures = []
+    for url in (file.url, *file.mirrors):
+        try:
+            pooch.retrieve(
+                url,
+                known_hash=file.checksum,
+                fname=target.name,
+                path=target.parent,
+                downloader=pooch.HTTPDownloader(timeout=_SECONDS_WITHOUT_A_BYTE, chunk_size=1 << 16),
+            )
+            return
+        except (RequestException, ValueError) as error:  # pooch raises ValueError for a wrong checksum
+            failures.append(f"{url}: {error}")
+    raise DataError(f"{file.path} is absent and could not be fetched: {'; '.join(failures)}\n{by_hand}")
 
 
 def _by_hand(file: DataFile, target: Path) -> str:
@@ -219,7 +226,7 @@ def _by_hand(file: DataFile, target: Path) -> str:
     where = "Get it" if file.url is None else "Fetch it where there is a connection"
     return (
         f"{where} and put it in place by hand:\n"
-        f"  from      {file.url or 'its owner: the title of the data set has its origin'}\n"
+        f"  from      {' or '.join((file.url, *file.mirrors)) if file.url else _OWNER}\n"
         f"  to        {place}\n"
         f"  checksum  {file.checksum} ({file.size} bytes)"
     )

@@ -54,8 +54,8 @@ def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape).copy()
 
 
-def _file(name: str, md5: str, size: int) -> DataFile:
-    return DataFile(f"mnist/{name}", _SOURCE + name, f"md5:{md5}", size)
+def _file(name: str, sha256: str, size: int) -> DataFile:
+    return DataFile(f"mnist/{name}", _SOURCE + name, f"sha256:{sha256}", size)
 
 
 MNIST = DataSet(
@@ -65,10 +65,12 @@ MNIST = DataSet(
     citation="LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document "
     "recognition, Proceedings of the IEEE 86(11):2278-2324",
     files=(
-        _file("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 9912422),
-        _file("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", 28881),
-        _file("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", 1648877),
-        _file("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", 4542),
+        _file(
+            "train-images-idx3-ubyte.gz", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", 9912422
+        ),
+        _file("train-labels-idx1-ubyte.gz", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", 28881),
+        _file("t10k-images-idx3-ubyte.gz", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", 1648877),
+        _file("t10k-labels-idx1-ubyte.gz", "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", 4542),
     ),
     read=read,
 )

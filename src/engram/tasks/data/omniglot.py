@@ -17,6 +17,7 @@ from engram.tasks.data.files import DataError, DataFile, DataSet, Locate, readin
 DRAWERS = 20
 _SIDE = 105
 _SOURCE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+_MIRROR = "https://github.com/brendenlake/omniglot/raw/master/python/"
 _ARCHIVES = {part: f"omniglot/images_{part}.zip" for part in ("background", "evaluation")}
 _SMALL = "omniglot-small.zip"
 
@@ -75,8 +76,9 @@ def _drawing(archive: zipfile.ZipFile, name: str, size: int) -> UInt8[np.ndarray
         return np.asarray(grey if size == _SIDE else grey.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _file(part: str, md5: str, size: int) -> DataFile:
-    return DataFile(_ARCHIVES[part], f"{_SOURCE}images_{part}.zip", f"md5:{md5}", size)
+def _file(part: str, sha256: str, size: int) -> DataFile:
+    name = f"images_{part}.zip"
+    return DataFile(_ARCHIVES[part], _SOURCE + name, f"sha256:{sha256}", size, (_MIRROR + name,))
 
 
 _SMALL_SHA256 = "6782a6ba3a02b39188b0b0628a84da63a6d67b6d0e9c51a9e6da170dae63f28e"
@@ -92,8 +94,8 @@ OMNIGLOT = DataSet(
     licence="MIT",
     citation=_CITATION,
     files=(
-        _file("background", "68d2efa1b9178cc56df9314c21c6e718", 9464212),
-        _file("evaluation", "6b91aef0f799c5bb55b94e3f2daec811", 6462886),
+        _file("background", "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640", 9464212),
+        _file("evaluation", "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee", 6462886),
     ),
     read=read,
 )

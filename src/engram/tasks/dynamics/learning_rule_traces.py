@@ -64,13 +64,15 @@ def learning_rule_traces(
     probe, images, labels = images[order[:probes]], images[order[probes:]], labels[order[probes:]]
     weights, biases = [], []
     for width, out in pairwise(SIZES):
-        weights.append(torch.randn(networks, width, out, generator=generator) * (2 / width) ** 0.5)
-        biases.append(torch.zeros(networks, 1, out))
-    feedback = torch.randn(networks, SIZES[2], SIZES[1], generator=generator) * (2 / SIZES[1]) ** 0.5
-    rates = torch.tensor(RATES[rule])[torch.arange(networks) % 3][:, None, None]
+        weights.append(torch.randn(networks, width, out, generator=generator, dtype=images.dtype) * (2 / width) ** 0.5)
+        biases.append(images.new_zeros(networks, 1, out))
+    feedback = (
+        torch.randn(networks, SIZES[2], SIZES[1], generator=generator, dtype=images.dtype) * (2 / SIZES[1]) ** 0.5
+    )
+    rates = images.new_tensor(RATES[rule])[torch.arange(networks) % 3][:, None, None]
     parameters = [*weights, *biases]
     first, second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
-    traces = torch.empty(networks, observations, 2 * OBSERVABLES)
+    traces = images.new_empty(networks, observations, 2 * OBSERVABLES)
     for step in range(observations * every):
         if step % every == 0:
             hidden = (probe @ weights[0] + biases[0]).relu()

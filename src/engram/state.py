@@ -1,0 +1,110 @@
+"""What ``load_state_dict`` is given, held to the form that the object's own state has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import UnionType
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+from torch.optim import Optimizer
+
+from engram import checks
+
+_LIKE_PARAMETERS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "anchor", "importance", "square")
+
+
+class Axes(NamedTuple):
+    """The form of a tensor or an array of which not every length is known.
+
+    Attributes:
+        shape: For each axis its size, or, where any size will do, its name.
+        like: A tensor or an array of the expected dtype; or the type alone, where any dtype will do.
+    """
+
+    shape: tuple[int | str, ...]
+    like: Any
+
+
+class Maybe(NamedTuple):
+    """The form of what may also be None."""
+
+    form: Any
+
+
+class OfOptimizer(NamedTuple):
+    """The form of the state of an optimiser: its groups, and the running means that are known to be of a parameter."""
+
+    optimizer: Optimizer
+
+
+def form_of(part: Any) -> Any:
+    """The form of the state of a part: of a module, an optimiser or another object with a ``state_dict``."""
+    return OfOptimizer(part) if isinstance(part, Optimizer) else dict(part.state_dict())
+
+
+def check_state(state: Any, form: Any, name: str = "state") -> None:
+    """Raise unless a state is of the form of another; each ``load_state_dict`` begins with it.
+
+    Args:
+        state: Mappings, sequences, tensors, arrays and plain values.
+        form: A state of the expected keys, lengths, shapes and dtypes. In place of a value there may be its type, or a
+            union of types; in place of a tensor or an array ``Axes``; in place of anything ``Maybe``.
+        name: What the error calls the state.
+
+    Raises:
+        TypeError: A part is of another type.
+        ValueError: An entry is missing or unexpected; or a part is of another length, shape or dtype.
+
+    Examples:
+        >>> check_state({"mean": np.zeros(2), "steps": 3}, {"mean": np.ones(2), "steps": int})
+        >>> check_state({"mean": np.zeros(2)}, {"mean": np.ones(3)})
+        Traceback (most recent call last):
+        ValueError: state['mean'].shape = (2,): expected (3,)
+    """
+    match form:
+        case Maybe():
+            if state is not None:
+                check_state(state, form.form, name)
+        case OfOptimizer():
+            groups = form.optimizer.param_groups
+            sizes = [{"params": [int] * len(group["params"])} for group in groups]
+            check_state(state, {"state": dict, "param_groups": [dict] * len(groups)}, name)
+            check_state([{"params": group.get("params")} for group in state["param_groups"]], sizes, name)
+            for number, p in enumerate(p for group in groups for p in group["params"]):
+                for key, value in state["state"].get(number, {}).items():
+                    if key in _LIKE_PARAMETERS and value is not None:
+                        checks.has_shape(f"{name}['state'][{number}][{key!r}]", value.shape, tuple(p.shape))
+        case Mapping():
+            _instance(name, state, Mapping)
+            for key in {**form, **state}:
+                if (key in form) != (key in state):
+                    what = "missing" if key in form else "unexpected"
+                    raise ValueError(f"{name}[{key!r}] is {what}: expected the keys {', '.join(map(repr, form))}")
+            for key, part in form.items():
+                check_state(state[key], part, f"{name}[{key!r}]")
+        case Axes() | Tensor() | np.ndarray():
+            shape, like = form if isinstance(form, Axes) else (tuple(form.shape), form)
+            kind = like if isinstance(like, type) else Tensor if isinstance(like, Tensor) else np.ndarray
+            _instance(name, state, kind)
+            checks.has_shape(name, state.shape, shape)
+            if not isinstance(like, type) and state.dtype != like.dtype:
+                raise ValueError(f"{name}.dtype = {state.dtype}: expected {like.dtype}")
+        case list() | tuple():
+            _instance(name, state, list | tuple)
+            if len(state) != len(form):
+                raise ValueError(f"{name} has {len(state)} parts: expected {len(form)}")
+            for number, part in enumerate(form):
+                check_state(state[number], part, f"{name}[{number}]")
+        case type() | UnionType():
+            _instance(name, state, form)
+        case _:
+            _instance(name, state, type(form))
+
+
+def _instance(name: str, value: Any, kind: Any) -> None:
+    value = value.item() if isinstance(value, np.generic) else value  # as a checkpoint makes of it
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        expected = kind.__name__ if isinstance(kind, type) else str(kind)
+        raise TypeError(f"{name} is a {type(value).__name__}: expected {expected}")

@@ -1,0 +1,208 @@
+"""Whatever has a state takes only one of its own form, whole or not at all, and shares no array with it."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from engram.agents import (
+    BCO,
+    D3G,
+    MFEC,
+    NEC,
+    TD3,
+    ReplayBuffer,
+    TabularQ,
+    TabularQSS,
+    TransitionBatch,
+)
+from engram.agents.running_scale import RunningScale
+from engram.continual.reservoir import Reservoir
+from engram.learned.updates import MimicryEpisode, TeacherMimicTrainer
+from engram.learned.updates.adam_rule import AdamRule
+from engram.memory import (
+    DND,
+    AssociativeStore,
+    DenseHopfield,
+    ExpanderMemory,
+    HebbHopfield,
+    KeyValueMemory,
+    Scaffold,
+    random_regular,
+)
+from engram.memory.episodic.policies import LRU
+from engram.state import Axes, Maybe, check_state
+from engram.testing.promises import alike, assert_states_are_refused
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def learner(kind):
+    def make(size):
+        spaces_of = spaces.Box(-1, 1, (size,)), spaces.Box(-1, 1, (1,))
+        agent = kind(*spaces_of, hidden=(4,), generator=generator())
+        draw = torch.randn(8, size, generator=generator())
+        end = torch.zeros(8)
+        agent.update(TransitionBatch(draw, draw[:, :1].clamp(-1, 1), end, draw + 1, end, end))
+        return agent
+
+    return make
+
+
+def tabular(kind):
+    def make(size):
+        agent = kind([0], [size], [size], 2, rng=np.random.default_rng(0))
+        ends = np.array([False, True])
+        agent.partial_fit(np.array([1, 0]), np.array([0, 1]), np.ones(2), np.array([0, 1]), ends)
+        return agent
+
+    return make
+
+
+def buffer(size):
+    made, ends = ReplayBuffer(5, spaces.Box(-1, 1, (size,))), np.zeros(3, bool)
+    made.add(np.ones((3, size)), None, np.ones(3), np.ones((3, size)), terminated=ends, truncated=ends)
+    return made
+
+
+def scale(size):
+    made = RunningScale(size)
+    made.update(np.arange(size, dtype=float))
+    return made
+
+
+def episodic(size):
+    memory = KeyValueMemory(6, size, policy=LRU(), tables=2)
+    return driven(MFEC(memory, rng=np.random.default_rng(0), k=2, standardise=size), size)
+
+
+def neural(size):
+    options = {"k": 2, "n_steps": 2, "batch_size": 2, "replay_size": 8, "learning_starts": 1, "train_every": 1}
+    encoder = nn.utils.skip_init(nn.Linear, size, 3)
+    nn.init.ones_(encoder.weight)
+    nn.init.zeros_(encoder.bias)
+    return driven(NEC(DND(6, 3, tables=2), encoder, rng=np.random.default_rng(0), **options), size)
+
+
+def driven(agent, size):
+    for step in range(8):
+        agent.act(np.full(size, step, np.float32))
+        agent.observe(1.0, step % 3 == 2, False)
+        agent.learn()
+    return agent
+
+
+def reservoir(size):
+    made = Reservoir(size, generator())
+    made.add(torch.ones(9, 2), torch.zeros(9, dtype=torch.int64))
+    return made
+
+
+def mimic(size):
+    body, x, y = nn.Linear(size, 3), torch.eye(size), torch.arange(size) % 2
+    start = {name: p.detach() for name, p in body.named_parameters()}
+    teacher = (x, x), (torch.ones(size, 3), torch.ones(size, 3))
+    trainer = TeacherMimicTrainer(body, AdamRule(2), [MimicryEpisode(start, {}, x, y, *teacher)], generator=generator())
+    trainer.step()
+    return trainer
+
+
+MADE = {
+    "d3g": learner(D3G),
+    "td3": learner(TD3),
+    "bco": learner(BCO),
+    "tabular-q": tabular(TabularQ),
+    "tabular-qss": tabular(TabularQSS),
+    "replay": buffer,
+    "scale": scale,
+    "mfec": episodic,
+    "nec": neural,
+    "reservoir": reservoir,
+    "teacher-mimic": mimic,
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_state_of_another_form_is_refused_by_name_and_changes_nothing(name):
+    assert_states_are_refused(MADE[name](3), MADE[name](4).state_dict())
+
+
+def memory():
+    return ExpanderMemory(random_regular(48, 5, 6, seed=0))
+
+
+def scaffold():
+    made = Scaffold(memory(), 4, generator=generator())
+    made.store(torch.eye(4))
+    return made
+
+
+def store(features=None):
+    made = AssociativeStore(memory(), features)
+    made.write(["a", "b"], torch.eye(2, features) if features else ["red", "green"])
+    return made
+
+
+MEMORIES = {
+    "expander": (memory, lambda m: m.recall(m.encode(torch.ones(1, m.message_size)), generator=generator()).x),
+    "scaffold": (scaffold, lambda m: m.recall(torch.eye(4), generator()).content),
+    "store": (store, lambda m: m.recall(m.address(["a", "b"]), generator()).payloads),
+    "weights": (lambda: store(3), lambda m: m.readout(m.address(["a", "b"]))),
+    "key-value": (lambda: KeyValueMemory(6, 2), lambda m: m.query(torch.zeros(1, 2), k=1).values),
+    "dnd": (lambda: DND(6, 2), lambda m: m.query(torch.zeros(1, 2), k=1).values),
+    "dense": (lambda: DenseHopfield(4), lambda m: m.state_dict()),
+    "hebb": (lambda: HebbHopfield(4), lambda m: m.state_dict()),
+}
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_memory_is_pickled_and_copied(name):
+    make, answer = MEMORIES[name]
+    original = make()
+    for copied in (pickle.loads(pickle.dumps(original)), copy.deepcopy(original)):
+        assert alike(answer(original), answer(copied))
+
+
+def test_a_loaded_memory_that_was_pickled_computes_its_distances_anew():
+    taught = ExpanderMemory(random_regular(48, 5, 6, seed=0), "learn")
+    again = pickle.loads(pickle.dumps(ExpanderMemory(random_regular(48, 5, 6, seed=0), "learn")))
+    states = 1 - 2 * torch.randint(2, (3, 48), generator=generator())
+    taught.learn(states)
+    again.load_state_dict(taught.state_dict())
+    assert torch.equal(again.violated(states), taught.violated(states))
+    assert not again.violated(states).all()
+
+
+@pytest.mark.parametrize(
+    ("state", "form", "error", "message"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, ValueError, r"state\['b'\] is missing: expected the keys 'a', 'b'"),
+        ({"a": 1, "b": 2}, {"a": 1}, ValueError, r"state\['b'\] is unexpected"),
+        ([1], {"a": 1}, TypeError, "state is a list: expected Mapping"),
+        ({"a": {"b": 1.5}}, {"a": {"b": int}}, TypeError, r"state\['a'\]\['b'\] is a float: expected int"),
+        ({"a": True}, {"a": 3}, TypeError, "bool: expected int"),
+        ({"a": np.zeros(2)}, {"a": torch.zeros(2)}, TypeError, "a ndarray: expected Tensor"),
+        ({"a": torch.zeros(2)}, {"a": torch.zeros(3)}, ValueError, r"\.shape = \(2,\): expected \(3\)"),
+        ({"a": torch.zeros(2).double()}, {"a": torch.zeros(2)}, ValueError, "float64: expected torch.float32"),
+        ({"a": np.zeros((2, 3))}, {"a": Axes(("rows", 4), np.zeros(0))}, ValueError, r"\(2, 3\): expected \(rows, 4\)"),
+        ([1, 2], [1], ValueError, "state has 2 parts: expected 1"),
+        ([1, "2"], (1, 2), TypeError, r"state\[1\] is a str: expected int"),
+        (3, Maybe(str), TypeError, "state is a int: expected str"),
+        (None, int | float, TypeError, r"NoneType: expected int \| float"),
+    ],
+)
+def test_what_is_of_another_form_is_named(state, form, error, message):
+    with pytest.raises(error, match=message):
+        check_state(state, form)
+
+
+def test_what_is_of_the_form_passes():
+    form = {"a": Axes(("rows", 2), np.ndarray), "b": Maybe([float]), "c": {"d": 0}, "e": object}
+    check_state({"a": np.zeros((5, 2), np.int8), "b": None, "c": {"d": np.int64(3)}, "e": ...}, form)
+    check_state({"e": 1, "c": {"d": 3}, "b": (1.0,), "a": np.zeros((0, 2))}, form)
