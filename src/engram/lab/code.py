@@ -34,7 +34,7 @@ DECLARING = frozenset(f"engram.lab.{name}" for name in ("claim", "experiment", "
 _SHOWING = ("engram.lab.", "engram.cli")  # what these open are the folders of runs, and what is shown of them
 _STANDARD = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 _APART = re.compile(
-    r"/(site|dist)-packages/(?!engram/)|\.(dist|egg)-info/|^/(proc|sys|dev)/|__pycache__/[^/]*(?<!\.pyc)$"
+    r"^(<|$)|/(site|dist)-packages/(?!engram/)|\.(dist|egg)-info/|^/(proc|sys|dev)/|__pycache__/[^/]*(?<!\.pyc)$"
 )
 _TARGET = re.compile(r"([A-Za-z_][\w.]*):\S+")
 _FILE = re.compile(r"[^\s*?]{1,200}\.\w{1,12}")
@@ -82,9 +82,11 @@ def _hear_open(path: str, flags: int) -> None:
         return
     frame: Any = sys._getframe(2)
     if frame.f_code.co_filename == "<frozen importlib._bootstrap_external>" and path.endswith((".py", ".pyc")):
-        path = importlib.util.source_from_cache(path) if path.endswith(".pyc") else path
+        compiled, path = path, importlib.util.source_from_cache(path) if path.endswith(".pyc") else path
+        # Python takes what was compiled for that of an edit within the same second that left the size as it was.
+        is_current = Path(compiled).stat().st_mtime_ns >= Path(path).stat().st_mtime_ns
         text = Path(path).read_bytes()
-        _sources[path] = _Source(text, hashlib.sha256(text).hexdigest())
+        _sources[path] = _Source(text, hashlib.sha256(text).hexdigest() if is_current else "")
         _loads.append(path)
         return
     while frame is not None and (_is_apart(frame.f_code.co_filename) or _module(frame).startswith("engram.storage")):

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import filelock
 import polars as pl
+import pydantic
 from typing_extensions import TypedDict
 
 from engram.lab import metrics
@@ -177,8 +178,9 @@ class TrialFolder:
 
     def manifest(self) -> Manifest | None:
         """What the last checkpoint of an unfinished trial rests on; None where there is none that can be read."""
-        with contextlib.suppress(FileNotFoundError, CorruptFileError):
-            return checkpoint.peek(self.checkpoint(self.last_loop()), "manifest")  # type: ignore[no-any-return]
+        with contextlib.suppress(FileNotFoundError, CorruptFileError, pydantic.ValidationError):
+            found = checkpoint.peek(self.checkpoint(self.last_loop()), "manifest")
+            return pydantic.TypeAdapter(Manifest).validate_python(found)
         return None
 
     def finish(

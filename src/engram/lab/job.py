@@ -32,13 +32,13 @@ RESTARTS = 3  # attempts at most that end in a corrupt file
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to perform a trial: the rest is as of ``run``.
+    """What a worker needs to perform a trial; what is not told here is as of ``run``.
 
     Attributes:
         identity: All that determines the result, but for the code.
         finished: Whether there is a result that still holds.
-        main: The script that it was started from, with its hash, where the trial is defined in that.
         differs: What is not what it was, where there is a result or a checkpoint that no longer holds.
+        main: The script that it was started from, with its hash, where the trial is defined in that.
     """
 
     trial: Trial
