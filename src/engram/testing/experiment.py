@@ -187,7 +187,7 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
     if killed:
         _die_in_the_middle()
     for number in numbers:
-        options = {"checkpoint_seconds": 0.0 if killed else 10.0, "keep_state": False}
+        options: dict[str, Any] = {"checkpoint_seconds": 0.0 if killed else 10.0, "keep_state": False}
         job = prepare(todo[number], runs, stop, **options)
         status = perform(job)
         assert status.state == "finished", status.message
