@@ -84,7 +84,8 @@ def test_a_worker_that_has_another_code_or_folder_refuses_and_writes_nothing(toy
     stop = tmp_path / "x.stop"
     job = prepare(trial, tmp_path / "toy", stop)
     if other == "code":
-        token(stop).write_text(json.dumps({"toy_experiments.py": "0" * 64}))
+        token(stop).touch()
+        stop.with_suffix(".code").write_text(json.dumps({"toy_experiments.py": "0" * 64}))
     status = perform(job)
     assert status.state == "failed"
     said = "toy_experiments.py on .*: install the same" if other == "code" else "is not the folder of the run"

@@ -41,6 +41,7 @@ class Saved(TypedDict):
     processor_seconds: float
     metrics: Mark
     windows: dict[int, tuple[int, dict[str, tuple[float, int]]]]
+    manifest: Manifest
     state: dict[str, Any]
 
 
