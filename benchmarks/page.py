@@ -18,6 +18,7 @@ import dsa
 import environments
 import forgetting
 import hebbian_conv
+import lab
 import layers
 import learning_to_remember
 import memory
@@ -348,6 +349,7 @@ def main() -> None:
             forgetting,
             optim,
             agents,
+            lab,
         )
     ]
     for module, section in sections:

@@ -25,6 +25,8 @@ KINDS = (
     "estimators",
     "experiments",
 )
+resolved: dict[tuple[str, str, str], str] = {}
+"""What was loaded: by the module that asked, the kind and the name the object that it was registered as."""
 
 
 def names(kind: str) -> list[str]:
@@ -67,7 +69,9 @@ def get(kind: str, name: str) -> Any:
     registered = {entry.value: entry for entry in entries(kind) if entry.name == name}
     if len(registered) > 1:
         raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(registered)}")
-    return next(iter(registered.values())).load()
+    (value, entry) = next(iter(registered.items()))
+    resolved[sys._getframe(1).f_globals.get("__name__", ""), kind, name] = value
+    return entry.load()
 
 
 def entries(kind: str) -> tuple[EntryPoint, ...]:

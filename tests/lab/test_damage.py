@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,12 +82,13 @@ def test_a_worker_that_has_another_code_or_folder_refuses_and_writes_nothing(toy
     experiment = registry.get("experiments", toy)
     (trial, *_) = trials(experiment, experiment.arms("smoke"), seeds=1)
     stop = tmp_path / "x.stop"
-    job = prepare(trial if other == "folder" else replace(trial, code="0" * 16), tmp_path / "toy", stop)
+    job = prepare(trial, tmp_path / "toy", stop)
     if other == "code":
         token(stop).touch()
+        stop.with_suffix(".code").write_text(json.dumps({"toy_experiments.py": "0" * 64}))
     status = perform(job)
     assert status.state == "failed"
-    said = f"{trial.code}.*{'0' * 16}.*: install the same" if other == "code" else "is not the folder of the run"
+    said = "toy_experiments.py on .*: install the same" if other == "code" else "is not the folder of the run"
     assert re.search(said, status.message)
     assert not (tmp_path / "toy").exists()
 
@@ -113,7 +113,7 @@ def test_a_node_with_other_code_computes_nothing_under_the_names_of_this_one(toy
     assert states == {"finished", "failed"}, [trial.message for trial in found.trials]
     for trial in found.trials:
         assert trial.state == "failed" or trial.result == alone[trial.seed]
-        assert trial.state == "finished" or "is not that of where the run was started" in trial.message
+        assert trial.state == "finished" or "is not what it is where the run was started" in trial.message
 
 
 def test_a_result_that_is_gone_is_no_result(toy, folder):

@@ -20,7 +20,7 @@ def test_a_line_says_how_much_is_left_and_how_far_each_trial_is(tmp_path, monkey
         folder.mkdir()
         trial_folder = TrialFolder(folder)
         trial_folder.set_status(status)
-        trial = Trial("toy", "arm", print, None, 100.0, seed, "cpu", 1, "")
+        trial = Trial("toy", "arm", print, None, 100.0, seed, "cpu", 1)
         jobs.append(Job(trial, {}, trial_folder, tmp_path / "stop", 60.0, False))
     said = io.StringIO()
     with monitor.Monitor(Console(file=said, width=200), jobs, 1, lambda job: []):

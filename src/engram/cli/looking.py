@@ -67,7 +67,7 @@ def _list_experiments(command: List) -> None:
             rows.append((escape(name), "", "", f"[red]cannot be loaded: {escape(str(error))}[/]"))
             continue
         try:
-            last = _state(load(experiment, command.runs))
+            last = _state(load(experiment, command.runs, metrics=False))
         except CorruptFileError as error:
             last = escape(str(error))
         except ValueError:

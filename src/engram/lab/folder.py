@@ -21,9 +21,11 @@ from typing import Any, Literal
 
 import filelock
 import polars as pl
+import pydantic
 from typing_extensions import TypedDict
 
 from engram.lab import metrics
+from engram.lab.code import Manifest
 from engram.lab.machine import hardware, versions
 from engram.storage import checkpoint
 from engram.storage.files import (
@@ -78,6 +80,7 @@ class Stored(TypedDict):
     metrics: metrics.Mark
     seconds: float
     state: metrics.Mark | None  # None: it was to keep none
+    manifest: Manifest
 
 
 def runs_folder(runs: str | Path | None = None) -> Path:
@@ -140,7 +143,9 @@ class TrialFolder:
             origin = read_sealed(path, Origin)
         except FileNotFoundError:
             raise CorruptFileError(path, "it is missing") from None
-        self.check_own(path, name_of(origin["identity"]))
+        own = name_of(origin["identity"])
+        is_own = re.fullmatch(re.escape(own) + r"(\.\d+)?", self.path.name)  # what ran anew has a number
+        self.check_own(path, self.path.name if is_own else own)
         return origin
 
     def check_own(self, path: Path, trial: str) -> None:
@@ -155,9 +160,9 @@ class TrialFolder:
         except (FileNotFoundError, CorruptFileError):
             return Status()
 
-    def set_status(self, status: Status, *, durable: bool = True) -> None:
+    def set_status(self, status: Status) -> None:
         """Replace the status."""
-        write_json(self.path / "status.json", vars(status), durable=durable)
+        write_json(self.path / "status.json", vars(status), durable=False)
 
     def checkpoint(self, loop: int) -> Path:
         """The path of the checkpoint of the trial's ``loop``-th loop."""
@@ -171,10 +176,22 @@ class TrialFolder:
         named = ((_CHECKPOINT.fullmatch(path.name), path) for path in self.path.glob("checkpoint-*"))
         return {int(match[1]): path for match, path in named if match}
 
+    def manifest(self) -> Manifest | None:
+        """What the last checkpoint of an unfinished trial rests on; None where there is none that can be read."""
+        with contextlib.suppress(FileNotFoundError, CorruptFileError, pydantic.ValidationError):
+            found = checkpoint.peek(self.checkpoint(self.last_loop()), "manifest")
+            return pydantic.TypeAdapter(Manifest).validate_python(found)
+        return None
+
     def finish(
-        self, result: dict[str, Any], mark: metrics.Mark, seconds: float, state: dict[str, Any] | None = None
+        self,
+        result: dict[str, Any],
+        mark: metrics.Mark,
+        seconds: float,
+        manifest: Manifest,
+        state: dict[str, Any] | None = None,
     ) -> None:
-        """Write the result down, and before it the state that the trial keeps, None: not any.
+        """Write the result down with what it rests on, and before it the state that the trial keeps, None: not any.
 
         From here on the trial is finished, and its checkpoints are no longer needed.
         """
@@ -188,6 +205,7 @@ class TrialFolder:
             "metrics": mark,
             "seconds": seconds,
             "state": kept,
+            "manifest": manifest,
         }
         write_sealed(self.path / "result.json", stored)
         for path in self._checkpoints().values():

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import json
 import multiprocessing
 import os
 import platform
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from engram.lab.code import code_digest
+from engram.lab.code import Present, Use, loaded, main, on_disk
 from engram.lab.folder import Status, TrialFolder, name_of
 from engram.lab.loop import Interrupted, Run
-from engram.lab.trial import Trial, computing, names_in
+from engram.lab.trial import Trial, computing
 from engram.numeric import jit
 from engram.numeric.parallel import orphaned
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
@@ -29,7 +32,14 @@ RESTARTS = 3  # attempts at most that end in a corrupt file
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to perform a trial: ``identity`` determines the result, and the rest is as of ``run``."""
+    """What a worker needs to perform a trial; what is not told here is as of ``run``.
+
+    Attributes:
+        identity: All that determines the result, but for the code.
+        finished: Whether there is a result that still holds.
+        differs: What is not what it was, where there is a result or a checkpoint that no longer holds.
+        main: The script that it was started from, with its hash, where the trial is defined in that.
+    """
 
     trial: Trial
     identity: dict[str, Any]
@@ -38,13 +48,54 @@ class Job:
     checkpoint_seconds: float = 10.0
     tensorboard: bool = False
     keep_state: bool = True
+    finished: bool = False
+    differs: str = ""
+    main: Mapping[str, str] = field(default_factory=dict)
+
+    def use(self) -> Use:
+        """What the trial uses from now on, in this process."""
+        modules = self.trial.modules
+        here = "__main__" not in modules or main() == self.main
+        return Use(modules, None if here else self.main)
 
 
-def prepare(trial: Trial, root: Path, stop: Path, **options: Any) -> Job:
-    """The job that performs a trial in its folder below ``root``; ``options`` are fields of ``Job``."""
+def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None, **options: Any) -> Job:
+    """The job that performs a trial in its folder below ``root``.
+
+    What rests on files that have changed stays where it is, for the day on which they are what they were, and the trial
+    is performed in another folder beside it, ``<name>.2``.
+
+    Args:
+        trial: The trial.
+        root: The folder of its experiment.
+        stop: The file that asks it to stop.
+        present: What there is of files now, where many jobs are prepared.
+        **options: Fields of ``Job``.
+    """
     identity = trial.identity()
-    folder = TrialFolder(root / name_of(identity))
-    return Job(trial, identity, folder, stop, **options)
+    present = Present() if present is None else present
+    name = name_of(identity)
+    options["main"] = main() if "__main__" in trial.modules else {}
+    free, differs = None, ""
+    for number in itertools.count(1):
+        folder = TrialFolder(root / (f"{name}.{number}" if number > 1 else name))
+        if not folder.path.exists():
+            break
+        is_finished, why = _holds(folder, present)
+        if is_finished and not why:
+            return Job(trial, identity, folder, stop, finished=True, **options)
+        free, differs = (folder if not why else free), why or differs
+    return Job(trial, identity, free or folder, stop, differs="" if free else differs, **options)
+
+
+def _holds(folder: TrialFolder, present: Present) -> tuple[bool, str]:
+    """Whether a trial is finished, and what is not what it was when its result or its last checkpoint was written."""
+    try:
+        stored = folder.result()
+    except CorruptFileError:  # the worker says so, keeps it aside and starts again
+        return False, ""
+    manifest = folder.manifest() if stored is None else stored["manifest"]
+    return stored is not None, present.differs(manifest) if manifest else ""
 
 
 def perform(job: Job) -> Status:
@@ -74,16 +125,28 @@ def _another(job: Job) -> str | None:
         return (
             f"{job.folder.path.parent} is not the folder of the run on {platform.node()}: every node must see the same"
         )
-    module = job.trial.function.__module__
-    if module == "__main__":  # which goes along with the job
-        return None
-    here = code_digest(module, names_in(job.trial.config))
-    if here == job.trial.code:
+    expected = _expected(job.stop)
+    here = job.use().manifest()["files"]
+    edited = next((name for name, digest in here.items() if expected.get(name, digest) != digest), None)
+    if edited is None:
         return None
     return (
-        f"the code on {platform.node()} ({here}) is not that of where the run was started ({job.trial.code}): "
+        f"{edited} on {platform.node()} is not what it is where the run was started: "
         "install the same on every node, and after an edit reload it or start Python again"
     )
+
+
+def begin(stop: Path) -> None:
+    """Write down what is loaded where a run is started."""
+    stop.with_suffix(".code").write_text(json.dumps(loaded()))
+
+
+@functools.lru_cache(maxsize=1)
+def _expected(stop: Path) -> dict[str, str]:
+    """What is loaded where the run was started; of what is not, what the files were when this process took part."""
+    path = stop.with_suffix(".code")
+    started: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return on_disk() | started
 
 
 def token(stop: Path) -> Path:
@@ -95,7 +158,11 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
     sweep(folder.path)
     status = replace(folder.status(), message="")
     try:
-        if folder.result() is not None:
+        is_finished, differs = _holds(folder, Present())
+        if differs:
+            why = f"{differs} since another process was here, with other code: the same command runs it beside"
+            return replace(status, state="failed", message=why)
+        if is_finished:
             return replace(status, state="finished")
     except CorruptFileError as error:
         status = _restart(folder, status, error)
@@ -130,16 +197,16 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
 
 def _attempt(job: Job, folder: TrialFolder) -> Status:
     options: dict[str, Any] = {"checkpoint_seconds": job.checkpoint_seconds, "tensorboard": job.tensorboard}
-    run = Run(folder, job.trial.seed, job.trial.device, stop=job.stop, **options)
+    run = Run(folder, job.trial.seed, job.trial.device, stop=job.stop, use=job.use(), **options)
 
     def tell() -> None:
-        folder.set_status(replace(folder.status(), note="compiling kernels"), durable=False)
+        folder.set_status(replace(folder.status(), note="compiling kernels"))
 
     with jit.on_compile(tell):
         result = job.trial.function(job.trial.config, run)
     status: Status
     mark, status = run.close()
-    folder.finish(result, mark, run.processor_seconds, run.kept if job.keep_state else None)
+    folder.finish(result, mark, run.processor_seconds, run.manifest(), run.kept if job.keep_state else None)
     folder.set_status(status)
     return status
 

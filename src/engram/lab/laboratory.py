@@ -7,6 +7,7 @@ import math
 import signal
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -25,9 +26,10 @@ from rich.text import Text
 
 from engram import checks, extras
 from engram.lab.claim import Claim, JudgedClaim, judge
+from engram.lab.code import Present
 from engram.lab.experiment import Experiment, find_experiment
 from engram.lab.folder import Status, runs_folder
-from engram.lab.job import Job, prepare, token
+from engram.lab.job import Job, begin, prepare, token
 from engram.lab.machine import cores
 from engram.lab.monitor import Monitor, duration
 from engram.lab.parallel import perform_all
@@ -135,14 +137,15 @@ def run(
         for before, count in pairwise([0, *counts]):
             more = count - before if before else count  # what is no number of seeds is named by ``trials``
             todo = trials(experiment, compared, seeds=more, first=before, arms=arms, device=device_of(device))
-            jobs_before, jobs_of_look = all_jobs, [prepare(trial, root, stop, **options) for trial in todo]
+            present = Present()
+            jobs_before, jobs_of_look = all_jobs, [prepare(trial, root, stop, present, **options) for trial in todo]
             order = {arm: place for place, arm in enumerate(compared)}
             all_jobs = sorted(jobs_before + jobs_of_look, key=lambda job: (order[job.trial.arm], job.trial.seed))
             left = unfinished(experiment, jobs_of_look)
             workers = workers_for(experiment, preset, left) if jobs is None else jobs
             note = run_note(seeds=count, jobs=all_jobs)
             done = say_expected(f"{experiment.name}, preset {preset}", len(jobs_of_look), left, workers)
-            finished = [job for job in all_jobs if job not in left]
+            finished = jobs_before + [job for job in jobs_of_look if job.finished]
             done += _keeping(finished, left) if keep_state else ""
             console.print(done, highlight=False, soft_wrap=True)
             announce = _announcer(announced, preset, count, finished, looks)
@@ -191,7 +194,7 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
     Raises:
         ValueError: For some arms, data or a package that an extra brings is missing.
     """
-    left = [job for job in jobs if not _finished(job)]
+    left = [job for job in jobs if not job.finished]
     lacking: dict[str, Exception] = {}
     for trial in {job.trial.arm: job.trial for job in left}.values():
         try:
@@ -224,6 +227,8 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     time = f"expected time {duration(known)}" if known else "expected time unknown"
     named = ", ".join(unknown) if len(unknown) < 5 else f"{', '.join(unknown[:3])} and {len(unknown) - 3} other arms"
     time += f" (no record yet of {named})" if unknown else ""
+    for why, count in Counter(job.differs for job in left if job.differs).items():
+        time += f", {count} again since {escape(why)}"
     compiling = "" if jit.are_cached() else ", and up to a minute for compiling kernels, once,"
     return f"{begin}{time}{compiling} with {workers} at once"
 
@@ -300,13 +305,6 @@ def device_of(device: str) -> str:
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _finished(job: Job) -> bool:
-    try:
-        return job.folder.result() is not None
-    except CorruptFileError:  # the worker says so, keeps it aside and starts again
-        return False
-
-
 def _keeping(finished: Sequence[Job], left: Sequence[Job]) -> str:
     """Say how much the trials that are left will keep, as far as finished ones of their arms tell.
 
@@ -333,18 +331,20 @@ def _announcer(
 ) -> Callable[[Job], list[str]]:
     """A function that takes in a finished trial and judges the claims that it completes, each once, as lines."""
     results: dict[int, dict[str, Any]] = {}
+    done: Counter[str] = Counter()
     waiting = list(claims)
 
     def take(job: Job) -> None:
         with suppress(CorruptFileError):
             if (stored := job.folder.result()) is not None:
                 results.setdefault(job.trial.seed, {})[job.trial.arm] = stored["result"]
+                done[job.trial.arm] += 1
 
     def judge_completed(job: Job) -> list[str]:
         take(job)
         lines = []
         for claim in list(waiting):
-            if len(results) == seeds and all(set(claim.arms) <= set(arms) for arms in results.values()):
+            if all(done[arm] == seeds for arm in claim.arms):
                 waiting.remove(claim)
                 judged = judge(claim, results, preset=preset, seeds=seeds, looks=looks)
                 lines += [] if judged.is_open else [verdict_line(judged)]
@@ -363,6 +363,7 @@ def stoppable(root: Path, console: Console) -> Iterator[Path]:
     with writing(root):
         _sweep(root)
         going_on.acquire()
+        begin(stop)
 
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.exists():
@@ -380,7 +381,7 @@ def stoppable(root: Path, console: Console) -> Iterator[Path]:
     finally:
         if catches:
             signal.signal(signal.SIGINT, before)
-        for path in (stop, token(stop)):
+        for path in (stop, token(stop), stop.with_suffix(".code")):
             path.unlink(missing_ok=True)
         going_on.release()
 
@@ -390,6 +391,6 @@ def _sweep(root: Path) -> None:
     for path in root.glob(".*.run"):
         with suppress(OSError), filelock.FileLock(path, timeout=0):  # its Timeout is an OSError
             path.unlink()
-    for path in root.glob(".*.stop"):
+    for path in [*root.glob(".*.stop"), *root.glob(".*.code")]:
         if not token(path).exists():
             path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ import torch
 from typing_extensions import TypedDict
 
 from engram import checks
+from engram.lab.code import Manifest, Use
 from engram.lab.folder import TrialFolder
 from engram.lab.metrics import Mark, MetricsFile
 from engram.numeric.parallel import orphaned
@@ -40,6 +41,7 @@ class Saved(TypedDict):
     processor_seconds: float
     metrics: Mark
     windows: dict[int, tuple[int, dict[str, tuple[float, int]]]]
+    manifest: Manifest
     state: dict[str, Any]
 
 
@@ -58,6 +60,7 @@ class Run:
         stop: When this file exists, the trial stops at its next step.
         checkpoint_seconds: Time between checkpoints; 0 writes one at every step.
         tensorboard: Write event files as well.
+        use: What the trial uses (default: from now on, with what it is imported by).
     """
 
     def __init__(
@@ -69,12 +72,15 @@ class Run:
         stop: Path | None = None,
         checkpoint_seconds: float = 10.0,
         tensorboard: bool = False,
+        use: Use | None = None,
     ) -> None:
         words = [int(word) for word in np.random.SeedSequence(seed).generate_state(3)]
         self.generator = torch.Generator().manual_seed(words[0])
         self.rng = np.random.default_rng(words[1])
-        torch.manual_seed(words[2])
         self.device = torch.device(device)
+        torch.default_generator.manual_seed(words[2])  # without a note on each call of the devices that are not there
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed_all(words[2])
         self._folder = folder
         self._status = replace(folder.status(), state="running", step=0, total=0, seconds=0.0, note="")
         self._stop = stop
@@ -83,6 +89,8 @@ class Run:
         self._loops = 0
         self._resumed = folder.last_loop()
         self._metrics = MetricsFile(folder.metrics_path)
+        self._use = Use(()) if use is None else use
+        self._used_before: Manifest = {"files": {}, "parts": {}, "packages": {}}
         self._windows: dict[int, tuple[int, dict[str, tuple[float, int]]]] = {}
         self._started = self._beat = self._saved = time.monotonic()
         self._computing = time.process_time()
@@ -200,6 +208,15 @@ class Run:
             self._events.close()
         return self._metrics.mark(), replace(self._status, state="finished", seconds=self._seconds(), note="")
 
+    def manifest(self) -> Manifest:
+        """All that the trial has used so far, before an interruption too."""
+        before, now = self._used_before, self._use.manifest()
+        return {
+            "files": before["files"] | now["files"],
+            "parts": before["parts"] | now["parts"],
+            "packages": before["packages"] | now["packages"],
+        }
+
     def _means(self, every: int, values: dict[str, float]) -> dict[str, float]:
         """Take values into the open window of this length; return the means where that completes it."""
         calls, sums = self._windows.pop(every, (0, {}))
@@ -232,7 +249,7 @@ class Run:
 
     def _heartbeat(self) -> None:
         self._beat = time.monotonic()
-        self._folder.set_status(replace(self._status, seconds=self._seconds()), durable=False)
+        self._folder.set_status(replace(self._status, seconds=self._seconds()))
 
     def _save(self, loop: int, step: int, total: int, state: dict[str, Any]) -> None:
         content: Saved = {
@@ -244,6 +261,7 @@ class Run:
             "processor_seconds": self.processor_seconds,
             "metrics": self._metrics.mark(),
             "windows": self._windows,
+            "manifest": self.manifest(),
             "state": {name: get_state(name, item) for name, item in self._all(state).items()},
         }
         checkpoint.save(self._folder.checkpoint(loop), content)
@@ -268,7 +286,7 @@ class Run:
             except Exception as error:
                 raise CorruptFileError(path, f"its state {name!r} does not fit: {error!r}") from error
         self._metrics.cut(content["metrics"])
-        self._windows = content["windows"]
+        self._windows, self._used_before = content["windows"], content["manifest"]
         self._before, self._computed_before = content["seconds"], content["processor_seconds"]
         self._started, self._computing = time.monotonic(), time.process_time()
         return content["step"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -124,14 +125,16 @@ class Monitor:
 
     def _estimate(self, fractions: Sequence[float]) -> None:
         """Estimate the time of trials whose arm has no record: that of its first trials here, or of any trial."""
-        whole = [
-            status.seconds / part if part else math.nan for status, part in zip(self._status, fractions, strict=True)
-        ]
+        known: defaultdict[str, list[float]] = defaultdict(list)
+        for status, part, job in zip(self._status, fractions, self._jobs, strict=True):
+            if part:
+                known[job.trial.arm].append(status.seconds / part)
+        of_all = [seconds for of_arm in known.values() for seconds in of_arm] or [0.0]
+        mean_of_all = sum(of_all) / len(of_all)
+        mean = {arm: sum(seconds) / len(seconds) for arm, seconds in known.items()}
         for index, job in enumerate(self._jobs):
             if self._unknown[index]:
-                of_arm = [w for w, other in zip(whole, self._jobs, strict=True) if other.trial.arm == job.trial.arm]
-                known = [w for w in of_arm if not math.isnan(w)] or [w for w in whole if not math.isnan(w)] or [0.0]
-                self._expected[index] = sum(known) / len(known)
+                self._expected[index] = mean.get(job.trial.arm, mean_of_all)
 
     def _left(self, fractions: Sequence[float]) -> float:
         """Estimate the seconds left: expected times, corrected by how those of this run have turned out so far."""

@@ -22,7 +22,7 @@ from engram.numeric.parallel import Backend, Lost, NoWorkersError, kill_workers,
 
 ATTEMPTS = 3
 SIGNAL_SECONDS = 0.2
-_reloads = 0
+_loaded: dict[str, str] = {}
 
 
 def perform_all(
@@ -58,10 +58,10 @@ def perform_all(
 
 
 def _stale() -> bool:
-    """Whether a module was loaded anew since the last call, so that workers of then have its old source."""
-    global _reloads
-    before, _reloads = _reloads, len(code.reloaded)
-    return before != _reloads
+    """Whether a file was loaded anew since the last call, so that workers of then have its old source."""
+    before = dict(_loaded)
+    _loaded.update(code.loaded())
+    return any(_loaded[name] != digest for name, digest in before.items())
 
 
 def _lost(job: Job) -> Status:

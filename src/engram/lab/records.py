@@ -84,12 +84,13 @@ def write_note(
     return note
 
 
-def load(experiment: str | Experiment, runs: str | Path | None = None) -> Results:
+def load(experiment: str | Experiment, runs: str | Path | None = None, *, metrics: bool = True) -> Results:
     """The last run of an experiment, read from its folder.
 
     Args:
         experiment: The experiment, or its name in the registry.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+        metrics: Read the metrics too, which takes most of the time.
 
     Raises:
         ValueError: It was never run there.
@@ -106,10 +107,12 @@ def load(experiment: str | Experiment, runs: str | Path | None = None) -> Result
         raise
     except ValueError as error:
         raise CorruptFileError(root / NOTE, str(error)) from None
-    return read_back(experiment, root, note)
+    return read_back(experiment, root, note, metrics=metrics)
 
 
-def read_back(experiment: Experiment, root: Path, note: Note, last: Mapping[str, Status] | None = None) -> Results:
+def read_back(
+    experiment: Experiment, root: Path, note: Note, last: Mapping[str, Status] | None = None, *, metrics: bool = True
+) -> Results:
     """The results of a run, collected from the folders of its trials.
 
     A finished trial whose files are corrupt counts as failed; the next run does it again.
@@ -119,16 +122,19 @@ def read_back(experiment: Experiment, root: Path, note: Note, last: Mapping[str,
         root: Its folder.
         note: What the run consists of.
         last: The last status of trials, by the name of their folder, which some could not write down.
+        metrics: Read the metrics too.
     """
-    read = [_read_trial(entry, root, note, (last or {}).get(entry["folder"])) for entry in note["trials"]]
-    frames = [
-        metrics.select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
-        for trial, metrics, _ in read
-        if metrics is not None
+    read = [
+        _read_trial(entry, root, note, (last or {}).get(entry["folder"]), metrics=metrics) for entry in note["trials"]
     ]
-    metrics = pl.concat([pl.DataFrame(schema=COLUMNS), *frames])
+    frames = [
+        rows.select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
+        for trial, rows, _ in read
+        if rows is not None
+    ]
+    all_rows = pl.concat([pl.DataFrame(schema=COLUMNS), *frames])
     environment = _environment([origin for _, _, origin in read if origin is not None])
-    return _results(experiment, {**note, "environment": environment}, [trial for trial, _, _ in read], metrics)
+    return _results(experiment, {**note, "environment": environment}, [trial for trial, _, _ in read], all_rows)
 
 
 def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
@@ -189,9 +195,9 @@ def _check(experiment: Experiment, note: Note) -> None:
 
 
 def _read_trial(
-    entry: Entry, root: Path, note: Note, last: Status | None
+    entry: Entry, root: Path, note: Note, last: Status | None, *, metrics: bool
 ) -> tuple[TrialResult, pl.DataFrame | None, Origin | None]:
-    """A trial and, of a finished one, its metrics and what it is."""
+    """A trial and, of a finished one, its metrics if they are to be read, and what it is."""
     folder = TrialFolder(root / entry["folder"])
     made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
     try:
@@ -204,7 +210,7 @@ def _read_trial(
                     is_of = f"of {name} {origin['identity'].get(name)}, and the run's of {value}"
                     raise CorruptFileError(folder.path / "trial.json", is_of)
             trial = made("finished", stored["result"], stored["seconds"])
-            return trial, folder.metrics(), origin
+            return trial, folder.metrics() if metrics else None, origin
     except CorruptFileError as error:
         return made("failed", {}, message=str(error)), None, None
     status = last or folder.status()

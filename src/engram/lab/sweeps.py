@@ -17,6 +17,7 @@ from plotly.subplots import make_subplots
 from rich.console import Console
 
 from engram import checks
+from engram.lab.code import Present
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.figures import PALETTE
 from engram.lab.folder import Status, runs_folder
@@ -124,7 +125,8 @@ def sweep(
     ]
     root = folder_for(experiment, runs)
     with stoppable(root, console) as stop:
-        every = [prepare(trial, root, stop, keep_state=False) for _, trial in todo]
+        present = Present()
+        every = [prepare(trial, root, stop, present, keep_state=False) for _, trial in todo]
         # Arms that do not depend on a field have the same trials at several settings.
         distinct = list({job.folder.path: job for job in every}.values())
         left = unfinished(experiment, distinct)

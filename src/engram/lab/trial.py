@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,22 +12,18 @@ from typing import Any
 import threadpoolctl
 import torch
 
-from engram import checks, registry
+from engram import checks
 from engram.lab import config as configs
-from engram.lab.code import code_digest
+from engram.lab.code import check_source
 from engram.lab.experiment import Arm, Experiment
 from engram.lab.loop import Run
-from engram.lab.machine import COMPUTING, versions
 
 MOST_SEEDS = 100_000
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One arm of an experiment with one seed, from which all randomness comes, on a device with a number of threads.
-
-    ``code`` is the ``code_digest`` of the function's module.
-    """
+    """One arm of an experiment with one seed, from which all randomness comes, on a device with a number of threads."""
 
     experiment: str
     arm: str
@@ -36,11 +33,9 @@ class Trial:
     seed: int
     device: str
     threads: int
-    code: str
 
     def identity(self) -> dict[str, Any]:
-        """All that determines the result: this trial, the code that it reaches and the versions under it."""
-        installed = versions()
+        """All that determines the result but for the code: what the trial is given."""
         return {
             "experiment": self.experiment,
             "arm": self.arm,
@@ -49,9 +44,14 @@ class Trial:
             "seed": self.seed,
             "device": self.device,
             "threads": self.threads,
-            "code": self.code,
-            "versions": {package: installed[package] for package in COMPUTING},
         }
+
+    @property
+    def modules(self) -> set[str]:
+        """The modules that it begins with: of the function, what that encloses, and its config."""
+        cells = [cell.cell_contents for cell in getattr(self.function, "__closure__", None) or ()]
+        given = [self.function, type(self.config), *cells]
+        return {str(getattr(part, "__module__", "") or getattr(part, "__name__", "")) for part in given}
 
 
 def trials(
@@ -86,24 +86,20 @@ def trials(
         if name not in compared:
             raise ValueError(f"unknown arm {name!r} of {experiment.name}; known: {', '.join(compared)}")
     chosen = {name: arm for name, arm in compared.items() if not arms or name in arms}
-    digests: dict[tuple[str, frozenset[str]], str] = {}
-    code = {}
-    for name, arm in chosen.items():
-        reached = arm.trial.__module__, names_in(arm.config)
-        code[name] = digests[reached] = digests.get(reached) or code_digest(*reached)
+    for module in {arm.trial.__module__ for arm in chosen.values()}:
+        check_source(module)
     options = (device, experiment.threads)
     return [
-        Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, *options, code[name])
+        Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, *options)
         for name, arm in chosen.items()
         for seed in range(first, first + seeds)
     ]
 
 
-def names_in(config: Any) -> frozenset[str]:
-    """The registered parts of other packages that a config names."""
-    texts = {text for value in configs.leaves(config).values() if isinstance(value, str) for text in value.split(",")}
-    parts = [entry for kind in registry.KINDS for entry in registry.entries(kind)]
-    return frozenset(texts & {entry.name for entry in parts if not entry.module.startswith("engram.")})
+@functools.lru_cache(maxsize=1)
+def _pools(modules: int) -> threadpoolctl.ThreadpoolController:
+    """The pools of threads of the libraries that are loaded with so many modules; to look for them takes long."""
+    return threadpoolctl.ThreadpoolController()
 
 
 @contextmanager
@@ -127,7 +123,7 @@ def computing(trial: Trial) -> Iterator[None]:
                 put(wanted)
         if torch.get_default_device().type != "cpu":
             undo.enter_context(torch.device("cpu"))
-        undo.enter_context(threadpoolctl.threadpool_limits(trial.threads))
+        undo.enter_context(_pools(len(sys.modules)).limit(limits=trial.threads))
         undo.enter_context(torch.random.fork_rng(range(torch.cuda.device_count()) if cuda else ()))
         undo.enter_context(torch.inference_mode(False))
         undo.enter_context(torch.enable_grad())

@@ -1,0 +1,118 @@
+"""What the laboratory takes for itself: milliseconds a trial that does nothing, as the number of trials grows.
+
+``python benchmarks/lab.py`` runs up to 2,000 trials in this process, and on two workers, and takes some minutes; with
+``--quick`` up to 400.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+import engram
+from engram.lab import Experiment, Preset, Run, Study, setting, settings
+
+RECORD = Path(__file__).with_suffix(".json")
+NUMBERS, QUICK = (100, 400, 2000), (100, 400)
+MOST_MS, MOST_GROWTH, LISTED, MOST_LIST = 10.0, 1.25, 1000, 2.0
+
+
+@settings
+class Config:
+    """Nothing is set."""
+
+    units: int = setting(1, "units", ge=1)
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    return {"units": config.units}
+
+
+presets = {name: Preset(1) for name in ("smoke", "laptop", "paper")}
+idle = Experiment("idle", "It.", "None", Study(trial, {"idle": {}}), presets, (), lambda results: go.Figure())
+
+
+def milliseconds(number: int, jobs: int, runs: Path) -> dict[str, float]:
+    """Return what a trial takes, in all and of processors, and what it takes to find that it is done."""
+    options: dict[str, Any] = {"preset": "smoke", "jobs": jobs, "runs": runs, "progress": False, "device": "cpu"}
+    engram.run(idle, seeds=2, **options)  # what is loaded once, here and in workers
+    start, processor = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    engram.run(idle, seeds=number, **options)
+    end = time.perf_counter()
+    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - processor
+    engram.run(idle, seeds=number, **options)
+    each = 1e3 / number
+    return {"ms": each * (end - start), "processor": each * used, "again": each * (time.perf_counter() - end)}
+
+
+def listing(runs: Path) -> float:
+    """Return how many more seconds it takes to load a run of many trials as ``engram list`` does."""
+    engram.run(idle, preset="smoke", seeds=LISTED, jobs=1, runs=runs, progress=False, device="cpu")
+    start = time.perf_counter()
+    engram.lab.load(idle, runs, metrics=False).claims()
+    return time.perf_counter() - start
+
+
+def command(runs: Path) -> float:
+    """Return the seconds of ``engram list`` without any runs."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "engram", "list", "--runs", runs], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def section(record: dict[str, Any]) -> list[str]:
+    """Return the section of the page."""
+    rows = [
+        f"| {row['number']} | {row['jobs']} | {row['ms']:.1f} | {row['processor']:.1f} | {row['again']:.1f} |"
+        for row in record["trials"]
+    ]
+    alone = [row["ms"] for row in record["trials"] if row["jobs"] == 1]
+    targets = {
+        f"at most {MOST_MS:g} ms a trial": max(row["ms"] for row in record["trials"]) <= MOST_MS,
+        "flat in the number of trials": alone[-1] <= MOST_GROWTH * alone[0],
+        f"a run of {LISTED} trials loaded within {MOST_LIST:g} s": record["listing"] <= MOST_LIST,
+    }
+    return [
+        "## Laboratory",
+        "",
+        "What a trial that does nothing takes: in all, of the processor in the process that starts the run, and to",
+        "find that it is done. Each survives a power failure, which takes the disk its time.",
+        "",
+        f"Load average before the run {record['load']:.1f}.",
+        "",
+        "| trials | at once | ms a trial | of the processor | when done |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        f"`engram list` takes {record['command']:.1f} s, and {record['listing']:.2f} s more for {LISTED} trials.",
+        "",
+        *[f"- {name}: {'met' if met else 'NOT MET'}" for name, met in targets.items()],
+        "",
+    ]
+
+
+def main() -> None:
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    cases = [(number, jobs) for jobs in (1, 2) for number in (QUICK if "--quick" in sys.argv else NUMBERS)]
+    with tempfile.TemporaryDirectory() as folder:
+        trials = [
+            {"number": number, "jobs": jobs, **milliseconds(number, jobs, Path(folder, f"{number}-{jobs}"))}
+            for number, jobs in cases
+        ]
+        more = {"listing": listing(Path(folder, "listed")), "command": command(Path(folder, "none"))}
+    record: dict[str, Any] = {"load": load, "trials": trials, **more}
+    print("\n".join(section(record)))
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
