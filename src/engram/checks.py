@@ -10,7 +10,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def arguments() -> None:
 
     Raises:
         TypeError: An argument is of another type.
-        ValueError: An array or tensor is of another shape or dtype.
+        ValueError: An array or tensor is of another shape or dtype, or a value is none of those that it may be.
     """
     if torch.compiler.is_compiling():
         return
@@ -88,6 +88,8 @@ def _hints(module: str, qualname: str) -> dict[str, Any]:
 
 
 def _refusal(name: str, value: Any, hint: Any) -> Exception:
+    if get_origin(hint) is Literal:
+        return ValueError(f"{name} = {shown(value)}: expected one of {', '.join(map(repr, get_args(hint)))}")
     expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
     if isinstance(value, ARRAYS) and hasattr(hint, "array_type") and isinstance(value, hint.array_type):
         return ValueError(f"{name}.shape = {tuple(value.shape)}, dtype = {value.dtype}: expected {expected}")

@@ -59,9 +59,9 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
 
     Examples:
         >>> check_state({"mean": np.zeros(2), "steps": 3}, {"mean": np.ones(2), "steps": int})
-        >>> check_state({"mean": np.zeros(2)}, {"mean": np.ones(3)})
+        >>> check_state({"mean": np.zeros((2, 2))}, {"mean": np.ones((3, 2))})
         Traceback (most recent call last):
-        ValueError: state['mean'].shape = (2,): expected (3,)
+        ValueError: state['mean'].shape = (2, 2): expected (3, 2)
     """
     match form:
         case Maybe():

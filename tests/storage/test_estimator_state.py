@@ -23,6 +23,9 @@ class Mean(EstimatorState, Saveable, BaseEstimator):
             self.weight_ = weight
         return self
 
+    def _form(self, state):
+        return {"mean_": np.ndarray} | ({"weight_": float} if "weight_" in state else {})
+
 
 X = np.arange(6.0).reshape(3, 2)
 

@@ -59,7 +59,7 @@ def play_episode(
         identity: Reads the identity of the state from the environment; the observation if None.
 
     Examples:
-        >>> import gymnasium
+        >>> import gymnasium, numpy as np
         >>> from engram.agents import TabularQ
         >>> agent = TabularQ([0, 0], [16, 4], [17, 5], 4, rng=np.random.default_rng(0))
         >>> play_episode(gymnasium.make("engram.tasks:engram/IMaze-v0"), agent, seed=0).length <= 100

@@ -230,7 +230,9 @@ class Chain(NamedTuple):
                 raise TypeError(
                     f"{subject}: it lacks weights that act as they are; expected engram.nn.to_standard(model)"
                 )
-            own = {id(parameter) for parameter in module.parameters()}
+            # Of a module without others inside it at once, since this stands in each update.
+            parameters = module.parameters() if module._modules else module._parameters.values()
+            own = {id(parameter) for parameter in parameters if parameter is not None}
             if own & seen:
                 raise TypeError(f"{subject}: it shares weights with another layer; expected weights of its own")
             seen |= own
@@ -242,15 +244,14 @@ class Chain(NamedTuple):
                     raise TypeError(f"{subject}: expected padding by zeros, as many on both sides")
                 layers.append((name, module, []))
                 continue
-            parameters = next(module.parameters(), None) is not None
             if isinstance(module, _CHANGING) and deterministic:
                 raise TypeError(f"{subject}: it lacks one output for one input, which several phases need")
             known = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
-            if not known and (parameters or not any_activation):
+            if not known and (own or not any_activation):
                 supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
                 reason = (
                     "it lacks a known derivative"
-                    if not parameters
+                    if not own
                     else "it has weights of a form that it lacks a rule for"
                 )
                 raise TypeError(
@@ -258,7 +259,7 @@ class Chain(NamedTuple):
                 )
             if layers:
                 layers[-1][2].append((name, module))
-            elif parameters:
+            elif own:
                 raise TypeError(f"{subject}: it has parameters before the first layer, which no error reaches")
             else:
                 before.append(module)
