@@ -200,6 +200,7 @@ def test_what_worked_for_a_process_that_was_killed_ends(toy, tmp_path, moment):
     if moment == "idle":
         process = subprocess.Popen([sys.executable, "-c", IDLE, str(tmp_path)], stderr=subprocess.PIPE)
         wait(lambda: [status.state for status in statuses(tmp_path)] == ["finished"] * 4)
+        wait(lambda: not list(tmp_path.glob("toy/.*.run")))  # the run has returned
     else:
         process = start("--preset=smoke", "--step-seconds=0.2", "--jobs=2", "--runs", str(tmp_path))
         if moment == "during a trial":

@@ -16,7 +16,7 @@ class Mean(EstimatorState, Saveable, BaseEstimator):
         self.shift = shift
 
     def fit(self, x: np.ndarray, names: list[str] | None = None, weight: float | None = None) -> Mean:
-        self.mean_ = x.mean(0) + self.shift
+        self.mean_, self.n_features_in_ = x.mean(0) + self.shift, x.shape[1]
         if names is not None:
             self.feature_names_in_ = np.array(names, object)
         if weight is not None:
@@ -41,7 +41,7 @@ def test_what_fitting_has_set_comes_back_beside_the_parameters(tmp_path):
 def test_nothing_of_an_earlier_fit_outlives_a_state_that_is_loaded():
     model = Mean().fit(X, names=["a", "b"], weight=0.5)
     model.load_state_dict(Mean().fit(2 * X).state_dict())
-    assert set(model.state_dict()) == {"mean_"}
+    assert set(model.state_dict()) == {"mean_", "n_features_in_"}
     assert model.mean_.tolist() == [4.0, 6.0]
     model.load_state_dict(Mean().state_dict())
     assert model.state_dict() == {}
