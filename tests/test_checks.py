@@ -47,7 +47,11 @@ class Range:
         (lambda: product(torch.ones(2, 3), torch.ones(3, dtype=int)), ValueError, r"weight.*int64: expected Float"),
         (lambda: product([[1.0]], torch.ones(1)), TypeError, r"rows = \[\[1.0\]\]: expected Float\[Tensor"),
         (lambda: product(torch.ones(2, 3), np.ones(3)), TypeError, "weight = array of shape"),
-        (lambda: product(torch.ones(2, 3), torch.ones(3), of="some"), ValueError, "of = 'some': expected one of 'all', 'none'"),
+        (
+            lambda: product(torch.ones(2, 3), torch.ones(3), of="some"),
+            ValueError,
+            "of = 'some': expected one of 'all', 'none'",
+        ),
         (lambda: total(["a"]), TypeError, r"numbers = \['a'\]: expected list\[int\]"),
         (lambda: Range("a"), TypeError, "low = 'a': expected float"),
     ],

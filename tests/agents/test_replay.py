@@ -139,7 +139,7 @@ def test_one_transition_alone_is_named():
 
 
 def test_one_environment_alone_is_named():
-    with pytest.raises(TypeError, match="env = <TimeLimit.*: expected .*VectorEnv"):
+    with pytest.raises(TypeError, match=r"env = <TimeLimit.*: expected .*VectorEnv"):
         unwrap(vector_episodes)(gymnasium.make("CartPole-v1"), lambda states: 0)
 
 

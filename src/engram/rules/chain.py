@@ -250,9 +250,7 @@ class Chain(NamedTuple):
             if not known and (own or not any_activation):
                 supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
                 reason = (
-                    "it lacks a known derivative"
-                    if not own
-                    else "it has weights of a form that it lacks a rule for"
+                    "it lacks a known derivative" if not own else "it has weights of a form that it lacks a rule for"
                 )
                 raise TypeError(
                     f"{subject}: {reason}; expected an nn.Sequential of {supported}, activations, pooling, Flatten"
