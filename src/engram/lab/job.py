@@ -158,6 +158,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
     sweep(folder.path)
     status = replace(folder.status(), message="")
     try:
+        folder.result()  # raises where a file is corrupt
         is_finished, differs = _holds(folder, Present())
         if differs:
             why = f"{differs} since another process was here, with other code: the same command runs it beside"

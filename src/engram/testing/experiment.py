@@ -25,7 +25,7 @@ from engram.lab import config as configs
 from engram.lab import load, run
 from engram.lab.experiment import Arm, Experiment
 from engram.lab.folder import TrialFolder
-from engram.lab.job import begin, perform, prepare
+from engram.lab.job import begin, perform, prepare, token
 from engram.lab.laboratory import device_of
 from engram.lab.records import from_record
 from engram.lab.report import write_report
@@ -183,6 +183,7 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
     todo = trials(experiment, experiment.arms("smoke"), seeds=seeds, device=device_of("auto"))
     stop = runs / "never.stop"
     runs.mkdir(parents=True, exist_ok=True)
+    token(stop).touch()
     begin(stop)
     if killed:
         _die_in_the_middle()

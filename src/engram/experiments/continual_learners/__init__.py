@@ -79,7 +79,7 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={"tasks": 2, "units": 4, "features": 2, "train_images": 200, "steps": 2, "batch_size": 8}
-        | {"sequences": 2, "bodies": 1, "meta_updates": 10},
+        | {"sequences": 1, "bodies": 1, "meta_updates": 10},
     ),
     "laptop": Preset(seeds=10),
     "paper": Preset(
