@@ -392,7 +392,7 @@ def test_what_killed_runs_left_is_swept_and_what_goes_on_stays(tmp_path):
         second.touch()
         assert {path.name for path in tmp_path.iterdir()} == {
             second.name,
-            *(stop.with_suffix(".run").name for stop in (first, second)),
+            *(stop.with_suffix(suffix).name for stop in (first, second) for suffix in (".run", ".code")),
         }
         with stoppable(tmp_path, quiet):
             assert second.exists()

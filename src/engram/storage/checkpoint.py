@@ -55,12 +55,7 @@ def load(path: Path) -> Any:
         raise
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CorruptFileError(path, str(error)) from None
-    except (
-        AttributeError,
-        LookupError,
-        RecursionError,
-        TypeError,
-    ) as error:  # of a forged one
+    except (AttributeError, LookupError, RecursionError, TypeError) as error:  # of a forged one
         raise CorruptFileError(path, f"it holds no tree of state ({type(error).__name__})") from None
 
 
@@ -71,12 +66,13 @@ def peek(path: Path, name: str) -> Any:
         CorruptFileError: The file is truncated or altered, or has no such entry.
         FileNotFoundError: There is no such file.
     """
+    check_regular(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return _decode(dict(json.loads((file.metadata() or {})["state"])["dict"])[name], {})
     except FileNotFoundError:
         raise
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, LookupError, RecursionError, TypeError) as error:
         raise CorruptFileError(path, str(error)) from None
 
 
