@@ -285,8 +285,8 @@ def test_a_folder_that_cannot_be_made_is_named(toy, capsys, tmp_path):
 
 
 def test_a_full_disk_fails_the_trial_and_loses_nothing(toy, capsys, no_file_larger_than):
-    arguments = ["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--size", "30000", "--json"]
-    with no_file_larger_than(60_000):  # metrics and manifests fit, checkpoints do not
+    arguments = ["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--size", "150000", "--json"]
+    with no_file_larger_than(300_000):  # metrics and manifests fit, checkpoints do not
         assert cli.run(arguments) == 2
     trials = json.loads(capsys.readouterr().out)["trials"]
     assert "cannot write" in trials[0]["message"]
