@@ -255,6 +255,17 @@ def test_what_an_edit_left_behind_is_reused_when_it_is_taken_back(first, ask, ed
     assert len(list(tree.glob("runs/mine/plastic-0-*"))) == 2
 
 
+def test_a_run_beside_stale_results_is_loaded_like_any_other(toy, tmp_path, monkeypatch):
+    options = {"preset": "smoke", "seeds": 1, "jobs": 1, "runs": tmp_path, "progress": False}
+    engram.run(toy, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(Present, "differs", lambda present, manifest: "helper.py was edited")
+        beside = engram.run(toy, **options)
+    assert {Path(trial.folder).suffix for trial in beside.trials} == {".2"}
+    loaded = engram.load(toy, tmp_path)
+    assert [trial.state for trial in loaded.trials] == ["finished", "finished"]
+
+
 def test_no_edit_of_the_library_leaves_a_result_that_it_makes_another(first, ask, edited, tree, effort):
     names = sorted(str(path.relative_to(tree)) for path in tree.glob("src/engram/**/*.py"))
     reused = 0

@@ -81,7 +81,10 @@ def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None
         folder = TrialFolder(root / (f"{name}.{number}" if number > 1 else name))
         if not folder.path.exists():
             break
-        is_finished, why = _holds(folder, present)
+        try:
+            is_finished, why = _holds(folder, present)
+        except CorruptFileError:  # the worker says so, keeps it aside and starts again
+            is_finished, why = False, ""
         if is_finished and not why:
             return Job(trial, identity, folder, stop, finished=True, **options)
         free, differs = (folder if not why else free), why or differs
@@ -90,10 +93,7 @@ def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None
 
 def _holds(folder: TrialFolder, present: Present) -> tuple[bool, str]:
     """Whether a trial is finished, and what is not what it was when its result or its last checkpoint was written."""
-    try:
-        stored = folder.result()
-    except CorruptFileError:  # the worker says so, keeps it aside and starts again
-        return False, ""
+    stored = folder.result()
     manifest = folder.manifest() if stored is None else stored["manifest"]
     return stored is not None, present.differs(manifest) if manifest else ""
 
@@ -158,7 +158,6 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
     sweep(folder.path)
     status = replace(folder.status(), message="")
     try:
-        folder.result()  # raises where a file is corrupt
         is_finished, differs = _holds(folder, Present())
         if differs:
             why = f"{differs} since another process was here, with other code: the same command runs it beside"

@@ -190,7 +190,7 @@ def _check(experiment: Experiment, note: Note) -> None:
             raise ValueError(f"arm {arm} is not as preset {note['preset']} has it: {config}")
     for entry in note["trials"]:
         arm, seed, folder = entry["arm"], entry["seed"], entry["folder"]
-        if arm not in note["arms"] or not re.fullmatch(re.escape(f"{arm}-{seed}-") + "[0-9a-f]{12}", folder):
+        if arm not in note["arms"] or not re.fullmatch(re.escape(f"{arm}-{seed}-") + r"[0-9a-f]{12}(\.\d+)?", folder):
             raise ValueError(f"{folder!r} is no folder of arm {arm}, seed {seed}")
 
 
