@@ -45,6 +45,14 @@ def test_no_arm_of_a_record_chose_at_an_end_of_its_grid_that_is_no_bound(name):
 
 
 @pytest.mark.parametrize("name", engram.experiments())
+def test_an_answer_says_what_the_record_says(name):
+    said = engram.registry.get("experiments", name).answered
+    verdicts = {judged.claim.id: judged.verdict for judged in results.recorded(name)["laptop"].claims()}
+    words = {"not reproduced": "fails", "undecided": "is open"}
+    assert said == {claim: words.get(verdicts[claim], "holds") for claim in said}
+
+
+@pytest.mark.parametrize("name", engram.experiments())
 def test_every_experiment_has_a_record(name):
     assert results.record_path(name).exists(), "run `make results`"
 
