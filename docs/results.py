@@ -65,7 +65,8 @@ def claims_table(results: Results) -> str:
         ours = ours if math.isfinite(judged.ours) else ""
         resolved = "" if math.isnan(judged.resolution) else f", resolve {judged.resolution:.2g}"
         at_look = f", look {judged.look}" if judged.look else ""
-        verdict = f"**{judged.verdict}**" + (f" ({judged.why})" if judged.why else "")
+        why = "; ".join([judged.why] * bool(judged.why) + results.caveats(claim))
+        verdict = f"**{judged.verdict}**" + (f" ({why})" if why else "")
         rows.append(
             f"| {claim.statement} | {claim.published} | {claim.criterion} ({OWNERS[claim.threshold]}) | {ours} "
             f"| {len(judged.values)}{at_look}{resolved} | {verdict} |"

@@ -25,6 +25,7 @@ import pydantic
 from typing_extensions import TypedDict
 
 from engram.lab import metrics
+from engram.lab.choice import Choice
 from engram.lab.code import Manifest
 from engram.lab.machine import hardware, versions
 from engram.storage import checkpoint
@@ -77,6 +78,7 @@ class Stored(TypedDict):
 
     trial: str
     result: dict[str, Any]
+    choices: dict[str, Choice]
     metrics: metrics.Mark
     seconds: float
     state: metrics.Mark | None  # None: it was to keep none
@@ -190,6 +192,8 @@ class TrialFolder:
         seconds: float,
         manifest: Manifest,
         state: dict[str, Any] | None = None,
+        *,
+        choices: Mapping[str, Choice] | None = None,
     ) -> None:
         """Write the result down with what it rests on, and before it the state that the trial keeps, None: not any.
 
@@ -202,6 +206,7 @@ class TrialFolder:
         stored: Stored = {
             "trial": self.path.name,
             "result": result,
+            "choices": dict(choices or {}),
             "metrics": mark,
             "seconds": seconds,
             "state": kept,

@@ -206,7 +206,8 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
         result = job.trial.function(job.trial.config, run)
     status: Status
     mark, status = run.close()
-    folder.finish(result, mark, run.processor_seconds, run.manifest(), run.kept if job.keep_state else None)
+    state = run.kept if job.keep_state else None
+    folder.finish(result, mark, run.processor_seconds, run.manifest(), state, choices=run.choices)
     folder.set_status(status)
     return status
 

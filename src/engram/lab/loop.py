@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ import torch
 from typing_extensions import TypedDict
 
 from engram import checks
+from engram.lab import choice
 from engram.lab.code import Manifest, Use
 from engram.lab.folder import TrialFolder
 from engram.lab.metrics import Mark, MetricsFile
@@ -52,6 +54,7 @@ class Run:
         generator, rng: Torch's and NumPy's randomness of this trial; on the CPU, so that every device sees the same.
         device: Where to compute.
         kept: The state of what the trial keeps, by name.
+        choices: What it chose, by name.
 
     Args:
         folder: The trial's folder, locked by the caller.
@@ -86,6 +89,7 @@ class Run:
         self._stop = stop
         self._checkpoint_seconds = checkpoint_seconds
         self.kept: dict[str, Any] = {}
+        self.choices: dict[str, choice.Choice] = {}
         self._loops = 0
         self._resumed = folder.last_loop()
         self._metrics = MetricsFile(folder.metrics_path)
@@ -147,6 +151,64 @@ class Run:
                 self._save(loop, step, total, state)
             if stopping and step < total:
                 raise Interrupted
+
+    def choose(
+        self,
+        name: str,
+        candidates: Sequence[float],
+        score: Callable[[float], float],
+        /,
+        *,
+        accept: Callable[[float], bool] | None = None,
+        extend: bool = True,
+        bounds: tuple[float, float] = (0.0, math.inf),
+        **state: Any,
+    ) -> float:
+        """Choose the candidate that scores best, resumably, and write down what it was chosen from.
+
+        Where the best stands at an end of the grid, up to three more are tried beyond it, each a factor further. Of
+        equal scores the one in their middle is taken.
+
+        Args:
+            name: What is chosen, as ``"learning_rate"``; once in a trial.
+            candidates: Values to choose from, at least one, in any order.
+            score: From a candidate to its score, the larger the better, from data that no result is measured on. NaN,
+                or FloatingPointError: not to be chosen.
+            accept: Whether a candidate holds, as a rate in the final training. Called from the best score on, until it
+                takes one; where it takes none, the best score decides.
+            extend: Whether to try candidates beyond an end. Without it a choice at an end is told all the same.
+            bounds: The least and the largest value that mean anything. A choice of one of them is at no end.
+            **state: Whatever ``score`` and ``accept`` change, as of ``steps``.
+
+        Returns:
+            The chosen candidate.
+
+        Raises:
+            ValueError: There is no candidate, one is out of bounds or stands twice, or the name was used already.
+            FloatingPointError: No candidate came to a score.
+            TypeError, RuntimeError, Interrupted: As ``steps``.
+        """
+        choice.check_grid(name, candidates, bounds, self.choices)
+        size = len(candidates)
+        tried = np.full(size + choice.EXTENSIONS * extend, math.nan)
+        tried[:size], scores, accepted = candidates, np.full(len(tried), -math.inf), np.full(1, -1)
+        own = {f"{name}.tried": tried, f"{name}.scores": scores, f"{name}.accepted": accepted}
+        for step in self.steps(len(tried) + (accept is not None), **own, **state):
+            if step == len(tried):
+                ranked = choice.ranking(tried, scores)
+                accepted[0] = next((number for number in ranked if accept(tried[number])), -1)  # type: ignore[misc]
+                continue
+            if step >= size:
+                tried[step] = choice.beyond(tried[:step], scores[:step], bounds)
+            if not math.isnan(tried[step]):
+                scores[step] = choice.score_of(score, float(tried[step]))
+        ranked = choice.ranking(tried, scores)
+        if not ranked:
+            raise FloatingPointError(f"none of {tried[:size].tolist()} as {name} came to a score")
+        number = int(accepted[0]) if accepted[0] >= 0 else ranked[0]
+        known = ~np.isnan(tried)  # a prefix, since the grid ends where the best is within it
+        self.choices[name] = choice.chosen_of(number, tried[known], scores[known], bounds)
+        return float(tried[number])
 
     # ``every`` is typed as the values are, since a type checker cannot tell that no key of ``**values`` is called so.
     def log(self, step: int, /, *, every: float | torch.Tensor = 1, **values: float | torch.Tensor) -> dict[str, float]:

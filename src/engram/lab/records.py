@@ -209,7 +209,7 @@ def _read_trial(
                 if origin["identity"].get(name) != value:
                     is_of = f"of {name} {origin['identity'].get(name)}, and the run's of {value}"
                     raise CorruptFileError(folder.path / "trial.json", is_of)
-            trial = made("finished", stored["result"], stored["seconds"])
+            trial = made("finished", stored["result"], stored["seconds"], choices=stored["choices"])
             return trial, folder.metrics() if metrics else None, origin
     except CorruptFileError as error:
         return made("failed", {}, message=str(error)), None, None

@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from engram.lab import config as configs
+from engram.lab.choice import table
 from engram.lab.claim import OWNERS, JudgedClaim, Verdict
 from engram.lab.experiment import Experiment
 from engram.lab.figures import figures_of
@@ -107,6 +108,7 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
                 "axis": _axis(judged),
                 "criterion": str(judged.claim.criterion).replace("<=", "≤").replace(">=", "≥"),
                 "owner": OWNERS[judged.claim.threshold],
+                "caveats": results.caveats(judged.claim),
             }
             for judged in claims
         ],
@@ -114,6 +116,7 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
         "last_confidence": f"{1 - errors_at(len(results.looks))[-1]:.1%}" if results.looks else "",
         "command": f"engram run {experiment.name}{options}",
         "curves": curves,
+        "choices": table(results.choices),
         "fields": list(dict.fromkeys(field for values in tables.values() for field in values)),
         "configs": tables,
         "finished": sum(trial.state == "finished" for trial in results.trials),

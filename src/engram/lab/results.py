@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engram import checks
+from engram.lab.choice import Choice, at_ends
 from engram.lab.claim import Claim, JudgedClaim, adjust, judge
 from engram.lab.config import to_dict
 from engram.lab.folder import TrialFolder
@@ -35,6 +36,7 @@ class TrialResult:
         seconds: Processor time of a finished trial; of another the time since it began.
         folder: Its folder; empty for a trial read from a record.
         message: Why it failed.
+        choices: What it chose by ``run.choose``, by name.
     """
 
     arm: str
@@ -44,6 +46,7 @@ class TrialResult:
     seconds: float = 0.0
     folder: str = ""
     message: str = ""
+    choices: Mapping[str, Choice] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """It as JSON values."""
@@ -146,6 +149,17 @@ class Results:
         return [functools.reduce(lambda outer, key: outer[key], keys, result) for result in results]
 
     @property
+    def choices(self) -> dict[str, list[Mapping[str, Choice]]]:
+        """What the finished trials of each arm chose by ``run.choose``, by seed."""
+        finished = [trial for trial in self.trials if trial.state == "finished"]
+        return {arm: [trial.choices for trial in finished if trial.arm == arm] for arm in self.arms}
+
+    def caveats(self, claim: Claim) -> list[str]:
+        """What arms that a claim reads chose at an end of its grid, so that a better choice may lie beyond it."""
+        of_arm = at_ends({arm: trials for arm, trials in self.choices.items() if arm in claim.arms})
+        return [sentence for sentences in of_arm.values() for sentence in sentences]
+
+    @property
     def seconds(self) -> float:
         """Processor time, over all trials."""
         return sum(trial.seconds for trial in self.trials)
@@ -195,6 +209,7 @@ class Results:
                     **{name: getattr(judged, name) for name in ("ours", "low", "high", "resolution", "p")},
                     **{name: getattr(judged, name) for name in ("verdict", "adjusted", "why", "look", "confidence")},
                     "seeds": len(judged.values),
+                    "caveats": "; ".join(self.caveats(judged.claim)),
                 }
                 for judged in self.claims()
             ],
@@ -209,7 +224,9 @@ class Results:
         for trial in content["trials"]:
             trial["result"] = {name: _rounded(value) for name, value in trial["result"].items()}
             trial["seconds"] = round(trial["seconds"], 1)
-            del trial["folder"], trial["message"]
+            trial["choices"] = {name: _rounded(dict(choice)) for name, choice in trial["choices"].items()}
+            for name in ("folder", "message", *["choices"] * (not trial["choices"])):
+                del trial[name]
         content["curves"] = [
             {
                 "arm": arm,
@@ -227,6 +244,8 @@ class Results:
 
 def _rounded(value: Any) -> Any:
     """Round floats to 6 significant digits, so that a record is small and yet exact enough to judge by."""
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_rounded(one) for one in value]
+        return [_rounded(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,0 +1,164 @@
+"""Choosing by validation: what is tried, what is chosen, what is said of it, and that interruptions change nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import engram
+from engram.lab import Experiment, Preset, Run, Study, load, setting, settings
+from engram.lab.choice import at_ends, ranking, table
+from engram.lab.folder import TrialFolder
+from engram.lab.report import as_html, section
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(TrialFolder(tmp_path), 0, checkpoint_seconds=0.0)
+
+
+def peak(at: float):
+    """A score that is best at a rate, over its logarithm."""
+    return lambda rate: -abs(math.log(rate / at))
+
+
+@pytest.mark.parametrize(
+    ("at", "tried", "end"),
+    [
+        (0.1, [0.01, 0.1, 1.0], ""),
+        (1.0, [0.01, 0.1, 1.0, 10.0], ""),
+        (30.0, [0.01, 0.1, 1.0, 10.0, 100.0], ""),
+        (1e6, [0.01, 0.1, 1.0, 10.0, 100.0, 1000.0], "largest"),
+        (1e-3, [1e-4, 1e-3, 0.01, 0.1, 1.0], ""),
+        (1e-9, [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0], "smallest"),
+    ],
+)
+def test_the_grid_goes_on_where_its_end_is_best(run, at, tried, end):
+    chosen = run.choose("rate", (0.1, 0.01, 1.0), peak(at))
+    choice = run.choices["rate"]
+    assert choice["candidates"] == pytest.approx(tried)
+    assert (chosen, choice["chosen"]) == (max(choice["candidates"], key=peak(at)),) * 2
+    assert choice["scores"] == [peak(at)(rate) for rate in choice["candidates"]]
+    assert choice["end"] == end
+
+
+def test_a_bound_is_no_end(run):
+    assert run.choose("strength", (0.0, 1.0, 2.0), lambda strength: -strength) == 0
+    assert run.choose("momentum", (0.25, 0.5), lambda momentum: momentum, bounds=(0, 0.9)) == 0.9
+    assert [run.choices[name]["end"] for name in ("strength", "momentum")] == ["", ""]
+    assert run.choices["momentum"]["candidates"] == [0.25, 0.5, 0.9]
+    assert run.choose("decay", (0.25, 0.5), lambda decay: decay, extend=False) == 0.5
+    assert run.choices["decay"]["end"] == "largest"
+    assert run.choose("only", (2.0,), lambda only: only) == 2
+    assert run.choices["only"]["end"] == ""
+
+
+def test_what_has_no_score_is_not_chosen(run):
+    def score(rate: float) -> float:
+        if rate > 1:
+            raise FloatingPointError("diverged")
+        return math.nan if rate > 0.5 else rate
+
+    assert run.choose("rate", (0.1, 0.2, 0.4, 0.8, 1.6), score) == 0.4
+    assert run.choices["rate"]["scores"] == [0.1, 0.2, 0.4, None, None]
+    with pytest.raises(FloatingPointError, match=r"none of \[2.0, 3.0\] as other came to a score"):
+        run.choose("other", (2.0, 3.0), score)
+
+
+def test_what_collapses_in_the_end_is_not_chosen(run):
+    trained = []
+
+    def accept(rate: float) -> bool:
+        trained.append(rate)
+        return rate < 0.5
+
+    assert run.choose("rate", (0.1, 0.3, 0.9, 2.7), peak(0.9), accept=accept) == 0.3
+    assert trained == [0.9, 0.3]
+    assert run.choose("stubborn", (0.1, 0.3, 0.9), peak(0.3), accept=lambda rate: False) == 0.3
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, -math.inf]), min_size=1, max_size=7))
+def test_of_equal_scores_that_in_their_middle_is_chosen(scores):
+    ranked = ranking(np.arange(len(scores), dtype=float), np.array(scores))
+    assert sorted(ranked) == [number for number, score in enumerate(scores) if score > -math.inf]
+    assert [scores[number] for number in ranked] == sorted((s for s in scores if s > -math.inf), reverse=True)
+    best = [number for number, score in enumerate(scores) if score == max(scores) > -math.inf]
+    assert not best or ranked[0] in (best[(len(best) - 1) // 2], best[len(best) // 2])
+
+
+@pytest.mark.parametrize("crash_at", range(6))
+def test_an_interruption_changes_nothing(tmp_path, crash_at):
+    class CrashError(Exception):
+        pass
+
+    def trial(run: Run, *, crash_at: int = -1) -> tuple[float, list[float], object]:
+        calls, seen = [], np.zeros(6)
+
+        def score(rate: float) -> float:
+            calls.append(rate)
+            if len(calls) - 1 == crash_at:
+                raise CrashError
+            seen[len(calls) - 1] += float(run.rng.random())
+            return peak(100.0)(rate)
+
+        chosen = run.choose("rate", (0.1, 1.0, 10.0), score, accept=lambda rate: score(rate) > -1, seen=seen)
+        return chosen, [float(run.rng.random())], run.choices
+
+    for name in ("whole", "crashed"):
+        (tmp_path / name).mkdir()
+    whole = trial(Run(TrialFolder(tmp_path / "whole"), 3, checkpoint_seconds=0.0))
+    folder = TrialFolder(tmp_path / "crashed")
+    with contextlib.suppress(CrashError):
+        trial(Run(folder, 3, checkpoint_seconds=0.0), crash_at=crash_at)
+    assert trial(Run(folder, 3, checkpoint_seconds=0.0)) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "candidates", "message"),
+    [
+        ("rate", (), r"candidates = \(\): expected numbers, no two of them equal"),
+        ("rate", (1.0, 1.0), r"candidates = \(1.0, 1.0\): expected numbers, no two of them equal"),
+        ("rate", (-1.0, 1.0), "candidates = -1.0: expected a number of at least 0.0"),
+        ("rate", (math.nan, 1.0), "candidates = nan: expected a"),
+        ("taken", (1.0, 2.0), "name = 'taken': expected another than those of earlier choices, taken"),
+    ],
+)
+def test_bad_candidates_are_named(run, name, candidates, message):
+    run.choose("taken", (1.0,), lambda rate: rate)
+    with pytest.raises(ValueError, match=message):
+        run.choose(name, candidates, lambda rate: rate)
+
+
+@settings
+class Config:
+    best: float = setting(1.0, "the rate that scores best", gt=0)
+
+
+def trial(config: Config, run: Run) -> dict[str, float]:
+    return {"rate": run.choose("rate", (0.5, 1.0, 2.0), peak(config.best), extend=False)}
+
+
+def test_choices_are_kept_with_the_trial_and_said_beside_the_claims(tmp_path):
+    from engram.lab import claims_from, metric
+
+    claim, rate = claims_from("ours"), metric("rate")
+    claims = (claim("inner", "It is", rate("inner") <= 1.5), claim("outer", "It is", rate("outer") >= 1))
+    presets = {name: Preset(3) for name in ("smoke", "laptop", "paper")}
+    study = Study(trial, {"inner": {}, "outer": {"best": 4.0}}, Config)
+    experiment = Experiment("chooses", "It.", "None", study, presets, claims, lambda results: go.Figure())
+    results = engram.run(experiment, preset="laptop", runs=tmp_path, progress=False, jobs=1)
+    said = "outer chose the largest rate of those tried, 2, in 3 of 3 trials"
+    assert at_ends(results.choices) == {"outer": [said]}
+    assert [results.caveats(claim) for claim in claims] == [[], [said]]
+    assert load(experiment, tmp_path).choices == results.choices
+    recorded = engram.lab.records.from_record(experiment, results.record())
+    assert [recorded.caveats(claim) for claim in claims] == [[], [said]]
+    assert table(results.choices)[1] == {"arm": "outer", "what": "rate", "tried": "0.5, 1, 2", "chosen": "2 (3)"}
+    page = as_html(section(experiment, results))
+    assert page.count(said) == 1
