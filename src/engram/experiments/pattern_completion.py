@@ -1,7 +1,8 @@
-"""A plastic network memorises binary patterns shown once and completes them (Miconi, Clune and Stanley, 2018).
+"""Plastic networks complete patterns seen once, after far less training than others (Miconi, Clune, Stanley, 2018).
 
 Each episode shows a few random binary patterns, then half of one of them; the network must restore the other half.
-What it has to remember changes with every episode, so it can only be kept in activity or in plastic synapses.
+What it has to remember changes with every episode, so it can only be kept in activity or in plastic synapses. Networks
+without plasticity learn it too, but slowly; more units do not help them. Each trial chooses its learning rate.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, metric, setting, settings
+from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, metric, minimum, setting, settings
 from engram.plasticity import ClampedLSTM, Hebb, Oja, PlasticRNN
 from engram.tasks import PatternCompletion
 
@@ -35,7 +36,8 @@ class Config:
     hidden_size: int = setting(51, "units; a recurrent network has one for each bit and a constant one", ge=2)
     episodes: int = setting(6000, "training episodes, a batch and a step of the optimiser each", ge=10, scales=True)
     batch_size: int = setting(1, "episodes in a batch", ge=1)
-    learning_rate: float = setting(3e-4, "of Adam", gt=0, le=1)
+    learning_rate: float = setting(0.0, "of Adam; 0: the best of rates, each tried in a training as long", ge=0, le=1)
+    rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "learning rates to choose from, and beyond their ends")
 
     def __post_init__(self) -> None:
         if self.bits % 2:
@@ -45,13 +47,12 @@ class Config:
             raise ValueError(f"hidden_size = {self.hidden_size}: expected at least {least}, with bits = {self.bits}")
 
 
-# The rates of the controls are the best for each of 1e-4, 3e-4, 1e-3 and 3e-3; the plastic networks keep the published.
 arms: dict[str, dict[str, Any]] = {
     "plastic": {"network": "plastic"},
     "homogeneous": {"network": "plastic", "alpha": "homogeneous"},
-    "non-plastic": {"network": "non-plastic", "learning_rate": 1e-3},
+    "non-plastic": {"network": "non-plastic"},
     "non-plastic-large": {"network": "non-plastic", "hidden_size": 251},
-    "lstm": {"network": "lstm", "hidden_size": 200, "learning_rate": 1e-3},
+    "lstm": {"network": "lstm", "hidden_size": 200},
     "plastic-long": {"network": "plastic", "bits": 200, "hidden_size": lambda arm: arm.bits + 1, "episodes": 1000}
     | {"patterns": 5, "cycles": 2, "presentation_steps": 6, "blank_steps": 4},
 }
@@ -67,11 +68,12 @@ presets = {
             "plastic-long": {"bits": 12, "episodes": 10},
         },
     ),
-    "laptop": Preset(seeds=10),
+    "laptop": Preset(seeds=5),
     "paper": Preset(
         seeds=10,
         changes={
             "episodes": 1_000_000,
+            "learning_rate": 3e-4,
             "non-plastic": {"learning_rate": 3e-5},
             "non-plastic-large": {"hidden_size": 2051, "learning_rate": 3e-5},
             "lstm": {"hidden_size": 2000, "learning_rate": 3e-5},
@@ -103,9 +105,12 @@ def errors(answer: Float[Tensor, "batch bits"], target: Float[Tensor, "batch bit
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network on fresh episodes; its result is the error over the last tenth of them."""
     task = PatternCompletion(config.bits, config.patterns, config.cycles, config.presentation_steps, config.blank_steps)
-    net = build(config, run.generator).to(run.device)
-    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
-    for episode in run.steps(config.episodes, net=net, optimizer=optimizer):
+
+    def begin(rate: float) -> tuple[PlasticRNN | ClampedLSTM, torch.optim.Adam]:
+        net = build(config, run.generator).to(run.device)
+        return net, torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=rate, fused=True)
+
+    def learn(net: PlasticRNN | ClampedLSTM, optimizer: torch.optim.Adam) -> tuple[Tensor, Tensor]:
         inputs, targets, _ = task.sample(config.batch_size, run.generator)
         activity, _ = net(inputs.to(run.device))
         answer, target = activity[-1, :, : config.bits], targets[-1].to(run.device)
@@ -113,7 +118,18 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        run.log(episode + 1, every=max(1, config.episodes // 100), error=errors(answer, target), loss=loss)
+        return errors(answer.detach(), target), loss.detach()
+
+    def score(rate: float) -> float:
+        parts = begin(rate)
+        errors = [learn(*parts)[0] for _ in range(config.episodes)]
+        return -float(torch.stack(errors[-max(1, config.episodes // 10) :]).mean())
+
+    rate = config.learning_rate or run.choose("learning_rate", config.rates, score)
+    net, optimizer = begin(rate)
+    for episode in run.steps(config.episodes, net=net, optimizer=optimizer):
+        error, loss = learn(net, optimizer)
+        run.log(episode + 1, every=max(1, config.episodes // 100), error=error, loss=loss)
     run.keep(net=net)
     first, last = run.ends("error")
     result = {"error": last, "first_error": first}
@@ -122,7 +138,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return result
 
 
-error = metric("error")
+error, first_error = metric("error"), metric("first_error")
 CODE = "author code, simple/ and its README; criterion ours"
 claim = claims_from(CODE, published="learns the task; more than 1000 pixels and 2 million parameters (no figure)")
 fails = claims_from(
@@ -136,13 +152,17 @@ claims = [
     claim("long-patterns", "A plastic network memorises five long patterns", error("plastic-long") <= 0.03),
     claim("one-coefficient-suffices",
         "A single plasticity coefficient does as well as one for each connection: nothing tells random bits apart",
-        error("homogeneous") / error("plastic") <= 1.0, source="ours; the author code has it for images alone",
+        error("homogeneous") / error("plastic") <= 1.1, source="ours; the author code has it for images alone",
         published="not compared"),
     fails("plastic-beats-non-plastic", "Plasticity divides the error", error("plastic") / error("non-plastic") <= 0.25),
+    fails("plastic-beats-lstm", "A plastic network divides the error of an LSTM of 200 units",
+        error("plastic") / error("lstm") <= 0.25),
+    fails("a-tenth-of-the-training",
+        "Plastic networks err less in the first tenth of training than the best without plasticity in the last",
+        first_error("plastic") / minimum(*map(error, ("non-plastic", "non-plastic-large", "lstm"))) <= 0.9),
     fails("non-plastic-fails", "A network without plasticity does not learn it", error("non-plastic") >= 0.22),
-    fails("neurons-do-not-help", "A larger network without plasticity does not learn it",
-        error("non-plastic-large") >= 0.15),
-    fails("lstm-fails", "An LSTM of 200 units does not learn it, at the best of four rates", error("lstm") >= 0.15),
+    fails("neurons-do-not-help", "Five times the units do not help a network without plasticity (difference)",
+        error("non-plastic-large") - error("non-plastic") >= -0.02),
 ]  # fmt: skip
 experiment = Experiment(
     name="pattern-completion",

@@ -1,4 +1,4 @@
-"""Plastic LSTMs that modulate themselves learn text as large language models, beside LSTMs (Miconi et al., 2019).
+"""Whether large plastic LSTMs predict text better than LSTMs takes the user's Penn Treebank (Miconi et al., 2019).
 
 Three layers of neuromodulated plastic LSTM are compared with three layers of LSTM that have as many parameters, both
 trained as Merity, Keskar and Socher (2018) train theirs, but without dropped weights: dropout with one mask for a whole
@@ -249,7 +249,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 perplexity_of = metric("perplexity")
-claim = claims_from(
+claim = claims_from(  # criterion: half of what was published
     "table 1: test perplexity on the Penn Treebank, large model, 5 runs",
     published="median 61.44 (61.37 to 61.68) against 62.48 (62.40 to 62.60)",
     threshold="paper",
@@ -259,7 +259,7 @@ claim = claims_from(
 claims = [
     claim("modulated-at-most-lstm",
         "On the Penn Treebank, a large neuromodulated LSTM has a lower perplexity than an LSTM with as many parameters",
-        perplexity_of("modulated") - perplexity_of("lstm") <= 0.0)
+        perplexity_of("modulated") - perplexity_of("lstm") <= -0.5)
 ]  # fmt: skip
 experiment = Experiment(
     name="plastic-treebank",

@@ -37,6 +37,8 @@ class Training:
     penalty: Penalty = setting("none", "what holds the slow weights")
     strength: float = setting(0.0, "strength of the penalty", ge=0)
     eta: float = setting(0.01, "initial rate of the class prototypes; not published", ge=0, le=1)
+    learn_eta: bool = setting(True, "train this rate")
+    detach_input: bool = setting(False, "take prototypes for constants in what is below")
     alpha_scale: float = setting(0.01, "initial scale of the plasticity coefficients; at 0 they are frozen", ge=0)
     alpha_rate: float = setting(1.0, "rate of these coefficients, over that of all others", gt=0)
     units: int = setting(256, "units of each of the two hidden layers", ge=1)
@@ -62,7 +64,8 @@ class Classifier(nn.Module):
         theta = uniform(nn.Linear, config.units, CLASSES, bound=bound, bias=False, generator=generator)
         self.head: nn.Linear | DHPSoftmax = theta
         if config.head == "dhp":
-            options: dict[str, Any] = {"eta": config.eta, "alpha_scale": config.alpha_scale, "init": config.init}
+            fields = ("eta", "learn_eta", "alpha_scale", "init", "detach_input")
+            options: dict[str, Any] = {name: getattr(config, name) for name in fields}
             self.head = DHPSoftmax(config.units, CLASSES, **options, generator=generator)
             self.head.alpha.requires_grad_(config.alpha_scale > 0)
             self.head.weight.data.copy_(theta.weight.data)

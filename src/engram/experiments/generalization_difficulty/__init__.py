@@ -1,8 +1,9 @@
-"""The bits that a learner must bring along to generalise, of published and of measured tasks (Boopathy et al., 2023).
+"""The bits that a learner must bring along rise from digits to MNIST to CIFAR-10 (Boopathy et al., 2023).
 
-The published table of tasks from the published quantities, the quantities measured anew on data, what noise and partial
-observation do to them, and whether the measure tells anything of learners. Only abstract and blog post of the paper
-could be read; what is called published is the authors' script, its formula applied to its inputs.
+The published table of tasks from the published quantities, the quantities measured anew on data, and what noise and
+partial observation do to them. Of learners the measure tells no more than their test errors, by which it is computed.
+Only abstract and blog post of the paper could be read; what is called published is the authors' script, its formula
+applied to its inputs.
 """
 
 from __future__ import annotations

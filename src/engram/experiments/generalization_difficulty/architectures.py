@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,47 +15,65 @@ from engram import analysis
 from engram.experiments.generalization_difficulty.data_sets import ERROR
 from engram.lab import Run, setting, settings
 
+TEST, HELD_OUT = 500, 300  # digits to be tested on, and to choose rates by
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "linear": lambda: nn.Linear(64, 10),
+    "mlp": lambda: nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
+    "cnn": lambda: nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1),
+        nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 10)
+    )
+}  # fmt: skip
+
 
 @settings
 class Architectures:
-    """How long networks are trained."""
+    """How networks are trained."""
 
     epochs: int = setting(40, "passes of the networks over the digits", ge=1, scales=True)
+    rates: tuple[float, ...] = setting((1e-3, 3e-3, 1e-2), "rates of Adam to choose from, by held-out digits")
 
 
 def trial(config: Architectures, run: Run) -> dict[str, Any]:
-    """Train three networks on digits, and compute the bits at the errors that they reach."""
+    """Train three networks on digits, each at its best rate, and compute the bits at the errors that they reach."""
     images, labels = load_digits(return_X_y=True)
     margin = analysis.class_margin(images / 16, labels, "exact").value
     order = run.rng.permutation(len(images))
     x = torch.tensor(images[order] / 16, dtype=torch.float32)
     y = torch.tensor(labels[order])
-    n_test = 500
-    networks = {
-        "linear": nn.Linear(64, 10),
-        "mlp": nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
-        "cnn": nn.Sequential(
-            nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1),
-            nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 10)
-        )
-    }  # fmt: skip
+    ends = (0, len(x) - TEST - HELD_OUT, len(x) - TEST, len(x))
+    train, held_out, test = ((x[start:end], y[start:end]) for start, end in pairwise(ends))
+
+    def learn(network: nn.Module, optimizer: torch.optim.Adam) -> None:
+        for batch in torch.split(torch.randperm(len(train[0]), generator=run.generator), 32):
+            loss = nn.functional.cross_entropy(network(train[0][batch]), train[1][batch])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
     errors = {}
-    for name, network in networks.items():
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for name, build in NETWORKS.items():
+
+        def begin(rate: float, build: Callable[[], nn.Module] = build) -> tuple[nn.Module, torch.optim.Adam]:
+            network = build()
+            return network, torch.optim.Adam(network.parameters(), lr=rate)
+
+        def score(rate: float, begin: Callable[..., Any] = begin) -> float:
+            network, optimizer = begin(rate)
+            for _ in range(config.epochs):
+                learn(network, optimizer)
+            return -wrong(network, *held_out)
+
+        network, optimizer = begin(run.choose(f"{name}.learning_rate", config.rates, score))
         for epoch in run.steps(config.epochs, network=network, optimizer=optimizer):
-            shuffled = torch.randperm(len(x) - n_test, generator=run.generator)
-            for batch in torch.split(shuffled, 32):
-                loss = nn.functional.cross_entropy(network(x[batch]), y[batch])
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-            run.log(epoch + 1, **{f"error_{name}": wrong(network, x[-n_test:], y[-n_test:])})
+            learn(network, optimizer)
+            run.log(epoch + 1, **{f"error_{name}": wrong(network, *test)})
         run.keep(**{name: network})
-        errors[name] = wrong(network, x[-n_test:], y[-n_test:])
+        errors[name] = wrong(network, *test)
     m = analysis.intrinsic_dimension(images / 16).value
     radius = float(np.linalg.norm(images / 16, axis=1).max())
-    task = analysis.GeneralizationTask(len(x) - n_test, m, radius, margin, ERROR, 10, 9)
-    information = analysis.architecture_information(task, errors, n_test)
+    task = analysis.GeneralizationTask(len(train[0]), m, radius, margin, ERROR, 10, 9)
+    information = analysis.architecture_information(task, errors, TEST)
     result = {f"error_{name}": error for name, error in errors.items()}
     return {**result, **{f"log10_bits_{name}": bits.log10_bits for name, bits in information.items()}}
 

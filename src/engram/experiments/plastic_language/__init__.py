@@ -1,4 +1,4 @@
-"""LSTMs that are plastic learn a language whose bigrams change with the document (Miconi et al., 2019).
+"""Plastic LSTMs learn a language whose bigrams change with the document sooner than LSTMs (Miconi et al., 2019).
 
 Four models with equally many parameters are compared: an LSTM, one whose recurrent connections are plastic, and two
 whose plasticity is modulated by the network itself, at once or retroactively. The language of the small presets has
@@ -61,11 +61,10 @@ soon, perplexity = metric(IN_TRAINING), metric("perplexity")
 claim = claims_from(
     "ours, after section 4.3",
     published="on the Penn Treebank the first is better than the second",
-    threshold="laptop",
     presets=("laptop",),
-    seeds=10,
+    seeds=5,
 )
-on_treebank = claims_from(
+on_treebank = claims_from(  # criteria: half of what was published
     "table 1: test perplexity on the Penn Treebank, basic model, 16 runs",
     published="LSTM 104.26 +- 0.22; plastic 103.80 +- 0.25 (p = 0.0044); modulated 102.65 +- 0.30 and retroactive "
     "102.48 +- 0.28, both below plastic (p = 1e-6)",
@@ -73,28 +72,22 @@ on_treebank = claims_from(
     presets=("paper",),
     seeds=16,
 )
+NAMES = {"lstm": "an LSTM", "plastic": "a plastic LSTM"}
+NAMES |= {"modulated": "a neuromodulated LSTM", "retroactive": "a retroactively modulated LSTM"}
+PAIRS = [("plastic", "lstm"), ("modulated", "plastic"), ("modulated", "lstm"), ("retroactive", "lstm")]
 claims = [
-    claim("plastic-at-most-lstm", "On document-specific bigrams, a plastic LSTM learns to predict attributes that it "
-        "has met at least as soon as an LSTM with as many parameters (by the mean cross-entropy over training)",
-        soon("plastic") - soon("lstm") <= 0.0),
-    claim("modulated-at-most-plastic",
-        "On document-specific bigrams, a neuromodulated LSTM learns at least as soon as a plastic one",
-        soon("modulated") - soon("plastic") <= 0.0),
-    claim("modulated-at-most-lstm",
-        "On document-specific bigrams, a neuromodulated LSTM learns at least as soon as an LSTM of equal size",
-        soon("modulated") - soon("lstm") <= 0.0),
-    claim("retroactive-at-most-lstm",
-        "On document-specific bigrams, a retroactively modulated LSTM learns at least as soon as an LSTM of equal size",
-        soon("retroactive") - soon("lstm") <= 0.0),
-    on_treebank("treebank-plastic",
-        "On the Penn Treebank, a plastic LSTM has a lower perplexity than an LSTM with as many parameters",
-        perplexity("plastic") - perplexity("lstm") <= 0.0),
-    on_treebank("treebank-modulated",
-        "On the Penn Treebank, a neuromodulated LSTM has a lower perplexity than a plastic one",
-        perplexity("modulated") - perplexity("plastic") <= 0.0),
-    on_treebank("treebank-retroactive",
-        "On the Penn Treebank, a retroactively modulated LSTM has a lower perplexity than a plastic one",
-        perplexity("retroactive") - perplexity("plastic") <= 0.0),
+    *(
+        claim(f"{first}-before-{second}", f"On document-specific bigrams, {NAMES[first]} learns to predict attributes "
+            f"that it has met sooner than {NAMES[second]} with as many parameters (cross-entropy over all of training)",
+            soon(first) - soon(second) <= -0.1)
+        for first, second in PAIRS
+    ),
+    *(
+        on_treebank(f"treebank-{first}", f"On the Penn Treebank, {NAMES[first]} has a lower perplexity than "
+            f"{NAMES[second]} with as many parameters", perplexity(first) - perplexity(second) <= margin)
+        for first, second, margin in (("plastic", "lstm", -0.2), ("modulated", "plastic", -0.5),
+            ("retroactive", "plastic", -0.5))
+    ),
 ]  # fmt: skip
 
 
