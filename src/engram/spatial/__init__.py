@@ -1,0 +1,1 @@
+"""Maps of space, and planners in them."""
