@@ -19,6 +19,7 @@ from engram.tasks.environments.cue_reward import CueReward, CueRewardVectorEnv
 from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv
 from engram.tasks.environments.grid_transfer import GridTransfer, GridTransferVectorEnv, grid_transfer
 from engram.tasks.environments.point_world import PointWorld, PointWorldVectorEnv
+from engram.tasks.environments.room_grid import RepeatedUnitWorld, RoomGrid, label_rooms, load_grid_text
 from engram.tasks.environments.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVectorEnv
 from engram.tasks.episode import Episode, Task
@@ -63,7 +64,9 @@ __all__ = [
     "PennTreebank",
     "PointWorld",
     "PointWorldVectorEnv",
+    "RepeatedUnitWorld",
     "RoomEnv",
+    "RoomGrid",
     "RoomVectorEnv",
     "SnippetStream",
     "SnippetWindow",
@@ -75,8 +78,10 @@ __all__ = [
     "collision_advice",
     "function_2d",
     "grid_transfer",
+    "label_rooms",
     "latent_dynamics",
     "learning_rule_traces",
+    "load_grid_text",
     "make_sparse_dictionary_data",
     "mixture",
     "natural_crops",
