@@ -20,6 +20,7 @@ from engram.tasks.environments.cue_reward import CueReward, CueRewardVectorEnv
 from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv
 from engram.tasks.environments.grid_transfer import GridTransfer, GridTransferVectorEnv, grid_transfer
 from engram.tasks.environments.point_world import PointWorld, PointWorldVectorEnv
+from engram.tasks.environments.room_grid import RepeatedUnitWorld, RoomGrid, label_rooms, load_grid_text
 from engram.tasks.environments.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVectorEnv
 from engram.tasks.episode import Episode, Task
@@ -67,7 +68,9 @@ __all__ = [
     "PennTreebank",
     "PointWorld",
     "PointWorldVectorEnv",
+    "RepeatedUnitWorld",
     "RoomEnv",
+    "RoomGrid",
     "RoomVectorEnv",
     "SnippetStream",
     "SnippetWindow",
@@ -82,8 +85,10 @@ __all__ = [
     "function_2d",
     "generate_room_maps",
     "grid_transfer",
+    "label_rooms",
     "latent_dynamics",
     "learning_rule_traces",
+    "load_grid_text",
     "make_sparse_dictionary_data",
     "maze_of",
     "mixture",
