@@ -20,6 +20,7 @@ from typing import Any, get_args
 import engram
 from engram.lab import Results, export, load
 from engram.lab.claim import OWNERS, Verdict
+from engram.lab.config import to_dict
 from engram.lab.experiment import scale
 from engram.lab.figures import learning_curves
 from engram.lab.monitor import duration
@@ -46,13 +47,23 @@ def as_text(record: dict[str, Any]) -> str:
     return re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text) + "\n"
 
 
+def records(name: str) -> dict[str, dict[str, Any]]:
+    """Read the records of an experiment as they are stored, by preset."""
+    paths = {preset: record_path(name, preset) for preset in engram.registry.get("experiments", name).presets}
+    return {preset: json.loads(path.read_text()) for preset, path in paths.items() if path.exists()}
+
+
+def is_current(name: str, record: dict[str, Any]) -> bool:
+    """Whether a record is of the arms that its preset has today."""
+    arms = engram.registry.get("experiments", name).arms(record["preset"])
+    return record["arms"] == {arm: to_dict(of.config) for arm, of in arms.items()}
+
+
 def recorded(name: str) -> dict[str, Results]:
-    """Read the records of an experiment, by preset."""
+    """Read the records of an experiment, by preset; one of arms that have changed since tells nothing of these."""
     experiment = engram.registry.get("experiments", name)
-    paths = {preset: record_path(name, preset) for preset in experiment.presets}
-    return {
-        preset: from_record(experiment, json.loads(path.read_text())) for preset, path in paths.items() if path.exists()
-    }
+    current = {preset: record for preset, record in records(name).items() if is_current(name, record)}
+    return {preset: from_record(experiment, record) for preset, record in current.items()}
 
 
 def claims_table(results: Results) -> str:
@@ -95,7 +106,8 @@ def summary_table() -> str:
             cells.append(counts if preset == PRESET else f"preset {preset}: {counts}")
         link = f"[{name}](results/{record_path(name).name})" if cells else name
         summary = engram.registry.get("experiments", name).summary
-        rows.append(f"| {link} | {summary} | {'; '.join(cells) or 'not recorded yet'} |")
+        waiting = "changed since its record, to be run again" if records(name) else "not recorded yet"
+        rows.append(f"| {link} | {summary} | {'; '.join(cells) or waiting} |")
     return "\n".join(rows)
 
 

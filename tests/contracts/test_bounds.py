@@ -130,6 +130,7 @@ BOUNDS = [
     (DifferenceTargetPropagation, {"inverse_steps": NATURAL}),
     (Reinforce, {"rate": SHARE, "sigma": POSITIVE}),
     (EquilibriumPropagation, {"beta": POSITIVE, "free_steps": COUNT, "nudge_steps": COUNT, "epsilon": POSITIVE_SHARE}),
+    (EquilibriumPropagation, {"tolerance": NOT_NEGATIVE}),
     (KolenPollack, {"decay": SHARE}),
     (PredictiveCoding, {"steps": COUNT, "rate": POSITIVE}),
     (EProp, {"decay": SHARE, "feedback": one_of("symmetric", "random")}),

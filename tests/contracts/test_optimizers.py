@@ -8,6 +8,7 @@ REGISTERED = {name: registry.get("optimizers", name) for name in registry.names(
 REFERENCE = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
 
 
+@pytest.mark.filterwarnings("ignore:structure = 'auto' finds no kernel")
 @pytest.mark.parametrize("name", [*REFERENCE, *REGISTERED])
 def test_the_contract_of_optimizers(name):
     check_optimizer((REFERENCE | REGISTERED)[name])

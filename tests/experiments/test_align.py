@@ -1,7 +1,24 @@
+import dataclasses
+
 import pytest
 import torch
 
-from engram.experiments.align.digits import PER_RATE, RULES, digits, rule_of, targets, trained
+from engram.experiments.align import adding, experiment
+from engram.experiments.align.digits import (
+    FITTED,
+    PER_RATE,
+    RULES,
+    TRAINED,
+    accuracy,
+    digits,
+    few_samples,
+    rule_of,
+    targets,
+    trained,
+    widths,
+)
+from engram.lab.folder import TrialFolder
+from engram.lab.loop import Run
 from engram.nn import wide_mlp
 from engram.rules import train_step
 
@@ -35,3 +52,41 @@ def test_all_rules_start_alike_and_take_the_same_batches():
     assert all(torch.allclose(weight, still[0], atol=1e-6) for weight in still)
     one, other = (trained(rule_of("fa"), 6, chosen, rate=4.0, epochs=1, batch=20, seeds=seeds) for _ in range(2))
     assert torch.equal(one[0].weight, other[0].weight)
+
+
+def result(function, config, folder, seed=50):
+    folder.mkdir(exist_ok=True)
+    run = Run(TrialFolder(folder), seed)
+    found = function(config, run)
+    run.close()
+    return found, run
+
+
+def test_accuracies_are_those_of_the_chosen_and_of_the_published_rate(tmp_path):
+    config = dataclasses.replace(experiment.arms("smoke")["fa"].config, widths=(16,), rates=(1.0, 4.0), epochs=2)
+    found, run = result(widths, config, tmp_path)
+    seeds = torch.randint(2**62, (3,), generator=Run(TrialFolder(tmp_path / "other"), 50).generator)
+    options = {"epochs": 2, "batch": 100, "seeds": seeds}
+    for key, rate in (("accuracy_16", found["rate_16"]), ("published_accuracy_16", 4.0)):
+        model = trained(rule_of("fa"), 16, torch.arange(FITTED), rate=rate, **options)
+        assert found[key] == pytest.approx(accuracy(model, slice(TRAINED, None)))
+    choice = run.choices["rate_16"]
+    best = choice["candidates"].index(found["rate_16"])
+    model = trained(rule_of("fa"), 16, torch.arange(FITTED), rate=found["rate_16"], **options)
+    assert choice["scores"][best] == pytest.approx(accuracy(model, slice(FITTED, TRAINED)))
+
+
+def test_each_number_of_images_has_a_rate_of_its_own(tmp_path):
+    config = dataclasses.replace(experiment.arms("smoke")["few-fa"].config, sizes=(50, 100), rates=(2.0, 4.0))
+    found, run = result(few_samples, config, tmp_path)
+    assert set(run.choices) == {"rate_50", "rate_100"}
+    assert {f"accuracy_{size}" for size in (50, 100)} < set(found)
+
+
+def test_the_error_of_late_sums_is_that_at_the_end_at_a_rate_that_does_not_diverge(tmp_path):
+    config = dataclasses.replace(experiment.arms("smoke")["add-backprop-8"].config, rates=(0.001, 100.0), epochs=3)
+    found, run = result(adding.trial, config, tmp_path)
+    assert found["rate"] == 0.001
+    curve = run.metrics()["value"].to_list()
+    assert len(curve) == 3
+    assert found["loss"] == curve[-1]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engram.experiments.first_order_preconditioning import bowl, cartpole, digits
-from engram.optim import FOP
+from engram.optim import FOP, auto_groups
 
 
 def seeded(seed=0):
@@ -22,6 +22,16 @@ def test_the_bowl_is_as_specified():
     torch.testing.assert_close(noisy, C @ error, rtol=0.05, atol=0.05)
     target = torch.zeros_like(error)
     assert bowl.loss_of(error, target, C) == pytest.approx(float((error.T @ C @ error).trace()) / 64)
+
+
+def test_a_rate_at_which_the_loss_rises_is_not_chosen(new_run):
+    run = new_run()
+    result = bowl.trial(bowl.Bowl(rates=(0.1, 0.2, 0.4), rho=0.0, steps=400), run)
+    choice = run.choices["learning_rate"]
+    assert choice["candidates"] == [0.1, 0.2, 0.4]  # beyond 2 / 6.7 plain descent diverges
+    assert choice["scores"][2] is None
+    assert choice["chosen"] == 0.2
+    assert result["highest"] == 1
 
 
 def test_steps_are_read_as_parts_of_newton_s():
@@ -50,15 +60,15 @@ def test_what_is_preconditioned_are_the_kernels_or_nothing():
     assert [tuple(p.shape) for p in weights] == [(16, 1, 3, 3), (32, 16, 3, 3)]
     for p, fan_in in zip(weights, (9, 144), strict=True):
         assert 0.9 / math.sqrt(fan_in) < p.abs().max() <= 1 / math.sqrt(fan_in)
-    optimizer = digits.optimizer_of(net, digits.Digits())
+    optimizer = digits.optimizer_of(net, digits.Digits(), 0.02)
     assert [optimizer.preconditioner(p).shape for p in weights] == [(9, 9)] * 2
     for p in net.parameters():
         if all(p is not weight for weight in weights):
             with pytest.raises(ValueError, match="no preconditioner"):
                 optimizer.preconditioner(p)
-    scalar = digits.optimizer_of(net, digits.Digits(structure="scalar"))
+    scalar = digits.optimizer_of(net, digits.Digits(structure="scalar"), 0.02)
     assert [scalar.preconditioner(p).ndim for p in weights] == [0, 0]
-    alone = digits.optimizer_of(net, digits.Digits(rho=0.0))
+    alone = digits.optimizer_of(net, digits.Digits(rho=0.0), 0.02)
     assert all(group["structure"] == "none" for group in alone.param_groups)
 
 
@@ -97,7 +107,7 @@ def test_poles_go_on_where_they_were():
 
 def test_learning_raises_what_was_better_than_expected():
     net = cartpole.build(seeded())
-    optimizer = FOP(net.parameters(), lr=1e-3, base="adam")
+    optimizer = FOP(auto_groups(net, linear="left"), lr=1e-3, base="adam")
     batch, _ = cartpole.rollout(net, cartpole.Carts(8, np.random.default_rng(0)), cartpole.CartPole(), seeded())
     cartpole.learn(net, optimizer, batch)
     log = net["policy"](batch["seen"]).log_softmax(1).gather(1, batch["action"])

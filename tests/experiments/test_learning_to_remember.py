@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from engram.experiments.learning_to_remember import experiment, references, remembering
-from engram.learned.learning_to_remember import GatedRule, LSTMMemory, StaticRule
+from engram.learned.learning_to_remember import GatedRule, LSTMMemory, OuterRule, StaticRule
 
 ARMS = experiment.arms("laptop")
 
@@ -17,8 +17,10 @@ def built(arm):
     [
         ("two", (12,), "sequence", False),
         ("recurrent", (12, 12), "sequence", True),
-        ("layered", (12, 24, 12), "paired", True),
-        ("feedforward", (12, 24, 12), "paired", False),
+        ("layered", (12, 12, 12), "paired", True),
+        ("feedforward", (12, 12, 12), "paired", False),
+        ("deep", (12, 12, 12, 12), "paired", True),
+        ("sparse", (12, 12), "sequence", True),
     ],
 )
 def test_networks_are_of_their_types(arm, groups, mode, bidirectional):
@@ -32,6 +34,11 @@ def test_rules_are_of_their_kinds():
     assert built("static")[1].init(2).synapses[0].any()
     assert (built("two")[1].rule.product, built("additive")[1].rule.product) == (True, False)
     assert isinstance(built("mean")[1].rule, GatedRule)
+    assert isinstance(built("outer")[1].rule, OuterRule)
+    assert (built("outer")[1].rule.delta, built("delta")[1].rule.delta) == (False, True)
+    assert built("scalar-synapse")[1].init(1).synapses[0].shape[1] == 1
+    assert built("no-types")[1].rule.types == 1
+    assert built("sparse")[1].topology.fan_in == 4
     config, lstm, _ = built("lstm")
     assert isinstance(lstm, LSTMMemory)
     assert 2 * lstm.hidden_size == config.bits * config.body_size + config.bits**2 * config.channels
@@ -39,3 +46,12 @@ def test_rules_are_of_their_kinds():
 
 def test_rates_of_gradient_descent_are_seven_from_a_thousandth_to_one():
     assert tuple(pytest.approx(r) for r in (1e-3, 10**-2.5, 1e-2, 10**-1.5, 0.1, 10**-0.5, 1.0)) == references.RATES
+
+
+def test_rates_of_gradient_descent_are_chosen_on_other_windows(new_run):
+    run = new_run()
+    shares = references.trial(references.References(bits=6, windows=300, snippets=(2,)), run)
+    assert set(run.choices) == {"sgd_linear_2", "sgd_deep_2"}
+    linear = run.choices["sgd_linear_2"]
+    assert shares["sgd_linear_2"] == pytest.approx(max(linear["scores"]), abs=0.03)
+    assert shares["sgd_linear_2"] not in linear["scores"]

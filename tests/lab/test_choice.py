@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import engram
-from engram.lab import Experiment, Preset, Run, Study, load, setting, settings
+from engram.lab import Experiment, Preset, Results, Run, Study, load, setting, settings
 from engram.lab.choice import at_ends, ranking, table
 from engram.lab.folder import TrialFolder
+from engram.lab.records import COLUMNS
 from engram.lab.report import as_html, section
+from engram.lab.results import TrialResult
 
 
 @pytest.fixture
@@ -162,3 +166,23 @@ def test_choices_are_kept_with_the_trial_and_said_beside_the_claims(tmp_path):
     assert table(results.choices)[1] == {"arm": "outer", "what": "rate", "tried": "0.5, 1, 2", "chosen": "2 (3)"}
     page = as_html(section(experiment, results))
     assert page.count(said) == 1
+
+
+def test_an_answer_names_claims_with_their_verdicts():
+    experiment = engram.registry.get("experiments", "pattern-completion")
+    first = experiment.claims[0].id
+    answered = replace(experiment, answer=f"It does <so> [{first}: holds], at\n    a cost.")
+    assert answered.answered == {first: "holds"}
+    html = f'It does &lt;so&gt; <a class="said" href="#claim-{first}" title="{first}">(holds)</a>, at a cost.'
+    assert html in as_html(section(answered, results_of(answered)))
+    with pytest.raises(ValueError, match=f"answer = 'nothing': expected one of '{first}'"):
+        replace(experiment, answer="It does [nothing: holds].")
+
+
+def results_of(experiment: Experiment) -> Results:
+    """A run of which nothing is there yet."""
+    configs = {name: arm.config for name, arm in experiment.arms("laptop").items()}
+    trials = [TrialResult(name, 0, "waiting", {}) for name in configs]
+    run = {"preset": "laptop", "changed": {}, "configs": configs, "seeds": 1, "trials": trials}
+    claimed = {"claimed": experiment.claims, "headline": experiment.headline, "experiment": experiment.name}
+    return Results(metrics=pl.DataFrame(schema=COLUMNS), environment={"versions": {}, "hardware": {}}, **run, **claimed)

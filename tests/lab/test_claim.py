@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, metric, minimum, share
+from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, share
 from engram.lab.claim import adjust
 from engram.lab.measure import Condition
 
@@ -113,6 +113,13 @@ def test_a_quotient_is_a_ratio_and_a_share_counts_trials():
     )
     assert (few.verdict, few.low, many.verdict) == ("undecided", pytest.approx(0.884, abs=1e-3), many.verdict)
     assert many.verdict == "reproduced at laptop scale"
+
+
+def test_the_share_of_seeds_that_meet_a_condition_is_judged_by_its_exact_interval():
+    of_x = Claim("id", "statement", met(X <= 0.5) >= 0.5)
+    judged = judge(of_x, results(*[0.0, 0.5, *[0.1] * 8, 0.9, 1e9]), preset="laptop")
+    assert (judged.ours, judged.verdict) == (pytest.approx(10 / 12), "reproduced at laptop scale")
+    assert judged.low == pytest.approx(0.5159, abs=1e-3)
 
 
 @pytest.mark.parametrize(("found", "verdict"), [((1.0, 1.0, 1.0), "identity"), ((1.0, 1.0, 1.1), "not reproduced")])

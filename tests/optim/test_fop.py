@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -449,8 +450,41 @@ def test_groups_by_the_types_of_layers():
     assert [tuple(p.shape) for p in groups["left"]] == [(8, 8)]
     assert sum(map(len, groups.values())) == len(list(net.parameters()))
     FOP(auto_groups(net))
-    for structure in ("none", "left", "right", "kron", "lowrank", "diag", "scalar"):
+    for structure in ("left", "right", "kron", "lowrank", "diag", "scalar"):
         assert auto_groups(shared, structure)[0]["structure"] == structure
+
+
+def test_who_gets_no_preconditioner_is_told():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    with pytest.warns(UserWarning, match="no kernels of convolutions: all of it is left alone; linear = 'left'"):
+        groups = auto_groups(net)
+    for params, options, warned in [
+        (net.parameters(), {}, True),
+        (net.parameters(), {"rho": 0.0}, False),
+        (net.parameters(), {"structure": "left"}, False),
+        (groups, {}, False),  # who made the groups was told
+        ([*net.parameters(), torch.ones(2, 2, 3, 3, requires_grad=True)], {}, False),
+    ]:
+        optimizer = FOP(params, lr=0.0, **options)
+        net(torch.ones(2, 3)).sum().backward()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            optimizer.step()
+            optimizer.step()
+        assert ["'auto' finds no kernel" in str(warning.message) for warning in said] == [True] * warned, options
+
+
+def test_layers_of_few_outputs_have_whole_matrices_beside_low_rank():
+    net = nn.Sequential(nn.Linear(3, 12), nn.Tanh(), nn.Linear(12, 2))
+    optimizer = FOP(auto_groups(net, linear="lowrank"), rank=8, lr=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        net(torch.ones(2, 3)).square().sum().backward()
+        optimizer.step()
+    assert [optimizer.state[net[layer].weight]["M"].shape for layer in (0, 2)] == [(12, 8), (2, 2)]
+    wide, narrow = (torch.linalg.eigvalsh(optimizer.preconditioner(net[layer].weight)) for layer in (0, 2))
+    assert wide.min() > 1 - 1e-5  # low rank only lengthens steps, and a whole matrix begins with those of the base
+    assert 0.5 < narrow.min() < narrow.max() < 2
 
 
 def test_bad_input_is_refused():
@@ -458,7 +492,6 @@ def test_bad_input_is_refused():
     wrong = [
         ({"lr": torch.tensor(-1.0)}, "lr = -1.0"), ({"eig_range": (2.0, 3.0)}, "eig_range = 2.0"),
         ({"structure": "spatial"}, r"structure = 'spatial': .*\(4, 3\)"),
-        ({"structure": "lowrank", "rank": 4}, r"rank = 4: .*4 outputs.*\(4, 3\)"),
         ({"momentum": 0.9, "base": "adam"}, "momentum = 0.9 with base = 'adam'"), ({"nesterov": True}, "nesterov"),
         ({"precond_norm": "trace", "structure": "scalar"}, "precond_norm"),
     ]  # fmt: skip
@@ -474,7 +507,7 @@ def test_bad_input_is_refused():
         [
             (lambda: FOP([large.requires_grad_()], structure="full"), ValueError, r"\(20, 20\).*400\^2.*MB.*256"),
             (lambda: FOP([torch.ones(2, dtype=torch.complex64).requires_grad_()]), RuntimeError, "complex"),
-            (FOP([sparse]).step, RuntimeError, "sparse"),
+            (FOP([sparse], structure="none").step, RuntimeError, "sparse"),
             (lambda: optimizer.add_param_group({"params": [image], "rho": -1}), ValueError, "rho = -1"),
             (lambda: optimizer.preconditioner(image), ValueError, "not a parameter"),
             (lambda: FOP([image.requires_grad_()], structure="none").preconditioner(image), ValueError, "structure"),

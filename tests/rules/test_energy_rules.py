@@ -135,6 +135,20 @@ def test_equilibrium_propagation_approaches_the_gradient_as_the_nudge_falls(unit
     assert both[0] < 0.045  # a cosine of .999
 
 
+def test_a_free_phase_with_a_tolerance_ends_when_it_has_settled():
+    model = network(1, nn.Linear(6, 5), nn.Hardtanh(0, 1), nn.Linear(5, 3), nn.Hardtanh(0, 1))
+    x, target = drawn(4, 6), drawn(4, 3, seed=1)
+    rule = EquilibriumPropagation(free_steps=300, tolerance=1e-3)
+    residual = rule.update(model, x, target, None).info["residual"]
+    assert 0 < residual <= 1e-3
+    equal = [EquilibriumPropagation(free_steps=steps).update(model, x, target, None) for steps in range(5, 300, 5)]
+    stopped = next(update for update in equal if update.info["residual"] <= 1e-3)
+    assert stopped.info["residual"] == residual
+    unsettled = EquilibriumPropagation(free_steps=5, tolerance=1e-9).update(model, x, target, None).info["residual"]
+    assert unsettled == equal[0].info["residual"] > 1e-9
+    assert EquilibriumPropagation.one_sided(tolerance=0.1).tolerance == 0.1
+
+
 @pytest.mark.parametrize("units", [nn.Tanh, nn.Sigmoid])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_every_step_of_equilibrium_propagation_follows_the_energy(units, symmetric):

@@ -100,6 +100,8 @@ def show(command: Show) -> None:
     experiment: Experiment = registry.get("experiments", command.name)
     console = out()
     console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}.\n[dim]{escape(experiment.paper)}[/]\n")
+    if experiment.answer:
+        console.print(f"{escape(' '.join(experiment.answer.split()))}\n")
     presets = []
     for name, preset in experiment.presets.items():
         time = duration(experiment.expected_seconds(name))

@@ -1,8 +1,9 @@
-"""Convolutional layers that learn by Hebb's rule, without labels, tell more of images the deeper they are (Miconi).
+"""Upper layers that learn by Hebb's rule tell more of images than the first, if all units are heard (Miconi, 2021).
 
 Three layers learn side by side from CIFAR-10, each by what its filters win. Then a ridge classifier reads each of them.
 Stacked plainly, the deeper a layer the less it tells; the paper's two remedies are to let the next layer hear more than
-the winner, and to prune nearly all connections into the upper layers, at random and before learning.
+the winner, and to prune nearly all connections into the upper layers, at random and before learning. As published, what
+is told then rises over layers; here, at half width and on a fifth of the images, it rises to layer 2 and no further.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sklearn.linear_model import RidgeClassifier
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, maximum, metric, setting, settings
+from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, metric, minimum, setting, settings
 from engram.lab.figures import colors
 from engram.rules import (
     HebbianConv2d,
@@ -52,6 +53,7 @@ class Config:
     pruned: bool = setting(True, "whether filters of layers 2 and 3 see 9 and 18 of their inputs; else all")
     learning: bool = setting(True, "whether filters learn; if not, thresholds adapt all the same")
     threshold_rate: float = setting(3.0, "how fast thresholds adapt", ge=0)
+    whitened: bool = setting(True, "whether images are whitened; else filters see raw pixels")
     train_images: int = setting(10_000, "images that filters and read-outs learn from", ge=100, le=50_000, scales=True)
     test_images: int = setting(2000, "images on which read-outs are judged", ge=100, le=10_000)
     width: float = setting(0.5, "filters of the layers as a share of the published 100, 196 and 400", gt=0, le=1)
@@ -63,13 +65,15 @@ class Config:
     lr_3: float = setting(0.03, "the same of layer 3", gt=0, le=0.5)
 
 
-# Neither remedy, the first, and both; with both, no learning of the filters, and no thresholds.
+# Neither remedy, the first, and both; with both, no learning of the filters, no thresholds, and raw pixels.
 arms: dict[str, dict[str, Any]] = {
     "plain": {"activation": "wta", "pruned": False},
     "triangle": {"pruned": False},
     "pruned": {},
     "pruned-untrained": {"learning": False},
     "pruned-no-homeostasis": {"threshold_rate": 0.0},
+    "raw": {"whitened": False},
+    "raw-no-homeostasis": {"whitened": False, "threshold_rate": 0.0},
 }
 presets = {
     "smoke": Preset(
@@ -123,9 +127,10 @@ def build(config: Config, channels: int, generator: torch.Generator) -> nn.Seque
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Let the layers learn; the result is what a read-out of each tells of new images, and how often filters won."""
     (train, labels), (test, asked) = read(config, "train"), read(config, "test")
-    whitening = ZCAWhitening(mirror=True).fit(train)
-    # Whitened once: of a whitening that was fitted to mirror images as well, those of images are images of mirror ones.
-    images, new = (torch.from_numpy(whitening.transform(part)).to(run.device) for part in (train, test))
+    if config.whitened:  # once: fitted to mirror images as well, it makes of mirror images the mirror of what it makes
+        whitening = ZCAWhitening(mirror=True).fit(train)
+        train, test = whitening.transform(train), whitening.transform(test)
+    images, new = (torch.from_numpy(part).to(run.device) for part in (train, test))
     net = build(config, images.shape[1], run.generator).to(run.device)
     layers: list[Any] = list(net)
     batches = len(images) // config.batch_size
@@ -203,10 +208,22 @@ def picture(fields: Float[Tensor, "n c side side"]) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-bottom, top = metric("accuracy_1"), metric("accuracy_3")
+bottom, middle, top = (metric(f"accuracy_{layer}") for layer in (1, 2, 3))
+starved = metric("starved")
 claim = claims_from("Miconi (2021), abstract; criterion ours")
 improves = claims_from(
     "Miconi (2021), abstract; criterion ours", published="a large improvement at every layer (Table 1)"
+)
+rises = claims_from(
+    "Miconi (2021), abstract; criterion ours", published="decodable information increases over layers (Table 1)"
+)
+balances = claims_from(
+    "author code, layer 3: win rates of 0.0024 to 0.0026, target 0.0025; criterion ours",
+    published="win rates within 4 % of the target (layer 3)",
+    seeds=6,  # of fewer a median has no interval
+)
+starves = claims_from(
+    "Miconi (2021), methods; criterion ours", published="thresholds keep all units in use (no figure)"
 )
 claims = [
     claim("plain-depth-harms",
@@ -219,20 +236,27 @@ claims = [
         bottom("triangle") - bottom("plain") >= 0.02),
     claim("pruning-helps-the-top",
         "Pruning nearly all connections into layers 2 and 3 raises what a read-out of layer 3 tells",
-        top("pruned") - top("triangle") >= 0.0, published="pruning improves the upper layers (Table 1)"),
-    claim("depth-helps", "With dense activity and pruning, a read-out of layer 3 tells more than one of layer 1",
-        top("pruned") - bottom("pruned") >= 0.0, published="decodable information increases over layers (Table 1)"),
+        top("pruned") - top("triangle") >= 0.01, published="pruning improves the upper layers (Table 1)"),
+    rises("top-before-bottom", "With dense activity and pruning, a read-out of layer 3 tells more than one of layer 1",
+        top("pruned") - bottom("pruned") >= 0.01),
+    rises("rises-over-layers",
+        "With dense activity and pruning, a read-out of each layer tells more than one of the layer below",
+        minimum(middle("pruned") - bottom("pruned"), top("pruned") - middle("pruned")) >= 0.01),
     claim("learning-matters",
         "Learned filters tell more in a read-out of layer 3 than random ones with the same connections",
         top("pruned") - top("pruned-untrained") >= 0.06, published="features are learned (no figure)"),
-    claim("homeostasis-balances", "Thresholds let every filter of every layer win about as often as its share",
-        maximum(*(metric(f"imbalance_{layer}")("pruned") for layer in (1, 2, 3))) <= 0.5,
-        source="author code, layer 3: win rates of 0.0024 to 0.0026, target 0.0025; criterion ours",
-        published="win rates within 4 % of the target (layer 3)", sameness="numeric"),
-    claim("without-homeostasis-filters-starve",
-        "Without thresholds many of the filters of layer 1 win less than a tenth of their share",
-        metric("starved")("pruned-no-homeostasis") >= 0.2, source="Miconi (2021), methods; criterion ours",
-        published="thresholds keep all units in use (no figure)", sameness="numeric"),
+    *(
+        balances(f"homeostasis-balances-layer-{layer}",
+            f"Thresholds let every filter of layer {layer} win about as often as its share",
+            metric(f"imbalance_{layer}")("pruned").median() <= 0.5)
+        for layer in range(1, LAYERS + 1)
+    ),
+    starves("without-homeostasis-filters-starve", "On raw pixels many more of the filters of layer 1 win less than a "
+        "tenth of their share without thresholds than with them",
+        starved("raw-no-homeostasis") - starved("raw") >= 0.2),
+    starves("whitened-filters-starve", "On whitened images many more of the filters of layer 1 win less than a tenth "
+        "of their share without thresholds than with them",
+        starved("pruned-no-homeostasis") - starved("pruned") >= 0.2),
     claim("local", "No layer's loss has a gradient by the filters of another",
         metric("foreign_gradient")("pruned") <= 0.0, published="no gradient passes between layers",
         sameness="identity"),

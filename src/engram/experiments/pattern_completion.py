@@ -2,7 +2,7 @@
 
 Each episode shows a few random binary patterns, then half of one of them; the network must restore the other half.
 What it has to remember changes with every episode, so it can only be kept in activity or in plastic synapses. Networks
-without plasticity learn it too, but slowly; more units do not help them. Each trial chooses its learning rate.
+without plasticity learn it too, but slowly; more units do not help them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ class Config:
     hidden_size: int = setting(51, "units; a recurrent network has one for each bit and a constant one", ge=2)
     episodes: int = setting(6000, "training episodes, a batch and a step of the optimiser each", ge=10, scales=True)
     batch_size: int = setting(1, "episodes in a batch", ge=1)
-    learning_rate: float = setting(0.0, "of Adam; 0: the best of rates, each tried in a training as long", ge=0, le=1)
-    rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "learning rates to choose from, and beyond their ends")
+    learning_rate: float = setting(3e-4, "of Adam", gt=0, le=1)
 
     def __post_init__(self) -> None:
         if self.bits % 2:
@@ -47,12 +46,14 @@ class Config:
             raise ValueError(f"hidden_size = {self.hidden_size}: expected at least {least}, with bits = {self.bits}")
 
 
+# Those that are compared have the rate of 3e-4, 1e-3 and 3e-3 at which they erred least in pilots with other seeds: of
+# the plastic one the errors were .023, .015 and .028. Published is 3e-4, for longer trainings.
 arms: dict[str, dict[str, Any]] = {
-    "plastic": {"network": "plastic"},
-    "homogeneous": {"network": "plastic", "alpha": "homogeneous"},
-    "non-plastic": {"network": "non-plastic"},
+    "plastic": {"network": "plastic", "learning_rate": 1e-3},
+    "homogeneous": {"network": "plastic", "alpha": "homogeneous", "learning_rate": 1e-3},
+    "non-plastic": {"network": "non-plastic", "learning_rate": 1e-3},
     "non-plastic-large": {"network": "non-plastic", "hidden_size": 251},
-    "lstm": {"network": "lstm", "hidden_size": 200},
+    "lstm": {"network": "lstm", "hidden_size": 200, "learning_rate": 1e-3},
     "plastic-long": {"network": "plastic", "bits": 200, "hidden_size": lambda arm: arm.bits + 1, "episodes": 1000}
     | {"patterns": 5, "cycles": 2, "presentation_steps": 6, "blank_steps": 4},
 }
@@ -68,12 +69,13 @@ presets = {
             "plastic-long": {"bits": 12, "episodes": 10},
         },
     ),
-    "laptop": Preset(seeds=5),
+    "laptop": Preset(seeds=10),
     "paper": Preset(
         seeds=10,
         changes={
             "episodes": 1_000_000,
-            "learning_rate": 3e-4,
+            "plastic": {"learning_rate": 3e-4},
+            "homogeneous": {"learning_rate": 3e-4},
             "non-plastic": {"learning_rate": 3e-5},
             "non-plastic-large": {"hidden_size": 2051, "learning_rate": 3e-5},
             "lstm": {"hidden_size": 2000, "learning_rate": 3e-5},
@@ -105,12 +107,9 @@ def errors(answer: Float[Tensor, "batch bits"], target: Float[Tensor, "batch bit
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network on fresh episodes; its result is the error over the last tenth of them."""
     task = PatternCompletion(config.bits, config.patterns, config.cycles, config.presentation_steps, config.blank_steps)
-
-    def begin(rate: float) -> tuple[PlasticRNN | ClampedLSTM, torch.optim.Adam]:
-        net = build(config, run.generator).to(run.device)
-        return net, torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=rate, fused=True)
-
-    def learn(net: PlasticRNN | ClampedLSTM, optimizer: torch.optim.Adam) -> tuple[Tensor, Tensor]:
+    net = build(config, run.generator).to(run.device)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
+    for episode in run.steps(config.episodes, net=net, optimizer=optimizer):
         inputs, targets, _ = task.sample(config.batch_size, run.generator)
         activity, _ = net(inputs.to(run.device))
         answer, target = activity[-1, :, : config.bits], targets[-1].to(run.device)
@@ -118,18 +117,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return errors(answer.detach(), target), loss.detach()
-
-    def score(rate: float) -> float:
-        parts = begin(rate)
-        errors = [learn(*parts)[0] for _ in range(config.episodes)]
-        return -float(torch.stack(errors[-max(1, config.episodes // 10) :]).mean())
-
-    rate = config.learning_rate or run.choose("learning_rate", config.rates, score)
-    net, optimizer = begin(rate)
-    for episode in run.steps(config.episodes, net=net, optimizer=optimizer):
-        error, loss = learn(net, optimizer)
-        run.log(episode + 1, every=max(1, config.episodes // 100), error=error, loss=loss)
+        run.log(episode + 1, every=max(1, config.episodes // 100), error=errors(answer, target), loss=loss)
     run.keep(net=net)
     first, last = run.ends("error")
     result = {"error": last, "first_error": first}

@@ -9,7 +9,7 @@ try:
     from engram.lab.figures import Grid, Heatmap, Lines, Points, Profiles, Table
     from engram.lab.laboratory import run
     from engram.lab.loop import Run
-    from engram.lab.measure import Criterion, Measure, maximum, metric, minimum, share
+    from engram.lab.measure import Criterion, Measure, maximum, met, metric, minimum, share
     from engram.lab.records import load
     from engram.lab.results import Results, TrialResult
     from engram.lab.sweeps import Range, sweep
@@ -42,6 +42,7 @@ __all__ = [
     "judge",
     "load",
     "maximum",
+    "met",
     "metric",
     "minimum",
     "run",

@@ -30,6 +30,8 @@ Changes = Mapping[str, Any]
 
 In the table of an arm a function gives the value from the settings without it, as ``lambda arm: arm.bits + 1``.
 """
+SAID = re.compile(r"\[([\w.+=-]+): (holds|fails|is open)\]")
+"""A verdict in an answer."""
 _NAME = re.compile(r"[\w+=-][\w.+= -]{0,99}", re.ASCII)
 
 
@@ -115,10 +117,12 @@ class Experiment:
         headline: The metric whose learning curve stands first; empty where nothing is learned, which has no curves.
         check_requirements: Called with the config of each arm before a trial of it begins; raises an error that says
             what to do where data or a package is missing.
+        answer: What came out, in a few sentences. Each verdict that they rest on stands behind it as
+            ``[claim-id: holds]``, ``fails`` or ``is open``, and a test of engram holds it to the run record.
 
     Raises:
         ValueError: A preset is missing, a name cannot name a folder, two arms or claims have the same name, a preset
-            changes what is not there, or a claim reads an arm that its preset lacks.
+            changes what is not there, a claim reads an arm that its preset lacks, or the answer names no claim.
     """
 
     name: str
@@ -131,6 +135,7 @@ class Experiment:
     threads: int = 1
     headline: str = "loss"
     check_requirements: Callable[[Any], object] = lambda config: None
+    answer: str = ""
 
     def __post_init__(self) -> None:
         missing = {"smoke", "laptop", "paper"} - set(self.presets)
@@ -145,6 +150,8 @@ class Experiment:
         for what, given in (("arms", names[1:]), ("claims", ids)):
             if len(set(given)) < len(given):
                 raise ValueError(f"experiment {self.name!r} has two {what} with the same name: {given}")
+        for claim_id in self.answered:
+            checks.choice("answer", claim_id, ids)
         for preset in self.presets:
             arms = self.arms(preset)
             for claim in self.claims:
@@ -156,6 +163,11 @@ class Experiment:
         """What is learned, by what: the first sentence of ``about``, without its end and its reference."""
         first = " ".join(self.about.strip().partition("\n\n")[0].split())
         return first.removesuffix(".").partition(" (")[0]
+
+    @property
+    def answered(self) -> dict[str, str]:
+        """What the answer says of claims: ``"holds"``, ``"fails"`` or ``"is open"``, by their id."""
+        return dict(SAID.findall(self.answer))
 
     @property
     def by_name(self) -> Mapping[str, Study]:

@@ -26,8 +26,8 @@ from typing_extensions import TypedDict
 
 from engram.lab import metrics
 from engram.lab.choice import Choice
-from engram.lab.code import Manifest
 from engram.lab.machine import hardware, versions
+from engram.lab.manifest import Manifest
 from engram.storage import checkpoint
 from engram.storage.files import (
     CorruptFileError,

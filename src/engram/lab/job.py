@@ -18,9 +18,10 @@ from typing import Any
 
 import filelock
 
-from engram.lab.code import Present, Use, loaded, main, on_disk
+from engram.lab import loaded
 from engram.lab.folder import Status, TrialFolder, name_of
 from engram.lab.loop import Interrupted, Run
+from engram.lab.manifest import Present, Use
 from engram.lab.trial import Trial, computing
 from engram.numeric import jit
 from engram.numeric.parallel import orphaned
@@ -55,7 +56,7 @@ class Job:
     def use(self) -> Use:
         """What the trial uses from now on, in this process."""
         modules = self.trial.modules
-        here = "__main__" not in modules or main() == self.main
+        here = "__main__" not in modules or loaded.script() == self.main
         return Use(modules, None if here else self.main)
 
 
@@ -75,7 +76,7 @@ def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None
     identity = trial.identity()
     present = Present() if present is None else present
     name = name_of(identity)
-    options["main"] = main() if "__main__" in trial.modules else {}
+    options["main"] = loaded.script() if "__main__" in trial.modules else {}
     free, differs = None, ""
     for number in itertools.count(1):
         folder = TrialFolder(root / (f"{name}.{number}" if number > 1 else name))
@@ -138,7 +139,7 @@ def _another(job: Job) -> str | None:
 
 def begin(stop: Path) -> None:
     """Write down what is loaded where a run is started."""
-    stop.with_suffix(".code").write_text(json.dumps(loaded()))
+    stop.with_suffix(".code").write_text(json.dumps(loaded.digests()))
 
 
 @functools.lru_cache(maxsize=1)
@@ -146,7 +147,7 @@ def _expected(stop: Path) -> dict[str, str]:
     """What is loaded where the run was started; of what is not, what the files were when this process took part."""
     path = stop.with_suffix(".code")
     started: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    return on_disk() | started
+    return loaded.digests_on_disk() | started
 
 
 def token(stop: Path) -> Path:

@@ -26,11 +26,11 @@ from rich.text import Text
 
 from engram import checks, extras
 from engram.lab.claim import Claim, JudgedClaim, judge
-from engram.lab.code import Present
 from engram.lab.experiment import Experiment, find_experiment
 from engram.lab.folder import Status, runs_folder
 from engram.lab.job import Job, begin, prepare, token
 from engram.lab.machine import cores
+from engram.lab.manifest import Present
 from engram.lab.monitor import Monitor, duration
 from engram.lab.parallel import perform_all
 from engram.lab.records import read_back, write_note

@@ -148,6 +148,18 @@ def share(key: str, trials: str = "") -> Callable[[str], Measure]:
     return measure
 
 
+def met(condition: Condition) -> Measure:
+    """Whether a seed meets a condition, of which seeds give the share that do.
+
+    Examples:
+        >>> solved = met(metric("error")("main") <= 0.1)
+        >>> solved({"main": {"error": 0.2}}), solved.form
+        (0.0, 'share')
+    """
+    measure, (low, high) = condition.measure, vars(condition.criterion).values()
+    return Measure(lambda results: float(low <= measure(results) <= high), measure.arms, "share")
+
+
 def minimum(*measures: Measure | float) -> Measure:
     """The smallest of some measures."""
     return _combined(lambda *values: min(values), *measures)

@@ -15,7 +15,7 @@ from typing import Any
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
 
-from engram.lab import code
+from engram.lab import loaded
 from engram.lab.folder import Status
 from engram.lab.job import Job, perform, token
 from engram.numeric.parallel import Backend, Lost, NoWorkersError, kill_workers, parallel_map, start_ray
@@ -60,7 +60,7 @@ def perform_all(
 def _stale() -> bool:
     """Whether a file was loaded anew since the last call, so that workers of then have its old source."""
     before = dict(_loaded)
-    _loaded.update(code.loaded())
+    _loaded.update(loaded.digests())
     return any(_loaded[name] != digest for name, digest in before.items())
 
 

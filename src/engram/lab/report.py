@@ -19,7 +19,7 @@ from plotly.offline import get_plotlyjs
 from engram.lab import config as configs
 from engram.lab.choice import table
 from engram.lab.claim import OWNERS, JudgedClaim, Verdict
-from engram.lab.experiment import Experiment
+from engram.lab.experiment import SAID, Experiment
 from engram.lab.figures import figures_of
 from engram.lab.inference import errors_at
 from engram.lab.monitor import duration
@@ -99,6 +99,7 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
     return {
         "results": results,
         "experiment": experiment,
+        "answer": _answer(experiment),
         "missing": ", ".join(lacks),
         "figure": "" if own is None else plot(own),
         "verdicts": {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]},
@@ -128,6 +129,12 @@ def _template() -> Any:
     environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.lab", "."), autoescape=True)
     environment.filters |= {"duration": duration, "number": _number}
     return environment.get_template("report.html").module
+
+
+def _answer(experiment: Experiment) -> str:
+    """An experiment's answer as HTML, in which each verdict leads to its claim."""
+    link = r'<a class="said" href="#claim-\1" title="\1">(\2)</a>'
+    return SAID.sub(link, escape(" ".join(experiment.answer.split()), quote=False))
 
 
 def _axis(judged: JudgedClaim) -> dict[str, Any] | None:

@@ -17,7 +17,6 @@ from plotly.subplots import make_subplots
 from rich.console import Console
 
 from engram import checks
-from engram.lab.code import Present
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.figures import PALETTE
 from engram.lab.folder import Status, runs_folder
@@ -31,6 +30,7 @@ from engram.lab.laboratory import (
     unfinished,
     workers_for,
 )
+from engram.lab.manifest import Present
 from engram.lab.trial import Trial, trials
 from engram.storage.files import write_atomic, writing
 

@@ -14,8 +14,8 @@ import torch
 
 from engram import checks
 from engram.lab import config as configs
-from engram.lab.code import check_source
 from engram.lab.experiment import Arm, Experiment
+from engram.lab.loaded import check_source
 from engram.lab.loop import Run
 
 MOST_SEEDS = 100_000

@@ -1,6 +1,7 @@
-"""Memories: exact dictionaries, networks with exponentially many attractors, episodic memories.
+"""Memories: exact dictionaries, networks with exponentially many attractors, episodic memories, fragments.
 
-The rooms are ``dictionary``, ``hopfield``, ``expander`` and ``episodic``; their public parts can be had from here.
+The rooms are ``dictionary``, ``hopfield``, ``expander``, ``episodic`` and ``fragments``; their public parts can be
+had from here.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from engram.memory.expander.random_regular import random_regular
 from engram.memory.expander.recovery import corrupted, recovery_curve, recovery_rate
 from engram.memory.expander.scaffold import Scaffold, ScaffoldRecall
 from engram.memory.expander.sign_labels import sign_labels
+from engram.memory.fragments import Decision, FragmentAndRecall, LongTermStore, SurprisalMonitor
 from engram.memory.hopfield.attention import AttentionMemory
 from engram.memory.hopfield.dense import DenseHopfield
 from engram.memory.hopfield.hebb import HebbHopfield
@@ -43,17 +45,20 @@ __all__ = [
     "AttentionMemory",
     "BeliefResult",
     "BipartiteGraph",
+    "Decision",
     "DenseHopfield",
     "DictionaryMatch",
     "DictionaryStep",
     "DynamicOnlineKMeans",
     "ExpanderMemory",
     "FaissSearch",
+    "FragmentAndRecall",
     "HebbHopfield",
     "HopfieldRecall",
     "IHTCode",
     "KeyValueMemory",
     "LearnResult",
+    "LongTermStore",
     "NOODLLayer",
     "OnlineKMeans",
     "Recall",
@@ -61,6 +66,7 @@ __all__ = [
     "Scaffold",
     "ScaffoldRecall",
     "StoreRecall",
+    "SurprisalMonitor",
     "Written",
     "array_graph",
     "belief_propagation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
@@ -13,6 +13,8 @@ from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
+
+LOOK_EVERY = 5  # steps of a free phase that ends when it has settled
 
 
 class _Units(NamedTuple):
@@ -41,6 +43,7 @@ class EquilibriumPropagation(LearningRule[None]):
         free_steps: Steps of the free phase.
         nudge_steps: Steps of a nudged phase.
         epsilon: Size of a step, above 0 and at most 1.
+        tolerance: The residual from which on the free phase goes no further, looked at every fifth step; 0: all steps.
 
     ``info`` has ``residual``, the largest abs(ds) per step size at the end of the free phase: above 1e-3 it has not
     settled.
@@ -66,17 +69,19 @@ class EquilibriumPropagation(LearningRule[None]):
         free_steps: int = 20,
         nudge_steps: int = 5,
         epsilon: float = 0.5,
+        tolerance: float = 0.0,
     ) -> None:
         self.beta = checks.number("beta", beta, above=0)
         self.symmetric = symmetric
         self.free_steps = checks.size("free_steps", free_steps)
         self.nudge_steps = checks.size("nudge_steps", nudge_steps)
         self.epsilon = checks.number("epsilon", epsilon, above=0, maximum=1)
+        self.tolerance = checks.number("tolerance", tolerance, minimum=0)
 
     @classmethod
-    def one_sided(cls) -> EquilibriumPropagation:
-        """The rule that nudges one way."""
-        return cls(symmetric=False)
+    def one_sided(cls, **options: Any) -> EquilibriumPropagation:
+        """The rule that nudges one way, with these options."""
+        return cls(symmetric=False, **options)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
         """No state."""
@@ -141,10 +146,17 @@ class EquilibriumPropagation(LearningRule[None]):
         """The states that the free phase settles at, and its residual."""
         states = [first.pre.new_zeros(len(first.pre), layer.units) for layer in network.layers]
         previous = states
-        for _ in range(self.free_steps):
+
+        def residual() -> Tensor:
+            return (
+                torch.stack([(s - b).abs().max() for s, b in zip(states, previous, strict=True)]).max() / self.epsilon
+            )
+
+        for step in range(1, self.free_steps + 1):
             previous, states = states, self._step(network, units, states, first.pre, None)
-        moved = [(s - b).abs().max() for s, b in zip(states, previous, strict=True)]
-        return states, torch.stack(moved).max() / self.epsilon
+            if self.tolerance and step % LOOK_EVERY == 0 and residual() <= self.tolerance:
+                break
+        return states, residual()
 
     def _step(
         self, network: chain.Chain, units: list[_Units], states: list[Tensor], drive: Tensor, nudge: Tensor | None

@@ -15,10 +15,12 @@ from engram.tasks.dynamics.learning_rule_traces import learning_rule_traces
 from engram.tasks.dynamics.observed_dynamics import latent_dynamics, observed
 from engram.tasks.dynamics.ring_attractor import ring_rates, ring_weights
 from engram.tasks.dynamics.same_geometry import same_geometry
+from engram.tasks.environments.colour_maze import ColourMaze, ColourMazeVectorEnv
 from engram.tasks.environments.cue_reward import CueReward, CueRewardVectorEnv
 from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv
 from engram.tasks.environments.grid_transfer import GridTransfer, GridTransferVectorEnv, grid_transfer
 from engram.tasks.environments.point_world import PointWorld, PointWorldVectorEnv
+from engram.tasks.environments.room_grid import RepeatedUnitWorld, RoomGrid, label_rooms, load_grid_text
 from engram.tasks.environments.rooms import RoomEnv, RoomVectorEnv
 from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVectorEnv
 from engram.tasks.episode import Episode, Task
@@ -30,6 +32,7 @@ from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
 from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
 from engram.tasks.photograph_patches import photograph_patches
+from engram.tasks.room_maps import colour_walls, colours_of, generate_room_maps, maze_of, random_room_maps
 from engram.tasks.snippet_stream import SnippetStream, SnippetWindow
 from engram.tasks.sparse_dictionary_data import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
 from engram.tasks.task_sequence import ClassificationTask, Labelled, mixture, permuted, split
@@ -40,6 +43,8 @@ __all__ = [
     "ClassStream",
     "ClassStreams",
     "ClassificationTask",
+    "ColourMaze",
+    "ColourMazeVectorEnv",
     "CueReward",
     "CueRewardVectorEnv",
     "DelayedAdd",
@@ -63,7 +68,9 @@ __all__ = [
     "PennTreebank",
     "PointWorld",
     "PointWorldVectorEnv",
+    "RepeatedUnitWorld",
     "RoomEnv",
+    "RoomGrid",
     "RoomVectorEnv",
     "SnippetStream",
     "SnippetWindow",
@@ -73,17 +80,24 @@ __all__ = [
     "TwoStimulusEnv",
     "TwoStimulusVectorEnv",
     "collision_advice",
+    "colour_walls",
+    "colours_of",
     "function_2d",
+    "generate_room_maps",
     "grid_transfer",
+    "label_rooms",
     "latent_dynamics",
     "learning_rule_traces",
+    "load_grid_text",
     "make_sparse_dictionary_data",
+    "maze_of",
     "mixture",
     "natural_crops",
     "observed",
     "permuted",
     "perturb_dictionary",
     "photograph_patches",
+    "random_room_maps",
     "read_penn_treebank",
     "ring_rates",
     "ring_weights",

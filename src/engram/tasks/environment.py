@@ -12,13 +12,13 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from engram import checks
 from engram.tasks.picture import Picture
 
 Rows = Int[np.ndarray, "rows"]
-Observations = Float32[np.ndarray, "num_envs features"]
+Observations = Shaped[np.ndarray, "num_envs *features"]
 PerEnv = Float[np.ndarray, "num_envs"]
 Ends = Bool[np.ndarray, "num_envs"]
 
@@ -209,14 +209,14 @@ class SingleEnv(Env[Any, Any]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Float32[np.ndarray, "features"], dict[str, Any]]:
+    ) -> tuple[Shaped[np.ndarray, "*features"], dict[str, Any]]:
         """Start an episode, with a new generator if ``seed`` is given and the ``options`` of the batch."""
         super().reset(seed=seed)
         self.batch.rngs = [self.np_random]
         observations, infos = self.batch.reset(options=options)
         return observations[0], _of_the_first(infos)
 
-    def step(self, action: Any) -> tuple[Float32[np.ndarray, "features"], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Shaped[np.ndarray, "*features"], float, bool, bool, dict[str, Any]]:
         """Act; raise ``ResetNeeded`` where no episode is running, ValueError where there is no such action."""
         if isinstance(self.action_space, spaces.Discrete) and action not in self.action_space:
             raise ValueError(f"action = {action!r}: expected an element of {self.action_space}, counted from 0")

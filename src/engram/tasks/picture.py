@@ -11,14 +11,19 @@ RENDERED = {"render_modes": ["rgb_array", "ansi"], "render_fps": 10}
 """What an environment that has a picture adds to its metadata."""
 
 PIXELS = 16  # along a side of a cell
-COLOURS = {"#": (64, 64, 64), ".": (240, 240, 236), "G": (230, 159, 0), "K": (0, 158, 115), "A": (0, 114, 178)}
+COLOURS = {"#": (64, 64, 64), ".": (240, 240, 236), "G": (230, 159, 0), "K": (0, 158, 115), "A": (0, 114, 178)} | {
+    "?": (168, 168, 176),
+    "7": (213, 94, 0),
+    "8": (204, 121, 167),
+}
 
 
 class Picture(NamedTuple):
     """A picture of a world, the agent among cells.
 
-    As text, ``#`` is a wall, ``.`` a free cell, ``G`` a goal, ``K`` a key and ``A`` the agent in place of its cell. As
-    an image of 16 pixels for each cell, walls are dark grey, free cells light, goals orange, keys green, and the agent
+    As text, ``#`` is a wall, ``.`` a free cell, ``G`` a goal, ``K`` a key, ``7`` and ``8`` coloured walls, ``?`` a
+    cell that was not seen, and ``A`` the agent in place of its cell. As an image of 16 pixels for each cell, walls are
+    dark grey or red and pink, free cells light, cells that were not seen grey, goals orange, keys green, and the agent
     is a blue square within its cell.
 
     Examples:

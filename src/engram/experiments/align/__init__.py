@@ -2,7 +2,8 @@
 
 The rules are align-zero, align-ada and align-prop. The published accuracies could not be read, so that criteria are
 ours, as are the small tasks; rules, networks, losses and the recurrent task are as published, but for the defects of
-the authors' code.
+the authors' code. Accuracies and errors are those at the end of training, at a learning rate that examples which are
+not trained on have chosen for each rule, size and seed.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ presets = {
         changes={
             "digits": {"widths": (8, 16), "rates": (4.0,), "epochs": 1},
             "convergence": {"widths": (8, 16), "samples": 50, "steps": 3},
-            "few-samples": {"sizes": (50,), "width": 16, "epochs": 1},
-            "adding": {"epochs": 1},
+            "few-samples": {"sizes": (50,), "width": 16, "rates": (4.0,), "epochs": 1},
+            "adding": {"rates": (0.001,), "epochs": 1},
         },
         arms=arms_with(8),
     ),
@@ -66,9 +67,9 @@ def gap(arm: str, other: str, key: str) -> Measure:
     return abs(lead(arm, other, key))
 
 
-def over_random(prefix: str, rule: str, *sizes: int) -> Measure:
+def over_random(key: str, prefix: str, rule: str, *sizes: int) -> Measure:
     """By how much a rule is above the better rule of random feedback, where that is least."""
-    accuracies = [metric(f"accuracy_{size}") for size in sizes]
+    accuracies = [metric(f"{key}_{size}") for size in sizes]
     return minimum(*(a(prefix + rule) - maximum(a(f"{prefix}fa"), a(f"{prefix}dfa")) for a in accuracies))
 
 
@@ -77,6 +78,7 @@ shuffled = [metric(f"widest_shuffled_{layer}")("convergence") for layer in (1, 2
 slope = {rule: metric(f"slope_{rule}")("convergence") for rule in RULES}
 NAMES = {"align-zero": "Align-zero", "align-ada": "Align-ada", "align-prop": "Align-prop"}
 published = claims_from("abstract; criterion ours", published="comparable to backpropagation (no figure)")
+better = claims_from("abstract; criterion ours", published="better than rules of random feedback (no figure)")
 ours = claims_from("ours", published="no figure")
 of_correlation = claims_from("Bordelon and Pehlevan 2023; criterion ours", published="no figure")
 claims = [
@@ -87,9 +89,15 @@ claims = [
         for rule, name in NAMES.items()
     ),
     *(
-        published(f"{rule}-before-random-feedback",
+        better(f"{rule}-before-random-feedback",
             f"In networks of width 128 and 256 {name} is clearly above feedback alignment, also direct",
-            over_random("", rule, 128, 256) >= 0.04, published="better than rules of random feedback (no figure)")
+            over_random("accuracy", "", rule, 128, 256) >= 0.04)
+        for rule, name in NAMES.items()
+    ),
+    *(
+        better(f"{rule}-before-random-feedback-at-rate-4", "In networks of width 128 and 256, all trained at the "
+            f"published rate of 4, {name} is clearly above feedback alignment, also direct",
+            over_random("published_accuracy", "", rule, 128, 256) >= 0.04)
         for rule, name in NAMES.items()
     ),
     ours("random-feedback-helps",
@@ -101,13 +109,13 @@ claims = [
         "In a network of width 8 feedback alignment, also direct, is near backpropagation",
         maximum(*(gap(rule, "backprop", "accuracy_8") for rule in ("fa", "dfa"))) <= 0.1),
     *(
-        published(f"{rule}-converges", f"The distance of what {name} learns from what backpropagation learns falls "
-            "with the width, from 16 to 512 (slope of the logarithms)", slope[rule] <= -0.6,
+        published(f"{rule}-converges", f"The distance of what {name} learns from what backpropagation learns, both "
+            "at a rate of 3, falls with the width, from 16 to 512 (slope of the logarithms)", slope[rule] <= -0.6,
             published="equal at infinite width")
         for rule, name in NAMES.items()
     ),
-    ours("fa-does-not-converge", "The distance of what feedback alignment learns from what backpropagation learns "
-        "hardly falls with the width (slope of the logarithms)", slope["fa"] >= -0.4),
+    ours("fa-does-not-converge", "The distance of what feedback alignment learns from what backpropagation learns, "
+        "both at a rate of 3, hardly falls with the width (slope of the logarithms)", slope["fa"] >= -0.4),
     published("weights-align", "In a network of width 512 backpropagation changes the weights of every layer as the "
         "initial network predicts (alignment score)", minimum(*scores) >= 0.98,
         published="weights align with input correlations, weighted by errors (no figure)"),
@@ -127,7 +135,7 @@ claims = [
     *(
         published(f"{rule}-before-random-feedback-with-few-images",
             f"Trained on 150 or 500 images {NAMES[rule]} is above feedback alignment, also direct",
-            over_random("few-", rule, 150, 500) >= 0.02,
+            over_random("accuracy", "few-", rule, 150, 500) >= 0.02,
             published="better than rules of random feedback, mainly with little data (no figure)")
         for rule in ("align-zero", "align-ada")
     ),

@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-import numpy as np
 import torch
+from torch import nn
 
+from engram.experiments.choosing import judged
 from engram.lab import Run, setting, settings
 from engram.nn import wide_rnn
 from engram.rules import AlignAda, AlignZero, Backprop, LearningRule, train_step
 from engram.tasks import DelayedAdd, Episode
 
-TRAINED = 300
-
+FITTED, TRAINED = 250, 300  # of 400 episodes: those between are to choose rates by, the last to judge by
 
 RULES = ("backprop", "align-ada", "align-ada-author", "align-zero", "readout")
 SIZES = (8, 16, 128, 512, 2048)
@@ -28,8 +28,13 @@ class Adding:
         "backprop", "align-ada-author has the readout of the authors' code; readout: that alone is trained"
     )
     hidden: int = setting(128, "units", ge=1)
-    epochs: int = setting(50, "passes over the 300 training episodes", ge=1, scales=True)
-    learning_rate: float = setting(0.001, "as published, for squared errors summed over time", gt=0, le=1)
+    epochs: int = setting(
+        50, "passes over 250 of the 300 training episodes; the other 50 choose the rate", ge=1, scales=True
+    )
+    rates: tuple[float, ...] = setting(
+        (0.0003, 0.001, 0.003),
+        "learning rates to choose from, and beyond, for squared errors summed over time; published: 0.001",
+    )
     wrap: bool = setting(False, "whether the targets have the defect of the authors' code")
 
 
@@ -52,30 +57,27 @@ def rule_of(name: str) -> LearningRule[Any]:
 
 
 def trial(config: Adding, run: Run) -> dict[str, Any]:
-    """Train a network; its result is the smallest error on test episodes, and whether it diverged."""
-    of_network, of_batches = (
-        torch.Generator().manual_seed(int(seed)) for seed in torch.randint(2**62, (2,), generator=run.generator)
-    )
-    model, (x, target, _) = wide_rnn(1, config.hidden, 1, generator=of_network), episodes(config.wrap)
-    model.core.requires_grad_(config.rule != "readout")
-    rule, optimizer = rule_of(config.rule), torch.optim.SGD(model.parameters(), lr=2 * config.learning_rate)
-    state, orders = rule.init(model, torch.Generator()), torch.empty(config.epochs, TRAINED, dtype=torch.long)
-    for order in orders:
-        order.copy_(torch.randperm(TRAINED, generator=of_batches))
-    outcome = np.array([np.inf, 0.0])  # the smallest error, and whether it diverged
-    for epoch in run.steps(config.epochs, model=model, outcome=outcome):
-        if outcome[1]:
-            continue
-        try:
-            for rows in torch.split(orders[epoch], 50):
-                train_step(rule, model, optimizer, (x[:, rows], target[:, rows]), state)
-        except FloatingPointError:
-            outcome[1] = 1.0
-            run.note(f"diverged in epoch {epoch + 1}")
-            continue
+    """Train networks at several rates; the result is the error on test episodes, at the end, of the one chosen."""
+    seeds = torch.randint(2**62, (2,), generator=run.generator)
+    x, target, _ = episodes(config.wrap)
+
+    def error(model: nn.Module, rows: slice) -> float:
         with torch.no_grad():
-            loss = float((model(x[:, TRAINED:]) - target[:, TRAINED:]).square().sum(0).mean())
-        outcome[0] = min(outcome[0], loss) if np.isfinite(loss) else outcome[0]
-        run.log(epoch + 1, loss=loss)
-    run.keep(model=model)
-    return {"loss": float(outcome[0]), "diverged": float(outcome[1])}
+            return float((model(x[:, rows]) - target[:, rows]).square().sum(0).mean())
+
+    def train(rate: float) -> tuple[float, list[float]]:
+        of_network, of_batches = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+        model = wide_rnn(1, config.hidden, 1, generator=of_network)
+        model.core.requires_grad_(config.rule != "readout")
+        rule, optimizer = rule_of(config.rule), torch.optim.SGD(model.parameters(), lr=2 * rate)
+        state, errors = rule.init(model, torch.Generator()), []
+        for _ in range(config.epochs):
+            for rows in torch.split(torch.randperm(FITTED, generator=of_batches), 50):
+                train_step(rule, model, optimizer, (x[:, rows], target[:, rows]), state)
+            errors.append(error(model, slice(TRAINED, None)))
+        return -error(model, slice(FITTED, TRAINED)), errors
+
+    rate, results = judged(run, "learning_rate", config.rates, train, config.epochs)
+    for epoch, loss in enumerate(results[rate], 1):
+        run.log(epoch, loss=loss)
+    return {"loss": results[rate][-1].item(), "rate": rate}

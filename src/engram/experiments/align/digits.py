@@ -1,9 +1,8 @@
-"""Digits told apart by wide networks: all rules from the same start, at the same rate."""
+"""Digits told apart by wide networks: all rules from the same start, each at the rate that suits it."""
 
 from __future__ import annotations
 
 from functools import cache
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,27 +12,28 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from engram import registry
+from engram.experiments.choosing import judged
 from engram.lab import Run, setting, settings
 from engram.nn import wide_mlp
 from engram.rules import AlignProp, LearningRule, train_step
 
 RULES = ("backprop", "align-prop", "align-ada", "align-zero", "fa", "dfa", "last-layer")
 RHOS = (0.0, 0.25, 0.5, 0.75, 1.0)
-CLASSES, TRAINED, VALIDATED, DRAWS = 10, 1437, 287, 2
+CLASSES, DRAWS = 10, 2
+FITTED, TRAINED = 1150, 1437  # of 1797 images: those between are to choose rates by, the last to judge by
+RATES = (2.0, 4.0, 6.0)
+PUBLISHED = 4.0  # learning rate
 PER_RATE = 2 / CLASSES  # published rates are for squared errors averaged over classes, ours for half their sum
 
 
 @settings
 class Widths:
-    """Networks of several widths, trained by one rule at one rate, and again at the rate that suits it best."""
+    """Networks of several widths, trained by one rule."""
 
     rule: str = setting("backprop", "name of the rule")
     rho: float = setting(1.0, "correlation of initial weights and feedback, of align-prop", ge=0, le=1)
     widths: tuple[int, ...] = setting((8, 32, 128, 256), "units of each of two hidden layers")
-    learning_rate: float = setting(4.0, "as published", gt=0, le=100)
-    rates: tuple[float, ...] = setting(
-        (1.0, 2.0, 4.0, 6.0), "rates to choose from, by images not trained on; none: no second training"
-    )
+    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond, by images not trained on")
     epochs: int = setting(40, "passes over the training set", ge=1, scales=True)
 
 
@@ -44,7 +44,7 @@ class FewSamples:
     rule: str = setting("backprop", "name of the rule")
     sizes: tuple[int, ...] = setting((50, 150, 500), "images")
     width: int = setting(128, "units of each of two hidden layers", ge=1)
-    learning_rate: float = setting(4.0, "as published", gt=0, le=100)
+    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond, by other images")
     epochs: int = setting(
         40, "passes over 467 images, a third of all; for fewer images as many steps", ge=1, scales=True
     )
@@ -52,8 +52,7 @@ class FewSamples:
 
 # All rules at all widths, and feedback of any correlation at the last width but one.
 arms_of_widths: dict[str, dict[str, Any]] = {rule: {"rule": rule} for rule in RULES} | {
-    f"rho-{rho:g}": {"rule": "align-prop", "rho": rho, "widths": lambda arm: arm.widths[-2:][:1], "rates": ()}
-    for rho in RHOS
+    f"rho-{rho:g}": {"rule": "align-prop", "rho": rho, "widths": lambda arm: arm.widths[-2:][:1]} for rho in RHOS
 }
 arms_of_few_samples = {f"few-{rule}": {"rule": rule} for rule in RULES}
 
@@ -78,7 +77,7 @@ def rule_of(name: str, rho: float = 1.0) -> LearningRule[Any]:
 def trained(
     rule: LearningRule[Any], width: int, chosen: Tensor, *, rate: float, epochs: int, batch: int, seeds: Tensor
 ) -> nn.Module:
-    """A network that a rule has trained on some of the images; one that diverged is as it was last."""
+    """A network that a rule has trained on some of the images; raises FloatingPointError where it diverges."""
     of_network, of_rule, of_batches = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
     model = wide_mlp((64, width, width, CLASSES), generator=of_network)
     x, classes = digits()
@@ -87,10 +86,7 @@ def trained(
     for _ in range(epochs):
         order = torch.randperm(len(x), generator=of_batches)
         for rows in torch.split(order[: len(x) // batch * batch], batch):
-            try:
-                train_step(rule, model, optimizer, (x[rows], target[rows]), state)
-            except FloatingPointError:
-                return model
+            train_step(rule, model, optimizer, (x[rows], target[rows]), state)
     return model
 
 
@@ -101,45 +97,46 @@ def accuracy(model: nn.Module, rows: slice) -> float:
     return float((model(x[rows]).argmax(1) == classes[rows]).double().mean())
 
 
+def at_rates(
+    config: Widths | FewSamples, run: Run, size: int, models: Callable[[float], Iterable[nn.Module]]
+) -> dict[str, float]:
+    """The accuracy of networks at the chosen rate and at the published one, and the choice; means over networks."""
+
+    def train(rate: float) -> tuple[float, list[float]]:
+        parts = slice(FITTED, TRAINED), slice(TRAINED, None)
+        validated, tested = np.mean([[accuracy(model, rows) for rows in parts] for model in models(rate)], 0)
+        return float(validated), [float(tested)]
+
+    rate, results = judged(run, f"rate_{size}", config.rates, train)
+    run.log(size, accuracy=results[rate].item())
+    published = {f"published_accuracy_{size}": results[PUBLISHED].item()} if PUBLISHED in results else {}
+    return {f"accuracy_{size}": results[rate].item(), f"rate_{size}": rate} | published
+
+
 def widths(config: Widths, run: Run) -> dict[str, Any]:
-    """Train networks of all widths, and each again at the best of the rates."""
+    """Train networks of all widths, at the rate that suits each best."""
     rule, seeds = rule_of(config.rule, config.rho), torch.randint(2**62, (3,), generator=run.generator)
-    again: tuple[Any, ...] = (*config.rates, "best") if config.rates else ()
-    cases: list[tuple[int, Any]] = list(product(config.widths, ("given", *again)))
-    accuracies = np.zeros(len(cases))
-
-    def chosen(width: int) -> float:
-        return max(config.rates, key=lambda rate: accuracies[cases.index((width, rate))])
-
-    for number in run.steps(len(cases), accuracies=accuracies):
-        width, choice = cases[number]
-        rate = config.learning_rate if choice == "given" else chosen(width) if choice == "best" else choice
-        end = TRAINED - (VALIDATED if choice in config.rates else 0)
-        model = trained(rule, width, torch.arange(end), rate=rate, epochs=config.epochs, batch=100, seeds=seeds)
-        accuracies[number] = accuracy(model, slice(end, None if end == TRAINED else TRAINED))
-        run.log(number + 1, accuracy=accuracies[number])
+    options: dict[str, Any] = {"epochs": config.epochs, "batch": 100, "seeds": seeds}
     result: dict[str, Any] = {}
-    for (width, choice), value in zip(cases, accuracies, strict=True):
-        if choice == "given":
-            result[f"accuracy_{width}"] = float(value)
-        elif choice == "best":
-            result |= {f"best_accuracy_{width}": float(value), f"rate_{width}": chosen(width)}
+    for width in config.widths:
+        result |= at_rates(
+            config, run, width, lambda rate, n=width: [trained(rule, n, torch.arange(FITTED), rate=rate, **options)]
+        )
     return result | {"accuracy": result[f"accuracy_{config.widths[-1]}"]}
 
 
 def few_samples(config: FewSamples, run: Run) -> dict[str, Any]:
-    """Train networks on few images, in draws of their own, and average."""
+    """Train networks on few images, in draws of their own, and average; at the rate that suits each number best."""
     seeds = torch.randint(2**62, (DRAWS, 4), generator=run.generator)  # the same for all rules
-    cases = list(product(config.sizes, range(DRAWS)))
-    accuracies = np.zeros(len(cases))
-    for number in run.steps(len(cases), accuracies=accuracies):
-        size, draw = cases[number]
-        *of_training, of_images = seeds[draw]
-        chosen = torch.randperm(TRAINED, generator=torch.Generator().manual_seed(int(of_images)))[:size]
+    result: dict[str, Any] = {}
+    for size in config.sizes:
         epochs = max(round(config.epochs * 1400 / (3 * max(size, 100))), 1)
-        options: dict[str, Any] = {"rate": config.learning_rate, "epochs": epochs, "batch": 50}
-        model = trained(rule_of(config.rule), config.width, chosen, seeds=torch.stack(of_training), **options)
-        accuracies[number] = accuracy(model, slice(TRAINED, None))
-        run.log(number + 1, accuracy=accuracies[number])
-    means = accuracies.reshape(len(config.sizes), DRAWS).mean(1)
-    return {f"accuracy_{size}": float(mean) for size, mean in zip(config.sizes, means, strict=True)}
+
+        def models(rate: float, size: int = size, epochs: int = epochs) -> Iterator[nn.Module]:
+            for *of_training, of_images in seeds:
+                chosen = torch.randperm(FITTED, generator=torch.Generator().manual_seed(int(of_images)))[:size]
+                options: dict[str, Any] = {"epochs": epochs, "batch": 50, "seeds": torch.stack(of_training)}
+                yield trained(rule_of(config.rule), config.width, chosen, rate=rate, **options)
+
+        result |= at_rates(config, run, size, models)
+    return result

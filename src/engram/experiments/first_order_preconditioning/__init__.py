@@ -14,21 +14,23 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from engram.experiments.first_order_preconditioning import bowl, cartpole, digits
-from engram.lab import Experiment, Measure, Preset, Results, Study, claims_from, maximum, metric, minimum
+from engram.lab import Experiment, Measure, Preset, Results, Study, claims_from, maximum, met, metric, minimum
 
 SCALAR: dict[str, Any] = {"structure": "scalar"}
 MOMENTUM: dict[str, Any] = {"momentum": 0.9}
 ALONE: dict[str, Any] = {"rho": 0.0}  # the base, with nothing learned
+at_one_rate: dict[str, Any] = {"rates": (0.1,)}
 bowl_arms: dict[str, dict[str, Any]] = {
     "bowl-sgd": ALONE,
     "bowl-momentum": {**ALONE, **MOMENTUM},
     "bowl-fop": {},
-    **{f"bowl-scalar-{rho}": {"rho": rho, **SCALAR} for rho in (0.01, 0.03)},
-    **{f"bowl-plain-{rho}": {"rho": rho, "hypergrad_norm": "none"} for rho in (0.01, 0.02, 0.05)},
+    "bowl-fop-0.1": at_one_rate,
+    **{f"bowl-scalar-{rho}": {**at_one_rate, "rho": rho, **SCALAR} for rho in (0.01, 0.03)},
+    **{f"bowl-plain-{rho}": {**at_one_rate, "rho": rho, "hypergrad_norm": "none"} for rho in (0.0, 0.01, 0.02, 0.05)},
 }
 for batch in (64, 16):
     noisy: dict[str, Any] = {"batch_size": batch, "rho": 0.03, "steps": 1500}
-    half: dict[str, Any] = {**noisy, **MOMENTUM, "rho": 0.01, "lr": 0.05}
+    half: dict[str, Any] = {**noisy, **MOMENTUM, "rho": 0.01, "rates": (0.05,)}
     bowl_arms |= {
         f"noisy-{batch}-sgd": {**noisy, **ALONE},
         f"noisy-{batch}-momentum": {**noisy, **ALONE, **MOMENTUM},
@@ -38,29 +40,23 @@ for batch in (64, 16):
         f"noisy-{batch}-half-momentum-fop": half,
         f"noisy-{batch}-half-momentum-scalar": {**half, **SCALAR},
     }
-free: dict[str, Any] = {"rho": 0.1, "clamp": False}
-moving: dict[str, Any] = {**MOMENTUM, "clamp": False}
-adam: dict[str, Any] = {"base": "adam", "lr": 1e-3}
-digits_arms: dict[str, dict[str, Any]] = {
-    "digits-sgd": ALONE,
-    "digits-fop": {},
-    "digits-scalar": SCALAR,
-    "digits-fop-free": free,
-    "digits-scalar-free": {**free, **SCALAR},
-    "digits-sgd-fast": {**ALONE, "lr": 0.1},
-    "digits-fop-free-fast": {**free, "lr": 0.1},
-    "digits-scalar-free-fast": {**free, "lr": 0.1, **SCALAR},
-    "digits-momentum": {**moving, **ALONE},
-    "digits-momentum-tuned": {**moving, **ALONE, "lr": 0.05},
-    "digits-momentum-fop": moving,
-    "digits-momentum-scalar": {**moving, **SCALAR},
-    "digits-momentum-before": {**moving, "placement": "gradient"},
-    "digits-momentum-before-clamped": {**moving, "placement": "gradient", "clamp": True},
-    "digits-adam": {**adam, **ALONE},
-    "digits-adam-fast": {**adam, **ALONE, "lr": 3e-3},
-    "digits-adam-fop": adam,
-    "digits-adam-scalar": {**adam, **SCALAR},
+BASES: dict[str, dict[str, Any]] = {
+    "sgd": {"rates": (0.02, 0.06, 0.2)},
+    "momentum": {**MOMENTUM, "clamp": False, "rates": (0.006, 0.02, 0.06)},
+    "adam": {"base": "adam", "rates": (1e-3, 3e-3, 1e-2)},
 }
+SMALL = {"sgd": (0.02,), "momentum": (0.02,), "adam": (1e-3,)}
+digits_arms: dict[str, dict[str, Any]] = {}
+for base, settings in BASES.items():
+    for learned, changes in (("", ALONE), ("-fop", {}), ("-scalar", SCALAR)):
+        digits_arms[f"digits-{base}{learned}"] = {**settings, **changes, "rates": SMALL[base]}
+        digits_arms[f"digits-{base}{learned}-tuned"] = {**settings, **changes}
+for learned, changes in (("-fop", {}), ("-scalar", SCALAR)):
+    free = {**changes, "rho": 0.1, "clamp": False}
+    digits_arms |= {f"digits-sgd{learned}-free": free, f"digits-sgd{learned}-free-fast": {**free, "rates": (0.1,)}}
+digits_arms["digits-sgd-fast"] = {**ALONE, "rates": (0.1,)}
+before: dict[str, Any] = {**MOMENTUM, "placement": "gradient"}
+digits_arms |= {"digits-momentum-before": {**before, "clamp": False}, "digits-momentum-before-clamped": before}
 pole_arms: dict[str, dict[str, Any]] = {"pole-adam": ALONE, "pole-fop": {}, "pole-scalar": SCALAR}
 presets = {
     "smoke": Preset(
@@ -77,11 +73,12 @@ presets = {
 }
 
 loss, steps, accuracy, length = map(metric, ("loss", "steps", "accuracy", "length"))
-highest, condition, trace = map(metric, ("highest", "condition", "trace"))
+highest, condition, step_length, unseen = map(metric, ("highest", "condition", "step_length", "unseen_loss"))
+LESS, MORE = 0.9, 1.1  # a tenth less or more is a difference that matters
 STANDARD = "improves standard optimisers (no figure was read)"
 paper = claims_from("abstract; task and criterion ours", published=STANDARD, presets=("laptop",))
 ours = claims_from("ours", published="no figure", presets=("laptop",))
-EVERY = {"sameness": "numeric"}
+EVERY, TYPICAL = {"sameness": "numeric"}, {"seeds": 10}  # of a median, whose interval few seeds leave open
 
 
 def tamed(kind: str) -> Measure:
@@ -91,34 +88,35 @@ def tamed(kind: str) -> Measure:
 
 bowl_claims = [
     paper("bowl-fast", "A matrix descends a bowl of condition 647 fast", steps("bowl-fop") <= 90, **EVERY),
-    ours("bowl-slow", "Gradient descent descends a bowl of condition 647 slowly", steps("bowl-sgd") >= 450, **EVERY),
-    ours("bowl-momentum-as-fast", "Momentum descends a bowl as fast as a learned matrix",
+    ours("bowl-slow", "Gradient descent takes three times as many steps down a bowl of condition 647 as a matrix does, "
+        "each at its best rate", steps("bowl-sgd") / steps("bowl-fop") >= 3),
+    ours("bowl-momentum-as-fast", "Momentum descends a bowl as fast as a learned matrix, each at its best rate",
         (steps("bowl-momentum") / steps("bowl-fop")).within(1, 1 / 3)),
     paper("bowl-condition", "A learned matrix makes a bowl of condition 647 round", condition("bowl-fop") <= 60,
         **EVERY),
-    ours("bowl-control", "With a number in the place of the matrix the loss rises on its way, at both rates tried",
-        minimum(highest("bowl-scalar-0.01"), highest("bowl-scalar-0.03")) >= 1000, **EVERY),
-    ours("plain-does-little", "The plain hypergradient at rho 0.01 changes nothing",
-        (steps("bowl-plain-0.01") / steps("bowl-sgd")).within(1.0, 0.03)),
-    ours("plain-diverges", "The plain hypergradient at rho 0.02 and 0.05 diverges",
-        minimum(highest("bowl-plain-0.02"), highest("bowl-plain-0.05")) >= 1e6, **EVERY),
+    ours("bowl-control", "With a number in the place of the matrix the loss rises on its way, at two rates of learning "
+        "it", minimum(highest("bowl-scalar-0.01"), highest("bowl-scalar-0.03")) >= 1000, **EVERY),
+    ours("plain-does-little", "In most bowls the plain hypergradient at rho 0.01 changes nothing",
+        met((steps("bowl-plain-0.01") / steps("bowl-plain-0.0")).within(1.0, 0.03)) >= 0.5),
+    ours("plain-diverges", "In most bowls the plain hypergradient at rho 0.02 and 0.05 diverges",
+        met(minimum(highest("bowl-plain-0.02"), highest("bowl-plain-0.05")) >= bowl.LOST) >= 0.5),
     paper("steep-first", "After 60 steps the matrix is least in the direction of the highest curvature (cosine)",
-        metric("alignment")("bowl-fop") >= 0.99, published="learned matrices are looked at (no figure was read)",
+        metric("alignment")("bowl-fop-0.1") >= 0.99, published="learned matrices are looked at (no figure was read)",
         **EVERY),
     ours("steep-is-newton", "Along the highest curvature the step of a learned matrix is Newton's",
-        metric("steepest")("bowl-fop").within(1.0, 0.1)),
+        metric("steepest")("bowl-fop-0.1").within(1.0, 0.1)),
     ours("flat-is-not", "Along the lowest curvature the step of a learned matrix is far below Newton's",
-        metric("flattest")("bowl-fop") <= 0.1),
-    paper("noisy-gain", "In batches of 64 a learned matrix divides the loss of gradient descent",
-        loss("noisy-64-fop") / loss("noisy-64-sgd") <= 1 / 8),
-    paper("noisy-gain-over-momentum", "In batches of 64 a learned matrix divides the loss of momentum",
-        loss("noisy-64-fop") / loss("noisy-64-momentum") <= 1 / 8),
-    ours("noisy-control", "In batches of 64 a learned number ends far above a learned matrix",
+        metric("flattest")("bowl-fop-0.1") <= 0.1),
+    paper("noisy-gain", "In batches of 64 a learned matrix divides the loss of gradient descent, each at its best rate",
+        loss("noisy-64-fop") / loss("noisy-64-sgd") <= 1 / 4),
+    paper("noisy-gain-over-momentum", "In batches of 64 a learned matrix divides the loss of momentum, each at its "
+        "best rate", loss("noisy-64-fop") / loss("noisy-64-momentum") <= 1 / 4),
+    ours("noisy-control", "In batches of 64 a learned number ends far above a learned matrix, each at its best rate",
         loss("noisy-64-scalar") / loss("noisy-64-fop") >= 10),
     ours("smaller-batches-gain-less", "In batches of 16 a matrix gains less than in batches of 64",
         (loss("noisy-16-sgd") / loss("noisy-16-fop")) / (loss("noisy-64-sgd") / loss("noisy-64-fop")) <= 0.5),
-    ours("noise-shrinks", "Noise shrinks the learned matrix: its trace is smaller in batches of 16 than of 64",
-        trace("noisy-16-fop") / trace("noisy-64-fop") <= 1.0),
+    ours("noise-shrinks", "Noise makes the steps of a learned matrix shorter: in batches of 16 than of 64",
+        step_length("noisy-16-fop") / step_length("noisy-64-fop") <= LESS),
 ]  # fmt: skip
 for n in (64, 16):
     halved = f"noisy-{n}-half-momentum"
@@ -130,35 +128,34 @@ for n in (64, 16):
             f"A learned number does not halve the loss of momentum at half the rate, in batches of {n}",
             control >= 0.5),
     ]  # fmt: skip
+NAMES = {"sgd": "SGD", "momentum": "momentum", "adam": "Adam"}
 digits_claims = [
-    paper("digits-gain", "Matrices of kernels train SGD faster", loss("digits-fop") / loss("digits-sgd") <= 0.65),
-    paper("digits-accuracy", "Matrices of kernels tell no fewer unseen digits than SGD does",
-        accuracy("digits-fop") - accuracy("digits-sgd") >= 0.0),
-    ours("digits-control", "A learned number a layer trains SGD as fast as matrices do",
-        loss("digits-scalar") / loss("digits-fop") <= 1.0),
-    paper("digits-rate", "With matrices the rate, 0.02 or 0.1, matters less than for SGD",
-        tamed("fop-free") / tamed("sgd") <= 1.0),
-    ours("digits-rate-control", "With a number a layer the rate matters no more than with matrices",
-        tamed("scalar-free") / tamed("fop-free") <= 1.0),
-    paper("digits-momentum-gain", "Matrices of kernels train momentum faster",
-        loss("digits-momentum-fop") / loss("digits-momentum") <= 0.65),
-    ours("digits-momentum-control", "A learned number a layer trains momentum as fast as matrices do",
-        loss("digits-momentum-scalar") / loss("digits-momentum-fop") <= 1.0),
-    ours("digits-tuned", "Tuned momentum, with nothing learned, trains faster than SGD with matrices",
-        loss("digits-momentum-tuned") / loss("digits-fop-free-fast") <= 1.0),
-    ours("before-momentum-fails", "Matrices before the momentum learn nothing, with and without bounds",
-        maximum(accuracy("digits-momentum-before"), accuracy("digits-momentum-before-clamped")) <= 0.2),
-    paper("digits-adam-gain", "Matrices train Adam faster", loss("digits-adam-fop") / loss("digits-adam") <= 0.6),
-    ours("digits-adam-control", "A learned number a layer trains Adam as fast as matrices do",
-        loss("digits-adam-scalar") / loss("digits-adam-fop") <= 1.0),
-    ours("digits-adam-tuned", "Adam at 0.003, with nothing learned, trains as fast as at 0.001 with matrices",
-        loss("digits-adam-fast") / loss("digits-adam-fop") <= 1.0),
+    *(paper(f"digits-{base}-gain", f"At a small learning rate matrices of kernels train {NAMES[base]} faster",
+        loss(f"digits-{base}-fop") / loss(f"digits-{base}") <= threshold)
+        for base, threshold in (("sgd", 0.65), ("momentum", 0.65), ("adam", 0.6))),
+    *(ours(f"digits-{base}-control", "At a small learning rate a learned number a layer typically trains "
+        f"{NAMES[base]} as fast as matrices do",
+        (loss(f"digits-{base}-scalar") / loss(f"digits-{base}-fop")).median() <= MORE, **TYPICAL)
+        for base in BASES),
+    *(paper(f"digits-{base}-tuned", f"Each at its best rate, matrices lower what {NAMES[base]} loses on unseen digits",
+        unseen(f"digits-{base}-fop-tuned") / unseen(f"digits-{base}-tuned") <= LESS) for base in BASES),
+    *(ours(f"digits-{base}-tuned-control", f"Each at its best rate, matrices lose less on unseen digits than a number "
+        f"a layer, with {NAMES[base]}",
+        unseen(f"digits-{base}-fop-tuned") / unseen(f"digits-{base}-scalar-tuned") <= LESS) for base in BASES),
+    paper("digits-accuracy", "At a small learning rate matrices of kernels tell no fewer unseen digits than SGD does",
+        accuracy("digits-sgd-fop") - accuracy("digits-sgd") >= -0.01),
+    paper("digits-rate", "With matrices the rate, 0.02 or 0.1, typically matters less than for SGD",
+        (tamed("sgd-fop-free") / tamed("sgd")).median() <= LESS, **TYPICAL),
+    ours("digits-rate-control", "With a number a layer the rate typically matters no more than with matrices",
+        (tamed("sgd-scalar-free") / tamed("sgd-fop-free")).median() <= MORE, **TYPICAL),
+    ours("before-momentum-fails", "Matrices before the momentum mostly learn nothing, with and without bounds",
+        met(maximum(accuracy("digits-momentum-before"), accuracy("digits-momentum-before-clamped")) <= 0.2) >= 0.5),
 ]  # fmt: skip
 pole_claims = [
-    paper("pole", "Adam with matrices balances a pole no less long than Adam, over all of training",
+    paper("pole", "Adam with matrices balances a pole no less long than Adam, over all of training and at one rate",
         length("pole-fop") - length("pole-adam") >= -25),
-    ours("pole-control", "Matrices balance a pole longer than numbers, over all of training",
-        length("pole-fop") - length("pole-scalar") >= 0),
+    ours("pole-control", "Matrices balance a pole longer than numbers, over all of training and at one rate",
+        length("pole-fop") - length("pole-scalar") >= 25),
 ]  # fmt: skip
 claims = [*bowl_claims, *digits_claims, *pole_claims]
 
@@ -166,12 +163,12 @@ claims = [*bowl_claims, *digits_claims, *pole_claims]
 def figure(results: Results) -> go.Figure:
     """Step sizes against curvature, and the matrices that were learned: means over seeds."""
     shown = {
-        "of the bowl, after 60 steps": ("bowl-fop", "matrix"),
-        "of digits, layer 1": ("digits-fop", "matrix_1"),
-        "of digits, layer 2": ("digits-fop", "matrix_2"),
+        "of the bowl, after 60 steps": ("bowl-fop-0.1", "matrix"),
+        "of digits, layer 1": ("digits-sgd-fop", "matrix_1"),
+        "of digits, layer 2": ("digits-sgd-fop", "matrix_2"),
     }
     plot = make_subplots(2, 2, subplot_titles=["step along a direction, as part of Newton's", *shown])
-    for bowl_result in results.values("bowl-fop"):
+    for bowl_result in results.values("bowl-fop-0.1"):
         line: dict[str, Any] = {"x": bowl_result["curvature"], "y": bowl_result["newton"], "mode": "lines+markers"}
         plot.add_scatter(**line, showlegend=False, row=1, col=1)
     for place, (arm, key) in enumerate(shown.values(), 1):

@@ -15,6 +15,7 @@ from engram.optim import FOP
 
 PLACES, PAIRS, NOISE = 9, 32, 0.1  # of the kernel, of channels, of the targets of a batch
 SOLVED, LOST, SHOWN_AT, LAST = 1e-3, 1e6, 60, 100
+ROSE = 10.0  # a rate at which the loss rises so many times on its way is not chosen
 
 
 @settings
@@ -22,7 +23,7 @@ class Bowl:
     """A linear 3 x 3 convolution that learns another one."""
 
     batch_size: int = setting(0, "images of a batch; 0: all that there could be", ge=0)
-    lr: float = setting(0.1, "learning rate", gt=0)
+    rates: tuple[float, ...] = setting((0.025, 0.05, 0.1, 0.2), "learning rates to choose from")
     momentum: float = setting(0.0, "momentum of the base", ge=0, lt=1)
     rho: float = setting(0.1, "rate at which the preconditioner is learned; 0: none", ge=0)
     structure: Literal["left", "scalar"] = setting("left", "a matrix over places, or a number")
@@ -37,45 +38,73 @@ def curvature() -> Float[Tensor, "9 9"]:
     return torch.exp(-torch.cdist(places, places).square() / 8) + 0.01 * torch.eye(PLACES, dtype=torch.float64)
 
 
+class Descent:
+    """One descent towards a target that is drawn, and what is known of it.
+
+    Args:
+        config: The settings.
+        lr: Learning rate.
+        generator: Where the target comes from, and the batches.
+    """
+
+    def __init__(self, config: Bowl, lr: float, generator: torch.Generator) -> None:
+        self.C, self.batch_size, self.generator = curvature(), config.batch_size, generator
+        self.root = torch.linalg.cholesky(self.C)
+        self.target = torch.randn(PLACES, PAIRS, generator=generator, dtype=torch.float64)
+        self.theta = torch.zeros_like(self.target, requires_grad=True)
+        self.optimizer = FOP(
+            [self.theta],
+            lr=lr,
+            momentum=config.momentum,
+            rho=config.rho,
+            structure=config.structure if config.rho else "none",
+            hypergrad_norm=config.hypergrad_norm,
+            eig_range=None,
+        )
+        self.first = loss_of(self.theta, self.target, self.C)
+        self.solved, self.highest = np.full(1, float(config.steps)), np.ones(1)
+
+    def step(self, number: int) -> float:
+        """Take a step; the loss before it."""
+        loss = loss_of(self.theta, self.target, self.C)
+        if loss <= SOLVED * self.first:
+            self.solved[0] = min(self.solved[0], number)
+        self.highest[0] = max(self.highest[0], min(loss / self.first, LOST) if math.isfinite(loss) else LOST)
+        if self.highest[0] >= LOST:
+            return LOST * self.first  # nothing is computed of it any more
+        error = self.theta.detach() - self.target
+        exact = self.C @ error
+        batch = (error, self.root, self.batch_size, self.generator)
+        self.theta.grad = noisy_gradient(*batch) if self.batch_size else exact
+        self.optimizer.step()
+        return loss
+
+
 def trial(config: Bowl, run: Run) -> dict[str, Any]:
     """Descend; the result is when the loss was a thousandth, how low it ended, and what the preconditioner became."""
-    C, batch = curvature(), config.batch_size
-    root = torch.linalg.cholesky(C)
-    target = torch.randn(PLACES, PAIRS, generator=run.generator, dtype=torch.float64)
-    theta = torch.zeros_like(target, requires_grad=True)
-    optimizer = FOP(
-        [theta],
-        lr=config.lr,
-        momentum=config.momentum,
-        rho=config.rho,
-        structure=config.structure if config.rho else "none",
-        hypergrad_norm=config.hypergrad_norm,
-        eig_range=None,
-    )
-    first = loss_of(theta, target, C)
-    solved, highest, early = np.full(1, float(config.steps)), np.ones(1), np.eye(PLACES)
-    state = {"theta": theta, "optimizer": optimizer, "solved": solved, "highest": highest, "early": early}
-    for step in run.steps(config.steps, **state):
-        loss = loss_of(theta, target, C)
-        if loss <= SOLVED * first:
-            solved[0] = min(solved[0], step)
-        highest[0] = max(highest[0], min(loss / first, LOST) if math.isfinite(loss) else LOST)
-        if highest[0] >= LOST:
-            loss = LOST * first  # nothing is computed of it any more
-        else:
-            error = theta.detach() - target
-            theta.grad = noisy_gradient(error, root, batch, run.generator) if batch else C @ error
-            optimizer.step()
-        run.log(step + 1, every=min(LAST, config.steps), loss=loss)
+
+    def score(lr: float) -> float:
+        descent = Descent(config, lr, run.generator)
+        losses = [descent.step(number) for number in range(config.steps)]
+        if descent.highest[0] > ROSE:
+            return math.nan
+        return -float(np.mean(losses[-LAST:]) if config.batch_size else descent.solved[0])
+
+    lr = run.choose("learning_rate", config.rates, score) if len(config.rates) > 1 else config.rates[0]
+    descent, early = Descent(config, lr, run.generator), np.eye(PLACES)
+    state = {"theta": descent.theta, "optimizer": descent.optimizer, "early": early}
+    for step in run.steps(config.steps, solved=descent.solved, highest=descent.highest, **state):
+        run.log(step + 1, every=min(LAST, config.steps), loss=descent.step(step))
         if step + 1 == SHOWN_AT and config.rho:
-            early[:] = matrix(optimizer, theta).numpy()
-    result: dict[str, Any] = {"steps": solved[0], "loss": run.ends("loss", config.steps)[1]}
-    result["highest"] = highest[0]
-    if config.rho and highest[0] < LOST:
-        P = matrix(optimizer, theta)
-        result |= {"trace": float(P.trace()) / PLACES, "condition": float(torch.linalg.cond(root.mT @ P @ root))}
-        if not batch:
-            result |= read(early, C, config.lr)
+            early[:] = matrix(descent.optimizer, descent.theta).numpy()
+    result: dict[str, Any] = {"steps": descent.solved[0], "loss": run.ends("loss", config.steps)[1]}
+    result["highest"] = descent.highest[0]
+    if config.rho and descent.highest[0] < LOST:
+        P, root = matrix(descent.optimizer, descent.theta), descent.root
+        condition = float(torch.linalg.cond(root.mT @ P @ root))
+        result |= {"step_length": lr * float(P.trace()) / PLACES, "condition": condition}
+        if not config.batch_size:
+            result |= read(early, descent.C, lr)
     return result
 
 

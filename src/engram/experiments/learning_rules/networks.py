@@ -15,10 +15,12 @@ from torch.nn.functional import one_hot
 from engram.nn import LeakyRNN, ReadoutNetwork
 from engram.nn.initial import lecun
 
-TRAINED, VALIDATED = 1437, 287  # of 1797 images; the second are the last of the first
-HIDDEN = {"narrow": (32, 16), "wide": (128, 64), "clipped": (64,)}
-UNITS = 32
-Network = Literal["narrow", "wide", "clipped", "recurrent"]
+FITTED, TRAINED = 1150, 1437  # of 1797 images: those between are to choose rates by, the last to judge by
+Network = Literal["narrow", "wide", "thin", "deep", "clipped", "recurrent"]
+HIDDEN: dict[Network, tuple[int, ...]] = {
+    "narrow": (32, 16), "wide": (128, 64), "thin": (16, 8), "deep": (16, 16, 16, 16), "clipped": (64,),
+    "recurrent": (32,),
+}  # fmt: skip
 
 
 class Images(NamedTuple):
@@ -44,7 +46,7 @@ def digits(in_time: bool) -> Images:
 def build(network: Network, generator: torch.Generator) -> nn.Module:
     """A network with weights of variance 1 / fan-in and biases of 0."""
     if network == "recurrent":
-        core = LeakyRNN(8, UNITS, alpha=0.5, gain=0.9, generator=generator)
+        core = LeakyRNN(8, *HIDDEN[network], alpha=0.5, gain=0.9, generator=generator)
         return ReadoutNetwork(core, 10, generator=generator)
     layers: list[nn.Module] = []
     sizes = (64, *HIDDEN[network], 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,16 +15,28 @@ from torch.utils._pytree import tree_leaves
 
 from engram import checks, registry
 from engram.analysis import extra_memory, forward_equivalents, gradient_cosine
-from engram.experiments.learning_rules.networks import TRAINED, VALIDATED, Images, Network, build, digits, targets
+from engram.experiments.choosing import judged
+from engram.experiments.learning_rules.networks import (
+    FITTED,
+    HIDDEN,
+    TRAINED,
+    Images,
+    Network,
+    build,
+    digits,
+    targets,
+)
 from engram.lab import Run, setting, settings
 from engram.rules import Backprop, KolenPollack, LearningRule, train_step
 from engram.rules.temporal import EProp
 
-RATES = (0.1, 0.03, 0.01)
+RATES = (0.03, 0.1, 0.3)
 READOUT_ONLY = "readout-only"
 RECURRENT = "core.weight_hh"
 PROBES, BATCH, MOMENTUM = 256, 32, 0.9
-COSTS = ("seconds", "extra_kib", "forward_equivalents", "rate", "gap")
+COSTS = ("seconds", "extra_kib", "forward_equivalents", "gap", "residual")
+SETTLED = {"free_steps": 300, "nudge_steps": 15, "epsilon": 0.8, "tolerance": 1e-3}
+OPTIONS: dict[str, dict[str, Any]] = {"ep": SETTLED, "ep-one-sided": SETTLED}
 
 
 @settings
@@ -32,9 +45,11 @@ class Training:
 
     rule: str = setting("backprop", "name of the learning rule")
     network: Network = setting(
-        "narrow", "64-32-16-10 or 64-128-64-10 of tanh, 64-64-10 of units clipped to 0..1, or 32 leaky units"
+        "narrow",
+        "64-32-16-10, 64-128-64-10, 64-16-8-10 or 64-16-16-16-16-10 of tanh, 64-64-10 of units clipped to 0..1, or 32 "
+        "leaky units",
     )
-    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from")
+    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond")
     epochs: int = setting(20, "passes over the training set", ge=1, scales=True)
 
     def __post_init__(self) -> None:
@@ -43,7 +58,8 @@ class Training:
 
 def rule_of(name: str) -> LearningRule[Any]:
     """The rule of a name."""
-    rule: LearningRule[Any] = registry.get("learning_rules", "backprop" if name == READOUT_ONLY else name)()
+    made = registry.get("learning_rules", "backprop" if name == READOUT_ONLY else name)
+    rule: LearningRule[Any] = made(**OPTIONS.get(name, {}))
     return rule
 
 
@@ -51,32 +67,37 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
     """Choose a rate, train by it, and look at accuracy, cosines to the gradient and costs on the way."""
     data = digits(config.network == "recurrent")
     seeds = torch.randint(2**62, (3,), generator=run.generator)  # the same for all rules
-    validation, costs = np.zeros(len(config.rates)), np.zeros(len(COSTS))
-    for number in run.steps(len(config.rates) + 1, validation=validation, costs=costs):
-        last = number == len(config.rates)
-        rate = config.rates[int(validation.argmax()) if last else number]
+    rule = rule_of(config.rule)
+    names = ["accuracy", *(f"cosine_{number}" for number, _ in enumerate(HIDDEN[config.network], 1))]
+    probe, batch = (targets(data.of(slice(size)), config.network) for size in (PROBES, BATCH))
+    fitted, validated, tested = (
+        data.of(part) for part in (slice(FITTED), slice(FITTED, TRAINED), slice(TRAINED, None))
+    )
+    shape = config.epochs + 1, len(names)
+
+    def train(rate: float) -> tuple[float, list[float]]:
         of_network, *generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
-        rule, model = rule_of(config.rule), build(config.network, of_network)
+        model, curves = build(config.network, of_network), np.zeros(shape)
         if config.rule == READOUT_ONLY:
             model.get_submodule("core").requires_grad_(False)
-        end = TRAINED if last else TRAINED - VALIDATED
-        fitted, held_out = data.of(slice(end)), data.of(slice(end, None if last else TRAINED))
-        log = partial(log_epoch, run, rule, model, held_out, targets(data.of(slice(PROBES)), config.network))
-        state, seconds = learn(config, rule, model, fitted, rate, generators, log if last else None)
-        if last:
-            batch = targets(data.of(slice(BATCH)), config.network)
-            costs[:] = seconds, *costs_of(rule, model, batch, state), rate, gap(rule, model, batch, state)
-        else:
-            validation[number] = accuracy(rule, model, held_out)
-    curves = run.metrics()
-    result = {name: float(cost) for name, cost in zip(COSTS, costs, strict=True)}
-    for (metric,), curve in curves.group_by("metric", maintain_order=True):
-        _, early, *_, end = [*curve["value"], curve["value"][-1]]
-        result[str(metric)] = end
-        if str(metric).startswith("cosine"):
-            result |= {f"early_{metric}": early, f"rise_of_{metric}": end - early}
+
+        def log(epoch: int, state: Any) -> None:
+            curves[epoch] = accuracy(rule, model, tested), *cosines_of(rule, model, probe, state)
+
+        state, seconds = learn(config, rule, model, fitted, rate, generators, log)
+        costs = *costs_of(rule, model, batch, state), *gap_and_residual(rule, model, batch, state)
+        return accuracy(rule, model, validated), [seconds, *costs, *curves.ravel()]
+
+    rate, results = judged(run, "learning_rate", config.rates, train, len(COSTS) + math.prod(shape))
+    costs, curves = results[rate][: len(COSTS)], results[rate][len(COSTS) :].reshape(shape)
+    for epoch, row in enumerate(curves):
+        run.log(epoch, **dict(zip(names, row, strict=True)))
+    early, end = (dict(zip(names, curves[epoch].tolist(), strict=True)) for epoch in (1, -1))
+    result = {"rate": rate} | dict(zip(COSTS, costs.tolist(), strict=True)) | end
+    for name in names[1:]:
+        result |= {f"early_{name}": early[name], f"rise_of_{name}": end[name] - early[name]}
     for key in ("cosine", "rise_of_cosine"):
-        result[f"least_{key}"] = min(number for name, number in result.items() if name.startswith(f"{key}_"))
+        result[f"least_{key}"] = min(value for name, value in result.items() if name.startswith(f"{key}_"))
     return result
 
 
@@ -98,18 +119,14 @@ def learn(  # noqa: PLR0917
     feedback_learns = isinstance(rule, KolenPollack) or (isinstance(rule, EProp) and rule.feedback == "adaptive")
     decay = rule.decay * (1 - MOMENTUM) / rate if feedback_learns else 0.0  # type: ignore[attr-defined]
     optimizer = torch.optim.SGD(model.parameters(), rate, MOMENTUM, weight_decay=decay)
-    if log is not None:
-        log(0, state)
-    for epoch in range(config.epochs):
-        began = time.process_time()
-        try:
+    for epoch in range(config.epochs + 1):
+        if epoch:
+            began = time.process_time()
             for chosen in batches(len(data.y), of_batches):
                 state = train_step(rule, model, optimizer, targets(data.of(chosen), config.network), state).state
-        except FloatingPointError:  # this rate is too high
-            pass
-        seconds += time.process_time() - began
+            seconds += time.process_time() - began
         if log is not None:
-            log(epoch + 1, state)
+            log(epoch, state)
     return state, seconds
 
 
@@ -124,23 +141,14 @@ def accuracy(rule: LearningRule[Any], model: nn.Module, data: Images) -> float:
         return float((rule.predict(model, data.x).argmax(1) == data.y).float().mean())
 
 
-def log_epoch(  # noqa: PLR0917
-    run: Run,
-    rule: LearningRule[Any],
-    model: nn.Module,
-    held_out: Images,
-    probe: tuple[Tensor, Tensor],
-    epoch: int,
-    state: Any,
-) -> None:
-    """Log accuracy, and on probe images the cosine to the gradient of each hidden layer, or of recurrent weights."""
+def cosines_of(rule: LearningRule[Any], model: nn.Module, probe: tuple[Tensor, Tensor], state: Any) -> list[float]:
+    """On probe images the cosine to the gradient of each hidden layer, or of recurrent weights."""
     grads, reference = rule.update(model, *probe, state).grads, Backprop().update(model, *probe, None).grads
     hidden = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters()))[:-1]
     if hidden == ["core"]:
         grads, reference = ({n: g for n, g in part.items() if n == RECURRENT} for part in (grads, reference))
     of_layer = gradient_cosine(grads, reference)
-    cosines = {f"cosine_{n}": of_layer[layer].cosine if layer in of_layer else 0.0 for n, layer in enumerate(hidden, 1)}
-    run.log(epoch, accuracy=accuracy(rule, model, held_out), **cosines)
+    return [of_layer[layer].cosine if layer in of_layer else 0.0 for layer in hidden]
 
 
 def costs_of(
@@ -157,7 +165,13 @@ def costs_of(
     return extra_memory(update, forward, tensors) / 1024, forward_equivalents(update, forward)
 
 
-def gap(rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any) -> float:
-    """The largest difference of a pseudo-gradient from the gradient."""
-    grads, reference = rule.update(model, *batch, state).grads, Backprop().update(model, *batch, None).grads
-    return max(float((grads.get(name, 0 * grad) - grad).abs().max()) for name, grad in reference.items())
+def gap_and_residual(
+    rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any
+) -> tuple[float, float]:
+    """The largest difference of a pseudo-gradient from the gradient, and how far from settled a network is that has to.
+
+    A network that has not to settle is.
+    """
+    update, reference = rule.update(model, *batch, state), Backprop().update(model, *batch, None).grads
+    differences = [float((update.grads.get(name, 0 * grad) - grad).abs().max()) for name, grad in reference.items()]
+    return max(differences), float(update.info.get("residual", 0.0))

@@ -20,13 +20,13 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={
-            "remembering": {"bits": 6, "hidden": 3, "batch_size": 4, "tested": 20},
+            "remembering": {"bits": 6, "hidden": 4, "batch_size": 4, "tested": 20},
             **{arm: {"windows": 20} for arm in arms},
             "carried": {"windows": 20, "further": 20},
-            "references": {"bits": 6, "windows": 20},
+            "references": {"bits": 6, "windows": 20, "snippets": (2, 4)},
         },
     ),
-    "laptop": Preset(seeds=5),
+    "laptop": Preset(seeds=12, looks=(12, 24)),
     "paper": Preset(
         seeds=5,
         changes={

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from engram.lab import Run, setting, settings
 from engram.learned.learning_to_remember import (
@@ -30,21 +34,38 @@ class References:
 
 
 def trial(config: References, run: Run) -> dict[str, Any]:
-    """The share of right bits of each memory, by the number of snippets; of gradient descent the best rate's."""
-    for step in run.steps(len(config.snippets)):
-        count = config.snippets[step]
-        snippets = SnippetStream(config.bits, count).sample(config.windows, run.generator).snippets
-        x, y = snippets.unbind(2)
-        weights = {
-            "hebb": hebb_memory(x, y),
-            "decay": hebb_memory(x, y, config.decay),
-            "delta": delta_memory(x, y),
-            "pseudo_inverse": pseudo_inverse_memory(x, y),
+    """The share of right bits of each memory, by the number of snippets; of descent at a rate chosen before."""
+    shares: dict[str, float] = {}
+    for count in config.snippets:
+        stream = SnippetStream(config.bits, count)
+        x, y = stream.sample(config.windows, run.generator).snippets.unbind(2)
+        linear = run.choose(f"sgd_linear_{count}", RATES, partial(linear_share, x, y))
+        deep = run.choose(f"sgd_deep_{count}", RATES, partial(deep_share, x, y, config.hidden, run.generator))
+        x, y = stream.sample(config.windows, run.generator).snippets.unbind(2)
+        answers = {
+            "hebb": answered(x, hebb_memory(x, y)),
+            "decay": answered(x, hebb_memory(x, y, config.decay)),
+            "delta": answered(x, delta_memory(x, y)),
+            "pseudo_inverse": answered(x, pseudo_inverse_memory(x, y)),
         }
-        shares = {name: float(bit_accuracy(x @ weight.transpose(1, 2), y)) for name, weight in weights.items()}
-        linear = [float(bit_accuracy(x @ delta_memory(x, y, rate).transpose(1, 2), y)) for rate in RATES]
-        deep = [float(bit_accuracy(sgd_recall(x, y, rate, config.hidden, run.generator), y)) for rate in RATES]
-        shares |= {"sgd_linear": max(linear), "sgd_deep": max(deep), "bodies": body_only_accuracy(count)}
-        run.log(count, **shares)
-    rows = sorted(run.metrics().select("step", "metric", "value").rows())
-    return {f"{metric}_{count}": value for count, metric, value in rows}
+        of_count = {name: float(bit_accuracy(answer, y)) for name, answer in answers.items()}
+        of_count |= {"sgd_linear": linear_share(x, y, linear), "bodies": body_only_accuracy(count)}
+        of_count["sgd_deep"] = deep_share(x, y, config.hidden, run.generator, deep)
+        run.log(count, **of_count)
+        shares |= {f"{name}_{count}": share for name, share in of_count.items()}
+    return shares
+
+
+def answered(x: Tensor, weight: Tensor) -> Tensor:
+    """What a memory answers to cues."""
+    return x @ weight.transpose(1, 2)
+
+
+def linear_share(x: Tensor, y: Tensor, rate: float) -> float:
+    """The share of right bits after gradient descent online on a linear layer, which is the delta rule."""
+    return float(bit_accuracy(answered(x, delta_memory(x, y, rate)), y))
+
+
+def deep_share(x: Tensor, y: Tensor, hidden: int, generator: torch.Generator, rate: float) -> float:
+    """The share of right bits after gradient descent online in a network with a hidden layer."""
+    return float(bit_accuracy(sgd_recall(x, y, rate, hidden, generator), y))

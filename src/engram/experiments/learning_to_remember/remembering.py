@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from engram.lab import Run, setting, settings
 from engram.learned.learning_to_remember import (
     GatedRule,
     LSTMMemory,
+    NeuralUpdateRule,
+    OuterRule,
     Recall,
     RuleNetwork,
     StaticRule,
@@ -29,19 +32,19 @@ STATE_UNITS = 256  # beyond which the LSTM with as many numbers of state is not 
 class Remembering:
     """What one trial is made of. Nothing but the training by short windows is published; all numbers are ours."""
 
-    network: Literal["visible", "recurrent", "layered", "feedforward", "lstm"] = setting(
-        "visible", "a layered or feedforward one learns pairs of patterns, the others sequences of two"
+    network: Literal["visible", "recurrent", "sparse", "layered", "feedforward", "deep", "lstm"] = setting(
+        "visible", "a layered, feedforward or deep one learns pairs of patterns, the others sequences of two"
     )
-    rule: Literal["gated", "additive", "static"] = setting(
-        "gated", "how synapses change: with products of their neurons, without, or not at all"
+    rule: Literal["gated", "additive", "outer", "delta", "static"] = setting(
+        "gated",
+        "how synapses change: with products of their neurons, without, by an outer product, by one of the "
+        "error, or not at all",
     )
+    typed: bool = setting(True, "tell groups of neurons apart by an embedding of their types")
     aggregate: Literal["sqrt", "mean"] = setting("sqrt", "how messages are put together")
     bits: int = setting(12, "bits of a pattern", ge=2)
-    snippets: int = setting(2, "snippets of a window", ge=1)
+    snippets: int = setting(4, "snippets of a window", ge=1)
     hidden: int = setting(12, "hidden neurons, where there are any", ge=1)
-    curriculum: bool = setting(
-        False, "begin with two snippets; one more when the last 100 windows are recalled to 98 %"
-    )
     carry: bool = setting(
         False, "let states go on from window to window; a stream begins anew with a probability of 5 %"
     )
@@ -57,28 +60,34 @@ class Remembering:
     synapse_hidden: int = setting(8, "hidden units of the synapses' function", ge=1)
     body_hidden: int = setting(16, "hidden units of the bodies' function", ge=1)
     batch_size: int = setting(16, "streams", ge=1)
-    learning_rate: float = setting(4e-3, "of Adam", gt=0, le=1)
+    learning_rate: float = setting(1e-2, "of Adam", gt=0, le=1)
     tested: int = setting(200, "windows of the test, of as many streams each", ge=1)
 
 
-longer = {"windows": 4000}
-six = longer | {"snippets": 6, "curriculum": True}
-four = longer | {"snippets": 4}
+# Of two snippets bodies alone recall .875 of the bits, of four .773. Layered networks learn pairs, of two of which it
+# is .75; of four pairs they need more windows than fit here. The rates are the best of .004, .01 and .02 for networks
+# whose neurons are all seen, of .004 and .01 for layered ones, which may collapse at .01.
+pairs = {"snippets": 2, "learning_rate": 4e-3}
 arms: dict[str, dict[str, Any]] = {
-    "two": {},
-    "carried": {"carry": True, "windows": 1200, "further": 10_000},
+    "four": {},
+    "two": {"snippets": 2},
+    "six": {"snippets": 6},
+    "twelve": {"snippets": 12},
+    "carried": {"snippets": 2, "carry": True, "windows": 1200, "further": 10_000},
+    "retention": {"snippets": 2, "carry": True, "old": 0.5},
+    "retention-untrained": {"snippets": 2, "carry": True},
     "additive": {"rule": "additive"},
-    "two-longer": longer,
-    "six": six,
-    "twelve": six | {"snippets": 12},
-    "static": longer | {"snippets": 6, "rule": "static"},
-    "retention": longer | {"carry": True, "old": 0.5},
-    "retention-untrained": longer | {"carry": True},
+    "outer": {"rule": "outer"},
+    "delta": {"rule": "delta"},
+    "scalar-synapse": {"channels": 1},
+    "static": {"rule": "static"},
     "mean": {"aggregate": "mean", "transfer": lambda arm: (2 * arm.bits, 4 * arm.bits)},
-    "four": four,
-    "recurrent": four | {"network": "recurrent"},
-    "layered": {**four, "network": "layered", "hidden": lambda arm: 2 * arm.hidden},
-    "feedforward": {**four, "network": "feedforward", "hidden": lambda arm: 2 * arm.hidden},
+    "recurrent": {"network": "recurrent"},
+    "no-types": {"network": "recurrent", "typed": False},
+    "sparse": {"network": "sparse"},
+    "layered": pairs | {"network": "layered"},
+    "feedforward": pairs | {"network": "feedforward"},
+    "deep": pairs | {"network": "deep"},
     "lstm": {"network": "lstm"},
 }
 
@@ -93,25 +102,32 @@ def build(config: Remembering, generator: torch.Generator) -> RuleNetwork | LSTM
     topology = {
         "visible": lambda: Topology.visible(bits, bidirectional=False),
         "recurrent": lambda: Topology.recurrent(bits, hidden),
+        "sparse": lambda: Topology.sparse(bits, hidden),
         "layered": lambda: Topology.layered(bits, hidden, bits),
         "feedforward": lambda: Topology.feedforward(bits, hidden, bits),
+        "deep": lambda: Topology.deep(bits, hidden, hidden, bits),
     }[config.network]()
     common: dict[str, Any] = {
         "body_size": config.body_size,
         "channels": config.channels,
-        "types": len(topology.groups),
+        "types": len(topology.groups) if config.typed else 1,
         "body_hidden": config.body_hidden,
         "generator": generator,
     }
-    if config.rule == "static":
-        return RuleNetwork(topology, StaticRule(**common), aggregate=config.aggregate, sigma=0.3, generator=generator)
-    rule = GatedRule(synapse_hidden=config.synapse_hidden, product=config.rule == "gated", **common)
-    return RuleNetwork(topology, rule, aggregate=config.aggregate, generator=generator)
+    rules: dict[str, Callable[[], NeuralUpdateRule]] = {
+        "gated": lambda: GatedRule(synapse_hidden=config.synapse_hidden, **common),
+        "additive": lambda: GatedRule(synapse_hidden=config.synapse_hidden, product=False, **common),
+        "outer": lambda: OuterRule(**common),
+        "delta": lambda: OuterRule(delta=True, **common),
+        "static": lambda: StaticRule(**common),
+    }
+    sigma = 0.3 if config.rule == "static" else None
+    return RuleNetwork(topology, rules[config.rule](), aggregate=config.aggregate, sigma=sigma, generator=generator)
 
 
 def stream_of(config: Remembering) -> SnippetStream:
     """What a trial learns from."""
-    paired = config.network in ("layered", "feedforward")
+    paired = config.network in ("layered", "feedforward", "deep")
     mode: Literal["paired", "sequence"] = "paired" if paired else "sequence"
     return SnippetStream(config.bits, config.snippets, mode, old=config.old)
 
@@ -127,17 +143,14 @@ def trial(config: Remembering, run: Run) -> dict[str, Any]:
     stream, net = stream_of(config), build(config, run.generator)
     untrained = recall_of(config, net, stream, generator)[0].accuracy
     optimizer = torch.optim.Adam(net.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
-    level = torch.tensor(min(2, config.snippets) if config.curriculum else config.snippets)
-    recent = torch.zeros(100)
     state = fresh_state(net, batch, generator)
     past = stream.sample(batch, generator).snippets.repeat(config.oldest, 1, 1, 1, 1)
     carried = {}
     if isinstance(net, RuleNetwork):
         carried = {"bodies": state.bodies, **{f"synapses_{n}": block for n, block in enumerate(state.synapses)}}
-    learning = {"net": net, "optimizer": optimizer, "level": level, "recent": recent, "past": past}
+    learning = {"net": net, "optimizer": optimizer, "past": past}
     for step in run.steps(config.windows, **learning, **carried):
-        count = int(level)
-        window = replace(stream, snippets=count).sample(batch, generator, past[: min(step, config.oldest)])
+        window = stream.sample(batch, generator, past[: min(step, config.oldest)])
         before = state if config.carry else fresh_state(net, batch, generator)
         trained = train_window(net, optimizer, window.inputs, window.targets, before)
         if config.carry:
@@ -146,12 +159,8 @@ def trial(config: Remembering, run: Run) -> dict[str, Any]:
             for part, new in zip((state.bodies, *state.synapses), (after.bodies, *after.synapses), strict=True):
                 part.copy_(new)
             past.copy_(torch.cat((window.snippets[None], past[:-1])))
-        recent.copy_(torch.cat((recent[1:], trained.accuracy[None])))
-        if config.curriculum and count < config.snippets and recent.mean() >= 0.98:
-            level += 1
-            recent.zero_()
         every = max(1, config.windows // 100)
-        run.log(step + 1, every=every, accuracy=trained.accuracy, loss=trained.loss, snippets=float(count))
+        run.log(step + 1, every=every, accuracy=trained.accuracy, loss=trained.loss)
     run.keep(net=net)
     first, last = run.ends("accuracy")
     recalls = recall_of(config, net, stream, generator)
@@ -160,9 +169,8 @@ def trial(config: Remembering, run: Run) -> dict[str, Any]:
         "exact": recalls[0].exact,
         "bits": recalls[0].bits * config.snippets,
         "first_accuracy": first,
-        "training_accuracy": float(recent.mean()) if config.windows >= 100 else last,
+        "last_accuracy": last,
         "untrained": untrained,
-        "snippets": int(level),
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         **{f"age_{recall.age}": recall.accuracy for recall in recalls if config.carry},
     }

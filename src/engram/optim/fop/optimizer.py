@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -59,7 +60,7 @@ class FOP(Optimizer):
             ``"full"``: all elements, at most 256. ``"diag"``: nothing, one number for each element. ``"scalar"``:
             nothing, one number for each tensor, the control that separates a learned step size from learned
             directions. Tensors of one axis, such as biases, are left alone by all but the last three.
-        rank: Columns of M for ``"lowrank"``; less than the outputs.
+        rank: Columns of M for ``"lowrank"``; a layer with no more outputs has ``"left"``, which takes no more numbers.
         hypergrad_norm: ``"cosine"``: as above. ``"none"``: the plain derivative, with lr in place of 1 / (|g| |z|).
         precond_norm: ``"project"``: scale P to a mean eigenvalue of 1 after each update. ``"trace"``: scale P where it
             is used, and differentiate through this. ``"none"``: do not scale.
@@ -139,6 +140,8 @@ class FOP(Optimizer):
         if closure is not None:
             with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
+        if not self.state:
+            self._warn_if_alone()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None and p.numel()]
             for p in params:
@@ -191,6 +194,15 @@ class FOP(Optimizer):
                 if key in stored:
                     device = stored[key].device if key == "lr_prev" else p.device
                     self.state[p][key] = stored[key].detach().to(device, copy=True)
+
+    def _warn_if_alone(self) -> None:
+        """Warn where ``"auto"`` finds nothing to precondition."""
+        groups = [group for group in self.param_groups if group["rho"]]
+        learned = any(_structure_of(p, group) for group in groups for p in group["params"])
+        if not learned and any(group["structure"] == "auto" for group in groups):
+            others = "'left', 'right', 'kron' or 'lowrank' learn matrices of dense layers"
+            message = f"structure = 'auto' finds no kernel of a convolution: this is the base alone; {others}"
+            warnings.warn(message, stacklevel=4)
 
     def _step(self, params: list[Tensor], group: dict[str, Any]) -> None:
         """Update the preconditioners of some parameters by their last step, and take the next."""
@@ -288,10 +300,7 @@ def _structure_of(p: Tensor, group: dict[str, Any]) -> str | None:
     if structure == "full" and len(view) > MAXIMUM_FULL:
         cost = f"P would have {len(view)}^2 numbers, {4e-6 * len(view) ** 2:.3g} MB; expected {MAXIMUM_FULL}^2"
         raise ValueError(f"structure = 'full' of a parameter of shape {tuple(p.shape)}: {cost}")
-    if structure == "lowrank" and group["rank"] >= len(view):
-        outputs = f"the {len(view)} outputs of a parameter of shape {tuple(p.shape)}"
-        raise ValueError(f"rank = {group['rank']}: expected less than {outputs}")
-    return structure
+    return "left" if structure == "lowrank" and group["rank"] >= len(view) else structure
 
 
 def _init_state(p: Tensor, structure: str, group: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ import pytest
 
 import engram
 from engram import registry
-from engram.lab.code import Manifest, Present, Use, check_source
 from engram.lab.job import prepare
+from engram.lab.loaded import check_source
+from engram.lab.manifest import Manifest, Present, Use
 from engram.lab.trial import trials
 from engram.storage import checkpoint
 

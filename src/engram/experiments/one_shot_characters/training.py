@@ -1,0 +1,167 @@
+"""How a classifier is trained and chosen, and what it is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from torch.nn import functional
+
+from engram.experiments.one_shot_characters.classifiers import (
+    MOST,
+    Classifier,
+    discriminants,
+    gaussian_logits,
+    nearest_logits,
+)
+from engram.experiments.one_shot_characters.config import Config
+from engram.lab import Run
+from engram.tasks import OneShotCharacters, synthetic_glyphs
+from engram.tasks.data import load
+
+BLURS = (0.5, 1.0, 1.5, 2.0, 3.0)  # widths, in sixteenths of a drawing
+RANDOM_FEATURES, SHRINKAGE = 2000, 0.1  # of discriminants, by pilots of this task
+
+
+def tasks_of(config: Config, generator: torch.Generator) -> list[OneShotCharacters]:
+    """The task with the characters to learn from, with those for validation, and with those that are withheld."""
+    if config.characters == "glyphs":
+        images = synthetic_glyphs(config.classes, config.drawings, generator, config.size, config.variability)
+    else:
+        images = torch.from_numpy(load(config.characters, size=config.size).images).float() / 255
+        images = 1 - images if config.inverted else images
+    images = images[torch.randperm(len(images), generator=generator)]
+    apart = (config.validation, config.withheld)
+    parts = torch.split(images, [len(images) - sum(apart), *apart])
+    return [OneShotCharacters(part, config.ways) for part in parts]
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train one network on fresh episodes, if it is one; its result is the accuracy on withheld characters."""
+    known, validation, test = tasks_of(config, run.generator)
+    result: dict[str, Any] = {}
+    if config.network == "blurred-pixels":
+        classify = nearest(config, known, run)
+    elif config.network == "discriminants":
+        classify = discriminating(config, known, validation, run)
+    else:
+        learner = trained(config, known, validation, run)
+        classify, result = learner.net, {"loss": run.ends("loss")[1]}
+        if config.network in ("connection", "homogeneous"):
+            result["eta"] = float(learner.net.state_dict()["head.rule.eta"])
+    return result | {
+        "accuracy": share_right(classify, test, config, run, distinct=False),
+        "accuracy_other_drawing": share_right(classify, test, config, run),
+    }
+
+
+def trained(config: Config, known: OneShotCharacters, validation: OneShotCharacters, run: Run) -> Learner:
+    """Train a network at the best of several rates, which are tried for fewer steps."""
+
+    def score(rate: float) -> float:
+        learner = Learner(config, rate, known, run)
+        for _ in range(config.tried_updates):
+            learner.update()
+        return share_right(learner.net, validation, config, run)
+
+    several = len(config.rates) > 1
+    rate = run.choose("learning_rate", config.rates, score, bounds=(0.0, 1.0)) if several else config.rates[0]
+    learner = Learner(config, rate, known, run)
+    of_net = {"net": learner.net, "optimizer": learner.optimizer, "schedule": learner.schedule}
+    for step in run.steps(config.updates, **of_net):
+        run.log(step + 1, every=max(1, config.updates // 100), **learner.update())
+    run.keep(net=learner.net)
+    return learner
+
+
+class Learner:
+    """A network in training, with its optimiser.
+
+    Args:
+        config: The settings.
+        rate: Initial learning rate.
+        task: What it learns from.
+        run: The laboratory.
+    """
+
+    def __init__(self, config: Config, rate: float, task: OneShotCharacters, run: Run) -> None:
+        self.net, self.task, self.run, self.batch_size = Classifier(config, run.generator), task, run, config.batch_size
+        self.net.to(run.device)
+        learned = [p for p in self.net.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(learned, lr=rate, fused=True)
+        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, config.decay_updates, config.decay)
+
+    def update(self) -> dict[str, Tensor]:
+        """Take a step on a batch of new episodes; loss and accuracy."""
+        inputs, targets, _ = self.task.sample(self.batch_size, self.run.generator)
+        logits, target = self.net(*self.task.split(inputs.to(self.run.device))), targets[-1].to(self.run.device)
+        loss = functional.binary_cross_entropy(logits.softmax(1), target)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        return {"loss": loss, "accuracy": (logits.argmax(1) == target.argmax(1)).float().mean()}
+
+
+@torch.no_grad()
+def share_right(
+    classify: Callable[..., Tensor], task: OneShotCharacters, config: Config, run: Run, *, distinct: bool = True
+) -> float:
+    """The share of test episodes that a network, or what is called like one, answers right.
+
+    Args:
+        classify: From drawings and labels to logits.
+        task: The task.
+        config: The settings.
+        run: The laboratory.
+        distinct: Whether the last drawing differs from that shown before.
+    """
+    task, right, batch = replace(task, distinct=distinct), 0, 250
+    for left in range(config.test_episodes, 0, -batch):
+        inputs, targets, _ = task.sample(min(batch, left), run.generator)
+        logits = classify(*task.split(inputs.to(run.device)))
+        right += int((logits.argmax(1).cpu() == targets[-1].argmax(1)).sum())
+    return right / config.test_episodes
+
+
+def blurred(images: Float[Tensor, "a b size size"], width: float) -> Float[Tensor, "a b size size"]:
+    """Drawings, blurred ``width`` sixteenths of a drawing wide."""
+    sigma = width * images.shape[2] / 16
+    return torch.from_numpy(gaussian_filter(images.numpy(), sigma, axes=(2, 3), mode="nearest"))
+
+
+def nearest(config: Config, known: OneShotCharacters, run: Run) -> Callable[..., Tensor]:
+    """A classifier by the nearest of the drawings; the blur is the best for the characters to learn from."""
+
+    def of(width: float) -> Callable[..., Tensor]:
+        return lambda images, labels: nearest_logits(blurred(images, width), labels)
+
+    return of(run.choose("blur", BLURS, lambda width: share_right(of(width), known, config, run)))
+
+
+def discriminating(
+    config: Config, known: OneShotCharacters, validation: OneShotCharacters, run: Run
+) -> Callable[..., Tensor]:
+    """A classifier by discriminants of random rectified features, of which the best number is taken."""
+    weights = torch.randn((config.size**2, RANDOM_FEATURES), generator=run.generator) / config.size
+    shift, scale = known.images.mean(), known.images.std()
+
+    def features(images: Float[Tensor, "a b size size"]) -> Float[Tensor, "a b features"]:
+        return torch.relu((images.flatten(2) - shift) / scale @ weights)
+
+    # A character that is turned is another one.
+    turned = torch.cat([known.images.rot90(turns, (2, 3)) for turns in range(4)])
+    model = discriminants(features(turned), SHRINKAGE)
+
+    def of(number: float) -> Callable[..., Tensor]:
+        return lambda images, labels: gaussian_logits(model, features(images), labels, int(number))
+
+    def score(number: float) -> float:
+        return share_right(of(number), validation, config, run)
+
+    return of(run.choose("discriminants", (8, 16, 32, 64), score, bounds=(1, MOST)))

@@ -1,0 +1,207 @@
+"""What this process has loaded and opened, as it was when it did so: an audit hook hears of it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import re
+import stat
+import struct
+import sys
+import sysconfig
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from engram import registry
+
+SHOWING = ("engram.lab.", "engram.cli")
+"""Modules that open the folders of runs, and what is shown of them: no trial computes with that."""
+_STANDARD = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
+_APART = re.compile(
+    r"^(<|$)|/(site|dist)-packages/(?!engram/)|\.(dist|egg)-info/|^/(proc|sys|dev)/|__pycache__/[^/]*(?<!\.pyc)$"
+)
+_STARTED = psutil.Process().create_time() + 1.0  # it is told in whole seconds
+Stamp = tuple[int, ...]
+
+
+class Source(NamedTuple):
+    """What was loaded, and its SHA-256, empty where the file may have been edited since."""
+
+    text: bytes
+    digest: str
+
+
+# All by path.
+sources: dict[str, Source] = {}
+opened: dict[str, Stamp] = {}  # what was open for reading, as it was
+openers: dict[str, set[str]] = {}  # the modules that opened it
+lately: set[str] = set()  # what was opened since a trial began
+written: set[str] = set()
+_loads: list[str] = []  # the paths of sources, each time they were loaded
+
+
+def _hear(event: str, args: tuple[Any, ...]) -> None:
+    if event in ("open", "ctypes.dlopen") and isinstance(args[0], str | bytes) and args[0]:
+        with suppress(OSError, ValueError):
+            _hear_open(str(Path(os.fsdecode(args[0])).absolute()), args[2] if event == "open" else os.O_RDONLY)
+
+
+def _hear_open(path: str, flags: int) -> None:
+    if _is_apart(path):
+        return
+    frame: Any = sys._getframe(2)
+    if frame.f_code.co_filename == "<frozen importlib._bootstrap_external>" and path.endswith((".py", ".pyc")):
+        compiled, path = path, importlib.util.source_from_cache(path) if path.endswith(".pyc") else path
+        # Python takes what was compiled for that of an edit within the same second that left the size as it was.
+        is_current = Path(compiled).stat().st_mtime_ns >= Path(path).stat().st_mtime_ns
+        text = Path(path).read_bytes()
+        sources[path] = Source(text, hashlib.sha256(text).hexdigest() if is_current else "")
+        _loads.append(path)
+        return
+    while frame is not None and (_is_apart(frame.f_code.co_filename) or _module(frame).startswith("engram.storage")):
+        frame = frame.f_back
+    opener = _module(frame) if frame is not None else ""
+    if opener.startswith(SHOWING) or path.endswith(".pyc"):
+        return
+    if flags & (os.O_WRONLY | os.O_TRUNC):
+        written.add(path)
+    elif path not in written and (stamp := stamp_of(path)):
+        if path not in lately:  # what changes while a trial reads it is not what it was
+            opened[path] = stamp
+        lately.add(path)
+        openers.setdefault(path, set()).add(opener)
+
+
+def _module(frame: Any) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+@functools.cache
+def _is_apart(path: str) -> bool:
+    """Whether a file is the interpreter's, an installed package's or the machine's, or none."""
+    return (path.startswith(_STANDARD) and "-packages" not in path) or _APART.search(path) is not None
+
+
+def stamp_of(path: str) -> Stamp:
+    """What changes with a file, without reading it; empty where there is none."""
+    with suppress(OSError, ValueError):
+        status = Path(path).stat()
+        if stat.S_ISREG(status.st_mode):
+            return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return ()
+
+
+@functools.cache
+def digest_of(path: str, stamp: Stamp) -> str:
+    """The SHA-256 of a file that has this stamp."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_on_disk(path: str) -> str:
+    """The SHA-256 of a file as it is now; empty where there is none."""
+    stamp = stamp_of(path)
+    return digest_of(path, stamp) if stamp else ""
+
+
+def state() -> tuple[int, int]:
+    """What changes with the loaded modules."""
+    return len(_loads), len(sys.modules)
+
+
+def modules() -> dict[str, str]:
+    """The paths of the loaded modules of engram, of the user and of packages that register parts, by name."""
+    return _modules(state())
+
+
+def forget_modules() -> None:
+    """Look at the loaded modules anew, though their number is what it was."""
+    _modules.cache_clear()
+
+
+@functools.lru_cache(maxsize=1)
+def _modules(state: tuple[int, int]) -> dict[str, str]:
+    registering = {entry.module.partition(".")[0] for kind in registry.KINDS for entry in registry.entries(kind)}
+    return _seen(registering)
+
+
+def _seen(packages: Collection[str]) -> dict[str, str]:
+    """The paths of the loaded modules of engram, the user and these packages; takes what was loaded unheard."""
+    modules = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and (not _is_apart(file) or name.partition(".")[0] in packages):
+            path = str(Path(file).absolute())
+            if path not in sources and stamp_of(path):
+                text = Path(path).read_bytes()
+                sources[path] = Source(text, hashlib.sha256(text).hexdigest() if _is_as_loaded(path) else "")
+            if path in sources:
+                modules[name] = path
+    return modules
+
+
+def _is_as_loaded(path: str) -> bool:
+    """Whether a file is as it was when Python loaded it: it is older than the process, or than what was made of it."""
+    status = Path(path).stat()
+    if status.st_ctime <= _STARTED:
+        return True
+    with suppress(OSError, NotImplementedError):
+        compiled = Path(importlib.util.cache_from_source(path))
+        made_of = struct.pack("<II", int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
+        return compiled.read_bytes()[8:16] == made_of and compiled.stat().st_mtime_ns >= status.st_mtime_ns
+    return False
+
+
+def place_of(top: str) -> str | None:
+    """The folder that a package, or module in none, is in; nothing is loaded for it."""
+    spec = None
+    with suppress(ValueError, ImportError):
+        spec = importlib.util.find_spec(top)
+    paths = [] if spec is None else [*(spec.submodule_search_locations or []), spec.origin or ""]
+    return str(Path(paths[0]).absolute().parent) if paths and paths[0] else None
+
+
+@functools.cache
+def name_of_file(path: str, module: str) -> str:
+    """How a manifest calls a file of a module, or one that it opened: so that it is found after a move too."""
+    top = module.partition(".")[0]
+    place = place_of(top)
+    if place is not None and path.startswith((f"{place}/{top}/", f"{place}/{top}.py")):
+        return str(Path(path).relative_to(place))
+    if data := os.environ.get("ENGRAM_DATA"):
+        with suppress(ValueError):
+            return f"$ENGRAM_DATA/{Path(path).relative_to(Path(data).absolute())}"
+    return path
+
+
+def script() -> dict[str, str]:
+    """The SHA-256 of the script that this process runs, by its name."""
+    path = modules().get("__main__")
+    return {} if path is None else {name_of_file(path, "__main__"): sources[path].digest}
+
+
+def digests() -> dict[str, str]:
+    """The SHA-256 of what this process has loaded, by the name of the file."""
+    return {name_of_file(path, name): sources[path].digest for name, path in modules().items()}
+
+
+def digests_on_disk() -> dict[str, str]:
+    """The SHA-256 of the files that this process has loaded, as they are now, by name."""
+    return {name_of_file(path, name): digest_on_disk(path) for name, path in modules().items()}
+
+
+def check_source(module: str) -> None:
+    """Raise ValueError where a trial's module has no file, as in an interactive session."""
+    path = getattr(sys.modules[module], "__file__", None)
+    if path is None or not stamp_of(path):
+        raise ValueError(f"the trial's module {module!r} has no source file: write it into one")
+
+
+_seen(())
+sys.addaudithook(_hear)

@@ -1,0 +1,179 @@
+"""What modules reach by their imports, of what is loaded: files, parts of the registry, packages."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+from typing import NamedTuple
+
+from engram.lab import loaded
+from engram.lab.machine import COMPUTING, versions
+from engram.numeric.imports import imports
+
+DECLARING = frozenset(f"engram.lab.{name}" for name in ("claim", "experiment", "figures", "measure", "results"))
+"""What an experiment is declared with, around its trials: no trial computes with it."""
+_TARGET = re.compile(r"([A-Za-z_][\w.]*):\S+")
+_FILE = re.compile(r"[^\s*?]{1,200}\.\w{1,12}")
+
+
+class _Reads(NamedTuple):
+    """What a source reaches.
+
+    ``imported`` as ``imports`` tells, without what is for type checkers; ``executed`` are the names that are used where
+    it does something when it is loaded; ``modules`` are patterns of the names of modules that it imports by name;
+    ``texts`` may be names of files, and ``makes`` says that it makes environments.
+    """
+
+    imported: tuple[tuple[str, str], ...]
+    executed: frozenset[str]
+    modules: tuple[str, ...]
+    texts: tuple[str, ...]
+    makes: bool
+
+
+@functools.cache
+def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):  # compiled: it can reach what is beside it
+        return _Reads((), frozenset(), (re.escape(module.partition(".")[0]) + r"(\..*)?",), (), False)
+    nodes = list(_walk(tree))
+    found = tuple(imports(nodes, module if is_package else module.rpartition(".")[0]))
+    declaring = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AnnAssign)
+    acting = [
+        statement
+        for statement in tree.body
+        if not isinstance(statement, declaring)
+        and not (
+            isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets)
+        )
+    ]
+    executed = {node.id for statement in acting for node in _walk(statement) if isinstance(node, ast.Name)}
+    named, texts, resolved, makes = [], [], set(), ("gymnasium", "make") in found
+    for node in nodes:
+        match node:
+            case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[what, *_]) if called in _LOADING:
+                resolved.add(id(node.func))
+                named.append(_pattern(what))
+            case ast.Name(id=called) | ast.Attribute(attr=called) if called in _LOADING and id(node) not in resolved:
+                named.append(".*")
+            case ast.Attribute(attr="make" | "make_vec"):
+                makes = True
+            case ast.Constant(value=str(constant)):
+                if (target := _TARGET.fullmatch(constant)) is not None:
+                    named.append(re.escape(target[1]))
+                if _FILE.fullmatch(constant):
+                    texts.append(constant)
+    return _Reads(found, frozenset(executed), tuple(named), tuple(texts), makes)
+
+
+_LOADING = ("import_module", "__import__")
+
+
+def _walk(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a source, but for what only type checkers read."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        test = getattr(node, "test", None) if isinstance(node, ast.If) else None
+        typing = "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
+        pending += node.orelse if typing else ast.iter_child_nodes(node)  # type: ignore[attr-defined]
+
+
+def _pattern(name: ast.expr) -> str:
+    match name:
+        case ast.Constant(value=str(text)) if not text.startswith("."):
+            return re.escape(text)
+        case ast.JoinedStr(values=[ast.Constant(), *_] as parts):
+            return "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".*" for part in parts)
+    return ".*"
+
+
+class Reach(NamedTuple):
+    """What modules reach, as a manifest has it; ``texts`` are paths of files that a source names, with its module."""
+
+    modules: frozenset[str]
+    files: dict[str, str]
+    parts: dict[str, str]
+    packages: dict[str, str]
+    texts: dict[str, str]
+
+
+@functools.lru_cache(maxsize=256)
+def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[tuple[str, str, str], str]]) -> Reach:
+    """What modules reach among those that are loaded.
+
+    Of packages of engram, in which nothing is registered by being imported, that counts which is asked for; of others
+    all that they import. What is loaded and registered is part of the key of the cache.
+
+    Args:
+        roots: Names of modules to begin with.
+        state: ``loaded.state()``.
+        asked: ``registry.resolved``: who asked for which part, and what it was given.
+    """
+    modules = loaded.modules()
+    own = {name.partition(".")[0] for name in modules}
+    reach = Reach(frozenset(), {}, {}, {name: versions()[name] for name in COMPUTING}, {})
+    reached: set[str] = set()
+    pending = [(root, "") for root in roots]
+    known: set[tuple[str, str]] = set()
+    while pending:
+        name, part = pending.pop()
+        if (name, part) in known or name not in modules or (name in DECLARING and name not in roots):
+            continue
+        known.add((name, part))
+        reached.add(name)
+        path = modules[name]
+        reach.files[loaded.name_of_file(path, name)] = loaded.sources[path].digest
+        top, is_package = name.partition(".")[0], Path(path).name == "__init__.py"
+        reads = _reads(name, is_package, loaded.sources[path].text)
+        if top == "engram" and is_package and (part == "." or any(of == part for _, of in reads.imported)):
+            pending += [_target(modules, *pair) for pair in reads.imported if pair[1] in (part, "", *reads.executed)]
+            pending.append((name.rpartition(".")[0], "."))
+            continue
+        pending += [_target(modules, *pair) for pair in reads.imported]
+        pending.append((name.rpartition(".")[0], "."))
+        everything = [r"engram\..*" if pattern == ".*" and top == "engram" else pattern for pattern in reads.modules]
+        pending += [(other, "") for pattern in everything for other in modules if re.fullmatch(pattern, other)]
+        if reads.makes:
+            pending += [(other, "") for other in _environments()]
+        for (caller, kind, registered), value in asked:
+            if caller == name:
+                reach.parts[f"{kind} {registered}"] = value
+                pending.append((value.partition(":")[0], ""))
+        if top != "engram":
+            reach.texts.update(
+                {str(place / text): name for text in reads.texts for place in (Path(path).parent, Path.cwd())}
+            )
+        if not name.startswith(("engram.lab", "engram.storage")):
+            tops = {base.partition(".")[0] for base, _ in reads.imported} & sys.modules.keys() - sys.stdlib_module_names
+            reach.packages.update({package: version(package) for package in map(_distribution, tops - own) if package})
+    return reach._replace(modules=frozenset(reached))
+
+
+def _target(modules: Collection[str], base: str, part: str) -> tuple[str, str]:
+    """The module that an import is of, and what it asks of it; nothing: all."""
+    within = f"{base}.{part}"
+    return (within, "") if part and within in modules else (base, part.replace("*", ""))
+
+
+def _environments() -> set[str]:
+    """The modules of the environments that are registered with Gymnasium."""
+    specs = sys.modules["gymnasium"].registry.values() if "gymnasium" in sys.modules else ()
+    made = [entry for spec in specs for entry in (spec.entry_point, spec.vector_entry_point)]
+    return {entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "") for entry in made}
+
+
+@functools.cache
+def _distribution(top: str) -> str:
+    """The distribution that an importable package comes from; empty where there is none."""
+    with suppress(PackageNotFoundError):
+        return top if version(top) else ""
+    return packages_distributions().get(top, [""])[0]

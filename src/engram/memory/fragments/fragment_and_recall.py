@@ -1,0 +1,146 @@
+"""Step by step: go on with the fragment at hand, begin another, or take up an old one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from engram import checks
+from engram.memory.fragments.long_term_store import LongTermStore
+from engram.memory.fragments.matchers import NO_MATCH
+from engram.memory.fragments.surprisal_monitor import SurprisalMonitor
+from engram.state import check_state
+
+T = TypeVar("T")
+Link = Callable[[LongTermStore[Any], int, int, Any], None]
+
+
+class Decision(NamedTuple):
+    """What a step came to.
+
+    Attributes:
+        kind: Whether the fragment at hand is kept, was left for a new one, or for one that was stored.
+        source: The fragment that was at hand before the step.
+        target: The fragment that is at hand now.
+        statistic: What the monitor compared with its threshold, or NaN.
+        similarity: Of the best key; minus infinity where there is none.
+    """
+
+    kind: Literal["keep", "fragment", "recall"]
+    source: int
+    target: int
+    statistic: float
+    similarity: float
+
+
+def link(store: LongTermStore[Any], source: int, target: int, query: Any) -> None:
+    """Connect two fragments, and let the query that stood at their border lead to the new one."""
+    store.connect(source, target)
+    if query is not None:
+        store.add_key(query, target, source)
+
+
+class FragmentAndRecall(Generic[T]):
+    """One fragment at hand, the others stored; a surprise begins a new one, a familiar query recalls an old one.
+
+    At each step: recall, if the best key leads to another fragment with a similarity of at least ``recall_threshold``;
+    else a new fragment, if the monitor fires and the query is novel; else the fragment at hand is kept. The fragment at
+    hand is in the store as well, under one number all its life.
+
+    Args:
+        factory: Makes an empty fragment.
+        store: Where fragments are; empty, with room for at least two.
+        monitor: Watches the surprisal, of one stream.
+        recall_threshold: Similarity that recalls.
+        novelty_threshold: Similarity from which on a query is too familiar for a new fragment; None: no such guard.
+        burn_in: Steps after a new fragment in which nothing is decided.
+        link: Called with the store, the old and the new fragment and the query when a fragment begins; by default it
+            connects them and stores the query as a key that leads to the new one.
+
+    Attributes:
+        current_id: The fragment at hand.
+
+    Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
+
+    Examples:
+        >>> far = FragmentAndRecall(list, LongTermStore("exact"), SurprisalMonitor(min_samples=3))
+        >>> [far.step(s, room).kind for s, room in zip([1.0, 2.0, 1.0, 9.0, 1.0], "aaaba")]
+        ['keep', 'keep', 'keep', 'fragment', 'keep']
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], T],
+        store: LongTermStore[T],
+        monitor: SurprisalMonitor,
+        *,
+        recall_threshold: float = 0.99,
+        novelty_threshold: float | None = None,
+        burn_in: int = 0,
+        link: Link = link,
+    ) -> None:
+        checks.arguments()
+        if len(store) or (store.capacity is not None and store.capacity < 2):
+            holds = f"store has {len(store)} fragments and capacity = {store.capacity}"
+            raise ValueError(f"{holds}: expected none, and room for two")
+        if monitor.streams is not None:
+            raise ValueError(f"monitor.streams = {monitor.streams}: expected None, a monitor of one stream")
+        self.recall_threshold = checks.number("recall_threshold", recall_threshold)
+        if novelty_threshold is not None:
+            checks.number("novelty_threshold", novelty_threshold)
+        self.novelty_threshold = novelty_threshold
+        self.burn_in = checks.size("burn_in", burn_in, minimum=0)
+        self.factory, self.store, self.monitor, self.link = factory, store, monitor, link
+        self.current_id = store.write(factory())
+        self._waits = 0
+
+    @property
+    def current(self) -> T:
+        """The fragment at hand."""
+        return self.store.get(self.current_id)
+
+    def step(
+        self, surprisal: float | Callable[[T], float], query: Any = None, *, may_fragment: bool = True
+    ) -> Decision:
+        """Decide.
+
+        Args:
+            surprisal: How badly the fragment at hand predicted; or a function that says so of the fragment that is at
+                hand after recall.
+            query: What is compared with keys; None: there is nothing to recall by.
+            may_fragment: Whether a surprise may begin a fragment at this step.
+
+        Raises:
+            ValueError: The surprisal is not finite; nothing was decided but recall.
+        """
+        source = self.current_id
+        best = NO_MATCH if query is None else self.store.match(query)
+        waiting, self._waits = self._waits > 0, max(0, self._waits - 1)
+        recalled = not waiting and best.target not in (-1, source) and best.similarity >= self.recall_threshold
+        if recalled:
+            self.current_id = best.target
+        self.store.touch(self.current_id)
+        value = surprisal(self.current) if callable(surprisal) else surprisal
+        novel = self.novelty_threshold is None or best.similarity < self.novelty_threshold
+        armed = may_fragment and novel and not recalled and not waiting
+        triggered = self.monitor.observe(value, armed=armed)
+        if triggered:
+            self.current_id = self.store.write(self.factory(), in_use=(source,))
+            self.link(self.store, source, self.current_id, query)
+            self._waits = self.burn_in
+        kind: Any = "recall" if recalled else "fragment" if triggered else "keep"
+        statistic = float(self.monitor.statistic[0])
+        return Decision(kind, source, self.current_id, statistic, float(best.similarity))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next steps depend on."""
+        parts = {"store": self.store.state_dict(), "monitor": self.monitor.state_dict()}
+        return parts | {"current_id": self.current_id, "waits": self._waits}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of ``state_dict``; raises where it is of another form."""
+        check_state(state, {"store": dict, "monitor": self.monitor.state_dict(), "current_id": int, "waits": int})
+        made = self.factory()
+        self.store.load_state_dict(state["store"], self.factory if hasattr(made, "load_state_dict") else None)
+        self.monitor.load_state_dict(state["monitor"])
+        self.current_id, self._waits = self.store._known("current_id", state["current_id"]), int(state["waits"])

@@ -1,0 +1,203 @@
+"""Fragments that are kept, keys that lead to them, and how they hang together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from engram import checks
+from engram.memory.fragments.matchers import MATCHERS, Match, Matcher, SimilarityMatcher
+from engram.state import check_state
+
+T = TypeVar("T")
+UNKNOWN = -1
+"""The source of a key whose fragment is gone, or that came from none."""
+
+
+class StoredKey(NamedTuple):
+    """A key, the fragment that it leads to, and the one that it was stored in."""
+
+    key: Any
+    target: int
+    source: int
+
+
+class LongTermStore(Generic[T]):
+    """A store of fragments by number, with keys that lead to them and a graph of which border on which.
+
+    A key is what a query is compared with; where it leads, and how alike they are, is the answer of ``match``. An edge
+    has a payload at each end: where the other fragment begins, in the terms of this one. Where there is no room the
+    fragment whose last use is longest ago goes, with the keys that lead to it and its edges; keys that were stored in
+    it stay, with source -1.
+
+    Args:
+        matcher: ``"exact"``, ``"cosine"``, ``"geometric"``, a function of a query and a key that says how similar they
+            are, or any ``Matcher``.
+        capacity: Most fragments; None: no bound.
+
+    Attributes:
+        keys: What is stored under each, in the order in which they came.
+
+    Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
+
+    Examples:
+        >>> store = LongTermStore[str]("exact")
+        >>> attic = store.write("the attic", key="stairs up")
+        >>> store.get(store.match("stairs up").target)
+        'the attic'
+    """
+
+    def __init__(
+        self, matcher: str | Matcher | Callable[[Any, Any], float] = "cosine", capacity: int | None = None
+    ) -> None:
+        if isinstance(matcher, str):
+            self._matcher = MATCHERS[checks.choice("matcher", matcher, MATCHERS)]()
+        elif isinstance(matcher, Matcher):
+            self._matcher = matcher
+        elif callable(matcher):
+            self._matcher = SimilarityMatcher(matcher)
+        else:
+            raise TypeError(f"matcher = {checks.shown(matcher)}: expected one of {', '.join(MATCHERS)}, or a function")
+        self.capacity = None if capacity is None else checks.size("capacity", capacity)
+        self.keys: list[StoredKey] = []
+        self._items: dict[int, T] = {}
+        self._used: dict[int, float] = {}
+        self._edges: list[tuple[int, int, Any, Any]] = []
+        self._clock, self._next = 0.0, 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, id: object) -> bool:  # noqa: A002
+        return id in self._items
+
+    @property
+    def ids(self) -> list[int]:
+        """Numbers of all fragments, the one used last first."""
+        return sorted(self._used, key=lambda number: (-self._used[number], -number))
+
+    def write(self, item: T, key: Any = None, source: int | None = None, *, in_use: Collection[int] = ()) -> int:
+        """Store a fragment.
+
+        Args:
+            item: The fragment.
+            key: A key that leads to it; None: none so far.
+            source: The fragment that the key was met in.
+            in_use: Fragments that must not go to make room.
+
+        Returns:
+            Its number; numbers are never given twice.
+
+        Raises:
+            ValueError: No room can be made, or an unknown source.
+        """
+        if source is not None:
+            self._known("source", source)
+        while self.capacity is not None and len(self) >= self.capacity:
+            idle = [number for number in self.ids if number not in in_use]
+            if not idle:
+                raise ValueError(f"in_use = {list(in_use)}: no room can be made with capacity = {self.capacity}")
+            self._evict(idle[-1])
+        number, self._next = self._next, self._next + 1
+        self._items[number] = item
+        self.touch(number)
+        if key is not None:
+            self.add_key(key, number, source)
+        return number
+
+    def add_key(self, key: Any, target: int, source: int | None = None) -> None:
+        """Store a further key that leads to a fragment; ``source``: the fragment that it was met in."""
+        self._known("target", target)
+        self._matcher.add(key, target)
+        self.keys.append(StoredKey(copy.deepcopy(key), target, UNKNOWN if source is None else source))
+
+    def get(self, id: int) -> T:  # noqa: A002
+        """The fragment of a number; raises ValueError where there is none."""
+        return self._items[self._known("id", id)]
+
+    def replace(self, id: int, item: T) -> None:  # noqa: A002
+        """Put another fragment in the place of one."""
+        self._items[self._known("id", id)] = item
+
+    def touch(self, id: int, time: float | None = None) -> None:  # noqa: A002
+        """Note that a fragment is used, at a time, by default after all that were noted before."""
+        self._known("id", id)
+        self._clock = max(self._clock, self._clock + 1 if time is None else checks.number("time", time))
+        self._used[id] = self._clock if time is None else float(time)
+
+    def match(self, query: Any) -> Match:
+        """Where the key most similar to a query leads, -1 where there is none, and how similar it is."""
+        return self._matcher.match(query)
+
+    def connect(self, i: int, j: int, payload_i: Any = None, payload_j: Any = None) -> None:
+        """Add an edge between two fragments, each end of it with a payload."""
+        if self._known("i", i) == self._known("j", j):
+            raise ValueError(f"j = {j}: expected another fragment than i")
+        self._edges.append((i, j, payload_i, payload_j))
+
+    def neighbors(self, id: int) -> dict[int, list[Any]]:  # noqa: A002
+        """The fragments that one borders on, each with the payloads at this one's end of their edges."""
+        self._known("id", id)
+        around: dict[int, list[Any]] = {}
+        for i, j, payload_i, payload_j in self._edges:
+            if id in (i, j):
+                other, payload = (j, payload_i) if id == i else (i, payload_j)
+                around.setdefault(other, []).append(payload)
+        return around
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is stored; of a fragment that has a ``state_dict``, that."""
+        items = [item.state_dict() if hasattr(item, "state_dict") else item for item in self._items.values()]
+        return copy.deepcopy(
+            {"ids": list(self._items), "items": items, "used": [self._used[number] for number in self._items]}
+            | {"keys": [list(key) for key in self.keys], "edges": [list(edge) for edge in self._edges]}
+            | {"clock": self._clock, "next": self._next}
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any], factory: Callable[[], T] | None = None) -> None:
+        """Go on from a state of ``state_dict``.
+
+        Args:
+            state: The state.
+            factory: Makes a fragment into which a stored state is loaded; None: fragments are what was stored.
+
+        Raises:
+            ValueError, TypeError: The state is of another form.
+        """
+        check_state(state, self._form(checks.instance("state", state, dict)))
+        state = copy.deepcopy(dict(state))
+        items = []
+        for stored in state["items"]:
+            item: Any = stored if factory is None else factory()
+            if factory is not None:
+                item.load_state_dict(stored)
+            items.append(item)
+        for number in self._items:
+            self._matcher.forget(number)
+        self._items = dict(zip(state["ids"], items, strict=True))
+        self._used = dict(zip(state["ids"], state["used"], strict=True))
+        self.keys = [StoredKey(*key) for key in state["keys"]]
+        for key in self.keys:
+            self._matcher.add(key.key, key.target)
+        self._edges = [tuple(edge) for edge in state["edges"]]
+        self._clock, self._next = float(state["clock"]), int(state["next"])
+
+    @staticmethod
+    def _form(state: Mapping[str, Any]) -> dict[str, Any]:
+        """The form of a state with as many fragments, keys and edges as this one says."""
+        count = len(state["ids"]) if isinstance(state.get("ids"), list) else 0
+        lists = {"ids": [int] * count, "items": [object] * count, "used": [float] * count}
+        return lists | {"keys": list, "edges": list, "clock": float, "next": int}
+
+    def _known(self, name: str, id: Any) -> int:  # noqa: A002
+        if checks.size(name, id, minimum=0) not in self._items:
+            raise ValueError(f"{name} = {id}: expected the number of a fragment that is stored")
+        return int(id)
+
+    def _evict(self, id: int) -> None:  # noqa: A002
+        del self._items[id], self._used[id]
+        self._matcher.forget(id)
+        stays = [key for key in self.keys if key.target != id]
+        self.keys = [key._replace(source=UNKNOWN) if key.source == id else key for key in stays]
+        self._edges = [edge for edge in self._edges if id not in edge[:2]]

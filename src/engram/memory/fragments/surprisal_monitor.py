@@ -1,0 +1,134 @@
+"""When is a stream of numbers surprising?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from engram import checks
+from engram.memory.counted_random import seeds
+from engram.memory.fragments import kernels
+from engram.state import check_state
+
+CRITERIA = {"zscore": kernels.ZSCORE, "ratio": kernels.RATIO, "uniform": kernels.UNIFORM, "random": kernels.RANDOM}
+_STATE = ("counts", "means", "squares", "since", "draws", "previous")
+
+
+class SurprisalMonitor:
+    """A monitor that fires when a number of a stream stands out among those before it.
+
+        zscore    (x - mean) / std > threshold, std with n - 1 and above ``std_floor``
+        ratio     x >= threshold * mean, mean > 0
+        uniform   every ``threshold`` samples, a control
+        random    with probability ``threshold`` at each sample, a control
+
+    Mean and standard deviation are those of the samples before x, of the last ``window`` or of all. A larger number is
+    a greater surprise: whoever has a confidence c feeds 1 - c.
+
+    Args:
+        criterion: Which of the four.
+        threshold: See there.
+        min_samples: Samples that must have come before one that fires.
+        window: Samples that count; None: all since the last ``reset``.
+        std_floor: No surprise where the standard deviation is no larger.
+        append_on_trigger: Whether a sample that fires counts among those before the next.
+        reset_on_trigger: Whether all samples before one that fires are forgotten.
+        skip_repeats: Whether a sample that equals the one before it is not looked at.
+        streams: Number of streams that are watched side by side, each with its own statistics; None: one, of floats.
+        generator: Settles ``"random"``, drawn from once; torch's global one if None.
+
+    Attributes:
+        statistic: What was compared with the threshold at the last sample of each stream, or NaN, (streams,).
+
+    Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024): the defaults;
+    Hwang et al., "Neuro-inspired fragmentation and recall to overcome catastrophic forgetting in curiosity" (2023):
+    ``("ratio", 10, min_samples=25, append_on_trigger=False, reset_on_trigger=False, skip_repeats=True)``.
+
+    Examples:
+        >>> monitor = SurprisalMonitor(min_samples=3)
+        >>> [monitor.observe(x) for x in (1.0, 2.0, 3.0, 2.5, 9.0)]
+        [False, False, False, False, True]
+    """
+
+    def __init__(
+        self,
+        criterion: str = "zscore",
+        threshold: float = 2.0,
+        *,
+        min_samples: int = 26,
+        window: int | None = None,
+        std_floor: float = 1e-6,
+        append_on_trigger: bool = True,
+        reset_on_trigger: bool = True,
+        skip_repeats: bool = False,
+        streams: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        checks.arguments()
+        self.criterion = checks.choice("criterion", criterion, CRITERIA)
+        most = 1.0 if criterion == "random" else None
+        self.threshold = checks.number("threshold", threshold, above=0, maximum=most)
+        self.min_samples = checks.size("min_samples", min_samples, minimum=0)
+        self.window = None if window is None else checks.size("window", window, 2, 10**6)
+        if window is not None and window < min_samples:
+            raise ValueError(f"window = {window}: expected at least min_samples = {min_samples}, else nothing fires")
+        self.std_floor = checks.number("std_floor", std_floor, minimum=0)
+        self.streams = None if streams is None else checks.size("streams", streams, maximum=10**6)
+        self._options = (self.min_samples, append_on_trigger, reset_on_trigger, skip_repeats)
+        count = streams or 1
+        self._seed = seeds(count, generator, torch.device("cpu")).numpy()
+        self._draws = np.zeros(count, dtype=np.int64)
+        self.statistic = np.full(count, np.nan)
+        self._x, self._armed, self._triggered = np.zeros(count), np.ones(count, bool), np.zeros(count, bool)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all samples, but not which random numbers were used."""
+        count = self.streams or 1
+        self._counts, self._since = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        self._means, self._squares, self._previous = np.zeros(count), np.zeros(count), np.full(count, np.nan)
+        self._rings = np.zeros((count, self.window or 0))
+
+    def observe(
+        self, x: float | Float[np.ndarray, " streams"], *, armed: bool | Bool[np.ndarray, " streams"] = True
+    ) -> Any:
+        """Whether a sample is a surprise after those before it, which it joins then.
+
+        Args:
+            x: A sample, or one of each stream, (streams,).
+            armed: Whether it may fire; one that may not is a sample like any other.
+
+        Returns:
+            A bool, or one for each stream, (streams,).
+
+        Raises:
+            ValueError: A sample is not finite, or there is not one for each stream.
+        """
+        if self.streams is None:
+            self._x[0], self._armed[0] = checks.number("x", x), checks.choice("armed", armed, (True, False))
+        else:
+            self._x[:] = checks.array("x", x, (self.streams,))
+            may = np.asarray(armed)
+            self._armed[:] = checks.array("armed", may, (self.streams,) * may.ndim, bool)
+        state = (self._counts, self._means, self._squares, self._since, self._draws, self._previous)
+        numbers = (self.threshold, self.std_floor)
+        kernels.observe(
+            self._x, self._armed, CRITERIA[self.criterion], numbers, self._options, self._seed, state, self._rings,
+            self._triggered, self.statistic,
+        )  # fmt: skip
+        return bool(self._triggered[0]) if self.streams is None else self._triggered.copy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Statistics of all streams, and which random numbers were used."""
+        names = (*_STATE, "seed", "rings", "statistic")
+        return {name: getattr(self, name if name == "statistic" else f"_{name}").copy() for name in names}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of ``state_dict``; raises where it is not of as many streams and such a window."""
+        check_state(state, self.state_dict())
+        for name, value in state.items():
+            setattr(self, name if name == "statistic" else f"_{name}", value.copy())

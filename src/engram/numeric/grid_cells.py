@@ -1,0 +1,70 @@
+"""Codes of the cells of a map, which worlds show and planners complete, and what is seen from each cell."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Int8
+from numpy.lib.stride_tricks import sliding_window_view
+
+EMPTY, REWARD, WALL, UNOBSERVED = 0, 2, 3, 6
+LANDMARKS = (7, 8)  # walls of a colour
+BLOCKING = (WALL, *LANDMARKS)
+CODES = (EMPTY, REWARD, *BLOCKING)
+NO_ROOM = -1
+UP, LEFT, RIGHT, DOWN = DIRECTIONS = ((-1, 0), (0, -1), (0, 1), (1, 0))
+MOVES = tuple((direction, length) for length in (1, 5) for direction in (UP, DOWN, LEFT, RIGHT))
+"""The eight moves: forward, backward, left and right by a cell, then the same by up to five."""
+
+
+class Views(NamedTuple):
+    """What is seen from where: cells with one number see the same, which is a run of ``cells``.
+
+    Attributes:
+        view: The number of each cell's view, row by row; -1 where nothing is seen.
+        starts: Where the run of each view begins, and where the last ends.
+        cells: The cells seen, as places in the flat map.
+    """
+
+    view: Int[np.ndarray, "cells"]
+    starts: Int[np.ndarray, "views_and_end"]
+    cells: Int[np.ndarray, "seen"]
+
+
+def views_of_rooms(rooms: Int[np.ndarray, "h w"], reveal_walls: bool) -> Views:
+    """Views in which a cell shows all of its room and, with ``reveal_walls``, the walls around it.
+
+    Args:
+        rooms: Number of each cell's room, -1 for walls.
+        reveal_walls: Whether cells without a room are seen from the rooms of their eight neighbours.
+    """
+    framed = np.pad(rooms, 1, constant_values=NO_ROOM)
+    around = sliding_window_view(framed, (3, 3)).reshape(*rooms.shape, 9)
+    seen = []
+    for room in range(int(rooms.max(initial=NO_ROOM)) + 1):
+        shown = rooms == room
+        if reveal_walls:
+            shown |= (rooms == NO_ROOM) & (around == room).any(-1)
+        seen.append(np.flatnonzero(shown))
+    return _views(rooms.ravel(), seen)
+
+
+def views_of_radius(shape: tuple[int, int], radius: int) -> Views:
+    """Views in which a cell shows the square around it, its sides ``2 radius + 1`` long."""
+    cells = np.arange(shape[0] * shape[1]).reshape(shape)
+    seen = [
+        cells[max(0, row - radius) : row + radius + 1, max(0, column - radius) : column + radius + 1].ravel()
+        for row, column in np.ndindex(shape)
+    ]
+    return _views(cells.ravel(), seen)
+
+
+def _views(view: Int[np.ndarray, "cells"], seen: list[Int[np.ndarray, "some"]]) -> Views:
+    starts = np.cumsum([0, *(len(cells) for cells in seen)])
+    return Views(view.astype(np.int64), starts, np.concatenate(seen or [np.zeros(0, np.int64)]))
+
+
+def blocked(grid: Int8[np.ndarray, "*shape"]) -> np.ndarray:
+    """Which cells are walls, coloured or not."""
+    return np.isin(grid, BLOCKING)

@@ -1,0 +1,115 @@
+"""What is seen of a grid of cells from one of them: tables of shadows, and the view through them as a numba loop.
+
+A view is a square, the viewer in the middle of its bottom row, looking up. A row of it is the bits of an integer.
+"""
+
+import math
+
+import numpy as np
+
+from engram.numeric.jit import jit
+
+MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
+"""Up, down, left and right, as rows and columns; also the four headings."""
+HIDDEN = -1
+LARGEST = 61  # cells along a side, whose bits fit an integer
+
+
+def shadow(size: int, row: int, column: int) -> np.ndarray:
+    """Which cells of a view an obstacle hides, (size, size) of bool."""
+    hides = np.zeros((size, size), dtype=bool)
+    middle, last = size // 2, size - 1
+    if column == middle:
+        hides[:row, column] = True
+        return hides
+    outer, inner = (column + 1, column) if column < middle else (column, column + 1)
+    for across in range(column + 1) if column < middle else range(column, size):
+        ends = []
+        for below, edge in ((row, outer), (row + 1, inner)):
+            slope = (size - below) / (size / 2 - edge)
+            ends.append(math.ceil(min(max(last - slope * (middle - across), 0), row)))
+        hides[ends[0] : ends[1], across] = True
+    return hides
+
+
+def cone(size: int, ratio: float) -> np.ndarray:
+    """Which cells of a view are too far to the side, (size, size) of bool."""
+    hides = np.zeros((size, size), dtype=bool)
+    for i in range(size // 2):
+        rows = max(1, math.floor(size * ratio - 2 * ratio * (i + 1)))
+        hides[size - rows :, [i, size - 1 - i]] = True
+    return hides
+
+
+def as_bits(masks: np.ndarray) -> np.ndarray:
+    """Masks, (..., columns), as integers, the first column the lowest bit."""
+    return (masks.astype(np.int64) << np.arange(masks.shape[-1])).sum(-1)
+
+
+def tables(size: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that the shadow of each cell hides, (size * size, size), and those that the cone does, (size,)."""
+    shadows = [shadow(size, *divmod(cell, size)) for cell in range(size * size)]
+    return as_bits(np.array(shadows)), as_bits(cone(size, ratio))
+
+
+def _look(world, row, column, heading, shadows, beyond, view):
+    size = view.shape[0]
+    middle = size // 2
+    ahead, aside = MOVES[heading]
+    one = np.int64(1)
+    empty, wall, hidden = np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(size, np.int64)
+    for i in range(size):
+        far = size - 1 - i
+        for j in range(size):
+            across = j - middle
+            r, c = row + far * ahead + across * aside, column + far * aside - across * ahead
+            view[i, j] = HIDDEN
+            if 0 <= r < world.shape[0] and 0 <= c < world.shape[1]:
+                view[i, j] = world[r, c]
+                if world[r, c] == 0:
+                    empty[i] |= one << j
+                else:
+                    wall[i] |= one << j
+                    for k in range(i):
+                        hidden[k] |= shadows[i * size + j, k]
+    for turn in range(2):
+        below = one << middle  # the viewer's own cell
+        for i in range(size - 1, -1, -1):
+            free = empty[i] & ~hidden[i]
+            flood, before = below & free, np.int64(-1)
+            while flood != before:
+                before = flood
+                flood = (flood | (flood << 1) | (flood >> 1)) & free
+            touched = (below | (flood << 1) | (flood >> 1)) & wall[i] & ~hidden[i]
+            below = flood
+            hidden[i] = ~(flood | touched)
+            if turn == 0:
+                hidden[i] |= beyond[i]
+    for i in range(size):
+        for j in range(size):
+            if hidden[i] >> j & 1:
+                view[i, j] = HIDDEN
+
+
+look = jit(_look)
+"""Write into ``view`` the labels of what is seen, -1 for what is not: 0 is an empty cell, above 0 a wall."""
+
+
+def _mark(seen, view, row, column, heading):
+    size = view.shape[0]
+    middle = size // 2
+    ahead, aside = MOVES[heading]
+    count = 0
+    for i in range(size):
+        for j in range(size):
+            if view[i, j] != HIDDEN:
+                far, across = size - 1 - i, j - middle
+                r, c = row + far * ahead + across * aside, column + far * aside - across * ahead
+                if not seen[r, c]:
+                    seen[r, c] = True
+                    count += 1
+    return count
+
+
+mark = jit(_mark)
+"""Note which cells of a world a view shows; return how many of them are new."""

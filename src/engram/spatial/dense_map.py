@@ -1,0 +1,186 @@
+"""The definition of a local map: the equations over all cells and labels, in NumPy, without any haste."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from jaxtyping import Bool
+
+from engram.numeric.grid_view import HIDDEN, MOVES
+from engram.spatial.local_map import Clusters, LocalMap, Path, View
+
+_AROUND = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c]
+
+
+class DenseMap(LocalMap):
+    """A local map that keeps a confidence for each label of each cell, all of which decay at each step.
+
+    It is for worlds in which colours change, and to hold ``LocalMap`` to, which it equals where they do not. Its
+    arguments and methods are the same; a step costs as much as the map has cells and labels.
+
+    Examples:
+        >>> view = np.full((3, 3), -1)
+        >>> view[:, 1] = 5, 0, 0
+        >>> dense = DenseMap(3)
+        >>> dense.update(view)
+        >>> round(dense.confidence(view), 6), dense.known_empty().astype(int).tolist()
+        (0.1, [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]])
+    """
+
+    def _allocate(self, height: int, width: int) -> None:
+        self._labels = [0]
+        self._maps = np.zeros((1, height, width))
+        self._seen = np.zeros((1, height, width), dtype=bool)  # since confidence comes to 0 in the end
+
+    def update(self, view: View) -> None:
+        """Let a step pass in which a view is seen from where the agent is."""
+        own = self._in_arrays()
+        self._maps *= self.gamma
+        for r, c, label in self._visible(self._checked(view)):
+            if label not in self._labels:
+                self._labels.append(label)
+                self._maps = np.concatenate([self._maps, np.zeros_like(self._maps[:1])])
+                self._seen = np.concatenate([self._seen, np.zeros_like(self._seen[:1])])
+            channel = self._labels.index(label)
+            self._maps[channel, r, c] = min(self._maps[channel, r, c] + 1 - self.gamma, 1.0)
+            self._seen[channel, r, c] = True
+        if self.time == 0:
+            self._maps[0, own[0], own[1]], self._seen[0, own[0], own[1]] = 1 - self.gamma, True
+        self.time += 1
+        if self.reach is not None:
+            rows, columns = np.indices(self._maps.shape[1:])
+            far = np.maximum(abs(rows - own[0]), abs(columns - own[1])) > self.reach
+            self._maps[:, far], self._seen[:, far] = 0.0, False
+
+    def confidence(self, view: View) -> float:
+        """The mean confidence in the visible cells of a view from where the agent is; 0 where nothing is visible."""
+        visible = self._visible(self._checked(view))
+        known = [self._maps[self._labels.index(k), r, c] for r, c, k in visible if k in self._labels]
+        return float(sum(known)) / len(visible) if visible else 0.0
+
+    @property
+    def q(self) -> float:
+        """Frontier cells for each empty cell; 0 for a map without any."""
+        empty = int(self.known_empty().sum())
+        return int(self.frontier().sum()) / empty if empty else 0.0
+
+    @property
+    def bbox(self) -> tuple[int, int, int, int]:
+        """First row, first column, last row and last column of the cells that are known; of none, (0, 0, -1, -1)."""
+        known = np.argwhere(self._seen.any(0))
+        if not len(known):
+            return 0, 0, -1, -1
+        (top, left), (bottom, right) = known.min(0) - self._origin, known.max(0) - self._origin
+        return int(top), int(left), int(bottom), int(right)
+
+    def known_empty(self) -> Bool[np.ndarray, "rows columns"]:
+        """Which cells of the bounding box, with one cell around it, are known to be empty.
+
+        Where a cell was seen as several things, the most confident counts, and of these the empty cell.
+        """
+        return self._framed(np.asarray(self._seen[0] & (self._maps.argmax(0) == 0)))
+
+    def known_wall(self) -> Bool[np.ndarray, "rows columns"]:
+        """Which of these are known to be walls."""
+        return np.asarray(self._framed(np.any(self._seen, axis=0)) & ~self.known_empty())
+
+    def frontier(self) -> Bool[np.ndarray, "rows columns"]:
+        """Which of these are unknown and touch an empty cell."""
+        empty = np.pad(self.known_empty(), 1)
+        touched = np.any([np.roll(empty, shift, (0, 1)) for shift in _AROUND], axis=0)[1:-1, 1:-1]
+        return np.asarray(touched & ~self._framed(np.any(self._seen, axis=0)))
+
+    def is_empty(self, row: int, column: int) -> bool | None:
+        """Whether a cell is empty; None: it was never seen."""
+        r, c = np.array([row, column]) - self.bbox[:2] + 1
+        empty = self.known_empty()
+        if not (0 <= r < empty.shape[0] and 0 <= c < empty.shape[1]):
+            return None
+        return True if empty[r, c] else False if self.known_wall()[r, c] else None
+
+    def clusters(self, min_size: int = 2) -> Clusters:
+        """The clusters of frontier cells that touch each other, by rows and columns of their first cell."""
+        frontier = {(int(r), int(c)) for r, c in np.argwhere(self.frontier())}
+        empty, found = np.argwhere(self.known_empty()), []
+        for first in sorted(frontier):
+            if first not in frontier:
+                continue
+            members, queue = [], deque([first])
+            frontier.discard(first)
+            while queue:
+                r, c = queue.popleft()
+                members.append((r, c))
+                for there in [(r + dr, c + dc) for dr, dc in _AROUND]:
+                    if there in frontier:
+                        frontier.discard(there)
+                        queue.append(there)
+            if len(members) >= min_size:
+                size, total = len(members), np.sum(members, axis=0)
+                middle = min(members, key=lambda cell: (int(abs(np.array(cell) * size - total).sum()), cell))
+                nearest = empty[((empty - middle) ** 2).sum(1).argmin()]
+                found.append((*(nearest - 1 + self.bbox[:2]).tolist(), size))
+        rows, columns, sizes = np.array(found, dtype=np.int64).reshape(-1, 3).T
+        return Clusters(rows, columns, sizes, self.known_empty().size)
+
+    def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:
+        """A shortest path over empty cells to a cell, arriving with the first of the headings that can be had."""
+        cells = np.argwhere(self.known_empty()) - 1 + self.bbox[:2]
+        free = {(int(r), int(c)) for r, c in cells}
+        start, moves = (self.pose.row, self.pose.column), [(int(r), int(c)) for r, c in MOVES]
+        if start not in free:
+            return Path(None, 0)
+        came: dict[tuple[int, int], int | None] = {start: None}
+        queue, order = deque([start]), [start]
+
+        def before(cell: tuple[int, int], move: int) -> tuple[int, int]:
+            return cell[0] - moves[move][0], cell[1] - moves[move][1]
+
+        while queue:
+            r, c = queue.popleft()
+            if (row, column) in free and (r, c) == before((row, column), headings[0]):
+                break
+            for move, (dr, dc) in enumerate(moves):
+                there = (r + dr, c + dc)
+                if there in free and there not in came:
+                    came[there] = move
+                    queue.append(there)
+                    order.append(there)
+        near = sorted(came, key=lambda cell: (abs(cell[0] - row) + abs(cell[1] - column), cell))
+        ends = [((row, column), heading) for heading in headings if (row, column) in free]
+        ends += [(cell, heading) for cell in near for heading in range(4) if (*cell, heading) != tuple(self.pose)]
+        for cell, heading in ends:
+            if before(cell, heading) in came:
+                steps, at = [heading], before(cell, heading)
+                while (arrived := came[at]) is not None:
+                    steps.append(arrived)
+                    at = before(at, arrived)
+                return Path(steps[::-1], len(order))
+        return Path(None, len(order))
+
+    def _visible(self, view: View) -> list[tuple[int, int, int]]:
+        """Row and column in the arrays, and label, of each visible cell."""
+        (row, column), size = self._in_arrays(), self.view_size
+        ahead, aside = MOVES[self.pose.heading].tolist()
+        cells = []
+        for i, j in np.argwhere(view != HIDDEN).tolist():
+            far, across = size - 1 - i, j - size // 2
+            there = row + far * ahead + across * aside, column + far * aside - across * ahead
+            cells.append((*there, int(view[i, j])))
+        return cells
+
+    def _framed(self, cells: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "rows columns"]:
+        """The bounding box of what is known, with one cell around it."""
+        top, left, bottom, right = np.array(self.bbox) + np.tile(self._origin, 2)
+        return cells[top - 1 : bottom + 2, left - 1 : right + 2] if bottom >= top else np.zeros((0, 0), dtype=bool)
+
+    def _in_arrays(self) -> tuple[int, int]:
+        need = self.view_size + 2
+        place = self._origin + self.pose[:2]
+        before = np.maximum(need - place, 0)
+        after = np.maximum(place + need + 1 - self._maps.shape[1:], 0)
+        pads = [(0, 0), *((int(b), int(a)) for b, a in zip(before, after, strict=True))]
+        self._maps, self._seen = np.pad(self._maps, pads), np.pad(self._seen, pads)
+        self._origin = self._origin + before
+        row, column = (self._origin + self.pose[:2]).tolist()
+        return row, column

@@ -1,0 +1,154 @@
+"""A walk of an explorer through a world, and its curves: what it has seen, and how much map it needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from engram import checks
+from engram.numeric.grid_view import MOVES, look, mark
+from engram.spatial.farmap_explorer import FARMapExplorer
+from engram.spatial.frontier_explorer import FrontierExplorer
+from engram.spatial.view_model import ViewModel
+
+World = Int[np.ndarray, "rows columns"]
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """A walk, step by step.
+
+    Attributes:
+        seen: Cells seen so far, at each step.
+        active: Cells of the bounding box of the map at hand.
+        stored: Cells of those of all maps.
+        work: Cells looked at so far in looking for frontiers and paths.
+        poses: Row, column and heading in the world.
+        fragment: Number of the map at hand; 0 throughout for an explorer with one map.
+        first_seen: Step at which each cell of the world was first seen, -1 for never.
+        visible: Cells that can be seen at all.
+        cuts: Steps at which a map began, but the first.
+        recalls: Steps at which one was recalled.
+        reason: Why it ended early: ``"explored"`` or ``"stuck"``; empty if it did not.
+    """
+
+    seen: Int[np.ndarray, " steps"]
+    active: Int[np.ndarray, " steps"]
+    stored: Int[np.ndarray, " steps"]
+    work: Int[np.ndarray, " steps"]
+    poses: Int[np.ndarray, "steps 3"]
+    fragment: Int[np.ndarray, " steps"]
+    first_seen: Int[np.ndarray, "rows columns"]
+    visible: int
+    cuts: list[int]
+    recalls: list[int]
+    reason: str
+
+
+def visible_cells(world: World) -> Bool[np.ndarray, "rows columns"]:
+    """Which cells can be seen from some place: the empty ones, and walls at a side of one.
+
+    Examples:
+        >>> int(visible_cells(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])).sum())
+        5
+    """
+    empty = np.pad(world == 0, 1)
+    sides = [np.roll(empty, (int(r), int(c)), (0, 1)) for r, c in MOVES]
+    return np.asarray(np.any([empty, *sides], axis=0)[1:-1, 1:-1])
+
+
+def explore(
+    world: World,
+    start: tuple[int, int],
+    explorer: FrontierExplorer,
+    steps: int,
+    *,
+    view_model: ViewModel | None = None,
+) -> Exploration:
+    """Let an explorer walk through a world.
+
+    Args:
+        world: Labels: 0 for an empty cell, above 0 for walls, each of which may have its own.
+        start: Row and column of an empty cell. The heading is the explorer's.
+        explorer: A new one.
+        steps: Most steps.
+        view_model: What is seen; None: ``ViewModel(explorer.map.view_size)``.
+
+    Returns:
+        The walk, shorter where the explorer stopped or everything was seen.
+
+    Raises:
+        ValueError: The start is no empty cell.
+
+    Examples:
+        >>> world = np.pad(np.zeros((6, 9), dtype=int), 1, constant_values=7)
+        >>> walk = explore(world, (4, 4), FrontierExplorer(rng=0), 200)
+        >>> walk.reason, int(walk.seen[-1]), walk.visible
+        ('explored', 83, 84)
+    """
+    checks.arguments()
+    checks.size("steps", steps)
+    model = ViewModel(explorer.map.view_size) if view_model is None else view_model
+    if model.size != explorer.map.view_size:
+        raise ValueError(f"view_model.size = {model.size}: expected explorer.map.view_size = {explorer.map.view_size}")
+    world = np.ascontiguousarray(world, dtype=np.int32)
+    row, column, heading = *start, explorer.map.pose.heading
+    view = model.observe(world, (row, column, heading)).copy()
+    seen, first = np.zeros(world.shape, dtype=bool), np.full(world.shape, -1)
+    rows = np.zeros((steps, 4), dtype=np.int64)
+    poses, fragment = np.zeros((steps, 3), dtype=np.int64), np.zeros(steps, dtype=np.int64)
+    visible, count, moved, step, stored = int(visible_cells(world).sum()), 0, True, -1, 0
+    decided = 0
+    for step in range(steps):
+        look(world, row, column, heading, model._shadows, model._cone, view)
+        new = mark(seen, view, row, column, heading)
+        if new:
+            first[seen & (first < 0)] = step
+        count += new
+        move = explorer.act(view, moved=moved)
+        if isinstance(explorer, FARMapExplorer):
+            if len(explorer.decisions) > decided or step == 0:
+                decided, others = len(explorer.decisions), explorer.stored_cells - explorer.map.area
+            stored, fragment[step] = others + explorer.map.area, explorer._far.current_id
+        else:
+            stored = explorer.map.area
+        rows[step], poses[step] = (count, explorer.map.area, stored, explorer.work), (row, column, heading)
+        if move is None or count == visible:
+            break
+        heading = move
+        ahead = row + int(MOVES[move, 0]), column + int(MOVES[move, 1])
+        inside = 0 <= ahead[0] < world.shape[0] and 0 <= ahead[1] < world.shape[1]
+        moved = inside and not world[ahead]
+        if moved:
+            row, column = ahead
+    made = slice(step + 1)
+    decisions = explorer.decisions if isinstance(explorer, FARMapExplorer) else []
+    events = {kind: [when for when, d in decisions if d.kind == kind] for kind in ("fragment", "recall")}
+    reason = "explored" if count == visible else explorer.reason
+    counted = {"seen": rows[made, 0], "active": rows[made, 1], "stored": rows[made, 2], "work": rows[made, 3]}
+    return Exploration(
+        **counted,
+        poses=poses[made],
+        fragment=fragment[made],
+        first_seen=first,
+        visible=visible,
+        cuts=events["fragment"],
+        recalls=events["recall"],
+        reason=reason,
+    )
+
+
+def coverage_curve(walk: Exploration, steps: int) -> Float[np.ndarray, " steps"]:
+    """The share of the visible cells that were seen up to each step; after the end, what it was there."""
+    return _padded(walk.seen / walk.visible, checks.size("steps", steps))
+
+
+def active_memory_curve(walk: Exploration, steps: int) -> Float[np.ndarray, " steps"]:
+    """Cells of the map at hand as a share of the world's, at each step; after the end, what it was there."""
+    return _padded(walk.active / walk.first_seen.size, checks.size("steps", steps))
+
+
+def _padded(curve: Float[np.ndarray, " made"], steps: int) -> Float[np.ndarray, " steps"]:
+    return np.pad(curve[:steps], (0, max(0, steps - len(curve))), mode="edge")

@@ -1,0 +1,235 @@
+"""FARMap: exploring with a small map that is put away where it is surprised, and taken up again where it was left."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engram import checks
+from engram.memory.fragments import Decision, FragmentAndRecall, LongTermStore, SurprisalMonitor
+from engram.numeric.grid_view import HIDDEN, MOVES
+from engram.spatial.frontier_explorer import OPPOSITE, FrontierExplorer
+from engram.spatial.local_map import LocalMap, Pose, View
+
+RECALLS = ("geometric", "cosine", "none")
+_TURNS = (
+    (1, 2, 3, 0),
+    (0, 3, 2, 1),
+    (3, 0, 1, 2),
+    (2, 1, 0, 3),
+)  # in which order arrival headings are tried, by heading
+
+
+class Fracture(NamedTuple):
+    """Where one map was left for another, in its own rows and columns: a line through the agent, and the way across.
+
+    Attributes:
+        pose: Where the agent was, and the heading in which the line leads to the other map.
+        before: Cells of the line to one side of the agent, up or left.
+        after: Cells of it to the other side.
+    """
+
+    pose: Pose
+    before: int
+    after: int
+
+    @property
+    def ends(self) -> tuple[int, int, int, int]:
+        """First row and column, and last row and column."""
+        row, column, heading = self.pose
+        if heading < 2:
+            return row, column - self.before, row, column + self.after
+        return row - self.before, column, row + self.after, column
+
+
+class FARMapExplorer(FrontierExplorer):
+    """A frontier explorer with a map that is cut into fragments.
+
+    A new map begins where the surprisal 1 - c of the map at hand stands out among those since the last cut; the two are
+    connected at the fracture, a line of empty cells across the agent's way. Who crosses it has the map on the other
+    side at hand again. Where few frontiers are left (q below ``ltm_gate``), the map at hand and its neighbours compete:
+
+        D_i = q_i / epsilon,   D_j = f_j q_j / (distance to the fracture + epsilon)
+
+    with f_j from 0.96 up to 1, the smaller the more recently j was at hand; if a neighbour wins, the agent walks there.
+    Where nothing is left it turns back. It arrives at a fracture in the heading that crosses it, if it can; the
+    published order of headings, which comes after, can go to and fro without ever crossing.
+
+    Args:
+        view_size, gamma, use_size, head_bias, reach, dense, heading, rng: See ``FrontierExplorer``.
+        rho: Threshold of the surprise, in standard deviations.
+        epsilon: See there.
+        ltm_gate: See there; 0: other maps are sought only where nothing is left in the one at hand.
+        recall: ``"geometric"``: by crossing a fracture; ``"cosine"``: by seeing, in the same heading, what was seen
+            where a map began, with a cosine of at least 0.99; ``"none"``.
+        monitor: Decides where maps are cut; None: ``SurprisalMonitor("zscore", rho)``.
+        predict_before_update: Whether surprisal is of the map before the view is put into it.
+        view_at_once: Whether a map that begins on the way to a goal gets the view there; as published it begins empty.
+
+    Attributes:
+        store: All maps, and how they hang together.
+        decisions: Each cut and recall so far: the step, counted from 0, and what was decided.
+
+    Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
+
+    Examples:
+        >>> view = np.array([[0, 0, 0], [0, 0, 0], [-1, 0, -1]])
+        >>> explorer = FARMapExplorer(3, rng=0)
+        >>> explorer.act(view), len(explorer.store)
+        (0, 1)
+    """
+
+    def __init__(
+        self,
+        view_size: int = 15,
+        *,
+        gamma: float = 0.9,
+        rho: float = 2.0,
+        epsilon: float = 5.0,
+        ltm_gate: float = 0.05,
+        recall: str = "geometric",
+        monitor: SurprisalMonitor | None = None,
+        predict_before_update: bool = False,
+        view_at_once: bool = False,
+        use_size: bool = True,
+        head_bias: bool = True,
+        reach: int | None = 250,
+        dense: bool = False,
+        heading: int = 0,
+        rng: Any = None,
+    ) -> None:
+        options: Any = {"gamma": gamma, "reach": reach, "dense": dense, "heading": heading, "rng": rng}
+        super().__init__(view_size, use_size=use_size, head_bias=head_bias, **options)
+        self.rho = checks.number("rho", rho, above=0)
+        self.epsilon = checks.number("epsilon", epsilon, above=0)
+        self.ltm_gate = checks.number("ltm_gate", ltm_gate, minimum=0)
+        self.recall = checks.choice("recall", recall, RECALLS)
+        self.predict_before_update, self.view_at_once = predict_before_update, view_at_once
+        self.store: LongTermStore[LocalMap] = LongTermStore(_alike if recall == "cosine" else "geometric")
+        self._far = FragmentAndRecall(
+            self._begin,
+            self.store,
+            SurprisalMonitor("zscore", self.rho) if monitor is None else monitor,
+            link=self._link,
+        )
+        self.map = self._far.current
+        self.decisions: list[tuple[int, Decision]] = []
+        self._steps = 0
+        self._switching = False
+
+    @property
+    def stored_cells(self) -> int:
+        """Cells of the bounding boxes of all maps, the one at hand included."""
+        return sum(self.store.get(number).area for number in self.store.ids)
+
+    def _begin(self) -> LocalMap:
+        return self._kind(heading=self.map.pose.heading, **self._made)  # type: ignore[arg-type]
+
+    def _link(self, store: LongTermStore[LocalMap], source: int, target: int, query: Any) -> None:
+        """Connect a map and the one that begins now, and say how each is found from the other."""
+        pose, (before, after) = self.map.pose, self._line()
+        there = Fracture(pose, before, after)
+        back = Fracture(Pose(0, 0, OPPOSITE[pose.heading]), before, after)
+        store.connect(source, target, there, back)
+        if self.recall == "geometric":
+            store.add_key((source, there.pose.heading, *there.ends), target, source)
+            store.add_key((target, back.pose.heading, *back.ends), source, target)
+        elif self.recall == "cosine":
+            store.add_key(query, target, source)
+
+    def _line(self) -> tuple[int, int]:
+        """How far empty cells go on to both sides of the agent's way."""
+        row, column, heading = self.map.pose
+        down, right = (0, 1) if heading < 2 else (1, 0)
+        lengths = []
+        for side in (-1, 1):
+            length = 0
+            while self.map.is_empty(row + side * (length + 1) * down, column + side * (length + 1) * right):
+                length += 1
+            lengths.append(length)
+        return lengths[0], lengths[1]
+
+    def _remember(self, view: View, *, deciding: bool) -> None:
+        self._switching = self._switching and not deciding
+        left, before = self.map, self.map.confidence(view) if self.predict_before_update else 0.0
+        left.update(view)
+        source, pose = self._far.current_id, left.pose
+
+        def surprisal(current: LocalMap) -> float:
+            if current is not left:
+                self._enter(source, pose)
+                return 1.0 - current.confidence(view)
+            return 1.0 - (before if self.predict_before_update else current.confidence(view))
+
+        query: Any = {
+            "geometric": (source, pose.heading, pose.row, pose.column),
+            "cosine": (source, pose.heading, view),
+            "none": None,
+        }[self.recall]
+        decision = self._far.step(surprisal, query, may_fragment=not self._switching)
+        self.map = self._far.current
+        if decision.kind == "fragment" and (deciding or self.view_at_once):
+            self.map.update(view)
+        if decision.kind != "keep":
+            self.decisions.append((self._steps, decision))
+        self._steps += 1
+
+    def _enter(self, source: int, pose: Pose) -> None:
+        """Put the agent where it is on the map that is recalled, as far along the fracture as it crosses it."""
+        target = self._far.current_id
+        offset, place = (0, 0), None
+        for here, there in zip(self.store.neighbors(source)[target], self.store.neighbors(target)[source], strict=True):
+            top, left, bottom, right = here.ends
+            crossed = pose.heading == here.pose.heading and top <= pose.row <= bottom and left <= pose.column <= right
+            if crossed or place is None or self.recall == "cosine":
+                place = there.pose
+                offset = (pose.row - here.pose.row, pose.column - here.pose.column) if crossed else (0, 0)
+        assert place is not None
+        self.store.get(target).place(Pose(place.row + offset[0], place.column + offset[1], pose.heading))
+
+    def _decide(self) -> list[int]:
+        if self.map.q < self.ltm_gate and (moves := self._elsewhere(self.map.q / self.epsilon)):
+            return moves
+        if local := self._to_frontier():
+            return local
+        if not any(len(self.store.get(number).clusters().sizes) for number in self.store.ids):
+            self.reason = "explored"
+            return []
+        return self._elsewhere(-1.0) or self._back()
+
+    def _elsewhere(self, score: float) -> list[int]:
+        """The moves to the fracture towards the neighbour that wins against a score; none where none does."""
+        source, pose, recent = self._far.current_id, self.map.pose, self.store.ids
+        goal = None
+        for target, fractures in self.store.neighbors(source).items():
+            distances = [abs(f.pose.row - pose.row) + abs(f.pose.column - pose.column) for f in fractures]
+            nearest = int(np.argmin(distances))
+            recency = min(1.0, 0.95 + 0.01 * recent.index(target))
+            value = recency * self.store.get(target).q / (distances[nearest] + self.epsilon)
+            if value > score:
+                score, goal = value, fractures[nearest].pose
+        if goal is None:
+            return []
+        order = (goal.heading, *(heading for heading in _TURNS[pose.heading] if heading != goal.heading))
+        moves = self._walk(goal.row, goal.column, order) or []
+        self._switching = bool(moves)
+        return moves
+
+    def _back(self) -> list[int]:
+        """One step back; none where a wall is there."""
+        heading = OPPOSITE[self.map.pose.heading]
+        row, column = self.map.pose.row + int(MOVES[heading, 0]), self.map.pose.column + int(MOVES[heading, 1])
+        self._blind = self.map.is_empty(row, column) is None
+        return [] if self.map.is_empty(row, column) is False else [heading]
+
+
+def _alike(query: tuple[int, int, View], key: tuple[int, int, View]) -> float:
+    """The cosine of two views as one-hot vectors, with -1 for those of another heading."""
+    if query[1] != key[1]:
+        return -1.0
+    seen, kept = query[2], key[2]
+    same = np.count_nonzero((seen == kept) & (seen != HIDDEN))
+    visible = math.sqrt(np.count_nonzero(seen != HIDDEN) * np.count_nonzero(kept != HIDDEN))
+    return same / visible if visible else 0.0

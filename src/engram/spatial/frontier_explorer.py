@@ -1,0 +1,152 @@
+"""Exploring by frontiers: walk to where what is known and empty borders on what is unknown."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from engram import checks
+from engram.spatial.dense_map import DenseMap
+from engram.spatial.local_map import LocalMap, View
+
+OPPOSITE = (1, 0, 3, 2)
+_ANY_HEADING = {heading: (heading, *(h for h in range(4) if h != heading)) for heading in range(4)}
+
+
+class FrontierExplorer:
+    """An agent that walks to a random frontier, near ones more often, until there is none.
+
+        p_k ~ size_k^{use_size} / distance_k^{use_distance} * (1e-5 if it is behind and head_bias)
+
+    over clusters of frontier cells, the distance being Euclid's from the agent to the empty cell at a cluster's middle.
+    Clusters of a single cell do not count, nor those smaller than 3 where there are larger ones. The agent sees a view,
+    answers with a move, and so on; it knows where it is relative to its start as long as its moves are made.
+
+    Args:
+        view_size: Cells along a side of a view, odd.
+        gamma: Decay of the confidence of its map in a step.
+        use_distance: Whether near frontiers are chosen more often; without, a random walk over frontiers.
+        use_size: Whether large frontiers are chosen more often.
+        head_bias: Whether frontiers behind the agent are shunned.
+        reach: How far from the agent cells of a map are kept; None: all are.
+        dense: Whether maps are ``DenseMap``, for worlds whose colours change; else ``LocalMap``.
+        heading: Heading at the start.
+        rng: Chooses frontiers: a generator or a seed.
+
+    Attributes:
+        map: The map at hand.
+        reason: Why it stopped: ``"explored"`` or ``"stuck"``; empty while it goes on.
+        work: Cells that were looked at so far in looking for frontiers and paths.
+
+    Source: Yamauchi, "A frontier-based approach for autonomous exploration" (1997), as the baseline of Hwang et al.,
+    "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
+
+    Examples:
+        >>> view = np.array([[0, 0, 0], [0, 0, 0], [-1, 0, -1]])
+        >>> FrontierExplorer(3, rng=0).act(view)
+        0
+    """
+
+    def __init__(
+        self,
+        view_size: int = 15,
+        *,
+        gamma: float = 0.9,
+        use_distance: bool = True,
+        use_size: bool = False,
+        head_bias: bool = False,
+        reach: int | None = 250,
+        dense: bool = False,
+        heading: int = 0,
+        rng: Any = None,
+    ) -> None:
+        checks.arguments()
+        self.use_distance, self.use_size, self.head_bias = use_distance, use_size, head_bias
+        self._made = {"view_size": view_size, "gamma": gamma, "reach": reach}
+        self._kind = DenseMap if dense else LocalMap
+        self.map = self._kind(heading=heading, **self._made)  # type: ignore[arg-type]
+        self.rng = checks.rng("rng", rng)
+        self.reason = ""
+        self.work = 0
+        self._plan: deque[int] = deque()
+        self._last: int | None = None
+        self._blind = False  # the last move was to a cell that was never seen
+
+    @property
+    def stored_cells(self) -> int:
+        """Cells of the bounding boxes of all maps, the one at hand included."""
+        return self.map.area
+
+    def act(self, view: View, *, moved: bool = True) -> int | None:
+        """The next move: up, down, left or right, to the cell there and looking there; None: there is nothing to do.
+
+        Args:
+            view: What is seen now: labels, 0 for an empty cell, above 0 for walls, -1 for what is not visible.
+            moved: Whether the last move was made; else the agent is where it was, and only turned.
+        """
+        if self.reason:
+            return None
+        if self._last is not None:
+            before = self.map.pose
+            self.map.move(self._last)
+            if not moved:
+                self.map.place(before._replace(heading=self._last))
+                self._plan.clear()
+        self._remember(view, deciding=not self._plan)
+        if not self._plan:
+            self._plan.extend(self._decide() if moved or not self._blind else [])
+        if not self._plan:
+            self.reason = self.reason or "stuck"
+            return None
+        self._last = self._plan.popleft()
+        return self._last
+
+    def _remember(self, view: View, *, deciding: bool) -> None:
+        self.map.update(view)
+
+    def _decide(self) -> list[int]:
+        """The moves to the next frontier; none, with the reason, where nothing is left."""
+        moves = self._to_frontier()
+        if moves is None:
+            self.reason = "explored"
+        return moves or []
+
+    def _to_frontier(self) -> list[int] | None:
+        """The moves to a frontier of the map at hand; None where it has none that can be reached."""
+        rows, columns, sizes, work = self.map.clusters()
+        self.work += work
+        pose = self.map.pose
+        down, right = rows - pose.row, columns - pose.column
+        distance = np.hypot(down, right)
+        takes = (distance > 0) & (sizes >= min(3, sizes.max(initial=0)))
+        if not takes.any():
+            return None
+        weight = np.where(takes, 1.0, 0.0)
+        if self.use_distance:
+            weight /= distance + 1e-6
+        if self.use_size:
+            weight *= sizes
+        if self.head_bias:
+            weight[(down > 0, down < 0, right > 0, right < 0)[pose.heading]] *= 1e-5
+        chosen = int(self.rng.choice(len(weight), p=weight / weight.sum()))
+        heading = arrival_heading(int(down[chosen]), int(right[chosen]))
+        return self._walk(int(rows[chosen]), int(columns[chosen]), _ANY_HEADING[heading])
+
+    def _walk(self, row: int, column: int, headings: tuple[int, ...]) -> list[int] | None:
+        moves, work = self.map.path(row, column, (headings[0], headings[1], headings[2], headings[3]))
+        self.work += work
+        return moves
+
+
+def arrival_heading(down: int, right: int) -> int:
+    """The heading at a goal that is so many rows below and columns to the right: roughly the way there.
+
+    Examples:
+        >>> [arrival_heading(*goal) for goal in ((-3, 1), (3, 1), (1, -3), (-1, 3))]
+        [0, 1, 2, 3]
+    """
+    if -down > right:
+        return 0 if -down > -right else 2
+    return 3 if -down > -right else 1

@@ -1,0 +1,233 @@
+"""A map that is made while walking and forgets: what was seen where, and how surely that would be predicted now."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from engram import checks
+from engram.numeric.grid_view import LARGEST, MOVES
+from engram.spatial import kernels
+
+View = Int[np.ndarray, "size size"]
+_MARGIN = 2  # cells around a view whose frontiers may change
+
+
+class Pose(NamedTuple):
+    """A place on a map and a heading: 0 up, 1 down, 2 left, 3 right. A map begins at row 0 and column 0."""
+
+    row: int
+    column: int
+    heading: int
+
+
+class Clusters(NamedTuple):
+    """Clusters of frontier cells.
+
+    Attributes:
+        rows: Row of the empty cell that is nearest to the middle of each.
+        columns: Its column.
+        sizes: Cells of each.
+        work: Cells that were looked at to find them.
+    """
+
+    rows: Int[np.ndarray, " clusters"]
+    columns: Int[np.ndarray, " clusters"]
+    sizes: Int[np.ndarray, " clusters"]
+    work: int
+
+
+class Path(NamedTuple):
+    """A path: its moves, None where there is none, and the cells that were visited to find it."""
+
+    moves: list[int] | None
+    work: int
+
+
+class LocalMap:
+    r"""A map in which every cell has the confidence that it is seen as what it was seen as.
+
+        M_t = gamma M_{t-1} + (1 - gamma) O_t        for each cell and label, O_t 1 where it is seen as such
+        c_t = mean over visible cells of M_t(cell, label that is seen)
+        frontier: cells that were never seen and touch an empty one, by a side or a corner
+        q = |frontier| / |empty|
+
+    Labels are 0 for an empty cell and above 0 for the colour of a wall. Each cell has one label, the one seen last: for
+    worlds in which colours change there is ``DenseMap``, which also is the definition of this one. An update costs as
+    much as a view has cells, however large the map.
+
+    Args:
+        view_size: Cells along a side of a view, odd; the viewer is in the middle of the bottom row and looks up.
+        gamma: Decay of confidence in a step.
+        heading: The heading at the start.
+        reach: How far from the agent, in rows and in columns, cells are kept; None: all are.
+
+    Attributes:
+        pose: Where the agent is.
+        time: Updates so far.
+
+    Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
+
+    Examples:
+        >>> view = np.full((3, 3), -1)
+        >>> view[:, 1] = 5, 0, 0
+        >>> local_map = LocalMap(3)
+        >>> local_map.update(view)
+        >>> round(local_map.confidence(view), 6), local_map.bbox, local_map.move(0)
+        (0.1, (-2, 0, 0, 0), Pose(row=-1, column=0, heading=0))
+    """
+
+    def __init__(self, view_size: int = 15, gamma: float = 0.9, *, heading: int = 0, reach: int | None = 250) -> None:
+        if checks.size("view_size", view_size, 3, LARGEST) % 2 == 0:
+            raise ValueError(f"view_size = {view_size}: expected an odd number")
+        self.view_size = view_size
+        self.gamma = checks.number("gamma", gamma, minimum=0, below=1)
+        self.reach = None if reach is None else checks.size("reach", reach, minimum=view_size)
+        self.pose = Pose(0, 0, checks.size("heading", heading, 0, 3))
+        self.time = 0
+        side = 2 * (view_size + _MARGIN) + 1
+        self._origin = np.array([side // 2, side // 2])  # where row 0 and column 0 are in the arrays
+        self._allocate(side, side)
+
+    def _allocate(self, height: int, width: int) -> None:
+        self._label = np.zeros((height, width), dtype=np.int32)
+        self._confidence = np.zeros((height, width))
+        self._last = np.zeros((height, width), dtype=np.int32)
+        self._flags = np.zeros((height, width), dtype=np.uint8)
+        self._rows, self._columns = np.zeros(height, dtype=np.int32), np.zeros(width, dtype=np.int32)
+        self._counts = np.array([0, 0, 0, height, width, -1, -1])
+
+    @property
+    def _cells(self) -> tuple[np.ndarray, ...]:
+        arrays = (self._label, self._confidence, self._last, self._flags, self._rows, self._columns)
+        return (*arrays, self._counts)
+
+    def place(self, pose: Pose) -> None:
+        """Put the agent somewhere else."""
+        self.pose = Pose(*pose)
+
+    def move(self, action: int) -> Pose:
+        """Let the agent take a step up, down, left or right, and look there; return where it is."""
+        rows, columns = MOVES[checks.size("action", action, 0, 3)].tolist()
+        self.pose = Pose(self.pose.row + rows, self.pose.column + columns, action)
+        return self.pose
+
+    def update(self, view: View) -> None:
+        """Let a step pass in which a view is seen from where the agent is.
+
+        Args:
+            view: Labels, -1 for cells that are not visible, (view_size, view_size).
+        """
+        row, column = self._in_arrays()
+        kernels.update(self._cells, self._checked(view), row, column, self.pose.heading, self.gamma, self.time == 0)
+        self.time += 1
+        if self.reach is not None:
+            top, left, bottom, right = self._counts[kernels.TOP :].tolist()
+            if max(row - top, bottom - row, column - left, right - column) > self.reach:
+                ends = (row - self.reach, column - self.reach, row + self.reach, column + self.reach)
+                kernels.cut(self._cells, *ends)
+
+    def confidence(self, view: View) -> float:
+        """The mean confidence in the visible cells of a view from where the agent is; 0 where nothing is visible."""
+        row, column = self._in_arrays()
+        return float(kernels.predicted(self._cells, self._checked(view), row, column, self.pose.heading, self.gamma))
+
+    @property
+    def q(self) -> float:
+        """Frontier cells for each empty cell; 0 for a map without any."""
+        empty, frontier = self._counts[:2].tolist()
+        return frontier / empty if empty else 0.0
+
+    @property
+    def bbox(self) -> tuple[int, int, int, int]:
+        """First row, first column, last row and last column of the cells that are known; of none, (0, 0, -1, -1)."""
+        if self._counts[kernels.BOTTOM] < 0:
+            return 0, 0, -1, -1
+        ends: tuple[int, ...] = tuple((self._counts[kernels.TOP :] - np.tile(self._origin, 2)).tolist())
+        return ends[0], ends[1], ends[2], ends[3]
+
+    @property
+    def area(self) -> int:
+        """Cells of the bounding box of what is known, which is what the map takes in memory."""
+        top, left, bottom, right = self.bbox
+        return (bottom - top + 1) * (right - left + 1)
+
+    def known_empty(self) -> Bool[np.ndarray, "rows columns"]:
+        """Which cells of the bounding box, with one cell around it, are known to be empty."""
+        return self._around(kernels.EMPTY)
+
+    def known_wall(self) -> Bool[np.ndarray, "rows columns"]:
+        """Which of these are known to be walls."""
+        return self._around(kernels.KNOWN) & ~self._around(kernels.EMPTY)
+
+    def frontier(self) -> Bool[np.ndarray, "rows columns"]:
+        """Which of these are unknown and touch an empty cell."""
+        return self._around(kernels.FRONTIER)
+
+    def is_empty(self, row: int, column: int) -> bool | None:
+        """Whether a cell is empty; None: it was never seen."""
+        r, c = row + int(self._origin[0]), column + int(self._origin[1])
+        inside = 0 <= r < self._flags.shape[0] and 0 <= c < self._flags.shape[1]
+        flags = int(self._flags[r, c]) if inside else 0
+        return bool(flags & kernels.EMPTY) if flags & kernels.KNOWN else None
+
+    def clusters(self, min_size: int = 2) -> Clusters:
+        """The clusters of frontier cells that touch each other, by rows and columns of their first cell."""
+        most = max(1, int(self._counts[kernels.N_FRONTIER]))
+        rows, columns, sizes = np.zeros(most, np.int64), np.zeros(most, np.int64), np.zeros(most, np.int64)
+        count, work = kernels.clusters(self._flags, self._counts, min_size, rows, columns, sizes)
+        return Clusters(rows[:count] - self._origin[0], columns[:count] - self._origin[1], sizes[:count], int(work))
+
+    def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:
+        """A shortest path over empty cells to a cell, arriving with the first of the headings that can be had.
+
+        Where the cell cannot be reached, to the nearest one that can be.
+        """
+        top, left, bottom, right = self._counts[kernels.TOP :].tolist()
+        own = self._in_arrays()
+        if self.is_empty(*self.pose[:2]) is not True:
+            return Path(None, 0)
+        free = (self._flags[top : bottom + 1, left : right + 1] & kernels.EMPTY).astype(np.bool_)
+        steps = np.zeros(free.size + 4, dtype=np.int64)
+        start = (own[0] - top, own[1] - left, self.pose.heading)
+        goal = (row + int(self._origin[0]) - top, column + int(self._origin[1]) - left)
+        length, work = kernels.path(free, *start, *goal, np.asarray(headings), steps)
+        return Path(None if length < 0 else steps[:length].tolist(), int(work))
+
+    def _around(self, flag: np.uint8) -> Bool[np.ndarray, "rows columns"]:
+        top, left, bottom, right = self._counts[kernels.TOP :].tolist()
+        if bottom < 0:
+            return np.zeros((0, 0), dtype=bool)
+        return np.asarray(self._flags[top - 1 : bottom + 2, left - 1 : right + 2] & flag, dtype=bool)
+
+    def _checked(self, view: View) -> View:
+        if not isinstance(view, np.ndarray) or view.shape != (self.view_size,) * 2 or view.dtype.kind != "i":
+            raise ValueError(f"view = {checks.shown(view)}: expected integers of shape {(self.view_size,) * 2}")
+        return view
+
+    def _in_arrays(self) -> tuple[int, int]:
+        """The agent's place in the arrays, which grow where a view from there would not fit."""
+        need = self.view_size + _MARGIN
+        place = self._origin + self.pose[:2]
+        before = np.maximum(need - place, 0)
+        after = np.maximum(place + need + 1 - self._flags.shape, 0)
+        if before.any() or after.any():
+            self._grow(before, after)
+            place = self._origin + self.pose[:2]
+        return int(place[0]), int(place[1])
+
+    def _grow(self, before: np.ndarray, after: np.ndarray) -> None:
+        """Add cells at the sides that need some, and as many again as there are, so that it is seldom done."""
+        spare = np.array(self._flags.shape) // 2
+        before, after = before + spare * (before > 0), after + spare * (after > 0)
+        pads = [(int(b), int(a)) for b, a in zip(before, after, strict=True)]
+        for name in ("_label", "_confidence", "_last", "_flags"):
+            setattr(self, name, np.pad(getattr(self, name), pads))
+        empty = self._counts[kernels.BOTTOM] < 0
+        self._rows, self._columns = np.pad(self._rows, pads[0]), np.pad(self._columns, pads[1])
+        self._origin = self._origin + before
+        self._counts[kernels.TOP :] += np.tile(before, 2)
+        if empty:
+            self._counts[kernels.TOP :] = (*self._flags.shape, -1, -1)

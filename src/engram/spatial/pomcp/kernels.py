@@ -1,0 +1,139 @@
+"""The search of POMCP: one source, which Python runs for models in Python, and numba compiles for models that are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numba.extending import register_jitable
+
+
+class Tree(NamedTuple):
+    """A search tree as arrays with a row for each belief node, of which the first is the root.
+
+    Attributes:
+        visits: How often a node was visited.
+        counts: How often each of its actions was taken.
+        values: Mean return after each action.
+        ended: Whether an episode ended with this action.
+        child: The first belief node behind each action; -1: none.
+        sibling: The next belief node behind the same action; -1: none.
+        parent: The belief node before; -1 of the root.
+        action: The action that led here; -1 of the root.
+        observation: What was observed then.
+    """
+
+    visits: np.ndarray
+    counts: np.ndarray
+    values: np.ndarray
+    ended: np.ndarray
+    child: np.ndarray
+    sibling: np.ndarray
+    parent: np.ndarray
+    action: np.ndarray
+    observation: np.ndarray
+
+
+def empty_tree(rows: int, n_actions: int) -> Tree:
+    """A tree in which there is room for ``rows`` belief nodes, and that has a root."""
+    wide, none = (rows, n_actions), np.full(rows, -1)
+    return Tree(
+        np.zeros(rows, np.int64), np.zeros(wide, np.int64), np.zeros(wide), np.zeros(wide, np.bool_),
+        np.full(wide, -1), none.copy(), none.copy(), none.copy(), np.zeros(rows, np.int64),
+    )  # fmt: skip
+
+
+@register_jitable
+def select(tree, node, ucb, scale, avoid_ended, rng):
+    """argmax_a v / scale + c sqrt(ln N / n); actions not yet taken first, ties at random."""
+    visits = np.log(max(tree.visits[node], 1))
+    best, ties, chosen = -np.inf, 0, 0
+    for action in range(tree.counts.shape[1]):
+        count = tree.counts[node, action]
+        if avoid_ended and tree.ended[node, action]:
+            bound = -np.inf
+        elif count == 0:
+            bound = np.inf
+        else:
+            bound = tree.values[node, action] / scale + ucb * np.sqrt(visits / count)
+        if ties == 0 or bound > best:
+            best, ties, chosen = bound, 1, action
+        elif bound == best:
+            ties += 1
+            if rng.random() * ties < 1.0:
+                chosen = action
+    return chosen
+
+
+@register_jitable
+def behind(tree, node, action, observation):
+    """The belief node that an observation after an action leads to; -1: none yet."""
+    following = tree.child[node, action]
+    while following >= 0 and tree.observation[following] != observation:
+        following = tree.sibling[following]
+    return following
+
+
+def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb, scaled, avoid_ended):
+    """Grow a tree by simulated episodes; return how many belief nodes it has.
+
+    Args:
+        step: ``step(state, action, rng)`` returns the next state, what is observed, the reward, and the end.
+        sample: ``sample(root, rng)`` returns the state in which an episode begins.
+        rollout: ``rollout(state, rng)`` returns an action beyond the tree; None: one at random.
+        root: What is known now.
+        rng: The only source of randomness.
+        tree: An empty one, with room for ``queries + 1`` belief nodes.
+        depth: Steps of an episode.
+        queries: How many episodes.
+        discount: What a reward one step later is worth.
+        ucb: Weight of exploration.
+        scaled: Whether values are divided by the range of all returns.
+        avoid_ended: Whether actions that ended an episode are avoided.
+    """
+    nodes, actions, rewards = np.empty(depth, np.int64), np.empty(depth, np.int64), np.empty(depth)
+    n_actions, used = tree.counts.shape[1], 1
+    low, high, scale = np.inf, -np.inf, 1.0
+    for _ in range(queries):
+        state = sample(root, rng)
+        node, length, ended = 0, 0, False
+        while length < depth and not ended:
+            action = select(tree, node, ucb, scale, avoid_ended, rng)
+            state, observation, reward, ended = step(state, action, rng)
+            nodes[length], actions[length], rewards[length] = node, action, reward
+            length += 1
+            if ended:
+                tree.ended[node, action] = True
+            following = behind(tree, node, action, observation)
+            if following < 0:
+                tree.observation[used], tree.parent[used], tree.action[used] = observation, node, action
+                tree.sibling[used] = tree.child[node, action]
+                tree.child[node, action] = used
+                used += 1
+                break
+            node = following
+        total, factor = 0.0, 1.0
+        for _more in range(length, depth):
+            if ended:
+                break
+            if rollout is None:  # noqa: SIM108 - numba drops a branch, and cannot drop half of an expression
+                action = int(rng.random() * n_actions)
+            else:
+                action = rollout(state, rng)
+            state, observation, reward, ended = step(state, action, rng)
+            total += factor * reward
+            factor *= discount
+        for place in range(length - 1, -1, -1):
+            total = rewards[place] + discount * total
+            node, action = nodes[place], actions[place]
+            tree.visits[node] += 1
+            tree.counts[node, action] += 1
+            tree.values[node, action] += (total - tree.values[node, action]) / tree.counts[node, action]
+        low, high = min(low, total), max(high, total)
+        if scaled and high > low:
+            scale = high - low
+    return used
+
+
+compiled_search = njit(search, nogil=True, error_model="numpy")

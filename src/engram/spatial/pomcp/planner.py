@@ -1,0 +1,260 @@
+"""POMCP: search in the tree of what may be done and observed, by simulated episodes of a generative model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+from numba import njit
+from numba.core.dispatcher import Dispatcher
+from numba.core.errors import NumbaError
+
+from engram import checks
+from engram.spatial.pomcp.kernels import Tree, compiled_search, empty_tree, search
+
+MOST_QUERIES = 10**7  # more would need more memory than there is
+
+
+@runtime_checkable
+class GenerativeModel(Protocol):
+    """What POMCP plans in: a number of actions, and a step that is drawn.
+
+    A model may also have ``sample(root, rng)``, which draws the state that a simulated episode begins in from what is
+    known (default: what ``plan`` is given is that state). ``step`` must not change a state in place, unless ``sample``
+    makes a copy. If ``step``, and ``sample`` if there is one, are functions of ``numba.njit``, the whole search is
+    compiled; observations are then integers.
+
+    Attributes:
+        n_actions: Actions are counted from 0.
+    """
+
+    n_actions: int
+
+    def step(self, state: Any, action: int, rng: np.random.Generator) -> tuple[Any, Hashable, float, bool]:
+        """The next state, what is observed, the reward, and whether the episode ends."""
+        ...
+
+
+class Path(NamedTuple):
+    """A way through the tree to an action behind which it has not grown.
+
+    Attributes:
+        nodes: Belief nodes from the root on.
+        action: The action taken in the last of them.
+        taken: How often it was taken there.
+    """
+
+    nodes: tuple[int, ...]
+    action: int
+    taken: int
+
+
+class SearchTree:
+    """A tree of belief nodes; the root is number 0.
+
+    Attributes:
+        visits: How often each belief node was visited.
+        counts: How often each of its actions was taken.
+        values: Mean return after each action, 0 before the first.
+        ended: Whether an episode ended with this action.
+        parent: The belief node before each; -1 of the root.
+        action: The action that led to each; -1 of the root.
+        observations: What was observed then; None of the root.
+    """
+
+    def __init__(self, tree: Tree, size: int, observations: list[Any]) -> None:
+        self.visits, self.counts, self.values, self.ended, self.child, _, self.parent, self.action, _ = (
+            part[:size] for part in tree
+        )
+        self.observations = observations
+
+    def __len__(self) -> int:
+        return len(self.visits)
+
+    @property
+    def root_values(self) -> Float[np.ndarray, "actions"]:
+        """Mean return after each action at the root."""
+        return np.asarray(self.values[0])
+
+    @property
+    def root_visits(self) -> Int[np.ndarray, "actions"]:
+        """How often each action was taken at the root."""
+        return np.asarray(self.counts[0])
+
+    def paths(self) -> list[Path]:
+        """All ways from the root to an action behind which there is no belief node."""
+        ways: list[tuple[int, ...]] = [(0,)]
+        for node in range(1, len(self)):  # a parent comes before its children
+            ways.append((*ways[self.parent[node]], node))
+        return [
+            Path(ways[node], int(action), int(self.counts[node, action]))
+            for node, action in np.argwhere(self.child < 0)
+        ]
+
+
+class POMCP:
+    """Partially observable Monte-Carlo planning for any generative model.
+
+        a = argmax_a v(h a),    v(h a) the mean of  r_1 + gamma r_2 + ...  over simulated episodes that took a after h,
+        which choose, where the tree has grown,  argmax_a v(h a) + c sqrt(ln N(h) / n(h a)),  and beyond it by a rollout
+
+    A model of plain Python runs as it is. The search for one whose functions are compiled by numba is compiled with
+    them, at the first plan of a process (a few seconds), and then takes microseconds for an episode. Both draw the same
+    numbers in the same order: a model gives the same tree compiled or not.
+
+    Args:
+        model: What to plan in; see ``GenerativeModel``.
+        depth: Steps of a simulated episode.
+        n_queries: Simulated episodes of a plan.
+        discount: What a reward one step later is worth, above 0, at most 1.
+        ucb: c, in units of the return.
+        ucb_scale: ``"range"``: c counts in units of the range of all simulated returns; None: of the return.
+        rollout: How an episode goes on beyond the tree: ``"random"`` actions, or those of ``rollout(state, rng)``,
+            which has to be compiled if the model is.
+        avoid_terminal: Whether an action that once ended a simulated episode is avoided, where there is another.
+        random_state: A seed, or the generator to draw from.
+
+    Attributes:
+        tree_: The tree of the last plan.
+
+    Raises:
+        TypeError: The model has no number of actions or no step, or its step returns no tuple of four.
+        ValueError: Its reward is not finite, its observation not hashable; or an argument is out of range.
+
+    Source: Silver and Veness, "Monte-Carlo planning in large POMDPs" (2010).
+
+    Examples:
+        >>> class Walk:
+        ...     n_actions = 2
+        ...     def step(self, state, action, rng):
+        ...         state += 2 * action - 1
+        ...         return state, state, float(state == 3), state == 3
+        >>> planner = POMCP(Walk(), depth=4, n_queries=200, random_state=0)
+        >>> planner.plan(0), round(float(planner.tree_.root_values.max()), 2)
+        (1, 0.77)
+    """
+
+    tree_: SearchTree
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        depth: int = 20,
+        n_queries: int = 1000,
+        discount: float = 0.9,
+        ucb: float = 1.0,
+        ucb_scale: str | None = None,
+        rollout: Any = "random",
+        avoid_terminal: bool = False,
+        random_state: int | np.random.Generator | None = None,
+    ) -> None:
+        if not callable(getattr(model, "step", None)) or not hasattr(model, "n_actions"):
+            raise TypeError(f"model = {checks.shown(model)}: expected n_actions and step(state, action, rng)")
+        self.model = model
+        self.n_actions = checks.size("model.n_actions", model.n_actions, maximum=10**6)
+        self.depth = checks.size("depth", depth, maximum=10**6)
+        self.n_queries = checks.size("n_queries", n_queries, maximum=MOST_QUERIES)
+        self.discount = checks.number("discount", discount, above=0, maximum=1)
+        self.ucb = checks.number("ucb", ucb, minimum=0)
+        self.ucb_scale = checks.choice("ucb_scale", ucb_scale, (None, "range"))
+        if rollout != "random" and not callable(rollout):
+            raise ValueError(f"rollout = {checks.shown(rollout)}: expected 'random' or a function of state and rng")
+        self.rollout = rollout
+        self.avoid_terminal = bool(checks.instance("avoid_terminal", avoid_terminal, bool | np.bool_))  # type: ignore[arg-type]
+        self.rng = checks.rng("random_state", random_state)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the model's functions are compiled, and the search with them."""
+        parts = [self.model.step, getattr(self.model, "sample", None), self.rollout]
+        return isinstance(parts[0], Dispatcher) and all(
+            part is None or part == "random" or isinstance(part, Dispatcher) for part in parts[1:]
+        )
+
+    def plan(self, state: Any) -> int:
+        """The best action, the last of several that are.
+
+        Args:
+            state: What is known now: the state, or what the model's ``sample`` draws states from.
+        """
+        tree = empty_tree(self.n_queries + 1, self.n_actions)
+        scaled = self.ucb_scale == "range"
+        options = (self.depth, self.n_queries, self.discount, self.ucb, scaled, self.avoid_terminal)
+        own = getattr(self.model, "search", None)
+        if own is not None:
+            size, seen = own(state, self.rng, tree, *options), None
+        elif self.compiled:
+            size, seen = self._compiled(state, tree, options), None
+        else:
+            numbers: dict[Hashable, int] = {}
+            size = search(*self._functions(numbers), state, self.rng, tree, *options)  # type: ignore[no-untyped-call]
+            seen = list(numbers)
+        observed = tree.observation[1:size].tolist()
+        observations = [None, *(observed if seen is None else [seen[number] for number in observed])]
+        self.tree_ = SearchTree(tree, size, observations)
+        checks.finite("returns of model.step", self.tree_.values)
+        return self._answer()
+
+    def _answer(self) -> int:
+        values = self.tree_.root_values.copy()
+        if self.avoid_terminal:
+            good = ~self.tree_.ended[0] & (self.tree_.root_visits > 0)
+            values[~good] = -np.inf if good.any() else values[~good]
+        return int(np.flatnonzero(values == values.max())[-1])
+
+    def _functions(self, numbers: dict[Hashable, int]) -> tuple[Any, Any, Any]:
+        """Step, sample and rollout, of which the first checks what it returns and numbers what is observed."""
+        step, rollout = self.model.step, self.rollout
+        sample = getattr(self.model, "sample", None) or _itself
+
+        def checked(state: Any, action: int, rng: np.random.Generator) -> tuple[Any, int, float, bool]:
+            result = step(state, action, rng)
+            if not isinstance(result, tuple) or len(result) != 4:
+                raise TypeError(
+                    f"model.step returned {checks.shown(result)}: expected (state, observation, reward, done)"
+                )
+            state, observation, reward, ended = result
+            try:
+                number, reward = numbers.setdefault(observation, len(numbers)), float(reward)
+            except (TypeError, ValueError) as error:
+                raise TypeError(
+                    f"model.step returned the observation {checks.shown(observation)} and the reward "
+                    f"{checks.shown(reward)}: expected something hashable, and a number"
+                ) from error
+            if not math.isfinite(reward):
+                raise ValueError(f"model.step returned the reward {reward}: expected a finite number")
+            return state, number, reward, bool(ended)
+
+        def acted(state: Any, rng: np.random.Generator) -> int:
+            return checks.size("action of rollout", rollout(state, rng), 0, self.n_actions - 1)
+
+        return checked, sample, None if rollout == "random" else acted
+
+    def _compiled(self, state: Any, tree: Tree, options: tuple[Any, ...]) -> int:
+        sample = getattr(self.model, "sample", None) or _itself_compiled
+        rollout = None if self.rollout == "random" else self.rollout
+        apart = np.random.default_rng(0)  # for a first step, of which the search does not know
+        try:
+            first = self.model.step(sample(state, apart), 0, apart)
+            if not isinstance(first, tuple) or len(first) != 4 or not isinstance(first[1], int | np.integer):
+                raise TypeError(
+                    f"model.step returned {checks.shown(first)}: expected (state, observation, reward, done), and of "
+                    "a compiled model an integer observation"
+                )
+            return int(compiled_search(self.model.step, sample, rollout, state, self.rng, tree, *options))
+        except NumbaError as error:
+            raise TypeError(
+                "model.step, model.sample or rollout cannot be compiled with the search: expected a state of one type, "
+                f"an integer observation, a number and a bool; numba says: {error}"
+            ) from error
+
+
+def _itself(root: Any, rng: np.random.Generator) -> Any:
+    return root
+
+
+_itself_compiled = njit(lambda root, rng: root)

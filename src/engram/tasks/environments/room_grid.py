@@ -1,0 +1,359 @@
+"""Worlds of rooms that are seen only from within, with rewards to collect; one repeats a unit that hides one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import logger, spaces
+from gymnasium.error import ResetNeeded
+from jaxtyping import Bool, Int, Int8
+
+from engram import checks
+from engram.numeric.grid_cells import (
+    CODES,
+    EMPTY,
+    LANDMARKS,
+    MOVES,
+    NO_ROOM,
+    REWARD,
+    UNOBSERVED,
+    WALL,
+    blocked,
+    views_of_radius,
+    views_of_rooms,
+)
+from engram.tasks.picture import RENDERED, Picture
+
+ENV_ID = "engram/RepeatedUnit-v0"
+AGENT = 5  # in a map; the codes of the agent when it looks right, down and left are 1, 4 and 9
+AGENTS = (AGENT, 1, 4, 9)
+RADII = {"fixed_radius": 1, "fixed_radius_med": 2}
+MODES = ("room", *RADII, "line_of_sight")
+RAYS, RAY_STEP, SIGHT = 72, 0.3, 5  # of the line of sight: number, length of a step, and of a ray at most
+SYMBOLS = {EMPTY: ".", REWARD: "G", WALL: "#", LANDMARKS[0]: "7", LANDMARKS[1]: "8", UNOBSERVED: "?"}
+ALCOVE, MOUTH, HALL, LEAST_HEIGHT = 1, 3, 4, 6  # rows of a unit, and how many it has at least
+
+
+def label_rooms(labels: Any) -> Int[np.ndarray, "h w"]:
+    r"""Number the rooms of a map: 4-connected cells with one label, in the order of their first cells, row by row.
+
+    Args:
+        labels: A label for each cell: an array of integers, of which negative ones are no room, or lines of text.
+
+    Returns:
+        The number of each cell's room, -1 for none.
+
+    Raises:
+        ValueError: Lines of different lengths, or an array of another kind.
+
+    Examples:
+        >>> label_rooms("aab\naab\ncca").tolist()
+        [[0, 0, 1], [0, 0, 1], [2, 2, 3]]
+    """
+    if isinstance(labels, str):
+        labels = _codes(labels.splitlines(), "labels")
+    from scipy import ndimage  # takes long to import
+
+    cells = checks.array("labels", labels, ("h", "w"), np.int64)
+    places = np.arange(cells.size).reshape(cells.shape)
+    first = np.full(cells.shape, NO_ROOM)
+    for label in np.unique(cells[cells >= 0]):
+        parts, count = ndimage.label(cells == label)
+        firsts = ndimage.minimum(places, parts, np.arange(1, count + 1)).astype(np.int64)
+        first[parts > 0] = firsts[parts[parts > 0] - 1]
+    rooms = np.searchsorted(np.unique(first[first >= 0]), first)
+    return np.where(first < 0, NO_ROOM, rooms)
+
+
+def load_grid_text(source: str | Path) -> Int8[np.ndarray, "h w"]:
+    r"""Read a map: two lines that are passed over (its width and height), then a character for each cell.
+
+    The code of a cell is that of its character less 48: ``0`` empty, ``2`` a reward, ``3`` a wall, ``7`` and ``8``
+    coloured walls, ``5``, ``1``, ``4`` and ``9`` the agent.
+
+    Args:
+        source: The path of a file, or its text.
+
+    Raises:
+        ValueError: Lines of different lengths, or no line of cells.
+        FileNotFoundError: No such file.
+
+    Examples:
+        >>> load_grid_text("3\n2\n323\n050").tolist()
+        [[3, 2, 3], [0, 5, 0]]
+    """
+    text = source if isinstance(source, str) and "\n" in source else Path(source).read_text()
+    return (_codes(text.splitlines()[2:], "source") - ord("0")).astype(np.int8)
+
+
+def _codes(lines: list[str], name: str) -> Int[np.ndarray, "h w"]:
+    lines = [line for line in lines if line.strip()]
+    widths = {len(line) for line in lines}
+    if len(widths) != 1:
+        row = next((i for i, line in enumerate(lines) if len(line) != len(lines[0])), 0)
+        raise ValueError(f"{name} has lines of {sorted(widths)} characters: expected one length (line {row} differs)")
+    return np.array([[ord(character) for character in line] for line in lines])
+
+
+def _checked(grid: Any) -> tuple[Int8[np.ndarray, "h w"], tuple[int, int]]:
+    """A map without its agent, and where that was."""
+    cells = checks.array("grid", grid, ("h", "w"), np.int64)
+    wrong = np.argwhere(~np.isin(cells, (*CODES, *AGENTS)))
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        raise ValueError(f"grid[{row}, {column}] = {cells[row, column]}: expected one of {sorted((*CODES, *AGENTS))}")
+    agents = np.argwhere(np.isin(cells, AGENTS)).tolist()
+    if len(agents) != 1:
+        where = "".join(f", at {tuple(agent)}" for agent in agents[:3])
+        raise ValueError(f"grid has {len(agents)} agents{where}: expected one cell of {sorted(AGENTS)}")
+    position = agents[0][0], agents[0][1]
+    cells[position] = EMPTY
+    return cells.astype(np.int8), position
+
+
+class RoomGrid(gymnasium.Env[Any, Any]):
+    r"""Collect all rewards of a map of rooms, which shows only what can be seen from where the agent has been.
+
+    An observation has the map as known so far, ``known``, (h, w), with 6 for what was not seen, and the agent's
+    ``position``, (row, column). Actions are forward (up), backward, left and right by a cell, then the same by up to
+    five cells; a move ends before a wall. A move that ends on a reward collects it, and pays 1; the episode ends with
+    the last. Infos count the rooms entered and the cells moved. Drawn are the known cells.
+
+    Args:
+        grid: Codes of cells, (h, w), with one agent: 0 empty, 2 a reward, 3 a wall, 7 and 8 coloured walls, 5, 1, 4 or
+            9 the agent, whichever way it looks.
+        rooms: Number of each cell's room, -1 for walls (default: what is connected is a room).
+        observation_mode: What is seen from a cell: its ``"room"``; the cells around it (``"fixed_radius"``,
+            ``"fixed_radius_med"``: by one, by two); or those in ``"line_of_sight"``, up to five away.
+        reveal_walls: Whether a room shows the walls around it.
+        action_set: ``"moves8"``, or ``"moves4"`` for moves by one cell alone.
+        collect_on_path: Whether a move collects the rewards that it passes, too.
+        max_steps: Steps after which an episode is truncated; None: never.
+        render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
+
+    Attributes:
+        grid: The map, without the agent and what it collected.
+        known: What is known of it.
+        rooms: Number of each cell's room.
+        position: Row and column of the agent.
+
+    Raises:
+        ValueError: An unknown code, not one agent, or rooms of another shape or none at the agent.
+
+    Source: Sharma et al., "Map Induction" (2021), the world of its experiments.
+
+    Examples:
+        >>> env = RoomGrid(load_grid_text("0\n0\n332\n050"))
+        >>> observation, info = env.reset(seed=0)
+        >>> env.step(3)[1], env.step(0)[1:3]  # right, forward
+        (0.0, (1.0, True))
+    """
+
+    metadata = RENDERED
+
+    def __init__(
+        self,
+        grid: Any,
+        rooms: Any = None,
+        *,
+        observation_mode: str = "room",
+        reveal_walls: bool = True,
+        action_set: str = "moves8",
+        collect_on_path: bool = False,
+        max_steps: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.render_mode = checks.choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        self.observation_mode = checks.choice("observation_mode", observation_mode, MODES)
+        self.reveal_walls = bool(reveal_walls)
+        self.collect_on_path = bool(collect_on_path)
+        self.max_steps = None if max_steps is None else checks.size("max_steps", max_steps)
+        self._start, self._start_position = _checked(grid)
+        shape: tuple[int, int] = (len(self._start), len(self._start[0]))
+        walls = np.where(blocked(self._start), NO_ROOM, 0)
+        self.rooms = label_rooms(walls) if rooms is None else checks.array("rooms", rooms, shape, np.int64)
+        if self.rooms.min() < NO_ROOM or (observation_mode == "room" and self.rooms[self._start_position] < 0):
+            raise ValueError("rooms: expected numbers from 0, or -1 for walls, and a room where the agent is")
+        by_room, radius = observation_mode == "room", RADII.get(observation_mode, 0)
+        self.views = views_of_rooms(self.rooms, self.reveal_walls) if by_room else views_of_radius(shape, radius)
+        self.moves = MOVES[: 4 if checks.choice("action_set", action_set, ("moves8", "moves4")) == "moves4" else 8]
+        self.action_space = spaces.Discrete(len(self.moves))
+        self.observation_space = spaces.Dict(
+            known=spaces.Box(0, max(CODES), shape, np.int8),
+            position=spaces.Box(np.zeros(2, np.int64), np.array(shape) - 1, dtype=np.int64),
+        )
+        self.grid = self.known = self._start
+        self.position, self.steps, self.cells_moved, self._entered = self._start_position, 0, 0, set[int]()
+        self._running = False
+
+    def _draw(self) -> Int8[np.ndarray, "h w"]:
+        """The map of a new episode."""
+        return self._start.copy()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode, with a new generator if ``seed`` is given; ``options`` are not used."""
+        super().reset(seed=seed)
+        self.grid, self.position = self._draw(), self._start_position
+        self.known = np.full(self.grid.shape, UNOBSERVED, np.int8)
+        self.steps, self.cells_moved, self._entered, self._running = 0, 0, set(), True
+        return self._observe()
+
+    def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Move; raise ``ResetNeeded`` where no episode is running, ValueError where there is no such action."""
+        if action not in self.action_space:
+            raise ValueError(f"action = {action!r}: expected an element of {self.action_space}, counted from 0")
+        if not self._running:
+            raise ResetNeeded("no episode is running: call reset")
+        (down, right), length = self.moves[int(action)]
+        path = [self.position]
+        for _ in range(length):
+            row, column = path[-1][0] + down, path[-1][1] + right
+            inside = 0 <= row < self.grid.shape[0] and 0 <= column < self.grid.shape[1]
+            if not inside or blocked(self.grid[row, column]):
+                break
+            path.append((row, column))
+        self.position, self.cells_moved, self.steps = path[-1], self.cells_moved + len(path) - 1, self.steps + 1
+        collected = [cell for cell in set(path if self.collect_on_path else path[-1:]) if self.grid[cell] == REWARD]
+        for cell in collected:
+            self.grid[cell] = EMPTY
+            self.known[cell] = EMPTY if self.known[cell] == REWARD else self.known[cell]
+        terminated = not (self.grid == REWARD).any()
+        truncated = self.max_steps is not None and self.steps >= self.max_steps
+        self._running = not (terminated or truncated)
+        observation, info = self._observe()
+        return observation, float(len(collected)), bool(terminated), truncated, info
+
+    def _observe(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """See what is seen from the agent's cell; return all that is known, and counts."""
+        if self.observation_mode == "line_of_sight":
+            seen = self._in_sight()
+            self.known[seen] = self.grid[seen]
+        else:
+            view = self.views.view[self.position[0] * self.grid.shape[1] + self.position[1]]
+            if view >= 0:
+                cells = self.views.cells[self.views.starts[view] : self.views.starts[view + 1]]
+                self.known.ravel()[cells] = self.grid.ravel()[cells]
+        self._entered.add(int(self.rooms[self.position]))
+        info = {"rooms_entered": len(self._entered - {NO_ROOM}), "cells_moved": self.cells_moved}
+        return {"known": self.known.copy(), "position": np.array(self.position, np.int64)}, info
+
+    def _in_sight(self) -> Bool[np.ndarray, "h w"]:
+        """The cells on rays from the agent's, each up to the first wall or reward."""
+        angles = 2 * np.pi * np.arange(RAYS) / RAYS
+        reach = np.arange(0, min(max(self.grid.shape), SIGHT) + RAY_STEP / 2, RAY_STEP)
+        rows, columns = (
+            np.rint(place + np.outer(part, reach)).astype(int)
+            for place, part in zip(self.position, (np.sin(angles), np.cos(angles)), strict=True)
+        )
+        inside = (rows >= 0) & (rows < self.grid.shape[0]) & (columns >= 0) & (columns < self.grid.shape[1])
+        rows, columns = rows.clip(0, self.grid.shape[0] - 1), columns.clip(0, self.grid.shape[1] - 1)
+        apart = (rows != self.position[0]) | (columns != self.position[1])
+        stops = ~inside | (apart & (blocked(self.grid) | (self.grid == REWARD))[rows, columns])
+        reached = inside & (np.cumsum(stops, 1) - stops == 0)  # what stops a ray is seen, what is behind it is not
+        seen = np.zeros(self.grid.shape, dtype=bool)
+        seen[rows[reached], columns[reached]] = True
+        return seen
+
+    def render(self) -> Any:
+        """An image or a text of what is known, depending on ``render_mode``; ``Picture`` has the legend."""
+        if self.render_mode is None:
+            logger.warn(f"render shows nothing: expected render_mode to be one of {self.metadata['render_modes']}")
+            return None
+        cells = np.vectorize(SYMBOLS.__getitem__, otypes=["U1"])(self.known)
+        picture = Picture(cells, self.position)
+        return picture.text() if self.render_mode == "ansi" else picture.image()
+
+
+class RepeatedUnitWorld(RoomGrid):
+    """A corridor with a unit several times beside it, each with a reward in one of its alcoves; drawn each episode.
+
+    A unit is a hall that opens to the corridor, and dead-end alcoves of 2 x 2 cells along it, each behind a mouth of
+    one cell. Rooms are the corridor, each hall and each alcove with its mouth. Which alcove holds the reward is drawn once
+    for each variant of the unit, without repetition, and which variant a unit is for each unit.
+
+    Args:
+        n_units: Units along the corridor.
+        unit_h: Rows of a unit, at least 6.
+        unit_w: Columns of a unit, at least 5; it has ``(unit_w - 2) // 3`` alcoves.
+        corridor: Columns of the corridor.
+        variants: How many variants there are, at most as many as alcoves; None: each unit draws its own alcove.
+        reflect_prob: Probability that a unit's alcoves are mirrored.
+        landmark: Whether a wall at the entrance of a hall, seen from the corridor, has a colour by variant: 7 or 8.
+        **options: Further arguments of ``RoomGrid``.
+
+    Examples:
+        >>> env = RepeatedUnitWorld(n_units=2)
+        >>> _ = env.reset(seed=0)
+        >>> env.grid.shape, int((env.grid == 2).sum())
+        ((14, 13), 2)
+    """
+
+    def __init__(
+        self,
+        n_units: int = 5,
+        unit_h: int = 7,
+        unit_w: int = 11,
+        *,
+        corridor: int = 2,
+        variants: int | None = 1,
+        reflect_prob: float = 0.0,
+        landmark: bool = False,
+        **options: Any,
+    ) -> None:
+        self.n_units = checks.size("n_units", n_units, maximum=1000)
+        self.unit_h = checks.size("unit_h", unit_h, minimum=LEAST_HEIGHT, maximum=1000)
+        self.unit_w = checks.size("unit_w", unit_w, minimum=5, maximum=1000)
+        self.alcoves = (unit_w - 2) // 3
+        self.corridor = checks.size("corridor", corridor, maximum=1000)
+        self.variants = None if variants is None else checks.size("variants", variants, maximum=self.alcoves)
+        self.reflect_prob = checks.number("reflect_prob", reflect_prob, minimum=0, maximum=1)
+        self.landmark = bool(landmark)
+        grid, labels = self._unit(), self._labels()
+        free = np.zeros((n_units * unit_h, corridor), np.int8)
+        grid = np.hstack([np.tile(grid, (n_units, 1)), free])
+        grid[-1, unit_w] = AGENT
+        super().__init__(grid, label_rooms(labels), **options)
+
+    def _unit(self, reward: int | None = None, *, variant: int = 0, mirrored: bool = False) -> Int8[np.ndarray, "h w"]:
+        unit = np.full((self.unit_h, self.unit_w), WALL, np.int8)
+        unit[HALL, 1:] = EMPTY
+        for alcove in range(self.alcoves):
+            left = 1 + 3 * alcove
+            unit[ALCOVE : ALCOVE + 2, left : left + 2] = unit[MOUTH, left] = EMPTY
+        if reward is not None:
+            unit[ALCOVE, 1 + 3 * reward] = REWARD
+        if mirrored:
+            part = slice(0, 3 * self.alcoves + 1)
+            unit[:HALL, part] = unit[:HALL, part][:, ::-1]
+        if self.landmark and reward is not None:
+            unit[HALL + 1, -1] = LANDMARKS[variant % 2]
+        return unit
+
+    def _labels(self) -> Int[np.ndarray, "h w"]:
+        """A label for each cell, of which the walls between alcoves have none."""
+        unit = np.full((self.unit_h, self.unit_w), NO_ROOM)
+        free = self._unit() == EMPTY
+        if self.reflect_prob:  # a mouth may be on either side of its alcove, and both are of its room
+            free |= self._unit(mirrored=True) == EMPTY
+        unit[:HALL] = np.where(free[:HALL], 2, NO_ROOM)
+        unit[HALL] = np.where(free[HALL], 1, NO_ROOM)
+        labels = np.tile(unit, (self.n_units, 1))
+        return np.hstack([labels, np.zeros((len(labels), self.corridor), np.int64)])
+
+    def _draw(self) -> Int8[np.ndarray, "h w"]:
+        rng, kinds = self.np_random, self.variants or self.alcoves
+        variants, mirrored = rng.integers(kinds, size=self.n_units), rng.random(self.n_units) < self.reflect_prob
+        rewards = rng.permutation(self.alcoves)[variants]
+        grid = self._start.copy()
+        for unit, (reward, variant, mirror) in enumerate(zip(rewards, variants, mirrored, strict=True)):
+            rows = slice(unit * self.unit_h, (unit + 1) * self.unit_h)
+            grid[rows, : self.unit_w] = self._unit(int(reward), variant=int(variant), mirrored=bool(mirror))
+        return grid
+
+
+gymnasium.register(ENV_ID, f"{__name__}:RepeatedUnitWorld", max_episode_steps=1000)

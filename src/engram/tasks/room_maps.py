@@ -1,0 +1,173 @@
+"""Mazes made of rooms, corridors and doors, and their walls in colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int32, UInt8
+from scipy import ndimage
+
+from engram import checks
+
+Maze = Bool[np.ndarray, "rows columns"]
+HIDDEN_COLOUR = 88  # of what is not visible, in all three channels
+_CROSS = ndimage.generate_binary_structure(2, 1)
+
+
+def maze_of(text: str) -> Maze:
+    r"""A maze from text, a line for each row: ``#`` a wall, ``.`` or a space an empty cell.
+
+    Raises:
+        ValueError: Lines of different lengths, other characters, or no empty cell.
+
+    Examples:
+        >>> maze_of("###\n#.#\n###").astype(int).tolist()
+        [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
+    """
+    checks.arguments()
+    lines = text.strip("\n").splitlines()
+    if len({len(line) for line in lines}) != 1 or set("".join(lines)) - set("#. "):
+        raise ValueError(f"text = {checks.shown(text)}: expected lines of one length made of '#' and '.'")
+    return check_maze(np.array([[cell == "#" for cell in line] for line in lines]), "text")
+
+
+def check_maze(maze: Any, name: str = "maze") -> Maze:
+    """A maze as booleans, of which True is a wall; raise ValueError where it is none or has no empty cell."""
+    cells = np.asarray(maze)
+    if cells.ndim != 2 or cells.dtype.kind not in "biu" or not np.isin(cells, (0, 1)).all():
+        raise ValueError(f"{name} = {checks.shown(maze)}: expected rows of booleans, True for a wall")
+    if cells.all():
+        raise ValueError(f"{name} = {checks.shown(maze)}: expected at least one empty cell")
+    return cells.astype(bool)
+
+
+def generate_room_maps(
+    rooms: int,
+    room: int,
+    corridor: int,
+    doors: tuple[int, int],
+    *,
+    connect: float = 0.25,
+    merge: float = 0.25,
+    flips: int = 0,
+    flip: float = 0.05,
+    min_size: int | None = None,
+    rng: Any = None,
+) -> list[Maze]:
+    """Mazes of rooms in a grid, of which some have a door to the next, and some no wall between them.
+
+    Each part of the grid that hangs together and is large enough is a maze, with a wall all around.
+
+    Args:
+        rooms: Rooms along a side of the grid.
+        room: Cells along a side of a room.
+        corridor: Thickness of the walls between rooms, through which doors lead.
+        doors: Width of doors to the right and of doors downwards, at most ``room``.
+        connect: Probability of a door between two neighbours.
+        merge: Probability that there is no wall between two neighbours.
+        flips: How many times cells at a border between wall and empty change their kind with probability ``flip``.
+        flip: See there.
+        min_size: Empty cells that a maze has more of; None: 3 room^2.
+        rng: A generator or a seed.
+
+    Returns:
+        Mazes, True for a wall; perhaps none.
+
+    Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024), the
+    procedure of its environments.
+
+    Examples:
+        >>> [maze.shape for maze in generate_room_maps(3, 4, 1, (2, 2), connect=1.0, rng=0)]
+        [(16, 16)]
+    """
+    checks.arguments()
+    checks.size("rooms", rooms, maximum=1000), checks.size("room", room, maximum=1000)
+    checks.size("corridor", corridor, maximum=1000)
+    for width in doors:
+        checks.size("doors", width, 1, room)
+    for name, chance in (("connect", connect), ("merge", merge), ("flip", flip)):
+        checks.number(name, chance, minimum=0, maximum=1)
+    checks.size("flips", flips, minimum=0)
+    least = 3 * room**2 if min_size is None else checks.size("min_size", min_size, minimum=0)
+    draw = checks.rng("rng", rng)
+    pitch = room + corridor
+    wall = np.zeros((pitch * rooms + 1,) * 2, dtype=bool)
+    for start in range(0, pitch * rooms + 1, pitch):
+        wall[start : start + corridor] = wall[:, start : start + corridor] = True
+    for chance, widths in ((connect, doors), (merge, (room, room))):
+        right, down = draw.random((2, rooms, rooms)) < chance
+        for i, j in np.argwhere(right[:, : rooms - 1]).tolist():
+            top, left = i * pitch + corridor, (j + 1) * pitch
+            wall[top : top + widths[0], left : left + corridor] = False
+        for i, j in np.argwhere(down[: rooms - 1]).tolist():
+            top, left = (i + 1) * pitch, j * pitch + corridor
+            wall[top : top + corridor, left : left + widths[1]] = False
+    for _ in range(flips):
+        border = np.where(wall, ndimage.binary_dilation(~wall, _CROSS), ndimage.binary_dilation(wall, _CROSS))
+        wall ^= border & (draw.random(wall.shape) < flip)
+    parts, _ = ndimage.label(~wall, _CROSS)
+    mazes = []
+    for number, place in enumerate(ndimage.find_objects(parts), 1):
+        inside = parts[place] == number
+        if inside.sum() > least:
+            mazes.append(np.pad(~inside, 1, constant_values=True))
+    return mazes
+
+
+def random_room_maps(rng: Any = None) -> list[Maze]:
+    """Mazes of one grid whose sizes are drawn as published: 3 to 7 rooms a side, of 3 to 7 cells, walls 1 to 3 thick.
+
+    Examples:
+        >>> len(random_room_maps(1)) > 0
+        True
+    """
+    draw = checks.rng("rng", rng)
+    rooms, room, flips, corridor = (
+        int(draw.integers(low, high + 1)) for low, high in ((3, 7), (3, 7), (0, 10), (1, 3))
+    )
+    doors = int(draw.integers(1, room)), int(draw.integers(1, room))
+    return generate_room_maps(rooms, room, corridor, doors, flips=flips, rng=draw)
+
+
+def colour_walls(maze: Maze, scale: int = 3, rng: Any = None) -> Int32[np.ndarray, "height width"]:
+    """A world: each wall cell of a maze with a number of its own, in random order from 1 on, and enlarged.
+
+    Args:
+        maze: True for a wall.
+        scale: Cells of the world along a side of one of the maze.
+        rng: A generator or a seed.
+
+    Returns:
+        Labels, 0 for empty cells; ``colours_of`` makes colours of them.
+    """
+    walls = check_maze(maze)
+    checks.size("scale", scale, maximum=1000)
+    count = int(walls.sum())
+    if count >= 2**24 - 1:
+        raise ValueError(f"maze has {count} walls: expected fewer than there are colours of 24 bits")
+    labels = np.zeros(walls.shape, dtype=np.int32)
+    labels[walls] = checks.rng("rng", rng).permutation(count) + 1
+    return np.kron(labels, np.ones((scale, scale), np.int32))
+
+
+def colours_of(labels: Any) -> UInt8[np.ndarray, "*shape 3"]:
+    """The colours of labels: black for 0, grey 88 for what is not visible (-1), else one colour each.
+
+    The bits of a label, three at a time from the lowest, are those of red, green and blue from the highest, as in the
+    palette of Pascal VOC; the one label that would be the grey has the colour of the first that no wall has.
+
+    Examples:
+        >>> colours_of(np.array([0, 1, 2, 3, -1])).tolist()
+        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [88, 88, 88]]
+    """
+    labels = checks.array("labels", labels, ("rows",) * np.ndim(labels), np.int64)
+    colours = np.zeros((*labels.shape, 3), dtype=np.uint8)
+    grey = sum(7 << 3 * bit for bit in range(8) if HIDDEN_COLOUR >> (7 - bit) & 1)
+    rest = np.where(labels == grey, 2**24 - 1, np.maximum(labels, 0))
+    for bit in range(8):
+        for channel in range(3):
+            colours[..., channel] |= ((rest >> channel & 1) << (7 - bit)).astype(np.uint8)
+        rest = rest >> 3
+    colours[labels < 0] = HIDDEN_COLOUR
+    return colours

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+
+from engram.memory import SurprisalMonitor
+from engram.numeric.grid_view import MOVES
+from engram.spatial import FARMapExplorer, FrontierExplorer, ViewModel, active_memory_curve, coverage_curve, explore
+from engram.spatial.farmap_explorer import _alike
+from engram.tasks import colour_walls, generate_room_maps, maze_of
+
+TWO_ROOMS = maze_of("\n".join(["#" * 19, *["#........#........#"] * 3, "#" + "." * 17 + "#",
+                               *["#........#........#"] * 3, "#" * 19]))  # fmt: skip
+DOOR = np.array([4 * 3 + 1, 9 * 3 + 1])  # in cells of the world
+
+
+def two_rooms(rng=0):
+    return colour_walls(TWO_ROOMS, rng=rng)
+
+
+def rooms(seed, count=3):
+    rng = np.random.default_rng(seed)
+    maze = max(generate_room_maps(count, 4, 1, (2, 2), connect=0.9, merge=0.0, rng=rng), key=np.size)
+    world = colour_walls(maze, rng=rng)
+    return world, tuple(rng.choice(np.argwhere(world == 0)).tolist())
+
+
+@pytest.mark.parametrize("kind", [FrontierExplorer, FARMapExplorer])
+def test_a_walk_is_possible_and_its_records_agree(kind):
+    world, start = rooms(1)
+    walk = explore(world, start, kind(rng=0), 400)
+    assert tuple(walk.poses[0, :2]) == start
+    assert (world[walk.poses[:, 0], walk.poses[:, 1]] == 0).all()
+    steps = np.diff(walk.poses[:, :2], axis=0)
+    np.testing.assert_array_equal(steps, MOVES[walk.poses[1:, 2]])
+    assert (np.diff(walk.seen) >= 0).all()
+    assert walk.seen[-1] == (walk.first_seen >= 0).sum() <= walk.visible
+    assert (walk.active <= walk.stored).all()
+    curve = coverage_curve(walk, 1000)
+    assert curve.shape == active_memory_curve(walk, 1000).shape == (1000,)
+    assert curve[-1] == walk.seen[-1] / walk.visible
+
+
+@pytest.mark.parametrize("kind", [FrontierExplorer, FARMapExplorer])
+def test_with_dense_maps_an_explorer_walks_the_same_way(kind):
+    """The definition in NumPy against the kernels: every decision of a whole walk."""
+    world, start = rooms(2, 2)
+    fast, defined = (explore(world, start, kind(rng=3, dense=dense), 150) for dense in (False, True))
+    np.testing.assert_array_equal(fast.poses, defined.poses)
+    np.testing.assert_array_equal(fast.active, defined.active)
+    assert (fast.cuts, fast.recalls, fast.reason) == (defined.cuts, defined.recalls, defined.reason)
+
+
+def test_a_frontier_explorer_sees_nearly_everything():
+    for seed in range(3):
+        world, start = rooms(seed)
+        walk = explore(world, start, FrontierExplorer(rng=seed), 3000)
+        assert walk.seen[-1] >= 0.99 * walk.visible, "single cells in corners need not be sought"
+
+
+def test_farmap_cuts_its_map_takes_old_ones_up_and_needs_less_of_it():
+    world = two_rooms()
+    frontier, farmap = (explore(world, (12, 6), kind(rng=1), 600) for kind in (FrontierExplorer, FARMapExplorer))
+    assert farmap.cuts
+    assert coverage_curve(farmap, 600)[-1] > 0.95
+    assert active_memory_curve(farmap, 600).mean() < active_memory_curve(frontier, 600).mean()
+    assert (farmap.stored >= farmap.active).all()
+    assert sorted(set(farmap.fragment)) == list(range(len(farmap.cuts) + 1))
+
+
+def test_who_walks_back_over_a_fracture_is_where_it_was_on_the_old_map():
+    """Every recall keeps map coordinates and world coordinates a fixed distance apart, one for each map."""
+    recalls = 0
+    for seed in range(6):
+        world, (row, column) = rooms(seed)
+        explorer, heading, moved = FARMapExplorer(rng=seed), 0, True
+        model, origins = ViewModel(), {}
+        for _ in range(500):
+            move = explorer.act(model.observe(world, (row, column, heading)), moved=moved)
+            pose = explorer.map.pose
+            assert pose.heading == heading
+            origin = (row - pose.row, column - pose.column)
+            assert origins.setdefault(explorer._far.current_id, origin) == origin
+            if move is None:
+                break
+            heading, ahead = move, (row + int(MOVES[move, 0]), column + int(MOVES[move, 1]))
+            moved = bool(world[ahead] == 0)
+            row, column = ahead if moved else (row, column)
+        recalls += sum(decision.kind == "recall" for _, decision in explorer.decisions)
+    assert recalls > 3
+
+
+def test_without_recall_none_happens_and_without_surprise_there_is_one_map():
+    world, start = rooms(0)
+    assert explore(world, start, FARMapExplorer(rng=0, recall="none"), 400).recalls == []
+    quiet = explore(world, start, FARMapExplorer(rng=0, rho=1000.0), 400)
+    assert (quiet.cuts, set(quiet.fragment)) == ([], {0})
+    monitor = SurprisalMonitor("uniform", 60.0)
+    clock = explore(world, start, FARMapExplorer(rng=0, monitor=monitor, ltm_gate=0.0), 200)
+    assert clock.cuts[0] == 59
+
+
+def test_options_change_what_they_say():
+    world, start = rooms(4)
+    plain = explore(world, start, FARMapExplorer(rng=0), 500)
+    for option in ({"predict_before_update": True}, {"view_at_once": True}, {"recall": "cosine"}, {"ltm_gate": 0.5}):
+        other = explore(world, start, FARMapExplorer(rng=0, **option), 500)
+        assert other.cuts + other.recalls != plain.cuts + plain.recalls, option
+
+
+def test_views_are_alike_by_their_visible_cells():
+    view = np.array([[1, 2, -1], [0, 0, 0], [-1, 0, -1]])
+    other = np.where(view == 2, 3, view)
+    assert _alike((0, 1, view), (5, 1, view)) == pytest.approx(1.0)
+    assert _alike((0, 1, view), (0, 1, other)) == pytest.approx(5 / 6)
+    assert _alike((0, 1, view), (0, 2, view)) == -1.0
+
+
+def test_an_agent_that_is_walled_in_stops():
+    world = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
+    for kind, turns_back, reason in ((FrontierExplorer, False, "explored"), (FARMapExplorer, True, "stuck")):
+        explorer = kind(rng=0)
+        view = np.full((15, 15), -1)
+        view[14, 7], view[13, 7], view[14, 6], view[14, 8] = 0, 1, 1, 1
+        assert explorer.act(view) == (1 if turns_back else None)
+        assert explorer.act(view, moved=False) is None
+        assert (explorer.reason, explorer.act(view)) == (reason, None)
+        walk = explore(world, (1, 1), kind(rng=0), 50)
+        assert len(walk.seen) < 10
+
+
+def test_the_world_may_grow_without_the_active_map():
+    """One long corridor: what a frontier explorer keeps grows with it, FARMap's map at hand does not."""
+    length = 120
+    maze = maze_of("#" * length + "\n#" + "." * (length - 2) + "#\n" + "#" * length)
+    world = colour_walls(maze, 3, rng=0)
+    monitor = SurprisalMonitor("uniform", 80.0)
+    farmap = explore(world, (4, 4), FARMapExplorer(rng=0, monitor=monitor, heading=3), 340)
+    frontier = explore(world, (4, 4), FrontierExplorer(rng=0, heading=3), 340)
+    assert frontier.active[-1] > 2 * farmap.active[-1]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: FARMapExplorer(rho=0.0), "rho = 0.0"),
+        (lambda: FARMapExplorer(recall="map"), "recall = 'map'"),
+        (lambda: FARMapExplorer(epsilon=0.0), "epsilon = 0.0"),
+        (lambda: FrontierExplorer(gamma=1.0), "gamma = 1.0"),
+        (lambda: FrontierExplorer(4), "view_size = 4"),
+        (lambda: explore(two_rooms(), (0, 0), FrontierExplorer(), 5), "pose = .* this is a wall"),
+        (lambda: explore(two_rooms(), (4, 4), FrontierExplorer(), 0), "steps = 0"),
+    ],
+)
+def test_wrong_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
