@@ -8,7 +8,7 @@ from scipy.stats import beta
 
 from engram.agents.reference import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import stay_probabilities
-from engram.experiments.meta_task_space.known_returns import exact_returns, ideal_returns
+from engram.experiments.meta_task_space.known_returns import KnownReturn, exact_returns
 from engram.tasks.meta import MetaTaskVectorEnv, Stim, named, pomdp
 from engram.tasks.meta.pomdp import _drift
 
@@ -18,6 +18,40 @@ def test_chance_and_the_oracle_return_what_they_do_in_closed_form(name, effort):
     known = exact_returns()[name]
     value, error = known.measure(200 * effort, seed=1)
     assert known.off(value) <= 3 * error + 1e-9
+
+
+def ideal_returns():
+    """The returns and regrets of learners that know the task, as another implementation measured them."""
+
+    def arms_by(rule, *, dependent=False):
+        return lambda generator: BanditAgent(rule, generator, dependent=dependent)
+
+    def inferring(task):
+        return lambda generator: BayesFilterAgent(pomdp(task), rng=generator)
+
+    def regretting(task, agent, value):
+        return KnownReturn(task, agent, value, rounding=0.05, regret=True)
+
+    bandit, uniform, ten = named.bandit(2), named.dependent_bandit(), named.bandit(10)
+    thompson = arms_by("thompson", dependent=True)
+    known = {
+        "bandit, Thompson": regretting(bandit, arms_by("thompson"), 2.8),
+        "bandit, UCB1": regretting(bandit, arms_by("ucb1"), 5.6),
+        "dependent bandit uniform, greedy": regretting(uniform, arms_by("greedy", dependent=True), 1.2),
+        "dependent bandit uniform, Thompson": regretting(uniform, thompson, 2.1),
+        "dependent bandit uniform, UCB1": regretting(uniform, arms_by("ucb1"), 6.0),
+        "bandit of 10 arms, Thompson": KnownReturn(ten, arms_by("thompson"), 76.9, rounding=0.05),
+        "bandit of 10 arms, UCB1": KnownReturn(ten, arms_by("ucb1"), 63.3, rounding=0.05),
+    }
+    for kind, greedy, independent in (("easy", 0.6, 2.1), ("medium", 1.0, 3.0), ("hard", 2.3, 4.1)):
+        task = named.dependent_bandit(kind)
+        name = f"dependent bandit {kind}"
+        known[f"{name}, greedy"] = regretting(task, arms_by("greedy", dependent=True), greedy)
+        known[f"{name}, independent Thompson"] = regretting(task, arms_by("thompson"), independent)
+    for kind, trials, value in (("paper", 50.0, 0.809), ("wang2018", 100.0, 0.706), ("wang2016", 50.0, 0.694)):
+        task = named.two_step(kind)
+        known[f"two-step {kind}, Bayes filter"] = KnownReturn(task, inferring(task), value, trials, rounding=0.0005)
+    return known
 
 
 @pytest.mark.parametrize("name", ideal_returns())

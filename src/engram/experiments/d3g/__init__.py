@@ -2,6 +2,7 @@
 
 D3G proposes where to go, and an inverse model finds the action that leads there. Studied are whether proposals stay
 where one can get to, what stays when the actuators change, and what a log of random states without actions teaches.
+With other actuators D3G learns sooner than from scratch, but TD3, which simply learns on, sooner still.
 Networks and updates are those of the published code; of its figures none could be read, and its robots need a
 simulator, so that tasks and criteria are ours.
 """
@@ -58,13 +59,17 @@ claims = [
     paper("without-the-cycle-it-does-not", "Without its cycle D3G does not swing up a pendulum (mean return)",
         returns("pendulum-no-cycle") <= -800.0),
     paper("the-cycle-keeps-proposals-reachable",
-        "On a pendulum proposals reach much farther without the cycle than with it (largest number, ratio)",
-        largest_step("pendulum-no-cycle") / largest_step("pendulum-d3g") >= 5.0),
+        "On a pendulum proposals reach more than twice as far without the cycle as with it (largest, median ratio)",
+        (largest_step("pendulum-no-cycle") / largest_step("pendulum-d3g")).median() >= 2.0, seeds=10),
     paper("no-worse-than-td3", "On a pendulum the mean return of D3G is hardly below that of TD3",
         returns("pendulum-d3g") - returns("pendulum-td3") >= -60.0),
     paper("values-survive-other-actuators",
         "800 steps after its actuators were turned D3G, which keeps its values, gets more return than from scratch",
         returns("transfer-d3g") - returns("scratch-d3g") >= 1.0),
+    paper("kept-values-as-good-as-learning-on",
+        "800 steps after their actuators were turned D3G, which keeps its values, gets no less return than TD3, which "
+        "learns on",
+        returns("transfer-d3g") - returns("transfer-td3") >= -0.2),
     paper("random-states-teach",
         "States of random walks and 480 own steps teach D3G to get to the middle of the point world (mean return)",
         metric("first_round")("observed-d3g") >= -6.0),

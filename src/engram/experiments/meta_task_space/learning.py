@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from torch import nn
 
 from engram.agents import A2C, Rollout, TrainedAgent, meta_actor_critic
-from engram.agents.reference import BayesFilterAgent, Lifetimes, OracleAgent, RandomAgent, play, regret
+from engram.agents.reference import (
+    Agent,
+    BanditAgent,
+    BayesFilterAgent,
+    Lifetimes,
+    OracleAgent,
+    RandomAgent,
+    play,
+    regret,
+)
 from engram.analysis import normalized_return, stay_probabilities, within_lifetime_gain
 from engram.experiments.reinforcement import learn
 from engram.lab import Run, setting, settings
@@ -35,7 +45,21 @@ class OneTask(Training):
     """An agent that is trained and tested on one named task."""
 
     task: Literal["bandit", "two-step"] = setting("bandit", "two dependent arms, or the two-step task")
-    agent: Literal["lstm", "bayes"] = setting("lstm", "who is trained on it, or a filter that knows and infers")
+    agent: Literal["lstm", "bayes", "greedy", "ucb1"] = setting(
+        "lstm", "who is trained on it; a filter that knows it and infers; of the bandit, textbook players"
+    )
+
+    def __post_init__(self) -> None:
+        if self.task != "bandit" and self.agent in ("greedy", "ucb1"):
+            raise ValueError(f"agent = {self.agent!r}: expected 'lstm' or 'bayes' with task = {self.task!r}")
+
+
+# Who needs no training: a filter that infers, who knows that one arm pays as often as the other does not, and UCB1.
+REFERENCES: dict[str, Callable[[MetaTask, np.random.Generator], Agent]] = {
+    "bayes": lambda task, rng: BayesFilterAgent(pomdp(task), rng=rng),
+    "greedy": lambda task, rng: BanditAgent("greedy", rng, dependent=True),
+    "ucb1": lambda task, rng: BanditAgent("ucb1", rng),
+}
 
 
 @settings
@@ -48,12 +72,12 @@ class ManyTasks(Training):
 
 
 def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
-    """Train an agent on a task, unless it infers; the results tell whether it learns within other lifetimes of it."""
+    """Train an agent on a task, unless it knows it; the results tell whether it learns within other lifetimes of it."""
     task = (named.dependent_bandit if config.task == "bandit" else named.two_step)(horizon=config.horizon)
     lifetimes = 16 * config.test_lifetimes
-    if config.agent == "bayes":
+    if config.agent in REFERENCES:
         test = MetaTaskVectorEnv(task, lifetimes)
-        lived = play(test, BayesFilterAgent(pomdp(task), rng=run.rng), seed=int(run.rng.integers(2**31)))
+        lived = play(test, REFERENCES[config.agent](task, run.rng), seed=int(run.rng.integers(2**31)))
         run.log(1, reward=lived.rewards.mean())
     else:
         test, lived, _ = lives(config, run, [task], [task], lifetimes)
