@@ -22,9 +22,9 @@ WAITING = {
     "align",
     "first-order-preconditioning",
     "generalization-difficulty",
-    "hebbian-cnn",
     "learning-rules",
     "learning-to-remember",
+    "meta-task-space",
     "one-shot-characters",
 }
 CURRENT = [name for name in engram.experiments() if name not in WAITING]
