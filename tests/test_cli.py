@@ -116,7 +116,10 @@ def test_arms_that_need_no_data_are_named(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("ENGRAM_CACHE", str(tmp_path / "cache"))
     assert cli.run(["run", "one-shot-characters"]) == 2
     error = capsys.readouterr().err
-    assert "cannot run omniglot-connection, omniglot-pixels, omniglot-blurred-pixels here: omniglot-small.zip" in error
+    assert (
+        "cannot run omniglot-connection, omniglot-matching, omniglot-discriminants, omniglot-blurred-pixels here: omniglot-small.zip"
+        in error
+    )
     assert "Without it there can be run: --arms connection,homogeneous,non-plastic,pixels,blurred-pixels" in error
 
 

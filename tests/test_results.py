@@ -21,7 +21,6 @@ spec.loader.exec_module(results)
 WAITING = {
     "align",
     "first-order-preconditioning",
-    "generalization-difficulty",
     "learning-rules",
     "learning-to-remember",
     "meta-task-space",
@@ -120,7 +119,9 @@ def test_a_record_of_another_preset_stands_beside_that_of_laptop_size(tmp_path, 
     assert "reproduced at laptop scale" in laptop_size
     assert "reproduced" in as_published
     assert "laptop scale" not in as_published
-    assert f"`engram run {name} --preset paper`" in results.claims_table(results.recorded(name)["paper"])
+    assert f"`engram run {name} --preset paper --until-decided`" in results.claims_table(
+        results.recorded(name)["paper"]
+    )
 
 
 def test_a_readme_without_its_block_is_refused():
