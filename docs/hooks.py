@@ -21,7 +21,6 @@ from plotly.offline import get_plotlyjs
 
 import engram
 from engram.lab import report
-from engram.lab.monitor import duration
 from engram.tasks.meta import draw, explain, sample
 
 ROOT = Path(__file__).parents[1]
@@ -135,7 +134,11 @@ def gallery() -> str:
     missing = [f"[{name}](gallery/{name}.md)" for name in engram.experiments() if not recorded(name)]
     parts = ["# Gallery", "Every experiment, with the verdicts on its claims as the committed run records have them."]
     return "\n\n".join(
-        [*parts, "[[contents]]", *(["Not recorded yet: " + ", ".join(missing) + "."] if missing else [])]
+        [
+            *parts,
+            "[[contents]]",
+            *(["Without a record of what they are now: " + ", ".join(missing) + "."] if missing else []),
+        ]
     )
 
 
@@ -144,8 +147,8 @@ def experiment_page(name: str) -> str:
     parts = [PLOTLY.format("../"), f"# {name}"]
     if not recorded(name):
         experiment = engram.registry.get("experiments", name)
-        time = duration(experiment.expected_seconds("laptop"))
-        parts += [f"{experiment.summary}. {experiment.paper}.", f"Not recorded yet: `engram run {name}` takes {time}."]
+        why = results.waits(name).capitalize()
+        parts += [f"{experiment.summary}. {experiment.paper}.", f"{why}: `engram run {name} --until-decided`."]
     for preset in recorded(name):
         parts += [f"## Preset {preset}"] * (len(recorded(name)) > 1) + [f"[[{name}/{preset}]]"]
     if name in TASKS:

@@ -59,6 +59,11 @@ def is_current(name: str, record: dict[str, Any]) -> bool:
     return record["arms"] == {arm: to_dict(of.config) for arm, of in arms.items()}
 
 
+def waits(name: str) -> str:
+    """Why an experiment has no verdicts."""
+    return "changed since its record, to be run again" if records(name) else "not recorded yet"
+
+
 def recorded(name: str) -> dict[str, Results]:
     """Read the records of an experiment, by preset; one of arms that have changed since tells nothing of these."""
     experiment = engram.registry.get("experiments", name)
@@ -106,8 +111,7 @@ def summary_table() -> str:
             cells.append(counts if preset == PRESET else f"preset {preset}: {counts}")
         link = f"[{name}](results/{record_path(name).name})" if cells else name
         summary = engram.registry.get("experiments", name).summary
-        waiting = "changed since its record, to be run again" if records(name) else "not recorded yet"
-        rows.append(f"| {link} | {summary} | {'; '.join(cells) or waiting} |")
+        rows.append(f"| {link} | {summary} | {'; '.join(cells) or waits(name)} |")
     return "\n".join(rows)
 
 

@@ -19,3 +19,16 @@ def new_run(tmp_path):
         return Run(folder, seed)
 
     return make
+
+
+@pytest.fixture
+def performed(new_run):
+    """Returns a function that performs a trial with a config; it returns the trial's result, and its run."""
+
+    def perform(trial, config, seed=50):
+        run = new_run(seed)
+        result = trial(config, run)
+        run.close()
+        return result, run
+
+    return perform

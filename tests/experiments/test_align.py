@@ -54,17 +54,9 @@ def test_all_rules_start_alike_and_take_the_same_batches():
     assert torch.equal(one[0].weight, other[0].weight)
 
 
-def result(function, config, folder, seed=50):
-    folder.mkdir(exist_ok=True)
-    run = Run(TrialFolder(folder), seed)
-    found = function(config, run)
-    run.close()
-    return found, run
-
-
-def test_accuracies_are_those_of_the_chosen_and_of_the_published_rate(tmp_path):
+def test_accuracies_are_those_of_the_chosen_and_of_the_published_rate(tmp_path, performed):
     config = dataclasses.replace(experiment.arms("smoke")["fa"].config, widths=(16,), rates=(1.0, 4.0), epochs=2)
-    found, run = result(widths, config, tmp_path)
+    found, run = performed(widths, config)
     seeds = torch.randint(2**62, (3,), generator=Run(TrialFolder(tmp_path / "other"), 50).generator)
     options = {"epochs": 2, "batch": 100, "seeds": seeds}
     for key, rate in (("accuracy_16", found["rate_16"]), ("published_accuracy_16", 4.0)):
@@ -76,16 +68,16 @@ def test_accuracies_are_those_of_the_chosen_and_of_the_published_rate(tmp_path):
     assert choice["scores"][best] == pytest.approx(accuracy(model, slice(FITTED, TRAINED)))
 
 
-def test_each_number_of_images_has_a_rate_of_its_own(tmp_path):
+def test_each_number_of_images_has_a_rate_of_its_own(performed):
     config = dataclasses.replace(experiment.arms("smoke")["few-fa"].config, sizes=(50, 100), rates=(2.0, 4.0))
-    found, run = result(few_samples, config, tmp_path)
+    found, run = performed(few_samples, config)
     assert set(run.choices) == {"rate_50", "rate_100"}
     assert {f"accuracy_{size}" for size in (50, 100)} < set(found)
 
 
-def test_the_error_of_late_sums_is_that_at_the_end_at_a_rate_that_does_not_diverge(tmp_path):
+def test_the_error_of_late_sums_is_that_at_the_end_at_a_rate_that_does_not_diverge(performed):
     config = dataclasses.replace(experiment.arms("smoke")["add-backprop-8"].config, rates=(0.001, 100.0), epochs=3)
-    found, run = result(adding.trial, config, tmp_path)
+    found, run = performed(adding.trial, config)
     assert found["rate"] == 0.001
     curve = run.metrics()["value"].to_list()
     assert len(curve) == 3

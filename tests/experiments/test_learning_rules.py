@@ -8,18 +8,8 @@ import torch
 from engram import registry
 from engram.experiments import learning_rules
 from engram.experiments.learning_rules import experiment, features, networks, training
-from engram.lab.folder import TrialFolder
-from engram.lab.loop import Run
 
 CONFIGS = {name: arm.config for name, arm in experiment.arms("laptop").items()}
-
-
-def result(function, config, folder, seed=50):
-    folder.mkdir(exist_ok=True)
-    run = Run(TrialFolder(folder), seed)
-    found = function(config, run)
-    run.close()
-    return found, run
 
 
 def test_every_rule_that_fits_is_an_arm():
@@ -44,7 +34,7 @@ class Flipped(Backprop):
 """
 
 
-def test_a_rule_of_another_package_is_an_arm(tmp_path, monkeypatch):
+def test_a_rule_of_another_package_is_an_arm(tmp_path, monkeypatch, performed):
     (tmp_path / "my_rules.py").write_text("FACTOR = -1.0" + MINE)
     info = tmp_path / "my_rules-0.1.dist-info"
     info.mkdir()
@@ -55,7 +45,7 @@ def test_a_rule_of_another_package_is_an_arm(tmp_path, monkeypatch):
     extended = dataclasses.replace(experiment, studies=studies)
     assert extended.arms("laptop").keys() - CONFIGS.keys() == {"flipped", "flipped-wide", "flipped-in-time"}
     config = extended.arms("laptop", {"networks.epochs": 1})["flipped"].config
-    returned, run = result(training.trial, config, tmp_path / "trial")
+    returned, run = performed(training.trial, config)
     assert returned["accuracy"] < 0.2
     assert returned["least_cosine"] == pytest.approx(-1)
     assert run.metrics()["step"].max() == 1
@@ -69,50 +59,50 @@ def test_images_are_held_out_and_centred():
     assert len(images.of(slice(networks.TRAINED, None)).y) == 360
 
 
-def test_all_rules_of_a_seed_begin_with_the_same_network(tmp_path):
+def test_all_rules_of_a_seed_begin_with_the_same_network(performed):
     """At epoch 0 the accuracy of networks that rules are to train is the same."""
     first = set()
     for name in ("fa", "dfa"):
-        _, run = result(training.trial, dataclasses.replace(CONFIGS[name], epochs=1), tmp_path / name)
+        _, run = performed(training.trial, dataclasses.replace(CONFIGS[name], epochs=1))
         curves = run.metrics()
         first.add(curves.filter((curves["metric"] == "accuracy") & (curves["step"] == 0))["value"].item())
     assert len(first) == 1
 
 
-def test_fixed_predictions_are_the_gradient(tmp_path):
-    found, _ = result(training.trial, dataclasses.replace(CONFIGS["pc-fixed"], epochs=1), tmp_path)
+def test_fixed_predictions_are_the_gradient(performed):
+    found, _ = performed(training.trial, dataclasses.replace(CONFIGS["pc-fixed"], epochs=1))
     assert found["gap"] < 1e-6
     assert found["least_cosine"] > 1 - 1e-6
     assert found["rate"] >= max(training.RATES)  # a single epoch is short
 
 
-def test_a_rate_that_is_too_high_is_not_chosen(tmp_path):
+def test_a_rate_that_is_too_high_is_not_chosen(performed):
     config = dataclasses.replace(CONFIGS["backprop"], rates=(1e30, 0.1), epochs=1)
-    found, run = result(training.trial, config, tmp_path)
+    found, run = performed(training.trial, config)
     choice = run.choices["learning_rate"]
     assert found["rate"] == choice["chosen"] == 0.1
     assert choice["candidates"][-1] == 1e30
     assert choice["scores"][-1] < max(choice["scores"]) - 0.1
 
 
-def test_equilibrium_propagation_has_settled(tmp_path):
-    found, _ = result(training.trial, dataclasses.replace(CONFIGS["ep-clipped"], epochs=1, rates=(0.03,)), tmp_path)
+def test_equilibrium_propagation_has_settled(performed):
+    found, _ = performed(training.trial, dataclasses.replace(CONFIGS["ep-clipped"], epochs=1, rates=(0.03,)))
     assert 0 < found["residual"] <= 1e-3
 
 
-def test_what_is_judged_is_what_was_validated_at_the_chosen_rate(tmp_path):
+def test_what_is_judged_is_what_was_validated_at_the_chosen_rate(performed):
     """A trial with one candidate, that which another chose, comes to the same."""
     config = dataclasses.replace(CONFIGS["fa"], epochs=2)
-    found, run = result(training.trial, config, tmp_path / "all")
-    again, _ = result(training.trial, dataclasses.replace(config, rates=(found["rate"],)), tmp_path / "one")
+    found, run = performed(training.trial, config)
+    again, _ = performed(training.trial, dataclasses.replace(config, rates=(found["rate"],)))
     del found["seconds"], again["seconds"]
     assert found == again
     assert len(run.choices["learning_rate"]["candidates"]) >= 3
 
 
-def test_the_readout_alone_leaves_the_core(tmp_path):
+def test_the_readout_alone_leaves_the_core(performed):
     config = dataclasses.replace(CONFIGS["readout-in-time"], epochs=1, rates=(0.1,))
-    found, _ = result(training.trial, config, tmp_path)
+    found, _ = performed(training.trial, config)
     assert found["cosine_1"] == 0
     rule, model = training.rule_of(config.rule), networks.build("recurrent", torch.Generator())
     model.core.requires_grad_(False)
@@ -120,11 +110,9 @@ def test_the_readout_alone_leaves_the_core(tmp_path):
     assert list(grads) == ["readout.weight", "readout.bias"]
 
 
-def test_components_carry_more_than_random_features(tmp_path):
+def test_components_carry_more_than_random_features(performed):
     accuracies = [
-        result(features.trial, dataclasses.replace(CONFIGS[name], epochs=4, rates=(0.03,)), tmp_path / name)[0][
-            "accuracy"
-        ]
+        performed(features.trial, dataclasses.replace(CONFIGS[name], epochs=4, rates=(0.03,)))[0]["accuracy"]
         for name in ("sanger-features", "random-features")
     ]
     assert accuracies[0] > accuracies[1] + 0.05

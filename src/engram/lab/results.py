@@ -148,15 +148,18 @@ class Results:
         results: list[Any] = [of_seed[arm] for of_seed in self.by_seed.values() if arm in of_seed]
         return [functools.reduce(lambda outer, key: outer[key], keys, result) for result in results]
 
-    @property
+    @functools.cached_property
     def choices(self) -> dict[str, list[Mapping[str, Choice]]]:
         """What the finished trials of each arm chose by ``run.choose``, by seed."""
-        finished = [trial for trial in self.trials if trial.state == "finished"]
-        return {arm: [trial.choices for trial in finished if trial.arm == arm] for arm in self.arms}
+        choices: dict[str, list[Mapping[str, Choice]]] = {arm: [] for arm in self.arms}
+        for trial in self.trials:
+            if trial.state == "finished":
+                choices[trial.arm].append(trial.choices)
+        return choices
 
     def caveats(self, claim: Claim) -> list[str]:
         """What arms that a claim reads chose at an end of its grid, so that a better choice may lie beyond it."""
-        of_arm = at_ends({arm: trials for arm, trials in self.choices.items() if arm in claim.arms})
+        of_arm = at_ends({arm: self.choices[arm] for arm in claim.arms if arm in self.choices})
         return [sentence for sentences in of_arm.values() for sentence in sentences]
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ def trial(config: Features, run: Run) -> dict[str, Any]:
     data = digits(in_time=False)
     seeds = torch.randint(2**62, (3,), generator=run.generator)
 
+    @cache  # the readouts of the chosen features were trained when these were chosen
     def train(of_features: float, of_readout: float) -> tuple[float, list[float]]:
         of_weights, of_images, _ = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         weight = torch.randn(FEATURES, data.x.shape[1], generator=of_weights) / 8
