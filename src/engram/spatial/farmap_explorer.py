@@ -14,12 +14,8 @@ from engram.spatial.frontier_explorer import OPPOSITE, FrontierExplorer
 from engram.spatial.local_map import LocalMap, Pose, View
 
 RECALLS = ("geometric", "cosine", "none")
-_TURNS = (
-    (1, 2, 3, 0),
-    (0, 3, 2, 1),
-    (3, 0, 1, 2),
-    (2, 1, 0, 3),
-)  # in which order arrival headings are tried, by heading
+# In which order arrival headings are tried, by the agent's own.
+_TURNS = ((1, 2, 3, 0), (0, 3, 2, 1), (3, 0, 1, 2), (2, 1, 0, 3))
 
 
 class Fracture(NamedTuple):
@@ -58,22 +54,23 @@ class FARMapExplorer(FrontierExplorer):
     published order of headings, which comes after, can go to and fro without ever crossing.
 
     Args:
-        view_size: See ``FrontierExplorer``.
-        gamma: See ``FrontierExplorer``.
-        use_size: See ``FrontierExplorer``.
-        head_bias: See ``FrontierExplorer``.
-        reach: See ``FrontierExplorer``.
-        dense: See ``FrontierExplorer``.
-        heading: See ``FrontierExplorer``.
-        rng: See ``FrontierExplorer``.
-        rho: Threshold of the surprise, in standard deviations.
-        epsilon: See there.
-        ltm_gate: See there; 0: other maps are sought only where nothing is left in the one at hand; None: never.
+        view_size: Cells along a side of a view, odd.
+        gamma: Decay of the confidence of its maps in a step.
+        rho: Surprisal, in standard deviations above its mean, at which a new map begins.
+        epsilon: Cells that are added to the distance of a fracture.
+        ltm_gate: Below which q other maps compete; 0: they are sought only where nothing is left in the one at hand;
+            None: never.
         recall: ``"geometric"``: by crossing a fracture; ``"cosine"``: by seeing, in the same heading, what was seen
             where a map began, with a cosine of at least 0.99; ``"none"``.
         monitor: Decides where maps are cut; None: ``SurprisalMonitor("zscore", rho)``.
         predict_before_update: Whether surprisal is of the map before the view is put into it.
         view_at_once: Whether a map that begins on the way to a goal gets the view there; as published it begins empty.
+        use_size: Whether large frontiers are chosen more often.
+        head_bias: Whether frontiers behind the agent are shunned.
+        reach: How far from the agent cells of a map are kept; None: all are.
+        dense: Whether maps are ``DenseMap``, for worlds whose colours change; else ``LocalMap``.
+        heading: Heading at the start.
+        rng: Chooses frontiers: a generator or a seed.
 
     Attributes:
         store: All maps, and how they hang together.

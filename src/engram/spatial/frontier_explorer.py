@@ -143,9 +143,9 @@ class FrontierExplorer:
 
         So it is in the middle of an open space, which has one frontier all around it.
         """
-        parts, _ = ndimage.label(self.map.frontier(), np.ones((3, 3)))
+        parts, _ = ndimage.label(self.map.frontier(), np.ones((3, 3), dtype=bool))
         single = np.flatnonzero(np.bincount(parts.ravel()) < 2)
-        around = ndimage.binary_dilation((parts > 0) & ~np.isin(parts, single), np.ones((3, 3)))
+        around = ndimage.binary_dilation((parts > 0) & ~np.isin(parts, single), np.ones((3, 3), dtype=bool))
         self.work += parts.size
         pose = self.map.pose
         edges = np.argwhere(around & self.map.known_empty()) - 1 + self.map.bbox[:2] - pose[:2]
