@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Runs a first published claim and judges it. Exit code 1 of `engram run` means that a claim failed: a result, no error.
 demo: .venv/installed
-	$(BIN)/engram run pattern-completion --until-decided --at-most 2m || test $$? -eq 1
+	$(BIN)/engram run pattern-completion --until-decided --at-most 5m || test $$? -eq 1
 	$(BIN)/engram report pattern-completion
 
 # Everything that must pass; what looks at the source alone goes beside what runs it.
