@@ -116,8 +116,12 @@ def test_arms_that_need_no_data_are_named(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("ENGRAM_CACHE", str(tmp_path / "cache"))
     assert cli.run(["run", "one-shot-characters"]) == 2
     error = capsys.readouterr().err
-    assert "cannot run omniglot-connection, omniglot-pixels, omniglot-blurred-pixels here: omniglot-small.zip" in error
-    assert "Without it there can be run: --arms connection,homogeneous,non-plastic,pixels,blurred-pixels" in error
+    absent = ", ".join(f"omniglot-{arm}" for arm in ("connection", "matching", "discriminants", "blurred-pixels"))
+    assert f"cannot run {absent} here: omniglot-small.zip" in error
+    assert (
+        "Without it there can be run: --arms connection,homogeneous,matching,discriminants,blurred-pixels,non-plastic"
+        in error
+    )
 
 
 def test_a_run_without_its_extra_does_not_begin(capsys, tmp_path, monkeypatch):

@@ -34,7 +34,8 @@ def site(tmp_path_factory, effort):
 
 def test_every_experiment_and_package_has_a_page(site):
     for name in engram.experiments():
-        assert "Plotly.newPlot" in (site / "gallery" / f"{name}.html").read_text()
+        page = (site / "gallery" / f"{name}.html").read_text()
+        assert "Plotly.newPlot" in page or "Not recorded yet" in page
         assert f"gallery/{name}.html" in (site / "gallery.html").read_text()
     assert "reproduced at laptop scale" in (site / "gallery.html").read_text()
     pages = list((site / "reference").iterdir())

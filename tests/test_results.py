@@ -18,7 +18,14 @@ spec.loader.exec_module(results)
 
 
 # Changed since they were recorded: their runs take hours, and come one after another.
-WAITING: set[str] = set()
+WAITING = {
+    "align",
+    "first-order-preconditioning",
+    "learning-rules",
+    "learning-to-remember",
+    "meta-task-space",
+    "one-shot-characters",
+}
 CURRENT = [name for name in engram.experiments() if name not in WAITING]
 
 
@@ -103,6 +110,7 @@ def test_a_record_of_another_preset_stands_beside_that_of_laptop_size(tmp_path, 
     name = results.README_FIGURE
     laptop = json.loads(results.record_path(name).read_text())
     monkeypatch.setattr(results, "RECORDS", tmp_path)
+    monkeypatch.setattr(results, "is_current", lambda name, record: True)  # its arms are those of laptop size
     for preset in ("laptop", "paper"):
         results.record_path(name, preset).write_text(results.as_text({**laptop, "preset": preset}))
     assert list(results.recorded(name)) == ["laptop", "paper"]
@@ -111,7 +119,9 @@ def test_a_record_of_another_preset_stands_beside_that_of_laptop_size(tmp_path, 
     assert "reproduced at laptop scale" in laptop_size
     assert "reproduced" in as_published
     assert "laptop scale" not in as_published
-    assert f"`engram run {name} --preset paper`" in results.claims_table(results.recorded(name)["paper"])
+    assert f"`engram run {name} --preset paper --until-decided`" in results.claims_table(
+        results.recorded(name)["paper"]
+    )
 
 
 def test_a_readme_without_its_block_is_refused():

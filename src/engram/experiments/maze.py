@@ -1,4 +1,4 @@
-"""A plastic network finds a hidden reward in a maze again better than a non-plastic one (Miconi et al., 2018 and 2019).
+"""Networks learn to find a hidden reward again in a maze; that plasticity helps is open (Miconi et al., 2018, 2019).
 
 The reward is somewhere else in each episode and cannot be seen. Whoever reaches it is put on another cell, so that it
 pays to remember where it was. What is remembered differs from episode to episode, so it cannot be in the weights.
@@ -148,4 +148,10 @@ experiment = Experiment(
     claims=claims,
     figure=Points("hits", "How often the reward is reached in an episode, over the last tenth, a point a seed", "hits"),
     headline="hits",
+    answer="""All networks learn to find the reward again: they reach it 7 to 10 times in an episode, chance 1.1
+    times [all-learn: holds]. Whether plasticity helps as claimed is open: with Oja's rule it is 10.1 times against
+    7.4 without plasticity, but ten seeds differ too much to say that the gain is at least 15 %
+    [plasticity-helps: is open]. Whether modulation helps beyond that is open, too: 10.3 times against 10.1
+    [modulation-helps: is open]. So this run gives a network that works, and no reason to prefer the modulated one;
+    the published comparison with clipped traces takes the published size.""",
 )

@@ -270,4 +270,8 @@ experiment = Experiment(
     claims=claims,
     figure=Points("perplexity", "Text that was not trained on", "perplexity"),
     check_requirements=check_requirements,
+    answer="""It is claimed that a large neuromodulated LSTM has a lower perplexity on the Penn Treebank than an
+    LSTM with as many parameters. Nothing came out on it: the corpus is not free, and the laptop's run, on a
+    language that was made up, decides nothing. Whoever has the files can run the preset of the paper; until then
+    there is no reason to prefer either network.""",
 )

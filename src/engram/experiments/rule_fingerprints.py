@@ -1,4 +1,4 @@
-"""Which rule trained a network is told by its dynamics while learning, its geometry, and its difficulty.
+"""The Procrustes angle tells in about half of the cases which of six rules trained a network.
 
 Networks of one form learn one task by different rules, each until it answers as many held-out images right as all the
 others. Of each network there is what its hidden units did with the same probe images on the way (dynamical similarity
@@ -253,4 +253,14 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
+    answer="""The Procrustes angle between networks guesses which of six rules trained one in 52 % of the cases,
+    where chance is 17 % [procrustes-tells: holds]. Whether the others reach the 40 % that were asked for is open:
+    dynamics, with 45 % [dynamics-tells: is open], centred kernel alignment, with 40 % [cka-tells: is open],
+    representational similarity, with 42 % [rsa-tells: is open], and difficulty, with 39 %
+    [difficulty-tells: is open]. Dynamics do guess more than the accuracy that was reached
+    [dynamics-beat-accuracy: holds] or the number of steps [dynamics-beat-steps: holds], and whether all distances
+    together guess more than the best is open [together-they-tell-more: is open]. Six values of momentum, nearly
+    one rule, are not told apart [near-twins-are-not-told: holds]. Of all networks 97.5 % reached the goal, where
+    all were to [all-learn: fails], so a rule leaves a trace in activity, but the comparison is not quite of
+    equals.""",
 )

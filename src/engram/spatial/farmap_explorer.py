@@ -58,7 +58,14 @@ class FARMapExplorer(FrontierExplorer):
     published order of headings, which comes after, can go to and fro without ever crossing.
 
     Args:
-        view_size, gamma, use_size, head_bias, reach, dense, heading, rng: See ``FrontierExplorer``.
+        view_size: See ``FrontierExplorer``.
+        gamma: See ``FrontierExplorer``.
+        use_size: See ``FrontierExplorer``.
+        head_bias: See ``FrontierExplorer``.
+        reach: See ``FrontierExplorer``.
+        dense: See ``FrontierExplorer``.
+        heading: See ``FrontierExplorer``.
+        rng: See ``FrontierExplorer``.
         rho: Threshold of the surprise, in standard deviations.
         epsilon: See there.
         ltm_gate: See there; 0: other maps are sought only where nothing is left in the one at hand.

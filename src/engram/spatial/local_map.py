@@ -160,7 +160,7 @@ class LocalMap:
 
     def known_wall(self) -> Bool[np.ndarray, "rows columns"]:
         """Which of these are known to be walls."""
-        return self._around(kernels.KNOWN) & ~self._around(kernels.EMPTY)
+        return np.asarray(self._around(kernels.KNOWN) & ~self._around(kernels.EMPTY))
 
     def frontier(self) -> Bool[np.ndarray, "rows columns"]:
         """Which of these are unknown and touch an empty cell."""

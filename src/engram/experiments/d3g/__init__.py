@@ -59,8 +59,8 @@ claims = [
     paper("without-the-cycle-it-does-not", "Without its cycle D3G does not swing up a pendulum (mean return)",
         returns("pendulum-no-cycle") <= -800.0),
     paper("the-cycle-keeps-proposals-reachable",
-        "On a pendulum proposals reach more than twice as far without the cycle as with it (largest, median ratio)",
-        (largest_step("pendulum-no-cycle") / largest_step("pendulum-d3g")).median() >= 2.0, seeds=10),
+        "On a pendulum proposals reach much farther without the cycle than with it (largest number, median ratio)",
+        (largest_step("pendulum-no-cycle") / largest_step("pendulum-d3g")).median() >= 5.0, seeds=10),
     paper("no-worse-than-td3", "On a pendulum the mean return of D3G is hardly below that of TD3",
         returns("pendulum-d3g") - returns("pendulum-td3") >= -60.0),
     paper("values-survive-other-actuators",
@@ -114,4 +114,13 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="return",
+    answer="""D3G swings up a pendulum [d3g-swings-up: holds] and gets what TD3 gets, a mean return of -167
+    [no-worse-than-td3: holds]. It needs its cycle: without it the return is -1449
+    [without-the-cycle-it-does-not: holds], though whether it is the reach of proposals that the cycle keeps in
+    bounds is open [the-cycle-keeps-proposals-reachable: is open]. States of random walks and 480 own steps teach
+    it to get to the middle of the point world [random-states-teach: holds], with a return of -3 where behavioural
+    cloning gets -30 [ahead-of-cloning: holds], as random actions do
+    [cloning-is-as-good-as-its-demonstrator: holds]. Whether its values pay after a change of actuators is open
+    [values-survive-other-actuators: is open]. So D3G is for logs of states without actions; where actions are
+    known, TD3 does as well.""",
 )

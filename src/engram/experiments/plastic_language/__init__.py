@@ -1,4 +1,4 @@
-"""Plastic LSTMs learn a language whose bigrams change with the document sooner than LSTMs (Miconi et al., 2019).
+"""A retroactively modulated LSTM learns bigrams of single documents sooner than an LSTM (Miconi et al., 2019).
 
 Four models with equally many parameters are compared: an LSTM, one whose recurrent connections are plastic, and two
 whose plasticity is modulated by the network itself, at once or retroactively. The language of the small presets has
@@ -109,4 +109,10 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     check_requirements=lambda config: read_penn_treebank() if config.corpus == "penn-treebank" else None,
+    answer="""A retroactively modulated LSTM learns to predict attributes that it has met sooner than an LSTM with
+    as many parameters: 0.24 against 0.72 nats in the mean over training [retroactive-before-lstm: holds]. For the
+    plastic LSTM, with 0.40 nats [plastic-before-lstm: is open], and the one that is modulated at once, with 0.47
+    [modulated-before-lstm: is open], this is open. So is whether modulation at once is any better than plasticity
+    alone [modulated-before-plastic: is open]. What was published is about the Penn Treebank, which this run did
+    not read.""",
 )

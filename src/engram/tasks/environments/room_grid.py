@@ -166,7 +166,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         max_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.render_mode = checks.choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        self.render_mode = checks.choice("render_mode", render_mode, (None, "rgb_array", "ansi"))
         self.observation_mode = checks.choice("observation_mode", observation_mode, MODES)
         self.reveal_walls = bool(reveal_walls)
         self.collect_on_path = bool(collect_on_path)
@@ -273,8 +273,8 @@ class RepeatedUnitWorld(RoomGrid):
     """A corridor with a unit several times beside it, each with a reward in one of its alcoves; drawn each episode.
 
     A unit is a hall that opens to the corridor, and dead-end alcoves of 2 x 2 cells along it, each behind a mouth of
-    one cell. Rooms are the corridor, each hall and each alcove with its mouth. Which alcove holds the reward is drawn once
-    for each variant of the unit, without repetition, and which variant a unit is for each unit.
+    one cell. Rooms are the corridor, each hall and each alcove with its mouth. Which alcove holds the reward is drawn
+    once for each variant of the unit, without repetition, and which variant a unit is for each unit.
 
     Args:
         n_units: Units along the corridor.
