@@ -1,7 +1,8 @@
 """A network that modulates its own plasticity learns to associate new cues with reward (Miconi et al., 2019).
 
 In each episode one of some random, never seen cues is the rewarding one, and only the rewards tell which. The network
-has to find it out and then say, trial after trial, whether it was shown.
+has to find it out and then say, trial after trial, whether it was shown. The eligibility trace of retroactive
+modulation, where it is learned, comes to last about a step: nothing here shows that a longer one is of use.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import torch
 
 from engram.agents import A2C, ActorCritic, Rollout, plastic_actor_critic
 from engram.experiments.reinforcement import learn, rule_of
-from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, maximum, metric, setting, settings
+from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, maximum, met, metric, setting, settings
 from engram.tasks.environments import cue_reward
 
-CHANCE = 0.5
+CHANCE, LEARNED = 0.5, 0.85
 
 
 @settings
@@ -72,7 +73,7 @@ presets = {
         | {"retroactive-late": {"iterations": 10}, "one-step-late": {"iterations": 10}},
         arms=all_but_the_last,
     ),
-    "laptop": Preset(seeds=4, arms=all_but_the_last),
+    "laptop": Preset(seeds=5, arms=all_but_the_last),
     "paper": Preset(
         seeds=10,
         changes={"cues": 4, "cue_bits": 20, "episode_len": 120, "hidden_size": 200, "batch_size": 30}
@@ -126,26 +127,28 @@ delayed = claims_from(
     "Backpropamine, section 3.2, what the trace is for; task and criterion ours", published="not tested"
 )
 claims = [
-    claim("modulated-learns", "A modulated network learns to associate new cues with reward, with every seed",
-        accuracy("modulated") >= 0.85, sameness="numeric"),
+    claim("modulated-learns", "A modulated network learns to associate new cues with reward",
+        accuracy("modulated") >= LEARNED),
     claim("non-modulated-fail",
         "In as many episodes neither a plastic network without modulation nor a non-plastic one learns new cues",
         unmodulated <= 0.55),
     claim("modulation-matters", "Modulation makes far more answers right than the better of the other networks gives",
         accuracy("modulated") - unmodulated >= 0.30),
     claim("retroactive-learns", "A retroactively modulated network learns to associate new cues with reward",
-        accuracy("retroactive") >= 0.85),
+        accuracy("retroactive") >= LEARNED),
+    claim("trace-lasts-a-step", "The eligibility trace of a network that learns new cues comes to last about a step "
+        "(rate at which it is replaced)", metric("eta")("retroactive") >= 0.8, source="ours", published="not told"),
     fixed("fixed-cues-are-learned-sooner", "The same cues in all episodes are learned sooner by a modulated network "
         "than new ones, as the share of right answers over all of training tells",
-        in_training("modulated-fixed-cues") - in_training("modulated") >= 0.0),
+        in_training("modulated-fixed-cues") - in_training("modulated") >= 0.05),
     fixed("fixed-cues-need-no-modulation",
         "With the same cues in all episodes a plastic network learns the task without modulation",
-        accuracy("clipped-hebb-fixed-cues") >= 0.85, presets=("paper",)),
+        accuracy("clipped-hebb-fixed-cues") >= LEARNED, presets=("paper",)),
     delayed("late-rewards-are-learned",
-        "A retroactively modulated network learns the same cues in all episodes where the reward is late",
-        accuracy("retroactive-late") >= 0.85),
+        "A retroactively modulated network learns the same cues in all episodes where the reward is a step late, with "
+        "more than half of the seeds", met(accuracy("retroactive-late") >= LEARNED) >= 0.5),
     delayed("eligibility-bridges-a-delay",
-        "Where the reward is late, far more answers are right than with an eligibility trace of one step",
+        "Where the reward is a step late, far more answers are right than with an eligibility trace of one step",
         accuracy("retroactive-late") - accuracy("one-step-late") >= 0.2),
 ]  # fmt: skip
 experiment = Experiment(

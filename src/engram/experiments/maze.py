@@ -16,7 +16,7 @@ import torch
 
 from engram.agents import A2C, ActorCritic, plastic_actor_critic
 from engram.experiments.reinforcement import learn, rule_of
-from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, metric, minimum, setting, settings
+from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, met, metric, minimum, setting, settings
 from engram.tasks.environments import grid_maze
 
 REWARD = 10.0
@@ -79,7 +79,7 @@ small = {"size": 5, "episode_len": 12, "hidden_size": 4, "batch_size": 4, "itera
 published = {"size": 13, "episode_len": 200, "hidden_size": 100, "batch_size": 30, "iterations": 100_000}
 presets = {
     "smoke": Preset(seeds=1, changes=small, arms=few),
-    "laptop": Preset(seeds=10, arms=few),
+    "laptop": Preset(seeds=10, arms=few, looks=(5, 10, 20)),
     "paper": Preset(seeds=10, changes={**published, "a2c.learning_rate": 1e-4}),
 }
 
@@ -116,23 +116,27 @@ claim = claims_from(
 )
 claims = [
     claim("plasticity-helps",
-        "Oja's rule helps a network to reach the reward more often than one without plasticity, parameters being equal",
-        hits("oja") / hits("non-plastic") >= 1.15,
+        "Oja's rule helps a network to reach the reward more often than one without plasticity, parameters being equal "
+        "(median ratio, since some that are plastic collapse)",
+        (hits("oja") / hits("non-plastic")).median() >= 1.15,
         source="Differentiable plasticity, abstract and maze/README.md; criterion ours",
-        published="plastic outperforms its non-plastic equivalent (curves only)", threshold="laptop", seeds=3),
+        published="plastic outperforms its non-plastic equivalent (curves only)", threshold="laptop"),
+    claim("few-collapse", "With over half of the seeds, a network with Oja's rule reaches the reward far more often "
+        "than by chance to the end", met(hits("oja") / hits("random") >= 4.0) >= 0.5, source="ours",
+        published="not told", threshold="laptop"),
     claim("all-learn",
         "Networks without plasticity, with it and with modulation all reach the reward far more often than by chance",
         minimum(hits("non-plastic"), hits("oja"), hits("modulated")) / hits("random") >= 4.0, source="ours",
         published="all of them learn (curves only)", threshold="laptop", seeds=3),
     claim("modulation-helps",
-        "A modulated network reaches the reward more often than one with Oja's rule, the best that is not modulated",
-        hits("modulated") / hits("oja") >= 1.0),
+        "A modulated network reaches the reward more often than one with Oja's rule, the best that is not modulated "
+        "(median ratio)", (hits("modulated") / hits("oja")).median() >= 1.05),
     claim("modulation-beats-clipped-hebb",
         "A modulated network reaches the reward more often than the published baseline, with clipped traces",
-        hits("modulated") / hits("clipped-hebb") >= 1.0, presets=("paper",)),
+        hits("modulated") / hits("clipped-hebb") >= 1.05, presets=("paper",)),
     claim("retroactive-modulation-helps",
         "Retroactive modulation lets a network reach the reward more often than the baseline with clipped traces",
-        hits("retroactive") / hits("clipped-hebb") >= 1.0, presets=("paper",)),
+        hits("retroactive") / hits("clipped-hebb") >= 1.05, presets=("paper",)),
 ]  # fmt: skip
 experiment = Experiment(
     name="maze",
