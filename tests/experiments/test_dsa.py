@@ -4,6 +4,7 @@ from torch import nn
 
 import engram
 from engram.experiments.dsa.comparison import Systems, along, between
+from engram.experiments.dsa.simulated import SameGeometry
 
 
 def rotations(angles):
@@ -31,6 +32,25 @@ def test_distances_along_an_order_are_angles_to_the_first():
     assert result["dsa_unrelated"] == pytest.approx(1.0, abs=1e-6)
     assert result["dsa_last_jump"] == pytest.approx(3, abs=1e-3)
     assert result["procrustes_most"] < 1
+
+
+def test_a_spread_tells_systems_apart_by_their_noise_and_whatever_its_order():
+    cloud = np.random.default_rng(0).normal(size=(20, 2))
+    spreads = np.log([[1.0, 1.0], [1.1, 1.0], [3.0, 1.0], [3.2, 1.0]])
+    systems = Systems([], [cloud] * 4, ["still", "still", "noisy", "noisy"], spreads=spreads)
+    result = between(rotations([0.3] * 4), systems)
+    assert result["spread_silhouette"] > 0.85
+    assert "spread_silhouette" not in between(rotations([0.3] * 4), systems._replace(spreads=None))
+
+
+def test_spreads_of_simulated_systems_are_those_about_the_means_of_conditions(new_run):
+    few = SameGeometry(models=2, trials=40, steps=200)
+    systems = few.systems(new_run())
+    for trials, spread in zip(systems.activity, systems.spreads, strict=True):
+        left, right = np.split(np.array(trials), 2)
+        about = np.concatenate([half - half.mean(0) for half in (left, right)]).reshape(-1, 2)
+        expected = np.linalg.eigvalsh(np.cov(about.T, bias=True) * len(about))[::-1]
+        assert np.exp(2 * spread) == pytest.approx(expected)
 
 
 def test_trained_networks_are_compared(tmp_path):

@@ -1,8 +1,11 @@
-"""Operators fitted to activity tell dynamics apart where its geometry does not (Ostrow et al., 2023).
+"""Operators fitted to activity tell dynamics apart, as does how far its trials spread (Ostrow et al., 2023).
 
-Each study makes systems of which it is known which are alike, fits an operator to each, and asks how well distances
-find it out: those between operators (DSA), between their eigenvalues, and between shapes (Procrustes, CKA). The
-settings of the published case studies could not be read but for two notebooks; the others are ours.
+Where mean trajectories are the same by design their geometry tells nothing. What tells such systems apart is the
+noise of trials, which operators see, and so does its spread, without any order in time. Where random embeddings of
+the same trajectories are compared, geometry tells more than operators. Each study makes systems of which it is known
+which are alike, fits an operator to each, and asks how well distances find it out: those between operators (DSA),
+between their eigenvalues, and between shapes (Procrustes, CKA). The settings of the published case studies could not
+be read but for two notebooks; the others are ours.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.spatial.distance import pdist, squareform
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -33,6 +34,7 @@ class Systems(NamedTuple):
     ordered: bool = False  # whether it is such a number; distances then are those to the first
     raw: np.ndarray | None = None  # (systems, features) from which a forest is taught the classes
     neighbours: int = 1  # how many nearest systems a class is guessed from
+    spreads: np.ndarray | None = None  # (systems, directions) how far trials are from their mean, whatever their order
 
 
 def trial(config: Any, run: Run) -> dict[str, Any]:
@@ -58,6 +60,8 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
         "procrustes": analysis.pairwise(systems.shapes, analysis.procrustes_angle),
         "cka": analysis.pairwise(systems.shapes, lambda X, Y: 1 - analysis.linear_cka(X, Y)),
     }
+    if systems.spreads is not None:
+        by_name["spread"] = squareform(pdist(systems.spreads))
     same = labels[:, None] == labels
     others = ~np.eye(len(labels), dtype=bool)
     nearest = KNeighborsClassifier(systems.neighbours, metric="precomputed")

@@ -34,7 +34,8 @@ def trial(config: Order, run: Run) -> dict[str, Any]:
         missed[step] = abs(chosen.rank - order), abs(thresholded.rank_ - order)
         run.log(step + 1, prediction=1 - chosen.table["mase"].min())
     shares = {"found": (missed == 0).mean(0), "near": (missed <= 1).mean(0)}
-    return {f"{way}_{what}": float(s[k]) for what, s in shares.items() for k, way in enumerate(("aic", "svht"))}
+    result = {f"{way}_{what}": float(s[k]) for what, s in shares.items() for k, way in enumerate(("aic", "svht"))}
+    return {**result, "systems": config.models}
 
 
 def rotations(

@@ -29,14 +29,18 @@ class SameGeometry:
     fit: Fit = setting(Fit(n_delays=20), "how operators are fitted")
 
     def systems(self, run: Run) -> Systems:
-        """Simulate them; geometry sees the means of conditions."""
+        """Simulate them; geometry sees the means of conditions, and the spread of trials is that about these."""
         states = same_geometry(self.models, run.rng, trials=self.trials, steps=self.steps, noise=self.noise)
-        kinds, models, trials = states.shape[:3]
-        means = states.reshape(kinds, models, 2, trials // 2, *states.shape[3:]).mean(3)
+        kinds, models, trials, _, units = states.shape
+        by_condition = states.reshape(kinds, models, 2, trials // 2, *states.shape[3:])
+        means = by_condition.mean(3)
+        about = (by_condition - means[:, :, :, None]).reshape(kinds * models, -1, units)
+        spreads = np.log(np.linalg.svd(about, compute_uv=False))
         seen = means if self.data == "averages" else states
         pairs = [(kind, model) for kind in range(kinds) for model in range(models)]
         shapes = [means[pair].reshape(-1, 2) for pair in pairs]
-        return Systems([list(seen[pair]) for pair in pairs], shapes, [KINDS[kind] for kind, _ in pairs])
+        labels = [KINDS[kind] for kind, _ in pairs]
+        return Systems([list(seen[pair]) for pair in pairs], shapes, labels, spreads=spreads)
 
 
 @settings

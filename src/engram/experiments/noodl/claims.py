@@ -1,7 +1,7 @@
 """What is claimed of NOODL, and what would show it."""
 
 from engram.experiments.noodl.synthetic import ALPHAS, NOISES
-from engram.lab import claims_from, maximum, metric, minimum
+from engram.lab import claims_from, maximum, met, metric, minimum
 
 LASSOS = tuple(f"lasso-{alpha}" for alpha in ALPHAS)
 ARORA = ("arora-biased", "arora-unbiased")
@@ -20,21 +20,25 @@ hypothesis = claims_from("ours, a hypothesis", published="not stated")
 error, code_error, matched_error = metric("error"), metric("code_error"), metric("matched_error")
 early_error, late_error, averaged_error = metric("error_5"), metric("late_error"), metric("averaged_error")
 support, iterations, atoms, explained = metric("support"), metric("iterations"), metric("found"), metric("explained_4")
+MATTERS, LESS, MORE = 0.01, 0.9, 1.1  # a share that is explained, and ratios, that differ
+rivals = [measure(arm) for arm in (*ARORA, *LASSOS) for measure in (error, averaged_error)]
 claims = [
     exact("exact-dictionary", "NOODL recovers the dictionary in 60 batches", error("noodl") <= 1e-6,
         sameness="numeric"),
     exact("exact-codes", "NOODL recovers the codes in 60 batches", code_error("noodl") <= 2e-6, sameness="numeric"),
     exact("published-solver-as-well", "With the published iterations alone NOODL recovers the dictionary as well",
         error("noodl-iht") <= 1e-6, source=DEMONSTRATION, sameness="numeric"),
-    beaten("arora-stalls", "The dictionaries of Arora et al. stall at a bias", minimum(*map(error, ARORA)) >= 0.08),
-    beaten("arora-codes-stall", "The codes of Arora et al. stall at a bias", minimum(*map(code_error, ARORA)) >= 0.15),
+    beaten("arora-stalls", "The dictionaries of Arora et al. stall at a bias, at the best of several steps and "
+        "averaged", minimum(*map(error, ARORA), *map(averaged_error, ARORA)) >= 0.01),
+    beaten("arora-codes-stall", "The codes of Arora et al. stall at a bias, at the best of several steps",
+        minimum(*map(code_error, ARORA)) >= 0.15),
     beaten("lasso-stays-behind", "No lasso recovers the dictionary in 60 batches",
         minimum(*map(error, LASSOS)) >= 1e-3),
-    exact("noodl-beats-all", "NOODL's error is far below the best other method's",
-        error("noodl") / minimum(*map(error, (*ARORA, *LASSOS))) <= 1e-2,
+    exact("noodl-beats-all", "NOODL's error is far below that of the best other method, averaged or not",
+        error("noodl") / minimum(*rivals) <= 1e-2,
         published="beats current techniques (curves)"),
     unstated("lasso-leads-early", "The best lasso leads after 5 batches (ratio of errors)",
-        minimum(*map(early_error, LASSOS)) / early_error("noodl") <= 1.0),
+        minimum(*map(early_error, LASSOS)) / early_error("noodl") <= LESS),
     exact("geometric", "The logarithm of NOODL's error is linear in the batch, from 5 to 45 (share explained)",
         metric("linearity")("noodl") >= 0.99),
     demonstration("rate", "NOODL's error falls fast (decades a batch)", metric("slope")("noodl") <= -0.08),
@@ -68,25 +72,26 @@ claims = [
         "Under noise the mean dictionary of the second half is nearer to the truth than the last one",
         maximum(*(averaged_error(arm) / matched_error(arm) for arm in ("noise-0.03", "noise-0.1"))) <= 0.8),
     solver("least-squares-as-exact", "Pruned least squares is as exact as iterations",
-        error("noodl") / error("noodl-iht") <= 1.0),
+        error("noodl") / error("noodl-iht") <= MORE),
     solver("least-squares-in-fewer-iterations", "Pruned least squares takes far fewer iterations than published",
         iterations("noodl") / iterations("noodl-iht") <= 0.25),
     demonstration("blind-start", "Started from samples, NOODL finds most atoms (least share)",
         minimum(*map(atoms, BLIND)) >= 0.9, published="outside the theory"),
     hypothesis("mending-finds-nearly-all",
-        "Started from samples, NOODL finds nearly all atoms if those that mix several true ones are mended",
-        minimum(*map(atoms, MENDED)) >= 0.99),
+        "Started from samples, NOODL mostly finds nearly all atoms if those that mix several true ones are mended",
+        met(minimum(*map(atoms, MENDED)) >= 0.98) >= 0.5),
     hypothesis("mending-finds-more", "Mending atoms that mix several true ones lets NOODL find more of them",
         minimum(*map(atoms, MENDED)) - minimum(*map(atoms, BLIND)) >= 0.01),
     hypothesis("tracks", "A dictionary that turns by half a degree a batch is tracked", late_error("drift") <= 0.04),
     hypothesis("lasso-lags",
-        "A lasso, whose statistics remember all batches, tracks a turning dictionary no better than NOODL",
-        late_error("drift") / late_error("drift-lasso") <= 1.0),
+        "A lasso that forgets old batches, as fast as is best, tracks a turning dictionary less well than NOODL",
+        late_error("drift") / late_error("drift-lasso") <= LESS),
     unstated("patches-beat-random", "Of a photograph's patches, 4 of NOODL's atoms explain more than 4 random patches",
-        explained("patches-noodl") - explained("patches-random") >= 0.0),
+        explained("patches-noodl") - explained("patches-random") >= MATTERS),
     unstated("lasso-is-better-on-patches",
         "Of patches, whose coefficients are not bounded below, 4 atoms of a lasso explain more than 4 of NOODL's",
-        maximum(explained("patches-lasso-0.05"), explained("patches-lasso-0.2")) - explained("patches-noodl") >= 0.0),
+        maximum(explained("patches-lasso-0.05"), explained("patches-lasso-0.2")) - explained("patches-noodl")
+        >= MATTERS),
     demonstration("large-dictionary",
         "With 1500 atoms and up to 100 in a sample, the error becomes small in 50 batches", error("large") <= 1e-2,
         presets=("paper",), source="author code, TensorFlow demonstration; the criterion is ours"),

@@ -29,11 +29,34 @@ class Learner:
     coef_min: float = setting(1.0, "least size of a coefficient; the synthetic ones have it", gt=0)
     threshold: float = setting(0.1, "threshold of the codes", ge=0)
     lasso_alpha: float = setting(0.0, "penalty of the lasso", ge=0)
+    forgetting: float = setting(0.0, "share of its statistics that a lasso forgets at a batch", ge=0, le=1)
     mend: bool = setting(False, "mixtures of true atoms are mended")
 
 
 class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
-    """scikit-learn's online dictionary learning, with its state at hand so that a killed trial goes on exactly."""
+    """scikit-learn's online dictionary learning, with its state at hand so that a killed trial goes on exactly.
+
+    Attributes:
+        forgetting: Share of its statistics that it forgets at a batch; at 0 all batches weigh alike in the end.
+    """
+
+    forgetting = 0.0
+
+    def _update_inner_stats(
+        self,
+        X: Float[np.ndarray, "samples features"],
+        code: Float[np.ndarray, "samples atoms"],
+        batch_size: int,
+        step: int,
+    ) -> None:
+        """Take a batch into the statistics that the dictionary is learned from."""
+        if self.forgetting:
+            self._A *= 1 - self.forgetting
+            self._A += code.T @ code / batch_size
+            self._B *= 1 - self.forgetting
+            self._B += X.T @ code / batch_size
+        else:
+            super()._update_inner_stats(X, code, batch_size, step)
 
     def state_dict(self) -> dict[str, Any]:
         """All but the arguments."""
@@ -54,7 +77,7 @@ class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
 def build_learner(config: Learner, start: Float[np.ndarray, "atoms features"]) -> NOODL | Lasso:
     """What learns in a trial, from a dictionary to start with."""
     if config.method == "lasso":
-        return Lasso(
+        lasso = Lasso(
             config.n_components,
             alpha=config.lasso_alpha,
             batch_size=config.batch_size,
@@ -62,6 +85,8 @@ def build_learner(config: Learner, start: Float[np.ndarray, "atoms features"]) -
             dict_init=start.copy(),  # it writes into the start that it is given
             random_state=0,
         )
+        lasso.forgetting = config.forgetting
+        return lasso
     neural = config.method.startswith("arora")
     return NOODL(
         config.n_components,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -29,10 +31,13 @@ class Synthetic(Learner):
     start_radius: float = setting(2.0, "distance of a near start, in units of 1 / log(n_features)", ge=0)
     noise: float = setting(0.0, "standard deviation of noise in each feature", ge=0)
     drift: float = setting(0.0, "degrees by which every true atom turns between batches", ge=0, le=90)
+    chosen: tuple[str, ...] = setting((), "settings that are chosen on another dictionary, one after another")
 
     def __post_init__(self) -> None:
         if self.n_nonzero > self.n_components:
             raise ValueError(f"n_nonzero = {self.n_nonzero}: expected at most n_components = {self.n_components}")
+        if unknown := set(self.chosen) - set(GRIDS):
+            raise ValueError(f"chosen = {self.chosen}: expected some of {', '.join(GRIDS)}, not {', '.join(unknown)}")
 
 
 def step_for(arm: Synthetic) -> float:
@@ -40,6 +45,7 @@ def step_for(arm: Synthetic) -> float:
     return 0.5 * arm.n_components / (arm.n_nonzero if arm.exact else (arm.n_nonzero + 1) / 2)
 
 
+GRIDS = {"dict_step": (1.0, 2.0, 4.0, 8.0, 16.0), "forgetting": (0.2, 0.4, 0.8)}
 ALPHAS = (0.01, 0.03, 0.1, 0.3)  # of the lasso
 NOISES = (0.01, 0.03, 0.1)
 DRIFT: dict[str, Any] = {"drift": 0.5, "updates": 100, "dict_step": step_for}
@@ -48,11 +54,10 @@ arms: dict[str, dict[str, Any]] = {
     "noodl": {},
     "noodl-iht": {"method": "iht"},
     "noodl-unpruned": {"method": "iht-ls-unpruned"},
-    "arora-biased": {"method": "arora-biased"},
-    "arora-unbiased": {"method": "arora-unbiased"},
+    **{arm: {"method": arm, "chosen": ("dict_step",)} for arm in ("arora-biased", "arora-unbiased")},
     **{f"lasso-{alpha}": {"method": "lasso", "lasso_alpha": alpha} for alpha in ALPHAS},
     "drift": DRIFT,
-    "drift-lasso": {**DRIFT, "method": "lasso", "lasso_alpha": 0.1},
+    "drift-lasso": {**DRIFT, "method": "lasso", "lasso_alpha": 0.03, "chosen": ("forgetting",)},
     **{
         f"{start}-{atoms}-{nonzero}": {
             **BLIND,
@@ -95,20 +100,61 @@ def draw(
     return X, code
 
 
+class Problem:
+    """A dictionary that nobody knows, which may turn, and where to start.
+
+    Args:
+        config: The settings.
+        rng: What it is drawn from, and its samples.
+    """
+
+    def __init__(self, config: Synthetic, rng: np.random.Generator) -> None:
+        self.config, self.rng = config, rng
+        self.first = unit_rows(rng.standard_normal((config.n_components, config.n_features)))
+        self.towards = rng.standard_normal(self.first.shape)
+        if config.start == "near":
+            self.start = perturb_dictionary(self.first, config.start_radius / math.log(config.n_features), rng)
+        else:
+            self.start = unit_rows(draw(config, self.first, rng, config.n_components)[0])
+
+    def true(self, step: int) -> Float[np.ndarray, "atoms features"]:
+        """The dictionary of a batch."""
+        return turn_dictionary(self.first, self.towards, step * self.config.drift)
+
+    def batch(self, step: int) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "samples atoms"]]:
+        """Fresh samples and their codes."""
+        return draw(self.config, self.true(step), self.rng, self.config.batch_size)
+
+
+def score(config: Synthetic, rng: np.random.Generator, name: str, value: Any) -> float:
+    """Minus the error at which another dictionary is learned, or its mean over the second half if that is nearer."""
+    config = replace(config, **{name: value})
+    problem = Problem(config, rng)
+    model, average = build_learner(config, problem.start), np.zeros_like(problem.first)
+    for step in range(config.updates):
+        try:
+            learn(model, problem.batch(step)[0])
+        except RuntimeError:  # it diverges
+            return math.nan
+        if step >= config.updates // 2:
+            average += model.components_
+    true = problem.true(config.updates - 1)
+    return -min(relative_error(model.components_, true), match_dictionaries(average, true).error)
+
+
 def trial(config: Synthetic, run: Run) -> dict[str, Any]:
     """Learn from fresh batches; the result is how near dictionary and codes are to the truth."""
-    rng = run.rng
-    first = unit_rows(rng.standard_normal((config.n_components, config.n_features)))
-    towards = rng.standard_normal(first.shape)
-    if config.start == "near":
-        start = perturb_dictionary(first, config.start_radius / math.log(config.n_features), rng)
-    else:
-        start = unit_rows(draw(config, first, rng, config.n_components)[0])
-    model = build_learner(config, start)
-    average, broken = np.zeros_like(first), np.zeros(1)
+    # Drawn before anything is chosen, so that all arms have the same; what is tried draws from numbers of its own.
+    problem, others = Problem(config, run.rng), run.rng.spawn(1)[0]
+    for name in config.chosen:
+        most = 1.0 if name == "forgetting" else math.inf
+        tried = partial(score, config, others, name)
+        value: Any = run.choose(name, GRIDS[name], tried, bounds=(0.0, most), others=others)
+        config = replace(config, **{name: value})
+    model = build_learner(config, problem.start)
+    average, broken = np.zeros_like(problem.first), np.zeros(1)
     for step in run.steps(config.updates, learner=model, average=average, broken=broken):
-        true = turn_dictionary(first, towards, step * config.drift)
-        X, code = draw(config, true, rng, config.batch_size)
+        X, code = problem.batch(step)
         values: dict[str, Any] = {}
         coded = isinstance(model, NOODL) and step > 0
         if not broken:
@@ -122,7 +168,7 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
                 broken[0] = 1
         if coded:
             values["iterations"] = model.code_iterations_
-        components = model.components_
+        components, true = model.components_, problem.true(step)
         if step >= config.updates // 2:
             average += components
         if config.start == "near":
@@ -131,7 +177,7 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
             values["dictionary_error"] = match_dictionaries(components, true).error
         run.log(step + 1, **values)
     run.keep(learner=model)
-    true = turn_dictionary(first, towards, (config.updates - 1) * config.drift)
+    true = problem.true(config.updates - 1)
     match = match_dictionaries(model.components_, true)
     return {
         "error": relative_error(model.components_, true),
