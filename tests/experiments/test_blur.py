@@ -46,7 +46,7 @@ def test_networks_of_descent_side_by_side_are_each_descended_alone(new_run):
     x, y = function_2d("xor").sample((50, 3, 16), run.generator)
     query = tuple(part[:1] for part in function_2d("xor").sample((1, 200), run.generator))
     run.generator.manual_seed(1)
-    together = baselines.descended("momentum", 0.3, (2, 4, 2), search.Test((x, y), query), run)
+    together = baselines.descended("momentum", 0.3, (2, 4, 2), search.Test((x, y), query, query), run.generator)
     run.generator.manual_seed(1)
     weights = [
         torch.empty(3, post, pre + 1).uniform_(-(pre**-0.5), pre**-0.5, generator=run.generator)
@@ -64,7 +64,48 @@ def test_networks_of_descent_side_by_side_are_each_descended_alone(new_run):
             if step + 1 in search.TIMES:
                 right = baselines.answer(alone, query[0][0]).argmax(-1) == query[1][0].argmax(-1)
                 shares[life, search.TIMES.index(step + 1)] = right.float().mean()
-    assert together == pytest.approx(shares.mean(0).tolist(), abs=0.01)
+    assert together["asked"] == together["validation"] == pytest.approx(shares.mean(0).tolist(), abs=0.01)
+
+
+def test_rates_of_descent_are_chosen_in_validation_for_each_time_and_kind(new_run, monkeypatch):
+    curves = {  # of each kind and rate what is reached in validation and in the test: in the test all is the other way
+        ("sgd", 0.01): ([0.1, 0.9], [0.9, 0.1]),
+        ("sgd", 0.03): ([0.2, 0.8], [0.8, 0.2]),
+        ("momentum", 0.01): ([0.3, 0.1], [0.7, 0.9]),
+        ("momentum", 0.03): ([0.1, 0.1], [0.9, 0.9]),
+    }
+
+    def descended(kind, rate, *_):
+        validation, asked = curves[kind, rate]
+        return {"validation": [0.0, validation[0], 0.0, validation[1]], "asked": [0.0, asked[0], 0.0, asked[1]]}
+
+    monkeypatch.setattr(baselines, "descended", descended)
+    monkeypatch.setattr(new := new_run(), "choose", lambda name, rates, score: max(rates, key=score))
+    nothing = torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)
+    descent = baselines.Descent((2, 4, 2), search.Test(nothing, nothing, nothing), new, rates=2)
+    assert [descent.after(time, "sgd", "momentum") for time in (2, 10)] == [0.7, 0.1]
+    assert descent.after(10, "momentum") == 0.9
+    assert descent.best("sgd", "momentum")[1::2] == [0.7, 0.1]
+
+
+def test_labels_change_after_ten_steps(new_run):
+    run, seen = new_run(), []
+    digits = images.data_sets("digits")[2]
+    test = images.test_of(digits, 1, run)
+
+    class Answers(BlurNetwork):
+        def step(self, genome, state, x, y):
+            seen.append(y)
+            return state
+
+        def forward(self, genome, state, x):
+            return test.asked[1].roll(1, -1)
+
+    network = Answers((64, 5, 10))
+    assert images.relabelled(network, Genome.near_backprop(0.0, run.generator), test, run) == 1
+    assert len(seen) == 20
+    assert torch.equal(seen[9], test.batches[1][9])
+    assert torch.equal(seen[10], test.batches[1][10].roll(1, -1))
 
 
 def test_four_states_start_near_two(new_run):
@@ -88,4 +129,3 @@ def test_balanced_accuracy_weighs_classes_alike():
     always_first = torch.tensor([[1.0, 0.0]]).expand(10, 2)
     assert search.right(always_first, y).mean().item() == pytest.approx(0.9)
     assert search.balanced(always_first, y) == pytest.approx(0.5)
-    assert baselines.best([[0.1, 0.9], [0.2, 0.3]]) == [0.2, 0.9]

@@ -5,7 +5,8 @@ import torch
 
 from engram.experiments import representational_forgetting as experiment
 from engram.experiments.representational_forgetting import pairs, students
-from engram.experiments.representational_forgetting.characters import alphabets, draw_tasks
+from engram.experiments.representational_forgetting.characters import draw_tasks
+from engram.learned.updates import AdamRule
 
 SMALL = dataclasses.replace(
     experiment.experiment.arms("smoke")["finetune"].config, first_steps=30, steps=20, size=16, units=16, channels=4
@@ -16,8 +17,8 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def pool(role="test"):
-    return alphabets("glyphs", SMALL.size, False, seeded())[role]
+def start(config, seed=5):
+    return pairs.draw_start(pairs.Scenery.of(config, 0), "test", 2, seed)
 
 
 @pytest.mark.parametrize(("channels", "parameters"), [(16, 52_720), (32, 109_984)])
@@ -42,7 +43,10 @@ def test_tasks_share_no_character_and_are_of_different_alphabets_first():
 
 def test_starting_points_are_the_same_for_all_methods():
     methods = [dataclasses.replace(SMALL, method=method) for method in ("finetune", "ewc")]
-    one, other = (pairs.draw_start(config, pool(), 2, 5) for config in methods)
+    one, other = (start(config) for config in methods)
+    assert one.first is other.first, "arms in one process share what they begin with"
+    apart = start(dataclasses.replace(SMALL, first_steps=31))
+    assert not torch.equal(apart.first.body[0].weight, one.first.body[0].weight)
     assert torch.equal(one.tasks[1].train[0], other.tasks[1].train[0])
     assert all(
         torch.equal(a, b) for a, b in zip(one.first.body.parameters(), other.first.body.parameters(), strict=True)
@@ -52,7 +56,7 @@ def test_starting_points_are_the_same_for_all_methods():
 @pytest.mark.parametrize("method", ["finetune", "frozen", "l2", "ewc", "lwf", "feature-lwf", "replay", "learned"])
 def test_methods_do_what_their_names_say(method):
     config = dataclasses.replace(SMALL, method=method)
-    one = pairs.draw_start(config, pool(), 2, 5)
+    one = start(config)
     found = {}
     for strength in (1e-8, 1e8):
         before, after = pairs.stages(config, one, students.Setting(strength=strength), None)
@@ -70,13 +74,44 @@ def test_methods_do_what_their_names_say(method):
 
 def test_one_head_goes_on_with_other_classes():
     config = dataclasses.replace(SMALL, single_head=True, first_steps=80, steps=80, batch_size=16)
-    one = pairs.draw_start(config, pool(), 2, 5)
+    one = start(config)
     found = pairs.stages(config, one, students.Setting(), None)
     assert [len(student.heads) for student in found] == [1, 1]
-    row = pairs.measured(config, one, found)
+    row = pairs.measured(config, one, found, None)
     assert row["output_new"] > 0.5  # of four classes
     assert row["five_old"] > row["output_old"]
 
 
 def test_an_untrained_rule_is_adam():
-    assert pairs.gap_to_adam(pairs.draw_start(SMALL, pool(), 2, 5), 4) < 1e-4
+    assert pairs.gap_to_adam(start(SMALL), 4) < 1e-4
+
+
+def test_what_students_begin_with_is_not_changed_by_what_they_learn():
+    one = start(SMALL)
+    before = [p.detach().clone() for p in (*one.first.body.parameters(), *one.untrained.parameters())]
+    for method in ("finetune", "lwf", "learned"):
+        pairs.stages(dataclasses.replace(SMALL, method=method), one, students.Setting(), None)
+    after = (*one.first.body.parameters(), *one.untrained.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(p.requires_grad for p in one.first.body.parameters())
+
+
+def test_strengths_and_rates_are_chosen_by_what_probes_tell(new_run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        pairs, "balance", lambda config, starts, setting: asked.append(setting) or -abs(setting.strength - 1)
+    )
+    setting = pairs.chosen(dataclasses.replace(SMALL, method="lwf"), new_run(), [start(SMALL)])
+    assert setting == students.Setting(rate=1e-3, strength=1.0)
+    assert {setting.strength for setting in asked[:3]} == {0.1, 1.0, 10.0}
+    assert {setting.rate for setting in asked[3:]} == set(pairs.RATES)
+
+
+def test_a_rule_is_judged_by_whole_lives_of_students_on_pairs_of_validation():
+    config = dataclasses.replace(SMALL, method="learned", judged_by=2, teacher_steps=30)
+    scenery = pairs.Scenery.of(config, 0)
+    far = [pairs.judged(config, scenery, AdamRule(6), 7) for _ in range(2)]
+    assert far[0] == far[1] > 0
+    begin = pairs.draw_start(scenery, "validation", 2, 7)
+    teacher = pairs.teacher_of(scenery, "validation", 7)
+    assert pairs.mimicry(begin, students.Student(teacher, []), teacher) == 0

@@ -1,7 +1,9 @@
 import pytest
+import torch
 from sklearn.datasets import load_iris
 
-from engram.rules import RuleClassifier
+from engram.rules import KolenPollack, RuleClassifier
+from engram.rules.temporal import EProp
 
 
 @pytest.mark.parametrize(
@@ -14,3 +16,26 @@ from engram.rules import RuleClassifier
 def test_a_bad_argument_is_named(argument, value):
     with pytest.raises((TypeError, ValueError), match=argument):
         RuleClassifier(**{argument: value}).fit(*load_iris(return_X_y=True))
+
+
+def test_weights_decay_as_kolen_and_pollack_ask_so_that_feedback_does_not_read_them():
+    classifier = RuleClassifier(rule=KolenPollack(0.01), learning_rate=1e-9, epochs=30, random_state=0)
+    classifier.fit(*load_iris(return_X_y=True))
+    network = classifier.network_
+    before = classifier.rule_.init(network, torch.Generator())
+    for name, feedback in classifier.state_.items():
+        weight = network.get_parameter(name)
+        assert feedback.norm() < 0.5 * before[name].norm()
+        assert torch.cosine_similarity(feedback.flatten(), weight.flatten(), dim=0).abs() < 0.3
+    read = RuleClassifier(rule=KolenPollack(0.01), learning_rate=1e-9, weight_decay=0.0, epochs=30, random_state=0)
+    read.fit(*load_iris(return_X_y=True))
+    name, feedback = next(iter(read.state_.items()))
+    assert torch.cosine_similarity(feedback.flatten(), read.network_.get_parameter(name).flatten(), dim=0) > 0.8
+
+
+def test_rules_that_decay_weights_of_their_own_say_how_fast():
+    assert KolenPollack(0.01).weight_decay(0.1, momentum=0.5) == pytest.approx(0.05)
+    assert EProp("adaptive", 0.01).weight_decay(0.1) == pytest.approx(0.1)
+    assert EProp("random", 0.01).weight_decay(0.1) == 0
+    with pytest.raises(ValueError, match="lr = 0"):
+        KolenPollack().weight_decay(0.0)

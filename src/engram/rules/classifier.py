@@ -34,7 +34,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         activation: ``"tanh"``, ``"sigmoid"`` (which ``"reinforce"`` asks for) or ``"relu"``.
         learning_rate: Of gradient descent, above 0.
         momentum: Of gradient descent, from 0 to below 1.
-        weight_decay: Decay of the weights, of ``torch.optim.SGD``; ``"kolen-pollack"`` asks for it.
+        weight_decay: Decay of the weights, of ``torch.optim.SGD``; None: what the rule asks for, which is 0 but for
+            ``"kolen-pollack"``.
         batch_size: Samples in a batch.
         epochs: How often it sees each sample.
         random_state: Seed or generator of the weights, the rule's draws, and the order of samples.
@@ -64,7 +65,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         activation: Annotated[Any, str] = "tanh",
         learning_rate: Annotated[Any, float] = 0.03,
         momentum: Annotated[Any, float] = 0.9,
-        weight_decay: Annotated[Any, float] = 0.0,
+        weight_decay: Annotated[Any, float | None] = None,
         batch_size: Annotated[Any, int] = 32,
         epochs: Annotated[Any, int] = 20,
         random_state: Any = None,
@@ -101,12 +102,11 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         x, classes = torch.tensor(samples), torch.tensor(numbers, dtype=torch.int64)
         self.network_ = self._network(x.dtype, weight_generator)
         self.state_ = self.rule_.init(self.network_, rule_generator)
-        optimizer = torch.optim.SGD(
-            self.network_.parameters(),
-            lr=checks.number("learning_rate", self.learning_rate, above=0),
-            momentum=checks.number("momentum", self.momentum, minimum=0, below=1),
-            weight_decay=checks.number("weight_decay", self.weight_decay, minimum=0),
-        )
+        rate = checks.number("learning_rate", self.learning_rate, above=0)
+        momentum = checks.number("momentum", self.momentum, minimum=0, below=1)
+        decay = self.rule_.weight_decay(rate, momentum) if self.weight_decay is None else self.weight_decay
+        checks.number("weight_decay", decay, minimum=0)
+        optimizer = torch.optim.SGD(self.network_.parameters(), rate, momentum, weight_decay=decay)
         size = checks.size("batch_size", self.batch_size)
         self.loss_curve_ = []
         for _ in range(checks.size("epochs", self.epochs)):

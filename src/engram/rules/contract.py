@@ -138,6 +138,17 @@ class LearningRule(ABC, Generic[State]):
         """The names of the parameters whose changes ``after_step`` needs; each costs a copy."""
         return ()
 
+    def weight_decay(self, lr: float, momentum: float = 0.0) -> float:
+        """The ``weight_decay`` that the rule asks of ``torch.optim.SGD``: 0, unless it decays weights of its own alike.
+
+        Args:
+            lr: Learning rate, above 0.
+            momentum: Momentum, from 0 to below 1.
+        """
+        checks.number("lr", lr, above=0)
+        checks.number("momentum", momentum, minimum=0, below=1)
+        return 0.0
+
 
 def checked_update(
     rule: LearningRule[State],

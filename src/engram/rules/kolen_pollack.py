@@ -20,9 +20,9 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         W' = W + u - decay W,   B' = B + u - decay B,   W' - B' = (1 - decay) (W - B)
 
     ``after_step`` gets what the optimiser added to W, its decay included, so that the rule works with any optimiser; u
-    is that without the decay. The optimiser has to decay the weights itself: ``torch.optim.SGD`` does so with
-    ``weight_decay = decay * (1 - momentum) / lr``. The state is B, by the name of the weights W of each layer but the
-    first.
+    is that without the decay. The optimiser has to decay the weights itself, or B would be drawn towards W by reading
+    it: ``torch.optim.SGD`` does so with ``weight_decay = rule.weight_decay(lr, momentum)``. The state is B, by the name
+    of the weights W of each layer but the first.
 
     Args:
         decay: Part of B that is lost in a step, from 0 to 1.
@@ -73,6 +73,19 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
     def watched(self, state: dict[str, Tensor]) -> Collection[str]:
         """The names of the weights that have feedback."""
         return state
+
+    def weight_decay(self, lr: float, momentum: float = 0.0) -> float:
+        """By decay (1 - momentum) / lr ``torch.optim.SGD`` takes off as much of W as the rule does of B.
+
+        Args:
+            lr: Learning rate, above 0.
+            momentum: Momentum, from 0 to below 1.
+
+        Examples:
+            >>> KolenPollack(decay=0.001).weight_decay(0.1)
+            0.01
+        """
+        return super().weight_decay(lr, momentum) + self.decay * (1 - momentum) / lr
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:

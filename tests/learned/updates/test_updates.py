@@ -328,6 +328,38 @@ def test_a_rule_comes_nearer_to_its_teacher():
     assert far["trained"] < 0.7 * far["untrained"]
 
 
+def test_a_gradient_from_some_of_the_weights_is_that_from_all_in_the_mean():
+    rule, w, g = trained(), {"w": drawn(5, 6)}, {"w": drawn(5, 6, seed=1)}
+
+    def gradient():
+        directions, _ = rule(g, w, rule.init(w), {})
+        grads = torch.autograd.grad((directions["w"] * drawn(5, 6, seed=2)).sum(), list(rule.network.parameters()))
+        return directions["w"].detach(), torch.cat([grad.flatten() for grad in grads])
+
+    direction, whole = gradient()
+    estimates = {}
+    with rule.estimated(4, seeded()):
+        for _ in range(40):
+            same, estimate = gradient()
+            torch.testing.assert_close(same, direction)
+            estimates[round(float(estimate.norm()), 4)] = estimate
+    assert len(estimates) == 4
+    torch.testing.assert_close(torch.stack(list(estimates.values())).mean(0), whole)
+    assert gradient()[1].equal(whole)
+
+
+def test_a_trainer_estimates_the_gradient_if_it_is_told_to():
+    net, one = episode()
+    trained_by = {}
+    for every in (1, 8):
+        rule = GatedCoordinateRule(4, generator=seeded(2))
+        trainer = TeacherMimicTrainer(net, rule, [one], generator=seeded(1), students=1, unroll=1, every=every)
+        trained_by[every] = trainer.step(), rule
+    assert trained_by[1][0] == pytest.approx(trained_by[8][0], rel=1e-6)
+    grads = [rule.network[0].weight.grad for _, rule in trained_by.values()]
+    assert not grads[0].equal(grads[1])
+
+
 def test_training_goes_on_from_its_state(tmp_path):
     net, one = episode()
     twins = []

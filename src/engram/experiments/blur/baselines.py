@@ -1,4 +1,4 @@
-"""Gradient descent on the same lives: the whole grid of rates, with and without momentum and normalisation; Adam."""
+"""Gradient descent on the same lives, with and without momentum and normalisation, and Adam, each at a chosen rate."""
 
 from __future__ import annotations
 
@@ -7,41 +7,68 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engram.experiments.blur.search import TIMES, Test, curve, right
+from engram.experiments.blur.search import TIMES, Test, right
 from engram.lab import Run
-from engram.learned.blur import BlurNetwork, Genome, cross_entropy
+from engram.learned.blur import cross_entropy
 
-SGD_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-ADAM_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+SGD_RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+ADAM_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 RATES = {"sgd": SGD_RATES, "momentum": SGD_RATES, "normalised": SGD_RATES, "adam": ADAM_RATES}
-Grid = dict[str, list[list[float]]]  # by optimiser, of each rate the accuracy after each number of steps
 
 
-def grids(sizes: tuple[int, ...], test: Test, rates: int, run: Run) -> Grid:
-    """What gradient descent reaches with each of so many rates, and feedback alignment."""
-    grid: Grid = {
-        name: [descended(name, rate, sizes, test, run) for rate in of_name[:rates]] for name, of_name in RATES.items()
-    }
-    aligned = BlurNetwork.backprop(sizes, backward="fixed", synapse_std=1 / math.sqrt(sizes[1]))
-    grid["feedback-alignment"] = [curve(aligned, Genome.backprop(rate), test, run) for rate in SGD_RATES[:rates]]
-    return grid
+class Descent:
+    """Gradient descent on the lives of a test, with each rate once, all from the same weights.
+
+    Args:
+        sizes: Units of each layer.
+        test: The lives.
+        run: Where choices are written down.
+        rates: How many learning rates of each kind are tried.
+        name: Of the test, before the names of choices.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], test: Test, run: Run, *, rates: int, name: str = "") -> None:
+        self.sizes, self.test, self.run, self.rates, self.name = sizes, test, run, rates, name
+        self._seed = int(torch.randint(2**31, (), generator=run.generator))
+        self._curves: dict[tuple[str, float], dict[str, list[float]]] = {}
+
+    def curves(self, kind: str, rate: float) -> dict[str, list[float]]:
+        """The accuracy after each number of steps, in what is asked and in validation."""
+        if (kind, rate) not in self._curves:
+            generator = torch.Generator().manual_seed(self._seed)
+            self._curves[kind, rate] = descended(kind, rate, self.sizes, self.test, generator)
+        return self._curves[kind, rate]
+
+    def best(self, *kinds: str) -> list[float]:
+        """The accuracy at the kind and the rate that are best in validation, for every number of steps by itself."""
+        tried = [self.curves(kind, rate) for kind in kinds for rate in RATES[kind][: self.rates]]
+        chosen = np.argmax([curves["validation"] for curves in tried], 0)
+        return [tried[number]["asked"][at] for at, number in enumerate(chosen)]
+
+    def after(self, time: int, *kinds: str) -> float:
+        """The accuracy after a number of steps, at the kind and the rate that are chosen for it in validation."""
+        at = TIMES.index(time)
+        chosen = [
+            self.curves(kind, self.run.choose(f"{self.name}{kind}_{time}", RATES[kind][: self.rates], score))
+            for kind in kinds
+            for score in [lambda rate, kind=kind: self.curves(kind, rate)["validation"][at]]
+        ]
+        return max(chosen, key=lambda curves: curves["validation"][at])["asked"][at]
 
 
-def best(grid: Sequence[Sequence[float]]) -> list[float]:
-    """The best accuracy of all rates, chosen separately for every number of steps."""
-    return [max(column) for column in zip(*grid, strict=True)]
-
-
-def descended(name: str, rate: float, sizes: tuple[int, ...], test: Test, run: Run) -> list[float]:
+def descended(
+    name: str, rate: float, sizes: tuple[int, ...], test: Test, generator: torch.Generator
+) -> dict[str, list[float]]:
     """The accuracy of networks of torch's initialisation, one for each life and task, trained side by side."""
-    (x, y), (asked, answers) = test
+    x, y = test.batches
     weights = [
         torch.empty(*x.shape[1:-2], post, pre + 1)
-        .uniform_(-1 / math.sqrt(pre), 1 / math.sqrt(pre), generator=run.generator)
+        .uniform_(-1 / math.sqrt(pre), 1 / math.sqrt(pre), generator=generator)
         .requires_grad_()
         for pre, post in itertools.pairwise(sizes)
     ]
@@ -49,7 +76,7 @@ def descended(name: str, rate: float, sizes: tuple[int, ...], test: Test, run: R
     optimizer: Any = (
         torch.optim.Adam(weights, lr=rate) if name == "adam" else torch.optim.SGD(weights, lr=rate, momentum=momentum)
     )
-    accuracies = []
+    accuracies: dict[str, list[float]] = {"asked": [], "validation": []}
     for step in range(max(TIMES)):
         # The sum over networks: none is in the gradient of another.
         loss = cross_entropy(answer(weights, x[step], name == "normalised"), y[step]).sum()
@@ -57,8 +84,9 @@ def descended(name: str, rate: float, sizes: tuple[int, ...], test: Test, run: R
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step + 1 in TIMES:
-            with torch.no_grad():
-                accuracies.append(float(right(answer(weights, asked, name == "normalised"), answers).mean()))
+            for part, (images, answers) in {"asked": test.asked, "validation": test.validation}.items():
+                with torch.no_grad():
+                    accuracies[part].append(float(right(answer(weights, images, name == "normalised"), answers).mean()))
     return accuracies
 
 

@@ -1,21 +1,24 @@
 """What is claimed of learned bidirectional rules, and what would show it."""
 
-from engram.lab import Measure, claims_from, maximum, metric, minimum
+from functools import partial
+
+from engram.lab import Measure, claims_from, metric, minimum
 
 PAPER = "Sandler et al. 2021"
 DESCENT = ("sgd", "momentum", "normalised", "adam")
-faster = claims_from(
+source = partial(claims_from, seeds=6)  # a median's interval has no ends with fewer
+faster = source(
     f"{PAPER}, figures 5 and 6; criterion ours", published="converges much faster than SGD at first (curves)"
 )
-caught_up = claims_from(
+caught_up = source(
     f"{PAPER}, caption of figure 5; criterion ours",
     published="after about 100 steps SGD reaches the same accuracy and continues",
 )
-general = claims_from(f"{PAPER}, section 4.1, figure 4; criterion ours", published="curves only")
-deep = claims_from(f"{PAPER}, section 4.5, figure 10; criterion ours")
-control = claims_from("ours: the control", published="not stated")
-other = claims_from(PAPER)
-bounded = claims_from(f"{PAPER}, equation 8 and appendix C.6; criterion ours", published="bounds growth")
+general = source(f"{PAPER}, section 4.1, figure 4; criterion ours", published="curves only")
+deep = source(f"{PAPER}, section 4.5, figure 10; criterion ours")
+control = source("ours: the control", published="not stated")
+other = source(PAPER)
+bounded = source(f"{PAPER}, equation 8 and appendix C.6; criterion ours", published="bounds growth")
 unseen_10 = metric("unseen_10")
 
 
@@ -39,23 +42,29 @@ claims = [
         lead("evolved", "unseen_10", "best_sgd_10") >= 0.05),
     faster("ahead-of-all-descent-at-two-steps", "After two steps an evolved genome is ahead of SGD, with or without "
         "momentum or normalisation, and of Adam, each at its best rate",
-        minimum(*(lead("evolved", "unseen_2", f"best_{name}_2") for name in DESCENT)) >= 0.0),
+        minimum(*(lead("evolved", "unseen_2", f"best_{name}_2") for name in DESCENT)) >= 0.01),
     caught_up("momentum-catches-up",
         "After 50 steps SGD with momentum at its best rate is not behind an evolved genome",
-        lead("evolved", "best_momentum_50", "unseen_50") >= 0.0),
+        lead("evolved", "best_momentum_50", "unseen_50") >= -0.01),
     other("genomes-are-found-by-gradients",
         "The gradient through lives of ten steps lowers the loss on unseen functions",
-        metric("gain")("descended") >= 0.1, source=f"{PAPER}, section 3.2; criterion ours",
+        metric("gain")("descended").median() >= 0.1, source=f"{PAPER}, section 3.2; criterion ours",
         published="unrolled Adam finds genomes (curves)"),
-    other("both-ways-want-normalisation", "A genome evolved with normalisation on both ways learns unseen functions "
-        "at least as well in ten steps as with it on one way or none",
-        unseen_10("evolved") - maximum(*map(unseen_10, ("normed-forward", "normed-backward", "not-normed"))) >= 0.0,
-        source=f"{PAPER}, figure 8; criterion ours",
-        published="without it, or with it on one way, genomes generalise worse (curves)"),
+    *(
+        other(f"norm-on-both-ways-beats-{other_arm}",
+            f"A genome evolved with normalisation on both ways learns unseen functions better in ten steps than {how}",
+            (unseen_10("evolved") - unseen_10(other_arm)).median() >= 0.01, source=f"{PAPER}, figure 8; criterion ours",
+            published="without it, or with it on one way, genomes generalise worse (curves)")
+        for other_arm, how in (
+            ("normed-forward", "with it forwards alone"),
+            ("normed-backward", "with it backwards alone"),
+            ("not-normed", "without"),
+        )
+    ),
     bounded("oja-bounds-synapses", "With Oja's decay synapses stay bounded over 200 steps (standard deviation)",
-        metric("std_oja")("evolved") <= 10.0),
+        metric("std_oja")("evolved").median() <= 10.0),
     bounded("without-it-they-grow", "Without Oja's decay synapses grow further (ratio of standard deviations)",
-        metric("std_unlimited")("evolved") / metric("std_oja")("evolved") >= 2.0),
+        (metric("std_unlimited")("evolved") / metric("std_oja")("evolved")).median() >= 2.0),
     other("no-gradient-of-anything",
         "The learned update is no gradient field (antisymmetric part of its Jacobian, relative)",
         metric("antisymmetry")("evolved") >= 1e-3, source=f"{PAPER}, figure 2; criterion ours",
@@ -63,27 +72,36 @@ claims = [
     control("descent-is-one", "The update of the backpropagation genome is a gradient field",
         metric("antisymmetry_of_backprop")("evolved") <= 1e-10, sameness="identity"),
     other("more-states-help",
-        "Genomes of four states learn unseen functions at least as well as those of two, in ten steps",
-        unseen_10("four-states") - unseen_10("evolved") >= 0.0, source=f"{PAPER}, figure 13; criterion ours",
-        published="2, 4, 8, 16 states: better and better (curves)"),
+        "Genomes of four states learn unseen functions better than those of two, in ten steps",
+        (unseen_10("four-states") - unseen_10("evolved")).median() >= 0.01,
+        source=f"{PAPER}, figure 13; criterion ours", published="2, 4, 8, 16 states: better and better (curves)"),
     *(
-        faster(f"{data}-after-{time}", f"After {time} steps a genome evolved on MNIST of 10 x 10 pixels is not behind "
-            f"SGD on {what}, at the best rate and momentum for so many steps on the images that are scored",
-            lead("images", f"{data}_{time}", f"{data}_sgd_{time}") >= 0.0)
+        claim
         for data, time, what in (
             ("digits", 2, "scikit-learn's digits"),
             ("digits", 5, "scikit-learn's digits"),
             ("large", 2, "MNIST of 28 x 28 pixels"),
         )
+        for claim in (
+            faster(f"{data}-after-{time}", f"After {time} steps a genome evolved on MNIST of 10 x 10 pixels is not "
+                f"behind SGD with or without momentum on {what}, at the best rate for so many steps",
+                lead("images", f"{data}_{time}", f"{data}_sgd_{time}").median() >= -0.02),
+            control(f"{data}-after-{time}-normalised", f"After {time} steps a genome evolved on MNIST of 10 x 10 "
+                f"pixels is not behind momentum with normalised units on {what}, at the best rate for so many steps",
+                lead("images", f"{data}_{time}", f"{data}_normalised_{time}").median() >= -0.02),
+        )
     ),
     caught_up("sgd-catches-up-on-images",
-        "After 50 steps SGD at its best is ahead on scikit-learn's digits and on MNIST of both sizes",
-        minimum(*(lead("images", f"{data}_sgd_50", f"{data}_50") for data in ("small", "large", "digits"))) >= 0.0),
+        "After 50 steps SGD at its best is not behind on scikit-learn's digits and on MNIST of both sizes",
+        minimum(*(lead("images", f"{d}_sgd_50", f"{d}_50") for d in ("small", "large", "digits"))).median() >= -0.01),
+    bounded("learns-other-labels",
+        "Where classes change their labels after ten steps, ten more with an evolved genome learn most of them",
+        metric("relabelled_10")("images").median() >= 0.7, published="learns on after labels are drawn anew (curves)"),
     deep("shallow-genomes-do-not-go-deeper",
         "A genome evolved with one hidden layer loses accuracy with two (after ten steps)",
-        lead("images", "small_10", "deep_10") >= 0.1, published="a genome of 2 layers diverges at 4"),
+        lead("images", "small_10", "deep_10").median() >= 0.1, published="a genome of 2 layers diverges at 4"),
     deep("deep-genomes-go-shallower-and-deeper",
         "A genome evolved with two hidden layers loses little with one or three (after ten steps)",
-        minimum(*(lead("deep-images", f"{network}_10", "small_10") for network in ("shallow", "deeper"))) >= -0.1,
+        minimum(*(lead("deep-images", f"{n}_10", "small_10") for n in ("shallow", "deeper"))).median() >= -0.1,
         published="a genome of 4 layers trains 1 to 10 layers"),
 ]  # fmt: skip

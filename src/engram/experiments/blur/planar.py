@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engram.experiments.blur.baselines import RATES, answer, best, grids
+from engram.experiments.blur.baselines import RATES, Descent, answer
 from engram.experiments.blur.search import (
     TIMES,
     Batches,
@@ -47,7 +47,7 @@ class PlanarSearch:
     meta_steps: int = setting(1500, "steps down the gradient", ge=1)
     learning_rate: float = setting(0.01, "of Adam on the genome", gt=0, le=1)
     baselines: bool = setting(True, "whether gradient descent is run beside it")
-    rates: int = setting(6, "learning rates of gradient descent, of each kind", ge=1, le=6)
+    rates: int = setting(8, "learning rates of gradient descent, of each kind", ge=1, le=8)
     lives: int = setting(10, "lives of a test on each function", ge=1)
     test_batch: int = setting(128, "points of a batch in a test", ge=2)
 
@@ -132,7 +132,9 @@ def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
     genome = Genome.from_vector(vector)
     result["genome"] = genome.to_dict()
     shape = max(TIMES), config.lives, config.test_batch
-    fresh, known = (Test(drawn(tasks, shape, run), drawn(tasks, (1, ASKED), run)) for tasks in (unseen, train))
+    fresh, known = (
+        Test(drawn(tasks, shape, run), *(drawn(tasks, (1, ASKED), run) for _ in range(2))) for tasks in (unseen, train)
+    )
     result["unseen"], result["trained"] = (curve(network, genome, test, run) for test in (fresh, known))
     (result["start"],) = curve(network, Genome.from_vector(start), fresh, run, (10,))
     result |= {f"unseen_{time}": share for time, share in zip(TIMES, result["unseen"], strict=True)}
@@ -149,13 +151,11 @@ def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
 
 
 def descent_results(config: PlanarSearch, run: Run, fresh: Test) -> dict[str, Any]:
-    """What gradient descent reaches in the same lives: the whole grid, and the best of it after each time."""
-    grid = grids((2, config.hidden, 2), fresh, config.rates, run)
-    result: dict[str, Any] = {"grid": grid, "rates": RATES}
-    for name, of_rates in grid.items():
-        result[f"best_{name}"] = best(of_rates)
-        result |= {f"best_{name}_{time}": share for time, share in zip(TIMES, result[f"best_{name}"], strict=True)}
-    return result
+    """What gradient descent reaches in the same lives, at the best rate for each number of steps."""
+    descent = Descent((2, config.hidden, 2), fresh, run, rates=config.rates)
+    result: dict[str, Any] = {f"best_{kind}": descent.best(kind) for kind in RATES}
+    result |= {f"best_{kind}_2": descent.after(2, kind) for kind in RATES}
+    return result | {"best_sgd_10": descent.after(10, "sgd"), "best_momentum_50": descent.after(50, "momentum")}
 
 
 def genome_properties(network: BlurNetwork, genome: Genome, run: Run, batches: Batches) -> dict[str, float]:

@@ -24,10 +24,11 @@ JUDGED = 20  # lives on each task that a candidate is judged by
 
 
 class Test(NamedTuple):
-    """Lives side by side, and what is asked in them."""
+    """Lives side by side, what is asked in them, and what rates of gradient descent are chosen by."""
 
     batches: Batches
     asked: Batches
+    validation: Batches
 
 
 def losses(genome: Genome, lives: Lives, generator: torch.Generator) -> Float[Tensor, "..."]:
@@ -93,7 +94,7 @@ def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float
 @torch.no_grad()
 def curve(network: BlurNetwork, genome: Genome, test: Test, run: Run, times: Sequence[int] = TIMES) -> list[float]:
     """The share of right answers after some numbers of steps, meant over lives and tasks."""
-    (x, y), (asked, answers) = test
+    (x, y), (asked, answers), _ = test
     state, accuracies = network.init(run.generator, tuple(x.shape[1:-2])), []
     for step in range(max(times)):
         state = network.step(genome, state, x[step], y[step])

@@ -1,9 +1,10 @@
-"""Features outlast outputs, and an update learned from a multi-task teacher is to keep more (after Xiong et al., 2019).
+"""Features outlast outputs: what a network seems to have forgotten a fresh read-out finds (after Xiong et al., 2019).
 
 A network learns ten characters of one alphabet, then ten of another. Probes fitted anew tell what of the first task its
 features still hold. A small network that sees each weight's gradient, and what the old task left, is trained so that
-the student's activity is that of a teacher of both tasks; it is compared with rules made by hand, at their best. Only
-the abstract of the paper could be read: this is a method after it, re-designed, and no reproduction of its figures.
+the student's activity is that of a teacher of both tasks; the question is whether that keeps more than rules made by
+hand do, at their best. Only the abstract of the paper could be read: this is a method after it, re-designed, and no
+reproduction of its figures.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.figures import colors
 from engram.tasks.data import load
 
-COMPARED = {"teachers": True, "sequences": 1}  # also by their activity, and after five tasks
+COMPARED = {"teachers": True, "sequences": 3}  # also by their activity, and after five tasks
 arms: dict[str, dict[str, Any]] = {
     "finetune": COMPARED,
     "finetune-single-head": {"single_head": True},
@@ -47,6 +48,7 @@ presets = {
             "ways": 2,
             "pairs": 2,
             "chosen_by": 1,
+            "judged_by": 1,
             "draws": 1,
             "first_steps": 4,
             "steps": 3,
@@ -54,12 +56,13 @@ presets = {
             "batch_size": 4,
             "bodies": 1,
             "meta_updates": 20,
+            "judgements": 2,
             "students": 1,
             **{arm: {"sequences": 2} for arm in ("finetune", "learned")},
         },
         arms=MAIN,
     ),
-    "laptop": Preset(seeds=3, arms=MAIN),
+    "laptop": Preset(seeds=5, arms=MAIN, looks=(5, 10)),
     "paper": Preset(
         seeds=5,
         changes={
@@ -68,6 +71,8 @@ presets = {
             "channels": 32,
             "pairs": 200,
             "chosen_by": 10,
+            "judgements": 20,
+            "every": 1,
             "draws": 10,
             "bodies": 100,
             "meta_updates": 5000,

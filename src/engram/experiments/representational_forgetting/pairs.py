@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engram.analysis import ProbedTask, extract, linear_cka, nmse, representational_forgetting
-from engram.experiments.representational_forgetting.characters import Alphabet, Characters, alphabets, draw_tasks
+from engram.analysis import LinearProbe, ProbedTask, extract, linear_cka, nmse, representational_forgetting
+from engram.experiments.representational_forgetting.characters import Alphabet, Characters, Role, alphabets, draw_tasks
 from engram.experiments.representational_forgetting.students import (
     FIRST_RATE,
     Method,
@@ -66,8 +67,9 @@ class Config:
     channels: int = setting(16, "channels of the convolutions", ge=1)
     units: int = setting(64, "features", ge=1)
     ways: int = setting(10, "characters of a task", ge=2)
-    pairs: int = setting(6, "pairs of tasks of the test", ge=1)
-    chosen_by: int = setting(2, "pairs of tasks, of other alphabets, by which rates and strengths are chosen", ge=1)
+    pairs: int = setting(30, "pairs of tasks of the test", ge=1)
+    chosen_by: int = setting(5, "pairs of tasks, of other alphabets, by which rates and strengths are chosen", ge=1)
+    judged_by: int = setting(10, "pairs of these alphabets by which a learned update is judged as it is trained", ge=1)
     sequences: int = setting(0, "sequences of five tasks of the test", ge=0)
     teachers: bool = setting(False, "whether students are compared with a teacher of both tasks")
     draws: int = setting(3, "how often the few examples of a probe are drawn", ge=1)
@@ -76,8 +78,10 @@ class Config:
     teacher_steps: int = setting(200, "steps of a teacher on both", ge=1)
     batch_size: int = setting(32, "images in a batch", ge=2)
     replayed: int = setting(1, "old images of each class that replay keeps", ge=1)
-    bodies: int = setting(8, "bodies to meta-train with that learned a first task; each has two second ones", ge=1)
+    bodies: int = setting(24, "bodies to meta-train with that learned a first task; each has two second ones", ge=1)
     meta_updates: int = setting(400, "changes of the learned update, each after an unroll of ten steps", ge=1)
+    judgements: int = setting(8, "how often it is judged; the best is taken", ge=1)
+    every: int = setting(8, "of how many weights one is looked at for the gradient of the learned update", ge=1)
     students: int = setting(4, "students that are alive at once in meta-training", ge=1)
 
 
@@ -92,15 +96,66 @@ class Start(NamedTuple):
     seed: int
 
 
-def draw_start(config: Config, pool: list[Alphabet], tasks: int, seed: int) -> Start:
+class Scenery(NamedTuple):
+    """All that scenes depend on but their own seeds, and nothing else of a config: what arms have in common."""
+
+    characters: Characters
+    rotations: bool
+    size: int
+    channels: int
+    units: int
+    ways: int
+    single_head: bool
+    first_steps: int
+    teacher_steps: int
+    batch_size: int
+    glyphs: int
+
+    @classmethod
+    def of(cls, config: Config, glyphs: int) -> Scenery:
+        """That of a trial, whose synthetic characters have a seed."""
+        return cls(**{name: getattr(config, name) for name in cls._fields[:-1]}, glyphs=glyphs)
+
+    @property
+    def pools(self) -> dict[Role, list[Alphabet]]:
+        """The alphabets of each role."""
+        return _pools(self.characters, self.size, self.rotations, self.glyphs)
+
+
+@lru_cache(maxsize=2)
+def _pools(characters: Characters, size: int, rotations: bool, glyphs: int) -> dict[Role, list[Alphabet]]:
+    return alphabets(characters, size, rotations, torch.Generator().manual_seed(glyphs))
+
+
+def draw_start(scenery: Scenery, role: Role, tasks: int, seed: int) -> Start:
     """The scene of a seed, the same whatever the method, so that methods are compared on equal terms."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = draw_tasks(pool, config.ways, tasks, generator)
-    body = new_body(config.channels, config.size, config.units, generator)
-    classes = tasks * config.ways if config.single_head else config.ways
-    heads = [new_head(config.units, classes, generator) for _ in drawn]
-    first = first_task(drawn[0], body, heads[0], Schedule(config.first_steps, config.batch_size, generator))
-    return Start(drawn, body, first, heads[1:], importance(first, drawn[0], generator), seed)
+    drawn = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
+    return Start(drawn, *_begun(scenery, role, tasks, seed), seed)
+
+
+@lru_cache(maxsize=1024)  # half a megabyte each: arms that run in one process share what they begin with
+def _begun(
+    scenery: Scenery, role: Role, tasks: int, seed: int
+) -> tuple[nn.Module, Student, list[nn.Linear], dict[str, Tensor]]:
+    """The untrained body, what learned the first task, heads of the others, and what was important for the first."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
+    body = new_body(scenery.channels, scenery.size, scenery.units, generator)
+    classes = tasks * scenery.ways if scenery.single_head else scenery.ways
+    heads = [new_head(scenery.units, classes, generator) for _ in drawn]
+    first = first_task(drawn[0], body, heads[0], Schedule(scenery.first_steps, scenery.batch_size, generator))
+    return body, first, heads[1:], importance(first, drawn[0], generator)
+
+
+@lru_cache(maxsize=1024)
+def teacher_of(scenery: Scenery, role: Role, seed: int, tasks: int = 2, second: int = 1) -> nn.Module:
+    """The teacher of the first and one further task of a scene."""
+    start = draw_start(scenery, role, tasks, seed)
+    heads, both = [start.first.heads[0], start.heads[second - 1]], [start.tasks[0].train, start.tasks[second].train]
+    generator = torch.Generator().manual_seed(seed + second)
+    options: dict[str, Any] = {"steps": scenery.teacher_steps, "batch_size": scenery.batch_size}
+    return train_teacher(start.first.body, heads, both, generator=generator, **options)
 
 
 def stages(config: Config, start: Start, setting: Setting, rule: UpdateRule | None) -> list[Student]:
@@ -126,19 +181,13 @@ def stages(config: Config, start: Start, setting: Setting, rule: UpdateRule | No
     return students
 
 
-def measured(config: Config, start: Start, students: list[Student], *, teachers: bool = False) -> dict[str, float]:
+def measured(config: Config, start: Start, students: list[Student], teacher: nn.Module | None) -> dict[str, float]:
     """What the instrument says of a scene of two tasks; NaN where a measure is not defined."""
     old, new = start.tasks
     tasks, first, last = start.tasks, students[0], students[-1]
     if config.single_head:
         shifted = [(images, labels + config.ways) for images, labels in new]
         tasks = [old, ProbedTask(*shifted)]
-    teacher = None
-    if teachers:
-        heads = [first.heads[0], start.heads[0]]
-        generator = torch.Generator().manual_seed(start.seed)
-        options: dict[str, Any] = {"steps": config.teacher_steps, "batch_size": config.batch_size}
-        teacher = train_teacher(first.body, heads, [old.train, new.train], generator=generator, **options)
     report = representational_forgetting(
         [start.untrained, *(student.body for student in students)],
         tasks,
@@ -148,7 +197,7 @@ def measured(config: Config, start: Start, students: list[Student], *, teachers:
         teacher=None if teacher is None else [first.body, teacher],
     )
     probed = report.probed()
-    found = {
+    measures = {
         "output_old_before": report.output[1, 0],
         "output_old": report.output[2, 0],
         "output_new": report.output[2, 1],
@@ -165,19 +214,31 @@ def measured(config: Config, start: Start, students: list[Student], *, teachers:
     }
     if config.single_head:
         few = {"one": report.probed(1), "five": report.probed(5)}
-        found |= {f"{name}_old_before": of[1, 0] for name, of in few.items()}
-        found |= {f"{name}_old": of[2, 0] for name, of in few.items()}
+        measures |= {f"{name}_old_before": of[1, 0] for name, of in few.items()}
+        measures |= {f"{name}_old": of[2, 0] for name, of in few.items()}
     if teacher is not None:
         pairs = [(extract(last.body, task.test[0]), extract(teacher, task.test[0])) for task in start.tasks]
-        found["mimicry"] = sum(float(nmse(student, target)) for student, target in pairs)
-        found["teacher_cka"] = np.mean([linear_cka(student.numpy(), target.numpy()) for student, target in pairs])
-        found |= {"teacher_gap_old": report.teacher_gap()[2, 0], "teacher_gap_new": report.teacher_gap()[2, 1]}
-    return {name: float(value) for name, value in found.items()}
+        measures["mimicry"] = mimicry(start, last, teacher)
+        measures["teacher_cka"] = np.mean([linear_cka(student.numpy(), target.numpy()) for student, target in pairs])
+        measures |= {"teacher_gap_old": report.teacher_gap()[2, 0], "teacher_gap_new": report.teacher_gap()[2, 1]}
+    return {name: float(value) for name, value in measures.items()}
 
 
-def balance(config: Config, found: Iterable[Start], setting: Setting, rule: UpdateRule | None) -> float:
+@torch.no_grad()
+def mimicry(start: Start, student: Student, teacher: nn.Module) -> float:
+    """How far a student's activity is from a teacher's, over both tasks: what a learned update is trained by."""
+    return sum(float(nmse(student.body(task.test[0]), teacher(task.test[0]))) for task in start.tasks)
+
+
+def balance(config: Config, starts: Iterable[Start], setting: Setting) -> float:
     """What probes tell of both tasks, the mean over them and over scenes: what choices are made by."""
-    return float(np.mean([measured(config, start, stages(config, start, setting, rule))["balance"] for start in found]))
+    shares = []
+    for start in starts:
+        body = stages(config, start, setting, None)[-1].body
+        for (x, y), (test_x, test_y) in start.tasks:
+            probe = LinearProbe().fit(extract(body, x).numpy(), y.numpy())
+            shares.append(probe.score(extract(body, test_x).numpy(), test_y.numpy()))
+    return float(np.mean(shares))
 
 
 def chosen(config: Config, run: Run, validation: list[Start]) -> Setting:
@@ -186,50 +247,67 @@ def chosen(config: Config, run: Run, validation: list[Start]) -> Setting:
     fields: dict[str, tuple[float, ...]] = {"strength": STRENGTHS.get(config.method, ()), "rate": RATES}
     for field, values in fields.items() if validation else ():
         if values:
-            scores = np.zeros(len(values))
-            for step in run.steps(len(values), scores=scores):
-                scores[step] = balance(config, validation, setting._replace(**{field: values[step]}), None)
-            setting = setting._replace(**{field: values[int(scores.argmax())]})
+            score = partial(_score, config, validation, setting, field)
+            setting = setting._replace(**{field: run.choose(field, values, score)})
     return setting
 
 
-def meta_trained(config: Config, run: Run, pool: list[Alphabet], validation: list[Start], seed: int) -> UpdateRule:
-    """The update rule that is trained on pairs of other alphabets, as it was when it did best in validation."""
+def _score(config: Config, validation: list[Start], setting: Setting, field: str, value: float) -> float:
+    return balance(config, validation, setting._replace(**{field: value}))
+
+
+def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> UpdateRule:
+    """The update rule that is trained on pairs of other alphabets, as it was when it did best in validation.
+
+    It is judged by what it is trained by, whole lives of students on pairs that it was not trained on.
+    """
     body = new_body(config.channels, config.size, config.units, run.generator)
     tensors = len(list(body.parameters()))
     rule: UpdateRule = AdamRule(tensors)
     if config.learned_rule != "rates":
         options = {"residual": config.learned_rule != "gate-only", "remembers": config.learned_rule != "no-memory"}
         rule = GatedCoordinateRule(tensors, generator=run.generator, **options)
-    found = [
-        episode for n in range(config.bodies) for episode in episodes(config, draw_start(config, pool, 3, seed + n))
-    ]
+    learned_from = [episode for n in range(config.bodies) for episode in episodes(scenery, seed + 2000 + n)]
     trainer = TeacherMimicTrainer(
-        body, rule, found, students=config.students, batch_size=config.batch_size, generator=run.generator
+        body,
+        rule,
+        learned_from,
+        students=config.students,
+        batch_size=config.batch_size,
+        every=config.every,
+        generator=run.generator,
     )
     best: UpdateRule = copy.deepcopy(rule)
-    score = np.full(1, -math.inf)
-    every = max(1, config.meta_updates // 8)
-    for step in run.steps(config.meta_updates, trainer=trainer, rule=best, score=score):
+    nearest = np.full(1, math.inf)
+    every = max(1, config.meta_updates // config.judgements)
+    for step in run.steps(config.meta_updates, trainer=trainer, rule=best, nearest=nearest):
         run.log(step + 1, every=max(1, config.meta_updates // 50), distance=trainer.step())
         if (step + 1) % every == 0:
-            now = balance(config, validation, Setting(), rule)
-            run.log(step + 1, validation=now)
-            if now > score[0]:
-                score[0] = now
+            far = judged(config, scenery, rule, seed + 1000)
+            run.log(step + 1, validation=far)
+            if far < nearest[0]:
+                nearest[0] = far
                 best.load_state_dict(rule.state_dict())
     return best
 
 
-def episodes(config: Config, start: Start) -> Iterator[MimicryEpisode]:
-    """Yield the episodes of a body that learned the first task: each of the others is the second of one."""
-    generator = torch.Generator().manual_seed(start.seed)
+def judged(config: Config, scenery: Scenery, rule: UpdateRule, seed: int) -> float:
+    """How far students are from their teachers at the end of pairs of validation."""
+    far = []
+    for number in range(config.judged_by):
+        start = draw_start(scenery, "validation", 2, seed + number)
+        student = stages(config, start, Setting(), rule)[-1]
+        far.append(mimicry(start, student, teacher_of(scenery, "validation", seed + number)))
+    return float(np.mean(far))
+
+
+def episodes(scenery: Scenery, seed: int) -> Iterator[MimicryEpisode]:
+    """Yield the episodes of a body that learned the first task: each of two others is the second of one."""
+    start = draw_start(scenery, "train", 3, seed)
     weights = {name: p.detach() for name, p in start.first.body.named_parameters()}
     memory = {name: TaskMemory(weights[name], value) for name, value in start.importance.items()}
-    for task, head in zip(start.tasks[1:], start.heads, strict=True):
-        heads, both = [start.first.heads[0], head], [start.tasks[0].train, task.train]
-        options: dict[str, Any] = {"steps": config.teacher_steps, "batch_size": config.batch_size}
-        teacher = train_teacher(start.first.body, heads, both, generator=generator, **options)
+    for second in (1, 2):
+        task, teacher = start.tasks[second], teacher_of(scenery, "train", seed, 3, second)
         probes = start.tasks[0].test[0], task.test[0]
         with torch.no_grad():
             targets = tuple(teacher(images) for images in probes)
@@ -255,23 +333,21 @@ def gap_to_adam(start: Start, batch_size: int) -> float:
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Learn pairs of tasks by one method; the result are the means over pairs of what the instrument says."""
     seed = 10_000 * int(torch.randint(10**6, (), generator=run.generator))
-    glyphs = torch.Generator().manual_seed(seed)
-    pools = alphabets(config.characters, config.size, config.rotations, glyphs)
-    chooses = not config.single_head and config.method != "frozen"
-    validation = [
-        draw_start(config, pools["validation"], 2, seed + 1000 + n) for n in range(config.chosen_by * chooses)
-    ]
+    scenery = Scenery.of(config, seed)
     learned = config.method == "learned"
-    rule = meta_trained(config, run, pools["train"], validation, seed + 2000) if learned else None
+    chooses = not config.single_head and not learned and config.method != "frozen"
+    validation = [draw_start(scenery, "validation", 2, seed + 1000 + n) for n in range(config.chosen_by * chooses)]
+    rule = meta_trained(config, run, scenery, seed) if learned else None
     if rule is not None:
         run.keep(rule=rule)
-    setting = chosen(config, run, [] if learned else validation)
+    setting = chosen(config, run, validation)
     for step in run.steps(config.pairs):
-        start = draw_start(config, pools["test"], 2, seed + step)
-        row = measured(config, start, stages(config, start, setting, rule), teachers=config.teachers)
+        start = draw_start(scenery, "test", 2, seed + step)
+        teacher = teacher_of(scenery, "test", seed + step) if config.teachers else None
+        row = measured(config, start, stages(config, start, setting, rule), teacher)
         run.log(step + 1, **{name: value for name, value in row.items() if math.isfinite(value)})
     for step in run.steps(config.sequences):
-        start = draw_start(config, pools["test"], 5, seed + 500 + step)
+        start = draw_start(scenery, "test", 5, seed + 500 + step)
         bodies = [start.untrained, *(student.body for student in stages(config, start, setting, rule))]
         report = representational_forgetting(bodies, start.tasks, shots=(None,))
         run.log(step + 1, sequence_old=report.probed()[-1, :-1].mean())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -72,6 +74,25 @@ class GatedCoordinateRule(UpdateRule):
         self.log_rates = nn.Parameter(torch.zeros(tensors)) if tensors else None
         self.register_buffer("version", torch.tensor(VERSION))
         self.register_load_state_dict_pre_hook(_refuse_other_inputs)  # type: ignore[no-untyped-call]
+        self._sampling: tuple[int, torch.Generator] | None = None
+
+    def estimated(self, every: int, generator: torch.Generator) -> AbstractContextManager[None]:
+        """Within it the gradient goes through one of ``every`` weights, of which the first is drawn at each step.
+
+        Args:
+            every: Of how many weights one is looked at, at least 1.
+            generator: Draws which.
+        """
+        super().estimated(every, generator)
+        return self._sampled((every, generator)) if every > 1 else nullcontext()
+
+    @contextmanager
+    def _sampled(self, sampling: tuple[int, torch.Generator]) -> Iterator[None]:
+        self._sampling = sampling
+        try:
+            yield
+        finally:
+            self._sampling = None
 
     def forward(
         self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
@@ -104,9 +125,21 @@ class GatedCoordinateRule(UpdateRule):
             of_tensor = _of_tensor(g, params[name], number / max(1, len(grads) - 1), state[name].steps)
             seen.append(torch.cat((of_weight, of_tensor.expand(g.numel(), -1)), 1))
         inputs = torch.cat(seen).clamp_(-10, 10).to(next(self.network.parameters()))
-        by_tensor = self.network(inputs).split([g.numel() for g in grads.values()])
+        by_tensor = torch.split(self._outputs_of(inputs), [g.numel() for g in grads.values()])
         parts = [(name, g, output.to(g)) for (name, g), output in zip(grads.items(), by_tensor, strict=True)]
         return {name: (output[:, 0].view_as(g), output[:, 1].view_as(g)) for name, g, output in parts}
+
+    def _outputs_of(self, inputs: Float[Tensor, "weights 14"]) -> Float[Tensor, "weights 2"]:
+        """The network's outputs, with a gradient that may be estimated."""
+        if self._sampling is None or not torch.is_grad_enabled():
+            return self.network(inputs)  # type: ignore[no-any-return]
+        every, generator = self._sampling
+        with torch.no_grad():
+            outputs: Tensor = self.network(inputs)
+        first = int(torch.randint(every, (), generator=generator))
+        some = self.network(inputs[first::every])
+        outputs[first::every] = some.detach() + every * (some - some.detach())
+        return outputs
 
     @torch.no_grad()
     def _of_weights(

@@ -75,6 +75,7 @@ class TeacherMimicTrainer:
         lengths: Least and greatest number of steps of a student; those that differ keep a rule from short sight.
         batch_size: Samples in a batch.
         distance: Of student's and teacher's features.
+        every: The rule's gradient is estimated from one of so many weights at each step, drawn anew; 1: from all.
         generator: Draws episodes, their lengths, read-outs and batches.
 
     Attributes:
@@ -111,6 +112,7 @@ class TeacherMimicTrainer:
         lengths: tuple[int, int] = (50, 150),
         batch_size: int = 32,
         distance: Distance = nmse,
+        every: int = 1,
         generator: torch.Generator,
     ) -> None:
         checks.arguments()
@@ -119,7 +121,7 @@ class TeacherMimicTrainer:
         checks.number("rule_lr", rule_lr, above=0)
         self.unroll, self.batch_size = checks.size("unroll", unroll), checks.size("batch_size", batch_size)
         self.lengths = checks.size("lengths", lengths[0]), checks.size("lengths", lengths[1], lengths[0])
-        self.distance, self.generator = distance, checks.generator(generator)
+        self.distance, self.every, self.generator = distance, checks.size("every", every), checks.generator(generator)
         self.body = copy.deepcopy(body)
         if not episodes:
             raise ValueError("episodes is empty: expected at least one")
@@ -142,7 +144,8 @@ class TeacherMimicTrainer:
         episode, fast, losses = self.episodes[student.episode], student.fast, []
         for done in range(1, self.unroll + 1):
             batch = torch.randint(len(episode.inputs), (self.batch_size,), generator=self.generator)
-            fast = fast.step(functional.cross_entropy(fast(episode.inputs[batch]), episode.labels[batch]))
+            with self.rule.estimated(self.every, self.generator):
+                fast = fast.step(functional.cross_entropy(fast(episode.inputs[batch]), episode.labels[batch]))
             if done in (self.unroll // 2, self.unroll):
                 losses.append(self._distance(fast, episode))
         loss = torch.stack(losses).mean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -84,6 +85,20 @@ class UpdateRule(nn.Module, abc.ABC):
             return {name: w - lr * directions[name] for name, w in params.items()}, state
 
         return update
+
+    def estimated(self, every: int, generator: torch.Generator) -> AbstractContextManager[None]:
+        """Within it the gradient of the rule's parameters is estimated, if that is cheaper than to compute it.
+
+        A rule that looks at each weight may look at one of ``every``, from a first that is drawn, and multiply what it
+        finds by as many, which is right in the mean. The directions stay what they are. By default nothing changes.
+
+        Args:
+            every: Of how many weights one is looked at, at least 1.
+            generator: Draws which.
+        """
+        checks.size("every", every)
+        checks.generator(generator)
+        return nullcontext()
 
     def advanced(self, grads: Weights, state: dict[str, Moments]) -> dict[str, Moments]:
         """The moments with gradients in them: m' = b m + (1 - b) g, v' = b v + (1 - b) g^2."""

@@ -135,6 +135,16 @@ class EProp(LearningRule[Tensor | None]):
         """The name of the readout's weights, if the feedback follows them."""
         return ("readout.weight",) if self.feedback == "adaptive" else ()
 
+    def weight_decay(self, lr: float, momentum: float = 0.0) -> float:
+        """Adaptive feedback decays as the readout is to, by decay (1 - momentum) / lr; else it is 0.
+
+        Args:
+            lr: Learning rate, above 0.
+            momentum: Momentum, from 0 to below 1.
+        """
+        decay = self.decay if self.feedback == "adaptive" else 0.0
+        return super().weight_decay(lr, momentum) + decay * (1 - momentum) / lr
+
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: Tensor | None) -> Tensor | None:
         """B after the readout's step, which it follows if it is adaptive.
 
