@@ -27,7 +27,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {  # to choose from, and beyond; 0 is 
     "online-ewc": (0.0, 0.1, 1.0, 10.0, 100.0),
     "si": (0.0, 0.01, 0.1, 1.0, 10.0),
     "mas": (0.0, 0.001, 0.01, 0.1, 1.0),
-    "lwf": (0.0, 0.3, 1.0, 3.0),
+    "lwf": (0.0, 0.1, 0.3, 1.0),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "l2": {"applied": "loss"},
