@@ -35,8 +35,13 @@ def _kernel() -> KernelManager:
 
 @cache
 def executed(text: str) -> str:
-    """Return a guide in Markdown as a notebook in JSON, with the outputs of its Python."""
+    """Return a guide in Markdown as a notebook in JSON, with the outputs of its Python.
+
+    With ``ENGRAM_DOCS=unexecuted``, for those who look at links and pages alone, there are none.
+    """
     notebook = jupytext.reads(text, "md")
+    if os.environ.get("ENGRAM_DOCS") == "unexecuted":
+        return str(nbformat.writes(notebook))
     forgets = nbformat.v4.new_code_cell("%reset -f")  # what the guide before it has defined
     notebook.cells.insert(0, forgets)
     NotebookClient(notebook, km=_kernel(), timeout=SECONDS, coalesce_streams=True).execute()

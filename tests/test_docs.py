@@ -18,13 +18,14 @@ GUIDES = ("plasticity", "learning-rules", "continual", "same-solution", "memory"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, effort):
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     with FileLock(f"{folder}.lock"):  # one worker builds it for all
         if not Path(f"{folder}.log").exists():
-            environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+            executed = {"ENGRAM_DOCS": "unexecuted"} if effort == 1 else {}  # they run as programs too
+            environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", **executed}
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             Path(f"{folder}.log").write_text("" if done.returncode == 0 else done.stderr or "no reason given")
     assert not (failure := Path(f"{folder}.log").read_text()), failure
@@ -41,6 +42,7 @@ def test_every_experiment_and_package_has_a_page(site):
     assert max(page.stat().st_size for page in pages) < 500_000
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("guide", GUIDES)
 def test_a_guide_is_an_executed_notebook(site, guide):
     cells = json.loads((site / "notebooks" / f"{guide}.ipynb").read_text())["cells"]

@@ -16,10 +16,12 @@ from engram.testing.promises import no_global_draws
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
+    "docs/continual.md",
     "docs/difficulty.md",
     "docs/evolution.md",
     "docs/getting-started.md",
     "docs/inner-loop.md",
+    "docs/learning-rules.md",
     "docs/memory.md",
     "docs/meta-tasks.md",
     "docs/plasticity.md",
@@ -32,13 +34,22 @@ PAGES = [
 RECIPES = ("datasets", "lightning", "stable_baselines3")
 THEIRS = pytest.mark.filterwarnings("default")  # a warning of another library's own is not ours to mend
 SEEDS = ("manual_seed(", "seed_everything(", "PPO(")  # what seeds the global generators, so that it may draw from them
-# The site runs these guides as notebooks.
-NOTEBOOKS = ("docs/difficulty.md", "docs/memory.md", "docs/plasticity.md", "docs/same-solution.md")
-MARKS = {"docs/recipes.md": THEIRS, **dict.fromkeys(NOTEBOOKS, pytest.mark.soak)}
+MARKS = {"docs/recipes.md": THEIRS}
+# Their blocks are cells of one notebook; those of other pages stand alone.
+NOTEBOOKS = re.findall(
+    r"[\w-]+\.md", (ROOT / "docs" / "notebooks.py").read_text().partition("GUIDES =")[2].partition(")")[0]
+)
+
+
+def programs(page: str) -> list[str]:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    return ["\n".join(blocks)] if Path(page).name in NOTEBOOKS else blocks
+
+
 PROGRAMS = [
     pytest.param(program, id=f"{page}-{number}", marks=MARKS.get(page, ()))
     for page in PAGES
-    for number, program in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL))
+    for number, program in enumerate(programs(page))
 ]
 
 
@@ -73,7 +84,8 @@ def test_the_first_experiment_is_a_package_that_does_what_its_page_says(tmp_path
     environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "160"}
     said = {}
     for line in re.findall(r"^\$ engram (.*)$", page, flags=re.MULTILINE):
-        command = [sys.executable, "-m", "engram", *line.split()]
+        in_this_process = ["--jobs", "1"] if line.startswith(("run", "sweep")) else []  # two workers import all again
+        command = [sys.executable, "-m", "engram", *line.split(), *in_this_process]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         said[line] = done.stdout
