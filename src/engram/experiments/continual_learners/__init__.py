@@ -2,7 +2,8 @@
 
 Five tasks one after another: pairs of digits, each with a head, or all digits, with one head, the pixels in another
 order each time. After each task probes fitted anew tell what the features still hold; the difference from what the
-outputs say is forgetting of the read-out alone. No paper has this table: every criterion is ours.
+outputs say is forgetting of the read-out alone. How strongly a method holds on, and how long a learned update has been
+trained, if at all, is chosen by other sequences. No paper has this table: every criterion is ours.
 """
 
 from __future__ import annotations
