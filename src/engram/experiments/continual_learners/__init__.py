@@ -2,13 +2,13 @@
 
 Five tasks one after another: pairs of digits, each with a head, or all digits, with one head, the pixels in another
 order each time. After each task probes fitted anew tell what the features still hold; the difference from what the
-outputs say is forgetting of the read-out alone. No paper has this table: every criterion is ours.
+outputs say is forgetting of the read-out alone. How strongly a method holds on, and how long a learned update has been
+trained, if at all, is chosen by other sequences. No paper has this table: every criterion is ours.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -60,9 +60,10 @@ class Config:
     train_images: int = setting(600, "images to learn from", ge=100, le=TRAINED)
     steps: int = setting(200, "steps of Adam on a task", ge=1, scales=True)
     batch_size: int = setting(32, "images in a batch", ge=2)
-    sequences: int = setting(1, "sequences of tasks, over which results are means", ge=1)
+    sequences: int = setting(3, "sequences of tasks, over which results are means", ge=1, scales=True)
+    chosen_by: int = setting(5, "other sequences, which strengths and learned updates are chosen by", ge=1)
     bodies: int = setting(8, "bodies to train the learned update with", ge=1)
-    meta_updates: int = setting(400, "changes of the learned update", ge=2)
+    meta_updates: int = setting(400, "changes of the learned update, at most", ge=4)
 
     def __post_init__(self) -> None:
         if self.learner not in learners():
@@ -79,7 +80,7 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={"tasks": 2, "units": 4, "features": 2, "train_images": 200, "steps": 2, "batch_size": 8}
-        | {"sequences": 1, "bodies": 1, "meta_updates": 10},
+        | {"sequences": 1, "chosen_by": 1, "bodies": 1, "meta_updates": 10},
     ),
     "laptop": Preset(seeds=10),
     "paper": Preset(
@@ -177,22 +178,21 @@ def _from_zero(task: ClassificationTask) -> Tensor:
     return torch.searchsorted(torch.tensor(task.classes), task.train.labels)
 
 
-def learned_rule(config: Config, run: Run, tried: Callable[[UpdateRule], float]) -> UpdateRule:
-    """The update rule that was trained to mimic teachers of two tasks, as it was when it did best if tried."""
+def learned_rules(config: Config, run: Run) -> dict[float, UpdateRule]:
+    """An update rule that is trained to mimic teachers of two tasks, by how often it was changed: not yet, or more."""
     drawn = [new_episode(config, run.generator) for _ in range(config.bodies)]
     body = drawn[0][0].body
     rule = GatedCoordinateRule(len(list(body.parameters())), generator=run.generator)
     options: dict[str, Any] = {"lr": RATE, "head_lr": RATE, "batch_size": config.batch_size, "generator": run.generator}
     options["lengths"] = max(1, config.steps // 2), max(1, config.steps * 3 // 2)  # as students will learn
     trainer = TeacherMimicTrainer(body, rule, [episode for _, episode in drawn], **options)
-    best, score = copy.deepcopy(rule), np.full(1, -np.inf)
-    every = max(1, config.meta_updates // 4)
-    for step in run.steps(config.meta_updates, trainer=trainer, rule=best, score=score):
+    marks = [config.meta_updates * quarter // 4 for quarter in range(5)]
+    rules = nn.ModuleList(copy.deepcopy(rule) for _ in marks)
+    for step in run.steps(config.meta_updates, trainer=trainer, rules=rules):
         run.log(step + 1, every=max(1, config.meta_updates // 50), distance=trainer.step())
-        if (step + 1) % every == 0 and (now := tried(rule)) > score[0]:
-            score[0] = now
-            best.load_state_dict(rule.state_dict())
-    return best
+        if step + 1 in marks:
+            rules[marks.index(step + 1)].load_state_dict(rule.state_dict())
+    return dict(zip(map(float, marks), rules, strict=True))  # type: ignore[arg-type]
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -208,17 +208,18 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
         return tasks, learned_in_order(net, tasks, method_of(config.learner, net, strength, rule, generator), **options)
 
-    def tried(rule: UpdateRule | None, strength: float = 0.0) -> float:
-        return accuracy(*taught(999, strength, rule, held_out=False))
+    def tried(strength: float = 0.0, rule: UpdateRule | None = None) -> float:
+        others = (taught(999 - number, strength, rule, held_out=False) for number in range(config.chosen_by))
+        return float(np.mean([accuracy(*other) for other in others]))
 
-    rule = learned_rule(config, run, tried) if config.learner == "learned" else None
-    if rule is not None:
+    strength, rule = 0.0, None
+    if config.learner in STRENGTHS:
+        strength = run.choose("strength", STRENGTHS[config.learner], tried)
+    if config.learner == "learned":
+        rules = learned_rules(config, run)
+        bounds = 0.0, float(config.meta_updates)
+        rule = rules[run.choose("updates", list(rules), lambda number: tried(rule=rules[number]), bounds=bounds)]
         run.keep(rule=rule)
-    strengths = STRENGTHS.get(config.learner, ())
-    scores = np.zeros(len(strengths))
-    for step in run.steps(len(strengths), scores=scores):
-        scores[step] = tried(None, strengths[step])
-    strength = strengths[int(scores.argmax())] if strengths else 0.0
     for step in run.steps(config.sequences):
         tasks, stages = taught(step, strength, rule, held_out=True)
         report = reported(config, tasks, stages)

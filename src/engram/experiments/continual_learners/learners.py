@@ -21,13 +21,13 @@ LEARNERS = (
     "finetune", "frozen", "l2", "ewc", "online-ewc", "si", "mas", "lwf", "replay", "learned", "dhp", "dhp-control",
     "rnn", "plastic-rnn", "modulated-rnn", "lstm", "plastic-lstm",
 )  # fmt: skip
-STRENGTHS: dict[str, tuple[float, ...]] = {
-    "l2": (0.001, 0.01, 0.1, 1.0),
-    "ewc": (0.1, 1.0, 10.0, 100.0),
-    "online-ewc": (0.1, 1.0, 10.0, 100.0),
-    "si": (0.01, 0.1, 1.0, 10.0),
-    "mas": (0.01, 0.1, 1.0, 10.0),
-    "lwf": (0.3, 1.0, 3.0),
+STRENGTHS: dict[str, tuple[float, ...]] = {  # to choose from, and beyond; 0 is plain training
+    "l2": (0.0, 0.001, 0.01, 0.1, 1.0),
+    "ewc": (0.0, 0.1, 1.0, 10.0, 100.0),
+    "online-ewc": (0.0, 0.1, 1.0, 10.0, 100.0),
+    "si": (0.0, 0.01, 0.1, 1.0, 10.0),
+    "mas": (0.0, 0.001, 0.01, 0.1, 1.0),
+    "lwf": (0.0, 0.1, 0.3, 1.0),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "l2": {"applied": "loss"},
@@ -136,7 +136,7 @@ def learned_in_order(
 
     Whatever the learner, the loss of a task runs over the outputs of its classes alone, which are known.
     """
-    adam, draw = torch.optim.Adam(net.parameters(), RATE), random_batches(batch_size, generator)
+    adam, draw = torch.optim.Adam(net.parameters(), RATE, fused=True), random_batches(batch_size, generator)
     training = train_on_tasks(net, tasks, method, adam, steps=steps, draw=draw, labelled=True)
     return [copied(net), *(copied(net) for step in training if step.ends_task)]
 
