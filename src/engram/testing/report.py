@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NARROW, WIDE, HEIGHT = 500, 1400, 900
+SETTLES = 20  # times that a width is looked at
 MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
 
@@ -108,6 +109,10 @@ def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
         if screenshot is not None:
             screenshot.parent.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=screenshot.with_stem(f"{screenshot.stem}{suffix}"), full_page=True)
-        wide = page.evaluate("document.documentElement.scrollWidth")
+        wide = 0
+        for _ in range(SETTLES):  # figures of a page take their time on a busy machine
+            if (wide := page.evaluate("document.documentElement.scrollWidth")) <= width:
+                break
+            page.wait_for_timeout(300)
         assert wide <= width, f"{name} is {wide} pixels wide on a screen of {width}"
     page.set_viewport_size({"width": NARROW, "height": HEIGHT})  # in which the next page is drawn at once
