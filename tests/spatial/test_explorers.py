@@ -114,6 +114,13 @@ def test_views_are_alike_by_their_visible_cells():
     assert _alike((0, 1, view), (0, 2, view)) == -1.0
 
 
+def test_an_open_space_is_explored_though_its_frontier_has_its_middle_where_the_agent_is():
+    world = colour_walls(maze_of("\n".join(["#" * 18, *["#" + "." * 16 + "#"] * 16, "#" * 18])), rng=0)
+    for kind in (FrontierExplorer, FARMapExplorer):
+        for seed in range(3):
+            assert coverage_curve(explore(world, (27, 27), kind(rng=seed), 900), 900)[-1] > 0.97
+
+
 def test_an_agent_that_is_walled_in_stops():
     world = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
     for kind, turns_back, reason in ((FrontierExplorer, False, "explored"), (FARMapExplorer, True, "stuck")):

@@ -61,7 +61,7 @@ class FARMapExplorer(FrontierExplorer):
         view_size, gamma, use_size, head_bias, reach, dense, heading, rng: See ``FrontierExplorer``.
         rho: Threshold of the surprise, in standard deviations.
         epsilon: See there.
-        ltm_gate: See there; 0: other maps are sought only where nothing is left in the one at hand.
+        ltm_gate: See there; 0: other maps are sought only where nothing is left in the one at hand; None: never.
         recall: ``"geometric"``: by crossing a fracture; ``"cosine"``: by seeing, in the same heading, what was seen
             where a map began, with a cosine of at least 0.99; ``"none"``.
         monitor: Decides where maps are cut; None: ``SurprisalMonitor("zscore", rho)``.
@@ -88,7 +88,7 @@ class FARMapExplorer(FrontierExplorer):
         gamma: float = 0.9,
         rho: float = 2.0,
         epsilon: float = 5.0,
-        ltm_gate: float = 0.05,
+        ltm_gate: float | None = 0.05,
         recall: str = "geometric",
         monitor: SurprisalMonitor | None = None,
         predict_before_update: bool = False,
@@ -104,7 +104,7 @@ class FARMapExplorer(FrontierExplorer):
         super().__init__(view_size, use_size=use_size, head_bias=head_bias, **options)
         self.rho = checks.number("rho", rho, above=0)
         self.epsilon = checks.number("epsilon", epsilon, above=0)
-        self.ltm_gate = checks.number("ltm_gate", ltm_gate, minimum=0)
+        self.ltm_gate = None if ltm_gate is None else checks.number("ltm_gate", ltm_gate, minimum=0)
         self.recall = checks.choice("recall", recall, RECALLS)
         self.predict_before_update, self.view_at_once = predict_before_update, view_at_once
         self.store: LongTermStore[LocalMap] = LongTermStore(_alike if recall == "cosine" else "geometric")
@@ -190,14 +190,15 @@ class FARMapExplorer(FrontierExplorer):
         self.store.get(target).place(Pose(place.row + offset[0], place.column + offset[1], pose.heading))
 
     def _decide(self) -> list[int]:
-        if self.map.q < self.ltm_gate and (moves := self._elsewhere(self.map.q / self.epsilon)):
+        seeks = self.ltm_gate is not None
+        if self.map.q < (self.ltm_gate or 0.0) and (moves := self._elsewhere(self.map.q / self.epsilon)):
             return moves
         if local := self._to_frontier():
             return local
         if not any(len(self.store.get(number).clusters().sizes) for number in self.store.ids):
             self.reason = "explored"
             return []
-        return self._elsewhere(-1.0) or self._back()
+        return (self._elsewhere(-1.0) if seeks else []) or self._back()
 
     def _elsewhere(self, score: float) -> list[int]:
         """The moves to the fracture towards the neighbour that wins against a score; none where none does."""

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from engram import checks
 from engram.spatial.dense_map import DenseMap
@@ -21,7 +22,9 @@ class FrontierExplorer:
         p_k ~ size_k^{use_size} / distance_k^{use_distance} * (1e-5 if it is behind and head_bias)
 
     over clusters of frontier cells, the distance being Euclid's from the agent to the empty cell at a cluster's middle.
-    Clusters of a single cell do not count, nor those smaller than 3 where there are larger ones. The agent sees a view,
+    Clusters of a single cell do not count, nor those smaller than 3 where there are larger ones. Where the middle of
+    every cluster is the agent's own place, as in an open space with one frontier all around, it walks to some cell
+    beside a frontier; as published it would stop there, or go to and fro for ever. The agent sees a view,
     answers with a move, and so on; it knows where it is relative to its start as long as its moves are made.
 
     Args:
@@ -120,9 +123,10 @@ class FrontierExplorer:
         pose = self.map.pose
         down, right = rows - pose.row, columns - pose.column
         distance = np.hypot(down, right)
-        takes = (distance > 0) & (sizes >= min(3, sizes.max(initial=0)))
+        takes = distance > 0
+        takes &= sizes >= min(3, sizes[takes].max(initial=0))
         if not takes.any():
-            return None
+            return self._to_edge() if len(sizes) else None
         weight = np.where(takes, 1.0, 0.0)
         if self.use_distance:
             weight /= distance + 1e-6
@@ -133,6 +137,24 @@ class FrontierExplorer:
         chosen = int(self.rng.choice(len(weight), p=weight / weight.sum()))
         heading = arrival_heading(int(down[chosen]), int(right[chosen]))
         return self._walk(int(rows[chosen]), int(columns[chosen]), _ANY_HEADING[heading])
+
+    def _to_edge(self) -> list[int] | None:
+        """The moves to some empty cell beside a frontier, near ones more often, for where every cluster's is the own.
+
+        So it is in the middle of an open space, which has one frontier all around it.
+        """
+        parts, _ = ndimage.label(self.map.frontier(), np.ones((3, 3)))
+        single = np.flatnonzero(np.bincount(parts.ravel()) < 2)
+        around = ndimage.binary_dilation((parts > 0) & ~np.isin(parts, single), np.ones((3, 3)))
+        self.work += parts.size
+        pose = self.map.pose
+        edges = np.argwhere(around & self.map.known_empty()) - 1 + self.map.bbox[:2] - pose[:2]
+        edges = edges[edges.any(1)]
+        if not len(edges):
+            return None
+        weight = 1 / np.hypot(*edges.T)
+        down, right = edges[int(self.rng.choice(len(edges), p=weight / weight.sum()))].tolist()
+        return self._walk(pose.row + down, pose.column + right, _ANY_HEADING[arrival_heading(down, right)])
 
     def _walk(self, row: int, column: int, headings: tuple[int, ...]) -> list[int] | None:
         moves, work = self.map.path(row, column, (headings[0], headings[1], headings[2], headings[3]))

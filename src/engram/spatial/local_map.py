@@ -200,7 +200,8 @@ class LocalMap:
         top, left, bottom, right = self._counts[kernels.TOP :].tolist()
         if bottom < 0:
             return np.zeros((0, 0), dtype=bool)
-        return np.asarray(self._flags[top - 1 : bottom + 2, left - 1 : right + 2] & flag, dtype=bool)
+        framed: np.ndarray = self._flags[top - 1 : bottom + 2, left - 1 : right + 2]
+        return (framed & flag).astype(bool)
 
     def _checked(self, view: View) -> View:
         if not isinstance(view, np.ndarray) or view.shape != (self.view_size,) * 2 or view.dtype.kind != "i":
