@@ -37,8 +37,10 @@ REFERENCE = {
     "engram.optim": "Optimisers of torch, and evolution by ask and tell.",
     "engram.memory": "What stores and recalls.",
     "engram.memory.episodic.policies": "What a bounded memory keeps.",
+    "engram.memory.fragments": "Fragments of experience: when to begin one, where old ones are, which is due.",
     "engram.agents": "Reinforcement learning: networks whose state lasts, episodic control, values of transitions.",
     "engram.agents.reference": "What can be reached in a meta-task: by chance, by knowing, by inference.",
+    "engram.spatial": "Maps: exploring an unknown world with a bounded map.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
     "engram.tasks": "What one learns from.",
@@ -55,6 +57,7 @@ WORLDS = {  # in which the agents of an experiment act
     "maze": "engram/GridMaze-v0",
     "episodic-control": "engram/FourRoom-v0",
     "meta-rl-agents": "engram/DarkKeyToDoor-v0",
+    "farmap": "engram/ColourMaze-v0",
     "qss": "engram/GridTransfer-v0",
     "d3g": "engram/PointWorld-v0",
 }
