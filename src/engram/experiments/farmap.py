@@ -169,7 +169,8 @@ def measures(place: Place, walk: Exploration) -> list[float]:
     cells = walk.poses[:, None, :2] - place.door
     near = np.sqrt((cells**2).sum(-1)).min(1) <= NEAR
     curves = coverage_curve(walk, place.steps).mean(), active_memory_curve(walk, place.steps).mean(), stored
-    return [*curves, walk.work[-1] / area, len(walk.cuts), len(walk.recalls), near[walk.cuts].sum(), near.mean()]
+    counts = len(walk.cuts), len(walk.recalls), near[walk.cuts].sum(), near.mean()
+    return [float(value) for value in (*curves, walk.work[-1] / area, *counts)]
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:

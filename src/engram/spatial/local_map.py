@@ -160,7 +160,7 @@ class LocalMap:
 
     def known_wall(self) -> Bool[np.ndarray, "rows columns"]:
         """Which of these are known to be walls."""
-        return self._around(kernels.KNOWN) & ~self._around(kernels.EMPTY)
+        return np.asarray(self._around(kernels.KNOWN) & ~self._around(kernels.EMPTY))
 
     def frontier(self) -> Bool[np.ndarray, "rows columns"]:
         """Which of these are unknown and touch an empty cell."""
@@ -200,8 +200,8 @@ class LocalMap:
         top, left, bottom, right = self._counts[kernels.TOP :].tolist()
         if bottom < 0:
             return np.zeros((0, 0), dtype=bool)
-        framed: np.ndarray = self._flags[top - 1 : bottom + 2, left - 1 : right + 2]
-        return (framed & flag).astype(bool)
+        framed: np.ndarray = self._flags[top - 1 : bottom + 2, left - 1 : right + 2] & flag
+        return framed > 0
 
     def _checked(self, view: View) -> View:
         if not isinstance(view, np.ndarray) or view.shape != (self.view_size,) * 2 or view.dtype.kind != "i":
