@@ -27,6 +27,7 @@ import meta_tasks
 import optim
 import plasticity
 import rules
+import spatial
 import verify
 from engram.lab.export import draw
 from engram.lab.figures import PALETTE
@@ -349,6 +350,7 @@ def main() -> None:
             forgetting,
             optim,
             agents,
+            spatial,
             lab,
         )
     ]

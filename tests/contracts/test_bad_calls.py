@@ -43,6 +43,7 @@ PACKAGES = (
     "learned.learning_to_remember",
     "learned.updates",
     "memory",
+    "memory.fragments",
     "nn",
     "nn.ntk",
     "optim",
@@ -50,6 +51,7 @@ PACKAGES = (
     "rules",
     "rules.synaptic",
     "rules.temporal",
+    "spatial",
     "tasks",
     "tasks.meta",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import ndimage
@@ -13,6 +14,7 @@ from engram.spatial.dense_map import DenseMap
 from engram.spatial.local_map import LocalMap, View
 
 OPPOSITE = (1, 0, 3, 2)
+_ALL_AROUND = np.ones((3, 3), dtype=np.int64)
 _ANY_HEADING = {heading: (heading, *(h for h in range(4) if h != heading)) for heading in range(4)}
 
 
@@ -24,7 +26,7 @@ class FrontierExplorer:
     over clusters of frontier cells, the distance being Euclid's from the agent to the empty cell at a cluster's middle.
     Clusters of a single cell do not count, nor those smaller than 3 where there are larger ones. Where the middle of
     every cluster is the agent's own place, as in an open space with one frontier all around, it walks to some cell
-    beside a frontier; as published it would stop there, or go to and fro for ever. The agent sees a view,
+    beside a frontier, to each once; as published it would stop there, or go to and fro for ever. The agent sees a view,
     answers with a move, and so on; it knows where it is relative to its start as long as its moves are made.
 
     Args:
@@ -75,6 +77,7 @@ class FrontierExplorer:
         self.work = 0
         self._plan: deque[int] = deque()
         self._last: int | None = None
+        self._tried: WeakKeyDictionary[LocalMap, set[tuple[int, int]]] = WeakKeyDictionary()  # where ``_to_edge`` led
         self._blind = False  # the last move was to a cell that was never seen
 
     @property
@@ -143,17 +146,21 @@ class FrontierExplorer:
 
         So it is in the middle of an open space, which has one frontier all around it.
         """
-        parts, _ = ndimage.label(self.map.frontier(), np.ones((3, 3), dtype=bool))
+        parts, _ = ndimage.label(self.map.frontier(), _ALL_AROUND)
         single = np.flatnonzero(np.bincount(parts.ravel()) < 2)
-        around = ndimage.binary_dilation((parts > 0) & ~np.isin(parts, single), np.ones((3, 3), dtype=bool))
+        around = ndimage.binary_dilation((parts > 0) & ~np.isin(parts, single), _ALL_AROUND)
         self.work += parts.size
         pose = self.map.pose
         edges = np.argwhere(around & self.map.known_empty()) - 1 + self.map.bbox[:2] - pose[:2]
-        edges = edges[edges.any(1)]
+        tried = self._tried.setdefault(self.map, set())
+        edges = np.array(
+            [edge for edge in edges.tolist() if any(edge) and (pose.row + edge[0], pose.column + edge[1]) not in tried]
+        )
         if not len(edges):
             return None
         weight = 1 / np.hypot(*edges.T)
         down, right = edges[int(self.rng.choice(len(edges), p=weight / weight.sum()))].tolist()
+        tried.add((pose.row + down, pose.column + right))
         return self._walk(pose.row + down, pose.column + right, _ANY_HEADING[arrival_heading(down, right)])
 
     def _walk(self, row: int, column: int, headings: tuple[int, ...]) -> list[int] | None:

@@ -1,0 +1,328 @@
+"""A map that is cut into fragments at surprise explores as fast as a whole one, with less of it at hand (Hwang et al.).
+
+An agent with a narrow view explores mazes of rooms. The classic explorer keeps one map and walks to its frontiers.
+FARMap's map decays, and is put away where the view is surprising; over the fracture it is taken up again. Both are the
+same code but for that, and stand beside explorers that miss one part: recall, the choice of other maps, the surprise
+(cuts as many, but by the clock or by chance), or the frontier explorer's lack of FARMap's taste in frontiers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from plotly.subplots import make_subplots
+
+from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, metric, setting, settings
+from engram.lab.figures import PALETTE
+from engram.memory import SurprisalMonitor
+from engram.spatial import (
+    Exploration,
+    FARMapExplorer,
+    FrontierExplorer,
+    active_memory_curve,
+    coverage_curve,
+    explore,
+)
+from engram.tasks import colour_walls, random_room_maps
+
+SIZES = {"small": (1000, 2500), "large": (4000, 12_000)}  # visible cells
+NEAR = 5.0  # cells from a door within which a cut is at the door
+POINTS, FRAMES = 50, 24
+
+
+@settings
+class Config:
+    """What one trial is made of."""
+
+    explorer: Literal["frontier", "farmap"] = setting("farmap", "one map with all its frontiers, or fragments")
+    taste: Literal["any", "near", "near-large-ahead"] = setting(
+        "near-large-ahead", "which frontiers are chosen more often"
+    )
+    criterion: Literal["zscore", "uniform", "random"] = setting(
+        "zscore", "where FARMap cuts: at surprise, or as often by the clock or by chance"
+    )
+    rho: float = setting(2.0, "surprise at which FARMap cuts, in standard deviations", gt=0)
+    gamma: float = setting(0.9, "decay of confidence in a step", ge=0, lt=1)
+    recall: bool = setting(True, "whether FARMap takes an old map up again where it crosses a fracture")
+    other_maps: bool = setting(True, "whether FARMap walks to other maps where few frontiers are left")
+    world: Literal["rooms", "two-rooms"] = setting("rooms", "mazes of rooms, or two rooms with a door between them")
+    small: int = setting(10, "mazes with 1000 to 2500 visible cells; or pairs of rooms", ge=1, scales=True)
+    large: int = setting(10, "mazes with 4000 to 12000 visible cells", ge=0, scales=True)
+    small_steps: int = setting(1500, "steps in each small maze", ge=20)
+    large_steps: int = setting(2500, "steps in each large maze", ge=20)
+
+
+frontier = {"explorer": "frontier", "taste": "near"}
+two_rooms = {"world": "two-rooms", "small": 40, "large": 0, "small_steps": 600}
+arms: dict[str, dict[str, Any]] = {
+    "frontier": frontier,
+    "frontier-any": frontier | {"taste": "any"},
+    "frontier-taste": frontier | {"taste": "near-large-ahead"},
+    "farmap": {},
+    "farmap-no-recall": {"recall": False},
+    "farmap-no-others": {"other_maps": False},
+    "farmap-uniform": {"criterion": "uniform"},
+    "farmap-random": {"criterion": "random"},
+    "two-rooms": two_rooms,
+    "two-rooms-uniform": two_rooms | {"criterion": "uniform"},
+}
+few = {"small": 2, "small_steps": 200}
+many = {"small": 150, "small_steps": 600}
+presets = {
+    "smoke": Preset(
+        seeds=1,
+        changes={"small": 1, "large": 1, "small_steps": 150, "large_steps": 150}
+        | {"two-rooms": few, "two-rooms-uniform": few},
+    ),
+    "laptop": Preset(seeds=8),
+    "paper": Preset(
+        seeds=5,
+        changes={"small": 150, "large": 150, "small_steps": 5000, "large_steps": 5000}
+        | {"two-rooms": many, "two-rooms-uniform": many},
+    ),
+}
+
+
+class Place(NamedTuple):
+    """A world, and how an agent begins in it."""
+
+    world: np.ndarray
+    start: tuple[int, int]
+    heading: int
+    steps: int
+    large: bool
+    seed: int
+    door: np.ndarray  # of two rooms, its cells
+
+
+def places(config: Config, rng: np.random.Generator) -> list[Place]:
+    """The worlds of a trial, small ones first; the same in all arms of a seed that have the same kind of world."""
+    found: list[Place] = []
+    for size, count, steps in (
+        ("small", config.small, config.small_steps),
+        ("large", config.large, config.large_steps),
+    ):
+        mazes: list[np.ndarray] = []
+        while len(mazes) < count:
+            drawn = [two_rooms_maze(rng)] if config.world == "two-rooms" else random_room_maps(rng)
+            low, high = (0, np.inf) if config.world == "two-rooms" else SIZES[size]
+            mazes += [maze for maze in drawn if low <= visible(maze) <= high]
+        for maze in mazes[:count]:
+            world = colour_walls(maze, rng=rng)
+            row, column = rng.choice(np.argwhere(world == 0)).tolist()
+            heading, seed = int(rng.integers(4)), int(rng.integers(2**31))
+            found.append(Place(world, (row, column), heading, steps, size == "large", seed, door_of(maze)))
+    return found
+
+
+def visible(maze: np.ndarray) -> int:
+    """Cells of the world, three along a side of one of the maze, that are empty or a wall beside an empty one."""
+    empty = np.kron(np.pad(~maze, 1), np.ones((3, 3), bool))
+    return int(np.any([empty, *(np.roll(empty, shift, axis) for shift in (-1, 1) for axis in (0, 1))], axis=0).sum())
+
+
+def two_rooms_maze(rng: np.random.Generator) -> np.ndarray:
+    """Two rooms of 6 to 9 cells a side, side by side, with a door of one cell in the wall between them."""
+    height, left, right = rng.integers(6, 10, 3).tolist()
+    maze = np.ones((height + 2, left + right + 3), dtype=bool)
+    maze[1:-1, 1 : left + 1] = maze[1:-1, left + 2 : -1] = False
+    maze[1 + rng.integers(height), left + 1] = False
+    return maze
+
+
+def door_of(maze: np.ndarray) -> np.ndarray:
+    """The cells in the world of a maze's narrowest column, which in two rooms is the door's."""
+    column = 1 + int((~maze[:, 1:-1]).sum(0).argmin())
+    middle = 3 * np.argwhere(~maze[:, [column]])[:1] + (0, 3 * column)
+    return middle + np.indices((3, 3)).reshape(2, -1).T
+
+
+def walk_of(config: Config, place: Place) -> Exploration:
+    """The walk of an explorer; one that cuts without surprise does so as often as one with it, in the same place."""
+    common: dict[str, Any] = {"gamma": config.gamma, "heading": place.heading, "rng": place.seed}
+    taste = {"use_size": config.taste == "near-large-ahead", "head_bias": config.taste == "near-large-ahead"}
+    if config.explorer == "frontier":
+        explorer = FrontierExplorer(use_distance=config.taste != "any", **taste, **common)
+        return explore(place.world, place.start, explorer, place.steps)
+    options: dict[str, Any] = {"recall": "geometric" if config.recall else "none", **taste, **common}
+    options["ltm_gate"] = 0.05 if config.other_maps else None
+    walk = explore(place.world, place.start, FARMapExplorer(rho=config.rho, **options), place.steps)
+    if config.criterion == "zscore":
+        return walk
+    cuts, steps = len(walk.cuts), len(walk.seen)
+    threshold = steps / (cuts + 0.5) if config.criterion == "uniform" else max(cuts, 1e-9) / steps
+    generator = torch.Generator().manual_seed(place.seed)
+    monitor = SurprisalMonitor(config.criterion, threshold, min_samples=0, generator=generator)
+    return explore(place.world, place.start, FARMapExplorer(monitor=monitor, **options), place.steps)
+
+
+MEASURES = ("coverage", "memory", "stored", "work", "cuts", "recalls", "at_door", "near_door")
+
+
+def measures(place: Place, walk: Exploration) -> list[float]:
+    """What a walk comes to: means over its steps, and counts; of cuts, how many are near the door."""
+    area = place.world.size
+    stored = active_memory_curve(walk, place.steps).mean() * walk.stored.mean() / walk.active.mean()
+    cells = walk.poses[:, None, :2] - place.door
+    near = np.sqrt((cells**2).sum(-1)).min(1) <= NEAR
+    curves = coverage_curve(walk, place.steps).mean(), active_memory_curve(walk, place.steps).mean(), stored
+    counts = len(walk.cuts), len(walk.recalls), near[walk.cuts].sum(), near.mean()
+    return [float(value) for value in (*curves, walk.work[-1] / area, *counts)]
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Explore each world once; the results are means over worlds, of all and of the large ones."""
+    worlds = places(config, run.rng)
+    rows, curves = np.zeros((len(worlds), len(MEASURES))), np.zeros((len(worlds), 2, POINTS))
+    for number in run.steps(len(worlds), rows=rows, curves=curves):
+        place = worlds[number]
+        walk = walk_of(config, place)
+        rows[number] = measures(place, walk)
+        at = np.linspace(0, place.steps - 1, POINTS).astype(int)
+        curves[number] = coverage_curve(walk, place.steps)[at], active_memory_curve(walk, place.steps)[at]
+    for point, (coverage, memory) in enumerate(curves.mean(0).T):
+        run.log(round(100 * point / (POINTS - 1)), coverage=coverage, memory=memory)
+    large = np.array([place.large for place in worlds])
+    doors = 0 if config.world == "two-rooms" else 2  # the last measures are about doors
+    result: dict[str, Any] = dict(zip(MEASURES[: len(MEASURES) - doors], rows.mean(0).tolist(), strict=False))
+    if large.any():
+        result |= {f"{name}_large": float(rows[large, n].mean()) for n, name in enumerate(MEASURES[:4])}
+    if config.world == "two-rooms":
+        cuts = rows[:, MEASURES.index("cuts")].sum()
+        result["at_door"] = float(rows[:, MEASURES.index("at_door")].sum() / cuts) if cuts else 0.0
+    elif config.criterion == "zscore" and config.recall and config.other_maps and config.taste != "any":
+        result["picture"] = picture(worlds[0], walk_of(config, worlds[0]))
+    return result
+
+
+def picture(place: Place, walk: Exploration) -> dict[str, Any]:
+    """A walk in few numbers: when, in frames, and on which map each cell was first seen; walls; and the path."""
+    frame = np.ceil((walk.first_seen + 1) * FRAMES / len(walk.seen)).astype(int)
+    owner = np.where(walk.first_seen >= 0, walk.fragment[walk.first_seen], 0)
+    rows = ["".join(map(chr, 48 + row)) for row in frame]
+    path = walk.poses[:: max(1, len(walk.seen) // 300), :2]
+    return {
+        "frame": rows,
+        "owner": ["".join(map(chr, 48 + row % 60)) for row in owner],
+        "wall": ["".join("#" if cell else "." for cell in row) for row in place.world],
+        "path": path.tolist(),
+        "cuts": walk.poses[walk.cuts, :2].tolist(),
+        "steps": len(walk.seen),
+    }
+
+
+coverage, coverage_large, memory, memory_large, work_large, cuts = map(
+    metric, ("coverage", "coverage_large", "memory", "memory_large", "work_large", "cuts")
+)
+at_door, near_door, stored = map(metric, ("at_door", "near_door", "stored"))
+SOURCE = "Hwang et al. (2024), abstract; criterion ours"
+smaller = claims_from(SOURCE, published="smaller active memory (no figure was read)")
+faster = claims_from(SOURCE, published="covers faster, without loss (no figure was read)")
+surprise = claims_from(SOURCE, published="cut at surprisal (no figure was read)")
+ours = claims_from("ours", published="no figure")
+claims = [
+    smaller("memory", "FARMap has less map at hand than an explorer with one map, in the mean over steps",
+        memory("farmap") / memory("frontier") <= 0.80),
+    smaller("memory-large", "In large mazes FARMap has far less map at hand than an explorer with one map",
+        memory_large("farmap") / memory_large("frontier") <= 0.65),
+    faster("no-loss", "FARMap covers no less than an explorer with one map, in the mean over steps",
+        coverage("farmap") / coverage("frontier") >= 0.98),
+    faster("faster-large", "In large mazes FARMap covers more than an explorer with one map, in the mean over steps",
+        coverage_large("farmap") / coverage_large("frontier") >= 1.02),
+    smaller("planning-large", "In large mazes FARMap looks at fewer cells for frontiers and paths than one map takes",
+        work_large("farmap") / work_large("frontier") <= 0.8, published="cheaper planning (no figure was read)"),
+    ours("memory-not-by-taste", "FARMap has less map at hand than one map with the same taste in frontiers",
+        memory("farmap") / memory("frontier-taste") <= 0.80),
+    ours("coverage-not-by-taste", "FARMap covers no less than one map with the same taste in frontiers",
+        coverage("farmap") / coverage("frontier-taste") >= 0.98),
+    ours("all-maps", "All of FARMap's maps together take more than the one map of the frontier explorer",
+        stored("farmap") / stored("frontier") >= 1.1),
+    ours("near-frontiers", "An explorer that prefers near frontiers covers more than one that takes any",
+        coverage("frontier") / coverage("frontier-any") >= 1.02),
+    surprise("surprise-no-loss", "Cuts at surprise cover no less than as many by chance",
+        coverage("farmap") - coverage("farmap-random") >= -0.01),
+    surprise("surprise-memory", "Cuts at surprise leave less map at hand than as many by chance",
+        memory("farmap") / memory("farmap-random") <= 0.95),
+    surprise("surprise-memory-clock", "Cuts at surprise leave less map at hand than as many by the clock",
+        memory("farmap") / memory("farmap-uniform") <= 0.95),
+    ours("as-many-cuts", "Cuts by chance are as many as at surprise",
+        (cuts("farmap-random") / cuts("farmap")).within(1.0, 0.2)),
+    ours("as-many-cuts-clock", "Cuts by the clock are as many as at surprise",
+        (cuts("farmap-uniform") / cuts("farmap")).within(1.0, 0.2)),
+    faster("recall-matters", "FARMap covers more than without recall", published="recall is used (no figure was read)",
+        condition=coverage("farmap") / coverage("farmap-no-recall") >= 1.02),
+    faster("other-maps-matter", "FARMap covers more than without walks to other maps",
+        published="other maps are subgoals (no figure was read)",
+        condition=coverage("farmap") / coverage("farmap-no-others") >= 1.02),
+    surprise("cuts-at-doors", "Of two rooms, most cuts lie at the door", at_door("two-rooms") >= 0.7,
+        published="cuts match animals (no figure was read)"),
+    surprise("cuts-at-doors-chance", "Of two rooms, more cuts lie at the door than steps do",
+        at_door("two-rooms") - near_door("two-rooms") >= 0.2, published="cuts match animals (no figure was read)"),
+    surprise("cuts-at-doors-clock", "Of two rooms, more cuts lie at the door than cuts by the clock do",
+        at_door("two-rooms") - at_door("two-rooms-uniform") >= 0.2,
+        published="cuts match animals (no figure was read)"),
+]  # fmt: skip
+
+
+def layer(picture: dict[str, Any], frame: int) -> np.ndarray:
+    """What is known up to a frame: 0 nothing, 1 a wall, above that the map that saw an empty cell first."""
+    when, owner, wall = (
+        np.array([[ord(cell) for cell in row] for row in picture[key]]) for key in ("frame", "owner", "wall")
+    )
+    seen = (when > 48) & (when - 48 <= frame)
+    return np.where(seen, np.where(wall == ord("#"), 1, 2 + (owner - 48) % (len(PALETTE) - 2)), 0).astype(np.uint8)
+
+
+def traces(pictures: list[dict[str, Any]], frame: int) -> list[Any]:
+    """A heat map of what is known in each picture, and the path so far."""
+    known = len(PALETTE) - 2
+    shades = ["#1a1a1a", "#8c8c8c", *PALETTE[:known]]
+    scale = [[(n + end) / len(shades), shade] for n, shade in enumerate(shades) for end in (0, 1)]
+    drawn: list[Any] = []
+    for picture in pictures:
+        path = np.array(picture["path"])[: max(1, len(picture["path"]) * frame // FRAMES)]
+        cells = {"zmin": -0.5, "zmax": len(shades) - 0.5, "colorscale": scale, "showscale": False, "hoverinfo": "skip"}
+        line = {"mode": "lines", "line": {"color": "white", "width": 1.2}, "showlegend": False, "hoverinfo": "skip"}
+        drawn += [go.Heatmap(z=layer(picture, frame), **cells), go.Scatter(x=path[:, 1], y=path[:, 0], **line)]
+    return drawn
+
+
+def figure(results: Results) -> go.Figure:
+    """What the explorers know of one maze as they walk: a colour for each of FARMap's maps, one for a single map."""
+    shown = [arm for arm in ("farmap", "frontier") if arm in results.arms]
+    pictures = [results.values(arm, "picture")[0] for arm in shown]
+    titles = [f"{arm} ({picture['steps']} steps)" for arm, picture in zip(shown, pictures, strict=True)]
+    plot = make_subplots(1, max(1, len(shown)), subplot_titles=titles, horizontal_spacing=0.04)
+    for number, trace in enumerate(traces(pictures, FRAMES)):
+        plot.add_trace(trace, 1, 1 + number // 2)
+    for number in range(1, len(shown) + 1):
+        plot.update_yaxes(autorange="reversed", scaleanchor=f"x{number if number > 1 else ''}", col=number)
+    plot.update_xaxes(visible=False).update_yaxes(visible=False)
+    times = range(1, FRAMES + 1)
+    plot.frames = [go.Frame(name=str(time), data=traces(pictures, time)) for time in times]
+    jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+    steps = [{"label": f"{100 * time // FRAMES} %", "method": "animate", "args": [[str(time)], jump]} for time in times]
+    play = {"label": "play", "method": "animate", "args": [None, {**jump, "frame": {"duration": 250, "redraw": True}}]}
+    title = "What is known after so much of a walk: walls grey, a colour for each map, the path white"
+    slider = {"active": FRAMES - 1, "steps": steps, "currentvalue": {"prefix": "of the walk: "}}
+    return plot.update_layout(
+        title=title,
+        height=560,
+        sliders=[slider],
+        updatemenus=[{"type": "buttons", "buttons": [play], "x": 0, "y": 1.12, "xanchor": "left"}],
+    )
+
+
+experiment = Experiment(
+    name="farmap",
+    about=__doc__,
+    paper="Hwang et al., Grid Cell-Inspired Fragmentation and Recall for Efficient Map Building, TMLR 2024",
+    studies=Study(trial, arms),
+    presets=presets,
+    claims=claims,
+    figure=figure,
+    headline="coverage",
+)
