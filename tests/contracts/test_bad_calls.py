@@ -50,6 +50,8 @@ PACKAGES = (
     "rules",
     "rules.synaptic",
     "rules.temporal",
+    "spatial.induction",
+    "spatial.pomcp",
     "tasks",
     "tasks.meta",
 )
