@@ -312,8 +312,8 @@ def test_a_plan_is_followed_until_there_is_news():
     env = RepeatedUnitWorld()
     planner, observation = plan(env, replan="on_news", n_queries=200, ucb_scale="range")
     searches = []
-    search = planner.search_from
-    planner.search_from = lambda cell: searches.append(cell) or search(cell)
+    search = planner._search_from
+    planner._search_from = lambda cell: searches.append(cell) or search(cell)
     for _ in range(12):
         observation, *_ = env.step(planner.act(observation))
     assert 0 < len(searches) < 12

@@ -98,6 +98,7 @@ class SubmapGrammar:
         max_hypotheses: int = 256,
         random_state: int | np.random.Generator | None = None,
     ) -> None:
+        checks.arguments()
         self.block = checks.choice("block", block, ("author", "strips", "tiles"))
         self.fragments = checks.size("fragments", fragments, minimum=2)
         self.max_unknown = checks.number("max_unknown", max_unknown, above=0, maximum=1)
@@ -119,6 +120,7 @@ class SubmapGrammar:
         Args:
             shape: Rows and columns of the map.
         """
+        checks.arguments()
         height, width = (checks.size("shape", side) for side in shape)
         if self.block == "author":
             longer = (height // self.fragments, width) if height >= width else (height, width // self.fragments)
@@ -143,6 +145,7 @@ class SubmapGrammar:
         Raises:
             ValueError: No map, or blocks that do not divide it.
         """
+        checks.arguments()
         cells = _checked(known)
         size = size or next(iter(self.sizes(cells.shape)), None)
         return [] if size is None else self._propose(_blocks(cells, size)[1])
@@ -176,6 +179,7 @@ class SubmapGrammar:
         Raises:
             ValueError: No map, or a reward outside it.
         """
+        checks.arguments()
         seen = _checked(known)
         cells = seen.copy()
         for row, column in goals_seen:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int8
 
+from engram import checks
 from engram.numeric.grid_cells import MOVES, REWARD, UNOBSERVED, blocked
 from engram.spatial.induction.posterior import MapPosterior
-from engram.spatial.induction.world import distances
+from engram.spatial.induction.world import distances, inside
 
 Cell = tuple[int, int]
 
@@ -42,6 +43,11 @@ def greedy_action(
         >>> greedy_action(np.array([[2, 3], [0, 0]], np.int8), (1, 1))  # left
         2
     """
+    checks.arguments()
+    inside("position", position, known.shape)
+    checks.number("unseen", unseen, minimum=0)
+    if posterior is not None and posterior.known.shape != known.shape:
+        raise ValueError(f"posterior is of a map of {posterior.known.shape}: expected one of {known.shape}, as known")
     shape: tuple[int, int] = (len(known), len(known[0]))
     value, here = worth(known, posterior, unseen).ravel(), np.array([position[0] * shape[1] + position[1]])
     best = None if posterior is None else posterior.map()

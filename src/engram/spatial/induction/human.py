@@ -44,6 +44,10 @@ def next_room_weights(
         current: The room in which the agent is.
         n_rooms: How many rooms there are.
     """
+    checks.arguments()
+    checks.size("n_rooms", n_rooms, int(room_of.max(initial=0)) + 1)
+    if len(room_of) != len(tree):
+        raise ValueError(f"room_of has {len(room_of)} rooms: expected one for each of {len(tree)} nodes of the tree")
     leaves = tree.child < 0
     weights = ((tree.counts + 1) * leaves).sum(1).astype(float)
     away = (room_of != current) & (room_of >= 0)
@@ -79,6 +83,7 @@ def trajectory_log_likelihood(
 
     Source: Sharma et al., "Map Induction" (2021), the published code's measure; the floor is ours.
     """
+    checks.arguments()
     if planner.planner != "pomcp":
         raise ValueError(f"planner.planner = {planner.planner!r}: expected 'pomcp', which grows trees")
     places = checks.array("positions", positions, (len(known_maps), 2), np.int64)

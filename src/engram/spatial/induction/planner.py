@@ -88,6 +88,7 @@ class MapInductionPlanner:
         random_state: int | np.random.Generator | None = None,
         **search: Any,
     ) -> None:
+        checks.arguments()
         self.grammar = SubmapGrammar() if grammar is None else checks.instance("grammar", grammar, SubmapGrammar)
         self.mode = checks.choice("mode", mode, ("distribution", "map", "uniform"))
         self.planner = checks.choice("planner", planner, ("pomcp", "greedy"))
@@ -110,6 +111,7 @@ class MapInductionPlanner:
         Args:
             views: What is seen from each cell, as the world has it (``RoomGrid.views``; default: the cell alone).
         """
+        checks.arguments()
         self.goals_seen: set[tuple[int, int]] = set()
         self.views = views
         self.posterior_, self._known, self._node = None, b"", 0
@@ -145,10 +147,10 @@ class MapInductionPlanner:
         if self.replan == "on_news" and not news and self._follow(cell):
             return self._best(self._node)
         self._node = 0
-        return self.search_from(cell)
+        return self._search_from(cell)
 
-    def search_from(self, cell: int) -> int:
-        """Search from a cell of the map last seen, numbered row by row; the tree is ``tree_``."""
+    def _search_from(self, cell: int) -> int:
+        """Search from a cell of the map last seen, numbered row by row."""
         assert self._world is not None
         action = self.search.plan((self._world, cell))
         self.tree_ = self.search.tree_
@@ -180,7 +182,7 @@ class MapInductionPlanner:
             return best[None], np.ones(1)
         if not posterior.unstructured:
             return posterior.maps, posterior.weights
-        drawn = np.stack([posterior.without_structure(self.rng) for _ in range(DRAWS)])
+        drawn = np.stack([posterior._without_structure(self.rng) for _ in range(DRAWS)])
         share = posterior.unstructured
         return np.concatenate([posterior.maps, drawn]), np.concatenate(
             [(1 - share) * posterior.weights, np.full(DRAWS, share / DRAWS)]

@@ -100,10 +100,10 @@ class MapPosterior:
             raise ValueError("sample: this posterior has no hypothesis to draw from")
         maps = self.maps[rng.choice(len(self), size=n, p=self.weights)]
         for place in np.flatnonzero(rng.random(n) < self.unstructured):
-            maps[place] = self.without_structure(rng)
+            maps[place] = self._without_structure(rng)
         return maps
 
-    def without_structure(self, rng: np.random.Generator) -> Int8[np.ndarray, "h w"]:
+    def _without_structure(self, rng: np.random.Generator) -> Int8[np.ndarray, "h w"]:
         """The best hypothesis with rewards drawn by the background where nothing is known."""
         best = self.map()
         assert best is not None

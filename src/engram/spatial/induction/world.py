@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int, Int8
 
+from engram import checks
 from engram.numeric.grid_cells import EMPTY, MOVES, REWARD, UNOBSERVED, Views, blocked
 from engram.spatial.induction.kernels import POSITION_BITS, World, fill_field, sample, search_rooms, spread, step
 
@@ -23,6 +24,12 @@ def distances(passable: Any, sources: Int[np.ndarray, "sources"], shape: tuple[i
     queue[: len(sources)], steps[sources] = sources, 0
     spread(np.ascontiguousarray(passable), shape[1], queue, steps)
     return steps
+
+
+def inside(name: str, cell: tuple[int, int], shape: tuple[int, ...]) -> None:
+    """Raise ValueError where a cell is outside a map."""
+    if not (0 <= cell[0] < shape[0] and 0 <= cell[1] < shape[1]):
+        raise ValueError(f"{name} = {tuple(cell)}: expected a cell of a map of {shape}")
 
 
 def nearness(steps: Int[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
@@ -44,6 +51,8 @@ def goal_nearness(
         >>> goal_nearness(np.array([[2, 0, 3, 0]], np.int8), (0, 0)).tolist()
         [[1.0, 0.5, 0.0, 0.0]]
     """
+    checks.arguments()
+    inside("goal", goal, grid.shape)
     passable = ~blocked(grid) if through_rewards else np.isin(grid, (EMPTY, UNOBSERVED))
     source = np.array([goal[0] * grid.shape[1] + goal[1]])
     return nearness(distances(passable.ravel(), source, (len(grid), len(grid[0])))).reshape(grid.shape)
@@ -59,6 +68,7 @@ def unknown_nearness(grid: Int8[np.ndarray, "h w"]) -> Float64[np.ndarray, "h w"
         >>> unknown_nearness(np.array([[6, 0, 3, 0]], np.int8)).tolist()
         [[1.0, 0.5, 0.0, 0.0]]
     """
+    checks.arguments()
     passable = np.isin(grid, (EMPTY, UNOBSERVED)).ravel()
     unknown = np.flatnonzero(grid == UNOBSERVED)
     return nearness(distances(passable, unknown, (len(grid), len(grid[0])))).reshape(grid.shape)
