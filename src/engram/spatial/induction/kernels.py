@@ -7,6 +7,7 @@ of all that was seen, whether the weights or goals are no longer those of the ro
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -222,7 +223,7 @@ def sample(root, rng):
     return world, position, np.int64(0), False, world.field[position]
 
 
-@jit
+@partial(jit, forceinline=True)
 def step(state, action, rng):
     """Move in a completed map, see, and drop the hypotheses that what is seen contradicts."""
     world, start, key, changed, before = state
@@ -285,14 +286,14 @@ class Rooms(NamedTuple):
     version: int
 
 
-@overload(advance)
+@overload(advance, jit_options={"forceinline": True})
 def _advance_in_rooms(functions, state, action, rng):
     if getattr(functions, "instance_class", None) is Rooms:
         return lambda functions, state, action, rng: step(state, action, rng)
     return None
 
 
-@overload(begin)
+@overload(begin, jit_options={"forceinline": True})
 def _begin_in_rooms(functions, root, rng):
     if getattr(functions, "instance_class", None) is Rooms:
         return lambda functions, root, rng: sample(root, rng)
