@@ -17,7 +17,7 @@ class Recovery:
     """Trajectories of all planners, each judged by all."""
 
     trajectories: int = setting(1, "worlds, in each of which every planner walks once", ge=1, scales=True)
-    steps: int = setting(100, "the most steps of a trajectory", ge=2)
+    steps: int = setting(400, "the most steps of a trajectory, nothing of which tells before the first reward", ge=2)
     units: int = setting(5, "units of a world", ge=2)
     alcoves: int = setting(4, "alcoves of a unit", ge=1)
     temperature: float = setting(0.1, "of the softmax over visits at the root, as a share of the most visits", gt=0)
