@@ -18,6 +18,7 @@ import dsa
 import environments
 import forgetting
 import hebbian_conv
+import induction
 import lab
 import layers
 import learning_to_remember
@@ -351,6 +352,7 @@ def main() -> None:
             optim,
             agents,
             spatial,
+            induction,
             lab,
         )
     ]

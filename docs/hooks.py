@@ -41,6 +41,8 @@ REFERENCE = {
     "engram.spatial.pomcp": "Planning by simulated episodes, for any model that can be drawn from.",
     "engram.agents": "Reinforcement learning: networks whose state lasts, episodic control, values of transitions.",
     "engram.agents.reference": "What can be reached in a meta-task: by chance, by knowing, by inference.",
+    "engram.spatial.pomcp": "Monte-Carlo tree search under partial observation, for any generative model.",
+    "engram.spatial.induction": "Maps that are guessed from their parts, and planners in them.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
     "engram.tasks": "What one learns from.",
@@ -60,6 +62,7 @@ WORLDS = {  # in which the agents of an experiment act
     "farmap": "engram/ColourMaze-v0",
     "qss": "engram/GridTransfer-v0",
     "d3g": "engram/PointWorld-v0",
+    "map-induction": "engram/RepeatedUnit-v0",
 }
 FRAMES = 8
 PLOTLY = '<script src="{}scripts/plotly.js"></script>\n\n'  # where the site's root is

@@ -22,6 +22,7 @@ PAGES = [
     "docs/getting-started.md",
     "docs/inner-loop.md",
     "docs/learning-rules.md",
+    "docs/map-induction.md",
     "docs/memory.md",
     "docs/meta-tasks.md",
     "docs/plasticity.md",

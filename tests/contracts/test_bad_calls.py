@@ -52,6 +52,8 @@ PACKAGES = (
     "rules.synaptic",
     "rules.temporal",
     "spatial",
+    "spatial.induction",
+    "spatial.pomcp",
     "tasks",
     "tasks.meta",
 )

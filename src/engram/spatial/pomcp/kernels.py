@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
-from numba.extending import register_jitable
+from numba import njit, types
+from numba.extending import overload, register_jitable
 
 
 class Tree(NamedTuple):
@@ -44,6 +44,50 @@ def empty_tree(rows: int, n_actions: int) -> Tree:
     )  # fmt: skip
 
 
+def uniform(rng):
+    """A number from [0, 1): of a generator, or of a state of SplitMix64, with which a search can be kept on disk."""
+    return rng.random()
+
+
+@overload(uniform)
+def _uniform_of(rng):
+    if isinstance(rng, types.Array):
+
+        def draw(rng):
+            rng[0] += np.uint64(0x9E3779B97F4A7C15)
+            z = rng[0]
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            return np.float64((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+
+        return draw
+    return lambda rng: rng.random()
+
+
+def advance(step, state, action, rng):
+    """A step of a model; other files may overload it, for models whose search is kept on disk."""
+    return step(state, action, rng)
+
+
+def begin(sample, root, rng):
+    """The state in which an episode begins; other files may overload it."""
+    return sample(root, rng)
+
+
+@overload(advance)
+def _advance_compiled(step, state, action, rng):
+    if isinstance(step, types.Dispatcher):
+        return lambda step, state, action, rng: step(state, action, rng)
+    return None
+
+
+@overload(begin)
+def _begin_compiled(sample, root, rng):
+    if isinstance(sample, types.Dispatcher):
+        return lambda sample, root, rng: sample(root, rng)
+    return None
+
+
 @register_jitable
 def select(tree, node, ucb, scale, avoid_ended, rng):
     """argmax_a v / scale + c sqrt(ln N / n); actions not yet taken first, ties at random."""
@@ -61,7 +105,7 @@ def select(tree, node, ucb, scale, avoid_ended, rng):
             best, ties, chosen = bound, 1, action
         elif bound == best:
             ties += 1
-            if rng.random() * ties < 1.0:
+            if uniform(rng) * ties < 1.0:
                 chosen = action
     return chosen
 
@@ -96,11 +140,11 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
     n_actions, used = tree.counts.shape[1], 1
     low, high, scale = np.inf, -np.inf, 1.0
     for _ in range(queries):
-        state = sample(root, rng)
+        state = begin(sample, root, rng)
         node, length, ended = 0, 0, False
         while length < depth and not ended:
             action = select(tree, node, ucb, scale, avoid_ended, rng)
-            state, observation, reward, ended = step(state, action, rng)
+            state, observation, reward, ended = advance(step, state, action, rng)
             nodes[length], actions[length], rewards[length] = node, action, reward
             length += 1
             if ended:
@@ -118,10 +162,10 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
             if ended:
                 break
             if rollout is None:  # noqa: SIM108 - numba drops a branch, and cannot drop half of an expression
-                action = int(rng.random() * n_actions)
+                action = int(uniform(rng) * n_actions)
             else:
                 action = rollout(state, rng)
-            state, observation, reward, ended = step(state, action, rng)
+            state, observation, reward, ended = advance(step, state, action, rng)
             total += factor * reward
             factor *= discount
         for place in range(length - 1, -1, -1):

@@ -66,6 +66,7 @@ class SearchTree:
     """
 
     def __init__(self, tree: Tree, size: int, observations: list[Any]) -> None:
+        checks.arguments()
         self.visits, self.counts, self.values, self.ended, self.child, _, self.parent, self.action, _ = (
             part[:size] for part in tree
         )
@@ -152,6 +153,7 @@ class POMCP:
         avoid_terminal: bool = False,
         random_state: int | np.random.Generator | None = None,
     ) -> None:
+        checks.arguments()
         if not callable(getattr(model, "step", None)) or not hasattr(model, "n_actions"):
             raise TypeError(f"model = {checks.shown(model)}: expected n_actions and step(state, action, rng)")
         self.model = model

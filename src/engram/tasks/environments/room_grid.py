@@ -117,10 +117,11 @@ def _checked(grid: Any) -> tuple[Int8[np.ndarray, "h w"], tuple[int, int]]:
 class RoomGrid(gymnasium.Env[Any, Any]):
     r"""Collect all rewards of a map of rooms, which shows only what can be seen from where the agent has been.
 
-    An observation has the map as known so far, ``known``, (h, w), with 6 for what was not seen, and the agent's
-    ``position``, (row, column). Actions are forward (up), backward, left and right by a cell, then the same by up to
-    five cells; a move ends before a wall. A move that ends on a reward collects it, and pays 1; the episode ends with
-    the last. Infos count the rooms entered and the cells moved. Drawn are the known cells.
+    An observation has the map as known so far, ``known``, (h, w), with 6 for what was not seen; where ``rewards`` were
+    seen, collected or not, (h, w); and the agent's ``position``, (row, column). Actions are forward (up), backward,
+    left and right by a cell, then the same by up to five cells; a move ends before a wall. A move that ends on a reward
+    collects it, and pays 1; the episode ends with the last. Infos count the rooms entered and the cells moved. Drawn
+    are the known cells.
 
     Args:
         grid: Codes of cells, (h, w), with one agent: 0 empty, 2 a reward, 3 a wall, 7 and 8 coloured walls, 5, 1, 4 or
@@ -137,6 +138,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
     Attributes:
         grid: The map, without the agent and what it collected.
         known: What is known of it.
+        rewards: Where a reward was seen, collected or not.
         rooms: Number of each cell's room.
         position: Row and column of the agent.
 
@@ -183,9 +185,10 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         self.action_space = spaces.Discrete(len(self.moves))
         self.observation_space = spaces.Dict(
             known=spaces.Box(0, max(CODES), shape, np.int8),
+            rewards=spaces.Box(0, 1, shape, np.int8),
             position=spaces.Box(np.zeros(2, np.int64), np.array(shape) - 1, dtype=np.int64),
         )
-        self.grid = self.known = self._start
+        self.grid = self.known = self.rewards = self._start
         self.position, self.steps, self.cells_moved, self._entered = self._start_position, 0, 0, set[int]()
         self._running = False
 
@@ -199,7 +202,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         """Start an episode, with a new generator if ``seed`` is given; ``options`` are not used."""
         super().reset(seed=seed)
         self.grid, self.position = self._draw(), self._start_position
-        self.known = np.full(self.grid.shape, UNOBSERVED, np.int8)
+        self.known, self.rewards = np.full(self.grid.shape, UNOBSERVED, np.int8), np.zeros(self.grid.shape, np.int8)
         self.steps, self.cells_moved, self._entered, self._running = 0, 0, set(), True
         return self._observe()
 
@@ -220,7 +223,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         self.position, self.cells_moved, self.steps = path[-1], self.cells_moved + len(path) - 1, self.steps + 1
         collected = [cell for cell in set(path if self.collect_on_path else path[-1:]) if self.grid[cell] == REWARD]
         for cell in collected:
-            self.grid[cell] = EMPTY
+            self.grid[cell], self.rewards[cell] = EMPTY, 1
             self.known[cell] = EMPTY if self.known[cell] == REWARD else self.known[cell]
         terminated = not (self.grid == REWARD).any()
         truncated = self.max_steps is not None and self.steps >= self.max_steps
@@ -238,9 +241,11 @@ class RoomGrid(gymnasium.Env[Any, Any]):
             if view >= 0:
                 cells = self.views.cells[self.views.starts[view] : self.views.starts[view + 1]]
                 self.known.ravel()[cells] = self.grid.ravel()[cells]
+        self.rewards[self.known == REWARD] = 1
         self._entered.add(int(self.rooms[self.position]))
         info = {"rooms_entered": len(self._entered - {NO_ROOM}), "cells_moved": self.cells_moved}
-        return {"known": self.known.copy(), "position": np.array(self.position, np.int64)}, info
+        shown = {"known": self.known.copy(), "rewards": self.rewards.copy()}
+        return {**shown, "position": np.array(self.position, np.int64)}, info
 
     def _in_sight(self) -> Bool[np.ndarray, "h w"]:
         """The cells on rays from the agent's, each up to the first wall or reward."""

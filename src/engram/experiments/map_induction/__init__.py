@@ -1,0 +1,126 @@
+"""Guessing that the unseen looks like the seen finds rewards sooner where it does, and not where it does not (Sharma).
+
+A world repeats a unit that hides a reward. Planners that induce a map from the submaps seen are compared with the same
+planners without induction: a search by simulated episodes, and going greedily to where a reward is likely and near. The
+control is a world in which units share their walls alone. Of the paper the abstract and the published code were known;
+worlds and criteria are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import UInt8
+from plotly.subplots import make_subplots
+
+from engram.experiments.map_induction import explore, recovery
+from engram.lab import Experiment, Preset, Results, Study, claims_from, metric, share
+from engram.lab.figures import colors
+
+SAME = ("oracle", "frontier", "greedy", "uniform", "map", "distribution")
+OTHERS = ("frontier", "greedy", "uniform", "map", "distribution")
+arms: dict[str, dict[str, Any]] = {
+    **{f"same-{planner}": {"planner": planner} for planner in SAME},
+    **{f"variants-{planner}": {"kind": "variants", "planner": planner} for planner in OTHERS},
+    **{f"landmark-{planner}": {"kind": "landmark", "planner": planner} for planner in ("frontier", "greedy")},
+    **{f"independent-{planner}": {"kind": "independent", "planner": planner} for planner in OTHERS},
+    "independent-no-structure": {"kind": "independent", "planner": "greedy", "unstructured": 0.2},
+    "same-no-structure": {"planner": "greedy", "unstructured": 0.2},
+}
+quick, thorough = {"search": {"queries": 10, "depth": 3}}, {"search": {"queries": 1000}}
+presets = {
+    "smoke": Preset(
+        seeds=1,
+        changes={
+            "explore": {"worlds": 1, "units": 5, "most_steps": 30} | quick,
+            "recovery": {"steps": 4, "units": 2} | quick,
+        },
+        arms=["same-greedy", "same-frontier", "same-distribution", "independent-no-structure", "recovery"],
+    ),
+    "laptop": Preset(seeds=20),
+    "paper": Preset(
+        seeds=20, changes={"explore": {"search": {"queries": 1000}}, "recovery": {"search": {"queries": 1000}}}
+    ),
+}
+
+cells = metric("cells")
+paper = claims_from("Sharma et al. (2021), abstract; world and criterion ours", published="stated (no figure readable)")
+ours = claims_from("ours", published="not studied")
+claims = [
+    paper("induction-finds-rewards-sooner",
+        "Where units are alike, search in all hypotheses moves fewer cells than search in none (ratio)",
+        cells("same-distribution") / cells("same-uniform") <= 0.80),
+    paper("the-best-hypothesis-does-too",
+        "Where units are alike, search in the best hypothesis moves fewer cells than search in none (ratio)",
+        cells("same-map") / cells("same-uniform") <= 0.80),
+    ours("greedy-induction-beats-the-frontier",
+        "Where units are alike, going to likely rewards moves fewer cells than going to the nearest unknown cell",
+        cells("same-greedy") / cells("same-frontier") <= 0.85),
+    ours("greedy-induction-is-near-the-oracle",
+        "Where units are alike, going to likely rewards moves hardly more cells than going to the true ones",
+        cells("same-greedy") / cells("same-oracle") <= 1.15),
+    ours("two-variants-do-no-harm",
+        "With two variants of the unit, going to likely rewards moves no more cells than going to the nearest unknown",
+        cells("variants-greedy") / cells("variants-frontier") <= 1.0),
+    ours("landmarks-tell-variants-apart",
+        "Where a colour tells which variant a unit is, going to likely rewards moves fewer cells than the frontier",
+        cells("landmark-greedy") / cells("landmark-frontier") <= 0.85),
+    ours("induction-harms-where-nothing-repeats",
+        "Where units share their walls alone, going to likely rewards moves somewhat more cells than the frontier",
+        (cells("independent-greedy") / cells("independent-frontier")).within(1.225, 0.125)),
+    ours("the-harm-to-search-is-bounded",
+        "Where units share their walls alone, search in all hypotheses moves not many more cells than search in none",
+        cells("independent-distribution") / cells("independent-uniform") <= 1.5),
+    ours("no-structure-as-a-hypothesis-heals",
+        "With the hypothesis that nothing repeats, greedy planning moves hardly more cells than the frontier there",
+        cells("independent-no-structure") / cells("independent-frontier") <= 1.15),
+    ours("no-structure-costs-little",
+        "Where units are alike, the hypothesis that nothing repeats takes little away",
+        cells("same-no-structure") / cells("same-frontier") <= 0.90),
+    paper("ways-tell-the-planner",
+        "Of the way that a search took, the search that is likelier is of its family, with induction or without",
+        share("recovered", "ways")("recovery") >= 0.9, published="people are told better by induction (no figure)"),
+]  # fmt: skip
+COLOURS = {"0": (240, 240, 236), "2": (230, 159, 0), "3": (64, 64, 64), "7": (213, 94, 0), "8": (204, 121, 167)}
+AGENT, NOTHING, CERTAIN = (0, 114, 178), np.array((168, 168, 176)), np.array((230, 60, 30))
+
+
+def picture(frame: str, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The colours of a frame: grey to red for the probability of a reward in unknown cells."""
+    guessed = {chr(97 + tenth): NOTHING + (CERTAIN - NOTHING) * tenth / 10 for tenth in range(11)}
+    pixels = [({"A": AGENT} | COLOURS | guessed)[cell] for cell in frame]
+    return np.array(pixels).reshape(-1, width, 3).astype(np.uint8)
+
+
+def figure(results: Results) -> go.Figure:
+    """The posterior as it narrows, news by news, and how far each planner moved."""
+    titles = "reward guessed (red), seen (orange)", "cells moved until all rewards were collected"
+    plot = make_subplots(rows=1, cols=2, subplot_titles=titles, column_widths=[0.3, 0.7])
+    first = next(arm for arm in ("same-greedy", "independent-greedy") if results.values(arm, "frames"))
+    width = results.values(first, "width")[0]
+    pictures = [picture(frame, width).tolist() for frame in results.values(first, "frames")[0]]
+    plot.add_trace(go.Image(z=pictures[0], hoverinfo="skip"), 1, 1)
+    for arm, color in colors(results.arms).items():
+        if arm != "recovery":
+            plot.add_box(x=results.values(arm, "cells"), name=arm, marker_color=color, showlegend=False, row=1, col=2)
+    plot.frames = [go.Frame(name=str(n), data=[go.Image(z=z)], traces=[0]) for n, z in enumerate(pictures)]
+    steps = [
+        {"label": str(n), "method": "animate", "args": [[str(n)], {"mode": "immediate"}]} for n in range(len(pictures))
+    ]
+    plot.update_xaxes(visible=False, row=1, col=1).update_yaxes(visible=False, row=1, col=1)
+    return plot.update_layout(height=700, sliders=[{"steps": steps, "len": 0.3, "currentvalue": {"prefix": "news "}}])
+
+
+experiment = Experiment(
+    name="map-induction",
+    about=__doc__,
+    paper="Sharma, Curtis, Kryven, Tenenbaum & Fiete, Map Induction: Compositional spatial submap learning for "
+    "efficient exploration in novel environments, ICLR 2022 (arXiv 2110.12301)",
+    studies={"explore": Study(explore.trial, arms), "recovery": Study(recovery.trial, {"recovery": {}})},
+    presets=presets,
+    claims=claims,
+    figure=figure,
+    headline="cells",
+)

@@ -1,0 +1,108 @@
+"""Collecting all rewards of a world that repeats a unit, by planners that guess the rest of the map, or do not."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Int8
+
+from engram.lab import Run, setting, settings
+from engram.numeric.grid_cells import UNOBSERVED
+from engram.spatial.induction import MapInductionPlanner, MapPosterior, SubmapGrammar
+from engram.tasks import RepeatedUnitWorld
+
+ALCOVES = (4, 5)  # of a unit, in the two worlds that are drawn at a time
+KINDS: dict[str, dict[str, Any]] = {
+    "same": {},
+    "variants": {"variants": 2},
+    "landmark": {"variants": 2, "landmark": True},
+    "independent": {"variants": None},
+}
+Kind = Literal["same", "variants", "landmark", "independent"]
+SEARCHES = ("distribution", "map", "uniform")
+FRAMES = 12
+
+
+@settings
+class Search:
+    """A search as published, but for fewer episodes."""
+
+    queries: int = setting(300, "simulated episodes of a plan", ge=1, scales=True)
+    depth: int = setting(20, "steps of a simulated episode", ge=1)
+    discount: float = setting(0.9, "what a reward one step later is worth", gt=0, le=1)
+    ucb: float = setting(1.0, "weight of exploration", ge=0)
+    optimism: float = setting(2e-5, "what nearness to unknown cells pays", ge=0)
+
+
+@settings
+class Explore:
+    """A planner in some worlds."""
+
+    kind: Kind = setting("same", "which alcove has the reward: the same, one of two, shown or not, or any")
+    planner: Literal["oracle", "frontier", "greedy", "distribution", "map", "uniform"] = setting(
+        "distribution", "knows the map, goes to the nearest unknown cell or to likely rewards, or searches"
+    )
+    unstructured: float = setting(0.0, "prior weight of the hypothesis that nothing is repeated", ge=0, le=1)
+    worlds: int = setting(2, "worlds of each size", ge=1, scales=True)
+    units: int = setting(5, "units of a world", ge=2)
+    most_steps: int = setting(2000, "steps after which a planner has failed", ge=1)
+    search: Search = setting(Search(), "the search")
+
+
+def make_planner(name: str, search: Search, seed: int, units: int, unstructured: float = 0.0) -> MapInductionPlanner:
+    """Build a planner; every search is also drawn to the first reward in sight."""
+    rng = np.random.default_rng(seed)
+    grammar = SubmapGrammar(fragments=units, include_unstructured=unstructured, random_state=rng)
+    if name not in SEARCHES:
+        mode = "distribution" if name == "greedy" else "uniform"
+        return MapInductionPlanner(grammar, mode=mode, planner="greedy", random_state=rng)
+    return MapInductionPlanner(
+        grammar, mode=name, shaping="visible", optimism=search.optimism, n_queries=search.queries,
+        depth=search.depth, discount=search.discount, ucb=search.ucb, random_state=rng,
+    )  # fmt: skip
+
+
+def trial(config: Explore, run: Run) -> dict[str, Any]:
+    """Let a planner collect all rewards; the result is how many cells it moved, on average over worlds."""
+    seeds = run.rng.integers(2**31, size=(config.worlds, len(ALCOVES), 2))  # the same worlds for all planners
+    moved = np.zeros(config.worlds * len(ALCOVES))
+    frames: list[str] = []
+    for number in run.steps(len(moved), moved=moved):
+        world, size = divmod(number, len(ALCOVES))
+        width = 3 * ALCOVES[size] + 2
+        env = RepeatedUnitWorld(config.units, unit_w=width, max_steps=config.most_steps, **KINDS[config.kind])
+        planner = make_planner(
+            config.planner, config.search, int(seeds[world, size, 1]), config.units, config.unstructured
+        )
+        observation, info = env.reset(seed=int(seeds[world, size, 0]))
+        planner.reset(env.views)
+        ended = False
+        while not ended:
+            seen = {**observation, "known": env.grid} if config.planner == "oracle" else observation
+            action = planner.act(seen)
+            if number == 0 and config.planner == "greedy":
+                add_frame(frames, observation, planner.posterior_)
+            observation, _, terminated, truncated, info = env.step(action)
+            ended = terminated or truncated
+        moved[number] = info["cells_moved"]
+        run.log(number + 1, cells=float(moved[: number + 1].mean()))
+    shown = {"frames": frames, "width": ALCOVES[0] * 3 + 4} if frames else {}
+    return {"cells": float(moved.mean()), "worst": float(moved.max()), **shown}
+
+
+def add_frame(frames: list[str], observation: dict[str, Any], posterior: MapPosterior | None) -> None:
+    """Add a picture of what is known and guessed, where that is news, up to ``FRAMES``.
+
+    A character is the code of a known cell, ``A`` for the agent, or, from ``a`` to ``k``, in tenths the probability
+    that there is a reward in an unknown one.
+    """
+    known: Int8[np.ndarray, "h w"] = observation["known"]
+    assert posterior is not None
+    chance = np.rint(10 * posterior.marginal()).astype(int)
+    letters = np.array(list("abcdefghijk"))[chance.clip(0, 10)]
+    cells = np.where(known == UNOBSERVED, letters, known.astype(str))
+    last = frames[-1].replace("A", "0") if frames else ""
+    if len(frames) < FRAMES and "".join(cells.ravel()) != last:
+        cells[tuple(observation["position"])] = "A"
+        frames.append("".join(cells.ravel()))

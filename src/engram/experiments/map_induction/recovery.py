@@ -1,0 +1,65 @@
+"""Whether the way that a planner took tells which planner it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engram.experiments.map_induction.explore import SEARCHES, Search, make_planner
+from engram.lab import Run, setting, settings
+from engram.spatial.induction import trajectory_log_likelihood
+from engram.tasks import RepeatedUnitWorld
+
+
+@settings
+class Recovery:
+    """Trajectories of all planners, each judged by all."""
+
+    trajectories: int = setting(1, "worlds, in each of which every planner walks once", ge=1, scales=True)
+    steps: int = setting(400, "the most steps of a trajectory, nothing of which tells before the first reward", ge=2)
+    units: int = setting(5, "units of a world", ge=2)
+    alcoves: int = setting(4, "alcoves of a unit", ge=1)
+    temperature: float = setting(0.1, "of the softmax over visits at the root, as a share of the most visits", gt=0)
+    search: Search = setting(Search(), "the search")
+
+
+def trial(config: Recovery, run: Run) -> dict[str, Any]:
+    """Walk, and judge; the results are in how many of the ways the right family is the likelier one."""
+    seeds = run.rng.integers(2**31, size=(config.trajectories, 2))
+    total = config.trajectories * len(SEARCHES)
+    means = np.zeros((total, len(SEARCHES)))
+    for number in run.steps(total, means=means):
+        world, walker = divmod(number, len(SEARCHES))
+        env = RepeatedUnitWorld(config.units, unit_w=3 * config.alcoves + 2, max_steps=config.steps)
+        way = walk(env, SEARCHES[walker], config, seeds[world])
+        for judge, name in enumerate(SEARCHES):
+            planner = make_planner(name, config.search, int(seeds[world, 1]), config.units)
+            found = trajectory_log_likelihood(
+                planner, [seen["known"] for seen in way], np.array([seen["position"] for seen in way]), env.rooms,
+                rewards=[seen["rewards"] for seen in way], views=env.views,
+            )  # fmt: skip
+            means[number, judge] = found.floored_mean
+    uniform = SEARCHES.index("uniform")
+    by_induction = np.delete(means, uniform, 1).max(1) > means[:, uniform]
+    walked = np.arange(total) % len(SEARCHES) != uniform
+    names = {name: means[place :: len(SEARCHES)].mean(0).tolist() for place, name in enumerate(SEARCHES)}
+    return {"recovered": float((by_induction == walked).mean()), "ways": total, "likelihoods": names}
+
+
+def walk(env: RepeatedUnitWorld, name: str, config: Recovery, seeds: Any) -> list[dict[str, Any]]:
+    """What a planner sees on its way, each move drawn from the softmax of visits."""
+    planner = make_planner(name, config.search, int(seeds[1]) + 1, config.units)
+    rng = np.random.default_rng(int(seeds[1]))
+    observation, _ = env.reset(seed=int(seeds[0]))
+    planner.reset(env.views)
+    way, ended = [observation], False
+    while not ended:
+        planner.act(observation)
+        visits = planner.tree_.root_visits / planner.tree_.root_visits.max()
+        chance = np.exp((visits - 1) / config.temperature)
+        action = int(rng.choice(len(chance), p=chance / chance.sum()))
+        observation, _, terminated, truncated, _ = env.step(action)
+        way.append(observation)
+        ended = terminated or truncated
+    return way

@@ -1,0 +1,370 @@
+"""The grammar of maps that are made of submaps, and what it makes of a map that is known in part."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int, Int8, Int64
+
+from engram import checks
+from engram.numeric.grid_cells import CODES, EMPTY, REWARD, UNOBSERVED
+from engram.spatial.induction.kernels import distinct
+from engram.spatial.induction.posterior import Candidate, MapPosterior, Submap, background
+
+TRANSFORMS = {"identity": 0.0, "reflect_ud": 1.0, "reflect_lr": 1.0, "rotate": 2.0}  # with what each costs, in bits
+NEW = 8.0  # bits of a submap that is used
+SLOTS = (2, 36)  # the fewest and the most slots of a block size
+LEAST_SHARE = 1e-3  # of a block size, with less it is dropped
+Size = tuple[int, int]
+Slot = tuple[slice, slice]
+
+
+class _OfSize(NamedTuple):
+    """What one block size makes of a map."""
+
+    submaps: tuple[Submap, ...]
+    slots: tuple[Slot, ...]
+    candidates: tuple[tuple[Candidate, ...], ...]
+    programs: int
+    maps: Int8[np.ndarray, "n h w"]
+    logs: Float64[np.ndarray, "n"]
+    log_evidence: float
+
+
+def agree(first: Int[np.ndarray, "*shape"], second: Int[np.ndarray, "*shape"]) -> bool:
+    """Whether two parts of maps are equal where both are known."""
+    return bool(((first == second) | (first == UNOBSERVED) | (second == UNOBSERVED)).all())
+
+
+class SubmapGrammar:
+    """Maps are submaps, laid out in slots of one size; which map it may be follows from those seen.
+
+        p(program) ~ exp(-lam cost),   cost = log2 sizes + sum_{submaps used} 8 + sum_slots (log2 P + c_T)
+
+    A block of the map of which enough is known is a submap, equal to another where they agree on all that is known of
+    both. A program puts one of the P submaps, transformed or not, in each of K slots. It is consistent if it agrees
+    with all that is known, which is so slot by slot: slot k may hold the submaps that agree with it, C_k, and the
+    consistent programs are C_1 x ... x C_K. Of these all are maps where they are at most ``max_hypotheses``, else that
+    many draws, a submap a slot; never the P^K programs. Then hypotheses that say nothing beyond another, or put rewards
+    where another does, are dropped, and those that leave no reward to be collected.
+
+    Args:
+        block: Sizes of blocks. ``"author"``: one, the longer side of the map in ``fragments`` parts; there are no
+            hypotheses where that does not divide it. ``"strips"``: all that divide one side, 2 to 36 parts.
+            ``"tiles"``: all that divide either.
+        fragments: Parts of ``"author"``, at least 2.
+        max_unknown: A block is a submap if a smaller share of it than this is unknown.
+        merge: What is known of equal blocks: the ``"union"``, or that of the last (``"replace"``).
+        transforms: How a submap may be put into a slot: any of ``"identity"``, ``"reflect_ud"``, ``"reflect_lr"``, and
+            ``"rotate"``, by a right angle, of square blocks.
+        prior_cost: lam, per bit; None: 0 for ``"author"``, else ln 2.
+        include_unstructured: Prior weight of the hypothesis that nothing is repeated, under which rewards may be in any
+            free cell; it is weighed by the rewards seen.
+        gate: Whether what contradicts a reward is no candidate of a slot (``"first"``), or, as published, drops out
+            after hypotheses have been dropped for its sake (``"last"``), which may leave none.
+        one_off: Whether a slot that no submap agrees with keeps what is known of it; else nothing is consistent then.
+        max_hypotheses: The most maps of a posterior.
+        random_state: A seed, or a generator, for the draws.
+
+    Source: Sharma, Curtis, Kryven, Tenenbaum and Fiete, "Map Induction: Compositional spatial submap learning for
+    efficient exploration in novel environments" (2021); the prior, one-off submaps and factorisation are ours.
+
+    Examples:
+        >>> unit = np.array([[3, 2, 3], [0, 0, 0]])
+        >>> known = np.tile(unit, (5, 1))
+        >>> known[:6] = 6  # unknown
+        >>> posterior = SubmapGrammar().posterior(known)
+        >>> len(posterior), posterior.marginal(2)[0].tolist()
+        (1, [0.0, 1.0, 0.0])
+    """
+
+    def __init__(
+        self,
+        *,
+        block: str = "author",
+        fragments: int = 5,
+        max_unknown: float = 0.75,
+        merge: str = "union",
+        transforms: Sequence[str] = ("identity",),
+        prior_cost: float | None = None,
+        include_unstructured: float = 0.0,
+        gate: str = "first",
+        one_off: bool = True,
+        max_hypotheses: int = 256,
+        random_state: int | np.random.Generator | None = None,
+    ) -> None:
+        checks.arguments()
+        self.block = checks.choice("block", block, ("author", "strips", "tiles"))
+        self.fragments = checks.size("fragments", fragments, minimum=2)
+        self.max_unknown = checks.number("max_unknown", max_unknown, above=0, maximum=1)
+        self.merge = checks.choice("merge", merge, ("union", "replace"))
+        for transform in transforms:
+            checks.choice("transforms", transform, tuple(TRANSFORMS))
+        self.transforms = tuple(transforms)
+        cost = (0.0 if block == "author" else math.log(2)) if prior_cost is None else prior_cost
+        self.prior_cost = checks.number("prior_cost", cost, minimum=0)
+        self.include_unstructured = checks.number("include_unstructured", include_unstructured, minimum=0, maximum=1)
+        self.gate = checks.choice("gate", gate, ("first", "last"))
+        self.one_off = bool(one_off)
+        self.max_hypotheses = checks.size("max_hypotheses", max_hypotheses, maximum=10**5)
+        self.rng = checks.rng("random_state", random_state)
+
+    def sizes(self, shape: Size) -> list[Size]:
+        """The block sizes of a map, rows and columns.
+
+        Args:
+            shape: Rows and columns of the map.
+        """
+        checks.arguments()
+        height, width = (checks.size("shape", side) for side in shape)
+        if self.block == "author":
+            longer = (height // self.fragments, width) if height >= width else (height, width // self.fragments)
+            if min(longer) < 1 or height % longer[0] or width % longer[1]:
+                warnings.warn(
+                    f"blocks of {longer} do not divide a map of {shape}: no hypotheses; block='strips' has some",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                return []
+            return [longer]
+        parts = [(i, j) for i in _factors(height) for j in _factors(width) if SLOTS[0] <= i * j <= SLOTS[1]]
+        return [(height // i, width // j) for i, j in parts if self.block == "tiles" or 1 in {i, j}]
+
+    def propose(self, known: Any, size: Size | None = None) -> list[Submap]:
+        """The submaps of a map.
+
+        Args:
+            known: Codes of cells, (h, w), 6 where unknown.
+            size: Rows and columns of a block (default: the first of ``sizes``).
+
+        Raises:
+            ValueError: No map, or blocks that do not divide it.
+        """
+        checks.arguments()
+        cells = _checked(known)
+        size = size or next(iter(self.sizes(cells.shape)), None)
+        return [] if size is None else self._propose(_blocks(cells, size)[1])
+
+    def _propose(self, blocks: Int8[np.ndarray, "k bh bw"]) -> list[Submap]:
+        submaps: list[Submap] = []
+        for cells in blocks:
+            if (cells == UNOBSERVED).mean() >= self.max_unknown:
+                continue
+            equal = [place for place, other in enumerate(submaps) if agree(cells, other.cells)]
+            if not equal:
+                submaps.append(Submap(cells, 1))
+            elif self.merge == "union":
+                other = submaps[equal[0]]
+                together = np.where(cells == UNOBSERVED, other.cells, cells)
+                submaps[equal[0]] = Submap(together, other.support + 1)
+            else:  # one block may take the place of several
+                support = sum(submaps[place].support for place in equal) + 1
+                submaps[equal[0]] = Submap(cells, support)
+                submaps = [other for place, other in enumerate(submaps) if place not in equal[1:]]
+        return submaps
+
+    def posterior(self, known: Any, goals_seen: Collection[tuple[int, int]] = ()) -> MapPosterior:
+        """What the whole map may be.
+
+        Args:
+            known: Codes of cells, (h, w), 6 where unknown, 0 where the agent is.
+            goals_seen: Rows and columns of all rewards ever seen, collected or not: each supports that its submap has
+                a reward there.
+
+        Raises:
+            ValueError: No map, or a reward outside it.
+        """
+        checks.arguments()
+        seen = _checked(known)
+        cells = seen.copy()
+        for row, column in goals_seen:
+            if not (0 <= row < len(cells) and 0 <= column < cells.shape[1]):
+                raise ValueError(f"goals_seen has ({row}, {column}): expected cells of a map of {cells.shape}")
+            cells[row, column] = REWARD
+        unknown = cells == UNOBSERVED
+        sizes = self.sizes(cells.shape) if unknown.any() else []
+        parts = [part for size in sizes if (part := self._of_size(cells, size, len(sizes))) is not None]
+        if not parts:
+            return self._none(seen, cells)
+        evidence = np.array([part.log_evidence for part in parts])
+        total = float(np.logaddexp.reduce(evidence))
+        shares = np.exp(evidence - total)
+        best = parts[int(shares.argmax())]
+        maps, logs = _pooled(parts, shares, self.max_hypotheses, self.rng)
+        maps, logs = _filtered(maps, logs, cells, seen)
+        weights = np.exp(logs - np.logaddexp.reduce(logs)) if len(logs) else logs
+        weights = weights / weights.sum() if len(weights) else weights
+        unstructured, chance = 0.0, np.zeros(seen.shape)
+        if self.include_unstructured:
+            unstructured = self._unstructured(cells, best, bool(len(maps)))
+            whole = np.where(unknown, maps[int(weights.argmax())], cells) if len(maps) else None
+            chance = background(cells, whole, best.slots)
+        fields = best.submaps, best.slots, best.candidates, best.programs, total
+        return MapPosterior(maps, weights, seen, *fields, unstructured, chance)
+
+    def _none(self, seen: Int8[np.ndarray, "h w"], cells: Int8[np.ndarray, "h w"]) -> MapPosterior:
+        """No hypothesis, or, of a map that is known, that one."""
+        whole = not (cells == UNOBSERVED).any() and bool((seen == REWARD).any())
+        maps = np.stack([seen] * whole) if whole else np.zeros((0, *seen.shape), np.int8)
+        unstructured = float(self.include_unstructured > 0 and not whole)
+        everywhere: tuple[Slot, ...] = ((slice(None), slice(None)),)
+        chance = background(cells, None, everywhere) if unstructured else np.zeros(seen.shape)
+        return MapPosterior(maps, np.ones(len(maps)), seen, (), (), (), len(maps), -math.inf, unstructured, chance)
+
+    def _of_size(self, cells: Int8[np.ndarray, "h w"], size: Size, sizes: int) -> _OfSize | None:
+        """Consistent maps of one block size, or draws of them, with the logs of their prior weights."""
+        slots, blocks = _blocks(cells, size)
+        submaps = self._propose(blocks)
+        if not submaps:
+            return None
+        options = self._options(submaps)
+        contents = np.stack([option.cells for option in options])
+        candidates = tuple(self._candidates(block, options, contents) for block in blocks)
+        programs = math.prod(len(choices) for choices in candidates)
+        if programs == 0:
+            return None
+        assigned, logs = self._assigned(candidates, programs)
+        maps = np.empty((len(assigned), *cells.shape), np.int8)
+        numbers = np.empty(assigned.shape, np.int64)
+        for k, (slot, choices) in enumerate(zip(slots, candidates, strict=True)):
+            maps[:, *slot] = np.stack([choice.cells for choice in choices])[assigned[:, k]]
+            own = np.array([choice.submap if choice.submap >= 0 else -1 - k for choice in choices])
+            numbers[:, k] = own[assigned[:, k]]
+        used = 1 + (np.diff(np.sort(numbers, 1), axis=1) != 0).sum(1)
+        logs -= self.prior_cost * (math.log2(sizes) + NEW * used + len(slots) * math.log2(len(submaps)))
+        return _OfSize(tuple(submaps), slots, candidates, programs, maps, logs, float(np.logaddexp.reduce(logs)))
+
+    def _assigned(
+        self, candidates: tuple[tuple[Candidate, ...], ...], programs: int
+    ) -> tuple[Int64[np.ndarray, "n slots"], Float64[np.ndarray, "n"]]:
+        """Which candidate each slot holds, in all programs or in draws, with the logs of what these stand for."""
+        costs = [-self.prior_cost * np.array([choice.cost for choice in choices]) for choices in candidates]
+        if programs <= self.max_hypotheses:
+            assigned = np.array(list(itertools.product(*(range(len(choices)) for choices in candidates))))
+            logs = sum((cost[assigned[:, k]] for k, cost in enumerate(costs)), np.zeros(len(assigned)))
+            return assigned, logs
+        masses = [np.exp(cost) for cost in costs]
+        columns = [self.rng.choice(len(mass), self.max_hypotheses, p=mass / mass.sum()) for mass in masses]
+        assigned, counts = np.unique(np.stack(columns, 1), axis=0, return_counts=True)
+        total = sum(math.log(mass.sum()) for mass in masses)
+        return assigned, total + np.log(counts / self.max_hypotheses)
+
+    def _options(self, submaps: list[Submap]) -> list[Candidate]:
+        """Each submap, and what transformations make of it that is new."""
+        options: list[Candidate] = []
+        for number, submap in enumerate(submaps):
+            square = submap.cells.shape[0] == submap.cells.shape[1]
+            for transform in self.transforms:
+                turned = _transformed(submap.cells, transform) if square or transform != "rotate" else submap.cells
+                if not any(option.submap == number and (option.cells == turned).all() for option in options):
+                    options.append(Candidate(turned, number, TRANSFORMS[transform]))
+        return options
+
+    def _candidates(
+        self, block: Int8[np.ndarray, "bh bw"], options: list[Candidate], contents: Int8[np.ndarray, "v bh bw"]
+    ) -> tuple[Candidate, ...]:
+        """What agrees with a slot; without any, the block itself."""
+        plain, others = block, contents
+        if self.gate == "last":
+            plain, others = (np.where(part == REWARD, EMPTY, part) for part in (block, contents))
+        same = ((others == plain) | (others == UNOBSERVED) | (plain == UNOBSERVED)).all((1, 2))
+        choices = tuple(option for option, good in zip(options, same, strict=True) if good)
+        return choices or (Candidate(block, -1, 0.0),) * self.one_off
+
+    def _unstructured(self, cells: Int8[np.ndarray, "h w"], best: _OfSize, structured: bool) -> float:
+        """The weight of no structure: by whether rewards came in fewer places of a block than there were.
+
+            p(rewards | submaps) = m^-R R^-S,    p(rewards | none) = m^-S
+
+        with S slots with a reward, R submaps that have one, and m free cells of a block.
+        """
+        rewarded = sum(bool((cells[slot] == REWARD).any()) for slot in best.slots)
+        places = sum(bool((submap.cells == REWARD).any()) for submap in best.submaps)
+        if not structured:
+            return 1.0
+        free = float(np.mean([np.isin(submap.cells, (EMPTY, REWARD)).sum() for submap in best.submaps]))
+        lead = (places - rewarded) * math.log(max(free, 1.0)) + rewarded * math.log(max(places, 1))
+        prior = self.include_unstructured
+        if prior == 1:
+            return 1.0
+        return 1 / (1 + (1 - prior) / prior * math.exp(-min(max(lead, -700.0), 700.0)))
+
+
+def _checked(known: Any) -> Int8[np.ndarray, "h w"]:
+    cells = checks.array("known", known, ("h", "w"), np.int64)
+    wrong = np.argwhere(~np.isin(cells, (*CODES, UNOBSERVED)))
+    if len(wrong) or not cells.size:
+        where = f" at {tuple(wrong[0].tolist())} is {cells[tuple(wrong[0])]}" if len(wrong) else " is empty"
+        raise ValueError(f"known{where}: expected cells of {sorted((*CODES, UNOBSERVED))}")
+    return cells.astype(np.int8)
+
+
+def _factors(n: int) -> list[int]:
+    return [i for i in range(1, min(n, SLOTS[1]) + 1) if n % i == 0]
+
+
+def _blocks(cells: Int8[np.ndarray, "h w"], size: Size) -> tuple[tuple[Slot, ...], Int8[np.ndarray, "k bh bw"]]:
+    """The slots of a map and what is in them, row by row."""
+    height, width = (checks.size("size", side) for side in size)
+    if cells.shape[0] % height or cells.shape[1] % width:
+        raise ValueError(f"size = {size}: expected blocks that divide a map of {cells.shape}")
+    slots = tuple(
+        (slice(row, row + height), slice(column, column + width))
+        for row in range(0, cells.shape[0], height)
+        for column in range(0, cells.shape[1], width)
+    )
+    return slots, np.stack([cells[slot] for slot in slots])
+
+
+def _transformed(cells: Int8[np.ndarray, "bh bw"], transform: str) -> Int8[np.ndarray, "bh bw"]:
+    ways = {"identity": cells, "reflect_ud": cells[::-1], "reflect_lr": cells[:, ::-1], "rotate": np.rot90(cells)}
+    return np.ascontiguousarray(ways[transform])
+
+
+def _pooled(
+    parts: list[_OfSize], shares: Float64[np.ndarray, "parts"], most: int, rng: np.random.Generator
+) -> tuple[Int8[np.ndarray, "n h w"], Float64[np.ndarray, "n"]]:
+    """The maps of all block sizes, of which draws stand for those of a size where there would be too many."""
+    if len(parts) == 1:
+        return parts[0].maps, parts[0].logs
+    maps, logs = [], []
+    for part, share in zip(parts, shares, strict=True):
+        if share < LEAST_SHARE:
+            continue
+        count = max(1, int(most * share))
+        if len(part.maps) > count:
+            chosen = rng.choice(len(part.maps), count, p=np.exp(part.logs - part.log_evidence))
+            maps.append(part.maps[chosen])
+            logs.append(np.full(count, part.log_evidence - math.log(count)))
+        else:
+            maps.append(part.maps)
+            logs.append(part.logs)
+    return np.concatenate(maps), np.concatenate(logs)
+
+
+def _filtered(
+    maps: Int8[np.ndarray, "n h w"],
+    logs: Float64[np.ndarray, "n"],
+    cells: Int8[np.ndarray, "h w"],
+    seen: Int8[np.ndarray, "h w"],
+) -> tuple[Int8[np.ndarray, "m h w"], Float64[np.ndarray, "m"]]:
+    """Drop what says nothing new, what contradicts a reward, and what leaves none to be collected."""
+    order = np.argsort((maps == UNOBSERVED).sum((1, 2)), kind="stable")
+    maps, logs = maps[order], logs[order]
+    kept: Bool[np.ndarray, "n"] = np.zeros(len(maps), np.bool_)
+    distinct(maps.reshape(len(maps), -1), kept)
+    goals: set[bytes] = set()
+    for place in np.flatnonzero(kept):
+        rewards = np.packbits(maps[place] == REWARD).tobytes()
+        kept[place] = rewards not in goals
+        goals.add(rewards)
+    both = (cells != UNOBSERVED) & (maps != UNOBSERVED)
+    kept &= ~(both & (maps != cells)).any((1, 2)) & (maps == REWARD).any((1, 2))
+    maps = np.where(seen != UNOBSERVED, seen, maps[kept])
+    rewarded = (maps == REWARD).any((1, 2))
+    return maps[rewarded], logs[kept][rewarded]

@@ -1,0 +1,67 @@
+"""To go where a reward is likely and near: the posterior-greedy planner, and the nearest-frontier one."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int8
+
+from engram import checks
+from engram.numeric.grid_cells import MOVES, REWARD, UNOBSERVED, blocked
+from engram.spatial.induction.posterior import MapPosterior
+from engram.spatial.induction.world import distances, inside
+
+Cell = tuple[int, int]
+
+
+def worth(known: Int8[np.ndarray, "h w"], posterior: MapPosterior | None, unseen: float) -> Float[np.ndarray, "h w"]:
+    """What it is worth to get to each cell: 1 for a reward that is seen, its probability and ``unseen`` for others.
+
+    Without a posterior, what is unknown is worth as much as a reward.
+    """
+    unknown = known == UNOBSERVED
+    expected = 1.0 if posterior is None else posterior.marginal(REWARD) + unseen
+    return np.where(known == REWARD, 1.0, np.where(unknown, expected, 0.0))
+
+
+def greedy_action(
+    known: Int8[np.ndarray, "h w"], position: Cell, posterior: MapPosterior | None = None, unseen: float = 0.02
+) -> int:
+    """The first step to the cell of most worth by distance.
+
+        argmax_c r(c) / d(c),   d by the walls of the best hypothesis
+
+    Args:
+        known: The map as known, 0 where the agent is.
+        position: Row and column of the agent.
+        posterior: Hypotheses on the map; None: go to the nearest unknown cell or reward.
+        unseen: What any unknown cell is worth.
+
+    Returns:
+        The number of the move; 0 where there is nowhere to go.
+
+    Examples:
+        >>> greedy_action(np.array([[2, 3], [0, 0]], np.int8), (1, 1))  # left
+        2
+    """
+    checks.arguments()
+    inside("position", position, known.shape)
+    checks.number("unseen", unseen, minimum=0)
+    if posterior is not None and posterior.known.shape != known.shape:
+        raise ValueError(f"posterior is of a map of {posterior.known.shape}: expected one of {known.shape}, as known")
+    shape: tuple[int, int] = (len(known), len(known[0]))
+    value, here = worth(known, posterior, unseen).ravel(), np.array([position[0] * shape[1] + position[1]])
+    best = None if posterior is None else posterior.map()
+    for layout in ([] if best is None else [best]) + [known]:
+        passable = ~blocked(layout).ravel()
+        steps = distances(passable, here, shape)
+        rate = np.where(steps > 0, value / np.maximum(steps, 1), 0.0)
+        if rate.max() > 0:
+            back = distances(passable, np.array([int(rate.argmax())]), shape).reshape(shape)
+            ways = [(position[0] + down, position[1] + right) for (down, right), _ in MOVES[:4]]
+            ahead = back[position] - 1
+            return next(
+                move
+                for move, (row, column) in enumerate(ways)
+                if 0 <= row < shape[0] and 0 <= column < shape[1] and back[row, column] == ahead
+            )
+    return 0

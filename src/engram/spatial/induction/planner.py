@@ -1,0 +1,210 @@
+"""Planners in worlds that are only guessed at: all hypotheses, the best one, or none; by search, or greedily."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int8
+
+from engram import checks
+from engram.numeric.grid_cells import REWARD, Views
+from engram.spatial.induction.grammar import SubmapGrammar
+from engram.spatial.induction.greedy import greedy_action
+from engram.spatial.induction.kernels import POSITION_BITS, World
+from engram.spatial.induction.posterior import MapPosterior
+from engram.spatial.induction.world import RoomModel, make_world
+from engram.spatial.pomcp import POMCP, SearchTree
+
+DRAWS = 32  # maps that stand for the hypothesis of no structure in a search
+ACTIONS = {"moves8": 8, "moves4": 4}
+
+
+class MapInductionPlanner:
+    """Guess the map from what is known of it, and plan in the guess.
+
+    At each step the grammar makes hypotheses of the map as known. A search (POMCP) simulates episodes in maps that are
+    completed by them: each step draws a hypothesis by weight, moves in it, pays 1 on a reward, shows what would be
+    seen, and drops the hypotheses that this contradicts; an episode ends where the agent does not move. Besides,
+    something attracts to where rewards are likely, since they are mostly beyond the horizon:
+
+        author:     sum_h p_h^sharpness max_g D_{h,g}(c)      at every step, and U(c) times ``optimism``
+        potential:  gamma Phi(s') - Phi(s),  Phi = sum_h p_h max_{g left} D_{h,g}(c),  which changes no optimal policy
+
+    with D and U of ``goal_nearness`` and ``unknown_nearness``. Greedy planning goes to argmax r(c) / d(c), the
+    probability of a reward by its distance in the best hypothesis.
+
+    Args:
+        grammar: What makes hypotheses (default: ``SubmapGrammar()``).
+        mode: Which of them count: all by weight (``"distribution"``), the best (``"map"``), or none (``"uniform"``):
+            unknown cells are then empty. Greedily, that is to go to the nearest unknown cell or reward.
+        planner: ``"pomcp"`` or ``"greedy"``.
+        shaping: What attracts: ``"author"``; ``"visible"``, the same and the first reward in sight in every mode;
+            ``"potential"``; or None.
+        optimism: What nearness to unknown cells pays.
+        sharpness: The exponent of weights.
+        unseen: What any unknown cell is worth to greedy planning.
+        replan: ``"every_step"``, or ``"on_news"``: the tree is followed until something new is seen.
+        action_set: ``"moves8"`` or ``"moves4"``, as the world has it.
+        collect_on_path: Whether a move collects the rewards that it passes, as in the world.
+        random_state: A seed, or a generator, for the search and the draws of maps.
+        **search: ``depth``, ``n_queries``, ``discount``, ``ucb`` and ``ucb_scale`` of ``POMCP``.
+
+    Attributes:
+        posterior_: The hypotheses of the last step; None in mode ``"uniform"``.
+        tree_: The last tree of the search.
+        goals_seen: Cells in which a reward was ever seen since the last reset.
+
+    Raises:
+        ValueError: An argument is out of range, or a map has more than 65,536 cells.
+
+    Source: Sharma et al., "Map Induction" (2021); greedy planning and the potential are ours.
+
+    Examples:
+        >>> planner = MapInductionPlanner(planner="greedy")
+        >>> known = np.tile(np.array([[3, 2, 3], [0, 0, 0]]), (5, 1))
+        >>> known[:6] = 6
+        >>> planner.act({"known": known, "position": (9, 0)})  # to the right, where the reward in sight is nearer
+        3
+    """
+
+    tree_: SearchTree
+    posterior_: MapPosterior | None
+
+    def __init__(
+        self,
+        grammar: SubmapGrammar | None = None,
+        *,
+        mode: str = "distribution",
+        planner: str = "pomcp",
+        shaping: str | None = "potential",
+        optimism: float = 2e-5,
+        sharpness: float = 4.0,
+        unseen: float = 0.02,
+        replan: str = "every_step",
+        action_set: str = "moves8",
+        collect_on_path: bool = False,
+        random_state: int | np.random.Generator | None = None,
+        **search: Any,
+    ) -> None:
+        checks.arguments()
+        self.grammar = SubmapGrammar() if grammar is None else checks.instance("grammar", grammar, SubmapGrammar)
+        self.mode = checks.choice("mode", mode, ("distribution", "map", "uniform"))
+        self.planner = checks.choice("planner", planner, ("pomcp", "greedy"))
+        self.shaping = checks.choice("shaping", shaping, ("author", "visible", "potential", None))
+        self.optimism = checks.number("optimism", optimism, minimum=0)
+        self.sharpness = checks.number("sharpness", sharpness, above=0)
+        self.unseen = checks.number("unseen", unseen, minimum=0)
+        self.replan = checks.choice("replan", replan, ("every_step", "on_news"))
+        self.n_actions = ACTIONS[checks.choice("action_set", action_set, tuple(ACTIONS))]
+        self.collect_on_path = bool(collect_on_path)
+        self.rng = checks.rng("random_state", random_state)
+        for name in search:
+            checks.choice("search", name, ("depth", "n_queries", "discount", "ucb", "ucb_scale"))
+        self.search = POMCP(RoomModel(self.n_actions), **search, avoid_terminal=True, random_state=self.rng)
+        self.reset()
+
+    def reset(self, views: Views | None = None) -> None:
+        """Forget the map and the rewards seen.
+
+        Args:
+            views: What is seen from each cell, as the world has it (``RoomGrid.views``; default: the cell alone).
+        """
+        checks.arguments()
+        self.goals_seen: set[tuple[int, int]] = set()
+        self.views = views
+        self.posterior_, self._known, self._node = None, b"", 0
+        self._world: World | None = None
+
+    def act(self, observation: Mapping[str, Any]) -> int:
+        """Choose a move.
+
+        Args:
+            observation: The map as ``known``, (h, w), the ``position``, and where ``rewards`` were seen, as
+                ``RoomGrid`` returns them; without these, those count that were ever in sight.
+
+        Raises:
+            ValueError: The map has another shape than the views, or the position is outside it.
+        """
+        if not isinstance(observation, Mapping) or not {"known", "position"} <= set(observation):
+            raise ValueError(f"observation = {checks.shown(observation)}: expected 'known' and 'position'")
+        known = checks.array("known", observation["known"], ("h", "w"), np.int8)
+        row, column = (int(place) for place in checks.array("position", observation["position"], (2,), np.int64))
+        if not (0 <= row < len(known) and 0 <= column < known.shape[1]):
+            raise ValueError(f"position = ({row}, {column}): expected a cell of a map of {known.shape}")
+        if known.size > 2**POSITION_BITS:
+            raise ValueError(f"known has {known.size} cells: expected at most {2**POSITION_BITS}")
+        rewarded = checks.array("rewards", observation.get("rewards", known == REWARD), known.shape, np.bool_)
+        self.goals_seen |= {(down, right) for down, right in np.argwhere(rewarded | (known == REWARD)).tolist()}
+        news = known.tobytes() != self._known
+        if news:
+            self._known = known.tobytes()
+            self._induce(known)
+        if self.planner == "greedy":
+            return greedy_action(known, (row, column), self.posterior_, self.unseen)
+        cell = row * known.shape[1] + column
+        if self.replan == "on_news" and not news and self._follow(cell):
+            return self._best(self._node)
+        self._node = 0
+        return self._search_from(cell)
+
+    def _search_from(self, cell: int) -> int:
+        """Search from a cell of the map last seen, numbered row by row."""
+        assert self._world is not None
+        action = self.search.plan((self._world, cell))
+        self.tree_ = self.search.tree_
+        return action
+
+    def _induce(self, known: Int8[np.ndarray, "h w"]) -> None:
+        """Make hypotheses of a map, and a world for the search."""
+        self.posterior_ = None
+        maps, weights = np.zeros((0, *known.shape), np.int8), np.zeros(0)
+        if self.mode != "uniform":
+            self.posterior_ = self.grammar.posterior(known, self.goals_seen)
+            maps, weights = self._hypotheses(self.posterior_)
+        if self.planner == "greedy":
+            return
+        if not len(maps) and self.shaping == "potential":  # rewards in sight attract all the same
+            maps, weights = known[None], np.ones(1)
+        self._world = make_world(
+            known, maps, weights, self._views(known), n_moves=self.n_actions, shaping=self.shaping,
+            optimism=self.optimism, sharpness=self.sharpness, discount=self.search.discount,
+            collect_on_path=self.collect_on_path,
+        )  # fmt: skip
+
+    def _hypotheses(self, posterior: MapPosterior) -> tuple[Int8[np.ndarray, "n h w"], Float64[np.ndarray, "n"]]:
+        if not len(posterior):
+            return posterior.maps, posterior.weights
+        if self.mode == "map":
+            best = posterior.map()
+            assert best is not None
+            return best[None], np.ones(1)
+        if not posterior.unstructured:
+            return posterior.maps, posterior.weights
+        drawn = np.stack([posterior._without_structure(self.rng) for _ in range(DRAWS)])
+        share = posterior.unstructured
+        return np.concatenate([posterior.maps, drawn]), np.concatenate(
+            [(1 - share) * posterior.weights, np.full(DRAWS, share / DRAWS)]
+        )
+
+    def _views(self, known: Int8[np.ndarray, "h w"]) -> Views:
+        if self.views is None:
+            return Views(np.full(known.size, -1), np.zeros(1, np.int64), np.zeros(0, np.int64))
+        if len(self.views.view) != known.size:
+            raise ValueError(f"known has {known.size} cells: expected {len(self.views.view)}, as views has")
+        return self.views
+
+    def _follow(self, cell: int) -> bool:
+        """Go on to the node of the tree where the agent now is, if it has grown there."""
+        children = np.flatnonzero((self.tree_.parent == self._node) & (self.tree_.action == self._best(self._node)))
+        observed = np.array([self.tree_.observations[child] for child in children], np.int64)
+        there = children[RoomModel.positions(observed) == cell]
+        grown = there[self.tree_.visits[there] >= self.n_actions]
+        if len(grown):
+            self._node = int(grown[self.tree_.visits[grown].argmax()])
+        return bool(len(grown))
+
+    def _best(self, node: int) -> int:
+        good = (self.tree_.counts[node] > 0) & ~self.tree_.ended[node]
+        return int(np.where(good, self.tree_.values[node], -np.inf).argmax())

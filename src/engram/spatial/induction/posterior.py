@@ -1,0 +1,132 @@
+"""What a map may be, as weighted hypotheses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64, Int8
+
+from engram import checks
+from engram.numeric.grid_cells import CODES, EMPTY, REWARD, UNOBSERVED, blocked
+
+
+class Submap(NamedTuple):
+    """A part of maps that may be used again.
+
+    Attributes:
+        cells: Its cells, of which some may be unknown.
+        support: How many blocks of the map it was seen in.
+    """
+
+    cells: Int8[np.ndarray, "bh bw"]
+    support: int
+
+
+class Candidate(NamedTuple):
+    """What a slot may hold.
+
+    Attributes:
+        cells: Cells of the block.
+        submap: The number of the submap that it is; -1: the block itself, as far as it is known, for this slot alone.
+        cost: What its transformation costs, in bits.
+    """
+
+    cells: Int8[np.ndarray, "bh bw"]
+    submap: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class MapPosterior:
+    """Hypotheses on a map.
+
+    Attributes:
+        maps: The completed maps, what is known in place; cells that a hypothesis says nothing of are unknown.
+        weights: Their weights, which add up to 1 where there are any.
+        known: The map as known.
+        submaps: The submaps of the block size that carries most weight.
+        slots: Rows and columns of each slot of that size, as slices.
+        candidates: What each slot may hold.
+        programs: How many assignments of submaps to slots agree with what is known; their product, never enumerated.
+        log_evidence: The log of the summed exp(-lam cost) of the consistent programs of all block sizes.
+        unstructured: Weight of the hypothesis that no submap is repeated.
+        background: Under that, the probability of a reward in each cell.
+    """
+
+    maps: Int8[np.ndarray, "n h w"]
+    weights: Float64[np.ndarray, "n"]
+    known: Int8[np.ndarray, "h w"]
+    submaps: tuple[Submap, ...]
+    slots: tuple[tuple[slice, slice], ...]
+    candidates: tuple[tuple[Candidate, ...], ...]
+    programs: int
+    log_evidence: float
+    unstructured: float
+    background: Float64[np.ndarray, "h w"]
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def marginal(self, code: int = REWARD) -> Float[np.ndarray, "h w"]:
+        """The probability that a cell has a code; of a reward, with what there would be without structure.
+
+        Args:
+            code: One of the codes of cells.
+        """
+        checks.choice("code", code, (*CODES, UNOBSERVED))
+        structured = np.einsum("n,nhw->hw", self.weights, self.maps == code, dtype=np.float64)
+        if code != REWARD:
+            return np.asarray(structured)
+        return np.asarray((1 - self.unstructured) * structured + self.unstructured * self.background)
+
+    def map(self) -> Int8[np.ndarray, "h w"] | None:
+        """The first hypothesis of maximal weight; None where there is none."""
+        return self.maps[int(self.weights.argmax())] if len(self) else None
+
+    def sample(self, n: int, rng: np.random.Generator | int | None = None) -> Int8[np.ndarray, "n h w"]:
+        """Maps drawn by weight; without structure, rewards are drawn by the background, a slot's alike.
+
+        Args:
+            n: How many.
+            rng: The generator, or a seed.
+
+        Raises:
+            ValueError: There is no hypothesis to draw from.
+        """
+        n, rng = checks.size("n", n, minimum=0), checks.rng("rng", rng)
+        if not len(self):
+            raise ValueError("sample: this posterior has no hypothesis to draw from")
+        maps = self.maps[rng.choice(len(self), size=n, p=self.weights)]
+        for place in np.flatnonzero(rng.random(n) < self.unstructured):
+            maps[place] = self._without_structure(rng)
+        return maps
+
+    def _without_structure(self, rng: np.random.Generator) -> Int8[np.ndarray, "h w"]:
+        """The best hypothesis with rewards drawn by the background where nothing is known."""
+        best = self.map()
+        assert best is not None
+        unseen = self.known == UNOBSERVED
+        drawn = np.where(unseen & (best == REWARD), EMPTY, best).astype(np.int8)
+        for rows, columns in self.slots:
+            chance = self.background[rows, columns] * unseen[rows, columns]
+            total = chance.sum()
+            if total > 0 and rng.random() < total:
+                cell = rng.choice(chance.size, p=chance.ravel() / total)
+                drawn[rows, columns].flat[cell] = REWARD
+        return drawn
+
+
+def background(
+    known: Int8[np.ndarray, "h w"], best: Int8[np.ndarray, "h w"] | None, slots: tuple[tuple[slice, slice], ...]
+) -> Float64[np.ndarray, "h w"]:
+    """One reward in each slot that showed none, in any unseen cell alike that the best hypothesis says is no wall."""
+    chance = np.zeros(known.shape)
+    unseen = known == UNOBSERVED
+    free = unseen if best is None else unseen & ~blocked(best)
+    for slot in slots:
+        rewarded = best is not None and bool((best[slot][~unseen[slot]] == REWARD).any())
+        if free[slot].any() and not rewarded:
+            chance[slot] = free[slot] / free[slot].sum()
+    return chance
