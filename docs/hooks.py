@@ -41,7 +41,6 @@ REFERENCE = {
     "engram.spatial.pomcp": "Planning by simulated episodes, for any model that can be drawn from.",
     "engram.agents": "Reinforcement learning: networks whose state lasts, episodic control, values of transitions.",
     "engram.agents.reference": "What can be reached in a meta-task: by chance, by knowing, by inference.",
-    "engram.spatial.pomcp": "Monte-Carlo tree search under partial observation, for any generative model.",
     "engram.spatial.induction": "Maps that are guessed from their parts, and planners in them.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
