@@ -35,8 +35,11 @@ from engram.lab import (
 )
 from engram.lab.figures import Figure
 
-RATES: dict[str, tuple[float, ...]] = {"last-layer": (0.3, 1.0, 3.0), "align-zero": (0.0003, 0.001, 0.003)}
-RATES_OF_BLACK_BOXES = (0.001, 0.003, 0.01)
+RATES: dict[str, tuple[float, ...]] = {
+    "last-layer": (0.3, 1.0, 3.0), "align-zero": (0.0003, 0.001, 0.003),
+    "node-perturbation": (0.001, 0.003, 0.01), "weight-perturbation": (0.0001, 0.0003, 0.001),
+}  # fmt: skip
+RATES_OF_BLACK_BOXES = (0.0003, 0.001, 0.003)
 ENERGY = ("ep", "ep-one-sided")  # where units are not clipped, they settle in hundreds of steps, if at all
 ORACLES = ("rtrl",)  # the same as backpropagation through time, and slow
 CONTROLS = ("backprop", "last-layer")
