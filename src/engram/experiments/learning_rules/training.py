@@ -27,8 +27,7 @@ from engram.experiments.learning_rules.networks import (
     targets,
 )
 from engram.lab import Run, setting, settings
-from engram.rules import Backprop, KolenPollack, LearningRule, train_step
-from engram.rules.temporal import EProp
+from engram.rules import Backprop, LearningRule, train_step
 
 RATES = (0.03, 0.1, 0.3)
 READOUT_ONLY = "readout-only"
@@ -116,8 +115,7 @@ def learn(  # noqa: PLR0917
     """
     of_batches, of_rule = generators
     state, seconds = rule.init(model, of_rule), 0.0
-    feedback_learns = isinstance(rule, KolenPollack) or (isinstance(rule, EProp) and rule.feedback == "adaptive")
-    decay = rule.decay * (1 - MOMENTUM) / rate if feedback_learns else 0.0  # type: ignore[attr-defined]
+    decay = rule.weight_decay(rate, MOMENTUM)
     optimizer = torch.optim.SGD(model.parameters(), rate, MOMENTUM, weight_decay=decay)
     for epoch in range(config.epochs + 1):
         if epoch:
