@@ -1,4 +1,4 @@
-"""Networks learn to find a hidden reward again in a maze; that plasticity helps is open (Miconi et al., 2018, 2019).
+"""Networks learn to find a hidden reward again in a maze, plastic ones more often (Miconi et al., 2018, 2019).
 
 The reward is somewhere else in each episode and cannot be seen. Whoever reaches it is put on another cell, so that it
 pays to remember where it was. What is remembered differs from episode to episode, so it cannot be in the weights.
