@@ -31,13 +31,30 @@ def test_characters_of_streams_are_none_that_were_learned_from():
 def test_in_a_trial_only_what_is_said_to_learn_does(new_run):
     for network in ("anml", "oml"):
         result = trial(replace(SMALL, network=network), new_run())
-        assert {"held_out", "seen", "oracle_held_out", "first", "last", "drop", "held_out_5", "seen_oracle_3"} <= set(
-            result
-        )
+        assert {"held_out", "seen", "held_out_oracle", "first", "last", "drop", "held_out_5", "seen_oracle"} <= {
+            *result
+        }
         assert result["held_out"] == result["held_out_3"]
         assert ("gate_neighbours" in result) == (network == "anml")
-    untrained = trial(replace(SMALL, learning="none", network="sanml", lengths=(3,)), new_run())
-    assert untrained["drop"] == pytest.approx(1 - untrained["held_out"] / max(untrained["oracle_held_out"], 1e-9))
+    run = new_run()
+    untrained = trial(replace(SMALL, learning="none", learns="everything", lengths=(3,), lrs=(1e-3, 3e-3)), run)
+    assert untrained["drop"] == pytest.approx(1 - untrained["held_out"] / max(untrained["held_out_oracle"], 1e-9))
+    assert set(run.choices) == {"rate_3", "rate_oracle_3"}
+
+
+def test_of_a_head_of_two_layers_both_learn_or_the_last_alone(new_run, monkeypatch):
+    learned = []
+    evaluate = anml.evaluate_lengths
+    monkeypatch.setattr(
+        anml,
+        "evaluate_lengths",
+        lambda *args, **options: learned.append(options["train"]) or evaluate(*args, **options),
+    )
+    run = new_run()
+    result = trial(replace(SMALL, network="oml", hidden=4, lengths=(3,)), run)
+    assert {"held_out", "last_layer_held_out", "last_layer_drop"} <= set(result)
+    assert set(learned) == {("head",), ("head.2",)}
+    assert set(run.choices) == {"rate_3", "rate_oracle_3", "rate_last_layer_3", "rate_last_layer_oracle_3"}
 
 
 def test_pretraining_learns_and_draws_its_last_layer_anew_after_each_pass(monkeypatch, new_run):

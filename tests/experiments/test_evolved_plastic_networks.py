@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from engram.experiments.evolved_plastic_networks import evolution, experiment
+from engram.experiments.evolved_plastic_networks import evolution, experiment, gru
 
 
 def test_the_arm_without_plasticity_differs_by_it_and_in_what_is_tested_after_it():
@@ -34,3 +36,24 @@ def test_configs_that_make_no_evolution_are_named(changes, message):
 def test_too_few_trials_to_learn_in_are_warned_of():
     with pytest.warns(RuntimeWarning, match="trials - scored = 50: less than 60"):
         evolution.Config(trials=100, scored=50)
+
+
+def test_the_gru_is_trained_at_the_rate_that_pays_most_in_the_trained_tasks(monkeypatch, new_run):
+    trained = []
+
+    class Training(gru.Training):
+        def __init__(self, rate, config, run, iterations):
+            super().__init__(rate, config, run, iterations)
+            trained.append((self.optimizer.param_groups[0]["lr"], iterations))
+
+        def step(self, iteration):
+            super().step(iteration)
+            return -abs(self.settings.learning_rate - 0.01)
+
+    monkeypatch.setattr(gru, "Training", Training)
+    run = new_run()
+    config = replace(experiment.arms("smoke")["gru"].config, iterations=3)
+    result = gru.trial(config, run)
+    assert trained == [*((rate, 2) for rate in config.rates), (0.01, 3)]
+    assert run.choices["learning_rate"]["chosen"] == 0.01
+    assert set(result) == {"accuracy", "withheld_accuracy"}

@@ -58,13 +58,39 @@ def test_scores_are_shares_of_what_the_oracle_gains_over_chance(tmp_path):
     config = dataclasses.replace(SMOKE, agent="bayes", test_lifetimes=60, horizon=32, points=3)
     for name in ("oracle", "bayes"):
         (tmp_path / name).mkdir()
-    oracle = agents.tested(config, Run(TrialFolder(tmp_path / "oracle"), 0), lambda _: agents.OracleAgent())
-    assert oracle["score"] == oracle["random"] == 1
+    tests = agents.test_set(config).values()
+    oracle = agents.tested(config, Run(TrialFolder(tmp_path / "oracle"), 0), [agents.OracleAgent()] * len(tests))
+    assert oracle["score"] == oracle["random"] == oracle["literature"] == 1
     assert set(oracle["tasks"].values()) == {1.0}
     bayes = agents.tested(
         config,
         Run(TrialFolder(tmp_path / "bayes"), 0),
-        lambda task: agents.BayesFilterAgent(agents.pomdp(task, points=3)),
+        [agents.BayesFilterAgent(agents.pomdp(task, points=3)) for task in tests],
     )
     assert 0.5 < bayes["score"] < 1.05
     assert bayes["gain"] > 0.1, "it has to find out first"
+
+
+def test_tasks_beyond_a_batch_are_trained_on_in_their_turn(monkeypatch, new_run):
+    seen = []
+    play = agents.learn
+
+    def learn(envs, *args, **options):
+        seen.extend(digest(task) for env in envs for task in env.unwrapped.tasks)
+        play(envs, *args, **options)
+
+    monkeypatch.setattr(agents, "learn", learn)
+    config = dataclasses.replace(SMOKE, train_tasks=5, agent="lstm")
+    tasks = agents.sample_many(5, agents.TASKS_SEED, split="train", horizon=config.horizon)
+    agents.trained(config, new_run(), tasks)
+    assert seen == [digest(task) for task in tasks]
+
+
+def test_trained_on_each_a_network_lives_in_its_own_task_alone(monkeypatch, new_run):
+    trained_on, lived_in = [], []
+    monkeypatch.setattr(agents, "trained", lambda config, run, tasks: trained_on.append(tasks) or len(trained_on))
+    monkeypatch.setattr(agents, "tested", lambda config, run, each: lived_in.extend(each) or {})
+    monkeypatch.setattr(agents, "TrainedAgent", lambda agent, generator: agent)
+    agents.trial(dataclasses.replace(SMOKE, agent="lstm", train_on="each"), new_run())
+    assert [len(tasks) for tasks in trained_on] == [1] * 8
+    assert lived_in == [*range(1, 9)]

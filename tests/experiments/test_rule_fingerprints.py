@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from engram.experiments.rule_fingerprints import RULES, TWINS, Path, build, rule_and_optimizer
+from engram.experiments.rule_fingerprints import RULES, TWINS, WEIGHT_DECAY, Path, build, rule_and_optimizer
 from engram.rules import Backprop, train_step
 
 
@@ -27,6 +27,7 @@ def test_twins_move_equally_far_in_the_long_run(number):
         layer = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
         start = float(layer.weight.detach())
         _, optimizer = rule_and_optimizer(name, number, layer)
+        optimizer.param_groups[0]["weight_decay"] = 0.0
         for _ in range(2000):
             layer.weight.grad = torch.ones(1, 1, dtype=torch.float64)
             optimizer.step()
@@ -61,3 +62,13 @@ def test_a_path_is_looked_at_evenly(steps):
     assert (looks.diff() >= 0).all()
     if steps >= 60:
         assert looks.diff().max() <= 2 * steps / 29
+
+
+def test_kolen_and_pollacks_feedback_decays_as_the_weights_do():
+    for number in range(3):
+        rule, optimizer = rule_and_optimizer("Kolen-Pollack", number, torch.nn.Linear(2, 2))
+        group = optimizer.param_groups[0]
+        assert group["weight_decay"] == pytest.approx(rule.weight_decay(group["lr"])) == WEIGHT_DECAY
+    assert {
+        rule_and_optimizer(name, 0, torch.nn.Linear(2, 2))[1].param_groups[0]["weight_decay"] for name in RULES
+    } == {WEIGHT_DECAY}

@@ -32,16 +32,16 @@ def learn(
     """Train an agent by A2C on whole episodes; log what is measured in them, the loss and parts of it.
 
     Args:
-        env: Vectorised environments.
+        env: Vectorised environments, or several of them, one after another.
         agent: The agent.
         config: Has the settings ``a2c`` and the number of ``iterations``.
         run: The run.
         measure: From a batch of episodes to the metrics that are logged.
         falling: Whether the weight of squared probabilities falls to 0 in a straight line.
     """
-    optimizer = config.a2c.optimizer(agent)
+    optimizer, envs = config.a2c.optimizer(agent), env if isinstance(env, list) else [env]
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
-        episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
+        episodes = rollout(envs[iteration % len(envs)], agent, run.generator, seed=int(run.rng.integers(2**31)))
         left = config.a2c.entropy_coefficient * (1 - iteration / config.iterations if falling else 1)
         loss, parts = a2c_step(agent, optimizer, episodes, replace(config.a2c, entropy_coefficient=left))
         metrics = {"loss": loss, "value_loss": parts.value, "concentration": parts.concentration}

@@ -3,8 +3,9 @@
 Three nested loops. Evolution shapes the innate weights and plasticities of a recurrent network. In its lifetime,
 dropped into an unknown task, its connections change by a reward-modulated Hebbian rule. In a trial, its activity holds
 a stimulus until the answer is due. No gradient is propagated back anywhere. The question is whether what evolved on
-some tasks learns one that evolution has never seen, and does it better than a network trained by gradients, whose
-activity learns. At laptop size it does not: that network is ahead on the unseen task as on the trained ones.
+some tasks learns one that evolution has never seen. At laptop size it does not, and evolved plasticities are hardly
+better than those that evolution began with. A GRU that is trained by gradients does better, but on a discrete twin of
+these tasks: its trials have three steps, where evolved networks live through a second.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={"evolution": small | {"decoded_lives": 24}, "first-rung": small}
-        | {"gru": {"iterations": 10, "test_lives": 2}},
+        | {"gru": {"iterations": 10, "tried": 2, "test_lives": 2}},
         arms=accelerated,
     ),
-    "laptop": Preset(seeds=3, arms=accelerated),
+    "laptop": Preset(seeds=5, arms=accelerated, looks=(5, 10)),
     "hour": Preset(seeds=3, changes={"evolution": published}, arms=("evolved", "gru")),  # of each seed
     "paper": Preset(
         seeds=3,
-        changes={"evolution": published, "gru": {"iterations": 20_000}},
+        changes={"evolution": published, "gru": {"iterations": 20_000, "tried": 2000}},
         arms=("evolved", "no-plasticity", "withhold-nand", "gru"),
     ),
 }
@@ -99,8 +100,8 @@ experiment = Experiment(
     than without, by 16 points of accuracy [plasticity-gain: holds]; evolution without plasticity ends 26 points
     lower [evolution-needs-plasticity: holds]. Whether they learn the training tasks is open, with 77 % of the
     answers right where 75 % were asked for, from three seeds [learning-in-life: is open]; a GRU trained by
-    back-propagation does learn them, with 84 % [trained-by-gradient: holds]. On the unseen task evolved networks
-    are worse than that GRU, 48 % against 65 % [better-than-by-gradient: fails]. That each connection needs the
-    plasticity that evolved is open [evolved-plasticities: is open]. What was published, that an unseen task is
+    back-propagation does learn a discrete twin of them [trained-by-gradient: holds]. On the unseen task evolved
+    networks are worse than that GRU [better-than-by-gradient: fails]. That each connection needs the plasticity
+    that evolved is open [evolved-plasticities: is open]. What was published, that an unseen task is
     acquired, takes the published settings, and a laptop's run does not decide it.""",
 )

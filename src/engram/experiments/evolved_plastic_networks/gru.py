@@ -17,7 +17,7 @@ from engram.tasks.meta.wrappers import RL2Observation
 
 STEPS = 3  # of a trial of the discrete twin
 UNITS, TRIALS, LIVES = 64, 20, 64
-SETTINGS = A2C(learning_rate=3e-3, clip_norm=50.0, value_coefficient=0.05, entropy_coefficient=0.1)
+SETTINGS = A2C(clip_norm=50.0, value_coefficient=0.05, entropy_coefficient=0.1)
 
 
 @settings
@@ -26,32 +26,60 @@ class Config:
 
     withheld: Withheld = setting("dms", "the task that is not trained, nor its negation")
     iterations: int = setting(1000, "steps of the optimiser", ge=1, scales=True)
+    rates: tuple[float, ...] = setting((3e-3, 1e-2, 3e-2), "learning rates, chosen by rewards in the trained tasks")
+    tried: int = setting(200, "steps of the optimiser at each rate of the choice", ge=1)
     test_lives: int = setting(64, "a twelfth of the lifetimes of a test", ge=2)
+
+
+def twin(tasks: tuple[str, ...], trials: int, lifetimes: int) -> Any:
+    """Lifetimes of the discrete twin of the tasks."""
+    with warnings.catch_warnings(action="ignore"):  # that a single task is always the same
+        task = named.two_stimulus(tasks, horizon=STEPS * trials)
+    return RL2Observation(MetaTaskVectorEnv(task, lifetimes), time=False)
+
+
+class Training:
+    """A GRU, and its training at a learning rate.
+
+    Args:
+        rate: The learning rate.
+        config: The tasks, and for how many steps of the optimiser it is trained.
+        run: Whose randomness it uses.
+        iterations: How many steps.
+    """
+
+    def __init__(self, rate: float, config: Config, run: Run, iterations: int) -> None:
+        self.env, self.run, self.iterations = twin(training_tasks(config.withheld), TRIALS, LIVES), run, iterations
+        network = nn.GRU(self.env.single_observation_space.shape[0], UNITS)
+        self.agent = meta_actor_critic(network, 2, generator=run.generator).to(run.device)
+        self.settings = replace(SETTINGS, learning_rate=rate)
+        self.optimizer = self.settings.optimizer(self.agent)
+
+    def step(self, iteration: int) -> float:
+        """Live a batch of lifetimes, and learn from them; return the share of right answers."""
+        episodes = rollout(self.env, self.agent, self.run.generator, seed=int(self.run.rng.integers(2**31)))
+        entropy = SETTINGS.entropy_coefficient * (1 - iteration / self.iterations)
+        a2c_step(self.agent, self.optimizer, episodes, replace(self.settings, entropy_coefficient=entropy))
+        return float(episodes.rewards[STEPS - 1 :: STEPS].mean())
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train a GRU on the discrete twin of the tasks; its result is what it does in lifetimes of its own."""
 
-    def twin(tasks: tuple[str, ...], trials: int, lifetimes: int) -> Any:
-        with warnings.catch_warnings(action="ignore"):  # that a single task is always the same
-            task = named.two_stimulus(tasks, horizon=STEPS * trials)
-        return RL2Observation(MetaTaskVectorEnv(task, lifetimes), time=False)
+    def score(rate: float) -> float:
+        training = Training(rate, config, run, config.tried)
+        return sum([training.step(iteration) for iteration in range(config.tried)][-max(1, config.tried // 10) :])
 
-    env = twin(training_tasks(config.withheld), TRIALS, LIVES)
-    network = nn.GRU(env.single_observation_space.shape[0], UNITS)
-    agent = meta_actor_critic(network, 2, generator=run.generator).to(run.device)
-    optimizer, iterations = SETTINGS.optimizer(agent), config.iterations
-    for iteration in run.steps(iterations, agent=agent, optimizer=optimizer):
-        episodes = rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31)))
-        left = 1 - iteration / iterations
-        a2c_step(agent, optimizer, episodes, replace(SETTINGS, entropy_coefficient=SETTINGS.entropy_coefficient * left))
-        if (iteration + 1) % max(1, iterations // 100) == 0:
-            run.log(iteration + 1, accuracy=episodes.rewards[STEPS - 1 :: STEPS].mean())
-    run.keep(agent=agent)
+    training = Training(run.choose("learning_rate", config.rates, score), config, run, config.iterations)
+    for iteration in run.steps(config.iterations, agent=training.agent, optimizer=training.optimizer):
+        accuracy = training.step(iteration)
+        if (iteration + 1) % max(1, config.iterations // 100) == 0:
+            run.log(iteration + 1, accuracy=accuracy)
+    run.keep(agent=training.agent)
 
-    def accuracy(tasks: tuple[str, ...]) -> float:
+    def tested(tasks: tuple[str, ...]) -> float:
         env = twin(tasks, 100, 12 * config.test_lives)
-        lived = play(env, TrainedAgent(agent, run.generator), seed=int(run.rng.integers(2**31)))
+        lived = play(env, TrainedAgent(training.agent, run.generator), seed=int(run.rng.integers(2**31)))
         return float(lived.rewards[:, STEPS - 1 :: STEPS].mean())
 
-    return {"accuracy": accuracy(training_tasks(config.withheld)), "withheld_accuracy": accuracy((config.withheld,))}
+    return {"accuracy": tested(training_tasks(config.withheld)), "withheld_accuracy": tested((config.withheld,))}
