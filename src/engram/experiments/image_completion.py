@@ -207,4 +207,10 @@ experiment = Experiment(
     figure=figure,
     headline="error",
     check_requirements=check_requirements,
+    answer="""On images of 8 x 8 pixels that are new to it a plastic network errs 0.48 times as much as one without
+    plasticity [plastic-completes-new-images: holds], on 16 x 16 pixels 0.58 times
+    [plastic-completes-new-images-large: holds], each at its best rate. A single plasticity coefficient brings most of
+    it, 0.60 times the error of none [homogeneous-beats-non-plastic: holds] and 0.65 on the larger images
+    [homogeneous-beats-non-plastic-large: holds]; one for each connection takes off another 15 %
+    [connection-beats-homogeneous: holds] and 16 % [connection-beats-homogeneous-large: holds].""",
 )
