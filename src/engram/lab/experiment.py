@@ -289,7 +289,7 @@ class Experiment:
         """The time of a trial: that of the record, scaled by the settings that it is proportional to."""
         table = _recorded_seconds(self.by_name[study].trial.__module__)
         seconds, recorded_scale = table.get(self.name, {}).get(arm, (math.nan, 1.0))
-        return seconds * scale(config) / recorded_scale
+        return seconds * scale(config) / recorded_scale if recorded_scale else math.nan
 
 
 def find_experiment(experiment: str | Experiment) -> Experiment:
