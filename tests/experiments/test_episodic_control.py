@@ -1,9 +1,11 @@
 import pytest
 
-from engram.experiments.episodic_control import claims
-from engram.experiments.episodic_control.control import GAMES
+from engram.experiments.episodic_control import claims, control
+from engram.experiments.episodic_control.control import GAMES, RATES
 from engram.experiments.episodic_control.control import Config as Control
 from engram.experiments.episodic_control.stream import Stream
+from engram.lab import Run
+from engram.lab.folder import TrialFolder
 
 BY_ID = {claim.id: claim for claim in claims}
 
@@ -32,3 +34,19 @@ def test_what_the_claims_compute():
 def test_a_bad_config_is_named(config, options, message):
     with pytest.raises(ValueError, match=message):
         config(**options)
+
+
+def test_a_table_learns_at_the_rate_that_other_agents_chose(monkeypatch, tmp_path):
+    rates = []
+
+    def build(config, run, env, rate, built=control.build):
+        rates.append(rate)
+        return built(config, run, env, rate)
+
+    monkeypatch.setattr(control, "build", build)
+    run = Run(TrialFolder(tmp_path), 0)
+    assert control.trial(Control(learner="tabular-q", steps=2000), run)["late_return"] >= 8  # it cannot fall sooner
+    choice = run.choices["learning_rate"]
+    assert set(RATES) <= set(choice["candidates"]) == set(rates)
+    assert rates[-1] == choice["chosen"]
+    assert choice["scores"][choice["candidates"].index(choice["chosen"])] == max(choice["scores"])

@@ -7,7 +7,7 @@ from engram.analysis.verify import Box, relaxed_region
 from engram.experiments.property_verification import patterns
 from engram.experiments.property_verification.engines import questions
 from engram.experiments.property_verification.networks import data_set, random_network, trained
-from engram.experiments.property_verification.radii import hebbian_layer
+from engram.experiments.property_verification.radii import DECAYS, Radii, drawn_images, hebbian_layer, trial
 from engram.experiments.property_verification.regions import polygon
 from engram.lab import Run
 from engram.lab.folder import TrialFolder
@@ -91,3 +91,21 @@ def test_a_cold_soft_competition_is_the_hard_one():
     np.testing.assert_allclose(hard[0], cold[0], atol=1e-12)
     np.testing.assert_allclose(np.linalg.norm(warm[0], axis=1), 1.0)
     assert abs(warm[0] - hard[0]).max() > 0.1
+
+
+def test_images_to_train_on_for_validation_and_for_the_test_are_each_others_rest():
+    parts = drawn_images("digits", np.random.default_rng(0))
+    assert [len(X) for X, _ in parts] == [len(y) for _, y in parts] == [1000, 200, 597]
+    images = np.concatenate([np.c_[X, y] for X, y in parts])
+    expected = np.c_[load_digits().data / 16, load_digits().target]
+    np.testing.assert_array_equal(images[np.lexsort(images.T)], expected[np.lexsort(expected.T)])
+
+
+def test_the_decay_is_the_one_of_the_largest_radii_of_those_as_accurate(tmp_path):
+    run = Run(TrialFolder(tmp_path), 0)
+    result = trial(Radii(training="decay", epochs=2, hidden=8), run)
+    choice = run.choices["weight_decay"]
+    assert set(DECAYS) <= set(choice["candidates"])
+    scores = dict(zip(choice["candidates"], choice["scores"], strict=True))
+    assert scores[choice["chosen"]] == max(scores.values()) > 0
+    assert 0 < result["radius"] < 0.5

@@ -875,3 +875,10 @@ def test_acas_xu_properties():
     assert asked[0].claim.d[0] == pytest.approx(3.991126, abs=1e-6)
     with pytest.raises(ValueError, match="number = 11"):
         acasxu_property(11)
+
+
+def test_labels_of_any_integers_have_radii():
+    net = AffineReLU((np.eye(2),), (np.zeros(2),))
+    X = np.array([[0.5, 0.1], [0.1, 0.4]])
+    by_type = [certified_radius(net, X, np.array([0, 1], dtype)) for dtype in (np.uint8, np.int32, np.int64)]
+    np.testing.assert_allclose(by_type, [[0.2, 0.15]] * 3, atol=1e-5)

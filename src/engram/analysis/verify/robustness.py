@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from engram import checks
 from engram.analysis.verify.bounds import lower_lines, minimum, relax
@@ -20,7 +20,7 @@ STEPS, ATTACK_STEPS = 20, 12
 def certified_radius(
     net: AffineReLU,
     X: Float[np.ndarray, "points inputs"],
-    labels: Int[np.ndarray, " points"],
+    labels: Integer[np.ndarray, " points"],
     method: Literal["crown", "exact", "attack"] = "crown",
     *,
     low: float = -np.inf,

@@ -30,6 +30,7 @@ def better_games(results: ResultsOfSeed) -> float:
     return float(sum(score[f"{game}-mfec-dkm-author"] > score[f"{game}-mfec-lru"] for game in GAMES))
 
 
+MORE = 1.15  # a ratio from which on a difference matters
 FORMS = {"dkm": "corrected", "dkm-author": "as published"}
 ours = claims_from("ours", published="not given", presets=("laptop",), seeds=5)
 paper = claims_from(
@@ -42,49 +43,61 @@ claims = [
     *(
         paper(f"{form}-beats-lru",
             f"With 100 rows on CartPole, MFEC gets more return with dynamic k-means ({name}) than with LRU",
-            gain("100", form) >= 1.15)
+            gain("100", form) >= MORE)
         for form, name in FORMS.items()
     ),
     paper("the-smaller-the-better",
-        "Corrected dynamic k-means gains more over LRU with 100 rows than with 1000 (quotient)",
-        gain("100") / gain("1000") >= 1.0),
-    ours("dkm-beats-all",
-        "With 100 rows MFEC gets no less with corrected dynamic k-means than under any other rule (ratio to the best)",
-        late("cartpole-100-dkm") / maximum(*(late(f"cartpole-100-{policy}") for policy in OTHERS)) >= 1.0),
+        "Corrected dynamic k-means does better, in units of LRU's return, with 100 rows than with 1000 (quotient)",
+        gain("100") / gain("1000") >= MORE),
+    ours("lru-is-better-with-1000-rows",
+        "With 1000 rows on CartPole, MFEC gets more return with LRU than with corrected dynamic k-means",
+        gain("1000", "lru", "dkm") >= MORE),
+    *(
+        ours(f"no-rule-beats-{form}",
+            f"With 100 rows MFEC gets no less with dynamic k-means ({name}) than under the best rule of another kind, "
+            "best in each seed (ratio)",
+            late(f"cartpole-100-{form}") / maximum(*(late(f"cartpole-100-{rule}") for rule in ("lru", *OTHERS)))
+            >= 1 / MORE)
+        for form, name in FORMS.items()
+    ),
     ours("small-is-no-worse",
         "With 100 rows and corrected dynamic k-means MFEC gets no less than with a memory that forgets nothing",
-        late("cartpole-100-dkm") / late("cartpole-unlimited") >= 1.0),
-    ours("dkm-beats-a-table",
-        "With 100 rows and corrected dynamic k-means MFEC gets no less than tabular Q-learning on a grid",
-        late("cartpole-100-dkm") / late("cartpole-tabular-q") >= 1.0, source="ours: the trivial baseline"),
+        late("cartpole-100-dkm") / late("cartpole-unlimited") >= 1 / MORE),
+    *(
+        ours(f"{form}-beats-a-table",
+            f"With 100 rows and dynamic k-means ({name}) MFEC gets more return than tabular Q-learning on a grid, at a "
+            "learning rate chosen for it",
+            late(f"cartpole-100-{form}") / late("cartpole-tabular-q") >= MORE, source="ours: the trivial baseline")
+        for form, name in FORMS.items()
+    ),
     paper("dkm-beats-lru-with-learned-keys",
         "With 250 rows on CartPole, NEC gets more return with corrected dynamic k-means than with LRU",
-        gain("nec") >= 1.15),
+        gain("nec") >= MORE),
     ours("corrected-finds-the-goal",
         "In four rooms, where only the goal pays, corrected dynamic k-means reaches it nearly as often as LRU does",
-        late("four-room-dkm") - late("four-room-lru") >= -0.25),
+        late("four-room-dkm") - late("four-room-lru") >= -0.1),
     ours("published-form-loses-the-goal",
         "In four rooms dynamic k-means as published hardly ever reaches the goal: it averages the rare return away",
         late("four-room-dkm-author") <= 0.1),
     *(
         ours(f"{form}-follows-a-stream",
-            f"When a stream's centres have jumped, dynamic k-means ({name}) ends with less error than online k-means",
+            f"When a stream's centres have jumped, dynamic k-means ({name}) ends with half the error of online k-means",
             of_stream(form, "k-means", "end") <= 0.5, published="clusters follow a changing stream (no figure)")
         for form, name in FORMS.items()
     ),
     ours("short-memory-forgets-too-fast",
-        "Dynamic k-means whose rows remember 8 samples ends with no larger an error than with 1 sample",
-        of_stream("dkm", "dkm-short", "end") <= 1.0),
+        "Dynamic k-means whose rows remember 8 samples ends with less error than with 1 sample",
+        of_stream("dkm", "dkm-short", "end") <= 1 / MORE),
     *(
         ours(f"still-water-is-for-k-means-not-{form}",
             f"Before the centres of a stream jump, online k-means has no larger error than dynamic k-means ({name})",
-            of_stream(form, "k-means", "before") >= 1.0)
+            of_stream(form, "k-means", "before") >= 1 / MORE)
         for form, name in FORMS.items()
     ),
     *(
         ours(f"{form}-beats-samples",
-            f"Dynamic k-means ({name}) has no larger error than LRU, before the jump, soon after it and at the end",
-            maximum(*(of_stream(form, "lru", moment) for moment in ("before", "after", "end"))) <= 1.0)
+            f"Dynamic k-means ({name}) has less error than LRU, before the jump, soon after it and at the end",
+            maximum(*(of_stream(form, "lru", moment) for moment in ("before", "after", "end"))) <= 1 / MORE)
         for form, name in FORMS.items()
     ),
     ours("bytes", "On CartPole a memory takes no more bytes than the published layout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -38,6 +39,7 @@ PIXELS = 4 * 84 * 84
 GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
     "CartPole-v1": ([-2.4, -3.0, -0.21, -3.5], [2.4, 3.0, 0.21, 3.5], [4, 4, 8, 8]),
 }
+RATES, TRIED = (0.1, 0.2, 0.4, 0.8), 2  # learning rates of a table, and other agents that try each of them
 CHUNKS, SHORTEST = 100, 40  # most points of a curve of returns, and least steps between two
 
 
@@ -58,7 +60,7 @@ class Config:
     steps: int = setting(40_000, "of an agent; the last episode is played to its end", ge=100, scales=True)
     agents: int = setting(1, "agents in one trial, whose returns are averaged", ge=1, scales=True)
     key_dim: int = setting(32, "length of keys that are learned or projected", ge=1)
-    learning_rate: float = setting(5e-4, "learning rate of an encoder", gt=0, le=1)
+    learning_rate: float = setting(5e-4, "learning rate of an encoder; a table's is chosen by other agents", gt=0, le=1)
     learning_starts: int = setting(1000, "steps before an encoder is trained", ge=0)
 
     def __post_init__(self) -> None:
@@ -67,12 +69,13 @@ class Config:
             raise ValueError(f"explore_from = {self.explore_from}: expected at most {until}")
 
 
-def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> OnlineAgent:
-    """Build the agent of a trial."""
+def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -> OnlineAgent:
+    """Build the agent of a trial, whose table or encoder learns at a rate."""
     actions = int(env.action_space.n)  # type: ignore[attr-defined]
     exploration = EpsilonGreedy(config.epsilon, config.explore_from, config.explore_until)
     if config.learner == "tabular-q":
-        return TabularQ(*GRIDS[config.environment], actions, rng=run.rng, exploration=exploration, gamma=config.gamma)
+        options: dict[str, Any] = {"exploration": exploration, "gamma": config.gamma, "learning_rate": rate}
+        return TabularQ(*GRIDS[config.environment], actions, rng=run.rng, **options)
     pixels, features = config.environment in GAMES, int(np.prod(env.observation_space.shape or ()))
     table: dict[str, Any] = {
         "key_dim": config.key_dim if pixels or config.learner == "nec" else features,
@@ -87,17 +90,42 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any]) -> OnlineAgent
     if config.learner == "nec":
         dim, source = config.key_dim, run.generator
         encoder = pixel_encoder(dim, generator=source) if pixels else vector_encoder(features, dim, generator=source)
-        acting |= {"learning_rate": config.learning_rate, "learning_starts": config.learning_starts}
+        acting |= {"learning_rate": rate, "learning_starts": config.learning_starts}
         return NEC(DND(config.capacity, **table), encoder.to(run.device), **acting)
     embedding = RandomProjection(PIXELS, config.key_dim, rng=run.rng) if pixels else None
     return MFEC(KeyValueMemory(config.capacity, **table), embedding=embedding, **acting)
+
+
+def play(
+    env: gymnasium.Env[Any, Any], agent: OnlineAgent, until: int, seed: int | None, identity: Any = None
+) -> list[float]:
+    """The returns of the episodes that an agent plays until it has taken so many steps."""
+    returns = []
+    while agent.steps < until:
+        returns.append(play_episode(env, agent, seed, identity).total)
+        seed = None
+    return returns
+
+
+def late_return(config: Config, run: Run, rate: float) -> float:
+    """The mean return late in training of other agents than the trial's, which learn at a rate."""
+    means = []
+    for _ in range(TRIED):
+        env = _make(config.environment)
+        agent = build(config, run, env, rate)
+        play(env, agent, config.steps * 3 // 4, int(run.rng.integers(2**31)))
+        means.append(np.mean(play(env, agent, config.steps, None)))
+    return float(np.mean(means))
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Let agents act and learn; the result is the mean return of the episodes in the last quarter of training."""
     pixels = config.environment in GAMES
     envs = [_make(config.environment) for _ in range(config.agents)]
-    agents = [build(config, run, env) for env in envs]
+    rate = config.learning_rate
+    if config.learner == "tabular-q":
+        rate = run.choose("learning_rate", RATES, partial(late_return, config, run), bounds=(0.0, 1.0))
+    agents = [build(config, run, env, rate) for env in envs]
     states = _random_states(envs[0], run) if pixels else []
     whole_games = _make(config.environment, training=False) if pixels else None
     named = {f"agent_{i}": agent for i, agent in enumerate(agents)}
@@ -107,11 +135,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         means, end = [], (chunk + 1) * config.steps // chunks
         for i, (env, agent) in enumerate(zip(envs, agents, strict=True)):
             # What an environment does in a chunk depends on nothing before it, so that a chunk can be begun again.
-            seed: int | None = int(run.rng.integers(2**31))
-            returns = []
-            while agent.steps < end:
-                returns.append(play_episode(env, agent, seed, ram if pixels else None).total)
-                seed = None
+            seed = int(run.rng.integers(2**31))
+            returns = play(env, agent, end, seed, ram if pixels else None)
             if returns:
                 means.append(np.mean(returns))
             if chunk >= chunks * 3 // 4:

@@ -1,9 +1,12 @@
 """What is claimed of regions and radii with a proof, and what would show it."""
 
+import math
+
 from engram.experiments.property_verification.radii import WAYS
 from engram.experiments.property_verification.regions import DATA_SETS
-from engram.lab import claims_from, maximum, metric, minimum
+from engram.lab import claims_from, maximum, metric, minimum, share
 
+LARGER, NO_WORSE = 1.1, 0.9  # ratios from which on a difference matters
 SIZES = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
 larger = claims_from(
     "abstract; criterion ours", published="a larger input region than the existing approach (no figure)"
@@ -12,11 +15,15 @@ ours = claims_from("ours", published="no figure")
 derived = claims_from("theorems of both papers", published="derived", sameness="identity")
 structural, direct, tight, half, best = map(metric, ("structural", "direct", "tight", "half", "best"))
 radius, wrong, lost, disorder = metric("radius"), metric("wrong"), metric("lost"), metric("disorder")
+IMAGES = (
+    ("digits", "radius", "digits of 8 x 8 pixels"),
+    ("mnist", "mnist", "7 x 7 means of MNIST's test images"),
+)
 claims = [
     *(
         larger(f"larger-{size}",
-            f"On random networks {size}, structural regions are no smaller than direct ones (best of three slacks)",
-            structural(size) - direct(size) >= 0.0)
+            f"On random networks {size}, structural regions are larger than direct ones (best of three slacks)",
+            structural(size) - LARGER * direct(size) >= 0.0)
         for size in SIZES
     ),
     larger("larger-where-direct-fails",
@@ -24,13 +31,13 @@ claims = [
         metric("structural_where_direct_fails")("2-4-2") - 1.5 * metric("direct_where_direct_fails")("2-4-2") >= 0.0),
     *(
         larger(f"larger-on-{name}",
-            f"Around test inputs of {name}, structural regions hold no fewer training inputs than direct ones",
-            metric("support_structural")(name) - metric("support_direct")(name) >= 0.0)
+            f"Around test inputs of {name}, structural regions hold more training inputs than direct ones",
+            metric("support_structural")(name) - LARGER * metric("support_direct")(name) >= 0.0)
         for name in DATA_SETS
     ),
     larger("larger-on-ten-layers",
-        "Around images of MNIST, inner boxes of structural regions of ten layers are no smaller than of direct ones",
-        metric("log_volume_structural")("ten-layers") - metric("log_volume_direct")("ten-layers") >= 0.0,
+        "Around images of MNIST, inner boxes of structural regions of ten layers are larger than of direct ones",
+        metric("log_volume_structural")("ten-layers") - metric("log_volume_direct")("ten-layers") >= math.log(LARGER),
         presets=("paper",)),
     derived("never-smaller-where-direct-fails",
         "Where the direct proof fails at the start, structural regions hold all of the fallback beyond their slack",
@@ -38,7 +45,7 @@ claims = [
     *(
         ours(f"tightening-pays-{size}",
             f"On {size}, a loose slack, tightened after relaxing, is no worse than one half of the margin as published",
-            tight(size) - half(size) >= 0.0)
+            tight(size) - NO_WORSE * half(size) >= 0.0)
         for size in SIZES[:2]
     ),
     ours("both-are-better-than-one",
@@ -48,11 +55,12 @@ claims = [
         maximum(*map(wrong, (*SIZES, *DATA_SETS))) <= 0.0),
     *(
         ours(f"hebbian-radius-{other}-{name}",
-            f"On {name}, certified radii with a winner-take-all Hebbian layer are larger than with {what} (ratio)",
+            f"On {images}, certified radii with a winner-take-all Hebbian layer are larger than with {what} (ratio)",
             radius(f"{arm}-hebbian") / radius(f"{arm}-{other}") >= times)
-        for name, arm in (("digits", "radius"), ("mnist", "mnist"))
+        for name, arm, images in IMAGES
         for other, what, times in (
             ("matched", "back-propagation stopped at the same accuracy", 1.1),
+            ("decay", "back-propagation with the best weight decay of those as accurate", 1.1),
             ("backprop", "back-propagation to the end", 1.3),
             ("random", "a layer that was drawn and learned nothing", 1.1),
             ("feedback", "feedback alignment", 1.3),
@@ -61,9 +69,9 @@ claims = [
     ),
     *(
         ours(f"soft-radius-{name}",
-            f"On {name}, certified radii with a soft winner-take-all layer are larger than with a random one (ratio)",
+            f"On {images}, certified radii with a soft winner-take-all layer are larger than with a random one (ratio)",
             radius(f"{arm}-soft") / radius(f"{arm}-random") >= 1.1)
-        for name, arm in (("digits", "radius"), ("mnist", "mnist"))
+        for name, arm, images in IMAGES
     ),
     derived("bounds-are-ordered", "Bounds by intervals, by CROWN cut with them, with steps of alpha, by linear and "
         "mixed-integer programs never cross those that are tighter, nor do samples cross them, nor certified radii "
@@ -74,8 +82,9 @@ claims = [
         metric("closed")("bounds") >= 1 / 3),
     ours("collision-advice",
         "On networks fitted to the costs of manoeuvres, properties 1 and 3 are decided (share of the questions)",
-        metric("settled")("advice") >= 0.95),
+        share("settled", "questions")("advice") >= 0.9),
     ours("acas-xu",
         "Properties 1, 3 and 4 are proved for their ACAS Xu networks (share of the questions that were drawn)",
-        metric("proved")("acasxu") >= 0.95, source="Katz et al. 2017; VNN-COMP 2021", published="hold, for all"),
+        share("proved", "questions")("acasxu") >= 0.9,
+        source="Katz et al. 2017; VNN-COMP 2021", published="hold, for all"),
 ]  # fmt: skip

@@ -102,6 +102,7 @@ def advice(config: Advice, run: Run) -> dict[str, Any]:
     test, truth = net(X[half:]), costs[half:]
     return {
         "settled": float(((proved + refuted) * checked).mean()),
+        "questions": len(asked),
         "proved": float(proved.mean()),
         "refuted": float(refuted.mean()),
         "explained": float(1 - ((test - truth) ** 2).mean() / truth.var(0).mean()),

@@ -64,6 +64,7 @@ def trained(
     hidden: tuple[Array, Array] | None = None,
     enough: Callable[[AffineReLU], bool] | None = None,
     rule: LearningRule[Any] | None = None,
+    weight_decay: float = 0.0,
 ) -> AffineReLU:
     """A network trained by Adam on the cross-entropy, or on the squared error where ``y`` has a value for each output.
 
@@ -77,7 +78,7 @@ def trained(
             linear[0].weight.copy_(torch.from_numpy(hidden[0]))
             linear[0].bias.copy_(torch.from_numpy(hidden[1]))
             linear[0].requires_grad_(False)
-    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=5e-3)
+    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=5e-3, weight_decay=weight_decay)
     inputs, targets = torch.from_numpy(X), torch.from_numpy(y if y.ndim == 2 else y.astype(np.int64))
     error = nn.functional.mse_loss if y.ndim == 2 else nn.functional.cross_entropy
     state = rule.init(net, generator) if rule else None

@@ -1,4 +1,4 @@
-"""Certified radii of networks of one hidden layer on images, whose hidden layer learned in one of seven ways."""
+"""Certified radii of networks of one hidden layer on images, whose hidden layer learned in one of eight ways."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from engram.rules import AlignAda, FeedbackAlignment, SynapticRule
 from engram.rules.synaptic import competitive
 from engram.tasks.data import load
 
-Training = Literal["backprop", "matched", "hebbian", "soft", "random", "feedback", "align"]
+Training = Literal["backprop", "matched", "decay", "hebbian", "soft", "random", "feedback", "align"]
+DECAYS, JUDGED = (0.0, 0.03, 0.1, 0.3), 300  # of weights; validation images whose radii choose one of them
 SOFT = competitive(temperature=0.1)
 # The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
 exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, maximum=0.5, time_limit=1e6, node_limit=500)
@@ -26,8 +27,9 @@ exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, maxi
 class Radii:
     """How the network learned, and how many radii are exact.
 
-    Matched: back-propagation stopped at Hebbian's accuracy; soft: Hebbian with soft competition; feedback: feedback
-    alignment; align: align-ada.
+    Matched: back-propagation stopped at Hebbian's accuracy on validation images; decay: with the weight decay that has
+    the largest radii of those that reach it; soft: Hebbian with soft competition; feedback: feedback alignment; align:
+    align-ada.
     """
 
     training: Training = setting("backprop", "how the hidden layer learned; each arm sets its own")
@@ -69,43 +71,60 @@ def hebbian_layer(
     return W, -W @ mean
 
 
-def drawn_images(images: str, rng: np.random.Generator) -> tuple[Array, np.ndarray, int]:
-    """Images between 0 and 1 and their digits in a drawn order, and how many are for training."""
+def drawn_images(images: str, rng: np.random.Generator) -> list[tuple[Array, np.ndarray]]:
+    """Images between 0 and 1 in a drawn order and their digits: to train on, for validation, and for the test."""
     if images == "digits":
         X, y = load_digits(return_X_y=True)
-        X, train = X / 16, 1200
+        X, ends = X / 16, (1000, 1200)
     else:
         mnist = load("mnist", split="test")
-        X, y, train = mnist.images.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(-1, 49) / 255, mnist.labels, 8000
+        X, y = mnist.images.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(-1, 49) / 255, mnist.labels
+        ends = (7000, 8000)
     order = rng.permutation(len(X))
-    return X[order], y[order], train
+    return list(zip(np.split(X[order], ends), np.split(y[order], ends), strict=True))
+
+
+def is_correct(net: AffineReLU, X: Array, y: np.ndarray) -> np.ndarray:
+    """Which images a network classifies correctly."""
+    return np.asarray(net(X).argmax(1) == y)
+
+
+def radii(net: AffineReLU, X: Array, y: np.ndarray) -> Array:
+    """Certified radii of the images that a network classifies correctly."""
+    correct = is_correct(net, X, y)
+    return certified_radius(net, X[correct], y[correct], low=0.0, high=1.0)
 
 
 def trial(config: Radii, run: Run) -> dict[str, Any]:
-    """Measure certified radii of a network whose hidden layer learned in one of seven ways."""
-    X, y, count = drawn_images(config.images, run.rng)
-    train, test = slice(0, count), slice(count, None)
+    """Measure certified radii of a network whose hidden layer learned in one of eight ways."""
+    (X, y), validation, (X_test, y_test) = drawn_images(config.images, run.rng)
     sizes = (X.shape[1], config.hidden, 10)
-
-    def accuracy(net: AffineReLU) -> float:
-        return float((net(X[test]).argmax(1) == y[test]).mean())
-
-    hebbian = hebbian_layer(X[train], config.hidden, run.rng)
+    hebbian = hebbian_layer(X, config.hidden, run.rng)
     drawn = run.rng.normal(size=sizes[1::-1]) / 8
-    hidden = {"hebbian": hebbian, "random": (drawn, -drawn @ X[train].mean(0))}.get(config.training)
+    hidden = {"hebbian": hebbian, "random": (drawn, -drawn @ X.mean(0))}.get(config.training)
     if config.training == "soft":
-        hidden = hebbian_layer(X[train], config.hidden, run.rng, SOFT)
+        hidden = hebbian_layer(X, config.hidden, run.rng, SOFT)
+    learn = partial(trained, sizes, X, y, config.epochs, hidden=hidden)
     rule = {"feedback": FeedbackAlignment(), "align": AlignAda()}.get(config.training)
+    is_rival = config.training in ("matched", "decay")
+    hebbian_accuracy = is_correct(learn(run.generator, hidden=hebbian), *validation).mean() if is_rival else 0.0
     enough = None
     if config.training == "matched":
-        seed = torch.Generator().manual_seed(0)
-        target = accuracy(trained(sizes, X[train], y[train], config.epochs, seed, hidden=hebbian))
-        enough = lambda net: accuracy(net) >= target  # noqa: E731
-    net = trained(sizes, X[train], y[train], config.epochs, run.generator, hidden=hidden, enough=enough, rule=rule)
-    right = np.flatnonzero(net(X[test]).argmax(1) == y[test])
-    chosen, labels = X[test][right], y[test][right]
-    crown = certified_radius(net, chosen, labels, low=0.0, high=1.0)
-    other = np.array([np.abs(X[y != c] - x).max(1).min() for x, c in zip(chosen, labels, strict=True)])
+        enough = lambda net: is_correct(net, *validation).mean() >= hebbian_accuracy  # noqa: E731
+
+    def score(decay: float) -> float:
+        """The median radius of those as accurate as Hebbian; below 0, the more accurate the higher, of others."""
+        net = learn(run.generator, weight_decay=decay)
+        accuracy = float(is_correct(net, *validation).mean())
+        return float(np.median(radii(net, *judged))) if accuracy >= hebbian_accuracy else accuracy - 1
+
+    judged = validation[0][:JUDGED], validation[1][:JUDGED]
+    decay = run.choose("weight_decay", DECAYS, score) if config.training == "decay" else 0.0
+    net = learn(run.generator, enough=enough, rule=rule, weight_decay=decay)
+    correct, crown = is_correct(net, X_test, y_test), radii(net, X_test, y_test)
+    chosen, labels = X_test[correct], y_test[correct]
+    images, classes = np.concatenate((X, X_test)), np.concatenate((y, y_test))
+    other = np.array([np.abs(images[classes != c] - x).max(1).min() for x, c in zip(chosen, labels, strict=True)])
     low, high = np.maximum(chosen - 0.05, 0), np.minimum(chosen + 0.05, 1)
     ((lower, upper),) = crown_bounds(net, low, high).layers
     exact = np.zeros(min(config.exact, len(chosen)))
@@ -113,7 +132,7 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
         exact[i] = exact_radius(net, chosen[[i]], labels[[i]])[0]
         run.log(i + 1, radius=exact[i])
     return {
-        "accuracy": accuracy(net),
+        "accuracy": float(correct.mean()),
         "radius": float(np.median(crown)),
         "radius_over_distance": float(np.median(crown / other)),
         "solved_over_crown": float(np.median(exact / np.maximum(crown[: len(exact)], 1e-9))),
