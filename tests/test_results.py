@@ -20,11 +20,18 @@ spec.loader.exec_module(results)
 # Changed since they were recorded: their runs take hours, and come one after another.
 WAITING = {
     "align",
+    "anml",
+    "blur",
+    "continual-learners",
+    "evolved-plastic-networks",
     "first-order-preconditioning",
     "learning-rules",
     "learning-to-remember",
-    "meta-task-space",
+    "meta-rl-agents",
     "one-shot-characters",
+    "property-verification",
+    "representational-forgetting",
+    "rule-fingerprints",
 }
 CURRENT = [name for name in engram.experiments() if name not in WAITING]
 
