@@ -85,4 +85,14 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="",
+    answer="""Where mean trajectories are the same by design, DSA clusters a saddle, a line and a point attractor with
+    a silhouette of 0.76 [dsa-tells-dynamics: holds], and the nearest other system is of the same kind
+    [nearest-neighbour: holds]. How far the same trials spread, without any order, clusters them no worse: 0.90
+    [dsa-tells-more-than-spread: fails]. Through random embeddings of trajectories of their own, systems stand out far
+    more by DSA than by CKA [embeddings-cka: holds]; through embeddings of the same trajectories CKA tells five times
+    more [shared-embeddings-cka: fails]. Steeper sigmoids change it no less than Procrustes, each in its units
+    [deformation-in-units: fails], and networks that hold three bits are told apart no less
+    [same-computation: fails]. The nearest networks by DSA tell one of four learning rules for 59 %, so that 60 % is
+    open [learning-rules: is open]; a random forest that is taught tells a third more [learning-rules-forest: fails].
+    The rank that best predicts held-out trials is the order of a noisy linear system [rank-by-prediction: holds].""",
 )
