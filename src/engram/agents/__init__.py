@@ -3,14 +3,17 @@
 from engram.agents.a2c import A2C, Rollout, a2c_loss, a2c_step, rollout
 from engram.agents.actor_critic import ActorCritic, PolicyAndValue, meta_actor_critic, plastic_actor_critic
 from engram.agents.bco import BCO
+from engram.agents.curiosity import Curiosity
 from engram.agents.d3g import D3G
 from engram.agents.episode import OnlineAgent, Played, evaluate, play_episode
 from engram.agents.exploration import EpsilonGreedy, Exploration, MaxEntMellowmax
+from engram.agents.intrinsic_reward import IntrinsicReward
 from engram.agents.inverse import InverseModel
 from engram.agents.mfec import MFEC
 from engram.agents.nec import NEC
 from engram.agents.replay import ReplayBuffer, TransitionBatch, transition_consistency
 from engram.agents.returns import discounted_returns, monte_carlo_returns, n_step_returns
+from engram.agents.rnd import RND
 from engram.agents.tabular_q import TabularQ
 from engram.agents.tabular_qss import TabularQSS
 from engram.agents.td3 import TD3
@@ -23,10 +26,13 @@ __all__ = [
     "D3G",
     "MFEC",
     "NEC",
+    "RND",
     "TD3",
     "ActorCritic",
+    "Curiosity",
     "EpsilonGreedy",
     "Exploration",
+    "IntrinsicReward",
     "InverseModel",
     "MaxEntMellowmax",
     "OnlineAgent",
