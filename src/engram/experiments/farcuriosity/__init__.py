@@ -77,12 +77,8 @@ def figure(results: Results) -> go.Figure:
             )
     plot.update_xaxes(title="steps", row=1, col=1).update_yaxes(title="error", row=1, col=1)
     plot.update_xaxes(title="steps of all environments", row=rows, col=1).update_yaxes(title="cells", row=rows, col=1)
-    shade: dict[str, Any] = {
-        "colorscale": "Inferno",
-        "cmin": 0,
-        "cmax": top,
-        "colorbar": {"title": "error", "len": 0.4, "y": 0.6},
-    }
+    legend = {"title": "error", "len": 0.4, "y": 0.6}
+    shade: dict[str, Any] = {"colorscale": "Inferno", "cmin": 0, "cmax": top, "colorbar": legend}
     return plot.update_layout(height=1500, coloraxis=shade, bargap=0)
 
 
