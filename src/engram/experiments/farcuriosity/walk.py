@@ -113,7 +113,8 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
     run.keep(curiosity=curiosity)
     events = [] if isinstance(curiosity, RND) else curiosity.events
     result: dict[str, Any] = measures(config, errors, owners, events) | {"owners": owners[:: config.rollout].tolist()}
-    if config.learner == "rnd" or config == Walk():
+    of_size = {"learner": "far", "steps": Walk().steps, "updates": Walk().updates}
+    if vars(config) | of_size == vars(Walk()):  # one module, or fragments with all that belongs to them
         result["map"] = maps(places, errors).round(4).tolist()
     return result
 
