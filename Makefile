@@ -71,6 +71,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/induction.py
 	$(BIN)/python benchmarks/optim.py
 	$(BIN)/python benchmarks/agents.py
+	$(BIN)/python benchmarks/curiosity.py $(QUICK)
 	$(BIN)/python benchmarks/spatial.py $(QUICK)
 	$(BIN)/python benchmarks/lab.py $(QUICK)
 	$(BIN)/python benchmarks/page.py

@@ -13,6 +13,7 @@ import agents
 import blur
 import continual
 import continual_inner
+import curiosity
 import difficulty
 import dsa
 import environments
@@ -351,6 +352,7 @@ def main() -> None:
             forgetting,
             optim,
             agents,
+            curiosity,
             spatial,
             induction,
             lab,

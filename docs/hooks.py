@@ -58,6 +58,7 @@ WORLDS = {  # in which the agents of an experiment act
     "maze": "engram/GridMaze-v0",
     "episodic-control": "engram/FourRoom-v0",
     "meta-rl-agents": "engram/DarkKeyToDoor-v0",
+    "farcuriosity": "engram/TextureRooms-v0",
     "farmap": "engram/ColourMaze-v0",
     "qss": "engram/GridTransfer-v0",
     "d3g": "engram/PointWorld-v0",

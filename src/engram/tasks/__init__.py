@@ -22,6 +22,7 @@ from engram.tasks.environments.grid_transfer import GridTransfer, GridTransferVe
 from engram.tasks.environments.point_world import PointWorld, PointWorldVectorEnv
 from engram.tasks.environments.room_grid import RepeatedUnitWorld, RoomGrid, label_rooms, load_grid_text
 from engram.tasks.environments.rooms import RoomEnv, RoomVectorEnv
+from engram.tasks.environments.texture_rooms import TextureRooms, TextureRoomsVectorEnv, room_textures, tour
 from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVectorEnv
 from engram.tasks.episode import Episode, Task
 from engram.tasks.flip_flop import FlipFlop
@@ -75,6 +76,8 @@ __all__ = [
     "SnippetStream",
     "SnippetWindow",
     "Task",
+    "TextureRooms",
+    "TextureRoomsVectorEnv",
     "Timing",
     "TwoStimulus",
     "TwoStimulusEnv",
@@ -101,9 +104,11 @@ __all__ = [
     "read_penn_treebank",
     "ring_rates",
     "ring_weights",
+    "room_textures",
     "same_geometry",
     "split",
     "standardise",
     "synthetic_glyphs",
+    "tour",
     "turn_dictionary",
 ]

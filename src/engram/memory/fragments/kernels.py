@@ -72,3 +72,16 @@ def _observe(x, armed, criterion, numbers, options, seed, state, rings, triggere
 
 
 observe = jit(_observe)
+
+
+def _scan(x, criterion, numbers, options, seed, state, rings, triggered, statistic):
+    """The place of the first of successive samples of one stream that fires, or -1; none after it is looked at."""
+    armed = np.ones(1, np.bool_)
+    for t in range(x.size):
+        observe(x[t : t + 1], armed, criterion, numbers, options, seed, state, rings, triggered, statistic)
+        if triggered[0]:
+            return t
+    return -1
+
+
+scan = jit(_scan)

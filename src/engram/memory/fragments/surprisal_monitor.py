@@ -122,6 +122,35 @@ class SurprisalMonitor:
         )  # fmt: skip
         return bool(self._triggered[0]) if self.streams is None else self._triggered.copy()
 
+    def scan(self, xs: Float[np.ndarray, " time"]) -> int | None:
+        """The place of the first surprise among successive samples of one stream, or None.
+
+        It is as if ``observe`` were called with one after another, up to a surprise; none after that is looked at.
+
+        Raises:
+            ValueError: A sample is not finite, or there are several streams.
+
+        Examples:
+            >>> monitor = SurprisalMonitor(min_samples=3)
+            >>> monitor.scan(np.array([1.0, 2.0, 3.0, 2.5, 9.0, 9.0]))
+            4
+        """
+        if self.streams is not None:
+            raise ValueError(f"streams = {self.streams}: expected None, a monitor of one stream")
+        samples = checks.array("xs", xs, ("time",))
+        state = (self._counts, self._means, self._squares, self._since, self._draws, self._previous)
+        numbers = (self.threshold, self.std_floor)
+        place = kernels.scan(
+            samples, CRITERIA[self.criterion], numbers, self._options, self._seed, state, self._rings,
+            self._triggered, self.statistic,
+        )  # fmt: skip
+        return None if place < 0 else int(place)
+
+    @property
+    def previous(self) -> Any:
+        """The last sample of each stream, NaN where there was none: a float, or (streams,)."""
+        return float(self._previous[0]) if self.streams is None else self._previous.copy()
+
     def state_dict(self) -> dict[str, Any]:
         """Statistics of all streams, and which random numbers were used."""
         names = (*_STATE, "seed", "rings", "statistic")

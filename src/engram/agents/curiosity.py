@@ -1,0 +1,67 @@
+"""Curiosity: a reward that an agent pays itself for what it cannot predict."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from engram import checks
+
+
+@runtime_checkable
+class Curiosity(Protocol):
+    """A module that is surprised by observations, and learns not to be.
+
+    ``bonus`` is ``observe``, ``error`` and ``reward`` in turn. ``envs`` are the numbers of the environments that a
+    batch comes from; None: all. ``FragmentedCuriosity`` needs all of these.
+    """
+
+    @abstractmethod
+    def observe(self, obs: Shaped[Tensor, "batch *features"]) -> None:
+        """Take observations into the running statistics, where there are any."""
+
+    @abstractmethod
+    def error(self, obs: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch"]:
+        """How badly each observation is predicted."""
+
+    @abstractmethod
+    def reward(
+        self, error: Float[Tensor, "time batch"], done: Bool[Tensor, "time batch"], envs: Any = None
+    ) -> Float[Tensor, "time batch"]:
+        """The intrinsic reward for errors, 0 where done."""
+
+    @abstractmethod
+    def features(self, obs: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch feature_dim"]:
+        """What an observation is recognised by; it never changes by learning."""
+
+    @abstractmethod
+    def update(
+        self, obs: Tensor, valid: Bool[Tensor, "..."] | None = None, envs: Int[np.ndarray, "batch"] | None = None
+    ) -> float:
+        """Learn from observations, (time, batch, ...) or (batch, ...), by one step; return the loss before it."""
+
+    @abstractmethod
+    def reset_parameters(self) -> None:
+        """Begin anew."""
+
+    @abstractmethod
+    def state_dict(self) -> Any:
+        """Everything that it learned."""
+
+    @abstractmethod
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Go on from there."""
+
+
+def check_rollout(next_obs: Tensor, done: Tensor, shape: tuple[int, ...], num_envs: int) -> None:
+    """Raise where observations of a rollout are not (time, num_envs, *shape), finite, with as many booleans."""
+    checks.instance("next_obs", next_obs, Tensor)
+    checks.has_shape("next_obs", tuple(next_obs.shape), ("time", num_envs, *shape))
+    if checks.instance("done", done, Tensor).shape != next_obs.shape[:2]:
+        raise ValueError(f"done.shape = {tuple(done.shape)}: expected {tuple(next_obs.shape[:2])}, as next_obs has")
+    checks.finite("next_obs", next_obs, ("time", "env", *["feature"] * len(shape)))

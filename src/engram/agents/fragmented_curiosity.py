@@ -1,0 +1,293 @@
+"""Curiosity in fragments: a module for each region of experience, taken up again where the region is recognised."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from engram import checks
+from engram.agents.curiosity import Curiosity, check_rollout
+from engram.agents.rnd import check_errors
+from engram.memory.fragments import LongTermStore, SurprisalMonitor
+from engram.state import check_state
+
+
+class FragmentEvent(NamedTuple):
+    """What happened to an environment in a rollout.
+
+    Attributes:
+        kind: Whether a new fragment began, or an old one was recalled.
+        call: The number of the call of ``bonus``, from 0.
+        step: Of the rollout.
+        env: The environment.
+        source: The fragment that it left.
+        target: The fragment that it is in now.
+    """
+
+    kind: Literal["fragment", "recall"]
+    call: int
+    step: int
+    env: int
+    source: int
+    target: int
+
+
+class Fragment:
+    """A curiosity, and the monitor of its errors."""
+
+    def __init__(self, module: Curiosity, monitor: SurprisalMonitor) -> None:
+        self.module, self.monitor = module, monitor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both states."""
+        return {"module": self.module.state_dict(), "monitor": self.monitor.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of ``state_dict``."""
+        self.module.load_state_dict(state["module"])
+        self.monitor.load_state_dict(state["monitor"])
+
+
+def published_monitor() -> SurprisalMonitor:
+    """The monitor of the published settings: an error ten times the mean of a fragment's own is a surprise."""
+    return SurprisalMonitor(
+        "ratio", 10.0, min_samples=25, append_on_trigger=False, reset_on_trigger=False, skip_repeats=True
+    )
+
+
+class FragmentedCuriosity:
+    """Several modules of a curiosity, of which each is asked, and taught, in its own fragment of experience only.
+
+    After the bonus of a rollout, each environment's steps are gone through up to the first event. A step whose key is
+    alike enough to a stored one is a recall of the fragment to which that leads. A step whose error is surprising among
+    those of its fragment, and whose key is like no stored one, begins a new fragment and is stored as its key; from the
+    next rollout on, the environment is in that. The bonus of the whole rollout is of the fragments in which the
+    environments began it, and ``update`` teaches those in which they end it.
+
+    Two defects of the released code are avoided. There, modules made after the first are never given to the optimiser,
+    and never learn: here each owns its own. And keys are the random features of whichever module is at hand, which
+    another's are never like, so that a fragment is recalled from the one in which it began alone: here one frozen
+    encoder makes all keys (``author_keys=True`` has theirs).
+
+    Args:
+        make_module: Makes a curiosity for ``num_envs`` environments, such as ``RND``; one more than there are fragments
+            is made, whose ``features`` are the keys.
+        num_envs: Environments.
+        make_monitor: Makes the monitor of a fragment's errors, over all environments in it; None: the published one,
+            which forgets nothing. With a window (256, say) short experience will do, since early errors are large.
+        capacity: Most fragments; the one used longest ago goes, none in which an environment is.
+        recall_threshold: Cosine from which on a key recalls; None: never.
+        novelty: Cosine below which a key is new, at first and at capacity; in between it falls by
+            (modules - 1) (first - last) / capacity at each call, as published.
+        bidirectional: Store also where a fragment was left, as a key that leads back to it.
+        normalised_surprisal: Watch the rewards in place of the errors, as the released code does.
+        author_keys: Take the features of the module at hand as keys, as the released code does.
+        burn_in: Calls after a new fragment in which its environment is not gone through.
+        key_encoder: From observations to keys; None: the ``features`` of a module of its own.
+
+    Attributes:
+        current: The number of each environment's fragment, (num_envs,).
+        store: The fragments by number, and their keys.
+        events: All that happened.
+        errors: The errors behind the last bonus, (time, num_envs); None before the first.
+
+    Source: Hwang et al., "Neuro-inspired fragmentation and recall to overcome catastrophic forgetting in curiosity"
+    (2023).
+
+    Examples:
+        >>> from engram.agents import RND
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> make = lambda: RND((3,), hidden=16, feature_dim=8, running=False, generator=generator)
+        >>> curiosity = FragmentedCuriosity(make)
+        >>> here, there, done = torch.zeros(40, 1, 3), torch.ones(40, 1, 3), torch.zeros(40, 1, dtype=torch.bool)
+        >>> here = here + 0.01 * torch.randn(here.shape, generator=generator)
+        >>> for place in (here, there, there, here):
+        ...     _ = curiosity.bonus(place, done)
+        >>> [(event.kind, event.source, event.target) for event in curiosity.events]
+        [('fragment', 0, 1), ('recall', 1, 0)]
+    """
+
+    def __init__(
+        self,
+        make_module: Callable[[], Any],
+        num_envs: int = 1,
+        *,
+        make_monitor: Callable[[], SurprisalMonitor] | None = None,
+        capacity: int = 800,
+        recall_threshold: float | None = 0.99,
+        novelty: tuple[float, float] = (0.75, 0.5),
+        bidirectional: bool = False,
+        normalised_surprisal: bool = False,
+        author_keys: bool = False,
+        burn_in: int = 1,
+        key_encoder: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        checks.arguments()
+        self.num_envs = checks.size("num_envs", num_envs)
+        if checks.size("capacity", capacity) == 1:
+            warnings.warn("capacity = 1: expected at least 2; nothing will be fragmented", stacklevel=2)
+        if recall_threshold is not None:
+            checks.number("recall_threshold", recall_threshold, minimum=-1, maximum=1)
+        self.novelty = tuple(checks.number("novelty", cosine, minimum=-1, maximum=2) for cosine in novelty)
+        self.recall_threshold, self.capacity = recall_threshold, capacity
+        self.bidirectional, self.normalised_surprisal = bidirectional, normalised_surprisal
+        self.author_keys, self.burn_in = author_keys, checks.size("burn_in", burn_in, minimum=0)
+        self._make_module, self._make_monitor = make_module, make_monitor or published_monitor
+        self.store: LongTermStore[Fragment] = LongTermStore("cosine", capacity)
+        made = make_module()
+        if not isinstance(made, Curiosity):
+            raise TypeError(f"make_module makes a {type(made).__name__}: expected a Curiosity")
+        first = Fragment(made, self._make_monitor())
+        self.key_module = None if key_encoder is not None or author_keys else make_module()
+        self._encode = self.key_module.features if self.key_module is not None else key_encoder
+        if getattr(first.module, "num_envs", num_envs) != num_envs:
+            raise ValueError(f"num_envs = {num_envs}: expected {first.module.num_envs}, as of make_module")  # type: ignore[attr-defined]
+        self.current = np.full(num_envs, self.store.write(first))
+        self.obs_shape = tuple(first.module.obs_shape)  # type: ignore[attr-defined]
+        self.novelty_threshold, self.calls = self.novelty[0], 0
+        self.events: list[FragmentEvent] = []
+        self.errors: Float[Tensor, "time num_envs"] | None = None
+        self._waits = np.zeros(num_envs, dtype=np.int64)
+        self._last_keys: Float[np.ndarray, "num_envs features"] | None = None
+
+    def _make(self) -> Fragment:
+        return Fragment(self._make_module(), self._make_monitor())
+
+    def bonus(
+        self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
+    ) -> Float[Tensor, "time batch"]:
+        """The intrinsic reward of a rollout; afterwards, environments may be in other fragments.
+
+        Args:
+            next_obs: Observations after each step, of all environments.
+            done: Steps that do not count.
+
+        Raises:
+            ValueError: Shapes differ, or an observation is not finite.
+            FloatingPointError: An error is not finite; no monitor has seen any of them.
+        """
+        check_rollout(next_obs, done, self.obs_shape, self.num_envs)
+        error, reward = torch.zeros(done.shape), torch.zeros(done.shape)
+        keys = None if self._encode is None or not len(done) else self._encode(next_obs.flatten(0, 1))
+        for number in np.unique(self.current):
+            envs = np.flatnonzero(self.current == number)
+            module, rows = self.store.get(int(number)).module, torch.from_numpy(envs)
+            mine, over = next_obs[:, rows], done[:, rows]
+            module.observe(mine[~over])
+            with torch.no_grad():
+                errors = module.error(mine.flatten(0, 1)).view_as(over)
+            check_errors(errors)
+            error[:, rows], reward[:, rows] = errors, module.reward(errors, over, envs)
+            if self.author_keys and len(done):
+                features = module.features(mine.flatten(0, 1)).view(*over.shape, -1)
+                keys = features.new_zeros(*done.shape, features.shape[-1]) if keys is None else keys
+                keys[:, rows] = features
+        if keys is not None:
+            numbers = keys.reshape(*done.shape, -1).numpy(force=True)
+            watched = (reward if self.normalised_surprisal else error).numpy(force=True)
+            self._go_through(numbers, watched, ~done.numpy(force=True))
+        self.calls += 1
+        self.errors = error
+        return reward
+
+    def _go_through(self, keys: np.ndarray, errors: np.ndarray, valid: np.ndarray) -> None:
+        if not self.calls:
+            self.store.add_key(keys[0, 0], int(self.current[0]), int(self.current[0]))
+        for env in range(self.num_envs):
+            if self._waits[env]:
+                self._waits[env] -= 1
+                continue
+            steps = np.flatnonzero(valid[:, env])
+            self._scan(env, steps, keys[steps, env], errors[steps, env].astype(np.float64))
+        self._last_keys = keys[-1].copy()
+        first, last = self.novelty
+        self.novelty_threshold -= (len(self.store) - 1) * (first - last) / self.capacity
+        self.novelty_threshold = max(last, self.novelty_threshold)
+
+    def _scan(self, env: int, steps: Int[np.ndarray, "time"], keys: np.ndarray, errors: np.ndarray) -> None:
+        """Go through the steps of an environment up to its first event."""
+        source = int(self.current[env])
+        monitor, match = self.store.get(source).monitor, self.store.match(keys)
+        recalls = np.zeros(len(steps), dtype=bool)
+        if self.recall_threshold is not None:
+            repeats = errors == np.concatenate([[monitor.previous], errors[:-1]])
+            recalls = (match.similarity >= self.recall_threshold) & (match.target != source) & ~repeats
+        end = int(recalls.argmax()) if recalls.any() else len(steps)
+        novel = (match.similarity < self.novelty_threshold) & keys.any(1)
+        if end:
+            self.store.touch(source)
+        at = 0
+        while (fired := monitor.scan(errors[at:end])) is not None:
+            at += fired
+            if novel[at] and self._room(source):
+                self._fragment(env, int(steps[at]), keys, at)
+                return
+            at += 1
+        if end < len(steps):
+            self.current[env] = target = int(match.target[end])
+            self.store.touch(target)
+            self.events.append(FragmentEvent("recall", self.calls, int(steps[end]), env, source, target))
+
+    def _room(self, source: int) -> bool:
+        """Whether a fragment can begin without the loss of one in which an environment is."""
+        return len(self.store) < self.capacity or not {*self.store.ids} <= {source, *self.current.tolist()}
+
+    def _fragment(self, env: int, step: int, keys: np.ndarray, at: int) -> None:
+        source = int(self.current[env])
+        target = self.store.write(self._make(), keys[at], source, in_use={source, *self.current.tolist()})
+        self.store.connect(source, target)
+        last = keys[at - 1] if at else None if self._last_keys is None else self._last_keys[env]
+        if self.bidirectional and last is not None:
+            self.store.add_key(last, source, target)
+        self.current[env], self._waits[env] = target, self.burn_in
+        self.events.append(FragmentEvent("fragment", self.calls, step, env, source, target))
+
+    def update(
+        self,
+        obs: Shaped[Tensor, "time batch *features"],
+        valid: Bool[Tensor, "time batch"] | None = None,
+        envs: Int[np.ndarray, "batch"] | None = None,
+    ) -> float:
+        """Take a step of learning in each fragment that has an environment; return the mean loss before it.
+
+        Args:
+            obs: Observations of whole rollouts; each environment's are learned by the fragment in which it is now.
+            valid: Which count; None: all.
+            envs: The environments that they are of; None: all.
+        """
+        checks.arguments()
+        rows = np.arange(self.num_envs) if envs is None else envs
+        if obs.shape[1] != len(rows):
+            raise ValueError(f"obs.shape = {tuple(obs.shape)}: expected (time, {len(rows)}, ...), as envs says")
+        losses = []
+        for number in np.unique(self.current[rows]):
+            mine = torch.from_numpy(np.flatnonzero(self.current[rows] == number))
+            counted = None if valid is None else valid[:, mine].flatten()
+            losses.append(self.store.get(int(number)).module.update(obs[:, mine].flatten(0, 1), counted))
+        return float(np.mean(losses))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All fragments with their keys and monitors, and where every environment is."""
+        own = {"current": self.current.copy(), "waits": self._waits.copy(), "calls": self.calls}
+        parts = {"store": self.store.state_dict(), "novelty_threshold": self.novelty_threshold}
+        keys = None if self.key_module is None else self.key_module.state_dict()
+        last = {"last_keys": None if self._last_keys is None else self._last_keys.copy()}
+        return own | parts | last | {"key_module": keys, "events": [list(event) for event in self.events]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of ``state_dict``; raises where it is of another form."""
+        form = {"current": self.current, "waits": self._waits, "calls": int, "store": dict, "novelty_threshold": float}
+        check_state(state, form | {"last_keys": object, "key_module": object, "events": list})
+        self.store.load_state_dict(state["store"], self._make)
+        if self.key_module is not None:
+            self.key_module.load_state_dict(state["key_module"])
+        self.current, self._waits = np.array(state["current"]), np.array(state["waits"])
+        self.calls, self.novelty_threshold = int(state["calls"]), float(state["novelty_threshold"])
+        self._last_keys = None if state["last_keys"] is None else np.array(state["last_keys"])
+        self.events = [FragmentEvent(*event) for event in state["events"]]

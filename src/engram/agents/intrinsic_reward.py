@@ -1,0 +1,78 @@
+"""Vector environments that pay for novelty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from engram import checks
+
+
+class IntrinsicReward(VectorWrapper):
+    """Environments whose reward is their own and a curiosity's, so that any algorithm becomes curious.
+
+        r = r_extrinsic + coefficient r_intrinsic(o')
+
+    ``infos["intrinsic"]`` is r_intrinsic, and ``infos["extrinsic"]`` the reward without it. The curiosity learns from
+    the last ``learn_every`` steps whenever so many were made.
+
+    Args:
+        env: Vector environments whose episodes restart at the next step (Gymnasium's default).
+        curiosity: Such as ``RND`` or ``FragmentedCuriosity``, for as many environments.
+        coefficient: Of the intrinsic reward.
+        learn_every: Steps of all environments between two of learning; 0: it never learns here.
+
+    Raises:
+        ValueError: The environments restart within a step or not at all, or the curiosity is made for another number.
+
+    Examples:
+        >>> import gymnasium
+        >>> from engram.agents import RND
+        >>> curiosity = RND((4,), num_envs=2, hidden=8, feature_dim=4, generator=torch.Generator().manual_seed(0))
+        >>> env = IntrinsicReward(gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync"), curiosity)
+        >>> _ = env.reset(seed=0)
+        >>> rewards, infos = env.step(np.array([0, 1]))[1::3]
+        >>> bool((rewards == infos["extrinsic"] + infos["intrinsic"]).all())
+        True
+    """
+
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], curiosity: Any, coefficient: float = 1.0, learn_every: int = 64
+    ) -> None:
+        checks.instance("env", env, VectorEnv)
+        if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
+            raise ValueError(f"env has {env.metadata.get('autoreset_mode')}: expected AutoresetMode.NEXT_STEP")
+        if getattr(curiosity, "num_envs", None) != env.num_envs:
+            made = f"curiosity.num_envs = {getattr(curiosity, 'num_envs', None)}"
+            raise ValueError(f"{made}: expected {env.num_envs}, the number of environments")
+        super().__init__(env)
+        self.curiosity = curiosity
+        self.coefficient = checks.number("coefficient", coefficient)
+        self.learn_every = checks.size("learn_every", learn_every, minimum=0)
+        self._over = np.zeros(env.num_envs, dtype=bool)
+        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode in every environment."""
+        self._over[:] = False
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Act; the step that restarts an episode pays nothing."""
+        observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        next_obs = torch.as_tensor(np.array(observations))[None]
+        next_obs = next_obs.float() if next_obs.is_floating_point() else next_obs
+        ignored = torch.from_numpy(self._over.copy())[None]
+        intrinsic = self.curiosity.bonus(next_obs, ignored)[0].numpy(force=True).astype(np.float64)
+        self._over = terminated | truncated
+        self._seen.append((next_obs, ~ignored))
+        if len(self._seen) == self.learn_every:
+            self.curiosity.update(*(torch.cat(column) for column in zip(*self._seen, strict=True)))
+        if len(self._seen) >= self.learn_every:
+            self._seen.clear()
+        every = np.ones(self.num_envs, dtype=bool)
+        own = {"extrinsic": rewards, "_extrinsic": every, "intrinsic": intrinsic, "_intrinsic": every}
+        return observations, rewards + self.coefficient * intrinsic, terminated, truncated, infos | own

@@ -1,0 +1,340 @@
+"""Proximal policy optimisation (PPO) for recurrent policies, with the values of two streams of reward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Le
+from gymnasium.vector import AutoresetMode, VectorEnv
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from engram import checks
+from engram.agents.a2c import sample_actions
+from engram.agents.curious_actor_critic import CuriousActorCritic
+from engram.state import check_state
+
+
+@dataclass(frozen=True)
+class PPO:
+    """Hyperparameters of PPO.
+
+    Attributes:
+        learning_rate: Learning rate of Adam.
+        clip_norm: Norm to which the gradient is clipped.
+        gamma: Discount of extrinsic rewards.
+        gamma_intrinsic: Discount of intrinsic ones.
+        gae_lambda: Lambda of generalised advantages.
+        clip: How far a probability may move, as a ratio from 1.
+        entropy_coefficient: Weight of the entropy in the loss.
+        value_coefficient: Weight of the values' errors in the loss.
+        extrinsic: Weight of the extrinsic advantage.
+        intrinsic: Weight of the intrinsic advantage.
+        epochs: How often a rollout is learned from.
+        minibatches: Parts of the environments, each a step of learning.
+    """
+
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-4
+    clip_norm: Annotated[float, Gt(0)] = 1.0
+    gamma: Annotated[float, Ge(0), Le(1)] = 0.99
+    gamma_intrinsic: Annotated[float, Ge(0), Le(1)] = 0.99
+    gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
+    clip: Annotated[float, Gt(0)] = 0.1
+    entropy_coefficient: Annotated[float, Ge(0)] = 0.001
+    value_coefficient: Annotated[float, Ge(0)] = 1.0
+    extrinsic: Annotated[float, Ge(0)] = 1.0
+    intrinsic: Annotated[float, Ge(0)] = 1.0
+    epochs: Annotated[int, Ge(1)] = 4
+    minibatches: Annotated[int, Ge(1)] = 4
+
+    def __post_init__(self) -> None:
+        checks.number("learning_rate", self.learning_rate, above=0, maximum=1)
+        for name in ("clip_norm", "clip"):
+            checks.number(name, getattr(self, name), above=0)
+        for name in ("gamma", "gamma_intrinsic", "gae_lambda"):
+            checks.number(name, getattr(self, name), minimum=0, maximum=1)
+        for name in ("entropy_coefficient", "value_coefficient", "extrinsic", "intrinsic"):
+            checks.number(name, getattr(self, name), minimum=0)
+        for name in ("epochs", "minibatches"):
+            checks.size(name, getattr(self, name))
+
+    def optimizer(self, agent: torch.nn.Module) -> torch.optim.Adam:
+        """Adam for the parameters of an agent."""
+        return torch.optim.Adam(agent.parameters(), lr=self.learning_rate, fused=True)
+
+
+class PPORollout(NamedTuple):
+    """Steps of all environments, across the ends of episodes; the step that restarts one does not count."""
+
+    observations: Shaped[Tensor, "time batch *features"]  # before each action
+    next_observations: Shaped[Tensor, "time batch *features"]  # after it; of an episode's last step, its last
+    previous_actions: Int[Tensor, "time batch"]
+    starts: Bool[Tensor, "time batch"]  # whether an episode starts with the observation
+    actions: Int[Tensor, "time batch"]
+    log_prob: Float[Tensor, "time batch"]
+    values: Float[Tensor, "time batch 2"]
+    next_values: Float[Tensor, "time batch 2"]
+    rewards: Float[Tensor, "time batch"]  # of the world
+    terminated: Bool[Tensor, "time batch"]
+    done: Bool[Tensor, "time batch"]  # terminated or truncated
+    mask: Bool[Tensor, "time batch"]  # whether the step counts
+    state: tuple[Tensor, ...]  # of the agent before the first step
+    infos: list[dict[str, Any]]  # of all environments, at each step
+
+
+class PPOStatistics(NamedTuple):
+    """Parts of a PPO loss, detached and without their coefficients."""
+
+    policy: Float[Tensor, ""]  # clipped surrogate
+    value: Float[Tensor, ""]  # half the squared errors of both values
+    entropy: Float[Tensor, ""]
+    clipped: Float[Tensor, ""]  # share of ratios out of bounds
+
+
+class VectorActor:
+    """An agent that acts in many environments, rollout after rollout; episodes go on from one to the next.
+
+    Args:
+        env: Environments with discrete actions whose episodes restart at the next step (Gymnasium's default).
+        agent: The agent.
+        generator: Source of the actions.
+        seed: Seed of the environments.
+
+    Raises:
+        ValueError: The environments restart within a step or not at all, or their observations are of another shape.
+
+    Examples:
+        >>> import gymnasium
+        >>> env = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
+        >>> agent = CuriousActorCritic((4,), 2, hidden=8, memory=None)
+        >>> VectorActor(env, agent, torch.Generator().manual_seed(0), seed=0).rollout(5).actions.shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], agent: CuriousActorCritic, generator: torch.Generator, seed: int | None = 0
+    ) -> None:
+        checks.instance("env", env, VectorEnv)
+        if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
+            raise ValueError(f"env has {env.metadata.get('autoreset_mode')}: expected AutoresetMode.NEXT_STEP")
+        self.env, self.agent, self.generator = env, agent, checks.generator(generator)
+        self._observation = self._tensor(env.reset(seed=seed)[0])
+        checks.has_shape("observation", tuple(self._observation.shape), (env.num_envs, *agent.obs_shape))
+        self._action = torch.zeros(env.num_envs, dtype=torch.int64)
+        self._starts = torch.ones(env.num_envs, dtype=torch.bool)
+        self._over = torch.zeros(env.num_envs, dtype=torch.bool)
+        self._state = agent.initial(env.num_envs)
+
+    @torch.no_grad()
+    def rollout(self, steps: int) -> PPORollout:
+        """So many steps in each environment."""
+        checks.size("steps", steps)
+        before, columns, infos = self._state, [], []
+        for _ in range(steps):
+            now = self._observation, self._action, self._starts
+            output, self._state = self.agent(*(part[None] for part in now), self._state)
+            logits = output.logits[0]
+            action = sample_actions(logits, self.generator)
+            log_prob = logits.log_softmax(-1).gather(-1, action[:, None])[:, 0]
+            array, reward, terminated, truncated, info = self.env.step(action.numpy(force=True))
+            ends = torch.from_numpy(np.array(terminated)), torch.from_numpy(terminated | truncated)
+            mask = ~self._over
+            columns.append((*now, action, log_prob, output.values[0], torch.from_numpy(np.array(reward)), *ends, mask))
+            infos.append(info)
+            self._observation, self._action = self._tensor(array), action
+            self._starts, self._over = self._over, ends[1]
+        after = self.agent(self._observation[None], self._action[None], self._starts[None], self._state)[0]
+        seen, previous, starts, actions, log_probs, values, rewards, terminated_, done, mask = (
+            torch.stack(column) for column in zip(*columns, strict=True)
+        )
+        next_values, following = torch.cat((values[1:], after.values)), torch.cat((seen[1:], self._observation[None]))
+        kept = actions, log_probs, values, next_values, rewards.to(values), terminated_, done, mask
+        return PPORollout(seen, following, previous, starts, *kept, before, infos)
+
+    def _tensor(self, observations: Any) -> Tensor:
+        return torch.from_numpy(np.array(observations))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the environments, which need a ``state_dict`` of their own, and the agent's memory are."""
+        env: Any = self.env
+        own = {"observation": self._observation, "action": self._action, "starts": self._starts, "over": self._over}
+        return {name: part.clone() for name, part in own.items()} | {
+            "state": [part.clone() for part in self._state],
+            "env": env.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of ``state_dict``."""
+        check_state(state, self.state_dict() | {"env": dict})
+        env: Any = self.env
+        env.load_state_dict(state["env"])
+        self._observation, self._action = state["observation"].clone(), state["action"].clone()
+        self._starts, self._over = state["starts"].clone(), state["over"].clone()
+        self._state = tuple(part.clone() for part in state["state"])
+
+
+def generalised_advantages(
+    rewards: Float[Tensor, "time batch"],
+    values: Float[Tensor, "time batch"],
+    next_values: Float[Tensor, "time batch"],
+    terminated: Bool[Tensor, "time batch"],
+    done: Bool[Tensor, "time batch"],
+    *,
+    gamma: float,
+    gae_lambda: float,
+) -> Float[Tensor, "time batch"]:
+    """Generalised advantages.
+
+        d(t) = r(t) + gamma V(t+1) [not terminated] - V(t),   A(t) = d(t) + gamma lambda A(t+1) [not done]
+
+    Source: Schulman et al., "High-dimensional continuous control using generalized advantage estimation" (2016).
+
+    Examples:
+        >>> ones, never = torch.ones(2, 1), torch.zeros(2, 1, dtype=torch.bool)
+        >>> generalised_advantages(ones, 0 * ones, 0 * ones, never, never, gamma=0.5, gae_lambda=1.0).flatten()
+        tensor([1.5000, 1.0000])
+    """
+    checks.arguments()
+    checks.number("gamma", gamma, minimum=0, maximum=1)
+    checks.number("gae_lambda", gae_lambda, minimum=0, maximum=1)
+    differences = rewards + gamma * next_values * ~terminated - values
+    advantages, later = torch.empty_like(differences), torch.zeros_like(differences[0])
+    goes_on = gamma * gae_lambda * (~done).to(later)
+    for t in range(len(rewards) - 1, -1, -1):
+        later = differences[t] + goes_on[t] * later
+        advantages[t] = later
+    return advantages
+
+
+def ppo_loss(
+    logits: Float[Tensor, "time batch actions"],
+    values: Float[Tensor, "time batch streams"],
+    *,
+    actions: Int[Tensor, "time batch"],
+    old_log_prob: Float[Tensor, "time batch"],
+    advantages: Float[Tensor, "time batch"],
+    returns: Float[Tensor, "time batch streams"],
+    mask: Bool[Tensor, "time batch"],
+    clip: float,
+    value_coefficient: float,
+    entropy_coefficient: float,
+) -> tuple[Float[Tensor, ""], PPOStatistics]:
+    """The loss of PPO, a mean over the steps that count.
+
+        L = -min(u A, clip(u, 1 - c, 1 + c) A) + beta_v sum over k of (V_k - R_k)^2 / 2 - beta_e H,
+        u = pi(a) / pi_old(a)
+
+    Raises:
+        ValueError: Shapes differ, or a number is out of range.
+
+    Source: Schulman et al., "Proximal policy optimization algorithms" (2017), equations 7 and 9.
+
+    Examples:
+        >>> ones, action = torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int64)
+        >>> step = {"actions": action, "old_log_prob": -2 * ones, "advantages": ones, "mask": ones.bool()}
+        >>> weights = {"clip": 0.2, "value_coefficient": 1.0, "entropy_coefficient": 0.0}
+        >>> zeros = torch.zeros(1, 1, 1)
+        >>> ppo_loss(torch.zeros(1, 1, 2), zeros, returns=zeros, **step, **weights)[0].item()
+        -1.2000...
+    """
+    checks.arguments()
+    checks.number("clip", clip, above=0)
+    checks.number("value_coefficient", value_coefficient, minimum=0)
+    checks.number("entropy_coefficient", entropy_coefficient, minimum=0)
+    counts = mask.to(advantages)
+    total = counts.sum().clamp(min=1)
+
+    def mean(numbers: Float[Tensor, "time batch"]) -> Float[Tensor, ""]:
+        return (numbers * counts).sum() / total
+
+    log_pi = logits.log_softmax(-1)
+    ratio = (log_pi.gather(-1, actions.unsqueeze(-1)).squeeze(-1) - old_log_prob).exp()
+    policy = -mean(torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages))
+    value = mean((values - returns).square().sum(-1) / 2)
+    entropy = -mean((log_pi.exp() * log_pi).sum(-1))
+    clipped = mean(((ratio - 1).abs() > clip).to(counts))
+    loss = policy + value_coefficient * value - entropy_coefficient * entropy
+    return loss, PPOStatistics(policy.detach(), value.detach(), entropy.detach(), clipped.detach())
+
+
+def ppo_update(
+    agent: CuriousActorCritic,
+    optimizer: torch.optim.Optimizer,
+    rollout: PPORollout,
+    intrinsic: Float[Tensor, "time batch"],
+    settings: PPO,
+    *,
+    generator: torch.Generator,
+    curiosity: Any = None,
+) -> PPOStatistics:
+    """Learn from a rollout: some epochs over parts of the environments, each with all its steps.
+
+    Args:
+        agent: The agent that acted.
+        optimizer: Optimiser of its parameters.
+        rollout: From ``VectorActor``.
+        intrinsic: The intrinsic rewards of its steps.
+        settings: The hyperparameters.
+        generator: Draws the parts.
+        curiosity: What learns alongside, from the observations after each step of the same parts, by its own optimiser;
+            None: nothing.
+
+    Returns:
+        The parts of the loss, means over all steps of learning.
+
+    Raises:
+        ValueError: There are fewer environments than parts, or the shapes differ.
+
+    Examples:
+        >>> import gymnasium
+        >>> env = gymnasium.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")
+        >>> generator, settings = torch.Generator().manual_seed(0), PPO()
+        >>> agent = CuriousActorCritic((4,), 2, hidden=8, memory=None, generator=generator)
+        >>> rollout = VectorActor(env, agent, generator).rollout(16)
+        >>> none = torch.zeros(16, 4)
+        >>> parts = ppo_update(agent, settings.optimizer(agent), rollout, none, settings, generator=generator)
+        >>> 0 < parts.entropy.item() < 0.7
+        True
+    """
+    checks.arguments()
+    num_envs = rollout.actions.shape[1]
+    if settings.minibatches > num_envs:
+        raise ValueError(f"settings.minibatches = {settings.minibatches}: expected at most {num_envs} environments")
+    checks.has_shape("intrinsic", tuple(intrinsic.shape), tuple(rollout.actions.shape))
+    streams = zip((rollout.rewards, intrinsic), (settings.gamma, settings.gamma_intrinsic), strict=True)
+    both = torch.stack(
+        [
+            generalised_advantages(
+                rewards.to(rollout.values), rollout.values[..., k], rollout.next_values[..., k], rollout.terminated,
+                rollout.done | ~rollout.mask, gamma=gamma, gae_lambda=settings.gae_lambda,
+            )
+            for k, (rewards, gamma) in enumerate(streams)
+        ],
+        -1,
+    )  # fmt: skip
+    advantages, returns = both @ both.new_tensor([settings.extrinsic, settings.intrinsic]), both + rollout.values
+    counted = advantages[rollout.mask]
+    advantages = (advantages - counted.mean()) / (counted.std(correction=0) + 1e-8)
+    rows = rollout.observations, rollout.previous_actions, rollout.starts
+    of_loss: dict[str, Any] = {"actions": rollout.actions, "old_log_prob": rollout.log_prob, "mask": rollout.mask}
+    of_loss |= {"advantages": advantages, "returns": returns}
+    coefficients = ("clip", "value_coefficient", "entropy_coefficient")
+    options: dict[str, Any] = {name: getattr(settings, name) for name in coefficients}
+    history = []
+    for _ in range(settings.epochs):
+        for part in torch.randperm(num_envs, generator=generator).tensor_split(settings.minibatches):
+            output, _ = agent(*(row[:, part] for row in rows), tuple(own[:, part] for own in rollout.state))
+            loss, statistics = ppo_loss(
+                output.logits, output.values, **{name: row[:, part] for name, row in of_loss.items()}, **options
+            )
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(agent.parameters(), settings.clip_norm)
+            optimizer.step()
+            history.append(statistics)
+            if curiosity is not None:
+                curiosity.update(rollout.next_observations[:, part], rollout.mask[:, part], part.numpy())
+    return PPOStatistics(*(torch.stack(column).mean() for column in zip(*history, strict=True)))

@@ -1,0 +1,240 @@
+"""Random network distillation: what a network has not yet learned to imitate is new."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from engram import checks
+from engram.agents.curiosity import check_rollout
+from engram.agents.running_moments import RunningMoments
+
+LEAST_SIDE = 36  # of an image that three convolutions can look at
+SCALE_FLOOR = 1e-8
+
+
+class RND(nn.Module):
+    """A predictor imitates a frozen random network; its error on an observation is the novelty of that observation.
+
+        x' = clip((x - mean) / (std + 1e-10), -c, c)
+        e  = sum over k of (g_k(x') - f_k(x'))^2 / K
+        r  = e / std of R,  0 where done;   R <- gamma R + e, for each environment
+        L  = mean of e over a random quarter of the samples that count
+
+    f, the target, is a layer of ``hidden`` units and a linear read-out; g, the predictor, has one more layer between.
+    For images of at least 36 x 36 both begin with three convolutions, and g has two more layers. Weights are orthogonal
+    with gain sqrt(2), biases 0. mean, std and the deviation of R run with all that is seen.
+
+    Args:
+        obs_shape: Shape of one observation; images with the channels first.
+        num_envs: Environments whose rewards are asked for side by side; each has its own R.
+        hidden: Units of a layer; 512 as published.
+        feature_dim: K.
+        keep_prob: Share of the samples that a step of learning takes.
+        learning_rate: Of the module's own Adam.
+        gamma: Discount of R.
+        clip: c.
+        mean: Where the running mean begins, of ``obs_shape``: of some random steps, say; None: 0.
+        std: Where the running deviation begins; None: 1.
+        running: Whether mean and std run; if not, they stay what they are given as.
+        generator: Draws weights, and the samples of each step; torch's global one if None.
+
+    Source: Burda, Edwards, Storkey and Klimov, "Exploration by random network distillation" (2018); the networks and
+    the rewards are those of Hwang et al., "Neuro-inspired fragmentation and recall" (2023).
+
+    Examples:
+        >>> rnd = RND((4,), hidden=8, feature_dim=3, keep_prob=1.0, generator=torch.Generator().manual_seed(0))
+        >>> known, strange = torch.zeros(1, 4), torch.ones(1, 4)
+        >>> for _ in range(100):
+        ...     _ = rnd.update(known)
+        >>> bool(rnd.error(known) < rnd.error(strange))
+        True
+    """
+
+    filtered: Tensor
+
+    def __init__(
+        self,
+        obs_shape: Sequence[int],
+        num_envs: int = 1,
+        *,
+        hidden: int = 512,
+        feature_dim: int = 512,
+        keep_prob: float = 0.25,
+        learning_rate: float = 1e-4,
+        gamma: float = 0.99,
+        clip: float = 5.0,
+        mean: Float[Tensor, "..."] | None = None,
+        std: Float[Tensor, "..."] | None = None,
+        running: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        checks.arguments()
+        super().__init__()
+        self.obs_shape = tuple(checks.size("obs_shape", side) for side in obs_shape)
+        self.num_envs = checks.size("num_envs", num_envs)
+        checks.size("hidden", hidden)
+        checks.size("feature_dim", feature_dim)
+        self.keep_prob = checks.number("keep_prob", keep_prob, above=0, maximum=1)
+        self.learning_rate = checks.number("learning_rate", learning_rate, above=0, maximum=1)
+        self.gamma = checks.number("gamma", gamma, minimum=0, below=1)
+        self.clip, self.running = checks.number("clip", clip, above=0), running
+        self.generator = generator
+        self.moments = RunningMoments(self.obs_shape, mean, std)
+        self.scale = RunningMoments(())
+        self.register_buffer("filtered", torch.zeros(num_envs, dtype=torch.float64))
+        body, size, more = _body(self.obs_shape, hidden)
+        self.target = nn.Sequential(*body, nn.Linear(size, feature_dim)).requires_grad_(False)
+        body, size, more = _body(self.obs_shape, hidden)
+        sizes = [size, *[hidden] * more]
+        head = [layer for pre, post in pairwise(sizes) for layer in (nn.Linear(pre, post), nn.ReLU())]
+        self.predictor = nn.Sequential(*body, *head, nn.Linear(sizes[-1], feature_dim))
+        self._start = {name: value.clone() for name, value in self.named_buffers()}
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw both networks anew, and forget statistics and the optimiser's."""
+        for name, value in self.named_buffers():
+            value.copy_(self._start[name])
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                nn.init.orthogonal_(layer.weight, math.sqrt(2), generator=self.generator)
+                nn.init.zeros_(layer.get_parameter("bias"))
+        self.optimizer = torch.optim.Adam(self.predictor.parameters(), lr=self.learning_rate, fused=True)
+
+    def observe(self, obs: Shaped[Tensor, "batch *features"]) -> None:
+        """Take observations into mean and deviation, if these run."""
+        if self.running:
+            self.moments.add(self._checked(obs))
+
+    def features(self, obs: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch feature_dim"]:
+        """What the target makes of observations."""
+        with torch.no_grad():
+            return self.target(self._normalised(obs))  # type: ignore[no-any-return]
+
+    def error(self, obs: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch"]:
+        """How far the predictor is from the target on each observation."""
+        x = self._normalised(obs)
+        with torch.no_grad():
+            aim = self.target(x)
+        return (self.predictor(x) - aim).square().mean(-1)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def reward(
+        self,
+        error: Float[Tensor, "time batch"],
+        done: Bool[Tensor, "time batch"],
+        envs: Int[np.ndarray, "batch"] | None = None,
+    ) -> Float[Tensor, "time batch"]:
+        """r, from e of successive steps; where done, R stays, and nothing is taken into its deviation."""
+        checks.arguments()
+        checks.finite("error", error, ("time", "env"))
+        rows = np.arange(self.num_envs) if envs is None else envs
+        if tuple(error.shape) != tuple(done.shape) or error.shape[1] != len(rows):
+            shapes = f"error.shape = {tuple(error.shape)}, done.shape = {tuple(done.shape)}"
+            raise ValueError(f"{shapes}: expected those of {len(rows)} environments, as envs says")
+        if not ((rows >= 0) & (rows < self.num_envs)).all():
+            raise ValueError(f"envs = {rows}: expected numbers from 0 to {self.num_envs - 1}")
+        sums = self.filtered[rows].numpy(force=True)
+        errors, over = error.double().numpy(force=True), done.numpy(force=True)
+        discounted = np.empty_like(errors)
+        for t, (e, ends) in enumerate(zip(errors, over, strict=True)):
+            sums = np.where(ends, sums, self.gamma * sums + e)
+            discounted[t] = sums
+        self.filtered[rows] = torch.from_numpy(sums).to(self.filtered.device)
+        self.scale.add(torch.from_numpy(discounted[~over]).to(self.filtered.device))
+        return error * ~done / self.scale.var.sqrt().clamp(min=SCALE_FLOOR).to(error.dtype)
+
+    def bonus(
+        self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
+    ) -> Float[Tensor, "time batch"]:
+        """The intrinsic reward of a rollout: for each step, of the observation that it led to.
+
+        Args:
+            next_obs: Observations after each step, of all environments.
+            done: Steps that do not count.
+
+        Raises:
+            ValueError: Shapes differ, or an observation is not finite.
+            FloatingPointError: An error is not finite.
+        """
+        check_rollout(next_obs, done, self.obs_shape, self.num_envs)
+        self.observe(next_obs[~done])
+        with torch.no_grad():
+            error = self.error(next_obs.flatten(0, 1)).view_as(done)
+        check_errors(error)
+        return self.reward(error, done)
+
+    def loss(
+        self, obs: Shaped[Tensor, "batch *features"], valid: Bool[Tensor, "batch"] | None = None
+    ) -> Float[Tensor, ""]:
+        """L, of observations of which those that are not valid do not count."""
+        kept = torch.rand(len(obs), generator=self.generator) < self.keep_prob
+        kept = kept.to(obs.device) & (torch.ones_like(kept) if valid is None else valid)
+        return self.error(obs[kept]).sum() / kept.sum().clamp(min=1)
+
+    def update(
+        self, obs: Tensor, valid: Bool[Tensor, "..."] | None = None, envs: Int[np.ndarray, "batch"] | None = None
+    ) -> float:
+        """Take a step of Adam down L; return L before it.
+
+        Args:
+            obs: Observations, (batch, ...) or (time, batch, ...).
+            valid: Which count; None: all.
+            envs: Not used: one module learns for all environments.
+        """
+        checks.instance("obs", obs, Tensor)
+        obs = obs.reshape(-1, *self.obs_shape)
+        loss = self.loss(obs, None if valid is None else valid.flatten())
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.item()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The state of the optimiser, which is part of the module's."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Put back the state of the optimiser."""
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+
+    def _checked(self, obs: Tensor) -> Tensor:
+        checks.instance("obs", obs, Tensor)
+        checks.has_shape("obs", tuple(obs.shape), ("batch", *self.obs_shape))
+        if not (obs.is_floating_point() or obs.dtype == torch.uint8):
+            raise ValueError(f"obs.dtype = {obs.dtype}: expected floats, or uint8 for images")
+        return obs
+
+    def _normalised(self, obs: Tensor) -> Tensor:
+        like = next(self.predictor.parameters())
+        mean, deviation = self.moments.mean.to(like), self.moments.var.sqrt().to(like) + 1e-10
+        return ((self._checked(obs).to(like) - mean) / deviation).clamp(-self.clip, self.clip)
+
+
+def check_errors(error: Float[Tensor, "time batch"]) -> None:
+    """Raise FloatingPointError with the environment where an error is not finite."""
+    if not error.isfinite().all():
+        step, env = (~error.isfinite()).nonzero()[0].tolist()
+        raise FloatingPointError(f"error[{step}, {env}] = {error[step, env]}: of environment {env}, is not finite")
+
+
+def _body(shape: tuple[int, ...], hidden: int) -> tuple[list[nn.Module], int, int]:
+    """The first layers, how many features they give, and how many layers more the predictor has."""
+    if len(shape) == 3 and min(shape[1:]) >= LEAST_SIDE:
+        layers: list[nn.Module] = []
+        sides = list(shape[1:])
+        for (pre, post), kernel, stride in zip(pairwise((shape[0], 32, 64, 64)), (8, 4, 3), (4, 2, 1), strict=True):
+            layers += [nn.Conv2d(pre, post, kernel, stride), nn.LeakyReLU()]
+            sides = [(side - kernel) // stride + 1 for side in sides]
+        return [*layers, nn.Flatten()], 64 * math.prod(sides), 2
+    return [nn.Flatten(), nn.Linear(math.prod(shape), hidden), nn.LeakyReLU()], hidden, 1

@@ -1,0 +1,63 @@
+"""Mean and variance of all that was seen so far, batch by batch."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram import checks
+
+
+class RunningMoments(nn.Module):
+    """Running mean and variance of each feature, to which a batch is added as a whole.
+
+        n = a + b,   d = mean_b - mean_a
+        mean = mean_a + d b / n,   var = (a var_a + b var_b + d^2 a b / n) / n
+
+    Args:
+        shape: Of one sample; () for numbers.
+        mean: Where the mean begins, in double precision, of that shape; 0 if None.
+        std: Where the deviation begins; 1 if None.
+        count: How many samples that beginning counts as.
+
+    Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
+
+    Examples:
+        >>> moments = RunningMoments(())
+        >>> moments.add(torch.tensor([1.0, 2.0, 3.0]))
+        >>> moments.mean.item(), moments.var.item()
+        (1.99..., 0.66...)
+    """
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        mean: Float[Tensor, "..."] | None = None,
+        std: Float[Tensor, "..."] | None = None,
+        count: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        for name, start, value in (("mean", mean, 0.0), ("var", std, 1.0)):
+            given = torch.full(shape, value) if start is None else start
+            checks.has_shape("std" if name == "var" else name, tuple(given.shape), shape)
+            self.register_buffer(name, given.double() ** (2 if name == "var" else 1))
+        self.register_buffer("count", torch.tensor(checks.number("count", count, above=0), dtype=torch.float64))
+
+    @torch.no_grad()
+    def add(self, samples: Float[Tensor, "batch *shape"]) -> None:
+        """Take in a batch; one without samples changes nothing."""
+        size = len(samples)
+        if not size:
+            return
+        samples = samples.double()
+        var, mean = torch.var_mean(samples, 0, correction=0)
+        total, change = self.count + size, mean - self.mean
+        squares = self.var * self.count + var * size + change.square() * self.count * size / total
+        self.mean += change * size / total
+        self.var.copy_(squares / total)
+        self.count.copy_(total)

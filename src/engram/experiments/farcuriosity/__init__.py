@@ -1,0 +1,102 @@
+"""Curiosity that is kept in fragments does not come back to what is known (Hwang et al., 2023).
+
+Curiosity pays for what a predictor cannot predict. One predictor forgets the first room while it learns the others, so
+that the first is new again. Here rooms are learned one after another, by one predictor and by others that should keep
+more; then a walk goes around them twice, and fragments begin at surprise and are recalled at the doors, beside controls
+that cut by chance, never recall, or have room for two; then an agent is paid by either curiosity and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from engram.experiments.farcuriosity import forgetting, policy, walk
+from engram.experiments.farcuriosity.claims import claims
+from engram.lab import Experiment, Preset, Results, Study
+from engram.lab.figures import PALETTE, add_line
+
+SHOWN = {"walk-rnd": "one module", "walk-far": "fragments"}
+
+presets = {
+    "smoke": Preset(
+        seeds=1,
+        changes={"forgetting": {"updates": 10}, "walk": {"steps": 256, "updates": 1}, "policy": {"steps": 2048}},
+        arms=["slow-rnd", "fast-ewc", "fast-rooms", "walk-rnd", "walk-far", "walk-random", "policy-far", "policy-none"],
+    ),
+    "laptop": Preset(seeds=5, arms=[*forgetting.arms, *walk.arms, *policy.arms]),
+    "paper": Preset(seeds=3, arms=[*forgetting.arms, *policy.atari]),
+}
+
+
+def check_requirements(config: Any) -> None:
+    """Make the game, so that a run without the emulator does not begin."""
+    if isinstance(config, policy.Policy) and config.game:
+        policy.games(config.game, 1).close()
+
+
+def figure(results: Results) -> go.Figure:
+    """Curiosity along a walk; in each cell, lap by lap; cells seen by agents; and forgetting."""
+    shown = [arm for arm in SHOWN if arm in results.arms and results.values(arm, "map")]
+    titles = ["Curiosity on a walk, twice around four rooms; colours are the fragments at hand"]
+    titles += [f"{SHOWN[arm]}, lap {lap + 1}: curiosity in each cell" for arm in shown for lap in range(walk.LAPS)]
+    titles += [
+        "Cells seen in 10,000 steps",
+        "Powers of ten by which the error in the first room rises",
+    ]
+    rows = 2 + (len(titles) - 3)
+    plot = make_subplots(
+        rows + 1, 1, subplot_titles=titles, vertical_spacing=0.05, row_heights=[2.0] + [0.7] * (rows - 2) + [2.0, 1.6]
+    )
+    colors = dict(zip(SHOWN, ("#D55E00", "#0072B2"), strict=True))
+    for arm in shown:
+        add_line(plot, results, arm, "curiosity", place=(1, 1), name=SHOWN[arm], line={"color": colors[arm]})
+    if "walk-far" in shown:
+        owners, height = results.values("walk-far", "owners")[0], walk.Walk().rollout
+        shades = [PALETTE[owner % len(PALETTE)] for owner in owners]
+        at = [height * (number + 0.5) for number in range(len(owners))]
+        bar = {"marker": {"color": shades, "line": {"width": 0}}, "width": height, "showlegend": False}
+        plot.add_bar(x=at, y=[0.02] * len(at), base=-0.1, hovertext=owners, hoverinfo="text", **bar, row=1, col=1)
+    maps = {arm: np.array(results.values(arm, "map")[0]) for arm in shown}
+    top = max((float(np.quantile(drawn, 0.98)) for drawn in maps.values()), default=1.0)
+    for number, (arm, lap) in enumerate((arm, lap) for arm in shown for lap in range(walk.LAPS)):
+        cells = np.where(maps[arm][lap] < 0, np.nan, maps[arm][lap])
+        scale = {"coloraxis": "coloraxis", "name": f"{SHOWN[arm]}, lap {lap + 1}"}
+        plot.add_heatmap(z=cells, **scale, row=2 + number, col=1)
+    for arm, color in zip(policy.arms, PALETTE, strict=False):
+        if arm in results.arms:
+            add_line(plot, results, arm, "cells", place=(rows, 1), name=arm, line={"color": color})
+    for arm in forgetting.arms:
+        if arm in results.arms:
+            values = results.values(arm, "orders")
+            plot.add_box(
+                x=values, name=arm, boxpoints="all", showlegend=False, marker_color="#555555", row=rows + 1, col=1
+            )
+    plot.update_xaxes(title="steps", row=1, col=1).update_yaxes(title="error", row=1, col=1)
+    plot.update_xaxes(title="steps of all environments", row=rows, col=1).update_yaxes(title="cells", row=rows, col=1)
+    legend = {"title": "error", "len": 0.4, "y": 0.6}
+    shade: dict[str, Any] = {"colorscale": "Inferno", "cmin": 0, "cmax": top, "colorbar": legend}
+    return plot.update_layout(height=1500, coloraxis=shade, bargap=0)
+
+
+experiment = Experiment(
+    name="farcuriosity",
+    about=__doc__,
+    paper="Hwang, Hong, Chen, Boopathy, Agrawal & Fiete, Neuro-Inspired Fragmentation and Recall to Overcome "
+    "Catastrophic Forgetting in Curiosity, NeurIPS 2023 workshop on intrinsically motivated open-ended learning "
+    "(arXiv 2310.17537)",
+    studies={
+        "forgetting": Study(forgetting.trial, forgetting.arms),
+        "walk": Study(walk.trial, walk.arms),
+        "policy": Study(policy.trial, policy.arms),
+        "atari": Study(policy.trial, policy.atari),
+    },
+    presets=presets,
+    claims=claims,
+    figure=figure,
+    headline="again",
+    check_requirements=check_requirements,
+)

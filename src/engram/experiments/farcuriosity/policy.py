@@ -1,0 +1,156 @@
+"""An agent that is paid for novelty alone: how much of the world does it see?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import SyncVectorEnv
+from torch import Tensor
+
+from engram.agents import PPO, RND, CuriousActorCritic, FragmentedCuriosity, VectorActor, ppo_update
+from engram.lab import Run, setting, settings
+from engram.memory import SurprisalMonitor
+from engram.tasks import TextureRoomsVectorEnv
+from engram.tasks.environments.atari import make_atari
+
+
+@settings
+class Policy:
+    """An agent, its curiosity and its world."""
+
+    curiosity: Literal["none", "rnd", "far", "random"] = setting(
+        "far", "none; one module; fragments at surprise; or as many fragments by chance"
+    )
+    game: str = setting("", "a game of Atari; none: rooms with textures")
+    steps: int = setting(300_000, "steps of all environments", ge=512, scales=True)
+    num_envs: int = setting(8, "environments", ge=4)
+    rollout: int = setting(64, "steps of each between two times of learning", ge=1)
+    rooms: int = setting(8, "rooms", ge=2)
+    episode_len: int = setting(200, "steps of an episode", ge=1)
+    hidden: int = setting(64, "units of a layer of the policy", ge=1)
+    memory: int = setting(0, "units of the policy's LSTM; 0: none", ge=0)
+    window: int = setting(256, "errors that surprise is measured against; 0: all", ge=0)
+    predictor_rate: float = setting(1e-4, "learning rate of the predictors", gt=0)
+    ppo: PPO = setting(PPO(learning_rate=3e-4, entropy_coefficient=0.01), "the learner of the policy")
+
+
+arms: dict[str, dict[str, Any]] = {f"policy-{name}": {"curiosity": name} for name in ("none", "rnd", "far", "random")}
+PUBLISHED = {"num_envs": 32, "rollout": 128, "hidden": 512, "memory": 512, "window": 0, "steps": 98_304_000}
+atari: dict[str, dict[str, Any]] = {
+    f"atari-{name}": {**PUBLISHED, "game": "Jamesbond", "curiosity": name, "ppo": PPO()}
+    for name in ("none", "rnd", "far")
+}
+
+
+class SignedGame(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A game whose rewards are -1, 0 or 1, and whose score is in the infos."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Act."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, float(np.sign(float(reward))), terminated, truncated, info | {"score": float(reward)}
+
+
+class Games(SyncVectorEnv):
+    """Games side by side. Emulators are not stored: a trial that goes on begins new episodes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin new episodes."""
+        self.reset()
+
+
+def games(name: str, count: int) -> Games:
+    """Games as published, but for the resizing, which is Gymnasium's; an episode is a life, of 4500 steps at most."""
+    return Games([lambda: gymnasium.wrappers.TimeLimit(SignedGame(make_atari(name)), 4500) for _ in range(count)])
+
+
+def curiosity_of(
+    config: Policy, shape: tuple[int, ...], scale: dict[str, Tensor], monitor: Callable[[], SurprisalMonitor], run: Run
+) -> RND | FragmentedCuriosity | None:
+    """The curiosity of an arm, for observations of this shape and, to begin with, scale."""
+    sizes: dict[str, Any] = {} if config.game else {"hidden": 128, "feature_dim": 64}
+
+    def make() -> RND:
+        return RND(
+            shape, config.num_envs, learning_rate=config.predictor_rate, generator=run.generator, **sizes, **scale
+        )
+
+    if config.curiosity in ("none", "rnd"):
+        return make() if config.curiosity == "rnd" else None
+    return FragmentedCuriosity(make, config.num_envs, make_monitor=monitor)
+
+
+def trial(config: Policy, run: Run) -> dict[str, Any]:
+    """Learn by PPO from curiosity, and in games from rewards; the results are means over the last third."""
+    env: Any
+    if config.game:
+        env = games(config.game, config.num_envs)
+    else:
+        size: dict[str, Any] = {"rooms": config.rooms, "episode_len": config.episode_len}
+        env = TextureRoomsVectorEnv(config.num_envs, texture_seed=int(run.rng.integers(2**31)), **size)
+    seed, shape = int(run.rng.integers(2**31)), env.single_observation_space.shape
+    scale = _scale(env, 10_000 // config.num_envs, seed)
+    last = {name: value[-1:] if config.game else value for name, value in scale.items()}  # of a stack, the last frame
+    agent = CuriousActorCritic(
+        shape, int(env.single_action_space.n), hidden=config.hidden, memory=config.memory or None,
+        generator=run.generator, **scale,
+    )  # fmt: skip
+    common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
+    rate = torch.full((1,), 1e-4, dtype=torch.float64)
+
+    def monitor() -> SurprisalMonitor:
+        if config.curiosity == "random":
+            return SurprisalMonitor("random", rate.item(), min_samples=25, generator=run.generator, **common)
+        return SurprisalMonitor("ratio", 10.0, min_samples=25, window=config.window or None, **common)
+
+    curiosity = curiosity_of(config, tuple(last["mean"].shape), last, monitor, run)
+    optimizer, actor = config.ppo.optimizer(agent), VectorActor(env, agent, run.generator, seed)
+    iterations = config.steps // (config.num_envs * config.rollout)
+    seen = np.full((iterations, config.rollout, config.num_envs), -1, dtype=np.int32)
+    returns = np.zeros(iterations)
+    state: dict[str, Any] = {"agent": agent, "optimizer": optimizer, "actor": actor, "seen": seen, "returns": returns}
+    state |= {} if curiosity is None else {"curiosity": curiosity}
+    for iteration in run.steps(iterations, **state):
+        rollout = actor.rollout(config.rollout)
+        looked = rollout._replace(next_observations=rollout.next_observations[:, :, -1:]) if config.game else rollout
+        done = ~rollout.mask | rollout.terminated
+        bonus = torch.zeros(done.shape) if curiosity is None else curiosity.bonus(looked.next_observations, done)
+        ppo_update(agent, optimizer, looked._replace(observations=rollout.observations), bonus, config.ppo,
+                   generator=run.generator, curiosity=curiosity)  # fmt: skip
+        if config.game:
+            returns[iteration] = sum(float(np.sum(info["score"])) for info in rollout.infos)
+        else:
+            seen[iteration] = np.where(rollout.mask, [info["cell"] for info in rollout.infos], -1)
+        if (iteration + 1) % max(1, iterations // 30) == 0 and not config.game:
+            made = (iteration + 1) * config.num_envs * config.rollout
+            run.log(made, cells=coverage(seen[: iteration + 1], config))
+    run.keep(agent=agent)
+    late = slice(iterations - max(1, iterations // 3), None)
+    cuts = 0 if not isinstance(curiosity, FragmentedCuriosity) else len(curiosity.store) - 1
+    result: dict[str, Any] = {"modules": float(cuts + 1)}
+    if config.game:
+        return result | {"score": float(returns[late].mean())}
+    return result | {"cells": coverage(seen[late], config)}
+
+
+def coverage(seen: np.ndarray, config: Policy) -> float:
+    """Distinct cells that were seen in 10,000 steps, the mean over the last such stretches, at most ten."""
+    length = min(len(seen), max(1, 10_000 // (config.rollout * config.num_envs)))
+    stretches = [seen[end - length : end] for end in range(len(seen), length - 1, -length)][:10]
+    return float(np.mean([len(np.unique(stretch[stretch >= 0])) for stretch in stretches]))
+
+
+def _scale(env: Any, steps: int, seed: int) -> dict[str, Tensor]:
+    """Mean and deviation of observations under random actions."""
+    rng, _ = np.random.default_rng(seed), env.reset(seed=seed)
+    actions = rng.integers(env.single_action_space.n, size=(steps, env.num_envs))
+    seen = torch.from_numpy(np.concatenate([np.array(env.step(now)[0]) for now in actions])).float()
+    return {"mean": seen.mean(0), "std": seen.std(0, correction=0).clamp(min=1e-3)}

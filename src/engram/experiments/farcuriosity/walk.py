@@ -1,0 +1,168 @@
+"""A walk around the rooms, twice: is the second time less interesting, and to whom?"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from engram.agents import RND, FragmentedCuriosity
+from engram.experiments.farcuriosity.forgetting import rnd_of, views_of
+from engram.lab import Run, setting, settings
+from engram.memory import SurprisalMonitor
+from engram.tasks import tour
+
+ROOMS, LAPS = 4, 2
+AT_SWITCH, ENTRY = 64, 256  # steps after an entry: a cut is at it; and curiosity is looked at
+
+
+@settings
+class Walk:
+    """A walk, and who is curious on it."""
+
+    learner: Literal["rnd", "far"] = setting("far", "one module, or one for each fragment")
+    criterion: Literal["ratio", "zscore", "random"] = setting(
+        "ratio",
+        "where a fragment begins: at errors of so many times the mean, or so many standard deviations above it; or as "
+        "often as by the first, by chance",
+    )
+    threshold: float = setting(10.0, "what counts as surprising", gt=0)
+    window: int = setting(256, "errors that are compared with; 0: all", ge=0)
+    min_samples: int = setting(256, "errors of a fragment before one is surprising; 25 as published", ge=2)
+    recall: bool = setting(True, "whether a fragment is taken up again where its key is met")
+    author_keys: bool = setting(False, "whether keys are features of the module at hand, as in the released code")
+    capacity: int = setting(800, "most fragments", ge=2)
+    overlap: float = setting(0.0, "share of the texture that all rooms have in common", ge=0, le=1)
+    steps: int = setting(1280, "steps in each room; a multiple of the rollout", ge=64)
+    rollout: int = setting(64, "steps between two times of learning", ge=1)
+    updates: int = setting(16, "steps of learning after each", ge=1)
+    learning_rate: float = setting(1e-3, "of Adam", gt=0)
+
+    def __post_init__(self) -> None:
+        if self.steps % self.rollout or self.steps < 4 * self.rollout:
+            raise ValueError(
+                f"steps = {self.steps}: expected a multiple of rollout = {self.rollout}, four times at least"
+            )
+
+
+arms: dict[str, dict[str, Any]] = {
+    "walk-rnd": {"learner": "rnd"},
+    "walk-far": {},
+    "walk-zscore": {"criterion": "zscore", "threshold": 5.0},
+    "walk-random": {"criterion": "random"},
+    "walk-early": {"min_samples": 25},
+    "walk-all-time": {"window": 0},
+    "walk-no-recall": {"recall": False},
+    "walk-author-keys": {"author_keys": True},
+    "walk-two-modules": {"capacity": 2},
+    "walk-same-rooms": {"overlap": 1.0},
+    "walk-same-rooms-rnd": {"overlap": 1.0, "learner": "rnd"},
+}
+
+
+def monitor_of(config: Walk, rate: float, generator: torch.Generator) -> SurprisalMonitor:
+    """The monitor of a fragment's errors; by chance it fires at this rate."""
+    common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
+    if config.criterion == "random":
+        return SurprisalMonitor("random", rate, min_samples=0, generator=generator, **common)
+    return SurprisalMonitor(
+        config.criterion, config.threshold, min_samples=config.min_samples, window=config.window or None, **common
+    )
+
+
+def trial(config: Walk, run: Run) -> dict[str, Any]:
+    """Walk around the rooms twice; the results are where fragments began, and how curious each visit was."""
+    env, views = views_of(run, ROOMS, config.overlap)
+    places = tour(env, config.steps, LAPS, rng=run.rng)
+    seen = views[torch.from_numpy(places[:, 0]), torch.from_numpy(places[:, 1] * env.size + places[:, 2])][:, None]
+    errors, owners = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
+
+    def walk(rate: float, criterion: str) -> RND | FragmentedCuriosity:
+        def make() -> RND:
+            return rnd_of(views, config.learning_rate, 128, run)
+
+        curiosity: Any = make()
+        if config.learner == "far":
+            own = config if criterion == "random" else _by_surprise(config)
+            options: dict[str, Any] = {"recall_threshold": 0.99 if config.recall else None}
+            options |= {"capacity": config.capacity, "author_keys": config.author_keys}
+            curiosity = FragmentedCuriosity(make, make_monitor=lambda: monitor_of(own, rate, run.generator), **options)
+        count = len(places) // config.rollout
+        for number in run.steps(count, curiosity=curiosity, errors=errors, owners=owners):
+            part = slice(number * config.rollout, (number + 1) * config.rollout)
+            obs, never = seen[part], torch.zeros(config.rollout, 1, dtype=torch.bool)
+            if isinstance(curiosity, RND):
+                with torch.no_grad():
+                    errors[part] = curiosity.error(obs[:, 0]).numpy()
+            else:
+                owners[part] = curiosity.current[0]
+                curiosity.bonus(obs, never)
+                errors[part] = curiosity.errors[:, 0].numpy()
+            for _ in range(config.updates):
+                curiosity.update(obs)
+        return curiosity  # type: ignore[no-any-return]
+
+    cuts = 0.0
+    if config.criterion == "random":  # how many cuts surprise makes
+        cuts = sum(event.kind == "fragment" for event in walk(0.0, "ratio").events)  # type: ignore[union-attr]
+    curiosity = walk(max(cuts, 0.5) / len(places), config.criterion)
+    for number, mean in enumerate(errors.reshape(-1, config.rollout).mean(1)):
+        run.log((number + 1) * config.rollout, curiosity=mean)
+    run.keep(curiosity=curiosity)
+    events = [] if isinstance(curiosity, RND) else curiosity.events
+    result: dict[str, Any] = measures(config, errors, owners, events) | {"owners": owners[:: config.rollout].tolist()}
+    of_size = {"learner": "far", "steps": Walk().steps, "updates": Walk().updates}
+    if vars(config) | of_size == vars(Walk()):  # one module, or fragments with all that belongs to them
+        result["map"] = maps(places, errors).round(4).tolist()
+    return result
+
+
+def _by_surprise(config: Walk) -> Walk:
+    return config if config.criterion != "random" else Walk(**{**vars(config), "criterion": "ratio"})
+
+
+def measures(
+    config: Walk, errors: Float[np.ndarray, " time"], owners: Int[np.ndarray, " time"], events: list[Any]
+) -> dict[str, float]:
+    """What a walk comes to.
+
+    ``fragments`` began; ``at_switch`` is the share of the first K - 1 that began within 64 steps of an entry in the
+    first lap; ``recalled`` the share of entries in the second lap after which, within two rollouts, the fragment was
+    taken up that the room had most of the time in the first; ``first`` and ``again`` are mean errors over the first 256
+    steps after an entry, without the rollout of the entry, in either lap; ``whole`` is ``again`` with it.
+    """
+    visits = errors.reshape(LAPS, ROOMS, config.steps)
+    at = [(event.call * config.rollout + event.step, event) for event in events]
+    cuts = [time for time, event in at if event.kind == "fragment"]
+    switches = config.steps * np.arange(1, ROOMS)
+    near = [any(0 <= cut - switch < AT_SWITCH for switch in switches) for cut in cuts[: ROOMS - 1]]
+    recalled = []
+    for room in range(ROOMS):
+        visit = owners.reshape(LAPS, ROOMS, -1)
+        usual = np.bincount(visit[0, room, config.rollout :]).argmax()
+        soon = visit[1, room, 2 * config.rollout : 3 * config.rollout]
+        recalled.append(bool(events) and bool((soon == usual).all()))
+    after = slice(config.rollout, config.rollout + ENTRY)
+    return {
+        "fragments": float(len(cuts)),
+        "at_switch": sum(near) / (ROOMS - 1),
+        "recalled": float(np.mean(recalled)),
+        "first": float(visits[0, 1:, after].mean()),
+        "again": float(visits[1, :, after].mean()),
+        "whole": float(visits[1, :, :ENTRY].mean()),
+    }
+
+
+def maps(places: Int[np.ndarray, "time 3"], errors: Float[np.ndarray, " time"]) -> Float[np.ndarray, "laps rows width"]:
+    """The mean error in each cell, of the rooms side by side, in each lap; -1 where the walk did not come."""
+    size = int(places[:, 1:].max()) + 1
+    drawn = []
+    for lap in range(LAPS):
+        part = slice(lap * len(places) // LAPS, (lap + 1) * len(places) // LAPS)
+        cell = places[part, 1] * (ROOMS * size) + places[part, 0] * size + places[part, 2]
+        visits = np.bincount(cell, minlength=ROOMS * size * size)
+        sums = np.bincount(cell, errors[part], minlength=ROOMS * size * size)
+        drawn.append(np.where(visits, sums / np.maximum(visits, 1), -1.0).reshape(size, ROOMS * size))
+    return np.array(drawn)

@@ -1,0 +1,298 @@
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from engram.agents import RND, FragmentedCuriosity
+from engram.memory import SurprisalMonitor
+
+
+class Told(torch.nn.Module):
+    """A curiosity whose errors and features are parts of what it sees."""
+
+    obs_shape = (5,)
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen = 0
+
+    def observe(self, obs):
+        self.seen += len(obs)
+
+    def error(self, obs):
+        return obs[:, 0]
+
+    def reward(self, error, done, envs=None):
+        return error * ~done
+
+    def features(self, obs):
+        return obs[:, 1:]
+
+    def update(self, obs, valid=None, envs=None):
+        self.weight.data += 1
+        return float(len(obs) if valid is None else valid.sum())
+
+    def reset_parameters(self):
+        self.weight.data.zero_()
+
+
+def stream(calls, time, envs, seed=0, jump=0.02):
+    """Errors of mean 1 with jumps of 30, beside features near one of six directions, among which an env moves."""
+    rng = np.random.default_rng(seed)
+    places = rng.normal(size=(6, 4))
+    at, rollouts = rng.integers(0, 6, envs), []
+    for _ in range(calls):
+        obs = np.zeros((time, envs, 5), np.float32)
+        done = np.zeros((time, envs), bool)
+        for t in range(time):
+            moves = rng.random(envs) < jump
+            at = np.where(moves, rng.integers(0, 6, envs), at)
+            obs[t, :, 0] = np.where(moves, rng.uniform(5, 40, envs), rng.exponential(size=envs))
+            repeated = (rng.random(envs) < 0.05) & (t > 0)
+            obs[t, repeated, 0] = obs[t - 1, repeated, 0]
+            obs[t, :, 1:] = places[at] + 0.05 * rng.normal(size=(envs, 4)) * ~moves[:, None]
+        if envs > 1:
+            done[time // 2 :, 0] = rng.random() < 0.3
+        rollouts.append((torch.from_numpy(obs), torch.from_numpy(done)))
+    return rollouts
+
+
+def plain(rollouts, envs, capacity, recall=0.99, novelty=(0.75, 0.5)):
+    """The published procedure step by step, with lists; return events, and the fragments in the end."""
+    current, burning = [0] * envs, [False] * envs
+    samples, previous, used, keys, events = {0: []}, {0: None}, {0: 0}, [], []
+    clock, cos_th, made = 1, novelty[0], 1
+
+    def similarity(a, b):
+        norms = np.linalg.norm(a) * np.linalg.norm(b)
+        return a @ b / norms if norms else 0.0
+
+    for call, (obs, done) in enumerate(rollouts):
+        values = obs.double().numpy()
+        if call == 0:
+            keys.append((values[0, 0, 1:], 0, 0))
+        for n in range(envs):
+            if burning[n]:
+                burning[n] = False
+                continue
+            for t in range(len(values)):
+                e, feature, m = values[t, n, 0], values[t, n, 1:], current[n]
+                if done[t, n]:
+                    continue
+                if e == previous[m]:
+                    continue
+                cosines = [similarity(feature, key) for key, _, _ in keys]
+                best = int(np.argmax(cosines))
+                if cosines[best] >= recall and keys[best][2] != m:
+                    current[n] = keys[best][2]
+                    clock += 1
+                    used[current[n]] = clock
+                    events.append(("recall", call, t, n, m, current[n]))
+                    break
+                previous[m] = e
+                clock += 1
+                used[m] = clock
+                if len(samples[m]) < 25 or e < 10 * np.mean(samples[m]):
+                    samples[m].append(e)
+                elif max(cosines) < cos_th and feature.any():
+                    if len(samples) == capacity:
+                        idle = [i for i in samples if i not in current]
+                        if not idle:
+                            continue
+                        gone = min(idle, key=lambda i: used[i])
+                        del samples[gone], previous[gone], used[gone]
+                        keys = [(k, -1 if p == gone else p, q) for k, p, q in keys if q != gone]
+                    new, made = made, made + 1
+                    clock += 1
+                    samples[new], previous[new], used[new] = [], None, clock
+                    keys.append((feature, m, new))
+                    current[n], burning[n] = new, True
+                    events.append(("fragment", call, t, n, m, new))
+                    break
+        cos_th = max(novelty[1], cos_th - (len(samples) - 1) * (novelty[0] - novelty[1]) / capacity)
+    return events, current, samples, cos_th
+
+
+@pytest.mark.parametrize(("envs", "capacity", "seed"), [(1, 800, 0), (4, 800, 1), (3, 4, 2), (2, 2, 3)])
+def test_events_are_those_of_the_published_procedure_step_by_step(envs, capacity, seed):
+    rollouts = stream(40, 64, envs, seed)
+    curiosity = FragmentedCuriosity(Told, envs, capacity=capacity)
+    for obs, done in rollouts:
+        bonus = curiosity.bonus(obs, done)
+        torch.testing.assert_close(bonus, obs[..., 0] * ~done)
+    events, current, samples, threshold = plain(rollouts, envs, capacity)
+    kinds = [event.kind for event in curiosity.events]
+    assert kinds.count("fragment") >= 2
+    assert kinds.count("recall") >= 2
+    assert [tuple(event) for event in curiosity.events] == events
+    assert curiosity.current.tolist() == current
+    assert curiosity.novelty_threshold == pytest.approx(threshold)
+    assert set(curiosity.store.ids) == set(samples)
+    for number, values in samples.items():
+        monitor = curiosity.store.get(number).monitor
+        assert monitor.state_dict()["counts"] == len(values)
+        if values:
+            assert monitor.state_dict()["means"][0] == pytest.approx(np.mean(values))
+
+
+def test_scan_is_observe_step_by_step():
+    for criterion, threshold in (("ratio", 3.0), ("zscore", 2.0), ("uniform", 40.0), ("random", 0.02)):
+        options = {"min_samples": 5, "window": 30, "append_on_trigger": False, "reset_on_trigger": False}
+        one, two = (
+            SurprisalMonitor(criterion, threshold, **options, generator=torch.Generator().manual_seed(0))
+            for _ in range(2)
+        )
+        xs = np.random.default_rng(0).exponential(size=300)
+        fired, at = [], 0
+        while (place := one.scan(xs[at:])) is not None:
+            fired.append(at + place)
+            at += place + 1
+        assert fired == [t for t, x in enumerate(xs) if two.observe(float(x))]
+        assert len(fired) > 1
+        assert one.previous == xs[-1]
+        for name, value in one.state_dict().items():
+            np.testing.assert_array_equal(value, two.state_dict()[name])
+    with pytest.raises(ValueError, match="streams = 2"):
+        SurprisalMonitor(streams=2).scan(xs)
+
+
+def test_only_fragments_with_an_environment_learn_and_each_by_itself():
+    generator = torch.Generator().manual_seed(0)
+
+    def make():
+        return RND((5,), 2, hidden=8, feature_dim=4, keep_prob=1.0, learning_rate=1e-2, generator=generator)
+
+    curiosity = FragmentedCuriosity(make, 2)
+    second = curiosity.store.write(curiosity._make())
+    third = curiosity.store.write(curiosity._make())
+    curiosity.current[1] = second
+    modules = [curiosity.store.get(number).module for number in (0, second, third)]
+    before = [copy.deepcopy(module.predictor) for module in modules]
+    obs = torch.randn(6, 2, 5, generator=generator)
+    errors = [module.error(obs[:, env]).mean() for env, module in enumerate(modules[:2])]
+    for _ in range(30):
+        curiosity.update(obs, torch.ones(6, 2, dtype=torch.bool))
+    for env, module in enumerate(modules[:2]):
+        assert module.error(obs[:, env]).mean() < 0.5 * errors[env]  # also of one that was made later
+    for old, new in zip(before[2].parameters(), modules[2].predictor.parameters(), strict=True):
+        assert torch.equal(old, new)
+    curiosity.update(obs[:, 1:], envs=np.array([1]))
+    assert modules[1].optimizer.state[modules[1].predictor[1].weight]["step"] == 31
+    assert modules[0].optimizer.state[modules[0].predictor[1].weight]["step"] == 30
+
+
+def test_keys_of_one_encoder_lead_back_from_anywhere_and_those_of_modules_do_not():
+    here, there, beyond = (torch.eye(5)[k].expand(60, 1, 5) for k in (1, 2, 3))
+    generator = torch.Generator().manual_seed(0)
+
+    def make():
+        return RND((5,), hidden=64, feature_dim=64, running=False, generator=generator)
+
+    recalls = {}
+    for author in (False, True):
+        curiosity = FragmentedCuriosity(make, author_keys=author, make_monitor=lambda: SurprisalMonitor(
+            "ratio", 1.5, min_samples=5, append_on_trigger=False, reset_on_trigger=False))  # fmt: skip
+        for place in (here, there, beyond, here):
+            for _ in range(25):
+                noisy = place + 0.01 * torch.randn(place.shape, generator=generator)
+                curiosity.bonus(noisy, torch.zeros(60, 1, dtype=torch.bool))
+                for _ in range(20):
+                    curiosity.update(noisy)
+        recalls[author] = [event[4:] for event in curiosity.events if event.kind == "recall"]
+    assert (2, 0) in recalls[False]
+    assert (2, 0) not in recalls[True]
+
+
+def test_with_bidirectional_keys_a_fragment_that_was_left_is_recalled_where_it_was_left():
+    errors = np.ones((4, 40, 1)) + 0.1 * np.random.default_rng(0).random((4, 40, 1))
+    features = np.repeat(np.eye(4)[[0, 1, 2, 1]][:, None, None], 40, 1)
+    features[1, 20:], errors[1, 20] = np.eye(4)[3], 99.0
+    obs = torch.from_numpy(np.concatenate([errors[..., None], features], -1)).float()
+    done = torch.zeros(40, 1, dtype=torch.bool)
+    for both in (False, True):
+        curiosity = FragmentedCuriosity(Told, bidirectional=both, burn_in=0)
+        for part in obs:
+            curiosity.bonus(part, done)
+        assert [event.kind for event in curiosity.events] == ["fragment", *["recall"] * both]
+
+
+def test_one_fragment_is_never_cut_and_one_in_use_never_goes():
+    with pytest.warns(UserWarning, match="capacity = 1"):
+        curiosity = FragmentedCuriosity(Told, 2, capacity=1)
+    for obs, done in stream(20, 64, 2, seed=4):
+        curiosity.bonus(obs, done)
+    assert not curiosity.events
+    with warnings.catch_warnings(action="error"):
+        curiosity = FragmentedCuriosity(Told, 3, capacity=2, burn_in=0)
+    for obs, done in stream(30, 64, 3, seed=5):
+        curiosity.bonus(obs, done)
+        assert set(curiosity.current.tolist()) <= set(curiosity.store.ids)
+        assert len(curiosity.store) <= 2
+    assert curiosity.events
+
+
+def test_constant_errors_and_zero_features_cut_nothing_and_nothing_done_counts():
+    curiosity = FragmentedCuriosity(Told)
+    obs = torch.zeros(64, 1, 5)
+    obs[40, 0, 0] = 50.0  # beside features of zeros
+    for _ in range(3):
+        curiosity.bonus(obs + torch.tensor([1.0, 0, 0, 0, 0]), torch.zeros(64, 1, dtype=torch.bool))
+    assert not curiosity.events
+    before = curiosity.store.get(0).monitor.state_dict()
+    bonus = curiosity.bonus(obs, torch.ones(64, 1, dtype=torch.bool))
+    assert not bonus.any()
+    for name, value in curiosity.store.get(0).monitor.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    empty = curiosity.bonus(torch.zeros(0, 1, 5), torch.zeros(0, 1, dtype=torch.bool))
+    assert empty.shape == (0, 1)
+
+
+def test_a_saved_state_goes_on_alike_with_as_many_fragments():
+    one, rollouts = FragmentedCuriosity(Told, 3, bidirectional=True), stream(40, 64, 3, seed=6)
+    for obs, done in rollouts[:20]:
+        one.bonus(obs, done)
+        one.update(obs, ~done)
+    assert len(one.store) > 2
+    two = FragmentedCuriosity(Told, 3, bidirectional=True)
+    two.load_state_dict(one.state_dict())
+    for obs, done in rollouts[20:]:
+        for curiosity in (one, two):
+            curiosity.bonus(obs, done)
+            curiosity.update(obs, ~done)
+    assert one.events == two.events
+    assert len(one.events) > 4
+    for number in one.store.ids:
+        assert one.store.get(number).module.weight == two.store.get(number).module.weight
+    with pytest.raises(ValueError, match="current"):
+        FragmentedCuriosity(Told, 2).load_state_dict(one.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "said"),
+    [
+        (lambda: FragmentedCuriosity(lambda: torch.nn.Linear(1, 1)), TypeError, "make_module makes a Linear"),
+        (lambda: FragmentedCuriosity(lambda: RND((5,), 3), 2), ValueError, "num_envs = 2"),
+        (lambda: FragmentedCuriosity(Told, capacity=0), ValueError, "capacity = 0"),
+        (lambda: FragmentedCuriosity(Told, recall_threshold=2.0), ValueError, "recall_threshold = 2.0"),
+        (
+            lambda: FragmentedCuriosity(Told).bonus(torch.zeros(3, 2, 5), torch.zeros(3, 2).bool()),
+            ValueError,
+            "next_obs",
+        ),
+        (lambda: FragmentedCuriosity(Told, 2).update(torch.zeros(3, 1, 5)), ValueError, "obs.shape"),
+    ],
+)
+def test_wrong_arguments_are_named(bad, error, said):
+    with pytest.raises(error, match=said):
+        bad()
+
+
+def test_errors_that_are_not_finite_reach_no_monitor():
+    curiosity = FragmentedCuriosity(lambda: RND((5,), 2, hidden=4, feature_dim=4), 2)
+    curiosity.store.get(0).module.predictor[-1].bias.data[0] = torch.nan
+    with pytest.raises(FloatingPointError, match="environment 0"):
+        curiosity.bonus(torch.zeros(3, 2, 5), torch.zeros(3, 2, dtype=torch.bool))
+    assert curiosity.store.get(0).monitor.state_dict()["counts"] == 0

@@ -1,0 +1,225 @@
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from engram.agents import (
+    PPO,
+    RND,
+    CuriousActorCritic,
+    FragmentedCuriosity,
+    VectorActor,
+    generalised_advantages,
+    ppo_loss,
+    ppo_update,
+)
+from engram.tasks import TextureRoomsVectorEnv
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+
+
+def agent_of(shape=(4,), actions=2, memory=None, seed=0, **options):
+    return CuriousActorCritic(shape, actions, **{"hidden": 8, "memory": memory, "generator": seeded(seed)} | options)
+
+
+def cart_pole(num_envs=3, **options):
+    return gymnasium.make_vec("CartPole-v1", num_envs, vectorization_mode="sync", **options)
+
+
+def test_advantages_are_discounted_sums_of_differences_up_to_the_end_of_the_episode():
+    rewards, values, next_values = draw(6, 2), draw(6, 2, seed=1), draw(6, 2, seed=2)
+    terminated, done = torch.zeros(2, 6, 2, dtype=torch.bool)
+    terminated[2, 0] = done[2, 0] = done[3, 1] = True
+    got = generalised_advantages(rewards, values, next_values, terminated, done, gamma=0.9, gae_lambda=0.8)
+    for env, end in ((0, 2), (1, 3)):
+        for t in range(6):
+            last, expected = end if t <= end else 5, 0.0
+            for k in range(t, last + 1):
+                bootstrap = 0.0 if terminated[k, env] else 0.9 * next_values[k, env]
+                expected += (0.9 * 0.8) ** (k - t) * (rewards[k, env] + bootstrap - values[k, env])
+            assert got[t, env].item() == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_the_loss_and_its_gradient_are_those_of_the_formula_in_numpy():
+    logits, values = draw(5, 3, 4).requires_grad_(), draw(5, 3, 2, seed=1).requires_grad_()
+    actions = torch.randint(4, (5, 3), generator=seeded(2))
+    old, advantages, returns = -draw(5, 3, seed=3).abs(), draw(5, 3, seed=4), draw(5, 3, 2, seed=5)
+    mask = torch.rand(5, 3, generator=seeded(6)) < 0.7
+    weights = {"clip": 0.2, "value_coefficient": 0.7, "entropy_coefficient": 0.3}
+    data = {"actions": actions, "old_log_prob": old, "advantages": advantages, "returns": returns, "mask": mask}
+
+    def reference(z, v):
+        total = 0.0
+        for t, b in zip(*mask.nonzero(as_tuple=True), strict=True):
+            p = np.exp(z[t, b]) / np.exp(z[t, b]).sum()
+            u, a = p[actions[t, b]] / np.exp(old[t, b].item()), advantages[t, b].item()
+            total += -min(u * a, np.clip(u, 0.8, 1.2) * a) + 0.3 * (p * np.log(p)).sum()
+            total += 0.7 * ((v[t, b] - returns[t, b].numpy()) ** 2).sum() / 2
+        return total / mask.sum().item()
+
+    loss, parts = ppo_loss(logits, values, **data, **weights)
+    z, v = logits.detach().numpy(), values.detach().numpy()
+    assert loss.item() == pytest.approx(reference(z, v), rel=1e-12)
+    assert 0 < parts.clipped < 1
+    loss.backward()
+    for numbers, gradient, place in (
+        (z, logits.grad, (1, 2, 3)),
+        (v, values.grad, (3, 0, 1)),
+        (z, logits.grad, (0, 0, 0)),
+    ):
+        change = np.zeros_like(numbers)
+        change[place] = 1e-6
+        ends = [
+            reference(z + sign * change, v) if numbers is z else reference(z, v + sign * change) for sign in (1, -1)
+        ]
+        assert gradient[place].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("memory", [None, 6])
+def test_learning_sees_what_the_agent_saw_when_it_acted(memory):
+    agent = agent_of(memory=memory)
+    actor = VectorActor(cart_pole(), agent, seeded(1), seed=0)
+    for _ in range(2):
+        rollout = actor.rollout(60)
+        output, _ = agent(rollout.observations, rollout.previous_actions, rollout.starts, rollout.state)
+        torch.testing.assert_close(output.values.detach(), rollout.values)
+        log_prob = output.logits.log_softmax(-1).gather(-1, rollout.actions[..., None])[..., 0]
+        torch.testing.assert_close(log_prob.detach(), rollout.log_prob)
+        assert rollout.done.sum() > 3
+        assert torch.equal(rollout.starts[1:], ~rollout.mask[:-1])
+        assert torch.equal(~rollout.mask[1:], rollout.done[:-1])
+        assert torch.equal(rollout.observations[1:], rollout.next_observations[:-1])
+        assert not rollout.rewards[~rollout.mask].any()
+
+
+def test_memory_of_an_episode_does_not_reach_the_next():
+    agent = agent_of(memory=6)
+    observations, actions = draw(5, 1, 4).float(), torch.ones(5, 1, dtype=torch.int64)
+    starts = torch.tensor([True, False, False, True, False])[:, None]
+    both, _ = agent(observations, actions, starts)
+    second, _ = agent(observations[3:], actions[3:], starts[3:])
+    torch.testing.assert_close(both.logits[3:], second.logits)
+    changed, _ = agent(torch.cat((observations[:1] + 1, observations[1:])), actions, starts)
+    assert (changed.logits[:3] != both.logits[:3]).all()
+    torch.testing.assert_close(changed.logits[3:], both.logits[3:])
+
+
+def test_without_memory_a_minibatch_of_all_is_one_plain_step_of_adam():
+    settings, generator = PPO(epochs=1, minibatches=1, learning_rate=1e-2, intrinsic=0.5), seeded(3)
+    agent, twin = agent_of(), agent_of()
+    rollout = VectorActor(cart_pole(), agent, seeded(1), seed=0).rollout(30)
+    intrinsic = draw(30, 3).float()
+    ppo_update(agent, settings.optimizer(agent), rollout, intrinsic, settings, generator=generator)
+    ends = rollout.done | ~rollout.mask
+    sums = [
+        generalised_advantages(
+            rewards, rollout.values[..., k], rollout.next_values[..., k], rollout.terminated, ends,
+            gamma=0.99, gae_lambda=0.95,
+        )
+        for k, rewards in enumerate((rollout.rewards, intrinsic))
+    ]  # fmt: skip
+    mask, advantages = rollout.mask, sums[0] + 0.5 * sums[1]
+    advantages = (advantages - advantages[mask].mean()) / advantages[mask].std(correction=0)
+    output, _ = twin(rollout.observations, rollout.previous_actions, rollout.starts)
+    log_pi = output.logits.log_softmax(-1)
+    loss = -advantages[mask] * (log_pi.gather(-1, rollout.actions[..., None])[..., 0] - rollout.log_prob).exp()[mask]
+    loss = loss + (output.values - rollout.values - torch.stack(sums, -1)).square().sum(-1)[mask] / 2
+    (loss + 0.001 * (log_pi.exp() * log_pi).sum(-1)[mask]).mean().backward()
+    torch.nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
+    torch.optim.Adam(twin.parameters(), lr=1e-2).step()
+    for ours, theirs in zip(agent.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_the_published_network_has_the_published_layers():
+    agent = CuriousActorCritic((4, 84, 84), 6, generator=seeded())
+    shapes = [tuple(p.shape) for p in agent.body.parameters() if p.dim() > 1]
+    assert shapes == [(16, 4, 8, 8), (32, 16, 4, 4), (512, 32 * 10 * 10)]
+    assert tuple(agent.lstm.weight_ih_l0.shape) == (4 * 512, 518)
+    seen = torch.zeros(2, 1, 4, 84, 84, dtype=torch.uint8)
+    output, _ = agent(seen, torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 1, dtype=torch.bool))
+    assert (output.logits.shape, output.values.shape) == ((2, 1, 6), (2, 1, 2))
+
+
+def rooms_learner(seed=0):
+    env = TextureRoomsVectorEnv(4, rooms=2, size=3, view=3, goal=True, episode_len=40)
+    agent = agent_of((3, 3, 3), 4, seed=seed, hidden=32, mean=torch.full((3, 3, 3), 0.5))
+    generator = seeded(seed + 1)
+
+    def make():
+        return RND((3, 3, 3), 4, hidden=16, feature_dim=8, generator=generator)
+
+    return agent, VectorActor(env, agent, generator), FragmentedCuriosity(make, 4), generator
+
+
+def learn(parts, optimizer, iterations, settings):
+    agent, actor, curiosity, generator = parts
+    returns = []
+    for _ in range(iterations):
+        rollout = actor.rollout(32)
+        bonus = curiosity.bonus(rollout.next_observations, ~rollout.mask)
+        ppo_update(agent, optimizer, rollout, bonus, settings, generator=generator, curiosity=curiosity)
+        returns.append(rollout.rewards.mean().item())
+    return returns
+
+
+def test_a_goal_that_pays_is_learned():
+    parts = rooms_learner()
+    settings = PPO(learning_rate=3e-3, intrinsic=0.0, entropy_coefficient=0.01)
+    returns = learn(parts, settings.optimizer(parts[0]), 40, settings)
+    assert np.mean(returns[-10:]) > 2 * max(np.mean(returns[:3]), 0.01)
+
+
+def test_learning_goes_on_alike_from_a_saved_state():
+    settings = PPO(minibatches=2, epochs=1)
+    one = rooms_learner()
+    optimizer = settings.optimizer(one[0])
+    learn(one, optimizer, 2, settings)
+    parts = (*one, optimizer)
+    saved = [part.get_state() if isinstance(part, torch.Generator) else part.state_dict() for part in parts]
+    saved = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, saved)
+    expected = learn(one, optimizer, 2, settings)
+    two = rooms_learner(seed=5)
+    other = settings.optimizer(two[0])
+    for part, state in zip((*two, other), saved, strict=True):
+        part.set_state(state) if isinstance(part, torch.Generator) else part.load_state_dict(state)
+    assert learn(two, other, 2, settings) == expected
+    for ours, theirs in zip(one[0].parameters(), two[0].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (lambda: PPO(clip=0.0), "clip = 0.0"),
+        (lambda: PPO(gae_lambda=1.5), "gae_lambda = 1.5"),
+        (lambda: PPO(minibatches=0), "minibatches = 0"),
+        (lambda: VectorActor(cart_pole(), agent_of((3,)), seeded()), "observation.shape"),
+        (lambda: VectorActor(cart_pole(), agent_of(), seeded()).rollout(0), "steps = 0"),
+        (lambda: agent_of(mean=torch.zeros(3)), "mean.shape"),
+        (
+            lambda: VectorActor(
+                cart_pole(vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}),
+                agent_of(),
+                seeded(),
+            ),
+            "NEXT_STEP",
+        ),
+    ],
+)
+def test_wrong_arguments_are_named(bad, said):
+    with pytest.raises(ValueError, match=said):
+        bad()
+
+
+def test_more_parts_than_environments_are_refused():
+    agent, settings = agent_of(), PPO()
+    rollout = VectorActor(cart_pole(), agent, seeded()).rollout(4)
+    with pytest.raises(ValueError, match="minibatches = 4"):
+        ppo_update(agent, settings.optimizer(agent), rollout, torch.zeros(4, 3), settings, generator=seeded())
