@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -64,27 +64,27 @@ class GGS(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        alphabet: str = AMINO_ACIDS,
+        alphabet: Annotated[Any, str] = AMINO_ACIDS,
         *,
-        n_nodes: int = 12_000,
-        gamma: float = 1.0,
-        explore: Literal["ham1", "walk"] = "ham1",
-        k: int | Literal["sqrt"] = "sqrt",
-        edge_weight: Literal["inverse", "distance", "binary", "gaussian"] = "inverse",
-        laplacian: Literal["normalized", "combinatorial", "random_walk"] = "normalized",
-        channels: int = 64,
-        kernel: int = 5,
-        epochs: int = 60,
-        smooth_epochs: int = 20,
-        lr: float = 1e-3,
-        batch_size: int = 256,
-        weight_decay: float = 1e-4,
-        temperature: float = 0.1,
-        n_proposals: int = 100,
-        clusters: int = 32,
-        accept: Accept = "balanced",
-        rounds: int = 15,
-        random_state: int | np.random.Generator | None = None,
+        n_nodes: Annotated[Any, int] = 12_000,
+        gamma: Annotated[Any, float] = 1.0,
+        explore: Annotated[Any, Literal["ham1", "walk"]] = "ham1",
+        k: Annotated[Any, int | Literal["sqrt"]] = "sqrt",
+        edge_weight: Annotated[Any, Literal["inverse", "distance", "binary", "gaussian"]] = "inverse",
+        laplacian: Annotated[Any, Literal["normalized", "combinatorial", "random_walk"]] = "normalized",
+        channels: Annotated[Any, int] = 64,
+        kernel: Annotated[Any, int] = 5,
+        epochs: Annotated[Any, int] = 60,
+        smooth_epochs: Annotated[Any, int] = 20,
+        lr: Annotated[Any, float] = 1e-3,
+        batch_size: Annotated[Any, int] = 256,
+        weight_decay: Annotated[Any, float] = 1e-4,
+        temperature: Annotated[Any, float] = 0.1,
+        n_proposals: Annotated[Any, int] = 100,
+        clusters: Annotated[Any, int] = 32,
+        accept: Annotated[Any, Accept] = "balanced",
+        rounds: Annotated[Any, int] = 15,
+        random_state: Annotated[Any, int | np.random.Generator | None] = None,
     ) -> None:
         self.alphabet = alphabet
         self.n_nodes = n_nodes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from engram import checks
 from engram.generative.design.neighbours import hamming_neighbours
 from engram.numeric.threads import in_ranges
 
+Data = Annotated[Any, ArrayLike]
 Metric = Literal["hamming", "euclidean"]
 EdgeWeight = Literal["inverse", "distance", "binary", "gaussian"]
 Laplacian = Literal["normalized", "combinatorial", "random_walk"]
@@ -68,14 +69,14 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        gamma: float = 1.0,
+        gamma: Annotated[Any, float] = 1.0,
         *,
-        k: int | Literal["sqrt"] = "sqrt",
-        metric: Metric = "hamming",
-        edge_weight: EdgeWeight = "inverse",
-        laplacian: Laplacian = "normalized",
-        tol: float = 1e-6,
-        n_jobs: int | None = None,
+        k: Annotated[Any, int | Literal["sqrt"]] = "sqrt",
+        metric: Annotated[Any, Metric] = "hamming",
+        edge_weight: Annotated[Any, EdgeWeight] = "inverse",
+        laplacian: Annotated[Any, Laplacian] = "normalized",
+        tol: Annotated[Any, float] = 1e-6,
+        n_jobs: Annotated[Any, int | None] = None,
     ) -> None:
         self.gamma = gamma
         self.k = k
@@ -85,7 +86,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         self.tol = tol
         self.n_jobs = n_jobs
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> GraphLabelSmoother:
+    def fit(self, X: Data, y: Data) -> GraphLabelSmoother:
         """Join the rows of ``X``, (samples, features), and smooth their labels ``y``, (samples)."""
         from engram.generative.design import kernels
 
@@ -109,7 +110,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         self.smoothed_ = self._solve(labels.astype(np.float64))
         return self
 
-    def fit_transform(self, X: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "samples"]:
+    def fit_transform(self, X: Data, y: Data) -> Float[np.ndarray, "samples"]:
         """The smoothed labels ``y`` of the rows of ``X``."""
         return self.fit(X, y).smoothed_
 
