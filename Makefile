@@ -72,6 +72,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/optim.py
 	$(BIN)/python benchmarks/agents.py
 	$(BIN)/python benchmarks/spatial.py $(QUICK)
+	$(BIN)/python benchmarks/generative.py $(QUICK)
 	$(BIN)/python benchmarks/lab.py $(QUICK)
 	$(BIN)/python benchmarks/page.py
 

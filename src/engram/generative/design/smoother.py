@@ -94,7 +94,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         checks.number("tol", self.tol, above=0, below=1)
         for name, kind in (("metric", Metric), ("edge_weight", EdgeWeight), ("laplacian", Laplacian)):
             checks.choice(name, getattr(self, name), get_args(kind))
-        dtype = None if self.metric == "hamming" else np.float64
+        dtype = "numeric" if self.metric == "hamming" else np.float64
         with checks.noted(X=X, y=y):
             X, labels = validate_data(self, X, y, dtype=dtype, y_numeric=True, ensure_min_samples=2)
         self.indices_, self.weights_ = self._neighbours(np.asarray(X))
