@@ -73,6 +73,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/agents.py
 	$(BIN)/python benchmarks/curiosity.py $(QUICK)
 	$(BIN)/python benchmarks/spatial.py $(QUICK)
+	$(BIN)/python benchmarks/generative.py $(QUICK)
 	$(BIN)/python benchmarks/lab.py $(QUICK)
 	$(BIN)/python benchmarks/page.py
 

@@ -18,6 +18,7 @@ import difficulty
 import dsa
 import environments
 import forgetting
+import generative
 import hebbian_conv
 import induction
 import lab
@@ -355,6 +356,7 @@ def main() -> None:
             curiosity,
             spatial,
             induction,
+            generative,
             lab,
         )
     ]

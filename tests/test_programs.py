@@ -29,6 +29,7 @@ PAGES = [
     "docs/preconditioning.md",
     "docs/recipes.md",
     "docs/same-solution.md",
+    "docs/sequence-design.md",
     "docs/transitions.md",
     "docs/verification.md",
 ]

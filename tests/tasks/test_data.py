@@ -311,7 +311,7 @@ def test_verify_tells_what_is_at_hand_and_change_nothing(publish, server, cache)
     ("name", "options", "message"),
     [
         ("mnits", {}, "unknown data set 'mnits'; did you mean 'mnist'"),
-        ("zzz", {}, "known: acasxu, cifar10, cifar10-jpeg, mnist"),
+        ("zzz", {}, "known: aav, acasxu, cifar10, cifar10-jpeg, mnist"),
         ("mnist", {"part": "test"}, "'part' is not an option of data set 'mnist': expected split"),
         ("mnist", {"split": "valid"}, "split = 'valid': expected one of 'train', 'test'"),
     ],

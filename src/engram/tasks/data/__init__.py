@@ -10,6 +10,7 @@ import difflib
 import inspect
 from typing import Any
 
+from engram.tasks.data.aav import AAV, ScoredSequences
 from engram.tasks.data.acasxu import ACASXU
 from engram.tasks.data.cifar10 import CIFAR10, CIFAR10_JPEG, ColourImages
 from engram.tasks.data.files import DataError, DataFile, DataSet, FileStatus, SetStatus, cache_folder, examine, locate
@@ -25,6 +26,7 @@ __all__ = [
     "DataSet",
     "FileStatus",
     "LabelledImages",
+    "ScoredSequences",
     "SetStatus",
     "cache_folder",
     "fetch",
@@ -32,7 +34,7 @@ __all__ = [
     "verify",
 ]
 
-_SETS = (ACASXU, CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL)
+_SETS = (AAV, ACASXU, CIFAR10, CIFAR10_JPEG, MNIST, OMNIGLOT, OMNIGLOT_SMALL)
 SETS: dict[str, DataSet] = {dataset.name: dataset for dataset in _SETS}
 
 
@@ -45,7 +47,8 @@ def load(name: str, **options: Any) -> Any:
 
     Returns:
         Arrays of uint8: ``LabelledImages`` for ``"mnist"``, ``ColourImages`` for ``"cifar10"`` and ``"cifar10-jpeg"``,
-        ``Characters`` for ``"omniglot"`` and ``"omniglot-small"``; the path of one network for ``"acasxu"``.
+        ``Characters`` for ``"omniglot"`` and ``"omniglot-small"``; the path of one network for ``"acasxu"``;
+        ``ScoredSequences`` for ``"aav"``.
 
     Raises:
         ValueError: The name, an option or its value is unknown.

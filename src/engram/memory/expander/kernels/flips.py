@@ -8,35 +8,14 @@ other. Samples do not meet: the results are the same for any number of threads.
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from engram.memory.kernels import below, chance, number
+from engram.numeric.bits import lowest, ones
 from engram.numeric.jit import inline
 
 BLOCK = 64  # words under one count
 one, zero = np.uint64(1), np.uint64(0)
-
-
-@intrinsic
-def ones(typing_context, word):
-    """The number of bits of a word that are set."""
-
-    def generate(context, builder, sig, args):
-        return builder.ctpop(args[0])
-
-    return types.uint64(types.uint64), generate
-
-
-@intrinsic
-def lowest(typing_context, word):
-    """The place of the lowest bit that is set."""
-
-    def generate(context, builder, sig, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(types.uint64), generate
 
 
 @inline

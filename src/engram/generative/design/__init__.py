@@ -1,0 +1,60 @@
+"""Sequences that improve: landscapes, graphs that smooth labels, and designers that climb what a network learned."""
+
+from engram.generative.design.baselines import AdaLead, CbAS, HillClimb, SequenceSearch, consensus
+from engram.generative.design.expand import expand_hamming1, random_mutants
+from engram.generative.design.ggs import GGS
+from engram.generative.design.gibbs import GibbsWithGradients, Population, Round, cluster_reduce, top
+from engram.generative.design.landscapes import (
+    NK,
+    Landscape,
+    LookupTable,
+    RoughMountFuji,
+    SigmoidEpistasis,
+    mutants_of,
+)
+from engram.generative.design.measures import Fitness, diversity, edits_to, fitness, novelty, split
+from engram.generative.design.neighbours import Neighbours, hamming_neighbours
+from engram.generative.design.seq_cnn import FirstOrder, SeqCNN, differentiated, optimizer_of, train_epoch
+from engram.generative.design.sequences import AMINO_ACIDS, Measurements, decode, encode, measurements
+from engram.generative.design.smoother import GraphLabelSmoother
+
+__all__ = [
+    "AMINO_ACIDS",
+    "GGS",
+    "NK",
+    "AdaLead",
+    "CbAS",
+    "FirstOrder",
+    "Fitness",
+    "GibbsWithGradients",
+    "GraphLabelSmoother",
+    "HillClimb",
+    "Landscape",
+    "LookupTable",
+    "Measurements",
+    "Neighbours",
+    "Population",
+    "RoughMountFuji",
+    "Round",
+    "SeqCNN",
+    "SequenceSearch",
+    "SigmoidEpistasis",
+    "cluster_reduce",
+    "consensus",
+    "decode",
+    "differentiated",
+    "diversity",
+    "edits_to",
+    "encode",
+    "expand_hamming1",
+    "fitness",
+    "hamming_neighbours",
+    "measurements",
+    "mutants_of",
+    "novelty",
+    "optimizer_of",
+    "random_mutants",
+    "split",
+    "top",
+    "train_epoch",
+]

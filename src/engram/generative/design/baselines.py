@@ -1,0 +1,257 @@
+"""What a designer has to beat: the consensus, and searches by ask and tell that know nothing of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from engram import checks
+from engram.generative.design.expand import random_mutants
+from engram.generative.design.gibbs import Population, top
+from engram.generative.design.sequences import check_tokens
+from engram.optim.strategy import checked_loss
+
+Tokens = UInt8[np.ndarray, "sequences length"]
+
+
+def consensus(tokens: Tokens) -> UInt8[np.ndarray, "length"]:
+    """The most frequent letter at each place, of equal ones the first of the alphabet.
+
+    Of mutants of one parent it is the parent, whatever they score: no model is needed for it, and a designer that does
+    not beat it has found nothing but the way back.
+
+    Examples:
+        >>> consensus(np.array([[0, 1], [0, 2], [1, 2]], dtype=np.uint8)).tolist()
+        [0, 2]
+    """
+    checks.arguments()
+    check_tokens("tokens", tokens, 256)
+    return np.array([np.bincount(column).argmax() for column in tokens.T], dtype=np.uint8)
+
+
+class SequenceSearch:
+    """A search over sequences by ask and tell; a subclass says how it proposes, in ``_propose``, and what it keeps.
+
+    Args:
+        tokens: The sequences that it starts from.
+        scores: How good they are; to be maximised.
+        population_size: Sequences of a generation.
+        vocab: Letters of the alphabet.
+        rng: Source of all draws; None: a generator of seed 0.
+
+    Attributes:
+        tokens, scores: What the next generation is made of.
+
+    Raises:
+        ValueError: An argument is out of range, or there is not a finite score for each sequence.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        scores: Float[np.ndarray, "sequences"],
+        *,
+        population_size: int = 1000,
+        vocab: int = 20,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        checks.arguments()
+        self.vocab = checks.size("vocab", vocab, 2, 255)
+        check_tokens("tokens", tokens, self.vocab)
+        checks.has_shape("scores", scores.shape, (len(tokens),))
+        checks.finite("scores", scores)
+        self.population_size = checks.size("population_size", population_size)
+        self.rng = np.random.default_rng(0) if rng is None else rng
+        self.tokens, self.scores = tokens, scores
+        self._asked: Tokens | None = None
+
+    def ask(self) -> Tokens:
+        """Propose a generation."""
+        self._asked = self._propose()
+        return self._asked.copy()
+
+    def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
+        """Learn from the fitness of each sequence asked, to be maximised, or from its loss, to be minimised.
+
+        Raises:
+            RuntimeError: ``ask`` was not called since the last ``tell``.
+            TypeError: Neither or both are given.
+            ValueError: Not one number for each sequence, or none of them is finite.
+        """
+        if self._asked is None:
+            raise RuntimeError("tell was called without a population: call ask before")
+        self._learn(self._asked, -checked_loss(fitness, loss, len(self._asked)).numpy())
+        self._asked = None
+
+    def best(self, n: int) -> Population:
+        """The n different ones with the highest scores of what the next generation is made of, best first."""
+        return top(Population(self.tokens, self.scores), n)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes, also between ``ask`` and ``tell``."""
+        asked = None if self._asked is None else self._asked.copy()
+        return {
+            "tokens": self.tokens.copy(), "scores": self.scores.copy(), "asked": asked,
+            "rng": self.rng.bit_generator.state,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a ``state_dict``, bit for bit."""
+        if not isinstance(state, Mapping) or set(state) != (expected := {"tokens", "scores", "asked", "rng"}):
+            raise ValueError(f"state = {checks.shown(state)}: expected {sorted(expected)}")
+        self.tokens, self.scores = state["tokens"].copy(), state["scores"].copy()
+        self._asked = None if state["asked"] is None else state["asked"].copy()
+        self.rng.bit_generator.state = state["rng"]
+
+    def _propose(self) -> Tokens:
+        raise NotImplementedError
+
+    def _learn(self, tokens: Tokens, scores: Float[np.ndarray, "sequences"]) -> None:
+        """Keep the best of what was known and what is new."""
+        both = Population(np.concatenate([self.tokens, tokens]), np.concatenate([self.scores, scores]))
+        self.tokens, self.scores = top(both, self.population_size)
+
+
+class HillClimb(SequenceSearch):
+    """Random mutants of one letter of the best, of which the best are kept.
+
+    Args:
+        tokens, scores, population_size, vocab, rng: As of ``SequenceSearch``.
+        n_parents: The best so many have mutants.
+
+    Examples:
+        >>> search = HillClimb(np.zeros((1, 4), np.uint8), np.zeros(1), population_size=20, vocab=2)
+        >>> for _ in range(4):
+        ...     search.tell(search.ask().sum(1))
+        >>> search.best(1).tokens.tolist()
+        [[1, 1, 1, 1]]
+    """
+
+    def __init__(
+        self, tokens: Tokens, scores: Float[np.ndarray, "sequences"], *, n_parents: int = 128, **options: Any
+    ) -> None:
+        super().__init__(tokens, scores, **options)
+        self.n_parents = checks.size("n_parents", n_parents)
+
+    def _propose(self) -> Tokens:
+        return random_mutants(self.best(self.n_parents).tokens, self.population_size, self.rng, vocab=self.vocab)
+
+
+class AdaLead(SequenceSearch):
+    """A genetic algorithm that recombines and mutates what is nearly as good as the best, as AdaLead does.
+
+    Parents are those within a share kappa of the range of scores from the best; two of them are recombined place by
+    place, and each letter mutated with a rate. Unlike AdaLead it makes one mutant at a time, and no rollouts of them.
+
+    Args:
+        tokens, scores, population_size, vocab, rng: As of ``SequenceSearch``.
+        kappa: The share.
+        recombination: Probability that a place comes from the second parent.
+        mutation: Expected mutations of a sequence.
+
+    Source: after Sinai et al., "AdaLead: a simple and robust adaptive greedy search algorithm" (2020).
+
+    Examples:
+        >>> search = AdaLead(np.zeros((1, 4), np.uint8), np.zeros(1), population_size=50, vocab=2)
+        >>> for _ in range(5):
+        ...     search.tell(search.ask().sum(1))
+        >>> search.best(1).tokens.tolist()
+        [[1, 1, 1, 1]]
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        scores: Float[np.ndarray, "sequences"],
+        *,
+        kappa: float = 0.05,
+        recombination: float = 0.2,
+        mutation: float = 1.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(tokens, scores, **options)
+        self.kappa = checks.number("kappa", kappa, minimum=0, maximum=1)
+        self.recombination = checks.number("recombination", recombination, minimum=0, maximum=1)
+        self.mutation = checks.number("mutation", mutation, minimum=0, maximum=self.tokens.shape[1])
+
+    def _propose(self) -> Tokens:
+        least = self.scores.max() - self.kappa * np.ptp(self.scores)
+        parents = self.tokens[self.scores >= least]
+        first, second = self.rng.integers(len(parents), size=(2, self.population_size))
+        shape = (self.population_size, self.tokens.shape[1])
+        children = np.where(self.rng.random(shape) < self.recombination, parents[second], parents[first])
+        letters = self.rng.integers(self.vocab, size=shape).astype(np.uint8)
+        return np.asarray(np.where(self.rng.random(shape) < self.mutation / shape[1], letters, children))
+
+
+class CbAS(SequenceSearch):
+    r"""Conditioning by adaptive sampling, with letters that are drawn independently at each place.
+
+    The model p_t is fitted to what it drew, weighted by p_0(x) / p_t(x) where the score is at least a quantile that
+    never falls, so that it comes to p_0(x | good) and stays near the start.
+
+    Args:
+        tokens, scores, population_size, vocab, rng: As of ``SequenceSearch``.
+        quantile: Of the scores of a generation.
+        smoothing: Counts that every letter has beforehand, in all, as a share of the sequences.
+
+    Source: after Brookes, Park and Listgarten, "Conditioning by adaptive sampling for robust design" (2019), whose
+    model is an autoencoder.
+
+    Examples:
+        >>> search = CbAS(np.eye(4, dtype=np.uint8), np.ones(4), population_size=200, vocab=2)
+        >>> for _ in range(10):
+        ...     search.tell(search.ask().sum(1))
+        >>> bool(search.scores.mean() > 2)
+        True
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        scores: Float[np.ndarray, "sequences"],
+        *,
+        quantile: float = 0.9,
+        smoothing: float = 0.1,
+        **options: Any,
+    ) -> None:
+        super().__init__(tokens, scores, **options)
+        self.quantile = checks.number("quantile", quantile, minimum=0, below=1)
+        self.smoothing = checks.number("smoothing", smoothing, above=0)
+        self._prior = self._log_model(tokens, np.ones(len(tokens)))
+        self._current, self._least = self._prior.copy(), float(np.quantile(scores, self.quantile))
+
+    def _log_model(self, tokens: Tokens, weights: Float[np.ndarray, "sequences"]) -> Float[np.ndarray, "length vocab"]:
+        """Log probabilities of letters at each place."""
+        counts = np.array([np.bincount(column, weights, self.vocab) for column in tokens.T])
+        counts += self.smoothing * weights.sum() / self.vocab
+        return np.asarray(np.log(counts / counts.sum(1, keepdims=True)))
+
+    def _propose(self) -> Tokens:
+        cumulative = np.exp(self._current).cumsum(1)
+        draws = self.rng.random((self.population_size, len(cumulative), 1))
+        return np.asarray((draws > cumulative[:, :-1]).sum(2), dtype=np.uint8)
+
+    def _learn(self, tokens: Tokens, scores: Float[np.ndarray, "sequences"]) -> None:
+        self._least = max(self._least, float(np.quantile(scores, self.quantile)))
+        good = scores >= self._least
+        places = np.arange(tokens.shape[1])
+        logs = (self._prior - self._current)[places, tokens].sum(1)
+        if good.any():
+            weights = np.where(good, np.exp(logs - logs[good].max()), 0.0)
+            self._current = self._log_model(tokens, weights)
+        self.tokens, self.scores = tokens, scores
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes, also between ``ask`` and ``tell``."""
+        return super().state_dict() | {"current": self._current.copy(), "least": self._least}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a ``state_dict``, bit for bit."""
+        if not isinstance(state, Mapping) or not {"current", "least"} <= set(state):
+            raise ValueError(f"state = {checks.shown(state)}: expected 'current' and 'least' too")
+        super().load_state_dict({key: value for key, value in state.items() if key not in ("current", "least")})
+        self._current, self._least = state["current"].copy(), float(state["least"])

@@ -1,0 +1,247 @@
+"""Distances of sequences, nearest neighbours, products with a graph, and a network of windows as numba loops.
+
+Sequences are rows of tokens. For distances of all pairs they are turned on their side: a plane holds one bit of the
+tokens of 32 positions for all sequences, so that an exclusive or compares 32 letters at a time, and vectors of planes
+several sequences with one. Nothing depends on the number of threads.
+"""
+
+import numpy as np
+
+from engram.numeric.bits import ones
+from engram.numeric.jit import inline, jit
+
+TILE, ROWS, SAMPLED = 1024, 16, 16  # columns and rows of pairs at a time; of which distances a bound is guessed
+
+
+@inline
+def levenshtein(a, b, most, row):
+    """The smaller of ``most`` and the fewest edits of two rows of one length, by the table's band around its diagonal.
+
+    A path that leaves the diagonal by d has d insertions and d deletions. Cells beyond the band hold what their edits
+    are at most, never less than they are.
+    """
+    reach = (most - 1) // 2
+    length = len(a)
+    for j in range(length + 1):
+        row[j] = j
+    for i in range(1, length + 1):
+        first, last = max(1, i - reach), min(length, i + reach)
+        diagonal = row[first - 1]
+        row[first - 1] = i
+        least = i
+        for j in range(first, last + 1):
+            changed = diagonal + (a[i - 1] != b[j - 1])
+            diagonal = row[j]
+            row[j] = min(changed, row[j] + 1, row[j - 1] + 1)
+            least = min(least, row[j])
+        if least >= most:
+            return most
+    return min(most, row[length])
+
+
+def _nearest(tokens, others, most, first, stop, out):
+    row = np.zeros(tokens.shape[1] + 1, np.int64)
+    for i in range(first, stop):
+        best = most
+        for j in range(len(others)):
+            best = levenshtein(tokens[i], others[j], best, row)
+            if best == 0:
+                break
+        out[i] = best
+
+
+nearest = jit(_nearest)
+"""The fewest edits, up to ``most``, from each of some rows to any of the others."""
+
+
+def _pairs(tokens, out):
+    row = np.zeros(tokens.shape[1] + 1, np.int64)
+    at = 0
+    for i in range(len(tokens)):
+        for j in range(i):
+            out[at] = levenshtein(tokens[i], tokens[j], tokens.shape[1] + 1, row)
+            at += 1
+
+
+pairs = jit(_pairs)
+"""The edits between all pairs of rows."""
+
+
+def _compare(planes, row, start, stop, differ, distances):
+    """Write how many letters differ between a sequence and those of a tile."""
+    for word in range(planes.shape[0]):
+        for plane in range(planes.shape[1]):
+            own, other = planes[word, plane, row], planes[word, plane, start:stop]
+            if plane == 0:
+                for j in range(stop - start):
+                    differ[j] = other[j] ^ own
+            else:
+                for j in range(stop - start):
+                    differ[j] |= other[j] ^ own
+        for j in range(stop - start):
+            distances[start + j] += ones(differ[j])
+
+
+def _select(distances, row, indices, sorted_distances, counts, candidates):
+    """Write the k nearest but the row itself, in the order of distance and then of number."""
+    n, k = len(distances), len(indices)
+    counts[:] = 0
+    for j in range(0, n, SAMPLED):
+        counts[distances[j]] += 1
+    # A bound that most likely has k within it, from a sample; where it has not, the next.
+    bound, within = 0, counts[0]
+    while within * SAMPLED < 2 * k and bound < len(counts) - 1:
+        bound += 1
+        within += counts[bound]
+    found = 0
+    while found <= k:
+        found = 0
+        for j in range(n):
+            candidates[found] = j
+            found += distances[j] <= bound
+        bound += 1
+    counts[:] = 0
+    for at in range(found):
+        if candidates[at] != row:
+            counts[distances[candidates[at]]] += 1
+    place = 0
+    for distance in range(len(counts)):
+        place, counts[distance] = place + counts[distance], place
+    for at in range(found):
+        j = candidates[at]
+        if j != row:
+            place = counts[distances[j]]
+            counts[distances[j]] += 1
+            if place < k:
+                indices[place], sorted_distances[place] = j, distances[j]
+
+
+compare, select = jit(_compare), jit(_select)
+
+
+def _neighbours(planes, longest, first, stop, indices, distances):
+    n = planes.shape[2]
+    differ = np.zeros(TILE, planes.dtype)
+    tile = np.zeros((ROWS, n), distances.dtype)
+    counts, candidates = np.zeros(longest + 1, np.int64), np.zeros(n + 1, np.int32)
+    for top in range(first, stop, ROWS):
+        rows = min(ROWS, stop - top)
+        tile[:rows] = 0
+        for start in range(0, n, TILE):
+            for row in range(rows):
+                compare(planes, top + row, start, min(start + TILE, n), differ, tile[row])
+        for row in range(rows):
+            i = top + row
+            select(tile[row], i, indices[i], distances[i], counts, candidates)
+
+
+neighbours = jit(_neighbours)
+"""The nearest of all sequences to some of them, by letters that differ."""
+
+
+def _halve_mutual(indices, weights, first, stop):
+    for i in range(first, stop):
+        for at in range(indices.shape[1]):
+            j = indices[i, at]
+            place = np.searchsorted(indices[j], i)
+            if place < indices.shape[1] and indices[j, place] == i:
+                weights[i, at] *= weights.dtype.type(0.5)
+
+
+halve_mutual = jit(_halve_mutual)
+"""Halve the weights of edges that go both ways; the neighbours of each node stand in the order of their numbers."""
+
+
+def _product(indices, weights, x, out):
+    out[:] = 0.0
+    for i in range(len(indices)):
+        total, own = 0.0, x[i]
+        for at in range(indices.shape[1]):
+            j, weight = indices[i, at], np.float64(weights[i, at])
+            total += weight * x[j]
+            out[j] += weight * own
+        out[i] += total
+
+
+product = jit(_product)
+"""(A + A') x, where row i of A has its weights at the columns ``indices[i]``."""
+
+
+def _components(indices):
+    root = np.arange(len(indices))
+    count = len(indices)
+    for i in range(len(indices)):
+        for at in range(indices.shape[1]):
+            a, b = i, np.int64(indices[i, at])
+            while root[a] != a:
+                root[a] = root[root[a]]
+                a = root[a]
+            while root[b] != b:
+                root[b] = root[root[b]]
+                b = root[b]
+            if a != b:
+                root[max(a, b)] = min(a, b)
+                count -= 1
+    return count
+
+
+components = jit(_components)
+"""How many parts a graph has that are not joined."""
+
+
+def _largest_window(tokens, table, bias, largest, at):
+    kernel, hidden = table.shape[0], table.shape[2]
+    total = np.empty(hidden, table.dtype)
+    for i in range(len(tokens)):
+        largest[i] = -np.inf
+        for place in range(tokens.shape[1] - kernel + 1):
+            for unit in range(hidden):
+                total[unit] = bias[unit]
+            for offset in range(kernel):
+                row = table[offset, tokens[i, place + offset]]
+                for unit in range(hidden):
+                    total[unit] += row[unit]
+            for unit in range(hidden):
+                if total[unit] > largest[i, unit]:
+                    largest[i, unit] = total[unit]
+                    at[i, unit] = place
+
+
+largest_window = jit(_largest_window)
+"""What each unit has at most over the windows of each sequence, and in which window."""
+
+
+def _largest_window_backward(tokens, at, grads, table):
+    for i in range(len(tokens)):
+        for unit in range(at.shape[1]):
+            if grads[i, unit] != 0:
+                for offset in range(table.shape[0]):
+                    table[offset, tokens[i, at[i, unit] + offset], unit] += grads[i, unit]
+
+
+largest_window_backward = jit(_largest_window_backward)
+"""The gradient of the table, given that of what each unit has at most."""
+
+
+def _first_order(tokens, table, bias, by_unit, readout, offset, first, stop, values, changes):
+    hidden, vocab = table.shape[2], table.shape[1]
+    largest, at = np.empty((1, hidden), table.dtype), np.empty((1, hidden), np.int16)
+    for i in range(first, stop):
+        largest_window(tokens[i : i + 1], table, bias, largest, at)
+        slopes = changes[i].reshape(-1)
+        value = offset
+        for unit in range(hidden):
+            if largest[0, unit] > 0:
+                value += readout[unit] * largest[0, unit]
+                start = at[0, unit] * vocab
+                for entry in range(by_unit.shape[1]):
+                    slopes[start + entry] += readout[unit] * by_unit[unit, entry]
+        values[i] = value
+        for place in range(tokens.shape[1]):
+            own = changes[i, place, tokens[i, place]]
+            for letter in range(vocab):
+                changes[i, place, letter] -= own
+
+
+first_order = jit(_first_order)
+"""The network's values, and to first order what each letter at each place would change; ``changes`` begins at zero."""

@@ -1,0 +1,227 @@
+"""Fitness landscapes whose truth is known: what a designer finds can be judged without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from engram import checks
+from engram.generative.design.sequences import AMINO_ACIDS, Measurements, check_tokens, encode
+
+Tokens = UInt8[np.ndarray, "sequences length"]
+
+
+class Landscape:
+    """What is called with tokens, (sequences, length), and returns their fitness.
+
+    Attributes:
+        length, vocab: Letters of a sequence, and of the alphabet.
+        wild_type: The tokens of the sequence that others are mutants of.
+    """
+
+    length: int
+    vocab: int
+    wild_type: UInt8[np.ndarray, "length"]
+
+    def __call__(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
+        """The fitness of some sequences.
+
+        Raises:
+            ValueError: They are of another length, or a token is beyond the alphabet.
+        """
+        checks.arguments()
+        checks.has_shape("tokens", tokens.shape, ("sequences", self.length))
+        check_tokens("tokens", tokens, self.vocab)
+        return self._fitness(tokens)
+
+    def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
+        raise NotImplementedError
+
+
+class SigmoidEpistasis(Landscape):
+    r"""A protein that stays folded as long as its mutations cost little: a sigmoid of sums over sites and pairs.
+
+        g(x) = 10 sigmoid((b_0 + sum_i h_i(x_i) + sum_k J_k(x_i, x_j)) / 1.5)
+
+    Each letter but the wild type's costs its site -|N(0.6, 0.4)|, or, one in eight, pays |N(0, 0.6)|; random pairs of
+    sites have effects N(0, 0.5) where neither letter is the wild type's.
+
+    Args:
+        rng: Source of the landscape.
+        length: Letters of a sequence.
+        vocab: Letters of the alphabet.
+        stability: b_0, with which the wild type has 10 sigmoid(b_0 / 1.5).
+        beneficial: Share of letters that pay.
+
+    Source: our own stand-in for a measured landscape.
+
+    Examples:
+        >>> landscape = SigmoidEpistasis(np.random.default_rng(0))
+        >>> landscape(landscape.wild_type[None]).round(2).tolist()
+        [7.91]
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        length: int = 28,
+        vocab: int = 20,
+        *,
+        stability: float = 2.0,
+        beneficial: float = 0.12,
+    ) -> None:
+        checks.arguments()
+        self.length, self.vocab = checks.size("length", length, 2), checks.size("vocab", vocab, 2, 255)
+        self.stability = checks.number("stability", stability)
+        checks.number("beneficial", beneficial, minimum=0, maximum=1)
+        self.wild_type = rng.integers(self.vocab, size=self.length).astype(np.uint8)
+        shape = (self.length, self.vocab)
+        costs = -np.abs(rng.normal(0.6, 0.4, shape))
+        self.sites = np.where(rng.random(shape) < beneficial, np.abs(rng.normal(0, 0.6, shape)), costs)
+        self.sites[np.arange(self.length), self.wild_type] = 0
+        draws = [rng.choice(self.length, 2, replace=False) for _ in range(self.length)]
+        self.pairs = np.sort(draws, axis=1)
+        self.effects = rng.normal(0, 0.5, (len(self.pairs), self.vocab, self.vocab))
+        for effect, (i, j) in zip(self.effects, self.pairs, strict=True):
+            effect[self.wild_type[i]] = effect[:, self.wild_type[j]] = 0
+
+    def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
+        sites = self.sites[np.arange(self.length), tokens].sum(1)
+        left, right = tokens[:, self.pairs[:, 0]], tokens[:, self.pairs[:, 1]]
+        effects = self.effects[np.arange(len(self.pairs)), left, right].sum(1)
+        return np.asarray(10 / (1 + np.exp(-(self.stability + sites + effects) / 1.5)))
+
+
+class NK(Landscape):
+    """Kauffman's landscape: each site's share of the fitness depends on its letter and those of k others.
+
+    Shares are drawn uniformly, and the fitness is their mean; the larger k, the more rugged.
+
+    Args:
+        rng: Source of the landscape.
+        length: Letters of a sequence.
+        vocab: Letters of the alphabet.
+        k: Number of others, the next in a circle.
+
+    Source: Kauffman and Weinberger, "The NK model of rugged fitness landscapes" (1989).
+
+    Examples:
+        >>> NK(np.random.default_rng(0), 6, 2, k=1)(np.zeros((1, 6), np.uint8)).round(3).tolist()
+        [0.624]
+    """
+
+    def __init__(self, rng: np.random.Generator, length: int = 12, vocab: int = 4, *, k: int = 2) -> None:
+        checks.arguments()
+        self.length, self.vocab = checks.size("length", length, 2), checks.size("vocab", vocab, 2, 255)
+        self.k = checks.size("k", k, 0, self.length - 1)
+        if self.vocab ** (self.k + 1) * self.length > 10**8:
+            raise ValueError(f"k = {k}: a table of {vocab}^{k + 1} letters for each of {length} sites is too large")
+        self.shares = rng.random((self.length, self.vocab ** (self.k + 1)))
+        self.wild_type = rng.integers(self.vocab, size=self.length).astype(np.uint8)
+
+    def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
+        places = np.zeros(tokens.shape, np.int64)
+        for step in range(self.k + 1):
+            places = places * self.vocab + np.roll(tokens, -step, axis=1)
+        return np.asarray(self.shares[np.arange(self.length), places].mean(1))
+
+
+class RoughMountFuji(Landscape):
+    """A slope towards the wild type, with noise that belongs to each sequence: -slope d(x, wild type) + N(0, 1).
+
+    Args:
+        rng: Source of the landscape.
+        length: Letters of a sequence.
+        vocab: Letters of the alphabet.
+        slope: What a letter that differs costs; the smaller, the rougher.
+
+    Source: Aita et al., "Analysis of a local fitness landscape with a model of the rough Mt. Fuji-type landscape"
+    (2000), with equal slopes.
+
+    Examples:
+        >>> landscape = RoughMountFuji(np.random.default_rng(0), slope=100.0)
+        >>> other = landscape.wild_type.copy()
+        >>> other[:3] = (other[:3] + 1) % 20
+        >>> round(float(landscape(landscape.wild_type[None])[0] - landscape(other[None])[0]), -1)
+        300.0
+    """
+
+    def __init__(self, rng: np.random.Generator, length: int = 28, vocab: int = 20, *, slope: float = 0.5) -> None:
+        checks.arguments()
+        self.length, self.vocab = checks.size("length", length, 2), checks.size("vocab", vocab, 2, 255)
+        self.slope = checks.number("slope", slope, minimum=0)
+        self.wild_type = rng.integers(self.vocab, size=self.length).astype(np.uint8)
+        self.seed = int(rng.integers(2**63))
+
+    def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
+        noise = [np.random.default_rng([self.seed, *row]).standard_normal() for row in tokens.tolist()]
+        return np.asarray(noise - self.slope * (tokens != self.wild_type).sum(1))
+
+
+class LookupTable(Landscape):
+    """A landscape of which every sequence was measured.
+
+    Args:
+        table: The fitness of each sequence, strings of one length.
+        alphabet: The letters.
+        missing: The fitness of what is not in the table; None: asking for it is an error.
+
+    Examples:
+        >>> LookupTable({"AA": 1.0, "AB": 3.0}, "AB")(np.array([[0, 1]], dtype=np.uint8)).tolist()
+        [3.0]
+    """
+
+    def __init__(
+        self, table: Mapping[str, float], alphabet: str = AMINO_ACIDS, *, missing: float | None = None
+    ) -> None:
+        tokens = encode(list(table), alphabet)
+        values = checks.array("table", list(table.values()), ("sequences",))
+        self.length, self.vocab = tokens.shape[1], len(alphabet)
+        self.missing = None if missing is None else checks.number("missing", missing)
+        self._values = {row.tobytes(): value for row, value in zip(tokens, values.tolist(), strict=True)}
+        self.wild_type = tokens[int(values.argmax())]
+
+    def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
+        values = [self._values.get(row.tobytes(), self.missing) for row in tokens]
+        if None in values:
+            raise ValueError(f"tokens[{values.index(None)}]: expected a sequence of the table, or give missing")
+        return np.array(values, dtype=np.float64)
+
+
+def mutants_of(
+    landscape: Landscape, n: int, rng: np.random.Generator, *, mutations: float = 4.0, noise: float = 1.5
+) -> Measurements:
+    """Different mutants of a landscape's wild type, as if measured.
+
+    Each has min(1 + Poisson(``mutations``), 15) places with a random letter, which may be the one that it had.
+
+    Args:
+        landscape: The landscape.
+        n: How many.
+        rng: Source of mutants and noise.
+        mutations: Mean number of places, less one.
+        noise: Standard deviation of what is added to the fitness.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> mutants_of(SigmoidEpistasis(rng), 5, rng).tokens.shape
+        (5, 28)
+    """
+    checks.arguments()
+    mutations, noise = (checks.number(name, value, minimum=0) for name, value in
+                        (("mutations", mutations), ("noise", noise)))  # fmt: skip
+    n = checks.size("n", n, 1, landscape.vocab**landscape.length // 2)
+    rows: dict[bytes, np.ndarray] = {}
+    most, misses = min(15, landscape.length), 0
+    while len(rows) < n:
+        row = landscape.wild_type.copy()
+        places = rng.choice(landscape.length, min(1 + rng.poisson(mutations), most), replace=False)
+        row[places] = rng.integers(landscape.vocab, size=len(places))
+        misses = misses + 1 if row.tobytes() in rows else 0
+        if misses > 1000:
+            raise ValueError(f"n = {n}: mutants with {mutations:g} mutations are too few")
+        rows.setdefault(row.tobytes(), row)
+    tokens = np.array(list(rows.values()))
+    return Measurements(tokens, landscape(tokens) + rng.normal(0, noise, n))

@@ -1,0 +1,164 @@
+"""How good, how different from each other and how new designed sequences are; all distances count edits."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from engram import checks
+from engram.generative.design.sequences import Measurements, check_tokens
+from engram.numeric.threads import in_ranges
+
+Tokens = UInt8[np.ndarray, "sequences length"]
+
+
+class Fitness(NamedTuple):
+    """Fitness of some sequences, where 0 is the least of all that is known and 1 the most."""
+
+    median: float
+    mean: float
+    most: float
+    std: float
+
+
+def fitness(values: Float[np.ndarray, "sequences"], known: Float[np.ndarray, "all_known"]) -> Fitness:
+    r"""Fitness normalised by the range of all that is known, (g - min Y) / (max Y - min Y).
+
+    Args:
+        values: Fitness g of what was designed.
+        known: Fitness Y of all known sequences, the best of which the designer did not see.
+
+    Raises:
+        ValueError: There is none, one is not finite, or all that is known is equal.
+
+    Source: Kirjner et al., ICLR 2024, section 5.1.
+
+    Examples:
+        >>> fitness(np.array([2.0, 3.0, 6.0]), np.array([1.0, 5.0])).median
+        0.5
+    """
+    checks.arguments()
+    for name, numbers in (("values", values), ("known", known)):
+        if not len(numbers):
+            raise ValueError(f"{name}.shape = (0,): expected at least one")
+        checks.finite(name, numbers)
+    low, high = float(known.min()), float(known.max())
+    if low == high:
+        raise ValueError(f"known: expected different numbers, not {low} alone")
+    scaled = (values - low) / (high - low)
+    return Fitness(*(float(measure(scaled)) for measure in (np.median, np.mean, np.max, np.std)))
+
+
+def diversity(tokens: Tokens) -> float:
+    """The mean number of edits between two different ones of some sequences; 0 of one sequence.
+
+    Source: the published code of Kirjner et al., ICLR 2024; the paper writes a median.
+
+    Examples:
+        >>> diversity(np.array([[0, 0, 0], [1, 1, 1]], dtype=np.uint8))
+        3.0
+    """
+    from engram.generative.design import kernels
+
+    checks.arguments()
+    check_tokens("tokens", tokens, 256)
+    edits = np.zeros(len(tokens) * (len(tokens) - 1) // 2, np.int64)
+    kernels.pairs(np.ascontiguousarray(tokens), edits)
+    return float(edits.mean()) if len(edits) else 0.0
+
+
+def novelty(tokens: Tokens, start: UInt8[np.ndarray, "starts length"]) -> float:
+    """The median over sequences of the fewest edits to any of those that one started from.
+
+    Source: the published code of Kirjner et al., ICLR 2024.
+
+    Examples:
+        >>> novelty(np.array([[0, 0, 1]], dtype=np.uint8), np.zeros((1, 3), np.uint8))
+        1.0
+    """
+    return float(np.median(edits_to(tokens, start)))
+
+
+def edits_to(
+    tokens: Tokens, others: UInt8[np.ndarray, "others length"], most: int | None = None
+) -> Int[np.ndarray, "sequences"]:
+    """The fewest edits from each of some sequences to any of the others (Levenshtein's distance).
+
+    Args:
+        tokens: The sequences.
+        others: The others.
+        most: A number above which edits are not told apart, which is quicker; None: there is none.
+
+    Examples:
+        >>> edits_to(np.array([[0, 1, 2]], dtype=np.uint8), np.array([[1, 2, 0]], dtype=np.uint8)).tolist()
+        [2]
+    """
+    from engram.generative.design import kernels
+
+    checks.arguments()
+    check_tokens("tokens", tokens, 256)
+    check_tokens("others", others, 256)
+    bound = tokens.shape[1] if most is None else checks.size("most", most, 0)
+    out = np.zeros(len(tokens), np.int64)
+    rows, columns = np.ascontiguousarray(tokens), np.ascontiguousarray(others)
+    in_ranges(lambda first, stop: kernels.nearest(rows, columns, bound, first, stop, out), len(rows), None)
+    return out
+
+
+def split(
+    known: Measurements,
+    percentile: tuple[float, float] = (0.0, 0.3),
+    gap: int = 7,
+    top: float = 0.99,
+    distance: str = "levenshtein",
+) -> Int[np.ndarray, "rows"]:
+    """The rows that a designer may start from: of low fitness, and far from all that is good.
+
+    Rows between two quantiles of fitness, bounds included, that are at least ``gap`` edits from every row at or above
+    the quantile ``top``. Quantiles are of all rows, with linear interpolation.
+
+    Args:
+        known: All that was measured.
+        percentile: The quantiles between which the start lies.
+        gap: Fewest edits to the best; 0: they may be as near as they are.
+        top: The quantile from which on a row is one of the best.
+        distance: ``"levenshtein"``, or ``"hamming"``, letters that differ.
+
+    Raises:
+        ValueError: An argument is out of range, the start overlaps the best, or no row is left; with how many are left
+            for each gap.
+
+    Source: Kirjner et al., ICLR 2024, section 5.1 and appendix.
+
+    Examples:
+        >>> known = Measurements(np.eye(4, dtype=np.uint8), np.array([0.0, 1.0, 2.0, 3.0]))
+        >>> split(known, (0.0, 0.5), gap=2).tolist()
+        [0, 1]
+    """
+    checks.arguments()
+    tokens, scores = known
+    check_tokens("known.tokens", tokens, 256)
+    checks.has_shape("known.scores", scores.shape, (len(tokens),))
+    checks.finite("known.scores", scores)
+    checks.choice("distance", distance, ("levenshtein", "hamming"))
+    gap = checks.size("gap", gap, 0)
+    low, high = (checks.number(f"percentile[{n}]", percentile[n], minimum=0, maximum=1) for n in (0, 1))
+    if not low < high <= checks.number("top", top, above=0, maximum=1):
+        raise ValueError(f"percentile = {percentile}: expected a lower and a higher one, of at most top = {top}")
+    lowest, highest, best = np.quantile(scores, (low, high, top))
+    rows = np.flatnonzero((lowest <= scores) & (scores <= highest))
+    if highest >= best:
+        raise ValueError(f"percentile = {percentile}: its upper bound {highest} is one of the best (top = {top})")
+    if gap == 0:
+        return rows
+    good = tokens[scores >= best]
+    if distance == "levenshtein":
+        far = edits_to(tokens[rows], good, gap)
+    else:
+        far = np.min([(tokens[rows] != one).sum(1).clip(max=gap) for one in good], axis=0)
+    if not (far >= gap).any():
+        left = ", ".join(f"{least}: {int((far >= least).sum())}" for least in range(gap + 1))
+        raise ValueError(f"gap = {gap}: no row is so far from the best; rows by gap are {left}")
+    return rows[far >= gap]

@@ -1,0 +1,71 @@
+"""The nearest neighbours of all sequences among each other, by letters that differ; exact."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, Num
+
+from engram import checks
+from engram.numeric.threads import in_ranges
+
+WORD = 32  # positions that are compared at a time
+
+
+class Neighbours(NamedTuple):
+    """The nearest neighbours of each row, nearest first, of equal ones the first in number first.
+
+    Attributes:
+        indices: Their rows.
+        distances: How many letters differ.
+    """
+
+    indices: Int32[np.ndarray, "rows k"]
+    distances: Num[np.ndarray, "rows k"]
+
+
+def hamming_neighbours(X: Num[np.ndarray, "rows length"], k: int, n_jobs: int | None = None) -> Neighbours:
+    """The k nearest other rows of each row, by the number of places at which they differ.
+
+    All pairs are compared, 32 places at a time, so that what is found is exact; equal distances are told apart by the
+    number of the row, so that it is the same on every machine.
+
+    Args:
+        X: Rows of anything that can be equal, as tokens.
+        k: Number of neighbours, below the number of rows.
+        n_jobs: Number of threads, as joblib reads it.
+
+    Raises:
+        ValueError: ``X`` is empty, or has no k + 1 rows.
+
+    Examples:
+        >>> hamming_neighbours(np.array([[0, 0, 0], [0, 0, 1], [1, 1, 1]], dtype=np.uint8), k=1).indices.tolist()
+        [[1], [0], [1]]
+    """
+    from engram.generative.design import kernels
+
+    checks.arguments()
+    if not X.size:
+        raise ValueError(f"X.shape = {X.shape}: expected at least one row of at least one place")
+    k = checks.size("k", k, 1, len(X) - 1)
+    planes = bit_planes(X)
+    kind: Any = np.uint8 if X.shape[1] < 256 else np.uint16
+    indices, distances = np.empty((len(X), k), np.int32), np.empty((len(X), k), kind)
+    in_ranges(
+        lambda first, stop: kernels.neighbours(planes, X.shape[1], first, stop, indices, distances), len(X), n_jobs
+    )
+    return Neighbours(indices, distances)
+
+
+def bit_planes(X: Num[np.ndarray, "rows length"]) -> np.ndarray:
+    """The bits of tokens as words of 32 places, (words, bits of a token, rows)."""
+    tokens = X if X.dtype == np.uint8 else np.unique(X, return_inverse=True)[1].reshape(X.shape)
+    bits = max(1, int(tokens.max()).bit_length())
+    words = -(-X.shape[1] // WORD)
+    planes = np.zeros((words, bits, len(X)), np.uint32)
+    for place in range(X.shape[1]):
+        for bit in range(bits):
+            set_bits = (tokens[:, place] >> bit & 1).astype(np.uint32)
+            planes[place // WORD, bit] |= set_bits << np.uint32(place % WORD)
+    return planes

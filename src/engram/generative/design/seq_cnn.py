@@ -1,0 +1,247 @@
+"""A convolutional network that predicts the fitness of sequences, and how each letter would change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int16, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+from engram.generative.design.sequences import check_tokens
+from engram.nn import initial
+from engram.numeric.threads import in_ranges
+
+Tokens = UInt8[np.ndarray, "sequences length"]
+Energy = Callable[[Float[Tensor, "batch length vocab"]], Float[Tensor, "batch"]]
+
+
+class FirstOrder(NamedTuple):
+    """What a function of sequences is, and to first order how each single letter would change it.
+
+    Attributes:
+        values: f(x) of each sequence.
+        changes: df/dX at each place and letter, less that of the letter that is there.
+    """
+
+    values: Float[np.ndarray, "sequences"]
+    changes: Float[np.ndarray, "sequences length vocab"]
+
+
+class SeqCNN(nn.Module):
+    r"""Fitness by what a window of letters looks like, wherever it is.
+
+        f(x) = b_3 + w_3 . max_p relu(W_2 (W_1 * X)_p)
+
+    with a convolution W_1 of ``kernel`` letters to ``channels``, W_2 to twice as many, and the largest over places.
+    Between W_1 and W_2 there is no nonlinearity: on the CPU they are one table, a row for each letter at each place of
+    a window, that a numba kernel adds up. Where something has moved, the network knows only by its neighbours.
+
+    Args:
+        length: Letters of a sequence, at least ``kernel``.
+        vocab: Letters of the alphabet.
+        channels: Outputs of the convolution; 256 as published, with 157,953 parameters for 20 letters.
+        kernel: Letters in a window.
+        generator: Source of the initial values; None: torch's global one.
+
+    Raises:
+        ValueError: An argument is out of range, or sequences are shorter than the kernel.
+
+    Source: Kirjner et al., ICLR 2024, section 5.1, and the published code; the table is ours.
+
+    Examples:
+        >>> net = SeqCNN(28, generator=torch.Generator().manual_seed(0))
+        >>> sum(weights.numel() for weights in net.parameters())
+        157953
+    """
+
+    def __init__(
+        self,
+        length: int,
+        vocab: int = 20,
+        channels: int = 256,
+        kernel: int = 5,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        checks.arguments()
+        super().__init__()
+        self.vocab, self.kernel = checks.size("vocab", vocab, 2, 255), checks.size("kernel", kernel)
+        self.length = checks.size("length", length, kernel)
+        channels = checks.size("channels", channels)
+        self.conv = initial.uniform(nn.Conv1d, vocab, channels, kernel, generator=generator)
+        self.dense = initial.uniform(nn.Linear, channels, 2 * channels, generator=generator)
+        self.readout = initial.uniform(nn.Linear, 2 * channels, 1, generator=generator)
+
+    def forward(self, x: Tensor) -> Float[Tensor, "batch"]:
+        """The fitness of sequences, as one-hot rows (batch, length, vocab), or as tokens (batch, length) of uint8.
+
+        Of tokens it is the same in less time, on the CPU, and differentiable by the parameters alone.
+        """
+        checks.instance("x", x, Tensor)
+        if x.dtype != torch.uint8:
+            checks.tensor("x", x, ("batch", self.length, self.vocab), self.conv.weight)
+            seen = self.conv(x.transpose(1, 2)).transpose(1, 2)
+            return self.readout(self.dense(seen).relu().amax(1))[:, 0]  # type: ignore[no-any-return]
+        checks.has_shape("x", x.shape, ("batch", self.length))
+        weight = self.conv.weight
+        if weight.device.type != "cpu" or weight.dtype != torch.float32:
+            return self(functional.one_hot(x.long(), self.vocab).to(weight))  # type: ignore[no-any-return]
+        largest: Tensor = _LargestWindow.apply(x, *self._table())  # type: ignore[no-untyped-call]
+        return self.readout(largest.relu())[:, 0]  # type: ignore[no-any-return]
+
+    def first_order(self, tokens: Tokens, n_jobs: int | None = None) -> FirstOrder:
+        """The fitness of sequences, and to first order that of all their mutants of one letter.
+
+        Args:
+            tokens: The sequences.
+            n_jobs: Number of threads, as joblib reads it.
+        """
+        from engram.generative.design.kernels import first_order
+
+        self._check(tokens)
+        if self.conv.weight.device.type != "cpu" or self.conv.weight.dtype != torch.float32:
+            return differentiated(self, tokens, self.vocab)
+        with torch.no_grad():
+            table, bias = self._table()
+        readout, offset = self.readout.weight.detach().numpy()[0], float(self.readout.bias.detach())
+        values = np.empty(len(tokens), np.float32)
+        changes = np.zeros((len(tokens), self.length, self.vocab), np.float32)
+        rows = np.ascontiguousarray(tokens)
+        by_unit = np.ascontiguousarray(table.numpy().reshape(self.kernel * self.vocab, -1).T)
+        given = table.numpy(), bias.numpy(), by_unit, readout, offset
+        in_ranges(lambda first, stop: first_order(rows, *given, first, stop, values, changes), len(rows), n_jobs)
+        return FirstOrder(values.astype(np.float64), changes.astype(np.float64))
+
+    def predict(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
+        """The fitness of sequences, as an array."""
+        self._check(tokens)
+        with torch.no_grad():
+            device = self.conv.weight.device
+            parts = [
+                self(torch.from_numpy(part).to(device)) for part in np.array_split(tokens, -(-len(tokens) // 8192))
+            ]
+        return torch.cat(parts).double().cpu().numpy()
+
+    def _check(self, tokens: Tokens) -> None:
+        checks.instance("tokens", tokens, np.ndarray)
+        checks.has_shape("tokens", tokens.shape, ("sequences", self.length))
+        if tokens.dtype != np.uint8:
+            raise ValueError(f"tokens.dtype = {tokens.dtype}: expected uint8")
+        check_tokens("tokens", tokens, self.vocab)
+
+    def _table(self) -> tuple[Float[Tensor, "kernel vocab hidden"], Float[Tensor, "hidden"]]:
+        """The convolution and the layer after it as one: what a letter at a place of a window adds to each unit."""
+        table = self.conv.weight.permute(2, 1, 0) @ self.dense.weight.T
+        bias = functional.linear(self.conv.get_parameter("bias"), self.dense.weight, self.dense.bias)
+        return table.contiguous(), bias
+
+
+class _LargestWindow(torch.autograd.Function):
+    """What each unit has at most over the windows of a sequence; of equal windows the first counts."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, table: Tensor, bias: Tensor) -> Tensor:
+        from engram.generative.design.kernels import largest_window
+
+        count, hidden = len(tokens), table.shape[2]
+        largest: Float32[np.ndarray, "batch hidden"] = np.empty((count, hidden), np.float32)
+        at: Int16[np.ndarray, "batch hidden"] = np.empty((count, hidden), np.int16)
+        rows = np.ascontiguousarray(tokens.numpy())
+        largest_window(rows, table.detach().numpy(), bias.detach().numpy(), largest, at)
+        ctx.rows, ctx.at, ctx.shape = rows, at, table.shape
+        return torch.from_numpy(largest)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
+        from engram.generative.design.kernels import largest_window_backward
+
+        grad = np.zeros(ctx.shape, np.float32)
+        largest_window_backward(ctx.rows, ctx.at, np.ascontiguousarray(grads[0].numpy()), grad)
+        return None, torch.from_numpy(grad), grads[0].sum(0)
+
+
+def differentiated(energy: Energy, tokens: Tokens, vocab: int) -> FirstOrder:
+    """The first order of any function of one-hot rows, by back-propagation.
+
+    Args:
+        energy: From one-hot rows (batch, length, vocab) to a number for each, differentiable.
+        tokens: The sequences.
+        vocab: Letters of the alphabet.
+
+    Examples:
+        >>> weights = torch.tensor([[0.0, 1.0], [0.0, 5.0]])
+        >>> differentiated(lambda x: (x * weights).sum((1, 2)), np.array([[0, 1]], np.uint8), 2).changes.tolist()
+        [[[0.0, 1.0], [-5.0, 0.0]]]
+    """
+    check_tokens("tokens", tokens, checks.size("vocab", vocab, 2, 255))
+    weight = next(energy.parameters(), None) if isinstance(energy, nn.Module) else None
+    like = torch.empty(0) if weight is None else weight
+    onehot = functional.one_hot(torch.from_numpy(tokens).long(), vocab).to(like).requires_grad_()
+    with torch.enable_grad():
+        values = energy(onehot)
+        checks.has_shape("energy(x)", tuple(values.shape), (len(tokens),))
+        slopes = torch.autograd.grad(values.sum(), onehot)[0]
+    current = (slopes * onehot).sum(2, keepdim=True)
+    changes = (slopes - current).double().detach().cpu().numpy()
+    return FirstOrder(values.double().detach().cpu().numpy(), changes)
+
+
+def train_epoch(
+    net: SeqCNN,
+    optimizer: torch.optim.Optimizer,
+    tokens: Tokens,
+    labels: Float[np.ndarray, "sequences"],
+    rng: np.random.Generator,
+    *,
+    batch_size: int = 1024,
+    weighted: bool = True,
+) -> float:
+    """Steps on the squared error over as many sequences as there are; return their mean error.
+
+    Sequences are drawn with replacement by the weight 1 / (y - min y + 1), which favours low labels, as published.
+
+    Args:
+        net: The network.
+        optimizer: Of its parameters.
+        tokens: The sequences.
+        labels: A label y for each.
+        rng: Source of minibatches.
+        batch_size: Sequences in a step.
+        weighted: Whether draws are weighted; if not, each sequence is drawn once.
+
+    Raises:
+        ValueError: There is not a finite label for each sequence.
+        FloatingPointError: The loss is not finite.
+
+    Source: the published code of Kirjner et al., ICLR 2024.
+    """
+    checks.has_shape("labels", labels.shape, (len(tokens),))
+    checks.finite("labels", labels)
+    if weighted:
+        cumulative = np.cumsum(1 / (labels - labels.min() + 1))
+        order = np.searchsorted(cumulative, rng.random(len(labels)) * cumulative[-1]).clip(max=len(labels) - 1)
+    else:
+        order = rng.permutation(len(labels))
+    weight = net.conv.weight
+    total = 0.0
+    for start in range(0, len(order), checks.size("batch_size", batch_size)):
+        part = order[start : start + batch_size]
+        wanted = torch.from_numpy(labels[part]).to(weight)
+        loss = functional.mse_loss(net(torch.from_numpy(tokens[part]).to(weight.device)), wanted)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += float(loss.detach()) * len(part)
+    if not np.isfinite(total):
+        raise FloatingPointError(f"the loss is {total}: expected a finite one; try a smaller rate")
+    return total / len(order)
+
+
+def optimizer_of(net: nn.Module, lr: float = 1e-4, weight_decay: float = 1e-4) -> torch.optim.Optimizer:
+    """Adam as published: rate 1e-4 and weight decay 1e-4, which is added to the gradient."""
+    return torch.optim.Adam(net.parameters(), lr=lr, weight_decay=weight_decay, fused=True)

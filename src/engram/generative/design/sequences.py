@@ -1,0 +1,148 @@
+"""Sequences as rows of tokens, with what was measured of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy.typing import ArrayLike
+
+from engram import checks
+
+AMINO_ACIDS = "ARNDCQEGHILKMFPSTWYV"
+"""The twenty amino acids in the order of the published code."""
+
+
+class Measurements(NamedTuple):
+    """Sequences and what was measured of them.
+
+    Attributes:
+        tokens: A row for each sequence: places of its letters in the alphabet.
+        scores: Their fitness, to be maximised.
+    """
+
+    tokens: UInt8[np.ndarray, "sequences length"]
+    scores: Float[np.ndarray, "sequences"]
+
+
+def encode(sequences: Sequence[str], alphabet: str = AMINO_ACIDS) -> UInt8[np.ndarray, "sequences length"]:
+    """The places of letters in an alphabet, a row for each sequence; blanks at the end do not count.
+
+    Args:
+        sequences: Strings of one length.
+        alphabet: The letters, in upper case; lower case is read as upper case, with a warning.
+
+    Raises:
+        ValueError: There are none, they are of several lengths, or a letter is not of the alphabet: which row, which.
+
+    Examples:
+        >>> encode(["AR", "NA"]).tolist()
+        [[0, 1], [2, 0]]
+        >>> encode(["AR", "AX"])
+        Traceback (most recent call last):
+        ValueError: sequences[1] has 'X' at position 1: expected letters of 'ARNDCQEGHILKMFPSTWYV'
+    """
+    checks.arguments()
+    _check_alphabet(alphabet)
+    rows = [sequence.rstrip() for sequence in sequences]
+    if not rows or not rows[0]:
+        raise ValueError(f"sequences = {checks.shown(sequences)}: expected at least one, of at least one letter")
+    for number, row in enumerate(rows):
+        if len(row) != len(rows[0]):
+            raise ValueError(f"sequences[{number}] has length {len(row)}: expected {len(rows[0])}, as the first has")
+    letters = np.array([row.encode("utf-32-le") for row in rows], dtype=f"S{4 * len(rows[0])}")
+    codes = np.frombuffer(letters.tobytes(), dtype="<u4").reshape(len(rows), -1)
+    known = {ord(letter): token for token, letter in enumerate(alphabet)}
+    different, places = np.unique(codes, return_inverse=True)
+    tokens = np.full(len(different), 255, dtype=np.uint8)
+    lower = False
+    for place, code in enumerate(different.tolist()):
+        upper = ord(chr(code).upper()) if len(chr(code).upper()) == 1 else code
+        lower = lower or (code not in known and upper in known)
+        tokens[place] = known.get(code, known.get(upper, 255))
+    coded = tokens[places.reshape(codes.shape)]
+    if (coded == 255).any():
+        row, position = np.argwhere(coded == 255)[0].tolist()
+        raise ValueError(f"sequences[{row}] has {rows[row][position]!r} at position {position}: expected letters of "
+                         f"{alphabet!r}")  # fmt: skip
+    if lower:
+        warnings.warn("sequences: lower-case letters were read as upper case", UserWarning, stacklevel=2)
+    return coded
+
+
+def decode(tokens: UInt8[np.ndarray, "sequences length"], alphabet: str = AMINO_ACIDS) -> list[str]:
+    """The strings that rows of tokens stand for.
+
+    Examples:
+        >>> decode(np.array([[0, 1], [2, 0]], dtype=np.uint8))
+        ['AR', 'NA']
+    """
+    checks.arguments()
+    _check_alphabet(alphabet)
+    check_tokens("tokens", tokens, len(alphabet))
+    return ["".join(row) for row in np.array(list(alphabet))[tokens].tolist()]
+
+
+def measurements(
+    sequences: Sequence[str],
+    scores: ArrayLike,
+    alphabet: str = AMINO_ACIDS,
+    duplicates: Literal["keep", "mean", "error"] = "keep",
+) -> Measurements:
+    """Sequences and their scores, those without a score left out.
+
+    Args:
+        sequences: Strings of one length.
+        scores: A number for each, to be maximised; NaN where there is none, which drops the row, with a warning.
+        alphabet: The letters.
+        duplicates: Of a sequence that comes more than once, keep all rows, or the mean of their scores, or refuse what
+            has several scores.
+
+    Raises:
+        ValueError: As ``encode``; or there is not one number for each sequence, or one is infinite, or a sequence has
+            several scores.
+
+    Examples:
+        >>> measurements(["AR", "AR", "NA"], [1.0, 3.0, 5.0], duplicates="mean").scores.tolist()
+        [2.0, 5.0]
+    """
+    tokens = encode(sequences, alphabet)
+    checks.choice("duplicates", duplicates, ("keep", "mean", "error"))
+    with checks.noted(scores=scores):
+        values = np.asarray(scores, dtype=np.float64)
+    checks.has_shape("scores", values.shape, (len(tokens),))
+    known = ~np.isnan(values)
+    if not known.all():
+        warnings.warn(f"scores: {int((~known).sum())} of {len(values)} are NaN, and their rows dropped", UserWarning,
+                      stacklevel=2)  # fmt: skip
+        tokens, values = tokens[known], values[known]
+    if not len(values):
+        raise ValueError("scores: expected at least one that is not NaN")
+    checks.finite("scores", values)
+    if duplicates == "keep":
+        return Measurements(tokens, values)
+    different, first, inverse, counts = np.unique(tokens, axis=0, return_index=True, return_inverse=True,
+                                                  return_counts=True)  # fmt: skip
+    means = np.bincount(inverse.ravel(), values) / counts
+    if duplicates == "error" and (wrong := np.flatnonzero(~np.isclose(means[inverse.ravel()], values))).size:
+        raise ValueError(f"sequences[{np.flatnonzero(known)[wrong[0]]}] has several scores: expected one, or "
+                         "duplicates='keep' or 'mean'")  # fmt: skip
+    order = np.argsort(first)
+    return Measurements(different[order], means[order])
+
+
+def check_tokens(name: str, tokens: UInt8[np.ndarray, "sequences length"], vocab: int) -> None:
+    """Raise ValueError where there is no sequence, or a token is beyond the alphabet."""
+    if not tokens.size:
+        raise ValueError(f"{name}.shape = {tokens.shape}: expected at least one sequence of at least one letter")
+    if (beyond := tokens >= vocab).any():
+        row, position = np.argwhere(beyond)[0].tolist()
+        raise ValueError(f"{name}[{row}, {position}] = {tokens[row, position]}: expected below {vocab}, the alphabet's")
+
+
+def _check_alphabet(alphabet: str) -> None:
+    if not 2 <= len(set(alphabet)) == len(alphabet) <= 255:
+        raise ValueError(f"alphabet = {alphabet!r}: expected 2 to 255 letters, all different")

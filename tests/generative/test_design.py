@@ -1,0 +1,279 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from sklearn.base import clone
+from torch import nn
+
+from engram.generative.design import (
+    GGS,
+    NK,
+    AdaLead,
+    CbAS,
+    GibbsWithGradients,
+    HillClimb,
+    Population,
+    SeqCNN,
+    cluster_reduce,
+    consensus,
+    differentiated,
+    encode,
+    optimizer_of,
+    top,
+    train_epoch,
+)
+
+ALL = np.array(list(itertools.product(range(3), repeat=2)), dtype=np.uint8)  # nine states
+SITES = torch.tensor([[0.0, 0.7, -0.4], [0.3, -0.2, 1.1]], dtype=torch.float64)
+
+
+def additive(onehot):
+    return (onehot.double() * SITES).sum((1, 2))
+
+
+def quadratic(onehot):  # whose first order is not exact
+    return additive(onehot) + 0.8 * onehot[:, 0, 1].double() * onehot[:, 1, 2].double()
+
+
+def tokens_of(seed, n, length=12, vocab=20):
+    return np.random.default_rng(seed).integers(vocab, size=(n, length)).astype(np.uint8)
+
+
+def net_of(length=12, vocab=20, channels=8, seed=0):
+    return SeqCNN(length, vocab, channels, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_table_is_the_network():
+    net, tokens = net_of(), tokens_of(0, 30)
+    onehot = nn.functional.one_hot(torch.from_numpy(tokens).long(), 20).float()
+    torch.testing.assert_close(net(torch.from_numpy(tokens)), net(onehot))
+    plain, fused = differentiated(net, tokens, 20), net.first_order(tokens)
+    np.testing.assert_allclose(fused.values, plain.values, atol=1e-5)
+    np.testing.assert_allclose(fused.changes, plain.changes, atol=1e-5)
+    np.testing.assert_allclose(net.predict(tokens), plain.values, atol=1e-5)
+    here = np.take_along_axis(fused.changes, tokens[..., None].astype(int), 2)
+    assert not here.any()
+
+
+def test_the_table_has_the_gradients_of_the_network():
+    net, tokens = net_of(), torch.from_numpy(tokens_of(1, 20))
+    grads = []
+    for x in (tokens, nn.functional.one_hot(tokens.long(), 20).float()):
+        net.zero_grad()
+        net(x).square().sum().backward()
+        grads.append([weights.grad.clone() for weights in net.parameters()])
+    for fused, plain in zip(*grads, strict=True):
+        torch.testing.assert_close(fused, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_a_motif_may_move_within_what_is_constant():
+    rows = np.zeros((5, 20), np.uint8)
+    for shift in range(5):
+        rows[shift, 6 + shift : 9 + shift] = (3, 7, 1)
+    values = net_of(20).predict(rows)
+    np.testing.assert_allclose(values, values[0], atol=1e-6)
+
+
+def test_training_lowers_the_error_and_is_the_same_again():
+    tokens = tokens_of(2, 300, 8, 4)
+    labels = NK(np.random.default_rng(0), 8, 4, k=0)(tokens)
+    nets = []
+    for _ in range(2):
+        net, rng = net_of(8, 4, 16), np.random.default_rng(0)
+        optimizer = optimizer_of(net, 3e-3)
+        losses = [train_epoch(net, optimizer, tokens, labels, rng, batch_size=32) for _ in range(30)]
+        nets.append(net.state_dict())
+    assert losses[-1] < 0.5 * labels.var() < losses[0]
+    assert all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0])
+    with pytest.raises(ValueError, match="labels"):
+        train_epoch(net, optimizer, tokens, labels * np.nan, rng)
+
+
+def test_weighted_draws_favour_low_labels():
+    drawn, net = [], net_of(5, 2, 2)
+
+    def noted(rows):
+        drawn.append(rows[:, 0].numpy())
+        return SeqCNN.forward(net, rows)
+
+    net.forward = noted
+    tokens = np.repeat(np.array([[0] * 5, [1] * 5], np.uint8), 5000, axis=0)
+    labels = np.repeat([0.0, 3.0], 5000)
+    train_epoch(net, optimizer_of(net), tokens, labels, np.random.default_rng(0))
+    assert np.concatenate(drawn).mean() == pytest.approx(0.2, abs=0.02)  # weights 1 and 1 / 4
+
+
+def test_of_an_additive_energy_the_first_order_is_exact():
+    order = differentiated(additive, ALL, 3)
+    for row, tokens in enumerate(ALL):
+        for place, letter in itertools.product(range(2), range(3)):
+            mutant = tokens.copy()
+            mutant[place] = letter
+            gain = SITES[range(2), mutant.tolist()].sum() - SITES[range(2), tokens.tolist()].sum()
+            assert order.changes[row, place, letter] == pytest.approx(float(gain))
+
+
+def transitions(sampler):
+    """Return the probability of going from each state to each other, and the energies."""
+    order = sampler.first_order(ALL)
+    log_q = sampler.log_proposal(order.changes)
+    matrix = np.zeros((9, 9))
+    for state, (move, _) in itertools.product(range(9), enumerate(range(6))):
+        place, letter = divmod(move, 3)
+        mutant = ALL[state].copy()
+        mutant[place] = letter
+        target = int(np.flatnonzero((mutant == ALL).all(1))[0])
+        if target == state:
+            continue
+        old, new = (type(order)(order.values[[n]], order.changes[[n]]) for n in (state, target))
+        ratio = np.exp(sampler.log_ratio(old, new, ALL[[state]], np.array([move])))[0]
+        accepted = 1 - min(1, ratio) if sampler.accept == "author" else min(1, ratio)
+        matrix[state, target] = np.exp(log_q[state, move]) * accepted
+    return matrix + np.diag(1 - matrix.sum(1)), order
+
+
+@pytest.mark.parametrize("energy", [additive, quadratic])
+def test_balanced_acceptance_is_in_detailed_balance(energy):
+    sampler = GibbsWithGradients(energy, 0.9, vocab=3)
+    matrix, order = transitions(sampler)
+    target = np.exp(order.values / 0.45 - logsumexp(order.values / 0.45))
+    flow = target[:, None] * matrix
+    np.testing.assert_allclose(flow, flow.T, atol=1e-12)
+    np.testing.assert_allclose(target @ matrix, target, atol=1e-12)
+    author, _ = transitions(GibbsWithGradients(energy, 0.9, accept="author", vocab=3))
+    assert np.abs(target @ author - target).max() > 0.01
+
+
+def test_of_an_additive_energy_the_balanced_ratio_is_that_of_the_sums():
+    sampler = GibbsWithGradients(additive, 0.7, vocab=3)
+    order = sampler.first_order(ALL)
+    sums = np.exp(order.changes.reshape(9, -1) / 0.7).sum(1)
+    old, new = (type(order)(order.values[[n]], order.changes[[n]]) for n in (0, 1))
+    ratio = np.exp(sampler.log_ratio(old, new, ALL[[0]], np.array([4])))  # place 1 becomes letter 1
+    assert ratio[0] == pytest.approx(sums[0] / sums[1])
+
+
+def test_of_a_constant_energy_moves_are_uniform_and_one_of_a_letter_is_to_stay():
+    sampler = GibbsWithGradients(lambda x: 0.0 * x.sum((1, 2)), n_proposals=20_000, vocab=4)
+    tokens = tokens_of(3, 2, 6, 4)
+    _, parents, moves = sampler.propose(tokens, np.random.default_rng(0))
+    stays = moves % 4 == tokens[parents, moves // 4]
+    assert stays.mean() == pytest.approx(1 / 4, abs=0.01)
+    np.testing.assert_allclose(np.bincount(moves, minlength=24) / len(moves), 1 / 24, atol=0.004)
+
+
+@pytest.mark.parametrize("accept", ["balanced", "paper", "author", "always", "greedy"])
+def test_a_round_makes_new_mutants_of_one_letter(accept):
+    net, tokens = net_of(), tokens_of(4, 10)
+    sampler = GibbsWithGradients(net, 0.1, 30, accept, clusters=4)
+    population, info = sampler.step(Population(tokens, net.predict(tokens)), np.random.default_rng(0))
+    distances = (population.tokens[:, None] != tokens).sum(2).min(1)
+    assert (distances == 1).all()
+    assert len(np.unique(population.tokens, axis=0)) == len(population.tokens) == info.unique > 0
+    np.testing.assert_allclose(population.scores, net.predict(population.tokens), atol=1e-5)
+    assert info.parents == 4
+    assert 0 < info.accepted <= 1
+    if accept == "always":
+        assert info.accepted == 1
+
+
+def test_a_run_never_comes_back_to_the_start_and_climbs():
+    net, tokens = net_of(), tokens_of(5, 20)
+    start = Population(tokens, net.predict(tokens))
+    final, rounds = GibbsWithGradients(net, 0.02, 30, clusters=8).run(start, 5, np.random.default_rng(0))
+    again, _ = GibbsWithGradients(net, 0.02, 30, clusters=8).run(start, 5, np.random.default_rng(0))
+    np.testing.assert_array_equal(final.tokens, again.tokens)
+    assert len(rounds) == 5
+    assert np.median(final.scores) > start.scores.max()
+    assert not {row.tobytes() for row in final.tokens} & {row.tobytes() for row in tokens}
+
+
+def test_a_run_ends_where_nothing_is_accepted():
+    flat = GibbsWithGradients(lambda x: 0.0 * x.sum((1, 2)), accept="greedy", vocab=3)
+    start = Population(ALL, np.zeros(9))
+    final, rounds = flat.run(start, 5, np.random.default_rng(0))
+    assert final is start
+    assert [info.unique for info in rounds] == [0]
+
+
+def test_an_energy_that_is_not_finite_is_told_with_its_round():
+    sampler = GibbsWithGradients(lambda x: x.sum((1, 2)) * float("nan"), vocab=3)
+    with pytest.raises(ValueError, match="energy") as error:
+        sampler.run(Population(ALL, np.zeros(9)), 2, np.random.default_rng(0))
+    assert "round = 0" in error.value.__notes__[0]
+
+
+def test_the_best_of_each_cluster_stays():
+    centres = np.repeat(np.array([[0] * 6, [5] * 6, [9] * 6], np.uint8), 3, axis=0)
+    centres[[1, 4, 7], 0] = 1
+    scores = np.array([0.0, 3.0, 1.0, 5.0, 5.0, 1.0, 0.0, 1.0, 2.0])
+    assert cluster_reduce(centres, scores, 3).tolist() == [1, 3, 8]
+    assert cluster_reduce(centres, scores, 9).tolist() == list(range(9))
+    assert top(Population(centres, scores), 2).scores.tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("kind", [HillClimb, AdaLead, CbAS])
+def test_searches_climb_and_go_on_from_their_state(kind):
+    landscape = NK(np.random.default_rng(0), 8, 4, k=0)
+    start = tokens_of(6, 50, 8, 4)
+
+    def search():
+        return kind(start, landscape(start), population_size=200, vocab=4, rng=np.random.default_rng(1))
+
+    whole, first, second = search(), search(), search()
+    for number in range(12):
+        whole.tell(landscape(whole.ask()))
+        if number < 6:
+            first.tell(loss=-landscape(first.ask()))
+    second.load_state_dict(first.state_dict())
+    for _ in range(6):
+        second.tell(landscape(second.ask()))
+    np.testing.assert_array_equal(whole.tokens, second.tokens)
+    assert whole.best(5).scores.min() > landscape(start).max()
+    with pytest.raises(RuntimeError, match="call ask before"):
+        whole.tell([1.0])
+    with pytest.raises(ValueError, match="expected"):
+        whole.load_state_dict({"tokens": start})
+
+
+def test_the_consensus_is_the_parent():
+    assert consensus(encode(["ARND", "ARNC", "ARDD", "CRND"])).tolist() == encode(["ARND"])[0].tolist()
+
+
+SMALL = {"n_nodes": 300, "channels": 8, "epochs": 20, "batch_size": 16, "smooth_epochs": 10, "rounds": 4, "clusters": 8}
+
+
+def written(seed, n=80):
+    tokens = tokens_of(seed, n, 8, 4)
+    return ["".join("ACGT"[token] for token in row) for row in tokens], (tokens == 2).sum(1).astype(float)
+
+
+def test_the_estimator_designs_better_sequences_and_the_same_again():
+    sequences, y = written(0)
+    design = GGS("ACGT", random_state=0, lr=3e-3, **SMALL).fit(sequences, y)
+    found = design.sample(16)
+    assert found == design.sample(16) == clone(design).fit(sequences, y).sample(16)
+    assert not set(found) & set(sequences)
+    assert np.median([row.count("G") for row in found]) > np.median(y) + y.std()
+    assert design.consensus_ == "".join("ACGT"[n] for n in consensus(encode(sequences, "ACGT")))
+    assert not np.allclose(design.labels_, design.noisy_labels_)
+    np.testing.assert_array_equal(design.set_params(gamma=0.0).fit(sequences, y).labels_, design.noisy_labels_)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        ({"temperature": 0.0}, "temperature = 0.0"),
+        ({"gamma": -1.0}, "gamma = -1"),
+        ({"clusters": 0}, "clusters = 0"),
+        ({"n_proposals": 0}, "n_proposals = 0"),
+        ({"kernel": 9}, "length = 8: expected at least 9"),
+        ({"n_nodes": 3}, "n = 3"),
+    ],
+)
+def test_bad_settings_of_the_estimator(arguments, pattern):
+    sequences, y = written(1)
+    with pytest.raises(ValueError, match=pattern):
+        GGS("ACGT", **(SMALL | arguments)).fit(sequences, y)
