@@ -1,4 +1,4 @@
-"""Curiosity that is kept in fragments does not come back to what is known (Hwang et al., 2023).
+"""Does curiosity that is kept in fragments come back to what is known? After Hwang et al. (2023).
 
 Curiosity pays for what a predictor cannot predict. One predictor forgets the first room while it learns the others, so
 that the first is new again. Here rooms are learned one after another, by one predictor and by others that should keep

@@ -146,14 +146,11 @@ def fisher(
 
 
 paces: dict[str, dict[str, Any]] = {"slow": {}, "fast": {"learning_rate": 1e-3, "updates": 400}}
-arms: dict[str, dict[str, Any]] = {
-    f"{pace}-{learner}": paces[pace] | own
-    for pace in paces
-    for learner, own in {
-        "rnd": {},
-        "wide": {"hidden": 512},
-        "replay": {"learner": "replay"},
-        "ewc": {"learner": "ewc"},
-        "rooms": {"learner": "rooms"},
-    }.items()
+learners: dict[str, dict[str, Any]] = {
+    "rnd": {},
+    "wide": {"hidden": 512},
+    "replay": {"learner": "replay"},
+    "ewc": {"learner": "ewc"},
+    "rooms": {"learner": "rooms"},
 }
+arms = {f"{pace}-{learner}": paces[pace] | own for pace in paces for learner, own in learners.items()}

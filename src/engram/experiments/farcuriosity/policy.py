@@ -73,7 +73,7 @@ def games(name: str, count: int) -> Games:
 
 
 def curiosity_of(
-    config: Policy, shape: tuple[int, ...], scale: dict[str, Tensor], monitor: Callable[[], SurprisalMonitor], run: Run
+    config: Policy, shape: tuple[int, ...], scale: dict[str, Any], monitor: Callable[[], SurprisalMonitor], run: Run
 ) -> RND | FragmentedCuriosity | None:
     """The curiosity of an arm, for observations of this shape and, to begin with, scale."""
     sizes: dict[str, Any] = {} if config.game else {"hidden": 128, "feature_dim": 64}
