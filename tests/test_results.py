@@ -25,7 +25,6 @@ WAITING = {
     "continual-learners",
     "evolved-plastic-networks",
     "first-order-preconditioning",
-    "learning-rules",
     "learning-to-remember",
     "meta-rl-agents",
     "one-shot-characters",

@@ -56,7 +56,7 @@ class Config:
     search: Literal["gibbs", "hill-climb", "adalead", "cbas"] = setting("gibbs", "how the network is climbed")
     temperature: float = setting(0.1, "of proposals", gt=0)
     accept: Literal["balanced", "paper", "author", "always"] = setting("balanced", "which proposals are accepted")
-    stability: float = setting(2.0, "of the parent: it has 10 sigmoid(stability / 1.5)")
+    stability: float = setting(2.0, "of the parent: it has 10 sigmoid(stability / 1.5)", ge=-20, le=20)
     variants: int = setting(12_000, "sequences of which the start and the best are", ge=500)
     gap: int = setting(5, "fewest edits from the start to the best", ge=0)
     channels: int = setting(64, "of the networks; 256 as published", ge=1)

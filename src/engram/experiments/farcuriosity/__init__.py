@@ -97,6 +97,6 @@ experiment = Experiment(
     presets=presets,
     claims=claims,
     figure=figure,
-    headline="again",
+    headline="curiosity",
     check_requirements=check_requirements,
 )
