@@ -127,15 +127,27 @@ class GibbsWithGradients:
             tokens: The sequences.
             moves: Place times the letters of the alphabet, plus the new letter.
         """
-        rows, places = np.arange(len(tokens)), moves // self.vocab
-        there = self.log_proposal(old.changes)[rows, moves]
-        back = self.log_proposal(new.changes)
-        own = tokens[rows, places].astype(np.int64)
-        if self.accept == "author":
-            own = moves % self.vocab
-        back = back[rows, places * self.vocab + own]
-        scale = 2 / self.temperature if self.accept == "balanced" else 1.0
-        return np.asarray((new.values - old.values) * scale + back - there)
+        there = self.log_proposal(old.changes)[np.arange(len(tokens)), moves]
+        return self._log_ratio(new.values - old.values, there, new, tokens, moves)
+
+    def _log_ratio(
+        self,
+        gain: Float[np.ndarray, "sequences"],
+        there: Float[np.ndarray, "sequences"],
+        new: FirstOrder,
+        tokens: Tokens,
+        moves: Int[np.ndarray, "sequences"],
+    ) -> Float[np.ndarray, "sequences"]:
+        """The same of what is gained and log q of the way there; of the way back only what is needed is computed."""
+        logits = new.changes.reshape(len(tokens), -1) / self.temperature
+        peak = logits.max(1)
+        letters = moves % self.vocab
+        if self.accept != "author":
+            letters = tokens[np.arange(len(tokens)), moves // self.vocab].astype(np.int64)
+        back = logits[np.arange(len(tokens)), moves // self.vocab * self.vocab + letters] - peak
+        logits -= peak[:, None]
+        back -= np.log(np.exp(logits, out=logits).sum(1))
+        return np.asarray(gain * (2 / self.temperature if self.accept == "balanced" else 1.0) + back - there)
 
     def propose(
         self, tokens: Tokens, rng: np.random.Generator
@@ -174,13 +186,14 @@ class GibbsWithGradients:
             return Population(mutants, np.zeros(0)), Round(len(tokens), 0, 0.0, 0)
         new = self.first_order(mutants)
         checks.finite("energy(x)", new.values)
-        old = FirstOrder(order.values[parent], order.changes[parent])
+        gain = new.values - order.values[parent]
         if self.accept == "always":
             taken = np.ones(len(inverse), bool)
         elif self.accept == "greedy":
-            taken = (new.values > old.values)[inverse]
+            taken = (gain > 0)[inverse]
         else:
-            ratio = np.exp(self.log_ratio(old, new, tokens[parent], move).clip(max=0.0))[inverse]
+            there = self.log_proposal(order.changes)[parent, move]
+            ratio = np.exp(self._log_ratio(gain, there, new, tokens[parent], move).clip(max=0.0))[inverse]
             taken = uniform > ratio if self.accept == "author" else uniform < ratio
         share = float(taken.mean())
         chosen = np.unique(inverse[taken])
