@@ -251,5 +251,5 @@ experiment = Experiment(
     presets=presets,
     claims=claims,
     figure=figure,
-    headline="fitness",
+    headline="",
 )

@@ -145,6 +145,6 @@ experiment = Experiment(
     presets=presets,
     claims=claims,
     figure=figure,
-    headline="fitness",
+    headline="",
     check_requirements=lambda config: load("aav") if config.table == "aav" else None,
 )
