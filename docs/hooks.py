@@ -42,6 +42,7 @@ REFERENCE = {
     "engram.agents": "Reinforcement learning: networks whose state lasts, episodic control, values of transitions.",
     "engram.agents.reference": "What can be reached in a meta-task: by chance, by knowing, by inference.",
     "engram.spatial.induction": "Maps that are guessed from their parts, and planners in them.",
+    "engram.generative.diffusion": "Conditional diffusion models: schedules, networks, samplers.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
     "engram.tasks": "What one learns from.",

@@ -39,6 +39,7 @@ PACKAGES = (
     "analysis.verify",
     "continual",
     "continual.anml",
+    "generative.diffusion",
     "learned.blur",
     "learned.learning_to_remember",
     "learned.updates",

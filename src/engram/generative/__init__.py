@@ -1,0 +1,1 @@
+"""Models that generate: images by diffusion, sequences by search."""
