@@ -105,7 +105,7 @@ class BumpUNet32(nn.Module):
     def layer(self, number: int) -> nn.Module:
         """A stage by its number, from 1 to 9."""
         stages = [self.first, *self.down, self.bottleneck, *self.up, self.out]
-        return stages[checks.size("number", number, 1, len(stages)) - 1]
+        return stages[checks.size("number", number, 1, len(stages)) - 1]  # type: ignore[no-any-return]
 
     def forward(
         self, x: Float[Tensor, "batch 1 size size"], t: Int[Tensor, " batch"], labels: Float[Tensor, "batch 2"]

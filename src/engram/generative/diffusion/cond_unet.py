@@ -55,7 +55,7 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(self.norm1(pixels)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         pixels = pixels + self.out(functional.scaled_dot_product_attention(*qkv).transpose(1, 2).flatten(2))
         pixels = pixels + self.feedforward(self.norm2(pixels))
-        return pixels.transpose(1, 2).reshape(x.shape)
+        return pixels.transpose(1, 2).reshape(x.shape)  # type: ignore[no-any-return]
 
 
 class CondUNet(nn.Module):
@@ -144,7 +144,7 @@ class CondUNet(nn.Module):
     def layer(self, number: int) -> nn.Module:
         """A stage by its number, from 1: 4 is the last block down of the default network."""
         stages = [self.stem, *self.down, self.middle, *self.up, self.out]
-        return stages[checks.size("number", number, 1, len(stages)) - 1]
+        return stages[checks.size("number", number, 1, len(stages)) - 1]  # type: ignore[no-any-return]
 
     def forward(
         self,
