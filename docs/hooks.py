@@ -43,6 +43,7 @@ REFERENCE = {
     "engram.agents.reference": "What can be reached in a meta-task: by chance, by knowing, by inference.",
     "engram.spatial.induction": "Maps that are guessed from their parts, and planners in them.",
     "engram.generative.design": "Sequences that improve, from measurements of worse ones.",
+    "engram.generative.diffusion": "Conditional diffusion models: schedules, networks, samplers.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
     "engram.tasks": "What one learns from.",

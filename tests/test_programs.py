@@ -16,6 +16,7 @@ from engram.testing.promises import no_global_draws
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
+    "docs/composition.md",
     "docs/continual.md",
     "docs/difficulty.md",
     "docs/evolution.md",

@@ -32,7 +32,7 @@ WAITING = {
     "representational-forgetting",
     "rule-fingerprints",
 }
-UNRECORDED = {"farcuriosity", "protein-design", "protein-design-aav"}
+UNRECORDED = {"diffusion-compose", "farcuriosity", "protein-design", "protein-design-aav"}
 CURRENT = [name for name in engram.experiments() if name not in WAITING | UNRECORDED]
 
 

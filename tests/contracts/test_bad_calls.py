@@ -40,6 +40,7 @@ PACKAGES = (
     "continual",
     "continual.anml",
     "generative.design",
+    "generative.diffusion",
     "learned.blur",
     "learned.learning_to_remember",
     "learned.updates",

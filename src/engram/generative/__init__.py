@@ -1,1 +1,1 @@
-"""What makes new things: sequences that are better than those measured (``engram.generative.design``)."""
+"""Models that generate: images by diffusion, sequences by search."""

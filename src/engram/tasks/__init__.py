@@ -27,6 +27,7 @@ from engram.tasks.environments.two_stimulus import TwoStimulusEnv, TwoStimulusVe
 from engram.tasks.episode import Episode, Task
 from engram.tasks.flip_flop import FlipFlop
 from engram.tasks.functions_2d import Function2D, function_2d
+from engram.tasks.gaussian_bumps import GaussianBumps
 from engram.tasks.image_completion import ClampedEpisode, ImageCompletion, natural_crops, standardise
 from engram.tasks.meta import MetaTask, MetaTaskEnv, MetaTaskVectorEnv
 from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
@@ -55,6 +56,7 @@ __all__ = [
     "FiniteMDP",
     "FlipFlop",
     "Function2D",
+    "GaussianBumps",
     "GridMaze",
     "GridMazeVectorEnv",
     "GridTransfer",

@@ -1,0 +1,81 @@
+"""Whether a representation is a sum of one part for each factor, and how these parts are turned to one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from engram import checks
+
+
+@dataclass(frozen=True)
+class Factorization:
+    """What of a representation is additive (R^2), and mean |cos| between factors and within one factor."""
+
+    additive_r2: float
+    between_cos: float
+    within_cos: float
+
+
+def factorization(
+    H: Float[np.ndarray, "n features"],
+    labels: Float[np.ndarray, "n 2"],
+    separation: float = 3.0,
+    *,
+    centred: bool = True,
+) -> Factorization:
+    """How far a representation of a grid of two factors is a sum, H(a, b) ~ m + u(a) + w(b).
+
+    With u(a) the mean of H(a, b) over b, less the mean m of all, and w(b) likewise: R^2 of the sum; the mean |cos|
+    between u(a) and w(b), 0 where factors are orthogonal; and between u(a) and u(a'), and w likewise, of values further
+    apart than ``separation``, small too where each value has a direction of its own.
+
+    Args:
+        H: The representation.
+        labels: The factors of each row; each pair of values once.
+        separation: How far apart values of one factor are that are compared.
+        centred: Whether directions are from the mean m; else from 0.
+
+    Raises:
+        ValueError: The labels are no grid of two factors with two values each, no values are further apart than
+            ``separation``, or a value is not finite.
+
+    Source: ours, after Liang et al., "How diffusion models learn to factorize and compose" (2024).
+
+    Examples:
+        >>> codes, labels = np.eye(4), np.stack(np.meshgrid(range(4), range(4)), -1).reshape(-1, 2).astype(float)
+        >>> a, b = labels.astype(int).T
+        >>> factorization(np.concatenate([codes[a], codes[b]], 1), labels, 1.0).additive_r2
+        1.0
+    """
+    checks.arguments()
+    checks.finite("H", H)
+    checks.finite("labels", labels)
+    checks.number("separation", separation, minimum=0)
+    values = [np.unique(column) for column in labels.T]
+    shape = tuple(map(len, values))
+    place = np.ravel_multi_index([np.searchsorted(v, c) for v, c in zip(values, labels.T, strict=True)], shape)
+    if min(shape) < 2 or len(labels) != shape[0] * shape[1] or len(np.unique(place)) != len(place):
+        raise ValueError(f"labels: expected each pair of {shape[0]} and {shape[1]} values once, two or more of each")
+    grid = np.empty((*shape, H.shape[1]))
+    grid[np.unravel_index(place, shape)] = H
+    mean = grid.mean((0, 1))
+    parts = grid.mean(1) - mean, grid.mean(0) - mean
+    total = ((grid - mean) ** 2).sum()
+    explained = sum(size * (part**2).sum() for size, part in zip(shape[::-1], parts, strict=True))
+    u, w = (_directions(part if centred else part + mean) for part in parts)
+    within = []
+    for part, value in ((u, values[0]), (w, values[1])):
+        apart = np.abs(value[:, None] - value) > separation
+        within.append(np.abs(part @ part.T)[apart])
+    if not (far := np.concatenate(within)).size:
+        raise ValueError(f"separation = {separation}: expected less than the largest distance of two values")
+    additive = float(explained / total) if total else np.nan
+    return Factorization(additive, float(np.abs(u @ w.T).mean()), float(far.mean()))
+
+
+def _directions(vectors: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n features"]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)  # type: ignore[no-any-return]

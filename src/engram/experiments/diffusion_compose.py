@@ -1,0 +1,371 @@
+"""A diffusion model draws new pairs of values that it saw better than values that it never saw (Liang et al., 2024).
+
+A small conditional diffusion model draws a bump at a labelled place. It is watched as it learns (phases), with one
+factor sampled ten times as finely as the other (coupling), with a square or a band of places held out (composing or
+interpolating), and with few bumps, alone or beside stripes that show one factor each. Its controls are the nearest
+training image, stripes alone, and the same noise for all labels. Of the papers the abstracts and captions were known;
+networks, sizes and criteria are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from jaxtyping import Float
+from plotly.subplots import make_subplots
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from engram.analysis import (
+    BumpScore,
+    bump_score,
+    coupling,
+    factorization,
+    intrinsic_dimension,
+    percolation_ratio,
+    representation_order,
+)
+from engram.generative.diffusion import CondUNet, GaussianDiffusion
+from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, metric, setting, settings
+from engram.lab.figures import add_line, colors
+from engram.tasks import GaussianBumps
+
+LAYER = 4  # the last block before the bottleneck
+GRID, HELD, LOW, HIGH = 8, 7, 5.0, 10.0  # labels of a side that are asked for, and the ends of what is held out, of 16
+SHOWN = 16  # images of a frame
+ORDERED, EARLY = 0.6, 0.1  # an order that is one, and an accuracy that is none
+
+
+@settings
+class Config:
+    """What one trial is made of."""
+
+    data: Literal["all", "square", "band-x", "band-y", "stripe-x"] = setting("all", "what is held out, or kept alone")
+    dx: float = setting(0.5, "distance of places along x", gt=0)
+    dy: float = setting(0.5, "the same along y", gt=0)
+    bumps: int = setting(0, "bumps drawn from the lattice; 0: all", ge=0)
+    stripes: bool = setting(False, "whether stripes that show one factor each are learned from too, as often as bumps")
+    size: int = setting(16, "pixels of a side, a multiple of 4", ge=8, le=64)
+    width: int = setting(8, "channels of the first resolution, a multiple of 4", ge=4)
+    sigma: float = setting(1.0, "width of a bump in pixels", gt=0)
+    noise_steps: int = setting(100, "steps of the diffusion", ge=2)
+    samples: int = setting(10, "calls of the network that draw an image", ge=1)
+    steps: int = setting(700, "steps of training", ge=2, scales=True)
+    checks: int = setting(28, "times at which images are drawn and scored", ge=1)
+    batch_size: int = setting(64, "images in a batch", ge=1)
+    learning_rate: float = setting(3e-3, "of AdamW, without decay", gt=0)
+    decay: float = setting(0.98, "of the average of weights that draws", ge=0, lt=1)
+
+
+arms: dict[str, dict[str, Any]] = {
+    "balanced": {},
+    "fine-x": {"dx": 0.1, "dy": 1.0},
+    "fine-y": {"dx": 1.0, "dy": 0.1},
+    "fine-stripe": {"data": "stripe-x", "dx": 0.1, "steps": 300, "checks": 30},
+    "coarse-stripe": {"data": "stripe-x", "dx": 1.0, "steps": 300, "checks": 30},
+    "square": {"data": "square"},
+    "band-x": {"data": "band-x"},
+    "band-y": {"data": "band-y"},
+    "few": {"bumps": 14, "steps": 500},
+    "few-stripes": {"bumps": 14, "stripes": True, "steps": 500},
+}
+tiny = {"size": 8, "width": 4, "steps": 4, "checks": 2, "samples": 2, "batch_size": 8, "noise_steps": 10}
+presets = {
+    "smoke": Preset(seeds=1, changes={"drawing": tiny, "lattices": {"draws": 2}}),
+    "laptop": Preset(seeds=3),
+    "paper": Preset(
+        seeds=3,
+        changes={
+            "drawing": {"size": 32, "width": 64, "steps": 20_000, "noise_steps": 1000, "samples": 50}
+            | {"batch_size": 128, "learning_rate": 3e-4, "decay": 0.999}
+        },
+    ),
+}
+
+
+def learned_from(config: Config, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Images and labels to learn from."""
+    low, high = LOW * config.size / 16, HIGH * config.size / 16
+    holdout: Any = {"square": ("square", low, high), "band-x": ("band", 0, low, high), "band-y": ("band", 1, low, high)}
+    common: dict[str, Any] = {"sigma": config.sigma, "margin": 0.0}
+    places = config.size, config.dx, config.dy
+    if config.data == "stripe-x":
+        stripe = GaussianBumps(*places, kind="stripe_x", **common)
+        return stripe.images, stripe.labels
+    bumps = GaussianBumps(*places, holdout=holdout.get(config.data), **common)
+    images, labels = bumps.images, bumps.labels
+    if config.bumps:
+        some = torch.from_numpy(rng.permutation(len(labels))[: config.bumps])
+        images, labels = images[some], labels[some]
+    if config.stripes:
+        stripes = [GaussianBumps(*places, kind=kind, **common) for kind in ("stripe_x", "stripe_y")]
+        often = max(1, math.ceil(sum(map(len, stripes)) / len(labels)))  # both kinds about as often
+        images = torch.cat([images.repeat(often, 1, 1, 1), *(part.images for part in stripes)])
+        labels = torch.cat([labels.repeat(often, 1), *(part.labels for part in stripes)])
+    return images, labels
+
+
+def grid(low: float, high: float, count: int) -> Float[Tensor, "n 2"]:
+    """Labels of a square grid."""
+    ticks = torch.linspace(low, high, count)
+    return torch.cartesian_prod(ticks, ticks)
+
+
+def asked_for(config: Config) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "m 2"]]:
+    """Labels that are asked for: a grid over the canvas, or what is held out of it; and of those learned from."""
+    whole = grid(1.0, config.size - 2.0, GRID)
+    if config.data == "stripe-x":
+        whole[:, 1] = GaussianBumps(config.size).off
+        return whole[::GRID].repeat(GRID, 1), whole[:0]
+    if config.data == "all":
+        return whole, whole[:0]
+    scale = config.size / 16
+    seen = (whole < (LOW - 0.5) * scale) | (whole > (HIGH + 0.5) * scale)
+    axes = {"square": seen.any(1), "band-x": seen[:, 0], "band-y": seen[:, 1]}
+    return grid((LOW + 0.5) * scale, (HIGH - 0.5) * scale, HELD), whole[axes[config.data]]
+
+
+def score(config: Config, images: Tensor, labels: Tensor) -> BumpScore:
+    """The score of images in [-1, 1]; of a stripe that of the bump which it makes with one across its middle."""
+    value = (images[:, 0].double() + 1) / 2
+    if config.data == "stripe-x":
+        middle = torch.full((len(labels),), config.size / 2)
+        labels = torch.stack([labels[:, 0], middle], 1)
+        value = value * torch.exp(-((torch.arange(config.size) - config.size / 2) ** 2) / 2 / config.sigma**2)[:, None]
+    return bump_score(value.numpy(), labels.double().numpy(), sigma=config.sigma)
+
+
+def average(averaged: Any, current: Any, count: Any, decay: float) -> None:
+    """An exponential average of weights without the weight of the first, as if it had begun long ago."""
+    share_of_new = (1 - decay) / (1 - decay ** (int(count) + 1))
+    torch._foreach_lerp_(averaged, current, share_of_new)
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train a network, and score what it draws as it learns."""
+    images, labels = learned_from(config, run.rng)
+    diffusion = GaussianDiffusion(config.noise_steps)
+    net = CondUNet(config.size, tuple(config.width * factor for factor in (1, 2, 4)), generator=run.generator)
+    ema = AveragedModel(net, multi_avg_fn=lambda old, new, count: average(old, new, count, config.decay))
+    optimizer = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=0.0)
+    asked, seen = asked_for(config)
+    every = max(1, config.steps // config.checks)
+    shape, noise_seed = (1, config.size, config.size), int(run.rng.integers(2**31))
+    watched = config.data == "all" and not config.bumps and config.dx == config.dy
+    rows = np.full((config.steps // every, 7), np.nan)  # step, one, accuracy, x, y, and the order of two probes
+    frames = torch.zeros(len(rows), SHOWN, config.size, config.size)
+
+    def drawn(model: nn.Module, where: Tensor, layer: nn.Module | None = None) -> Any:
+        source = torch.Generator().manual_seed(noise_seed)  # the same noise at each check
+        return diffusion.sample(model, where, shape, generator=source, steps=config.samples, hidden=layer)
+
+    for step in run.steps(config.steps, net=net, ema=ema, optimizer=optimizer, rows=rows, frames=frames):
+        batch = torch.randint(len(images), (config.batch_size,), generator=run.generator)
+        loss = diffusion.loss(net, images[batch], labels[batch], run.generator)
+        if not loss.isfinite():
+            raise FloatingPointError(f"the loss is {loss.item()} at step {step}")
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        ema.update_parameters(net)
+        run.log(step + 1, every=every, loss=loss)
+        if (step + 1) % every == 0:
+            layer = ema.module.layer(LAYER)
+            samples = drawn(ema.module, asked, layer if watched else None)
+            result = score(config, samples.images, asked)
+            row = [step + 1, result.one, result.accuracy, result.acc_x, result.acc_y, np.nan, np.nan]
+            if watched:
+                same = torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed)).expand(
+                    len(asked), *shape
+                )
+                probes = samples.hidden[-1], diffusion.hidden(ema.module, layer, asked, same)
+                row[5:] = [representation_order(h.double().numpy(), asked.double().numpy()).order for h in probes]
+                run.log(step + 1, order=row[5])
+                frames[(step + 1) // every - 1] = samples.images[:: len(asked) // SHOWN][:SHOWN, 0]
+            rows[(step + 1) // every - 1] = row
+            run.log(step + 1, accuracy=result.accuracy, acc_x=result.acc_x, acc_y=result.acc_y, one=result.one)
+    return summary(config, rows) | {
+        "copied": copied(config, images, labels, asked),
+        **({"seen": score(config, drawn(ema.module, seen).images, seen).accuracy} if len(seen) else {}),
+        **(represented(config, drawn, ema.module, asked, frames) if watched else {}),
+    }
+
+
+def copied(config: Config, images: Tensor, labels: Tensor, asked: Tensor) -> float:
+    """The accuracy of answering with the training image of the nearest label, stripes left out."""
+    whole = (labels < config.size).all(1) if config.data != "stripe-x" else labels[:, 0] >= 0
+    nearest = torch.cdist(asked, labels[whole]).argmin(1)
+    return score(config, images[whole][nearest], asked).accuracy
+
+
+def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, Any]:
+    """When what was learned, and how well at the end, over the last fifth of the checks."""
+    steps, one, right, x, y, order, common = rows.T
+    late = slice(-max(1, len(rows) // 5), None)
+    together = coupling(steps, x, y)
+    reached = {"x": together.first_x, "y": together.first_y}
+    first = {
+        axis: step if math.isfinite(step) else 2.0 * config.steps for axis, step in reached.items()
+    }  # never: later
+    result = {name: float(curve[late].mean()) for name, curve in (("accuracy", right), ("acc_x", x), ("acc_y", y))}
+    result |= {"first_x": first["x"], "first_y": first["y"], "coupling": min(first.values()) / max(first.values())}
+    if not np.isnan(order).any():
+        ordered = order < ORDERED
+        result["misplaced"] = float((one - right).max())
+        result["ordered_before_right"] = float(right[ordered.argmax()]) if ordered.any() else 1.0
+        result["order_common_early"] = float(common[right <= EARLY].min(initial=1.0))
+    return result
+
+
+def represented(config: Config, drawn: Any, net: Any, asked: Tensor, frames: Tensor) -> dict[str, Any]:
+    """How the representation of a finished network is made, and what is shown of it."""
+    layer, places = net.layer(LAYER), asked.double().numpy()
+    hidden = drawn(net, asked, layer).hidden[-1].double().numpy()
+    scattered = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * (config.size - 3) + 1
+    dimension = intrinsic_dimension(drawn(net, scattered, layer).hidden[-1].double().numpy(), method="twonn")
+    parts = factorization(hidden, places, 3 * config.sigma)
+    centred = hidden - hidden.mean(0)
+    sheet = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    shown = ((frames.clamp(-1, 1) + 1) * 4.5).round().to(torch.uint8)
+    return {
+        "dimension": dimension.value,
+        "additive": parts.additive_r2,
+        "between_cos": parts.between_cos,
+        "within_cos": parts.within_cos,
+        "sheet": sheet.round(3).tolist(),
+        "frames": ["".join(map(str, frame.flatten().tolist())) for frame in shown],
+    }
+
+
+@settings
+class Lattice:
+    """Bumps on a lattice that are kept by chance, and which hang together; nothing is learned."""
+
+    size: int = setting(32, "pixels of a side", ge=4)
+    draws: int = setting(20, "lattices that are drawn", ge=1)
+
+
+KEPT = (0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+
+
+def overlaps(config: Lattice, run: Run) -> dict[str, Any]:
+    """The share kept at which half of the bumps hang together, for three widths."""
+    result: dict[str, Any] = {"kept": list(KEPT)}
+    for sigma in (0.25, 0.5, 1.0):
+        ratios = [
+            np.mean(
+                [
+                    percolation_ratio(
+                        GaussianBumps(config.size, keep=kept, seed=run.rng).labels.double().numpy(), sigma
+                    )
+                    for _ in range(config.draws)
+                ]
+            )
+            for kept in KEPT
+        ]
+        result[f"ratio_{sigma:g}"] = list(map(float, ratios))
+        above = np.argmax(np.array(ratios) >= 0.5)
+        result[f"onset_{sigma:g}"] = float(KEPT[above])
+    return result
+
+
+lattices = {"overlaps": {}}
+accuracy, copied_, seen, first_x, index = map(metric, ("accuracy", "copied", "seen", "first_x", "coupling"))
+acc_x, acc_y = metric("acc_x"), metric("acc_y")
+A = "Liang, Liu & Fiete (2024), abstract; size and criterion ours"
+B = "Liang et al. (2024, NeurIPS), abstract; size and criterion ours"
+phases = claims_from(A, published="none or several bumps, one misplaced, then the right one (no figure)")
+coupled = claims_from(A, published="x and y are learned together (no figure)")
+composes = claims_from(B, published="composition good, interpolation limited (no figure)")
+stripes = claims_from(B, published="isolated factors and few compositions suffice (no figure)")
+factors = claims_from(B, published="factorised representations (no figure)")
+ours = claims_from("ours", published="no figure")
+claims = [
+    phases("draws-bumps", "Trained on all places, the model draws one bump in its place",
+        accuracy("balanced") >= 0.8),
+    phases("misplaced-bumps", "At some time in training many single bumps are misplaced (share of all images)",
+        metric("misplaced")("balanced") >= 0.1),
+    phases("order-first", "When the representation of noisy images is first ordered, few bumps are drawn right",
+        metric("ordered_before_right")("balanced") <= 0.3),
+    ours("order-for-nothing", "With the same noise for all labels it is ordered while few bumps are drawn right",
+        metric("order_common_early")("balanced") <= 0.5, published="probe not stated"),
+    coupled("coupled-fine-x", "With x sampled ten times as finely, x and y reach 0.8 at about the same time (ratio)",
+        index("fine-x") >= 0.7),
+    coupled("coupled-fine-y", "With y sampled ten times as finely, x and y reach 0.8 at about the same time (ratio)",
+        index("fine-y") >= 0.7),
+    ours("fine-alone-is-faster", "In stripes, with no other factor, the finely sampled one is learned sooner (ratio)",
+        first_x("fine-stripe") / first_x("coarse-stripe") <= 0.8),
+    composes("composes", "Pairs that were held out are drawn nearly as well as those learned from",
+        accuracy("square") / seen("square") >= 0.9),
+    composes("composes-beyond-copies", "Pairs that were held out are drawn better than by the nearest training image",
+        accuracy("square") - copied_("square") >= 0.2),
+    *(
+        composes(f"interpolates-worse-{axis}", f"Values of {axis} that were held out are drawn worse than pairs",
+            accuracy("square") - accuracy(f"band-{axis}") >= 0.2)
+        for axis in ("x", "y")
+    ),
+    composes("fails-in-the-unseen-x", "With values of x held out, y is right more often than x",
+        acc_y("band-x") - acc_x("band-x") >= 0.1),
+    composes("fails-in-the-unseen-y", "With values of y held out, x is right more often than y",
+        acc_x("band-y") - acc_y("band-y") >= 0.1),
+    stripes("stripes-help", "Stripes of each factor help to draw all places from fourteen bumps",
+        accuracy("few-stripes") - accuracy("few") >= 0.15),
+    stripes("stripes-beyond-copies", "Fourteen bumps with stripes draw more places than the nearest of the fourteen",
+        accuracy("few-stripes") - copied_("few-stripes") >= 0.1),
+    factors("factors-are-orthogonal", "Directions of x and y in the representation are far from parallel (mean |cos|)",
+        metric("between_cos")("balanced") <= 0.3),
+    factors("more-additive-than-pixels", "The representation is more a sum of factors than the images are (R^2, 0.37)",
+        metric("additive")("balanced") >= 0.5),
+    ours("wide-bumps-percolate-sooner", "Bumps twice as wide hang together from fewer of them on (share kept, ratio)",
+        metric("onset_1")("overlaps") / metric("onset_0.5")("overlaps") <= 0.5,
+        published="the onset moves with the width (figure 6)"),
+]  # fmt: skip
+
+
+def figure(results: Results) -> go.Figure:
+    """What is drawn as the model learns; the representation at the end; and held-out places over training."""
+    titles = "drawn, of sixteen labels", "representation (colour: x)", "accuracy of held-out places"
+    plot = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.06)
+    result = results.values("balanced")[0]
+    size = math.isqrt(len(result["frames"][0]) // SHOWN)
+    side = math.isqrt(SHOWN)
+    pictures = [
+        np.array(list(map(int, frame))).reshape(side, side, size, size).swapaxes(1, 2).reshape(side * size, -1)
+        for frame in result["frames"]
+    ]
+    style = {"zmin": 0, "zmax": 9, "showscale": False, "colorscale": "Greys", "reversescale": True, "hoverinfo": "skip"}
+    plot.add_trace(go.Heatmap(z=pictures[-1], **style), 1, 1)
+    column = np.repeat(np.arange(GRID), GRID)
+    marker = {"color": column, "colorscale": "Viridis", "size": 8}
+    plot.add_scatter(x=[p[0] for p in result["sheet"]], y=[p[1] for p in result["sheet"]], mode="markers",
+        marker=marker, showlegend=False, row=1, col=2)  # fmt: skip
+    for arm, color in colors(["square", "band-x", "band-y"]).items():
+        add_line(plot, results, arm, "accuracy", place=(1, 3), name=arm, line_color=color)
+    plot.frames = [go.Frame(name=str(n), data=[go.Heatmap(z=z, **style)], traces=[0]) for n, z in enumerate(pictures)]
+    jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+    steps = [
+        {"label": f"{100 * (n + 1) // len(pictures)} %", "method": "animate", "args": [[str(n)], jump]}
+        for n in range(len(pictures))
+    ]
+    slider = {"active": len(pictures) - 1, "steps": steps, "len": 0.3, "currentvalue": {"prefix": "of training: "}}
+    plot.update_yaxes(autorange="reversed", scaleanchor="x", visible=False, row=1, col=1)
+    plot.update_xaxes(visible=False, row=1, col=1).update_xaxes(title="step", row=1, col=3)
+    return plot.update_layout(height=480, sliders=[slider])
+
+
+experiment = Experiment(
+    name="diffusion-compose",
+    about=__doc__,
+    paper="Liang, Liu & Fiete, Do Diffusion Models Learn Semantically Meaningful and Efficient Representations? (arXiv "
+    "2402.03305); Liang, Liu, Ostrow & Fiete, How Diffusion Models Learn to Factorize and Compose, NeurIPS 2024",
+    studies={"drawing": Study(trial, arms), "lattices": Study(overlaps, lattices)},
+    presets=presets,
+    claims=claims,
+    figure=figure,
+    headline="accuracy",
+)

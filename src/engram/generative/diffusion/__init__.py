@@ -1,0 +1,26 @@
+"""Conditional diffusion models, their networks, and what replaces either by Hugging Face's ``diffusers``.
+
+A denoiser is called ``model(x, t, labels)`` with noisy images, the number of the step of each, and its labels.
+"""
+
+from engram.generative.diffusion.bump_unet import BumpUNet32
+from engram.generative.diffusion.cond_unet import CondUNet
+from engram.generative.diffusion.encoding import position_encoding
+from engram.generative.diffusion.exact import ExactDenoiser
+from engram.generative.diffusion.gaussian import GaussianDiffusion, Samples
+from engram.generative.diffusion.peer import DiffusersUNet, SchedulerDiffusion
+from engram.generative.diffusion.schedules import cosine_betas, linear_betas, signal_rates
+
+__all__ = [
+    "BumpUNet32",
+    "CondUNet",
+    "DiffusersUNet",
+    "ExactDenoiser",
+    "GaussianDiffusion",
+    "Samples",
+    "SchedulerDiffusion",
+    "cosine_betas",
+    "linear_betas",
+    "position_encoding",
+    "signal_rates",
+]

@@ -1,0 +1,184 @@
+"""A small U-Net that is told a step and continuous labels: the default denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+from engram.generative.diffusion.encoding import position_encoding
+from engram.nn import initial
+
+TIME_BASE = 10_000.0
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with a skip, the encoding added to each channel between them."""
+
+    def __init__(
+        self, channels: int, out_channels: int, encoded: int, groups: int, generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(groups, channels), nn.GroupNorm(groups, out_channels)
+        self.conv1 = initial.uniform(nn.Conv2d, channels, out_channels, 3, padding=1, generator=generator)
+        self.encoded = initial.uniform(nn.Linear, encoded, out_channels, generator=generator)
+        self.conv2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1, device="meta"))
+        self.skip: nn.Module = nn.Identity()
+        if channels != out_channels:
+            self.skip = initial.uniform(nn.Conv2d, channels, out_channels, 1, generator=generator)
+
+    def forward(self, x: Tensor, encoded: Tensor) -> Tensor:
+        """Images of the second number of channels, told what is encoded."""
+        hidden = self.conv1(functional.silu(self.norm1(x))) + self.encoded(encoded)[:, :, None, None]
+        return self.skip(x) + self.conv2(functional.silu(self.norm2(hidden)))  # type: ignore[no-any-return]
+
+
+class SelfAttention(nn.Module):
+    """Self-attention between pixels, and a layer on each, both with a skip."""
+
+    def __init__(self, channels: int, heads: int, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.qkv = initial.uniform(nn.Linear, channels, 3 * channels, generator=generator)
+        self.out = initial.uniform(nn.Linear, channels, channels, generator=generator)
+        layers = [initial.uniform(nn.Linear, channels, channels, generator=generator) for _ in range(2)]
+        self.feedforward = nn.Sequential(layers[0], nn.GELU(), layers[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images of the same shape."""
+        pixels = x.flatten(2).transpose(1, 2)
+        qkv = self.qkv(self.norm1(pixels)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        pixels = pixels + self.out(functional.scaled_dot_product_attention(*qkv).transpose(1, 2).flatten(2))
+        pixels = pixels + self.feedforward(self.norm2(pixels))
+        return pixels.transpose(1, 2).reshape(x.shape)  # type: ignore[no-any-return]
+
+
+class CondUNet(nn.Module):
+    """A U-Net on square images, told the step and continuous labels by sines and cosines in each of its blocks.
+
+    A block of two convolutions at each resolution, down and up, with the encoding of step and labels added in between;
+    the last convolution of each block, and that of the network, are 0 at first. Stages are numbered as in
+    ``layer(k)``: 1 the stem, then the blocks down (with three resolutions 2, 3, 4), the middle, the blocks up, the last
+    the output.
+
+    Args:
+        size: Pixels of a side, a multiple of 2 for each resolution after the first.
+        channels: Channels at each resolution, each a multiple of ``groups``.
+        label_dim: Labels of an image.
+        time_features: Features that encode the step.
+        label_features: Features that encode each label.
+        label_base: Base of the labels' encoding.
+        attention: Resolutions, counted from 0, at which pixels attend to one another.
+        heads: Heads of the attention.
+        groups: Groups of the normalisation.
+        image_channels: Channels of an image.
+        generator: Source of the initial values; torch's global one if None.
+
+    Raises:
+        ValueError: A size is out of range or does not divide.
+
+    Source: ours, after Ho et al., "Denoising diffusion probabilistic models" (2020), appendix B; what it is told, after
+    Liang et al., "How diffusion models learn to factorize and compose" (2024), figure 7.
+
+    Examples:
+        >>> net = CondUNet(16, generator=torch.Generator().manual_seed(0))
+        >>> sum(values.numel() for values in net.parameters())
+        245601
+        >>> net(torch.zeros(3, 1, 16, 16), torch.tensor([0, 5, 99]), torch.rand(3, 2)).shape
+        torch.Size([3, 1, 16, 16])
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: Sequence[int] = (16, 32, 64),
+        *,
+        label_dim: int = 2,
+        time_features: int = 32,
+        label_features: int = 32,
+        label_base: float = 100.0,
+        attention: Collection[int] = (),
+        heads: int = 4,
+        groups: int = 4,
+        image_channels: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        checks.arguments()
+        self.size, self.label_dim = checks.size("size", size), checks.size("label_dim", label_dim)
+        self.time_features, self.label_features = time_features, label_features
+        for features in (time_features, label_features):
+            position_encoding(torch.zeros(1), features, label_base)  # refuses what cannot be encoded
+        self.label_base = label_base
+        if not channels or any(checks.size("channels", width) % checks.size("groups", groups) for width in channels):
+            raise ValueError(
+                f"channels = {tuple(channels)}: expected at least one number, multiples of {groups} groups"
+            )
+        if size % (factor := 2 ** (len(channels) - 1)):
+            raise ValueError(f"size = {size}: expected a multiple of {factor}, for {len(channels)} resolutions")
+        for level in attention:
+            if channels[checks.size("attention", level, 0, len(channels) - 1)] % checks.size("heads", heads):
+                raise ValueError(f"heads = {heads}: expected a divisor of {channels[level]} channels")
+        self.image_channels = checks.size("image_channels", image_channels)
+        encoded, first = time_features + label_dim * label_features, channels[0]
+
+        def block(before: int, after: int) -> ResBlock:
+            return ResBlock(before, after, encoded, groups, generator)
+
+        self.stem = initial.uniform(nn.Conv2d, image_channels, first, 3, padding=1, generator=generator)
+        self.down = nn.ModuleList(map(block, [first, *channels[:-1]], channels))
+        self.middle = block(channels[-1], channels[-1])
+        narrower = [*channels[:-1][::-1], first]
+        self.up = nn.ModuleList(map(block, [2 * width for width in reversed(channels)], narrower))
+        self.attention = nn.ModuleDict(
+            {str(level): SelfAttention(channels[level], heads, generator) for level in sorted(attention)}
+        )
+        self.norm = nn.GroupNorm(groups, first)
+        self.out = zeroed(nn.Conv2d(first, image_channels, 3, padding=1, device="meta"))
+
+    def layer(self, number: int) -> nn.Module:
+        """A stage by its number, from 1: 4 is the last block down of the default network."""
+        stages = [self.stem, *self.down, self.middle, *self.up, self.out]
+        return stages[checks.size("number", number, 1, len(stages)) - 1]  # type: ignore[no-any-return]
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch channels size size"],
+        t: Int[Tensor, " batch"],
+        labels: Float[Tensor, "batch labels"],
+    ) -> Float[Tensor, "batch channels size size"]:
+        """What is to be told of noisy images."""
+        checks.arguments()
+        checks.has_shape("x", tuple(x.shape), ("batch", self.image_channels, self.size, self.size))
+        checks.has_shape("labels", tuple(labels.shape), (len(x), self.label_dim))
+        encoded = functional.silu(encode(self, t, labels, x))
+        hidden, seen = self.stem(x), []
+        for level, block in enumerate(self.down):
+            hidden = block(functional.avg_pool2d(hidden, 2) if level else hidden, encoded)
+            hidden = self.attention[str(level)](hidden) if str(level) in self.attention else hidden
+            seen.append(hidden)
+        hidden = self.middle(hidden, encoded)
+        for level, block in enumerate(self.up):
+            hidden = functional.interpolate(hidden, scale_factor=2.0) if level else hidden
+            hidden = block(torch.cat([hidden, seen.pop()], 1), encoded)
+        return self.out(functional.silu(self.norm(hidden)))  # type: ignore[no-any-return]
+
+
+def encode(net: CondUNet | nn.Module, t: Tensor, labels: Tensor, like: Tensor) -> Float[Tensor, "batch encoded"]:
+    """The encodings of steps and labels side by side, in the dtype of ``like``."""
+    time = position_encoding(t.to(like), net.time_features, TIME_BASE)  # type: ignore[arg-type]
+    where = position_encoding(labels.to(like), net.label_features, net.label_base)  # type: ignore[arg-type]
+    return torch.cat([time, where.flatten(1)], 1)
+
+
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """A layer on the meta device, made real with values of 0."""
+    layer = layer.to_empty(device="cpu")
+    for values in layer.parameters():
+        nn.init.zeros_(values)
+    return layer

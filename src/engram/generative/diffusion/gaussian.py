@@ -1,0 +1,218 @@
+"""Gaussian diffusion: noise that is added step by step, a loss that teaches to undo it, and samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram import checks
+from engram.generative.diffusion.schedules import cosine_betas, linear_betas, signal_rates
+
+Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From noisy images, the step of each and its labels to what ``prediction`` names, of the shape of the images."""
+Images = Float[Tensor, "batch *image"]
+Steps = Int[Tensor, " batch"]
+Labels = Float[Tensor, "batch labels"]
+
+
+class Samples(NamedTuple):
+    """Images that were drawn and, if asked for, what a layer gave out at each call of the denoiser."""
+
+    images: Images
+    hidden: Float[Tensor, "calls batch features"] | None
+
+
+class GaussianDiffusion:
+    """Gaussian diffusion in discrete steps, with the noise of a step as variance beta_t.
+
+        x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps,   a_t = product over s <= t of (1 - beta_s)
+
+    A network is taught to tell, by the mean square, ``"eps"``, ``"x0"`` or ``"v"``, which is
+    sqrt(a_t) eps - sqrt(1 - a_t) x_0.
+
+    Args:
+        steps: T, at least 2; steps are numbered from 0.
+        schedule: ``"cosine"`` or ``"linear"`` (1e-4 to 0.02); or the betas themselves, T of them.
+        prediction: What the network tells.
+        clip: Samplers hold x_0 within [-clip, clip]; None: nowhere.
+
+    Attributes:
+        betas, signal: The schedule, beta_t and a_t, in float64.
+
+    Raises:
+        ValueError: An argument is out of range, or the betas are not T numbers between 0 and 1.
+
+    Source: Ho et al., "Denoising diffusion probabilistic models" (2020); Salimans and Ho, "Progressive
+    distillation for fast sampling of diffusion models" (2022), for v.
+
+    Examples:
+        >>> from engram.generative.diffusion import ExactDenoiser
+        >>> diffusion = GaussianDiffusion(100)
+        >>> blank = ExactDenoiser(diffusion, lambda labels: torch.zeros(len(labels), 1, 8, 8))
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> diffusion.sample(blank, torch.ones(2, 2), (1, 8, 8), generator=generator).images.abs().max() < 1e-5
+        tensor(True)
+    """
+
+    def __init__(
+        self,
+        steps: int = 100,
+        schedule: Literal["cosine", "linear"] | Tensor = "cosine",
+        prediction: Literal["eps", "x0", "v"] = "eps",
+        clip: float | None = 1.0,
+    ) -> None:
+        checks.size("steps", steps, 2)
+        self.prediction = checks.choice("prediction", prediction, ("eps", "x0", "v"))
+        self.clip = None if clip is None else checks.number("clip", clip, above=0)
+        if isinstance(schedule, Tensor):
+            checks.has_shape("schedule", schedule.shape, (steps,))
+            self.betas = schedule.detach().cpu().double()
+        else:
+            checks.choice("schedule", schedule, ("cosine", "linear"))
+            self.betas = cosine_betas(steps) if schedule == "cosine" else linear_betas(steps)
+        self.signal = signal_rates(self.betas)
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+    def noised(self, x0: Images, t: Steps, noise: Images) -> Images:
+        """x_t of images, steps and noise."""
+        signal, noisy = self.scales(t, x0)
+        return signal * x0 + noisy * noise
+
+    def target(self, x0: Images, t: Steps, noise: Images) -> Images:
+        """What the network has to tell of noised images."""
+        signal, noisy = self.scales(t, x0)
+        return {"eps": noise, "x0": x0, "v": signal * noise - noisy * x0}[self.prediction]
+
+    def loss(self, model: Denoiser, x0: Images, labels: Labels, generator: torch.Generator) -> Float[Tensor, ""]:
+        """The mean square error of a network on images, each at a step and with noise from the generator."""
+        checks.arguments()
+        t = torch.randint(len(self), (len(x0),), generator=generator, device=generator.device).to(x0.device)
+        noise = self.normal(x0, generator)
+        return functional.mse_loss(model(self.noised(x0, t, noise), t, labels), self.target(x0, t, noise))
+
+    def split(self, output: Images, x: Images, t: Steps) -> tuple[Images, Images]:
+        """x_0, clipped, and the eps that agrees with it, from what a network told of x_t."""
+        signal, noisy = self.scales(t, x)
+        x0 = {
+            "eps": lambda: (x - noisy * output) / signal,
+            "x0": lambda: output,
+            "v": lambda: signal * x - noisy * output,
+        }[self.prediction]()
+        x0 = x0 if self.clip is None else x0.clamp(-self.clip, self.clip)
+        return x0, (x - signal * x0) / noisy
+
+    @torch.no_grad()
+    def sample(
+        self,
+        model: Denoiser,
+        labels: Labels,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator,
+        steps: int | None = 20,
+        eta: float = 0.0,
+        sampler: Literal["ddim", "ddpm"] = "ddim",
+        hidden: nn.Module | None = None,
+    ) -> Samples:
+        """Draw an image for each label, from pure noise.
+
+        DDIM goes through ``steps`` of the T steps, at equal distances, with noise of ``eta`` times the posterior's
+        standard deviation; DDPM through all of them, with noise of variance beta_t and none in the last.
+
+        Args:
+            model: The denoiser; if it is a module, used as it is, so put it into evaluation mode.
+            labels: A row of labels for each image.
+            shape: Of an image, as (1, 16, 16).
+            generator: Source of all noise.
+            steps: Calls of the denoiser; None: T. DDPM knows only T.
+            eta: 0 is deterministic but for the first noise.
+            sampler: ``"ddim"`` or ``"ddpm"``.
+            hidden: A layer of the network whose output is to be returned too, flattened.
+
+        Raises:
+            ValueError: An argument is out of range; or the layer did not run exactly once a call.
+
+        Source: Song et al., "Denoising diffusion implicit models" (2021), equation 12; Ho et al. (2020), algorithm 2.
+        """
+        checks.arguments()
+        checks.number("eta", eta, minimum=0, maximum=1)
+        count = checks.size("steps", len(self) if steps is None or sampler == "ddpm" else steps, 1, len(self))
+        start = torch.empty(len(labels), *shape, device=labels.device, dtype=labels.dtype)
+        x, outputs = self.normal(start, generator), []
+        times = torch.linspace(len(self) - 1, 0, count, dtype=torch.float64).round().long().tolist()
+        with recorded(hidden) as seen:
+            for t, after in zip(times, [*times[1:], -1], strict=True):
+                batch = torch.full((len(x),), t, device=x.device)
+                x0, eps = self.split(model(x, batch, labels), x, batch)
+                x = self._step(x0, eps, t, after, 1.0 if sampler == "ddpm" else eta)
+                if after >= 0 and (eta > 0 or sampler == "ddpm"):
+                    deviation = self.betas[t] ** 0.5 if sampler == "ddpm" else eta * self._posterior(t, after)
+                    x = x + deviation.to(x) * self.normal(x, generator)
+                if hidden is not None:
+                    outputs.append(only(seen, "hidden").flatten(1))
+        return Samples(x, torch.stack(outputs) if hidden is not None else None)
+
+    @torch.no_grad()
+    def hidden(
+        self, model: nn.Module, layer: nn.Module, labels: Labels, x: Images, t: int | None = None
+    ) -> Float[Tensor, "batch features"]:
+        """What a layer gives out, flattened, for labels and noisy images ``x``, at step ``t`` (default: the last)."""
+        checks.arguments()
+        t = len(self) - 1 if t is None else checks.size("t", t, 0, len(self) - 1)
+        with recorded(layer) as seen:
+            model(x, torch.full((len(x),), t, device=x.device), labels)
+        return only(seen, "layer").flatten(1)
+
+    def _step(self, x0: Images, eps: Images, t: int, after: int, eta: float) -> Images:
+        """The mean of x at the step after ``t`` on the way down; -1 is no noise at all."""
+        if after < 0:
+            return x0
+        signal, spread = self.signal[after], eta * self._posterior(t, after)
+        # Of round numbers the difference may be below 0.
+        return signal.sqrt().to(x0) * x0 + (1 - signal - spread**2).clamp(min=0).sqrt().to(x0) * eps
+
+    def _posterior(self, t: int, after: int) -> Tensor:
+        """The standard deviation of x at step ``after``, given those at step ``t`` and at the end."""
+        now, then = self.signal[t], self.signal[after]
+        return ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
+
+    def scales(self, t: Steps, like: Images) -> tuple[Tensor, Tensor]:
+        """sqrt(a_t) and sqrt(1 - a_t), computed in float64, as factors of images."""
+        signal = self.signal[t.cpu()].reshape(-1, *[1] * (like.dim() - 1))
+        return signal.sqrt().to(like), (1 - signal).sqrt().to(like)
+
+    @staticmethod
+    def normal(like: Tensor, generator: torch.Generator) -> Tensor:
+        """Standard normal numbers from a generator, of the shape, dtype and device of a tensor."""
+        return torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
+
+
+@contextmanager
+def recorded(layer: nn.Module | None) -> Iterator[list[Tensor]]:
+    """Have the outputs of a layer put into a list, which may be emptied meanwhile."""
+    seen: list[Tensor] = []
+    if layer is None:
+        yield seen
+        return
+    hook = layer.register_forward_hook(  # a block of diffusers gives out a tuple
+        lambda module, inputs, output: seen.append((output[0] if isinstance(output, tuple) else output).detach())
+    )
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def only(seen: list[Tensor], name: str) -> Tensor:
+    """The output that a layer gave in one call of its network; raise ValueError unless there is one."""
+    if len(seen) != 1:
+        raise ValueError(f"{name}: the layer ran {len(seen)} times in a call of the network, expected once")
+    return seen.pop()

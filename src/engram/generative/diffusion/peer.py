@@ -1,0 +1,138 @@
+"""A U-Net and a scheduler of Hugging Face's ``diffusers`` in the places of ours."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from engram import checks, extras
+from engram.generative.diffusion.encoding import position_encoding
+from engram.generative.diffusion.gaussian import Denoiser, GaussianDiffusion, Labels, Samples, only, recorded
+from engram.nn import initial
+
+NAMES: dict[str, Literal["eps", "x0", "v"]] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+
+
+class DiffusersUNet(nn.Module):
+    """A ``diffusers.UNet2DModel`` that is told continuous labels, called as ``CondUNet`` is.
+
+    Its ``class_labels`` are a linear function of the encoded labels, which needs ``class_embed_type="identity"``.
+
+    Args:
+        unet: The network.
+        label_dim: Labels of an image.
+        label_features: Features that encode each label.
+        label_base: Base of the labels' encoding.
+        generator: Source of the initial values of what is added; torch's global one if None.
+
+    Raises:
+        ValueError: The network has no class embedding of type ``"identity"``, so that it would ignore the labels.
+
+    Source: the documentation of diffusers 0.42, ``UNet2DModel``.
+    """
+
+    def __init__(
+        self,
+        unet: Any,
+        *,
+        label_dim: int = 2,
+        label_features: int = 32,
+        label_base: float = 100.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        given = getattr(getattr(unet, "config", None), "class_embed_type", None)
+        if given != "identity":
+            raise ValueError(f"unet: class_embed_type = {given!r}: expected 'identity', or labels would be ignored")
+        self.unet, self.label_features, self.label_base = unet, label_features, label_base
+        width = unet.time_embedding.linear_2.out_features
+        inputs = checks.size("label_dim", label_dim) * checks.size("label_features", label_features, 2)
+        self.labels = initial.uniform(nn.Linear, inputs, width, generator=generator)
+
+    @classmethod
+    def small(cls, size: int, generator: torch.Generator | None = None) -> DiffusersUNet:
+        """About as large a network as ``CondUNet(size)``, made by ``diffusers``.
+
+        Raises:
+            ImportError: ``diffusers`` is not installed.
+        """
+        try:
+            from diffusers import UNet2DModel
+        except ModuleNotFoundError as error:
+            raise extras.missing("diffusers", "DiffusersUNet", error) from error
+        with torch.random.fork_rng(devices=()):  # it draws from torch's global generator alone
+            source = generator or torch.default_generator
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=source, device=source.device)))
+            unet = UNet2DModel(
+                sample_size=size,
+                in_channels=1,
+                out_channels=1,
+                block_out_channels=(16, 32, 64),
+                layers_per_block=1,
+                norm_num_groups=4,
+                down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+                up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+                class_embed_type="identity",
+            )
+        return cls(unet, generator=generator)
+
+    def layer(self) -> nn.Module:
+        """The last block down, whose output is the representation."""
+        return self.unet.down_blocks[-1]  # type: ignore[no-any-return]
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch channels size size"],
+        t: Int[Tensor, " batch"],
+        labels: Float[Tensor, "batch labels"],
+    ) -> Float[Tensor, "batch channels size size"]:
+        """What is to be told of noisy images."""
+        encoded = position_encoding(labels.to(x), self.label_features, self.label_base).flatten(1)
+        return self.unet(x, t, class_labels=self.labels(encoded)).sample  # type: ignore[no-any-return]
+
+
+class SchedulerDiffusion(GaussianDiffusion):
+    """A scheduler of ``diffusers`` as a diffusion: its betas and prediction in the loss, and its steps in sampling.
+
+    Args:
+        scheduler: As ``diffusers.DDIMScheduler`` or ``DDPMScheduler``; its timesteps are set by each ``sample``.
+
+    Raises:
+        ValueError: It predicts what is not known here, or has no betas.
+
+    Source: the documentation of diffusers 0.42, schedulers.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        told = getattr(getattr(scheduler, "config", None), "prediction_type", None)
+        if told not in NAMES or not hasattr(scheduler, "betas"):
+            raise ValueError(f"scheduler: prediction_type = {told!r}: expected betas and one of {', '.join(NAMES)}")
+        super().__init__(len(scheduler.betas), scheduler.betas, NAMES[told])
+        self.scheduler = scheduler
+
+    @torch.no_grad()
+    def sample(  # type: ignore[override]  # the scheduler decides the rest
+        self,
+        model: Denoiser,
+        labels: Labels,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator,
+        steps: int | None = 20,
+        hidden: nn.Module | None = None,
+    ) -> Samples:
+        """Draw an image for each label as the scheduler does; arguments as of ``GaussianDiffusion.sample``."""
+        count = checks.size("steps", len(self) if steps is None else steps, 1, len(self))
+        self.scheduler.set_timesteps(count)
+        start = torch.empty(len(labels), *shape, device=labels.device, dtype=labels.dtype)
+        x, outputs = self.normal(start, generator), []
+        with recorded(hidden) as seen:
+            for t in self.scheduler.timesteps:
+                told = model(x, torch.full((len(x),), int(t), device=x.device), labels)
+                x = self.scheduler.step(told, int(t), x, generator=generator).prev_sample
+                if hidden is not None:
+                    outputs.append(only(seen, "hidden").flatten(1))
+        return Samples(x, torch.stack(outputs) if hidden is not None else None)

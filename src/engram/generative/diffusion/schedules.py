@@ -1,0 +1,73 @@
+"""How much noise each step of a diffusion adds."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+
+LARGEST_BETA = 0.999  # so that no step of the cosine schedule removes all of the signal
+
+
+def cosine_betas(steps: int) -> Float[Tensor, " steps"]:
+    """The cosine schedule, beta_t = min(1 - f(t + 1) / f(t), 0.999), f(t) = cos^2((t / T + 0.008) / 1.008 * pi / 2).
+
+    Args:
+        steps: T, at least 2.
+
+    Returns:
+        The variances of the noise that the steps add, in float64.
+
+    Source: Nichol and Dhariwal, "Improved denoising diffusion probabilistic models" (2021), equation 17.
+
+    Examples:
+        >>> signal_rates(cosine_betas(100))[[0, 49]]
+        tensor([0.9994, 0.4938], dtype=torch.float64)
+    """
+    checks.size("steps", steps, 2)
+    time = torch.arange(steps + 1, dtype=torch.float64) / steps
+    signal = torch.cos((time + 0.008) / 1.008 * math.pi / 2).square()
+    return (1 - signal[1:] / signal[:-1]).clamp(max=LARGEST_BETA)
+
+
+def linear_betas(steps: int, first: float = 1e-4, last: float = 0.02) -> Float[Tensor, " steps"]:
+    """The linear schedule, betas from ``first`` to ``last`` at equal distances, in float64.
+
+    Args:
+        steps: T, at least 2.
+        first: Variance of the noise that the first step adds, above 0.
+        last: The same of the last, below 1.
+
+    Source: Ho et al., "Denoising diffusion probabilistic models" (2020), section 4.
+
+    Examples:
+        >>> signal_rates(linear_betas(1000))[499]
+        tensor(0.0786, dtype=torch.float64)
+    """
+    checks.size("steps", steps, 2)
+    checks.number("first", first, above=0, below=1)
+    checks.number("last", last, above=0, below=1)
+    return torch.linspace(first, last, steps, dtype=torch.float64)
+
+
+def signal_rates(betas: Float[Tensor, " steps"]) -> Float[Tensor, " steps"]:
+    """The share of the signal's variance that is left after each step, the product of 1 - beta, in float64.
+
+    Raises:
+        ValueError: There are fewer than two steps, or a beta is not between 0 and 1.
+
+    Examples:
+        >>> signal_rates(torch.tensor([0.5, 0.5]))
+        tensor([0.5000, 0.2500], dtype=torch.float64)
+    """
+    checks.arguments()
+    if len(betas) < 2:
+        raise ValueError(f"betas.shape = {tuple(betas.shape)}: expected at least two steps")
+    checks.finite("betas", betas)
+    if betas.min() <= 0 or betas.max() >= 1:
+        raise ValueError(f"betas lie from {betas.min():g} to {betas.max():g}: expected numbers between 0 and 1")
+    return (1 - betas.double()).cumprod(0)

@@ -1,0 +1,139 @@
+"""Images of a bump at a labelled place: the smallest world with two factors that can be composed."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from engram import checks
+
+OFF = 1.5  # sizes of the canvas, the label of a factor that is absent
+TINY = 1e-9  # of a step, by which rounding may miss the end of the lattice
+Square = tuple[Literal["square"], float, float]
+Band = tuple[Literal["band"], int, float, float]
+
+
+class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
+    """Gaussian bumps on a lattice of places, with images in [-1, 1] and the places as labels.
+
+        image = 2 v - 1,   v(j, i) = exp(-(j - x)^2 / (2 sx^2)) exp(-(i - y)^2 / (2 sy^2))
+
+    for pixels of column j and row i, and a bump at the label (x, y). A factor whose label is ``off`` is absent: its
+    exponential is 1, so that a stripe is left; of two absent factors v is 0. ``"sos"`` has the mean of the two
+    exponentials in the place of their product.
+
+    Args:
+        size: N, pixels of a side.
+        dx: Distance of neighbouring places along x.
+        dy: The same along y.
+        sigma: Width of a bump in pixels; or two of them, (sx, sy).
+        invert: Whether bumps are dark, 1 - v.
+        kind: ``"bump"``, ``"sos"``, or ``"stripe_x"`` and ``"stripe_y"``, with the factor x or y alone.
+        margin: Places lie from ``margin`` to N - 1 - ``margin``, ends included; None: from 0 to below N.
+        keep: Probability with which a place is kept.
+        holdout: Places left out: ``("square", low, high)``, all with low < x < high and low < y < high, or
+            ``("band", axis, low, high)``, all between them along x (axis 0) or y (axis 1).
+        seed: Seed of what is kept, or a generator.
+
+    Attributes:
+        labels, images: All of them, (n, 2) and (n, 1, N, N).
+        off: The label of a factor that is absent.
+
+    Raises:
+        ValueError: An argument is out of range, or nothing is left.
+
+    Source: Liang et al., "Do diffusion models learn semantically meaningful and efficient representations?" (2024),
+    with a factor 2 in the exponent that is ours.
+
+    Examples:
+        >>> len(GaussianBumps(32)), len(GaussianBumps(16, 0.5, 0.5, margin=0.0))
+        (1024, 961)
+        >>> held_out = GaussianBumps(16, 0.5, 0.5, margin=0.0, holdout=("band", 0, 5.0, 10.0))
+        >>> len(held_out), held_out[0][1]
+        (682, tensor([0., 0.]))
+    """
+
+    def __init__(
+        self,
+        size: int = 32,
+        dx: float = 1.0,
+        dy: float = 1.0,
+        sigma: float | tuple[float, float] = 1.0,
+        *,
+        invert: bool = False,
+        kind: Literal["bump", "sos", "stripe_x", "stripe_y"] = "bump",
+        margin: float | None = None,
+        keep: float = 1.0,
+        holdout: Square | Band | None = None,
+        seed: int | np.random.Generator = 0,
+    ) -> None:
+        checks.arguments()
+        self.size, self.kind, self.invert = checks.size("size", size, 4, 4096), kind, invert
+        self.sigma = sigma if isinstance(sigma, tuple) else (sigma, sigma)
+        for width in self.sigma:
+            checks.number("sigma", width, above=0)
+        self.off = OFF * size
+        x, y = (self._lattice(name, step, margin) for name, step in (("dx", dx), ("dy", dy)))
+        x = np.array([self.off]) if kind == "stripe_y" else x
+        y = np.array([self.off]) if kind == "stripe_x" else y
+        places = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
+        places = places[~self._held_out(places, holdout)]
+        checks.number("keep", keep, above=0, maximum=1)
+        if keep < 1:
+            places = places[checks.rng("seed", seed).random(len(places)) < keep]
+        if not len(places):
+            raise ValueError(f"keep = {keep}, holdout = {holdout}: expected some place to be left")
+        self.labels = torch.from_numpy(places).float()
+        self.images = self.render(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
+
+    def render(self, labels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 1 size size"]:
+        """The images of labels, each in [0, N) or ``off``.
+
+        Raises:
+            ValueError: A label is neither.
+        """
+        checks.arguments()
+        checks.finite("labels", labels)
+        absent = labels == self.off
+        if bool((wrong := ~absent & ((labels < 0) | (labels >= self.size))).any()):
+            value = labels[wrong][0].item()
+            raise ValueError(f"labels: {value:g} is outside the canvas: expected 0 to below {self.size}, or {self.off}")
+        pixels = torch.arange(self.size, dtype=labels.dtype, device=labels.device)
+        x, y = (
+            torch.where(absent[:, axis, None], 1.0, torch.exp(-((pixels - labels[:, axis, None]) / width).square() / 2))
+            for axis, width in enumerate(self.sigma)
+        )
+        x, y = x[:, None, :], y[:, :, None]
+        value = (x + y) / 2 if self.kind == "sos" else x * y
+        value = torch.where(absent.all(1)[:, None, None], 0.0, value)
+        return (1 - 2 * value if self.invert else 2 * value - 1).unsqueeze(1)
+
+    def _lattice(self, name: str, step: float, margin: float | None) -> Float[np.ndarray, " n"]:
+        """Integers times the step, so that no rounding adds or loses a place."""
+        checks.number(name, step, above=0, maximum=self.size)
+        if margin is None:
+            return np.arange(math.ceil(self.size / step - TINY)) * step
+        checks.number("margin", margin, minimum=0, maximum=(self.size - 1) / 2)
+        return margin + np.arange(math.floor((self.size - 1 - 2 * margin) / step + TINY) + 1) * step
+
+    @staticmethod
+    def _held_out(places: Float[np.ndarray, "n 2"], holdout: Square | Band | None) -> np.ndarray:
+        if holdout is None:
+            return np.zeros(len(places), dtype=bool)
+        low, high = holdout[-2:]
+        if not low < high:
+            raise ValueError(f"holdout = {holdout}: expected low < high")
+        within = (places > low) & (places < high)
+        return within.all(1) if holdout[0] == "square" else within[:, checks.size("holdout", holdout[1], 0, 1)]

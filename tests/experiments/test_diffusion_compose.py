@@ -1,0 +1,82 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from engram.experiments import diffusion_compose
+from engram.experiments.diffusion_compose import Config, Lattice, arms, asked_for, copied, learned_from, overlaps, trial
+
+TINY = diffusion_compose.tiny
+
+
+def config(arm, **changes):
+    return Config(**{**arms[arm], **changes})
+
+
+def rng():
+    return np.random.default_rng(2000)
+
+
+def test_what_is_held_out_is_asked_for_and_not_learned_from():
+    for arm, axes in (("square", (0, 1)), ("band-x", (0,)), ("band-y", (1,))):
+        _, labels = learned_from(config(arm), rng())
+        held, seen = asked_for(config(arm))
+        within = (labels > 5) & (labels < 10)
+        assert not within[:, list(axes)].all(1).any()
+        assert len(held) == 49
+        assert held.min() == 5.5
+        assert held.max() == 9.5
+        assert not ((seen > 4.5) & (seen < 10.5))[:, list(axes)].all(1).any()
+    _, square = learned_from(config("square"), rng())
+    assert set(square[:, 0].tolist()) == {n / 2 for n in range(31)}  # each value is seen
+
+
+def test_stripes_are_learned_from_as_often_as_bumps():
+    images, labels = learned_from(config("few-stripes"), rng())
+    stripes = (labels == 24).any(1)
+    assert 0.4 < stripes.float().mean() < 0.6
+    assert len({tuple(place) for place in labels[~stripes].tolist()}) == 14
+    assert torch.equal(images[stripes][0, 0, 0], images[stripes][0, 0, 9])
+    few, _ = learned_from(config("few"), rng())
+    assert len(few) == 14
+
+
+def test_copies_are_right_where_a_training_image_is_within_a_pixel():
+    whole = config("balanced")
+    assert copied(whole, *learned_from(whole, rng()), asked_for(whole)[0]) == 1
+    for arm, share in (("square", 24 / 49), ("band-x", 14 / 49)):
+        held = config(arm)
+        assert copied(held, *learned_from(held, rng()), asked_for(held)[0]) == pytest.approx(share)
+    stripes = config("fine-stripe")
+    assert copied(stripes, *learned_from(stripes, rng()), asked_for(stripes)[0]) == 1
+
+
+def test_an_average_forgets_how_it_began():
+    values = [torch.tensor([float(number)]) for number in (5, 1, 2)]
+    averaged = [values[0].clone()]
+    for count, value in enumerate(values[1:], 1):
+        diffusion_compose.average(averaged, [value], count, 0.5)
+    assert averaged[0].item() == pytest.approx((5 * 0.25 + 1 * 0.5 + 2) / 1.75)
+
+
+@pytest.mark.parametrize("arm", ["balanced", "square", "coarse-stripe"])
+def test_a_trial_is_determined_by_its_seed(performed, arm):
+    first, run = performed(trial, config(arm, **TINY), seed=2000)
+    again, _ = performed(trial, dataclasses.replace(config(arm, **TINY)), seed=2000)
+    assert first == again
+    assert 0 <= first["accuracy"] <= 1
+    assert ("frames" in first) == (arm == "balanced")
+    assert ("seen" in first) == (arm == "square")
+    assert len(run.metrics()) > 4
+
+
+def test_a_loss_that_is_none_stops_with_its_step(new_run):
+    with pytest.raises(FloatingPointError, match=r"the loss is \w+ at step"):
+        trial(config("balanced", **(TINY | {"steps": 40, "checks": 1, "learning_rate": 1e30})), new_run(2000))
+
+
+def test_wider_bumps_hang_together_sooner(new_run):
+    result = overlaps(Lattice(draws=4), new_run(2000))
+    assert result["onset_1"] < result["onset_0.5"] < result["onset_0.25"]
+    assert result["ratio_1"][-1] == 1
