@@ -10,7 +10,7 @@ networks, sizes and criteria are ours.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import plotly.graph_objects as go
@@ -169,13 +169,13 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         if not loss.isfinite():
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}")
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         ema.update_parameters(net)
         run.log(step + 1, every=every, loss=loss)
         if (step + 1) % every == 0:
-            layer = ema.module.layer(LAYER)
+            layer = cast(CondUNet, ema.module).layer(LAYER)
             samples = drawn(ema.module, asked, layer if watched else None)
             result = score(config, samples.images, asked)
             row = [step + 1, result.one, result.accuracy, result.acc_x, result.acc_y, np.nan, np.nan]
@@ -274,7 +274,7 @@ def overlaps(config: Lattice, run: Run) -> dict[str, Any]:
     return result
 
 
-lattices = {"overlaps": {}}
+lattices: dict[str, dict[str, Any]] = {"overlaps": {}}
 accuracy, copied_, seen, first_x, index = map(metric, ("accuracy", "copied", "seen", "first_x", "coupling"))
 acc_x, acc_y = metric("acc_x"), metric("acc_y")
 A = "Liang, Liu & Fiete (2024), abstract; size and criterion ours"

@@ -111,14 +111,15 @@ class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
             value = labels[wrong][0].item()
             raise ValueError(f"labels: {value:g} is outside the canvas: expected 0 to below {self.size}, or {self.off}")
         pixels = torch.arange(self.size, dtype=labels.dtype, device=labels.device)
-        x, y = (
+        profiles = [
             torch.where(absent[:, axis, None], 1.0, torch.exp(-((pixels - labels[:, axis, None]) / width).square() / 2))
             for axis, width in enumerate(self.sigma)
-        )
-        x, y = x[:, None, :], y[:, :, None]
-        value = (x + y) / 2 if self.kind == "sos" else x * y
-        value = torch.where(absent.all(1)[:, None, None], 0.0, value)
-        return (1 - 2 * value if self.invert else 2 * value - 1).unsqueeze(1)
+        ]
+        x, y = profiles[0][:, None, :], profiles[1][:, :, None]
+        bumps = (x + y) / 2 if self.kind == "sos" else x * y
+        image = bumps * ~absent.all(1)[:, None, None]
+        scaled: Tensor = 1 - 2 * image if self.invert else 2 * image - 1
+        return scaled.unsqueeze(1)
 
     def _lattice(self, name: str, step: float, margin: float | None) -> Float[np.ndarray, " n"]:
         """Integers times the step, so that no rounding adds or loses a place."""
@@ -136,4 +137,6 @@ class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
         if not low < high:
             raise ValueError(f"holdout = {holdout}: expected low < high")
         within = (places > low) & (places < high)
-        return within.all(1) if holdout[0] == "square" else within[:, checks.size("holdout", holdout[1], 0, 1)]
+        if holdout[0] == "square":
+            return np.asarray(within.all(1))
+        return np.asarray(within[:, checks.size("holdout", holdout[1], 0, 1)])

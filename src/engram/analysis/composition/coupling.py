@@ -56,8 +56,11 @@ def coupling(
     if not len(steps) or steps[0] <= 0 or (np.diff(steps) <= 0).any():
         raise ValueError(f"steps = {checks.shown(steps)}: expected at least one, ascending from above 0")
     checks.number("level", level)
-    firsts = [next((float(s) for s, v in zip(steps, curve, strict=True) if v >= level), math.nan)
-              for curve in (curve_x, curve_y)]  # fmt: skip
+    first_x, first_y = (
+        next((float(step) for step, value in zip(steps, curve, strict=True) if value >= level), math.nan)
+        for curve in (curve_x, curve_y)
+    )
     varies = curve_x.std() > 0 and curve_y.std() > 0
     correlation = float(np.corrcoef(curve_x, curve_y)[0, 1]) if varies else math.nan
-    return Coupling(*firsts, float(np.min(firsts) / np.max(firsts)), correlation)
+    index = float(np.minimum(first_x, first_y) / np.maximum(first_x, first_y))
+    return Coupling(first_x, first_y, index, correlation)

@@ -78,4 +78,4 @@ def factorization(
 
 def _directions(vectors: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n features"]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)  # type: ignore[no-any-return]
+    return vectors / np.where(lengths > 0, lengths, 1)
