@@ -17,6 +17,7 @@ import difficulty
 import dsa
 import environments
 import forgetting
+import generative_diffusion
 import hebbian_conv
 import induction
 import lab
@@ -353,6 +354,7 @@ def main() -> None:
             agents,
             spatial,
             induction,
+            generative_diffusion,
             lab,
         )
     ]
