@@ -69,6 +69,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/continual.py
 	$(BIN)/python benchmarks/forgetting.py
 	$(BIN)/python benchmarks/induction.py
+	$(BIN)/python benchmarks/generative_diffusion.py
 	$(BIN)/python benchmarks/optim.py
 	$(BIN)/python benchmarks/agents.py
 	$(BIN)/python benchmarks/curiosity.py $(QUICK)

@@ -19,6 +19,7 @@ import dsa
 import environments
 import forgetting
 import generative
+import generative_diffusion
 import hebbian_conv
 import induction
 import lab
@@ -357,6 +358,7 @@ def main() -> None:
             spatial,
             induction,
             generative,
+            generative_diffusion,
             lab,
         )
     ]

@@ -75,7 +75,11 @@ arms: dict[str, dict[str, Any]] = {
 }
 tiny = {"size": 8, "width": 4, "steps": 4, "checks": 2, "samples": 2, "batch_size": 8, "noise_steps": 10}
 presets = {
-    "smoke": Preset(seeds=1, changes={"drawing": tiny, "lattices": {"draws": 2}}),
+    "smoke": Preset(
+        seeds=1,
+        changes={"drawing": tiny, "lattices": {"draws": 2}}
+        | {arm: {"steps": 4, "checks": 2} for arm, own in arms.items() if "steps" in own},
+    ),
     "laptop": Preset(seeds=3),
     "paper": Preset(
         seeds=3,
