@@ -217,7 +217,8 @@ def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, An
         axis: step if math.isfinite(step) else 2.0 * config.steps for axis, step in reached.items()
     }  # never: later
     result = {name: float(curve[late].mean()) for name, curve in (("accuracy", right), ("acc_x", x), ("acc_y", y))}
-    result |= {"first_x": first["x"], "first_y": first["y"], "coupling": min(first.values()) / max(first.values())}
+    together_by = min(first.values()) if min(first.values()) <= config.steps else 0.0  # neither: not coupled, unlearned
+    result |= {"first_x": first["x"], "first_y": first["y"], "coupling": together_by / max(first.values())}
     if not np.isnan(order).any():
         ordered = order < ORDERED
         result["misplaced"] = float((one - right).max())
