@@ -119,8 +119,10 @@ class HillClimb(SequenceSearch):
     """Random mutants of one letter of the best, of which the best are kept.
 
     Args:
-        tokens, scores, population_size, vocab, rng: As of ``SequenceSearch``.
+        tokens: Sequences that are known.
+        scores: How good they are.
         n_parents: The best so many have mutants.
+        options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
 
     Examples:
         >>> search = HillClimb(np.zeros((1, 4), np.uint8), np.zeros(1), population_size=20, vocab=2)
@@ -147,10 +149,12 @@ class AdaLead(SequenceSearch):
     place, and each letter mutated with a rate. Unlike AdaLead it makes one mutant at a time, and no rollouts of them.
 
     Args:
-        tokens, scores, population_size, vocab, rng: As of ``SequenceSearch``.
+        tokens: Sequences that are known.
+        scores: How good they are.
         kappa: The share.
         recombination: Probability that a place comes from the second parent.
         mutation: Expected mutations of a sequence.
+        options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
 
     Source: after Sinai et al., "AdaLead: a simple and robust adaptive greedy search algorithm" (2020).
 
@@ -194,9 +198,11 @@ class CbAS(SequenceSearch):
     never falls, so that it comes to p_0(x | good) and stays near the start.
 
     Args:
-        tokens, scores, population_size, vocab, rng: As of ``SequenceSearch``.
+        tokens: Sequences that are known.
+        scores: How good they are.
         quantile: Of the scores of a generation.
         smoothing: Counts that every letter has beforehand, in all, as a share of the sequences.
+        options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
 
     Source: after Brookes, Park and Listgarten, "Conditioning by adaptive sampling for robust design" (2019), whose
     model is an autoencoder.

@@ -34,11 +34,21 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         alphabet: The letters.
         n_nodes: Sequences of the graph; 250,000 as published.
         gamma: How smooth; 0: no smoothing, the fresh network learns what the first one said.
-        explore, k, edge_weight, laplacian: As of ``expand_hamming1`` and ``GraphLabelSmoother``.
-        channels, kernel: As of ``SeqCNN``; 256 as published.
-        epochs, smooth_epochs: Of the first network, and of the second.
-        lr, batch_size, weight_decay: Of both; 1e-4, 1024 and 1e-4 as published.
-        temperature, n_proposals, clusters, accept: As of ``GibbsWithGradients``.
+        explore: Of what mutants are made, as of ``expand_hamming1``.
+        k: Number of neighbours; ``"sqrt"``: the root of the number of nodes.
+        edge_weight: As of ``GraphLabelSmoother``.
+        laplacian: As of ``GraphLabelSmoother``.
+        channels: Outputs of the networks' convolution; 256 as published.
+        kernel: Letters in a window of it.
+        epochs: Passes of the first network over the measurements.
+        smooth_epochs: Passes of the second over the nodes.
+        lr: Learning rate of both; 1e-4 as published.
+        batch_size: Sequences in a batch of both; 1024 as published.
+        weight_decay: Of both; 1e-4 as published.
+        temperature: Of proposals, as of ``GibbsWithGradients``.
+        n_proposals: Draws for each parent.
+        clusters: Parents of a round at most.
+        accept: The rule of acceptance.
         rounds: Rounds of the sampler.
         random_state: Seed of all draws.
 
