@@ -51,7 +51,9 @@ def export(
         files[f"{name}.{tables}"] = buffer.getvalue()
     figures = {name.replace("/", "+"): figure for name, figure in figures_of(experiment, results).items()}
     if pictures == "html":
-        pages = {name: figure.to_html(include_plotlyjs="directory") for name, figure in figures.items()}
+        pages = {
+            name: figure.to_html(include_plotlyjs="directory", auto_play=False) for name, figure in figures.items()
+        }
         files |= {f"{name}.html": page.encode() for name, page in pages.items()}
         files["plotly.min.js"] = get_plotlyjs().encode()
     else:

@@ -76,7 +76,7 @@ def plot(figure: go.Figure) -> str:
     )
     figure.update_annotations(font_size=12)
     options = {"displaylogo": False, "responsive": True, "displayModeBar": "hover"}
-    html = figure.to_html(full_html=False, include_plotlyjs=False, config=options)
+    html = figure.to_html(full_html=False, include_plotlyjs=False, config=options, auto_play=False)
     return f"<figure><figcaption>{caption}</figcaption>{html}</figure>"
 
 

@@ -97,7 +97,7 @@ def picture(frame: str, width: int) -> UInt8[np.ndarray, "h w 3"]:
 def figure(results: Results) -> go.Figure:
     """The posterior as it narrows, news by news, and how far each planner moved."""
     titles = "reward guessed (red), seen (orange)", "cells moved until all rewards were collected"
-    plot = make_subplots(rows=1, cols=2, subplot_titles=titles, column_widths=[0.3, 0.7])
+    plot = make_subplots(rows=1, cols=2, subplot_titles=titles, column_widths=[0.35, 0.65], horizontal_spacing=0.22)
     first = next(arm for arm in ("same-greedy", "independent-greedy") if results.values(arm, "frames"))
     width = results.values(first, "width")[0]
     pictures = [picture(frame, width).tolist() for frame in results.values(first, "frames")[0]]
@@ -110,7 +110,7 @@ def figure(results: Results) -> go.Figure:
         {"label": str(n), "method": "animate", "args": [[str(n)], {"mode": "immediate"}]} for n in range(len(pictures))
     ]
     plot.update_xaxes(visible=False, row=1, col=1).update_yaxes(visible=False, row=1, col=1)
-    return plot.update_layout(height=700, sliders=[{"steps": steps, "len": 0.3, "currentvalue": {"prefix": "news "}}])
+    return plot.update_layout(height=700, sliders=[{"steps": steps, "len": 0.27, "currentvalue": {"prefix": "news "}}])
 
 
 experiment = Experiment(
