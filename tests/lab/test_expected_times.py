@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import importlib
+import json
+import math
+
+TIMED = '''
+"""An experiment whose time is that of its steps."""
+from engram.lab import Experiment, Preset, Run, Study, setting, settings
+
+
+@settings
+class Config:
+    steps: int = setting(4, "steps", ge=0, scales=True)
+
+
+def trial(config: Config, run: Run):
+    return {}
+
+
+experiment = Experiment(
+    name="timed",
+    about=__doc__,
+    paper="none",
+    figure=None,
+    studies=Study(trial, {"known": {}, "none": {}, "new": {}}),
+    presets={size: Preset(seeds=1) for size in ("smoke", "laptop", "paper")},
+    claims=[],
+)
+'''
+
+
+def test_a_recorded_time_is_scaled_and_one_of_scale_0_tells_nothing(tmp_path, monkeypatch):
+    package = tmp_path / "timed_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "timed.py").write_text(TIMED)
+    (package / "seconds.json").write_text(json.dumps({"timed": {"known": [3.0, 2.0], "none": [3.0, 0.0]}}))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    arms = importlib.import_module("timed_package.timed").experiment.arms("smoke")
+    assert arms["known"].seconds == 6.0
+    assert math.isnan(arms["none"].seconds)
+    assert math.isnan(arms["new"].seconds)
