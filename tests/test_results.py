@@ -24,7 +24,6 @@ WAITING = {
     "blur",
     "continual-learners",
     "evolved-plastic-networks",
-    "first-order-preconditioning",
     "learning-to-remember",
     "meta-rl-agents",
     "one-shot-characters",

@@ -108,14 +108,13 @@ experiment = Experiment(
     figure=figure,
     headline="return",
     check_requirements=check_requirements,
-    answer="""With 100 rows on CartPole, corrected dynamic k-means is hardly better than LRU, 86 against 82
-    [dkm-beats-lru: fails]; the published form, with 103, gets more than LRU [dkm-author-beats-lru: holds]. With 1000
-    rows LRU is better [lru-is-better-with-1000-rows: holds], so that a small memory is where dynamic k-means belongs
-    [the-smaller-the-better: holds]. But 100 rows do not get more than a table of Q-learning whose rate is tuned
-    [dkm-beats-a-table: fails] [dkm-author-beats-a-table: fails], and a memory that forgets nothing gets three times as
-    much [small-is-no-worse: fails]. In four rooms, where only the goal pays, the published form averages the rare
-    return away and hardly ever gets there [published-form-loses-the-goal: holds]; whether the corrected one gets there
-    nearly as often as LRU is open [corrected-finds-the-goal: is open]. With learned keys and 250 rows the corrected
-    form gets 1.6 times the return of LRU [dkm-beats-lru-with-learned-keys: holds]. So take more rows first, and
-    dynamic k-means, corrected, where keys are learned.""",
+    answer="""With 100 rows on CartPole, corrected dynamic k-means gets 86 and the published form 103 where LRU gets 82;
+    whether either difference is as much as 15 % is open [dkm-beats-lru: is open] [dkm-author-beats-lru: is open], and
+    so is whether LRU is better with 1000 rows [lru-is-better-with-1000-rows: is open]. A table of Q-learning whose rate
+    is tuned gets about as much [dkm-beats-a-table: is open], and a memory that forgets nothing three times as much
+    [small-is-no-worse: fails]. In four rooms, where only the goal pays, the published form averages the rare return
+    away and hardly ever gets there [published-form-loses-the-goal: holds]; whether the corrected one gets there nearly
+    as often as LRU is open [corrected-finds-the-goal: is open]. With learned keys and 250 rows the corrected form gets
+    1.6 times the return of LRU, in seeds that differ widely [dkm-beats-lru-with-learned-keys: is open]. So take more
+    rows first.""",
 )
