@@ -45,6 +45,7 @@ REFERENCE = {
     "engram.generative.design": "Sequences that improve, from measurements of worse ones.",
     "engram.generative.diffusion": "Conditional diffusion models: schedules, networks, samplers.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
+    "engram.analysis.composition": "Whether a generative model composes or interpolates.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
     "engram.tasks": "What one learns from.",
     "engram.tasks.two_stimulus": "The fourteen tasks of two stimuli.",

@@ -41,7 +41,7 @@ def test_every_experiment_and_package_has_a_page(site):
     assert "reproduced at laptop scale" in (site / "gallery.html").read_text()
     pages = list((site / "reference").iterdir())
     assert "PlasticRNN" in (site / "reference" / "engram.plasticity.html").read_text()
-    assert max(page.stat().st_size for page in pages) < 600_000
+    assert max(page.stat().st_size for page in pages) < 500_000
 
 
 @pytest.mark.soak

@@ -36,6 +36,7 @@ from engram.analysis.verify import AffineReLU, Argmax, Box
 PACKAGES = (
     "agents",
     "analysis",
+    "analysis.composition",
     "analysis.verify",
     "continual",
     "continual.anml",

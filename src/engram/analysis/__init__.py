@@ -1,11 +1,6 @@
-"""Measures of activity, behaviour and the difficulty of tasks; proofs are in ``verify``."""
+"""Measures of activity, behaviour and difficulty; of generative models in ``composition``, proofs in ``verify``."""
 
 from engram.analysis.accuracy_matrix import AccuracyMatrix
-from engram.analysis.composition.bump_score import BumpScore, bump_score
-from engram.analysis.composition.coupling import Coupling, coupling
-from engram.analysis.composition.factorization import Factorization, factorization
-from engram.analysis.composition.percolation import percolation_ratio
-from engram.analysis.composition.representation_order import RepresentationOrder, representation_order
 from engram.analysis.decoding import cross_temporal_decoding
 from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, weighted_chi2_logcdf
 from engram.analysis.difficulty.classification import classification_difficulty
@@ -76,14 +71,11 @@ __all__ = [
     "DSA",
     "AccuracyMatrix",
     "Alignment",
-    "BumpScore",
-    "Coupling",
     "DelayChoice",
     "Difficulty",
     "DimensionEstimate",
     "DrivenDistance",
     "DrivenOperators",
-    "Factorization",
     "FittedBias",
     "GeneralizationTask",
     "HankelDMD",
@@ -97,20 +89,17 @@ __all__ = [
     "OperatorComparison",
     "PermutationTest",
     "ProbedTask",
-    "RepresentationOrder",
     "RepresentationReport",
     "TestError",
     "align_operators",
     "alignment_by_layer",
     "alignment_score",
     "architecture_information",
-    "bump_score",
     "choose_delays",
     "class_margin",
     "classification_difficulty",
     "compare_operators",
     "control_task",
-    "coupling",
     "cross_temporal_decoding",
     "cumulative_regret",
     "delay_embedding",
@@ -121,7 +110,6 @@ __all__ = [
     "extra_memory",
     "extract",
     "extreme_quantile",
-    "factorization",
     "few_shot_task",
     "fit_driven",
     "forward_equivalents",
@@ -141,11 +129,9 @@ __all__ = [
     "operator_distances",
     "pairwise",
     "peak_memory",
-    "percolation_ratio",
     "permutation_test",
     "predicted_change",
     "procrustes_angle",
-    "representation_order",
     "representational_forgetting",
     "roll_out",
     "rsa",

@@ -20,12 +20,12 @@ from plotly.subplots import make_subplots
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from engram.analysis import (
+from engram.analysis import intrinsic_dimension
+from engram.analysis.composition import (
     BumpScore,
     bump_score,
     coupling,
     factorization,
-    intrinsic_dimension,
     percolation_ratio,
     representation_order,
 )
