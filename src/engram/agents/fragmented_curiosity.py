@@ -49,7 +49,8 @@ class Fragment:
         return {"module": self.module.state_dict(), "monitor": self.monitor.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of ``state_dict``."""
+        """Go on from a state of ``state_dict``; raises where it is of another form."""
+        check_state(state, {"module": Mapping, "monitor": Mapping})
         self.module.load_state_dict(state["module"])
         self.monitor.load_state_dict(state["monitor"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from engram.lab import Run, setting, settings
 from engram.memory import SurprisalMonitor
 from engram.tasks import tour
 
+Criterion = Literal["ratio", "zscore", "random"]
 ROOMS, LAPS = 4, 2
 AT_SWITCH, ENTRY = 64, 256  # steps after an entry: a cut is at it; and curiosity is looked at
 
@@ -23,7 +25,7 @@ class Walk:
     """A walk, and who is curious on it."""
 
     learner: Literal["rnd", "far"] = setting("far", "one module, or one for each fragment")
-    criterion: Literal["ratio", "zscore", "random"] = setting(
+    criterion: Criterion = setting(
         "ratio",
         "where a fragment begins: at errors of so many times the mean, or so many standard deviations above it; or as "
         "often as by the first, by chance",
@@ -79,13 +81,13 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
     seen = views[torch.from_numpy(places[:, 0]), torch.from_numpy(places[:, 1] * env.size + places[:, 2])][:, None]
     errors, owners = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
 
-    def walk(rate: float, criterion: str) -> RND | FragmentedCuriosity:
+    def walk(rate: float, criterion: Criterion) -> RND | FragmentedCuriosity:
         def make() -> RND:
             return rnd_of(views, config.learning_rate, 128, run)
 
         curiosity: Any = make()
         if config.learner == "far":
-            own = config if criterion == "random" else _by_surprise(config)
+            own = replace(config, criterion=criterion)
             options: dict[str, Any] = {"recall_threshold": 0.99 if config.recall else None}
             options |= {"capacity": config.capacity, "author_keys": config.author_keys}
             curiosity = FragmentedCuriosity(make, make_monitor=lambda: monitor_of(own, rate, run.generator), **options)
@@ -117,10 +119,6 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
     if vars(config) | of_size == vars(Walk()):  # one module, or fragments with all that belongs to them
         result["map"] = maps(places, errors).round(4).tolist()
     return result
-
-
-def _by_surprise(config: Walk) -> Walk:
-    return config if config.criterion != "random" else Walk(**{**vars(config), "criterion": "ratio"})
 
 
 def measures(

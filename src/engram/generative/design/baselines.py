@@ -13,6 +13,7 @@ from engram.generative.design.expand import random_mutants
 from engram.generative.design.gibbs import Population, top
 from engram.generative.design.sequences import check_tokens
 from engram.optim.strategy import checked_loss
+from engram.state import Axes, Maybe, check_state
 
 Tokens = UInt8[np.ndarray, "sequences length"]
 
@@ -99,9 +100,10 @@ class SequenceSearch:
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a ``state_dict``, bit for bit."""
-        if not isinstance(state, Mapping) or set(state) != (expected := {"tokens", "scores", "asked", "rng"}):
-            raise ValueError(f"state = {checks.shown(state)}: expected {sorted(expected)}")
+        """Continue from a ``state_dict``, bit for bit; raises where it is of another form."""
+        sequences, scores = Axes(("sequences", self.tokens.shape[1]), self.tokens), Axes(("sequences",), np.ndarray)
+        form = {"tokens": sequences, "scores": scores, "asked": Maybe(sequences)}
+        check_state(state, form | {"rng": self.rng.bit_generator.state})
         self.tokens, self.scores = state["tokens"].copy(), state["scores"].copy()
         self._asked = None if state["asked"] is None else state["asked"].copy()
         self.rng.bit_generator.state = state["rng"]
