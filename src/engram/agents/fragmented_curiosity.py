@@ -179,14 +179,14 @@ class FragmentedCuriosity:
         for number in np.unique(self.current):
             envs = np.flatnonzero(self.current == number)
             module, rows = self.store.get(int(number)).module, torch.from_numpy(envs)
-            mine, over = next_obs[:, rows], done[:, rows]
-            module.observe(mine[~over])
+            arrived, over = next_obs[:, rows], done[:, rows]
+            module.observe(arrived[~over])
             with torch.no_grad():
-                errors = module.error(mine.flatten(0, 1)).view_as(over)
+                errors = module.error(arrived.flatten(0, 1)).view_as(over)
             check_errors(errors)
             error[:, rows], reward[:, rows] = errors, module.reward(errors, over, envs)
             if self.author_keys and len(done):
-                features = module.features(mine.flatten(0, 1)).view(*over.shape, -1)
+                features = module.features(arrived.flatten(0, 1)).view(*over.shape, -1)
                 keys = features.new_zeros(*done.shape, features.shape[-1]) if keys is None else keys
                 keys[:, rows] = features
         if keys is not None:
@@ -268,9 +268,9 @@ class FragmentedCuriosity:
             raise ValueError(f"obs.shape = {tuple(obs.shape)}: expected (time, {len(rows)}, ...), as envs says")
         losses = []
         for number in np.unique(self.current[rows]):
-            mine = torch.from_numpy(np.flatnonzero(self.current[rows] == number))
-            counted = None if valid is None else valid[:, mine].flatten()
-            losses.append(self.store.get(int(number)).module.update(obs[:, mine].flatten(0, 1), counted))
+            columns = torch.from_numpy(np.flatnonzero(self.current[rows] == number))
+            counted = None if valid is None else valid[:, columns].flatten()
+            losses.append(self.store.get(int(number)).module.update(obs[:, columns].flatten(0, 1), counted))
         return float(np.mean(losses))
 
     def state_dict(self) -> dict[str, Any]:

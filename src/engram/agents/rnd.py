@@ -178,9 +178,9 @@ class RND(nn.Module):
         self, obs: Shaped[Tensor, "batch *features"], valid: Bool[Tensor, "batch"] | None = None
     ) -> Float[Tensor, ""]:
         """L, of observations of which those that are not valid do not count."""
-        kept = torch.rand(len(obs), generator=self.generator) < self.keep_prob
-        kept = kept.to(obs.device) & (torch.ones_like(kept) if valid is None else valid)
-        return self.error(obs[kept]).sum() / kept.sum().clamp(min=1)
+        counted = torch.rand(len(obs), generator=self.generator) < self.keep_prob
+        counted = counted.to(obs.device) & (torch.ones_like(counted) if valid is None else valid)
+        return self.error(obs[counted]).sum() / counted.sum().clamp(min=1)
 
     def update(
         self, obs: Tensor, valid: Bool[Tensor, "..."] | None = None, envs: Int[np.ndarray, "batch"] | None = None

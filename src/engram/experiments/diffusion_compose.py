@@ -266,12 +266,12 @@ def overlaps(config: Lattice, run: Run) -> dict[str, Any]:
             np.mean(
                 [
                     percolation_ratio(
-                        GaussianBumps(config.size, keep=kept, seed=run.rng).labels.double().numpy(), sigma
+                        GaussianBumps(config.size, keep=share, seed=run.rng).labels.double().numpy(), sigma
                     )
                     for _ in range(config.draws)
                 ]
             )
-            for kept in KEPT
+            for share in KEPT
         ]
         result[f"ratio_{sigma:g}"] = list(map(float, ratios))
         above = np.argmax(np.array(ratios) >= 0.5)

@@ -100,7 +100,7 @@ class Place(NamedTuple):
 
 def places(config: Config, rng: np.random.Generator) -> list[Place]:
     """The worlds of a trial, small ones first; the same in all arms of a seed that have the same kind of world."""
-    found: list[Place] = []
+    drawn_places: list[Place] = []
     for size, count, steps in (
         ("small", config.small, config.small_steps),
         ("large", config.large, config.large_steps),
@@ -114,8 +114,8 @@ def places(config: Config, rng: np.random.Generator) -> list[Place]:
             world = colour_walls(maze, rng=rng)
             row, column = rng.choice(np.argwhere(world == 0)).tolist()
             heading, seed = int(rng.integers(4)), int(rng.integers(2**31))
-            found.append(Place(world, (row, column), heading, steps, size == "large", seed, door_of(maze)))
-    return found
+            drawn_places.append(Place(world, (row, column), heading, steps, size == "large", seed, door_of(maze)))
+    return drawn_places
 
 
 def visible(maze: np.ndarray) -> int:

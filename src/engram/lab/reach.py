@@ -44,7 +44,7 @@ def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
     except (SyntaxError, ValueError):  # compiled: it can reach what is beside it
         return _Reads((), frozenset(), (re.escape(module.partition(".")[0]) + r"(\..*)?",), (), False)
     nodes = list(_walk(tree))
-    found = tuple(imports(nodes, module if is_package else module.rpartition(".")[0]))
+    imported = tuple(imports(nodes, module if is_package else module.rpartition(".")[0]))
     declaring = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AnnAssign)
     acting = [
         statement
@@ -55,7 +55,7 @@ def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
         )
     ]
     executed = {node.id for statement in acting for node in _walk(statement) if isinstance(node, ast.Name)}
-    named, texts, resolved, makes = [], [], set(), ("gymnasium", "make") in found
+    named, texts, resolved, makes = [], [], set(), ("gymnasium", "make") in imported
     for node in nodes:
         match node:
             case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[what, *_]) if called in _LOADING:
@@ -70,7 +70,7 @@ def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
                     named.append(re.escape(target[1]))
                 if _FILE.fullmatch(constant):
                     texts.append(constant)
-    return _Reads(found, frozenset(executed), tuple(named), tuple(texts), makes)
+    return _Reads(imported, frozenset(executed), tuple(named), tuple(texts), makes)
 
 
 _LOADING = ("import_module", "__import__")

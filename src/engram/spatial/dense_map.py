@@ -102,7 +102,7 @@ class DenseMap(LocalMap):
     def clusters(self, min_size: int = 2) -> Clusters:
         """The clusters of frontier cells that touch each other, by rows and columns of their first cell."""
         frontier = {(int(r), int(c)) for r, c in np.argwhere(self.frontier())}
-        empty, found = np.argwhere(self.known_empty()), []
+        empty, middles = np.argwhere(self.known_empty()), []
         for first in sorted(frontier):
             if first not in frontier:
                 continue
@@ -119,8 +119,8 @@ class DenseMap(LocalMap):
                 size, total = len(members), np.sum(members, axis=0)
                 middle = min(members, key=lambda cell: (int(abs(np.array(cell) * size - total).sum()), cell))
                 nearest = empty[((empty - middle) ** 2).sum(1).argmin()]
-                found.append((*(nearest - 1 + self.bbox[:2]).tolist(), size))
-        rows, columns, sizes = np.array(found, dtype=np.int64).reshape(-1, 3).T
+                middles.append((*(nearest - 1 + self.bbox[:2]).tolist(), size))
+        rows, columns, sizes = np.array(middles, dtype=np.int64).reshape(-1, 3).T
         return Clusters(rows, columns, sizes, self.known_empty().size)
 
     def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:

@@ -234,7 +234,7 @@ def _alike(query: tuple[int, int, View], key: tuple[int, int, View]) -> float:
     """The cosine of two views as one-hot vectors, with -1 for those of another heading."""
     if query[1] != key[1]:
         return -1.0
-    seen, kept = query[2], key[2]
-    same = np.count_nonzero((seen == kept) & (seen != HIDDEN))
-    visible = math.sqrt(np.count_nonzero(seen != HIDDEN) * np.count_nonzero(kept != HIDDEN))
+    seen, before = query[2], key[2]
+    same = np.count_nonzero((seen == before) & (seen != HIDDEN))
+    visible = math.sqrt(np.count_nonzero(seen != HIDDEN) * np.count_nonzero(before != HIDDEN))
     return same / visible if visible else 0.0

@@ -35,11 +35,11 @@ def trial(config: Recovery, run: Run) -> dict[str, Any]:
         way = walk(env, SEARCHES[walker], config, seeds[world])
         for judge, name in enumerate(SEARCHES):
             planner = make_planner(name, config.search, int(seeds[world, 1]), config.units)
-            found = trajectory_log_likelihood(
+            likelihood = trajectory_log_likelihood(
                 planner, [seen["known"] for seen in way], np.array([seen["position"] for seen in way]), env.rooms,
                 rewards=[seen["rewards"] for seen in way], views=env.views,
             )  # fmt: skip
-            means[number, judge] = found.floored_mean
+            means[number, judge] = likelihood.floored_mean
     uniform = SEARCHES.index("uniform")
     by_induction = np.delete(means, uniform, 1).max(1) > means[:, uniform]
     walked = np.arange(total) % len(SEARCHES) != uniform

@@ -93,21 +93,21 @@ def _select(distances, row, indices, sorted_distances, counts, candidates):
     while within * SAMPLED < 2 * k and bound < len(counts) - 1:
         bound += 1
         within += counts[bound]
-    found = 0
-    while found <= k:
-        found = 0
+    count = 0
+    while count <= k:
+        count = 0
         for j in range(n):
-            candidates[found] = j
-            found += distances[j] <= bound
+            candidates[count] = j
+            count += distances[j] <= bound
         bound += 1
     counts[:] = 0
-    for at in range(found):
+    for at in range(count):
         if candidates[at] != row:
             counts[distances[candidates[at]]] += 1
     place = 0
     for distance in range(len(counts)):
         place, counts[distance] = place + counts[distance], place
-    for at in range(found):
+    for at in range(count):
         j = candidates[at]
         if j != row:
             place = counts[distances[j]]

@@ -139,8 +139,8 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         if self.metric == "hamming":
             indices, distances = hamming_neighbours(X, k, self.n_jobs)
         else:
-            found = NearestNeighbors(n_neighbors=k, n_jobs=self.n_jobs).fit(X).kneighbors()
-            distances, indices = found[0], found[1].astype(np.int32)
+            distances, indices = NearestNeighbors(n_neighbors=k, n_jobs=self.n_jobs).fit(X).kneighbors()
+            indices = indices.astype(np.int32)
         if (equal := distances[:, 0] == 0).any():
             row = int(equal.argmax())
             raise ValueError(f"X[{row}] and X[{indices[row, 0]}] are equal: expected different rows, a label for each")

@@ -110,7 +110,7 @@ class BumpUNet32(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch 1 size size"], t: Int[Tensor, " batch"], labels: Float[Tensor, "batch 2"]
     ) -> Float[Tensor, "batch 1 size size"]:
-        """What is to be told of noisy images."""
+        """What the network predicts of noisy images: noise, image or velocity, as it is trained to."""
         checks.arguments()
         checks.has_shape("x", tuple(x.shape), ("batch", 1, self.size, self.size))
         encoded = functional.silu(encode(self, t, labels, x))

@@ -152,7 +152,7 @@ class CondUNet(nn.Module):
         t: Int[Tensor, " batch"],
         labels: Float[Tensor, "batch labels"],
     ) -> Float[Tensor, "batch channels size size"]:
-        """What is to be told of noisy images."""
+        """What the network predicts of noisy images: noise, image or velocity, as it is trained to."""
         checks.arguments()
         checks.has_shape("x", tuple(x.shape), ("batch", self.image_channels, self.size, self.size))
         checks.has_shape("labels", tuple(labels.shape), (len(x), self.label_dim))

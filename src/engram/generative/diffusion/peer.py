@@ -89,7 +89,7 @@ class DiffusersUNet(nn.Module):
         t: Int[Tensor, " batch"],
         labels: Float[Tensor, "batch labels"],
     ) -> Float[Tensor, "batch channels size size"]:
-        """What is to be told of noisy images."""
+        """What the network predicts of noisy images: noise, image or velocity, as it is trained to."""
         encoded = position_encoding(labels.to(x), self.label_features, self.label_base).flatten(1)
         return self.unet(x, t, class_labels=self.labels(encoded)).sample  # type: ignore[no-any-return]
 
@@ -107,10 +107,12 @@ class SchedulerDiffusion(GaussianDiffusion):
     """
 
     def __init__(self, scheduler: Any) -> None:
-        told = getattr(getattr(scheduler, "config", None), "prediction_type", None)
-        if told not in NAMES or not hasattr(scheduler, "betas"):
-            raise ValueError(f"scheduler: prediction_type = {told!r}: expected betas and one of {', '.join(NAMES)}")
-        super().__init__(len(scheduler.betas), scheduler.betas, NAMES[told])
+        prediction = getattr(getattr(scheduler, "config", None), "prediction_type", None)
+        if prediction not in NAMES or not hasattr(scheduler, "betas"):
+            raise ValueError(
+                f"scheduler: prediction_type = {prediction!r}: expected betas and one of {', '.join(NAMES)}"
+            )
+        super().__init__(len(scheduler.betas), scheduler.betas, NAMES[prediction])
         self.scheduler = scheduler
 
     @torch.no_grad()
@@ -131,8 +133,8 @@ class SchedulerDiffusion(GaussianDiffusion):
         x, outputs = self.normal(start, generator), []
         with recorded(hidden) as seen:
             for t in self.scheduler.timesteps:
-                told = model(x, torch.full((len(x),), int(t), device=x.device), labels)
-                x = self.scheduler.step(told, int(t), x, generator=generator).prev_sample
+                predicted = model(x, torch.full((len(x),), int(t), device=x.device), labels)
+                x = self.scheduler.step(predicted, int(t), x, generator=generator).prev_sample
                 if hidden is not None:
                     outputs.append(only(seen, "hidden").flatten(1))
         return Samples(x, torch.stack(outputs) if hidden is not None else None)
