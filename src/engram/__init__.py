@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     )
     from engram.lab import Results, load, run, sweep
     from engram.registry import experiments
+    from engram.standings import compare
 
 __all__ = [
     "Results",
     "__version__",
     "agents",
     "analysis",
+    "compare",
     "continual",
     "experiments",
     "lab",
@@ -57,7 +59,7 @@ __all__ = [
 ]
 
 # PEP 562: `import engram` costs milliseconds; torch is loaded by the first part that is used.
-_WHERE = dict.fromkeys(("Results", "load", "run", "sweep"), "engram.lab")
+_WHERE = {**dict.fromkeys(("Results", "load", "run", "sweep"), "engram.lab"), "compare": "engram.standings"}
 
 
 def __getattr__(name: str) -> Any:

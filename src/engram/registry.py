@@ -1,16 +1,21 @@
 """What parts there are, by name: read from the entry points of engram and of every other installed package.
 
 A part is registered by one line under ``[project.entry-points."engram.<kind>"]`` in a package's
-``pyproject.toml``; engram's own parts are registered no other way.
+``pyproject.toml``; engram's own parts are registered no other way. A part that is not registered is named by where it
+is, ``"package.module:Name"`` or ``"folder/file.py:Name"``, wherever a registered name is expected.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
+import importlib
+import importlib.util
 import sys
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 KINDS = (
@@ -48,30 +53,88 @@ def names(kind: str) -> list[str]:
 
 
 def get(kind: str, name: str) -> Any:
-    """Load one registered part.
+    """Load one part.
 
     Args:
         kind: One of ``KINDS``.
-        name: A name that ``names(kind)`` lists.
+        name: A name that ``names(kind)`` lists, or where the part is: ``"module:Name"`` or ``"file.py:Name"``.
 
     Raises:
-        ValueError: No part has this name (the nearest one is suggested), or two packages claim it.
+        ValueError: No part has this name (the nearest one is suggested), two packages claim it, or nothing is there.
 
     Examples:
         >>> get("plasticity_rules", "hebb").__name__
         'Hebb'
+        >>> get("plasticity_rules", "engram.plasticity:Hebb").__name__
+        'Hebb'
     """
-    known_names = names(kind)
-    if name not in known_names:
-        nearest = difflib.get_close_matches(name, known_names, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known_names) or 'none'}"
-        raise ValueError(f"unknown {_singular(kind)} {name!r}; {hint}")
+    check(kind, name)
+    asked_by = sys._getframe(1).f_globals.get("__name__", "")
+    if is_reference(name):
+        module, part = _referenced(name)
+        resolved[asked_by, kind, name] = f"{module}:{name.rpartition(':')[2]}"
+        return part
     registered = {entry.value: entry for entry in entries(kind) if entry.name == name}
     if len(registered) > 1:
         raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(registered)}")
     (value, entry) = next(iter(registered.items()))
-    resolved[sys._getframe(1).f_globals.get("__name__", ""), kind, name] = value
+    resolved[asked_by, kind, name] = value
     return entry.load()
+
+
+def check(kind: str, name: str) -> str:
+    """Return the name of a part; raise ValueError, which suggests the nearest one, where there is none.
+
+    What a reference to a place leads to is only seen when the part is loaded.
+    """
+    known_names = names(kind)
+    if not is_reference(name) and name not in known_names:
+        nearest = difflib.get_close_matches(name, known_names, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known_names) or 'none'}"
+        raise ValueError(f"unknown {_singular(kind)} {name!r}; {hint}")
+    return name
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name says where a part is, as ``"module:Name"`` or ``"file.py:Name"`` do."""
+    return ":" in name
+
+
+def _referenced(reference: str) -> tuple[str, Any]:
+    """The name of the module that a reference leads to, and the part that it names."""
+    place, _, attribute = reference.rpartition(":")
+    try:
+        module = _module_of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except (ModuleNotFoundError, FileNotFoundError) as error:
+        raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error
+    part = module
+    for name in attribute.split("."):
+        if not hasattr(part, name):
+            defined = [known for known in vars(module) if not known.startswith("_")]
+            nearest = difflib.get_close_matches(name, defined, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ValueError(f"{reference!r}: {place} has no {attribute!r}{hint}")
+        part = getattr(part, name)
+    return module.__name__, part
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    """The module that a file is, imported once under a name that no other file has."""
+    whole = path.resolve()
+    name = f"{path.stem}_{hashlib.sha256(str(whole).encode()).hexdigest()[:12]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, whole)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        sys.path.append(str(whole.parent))  # what it imports may lie beside it
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
 
 
 def entries(kind: str) -> tuple[EntryPoint, ...]:

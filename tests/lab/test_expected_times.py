@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import sys
 
 TIMED = '''
 """An experiment whose time is that of its steps."""
@@ -37,6 +38,9 @@ def test_a_recorded_time_is_scaled_and_one_of_scale_0_tells_nothing(tmp_path, mo
     (package / "timed.py").write_text(TIMED)
     (package / "seconds.json").write_text(json.dumps({"timed": {"known": [3.0, 2.0], "none": [3.0, 0.0]}}))
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("timed_package", "timed_package.timed"):  # so that they are gone afterwards
+        monkeypatch.setitem(sys.modules, name, None)
+        del sys.modules[name]
     arms = importlib.import_module("timed_package.timed").experiment.arms("smoke")
     assert arms["known"].seconds == 6.0
     assert math.isnan(arms["none"].seconds)

@@ -1,4 +1,4 @@
-"""The command line: list, show, run, sweep, report, export, data, doctor."""
+"""The command line: list, show, run, compare, sweep, report, export, data, doctor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from engram import registry
 from engram.cli import fields, looking, running
-from engram.cli.commands import Data, Doctor, Export, List, Report, Run, Show, Sweep
+from engram.cli.commands import Compare, Data, Doctor, Export, List, Report, Run, Show, Sweep
 from engram.cli.output import out, print_table
 from engram.version import __version__
 
@@ -26,16 +26,18 @@ EXIT_INTERRUPTED = 130
 ACTIONS: dict[type, Callable[[Any], int | None]] = {
     List: looking.list_parts,
     Show: looking.show,
+    Compare: running.compare,
     Report: running.report,
     Export: running.export,
     Data: looking.data,
     Doctor: looking.doctor,
 }
-COMMANDS = {kind.__name__.lower(): kind for kind in (List, Show, Run, Sweep, Report, Export, Data, Doctor)}
+COMMANDS = {kind.__name__.lower(): kind for kind in (List, Show, Run, Compare, Sweep, Report, Export, Data, Doctor)}
 Command = (
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Export, tyro.conf.subcommand("export")]

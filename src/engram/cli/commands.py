@@ -91,6 +91,40 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Set a method beside all registered ones of its kind, on all tasks of that kind.
+
+    A method is a registered name, or where it is: `signed_error.py:SignedError`, `my_package:MyEWC`. A kind, as in
+    `engram compare learning-rules`, gives the standing of its registered parts.
+    """
+
+    names: Names
+    """The methods, of one kind; or a kind."""
+    kind: Text = None
+    """The kind, where the class does not say it, as of a function: learning-rules, continual-methods."""
+    against: Text = None
+    """Compare with these alone, separated by commas (default: all registered ones)."""
+    tasks: Text = None
+    """Only tasks whose name has one of these in it, separated by commas (default: all)."""
+    seeds: int = 5
+    """How many seeds."""
+    until_decided: Flag = False
+    """Look after 5, 10, 20 and 40 seeds, until it is decided of every other method which is better."""
+    fresh: Flag = False
+    """Run registered methods here too, and take nothing from the records."""
+    preset: str = "laptop"
+    """Size: as of `engram run`."""
+    jobs: Count = None
+    """How many trials at once (default: as many as fit on the cores)."""
+    runs: Folder = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+    out: Folder = None
+    """The HTML file (default: compare.html in the folder of runs)."""
+    export: Literal["none", "csv", "markdown", "latex"] = "none"
+    """Print the table in this form instead."""
+
+
+@dataclass(frozen=True)
 class Sweep:
     """Run an experiment at many settings of its config fields, and compare its arms in one table and one figure.
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from engram import registry
 from engram.cli import fields
-from engram.cli.commands import Export, Report, Run, Sweep
+from engram.cli.commands import Compare, Export, Report, Run, Sweep
 from engram.cli.output import LEAST, out, print_table
 
 if TYPE_CHECKING:
@@ -51,6 +51,37 @@ def run(command: Run, rest: list[str]) -> int:
             return EXIT_INTERRUPTED
         code = max(code, results.exit_code())
     return code
+
+
+def compare(command: Compare) -> None:
+    """Set methods beside the registered ones, print where they stand, and write the report."""
+    from engram.lab.folder import runs_folder
+    from engram.standings import compare as compared
+
+    if not command.names:
+        raise ValueError("no method named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
+    sys.path.insert(0, "")  # modules here are found, as by `python -m`
+    options: dict[str, Any] = {name: getattr(command, name) for name in ("seeds", "until_decided", "fresh", "preset")}
+    options |= {"against": _arms(command.against), "tasks": _arms(command.tasks), "jobs": command.jobs}
+    kind = (command.kind or "").replace("-", "_")
+    with contextlib.redirect_stdout(sys.stderr):
+        standing = compared(*command.names, kind=kind, runs=command.runs, **options)
+    if command.export != "none":
+        print(standing.text(command.export), end="")
+        return
+    console = out()
+    rows = []
+    for method in standing.by_rank:
+        cells = [standing.cell(task.name, method) for task in standing.tasks]
+        mean = standing.ranks.mean.get(method)
+        name = f"[bold]{escape(method)}[/]" if method in standing.own else escape(method)
+        rows.append([name, *map(escape, cells), "" if mean is None else f"{mean:.1f}"])
+    print_table(console, "", ["", *(task.name for task in standing.tasks), "mean rank"], rows)
+    console.print()
+    for sentence in standing.sentences:
+        console.print(escape(sentence), soft_wrap=console.width >= LEAST)
+    path = command.out or runs_folder(command.runs) / "compare.html"
+    print(f"report: {standing.report(path)}")
 
 
 def sweep(command: Sweep, rest: list[str]) -> int:

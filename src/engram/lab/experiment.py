@@ -101,6 +101,37 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Contest:
+    """A task of an experiment on which parts of one kind are compared, anybody's own among them.
+
+    Attributes:
+        kind: Kind of the parts, of ``registry.KINDS``.
+        task: What they have to do, in a few words.
+        arm: From the name of a part to its arm: by name what it changes; nothing where the part does not fit the task.
+        measure: Key of the result by which parts are ranked.
+        study: The study of these arms.
+        maximize: Whether more of the measure is better.
+        margin: The smallest difference of the measure that matters.
+        chance: What guessing reaches.
+        trivial: The part that does next to nothing, which a good one beats.
+        costs: By title the keys of results that say what it takes.
+        step: From the settings of an arm to a function that does one step, to be timed.
+    """
+
+    kind: str
+    task: str
+    arm: Callable[[str], Mapping[str, Changes]]
+    measure: str
+    study: str = ""
+    maximize: bool = True
+    margin: float = 0.01
+    chance: float | None = None
+    trivial: str = ""
+    costs: Mapping[str, str] = field(default_factory=dict)
+    step: Callable[[Any], Callable[[], object]] | None = None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A published system made runnable.
 
@@ -117,6 +148,7 @@ class Experiment:
         headline: The metric whose learning curve stands first; empty where nothing is learned, which has no curves.
         check_requirements: Called with the config of each arm before a trial of it begins; raises an error that says
             what to do where data or a package is missing.
+        contests: The tasks on which ``engram.compare`` sets parts beside one another.
         answer: What came out, in a few sentences. Each verdict that they rest on stands behind it as
             ``[claim-id: holds]``, ``fails`` or ``is open``, and a test of engram holds it to the run record.
 
@@ -135,6 +167,7 @@ class Experiment:
     threads: int = 1
     headline: str = "loss"
     check_requirements: Callable[[Any], object] = lambda config: None
+    contests: Sequence[Contest] = ()
     answer: str = ""
 
     def __post_init__(self) -> None:

@@ -92,7 +92,7 @@ def run(
         checkpoint_seconds: Time between checkpoints.
         progress: Show the progress on the standard error stream.
         until_decided: Whether to run more seeds until every claim is decided.
-        at_most: Seconds after which no claim is waited for; what was looked at by then is judged.
+        at_most: Seconds after which no trial is waited for; looks that are over by then are judged.
         **changes: Settings to change from the preset; those of one arm or study as a mapping, ``lstm={"steps": 50}``.
 
     Returns:
@@ -123,8 +123,6 @@ def run(
         raise ValueError(f"seeds = {seeds}: expected none with until_decided, whose looks are at {chosen.looks}")
     if at_most is not None:
         checks.number("at_most", at_most, above=0)
-        if not until_decided:
-            raise ValueError(f"at_most = {at_most}: expected with until_decided only")
     looks = list(chosen.looks) if until_decided else []
     counts = looks or [chosen.seeds if seeds is None else seeds]
     announced = [] if changed else [claim for claim in experiment.claims if preset in claim.presets]

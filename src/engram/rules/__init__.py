@@ -9,6 +9,7 @@ from engram.rules.contract import (
     SynapticRule,
     SynapticUpdate,
     Update,
+    apply_rule,
     checked_update,
     train_step,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "WeightMirror",
     "WeightPerturbation",
     "ZCAWhitening",
+    "apply_rule",
     "checked_update",
     "detached",
     "fixed_fan_in",

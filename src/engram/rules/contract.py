@@ -17,6 +17,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from engram import checks
+from engram.rules.loss import loss_and_error
 
 State = TypeVar("State")
 
@@ -259,6 +260,61 @@ class SynapticRule(ABC, Generic[State]):
         """
 
 
+def apply_rule(
+    rule: LearningRule[State],
+    model: nn.Module,
+    x: Shaped[Tensor, "*batch_features"],
+    target: Shaped[Tensor, "*batch_targets"],
+    state: State,
+) -> Update:
+    """``rule.update``, with what every rule has to refuse refused, so that a rule of one's own is the method alone.
+
+    A batch that the rule fails on is looked at once more, and what is wrong with it is named. A pseudo-gradient that is
+    not finite, or that is of no parameter, is named too.
+
+    Args:
+        rule: The rule.
+        model: The network.
+        x: Its input.
+        target: Classes or values.
+        state: What ``rule.init`` or the last update returned.
+
+    Returns:
+        The update.
+
+    Raises:
+        ValueError: The batch is empty, or shapes, dtypes or classes do not belong together.
+        FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
+
+    Examples:
+        >>> from engram.rules import Backprop
+        >>> model = nn.Sequential(nn.Linear(2, 2))
+        >>> list(apply_rule(Backprop(), model, torch.eye(2), torch.tensor([0, 1]), None).grads)
+        ['0.weight', '0.bias']
+    """
+    parameters = dict(model.named_parameters())
+    if not x.numel():
+        raise ValueError(f"x has the shape {tuple(x.shape)}: expected at least one sample")
+    dtypes = {parameter.dtype for parameter in parameters.values()}
+    if target.is_floating_point() and target.dtype not in dtypes:
+        raise ValueError(f"target is {target.dtype}: expected {' or '.join(map(str, dtypes))}, as the weights are")
+    try:
+        grads, after, info = rule.update(model, x, target, state)
+    except Exception:
+        with torch.no_grad():
+            loss_and_error(rule.predict(model, x), target)  # names what is wrong with a batch, if anything is
+        raise
+    for name, grad in grads.items():
+        if name not in parameters or grad.shape != parameters[name].shape:
+            shape = (
+                f"expected {tuple(parameters[name].shape)}" if name in parameters else "the model has no such parameter"
+            )
+            raise ValueError(f"{type(rule).__name__}: pseudo-gradient {name!r} of {tuple(grad.shape)}: {shape}")
+    if "loss" not in info:
+        raise ValueError(f"{type(rule).__name__}: info has {list(info)}: expected the loss, as 'loss'")
+    return checked_update(rule, grads, after, **info)
+
+
 def train_step(
     rule: LearningRule[State],
     model: nn.Module,
@@ -289,7 +345,7 @@ def train_step(
     """
     checks.arguments()
     optimizer.zero_grad()  # so that there is room for the new ones
-    grads, state, info = rule.update(model, *batch, state)
+    grads, state, info = apply_rule(rule, model, *batch, state)
     parameters: dict[str, Any] = dict(model.named_parameters())
     weights_before = {name: parameters[name].detach().clone() for name in rule.watched(state)}
     for name, gradient in grads.items():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from engram.analysis import forward_equivalents
-from engram.rules import Backprop, LearningRule, Update, train_step
+from engram.rules import Backprop, LearningRule, Update, apply_rule, train_step
 from engram.testing.promises import (
     BadInput,
     assert_refused,
@@ -109,7 +109,7 @@ class _Case:
     def update(self, model: nn.Module | None = None, x: Tensor | None = None, target: Tensor | None = None) -> Update:
         """Update from a fresh state, with what is not given as it is here."""
         x, target = self.x if x is None else x, self.classes if target is None else target
-        return self.rule.update(self.model if model is None else model, x, target, self.state(model))
+        return apply_rule(self.rule, self.model if model is None else model, x, target, self.state(model))
 
     def state(self, model: nn.Module | None = None) -> Any:
         return self.rule.init(self.model if model is None else model, torch.Generator().manual_seed(1))

@@ -1,15 +1,16 @@
 """Rules that train without backpropagation, or beside it: how right, how near to the gradient, at what cost.
 
 Every registered learning rule that fits trains a narrow and a wide network on images of digits, since in a wide one
-even random features will do; some a thin and a deep one too, where random features will not; and a recurrent network on
-the same images row by row. Learning rates are chosen for each rule and seed on images of the training set that it is
+even random features will do; some a thin and a deep one too, where random features will not; a convolutional one, and a
+recurrent one on the same images row by row; a student of a fixed network, and a recurrent network that adds late bits.
+Learning rates are chosen for each rule and seed on images of the training set that it is
 not trained on. Equilibrium propagation has the network that it was published for, of clipped units: with others it does
 not settle. The experiment, its tasks and its criteria are ours; the review that it follows has no experiments.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import plotly.graph_objects as go
@@ -21,6 +22,7 @@ from engram.experiments.learning_rules.features import RANDOM
 from engram.experiments.learning_rules.networks import Network, build
 from engram.experiments.learning_rules.training import READOUT_ONLY, rule_of
 from engram.lab import (
+    Contest,
     Experiment,
     Grid,
     Lines,
@@ -40,6 +42,7 @@ RATES: dict[str, tuple[float, ...]] = {
     "node-perturbation": (0.001, 0.003, 0.01), "weight-perturbation": (0.0001, 0.0003, 0.001),
 }  # fmt: skip
 RATES_OF_BLACK_BOXES = (0.0003, 0.001, 0.003)
+RATES_OF_SUMS = (0.003, 0.01, 0.03)  # of losses summed over time
 ENERGY = ("ep", "ep-one-sided")  # where units are not clipped, they settle in hundreds of steps, if at all
 ORACLES = ("rtrl",)  # the same as backpropagation through time, and slow
 CONTROLS = ("backprop", "last-layer")
@@ -62,9 +65,10 @@ def fits(name: str, network: Network) -> bool:
 
 def arm_of(name: str, network: Network, suffix: str) -> dict[str, dict[str, Any]]:
     """The arm of a rule on a network; none where the rule does not fit."""
-    usual = RATES_OF_BLACK_BOXES if rule_of(name).properties.black_box else training.RATES
+    usual = RATES_OF_SUMS if network == "adding" else training.RATES
+    usual = RATES_OF_BLACK_BOXES if rule_of(name).properties.black_box else usual
     own = {"rule": name, "network": network, "rates": RATES.get(name, usual)}
-    return {f"{name}{suffix}": own} if fits(name, network) else {}
+    return {f"{name.removesuffix('-only')}{suffix}": own} if fits(name, network) else {}
 
 
 def rules() -> list[str]:
@@ -77,6 +81,7 @@ def feedforward_arms() -> dict[str, dict[str, Any]]:
     table: dict[str, dict[str, Any]] = {}
     for name in rules():
         table |= arm_of(name, "narrow", "") | arm_of(name, "wide", "-wide")
+        table |= arm_of(name, "convolutional", "-convolutional") | arm_of(name, "student", "-student")
         if name in (*NAMES, *CONTROLS):
             table |= arm_of(name, "thin", "-thin") | arm_of(name, "deep", "-deep")
         if name in ENERGY:
@@ -85,11 +90,11 @@ def feedforward_arms() -> dict[str, dict[str, Any]]:
 
 
 def recurrent_arms() -> dict[str, dict[str, Any]]:
-    """Each registered rule that fits on the recurrent network, and its readout trained alone."""
+    """Each registered rule that fits on the recurrent networks, and their readout trained alone."""
     table: dict[str, dict[str, Any]] = {}
     for name in rules():
-        table |= arm_of(name, "recurrent", "-in-time")
-    return table | {"readout-in-time": {"rule": READOUT_ONLY, "network": "recurrent"}}
+        table |= arm_of(name, "recurrent", "-in-time") | arm_of(name, "adding", "-adding")
+    return table | arm_of(READOUT_ONLY, "recurrent", "-in-time") | arm_of(READOUT_ONLY, "adding", "-adding")
 
 
 studies = {
@@ -180,6 +185,32 @@ claims = [
 ]  # fmt: skip
 
 
+def contest(task: str, network: Network, suffix: str, **options: Any) -> Contest:
+    """Learning rules compared on a network; where the loss goes through time, the others train its readout alone."""
+    return Contest(
+        "learning_rules",
+        task,
+        partial(arm_of, network=network, suffix=suffix),
+        training.measure_of(network),
+        study="in-time" if network in ("recurrent", "adding") else "networks",
+        costs={"KiB beyond a forward pass": "extra_kib", "forward passes a step": "forward_equivalents"},
+        step=training.step_of,
+        **options,
+    )
+
+
+guessing: dict[str, Any] = {"chance": 0.1, "trivial": "last-layer"}
+contests = [
+    contest("digits, narrow network", "narrow", "", **guessing),
+    contest("digits, wide network", "wide", "-wide", **guessing),
+    contest("digits, deep network", "deep", "-deep", **guessing),
+    contest("digits, convolutional network", "convolutional", "-convolutional", **guessing),
+    contest("digits row by row", "recurrent", "-in-time", chance=0.1, trivial=READOUT_ONLY),
+    contest("sum of late bits", "adding", "-adding", chance=0.0, trivial=READOUT_ONLY),
+    contest("student of a network", "student", "-student", chance=0.0, trivial="last-layer"),
+]
+
+
 def figure(results: Results) -> go.Figure:
     """Cosines over epochs of both hidden layers of the narrow network, accuracy by network, and all in a table."""
     arms: dict[str, list[str]] = {"narrow": [], "wide": [], "thin": [], "deep": [], "other": []}
@@ -206,6 +237,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
+    contests=contests,
     answer="""Given a rate that validation chose, nearly every rule with feedback of its own comes within 3 % of
     backpropagation in a narrow network: feedback alignment [fa-near-backprop: holds], direct feedback alignment
     [dfa-near-backprop: holds], sign symmetry [usf-near-backprop: holds], difference target propagation

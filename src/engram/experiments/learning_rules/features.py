@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from engram import checks, registry
 from engram.experiments.choosing import judged
-from engram.experiments.learning_rules.networks import FITTED, TRAINED, Images, digits
-from engram.experiments.learning_rules.training import RATES, Training, accuracy, batches, learn
+from engram.experiments.learning_rules.networks import FITTED, TRAINED, Samples, digits
+from engram.experiments.learning_rules.training import RATES, Training, batches, learn, score
 from engram.lab import Run, setting, settings
 from engram.rules import Backprop
 
@@ -41,13 +41,13 @@ def trial(config: Features, run: Run) -> dict[str, Any]:
         weight = torch.randn(FEATURES, data.x.shape[1], generator=of_weights) / 8
         if config.rule != RANDOM:
             weight = trained_weight(config, weight, data.x[:FITTED], of_features, of_images)
-        shown = Images(features(config, weight, data.x), data.y)
+        shown = Samples(features(config, weight, data.x), data.y)
         readout, generators = nn.Linear(FEATURES, 10), [torch.Generator().manual_seed(int(seed)) for seed in seeds[1:]]
         for parameter in readout.parameters():
             nn.init.zeros_(parameter)
         learn(Training(epochs=config.epochs), Backprop(), readout, shown.of(slice(FITTED)), of_readout, generators)
         parts = (slice(FITTED, TRAINED), slice(TRAINED, None))
-        validated, tested = (accuracy(Backprop(), readout, shown.of(part)) for part in parts)
+        validated, tested = (score(Backprop(), readout, shown.of(part)) for part in parts)
         return validated, [tested]
 
     def at_best(of_features: float) -> float:

@@ -14,48 +14,87 @@ from torch.nn.functional import one_hot
 
 from engram.nn import LeakyRNN, ReadoutNetwork
 from engram.nn.initial import lecun
+from engram.tasks import DelayedAdd
 
-FITTED, TRAINED = 1150, 1437  # of 1797 images: those between are to choose rates by, the last to judge by
-Network = Literal["narrow", "wide", "thin", "deep", "clipped", "recurrent"]
+FITTED, TRAINED = 1150, 1437  # of 1797 samples: those between are to choose rates by, the last to judge by
+Network = Literal["narrow", "wide", "thin", "deep", "clipped", "recurrent", "convolutional", "student", "adding"]
 HIDDEN: dict[Network, tuple[int, ...]] = {
     "narrow": (32, 16), "wide": (128, 64), "thin": (16, 8), "deep": (16, 16, 16, 16), "clipped": (64,),
-    "recurrent": (32,),
+    "recurrent": (32,), "convolutional": (8, 16), "student": (32, 32), "adding": (32,),
 }  # fmt: skip
+VALUED = ("student", "adding")  # whose targets are values; the others tell images of digits apart
+INPUTS, TEACHER, TAUGHT = 16, (16, 8), 4  # inputs, hidden units and outputs of the teacher
 
 
-class Images(NamedTuple):
-    """Images or sequences, time first in these, and their classes."""
+class Samples(NamedTuple):
+    """Images, vectors, or sequences, time first in these, and their classes or values."""
 
     x: Tensor
     y: Tensor
 
-    def of(self, chosen: Any) -> Images:
+    def of(self, chosen: Any) -> Samples:
         """Some of them."""
-        return Images(self.x[:, chosen] if self.x.ndim == 3 else self.x[chosen], self.y[chosen])
+        return Samples(*(part[:, chosen] if part.ndim == 3 else part[chosen] for part in self))
+
+
+def samples_for(network: Network) -> Samples:
+    """What a network is trained on."""
+    if network == "student":
+        return taught()
+    if network == "adding":
+        return sums()
+    images = digits(network == "recurrent")
+    return Samples(images.x.view(-1, 1, 8, 8), images.y) if network == "convolutional" else images
 
 
 @cache
-def digits(in_time: bool) -> Images:
+def digits(in_time: bool) -> Samples:
     """The digits, centred on the training set; in time as 8 rows of 8, doubled."""
     images, order = load_digits(), np.random.default_rng(0).permutation(1797)
     x, y = torch.from_numpy(images.data / 16).float()[order], torch.from_numpy(images.target)[order]
     x -= x[:TRAINED].mean(0)
-    return Images(2 * x.reshape(-1, 8, 8).transpose(0, 1).contiguous() if in_time else x, y)
+    return Samples(2 * x.reshape(-1, 8, 8).transpose(0, 1).contiguous() if in_time else x, y)
+
+
+@cache
+def taught() -> Samples:
+    """Normal inputs, and what a fixed network of tanh makes of them, each output with mean 0 and variance 1."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1797, INPUTS, generator=generator)
+    with torch.no_grad():
+        y = 2 * x
+        for before, after in pairwise((INPUTS, *TEACHER, TAUGHT)):
+            y = 2 * lecun(nn.Linear, before, after, generator=generator)(y).tanh()
+    return Samples(x, (y - y.mean(0)) / y.std(0))
+
+
+@cache
+def sums() -> Samples:
+    """Sequences of bits, and at each step a sum of earlier ones, less its mean."""
+    x, y, _ = DelayedAdd(length=12).sample(1797, torch.Generator().manual_seed(0))
+    return Samples(x - 0.5, y - y.mean())
 
 
 def build(network: Network, generator: torch.Generator) -> nn.Module:
     """A network with weights of variance 1 / fan-in and biases of 0."""
-    if network == "recurrent":
-        core = LeakyRNN(8, *HIDDEN[network], alpha=0.5, gain=0.9, generator=generator)
-        return ReadoutNetwork(core, 10, generator=generator)
+    if network in ("recurrent", "adding"):
+        inputs, outputs = (8, 10) if network == "recurrent" else (1, 1)
+        core = LeakyRNN(inputs, *HIDDEN[network], alpha=0.5, gain=0.9, generator=generator)
+        return ReadoutNetwork(core, outputs, every_step=network == "adding", generator=generator)
     layers: list[nn.Module] = []
-    sizes = (64, *HIDDEN[network], 10)
+    if network == "convolutional":
+        few, many = HIDDEN[network]
+        first = lecun(nn.Conv2d, 1, few, 3, generator=generator, padding=1)
+        second = lecun(nn.Conv2d, few, many, 3, generator=generator, padding=1)
+        layers = [first, nn.Tanh(), nn.AvgPool2d(2), second, nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()]
+        return nn.Sequential(*layers, lecun(nn.Linear, 4 * many, 10, generator=generator))
+    sizes = (INPUTS, *HIDDEN[network], TAUGHT) if network == "student" else (64, *HIDDEN[network], 10)
     for before, after in pairwise(sizes):
         layer = lecun(nn.Linear, before, after, generator=generator)
         layers += [layer, nn.Hardtanh(0, 1) if network == "clipped" else nn.Tanh()]
     return nn.Sequential(*(layers if network == "clipped" else layers[:-1]))
 
 
-def targets(data: Images, network: Network) -> tuple[Tensor, Tensor]:
+def targets(data: Samples, network: Network) -> tuple[Tensor, Tensor]:
     """Inputs and targets: classes, or for clipped outputs what they should be."""
     return data.x, one_hot(data.y, 10).to(data.x) if network == "clipped" else data.y

@@ -13,21 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from engram import checks, registry
+from engram import registry
 from engram.analysis import extra_memory, forward_equivalents, gradient_cosine
 from engram.experiments.choosing import judged
 from engram.experiments.learning_rules.networks import (
     FITTED,
     HIDDEN,
     TRAINED,
-    Images,
+    VALUED,
     Network,
+    Samples,
     build,
-    digits,
+    samples_for,
     targets,
 )
 from engram.lab import Run, setting, settings
-from engram.rules import Backprop, LearningRule, train_step
+from engram.rules import Backprop, LearningRule, apply_rule, train_step
 
 RATES = (0.03, 0.1, 0.3)
 READOUT_ONLY = "readout-only"
@@ -45,14 +46,15 @@ class Training:
     rule: str = setting("backprop", "name of the learning rule")
     network: Network = setting(
         "narrow",
-        "64-32-16-10, 64-128-64-10, 64-16-8-10 or 64-16-16-16-16-10 of tanh, 64-64-10 of units clipped to 0..1, or 32 "
-        "leaky units",
+        "64-32-16-10, 64-128-64-10, 64-16-8-10 or 64-16-16-16-16-10 of tanh, 64-64-10 of units clipped to 0..1, 32 "
+        "leaky units, 8 and 16 channels of tanh, a student 16-32-32-4 of a teacher, or 32 leaky units that add",
     )
     rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond")
     epochs: int = setting(20, "passes over the training set", ge=1, scales=True)
 
     def __post_init__(self) -> None:
-        checks.choice("rule", self.rule, [READOUT_ONLY, *registry.names("learning_rules")])
+        if self.rule != READOUT_ONLY:
+            registry.check("learning_rules", self.rule)
 
 
 def rule_of(name: str) -> LearningRule[Any]:
@@ -64,10 +66,10 @@ def rule_of(name: str) -> LearningRule[Any]:
 
 def trial(config: Training, run: Run) -> dict[str, Any]:
     """Choose a rate, train by it, and look at accuracy, cosines to the gradient and costs on the way."""
-    data = digits(config.network == "recurrent")
+    data, measure = samples_for(config.network), measure_of(config.network)
     seeds = torch.randint(2**62, (3,), generator=run.generator)  # the same for all rules
     rule = rule_of(config.rule)
-    names = ["accuracy", *(f"cosine_{number}" for number, _ in enumerate(HIDDEN[config.network], 1))]
+    names = [measure, *(f"cosine_{number}" for number, _ in enumerate(HIDDEN[config.network], 1))]
     probe, batch = (targets(data.of(slice(size)), config.network) for size in (PROBES, BATCH))
     fitted, validated, tested = (
         data.of(part) for part in (slice(FITTED), slice(FITTED, TRAINED), slice(TRAINED, None))
@@ -81,11 +83,11 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
             model.get_submodule("core").requires_grad_(False)
 
         def log(epoch: int, state: Any) -> None:
-            curves[epoch] = accuracy(rule, model, tested), *cosines_of(rule, model, probe, state)
+            curves[epoch] = score(rule, model, tested), *cosines_of(rule, model, probe, state)
 
         state, seconds = learn(config, rule, model, fitted, rate, generators, log)
         costs = *costs_of(rule, model, batch, state), *gap_and_residual(rule, model, batch, state)
-        return accuracy(rule, model, validated), [seconds, *costs, *curves.ravel()]
+        return score(rule, model, validated), [seconds, *costs, *curves.ravel()]
 
     rate, results = judged(run, "learning_rate", config.rates, train, len(COSTS) + math.prod(shape))
     costs, curves = results[rate][: len(COSTS)], results[rate][len(COSTS) :].reshape(shape)
@@ -104,7 +106,7 @@ def learn(  # noqa: PLR0917
     config: Training,
     rule: LearningRule[Any],
     model: nn.Module,
-    data: Images,
+    data: Samples,
     rate: float,
     generators: Sequence[torch.Generator],
     log: Callable[[int, Any], None] | None = None,
@@ -133,20 +135,37 @@ def batches(images: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     return torch.split(torch.randperm(images, generator=generator), BATCH)
 
 
-def accuracy(rule: LearningRule[Any], model: nn.Module, data: Images) -> float:
-    """The share of right answers."""
-    with torch.no_grad():
-        return float((rule.predict(model, data.x).argmax(1) == data.y).float().mean())
+def measure_of(network: Network) -> str:
+    """What ``score`` is called: the share of right answers, or of the variance of values that is explained."""
+    return "explained" if network in VALUED else "accuracy"
+
+
+@torch.no_grad()
+def score(rule: LearningRule[Any], model: nn.Module, data: Samples) -> float:
+    """How well a network does."""
+    output = rule.predict(model, data.x)
+    if data.y.is_floating_point():
+        return 1 - float((output - data.y).square().mean() / data.y.var())
+    return float((output.argmax(1) == data.y).float().mean())
 
 
 def cosines_of(rule: LearningRule[Any], model: nn.Module, probe: tuple[Tensor, Tensor], state: Any) -> list[float]:
     """On probe images the cosine to the gradient of each hidden layer, or of recurrent weights."""
-    grads, reference = rule.update(model, *probe, state).grads, Backprop().update(model, *probe, None).grads
+    grads, reference = apply_rule(rule, model, *probe, state).grads, Backprop().update(model, *probe, None).grads
     hidden = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters()))[:-1]
     if hidden == ["core"]:
         grads, reference = ({n: g for n, g in part.items() if n == RECURRENT} for part in (grads, reference))
     of_layer = gradient_cosine(grads, reference)
     return [of_layer[layer].cosine if layer in of_layer else 0.0 for layer in hidden]
+
+
+def step_of(config: Training) -> Callable[[], object]:
+    """A step of training on a batch, as often as one likes: to be timed."""
+    rule, model = rule_of(config.rule), build(config.network, torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(model.parameters(), 0.0, MOMENTUM)
+    batch = targets(samples_for(config.network).of(slice(BATCH)), config.network)
+    state = rule.init(model, torch.Generator().manual_seed(0))
+    return partial(train_step, rule, model, optimizer, batch, state)
 
 
 def costs_of(

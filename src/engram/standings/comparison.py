@@ -1,0 +1,337 @@
+"""Sets a method beside all registered ones of its kind, on the tasks and by the loops of the experiments."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from engram import checks, registry
+from engram.lab.choice import at_ends
+from engram.lab.experiment import Arm, Contest, Experiment, Preset, Study
+from engram.lab.folder import runs_folder
+from engram.lab.inference import CONFIDENCE, errors_at
+from engram.lab.laboratory import run
+from engram.lab.manifest import Present
+from engram.lab.results import Results, TrialResult
+from engram.standings import recorded
+from engram.standings.kinds import KINDS, Event, check_contract, events
+from engram.standings.part import Part, find_part
+from engram.standings.scores import Entry, Scores, Task
+from engram.standings.standing import Standing
+
+SLOW = 10.0  # times as long as the others may a method take
+STARTING = 60.0  # seconds that it may take besides, to import and to compile
+ROUNDS, SHORTEST = 5, 0.02  # of timing, and the seconds that one takes at least
+
+
+def compare(
+    part: Any,
+    *others: Any,
+    kind: str = "",
+    against: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    seeds: int = 5,
+    until_decided: bool = False,
+    fresh: bool = False,
+    preset: str = "laptop",
+    jobs: int | None = None,
+    runs: str | Path | None = None,
+    progress: bool = True,
+) -> Standing:
+    """Set a method beside the registered ones of its kind, on all tasks of that kind.
+
+    Every method is trained by the same loop as in the experiments, at rates that it chooses by validation, on the same
+    seeds. What is known of registered methods from the records that ship with engram is taken from there, if the code
+    that made them is the code that is here; finished trials are reused, interrupted ones go on. The time of a step is
+    always measured here. A method that raises, is not finite, or takes ten times as long as the others on a task has
+    that said in its place, and the others go on.
+
+    Args:
+        part: A method: a registered name, ``"file.py:Name"``, ``"module:Name"``, or a class or function of a module, or
+            an object that has a name there; or a kind, as ``"learning-rules"``, for how its registered parts stand.
+        *others: Further methods of the same kind.
+        kind: The kind (default: from the class).
+        against: Compare with these alone (default: all registered ones of the experiments).
+        tasks: Only tasks whose name has one of these in it (default: all).
+        seeds: How many seeds.
+        until_decided: Look after 5, 10, 20 and 40 seeds instead, until it is decided of every other method whether the
+            own is better, worse or as good; the errors of all looks add up to 5 %.
+        fresh: Run registered methods here too, and take nothing from the records.
+        preset: ``"laptop"``, ``"smoke"`` or ``"paper"``, as of the experiments.
+        jobs: How many trials at once (default: as many as fit on the cores).
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``); those of comparisons are in its ``compare``.
+        progress: Show the progress on the standard error stream.
+
+    Returns:
+        The standing: a frame, sentences, figures, a report.
+
+    Raises:
+        TypeError, ValueError: An argument is not as described, or a method reads what methods are judged by.
+
+    Examples:
+        >>> standing = compare("last-layer", against=["backprop"], tasks=["narrow"], preset="smoke", progress=False)
+        >>> standing.frame["method"].to_list()
+        ['backprop', 'last-layer']
+    """
+    console = Console(stderr=True, quiet=not progress)
+    checks.size("seeds", seeds)
+    of_kind = part.replace("-", "_") if isinstance(part, str) else ""
+    own = [] if of_kind in KINDS else [find_part(given, kind) for given in (part, *others)]
+    kinds = {found.kind for found in own} or {of_kind}
+    if len(kinds) > 1:
+        raise ValueError(f"part = {part!r}: expected methods of one kind, and not of {' and '.join(sorted(kinds))}")
+    (kind,) = kinds
+    for name in against or ():
+        registry.check(kind, name)
+    chosen = _chosen(events(kind), tasks)
+    titles, notes = tuple(found.title for found in own), []
+    for found in own:
+        if registry.is_reference(found.reference) and (broken := check_contract(kind, found.make)):
+            notes.append(broken)
+            console.print(f"[yellow]{escape(broken)}[/]", highlight=False, soft_wrap=True)
+    options = {"preset": preset, "jobs": jobs, "runs": runs_folder(runs) / "compare", "progress": False}
+    present = Present()
+    entries: dict[str, dict[str, Entry]] = {}
+    described: list[Task] = []
+    for event in chosen:
+        comparison = _Comparison.of(event, own, against, preset)
+        looks = list(event.experiment.presets[preset].looks) if until_decided else [seeds]
+        known = {} if fresh else comparison.recorded(preset, present, console)
+        task = described_as(event, math.nan)
+        rivals = comparison.others
+        row: dict[str, Entry] = dict(comparison.refused)
+        for look, count in enumerate(looks):
+            task = described_as(event, 1 - errors_at(len(looks))[look] if until_decided else CONFIDENCE)
+            row |= comparison.performed(rivals, count, known, options)
+            standing = Standing(kind, titles, (task,), {task.name: row})
+            rivals = [name for name in rivals if any(_is_open(standing, title, name) for title in titles)]
+            if not rivals:
+                break
+        entries[task.name] = comparison.timed(row)
+        described.append(task)
+        console.print(_line(Standing(kind, titles, (task,), entries)), highlight=False, soft_wrap=True)
+    return Standing(kind, titles, tuple(described), entries, tuple(notes))
+
+
+def _chosen(known: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
+    """The tasks that are asked for."""
+    if tasks is None:
+        return list(known)
+    names = [event.contest.task for event in known]
+    for asked in tasks:
+        if not any(asked in name for name in names):
+            raise ValueError(f"tasks = {asked!r}: expected part of one of {'; '.join(names)}")
+    return [event for event in known if any(asked in event.contest.task for asked in tasks)]
+
+
+def described_as(event: Event, confidence: float) -> Task:
+    """A task as a standing has it."""
+    contest = event.contest
+    same = {name: getattr(contest, name) for name in ("measure", "maximize", "margin", "chance")}
+    trivial = contest.trivial
+    return Task(contest.task, event.experiment.name, trivial=trivial, confidence=confidence, **same)
+
+
+def _is_open(standing: Scores, method: str, other: str) -> bool:
+    task = standing.tasks[0].name
+    return {method, other} <= set(standing.entries[task]) and standing.relation(task, method, other) == "open"
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """One task, with the arms of all methods on it.
+
+    Attributes:
+        event: The task.
+        experiment: Its experiment, with an arm for each method.
+        arms: The arms of the methods, by the methods' titles.
+        own: The titles of the methods that were asked about.
+        refused: Methods that have no arm, and why.
+    """
+
+    event: Event
+    experiment: Experiment
+    arms: Mapping[str, str]
+    own: tuple[str, ...]
+    refused: Mapping[str, Entry]
+    compared: Mapping[str, Arm]
+
+    @classmethod
+    def of(cls, event: Event, own: Sequence[Part], against: Sequence[str] | None, preset: str) -> _Comparison:
+        experiment, contest = event
+        study = experiment.by_name[contest.study]
+        table, arms, refused = dict(study.table), {}, {}
+        for method in own:
+            try:
+                changes = dict(contest.arm(method.reference))
+            except Exception as error:  # an author's own
+                refused[method.title] = Entry(note=f"{type(error).__name__}: {error}")
+                continue
+            if not changes:
+                refused[method.title] = Entry(note="does not fit")
+            for name, settings in changes.items():
+                arm = name.replace(method.reference, method.title)
+                arm = arm if table.get(arm, settings) == settings else f"own-{arm}"
+                table[arm] = settings
+                arms[method.title] = arm
+        baselines = registry.names(contest.kind) if against is None else list(against)
+        for name in dict.fromkeys([*baselines, *([contest.trivial] if contest.trivial else [])]):
+            for arm, settings in contest.arm(name).items():
+                if name not in arms and (against is not None or arm in study.table):
+                    table[arm] = settings
+                    arms[name] = arm
+        studies: Any = replace(study, arms=table)
+        if contest.study or not isinstance(experiment.studies, Study):
+            studies = {**experiment.by_name, contest.study: studies}
+        presets: dict[str, Preset] = {name: replace(size, arms=None) for name, size in experiment.presets.items()}
+        extended = replace(experiment, studies=studies, presets=presets, claims=(), contests=(), answer="")
+        return cls(event, extended, arms, tuple(part.title for part in own), refused, extended.arms(preset))
+
+    @property
+    def others(self) -> list[str]:
+        """The methods that were not asked about."""
+        return [method for method in self.arms if method not in self.own]
+
+    def recorded(self, preset: str, present: Present, console: Console) -> dict[str, Entry]:
+        """What ships of the other methods."""
+        arms, whose = recorded.read(self.experiment.name, preset, present)
+        contest = self.event.contest
+        entries = {}
+        for method in self.others:
+            stored = arms.get(self.arms[method])
+            if stored is None or stored["config"] != recorded.digest(self.compared[self.arms[method]]):
+                continue
+            values = dict(enumerate(stored["results"][contest.measure]))
+            costs = {
+                title: sum(numbers) / len(numbers)
+                for title, key in contest.costs.items()
+                if (numbers := stored["results"].get(key))
+            }
+            entries[method] = Entry(values, costs, stored["curve"], is_recorded=True)
+        left = len(self.others) - len(entries)
+        if left:
+            said = f"[dim]{contest.task}: {left} of {len(self.others)} other methods are run here ({escape(whose)})[/]"
+            console.print(said, highlight=False, soft_wrap=True)
+        return entries
+
+    def performed(
+        self, rivals: Sequence[str], count: int, known: Mapping[str, Entry], options: Mapping[str, Any]
+    ) -> dict[str, Entry]:
+        """What comes of the own methods and their rivals with so many seeds."""
+        entries = {
+            name: replace(known[name], values={seed: known[name].values[seed] for seed in range(count)})
+            for name in rivals
+            if name in known and len(known[name].values) >= count
+        }
+        left = [name for name in rivals if name not in entries]
+        if left:
+            entries |= self._run(left, count, None, options)
+        for method in self.own:
+            if method in self.arms:
+                entries |= self._run([method], count, self._limit(count), options)
+        return entries
+
+    def _limit(self, count: int) -> float | None:
+        """The seconds that a method may take: ten times what another one takes, as far as known."""
+        seconds = [self.compared[self.arms[name]].seconds for name in self.others]
+        known = [time for time in seconds if not math.isnan(time)]
+        return STARTING + SLOW * count * median(known) if known else None
+
+    def _run(
+        self, methods: Sequence[str], count: int, at_most: float | None, options: Mapping[str, Any]
+    ) -> dict[str, Entry]:
+        began = time.monotonic()
+        arms = [self.arms[method] for method in methods]
+        results = run(self.experiment, seeds=count, arms=arms, at_most=at_most, **options)
+        took = time.monotonic() - began
+        if any(trial.state == "interrupted" for trial in results.trials) and (at_most is None or took < at_most):
+            raise KeyboardInterrupt
+        return {method: self._entry(results, self.arms[method], took) for method in methods}
+
+    def _entry(self, results: Results, arm: str, took: float) -> Entry:
+        contest = self.event.contest
+        trials = [trial for trial in results.trials if trial.arm == arm]
+        values = {trial.seed: float(trial.result[contest.measure]) for trial in trials if trial.state == "finished"}
+        costs = {
+            title: sum(numbers) / len(numbers)
+            for title, key in contest.costs.items()
+            if (numbers := [trial.result[key] for trial in trials if key in trial.result])
+        }
+        note = next(filter(None, (_note(trial, took) for trial in trials)), "")
+        if not note and not all(map(math.isfinite, values.values())):
+            note = "is not finite"
+        caveats = tuple(at_ends({arm: results.choices[arm]}).get(arm, ()))
+        return Entry(values, costs, recorded.curve(results, arm, contest.measure), note, caveats)
+
+    def timed(self, row: Mapping[str, Entry]) -> dict[str, Entry]:
+        """Entries with the time of a step, measured in turns, so that all of them share what else the machine does."""
+        contest: Contest = self.event.contest
+        step_of: dict[str, Callable[[], object]] = {}
+        for method, entry in row.items():
+            if contest.step is not None and method in self.arms and not entry.note:
+                step_of[method] = contest.step(self.compared[self.arms[method]].config)
+        seconds: dict[str, list[float]] = {method: [] for method in step_of}
+        with _one_thread():
+            for _ in range(ROUNDS):
+                for method, step in step_of.items():
+                    seconds[method].append(_seconds(step))
+        return {
+            method: replace(entry, step_seconds=median(seconds[method])) if method in seconds else entry
+            for method, entry in row.items()
+        }
+
+
+def _note(trial: TrialResult, took: float) -> str:
+    if trial.state == "failed":
+        return f"raised {trial.message.strip().splitlines()[-1]}" if trial.message else "failed"
+    return f"stopped after {took:.0f} s, over ten times as long as the others" if trial.state != "finished" else ""
+
+
+class _one_thread:  # noqa: N801
+    """Compute with one thread, as trials do."""
+
+    def __enter__(self) -> None:
+        self.before = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *raised: object) -> None:
+        torch.set_num_threads(self.before)
+
+
+def _seconds(step: Callable[[], object]) -> float:
+    """The time of a step, over as many as take long enough to be timed."""
+    number, began = 0, time.perf_counter()
+    while (took := time.perf_counter() - began) < SHORTEST or number < 2:
+        step()
+        number += 1
+    return took / number
+
+
+def _line(found: Scores) -> str:
+    """What came of the last task, as a line with rich's markup."""
+    task = found.tasks[-1]
+    row = found.entries[task.name]
+    said = []
+    for method in found.own or found.leaders:
+        entry = row.get(method, Entry())
+        if entry.note:
+            said.append(f"{method} {escape(entry.note)}")
+            continue
+        best = next(iter(_ordered(found, task.name, row)))
+        beside = "" if best == method else f"; the best is {best}, {row[best].mean:.3g}"
+        rank = found.rank(task.name, method)
+        said.append(f"{method} {entry.mean:.3g}, rank {rank:g} of {len(found.scores[task.name])}{beside}")
+    return f"[bold]{task.name}[/] ({task.measure}): " + "; ".join(said)
+
+
+def _ordered(found: Scores, task: str, row: Mapping[str, Entry]) -> Iterator[str]:
+    return iter(sorted(found.scores[task], key=lambda method: found.rank(task, method)))

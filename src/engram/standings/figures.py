@@ -1,0 +1,117 @@
+"""Figures of a comparison: mean ranks with what they have to differ by, results against cost, learning curves."""
+
+from __future__ import annotations
+
+import math
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from engram.standings.scores import Scores
+
+OWN, OTHER = "#D55E00", "#8a96a3"
+COLUMNS = 2
+
+
+def figures_of(scores: Scores) -> dict[str, go.Figure]:
+    """All figures, by name; those of a learning rule's own are drawn in one colour throughout."""
+    figures = {"ranks": ranks(scores), "costs": costs(scores), "curves": curves(scores)}
+    return {name: figure for name, figure in figures.items() if figure.data}
+
+
+def ranks(scores: Scores) -> go.Figure:
+    """Mean ranks; a bar joins the best to all that cannot be told from it (critical-difference diagram)."""
+    figure, order = go.Figure(), scores.ranks
+    if len(order.mean) < 2:
+        return figure
+    names, means = list(order.mean), list(order.mean.values())
+    marked = [_color(scores, name) for name in names]
+    half = order.critical / 2 if math.isfinite(order.critical) else 0.0
+    figure.add_scatter(
+        x=means,
+        y=names,
+        mode="markers",
+        marker={"size": 11, "color": marked},
+        error_x={"type": "constant", "value": half, "thickness": 1, "color": OTHER},
+        hovertemplate="%{y}: %{x:.2f}<extra></extra>",
+    )
+    title = f"Mean ranks over {len(order.tasks)} tasks: whose bars do not touch differ by more than chance"
+    axes = {"xaxis_title": "mean rank, 1 the best", "yaxis": {"autorange": "reversed", "automargin": True}}
+    return figure.update_layout(title=title, height=110 + 24 * len(names), showlegend=False, **axes)
+
+
+def costs(scores: Scores) -> go.Figure:
+    """The measure against the time of a step, task by task; a line joins what nothing beats in both."""
+    tasks = [
+        task
+        for task in scores.tasks
+        if any(math.isfinite(entry.step_seconds) for entry in scores.entries[task.name].values())
+    ]
+    if not tasks:
+        return go.Figure()
+    figure = make_subplots(-(-len(tasks) // COLUMNS), COLUMNS, subplot_titles=[task.name for task in tasks])
+    for number, task in enumerate(tasks):
+        row = scores.entries[task.name]
+        points = {
+            name: (1000 * row[name].step_seconds, row[name].mean, score)
+            for name, score in scores.scores[task.name].items()
+            if math.isfinite(row[name].step_seconds)
+        }
+        place = {"row": 1 + number // COLUMNS, "col": 1 + number % COLUMNS}
+        front = [
+            name
+            for name, (time, _, score) in points.items()
+            if not any(t < time and s >= score for t, _, s in points.values())
+        ]
+        front.sort(key=lambda name: points[name][0])
+        line = {"color": OTHER, "width": 1, "dash": "dot"}
+        x, y = [points[name][0] for name in front], [points[name][1] for name in front]
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", **place)
+        figure.add_scatter(
+            x=[time for time, _, _ in points.values()],
+            y=[mean for _, mean, _ in points.values()],
+            text=[name if name in scores.own or name in front else "" for name in points],
+            customdata=list(points),
+            mode="markers+text",
+            textposition="top center",
+            marker={"size": 9, "color": [_color(scores, name) for name in points]},
+            hovertemplate="%{customdata}: %{y:.3g}, %{x:.3g} ms<extra></extra>",
+            **place,
+        )
+    figure.update_xaxes(title="milliseconds a step", type="log")
+    height = 320 * -(-len(tasks) // COLUMNS)
+    return figure.update_layout(title="Result against cost", height=height, showlegend=False)
+
+
+def curves(scores: Scores) -> go.Figure:
+    """The measure over training, task by task: the own methods, the best other, and the trivial one."""
+    tasks = [task for task in scores.tasks if any(entry.curve[0] for entry in scores.entries[task.name].values())]
+    if not tasks:
+        return go.Figure()
+    figure = make_subplots(-(-len(tasks) // COLUMNS), COLUMNS, subplot_titles=[task.name for task in tasks])
+    for number, task in enumerate(tasks):
+        row, means = scores.entries[task.name], scores.scores[task.name]
+        best = max(means, key=means.__getitem__, default="")
+        for name, entry in row.items():
+            steps, values = entry.curve
+            if not steps:
+                continue
+            marked = name in (*scores.own, best, task.trivial)
+            figure.add_scatter(
+                x=list(steps),
+                y=list(values),
+                mode="lines+text" if marked else "lines",
+                text=[*[""] * (len(steps) - 1), name] if marked else None,
+                textposition="bottom left",
+                line={"color": _color(scores, name), "width": 3 if name in scores.own else 1},
+                opacity=1.0 if marked else 0.35,
+                name=name,
+                row=1 + number // COLUMNS,
+                col=1 + number % COLUMNS,
+            )
+    height = 320 * -(-len(tasks) // COLUMNS)
+    return figure.update_layout(title="Learning curves, means over seeds", height=height, showlegend=False)
+
+
+def _color(scores: Scores, name: str) -> str:
+    return OWN if name in (scores.own or scores.leaders) else OTHER

@@ -1,0 +1,86 @@
+"""The kinds of parts that are compared: what they are, the contract that they keep, and where they are compared."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from engram import checks, registry
+from engram.lab.experiment import Contest, Experiment, find_experiment
+
+
+class Kind(NamedTuple):
+    """A kind of part.
+
+    Attributes:
+        base: Where the class is that parts are made from or are made of.
+        check: Where the check of their contract is.
+        experiments: The experiments of engram that compare them.
+    """
+
+    base: str
+    check: str
+    experiments: tuple[str, ...]
+
+
+KINDS = {
+    "learning_rules": Kind(
+        "engram.rules:LearningRule", "engram.testing.learning_rule:check_learning_rule", ("learning-rules",)
+    ),
+    "continual_methods": Kind(
+        "engram.continual:ContinualMethod",
+        "engram.testing.continual_method:check_continual_method",
+        ("continual-learners",),
+    ),
+}
+
+
+class Event(NamedTuple):
+    """A task, and the experiment that it is of."""
+
+    experiment: Experiment
+    contest: Contest
+
+
+def kind_of(part: Any) -> str:
+    """The kind that a part is of, from the class that it is, or is made from.
+
+    Raises:
+        TypeError: It is of none.
+    """
+    for name, kind in KINDS.items():
+        base = load(kind.base)
+        if isinstance(part, base) or (isinstance(part, type) and issubclass(part, base)):
+            return name
+    bases = ", ".join(kind.base.rpartition(":")[2] for kind in KINDS.values())
+    raise TypeError(f"part = {part!r}: expected a class or an object of {bases}; of a function say its kind")
+
+
+def load(place: str) -> Any:
+    """What is at a place such as ``"module:name"``."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def events(kind: str) -> list[Event]:
+    """The tasks on which parts of a kind are compared: those of engram, and those of other installed packages.
+
+    Args:
+        kind: One of ``KINDS``.
+    """
+    own = KINDS[checks.choice("kind", kind, KINDS)].experiments
+    others = [entry.name for entry in registry.entries("experiments") if not entry.module.startswith("engram.")]
+    found = [find_experiment(name) for name in (*own, *sorted(others))]
+    return [
+        Event(experiment, contest) for experiment in found for contest in experiment.contests if contest.kind == kind
+    ]
+
+
+def check_contract(kind: str, make: Callable[..., Any]) -> str:
+    """What a part breaks of the contract of its kind, in a line; nothing where it keeps it."""
+    try:
+        load(KINDS[kind].check)(make)
+    except (AssertionError, TypeError, ValueError) as error:
+        return " ".join(str(error).split())
+    return ""

@@ -1,0 +1,123 @@
+"""The parts that are compared: found again by name in any process, and kept from what they must not read."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from engram import registry
+from engram.numeric.imports import imports
+from engram.standings.kinds import KINDS, kind_of
+
+HELD_OUT = ("engram.experiments", "engram.tasks", "sklearn.datasets", "torchvision.datasets")
+"""Where what methods are judged by comes from: one that imports it might read the answers."""
+
+
+class Part(NamedTuple):
+    """A part that is compared.
+
+    Attributes:
+        reference: Its name in the registry, or where it is.
+        title: What it is called.
+        kind: Its kind.
+        make: What makes it.
+    """
+
+    reference: str
+    title: str
+    kind: str
+    make: Any
+
+
+def find_part(given: Any, kind: str = "") -> Part:
+    """A part by its name, by where it is, or as it is.
+
+    Args:
+        given: A registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, object or function of a module.
+        kind: Its kind (default: from its class; of a registered name the only one that has it).
+
+    Raises:
+        TypeError: It is of no kind that is compared.
+        ValueError: Nothing has this name, several kinds have it, it has no name in a module by which another process
+            would find it, or it reads what methods are judged by.
+    """
+    reference = given if isinstance(given, str) else reference_of(given)
+    if registry.is_reference(reference):
+        place, _, name = reference.rpartition(":")
+        reference = f"{Path(place).resolve()}:{name}" if place.endswith(".py") else reference
+        make = registry.get(kind or next(iter(KINDS)), reference)
+        check_honest(sys.modules[_module_of(reference, make)])
+        return Part(reference, name, kind or kind_of(make), make)
+    kinds = [kind] if kind else [known for known in KINDS if reference in registry.names(known)]
+    if len(kinds) != 1:
+        among = (
+            f"it is among {' and '.join(kinds)}: say which kind" if kinds else f"it is among none of {', '.join(KINDS)}"
+        )
+        raise ValueError(f"part = {reference!r}: {among}, or where it is, as 'file.py:Name'")
+    return Part(reference, reference, kinds[0], registry.get(kinds[0], reference))
+
+
+def reference_of(part: Any) -> str:
+    """Where a class, an object or a function of a module is, as ``"file.py:Name"`` or ``"module:Name"``.
+
+    Raises:
+        ValueError: No name of its module leads to it.
+    """
+    module_name = getattr(part, "__module__", None) or type(part).__module__
+    module = sys.modules.get(module_name)
+    names = [getattr(part, "__qualname__", "")]
+    if module is not None:
+        names += [name for name, value in vars(module).items() if value is part]
+    for candidate in filter(None, names):
+        value: Any = module
+        for attribute in candidate.split("."):
+            value = getattr(value, attribute, None)
+        if value is part:
+            file = getattr(module, "__file__", None)
+            return f"{file}:{candidate}" if module_name == "__main__" and file else f"{module_name}:{candidate}"
+    raise ValueError(f"part = {part!r}: expected one with a name in its module, so that other processes find it again")
+
+
+def check_honest(module: ModuleType) -> None:
+    """Raise ValueError where a module, or one of its own that it imports, imports what methods are judged by.
+
+    A method that is written to read the answers can still do so in other ways; this finds the plain ones.
+    """
+    pending, known = [module.__name__], set()
+    while pending:
+        name = pending.pop()
+        source = sys.modules.get(name)
+        file = getattr(source, "__file__", None)
+        if name in known or file is None or not file.endswith(".py") or name.startswith("engram."):
+            continue
+        known.add(name)
+        if "site-packages" in file and name.partition(".")[0] != module.__name__.partition(".")[0]:
+            continue
+        package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
+        for base, part in imports(_nodes(inspect.getsource(source)), package):  # type: ignore[arg-type]
+            whole = f"{base}.{part}"
+            if base.startswith(HELD_OUT) or whole.startswith(HELD_OUT):
+                raise ValueError(
+                    f"{file} imports {base if base.startswith(HELD_OUT) else whole}, by which methods are judged"
+                )
+            pending += [base, whole]
+
+
+def _nodes(source: str) -> Iterator[ast.AST]:
+    """The syntax of a source, but for what it does as a script."""
+    for statement in ast.parse(source).body:
+        if not (isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)):
+            yield from ast.walk(statement)
+
+
+def _module_of(reference: str, part: Any) -> str:
+    """The name of the loaded module that a reference leads to."""
+    place = reference.rpartition(":")[0]
+    if not place.endswith(".py"):
+        return place
+    return next(name for name, module in sys.modules.items() if getattr(module, "__file__", None) == place)

@@ -1,0 +1,274 @@
+"""What a comparison found: by task and method the results over seeds, and what follows from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from engram import checks
+from engram.lab.inference import CONFIDENCE, Estimate, estimate
+from engram.standings.ranks import Ranks, ranks
+
+Relation = Literal["better", "as good", "worse", "open"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that methods were compared on.
+
+    Attributes:
+        name: What there is to do, in a few words.
+        experiment: The experiment that it is of.
+        measure: What methods are ranked by.
+        maximize: Whether more of it is better.
+        margin: The smallest difference that matters.
+        chance: What guessing reaches; None where nobody knows.
+        trivial: The method that does next to nothing; empty where there is none.
+        confidence: How often intervals cover the truth.
+    """
+
+    name: str
+    experiment: str
+    measure: str
+    maximize: bool = True
+    margin: float = 0.01
+    chance: float | None = None
+    trivial: str = ""
+    confidence: float = CONFIDENCE
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What came of one method on one task.
+
+    Attributes:
+        values: The measure, by seed.
+        costs: By title what it took, means over seeds.
+        curve: Steps, and means over seeds of the measure there.
+        note: Why there are no values, or fewer; empty where all is well.
+        caveats: What it chose at an end of its grid, so that a better choice may lie beyond.
+        is_recorded: Whether the values ship with engram, and were not made here.
+        step_seconds: The time of a step of training here, a median; NaN where it was not measured.
+    """
+
+    values: Mapping[int, float] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    curve: tuple[Sequence[float], Sequence[float]] = ((), ())
+    note: str = ""
+    caveats: tuple[str, ...] = ()
+    is_recorded: bool = False
+    step_seconds: float = math.nan
+
+    @property
+    def mean(self) -> float:
+        """The mean over seeds; NaN without values."""
+        return float(np.mean(list(self.values.values()))) if self.values else math.nan
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The results of methods on the tasks of their kind, and what follows from them.
+
+    Attributes:
+        kind: Their kind.
+        own: The methods that were asked about; none where a kind was.
+        tasks: The tasks.
+        entries: By the name of a task, what came of each method.
+        notes: What is to be said of the whole, as what a method breaks of its contract.
+    """
+
+    kind: str
+    own: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    entries: Mapping[str, Mapping[str, Entry]]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods, those that were asked about first."""
+        return list(dict.fromkeys([*self.own, *(method for row in self.entries.values() for method in row)]))
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """By task the mean of each method that came to a finite one, so that more is better."""
+        signs = {task.name: 1 if task.maximize else -1 for task in self.tasks}
+        return {
+            task: {method: sign * self.entries[task][method].mean for method in self._finite(task)}
+            for task, sign in signs.items()
+        }
+
+    @cached_property
+    def ranks(self) -> Ranks:
+        """Mean ranks over the tasks that the methods asked about did, or over all."""
+        shared = {task: row for task, row in self.scores.items() if set(self.own) <= set(row)}
+        return ranks(shared)
+
+    def rank(self, task: str, method: str) -> float:
+        """The rank of a method on a task, 1 the best; equal ones share it; NaN where it came to nothing."""
+        row = self.scores[task]
+        if method not in row:
+            return math.nan
+        better = sum(score > row[method] for score in row.values())
+        return better + (sum(score == row[method] for score in row.values()) + 1) / 2
+
+    def difference(self, task: str, method: str, other: str) -> Estimate:
+        """By how much a method is better than another, seed by seed; NaN where they share fewer than two seeds."""
+        spec = self._task(task)
+        first, second = (self.entries[task][name].values for name in (method, other))
+        sign = 1 if spec.maximize else -1
+        differences = [sign * (first[seed] - second[seed]) for seed in first if seed in second]
+        if len(differences) < 2:
+            return Estimate(math.nan, math.nan, math.nan, math.nan)
+        return estimate(differences, confidence=spec.confidence)
+
+    def relation(self, task: str, method: str, other: str) -> Relation:
+        """Whether a method is better than another, worse, or not different by what matters, or whether that is open."""
+        _, low, high, _ = self.difference(task, method, other)
+        margin = self._task(task).margin
+        if low > 0 and not high < margin:
+            return "better"
+        if high < 0 and not low > -margin:
+            return "worse"
+        return "as good" if -margin <= low and high <= margin else "open"
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """All results as a table: a row for each task and method."""
+        rows = []
+        for task in self.tasks:
+            row = self.entries[task.name]
+            for method in sorted(row, key=lambda method: self._order(task.name, method)):
+                entry = row[method]
+                values = list(entry.values.values())
+                many = len(values) > 1 and all(map(math.isfinite, values))
+                _, low, high, _ = estimate(values, confidence=task.confidence) if many else (math.nan,) * 4
+                rows.append(
+                    {
+                        "task": task.name,
+                        "method": method,
+                        "own": method in self.own,
+                        "rank": self.rank(task.name, method),
+                        "measure": task.measure,
+                        "mean": entry.mean,
+                        "low": low,
+                        "high": high,
+                        "seeds": len(values),
+                        "step_milliseconds": 1000 * entry.step_seconds,
+                        "recorded": entry.is_recorded,
+                        "note": entry.note,
+                    }
+                )
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the figures say: where it stands, where it leads, where it fails."""
+        return [sentence for method in self.own or self.leaders for sentence in self._of(method)]
+
+    @property
+    def leaders(self) -> tuple[str, ...]:
+        """The method of the best mean rank, where a kind was asked about."""
+        return tuple(self.ranks.mean)[:1]
+
+    def _of(self, method: str) -> list[str]:
+        order, others = self.ranks, len(self.ranks.mean) - 1
+        said = []
+        if method in order.mean and others:
+            place = sum(rank < order.mean[method] for rank in order.mean.values()) + 1
+            tied = [name for name, rank in order.mean.items() if abs(rank - order.mean[method]) < order.critical]
+            said.append(
+                f"{method} has place {place} of {others + 1} by its mean rank of {order.mean[method]:.1f} over "
+                f"{len(order.tasks)} tasks; {order.critical:.1f} is what two mean ranks have to be apart to tell "
+                f"anything, so that it cannot be told from {len(tied) - 1} of the others."
+            )
+        best = {task.name: self._best(task.name, method) for task in self.tasks if method in self.scores[task.name]}
+        leads = [task for task, other in best.items() if other and self.rank(task, method) <= self.rank(task, other)]
+        said.append(f"It leads on {_listed(leads)}." if leads else f"It leads on none of {len(best)} tasks.")
+        fails = []
+        for task in self.tasks:
+            row, trivial = self.entries[task.name], task.trivial
+            if method in row and row[method].note:
+                fails.append(f"{task.name} ({row[method].note})")
+            elif {method, trivial} <= set(row) and method != trivial:
+                relation = self.relation(task.name, method, trivial)
+                if relation != "better":
+                    fails.append(f"{task.name} ({_BESIDE[relation]} {trivial})")
+        said.append(
+            f"It fails on {_listed(fails)}." if fails else "It is better than doing next to nothing everywhere."
+        )
+        return said
+
+    def _best(self, task: str, method: str) -> str:
+        others = {name: score for name, score in self.scores[task].items() if name != method}
+        return max(others, key=others.__getitem__) if others else ""
+
+    def _order(self, task: str, method: str) -> float:
+        rank = self.rank(task, method)
+        return math.inf if math.isnan(rank) else rank
+
+    def _finite(self, task: str) -> list[str]:
+        return [method for method, entry in self.entries[task].items() if math.isfinite(entry.mean) and not entry.note]
+
+    def _task(self, name: str) -> Task:
+        return next(task for task in self.tasks if task.name == name)
+
+    def text(self, form: Literal["csv", "markdown", "latex"] = "markdown") -> str:
+        """The means by method and task, the best mean rank first, as a table for a paper.
+
+        Args:
+            form: ``"csv"``, which has every result and is the ``frame``; ``"markdown"`` or ``"latex"``.
+
+        Raises:
+            ValueError: The form is unknown.
+        """
+        checks.choice("form", form, ("csv", "markdown", "latex"))
+        if form == "csv":
+            return self.frame.write_csv()
+        header = ["", *(task.name for task in self.tasks), "mean rank"]
+        lines = []
+        for method in self.by_rank:
+            cells = [self.cell(task.name, method) for task in self.tasks]
+            mean = self.ranks.mean.get(method, math.nan)
+            lines.append([method, *cells, "" if math.isnan(mean) else f"{mean:.1f}"])
+        if form == "latex":
+            escaped = [[cell.replace("_", r"\_").replace("%", r"\%") for cell in line] for line in [header, *lines]]
+            body = [" & ".join(line) + r" \\" for line in escaped]
+            columns = "l" + "r" * (len(header) - 1)
+            begin, end = rf"\begin{{tabular}}{{{columns}}}", r"\end{tabular}"
+            return "\n".join([begin, r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule", end]) + "\n"
+        rows = [header, ["---"] * len(header), *lines]
+        return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+    @property
+    def by_rank(self) -> list[str]:
+        """All methods, the best mean rank first; those that lack a task come last."""
+        last = len(self.methods) + 1
+        return sorted(self.methods, key=lambda method: self.ranks.mean.get(method, last))
+
+    def cell(self, task: str, method: str) -> str:
+        """What a table says of a method on a task: its mean; a dash where it came to none; nothing without an entry."""
+        entry = self.entries[task].get(method, Entry())
+        return f"{entry.mean:.3g}" if entry.values else "\N{EN DASH}" * bool(entry.note)
+
+    def to_json(self) -> dict[str, Any]:
+        """The results as JSON values."""
+        return {"kind": self.kind, "own": list(self.own), "notes": list(self.notes), "results": self.frame.to_dicts()}
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.kind}, {len(self.methods)} methods, {len(self.tasks)} tasks)\n"
+            + "\n".join(self.sentences)
+        )
+
+
+_BESIDE = {"as good": "as good as", "worse": "worse than", "open": "not surely better than"}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

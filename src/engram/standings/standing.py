@@ -1,0 +1,35 @@
+"""Where methods stand: the results of a comparison, as what one reads, draws and hands on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engram.standings.figures import figures_of
+from engram.standings.page import page
+from engram.standings.scores import Scores
+from engram.storage.files import write_atomic
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+class Standing(Scores):
+    """What ``engram.compare`` returns: scores, with figures and a report."""
+
+    @property
+    def figures(self) -> dict[str, go.Figure]:
+        """Mean ranks with what they have to differ by, results against cost, and learning curves, by name."""
+        return figures_of(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write one HTML file that opens without network; return its path.
+
+        Args:
+            path: The file.
+
+        Raises:
+            CannotWriteError: It cannot be written.
+        """
+        write_atomic(Path(path), page(self).encode())
+        return Path(path)
