@@ -82,16 +82,26 @@ def get(kind: str, name: str) -> Any:
     return entry.load()
 
 
-def check(kind: str, name: str) -> str:
+def check(kind: str, name: str, argument: str = "") -> str:
     """Return the name of a part; raise ValueError, which suggests the nearest one, where there is none.
 
     What a reference to a place leads to is only seen when the part is loaded.
+
+    Args:
+        kind: One of ``KINDS``.
+        name: The name.
+        argument: What was given the name, for the message.
     """
     known_names = names(kind)
     if not is_reference(name) and name not in known_names:
         nearest = difflib.get_close_matches(name, known_names, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known_names) or 'none'}"
-        raise ValueError(f"unknown {_singular(kind)} {name!r}; {hint}")
+        said = (
+            f"{argument} = {name!r}: expected a {_singular(kind)}"
+            if argument
+            else f"unknown {_singular(kind)} {name!r}"
+        )
+        raise ValueError(f"{said}; {hint}")
     return name
 
 

@@ -20,8 +20,8 @@ def test_every_rule_that_fits_is_an_arm():
 
 
 def test_a_rule_that_is_not_registered_is_refused():
-    for arm in ("fa", "sanger-features"):
-        with pytest.raises(ValueError, match=rf"{arm}.rule = 'dfs': expected one of"):
+    for arm, expected in (("fa", "a learning rule; did you mean 'dfa'"), ("sanger-features", "one of")):
+        with pytest.raises(ValueError, match=rf"{arm}.rule = 'dfs': expected {expected}"):
             experiment.arms("laptop", {f"{arm}.rule": "dfs"})
 
 
@@ -43,7 +43,8 @@ def test_a_rule_of_another_package_is_an_arm(tmp_path, monkeypatch, performed):
     monkeypatch.syspath_prepend(tmp_path)
     studies = {name: dataclasses.replace(study) for name, study in learning_rules.studies.items()}
     extended = dataclasses.replace(experiment, studies=studies)
-    assert extended.arms("laptop").keys() - CONFIGS.keys() == {"flipped", "flipped-wide", "flipped-in-time"}
+    networks = ("", "-wide", "-convolutional", "-student", "-in-time", "-adding")
+    assert extended.arms("laptop").keys() - CONFIGS.keys() == {f"flipped{network}" for network in networks}
     config = extended.arms("laptop", {"networks.epochs": 1})["flipped"].config
     returned, run = performed(training.trial, config)
     assert returned["accuracy"] < 0.2
@@ -57,6 +58,25 @@ def test_images_are_held_out_and_centred():
     assert images.x[: networks.TRAINED].mean(0).abs().max() < 1e-6
     assert rows.of(slice(3)).x.shape == (8, 3, 8)
     assert len(images.of(slice(networks.TRAINED, None)).y) == 360
+
+
+def test_other_tasks_are_as_large_and_standardised():
+    taught, sums, maps = (networks.samples_for(name) for name in ("student", "adding", "convolutional"))
+    assert (taught.x.shape, taught.y.shape) == ((1797, 16), (1797, 4))
+    torch.testing.assert_close(taught.y.std(0), torch.ones(4))
+    assert sums.of(slice(3)).y.shape == (12, 3, 1)
+    assert maps.x.shape == (1797, 1, 8, 8)
+    assert training.measure_of("adding") == "explained"
+
+
+def test_what_is_explained_is_nothing_at_the_mean(performed):
+    returned, _ = performed(training.trial, dataclasses.replace(CONFIGS["backprop-student"], epochs=3))
+    assert 0.2 < returned["explained"] < 1
+    assert training.score(
+        training.rule_of("backprop"),
+        torch.nn.Identity(),
+        networks.Samples(torch.zeros(4, 2), torch.tensor([[1.0, -1.0], [-1.0, 1.0]] * 2)),
+    ) == pytest.approx(0.125)
 
 
 def test_all_rules_of_a_seed_begin_with_the_same_network(performed):

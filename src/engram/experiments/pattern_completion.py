@@ -7,18 +7,21 @@ without plasticity learn it too, but slowly; more units do not help them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, metric, minimum, setting, settings
-from engram.plasticity import ClampedLSTM, Hebb, Oja, PlasticRNN
+from engram import registry
+from engram.lab import Contest, Experiment, Points, Preset, Run, Study, claims_from, metric, minimum, setting, settings
+from engram.plasticity import ClampedLSTM, PlasticRNN
 from engram.tasks import PatternCompletion
 
 INPUT_GAIN = 20.0  # so large that tanh saturates: the shown units are in effect clamped
 CHANCE = 0.25  # half of the bits are shown, and half of the others are guessed
+NO_RULE = "non-plastic"
 
 
 @settings
@@ -26,7 +29,7 @@ class Config:
     """What one trial is made of."""
 
     network: Literal["plastic", "non-plastic", "lstm"] = setting("plastic", "each arm sets its own")
-    rule: Literal["hebb", "oja"] = setting("hebb", "plasticity rule of the plastic network")
+    rule: str = setting("hebb", "plasticity rule of the plastic network")
     alpha: Literal["connection", "post", "homogeneous"] = setting("connection", "what has a coefficient of its own")
     bits: int = setting(50, "bits of a pattern; even", ge=2)
     patterns: int = setting(2, "patterns to be memorised in an episode", ge=1)
@@ -39,6 +42,7 @@ class Config:
     learning_rate: float = setting(3e-4, "of Adam", gt=0, le=1)
 
     def __post_init__(self) -> None:
+        registry.check("plasticity_rules", self.rule, "rule")
         if self.bits % 2:
             raise ValueError(f"bits = {self.bits}: expected an even number")
         least = self.bits + (self.network != "lstm")
@@ -90,7 +94,7 @@ def build(config: Config, generator: torch.Generator) -> PlasticRNN | ClampedLST
     if config.network == "lstm":
         return ClampedLSTM(config.bits, config.hidden_size, generator=generator)
     plastic = config.network == "plastic"
-    rule = (Hebb() if config.rule == "hebb" else Oja()) if plastic else None
+    rule = registry.get("plasticity_rules", config.rule)() if plastic else None
     alpha = config.alpha if plastic else None
     net = PlasticRNN(config.bits, config.hidden_size, rule=rule, alpha=alpha, generator=generator)
     # Each bit drives one unit, and the last unit has a constant input; neither is learned.
@@ -122,8 +126,37 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     first, last = run.ends("error")
     result = {"error": last, "first_error": first}
     if config.network == "plastic":
-        result["eta"] = float(net.state_dict()["rule.eta"])
+        result |= {name[5:]: float(eta) for name, eta in net.named_parameters() if name == "rule.eta"}
     return result
+
+
+def arm_of(rule: str) -> dict[str, dict[str, Any]]:
+    """The arm of a rule, trained for a third of the time; of no rule, a network without plasticity."""
+    own: dict[str, Any] = {"network": "non-plastic"} if rule == NO_RULE else {"network": "plastic", "rule": rule}
+    return {f"rule-{rule}": {**own, "learning_rate": 1e-3, "episodes": 2000}}
+
+
+def step_of(config: Config) -> Callable[[], object]:
+    """A step of training on an episode, as often as one likes: to be timed."""
+    generator = torch.Generator().manual_seed(0)
+    net = build(config, generator)
+    inputs, *_ = PatternCompletion(config.bits, config.patterns).sample(config.batch_size, generator)
+    return lambda: net(inputs)[0][-1].sum().backward()
+
+
+contests = [
+    Contest(
+        "plasticity_rules",
+        "patterns seen once",
+        arm_of,
+        "error",
+        maximize=False,
+        baselines=(*registry.names("plasticity_rules"), NO_RULE),
+        chance=CHANCE,
+        trivial=NO_RULE,
+        step=step_of,
+    )
+]
 
 
 error, first_error = metric("error"), metric("first_error")
@@ -161,4 +194,5 @@ experiment = Experiment(
     claims=claims,
     figure=Points("error", "Error over the last tenth of training, one point a seed", "fraction of wrong bits", CHANCE),
     headline="error",
+    contests=contests,
 )

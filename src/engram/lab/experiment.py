@@ -112,6 +112,7 @@ class Contest:
         study: The study of these arms.
         maximize: Whether more of the measure is better.
         margin: The smallest difference of the measure that matters.
+        baselines: Parts to compare with (default: the registered ones that the experiment has arms of).
         chance: What guessing reaches.
         trivial: The part that does next to nothing, which a good one beats.
         costs: By title the keys of results that say what it takes.
@@ -125,6 +126,7 @@ class Contest:
     study: str = ""
     maximize: bool = True
     margin: float = 0.01
+    baselines: Sequence[str] = ()
     chance: float | None = None
     trivial: str = ""
     costs: Mapping[str, str] = field(default_factory=dict)

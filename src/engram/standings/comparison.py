@@ -24,7 +24,7 @@ from engram.lab.manifest import Present
 from engram.lab.results import Results, TrialResult
 from engram.standings import recorded
 from engram.standings.kinds import KINDS, Event, check_contract, events
-from engram.standings.part import Part, find_part
+from engram.standings.part import Part, find_part, title_of
 from engram.standings.scores import Entry, Scores, Task
 from engram.standings.standing import Standing
 
@@ -90,9 +90,10 @@ def compare(
     if len(kinds) > 1:
         raise ValueError(f"part = {part!r}: expected methods of one kind, and not of {' and '.join(sorted(kinds))}")
     (kind,) = kinds
-    for name in against or ():
-        registry.check(kind, name)
     chosen = _chosen(events(kind), tasks)
+    for name in against or ():
+        if not any(name in (*event.contest.baselines, event.contest.trivial) for event in chosen):
+            registry.check(kind, name)
     titles, notes = tuple(found.title for found in own), []
     for found in own:
         if registry.is_reference(found.reference) and (broken := check_contract(kind, found.make)):
@@ -146,6 +147,25 @@ def _is_open(standing: Scores, method: str, other: str) -> bool:
     return {method, other} <= set(standing.entries[task]) and standing.relation(task, method, other) == "open"
 
 
+def add_arm(table: dict[str, Any], contest: Contest, reference: str) -> str:
+    """Add the arm of a part to a table of arms.
+
+    Args:
+        table: The arms by name, to which it is added.
+        contest: What the part takes part in.
+        reference: Its registered name, or where it is.
+
+    Returns:
+        The name of its arm, as its title has it; empty where it does not fit.
+    """
+    for name, settings in contest.arm(reference).items():
+        titled = name.replace(reference, title_of(reference))
+        arm = titled if table.get(titled, settings) == settings else f"own-{titled}"
+        table[arm] = settings
+        return arm
+    return ""
+
+
 @dataclass(frozen=True)
 class _Comparison:
     """One task, with the arms of all methods on it.
@@ -156,6 +176,7 @@ class _Comparison:
         arms: The arms of the methods, by the methods' titles.
         own: The titles of the methods that were asked about.
         refused: Methods that have no arm, and why.
+        compared: The arms as they are run, by name.
     """
 
     event: Event
@@ -169,26 +190,22 @@ class _Comparison:
     def of(cls, event: Event, own: Sequence[Part], against: Sequence[str] | None, preset: str) -> _Comparison:
         experiment, contest = event
         study = experiment.by_name[contest.study]
-        table, arms, refused = dict(study.table), {}, {}
+        table: dict[str, Any] = dict(study.table)
+        arms: dict[str, str] = {}
+        refused: dict[str, Entry] = {}
         for method in own:
             try:
-                changes = dict(contest.arm(method.reference))
+                if arm := add_arm(table, contest, method.reference):
+                    arms[method.title] = arm
+                else:
+                    refused[method.title] = Entry(note="does not fit")
             except Exception as error:  # an author's own
                 refused[method.title] = Entry(note=f"{type(error).__name__}: {error}")
-                continue
-            if not changes:
-                refused[method.title] = Entry(note="does not fit")
-            for name, settings in changes.items():
-                arm = name.replace(method.reference, method.title)
-                arm = arm if table.get(arm, settings) == settings else f"own-{arm}"
-                table[arm] = settings
-                arms[method.title] = arm
-        baselines = registry.names(contest.kind) if against is None else list(against)
-        for name in dict.fromkeys([*baselines, *([contest.trivial] if contest.trivial else [])]):
-            for arm, settings in contest.arm(name).items():
-                if name not in arms and (against is not None or arm in study.table):
-                    table[arm] = settings
-                    arms[name] = arm
+        named = list(contest.baselines) if against is None else list(against)
+        for name in [*(named or registry.names(contest.kind)), *filter(None, [contest.trivial])]:
+            is_new = title_of(name) not in arms and (named or contest.arm(name).keys() <= study.table.keys())
+            if is_new and (arm := add_arm(table, contest, name)):
+                arms[title_of(name)] = arm
         studies: Any = replace(study, arms=table)
         if contest.study or not isinstance(experiment.studies, Study):
             studies = {**experiment.by_name, contest.study: studies}
@@ -309,8 +326,9 @@ class _one_thread:  # noqa: N801
 
 def _seconds(step: Callable[[], object]) -> float:
     """The time of a step, over as many as take long enough to be timed."""
+    step()  # which may compile
     number, began = 0, time.perf_counter()
-    while (took := time.perf_counter() - began) < SHORTEST or number < 2:
+    while (took := time.perf_counter() - began) < SHORTEST or not number:
         step()
         number += 1
     return took / number

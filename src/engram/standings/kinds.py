@@ -33,6 +33,10 @@ KINDS = {
         "engram.testing.continual_method:check_continual_method",
         ("continual-learners",),
     ),
+    "optimizers": Kind("torch.optim:Optimizer", "engram.testing.optimizer:check_optimizer", ("optimizers",)),
+    "plasticity_rules": Kind(
+        "engram.plasticity:PlasticityRule", "engram.testing.rule:check_rule", ("pattern-completion",)
+    ),
 }
 
 

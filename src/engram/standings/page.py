@@ -16,6 +16,8 @@ from engram.version import __version__
 TITLES = {
     "learning_rules": "Learning rules",
     "continual_methods": "Continual methods",
+    "optimizers": "Optimisers",
+    "plasticity_rules": "Plasticity rules",
 }
 
 

@@ -52,7 +52,7 @@ def find_part(given: Any, kind: str = "") -> Part:
         reference = f"{Path(place).resolve()}:{name}" if place.endswith(".py") else reference
         make = registry.get(kind or next(iter(KINDS)), reference)
         check_honest(sys.modules[_module_of(reference, make)])
-        return Part(reference, name, kind or kind_of(make), make)
+        return Part(reference, title_of(reference), kind or kind_of(make), make)
     kinds = [kind] if kind else [known for known in KINDS if reference in registry.names(known)]
     if len(kinds) != 1:
         among = (
@@ -60,6 +60,11 @@ def find_part(given: Any, kind: str = "") -> Part:
         )
         raise ValueError(f"part = {reference!r}: {among}, or where it is, as 'file.py:Name'")
     return Part(reference, reference, kinds[0], registry.get(kinds[0], reference))
+
+
+def title_of(reference: str) -> str:
+    """What a part is called: its registered name, or the name that it has where it is."""
+    return reference.rpartition(":")[2]
 
 
 def reference_of(part: Any) -> str:
@@ -93,7 +98,7 @@ def check_honest(module: ModuleType) -> None:
         name = pending.pop()
         source = sys.modules.get(name)
         file = getattr(source, "__file__", None)
-        if name in known or file is None or not file.endswith(".py") or name.startswith("engram."):
+        if name in known or file is None or not file.endswith(".py") or name.startswith(("engram.", "torch.")):
             continue
         known.add(name)
         if "site-packages" in file and name.partition(".")[0] != module.__name__.partition(".")[0]:

@@ -9,7 +9,9 @@ trained, if at all, is chosen by other sequences. No paper has this table: every
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -18,20 +20,22 @@ from plotly.subplots import make_subplots
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from engram import registry
 from engram.analysis import RepresentationReport, representational_forgetting
-from engram.continual import ContinualMethod, fisher_diagonal
+from engram.continual import ContinualMethod, fisher_diagonal, random_batches, train_on_tasks
 from engram.experiments.continual_learners.claims import claims
 from engram.experiments.continual_learners.learners import (
     RATE,
-    STRENGTHS,
     Net,
     Stage,
+    is_method,
     learned_in_order,
     learners,
     method_of,
     new_net,
+    strengths_of,
 )
-from engram.lab import Experiment, Preset, Results, Run, Study, setting, settings
+from engram.lab import Contest, Experiment, Preset, Results, Run, Study, setting, settings
 from engram.lab.figures import colors
 from engram.learned.updates import (
     GatedCoordinateRule,
@@ -43,15 +47,18 @@ from engram.learned.updates import (
 )
 from engram.tasks import ClassificationTask, permuted, split
 
-Benchmark = Literal["split", "permuted"]
-TRAINED = 1200
+Benchmark = Literal["split", "permuted", "imbalanced"]
+BOTH: tuple[Benchmark, ...] = ("split", "permuted")  # which claims speak of
+TRAINED, RARE = 1200, 10  # images; of a rare class every tenth is there
 
 
 @settings
 class Config:
     """What one trial is made of."""
 
-    benchmark: Benchmark = setting("permuted", "pairs of digits, with a head each, or all digits with permuted pixels")
+    benchmark: Benchmark = setting(
+        "permuted", "pairs of digits, with a head each, also with few images of one of them, or permuted pixels of all"
+    )
     learner: str = setting("finetune", "a learner of the library, or any registered continual method")
     tasks: int = setting(5, "tasks in a sequence", ge=2, le=5)
     units: int = setting(64, "units of the first layer of the body", ge=2)
@@ -66,14 +73,20 @@ class Config:
     meta_updates: int = setting(400, "changes of the learned update, at most", ge=4)
 
     def __post_init__(self) -> None:
-        if self.learner not in learners():
+        if self.learner not in learners() and not registry.is_reference(self.learner):
             raise ValueError(f"learner = {self.learner!r}: expected one of {', '.join(learners())}")
 
 
 def arms() -> dict[str, dict[str, Any]]:
-    """Every learner, on both benchmarks."""
-    both = get_args(Benchmark)
-    return {f"{name}-{learner}": {"benchmark": name, "learner": learner} for name in both for learner in learners()}
+    """Every learner, on both benchmarks, and methods on the imbalanced one."""
+    every = {arm: own for name in BOTH for learner in learners() for arm, own in arm_of(learner, name).items()}
+    methods = [learner for learner in learners() if is_method(learner)]
+    return every | {arm: own for learner in methods for arm, own in arm_of(learner, "imbalanced").items()}
+
+
+def arm_of(learner: str, benchmark: Benchmark) -> dict[str, dict[str, Any]]:
+    """The arm of a learner on a benchmark."""
+    return {f"{benchmark}-{learner}": {"benchmark": benchmark, "learner": learner}}
 
 
 presets = {
@@ -102,14 +115,24 @@ def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) ->
     if config.benchmark == "permuted":
         return permuted(train, test, config.tasks, generator)
     order = torch.randperm(10, generator=generator).view(5, 2)[: config.tasks].sort().values
+    if config.benchmark == "imbalanced":
+        train = few_of_some(train, order[:, 0], generator)
     mixed = torch.randperm(pixels.shape[1], generator=generator)  # so that tasks to choose by are others
     return split((train[0][:, mixed], train[1]), (test[0][:, mixed], test[1]), order.tolist())
+
+
+def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Images and labels, with every tenth image of some classes."""
+    images, labels = data
+    drawn = torch.rand(len(labels), generator=generator) < 1 / RARE
+    chosen = drawn | ~torch.isin(labels, rare)
+    return images[chosen], labels[chosen]
 
 
 def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
     """What the instrument says of a network that learned tasks one after another."""
     heads: list[Any] = [stage.head for stage in stages[1:]]
-    if config.benchmark == "split":
+    if config.benchmark != "permuted":
         heads = [[Outputs(head, task.classes) for task in tasks[: number + 1]] for number, head in enumerate(heads)]
     return representational_forgetting([stage.body for stage in stages], tasks, shots=(None,), heads=heads)
 
@@ -141,6 +164,7 @@ def measured(report: RepresentationReport) -> dict[str, float]:
     """Means over old tasks, and what is told of the last."""
     probed, old = report.probed(), slice(0, -1)
     columns = {
+        "accuracy": report.output[-1],
         "output_old": report.output[-1, old],
         "output_new": report.output[-1, -1],
         "probe_old": probed[-1, old],
@@ -213,8 +237,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         return float(np.mean([accuracy(*other) for other in others]))
 
     strength, rule = 0.0, None
-    if config.learner in STRENGTHS:
-        strength = run.choose("strength", STRENGTHS[config.learner], tried)
+    if strengths := strengths_of(config.learner):
+        strength = run.choose("strength", strengths, tried)
     if config.learner == "learned":
         rules = learned_rules(config, run)
         bounds = 0.0, float(config.meta_updates)
@@ -231,12 +255,45 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return {name.removeprefix("of_"): run.ends(name, parts=1)[0] for name in names} | {"strength": strength}
 
 
+def step_of(config: Config) -> Callable[[], object]:
+    """A step of training in a second task, as often as one likes: to be timed."""
+    generator = torch.Generator().manual_seed(0)
+    tasks = draw_tasks(config, generator, held_out=False)[:2]
+    net = new_net(config.learner, config.units, config.features, generator)
+    rule = GatedCoordinateRule(len(list(net.body.parameters())), generator=generator)
+    method = method_of(config.learner, net, 1.0, rule, generator)
+    adam, draw = torch.optim.Adam(net.parameters(), RATE, fused=True), random_batches(config.batch_size, generator)
+    training = train_on_tasks(net, tasks, method, adam, steps=(2, 10**6), draw=draw, labelled=True)
+    for _ in range(2):
+        next(training)
+    return partial(next, training)
+
+
+CHANCE: dict[Benchmark, float] = {"split": 0.5, "permuted": 0.1, "imbalanced": 0.5}
+contests = [
+    Contest(
+        "continual_methods",
+        f"{benchmark} digits",
+        partial(arm_of, benchmark=benchmark),
+        "accuracy",
+        chance=chance,
+        trivial="finetune",
+        costs={
+            "accuracy on the last task": "output_new",
+            "lost by outputs": "output_forgetting",
+            "lost by features": "representational_forgetting",
+        },
+        step=step_of,
+    )
+    for benchmark, chance in CHANCE.items()
+]
+
+
 def figure(results: Results) -> go.Figure:
     """What each learner forgot, as the part that its features lost and the part of the read-out alone."""
-    both: tuple[Benchmark, ...] = get_args(Benchmark)
-    plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[f"{name} digits" for name in both])
+    plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[f"{name} digits" for name in BOTH])
     parts = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
-    for column, name in enumerate(both, 1):
+    for column, name in enumerate(BOTH, 1):
         shown = [learner for learner in learners() if f"{name}-{learner}" in results.arms]
         lost = {
             part: np.array([np.mean(results.values(f"{name}-{learner}", key)) for learner in shown])
@@ -259,4 +316,5 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="probes",
+    contests=contests,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mas": {"applied": "loss", "all_outputs": True},
     "replay": {"capacity": 100},
 }
+STRENGTHS_OF_OTHERS = (0.0, 0.01, 0.1, 1.0, 10.0)
 SIDE, CLASSES, RATE = 8, 10, 1e-3
 
 
@@ -56,6 +58,19 @@ RECURRENT: dict[str, Callable[..., nn.Module]] = {
 def learners() -> list[str]:
     """The library's, and every continual method that another package has registered."""
     return list(dict.fromkeys((*LEARNERS, *registry.names("continual_methods"))))
+
+
+def is_method(learner: str) -> bool:
+    """Whether a learner is a continual method, and no network."""
+    return registry.is_reference(learner) or learner in registry.names("continual_methods")
+
+
+def strengths_of(learner: str) -> tuple[float, ...]:
+    """The strengths from which a learner chooses; none where it has none."""
+    if learner in STRENGTHS or not is_method(learner):
+        return STRENGTHS.get(learner, ())
+    parameters = inspect.signature(registry.get("continual_methods", learner)).parameters
+    return STRENGTHS_OF_OTHERS if "strength" in parameters else ()
 
 
 class Rows(nn.Module):
@@ -112,10 +127,10 @@ def method_of(
     learner: str, net: Net, strength: float, rule: UpdateRule | None, generator: torch.Generator
 ) -> ContinualMethod:
     """What keeps a learner from forgetting: a registered method, or nothing, where body or head is to."""
-    if learner not in registry.names("continual_methods"):
+    if not is_method(learner):
         return ContinualMethod(net)
     options = dict(OPTIONS.get(learner, {}))
-    if learner in STRENGTHS:
+    if strengths_of(learner):
         options["strength"] = strength
     if learner == "learned":
         options |= {"lr": RATE, "rule": rule}

@@ -54,7 +54,7 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.rule != READOUT_ONLY:
-            registry.check("learning_rules", self.rule)
+            registry.check("learning_rules", self.rule, "rule")
 
 
 def rule_of(name: str) -> LearningRule[Any]:

@@ -1,0 +1,237 @@
+"""Optimisers beside one another, each at its best rate: bowls, noisy bowls, digits, and a plastic network.
+
+Every optimiser takes as many steps from the same start on the same batches; its learning rate is the one that ends at
+the lowest loss on samples that are neither trained on nor judged by. Losses are told as decimal logarithms, since those
+of bowls span decades. The experiment, its tasks and its criteria are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from engram import registry
+from engram.experiments.choosing import judged
+from engram.experiments.learning_rules.networks import FITTED, TRAINED, build, samples_for
+from engram.lab import (
+    Contest,
+    Experiment,
+    Grid,
+    Lines,
+    Points,
+    Preset,
+    Run,
+    Study,
+    claims_from,
+    metric,
+    setting,
+    settings,
+)
+from engram.plasticity import PlasticRNN
+from engram.tasks import PatternCompletion
+
+Problem = Literal["bowl", "noisy-bowl", "dense", "convolutional", "plastic"]
+TITLES: dict[Problem, str] = {
+    "bowl": "bowl of condition 1000", "noisy-bowl": "the same bowl by noisy gradients",
+    "dense": "digits, dense network", "convolutional": "digits, convolutional network",
+    "plastic": "patterns seen once, plastic network",
+}  # fmt: skip
+PLACES, CONDITION, NOISE = 20, 1000.0, 0.3
+BATCH, BITS, POINTS, LEAST = 32, 20, 20, 1e-12
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+momentum = partial(torch.optim.SGD, momentum=0.9)
+OPTIMIZERS = {
+    "SGD": "torch.optim:SGD", "momentum": f"{__name__}:momentum", "RMSprop": "torch.optim:RMSprop",
+    "Adam": "torch.optim:Adam", "fop": "fop", "rmsprop-eps-inside": "rmsprop-eps-inside",
+}  # fmt: skip
+
+
+@settings
+class Config:
+    """What one trial is made of."""
+
+    optimizer: str = setting("torch.optim:SGD", "a registered optimiser, or where it is")
+    problem: Problem = setting("bowl", "what it lowers the loss of")
+    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond")
+    steps: int = setting(300, "steps of the optimiser", ge=20, scales=True)
+
+    def __post_init__(self) -> None:
+        registry.check("optimizers", self.optimizer, "optimizer")
+
+
+class Training(NamedTuple):
+    """What is trained, and by what: ``losses`` yields the loss of a batch, with its graph, as often as one likes."""
+
+    parameters: list[Tensor]
+    losses: Iterator[Tensor]
+    validated: Callable[[], Tensor]
+    tested: Callable[[], Tensor]
+
+
+def training_of(problem: Problem, generator: torch.Generator) -> Training:
+    """A start, and batches, that come from the generator alone."""
+    if problem == "bowl" or problem == "noisy-bowl":  # noqa: PLR1714 - narrows the type
+        return bowl(NOISE if problem == "noisy-bowl" else 0.0, generator)
+    return plastic(generator) if problem == "plastic" else digits(problem, generator)
+
+
+def bowl(noise: float, generator: torch.Generator) -> Training:
+    """A quadratic loss of curvatures from 1 to 1000 in directions that are drawn, of gradients with noise or none."""
+    directions = torch.linalg.qr(torch.randn(PLACES, PLACES, generator=generator, dtype=torch.float64)).Q
+    curvatures = torch.logspace(0, math.log10(CONDITION), PLACES, dtype=torch.float64) / CONDITION
+    hessian = directions @ torch.diag(curvatures) @ directions.T
+    x = nn.Parameter(torch.randn(PLACES, generator=generator, dtype=torch.float64))
+
+    def loss() -> Tensor:
+        return torch.dot(x, hessian @ x) / 2
+
+    def losses() -> Iterator[Tensor]:
+        while True:
+            disturbed = noise * torch.randn(PLACES, generator=generator, dtype=torch.float64)
+            yield loss() + torch.dot(disturbed, hessian @ x)
+
+    return Training([x], losses(), loss, loss)
+
+
+def digits(network: Literal["dense", "convolutional"], generator: torch.Generator) -> Training:
+    """Images of digits in batches of 32."""
+    kind: Any = "narrow" if network == "dense" else "convolutional"
+    model, data = build(kind, generator), samples_for(kind)
+
+    def losses() -> Iterator[Tensor]:
+        while True:
+            for rows in torch.split(torch.randperm(FITTED, generator=generator), BATCH):
+                yield cross_entropy(model(data.x[rows]), data.y[rows])
+
+    def loss_of(part: slice) -> Tensor:
+        return cross_entropy(model(data.x[part]), data.y[part])
+
+    parts = partial(loss_of, slice(FITTED, TRAINED)), partial(loss_of, slice(TRAINED, None))
+    return Training(list(model.parameters()), losses(), *parts)
+
+
+def plastic(generator: torch.Generator) -> Training:
+    """A plastic network that completes a pattern seen once in each of a batch of episodes."""
+    net = PlasticRNN(BITS, BITS + 1, generator=generator)
+    task = PatternCompletion(BITS, 1, 1, 2, 1)
+
+    def loss_on(episodes: int) -> Tensor:
+        inputs, targets, _ = task.sample(episodes, generator)
+        activity: Tensor = net(20 * inputs)[0][-1, :, :BITS]
+        return (activity - targets[-1]).square().mean()
+
+    def losses() -> Iterator[Tensor]:
+        while True:
+            yield loss_on(8)
+
+    return Training([*net.parameters()], losses(), partial(loss_on, 500), partial(loss_on, 500))
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train at several rates; the result is what the chosen one ends at, and at how many rates training diverged."""
+    seed = int(torch.randint(2**62, (), generator=run.generator))
+
+    def train(rate: float) -> tuple[float, list[float]]:
+        training = training_of(config.problem, torch.Generator().manual_seed(seed))
+        optimizer = registry.get("optimizers", config.optimizer)(training.parameters, lr=rate)
+        curve = np.full(POINTS, math.nan)
+        for step, loss in enumerate(islice(training.losses, config.steps)):
+            if not loss.isfinite():
+                raise FloatingPointError("the loss is not finite")
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            curve[step * POINTS // config.steps] = float(loss.detach())
+        with torch.no_grad():
+            validated, tested = float(training.validated()), float(training.tested())
+        return -validated, [max(tested, LEAST), *curve]
+
+    rate, results = judged(run, "learning_rate", config.rates, train, 1 + POINTS)
+    tested, *curve = results[rate]
+    for number, loss in enumerate(curve, 1):
+        run.log(number * config.steps // POINTS, log_loss=math.log10(max(loss, LEAST)))
+    scores = run.choices["learning_rate"]["scores"]
+    return {
+        "log_loss": math.log10(tested),
+        "rate": rate,
+        "diverged": sum(score is None for score in scores) / len(scores),
+    }
+
+
+def arm_of(optimizer: str, problem: Problem) -> dict[str, dict[str, Any]]:
+    """The arm of an optimiser on a problem."""
+    return {f"{problem}-{optimizer}": {"optimizer": OPTIMIZERS.get(optimizer, optimizer), "problem": problem}}
+
+
+def step_of(config: Config) -> Callable[[], object]:
+    """A step of training, as often as one likes: to be timed."""
+    training = training_of(config.problem, torch.Generator().manual_seed(0))
+    optimizer = registry.get("optimizers", config.optimizer)(training.parameters, lr=1e-6)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        next(training.losses).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+arms = {arm: own for problem in TITLES for name in OPTIMIZERS for arm, own in arm_of(name, problem).items()}
+log_loss = metric("log_loss")
+claim = claims_from("ours; textbook knowledge", published="no figure")
+claims = [
+    claim("momentum-on-a-bowl", "Momentum ends an order of magnitude lower than gradient descent on a bowl "
+        "(difference of logarithms)", log_loss("bowl-momentum") - log_loss("bowl-SGD") <= -1.0),
+    claim("momentum-by-noise", "By noisy gradients momentum gains little on a bowl (difference of logarithms)",
+        (log_loss("noisy-bowl-momentum") - log_loss("noisy-bowl-SGD")).within(0.0, 0.3)),
+    claim("adam-on-digits", "On digits Adam ends no higher than momentum (difference of logarithms)",
+        log_loss("dense-Adam") - log_loss("dense-momentum") <= 0.05),
+    claim("adam-on-plasticity", "A plastic network is trained to a lower loss by Adam than by momentum "
+        "(difference of logarithms)", log_loss("plastic-Adam") - log_loss("plastic-momentum") <= -0.05),
+]  # fmt: skip
+contests = [
+    Contest(
+        "optimizers",
+        title,
+        partial(arm_of, problem=problem),
+        "log_loss",
+        maximize=False,
+        margin=0.05,
+        baselines=tuple(OPTIMIZERS),
+        trivial="SGD",
+        costs={"rates that diverge": "diverged"},
+        step=step_of,
+    )
+    for problem, title in TITLES.items()
+]
+panels = [
+    figure
+    for problem in get_args(Problem)
+    for names in [[f"{problem}-{name}" for name in OPTIMIZERS]]
+    for figure in (Lines("log_loss", TITLES[problem], arms=names), Points("log_loss", "at the end", arms=names))
+]
+experiment = Experiment(
+    name="optimizers",
+    about=__doc__,
+    paper="No paper; the optimisers are torch's, and those of engram.optim",
+    studies=Study(trial, arms),
+    presets={
+        "smoke": Preset(
+            seeds=1, changes={"steps": 20}, arms=["bowl-SGD", "dense-Adam", "convolutional-fop", "plastic-Adam"]
+        ),
+        "laptop": Preset(seeds=5),
+        "paper": Preset(seeds=10, changes={"steps": 3000}),
+    },
+    claims=claims,
+    figure=Grid(panels, title="Losses of optimisers, each at its best rate"),
+    headline="log_loss",
+    contests=contests,
+)

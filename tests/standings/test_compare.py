@@ -1,0 +1,166 @@
+"""Comparisons at size smoke: real trials of real rules."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import engram
+from engram.lab import load, run
+from engram.standings import Entry, Standing, Task, recorded
+from engram.standings.recorded import collect
+
+OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
+RULES = '''
+import torch
+from engram.rules import Backprop, FeedbackAlignment
+
+class Twin(Backprop):
+    """Backpropagation under another name."""
+
+class Bad(Backprop):
+    """Goes up the gradient."""
+    def update(self, model, x, target, state):
+        update = super().update(model, x, target, state)
+        return update._replace(grads={name: -grad for name, grad in update.grads.items()})
+
+class Raises(Backprop):
+    def update(self, model, x, target, state):
+        raise RuntimeError("no luck today")
+
+class Diverges(Backprop):
+    def update(self, model, x, target, state):
+        update = super().update(model, x, target, state)
+        return update._replace(grads={name: grad * torch.nan for name, grad in update.grads.items()})
+'''
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rules") / "rules_of_mine.py"
+    path.write_text(RULES)
+    return path
+
+
+@pytest.fixture(scope="module")
+def standing(file, tmp_path_factory):
+    names = [f"{file}:{name}" for name in ("Twin", "Bad", "Raises", "Diverges")]
+    runs = tmp_path_factory.mktemp("runs")
+    return engram.compare(*names, against=["backprop", "fa"], tasks=["narrow"], seeds=2, runs=runs, **OPTIONS)
+
+
+def test_backpropagation_under_another_name_ties_with_itself(standing):
+    (task,) = standing.tasks
+    row = standing.entries[task.name]
+    assert row["Twin"].values == row["backprop"].values
+    assert standing.rank(task.name, "Twin") == standing.rank(task.name, "backprop")
+    assert standing.relation(task.name, "Twin", "backprop") == "as good"
+
+
+def test_a_bad_rule_ends_last(standing):
+    (task,) = standing.tasks
+    ranked = {method: standing.rank(task.name, method) for method in standing.scores[task.name]}
+    assert max(ranked, key=ranked.__getitem__) == "Bad"
+    assert "It leads on none of 1 tasks" in " ".join(standing.sentences)
+
+
+def test_a_part_that_fails_says_so_and_the_others_go_on(standing):
+    (task,) = standing.tasks
+    row = standing.entries[task.name]
+    assert "RuntimeError: no luck today" in row["Raises"].note
+    assert "FloatingPointError" in row["Diverges"].note or "not finite" in row["Diverges"].note
+    assert {"Twin", "Bad", "backprop", "fa"} <= set(standing.scores[task.name])
+    assert any("Raises breaks a promise" in note for note in standing.notes)
+
+
+def test_tables_and_report(standing, tmp_path):
+    frame = standing.frame
+    assert frame["method"].to_list()[:2] == ["backprop", "Twin"] or frame["method"].to_list()[:2] == [
+        "Twin",
+        "backprop",
+    ]
+    assert frame.filter(frame["own"])["step_milliseconds"].drop_nans().min() > 0
+    assert standing.text("csv").startswith("task,method,own,rank")
+    assert standing.text("markdown").count("\n") == 2 + len(standing.methods)
+    assert r"\begin{tabular}" in standing.text("latex")
+    page = standing.report(tmp_path / "page.html").read_text()
+    for said in (*standing.methods, *standing.sentences, "no luck today"):
+        assert said.replace("'", "&#39;") in page
+    with pytest.raises(ValueError, match="form = 'word'"):
+        standing.text("word")
+
+
+def test_a_kind_stands_by_its_registered_parts(tmp_path):
+    standing = engram.compare(
+        "learning-rules", against=["fa", "dfa"], tasks=["wide"], seeds=1, runs=tmp_path, **OPTIONS
+    )
+    assert standing.own == ()
+    assert set(standing.methods) == {"fa", "dfa", "last-layer"}
+    assert standing.sentences
+
+
+def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
+    arms = ["backprop", "fa"]
+    results = run("learning-rules", preset="smoke", arms=arms, runs=tmp_path, jobs=1, progress=False)
+    experiment = engram.registry.get("experiments", "learning-rules")
+    stored = collect(load("learning-rules", tmp_path), experiment.arms("smoke"), experiment.contests)
+    monkeypatch.setattr(recorded, "_all", lambda: {"learning-rules": stored})
+    options = {"against": arms, "tasks": ["narrow"], "seeds": 1, "runs": tmp_path, **OPTIONS}
+    taken = engram.compare("last-layer", **options).entries["digits, narrow network"]
+    assert taken["fa"].is_recorded
+    assert taken["fa"].values == {0: pytest.approx(results.values("fa", "accuracy")[0], rel=1e-5)}
+    assert taken["fa"].curve[0] == [0, 1]
+    fresh = engram.compare("last-layer", fresh=True, **options).entries["digits, narrow network"]
+    assert not fresh["fa"].is_recorded
+    assert fresh["fa"].values == pytest.approx(taken["fa"].values, rel=1e-5)
+    stored["manifest"]["files"]["engram/rules/chain.py"] = "0" * 64
+    other = engram.compare("last-layer", **options).entries["digits, narrow network"]
+    assert not other["fa"].is_recorded
+
+
+def entry(*values, **more):
+    return Entry(dict(enumerate(values)), **more)
+
+
+def standing_of(row, **task):
+    return Standing("learning_rules", ("mine",), (Task("one", "some", "error", **task),), {"one": row})
+
+
+@pytest.mark.parametrize(
+    ("other", "relation"),
+    [
+        ((0.5, 0.52, 0.51), "better"),
+        ((0.1, 0.12, 0.11), "worse"),
+        ((0.3, 0.301, 0.3), "as good"),
+        ((0.1, 0.5, 0.3), "open"),
+    ],
+)
+def test_a_relation_is_decided_by_the_interval_of_the_differences(other, relation):
+    standing = standing_of({"mine": entry(0.3, 0.301, 0.3), "other": entry(*other)}, maximize=False)
+    assert standing.relation("one", "mine", "other") == relation
+
+
+def test_less_is_better_where_the_measure_says_so():
+    row = {"mine": entry(0.3), "other": entry(0.2)}
+    assert standing_of(row, maximize=False).rank("one", "mine") == 2
+    assert standing_of(row).rank("one", "mine") == 1
+    assert math.isnan(standing_of({**row, "mine": Entry(note="raised")}).rank("one", "mine"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": ["chess"]}, "tasks = 'chess': expected part of one of digits, narrow network"),
+        ({"against": ["fq"]}, "unknown learning rule 'fq'"),
+        ({"seeds": 0}, "seeds = 0"),
+    ],
+)
+def test_wrong_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        engram.compare("fa", **options)
+
+
+def test_methods_of_two_kinds_are_not_compared():
+    with pytest.raises(ValueError, match="expected methods of one kind"):
+        engram.compare("fa", "ewc")

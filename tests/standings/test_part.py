@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from engram import registry
+from engram.rules import FeedbackAlignment
+from engram.standings.part import find_part, reference_of
+
+RULE = """
+from engram.rules import FeedbackAlignment
+class Mine(FeedbackAlignment): pass
+mine = Mine()
+"""
+
+
+def test_a_part_is_found_by_name_by_place_and_as_it_is(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(RULE)
+    by_name = find_part("fa")
+    assert (by_name.kind, by_name.title, by_name.make) == ("learning_rules", "fa", FeedbackAlignment)
+    by_place = find_part(f"{path}:Mine")
+    assert (by_place.kind, by_place.title, by_place.reference) == ("learning_rules", "Mine", f"{path}:Mine")
+    assert find_part(FeedbackAlignment).reference == "engram.rules.feedback_alignment:FeedbackAlignment"
+    assert registry.get("learning_rules", f"{path}:Mine") is by_place.make
+    assert reference_of(sys.modules[by_place.make.__module__].mine).endswith(":mine")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("fq", "part = 'fq': it is among none of learning_rules"),
+        ("nowhere.py:Mine", r"nowhere.py:Mine'.*expected 'module:Name' or 'file.py:Name'"),
+        ("engram.rules:FeedbackAlignmnt", "engram.rules has no 'FeedbackAlignmnt'; did you mean 'FeedbackAlignment'"),
+        ("ewc", None),
+    ],
+)
+def test_what_is_no_part_is_named(part, message):
+    if message is None:
+        assert find_part(part).kind == "continual_methods"
+    else:
+        with pytest.raises(ValueError, match=message):
+            find_part(part)
+
+
+def test_an_object_without_a_name_is_refused():
+    with pytest.raises(ValueError, match="expected one with a name in its module"):
+        find_part(FeedbackAlignment())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from sklearn.datasets import load_digits",
+        "from engram.experiments.learning_rules import networks",
+        "import engram.tasks.data",
+        "def update():\n    from sklearn import datasets",
+        "import beside",
+    ],
+)
+def test_a_method_that_imports_what_it_is_judged_by_is_refused(tmp_path, line):
+    (tmp_path / "beside.py").write_text("from sklearn.datasets import load_digits\n")
+    path = tmp_path / "cheat.py"
+    path.write_text(f"{RULE}{line}\n")
+    with pytest.raises(ValueError, match="by which methods are judged"):
+        find_part(f"{path}:Mine")
+    sys.modules.pop("beside", None)
+
+
+def test_what_a_file_does_as_a_script_is_its_own_affair(tmp_path):
+    path = tmp_path / "honest.py"
+    path.write_text(f'{RULE}if __name__ == "__main__":\n    from sklearn.datasets import load_digits\n')
+    assert find_part(f"{path}:Mine").title == "Mine"
