@@ -71,8 +71,8 @@ def get(kind: str, name: str) -> Any:
     check(kind, name)
     asked_by = sys._getframe(1).f_globals.get("__name__", "")
     if is_reference(name):
-        module, part = _referenced(name)
-        resolved[asked_by, kind, name] = f"{module}:{name.rpartition(':')[2]}"
+        part = _referenced(name)
+        resolved[asked_by, kind, name] = _place(name)
         return part
     registered = {entry.value: entry for entry in entries(kind) if entry.name == name}
     if len(registered) > 1:
@@ -110,8 +110,30 @@ def is_reference(name: str) -> bool:
     return ":" in name
 
 
-def _referenced(reference: str) -> tuple[str, Any]:
-    """The name of the module that a reference leads to, and the part that it names."""
+def places(kind: str, name: str) -> set[str]:
+    """Where the parts of a name are, as ``"module:Name"``; nothing is loaded for it."""
+    return {_place(name)} if is_reference(name) else {entry.value for entry in entries(kind) if entry.name == name}
+
+
+def forget_references() -> None:
+    """Forget which parts that are named by where they are engram's own modules asked for: a trial asks for its own."""
+    for asked in [key for key in resolved if is_reference(key[2]) and key[0].startswith("engram.")]:
+        del resolved[asked]
+
+
+def _place(reference: str) -> str:
+    """A reference with the name of the module in the place of its file."""
+    place, _, attribute = reference.rpartition(":")
+    return f"{_module_name(Path(place)) if place.endswith('.py') else place}:{attribute}"
+
+
+def _module_name(path: Path) -> str:
+    """The name under which the module that a file is gets imported, which no other file has."""
+    return f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+
+
+def _referenced(reference: str) -> Any:
+    """The part that a reference leads to."""
     place, _, attribute = reference.rpartition(":")
     try:
         module = _module_of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
@@ -125,13 +147,12 @@ def _referenced(reference: str) -> tuple[str, Any]:
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(f"{reference!r}: {place} has no {attribute!r}{hint}")
         part = getattr(part, name)
-    return module.__name__, part
+    return part
 
 
 def _module_of_file(path: Path) -> ModuleType:
-    """The module that a file is, imported once under a name that no other file has."""
-    whole = path.resolve()
-    name = f"{path.stem}_{hashlib.sha256(str(whole).encode()).hexdigest()[:12]}"
+    """The module that a file is, imported once."""
+    whole, name = path.resolve(), _module_name(path)
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, whole)
         assert spec is not None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -117,6 +120,29 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     stored["manifest"]["files"]["engram/rules/chain.py"] = "0" * 64
     other = engram.compare("last-layer", **options).entries["digits, narrow network"]
     assert not other["fa"].is_recorded
+
+
+def test_after_an_edit_of_a_method_it_alone_is_run_again(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text("from engram.rules import Backprop\nclass Mine(Backprop): pass\n")
+    options = {"against": ["fa"], "tasks": ["narrow"], "seeds": 1, "runs": tmp_path / "runs", **OPTIONS}
+    engram.compare(f"{path}:Mine", **options)
+
+    def trials():
+        return {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("result.json")}
+
+    before = trials()
+    engram.compare(f"{path}:Mine", **options)
+    assert trials() == before
+    path.write_text("from engram.rules import LastLayerOnly\nclass Mine(LastLayerOnly): pass\n")
+    program = f"import engram; print(engram.compare({f'{path}:Mine'!r}, **{options!r}).scores)"
+    program = program.replace(f"PosixPath({str(tmp_path / 'runs')!r})", repr(str(tmp_path / "runs")))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    scores = ast.literal_eval(done.stdout)["digits, narrow network"]
+    assert scores["Mine"] == scores["last-layer"]
+    after = trials()
+    assert {name for name, time in after.items() if before.get(name) != time} == set(after) - set(before)
+    assert all(name.startswith("Mine-0-") for name in set(after) - set(before))
 
 
 def entry(*values, **more):

@@ -49,6 +49,7 @@ class Use:
         if self._main:  # it goes along by value, so that nobody sees what it imports
             self._roots |= {name for name in self._before if not name.startswith(loaded.SHOWING)}
         loaded.lately.clear()
+        registry.forget_references()
         self._reach()
 
     def manifest(self) -> Manifest:
@@ -103,7 +104,7 @@ def _now(kind: str, name: str) -> str:
         return loaded.digest_on_disk(os.path.expandvars(name) if name[0] in "/$" else f"{loaded.place_of(top)}/{name}")
     if kind == "parts":
         of, _, registered = name.partition(" ")
-        return " and ".join({entry.value for entry in registry.entries(of) if entry.name == registered})
+        return " and ".join(registry.places(of, registered))
     with suppress(PackageNotFoundError):
         return versions().get(name) or version(name)
     return ""

@@ -16,7 +16,7 @@ COLUMNS = 2
 def figures_of(scores: Scores) -> dict[str, go.Figure]:
     """All figures, by name; those of a learning rule's own are drawn in one colour throughout."""
     figures = {"ranks": ranks(scores), "costs": costs(scores), "curves": curves(scores)}
-    return {name: figure for name, figure in figures.items() if figure.data}
+    return {name: figure.update_layout(template="plotly_white") for name, figure in figures.items() if figure.data}
 
 
 def ranks(scores: Scores) -> go.Figure:
