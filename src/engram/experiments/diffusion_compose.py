@@ -201,7 +201,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return summary(config, rows) | {
         "copied": copied(config, images, labels, asked),
         **({"seen": score(config, drawn(ema.module, seen).images, seen).accuracy} if len(seen) else {}),
-        **(represented(config, drawn, ema.module, asked, frames, sheets) if watched else {}),
+        **(represented(config, drawn, ema.module, asked) | shown(frames, sheets) if watched else {}),
     }
 
 
@@ -240,24 +240,26 @@ def sheet(hidden: Float[np.ndarray, "n features"], places: Float[np.ndarray, "n 
     return np.asarray(turned / max(math.sqrt((turned**2).sum(1).mean()), 1e-12))
 
 
-def represented(
-    config: Config, drawn: Any, net: Any, asked: Tensor, frames: Tensor, sheets: Float[np.ndarray, "checks n 2"]
-) -> dict[str, Any]:
-    """How the representation of a finished network is made, and what is shown of it."""
+def represented(config: Config, drawn: Any, net: Any, asked: Tensor) -> dict[str, Any]:
+    """How the representation of a finished network is made."""
     layer, places = net.layer(LAYER), asked.double().numpy()
     hidden = drawn(net, asked, layer).hidden[-1].double().numpy()
     scattered = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * (config.size - 3) + 1
     dimension = intrinsic_dimension(drawn(net, scattered, layer).hidden[-1].double().numpy(), method="twonn")
     parts = factorization(hidden, places, 3 * config.sigma)
-    shown = ((frames.clamp(-1, 1) + 1) * 4.5).round().to(torch.uint8)
     return {
         "dimension": dimension.value,
         "additive": parts.additive_r2,
         "between_cos": parts.between_cos,
         "within_cos": parts.within_cos,
-        "sheets": sheets.round(2).tolist(),
-        "frames": ["".join(map(str, frame.flatten().tolist())) for frame in shown],
     }
+
+
+def shown(frames: Float[Tensor, "checks images size size"], sheets: Float[np.ndarray, "checks n 2"]) -> dict[str, Any]:
+    """What the figure shows as a model learns: images with a digit for each pixel, and codes."""
+    digits = ((frames.clamp(-1, 1) + 1) * 4.5).round().to(torch.uint8)
+    texts = ["".join(map(str, frame.flatten().tolist())) for frame in digits]
+    return {"frames": texts, "sheets": sheets.round(2).tolist()}
 
 
 @settings
@@ -353,17 +355,17 @@ def figure(results: Results) -> go.Figure:
         add_line(plot, results, arm, "accuracy", place=(1, 3), name=arm, line_color=color)
     plot.update_xaxes(title="step", row=1, col=3).update_yaxes(range=[0, 1.02], row=1, col=3)
     for result in results.values("balanced")[:1]:
-        shown = list(zip(map(picture, result["frames"]), result["sheets"], strict=True))
+        checks = list(zip(map(picture, result["frames"]), result["sheets"], strict=True))
         kept = len(plot.data)
-        plot.add_traces(snapshot(*shown[-1]), rows=[1] * 3, cols=[1, 2, 2])
+        plot.add_traces(snapshot(*checks[-1]), rows=[1] * 3, cols=[1, 2, 2])
         moving = list(range(kept, kept + 3))
-        plot.frames = [go.Frame(name=str(n), data=snapshot(*part), traces=moving) for n, part in enumerate(shown)]
+        plot.frames = [go.Frame(name=str(n), data=snapshot(*part), traces=moving) for n, part in enumerate(checks)]
         jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
         steps = [
-            {"label": f"{100 * (n + 1) // len(shown)} %", "method": "animate", "args": [[str(n)], jump]}
-            for n in range(len(shown))
+            {"label": f"{100 * (n + 1) // len(checks)} %", "method": "animate", "args": [[str(n)], jump]}
+            for n in range(len(checks))
         ]
-        slider = {"active": len(shown) - 1, "steps": steps, "len": 0.64, "currentvalue": {"prefix": "of training: "}}
+        slider = {"active": len(checks) - 1, "steps": steps, "len": 0.64, "currentvalue": {"prefix": "of training: "}}
         plot.update_layout(sliders=[slider])
     plot.update_yaxes(autorange="reversed", scaleanchor="x", visible=False, row=1, col=1)
     fixed = {"range": [-2.4, 2.4], "showticklabels": False, "zeroline": False, "row": 1, "col": 2}
