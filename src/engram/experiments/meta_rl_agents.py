@@ -306,8 +306,8 @@ claims = [
             ("more-steps-help", "lstm-longer", "for 2,400 steps instead of 1,200"),
         )
     ),
-    claim("ppo-learns-from-fewer", "In random tasks that it has never seen an LSTM gains as much by PPO, from a quarter "
-        "of the lifetimes and four times from each, as by A2C from all",
+    claim("ppo-learns-from-fewer", "In random tasks that it has never seen an LSTM gains as much by PPO, from a "
+        "quarter of the lifetimes and four times from each, as by A2C from all",
         in_random("lstm-ppo") - in_random("lstm") >= -0.05, presets=("laptop",)),
     claim("plasticity-helps", "The plastic network does better than one of as many parameters that is not plastic",
         score("plastic") - score("rnn") >= 0.02,

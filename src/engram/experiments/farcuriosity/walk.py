@@ -2,8 +2,10 @@
 
 How long a stay is and how much is learned from each step were not published for rooms. Here each rollout is learned
 from four times, as often as published, and a stay is long enough that every corner of a room has been learned before
-the next one: what is rare in a known room would be as surprising as a new room. Errors are compared with those of the
-last fifth of a stay; all errors so far, as published, hide every surprise, since the first ones are large.
+the next one. An error is compared with all errors of its fragment so far, as published; a few thousand of them, the
+large first ones among them, do not let any be ten times the mean, and four times is what counts as surprising here.
+Compared with the latest errors alone, which go on to fall as a room is learned, rare corners of a known room are
+surprises too.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ class Walk:
         "where a fragment begins: at errors of so many times the mean, or so many standard deviations above it; or as "
         "often as by the first, by chance",
     )
-    threshold: float = setting(10.0, "what counts as surprising", gt=0)
-    window: int = setting(1024, "errors that are compared with; 0: all", ge=0)
+    threshold: float = setting(4.0, "what counts as surprising; 10 as published", gt=0)
+    window: int = setting(0, "errors that are compared with; 0: all", ge=0)
     min_samples: int = setting(25, "errors of a fragment before one is surprising", ge=2)
     recall: bool = setting(True, "whether a fragment is taken up again where its key is met")
     author_keys: bool = setting(False, "whether keys are features of the module at hand, as in the released code")
@@ -58,10 +60,10 @@ class Walk:
 arms: dict[str, dict[str, Any]] = {
     "walk-rnd": {"learner": "rnd"},
     "walk-far": {},
-    "walk-zscore": {"criterion": "zscore", "threshold": 5.0},
+    "walk-zscore": {"criterion": "zscore", "threshold": 5.0, "window": 1024},
     "walk-random": {"criterion": "random"},
-    "walk-short-window": {"window": 256},
-    "walk-all-time": {"window": 0},
+    "walk-window": {"threshold": 10.0, "window": 1024},
+    "walk-tenfold": {"threshold": 10.0},
     "walk-no-recall": {"recall": False},
     "walk-author-keys": {"author_keys": True},
     "walk-two-modules": {"capacity": 2},
