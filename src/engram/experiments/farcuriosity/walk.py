@@ -3,7 +3,7 @@
 How long a stay is and how much is learned from each step were not published for rooms. Here each rollout is learned
 from four times, as often as published, and a stay is long enough that every corner of a room has been learned before
 the next one. An error is compared with all errors of its fragment so far, as published; a few thousand of them, the
-large first ones among them, do not let any be ten times the mean, and four times is what counts as surprising here.
+large first ones among them, do not let any be ten times the mean, and three times is what counts as surprising here.
 Compared with the latest errors alone, which go on to fall as a room is learned, rare corners of a known room are
 surprises too.
 """
@@ -38,7 +38,7 @@ class Walk:
         "where a fragment begins: at errors of so many times the mean, or so many standard deviations above it; or as "
         "often as by the first, by chance",
     )
-    threshold: float = setting(4.0, "what counts as surprising; 10 as published", gt=0)
+    threshold: float = setting(3.0, "what counts as surprising; 10 as published", gt=0)
     window: int = setting(0, "errors that are compared with; 0: all", ge=0)
     min_samples: int = setting(25, "errors of a fragment before one is surprising", ge=2)
     recall: bool = setting(True, "whether a fragment is taken up again where its key is met")
