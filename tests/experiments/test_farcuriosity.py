@@ -28,6 +28,7 @@ def test_measures_of_a_walk_are_those_of_its_visits():
     assert got["recalled"] == 0.75
     assert (got["first"], got["again"]) == (2.0, 0.5)
     assert got["whole"] == pytest.approx((64 * 9 + 192 * 0.5) / 256)
+    assert got["stay"] == 0.5
     assert measures(config, errors_, owners, [])["recalled"] == 0
 
 
