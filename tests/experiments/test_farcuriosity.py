@@ -84,6 +84,7 @@ def test_controls_differ_from_the_fragments_in_one_thing_and_paper_is_as_publish
         assert set(changes) <= set(base)
     config = experiment.arms("paper")["atari-far"].config
     assert (config.num_envs, config.rollout, config.steps, config.memory) == (32, 128, 98_304_000, 512)
+    assert (config.threshold, config.predictor_rate) == (10.0, 1e-4)
     assert (config.ppo.learning_rate, config.ppo.clip, config.ppo.epochs, config.ppo.minibatches) == (1e-4, 0.1, 4, 4)
     assert (config.ppo.gamma, config.ppo.gae_lambda, config.ppo.entropy_coefficient) == (0.99, 0.95, 0.001)
 
