@@ -368,8 +368,9 @@ def figure(results: Results) -> go.Figure:
         slider = {"active": len(checks) - 1, "steps": steps, "len": 0.64, "currentvalue": {"prefix": "of training: "}}
         plot.update_layout(sliders=[slider])
     plot.update_yaxes(autorange="reversed", scaleanchor="x", visible=False, row=1, col=1)
-    fixed = {"range": [-2.4, 2.4], "showticklabels": False, "zeroline": False, "row": 1, "col": 2}
-    plot.update_xaxes(visible=False, row=1, col=1).update_xaxes(**fixed).update_yaxes(**fixed)
+    fixed = {"showticklabels": False, "zeroline": False, "row": 1, "col": 2}
+    plot.update_xaxes(range=[-2.4, 2.4], **fixed).update_yaxes(range=[2.4, -2.4], **fixed)  # y down, as in images
+    plot.update_xaxes(visible=False, row=1, col=1)
     return plot.update_layout(height=480, legend={"x": 0.99, "y": 0.05, "xanchor": "right", "yanchor": "bottom"})
 
 
