@@ -5,7 +5,19 @@ import pytest
 import torch
 
 from engram.experiments import diffusion_compose
-from engram.experiments.diffusion_compose import Config, Lattice, arms, asked_for, copied, learned_from, overlaps, trial
+from engram.experiments.diffusion_compose import (
+    Config,
+    Lattice,
+    arms,
+    asked_for,
+    copied,
+    learned_from,
+    overlaps,
+    picture,
+    sheet,
+    snapshot,
+    trial,
+)
 
 TINY = diffusion_compose.tiny
 
@@ -66,9 +78,32 @@ def test_a_trial_is_determined_by_its_seed(performed, arm):
     again, _ = performed(trial, dataclasses.replace(config(arm, **TINY)), seed=2000)
     assert first == again
     assert 0 <= first["accuracy"] <= 1
-    assert ("frames" in first) == (arm == "balanced")
+    assert ("frames" in first) == ("sheets" in first) == (arm == "balanced")
     assert ("seen" in first) == (arm == "square")
     assert len(run.metrics()) > 4
+
+
+def test_a_sheet_lies_as_its_places_do_whatever_way_codes_are_turned():
+    places = asked_for(config("balanced"))[0].double().numpy()
+    turn = np.linalg.qr(rng().normal(size=(5, 5)))[0][:2]
+    codes = (places * [1.0, 0.8]) @ turn + 3.0
+    lying = sheet(codes, places)
+    straight = (places - places.mean(0)) * [1.0, 0.8]
+    np.testing.assert_allclose(lying, straight / np.sqrt((straight**2).sum(1).mean()), atol=1e-9)
+    assert (sheet(np.zeros((64, 5)), places) == 0).all()
+
+
+def test_frames_show_labels_where_they_lie_and_join_neighbours():
+    digits = np.zeros((4, 4, 8, 8), dtype=int)
+    digits[0, 3, 5, 6] = 9  # of y 0 and x 3, row 5 and column 6
+    shown = picture("".join(map(str, digits.ravel())))
+    assert list(zip(*np.nonzero(shown), strict=True)) == [(5, 3 * 8 + 6)]
+    codes = np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0), indexing="ij"), -1).reshape(-1, 2)
+    _, lines, points = snapshot(shown, codes.tolist())
+    steps = np.hypot(np.diff(lines.x), np.diff(lines.y))
+    assert (steps[np.isfinite(steps)] == 1).all()
+    assert np.isfinite(steps).sum() == 2 * 8 * 7
+    assert len(points.x) == 64
 
 
 def test_a_loss_that_is_none_stops_with_its_step(new_run):

@@ -28,6 +28,7 @@ def test_measures_of_a_walk_are_those_of_its_visits():
     assert got["recalled"] == 0.75
     assert (got["first"], got["again"]) == (2.0, 0.5)
     assert got["whole"] == pytest.approx((64 * 9 + 192 * 0.5) / 256)
+    assert got["stay"] == 0.5
     assert measures(config, errors_, owners, [])["recalled"] == 0
 
 
@@ -83,6 +84,7 @@ def test_controls_differ_from_the_fragments_in_one_thing_and_paper_is_as_publish
         assert set(changes) <= set(base)
     config = experiment.arms("paper")["atari-far"].config
     assert (config.num_envs, config.rollout, config.steps, config.memory) == (32, 128, 98_304_000, 512)
+    assert (config.threshold, config.predictor_rate) == (10.0, 1e-4)
     assert (config.ppo.learning_rate, config.ppo.clip, config.ppo.epochs, config.ppo.minibatches) == (1e-4, 0.1, 4, 4)
     assert (config.ppo.gamma, config.ppo.gae_lambda, config.ppo.entropy_coefficient) == (0.99, 0.95, 0.001)
 

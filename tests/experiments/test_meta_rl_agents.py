@@ -27,6 +27,13 @@ def test_networks_have_as_many_parameters_as_counted_and_as_each_other(preset):
         assert max(counts.values()) <= 1.05 * min(counts.values())
 
 
+def test_a_unit_less_and_the_network_of_ppo_is_smaller_than_the_modulated_one():
+    arms = configs("laptop")
+    one_less = dataclasses.replace(arms["lstm-ppo"], hidden_size=arms["lstm-ppo"].hidden_size - 1)
+    counts = [agents.parameter_count(config) for config in (one_less, arms["modulated"], arms["lstm-ppo"])]
+    assert counts == sorted(counts)
+
+
 def test_every_arm_is_a_network_of_its_own_kind():
     networks = {arm: agents.build(configs("smoke")[arm], torch.Generator()).network for arm in agents.LEARNERS}
     kinds = {arm: (type(net).__name__, type(getattr(net, "rule", None)).__name__) for arm, net in networks.items()}
@@ -84,6 +91,45 @@ def test_tasks_beyond_a_batch_are_trained_on_in_their_turn(monkeypatch, new_run)
     tasks = agents.sample_many(5, agents.TASKS_SEED, split="train", horizon=config.horizon)
     agents.trained(config, new_run(), tasks)
     assert seen == [digest(task) for task in tasks]
+
+
+def test_ppo_learns_from_whole_lifetimes_and_lives_like_the_others(new_run, monkeypatch):
+    config = dataclasses.replace(SMOKE, agent="ppo", iterations=10, batch_size=6, train_tasks=2)
+    seen = []
+    update = agents.ppo_update
+    monkeypatch.setattr(
+        agents, "ppo_update", lambda *given, **options: seen.append(given[2]) or update(*given, **options)
+    )
+    run = new_run()
+    tasks = [*agents.training_set(2, config.horizon)]
+    network = agents.trained(config, run, tasks)
+    assert len(seen) == 10
+    for lived in seen:
+        assert lived.mask.all()
+        assert lived.starts.sum() == lived.done.sum() == 6  # lifetimes: all begin with the rollout, and end with it
+        assert lived.starts[0].all()
+    env = agents.observed(tasks, 6)
+    lives = [agents.play(env, agents.PPOAgent(network, torch.Generator().manual_seed(s)), seed=1) for s in (0, 0, 1)]
+    assert (lives[0].actions == lives[1].actions).all()
+    assert (lives[0].actions != lives[2].actions).any()
+
+
+def test_an_agent_of_ppo_acts_by_the_policy_that_it_learned():
+    network = agents.build(dataclasses.replace(SMOKE, agent="ppo"), torch.Generator().manual_seed(0))
+    env = agents.observed([*agents.training_set(2, SMOKE.horizon)], 500)
+    player = agents.PPOAgent(network, torch.Generator().manual_seed(1))
+    observations, _ = env.reset(seed=0)
+    player.reset(None, observations)
+    seen, actions, starts = [], [torch.zeros(500, dtype=torch.int64)], [True, False, False]
+    for _ in starts:
+        seen.append(torch.as_tensor(observations))
+        actions.append(torch.as_tensor(player.act()))
+        observations, rewards, *_ = env.step(actions[-1].numpy())
+        player.learn(actions[-1], rewards, observations)
+    before = torch.stack(actions[:-1])
+    output, _ = network(torch.stack(seen), before, torch.tensor(starts)[:, None].expand(3, 500))
+    expected, taken = output.logits.softmax(-1)[..., 1].mean(1), torch.stack(actions[1:]).float().mean(1)
+    torch.testing.assert_close(taken, expected, atol=0.07, rtol=0)
 
 
 def test_trained_on_each_a_network_lives_in_its_own_task_alone(monkeypatch, new_run):

@@ -81,7 +81,7 @@ class FragmentedCuriosity:
             is made, whose ``features`` are the keys.
         num_envs: Environments.
         make_monitor: Makes the monitor of a fragment's errors, over all environments in it; None: the published one,
-            which forgets nothing. With a window (256, say) short experience will do, since early errors are large.
+            which forgets nothing. Early errors are large: in short experience a smaller threshold (3, say) will do.
         capacity: Most fragments; the one used longest ago goes, none in which an environment is.
         recall_threshold: Cosine from which on a key recalls; None: never.
         novelty: Cosine below which a key is new, at first and at capacity; in between it falls by

@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 import torch
 from jaxtyping import Float
 from plotly.subplots import make_subplots
+from scipy.linalg import orthogonal_procrustes
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -36,7 +37,7 @@ from engram.tasks import GaussianBumps
 
 LAYER = 4  # the last block before the bottleneck
 GRID, HELD, LOW, HIGH = 8, 7, 5.0, 10.0  # labels of a side that are asked for, and the ends of what is held out, of 16
-SHOWN = 16  # images of a frame
+PICKED = 0, 2, 5, 7  # of the grid along x and y, the labels whose images are shown
 ORDERED, EARLY = 0.6, 0.1  # an order that is one, and an accuracy that is none
 
 
@@ -157,17 +158,20 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     ema = AveragedModel(net, multi_avg_fn=lambda old, new, count: average(old, new, count, config.decay))
     optimizer = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=0.0)
     asked, seen = asked_for(config)
+    places = asked.double().numpy()
     every = max(1, config.steps // config.checks)
     shape, noise_seed = (1, config.size, config.size), int(run.rng.integers(2**31))
     watched = config.data == "all" and not config.bumps and config.dx == config.dy
     rows = np.full((config.steps // every, 7), np.nan)  # step, one, accuracy, x, y, and the order of two probes
-    frames = torch.zeros(len(rows), SHOWN, config.size, config.size)
+    picked = [x * GRID + y for y in PICKED for x in PICKED]
+    frames = torch.zeros(len(rows), len(picked), config.size, config.size)
+    sheets = np.zeros((len(rows), len(asked), 2))
 
     def drawn(model: nn.Module, where: Tensor, layer: nn.Module | None = None) -> Any:
         source = torch.Generator().manual_seed(noise_seed)  # the same noise at each check
         return diffusion.sample(model, where, shape, generator=source, steps=config.samples, hidden=layer)
 
-    for step in run.steps(config.steps, net=net, ema=ema, optimizer=optimizer, rows=rows, frames=frames):
+    for step in run.steps(config.steps, net=net, ema=ema, optimizer=optimizer, rows=rows, frames=frames, sheets=sheets):
         batch = torch.randint(len(images), (config.batch_size,), generator=run.generator)
         loss = diffusion.loss(net, images[batch], labels[batch], run.generator)
         if not loss.isfinite():
@@ -188,15 +192,16 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
                     len(asked), *shape
                 )
                 probes = samples.hidden[-1], diffusion.hidden(ema.module, layer, asked, same)
-                row[5:] = [representation_order(h.double().numpy(), asked.double().numpy()).order for h in probes]
+                row[5:] = [representation_order(h.double().numpy(), places).order for h in probes]
+                sheets[(step + 1) // every - 1] = sheet(probes[0].double().numpy(), places)
                 run.log(step + 1, order=row[5])
-                frames[(step + 1) // every - 1] = samples.images[:: len(asked) // SHOWN][:SHOWN, 0]
+                frames[(step + 1) // every - 1] = samples.images[picked, 0]
             rows[(step + 1) // every - 1] = row
             run.log(step + 1, accuracy=result.accuracy, acc_x=result.acc_x, acc_y=result.acc_y, one=result.one)
     return summary(config, rows) | {
         "copied": copied(config, images, labels, asked),
         **({"seen": score(config, drawn(ema.module, seen).images, seen).accuracy} if len(seen) else {}),
-        **(represented(config, drawn, ema.module, asked, frames) if watched else {}),
+        **(represented(config, drawn, ema.module, asked) | shown(frames, sheets) if watched else {}),
     }
 
 
@@ -227,24 +232,34 @@ def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, An
     return result
 
 
-def represented(config: Config, drawn: Any, net: Any, asked: Tensor, frames: Tensor) -> dict[str, Any]:
-    """How the representation of a finished network is made, and what is shown of it."""
+def sheet(hidden: Float[np.ndarray, "n features"], places: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    """The first two principal components of codes, turned and mirrored as a whole to lie as their places do."""
+    centred = hidden - hidden.mean(0)
+    plane = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    turned = plane @ orthogonal_procrustes(plane, places - places.mean(0))[0]
+    return np.asarray(turned / max(math.sqrt((turned**2).sum(1).mean()), 1e-12))
+
+
+def represented(config: Config, drawn: Any, net: Any, asked: Tensor) -> dict[str, Any]:
+    """How the representation of a finished network is made."""
     layer, places = net.layer(LAYER), asked.double().numpy()
     hidden = drawn(net, asked, layer).hidden[-1].double().numpy()
     scattered = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * (config.size - 3) + 1
     dimension = intrinsic_dimension(drawn(net, scattered, layer).hidden[-1].double().numpy(), method="twonn")
     parts = factorization(hidden, places, 3 * config.sigma)
-    centred = hidden - hidden.mean(0)
-    sheet = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
-    shown = ((frames.clamp(-1, 1) + 1) * 4.5).round().to(torch.uint8)
     return {
         "dimension": dimension.value,
         "additive": parts.additive_r2,
         "between_cos": parts.between_cos,
         "within_cos": parts.within_cos,
-        "sheet": sheet.round(3).tolist(),
-        "frames": ["".join(map(str, frame.flatten().tolist())) for frame in shown],
     }
+
+
+def shown(frames: Float[Tensor, "checks images size size"], sheets: Float[np.ndarray, "checks n 2"]) -> dict[str, Any]:
+    """What the figure shows as a model learns: images with a digit for each pixel, and codes."""
+    digits = ((frames.clamp(-1, 1) + 1) * 4.5).round().to(torch.uint8)
+    texts = ["".join(map(str, frame.flatten().tolist())) for frame in digits]
+    return {"frames": texts, "sheets": sheets.round(2).tolist()}
 
 
 @settings
@@ -333,34 +348,52 @@ claims = [
 
 
 def figure(results: Results) -> go.Figure:
-    """What is drawn as the model learns; the representation at the end; and held-out places over training."""
-    titles = "drawn, of sixteen labels", "representation (colour: x)", "accuracy of held-out places"
-    plot = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.06)
-    result = results.values("balanced")[0]
-    size = math.isqrt(len(result["frames"][0]) // SHOWN)
-    side = math.isqrt(SHOWN)
-    pictures = [
-        np.array(list(map(int, frame))).reshape(side, side, size, size).swapaxes(1, 2).reshape(side * size, -1)
-        for frame in result["frames"]
-    ]
-    style = {"zmin": 0, "zmax": 9, "showscale": False, "colorscale": "Greys", "reversescale": True, "hoverinfo": "skip"}
-    plot.add_trace(go.Heatmap(z=pictures[-1], **style), 1, 1)
-    column = np.repeat(np.arange(GRID), GRID)
-    marker = {"color": column, "colorscale": "Viridis", "size": 8}
-    plot.add_scatter(x=[p[0] for p in result["sheet"]], y=[p[1] for p in result["sheet"]], mode="markers",
-        marker=marker, showlegend=False, row=1, col=2)  # fmt: skip
+    """What is drawn, and the representation of the labels asked for, as the model learns; and held-out places."""
+    titles = "drawn, of sixteen labels", "representation, a line between neighbours", "accuracy of held-out places"
+    plot = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.07)
     for arm, color in colors(["square", "band-x", "band-y"]).items():
         add_line(plot, results, arm, "accuracy", place=(1, 3), name=arm, line_color=color)
-    plot.frames = [go.Frame(name=str(n), data=[go.Heatmap(z=z, **style)], traces=[0]) for n, z in enumerate(pictures)]
-    jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    steps = [
-        {"label": f"{100 * (n + 1) // len(pictures)} %", "method": "animate", "args": [[str(n)], jump]}
-        for n in range(len(pictures))
-    ]
-    slider = {"active": len(pictures) - 1, "steps": steps, "len": 0.3, "currentvalue": {"prefix": "of training: "}}
+    plot.update_xaxes(title="step", row=1, col=3).update_yaxes(range=[0, 1.02], row=1, col=3)
+    for result in results.values("balanced")[:1]:
+        checks = list(zip(map(picture, result["frames"]), result["sheets"], strict=True))
+        kept = len(plot.data)
+        plot.add_traces(snapshot(*checks[-1]), rows=[1] * 3, cols=[1, 2, 2])
+        moving = list(range(kept, kept + 3))
+        plot.frames = [go.Frame(name=str(n), data=snapshot(*part), traces=moving) for n, part in enumerate(checks)]
+        jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+        steps = [
+            {"label": f"{100 * (n + 1) // len(checks)} %", "method": "animate", "args": [[str(n)], jump]}
+            for n in range(len(checks))
+        ]
+        slider = {"active": len(checks) - 1, "steps": steps, "len": 0.64, "currentvalue": {"prefix": "of training: "}}
+        plot.update_layout(sliders=[slider])
     plot.update_yaxes(autorange="reversed", scaleanchor="x", visible=False, row=1, col=1)
-    plot.update_xaxes(visible=False, row=1, col=1).update_xaxes(title="step", row=1, col=3)
-    return plot.update_layout(height=480, sliders=[slider])
+    fixed = {"showticklabels": False, "zeroline": False, "row": 1, "col": 2}
+    plot.update_xaxes(range=[-2.4, 2.4], **fixed).update_yaxes(range=[2.4, -2.4], **fixed)  # y down, as in images
+    plot.update_xaxes(visible=False, row=1, col=1)
+    return plot.update_layout(height=480, legend={"x": 0.99, "y": 0.05, "xanchor": "right", "yanchor": "bottom"})
+
+
+def picture(frame: str) -> Float[np.ndarray, "height width"]:
+    """The images of a frame side by side, x to the right and y down, from their digits."""
+    side = len(PICKED)
+    size = math.isqrt(len(frame)) // side
+    images = np.array(list(map(int, frame)), dtype=np.float64).reshape(side, side, size, size)
+    return images.swapaxes(1, 2).reshape(side * size, -1)
+
+
+def snapshot(images: Float[np.ndarray, "height width"], codes: list[list[float]]) -> list[Any]:
+    """What a frame shows: images, and codes with a line between those of neighbours."""
+    points = np.array(codes).reshape(GRID, GRID, 2)
+    gap = np.full((GRID, 1, 2), np.nan)
+    lines = np.concatenate([np.concatenate([part, gap], 1).reshape(-1, 2) for part in (points, points.swapaxes(0, 1))])
+    marker = {"color": np.repeat(np.arange(GRID), GRID), "colorscale": "Viridis", "size": 8}
+    common: dict[str, Any] = {"showlegend": False, "hoverinfo": "skip"}
+    return [
+        go.Heatmap(z=images, zmin=0, zmax=9, showscale=False, colorscale="Greys", reversescale=True, hoverinfo="skip"),
+        go.Scatter(x=lines[:, 0], y=lines[:, 1], mode="lines", line={"color": "#999999", "width": 1}, **common),
+        go.Scatter(x=points[..., 0].ravel(), y=points[..., 1].ravel(), mode="markers", marker=marker, **common),
+    ]
 
 
 experiment = Experiment(

@@ -220,27 +220,52 @@ claims = [
 ]  # fmt: skip
 
 
-def bars(results: Results, key: str) -> tuple[list[str], Float[np.ndarray, "arms"], Float[np.ndarray, "arms"]]:
-    """Names of arms, and mean and standard deviation of a result over seeds."""
-    values = [np.array(results.values(arm, key)) for arm in results.arms]
-    return list(results.arms), np.array([v.mean() for v in values]), np.array([v.std() for v in values])
+SMOOTHED = {"refit": "0", "gamma-tenth": "0.1", "smoothed": "1", "gamma-ten": "10"}
+"""Arms that differ in gamma alone, and it."""
+
+
+def bars(results: Results, arms: list[str], key: str) -> tuple[Float[np.ndarray, "arms"], Float[np.ndarray, "arms"]]:
+    """Mean and standard deviation over seeds of a result of each arm."""
+    values = [np.array(results.values(arm, key)) for arm in arms]
+    return np.array([v.mean() for v in values]), np.array([v.std() for v in values])
 
 
 def figure(results: Results) -> go.Figure:
-    """Fitness of each arm beside the consensus of the same seeds; and fitness against diversity and novelty."""
-    names, mean, spread = bars(results, "fitness")
-    titles = "true fitness of what was designed", "against diversity", "against novelty"
-    plot = make_subplots(1, 3, subplot_titles=titles, column_widths=[0.5, 0.25, 0.25])
-    shades = list(colors(names).values())
+    """Fitness of each arm beside the consensus of the same seeds; against diversity and novelty; and against gamma."""
+    names = [arm for arm in results.arms if results.values(arm)]
+    ladder = [arm for arm in SMOOTHED if arm in names]
+    titles = ["fitness of what was designed", "against diversity", "against novelty"]
+    titles += [f"{what} against smoothing" for what in ("fitness", "diversity", "novelty") if ladder]
+    layout: dict[str, Any] = {"column_widths": [0.5, 0.25, 0.25], "vertical_spacing": 0.28}
+    plot = make_subplots(2 if ladder else 1, 3, subplot_titles=titles, **layout)
+    shades, (mean, spread) = colors(names), bars(results, names, "fitness")
+    of_names = list(shades.values())
     error = {"type": "data", "array": spread}
-    plot.add_bar(x=names, y=mean, error_y=error, marker_color=shades, showlegend=False, row=1, col=1)
+    plot.add_bar(x=names, y=mean, error_y=error, marker_color=of_names, showlegend=False, row=1, col=1)
     line = {"mode": "markers", "marker": {"symbol": "line-ew-open", "color": "black", "size": 16}}
-    plot.add_scatter(x=names, y=bars(results, "consensus")[1], name="consensus", **line, row=1, col=1)
+    plot.add_scatter(x=names, y=bars(results, names, "consensus")[0], name="consensus", **line, row=1, col=1)
     for column, key in enumerate(("diversity", "novelty"), 2):
-        dots = {"mode": "markers", "marker_color": shades, "text": names, "showlegend": False}
-        plot.add_scatter(x=bars(results, key)[1], y=mean, **dots, row=1, col=column)
-        plot.update_xaxes(title=f"{key} (edits)", row=1, col=column)
-    return plot.update_yaxes(range=[0, 1.05]).update_layout(height=520)
+        dots = {"mode": "markers", "marker_color": of_names, "text": names, "showlegend": False}
+        plot.add_scatter(x=bars(results, names, key)[0], y=mean, **dots, row=1, col=column)
+        plot.update_xaxes(title=f"{key} (edits)", row=1, col=column).update_yaxes(title="fitness", row=1, col=column)
+    plot.update_yaxes(range=[0, 1.05])
+    return along_gamma(plot, results, ladder, shades) if ladder else plot.update_layout(height=520)
+
+
+def along_gamma(plot: go.Figure, results: Results, ladder: list[str], shades: dict[str, str]) -> go.Figure:
+    """Add a second row: fitness, diversity and novelty against how smooth labels are made."""
+    gammas = [SMOOTHED[arm] for arm in ladder]
+    for column, key in enumerate(("fitness", "diversity", "novelty"), 1):
+        mean, spread = bars(results, ladder, key)
+        dots = {"mode": "lines+markers", "line_color": "#888888", "marker_color": [shades[arm] for arm in ladder]}
+        error = {"type": "data", "array": spread}
+        plot.add_scatter(x=gammas, y=mean, error_y=error, **dots, showlegend=False, row=2, col=column)
+        unit = "fitness" if key == "fitness" else f"{key} (edits)"
+        plot.update_xaxes(title="gamma", type="category", row=2, col=column).update_yaxes(title=unit, row=2, col=column)
+    dotted = {"mode": "lines", "line": {"color": "black", "dash": "dot"}, "showlegend": False}
+    plot.add_scatter(x=gammas, y=bars(results, ladder, "consensus")[0], **dotted, row=2, col=1)
+    plot.update_yaxes(range=[0, 1.05], row=2, col=1)
+    return plot.update_layout(height=820)
 
 
 experiment = Experiment(

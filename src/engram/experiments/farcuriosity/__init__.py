@@ -27,7 +27,9 @@ presets = {
         changes={"forgetting": {"updates": 10}, "walk": {"steps": 256, "updates": 1}, "policy": {"steps": 2048}},
         arms=["slow-rnd", "fast-ewc", "fast-rooms", "walk-rnd", "walk-far", "walk-random", "policy-far", "policy-none"],
     ),
-    "laptop": Preset(seeds=5, arms=[*forgetting.arms, *walk.arms, *policy.arms]),
+    "laptop": Preset(
+        seeds=5, changes={"policy": {"steps": 150_000}}, arms=[*forgetting.arms, *walk.arms, *policy.arms]
+    ),
     "paper": Preset(seeds=3, arms=[*forgetting.arms, *policy.atari]),
 }
 

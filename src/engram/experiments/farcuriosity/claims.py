@@ -12,7 +12,7 @@ ours = claims_from("ours", published="no figure", presets=("laptop",))
 
 orders, learned = map(metric, ("orders", "learned"))  # orders of magnitude by which the first room's error rises
 fragments, at_switch, recalled = map(metric, ("fragments", "at_switch", "recalled"))
-first, again, cells, modules = map(metric, ("first", "again", "cells", "modules"))
+first, again, stay, cells, modules = map(metric, ("first", "again", "stay", "cells", "modules"))
 
 claims = [
     forgets("forgets-slow", "At a low rate, one predictor's error in the first room doubles while it learns others",
@@ -34,8 +34,12 @@ claims = [
         fragments("walk-far").within(5.5, 2.5), published="fragments at high surprisal (no figure was read)"),
     keeps("recalls", "In the second lap most rooms' fragments are taken up again at the door",
         recalled("walk-far") >= 0.7, published="recall at stored fracture points (no figure was read)"),
-    keeps("known-again", "In the second lap a room is less interesting to fragments than to one module",
-        again("walk-far") / again("walk-rnd") <= 0.3),
+    keeps("known-again", "Soon after it is entered in the second lap a room is less interesting to fragments than to "
+        "one module", again("walk-far") / again("walk-rnd") <= 0.3),
+    ours("known-to-the-end", "Until it is left in the second lap, too, a room is no more interesting to fragments than "
+        "to one module", stay("walk-far") / stay("walk-rnd") <= 1.0),
+    ours("windows-forget-too", "Compared with the latest errors alone, corners of known rooms are surprising as well",
+        fragments("walk-window") - fragments("walk-far") >= 2.0),
     keeps("surprise-matters", "A room is less interesting the second time than to as many fragments cut by chance",
         again("walk-far") / again("walk-random") <= 0.5),
     keeps("recall-matters", "A room is less interesting the second time than without recall",
@@ -48,8 +52,8 @@ claims = [
         again("walk-two-modules") / again("walk-far") >= 1.5),
     ours("released-keys", "Keys by the module at hand, as released, lead back less often than one encoder's",
         recalled("walk-far") - recalled("walk-author-keys") >= 0.3),
-    ours("all-time-mean", "Against all errors so far, the first ones with them, no error is ten times the mean",
-        fragments("walk-all-time") <= 0.5),
+    ours("tenfold-is-never", "On so short a walk no error is ten times the mean, which is surprising as published",
+        fragments("walk-tenfold") <= 0.5),
     ours("same-rooms", "Where all rooms are alike there are no fragments", fragments("walk-same-rooms") <= 0.5),
     explores("explores-more", "Paid by fragments, an agent sees more cells in 10,000 steps than paid by one module",
         cells("policy-far") / cells("policy-rnd") >= 1.05),

@@ -33,13 +33,14 @@ class Policy:
     episode_len: int = setting(200, "steps of an episode", ge=1)
     hidden: int = setting(64, "units of a layer of the policy", ge=1)
     memory: int = setting(0, "units of the policy's LSTM; 0: none", ge=0)
-    window: int = setting(256, "errors that surprise is measured against; 0: all", ge=0)
-    predictor_rate: float = setting(1e-4, "learning rate of the predictors", gt=0)
+    threshold: float = setting(3.0, "times the mean of all errors of a fragment; 10 as published", gt=0)
+    predictor_rate: float = setting(1e-3, "learning rate of the predictors; 1e-4 as published", gt=0)
     ppo: PPO = setting(PPO(learning_rate=3e-4, entropy_coefficient=0.01), "the learner of the policy")
 
 
 arms: dict[str, dict[str, Any]] = {f"policy-{name}": {"curiosity": name} for name in ("none", "rnd", "far", "random")}
-PUBLISHED = {"num_envs": 32, "rollout": 128, "hidden": 512, "memory": 512, "window": 0, "steps": 98_304_000}
+PUBLISHED: dict[str, Any] = {"num_envs": 32, "rollout": 128, "hidden": 512, "memory": 512, "steps": 98_304_000}
+PUBLISHED |= {"threshold": 10.0, "predictor_rate": 1e-4}
 atari: dict[str, dict[str, Any]] = {
     f"atari-{name}": {**PUBLISHED, "game": "Jamesbond", "curiosity": name, "ppo": PPO()}
     for name in ("none", "rnd", "far")
@@ -109,7 +110,7 @@ def trial(config: Policy, run: Run) -> dict[str, Any]:
     def monitor() -> SurprisalMonitor:
         if config.curiosity == "random":
             return SurprisalMonitor("random", rate.item(), min_samples=25, generator=run.generator, **common)
-        return SurprisalMonitor("ratio", 10.0, min_samples=25, window=config.window or None, **common)
+        return SurprisalMonitor("ratio", config.threshold, min_samples=25, **common)
 
     curiosity = curiosity_of(config, tuple(last["mean"].shape), last, monitor, run)
     optimizer, actor = config.ppo.optimizer(agent), VectorActor(env, agent, run.generator, seed)

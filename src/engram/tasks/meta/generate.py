@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -44,11 +45,16 @@ def reference_criteria(task: MetaTask) -> Criteria:
     """
     if task.topology is not None:
         raise ValueError("task.topology: expected None; the published criteria are not about grids")
-    T = np.array(task.transition)
-    shows = any(isinstance(part, StimVar) for s in range(len(task.stimuli)) for part in task.parts_of(s))
-    places = any(isinstance(place, StateRef) for rule in task.reward_rules for place in (rule.old, rule.new))
-    chances = any(isinstance(rule.p, ProbRef | OneMinus) for rule in task.reward_rules)
-    varies = shows or places or (chances and len(task.reward_rules) > 1)
+    shown = [part for s in range(len(task.stimuli)) for part in task.parts_of(s)]
+    return _criteria(np.array(task.transition), task.reward_rules, shown)
+
+
+def _criteria(
+    T: Float[np.ndarray, "states actions states"], rules: Sequence[RewardRule], shown: Sequence[Any]
+) -> Criteria:
+    places = any(isinstance(place, StateRef) for rule in rules for place in (rule.old, rule.new))
+    chances = any(isinstance(rule.p, ProbRef | OneMinus) for rule in rules)
+    varies = any(isinstance(part, StimVar) for part in shown) or places or (chances and len(rules) > 1)
     entered = (T.sum(1) - np.diag(np.diag(T.sum(1))) > 0).any(0).all()
     return Criteria(varies, int((T[:, :1] != T).any((1, 2)).sum()) >= 2, bool((T[0, :, 0] < 1).any()), bool(entered))
 
@@ -104,12 +110,15 @@ def sample(
     make: Any = {"simple": _simple, "structured": partial(_structured, quirks=reference_quirks), "grid": _grid}[style]
     rejections: Counter[str] = Counter()
     for _ in range(max_tries):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of ranges of one state, where there are but two states
-            task: MetaTask = make(dice, horizon)
-        reasons = _reasons(task, accept)
+        parts: dict[str, Any] = make(dice)
+        reasons = _unmet(parts) if accept and style != "grid" else []  # most draws end here, before they are a task
         if not reasons:
-            return task
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of ranges of one state, where there are but two states
+                task = MetaTask(**parts, horizon=horizon)
+            reasons = list(diagnose(task).degeneracies) if accept == "strict" else []
+            if not reasons:
+                return task
         rejections.update(reasons)
     reason = "no task was accepted; a draw can fail in several ways"
     raise RuntimeError(f"max_tries = {max_tries}: {reason}: {_counted(rejections)}")
@@ -184,15 +193,10 @@ def split_of(digest: str) -> str:
     return _SPLITS[max(0, int(digest, 16) % 10 - 7)]
 
 
-def _reasons(task: MetaTask, accept: str | None) -> list[str]:
-    """The reasons against accepting a task."""
-    if accept is None:
-        return []
-    if task.topology is None:
-        unmet = [name for name, met in reference_criteria(task)._asdict().items() if not met]
-        if unmet or accept == "reference":
-            return [f"no {name}" for name in unmet]
-    return list(diagnose(task).degeneracies)
+def _unmet(parts: dict[str, Any]) -> list[str]:
+    """The published criteria that the parts of a task do not meet."""
+    met = _criteria(parts["transition"], parts["reward_rules"], parts["stimuli"])
+    return [f"no {name}" for name, is_met in met._asdict().items() if not is_met]
 
 
 class _Dice(NamedTuple):
@@ -223,7 +227,7 @@ class _Dice(NamedTuple):
         return StateVar(tuple(sorted((1 + self.rng.choice(maximum, size, replace=False)).tolist())))
 
 
-def _simple(dice: _Dice, horizon: int) -> MetaTask:
+def _simple(dice: _Dice) -> dict[str, Any]:
     n, k = dice.n_states, dice.n_actions
     rewards, flags = dice.one_of((1, 1, 1, 2, 3)), dice.one_of((1, 1, 1, 2))
     variable = dice.state_var(0.0)
@@ -247,11 +251,11 @@ def _simple(dice: _Dice, horizon: int) -> MetaTask:
 
     rules = tuple(reward_rule() for _ in range(rewards))
     flag_rules = tuple(FlagRule(*event(), set_to=dice.one_of((0, 1, 1, 1))) for _ in range(flags))
-    stim = Stim(seed=dice.below(2**31))
-    return MetaTask(T, rules, flag_rules, stimuli, (variable,), (ProbVar(),) * PROB_VARS, (), stim, horizon)
+    parts = {"transition": T, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
+    return parts | _variables(dice, variable)
 
 
-def _structured(dice: _Dice, horizon: int, quirks: bool) -> MetaTask:
+def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
     rewards, flags = dice.one_of((1, 1, 1, 2, 3)), dice.one_of((1, 1, 1, 2))
     # Probabilities that a rule has a state variable, a probability, a variable one, and a flag.
     by_variable, probabilistic = dice.one_of((0.0, 0.0, 0.5)), dice.one_of((0.0, 0.0, 0.0, 1.0))
@@ -288,8 +292,13 @@ def _structured(dice: _Dice, horizon: int, quirks: bool) -> MetaTask:
     rules = tuple(reward_rule() for _ in range(rewards))
     first, *more = [flag_rule() for _ in range(flags)]
     flag_rules = (replace(first, set_to=1), *more)
-    stim = Stim(seed=dice.below(2**31))
-    return MetaTask(T, rules, flag_rules, stimuli, (variable,), (ProbVar(),) * PROB_VARS, (), stim, horizon)
+    parts = {"transition": T, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
+    return parts | _variables(dice, variable)
+
+
+def _variables(dice: _Dice, variable: StateVar) -> dict[str, Any]:
+    """The variables of a task that is on no grid, and its stimuli."""
+    return {"state_vars": (variable,), "prob_vars": (ProbVar(),) * PROB_VARS, "stim": Stim(seed=dice.below(2**31))}
 
 
 def _shown(dice: _Dice) -> tuple[int | StimVar, ...]:
@@ -329,7 +338,7 @@ def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "
     return T
 
 
-def _grid(dice: _Dice, horizon: int) -> MetaTask:
+def _grid(dice: _Dice) -> dict[str, Any]:
     height, width = (dice.one_of((3, 5, 7, 9)) for _ in range(2))
     walls = dice.one_of(("open", "pillars", "random_maze"))
     goal = dice.one_of(("find-the-spot", "key-door", "two-goals", "lure"))
@@ -355,4 +364,4 @@ def _grid(dice: _Dice, horizon: int) -> MetaTask:
         parts = {"reward_rules": goals, "prob_vars": (ProbVar(values=(0.0, 1.0)),)}
     elif goal == "lure":
         parts["reward_rules"] = RewardRule(new=first, value=0.2), *parts["reward_rules"]
-    return MetaTask(topology=grid, stimuli=stimuli, stim=Stim(seed=dice.below(2**31)), horizon=horizon, **parts)
+    return parts | {"topology": grid, "stimuli": stimuli, "stim": Stim(seed=dice.below(2**31))}

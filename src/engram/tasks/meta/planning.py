@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from engram.tasks.meta.instance import Instance, check_instance, free_cells, sample_instance
 from engram.tasks.meta.parts import ProbVar
-from engram.tasks.meta.program import arrays
+from engram.tasks.meta.program import rule_arrays, space_arrays
 from engram.tasks.meta.task import MetaTask
 
 QValues = Float[np.ndarray, "instances z actions"]
@@ -136,7 +136,7 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
     """
     for instance in instances:
         check_instance(task, instance)
-    row, flags = arrays(task), (2 if task.flag_rules else 1) if flags is None else flags
+    row, flags = rule_arrays(task), (2 if task.flag_rules else 1) if flags is None else flags
     # The last column is for rules that refer to none.
     value = np.array([(*instance.values, 0.0) for instance in instances])
     reached, chance = _branches(task, instances)
@@ -180,7 +180,7 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
 def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
     """The states that actions may lead to in each instance, and their probabilities."""
     if task.topology is None:
-        reached = arrays(task)["successor"]
+        reached = space_arrays(task)["successor"]
         chance = np.take_along_axis(np.array(task.transition), reached, 2)
         shape = (len(instances), *reached.shape)
         return np.broadcast_to(reached, shape), np.broadcast_to(chance, shape)

@@ -157,9 +157,9 @@ def arrays(task: MetaTask) -> dict[str, Any]:
         "n_noise": 2 + 2 * volatile + (1 + stimuli["stim_draws"] if stim_hazard else 0),
         "is_volatile": bool(volatile or stim_hazard),
         "stim_hazard": float(stim_hazard),
-        **_space(task),
+        **space_arrays(task),
         **_groups(task),
-        **_rules(task),
+        **rule_arrays(task),
         **stimuli,
     }
 
@@ -168,7 +168,9 @@ def _each(things: Sequence[Any], kind: Any, value: Callable[[Any], Any]) -> Any:
     return np.array([value(thing) for thing in things], dtype=kind)
 
 
-def _space(task: MetaTask) -> dict[str, Any]:
+@lru_cache(maxsize=4096)
+def space_arrays(task: MetaTask) -> dict[str, Any]:
+    """Those of ``arrays`` that tell where steps lead."""
     grid = task.topology
     if grid is not None:
         return {
@@ -212,7 +214,10 @@ def _groups(task: MetaTask) -> dict[str, Any]:
     }
 
 
-def _rules(task: MetaTask) -> dict[str, Any]:
+@lru_cache(maxsize=4096)
+def rule_arrays(task: MetaTask) -> dict[str, Any]:
+    """Those of ``arrays`` that tell what the rules are."""
+
     def place(value: Any) -> int:
         column = task.column(value)
         return int(value) if column is None else -2 - column

@@ -193,6 +193,8 @@ def _stochastic(transition: Any) -> tuple[tuple[tuple[float, ...], ...], ...]:
         raise ValueError("transition: expected numbers of shape (states, actions, states)") from None
     if T.ndim != 3 or 0 in T.shape or T.shape[0] != T.shape[2]:
         raise ValueError(f"transition.shape = {T.shape}: expected (states, actions, states), at least 1 of each")
+    if np.isfinite(T).all() and (T >= 0).all() and (abs(T.sum(2) - 1) <= _TOLERANCE).all():
+        return tuple(tuple(tuple(row) for row in rows) for rows in T.tolist())
     for s, a in np.ndindex(T.shape[:2]):
         row = T[s, a]
         if not np.isfinite(row).all() or (row < 0).any():
