@@ -92,7 +92,7 @@ def test_the_first_experiment_is_a_package_that_does_what_its_page_says(tmp_path
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         said[line] = done.stdout
-    assert said["run digits-feedback"].count("reproduced at laptop scale") == 2
+    assert said["run digits-feedback"].count(" holds ") == 2
     assert len(said) == 5
     checks = "from engram.testing import check_experiment; check_experiment('digits-feedback')"
     subprocess.run([sys.executable, "-c", checks], cwd=tmp_path, env=environment, check=True)
