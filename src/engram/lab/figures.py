@@ -37,24 +37,30 @@ def colors(names: Iterable[str]) -> dict[str, str]:
 
 
 def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
-    """All figures of a run: the experiment's own, ``figure``, and the curves of each metric, ``curves-loss``.
+    """All figures of a run: the experiment's own, ``figure``, its studies', and the curves of each metric.
 
-    Curves of more arms than can be told apart are ``curves-loss``, ``curves-loss~2`` and so on. There are none where
-    nothing is learned, and no own figure where the run lacks what it shows.
+    These are ``figure-recovery`` and ``curves-loss``; curves of more arms than can be told apart are ``curves-loss``,
+    ``curves-loss~2`` and so on, those of a study together. There are none where nothing is learned, and no own figure
+    where the run lacks what it shows.
     """
     figures = {}
     whole = set(results.configs) == {trial.arm for trial in results.trials if trial.state == "finished"}
     recorded = not any(trial.folder for trial in results.trials)  # perhaps before the figure was changed
     lacking = (LookupError, StopIteration, TypeError, ValueError)
-    with suppress(*(() if whole and not recorded else lacking)):
-        figures["figure"] = experiment.figure(results).update_layout(template="plotly_white")
+    own = {"figure": experiment.figure}
+    own |= {f"figure-{name}": study.figure for name, study in experiment.by_name.items() if study.figure}
+    for name, figure in own.items():
+        with suppress(*(() if whole and not recorded else lacking)):
+            figures[name] = figure(results).update_layout(template="plotly_white")
     curves = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
     logged = [(metric, arm) for metric, arm, steps in curves.rows() if steps > 1] if results.headline else []
     for metric in sorted(dict(logged), key=lambda metric: metric != results.headline):
         arms = [arm for arm in results.arms if (metric, arm) in logged]
-        for start in range(0, len(arms), len(PALETTE)):
-            name = f"curves-{metric}" + (f"~{1 + start // len(PALETTE)}" if start else "")
-            figures[name] = learning_curves(results, metric, arms[start : start + len(PALETTE)])
+        studies = [[arm for arm in arms if arm in study.table] for study in experiment.by_name.values()]
+        parts = [together[start:][: len(PALETTE)] for together in studies for start in range(0, len(together), len(PALETTE))]
+        for number, part in enumerate(parts, start=1):
+            name = f"curves-{metric}" + (f"~{number}" if number > 1 else "")
+            figures[name] = learning_curves(results, metric, part)
     return figures
 
 
