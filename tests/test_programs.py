@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -16,6 +17,7 @@ from engram.testing.promises import no_global_draws
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
+    "docs/index.md",
     "docs/composition.md",
     "docs/continual.md",
     "docs/difficulty.md",
@@ -46,6 +48,7 @@ NOTEBOOKS = re.findall(
 
 def programs(page: str) -> list[str]:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    blocks = [dedent(block) for block in blocks]  # those of tabs stand in
     return ["\n".join(blocks)] if Path(page).name in NOTEBOOKS else blocks
 
 
