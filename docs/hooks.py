@@ -192,7 +192,7 @@ def _runs(which: str) -> str:
         counts: Counter[str] = Counter()
         for of_preset in results.verdicts().values():
             counts.update(of_preset.get(results.PRESET, {}))
-        return f"<p><b>{counted(counts)}</b> at laptop scale, {counts['undecided']} of them still open.</p>"
+        return f"<p>At laptop scale <b>{counted(counts)}</b>; {counts['undecided']} others are undecided so far.</p>"
     if which == "cards":
         themes = {name: theme for theme, named in THEMES.items() for name in named}
         shown = [(name, section) for name in themes for section in recorded(name).values()]
@@ -224,8 +224,8 @@ def gallery() -> str:
     return "\n\n".join(
         [
             "# Gallery",
-            "Every experiment: what it asks, how many of its claims hold, and what a run costs. Green holds, red fails, "
-            "yellow is undecided.",
+            "Every experiment: what it asks, how many of its claims hold (green), fail (red) or are undecided (brown), "
+            "and what a run costs.",
             f'<div class="filters">{buttons}</div><script defer src="scripts/gallery.js"></script>',
             "[[cards]]",
             *(["Without a record of what they are now: " + ", ".join(missing) + "."] if missing else []),

@@ -163,7 +163,7 @@ def _group(
 @cache
 def _template() -> Any:
     environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.lab", "."), autoescape=True)
-    environment.filters |= {"duration": duration, "number": _number, "short": lambda value: f"{value:.2g}"}
+    environment.filters |= {"duration": duration, "number": _number, "short": lambda value: f"{value:.3g}"}
     return environment.get_template("report.html").module
 
 
