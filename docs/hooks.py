@@ -295,4 +295,4 @@ def source_link(part: Any) -> str:
     if not path.is_relative_to(ROOT / "src"):
         return ""
     place = f"#:~:text={'class' if inspect.isclass(part) else 'def'}%20{part.__name__}"
-    return f'<a class="source" href="../{source_page(path)}{place}">source</a>'
+    return f'<a href="../{source_page(path)}{place}">source</a>'

@@ -101,7 +101,7 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
     own = figures.pop("figure", None)
     absent = [name for name in arms if name not in results.arms]
     lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (own is None)
-    counts = Counter(judged.verdict for judged in claims)
+    counts: Counter[str] = Counter(judged.verdict for judged in claims)
     options = "" if results.preset == "laptop" else f" --preset {results.preset}"
     options += " --until-decided" if results.looks else ""
     return {
