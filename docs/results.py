@@ -227,8 +227,10 @@ def thumbnail_path(name: str) -> Path:
 
 def thumbnail_is_current(name: str) -> bool:
     """Whether a picture for the gallery was drawn from the record that there is."""
-    path = thumbnail_path(name)
-    return path.exists() and Image.open(path).info.get("record") == figure_mark(name)
+    if not (path := thumbnail_path(name)).exists():
+        return False
+    with Image.open(path) as picture:
+        return bool(picture.info.get("record") == figure_mark(name))
 
 
 def draw_thumbnails() -> None:
