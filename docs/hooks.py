@@ -6,6 +6,8 @@ import base64
 import inspect
 import io
 import re
+import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from plotly.offline import get_plotlyjs
 
 import engram
 from engram.lab import report
+from engram.lab.claim import counted
 from engram.tasks.meta import draw, explain, sample
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +59,60 @@ REFERENCE = {
     "engram.registry": "What parts there are.",
     "engram.testing": "The contracts as public checkers.",
 }
+THEMES = {  # of the gallery: the name of each experiment in the menu
+    "plasticity": {
+        "pattern-completion": "Completing patterns",
+        "image-completion": "Completing images",
+        "one-shot-characters": "Characters from one drawing",
+        "cue-reward": "Cue and reward",
+        "maze": "A maze",
+        "plastic-language": "A plastic LSTM on bigrams",
+        "plastic-treebank": "A plastic LSTM on text",
+        "evolved-plastic-networks": "Evolved plastic networks",
+    },
+    "rules": {
+        "learning-rules": "Learning rules compared",
+        "align": "Align rules",
+        "hebbian-cnn": "Hebbian convolutions",
+        "blur": "Evolved update rules",
+        "learning-to-remember": "Learning to remember",
+        "first-order-preconditioning": "Learned preconditioning",
+    },
+    "continual": {
+        "continual-learners": "What learners forget",
+        "dhp-softmax": "A plastic softmax layer",
+        "anml": "Learning to learn on",
+        "representational-forgetting": "Forgetting in features",
+    },
+    "memory": {
+        "expander-memory": "Expander memory",
+        "noodl": "Dictionary learning",
+        "episodic-control": "Episodic control",
+    },
+    "agents": {
+        "meta-task-space": "A space of tasks",
+        "meta-rl-agents": "Agents in new tasks",
+        "qss": "Values of transitions",
+        "d3g": "Policies over states",
+    },
+    "space": {
+        "farmap": "Maps in fragments",
+        "farcuriosity": "Curiosity in fragments",
+        "map-induction": "Guessing maps",
+    },
+    "generative": {
+        "diffusion-compose": "Diffusion that composes",
+        "protein-design": "Proteins that glow",
+        "protein-design-aav": "Capsids of a virus",
+    },
+    "analysis": {
+        "dsa": "Dynamical similarity",
+        "rule-fingerprints": "Which rule trained it?",
+        "generalization-difficulty": "How hard is a task?",
+        "property-verification": "Proofs about networks",
+    },
+}
+VERDICTS = {"holds": "all hold", "refutes": "some fail", "open": "some open"}  # by which the gallery is filtered
 TASKS = {"meta-task-space": lambda: sample(np.random.default_rng(0))}  # what an experiment is about
 WORLDS = {  # in which the agents of an experiment act
     "maze": "engram/GridMaze-v0",
@@ -68,40 +125,49 @@ WORLDS = {  # in which the agents of an experiment act
     "map-induction": "engram/RepeatedUnit-v0",
 }
 FRAMES = 8
-PLOTLY = '<script src="{}scripts/plotly.js"></script>\n\n'  # where the site's root is
+# Where the site's root is.
+PLOTLY = '<script defer src="{0}scripts/plotly.js"></script><script defer src="{0}scripts/report.js"></script>\n\n'
 
 
 def on_config(config: Any) -> Any:
     """List the pages of gallery and reference in the menu."""
-    for name, pages in (("gallery", engram.experiments()), ("reference", REFERENCE)):
-        place = next(n for n, entry in enumerate(config.nav) if entry == f"{name}.md")
-        config.nav[place] = {name.capitalize(): [f"{name}.md", *(f"{name}/{page}.md" for page in pages)]}
+    missing = set(engram.experiments()) ^ {name for named in THEMES.values() for name in named}
+    if missing:
+        raise ValueError(f"THEMES of docs/hooks.py and the registered experiments differ in: {', '.join(missing)}")
+    groups = {title: pages for entry in config.nav for title, pages in entry.items()}
+    groups["Gallery"] += [
+        {theme.capitalize(): [{title: f"gallery/{name}.md"} for name, title in named.items()]}
+        for theme, named in THEMES.items()
+    ]
+    groups["Reference"][1:1] = [{module.removeprefix("engram."): f"reference/{module}.md"} for module in REFERENCE]
     return config
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages, and the scripts and styles that they need."""
     readme = (ROOT / "README.md").read_text()
-    index = readme.replace("docs/images/", "images/").replace("](CONTRIBUTING.md)", "](contributing.md)")
-    index = re.sub(r"\[([\w-]+)\]\(results/[^)]*\)", r"[\1](gallery/\1.md)", index)
-    for name in ("LICENSE", "CITATION.cff"):
-        index = index.replace(f"]({name})", f"](files/{name})")
-        files.append(File.generated(config, f"files/{name}", content=(ROOT / name).read_text()))
+    systems = re.search(r"^## Systems\n.*?(?=^## )", readme, re.DOTALL | re.MULTILINE)
+    assert systems, "README.md lists the systems"
     pages = {
-        "index.md": index,
+        "parts.md": (ROOT / "docs" / "parts.md").read_text() + "\n" + systems[0],
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
         "gallery.md": gallery(),
         "house.md": house.house(),
         "reference.md": "# Reference\n\n"
         + "\n".join(f"- [`{m}`](reference/{m}.md): {w}" for m, w in REFERENCE.items()),
         "scripts/plotly.js": get_plotlyjs(),
+        "scripts/report.js": report.script(),
         "styles/report.css": report.style(),
+        **{f"files/{name}": (ROOT / name).read_text() for name in ("LICENSE", "CITATION.cff")},
+        **{source_page(path): path.read_text() for path in (ROOT / "src").rglob("*.py")},
         **{f"gallery/{name}.md": experiment_page(name) for name in engram.experiments()},
         **{f"reference/{module}.md": reference(module) for module in REFERENCE},
     }
     for name in notebooks.GUIDES:
         pages[f"notebooks/{Path(name).stem}.ipynb"] = notebooks.executed((ROOT / "docs" / name).read_text())
     for name, content in pages.items():
+        if written := files.get_file_from_path(name):
+            files.remove(written)
         files.append(File.generated(config, name, content=content))
     return files
 
@@ -118,13 +184,23 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
     """Put the runs, which are HTML already, into the pages of gallery."""
-    return re.sub(r"<p>\[\[(contents|[\w-]+/\w+)\]\]</p>", lambda match: _runs(match[1]), html)
+    return re.sub(r"<p>\[\[([\w-]+|[\w-]+/\w+)\]\]</p>", lambda match: _runs(match[1]), html)
 
 
 def _runs(which: str) -> str:
-    if which == "contents":
-        sections = [section for name in engram.experiments() for section in recorded(name).values()]
-        return report.contents(sections, lambda section: f"gallery/{section['experiment'].name}.html")
+    if which == "standings":
+        counts: Counter[str] = Counter()
+        for of_preset in results.verdicts().values():
+            counts.update(of_preset.get(results.PRESET, {}))
+        return f"<p>At laptop scale <b>{counted(counts)}</b>; {counts['undecided']} others are undecided so far.</p>"
+    if which == "cards":
+        themes = {name: theme for theme, named in THEMES.items() for name in named}
+        shown = [(name, section) for name in themes for section in recorded(name).values()]
+        cards = (
+            report.card(section, f"gallery/{name}.html", f"images/gallery/{name}.png", themes[name])
+            for name, section in shown
+        )
+        return f'<div class="run cards">{"".join(cards)}</div>'
     name, preset = which.split("/")
     return report.as_html(recorded(name)[preset])
 
@@ -139,11 +215,19 @@ def recorded(name: str) -> dict[str, dict[str, Any]]:
 def gallery() -> str:
     """Return the page that lists every experiment of the registry with its verdicts."""
     missing = [f"[{name}](gallery/{name}.md)" for name in engram.experiments() if not recorded(name)]
-    parts = ["# Gallery", "Every experiment, with the verdicts on its claims as the committed run records have them."]
+    buttons = "\n".join(
+        "<p>"
+        + " ".join(f'<button class="md-button filter" data-tag="{tag}">{title}</button>' for tag, title in tags.items())
+        + "</p>"
+        for tags in ({theme: theme for theme in THEMES}, VERDICTS)
+    )
     return "\n\n".join(
         [
-            *parts,
-            "[[contents]]",
+            "# Gallery",
+            "Every experiment: what it asks, how many of its claims hold (green), fail (red) or are undecided (brown), "
+            "and what a run costs.",
+            f'<div class="filters">{buttons}</div><script defer src="scripts/gallery.js"></script>',
+            "[[cards]]",
             *(["Without a record of what they are now: " + ", ".join(missing) + "."] if missing else []),
         ]
     )
@@ -151,11 +235,11 @@ def gallery() -> str:
 
 def experiment_page(name: str) -> str:
     """Return the page of an experiment: what it is, its claims as recorded, its figures."""
-    parts = [PLOTLY.format("../"), f"# {name}"]
+    experiment = engram.registry.get("experiments", name)
+    parts = [PLOTLY.format("../"), f"# {experiment.summary}"]
     if not recorded(name):
-        experiment = engram.registry.get("experiments", name)
         why = results.waits(name).capitalize()
-        parts += [f"{experiment.summary}. {experiment.paper}.", f"{why}: `engram run {name} --until-decided`."]
+        parts += [f"{experiment.paper}.", f"{why}: `engram run {name} --until-decided`."]
     for preset in recorded(name):
         parts += [f"## Preset {preset}"] * (len(recorded(name)) > 1) + [f"[[{name}/{preset}]]"]
     if name in TASKS:
@@ -194,4 +278,21 @@ def reference(module: str) -> str:
     below = [__import__(other, fromlist=["_"]) for other in REFERENCE if other.startswith(f"{module}.")]
     described = {id(getattr(part, name)) for part in below for name in getattr(part, "__all__", ())}
     names = [name for name in getattr(loaded, "__all__", own) if id(getattr(loaded, name)) not in described]
-    return "\n\n".join([f"# `{module}`\n\n{REFERENCE[module]}", *(f"::: {module}.{name}" for name in names)])
+    entries = [f"::: {module}.{name}\n\n{source_link(getattr(loaded, name))}" for name in names]
+    return "\n\n".join([f"# `{module}`\n\n{REFERENCE[module]}", *entries])
+
+
+def source_page(path: Path) -> str:
+    """Return where on the site the text of a module is."""
+    return f"source/{path.relative_to(ROOT / 'src').with_suffix('.txt')}"
+
+
+def source_link(part: Any) -> str:
+    """Return a link to the source of a class or function, at its line in browsers that go there; else nothing."""
+    if not (inspect.isclass(part) or inspect.isfunction(part)):
+        return ""
+    path = Path(sys.modules[part.__module__].__file__ or "")
+    if not path.is_relative_to(ROOT / "src"):
+        return ""
+    place = f"#:~:text={'class' if inspect.isclass(part) else 'def'}%20{part.__name__}"
+    return f'<a href="../{source_page(path)}{place}">source</a>'

@@ -7,6 +7,7 @@ without ``--record`` it only writes what follows from the records that are there
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import re
@@ -15,14 +16,17 @@ import textwrap
 from collections import Counter
 from pathlib import Path
 from statistics import mean
-from typing import Any, get_args
+from typing import Any
+
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 import engram
 from engram.lab import Results, export, load
-from engram.lab.claim import OWNERS, Verdict
+from engram.lab.claim import OWNERS, counted
 from engram.lab.config import to_dict
 from engram.lab.experiment import scale
-from engram.lab.figures import learning_curves
+from engram.lab.figures import figures_of, learning_curves
 from engram.lab.monitor import duration
 from engram.lab.records import from_record
 from engram.storage.files import write_atomic, write_json
@@ -34,6 +38,7 @@ VERDICTS = ROOT / "src" / "engram" / "experiments" / "verdicts.json"
 SECONDS = VERDICTS.with_name("seconds.json")
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
+THUMBNAIL = (360, 220)
 
 
 def record_path(name: str, preset: str = PRESET) -> Path:
@@ -106,9 +111,8 @@ def summary_table() -> str:
     for name in engram.experiments():
         cells = []
         for preset, results in recorded(name).items():
-            verdicts = Counter(judged.verdict for judged in results.claims())
-            counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in get_args(Verdict) if verdicts[verdict])
-            cells.append(counts if preset == PRESET else f"preset {preset}: {counts}")
+            count = counted(Counter(judged.verdict for judged in results.claims()))
+            cells.append(f"{count} at laptop scale" if preset == PRESET else f"preset {preset}: {count}")
         link = f"[{name}](results/{record_path(name).name})" if cells else name
         summary = engram.registry.get("experiments", name).summary
         rows.append(f"| {link} | {summary} | {'; '.join(cells) or waits(name)} |")
@@ -216,6 +220,38 @@ def draw(name: str) -> None:
     write_atomic(figure_path(name), f"{text}\n{figure_mark(name)}\n".encode())
 
 
+def thumbnail_path(name: str) -> Path:
+    """Return where the picture of an experiment for the gallery is kept."""
+    return ROOT / "docs" / "images" / "gallery" / f"{name}.png"
+
+
+def thumbnail_is_current(name: str) -> bool:
+    """Whether a picture for the gallery was drawn from the record that there is."""
+    if not (path := thumbnail_path(name)).exists():
+        return False
+    with Image.open(path) as picture:
+        return bool(picture.info.get("record") == figure_mark(name))
+
+
+def draw_thumbnails() -> None:
+    """Draw the tops of experiments' own figures, small, where they are not those of the records."""
+    figures = {}
+    for name in engram.experiments():
+        if PRESET in (of_preset := recorded(name)) and not thumbnail_is_current(name):
+            figure = figures_of(engram.registry.get("experiments", name), of_preset[PRESET])["figure"]
+            figures[name] = figure.update_layout(title=None, showlegend=False, margin={"t": 30, "r": 20, "b": 50})
+    for name, png in (export.draw(figures, "png") if figures else {}).items():
+        picture = Image.open(io.BytesIO(png)).convert("RGB")
+        width, height = THUMBNAIL
+        top = picture.crop((0, 0, picture.width, min(picture.height, picture.width * height // width)))
+        small = ImageOps.pad(top.resize((width, top.height * width // top.width)), THUMBNAIL, color="white")
+        content, mark = io.BytesIO(), PngInfo()
+        mark.add_text("record", figure_mark(name))
+        small.quantize(64).save(content, "PNG", pnginfo=mark, optimize=True)
+        thumbnail_path(name).parent.mkdir(exist_ok=True)
+        write_atomic(thumbnail_path(name), content.getvalue())
+
+
 def main() -> None:
     """Write records if asked to, and everything that follows from them."""
     if "--record" in sys.argv[1:]:
@@ -237,6 +273,7 @@ def main() -> None:
     ):
         write_atomic(page, with_block(page.read_text(), block).encode())
     draw(README_FIGURE)
+    draw_thumbnails()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 import engram
 from engram.testing import check_widths, find_browser, open_browser
-from engram.testing.report import HEIGHT, WIDE
+from engram.testing.report import HEIGHT, WIDE, check_nodes
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ("plasticity", "learning-rules", "continual", "same-solution", "memory", "difficulty")
@@ -36,9 +36,9 @@ def test_every_experiment_and_package_has_a_page(site):
     for name in engram.experiments():
         page = (site / "gallery" / f"{name}.html").read_text()
         waits = ("to be run again: <code>", "Not recorded yet: <code>")
-        assert "Plotly.newPlot" in page or any(reason in page for reason in waits)
+        assert 'class="plot"' in page or any(reason in page for reason in waits)
         assert f"gallery/{name}.html" in (site / "gallery.html").read_text()
-    assert "reproduced at laptop scale" in (site / "gallery.html").read_text()
+    assert "claims reproduced" in (site / "gallery.html").read_text()
     pages = list((site / "reference").iterdir())
     assert "PlasticRNN" in (site / "reference" / "engram.plasticity.html").read_text()
     assert max(page.stat().st_size for page in pages) < 500_000
@@ -49,7 +49,7 @@ def test_every_experiment_and_package_has_a_page(site):
 def test_a_guide_is_an_executed_notebook(site, guide):
     cells = json.loads((site / "notebooks" / f"{guide}.ipynb").read_text())["cells"]
     assert all(cell["outputs"] for cell in cells if cell["cell_type"] == "code")
-    assert "Plotly.newPlot" in (site / f"{guide}.html").read_text()
+    assert 'class="plot"' in (site / f"{guide}.html").read_text()
 
 
 def test_the_site_works_without_a_server_and_fits(site, effort):
@@ -64,13 +64,25 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
         for path in pages:
             page.goto(path.as_uri())
             page.wait_for_load_state("load")
+            check_nodes(page, path.stem)
             picture = ROOT / "artifacts" / "site" / path.relative_to(site).with_suffix(".png")
             check_widths(page, path.stem, picture if effort > 1 else None)
         page.set_viewport_size({"width": WIDE, "height": HEIGHT})
         page.goto((site / "index.html").as_uri())
-        page.locator(".md-nav__link", has_text="Plasticity").first.click()
+        page.locator(".md-tabs__link", has_text="Build").click()
         page.wait_for_url("**/plasticity.html")
         page.locator("input.md-search__input").fill("neuromodulator")
         result = page.locator(".md-search-result__link").first
         result.wait_for(state="visible", timeout=20_000)
+        page.goto((site / "gallery.html").as_uri())
+        cards = page.locator(".card")
+        assert all(cards.nth(number).locator("img").get_attribute("src") for number in range(cards.count()))
+        page.locator(".filter", has_text="memory").click()
+        page.locator(".filter", has_text="some open").click()
+        shown = page.locator(".card:visible")
+        tags = [set(shown.nth(number).get_attribute("data-tags").split()) for number in range(shown.count())]
+        assert tags
+        assert all({"memory", "open"} <= own for own in tags)
+        page.locator(".filter", has_text="memory").click()
+        assert len(tags) < shown.count() < cards.count()
         assert not problems

@@ -102,6 +102,12 @@ def test_the_figure_was_drawn_from_the_record():
     assert results.figure_path(name).read_text().rstrip().endswith(results.figure_mark(name)), "run `make results`"
 
 
+def test_the_pictures_of_the_gallery_were_drawn_from_the_records():
+    drawn = {path.stem for path in (ROOT / "docs" / "images" / "gallery").iterdir()}
+    assert drawn == set(CURRENT), "run `make results`"
+    assert all(map(results.thumbnail_is_current, CURRENT)), "run `make results`"
+
+
 def test_a_figure_typed_by_hand_is_noticed():
     block = results.readme_block()
     readme = f"<!-- results: begin -->\n{block}\n<!-- results: end -->"
@@ -121,8 +127,8 @@ def test_a_record_of_another_preset_stands_beside_that_of_laptop_size(tmp_path, 
     assert list(results.recorded(name)) == ["laptop", "paper"]
     row = next(line for line in results.summary_table().splitlines() if f"[{name}]" in line)
     laptop_size, as_published = row.split("; preset paper: ")
-    assert "reproduced at laptop scale" in laptop_size
-    assert "reproduced" in as_published
+    assert laptop_size.endswith("claims reproduced at laptop scale")
+    assert "claims reproduced" in as_published
     assert "laptop scale" not in as_published
     assert f"`engram run {name} --preset paper --until-decided`" in results.claims_table(
         results.recorded(name)["paper"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, share
-from engram.lab.claim import adjust
+from engram.lab.claim import adjust, counted
 from engram.lab.measure import Condition
 
 finite = st.floats(-1e6, 1e6)
@@ -102,6 +102,15 @@ def test_several_claims_are_several_tests():
     }
 
 
+@pytest.mark.parametrize("preset", ["laptop", "paper"])
+def test_a_claim_of_which_nothing_was_published_holds_or_fails(preset):
+    own = claim(published="")
+    assert judge(own, results(0.1, 0.2, 0.3), preset=preset).verdict == "holds"
+    assert judge(own, results(1.1, 1.11, 1.12), preset=preset).verdict == "fails"
+    assert counted({"holds": 2, "fails": 1, "identity": 1}) == "2 of 3 claims hold"
+    assert counted({"not testable here": 2}) == "no claim can be tested here"
+
+
 def test_a_quotient_is_a_ratio_and_a_share_counts_trials():
     ratio = claims_from("s")("c", "s", metric("x")("a") / metric("y")("a") <= 1.0)
     found = {seed: {"a": {"x": x, "y": 1.0}} for seed, x in enumerate((0.25, 0.5, 1.0))}
@@ -112,13 +121,13 @@ def test_a_quotient_is_a_ratio_and_a_share_counts_trials():
         for n in (10, 20)
     )
     assert (few.verdict, few.low, many.verdict) == ("undecided", pytest.approx(0.884, abs=1e-3), many.verdict)
-    assert many.verdict == "reproduced at laptop scale"
+    assert many.verdict == "holds"
 
 
 def test_the_share_of_seeds_that_meet_a_condition_is_judged_by_its_exact_interval():
     of_x = Claim("id", "statement", met(X <= 0.5) >= 0.5)
     judged = judge(of_x, results(*[0.0, 0.5, *[0.1] * 8, 0.9, 1e9]), preset="laptop")
-    assert (judged.ours, judged.verdict) == (pytest.approx(10 / 12), "reproduced at laptop scale")
+    assert (judged.ours, judged.verdict) == (pytest.approx(10 / 12), "holds")
     assert judged.low == pytest.approx(0.5159, abs=1e-3)
 
 

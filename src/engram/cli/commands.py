@@ -55,7 +55,7 @@ class Run:
     """Run experiments and judge their claims.
 
     Every config field is an option too, as in `--episodes 100`; `engram run NAME --help` lists them. Exit codes: 0 no
-    claim failed, 1 a claim is not reproduced, 2 bad usage or a failed trial, 130 interrupted.
+    claim failed, 1 a claim is not reproduced or fails, 2 bad usage or a failed trial, 130 interrupted.
     """
 
     names: Names

@@ -57,6 +57,7 @@ def _maker(environment: str) -> Any:
 
 def _list_experiments(command: List) -> None:
     from engram.lab import CorruptFileError, load
+    from engram.lab.claim import counted
 
     recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text(encoding="utf-8"))
     rows = []
@@ -72,25 +73,21 @@ def _list_experiments(command: List) -> None:
             last = escape(str(error))
         except ValueError:
             last = "never run here"
-        record = "; ".join(f"{preset}: {_reproduced(counts)}" for preset, counts in recorded.get(name, {}).items())
+        record = "; ".join(f"{preset}: {counted(counts)}" for preset, counts in recorded.get(name, {}).items())
         rows.append((escape(name), f"{escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]", record, last))
     print_table(out(), "", ["name", "what is learned, by what", "as recorded", "last run here"], rows, spaced=True)
 
 
 def _state(results: Results) -> str:
+    from engram.lab.claim import counted
+
     states = [trial.state for trial in results.trials]
     preset = f"{results.preset}, changed" if results.changed else results.preset
     if set(states) != {"finished"}:
         return f"{preset}: {states.count('finished')} of {len(states)} trials done"
     if results.changed or not any(results.preset in claim.presets for claim in results.claimed):
         return f"{preset}: runs"  # too small, or another, to say anything about a claim
-    return f"{preset}: {_reproduced(Counter(judged.verdict for judged in results.claims()))}"
-
-
-def _reproduced(verdicts: dict[str, int]) -> str:
-    """How many of all claims are reproduced; identities are tests of the code and no claims."""
-    good = sum(count for verdict, count in verdicts.items() if verdict.startswith("reproduced"))
-    return f"{good} of {sum(verdicts.values()) - verdicts.get('identity', 0)} claims reproduced"
+    return f"{preset}: {counted(Counter(judged.verdict for judged in results.claims()))}"
 
 
 def show(command: Show) -> None:

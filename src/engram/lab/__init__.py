@@ -6,7 +6,7 @@ try:
     from engram.lab.claim import Claim, JudgedClaim, claims_from, judge
     from engram.lab.config import setting, settings
     from engram.lab.experiment import Arm, Contest, Experiment, Preset, Study
-    from engram.lab.figures import Grid, Heatmap, Lines, Points, Profiles, Table
+    from engram.lab.figures import Grid, Heatmap, Lines, Points, Profiles
     from engram.lab.laboratory import run
     from engram.lab.loop import Run
     from engram.lab.measure import Criterion, Measure, maximum, met, metric, minimum, share
@@ -37,7 +37,6 @@ __all__ = [
     "Results",
     "Run",
     "Study",
-    "Table",
     "TrialResult",
     "claims_from",
     "judge",

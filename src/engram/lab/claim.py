@@ -11,8 +11,17 @@ from engram.lab.inference import CONFIDENCE, Estimate, errors_at, estimate, holm
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
 
 Verdict = Literal[
-    "reproduced", "reproduced at laptop scale", "not reproduced", "undecided", "identity", "not testable here"
+    "reproduced",
+    "reproduced at laptop scale",
+    "holds",
+    "not reproduced",
+    "fails",
+    "undecided",
+    "identity",
+    "not testable here",
 ]
+GOOD = ("reproduced", "reproduced at laptop scale", "holds")
+BAD = ("not reproduced", "fails")
 OWNERS = {"paper": "the paper's", "laptop": "our laptop design"}
 
 
@@ -26,7 +35,8 @@ class Claim:
         condition: Our measure of it, computed from the results of one seed and paired by seed where it compares arms,
             and the criterion that it must meet, as ``error("plastic") <= 0.04``.
         source: Where it is published.
-        published: The published figure or, where there is none, the published words.
+        published: The published figure or, where there is none, the published words; empty where nothing was
+            published, so that the claim *holds* or *fails* and is not *reproduced*.
         threshold: Whose criterion it is: the ``"paper"``'s, or our own ``"laptop"``-size design.
         presets: The presets at whose size the claim means something.
         seeds: How many seeds a verdict needs at least; one seed decides nothing.
@@ -61,6 +71,12 @@ class Claim:
     def criterion(self) -> Criterion:
         """What our value must meet."""
         return self.condition.criterion
+
+    def words(self, preset: str) -> tuple[Verdict, Verdict]:
+        """The verdicts on a claim whose criterion is met and on one whose criterion is not, at a preset."""
+        if not self.published:
+            return "holds", "fails"
+        return "reproduced at laptop scale" if preset in ("smoke", "laptop") else "reproduced", "not reproduced"
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -122,6 +138,22 @@ class JudgedClaim:
     is_open: bool = False
 
 
+def counted(verdicts: Mapping[str, int]) -> str:
+    """How many claims hold, in words: an identity is a test of the code, and what nothing here can test is no failure.
+
+    Args:
+        verdicts: How many claims have each verdict.
+
+    Examples:
+        >>> counted({"reproduced": 7, "not reproduced": 1, "identity": 2, "not testable here": 1})
+        '7 of 8 claims reproduced'
+    """
+    tested = [(verdict, count) for verdict, count in verdicts.items() if verdict in (*GOOD, *BAD, "undecided")]
+    good = sum(count for verdict, count in tested if verdict in GOOD)
+    word = "hold" if {"holds", "fails"} & verdicts.keys() else "reproduced"
+    return f"{good} of {sum(dict(tested).values())} claims {word}" if tested else "no claim can be tested here"
+
+
 def interval(
     claim: Claim, values: Mapping[int, float], trials: Mapping[int, int], confidence: float = CONFIDENCE
 ) -> Estimate:
@@ -155,7 +187,8 @@ def judge(
     """Judge a claim.
 
     The whole interval within the criterion is *reproduced* (*at laptop scale*, if the preset is smaller than what was
-    published), the whole interval outside is *not reproduced*, and anything between is *undecided*.
+    published), the whole interval outside is *not reproduced*, and anything between is *undecided*; a claim of which
+    nothing was published *holds* or *fails*.
 
     Args:
         claim: The claim.
@@ -185,6 +218,7 @@ def judge(
         stages = [stage for stage in complete_looks if claim.seeds <= stage[1] and values.keys() >= {*range(stage[1])}]
     estimated = interval(claim, values, trials)
     needed = max(claim.seeds, seeds)
+    holds, fails = claim.words(preset)
 
     def judged(verdict: Verdict, why: str = "", **of_look: Any) -> JudgedClaim:
         ours, low, high, resolution = estimated
@@ -204,12 +238,12 @@ def judge(
         needed = max(needed, next((count for count in looks if count >= claim.seeds), 0))
         return judged("undecided", f"{len(values)} of the {needed} seeds that it needs", is_open=bool(looks))
     if not all(map(math.isfinite, values.values())):
-        return judged("not reproduced", "a seed's value is not finite")
+        return judged(fails, "a seed's value is not finite")
     if claim.sameness == "bitwise" and len(set(values.values())) > 1:
-        return judged("not reproduced", "the seeds differ")
+        return judged(fails, "the seeds differ")
     if claim.sameness == "identity":
         every = claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high
-        return judged("identity") if every else judged("not reproduced", "an identity is broken: an error of ours")
+        return judged("identity") if every else judged(fails, "an identity is broken: an error of ours")
     p, every_value = math.inf, values
     of_look: dict[str, Any] = {}
     for look, count, allowed in stages:
@@ -219,9 +253,9 @@ def judge(
         p = min(p, _p_value(claim, estimated.value, values, trials) * (1 - CONFIDENCE) / allowed)
         of_look = {"p": min(p, 1.0) if p < math.inf else math.nan, "look": look, "confidence": 1 - allowed}
         if claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high:
-            return judged("reproduced at laptop scale" if preset in ("smoke", "laptop") else "reproduced", **of_look)
+            return judged(holds, **of_look)
         if estimated.high < claim.criterion.low or claim.criterion.high < estimated.low:
-            return judged("not reproduced", **of_look)
+            return judged(fails, **of_look)
     return judged("undecided", "the interval straddles the threshold", **of_look, is_open=0 < look < len(looks))
 
 

@@ -43,11 +43,13 @@ class Study:
         trial: One seed of one arm: the whole training loop; returns its results as JSON values.
         arms: By arm, in the order in which trials run, what it changes in the config; or a function that returns this.
         config: The class of settings (default: the type that ``trial`` declares for its first parameter).
+        figure: Its own figure, beside its claims (default: learning curves).
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
     arms: Mapping[str, Changes] | Callable[[], Mapping[str, Changes]]
     config: Any = None
+    figure: Callable[[Results], go.Figure] | None = None
 
     @functools.cached_property
     def table(self) -> Mapping[str, Changes]:
@@ -208,6 +210,10 @@ class Experiment:
     def by_name(self) -> Mapping[str, Study]:
         """The studies by name; that of an experiment that has only one is called by the empty string."""
         return {"": self.studies} if isinstance(self.studies, Study) else self.studies
+
+    def claims_of(self, study: str) -> list[Claim]:
+        """The claims whose first arm is of a study."""
+        return [claim for claim in self.claims if claim.arms[0] in self.by_name[study].table]
 
     def study_of(self, arm: str) -> Study:
         """The study that an arm belongs to; raises ValueError where there is no such arm."""

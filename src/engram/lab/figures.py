@@ -36,25 +36,38 @@ def colors(names: Iterable[str]) -> dict[str, str]:
     return dict(zip(different, shown, strict=False))
 
 
-def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
-    """All figures of a run: the experiment's own, ``figure``, and the curves of each metric, ``curves-loss``.
+def line_style(number: int) -> dict[str, str]:
+    """The look of a line, no two alike up to 32: where the colours are used up they come again, dashed."""
+    dashes = ("solid", "dash", "dot", "dashdot")
+    return {"color": PALETTE[number % len(PALETTE)], "dash": dashes[number // len(PALETTE) % len(dashes)]}
 
-    Curves of more arms than can be told apart are ``curves-loss``, ``curves-loss~2`` and so on. There are none where
-    nothing is learned, and no own figure where the run lacks what it shows.
+
+def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
+    """All figures of a run: the experiment's own, ``figure``, its studies', and the curves of each metric.
+
+    These are ``figure-recovery`` and ``curves-loss``; curves of more arms than can be told apart are ``curves-loss``,
+    ``curves-loss~2`` and so on, those of a study together. There are none where nothing is learned, and no own figure
+    where the run lacks what it shows.
     """
     figures = {}
     whole = set(results.configs) == {trial.arm for trial in results.trials if trial.state == "finished"}
     recorded = not any(trial.folder for trial in results.trials)  # perhaps before the figure was changed
     lacking = (LookupError, StopIteration, TypeError, ValueError)
-    with suppress(*(() if whole and not recorded else lacking)):
-        figures["figure"] = experiment.figure(results).update_layout(template="plotly_white")
+    drawn = {"figure": experiment.figure}
+    drawn |= {f"figure-{name}": study.figure for name, study in experiment.by_name.items() if study.figure}
+    for name, figure in drawn.items():
+        with suppress(*(() if whole and not recorded else lacking)):
+            figures[name] = figure(results).update_layout(template="plotly_white")
     curves = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
     logged = [(metric, arm) for metric, arm, steps in curves.rows() if steps > 1] if results.headline else []
     for metric in sorted(dict(logged), key=lambda metric: metric != results.headline):
         arms = [arm for arm in results.arms if (metric, arm) in logged]
-        for start in range(0, len(arms), len(PALETTE)):
-            name = f"curves-{metric}" + (f"~{1 + start // len(PALETTE)}" if start else "")
-            figures[name] = learning_curves(results, metric, arms[start : start + len(PALETTE)])
+        studies = [[arm for arm in arms if arm in study.table] for study in experiment.by_name.values()]
+        size = len(PALETTE)
+        parts = [own[start : start + size] for own in studies for start in range(0, len(own), size)]
+        for number, part in enumerate(parts, start=1):
+            name = f"curves-{metric}" + (f"~{number}" if number > 1 else "")
+            figures[name] = learning_curves(results, metric, part)
     return figures
 
 
@@ -117,7 +130,10 @@ class Points:
         """Draw it."""
         figure = go.Figure()
         arms = [arm for arm in results.arms if self.arms is None or arm in self.arms]
-        for arm, color in colors(arms).items():
+        shades = (
+            colors(arms) if len(arms) <= len(PALETTE) else dict.fromkeys(arms, PALETTE[0])
+        )  # their names are beside
+        for arm, color in shades.items():
             points = {"boxpoints": "all", "jitter": 0.4, "pointpos": 0, "marker": {"size": 9, "color": color}}
             figure.add_box(x=results.values(arm, self.key), name=arm, orientation="h", line_width=1, **points)
         if self.chance is not None:
@@ -154,9 +170,9 @@ class Lines:
         figure = go.Figure()
         shown = results.arms if self.arms is None else [arm for arm in self.arms if arm in results.arms]
         named = self.arms if isinstance(self.arms, Mapping) else {}
-        for arm, color in colors(shown).items():
-            name = named.get(arm, arm)
-            add_line(figure, results, arm, self.metric, average=self.average, name=name, line_color=color)
+        for number, arm in enumerate(shown):
+            style = line_style(number)
+            add_line(figure, results, arm, self.metric, average=self.average, name=named.get(arm, arm), line=style)
         figure.update_layout(title=self.title, xaxis_title=self.x_axis, yaxis_title=self.y_axis)
         return figure.update_yaxes(type="log", exponentformat="power") if self.log else figure
 
@@ -184,10 +200,12 @@ class Profiles:
     def __call__(self, results: Results) -> go.Figure:
         """Draw them."""
         figure = go.Figure()
-        for (name, (arm, key)), color in zip(self.lines.items(), colors(self.lines).values(), strict=True):
+        for number, (name, (arm, key)) in enumerate(self.lines.items()):
             if lists := results.values(arm, key):
                 x = results.values(arm, self.x)[0] if isinstance(self.x, str) else self.x
-                figure.add_scatter(x=x, y=np.mean(lists, axis=0), name=name, mode="lines+markers", line_color=color)
+                figure.add_scatter(
+                    x=x, y=np.mean(lists, axis=0), name=name, mode="lines+markers", line=line_style(number)
+                )
         for axis in self.log:
             figure.update_layout({f"{axis}axis_type": "log"})
         return figure.update_layout(title=self.title, xaxis_title=self.x_axis, yaxis_title=self.y_axis)
@@ -224,34 +242,6 @@ class Heatmap:
 
 
 @dataclass(frozen=True)
-class Table:
-    """Numbers of the results as a table, arm by arm: means over seeds.
-
-    Attributes:
-        columns: By the title of each column the key of its number.
-        title: What is shown.
-        arms: The arms to show (default: all).
-        digits: Digits that are shown.
-    """
-
-    columns: Mapping[str, str]
-    title: str = ""
-    arms: Sequence[str] | None = None
-    digits: int = 3
-
-    def __call__(self, results: Results) -> go.Figure:
-        """Draw it."""
-        arms = [arm for arm in results.arms if self.arms is None or arm in self.arms]
-        cells = [[self._cell(results, arm, key) for arm in arms] for key in self.columns.values()]
-        table = go.Table(header={"values": ["", *self.columns]}, cells={"values": [arms, *cells], "align": "left"})
-        return go.Figure(table).update_layout(title=self.title, height=120 + 24 * len(arms))
-
-    def _cell(self, results: Results, arm: str, key: str) -> str:
-        numbers = [result[key] for result in results.values(arm) if key in result]
-        return f"{np.mean(numbers):.{self.digits}g}" if numbers else ""
-
-
-@dataclass(frozen=True)
 class Grid:
     """Several figures as panels of one, in rows.
 
@@ -271,10 +261,8 @@ class Grid:
         """Draw them."""
         panels = [figure(results) for figure in self.figures]
         rows = -(-len(panels) // self.columns)
-        specs: list[list[Any]] = [
-            [_spec(panel) for panel in panels[self.columns * row :][: self.columns]] for row in range(rows)
-        ]
-        specs[-1] += [None] * (self.columns - len(specs[-1]))
+        specs: list[list[Any]] = [[{}] * self.columns for _ in range(rows)]
+        specs[-1][1 + (len(panels) - 1) % self.columns :] = [None] * (rows * self.columns - len(panels))
         titles = [panel.layout.title.text or "" for panel in panels]
         grid = make_subplots(rows, self.columns, specs=specs, subplot_titles=titles, vertical_spacing=0.3 / rows)
         named: set[str] = set()
@@ -287,19 +275,13 @@ class Grid:
                     named.add(trace.name)
                     trace.update(legendgroup=trace.name)
                 grid.add_trace(trace, **place)
-            if _spec(panel) == {}:
-                for axis in ("xaxis", "yaxis"):
-                    own = panel.layout[axis].to_plotly_json()
-                    settings = {name: item for name, item in own.items() if name not in ("anchor", "domain")}
-                    getattr(grid, f"update_{axis[0]}axes")(settings, **place)
-                for shape in panel.layout.shapes:
-                    grid.add_shape(shape, **place)
+            for axis in ("xaxis", "yaxis"):
+                own = panel.layout[axis].to_plotly_json()
+                settings = {name: item for name, item in own.items() if name not in ("anchor", "domain")}
+                getattr(grid, f"update_{axis[0]}axes")(settings, **place)
+            for shape in panel.layout.shapes:
+                grid.add_shape(shape, **place)
         return grid.update_layout(title=self.title, height=self.height or 380 * rows)
-
-
-def _spec(figure: go.Figure) -> dict[str, str]:
-    """The kind of panel that a figure needs."""
-    return {"type": "table"} if any(trace.type == "table" for trace in figure.data) else {}
 
 
 def add_line(

@@ -43,7 +43,9 @@ from engram.storage.files import CorruptFileError, writing
 COLORS = {
     "reproduced": "green",
     "reproduced at laptop scale": "green",
+    "holds": "green",
     "not reproduced": "red",
+    "fails": "red",
     "undecided": "yellow",
     "identity": "cyan",
     "not testable here": "dim",

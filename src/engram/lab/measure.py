@@ -54,10 +54,13 @@ class Measure:
         form: How seeds are put together: by their ``"mean"`` or ``"median"``; as a quotient of measures is, by the
             geometric mean of their ``"ratio"``s; or as the ``"share"`` of all trials.
         trials: Of a share, in how many trials a seed found it.
+        formula: How it is computed, as ``1 - (error(fast) / error(slow))``; empty where a function of its own does.
 
     Examples:
         >>> error = metric("error")
         >>> lead = 1 - error("fast") / error("slow")
+        >>> lead.formula
+        '1 - (error(fast) / error(slow))'
         >>> lead.arms, lead({"fast": {"error": 1.0}, "slow": {"error": 4.0}})
         (('fast', 'slow'), 0.75)
     """
@@ -66,38 +69,39 @@ class Measure:
     arms: tuple[str, ...]
     form: Form = "mean"
     trials: Callable[[ResultsOfSeed], int] = lambda results: 1
+    formula: str = ""
 
     def __call__(self, results: ResultsOfSeed) -> float:
         """The number."""
         return self.compute(results)
 
     def __add__(self, other: Measure | float) -> Measure:
-        return _combined(lambda a, b: a + b, self, other)
+        return _combined("{} + {}", lambda a, b: a + b, self, other)
 
     def __radd__(self, other: float) -> Measure:
-        return _combined(lambda a, b: a + b, other, self)
+        return _combined("{} + {}", lambda a, b: a + b, other, self)
 
     def __sub__(self, other: Measure | float) -> Measure:
-        return _combined(lambda a, b: a - b, self, other)
+        return _combined("{} - {}", lambda a, b: a - b, self, other)
 
     def __rsub__(self, other: float) -> Measure:
-        return _combined(lambda a, b: a - b, other, self)
+        return _combined("{} - {}", lambda a, b: a - b, other, self)
 
     def __mul__(self, other: Measure | float) -> Measure:
-        return replace(_combined(lambda a, b: a * b, self, other), form=_scaled(self, other))
+        return replace(_combined("{} * {}", lambda a, b: a * b, self, other), form=_scaled(self, other))
 
     def __rmul__(self, other: float) -> Measure:
-        return replace(_combined(lambda a, b: a * b, other, self), form=_scaled(self, other))
+        return replace(_combined("{} * {}", lambda a, b: a * b, other, self), form=_scaled(self, other))
 
     def __truediv__(self, other: Measure | float) -> Measure:
         form: Form = "ratio" if isinstance(other, Measure) else _scaled(self, other)
-        return replace(_combined(lambda a, b: a / b, self, other), form=form)
+        return replace(_combined("{} / {}", lambda a, b: a / b, self, other), form=form)
 
     def __rtruediv__(self, other: float) -> Measure:
-        return replace(_combined(lambda a, b: a / b, other, self), form="ratio")
+        return replace(_combined("{} / {}", lambda a, b: a / b, other, self), form="ratio")
 
     def __abs__(self) -> Measure:
-        return _combined(abs, self)
+        return _combined("|{}|", abs, self)
 
     def __le__(self, threshold: float) -> Condition:
         return Condition(self, Criterion(high=threshold))
@@ -128,7 +132,8 @@ def metric(*keys: str | int) -> Callable[[str], Measure]:
     """
 
     def measure(arm: str) -> Measure:
-        return Measure(lambda results: _at(results[arm], keys), (arm,))
+        name = ".".join(map(str, keys))
+        return Measure(lambda results: _at(results[arm], keys), (arm,), formula=f"{name}({arm})")
 
     return measure
 
@@ -143,7 +148,7 @@ def share(key: str, trials: str = "") -> Callable[[str], Measure]:
 
     def measure(arm: str) -> Measure:
         counted = (lambda results: int(results[arm][trials])) if trials else (lambda results: 1)
-        return Measure(lambda results: float(results[arm][key]), (arm,), "share", counted)
+        return Measure(lambda results: float(results[arm][key]), (arm,), "share", counted, f"{key}({arm})")
 
     return measure
 
@@ -157,23 +162,30 @@ def met(condition: Condition) -> Measure:
         (0.0, 'share')
     """
     measure, (low, high) = condition.measure, vars(condition.criterion).values()
-    return Measure(lambda results: float(low <= measure(results) <= high), measure.arms, "share")
+    formula = measure.formula and f"share of seeds with {measure.formula} {condition.criterion}"
+    return Measure(lambda results: float(low <= measure(results) <= high), measure.arms, "share", formula=formula)
 
 
 def minimum(*measures: Measure | float) -> Measure:
     """The smallest of some measures."""
-    return _combined(lambda *values: min(values), *measures)
+    return _combined("min({})", lambda *values: min(values), *measures)
 
 
 def maximum(*measures: Measure | float) -> Measure:
     """The largest of some measures."""
-    return _combined(lambda *values: max(values), *measures)
+    return _combined("max({})", lambda *values: max(values), *measures)
 
 
-def _combined(function: Callable[..., float], *terms: Measure | float) -> Measure:
-    """What a function makes of the values of measures and numbers, which reads the arms of all of them."""
+def _combined(written: str, function: Callable[..., float], *terms: Measure | float) -> Measure:
+    """What a function, written as it is, makes of the values of measures and numbers; it reads the arms of all."""
     arms = tuple(dict.fromkeys(arm for term in terms if isinstance(term, Measure) for arm in term.arms))
-    return Measure(lambda results: function(*(_value(term, results) for term in terms)), arms)
+    said = [term.formula if isinstance(term, Measure) else f"{term:g}" for term in terms]
+    if written.count("{}") < len(said):
+        said = [", ".join(said)] * all(said)
+    elif len(said) > 1:
+        said = [f"({formula})" if " " in formula else formula for formula in said]
+    formula = written.format(*said) if said and all(said) else ""
+    return Measure(lambda results: function(*(_value(term, results) for term in terms)), arms, formula=formula)
 
 
 def _value(term: Measure | float, results: ResultsOfSeed) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from html import escape
@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from engram.lab import config as configs
 from engram.lab.choice import table
-from engram.lab.claim import OWNERS, JudgedClaim, Verdict
+from engram.lab.claim import BAD, OWNERS, JudgedClaim, Verdict, counted
 from engram.lab.experiment import SAID, Experiment
 from engram.lab.figures import figures_of
 from engram.lab.inference import errors_at
@@ -37,17 +37,22 @@ def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path
         sections=[section(experiment, results) for experiment, results in runs],
         css=style(),
         plotlyjs=get_plotlyjs(),
+        js=script(),
         version=__version__,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        address=lambda section: f"#{section['experiment'].name}",
     )
     write_atomic(path, page.strip().encode())
     return path
 
 
 def style() -> str:
-    """The style sheet that ``as_html`` and ``contents`` need."""
+    """The style sheet that ``as_html``, ``card`` and ``plot`` need."""
     return files("engram.lab").joinpath("report.css").read_text()
+
+
+def script() -> str:
+    """The script that draws each figure when it comes into view; plotly's own has to stand before it."""
+    return files("engram.lab").joinpath("report.js").read_text()
 
 
 def as_html(section: dict[str, Any]) -> str:
@@ -55,15 +60,22 @@ def as_html(section: dict[str, Any]) -> str:
     return str(_template().run(section))
 
 
-def contents(sections: Sequence[dict[str, Any]], address: Callable[[dict[str, Any]], str]) -> str:
-    """The verdicts of several sections as a table in HTML, with links to where ``address`` says they are."""
-    return str(_template().contents(sections, address))
+def card(section: dict[str, Any], address: str, picture: str = "", themes: str = "") -> str:
+    """A section as a card that leads to it: its question, its verdicts as a bar, its cost.
+
+    Args:
+        section: The section.
+        address: Where it is.
+        picture: Where a picture of it is (default: none).
+        themes: What it is about, as words by which cards are filtered.
+    """
+    return str(_template().card(section, address, picture, themes))
 
 
 def plot(figure: go.Figure) -> str:
-    """A figure as HTML that fits into 500 pixels, with its title, which would not, as a caption.
+    """A figure as HTML that fits into 420 pixels, with its title, which would not, as a caption.
 
-    The page needs plotly's script, and ``style`` with the figure in an element of class ``run``.
+    The page needs plotly's script, ``script``, and ``style`` with the figure in an element of class ``run``.
     """
     caption = escape(figure.layout.title.text or "")
     height = figure.layout.height or 440
@@ -75,9 +87,9 @@ def plot(figure: go.Figure) -> str:
         legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0},
     )
     figure.update_annotations(font_size=12)
-    options = {"displaylogo": False, "responsive": True, "displayModeBar": "hover"}
-    html = figure.to_html(full_html=False, include_plotlyjs=False, config=options, auto_play=False)
-    return f"<figure><figcaption>{caption}</figcaption>{html}</figure>"
+    json = (figure.to_json() or "").replace("<", "\\u003c")
+    drawing = f'<div class="plot" style="height:{height}px"></div><script type="application/json">{json}</script>'
+    return f"<figure><figcaption>{caption}</figcaption>{drawing}</figure>"
 
 
 def section(experiment: Experiment, results: Results) -> dict[str, Any]:
@@ -85,24 +97,48 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
     claims = results.claims()
     arms = experiment.arms(results.preset, results.changed)
     seconds = sum(arm.seconds for arm in arms.values())
-    tables = {name: configs.leaves(config) for name, config in results.configs.items()}
     figures = figures_of(experiment, results)
     own = figures.pop("figure", None)
-    curves: dict[str, list[str]] = {}
-    for figure in figures.values():
-        curves.setdefault(figure.layout.yaxis.title.text, []).append(plot(figure))
     absent = [name for name in arms if name not in results.arms]
     lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (own is None)
-    counts = Counter(judged.verdict for judged in claims)
+    counts: Counter[str] = Counter(judged.verdict for judged in claims)
     options = "" if results.preset == "laptop" else f" --preset {results.preset}"
     options += " --until-decided" if results.looks else ""
     return {
         "results": results,
         "experiment": experiment,
         "answer": _answer(experiment),
+        "refuted": [judged.claim for judged in claims if judged.verdict in BAD],
         "missing": ", ".join(lacks),
         "figure": "" if own is None else plot(own),
+        "counted": counted(counts),
         "verdicts": {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]},
+        "groups": [_group(experiment, results, name, claims, figures) for name in experiment.by_name],
+        "expected": None if math.isnan(seconds) or results.looks else seconds * results.seeds,
+        "last_confidence": f"{1 - errors_at(len(results.looks))[-1]:.1%}" if results.looks else "",
+        "command": f"engram run {experiment.name}{options}",
+        "choices": table(results.choices),
+        "finished": sum(trial.state == "finished" for trial in results.trials),
+    }
+
+
+def _group(
+    experiment: Experiment,
+    results: Results,
+    name: str,
+    claims: Sequence[JudgedClaim],
+    figures: Mapping[str, go.Figure],
+) -> dict[str, Any]:
+    """What is shown of one study: its claims, its figure, its learning curves by metric, and what can be set."""
+    study = experiment.by_name[name]
+    curves: dict[str, list[str]] = {}
+    for key, figure in figures.items():
+        if key.startswith("curves-") and figure.data and figure.data[0].legendgroup in study.table:
+            curves.setdefault(figure.layout.yaxis.title.text, []).append(plot(figure))
+    base = configs.leaves(experiment.base(results.preset, name))
+    configured = {arm: config for arm, config in results.configs.items() if arm in study.table}
+    return {
+        "title": name.replace("-", " ").replace("_", " ").capitalize(),
         "claims": [
             {
                 "judged": judged,
@@ -112,22 +148,22 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
                 "caveats": results.caveats(judged.claim),
             }
             for judged in claims
+            if judged.claim in experiment.claims_of(name)
         ],
-        "expected": None if math.isnan(seconds) or results.looks else seconds * results.seeds,
-        "last_confidence": f"{1 - errors_at(len(results.looks))[-1]:.1%}" if results.looks else "",
-        "command": f"engram run {experiment.name}{options}",
+        "figure": plot(figures[f"figure-{name}"]) if f"figure-{name}" in figures else "",
         "curves": curves,
-        "choices": table(results.choices),
-        "fields": list(dict.fromkeys(field for values in tables.values() for field in values)),
-        "configs": tables,
-        "finished": sum(trial.state == "finished" for trial in results.trials),
+        "arms": {
+            arm: {field: value for field, value in configs.leaves(config).items() if base.get(field) != value}
+            for arm, config in configured.items()
+        },
+        "settings": [(field, base.get(field), said.meaning) for field, said in configs.fields(study.settings).items()],
     }
 
 
 @cache
 def _template() -> Any:
     environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.lab", "."), autoescape=True)
-    environment.filters |= {"duration": duration, "number": _number}
+    environment.filters |= {"duration": duration, "number": _number, "short": lambda value: f"{value:.3g}"}
     return environment.get_template("report.html").module
 
 
@@ -162,7 +198,7 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
         "ours": place(judged.ours),
         "interval": (place(judged.low), round(place(judged.high) - place(judged.low), 2)),
         "criterion": (place(criterion.low), round(place(criterion.high) - place(criterion.low), 2)),
-        "ends": [(place(end), end) for end in dict.fromkeys(ends)],
+        "ends": [math.exp(end) if log else end for end in (start, start + width)],
         "published": place(published[0]) if published else None,
         "log": log,
     }

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.lab.choice import Choice, at_ends
-from engram.lab.claim import Claim, JudgedClaim, adjust, judge
+from engram.lab.claim import BAD, Claim, JudgedClaim, adjust, judge
 from engram.lab.config import to_dict
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import set_state
@@ -191,10 +191,10 @@ class Results:
         return f"Holm's correction over {tests} tests (one false verdict in any of them: 5 %) {left}."
 
     def exit_code(self) -> int:
-        """The exit code: 0 if no claim failed, 1 if one is *not reproduced*, 2 if a trial failed."""
+        """The exit code: 0 if no claim failed, 1 if one is *not reproduced* or *fails*, 2 if a trial failed."""
         if any(trial.state == "failed" for trial in self.trials):
             return EXIT_FAILURE
-        return EXIT_CLAIM if any(judged.verdict == "not reproduced" for judged in self.claims()) else EXIT_HOLDS
+        return EXIT_CLAIM if any(judged.verdict in BAD for judged in self.claims()) else EXIT_HOLDS
 
     def to_json(self) -> dict[str, Any]:
         """The run as JSON values: what ``engram run --json`` prints."""

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-NARROW, WIDE, HEIGHT = 500, 1400, 900
+WIDEST = "Math.max(...[document.documentElement, ...document.querySelectorAll('table')].map((e) => e.scrollWidth))"
+NARROW, WIDE, HEIGHT = 420, 1400, 900
 SETTLES = 20  # times that a width is looked at
+MOST_NODES = 4000  # of a page before its details are opened
 MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
 
@@ -55,7 +57,7 @@ def check_report(path: Path, screenshot: Path | None = None, page: Page | None =
 
     Args:
         path: The HTML file.
-        screenshot: Where the picture of the whole page goes (PNG), and with ``-500`` after its name that at 500 pixels
+        screenshot: Where the picture of the whole page goes (PNG), and with ``-420`` after its name that at 420 pixels
             (default: nowhere).
         page: That of ``open_browser``, which has compiled the scripts already where it showed another report; a browser
             is started for this report if None.
@@ -81,10 +83,12 @@ def check_report(path: Path, screenshot: Path | None = None, page: Page | None =
     assert claims.count(), "the report shows no claim"
     for index in range(claims.count()):
         assert claims.nth(index).is_visible(), f"claim {index} of the report is not visible"
+    check_nodes(page, path.stem)
     for kind in ["figure", *["curves"] * bool(page.locator(".curves").count())]:
-        plot = page.locator(f".{kind} svg.main-svg").first
-        plot.wait_for(state="visible", timeout=20_000)
-        marks = page.locator(f".{kind} .cartesianlayer :is(path, rect)").count()
+        plot = page.locator(f".{kind} .plot").first
+        plot.evaluate("plot => { plot.closest('details')?.setAttribute('open', ''); plot.scrollIntoView(); }")
+        plot.locator("svg.main-svg").first.wait_for(state="visible", timeout=20_000)
+        marks = plot.locator(".cartesianlayer :is(path, rect, image)").count()
         assert marks > 2, f"the {kind} of the report are empty"
     check_widths(page, path.stem, screenshot)
     for event, listener in listeners.items():
@@ -92,13 +96,33 @@ def check_report(path: Path, screenshot: Path | None = None, page: Page | None =
     assert not problems, f"the report reports errors: {problems}"
 
 
-def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
-    """Check that a page fits a narrow and a wide screen.
+def check_nodes(page: Page, name: str) -> None:
+    """Check that a page has at most 4,000 nodes when all its figures are drawn and before its details are opened.
 
     Args:
         page: The page, opened.
         name: What the page is called in an error.
-        screenshot: Where its picture at 1400 pixels goes (PNG), and with ``-500`` after its name that at 500 pixels
+    """
+    page.evaluate(
+        """async () => {
+            for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight) {
+                scrollTo(0, y);
+                await new Promise((resolve) => setTimeout(resolve, 50));
+            }
+        }"""
+    )
+    closed = "details:not([open]) > :not(summary)"
+    nodes = page.locator(f"body *:not({closed}, {closed} *)").count()
+    assert nodes <= MOST_NODES, f"{name} has {nodes} nodes before details are opened: expected at most {MOST_NODES}"
+
+
+def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
+    """Check that a page fits a narrow and a wide screen, and each of its tables when its details are opened.
+
+    Args:
+        page: The page, opened.
+        name: What the page is called in an error.
+        screenshot: Where its picture at 1400 pixels goes (PNG), and with ``-420`` after its name that at 420 pixels
             (default: nowhere).
     """
     for width, suffix in ((NARROW, f"-{NARROW}"), (WIDE, "")):
@@ -110,9 +134,11 @@ def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
             screenshot.parent.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=screenshot.with_stem(f"{screenshot.stem}{suffix}"), full_page=True)
         wide = 0
+        page.evaluate("document.querySelectorAll('details').forEach((details) => details.toggleAttribute('open'))")
         for _ in range(SETTLES):  # figures of a page take their time on a busy machine
-            if (wide := page.evaluate("document.documentElement.scrollWidth")) <= width:
+            if (wide := page.evaluate(WIDEST)) <= width:
                 break
             page.wait_for_timeout(300)
-        assert wide <= width, f"{name} is {wide} pixels wide on a screen of {width}"
+        page.evaluate("document.querySelectorAll('details').forEach((details) => details.toggleAttribute('open'))")
+        assert wide <= width, f"{name}, or a table of it, is {wide} pixels wide on a screen of {width}"
     page.set_viewport_size({"width": NARROW, "height": HEIGHT})  # in which the next page is drawn at once

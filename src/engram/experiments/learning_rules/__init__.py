@@ -13,8 +13,11 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+import polars as pl
 import torch
+from plotly.subplots import make_subplots
 
 from engram import registry
 from engram.experiments.learning_rules import features, training
@@ -24,18 +27,15 @@ from engram.experiments.learning_rules.training import READOUT_ONLY, rule_of
 from engram.lab import (
     Contest,
     Experiment,
-    Grid,
-    Lines,
     Measure,
     Points,
     Preset,
     Results,
     Study,
-    Table,
     claims_from,
     metric,
 )
-from engram.lab.figures import Figure
+from engram.lab.figures import colors
 
 RATES: dict[str, tuple[float, ...]] = {
     "last-layer": (0.3, 1.0, 3.0), "align-zero": (0.0003, 0.001, 0.003),
@@ -97,9 +97,43 @@ def recurrent_arms() -> dict[str, dict[str, Any]]:
     return table | arm_of(READOUT_ONLY, "recurrent", "-in-time") | arm_of(READOUT_ONLY, "adding", "-adding")
 
 
+def figure(results: Results) -> go.Figure:
+    """Accuracy of each rule, a mark for each network that it trains: means over seeds."""
+    plot = go.Figure()
+    for network, color in colors(("narrow", "wide", "thin", "deep", "clipped", "convolutional")).items():
+        arms = [arm for arm in results.arms if getattr(results.configs[arm], "network", "") == network]
+        means = [np.mean(results.values(arm, "accuracy")) for arm in arms]
+        marks = {"mode": "markers", "marker": {"size": 9, "color": color}}
+        plot.add_scatter(x=means, y=[results.configs[arm].rule for arm in arms], name=network, **marks)
+    names = {"autorange": "reversed", "automargin": True}
+    title = "Accuracy of each rule by network, means over seeds"
+    return plot.update_layout(title=title, height=620, xaxis_title="accuracy", yaxis=names)
+
+
+def cosines(results: Results) -> go.Figure:
+    """Cosines to the gradient over epochs, in both hidden layers of the narrow network: a row for each rule."""
+    arms = [arm for arm in results.arms if getattr(results.configs[arm], "network", "") == "narrow"]
+    plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=("hidden layer 1", "hidden layer 2"))
+    for layer in (1, 2):
+        logged = results.metrics.filter(pl.col("metric") == f"cosine_{layer}")
+        means = logged.group_by("arm", "step").agg(pl.col("value").mean()).sort("step")
+        curves = {arm: means.filter(pl.col("arm") == arm)["value"].to_list() for arm in arms}
+        shown = [arm for arm in arms if curves[arm]]
+        scale = {"zmin": 0, "zmax": 1, "colorscale": "Viridis", "showscale": layer == 2}
+        plot.add_heatmap(z=[curves[arm] for arm in shown], y=shown, row=1, col=layer, **scale)
+    plot.update_xaxes(title="epoch").update_yaxes(autorange="reversed", automargin=True)
+    return plot.update_layout(title="Cosine to the gradient in the narrow network, means over seeds", height=520)
+
+
+def accuracy_in_time(results: Results) -> go.Figure:
+    """Accuracy of the recurrent networks."""
+    arms = [arm for arm in results.arms if arm.endswith("-in-time")]
+    return Points("accuracy", "Accuracy of recurrent networks, one point a seed", "accuracy", arms=arms)(results)
+
+
 studies = {
-    "networks": Study(training.trial, feedforward_arms),
-    "in-time": Study(training.trial, recurrent_arms),
+    "networks": Study(training.trial, feedforward_arms, figure=cosines),
+    "in-time": Study(training.trial, recurrent_arms, figure=accuracy_in_time),
     "features": Study(features.trial, {"sanger-features": {}, "random-features": {"rule": RANDOM}}),
 }
 presets = {
@@ -209,22 +243,6 @@ contests = [
     contest("sum of late bits", "adding", "-adding", chance=0.0, trivial=READOUT_ONLY),
     contest("student of a network", "student", "-student", chance=0.0, trivial="last-layer"),
 ]
-
-
-def figure(results: Results) -> go.Figure:
-    """Cosines over epochs of both hidden layers of the narrow network, accuracy by network, and all in a table."""
-    arms: dict[str, list[str]] = {"narrow": [], "wide": [], "thin": [], "deep": [], "other": []}
-    for arm in results.arms:
-        network = getattr(results.configs[arm], "network", "")
-        arms[network if network in arms else "other"].append(arm)
-    columns = ("accuracy", "rate", "cosine_1", "cosine_2", "seconds", "extra_kib", "forward_equivalents", "residual")
-    panels: list[Figure] = [
-        Lines("cosine_1", "Cosine to the gradient, hidden layer 1", "epoch", arms=arms["narrow"]),
-        Lines("cosine_2", "Hidden layer 2", "epoch", arms=arms["narrow"]),
-        *(Points("accuracy", f"Accuracy: {kind} networks", arms=some) for kind, some in arms.items()),
-        Table({column.replace("_", " "): column for column in columns}, "Means over seeds"),
-    ]
-    return Grid(panels, title="Learning rules beside one another", height=2400)(results)
 
 
 experiment = Experiment(
