@@ -6,8 +6,13 @@ A part is registered by one line under ``[project.entry-points."engram.<kind>"]`
 
 from __future__ import annotations
 
+import ast
 import difflib
+import importlib.util
+import io
 import sys
+import tokenize
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -63,9 +68,7 @@ def get(kind: str, name: str) -> Any:
     """
     known_names = names(kind)
     if name not in known_names:
-        nearest = difflib.get_close_matches(name, known_names, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known_names) or 'none'}"
-        raise ValueError(f"unknown {_singular(kind)} {name!r}; {hint}")
+        raise ValueError(f"unknown {_singular(kind)} {name!r}; {suggestion(name, known_names)}")
     registered = {entry.value: entry for entry in entries(kind) if entry.name == name}
     if len(registered) > 1:
         raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(registered)}")
@@ -97,3 +100,37 @@ def experiments() -> list[str]:
         True
     """
     return names("experiments")
+
+
+def suggestion(name: str, known: Collection[str], *, called: Mapping[str, str] | None = None) -> str:
+    """What to say of an unknown name: the nearest one, or the one that it abbreviates, else all that are known.
+
+    Args:
+        name: The unknown name.
+        known: All that are known.
+        called: What people may call them, with the known name; None: as they are.
+
+    Examples:
+        >>> suggestion("lr", ["steps", "learning_rate"])
+        "did you mean 'learning_rate'?"
+    """
+    called = called or {other: other for other in known}
+    initials = {"".join(word[:1] for word in other.replace("-", "_").split("_")): other for other in called}
+    nearest = [initials[name]] if name in initials else difflib.get_close_matches(name, called, n=1)
+    return f"did you mean {called[nearest[0]]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"
+
+
+def summary(about: str) -> str:
+    """The first sentence of the documentation of an experiment, without its end and its reference."""
+    return " ".join(about.strip().partition("\n\n")[0].split()).removesuffix(".").partition(" (")[0]
+
+
+def documentation(name: str) -> str | None:
+    """The documentation of the module of one of engram's experiments, read without loading it; None of any other."""
+    (entry, *more) = {entry.value: entry for entry in entries("experiments") if entry.name == name}.values()
+    spec = None if more or not entry.module.startswith("engram.") else importlib.util.find_spec(entry.module)
+    if spec is None:
+        return None
+    tokens = tokenize.generate_tokens(io.StringIO(spec.loader.get_source(entry.module)).readline)  # type: ignore[union-attr]
+    first = next(token for token in tokens if token.type not in (tokenize.COMMENT, tokenize.NL))
+    return ast.literal_eval(first.string) if first.type == tokenize.STRING else None

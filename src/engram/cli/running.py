@@ -17,6 +17,7 @@ from engram import registry
 from engram.cli import fields
 from engram.cli.commands import Export, Report, Run, Sweep
 from engram.cli.output import LEAST, out, print_table
+from engram.storage.files import runs_folder
 
 if TYPE_CHECKING:
     from engram.lab import Experiment, Results
@@ -135,7 +136,6 @@ def _print_results(results: Results) -> None:
 def report(command: Report) -> None:
     """Write the report of last runs."""
     from engram.lab import load
-    from engram.lab.folder import runs_folder
     from engram.lab.report import write_report
 
     root = runs_folder(command.runs)
@@ -150,7 +150,6 @@ def export(command: Export) -> None:
     """Write a last run as tables and figures."""
     from engram.lab import load
     from engram.lab.export import export as write
-    from engram.lab.folder import runs_folder
 
     experiment = registry.get("experiments", command.name)
     folder = command.output or runs_folder(command.runs) / command.name / "export"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any, Literal
 
 from engram.lab.inference import CONFIDENCE, Estimate, errors_at, estimate, holm, p_value
@@ -120,6 +121,32 @@ class JudgedClaim:
     look: int = 0
     confidence: float = CONFIDENCE
     is_open: bool = False
+
+    def _repr_html_(self) -> str:
+        return as_html([self])
+
+
+def as_html(judged: Sequence[JudgedClaim]) -> str:
+    """Verdicts as a table for notebooks.
+
+    Args:
+        judged: The claims.
+    """
+    names = ("claim", "criterion", "ours", "interval", "seeds", "verdict")
+    rows = [
+        (
+            one.claim.statement,
+            str(one.claim.criterion),
+            f"{one.ours:.4g}" if one.values else "",
+            f"[{one.low:.3g}, {one.high:.3g}]" if one.values else "",
+            str(len(one.values)),
+            one.verdict + (f" ({one.why})" if one.why else ""),
+        )
+        for one in judged
+    ]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in (head, *body)) + "</table>"
 
 
 def interval(
