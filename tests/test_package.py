@@ -232,3 +232,13 @@ def test_the_wheel_works_in_a_fresh_environment(tmp_path, download):
     content = json.loads(command("run", "property-verification", "--preset", "smoke", "--jobs", "1", "--json"))
     assert {trial["state"] for trial in content["trials"]} == {"finished"}
     assert Path(command("report").removeprefix("report: ").strip()).stat().st_size > 1_000_000
+
+
+def test_every_paper_of_an_experiment_is_cited():
+    cited = (ROOT / "CITATION.cff").read_text()
+    for name in engram.experiments():
+        for paper in engram.registry.get("experiments", name).paper.split("; "):
+            numbers = re.findall(r"arXiv (\d+\.\d+)", paper)
+            assert all(f"arXiv:{number}" in cited for number in numbers), paper
+            titles = re.findall(r'title: "(.+)"', cited)
+            assert numbers or "No paper" in paper or "difficulty of" in paper or any(t in paper for t in titles), paper

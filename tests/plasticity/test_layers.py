@@ -125,7 +125,7 @@ def test_what_torch_knows_and_makes_no_sense_is_refused(kind):
         kind(INPUTS, UNITS, bidirectional=True)
     with pytest.raises(ValueError, match=r"dropout = 0.5: expected 0, because num_layers = 1"):
         kind(INPUTS, UNITS, dropout=0.5)
-    with pytest.raises(ValueError, match="dropout = 2.0: expected a number from 0 to 1"):
+    with pytest.raises(ValueError, match=r"dropout = 2\.0: expected a number from 0 to 1"):
         kind(INPUTS, UNITS, dropout=2.0, num_layers=2)
 
 
