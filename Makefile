@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Tests start hundreds of processes, which would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check soak mutate lint install docs results bench clean
+.PHONY: demo test check soak mutate lint install docs results bench dist clean
 
 # Runs a first published claim and judges it. Exit code 1 of `engram run` means that a claim failed: a result, no error.
 demo: .venv/installed
@@ -77,6 +77,14 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/generative.py $(QUICK)
 	$(BIN)/python benchmarks/lab.py $(QUICK)
 	$(BIN)/python benchmarks/page.py
+
+# What is published: a wheel and a source distribution, checked.
+dist: .venv/installed-dev
+	rm -rf dist
+	$(PIP) 'twine>=6.0' 'check-wheel-contents>=0.6'
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:
 	rm -rf .venv dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -23,8 +23,8 @@ from plotly.offline import get_plotlyjs
 
 import engram
 from engram.lab import report
-from engram.lab.claim import counted
 from engram.tasks.meta import draw, explain, sample
+from engram.verdicts import counted
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
@@ -72,6 +72,7 @@ THEMES = {  # of the gallery: the name of each experiment in the menu
     },
     "rules": {
         "learning-rules": "Learning rules compared",
+        "optimizers": "Optimisers compared",
         "align": "Align rules",
         "hebbian-cnn": "Hebbian convolutions",
         "blur": "Evolved update rules",

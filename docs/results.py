@@ -23,13 +23,14 @@ from PIL.PngImagePlugin import PngInfo
 
 import engram
 from engram.lab import Results, export, load
-from engram.lab.claim import OWNERS, counted
+from engram.lab.claim import OWNERS
 from engram.lab.config import to_dict
 from engram.lab.experiment import scale
 from engram.lab.figures import figures_of, learning_curves
 from engram.lab.monitor import duration
 from engram.lab.records import from_record
 from engram.storage.files import write_atomic, write_json
+from engram.verdicts import counted
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results"

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -37,18 +38,41 @@ def test_a_smoke_run_says_that_it_ran_and_where_claims_are_judged(toy, capsys):
 
 def test_list_names_every_experiment_and_its_last_run(toy, capsys):
     assert cli.run(["list"]) == 0
-    assert "never run here" in capsys.readouterr().out
+    assert "last run here" not in capsys.readouterr().out
     cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--seeds", "1"])
     capsys.readouterr()
     assert cli.run(["list"]) == 0
     out = capsys.readouterr().out
     assert "pattern-completion" in out
     assert "smoke: runs" in out
-    assert re.search(r"laptop: \d+ of \d+ claims reproduced +never run here", out), "nothing of the records"
+    assert re.search(r"pattern-completion +\d+ of \d+ +Plastic networks", out), "nothing of the records"
+    assert len(out.splitlines()) == 1 + len(registry.experiments()), "a line an experiment"
     cli.run(["run", "toy", "--jobs", "1"])
     capsys.readouterr()
     assert cli.run(["list"]) == 0
-    assert "laptop: 1 of 2 claims reproduced" in capsys.readouterr().out
+    assert "laptop: 1 of 2" in capsys.readouterr().out
+
+
+def test_the_list_counts_claims_that_can_be_tested(capsys):
+    assert cli.run(["list"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text())
+    for name, presets in recorded.items():
+        for counts in presets.values():
+            tested = sum(counts.values()) - counts.get("identity", 0) - counts.get("not testable here", 0)
+            assert (f" of {tested} " if tested else " not testable here ") in lines[name]
+
+
+def test_the_list_and_its_help_load_no_experiment_and_no_laboratory():
+    code = "import sys; from engram import cli; assert cli.run(['list']) == 0; "
+    code += "heavy = {'torch', 'numba', 'polars', 'engram.lab', 'engram.experiments.maze'} & set(sys.modules); "
+    code += "assert not heavy, heavy"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_what_is_read_of_an_experiment_without_loading_it_is_what_it_is():
+    for name in registry.experiments():
+        assert registry.summary(registry.documentation(name)) == registry.get("experiments", name).summary
 
 
 @pytest.mark.parametrize(
@@ -68,6 +92,22 @@ def test_list_shows_other_parts(capsys, kind, said):
     assert re.search(said, out)
     assert "cannot be loaded" not in out
     assert len(out.splitlines()) > len(registry.names(kind))
+    assert cli.run(["list", kind.replace("_", "-")]) == 0
+    assert capsys.readouterr().out == out
+
+
+def test_a_word_names_all_kinds_that_end_with_it(capsys):
+    assert cli.run(["list", "rules"]) == 0
+    out = capsys.readouterr().out
+    assert all(title in out for title in ("Plasticity rules", "Learning rules", "Synaptic rules"))
+    assert "Modules" not in out
+
+
+def test_data_takes_the_name_of_a_set_alone(capsys):
+    assert cli.run(["data", "mnist"]) == 0
+    alone = capsys.readouterr().out
+    assert cli.run(["data", "list", "mnist"]) == 0
+    assert capsys.readouterr().out == alone != ""
 
 
 @pytest.mark.parametrize(
@@ -226,6 +266,10 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         ),
         (["run", "toy", "--jobs", "0"], "jobs = 0: expected at least 1"),
         (["run", "toy", "--arms", "momentum,mad"], "unknown arm 'mad' of toy; known: momentum, plain"),
+        (["run", "toy", "--arms", "momentm"], "unknown arm 'momentm' of toy; did you mean 'momentum'?"),
+        (["run", "pattern-completion", "--lr", "1"], "unknown field 'lr'; did you mean 'learning_rate'?"),
+        (["list", "rule"], "unknown kind of part 'rule'; "),
+        (["data", "mnst"], "unknown data set 'mnst'; did you mean 'mnist'?"),
         (["run", "toy", "--device", "cuda"], "device = 'cuda': no CUDA device is available"),
         (["run", "--episodes", "6", "toy"], "no experiment named (names stand before config fields)"),
         (["run", "toy", "--address", "auto"], "address = 'auto': expected with engine 'ray' only"),

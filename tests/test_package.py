@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -120,10 +121,34 @@ assert not {"sklearn", "scipy", "gymnasium", "pydantic", "polars", "plotly"} & s
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("package", ["tasks", "agents", "memory", "nn", "optim", "plasticity"])
+PACKAGES = ["agents", "continual", "learned", "memory", "nn", "optim", "plasticity", "rules", "spatial", "tasks"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_import_waits_for_what_few_of_its_parts_need(package):
     code = f"import engram.{package}, sys; assert not {{'sklearn', 'scipy.stats', 'pandas'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "learner", ["continual.EWC", "agents.D3G", "agents.MFEC", "agents.PPO", "rules.Backprop", "memory.DenseHopfield"]
+)
+def test_a_learner_waits_for_torch_and_for_little_else(learner):
+    package, _, name = learner.partition(".")
+    code = f"from engram.{package} import {name}; import sys; "
+    code += "assert not {'numba', 'scipy', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "package", ["continual", "learned.blur", "memory", "plasticity", "rules", "rules.hebbian_conv"]
+)
+def test_what_a_package_loads_late_is_there(package):
+    module = importlib.import_module(f"engram.{package}")
+    assert dir(module) == sorted(module.__all__)
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'plastisity'"):
+        _ = module.plastisity
 
 
 PARTS = "agents analysis analysis.verify learned memory nn numeric optim plasticity registry rules storage tasks"
@@ -207,3 +232,13 @@ def test_the_wheel_works_in_a_fresh_environment(tmp_path, download):
     content = json.loads(command("run", "property-verification", "--preset", "smoke", "--jobs", "1", "--json"))
     assert {trial["state"] for trial in content["trials"]} == {"finished"}
     assert Path(command("report").removeprefix("report: ").strip()).stat().st_size > 1_000_000
+
+
+def test_every_paper_of_an_experiment_is_cited():
+    cited = (ROOT / "CITATION.cff").read_text()
+    for name in engram.experiments():
+        for paper in engram.registry.get("experiments", name).paper.split("; "):
+            numbers = re.findall(r"arXiv (\d+\.\d+)", paper)
+            assert all(f"arXiv:{number}" in cited for number in numbers), paper
+            titles = re.findall(r'title: "(.+)"', cited)
+            assert numbers or "No paper" in paper or "difficulty of" in paper or any(t in paper for t in titles), paper

@@ -104,6 +104,13 @@ def shown(value: Any) -> str:
     return textwrap.shorten(repr(value), 80, placeholder=" ...")
 
 
+def described(self: Any) -> str:
+    """The ``__repr__`` of a class: those of its arguments that it keeps, under their names."""
+    kept = vars(self)
+    given = [name for name in inspect.signature(type(self)).parameters if name in kept]
+    return f"{type(self).__name__}({', '.join(f'{name}={shown(kept[name])}' for name in given)})"
+
+
 class noted:  # noqa: N801 - a context, and in a few hot places, where one of ``contextlib`` costs twice as much
     """Arguments that an error from deeper down notes, where another library checks them in its own words."""
 
@@ -155,6 +162,8 @@ def size(name: str, value: Any, minimum: int = 1, maximum: int | None = LARGEST_
         Traceback (most recent call last):
         ValueError: k = 0: expected at least 1
     """
+    if isinstance(value, torch.SymInt):  # a size that torch.export leaves open
+        return value  # type: ignore[return-value]
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} = {value!r}: expected an int")
     if value < minimum or (maximum is not None and value > maximum):

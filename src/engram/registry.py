@@ -7,16 +7,19 @@ is, ``"package.module:Name"`` or ``"folder/file.py:Name"``, wherever a registere
 
 from __future__ import annotations
 
+import ast
 import difflib
-import hashlib
-import importlib
 import importlib.util
+import io
 import sys
+import tokenize
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+from engram import references
 
 KINDS = (
     "plasticity_rules",
@@ -70,10 +73,9 @@ def get(kind: str, name: str) -> Any:
     """
     check(kind, name)
     asked_by = sys._getframe(1).f_globals.get("__name__", "")
-    if is_reference(name):
-        part = _referenced(name)
-        resolved[asked_by, kind, name] = _place(name)
-        return part
+    if references.is_reference(name):
+        resolved[asked_by, kind, name] = references.place_of(name)
+        return references.load(name)
     registered = {entry.value: entry for entry in entries(kind) if entry.name == name}
     if len(registered) > 1:
         raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(registered)}")
@@ -93,79 +95,24 @@ def check(kind: str, name: str, argument: str = "") -> str:
         argument: What was given the name, for the message.
     """
     known_names = names(kind)
-    if not is_reference(name) and name not in known_names:
-        nearest = difflib.get_close_matches(name, known_names, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known_names) or 'none'}"
-        said = (
-            f"{argument} = {name!r}: expected a {_singular(kind)}"
-            if argument
-            else f"unknown {_singular(kind)} {name!r}"
-        )
-        raise ValueError(f"{said}; {hint}")
+    if not references.is_reference(name) and name not in known_names:
+        kind = _singular(kind)
+        said = f"{argument} = {name!r}: expected a {kind}" if argument else f"unknown {kind} {name!r}"
+        raise ValueError(f"{said}; {suggestion(name, known_names)}")
     return name
-
-
-def is_reference(name: str) -> bool:
-    """Whether a name says where a part is, as ``"module:Name"`` or ``"file.py:Name"`` do."""
-    return ":" in name
 
 
 def places(kind: str, name: str) -> set[str]:
     """Where the parts of a name are, as ``"module:Name"``; nothing is loaded for it."""
-    return {_place(name)} if is_reference(name) else {entry.value for entry in entries(kind) if entry.name == name}
+    if references.is_reference(name):
+        return {references.place_of(name)}
+    return {entry.value for entry in entries(kind) if entry.name == name}
 
 
 def forget_references() -> None:
     """Forget which parts that are named by where they are engram's own modules asked for: a trial asks for its own."""
-    for asked in [key for key in resolved if is_reference(key[2]) and key[0].startswith("engram.")]:
+    for asked in [key for key in resolved if references.is_reference(key[2]) and key[0].startswith("engram.")]:
         del resolved[asked]
-
-
-def _place(reference: str) -> str:
-    """A reference with the name of the module in the place of its file."""
-    place, _, attribute = reference.rpartition(":")
-    return f"{_module_name(Path(place)) if place.endswith('.py') else place}:{attribute}"
-
-
-def _module_name(path: Path) -> str:
-    """The name under which the module that a file is gets imported, which no other file has."""
-    return f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-
-
-def _referenced(reference: str) -> Any:
-    """The part that a reference leads to."""
-    place, _, attribute = reference.rpartition(":")
-    try:
-        module = _module_of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error
-    part = module
-    for name in attribute.split("."):
-        if not hasattr(part, name):
-            defined = [known for known in vars(module) if not known.startswith("_")]
-            nearest = difflib.get_close_matches(name, defined, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"{reference!r}: {place} has no {attribute!r}{hint}")
-        part = getattr(part, name)
-    return part
-
-
-def _module_of_file(path: Path) -> ModuleType:
-    """The module that a file is, imported once."""
-    whole, name = path.resolve(), _module_name(path)
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, whole)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        sys.path.append(str(whole.parent))  # what it imports may lie beside it
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
 
 
 def entries(kind: str) -> tuple[EntryPoint, ...]:
@@ -191,3 +138,37 @@ def experiments() -> list[str]:
         True
     """
     return names("experiments")
+
+
+def suggestion(name: str, known: Collection[str], *, called: Mapping[str, str] | None = None) -> str:
+    """What to say of an unknown name: the nearest one, or the one that it abbreviates, else all that are known.
+
+    Args:
+        name: The unknown name.
+        known: All that are known.
+        called: What people may call them, with the known name; None: as they are.
+
+    Examples:
+        >>> suggestion("lr", ["steps", "learning_rate"])
+        "did you mean 'learning_rate'?"
+    """
+    called = called or {other: other for other in known}
+    initials = {"".join(word[:1] for word in other.replace("-", "_").split("_")): other for other in called}
+    nearest = [initials[name]] if name in initials else difflib.get_close_matches(name, called, n=1)
+    return f"did you mean {called[nearest[0]]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"
+
+
+def summary(about: str) -> str:
+    """The first sentence of the documentation of an experiment, without its end and its reference."""
+    return " ".join(about.strip().partition("\n\n")[0].split()).removesuffix(".").partition(" (")[0]
+
+
+def documentation(name: str) -> str | None:
+    """The documentation of the module of one of engram's experiments, read without loading it; None of any other."""
+    (entry, *more) = {entry.value: entry for entry in entries("experiments") if entry.name == name}.values()
+    spec = None if more or not entry.module.startswith("engram.") else importlib.util.find_spec(entry.module)
+    if spec is None:
+        return None
+    tokens = tokenize.generate_tokens(io.StringIO(spec.loader.get_source(entry.module)).readline)  # type: ignore[union-attr]
+    first = next(token for token in tokens if token.type not in (tokenize.COMMENT, tokenize.NL))
+    return ast.literal_eval(first.string) if first.type == tokenize.STRING else None

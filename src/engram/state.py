@@ -9,10 +9,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.serialization import add_safe_globals
+from torch.utils import _pytree
 
 from engram import checks
 
 _LIKE_PARAMETERS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "anchor", "importance", "square")
+
+
+def register_states(*kinds: type) -> None:
+    """Make known to torch what modules carry from step to step, NamedTuples of tensors.
+
+    ``torch.load`` takes back what ``torch.save`` wrote of one without unpickling anything else, and
+    ``torch.export.save`` writes a program that takes or returns one.
+    """
+    add_safe_globals([*kinds])
+    for kind in kinds:
+        _pytree._register_namedtuple(kind, serialized_type_name=f"{kind.__module__}.{kind.__qualname__}")
 
 
 class Axes(NamedTuple):

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, share
-from engram.lab.claim import adjust, counted
+from engram.lab.claim import adjust
 from engram.lab.measure import Condition
+from engram.verdicts import counted
 
 finite = st.floats(-1e6, 1e6)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence, unpack_sequence
 
-from engram.plasticity import Modulated, Neuromodulator, Oja, PlasticLSTM, PlasticRNN, Retroactive
+from engram.plasticity import Modulated, Neuromodulator, Oja, PlasticLSTM, PlasticRNN, Retroactive, from_lstm, to_lstm
 from engram.plasticity.state import each
 from engram.testing.module import assert_close, check_module, tensors
 
@@ -54,8 +54,8 @@ def test_two_layers_are_two_networks_one_after_the_other(name):
     hidden, lower = below(second, lower)
     expected, upper = above(hidden, upper)
     assert_close(output, expected)
-    assert_close(each(lambda t: t[0], state), lower)
-    assert_close(each(lambda t: t[1], state), upper)
+    assert_close(each(lambda t: t[:1], state), lower)
+    assert_close(each(lambda t: t[1:], state), upper)
     assert state.hidden.shape == (2, 2, UNITS)  # layers first, as in nn.LSTM
 
 
@@ -63,24 +63,24 @@ def test_two_layers_are_two_networks_one_after_the_other(name):
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_a_sequence_alone_is_a_batch_of_one(name, num_layers, batch_first):
-    net, sequence, axis = build(name, num_layers=num_layers, batch_first=batch_first), draw(7, INPUTS), num_layers - 1
+    net, sequence = build(name, num_layers=num_layers, batch_first=batch_first), draw(7, INPUTS)
     output, state = net(sequence[3:], net(sequence[:3])[1])
     whole, last = net(sequence.unsqueeze(0 if batch_first else 1))
     assert output.shape == (4, UNITS)
     assert_close(output, whole.squeeze(0 if batch_first else 1)[3:])
-    assert_close(state, each(lambda t: t.squeeze(axis), last))
+    assert_close(state, each(lambda t: t.squeeze(1), last))
 
 
 @pytest.mark.parametrize("name", MAKERS)
 @given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5), num_layers=st.integers(1, 2))
 def test_packed_sequences_are_each_alone(name, lengths, num_layers):
-    net, axis = build(name, num_layers=num_layers), num_layers - 1
+    net = build(name, num_layers=num_layers)
     parts = [[draw(length, INPUTS, seed=seed + 10 * k) for k, length in enumerate(lengths)] for seed in (0, 5)]
     packs = [pack_sequence(part, enforce_sorted=False) for part in parts]
     output, state = net(packs[1], net(packs[0])[1])
     assert isinstance(output, PackedSequence)
     alone = [net(second, net(first)[1]) for first, second in zip(*parts, strict=True)]
-    expected = each(lambda *rows: torch.stack(rows, axis), *(state for _, state in alone))
+    expected = each(lambda *rows: torch.stack(rows, 1), *(state for _, state in alone))
     found = unpack_sequence(output)
     assert_close(tuple(found), tuple(output for output, _ in alone))
     assert_close(state, expected)
@@ -89,7 +89,7 @@ def test_packed_sequences_are_each_alone(name, lengths, num_layers):
 
 
 def test_packed_sequences_give_what_nn_rnn_gives_without_plasticity():
-    net = PlasticRNN(INPUTS, UNITS, num_layers=2, alpha=None, generator=seeded())
+    net = PlasticRNN(INPUTS, UNITS, num_layers=2, dropout=0.0, alpha=None, generator=seeded())
     peer = torch.nn.RNN(INPUTS, UNITS, num_layers=2)
     with torch.no_grad():
         for number, layer in enumerate((net, *net.upper)):
@@ -108,6 +108,56 @@ def test_packed_sequences_give_what_nn_rnn_gives_without_plasticity():
     torch.testing.assert_close(state.hidden, hidden)
 
 
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_a_state_has_the_axes_of_torch(name, num_layers):
+    net = build(name, num_layers=num_layers)
+    output, state = net(draw(5, 3, INPUTS))
+    assert state.hidden.shape == torch.nn.RNN(INPUTS, UNITS, num_layers)(torch.zeros(5, 3, INPUTS))[1].shape
+    assert_close(state.hidden[-1], output[-1])
+    assert {t.shape[:2] for t in tensors(state)} == {(num_layers, 3)}
+    assert_close(net(draw(5, 3, INPUTS), net.init(3))[0], output)
+
+
+@pytest.mark.parametrize("kind", [PlasticRNN, PlasticLSTM])
+def test_what_torch_knows_and_makes_no_sense_is_refused(kind):
+    with pytest.raises(ValueError, match="bidirectional = True: expected False, because traces"):
+        kind(INPUTS, UNITS, bidirectional=True)
+    with pytest.raises(ValueError, match=r"dropout = 0.5: expected 0, because num_layers = 1"):
+        kind(INPUTS, UNITS, dropout=0.5)
+    with pytest.raises(ValueError, match=r"dropout = 2\.0: expected a number from 0 to 1"):
+        kind(INPUTS, UNITS, dropout=2.0, num_layers=2)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm"])
+def test_dropout_is_between_layers_and_while_training_alone(name):
+    net, peer = build(name, num_layers=2, dropout=1.0), build(name, num_layers=2)
+    sequence = draw(5, 3, INPUTS)
+    assert_close(net.eval()(sequence), peer(sequence))
+    output, state = net.train()(sequence)
+    assert_close(state.hidden[0], peer(sequence)[1].hidden[0])
+    assert_close(output, net.upper[0](torch.zeros(5, 3, UNITS, dtype=torch.float64))[0])
+
+
+@pytest.mark.parametrize("alpha", ["connection", "homogeneous", 2])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "batch_first": True}, {"bias": False}])
+def test_an_lstm_of_torch_becomes_plastic_and_comes_back(alpha, options):
+    torch.manual_seed(0)
+    lstm, sequence = torch.nn.LSTM(INPUTS, UNITS, dtype=torch.float64, **options), draw(5, 3, INPUTS)
+    net = from_lstm(lstm, alpha=alpha, generator=seeded())
+    (output, state), (expected, (hidden, cell)) = net(sequence), lstm(sequence)
+    torch.testing.assert_close((output, state.hidden, state.cell), (expected, hidden, cell))
+    torch.testing.assert_close(to_lstm(net)(sequence), lstm(sequence))
+    output.sum().backward()
+    assert any(parameter.grad.any() for name, parameter in net.named_parameters() if name.startswith("alpha"))
+
+
+@pytest.mark.parametrize("options", [{"bidirectional": True}, {"proj_size": 2}])
+def test_an_lstm_that_has_no_plastic_form_is_refused(options):
+    with pytest.raises(ValueError, match="expected one direction and no projection"):
+        from_lstm(torch.nn.LSTM(INPUTS, UNITS, **options))
+
+
 @pytest.mark.parametrize("name", ["rnn", "lstm"])
 def test_several_layers_keep_the_contract(name):
     check_module(lambda *sizes, **options: type(build(name))(*sizes, num_layers=2, **options))
@@ -115,7 +165,7 @@ def test_several_layers_keep_the_contract(name):
 
 def test_one_layer_is_shown_and_stored_as_before():
     assert "upper" not in repr(PlasticRNN(3, 4))
-    assert "3, 4, num_layers=2, alpha" in repr(PlasticRNN(3, 4, num_layers=2))
+    assert "3, 4, num_layers=2, dropout=0.0, alpha" in repr(PlasticRNN(3, 4, num_layers=2))
     assert set(PlasticRNN(3, 4).state_dict()) == {"weight_ih", "bias", "weight_hh", "alpha", "rule.eta"}
 
 

@@ -60,7 +60,7 @@ def test_without_alpha_it_is_nn_lstm(alpha):
         peer.bias_hh_l0.copy_(torch.cat((admit, forget, torch.zeros(4), emit)))
     output, state = net(draw(3, 2, 3))
     expected, (hidden, cell) = peer(draw(3, 2, 3))
-    torch.testing.assert_close((output, state.hidden, state.cell), (expected, hidden[0], cell[0]))
+    torch.testing.assert_close((output, state.hidden, state.cell), (expected, hidden, cell))
     assert state.trace.any()
 
 
@@ -75,7 +75,7 @@ def test_one_step_is_the_published_equations(hebb_post, modulator_source):
     _, start = net(draw(3, 2, 3, seed=1).double())
     output, state = net(draw(1, 2, 3, seed=2).double(), start)
 
-    x, (h, c), H = draw(1, 2, 3, seed=2)[0].double(), start[:2], start.trace
+    x, (h, c), H = draw(1, 2, 3, seed=2)[0].double(), (start.hidden[0], start.cell[0]), start.trace[0]
     Ui, Uf, Ug, Uo = net.weight_ih.chunk(4)
     Wi, Wf, Wg, Wo = net.weight_hh.chunk(4)
     bi, bf, bg, bo = net.bias_ih.chunk(4)
@@ -91,7 +91,7 @@ def test_one_step_is_the_published_equations(hebb_post, modulator_source):
     m = net.neuromodulator({"hidden": new, "cell": c, "previous": h}[modulator_source])
     post = {"input": g, "recurrent": r, "cell": c, "hidden": new}[hebb_post]
     trace = (H + (m * post)[:, :, None] * h[:, None, :]).clamp(-2, 2)
-    torch.testing.assert_close((output[0], state.hidden, state.cell, state.trace), (new, new, c, trace))
+    torch.testing.assert_close((output, *state[:2], state.trace), (new[None], new[None], c[None], trace[None]))
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_a_plastic_lstm_learns_what_an_lstm_learns():
 
 
 NET = PlasticLSTM(3, 4)
-ZEROS = torch.zeros(2, 4)
+ZEROS = torch.zeros(1, 2, 4)
 BAD = {
     "hebb_post": (lambda: PlasticLSTM(3, 4, hebb_post="g"), ValueError, "hebb_post = 'g': expected one of 'input', "),
     "modulator_source": (
@@ -304,14 +304,14 @@ BAD = {
         "neuromodulator = .*is not modulated",
     ),
     "cell": (
-        lambda: NET(draw(1, 2, 3), PlasticLSTMState(ZEROS, ZEROS[:, :3], NET.rule.init(2, 4, 4))),
+        lambda: NET(draw(1, 2, 3), PlasticLSTMState(ZEROS, ZEROS[..., :3], NET.rule.init(2, 4, 4))),
         ValueError,
-        r"state.cell.shape = \(2, 3\): expected \(2, 4\)",
+        r"state.cell.shape = \(1, 2, 3\): expected \(1, 2, 4\)",
     ),
     "trace": (
-        lambda: NET(draw(1, 2, 3), PlasticLSTMState(ZEROS, ZEROS, NET.rule.init(2, 4, 3))),
+        lambda: NET(draw(1, 2, 3), PlasticLSTMState(ZEROS, ZEROS, TraceState(torch.zeros(1, 2, 4, 3)))),
         ValueError,
-        r"state.trace.shape = \(2, 4, 3\): expected \(2, 4, 4\)",
+        r"state.trace.shape = \(1, 2, 4, 3\): expected \(1, 2, 4, 4\)",
     ),
     "rule state": (
         lambda: NET(draw(1, 2, 3), PlasticLSTMState(ZEROS, ZEROS, Retroactive().init(2, 4, 4))),

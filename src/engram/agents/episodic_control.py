@@ -58,6 +58,8 @@ class EpisodicControl(ABC):
     _exact_match = True
     _replays = False  # whether observations are kept until the episode is over
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         memory: KeyValueMemory,

@@ -8,7 +8,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import logsumexp, softmax
 
 from engram import checks
 
@@ -108,13 +107,15 @@ class MaxEntMellowmax:
 
     def probabilities(self, values: ActionValues) -> ActionValues:
         """The probability of each action."""
+        from scipy.special import logsumexp, softmax  # takes as long to import as all of engram.agents
+
         checks.instance("values", values, np.ndarray)
         mellowmax = (logsumexp(self.omega * values) - math.log(len(values))) / self.omega
         advantages = values - mellowmax
         if (np.abs(advantages) < 1e-3).all():
             return np.full(len(values), 1 / len(values))
 
-        from scipy.optimize import brentq  # takes as long to import as all of engram.agents
+        from scipy.optimize import brentq
 
         def excess(beta: float) -> float:
             scaled = beta * advantages

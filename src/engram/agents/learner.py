@@ -54,6 +54,8 @@ class Learner:
     generator: torch.Generator
     updates: int
 
+    __repr__ = checks.described
+
     def state_dict(self) -> dict[str, Any]:
         """All state, that of the generator included."""
         parts = {name: getattr(self, name).state_dict() for name in self.parts if getattr(self, name) is not None}

@@ -35,6 +35,8 @@ class Tabular(ABC):
         steps: Number of steps taken.
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         low: ArrayLike,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import difflib
 import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import tyro
 from rich.console import Console
@@ -16,7 +15,7 @@ from rich.markup import escape
 
 from engram import registry
 from engram.cli import fields, looking, running
-from engram.cli.commands import Compare, Data, Doctor, Export, List, Report, Run, Show, Sweep
+from engram.cli.commands import Action, Compare, Data, Doctor, Export, List, Report, Run, Show, Sweep
 from engram.cli.output import out, print_table
 from engram.version import __version__
 
@@ -80,9 +79,9 @@ def _run(arguments: list[str]) -> int:
         return 0
     first = arguments[0] if arguments else "--help"
     if first not in COMMANDS and not first.startswith("-"):
-        nearest = difflib.get_close_matches(first, COMMANDS, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(COMMANDS)}"
-        raise ValueError(f"unknown command {first!r}; {hint}")
+        raise ValueError(f"unknown command {first!r}; {registry.suggestion(first, COMMANDS)}")
+    if first == "data" and arguments[1:2] and arguments[1] not in get_args(Action) and arguments[1][:1] != "-":
+        arguments = [first, "list", *arguments[1:]]  # the name of a data set alone asks what there is of it
     helps = {"-h", "--help"} & set(arguments)  # beside a name, tyro would leave that out of its help
     try:
         command, rest = fields.parsed(

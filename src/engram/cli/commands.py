@@ -11,6 +11,8 @@ import tyro
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
 Names = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
+Kinds = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="KIND ...", help_behavior_hint="")]
+Action = Literal["list", "fetch", "verify"]
 Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
@@ -20,6 +22,8 @@ Folder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint
 class List:
     """List all experiments, with what they found when they were recorded and in their last run here; or other parts."""
 
+    kinds: Kinds = ()
+    """Kinds of parts: experiments (default), modules, plasticity-rules, or rules for all kinds of rules."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     plasticity_rules: Flag = False
@@ -187,7 +191,7 @@ class Export:
 class Data:
     """Show which data sets are here, fetch one, or verify their checksums."""
 
-    action: tyro.conf.Positional[Literal["list", "fetch", "verify"]] = "list"
+    action: tyro.conf.Positional[Action] = "list"
     """What to do."""
     names: Names = ()
     """Names of data sets (default for verify: all)."""

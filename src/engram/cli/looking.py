@@ -6,29 +6,40 @@ import inspect
 import json
 from collections import Counter
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 from rich.markup import escape
+from rich.table import Table
 
 from engram import extras, registry
 from engram.cli import fields
 from engram.cli.commands import Data, Doctor, List, Show
 from engram.cli.output import out, print_table
+from engram.storage.files import runs_folder
+from engram.verdicts import counted
 
 if TYPE_CHECKING:
-    from engram.lab import Experiment, Results
+    from engram.lab import Experiment
     from engram.tasks.data import SetStatus
 
 
 def list_parts(command: List) -> None:
     """List the experiments, or other parts."""
     chosen = [kind for kind in registry.KINDS if getattr(command, kind, False)]
+    for word in command.kinds:
+        meant = [kind for kind in registry.KINDS if f"_{kind}".endswith("_" + word.replace("-", "_"))]
+        if not meant:
+            known = [kind.replace("_", "-") for kind in registry.KINDS]
+            raise ValueError(f"unknown kind of part {word!r}; {registry.suggestion(word, known)}")
+        chosen += meant
     for kind in chosen:
-        rows = [(escape(name), *_described(kind, name)) for name in registry.names(kind)]
-        title = kind.replace("_", " ").capitalize() if len(chosen) > 1 else ""
-        print_table(out(), title, ["name", "what it is", "where"], rows)
-    if not chosen:
+        if kind != "experiments":
+            rows = [(escape(name), *_described(kind, name)) for name in registry.names(kind)]
+            title = kind.replace("_", " ").capitalize() if len(chosen) > 1 else ""
+            print_table(out(), title, ["name", "what it is", "where"], rows)
+    if not chosen or "experiments" in chosen:
         _list_experiments(command)
 
 
@@ -56,31 +67,35 @@ def _maker(environment: str) -> Any:
 
 
 def _list_experiments(command: List) -> None:
-    from engram.lab import CorruptFileError, load
-    from engram.lab.claim import counted
-
+    """A line an experiment; only one that was run here, or is another package's, is loaded for it."""
     recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text(encoding="utf-8"))
-    rows = []
+    root = runs_folder(command.runs)
+    ran = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
+    table = Table(box=None, pad_edge=False, expand=True)
+    columns = ["name", "claims reproduced", *(["last run here"] if ran else [])]
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    table.add_column("what is learned, by what", no_wrap=True, ratio=1)
     for name in registry.experiments():
         try:
-            experiment: Experiment = registry.get("experiments", name)
+            about = registry.documentation(name)
+            summary = registry.get("experiments", name).summary if about is None else registry.summary(about)
+            last = _last(name, root) if name in ran else ""
         except Exception as error:  # another package's experiment must not hide all others
-            rows.append((escape(name), "", "", f"[red]cannot be loaded: {escape(str(error))}[/]"))
-            continue
-        try:
-            last = _state(load(experiment, command.runs, metrics=False))
-        except CorruptFileError as error:
-            last = escape(str(error))
-        except ValueError:
-            last = "never run here"
+            summary, last = f"cannot be loaded: {error}", ""
         record = "; ".join(f"{preset}: {counted(counts)}" for preset, counts in recorded.get(name, {}).items())
-        rows.append((escape(name), f"{escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]", record, last))
-    print_table(out(), "", ["name", "what is learned, by what", "as recorded", "last run here"], rows, spaced=True)
+        table.add_row(*map(escape, (name, record.removeprefix("laptop: "), *([last] if ran else []), summary)))
+    out().print(table)
 
 
-def _state(results: Results) -> str:
-    from engram.lab.claim import counted
+def _last(name: str, root: Path) -> str:
+    """What came of the last run of an experiment."""
+    from engram.lab import CorruptFileError, load
 
+    try:
+        results = load(name, root, metrics=False)
+    except CorruptFileError:
+        return "corrupt: run it again"
     states = [trial.state for trial in results.trials]
     preset = f"{results.preset}, changed" if results.changed else results.preset
     if set(states) != {"finished"}:
@@ -124,7 +139,6 @@ def show(command: Show) -> None:
 
 def doctor(_: Doctor) -> None:
     """Show versions, hardware, folders, and which extras are missing."""
-    from engram.lab.folder import runs_folder
     from engram.lab.machine import hardware, missing_extras, versions
     from engram.tasks import data
 

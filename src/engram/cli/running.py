@@ -17,6 +17,7 @@ from engram import registry
 from engram.cli import fields
 from engram.cli.commands import Compare, Export, Report, Run, Sweep
 from engram.cli.output import LEAST, out, print_table
+from engram.storage.files import runs_folder
 
 if TYPE_CHECKING:
     from engram.lab import Experiment, Results
@@ -55,8 +56,8 @@ def run(command: Run, rest: list[str]) -> int:
 
 def compare(command: Compare) -> None:
     """Set methods beside the registered ones, print where they stand, and write the report."""
-    from engram.lab.folder import runs_folder
     from engram.standings import compare as compared
+    from engram.storage.files import runs_folder
 
     if not command.names:
         raise ValueError("no method named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
@@ -166,7 +167,6 @@ def _print_results(results: Results) -> None:
 def report(command: Report) -> None:
     """Write the report of last runs."""
     from engram.lab import load
-    from engram.lab.folder import runs_folder
     from engram.lab.report import write_report
 
     root = runs_folder(command.runs)
@@ -181,7 +181,6 @@ def export(command: Export) -> None:
     """Write a last run as tables and figures."""
     from engram.lab import load
     from engram.lab.export import export as write
-    from engram.lab.folder import runs_folder
 
     experiment = registry.get("experiments", command.name)
     folder = command.output or runs_folder(command.runs) / command.name / "export"

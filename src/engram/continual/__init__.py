@@ -3,7 +3,10 @@
 A continual method joins any module, any optimiser of torch's and any training loop; ``train_on_tasks`` is one.
 """
 
-from engram.continual.classifier import ContinualClassifier
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from engram.continual.dhp_softmax import DHPSoftmax
 from engram.continual.ewc import EWC, OnlineEWC
 from engram.continual.fast_weights import FastWeights
@@ -22,6 +25,10 @@ from engram.continual.reservoir import Reservoir
 from engram.continual.si import SynapticIntelligence
 from engram.continual.task import Task, TaskData, task_batches, task_cross_entropy
 from engram.continual.train_on_tasks import TrainingStep, random_batches, train_on_tasks
+from engram.numeric.imports import deferred
+
+if TYPE_CHECKING:  # scikit-learn takes nearly as long to import as torch, and few parts need it
+    from engram.continual.classifier import ContinualClassifier
 
 __all__ = [
     "EWC",
@@ -54,3 +61,5 @@ __all__ = [
     "task_cross_entropy",
     "train_on_tasks",
 ]
+
+__getattr__, __dir__ = deferred(__name__, {"engram.continual.classifier": ["ContinualClassifier"]})

@@ -52,6 +52,8 @@ class ContinualMethod:
         self.model = checks.instance("model", model, nn.Module)
         self.generator = torch.Generator().manual_seed(0) if generator is None else checks.generator(generator)
 
+    __repr__ = checks.described
+
     def attach(self, optimizer: Optimizer) -> None:
         """Join the optimiser that trains the network, in the place of an earlier one.
 

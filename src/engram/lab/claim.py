@@ -5,23 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any, Literal
 
 from engram.lab.inference import CONFIDENCE, Estimate, errors_at, estimate, holm, p_value
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
+from engram.verdicts import Verdict
 
-Verdict = Literal[
-    "reproduced",
-    "reproduced at laptop scale",
-    "holds",
-    "not reproduced",
-    "fails",
-    "undecided",
-    "identity",
-    "not testable here",
-]
-GOOD = ("reproduced", "reproduced at laptop scale", "holds")
-BAD = ("not reproduced", "fails")
 OWNERS = {"paper": "the paper's", "laptop": "our laptop design"}
 
 
@@ -137,21 +127,31 @@ class JudgedClaim:
     confidence: float = CONFIDENCE
     is_open: bool = False
 
+    def _repr_html_(self) -> str:
+        return as_html([self])
 
-def counted(verdicts: Mapping[str, int]) -> str:
-    """How many claims hold, in words: an identity is a test of the code, and what nothing here can test is no failure.
+
+def as_html(judged: Sequence[JudgedClaim]) -> str:
+    """Verdicts as a table for notebooks.
 
     Args:
-        verdicts: How many claims have each verdict.
-
-    Examples:
-        >>> counted({"reproduced": 7, "not reproduced": 1, "identity": 2, "not testable here": 1})
-        '7 of 8 claims reproduced'
+        judged: The claims.
     """
-    tested = [(verdict, count) for verdict, count in verdicts.items() if verdict in (*GOOD, *BAD, "undecided")]
-    good = sum(count for verdict, count in tested if verdict in GOOD)
-    word = "hold" if {"holds", "fails"} & verdicts.keys() else "reproduced"
-    return f"{good} of {sum(dict(tested).values())} claims {word}" if tested else "no claim can be tested here"
+    names = ("claim", "criterion", "ours", "interval", "seeds", "verdict")
+    rows = [
+        (
+            one.claim.statement,
+            str(one.claim.criterion),
+            f"{one.ours:.4g}" if one.values else "",
+            f"[{one.low:.3g}, {one.high:.3g}]" if one.values else "",
+            str(len(one.values)),
+            one.verdict + (f" ({one.why})" if one.why else ""),
+        )
+        for one in judged
+    ]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in (head, *body)) + "</table>"
 
 
 def interval(

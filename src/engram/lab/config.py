@@ -7,7 +7,6 @@ field from it; a field may be a class of settings in turn, whose fields are name
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import itertools
 import json
@@ -31,6 +30,8 @@ from typing import (
 import annotated_types
 import pydantic
 import pydantic.dataclasses
+
+from engram import registry
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -188,9 +189,7 @@ def check_known(name: str, known: Mapping[str, Any]) -> None:
     if name in known:
         return
     called = {field if "." in name else field.rpartition(".")[2]: field for field in reversed(list(known))}
-    close = difflib.get_close_matches(name, called, n=1)
-    hint = f"did you mean {called[close[0]]!r}?" if close else f"known: {', '.join(known)}"
-    raise ValueError(f"unknown field {name!r}; {hint}")
+    raise ValueError(f"unknown field {name!r}; {registry.suggestion(name, known, called=called)}")
 
 
 @functools.cache

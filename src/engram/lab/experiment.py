@@ -198,8 +198,7 @@ class Experiment:
     @property
     def summary(self) -> str:
         """What is learned, by what: the first sentence of ``about``, without its end and its reference."""
-        first = " ".join(self.about.strip().partition("\n\n")[0].split())
-        return first.removesuffix(".").partition(" (")[0]
+        return registry.summary(self.about)
 
     @property
     def answered(self) -> dict[str, str]:
@@ -220,8 +219,8 @@ class Experiment:
         for study in self.by_name.values():
             if arm in study.table:
                 return study
-        known = ", ".join(arm for study in self.by_name.values() for arm in study.table)
-        raise ValueError(f"unknown arm {arm!r} of {self.name}; known: {known}")
+        known = [arm for study in self.by_name.values() for arm in study.table]
+        raise ValueError(f"unknown arm {arm!r} of {self.name}; {registry.suggestion(arm, known)}")
 
     def arms(self, preset: str = "laptop", changes: Changes | None = None) -> dict[str, Arm]:
         """What a preset compares, by arm.

@@ -85,13 +85,6 @@ class Stored(TypedDict):
     manifest: Manifest
 
 
-def runs_folder(runs: str | Path | None = None) -> Path:
-    """The folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here."""
-    if runs is not None and not isinstance(runs, str | os.PathLike):
-        raise TypeError(f"runs = {runs!r}: expected the path of a folder")
-    return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
-
-
 def name_of(identity: Mapping[str, Any]) -> str:
     """The name of a trial: arm, seed, and 12 digits of the SHA-256 of all that determines its result."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -27,7 +27,7 @@ from rich.text import Text
 from engram import checks, extras
 from engram.lab.claim import Claim, JudgedClaim, judge
 from engram.lab.experiment import Experiment, find_experiment
-from engram.lab.folder import Status, runs_folder
+from engram.lab.folder import Status
 from engram.lab.job import Job, begin, prepare, token
 from engram.lab.machine import cores
 from engram.lab.manifest import Present
@@ -38,7 +38,7 @@ from engram.lab.results import Results
 from engram.lab.trial import trials
 from engram.numeric import jit
 from engram.numeric.parallel import Backend, check_backend
-from engram.storage.files import CorruptFileError, writing
+from engram.storage.files import CorruptFileError, runs_folder, writing
 
 COLORS = {
     "reproduced": "green",

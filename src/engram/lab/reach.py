@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from engram.lab import loaded
 from engram.lab.machine import COMPUTING, versions
-from engram.numeric.imports import imports
+from engram.numeric.imports import deferred, imports
 
 DECLARING = frozenset(f"engram.lab.{name}" for name in ("claim", "experiment", "figures", "measure", "results"))
 """What an experiment is declared with, around its trials: no trial computes with it."""
@@ -43,7 +43,8 @@ def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):  # compiled: it can reach what is beside it
         return _Reads((), frozenset(), (re.escape(module.partition(".")[0]) + r"(\..*)?",), (), False)
-    nodes = list(_walk(tree))
+    # A package that imports some parts when they are asked for does it for type checkers in the same words.
+    nodes = list(_walk(tree, typed=is_package and b"deferred(__name__" in text))
     imported = tuple(imports(nodes, module if is_package else module.rpartition(".")[0]))
     declaring = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AnnAssign)
     acting = [
@@ -56,12 +57,13 @@ def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
     ]
     executed = {node.id for statement in acting for node in _walk(statement) if isinstance(node, ast.Name)}
     named, texts, resolved, makes = [], [], set(), ("gymnasium", "make") in imported
+    loading = () if module == deferred.__module__ else _LOADING  # what that loads, the packages that call it say
     for node in nodes:
         match node:
-            case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[what, *_]) if called in _LOADING:
+            case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[what, *_]) if called in loading:
                 resolved.add(id(node.func))
                 named.append(_pattern(what))
-            case ast.Name(id=called) | ast.Attribute(attr=called) if called in _LOADING and id(node) not in resolved:
+            case ast.Name(id=called) | ast.Attribute(attr=called) if called in loading and id(node) not in resolved:
                 named.append(".*")
             case ast.Attribute(attr="make" | "make_vec"):
                 makes = True
@@ -76,14 +78,14 @@ def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
 _LOADING = ("import_module", "__import__")
 
 
-def _walk(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a source, but for what only type checkers read."""
+def _walk(tree: ast.AST, *, typed: bool = False) -> Iterator[ast.AST]:
+    """The nodes of a source, but for what only type checkers read unless ``typed``."""
     pending = [tree]
     while pending:
         node = pending.pop()
         yield node
         test = getattr(node, "test", None) if isinstance(node, ast.If) else None
-        typing = "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
+        typing = not typed and "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
         pending += node.orelse if typing else ast.iter_child_nodes(node)  # type: ignore[attr-defined]
 
 

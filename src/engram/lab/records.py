@@ -15,11 +15,11 @@ from typing_extensions import TypedDict
 from engram import checks
 from engram.lab import config as configs
 from engram.lab.experiment import Experiment, find_experiment
-from engram.lab.folder import Origin, Status, TrialFolder, runs_folder
+from engram.lab.folder import Origin, Status, TrialFolder
 from engram.lab.job import Job
 from engram.lab.metrics import SCHEMA
 from engram.lab.results import Results, TrialResult
-from engram.storage.files import CorruptFileError, keep_aside, read_sealed, write_sealed
+from engram.storage.files import CorruptFileError, keep_aside, read_sealed, runs_folder, write_sealed
 
 NOTE = "last-run.json"
 COLUMNS = {"arm": pl.String, "seed": pl.Int64, **SCHEMA}

@@ -18,13 +18,14 @@ from plotly.offline import get_plotlyjs
 
 from engram.lab import config as configs
 from engram.lab.choice import table
-from engram.lab.claim import BAD, OWNERS, JudgedClaim, Verdict, counted
+from engram.lab.claim import OWNERS, JudgedClaim
 from engram.lab.experiment import SAID, Experiment
 from engram.lab.figures import figures_of
 from engram.lab.inference import errors_at
 from engram.lab.monitor import duration
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
+from engram.verdicts import BAD, Verdict, counted
 from engram.version import __version__
 
 MARGIN = 0.12  # what is left free at both ends of a claim's line, in parts of what is drawn on it

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.lab.choice import Choice, at_ends
-from engram.lab.claim import BAD, Claim, JudgedClaim, adjust, judge
+from engram.lab.claim import Claim, JudgedClaim, adjust, as_html, judge
 from engram.lab.config import to_dict
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import set_state
@@ -122,6 +123,13 @@ class Results:
     metrics: pl.DataFrame
     environment: Mapping[str, Any]
     looks: Sequence[int] = ()
+
+    def __repr__(self) -> str:
+        finished = sum(trial.state == "finished" for trial in self.trials)
+        return f"Results({self.experiment!r}, preset={self.preset!r}, {finished} of {len(self.trials)} trials finished)"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>{as_html(self.claims()) if self.judges else ''}"
 
     @property
     def by_seed(self) -> dict[int, dict[str, Mapping[str, Any]]]:

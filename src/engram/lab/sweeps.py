@@ -19,7 +19,7 @@ from rich.console import Console
 from engram import checks
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.figures import PALETTE
-from engram.lab.folder import Status, runs_folder
+from engram.lab.folder import Status
 from engram.lab.job import Job, prepare
 from engram.lab.laboratory import (
     device_of,
@@ -32,7 +32,7 @@ from engram.lab.laboratory import (
 )
 from engram.lab.manifest import Present
 from engram.lab.trial import Trial, trials
-from engram.storage.files import write_atomic, writing
+from engram.storage.files import runs_folder, write_atomic, writing
 
 PILOT = 1000
 """The first seed of a sweep: those of runs, which judge claims, begin at 0, so that nothing is tuned on them."""

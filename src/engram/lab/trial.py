@@ -12,7 +12,7 @@ from typing import Any
 import threadpoolctl
 import torch
 
-from engram import checks
+from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.experiment import Arm, Experiment
 from engram.lab.loaded import check_source
@@ -84,7 +84,7 @@ def trials(
         raise ValueError(f"arms = {arms!r}: expected a list of names")
     for name in arms or ():
         if name not in compared:
-            raise ValueError(f"unknown arm {name!r} of {experiment.name}; known: {', '.join(compared)}")
+            raise ValueError(f"unknown arm {name!r} of {experiment.name}; {registry.suggestion(name, compared)}")
     chosen = {name: arm for name, arm in compared.items() if not arms or name in arms}
     for module in {arm.trial.__module__ for arm in chosen.values()}:
         check_source(module)

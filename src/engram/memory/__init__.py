@@ -6,8 +6,7 @@ had from here.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engram.memory.dictionary.iht import IHTCode, hard_threshold, iht_encode
 from engram.memory.dictionary.layer import NOODLLayer
@@ -33,8 +32,9 @@ from engram.memory.hopfield.attention import AttentionMemory
 from engram.memory.hopfield.dense import DenseHopfield
 from engram.memory.hopfield.hebb import HebbHopfield
 from engram.memory.hopfield.recall import HopfieldRecall
+from engram.numeric.imports import deferred
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # scikit-learn takes nearly as long to import as torch, and few parts need it
     from engram.memory.dictionary.noodl import NOODL
     from engram.memory.episodic.online_kmeans import DynamicOnlineKMeans, OnlineKMeans
 
@@ -87,14 +87,10 @@ __all__ = [
     "sign_labels",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # PEP 562: scikit-learn takes nearly as long to import as torch, and three parts need it.
-    if name in ("NOODL", "DynamicOnlineKMeans", "OnlineKMeans"):
-        room = "dictionary.noodl" if name == "NOODL" else "episodic.online_kmeans"
-        return getattr(import_module(f"engram.memory.{room}"), name)
-    raise AttributeError(f"module 'engram.memory' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = deferred(
+    __name__,
+    {
+        "engram.memory.dictionary.noodl": ["NOODL"],
+        "engram.memory.episodic.online_kmeans": ["DynamicOnlineKMeans", "OnlineKMeans"],
+    },
+)

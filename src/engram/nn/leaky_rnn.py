@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.serialization import add_safe_globals
 from torch.types import Device
 
 from engram import checks
 from engram.nn.run_core import run_core
+from engram.state import register_states
 
 
 class LeakyState(NamedTuple):
@@ -26,7 +26,7 @@ class LeakyState(NamedTuple):
         return LeakyState(self.potential.detach(), self.activity.detach())
 
 
-add_safe_globals([LeakyState])
+register_states(LeakyState)
 
 
 class LeakyRNN(nn.Module):

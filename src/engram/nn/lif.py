@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.serialization import add_safe_globals
 from torch.types import Device
 
 from engram import checks
 from engram.nn.run_core import run_core
 from engram.nn.surrogates import derivative, triangle
+from engram.state import register_states
 
 
 class LIFState(NamedTuple):
@@ -37,7 +37,7 @@ class LIFState(NamedTuple):
         return LIFState(*(part.detach() for part in self))
 
 
-add_safe_globals([LIFState])
+register_states(LIFState)
 
 
 class LIFNetwork(nn.Module):

@@ -1,9 +1,12 @@
-"""What a source imports, read from its syntax: nothing is loaded for it."""
+"""What a source imports, read from its syntax without loading it; and imports that wait until they are asked for."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any
 
 
 def imports(nodes: Iterable[ast.AST], package: str) -> Iterator[tuple[str, str]]:
@@ -26,3 +29,29 @@ def imports(nodes: Iterable[ast.AST], package: str) -> Iterator[tuple[str, str]]
             above = parents[: len(parents) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield from ((base, alias.name) for alias in node.names)
+
+
+def deferred(
+    package: str, modules: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package that loads some of its parts when they are asked for (PEP 562).
+
+    The package imports them for type checkers too, which is where ``engram.lab`` reads what a part rests on.
+
+    Args:
+        package: Its name.
+        modules: Of each module that waits, the names of the parts that are imported from it.
+
+    Examples:
+        >>> get, _ = deferred("engram", {"engram.numeric.jit": ["jit"]})
+        >>> get("jit").__module__
+        'engram.numeric.jit'
+    """
+    parts = {name: module for module, names in modules.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name not in parts:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(parts[name]), name)
+
+    return get, lambda: sorted(sys.modules[package].__all__)

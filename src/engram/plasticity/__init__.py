@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from engram.numeric.imports import deferred
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.clamped_lstm import ClampedLSTM, LSTMState
 from engram.plasticity.clipped_hebb import ClippedHebb
 from engram.plasticity.competitive import Competitive
+from engram.plasticity.converted import from_lstm, to_lstm
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.instar import Instar
 from engram.plasticity.lifetime import Lifetimes, Trials, lifetimes
@@ -23,7 +25,7 @@ from engram.plasticity.rule import Coefficients, PlasticityRule
 from engram.plasticity.scan import plastic_current, plastic_linear_scan, plastic_lstm_scan, plastic_scan
 from engram.plasticity.state import EligibilityState, PlasticLSTMState, PlasticState, RuleState, TraceState
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # scikit-learn takes nearly as long to import as torch, and few parts need it
     from engram.plasticity.associative_memory import PlasticAssociativeMemory
 
 __all__ = [
@@ -54,23 +56,14 @@ __all__ = [
     "RuleState",
     "TraceState",
     "Trials",
+    "from_lstm",
     "lifetimes",
     "plastic_current",
     "plastic_linear_scan",
     "plastic_lstm_scan",
     "plastic_scan",
     "three_factor",
+    "to_lstm",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # PEP 562: scikit-learn takes nearly as long to import as torch, and one part needs it.
-    if name == "PlasticAssociativeMemory":
-        from engram.plasticity.associative_memory import PlasticAssociativeMemory
-
-        return PlasticAssociativeMemory
-    raise AttributeError(f"module 'engram.plasticity' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = deferred(__name__, {"engram.plasticity.associative_memory": ["PlasticAssociativeMemory"]})

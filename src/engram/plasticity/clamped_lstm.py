@@ -7,11 +7,11 @@ from typing import Annotated, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.serialization import add_safe_globals
 from torch.types import Device
 
 from engram import checks
 from engram.nn.sequence import time_first
+from engram.state import register_states
 
 
 class LSTMState(NamedTuple):
@@ -25,7 +25,7 @@ class LSTMState(NamedTuple):
         return LSTMState(self.hidden.detach(), self.cell.detach())
 
 
-add_safe_globals([LSTMState])  # as those of ``engram.plasticity.state``
+register_states(LSTMState)
 
 
 class ClampedLSTM(nn.LSTM):

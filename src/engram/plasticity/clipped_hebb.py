@@ -80,4 +80,4 @@ class ClippedHebb(RatedRule):
 
     def extra_repr(self) -> str:
         """What ``repr`` shows of the arguments."""
-        return f"clip={self.clip}" + (f", connections={tuple(self.eta.shape)}" if self.eta.dim() else "")
+        return f"{super().extra_repr()}, clip={self.clip}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from engram import checks
@@ -23,7 +24,10 @@ def checked_input(net: Any, input: Any) -> Tensor:
 
     Raises:
         TypeError, ValueError: It is no floating-point sequence of ``net.input_size`` features, or is not finite.
+        RuntimeError: ``torch.jit.trace`` asks, which would keep the number of steps and the batch of its example.
     """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        raise RuntimeError(f"torch.jit.trace cannot follow {type(net).__name__}: use torch.export.export")
     if not isinstance(input, PackedSequence):
         return time_first("input", input, net.input_size, net.weight_ih, net.batch_first, unbatched=True)
     data = precise(input.data, net.weight_ih)
@@ -50,6 +54,20 @@ def upper_layers(kind: Callable[..., nn.Module], number: int, size: int, **optio
     )
 
 
+def check_layers(num_layers: int, dropout: float, bidirectional: bool) -> float:
+    """The checked dropout of a network; raises where that, or running backwards, makes no sense."""
+    if bidirectional:
+        raise ValueError("bidirectional = True: expected False, because traces are the memory of what came before")
+    if checks.number("dropout", dropout, minimum=0, maximum=1) and num_layers == 1:
+        raise ValueError(f"dropout = {dropout}: expected 0, because num_layers = 1 leaves no layer below another")
+    return float(dropout)
+
+
+def dropped(net: Any, k: int, sequence: Tensor) -> Tensor:
+    """The input of layer k: above the first, while training, a share ``net.dropout`` of it is zero, as in torch's."""
+    return functional.dropout(sequence, net.dropout, net.training) if k and net.dropout else sequence
+
+
 def layer_states(net: Any, input: Tensor | PackedSequence, sequence: Tensor, state: Any) -> list[Any]:
     """The state of each layer before the first step, of a batch in the order of the sequence.
 
@@ -59,18 +77,18 @@ def layer_states(net: Any, input: Tensor | PackedSequence, sequence: Tensor, sta
         sequence: The same as ``checked_input`` gives it.
         state: What the network was called with; None: the start of an episode.
     """
-    layers, deep = [net, *net.upper], int(len(net.upper) > 0)
+    layers = [net, *net.upper]
     packed, unbatched = isinstance(input, PackedSequence), not isinstance(input, PackedSequence) and input.dim() == 2
     batch_size = int(input.batch_sizes[0]) if isinstance(input, PackedSequence) else sequence.shape[1]
     if state is None:
         with threads.single_threaded():
-            return [layer.init(batch_size) for layer in layers]
-    net.check_state(state, (len(layers),) * deep + (batch_size,) * (not unbatched))
+            return [layer.init_layer(batch_size) for layer in layers]
+    net.check_state(state, (len(layers), *(() if unbatched else (batch_size,))))
     if unbatched:
-        state = each(lambda t: t.unsqueeze(deep), state)
+        state = each(lambda t: t.unsqueeze(1), state)
     elif packed:
-        state = _ordered(state, input.sorted_indices, deep)  # type: ignore[union-attr]
-    return [each(lambda t, k=k: t[k], state) for k in range(len(layers))] if deep else [state]
+        state = _ordered(state, input.sorted_indices)  # type: ignore[union-attr]
+    return [each(lambda t, k=k: t[k], state) for k in range(len(layers))]
 
 
 def run_packed(
@@ -117,20 +135,22 @@ def layer_results(net: Any, input: Tensor | PackedSequence, sequence: Tensor, st
         sequence: The output of the last layer.
         states: The state of each layer after the last step.
     """
-    state, deep = stacked(states), int(len(states) > 1)
+    state = stacked(states)
     if isinstance(input, PackedSequence):
         unsorted = input.unsorted_indices
         packed = PackedSequence(sequence, input.batch_sizes, input.sorted_indices, unsorted)
-        return packed, _ordered(state, unsorted, deep)
+        return packed, _ordered(state, unsorted)
     if input.dim() == 2:
-        return sequence.squeeze(1), each(lambda t: t.squeeze(deep), state)
+        return sequence.squeeze(1), each(lambda t: t.squeeze(1), state)
     return (sequence.transpose(0, 1) if net.batch_first else sequence), state
 
 
 def stacked(states: list[Any]) -> Any:
     """The state of a network whose layers have these states."""
-    return states[0] if len(states) == 1 else each(lambda *parts: torch.stack(parts), *states)
+    if len(states) == 1:
+        return each(lambda t: t.unsqueeze(0), states[0])  # a view: traces are large
+    return each(lambda *parts: torch.stack(parts), *states)
 
 
-def _ordered(state: Any, indices: Tensor | None, axis: int) -> Any:
-    return state if indices is None else each(lambda t: t.index_select(axis, indices), state)
+def _ordered(state: Any, indices: Tensor | None) -> Any:
+    return state if indices is None else each(lambda t: t.index_select(1, indices), state)

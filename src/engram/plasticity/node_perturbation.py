@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.serialization import add_safe_globals
 
 from engram import checks
+from engram.state import register_states
 
 Matrices = Float[Tensor, "batch post pre"]
 
@@ -57,7 +57,7 @@ class NodePerturbationState(NamedTuple):
         return NodePerturbationState(*(part.detach() for part in self))
 
 
-add_safe_globals([NodePerturbationState])  # as those of ``engram.plasticity.state``
+register_states(NodePerturbationState)
 
 
 class Perturbations(NamedTuple):

@@ -17,10 +17,13 @@ from engram.plasticity.kernels.dispatch import BACKENDS, LSTM, run_scan
 from engram.plasticity.kernels.projection import projected
 from engram.plasticity.layers import (
     check_activity,
+    check_layers,
     checked_input,
+    dropped,
     layer_results,
     layer_states,
     run_packed,
+    stacked,
     upper_layers,
 )
 from engram.plasticity.modulated import Modulated
@@ -43,6 +46,7 @@ class PlasticLSTM(nn.Module):
         input_size: Number of input features.
         hidden_size: Number of units of each layer.
         num_layers: Number of layers.
+        dropout, bidirectional: As of ``PlasticRNN``.
         rule: How the traces change; ``Modulated(clip=2.0)`` if None.
         alpha: Plasticity coefficients: ``"connection"``, ``"post"``, ``"homogeneous"``, or the rank of a product.
         neuromodulator: What modulates a modulated rule; if None, one with a fan-out is made.
@@ -80,7 +84,7 @@ class PlasticLSTM(nn.Module):
         >>> net = PlasticLSTM(10, 20)
         >>> output, state = net(torch.randn(5, 3, 10))
         >>> output.shape, state.hidden.shape, state.cell.shape, state.trace.shape
-        (torch.Size([5, 3, 20]), torch.Size([3, 20]), torch.Size([3, 20]), torch.Size([3, 20, 20]))
+        (torch.Size([5, 3, 20]), torch.Size([1, 3, 20]), torch.Size([1, 3, 20]), torch.Size([1, 3, 20, 20]))
     """
 
     def __init__(
@@ -89,6 +93,8 @@ class PlasticLSTM(nn.Module):
         hidden_size: int,
         *,
         num_layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
         rule: PlasticityRule | None = None,
         alpha: str | int = "post",
         neuromodulator: Neuromodulator | None = None,
@@ -106,6 +112,7 @@ class PlasticLSTM(nn.Module):
         self.input_size = checks.size("input_size", input_size)
         self.hidden_size = checks.size("hidden_size", hidden_size)
         self.num_layers = checks.size("num_layers", num_layers)
+        self.dropout = check_layers(num_layers, dropout, bidirectional)
         self.hebb_post = checks.choice("hebb_post", hebb_post, ("input", "recurrent", "cell", "hidden"))
         self.modulator_source = checks.choice("modulator_source", modulator_source, ("hidden", "cell", "previous"))
         self.read_clip = checked_bound(read_clip, "read_clip")
@@ -158,6 +165,7 @@ class PlasticLSTM(nn.Module):
         sequence = checked_input(self, input)
         states = layer_states(self, input, sequence, state)
         for k, layer in enumerate((self, *self.upper)):
+            sequence = dropped(self, k, sequence)
             if isinstance(input, PackedSequence):
                 sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])
             else:
@@ -186,6 +194,10 @@ class PlasticLSTM(nn.Module):
 
     def init(self, batch_size: int) -> PlasticLSTMState:
         """As ``PlasticRNN.init``."""
+        return stacked([layer.init_layer(batch_size) for layer in (self, *self.upper)])  # type: ignore[no-any-return]
+
+    def init_layer(self, batch_size: int) -> PlasticLSTMState:
+        """As ``PlasticRNN.init_layer``."""
         checks.arguments()
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return PlasticLSTMState(zeros, zeros, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
@@ -200,7 +212,7 @@ class PlasticLSTM(nn.Module):
 
     def extra_repr(self) -> str:
         """What ``repr`` shows of the arguments."""
-        layers = f"num_layers={self.num_layers}, " if self.upper else ""
+        layers = f"num_layers={self.num_layers}, dropout={self.dropout}, " if self.upper else ""
         return (
             f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "
             f"hebb_post={self.hebb_post!r}, modulator_source={self.modulator_source!r}, read_clip={self.read_clip}, "

@@ -21,7 +21,9 @@ from engram.plasticity.kernels.projection import projected
 from engram.plasticity.kernels.rnn.step import step_scan, stepper
 from engram.plasticity.layers import (
     check_activity,
+    check_layers,
     checked_input,
+    dropped,
     layer_results,
     layer_states,
     run_packed,
@@ -52,6 +54,9 @@ class PlasticRNN(nn.Module):
         hidden_size: Number of units of each layer.
         num_layers: Number of layers; each further one takes the output of the one below as its input, and has copies
             of rule and neuromodulator of its own.
+        dropout: Share of the output of each layer but the last that is zero while training, as in ``nn.RNN``; 0 for a
+            network of one layer.
+        bidirectional: Known from ``nn.RNN``, and refused: an episode cannot be run from its end.
         rule: How the traces change; ``Hebb()`` if None. It becomes part of the network, in its dtype and on its device.
         alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (for each receiving
             unit), ``"homogeneous"`` (one), the rank of a product of two factors, or None: no plasticity, no rule,
@@ -85,7 +90,7 @@ class PlasticRNN(nn.Module):
         >>> net = PlasticRNN(10, 20, rule=Hebb(eta=0.05))
         >>> output, state = net(torch.randn(5, 3, 10))
         >>> output.shape, state.hidden.shape, state.trace.shape
-        (torch.Size([5, 3, 20]), torch.Size([3, 20]), torch.Size([3, 20, 20]))
+        (torch.Size([5, 3, 20]), torch.Size([1, 3, 20]), torch.Size([1, 3, 20, 20]))
     """
 
     def __init__(
@@ -94,6 +99,8 @@ class PlasticRNN(nn.Module):
         hidden_size: int,
         *,
         num_layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
         rule: PlasticityRule | None = None,
         alpha: str | int | None = "connection",
         neuromodulator: Neuromodulator | None = None,
@@ -109,6 +116,7 @@ class PlasticRNN(nn.Module):
         self.input_size = checks.size("input_size", input_size)
         self.hidden_size = checks.size("hidden_size", hidden_size)
         self.num_layers = checks.size("num_layers", num_layers)
+        self.dropout = check_layers(num_layers, dropout, bidirectional)
         self.nonlinearity = checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
         self.batch_first = batch_first
         self.backend = checks.choice("backend", backend, BACKENDS)
@@ -172,9 +180,8 @@ class PlasticRNN(nn.Module):
 
         Returns:
             The activity of the last layer at every step, in the form of the input, and the state of each sequence
-            after its own last step: ``state.hidden`` (batch, hidden) and ``state.trace`` (batch, hidden, hidden), with
-            several layers (layers, batch, hidden) as in ``nn.RNN`` and (layers, batch, hidden, hidden), and of one
-            sequence without the batch.
+            after its own last step: ``state.hidden`` (layers, batch, hidden) as in ``nn.RNN`` and ``state.trace``
+            (layers, batch, hidden, hidden), of one sequence without the batch.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -184,6 +191,7 @@ class PlasticRNN(nn.Module):
         clamp = None if clamp is None else self._clamp(clamp, input)
         states = layer_states(self, input, sequence, state)
         for k, layer in enumerate((self, *self.upper)):
+            sequence = dropped(self, k, sequence)
             if isinstance(input, PackedSequence):
                 sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])
             else:
@@ -237,7 +245,7 @@ class PlasticRNN(nn.Module):
         checks.size("batch_size", batch_size)
         if self.rule is not None:
             self.rule.warn_if_unstable()
-        start = self.init(batch_size)
+        start = self.init_layer(batch_size)
         layer: Any = (self.weight_hh, self.alpha, self.rule, start)
         options: Any = {"neuromodulator": self.neuromodulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
         prepared = not self.upper and (
@@ -245,7 +253,7 @@ class PlasticRNN(nn.Module):
             or (self.backend != "eager" and fastest(RNN, start.hidden[None], *layer, **options) is step_scan)
         )
         if not prepared or autocast(self.bias.device):
-            time, state = int(self.batch_first), stacked([start, *(layer.init(batch_size) for layer in self.upper)])  # type: ignore[operator]
+            time, state = int(self.batch_first), self.init(batch_size)
 
             @torch.no_grad()
             def forward(input: Annotated[Tensor, "batch input"]) -> Float[Tensor, "batch hidden"]:
@@ -269,7 +277,11 @@ class PlasticRNN(nn.Module):
         return act
 
     def init(self, batch_size: int) -> PlasticState:
-        """The state of this layer at the start of an episode."""
+        """The state at the start of an episode, of all layers."""
+        return stacked([layer.init_layer(batch_size) for layer in (self, *self.upper)])  # type: ignore[no-any-return]
+
+    def init_layer(self, batch_size: int) -> PlasticState:
+        """As ``init``, of this layer alone and without the axis of layers."""
         checks.arguments()
         hidden = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         if self.rule is None:
@@ -308,7 +320,7 @@ class PlasticRNN(nn.Module):
 
     def extra_repr(self) -> str:
         """What ``repr`` shows of the arguments."""
-        layers = f"num_layers={self.num_layers}, " if self.upper else ""
+        layers = f"num_layers={self.num_layers}, dropout={self.dropout}, " if self.upper else ""
         return (
             f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "
             f"nonlinearity={self.nonlinearity!r}, "

@@ -110,4 +110,5 @@ class Retroactive(RatedRule):
 
     def extra_repr(self) -> str:
         """What ``repr`` shows of the arguments."""
-        return f"clip={self.clip}, mode={self.mode!r}, trace_first={self.trace_first}, only_half={self.only_half}"
+        own = f"clip={self.clip}, mode={self.mode!r}, trace_first={self.trace_first}, only_half={self.only_half}"
+        return f"{super().extra_repr()}, {own}"

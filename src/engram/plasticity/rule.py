@@ -229,12 +229,18 @@ class RatedRule(PlasticityRule):
     ) -> None:
         checks.arguments()
         super().__init__(device, dtype)
+        checks.number("eta", eta, minimum=0)
         if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
             self.eta = trained_rate(eta, device, dtype, shape)
             return
         if not 0 < eta < 1:
             raise ValueError(f"eta = {eta}: expected a number between 0 and 1, because eta_param = 'sigmoid'")
         self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype, shape)
+
+    def extra_repr(self) -> str:
+        """What ``repr`` shows: the rate as it is now."""
+        known = checks.readable(self.eta) and self.eta.ndim == 0
+        return f"eta={self.eta.item():.4g}" if known else f"eta of shape {tuple(self.eta.shape)}"
 
 
 def accumulated(

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.serialization import add_safe_globals
+
+from engram.state import register_states
 
 
 class TraceState(NamedTuple):
@@ -38,7 +39,7 @@ RuleState = TraceState | EligibilityState
 class PlasticState(NamedTuple):
     """The activity of a plastic recurrent network and its rule's state, of trace (batch, 0, 0) without plasticity.
 
-    With several layers, the first axis is theirs, (layers, batch, ...); a sequence alone has no batch.
+    Of a network, the first axis is that of the layers, (layers, batch, ...); a sequence alone has no batch.
     """
 
     hidden: Float[Tensor, "*batch hidden"]
@@ -81,8 +82,7 @@ class PlasticLSTMState(NamedTuple):
         return PlasticLSTMState(self.hidden.detach(), self.cell.detach(), self.rule.detach())
 
 
-# `torch.load` takes back what `torch.save` wrote of a state, without unpickling anything else.
-add_safe_globals([TraceState, EligibilityState, PlasticState, PlasticLSTMState])
+register_states(TraceState, EligibilityState, PlasticState, PlasticLSTMState)
 
 
 def each(function: Callable[..., Tensor], *states: Any) -> Any:

@@ -1,8 +1,12 @@
 """Training slow weights without backpropagation, or beside it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engram.numeric.imports import deferred
 from engram.rules.align import AlignAda, AlignProp, AlignZero
 from engram.rules.backprop import Backprop
-from engram.rules.classifier import RuleClassifier
 from engram.rules.contract import (
     LearningRule,
     Properties,
@@ -20,16 +24,12 @@ from engram.rules.feedback_alignment import FeedbackAlignment
 from engram.rules.hebbian_conv import (
     AdaptiveThreshold,
     HebbianConv2d,
-    HebbianFeatures,
     HebbianLinear,
-    ZCAWhitening,
     fixed_fan_in,
     hebbian_loss,
     hebbian_update,
     k_winners,
-    layer_features,
     per_sample_standardize,
-    quadrants,
     triangle,
 )
 from engram.rules.kolen_pollack import KolenPollack
@@ -43,6 +43,10 @@ from engram.rules.sign_symmetry import SignSymmetry
 from engram.rules.unroll import detached, unroll
 from engram.rules.weight_mirror import WeightMirror
 from engram.rules.weight_perturbation import WeightPerturbation
+
+if TYPE_CHECKING:  # scikit-learn takes nearly as long to import as torch, and few parts need it
+    from engram.rules.classifier import RuleClassifier
+    from engram.rules.hebbian_conv import HebbianFeatures, ZCAWhitening, layer_features, quadrants
 
 __all__ = [
     "AdaptiveThreshold",
@@ -90,3 +94,11 @@ __all__ = [
     "triangle",
     "unroll",
 ]
+
+__getattr__, __dir__ = deferred(
+    __name__,
+    {
+        "engram.rules.classifier": ["RuleClassifier"],
+        "engram.rules.hebbian_conv": ["HebbianFeatures", "ZCAWhitening", "layer_features", "quadrants"],
+    },
+)

@@ -84,6 +84,8 @@ class LearningRule(ABC, Generic[State]):
 
     properties: ClassVar[Properties]
 
+    __repr__ = checks.described
+
     @abstractmethod
     def init(self, model: nn.Module, generator: torch.Generator) -> State:
         """The state before the first update: tensors, nested in tuples and dictionaries.
@@ -234,6 +236,8 @@ class SynapticRule(ABC, Generic[State]):
     """
 
     properties: ClassVar[Properties]
+
+    __repr__ = checks.described
 
     @abstractmethod
     def init(self, weight: Float[Tensor, "post pre"]) -> State:

@@ -7,7 +7,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy import ndimage
 
 from engram import checks
 from engram.spatial.dense_map import DenseMap
@@ -146,6 +145,8 @@ class FrontierExplorer:
 
         So it is in the middle of an open space, which has one frontier all around it.
         """
+        from scipy import ndimage
+
         parts, _ = ndimage.label(self.map.frontier(), _ALL_AROUND)
         single = np.flatnonzero(np.bincount(parts.ravel()) < 2)
         around = ndimage.binary_dilation((parts > 0) & ~np.isin(parts, single), _ALL_AROUND)

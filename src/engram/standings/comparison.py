@@ -14,10 +14,9 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from engram import checks, registry
+from engram import checks, references, registry
 from engram.lab.choice import at_ends
 from engram.lab.experiment import Arm, Contest, Experiment, Preset, Study
-from engram.lab.folder import runs_folder
 from engram.lab.inference import CONFIDENCE, errors_at
 from engram.lab.laboratory import run
 from engram.lab.manifest import Present
@@ -27,6 +26,7 @@ from engram.standings.kinds import KINDS, Event, check_contract, events
 from engram.standings.part import Part, find_part, title_of
 from engram.standings.scores import Entry, Scores, Task
 from engram.standings.standing import Standing
+from engram.storage.files import runs_folder
 
 SLOW = 10.0  # times as long as the others may a method take
 STARTING = 60.0  # seconds that it may take besides, to import and to compile
@@ -96,7 +96,7 @@ def compare(
             registry.check(kind, name)
     titles, notes = tuple(found.title for found in own), []
     for found in own:
-        if registry.is_reference(found.reference) and (broken := check_contract(kind, found.make)):
+        if references.is_reference(found.reference) and (broken := check_contract(kind, found.make)):
             notes.append(broken)
             console.print(f"[yellow]{escape(broken)}[/]", highlight=False, soft_wrap=True)
     options = {"preset": preset, "jobs": jobs, "runs": runs_folder(runs) / "compare", "progress": False}

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from engram import registry
+from engram import references, registry
 from engram.numeric.imports import imports
 from engram.standings.kinds import KINDS, kind_of
 
@@ -47,7 +47,7 @@ def find_part(given: Any, kind: str = "") -> Part:
             would find it, or it reads what methods are judged by.
     """
     reference = given if isinstance(given, str) else reference_of(given)
-    if registry.is_reference(reference):
+    if references.is_reference(reference):
         place, _, name = reference.rpartition(":")
         reference = f"{Path(place).resolve()}:{name}" if place.endswith(".py") else reference
         make = registry.get(kind or next(iter(KINDS)), reference)

@@ -30,6 +30,13 @@ class CannotWriteError(OSError):
     """A file or folder cannot be written: no permission, no space, no such disk."""
 
 
+def runs_folder(runs: str | Path | None = None) -> Path:
+    """The folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here."""
+    if runs is not None and not isinstance(runs, str | os.PathLike):
+        raise TypeError(f"runs = {runs!r}: expected the path of a folder")
+    return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn any OSError inside into a ``CannotWriteError`` that names the path and the reason."""

@@ -20,7 +20,7 @@ from plotly.subplots import make_subplots
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from engram import registry
+from engram import references
 from engram.analysis import RepresentationReport, representational_forgetting
 from engram.continual import ContinualMethod, fisher_diagonal, random_batches, train_on_tasks
 from engram.experiments.continual_learners.claims import claims
@@ -73,7 +73,7 @@ class Config:
     meta_updates: int = setting(400, "changes of the learned update, at most", ge=4)
 
     def __post_init__(self) -> None:
-        if self.learner not in learners() and not registry.is_reference(self.learner):
+        if self.learner not in learners() and not references.is_reference(self.learner):
             raise ValueError(f"learner = {self.learner!r}: expected one of {', '.join(learners())}")
 
 

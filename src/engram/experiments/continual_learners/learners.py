@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from engram import registry
+from engram import references, registry
 from engram.continual import ContinualMethod, DHPSoftmax, random_batches, train_on_tasks
 from engram.learned.updates import UpdateRule
 from engram.nn.initial import kaiming, uniform
@@ -62,7 +62,7 @@ def learners() -> list[str]:
 
 def is_method(learner: str) -> bool:
     """Whether a learner is a continual method, and no network."""
-    return registry.is_reference(learner) or learner in registry.names("continual_methods")
+    return references.is_reference(learner) or learner in registry.names("continual_methods")
 
 
 def strengths_of(learner: str) -> tuple[float, ...]:

@@ -7,11 +7,11 @@ from typing import Annotated, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.serialization import add_safe_globals
 
 from engram import checks
 from engram.nn.initial import uniform
 from engram.rules.unroll import detached
+from engram.state import register_states
 
 
 class LSTMMemoryState(NamedTuple):
@@ -25,7 +25,7 @@ class LSTMMemoryState(NamedTuple):
         return detached(self)
 
 
-add_safe_globals([LSTMMemoryState])
+register_states(LSTMMemoryState)
 
 
 class LSTMMemory(nn.Module):

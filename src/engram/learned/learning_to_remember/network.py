@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.serialization import add_safe_globals
 
 from engram import checks
 from engram.learned.learning_to_remember.fused import Wiring, edges_of, run_fused, runs_fused
@@ -17,6 +16,7 @@ from engram.learned.learning_to_remember.gated_rule import GatedRule
 from engram.learned.learning_to_remember.neural_update_rule import NeuralUpdateRule
 from engram.learned.learning_to_remember.topology import Topology
 from engram.rules.unroll import detached, unroll
+from engram.state import register_states
 
 
 class RuleState(NamedTuple):
@@ -42,7 +42,7 @@ class RuleState(NamedTuple):
         return RuleState(torch.where(which[:, None, None], fresh.bodies, self.bodies), chosen)
 
 
-add_safe_globals([RuleState])
+register_states(RuleState)
 
 
 class RuleNetwork(nn.Module):

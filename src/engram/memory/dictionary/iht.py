@@ -7,7 +7,6 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from engram import checks
 from engram.numeric.threads import in_ranges
@@ -245,6 +244,8 @@ def smallest_pivot(dtype: np.dtype[Any]) -> float:
 
 def largest_eigenvalue(dictionary: np.ndarray) -> float:
     """The largest eigenvalue of the Gram matrix, to about a hundredth."""
+    from scipy.sparse.linalg import LinearOperator, eigsh  # takes as long to import as the rest
+
     side = dictionary if len(dictionary) <= dictionary.shape[1] else dictionary.T  # both have the same
     if len(side) <= SMALL:
         return float(np.linalg.eigvalsh(side @ side.T)[-1])

@@ -7,7 +7,6 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 
 from engram import checks
 from engram.numeric.unit_rows import unit_rows
@@ -39,6 +38,8 @@ def match_dictionaries(
         >>> match.permutation.tolist(), match.sign.tolist(), match.error
         ([1, 0], [1.0, -1.0], 0.0)
     """
+    from scipy.optimize import linear_sum_assignment  # takes as long to import as the rest
+
     checks.arguments()
     if dictionary.shape[1] != true.shape[1] or len(dictionary) < len(true):
         expected = f"{true.shape[1]} features and at least {len(true)} atoms, as the true dictionary has"

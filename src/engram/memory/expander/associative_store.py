@@ -57,6 +57,8 @@ class AssociativeStore(Saveable):
         ['green']
     """
 
+    __repr__ = checks.described
+
     def __init__(self, memory: ExpanderMemory, features: int | None = None) -> None:
         self.memory = checks.instance("memory", memory, ExpanderMemory)
         if features is not None:

@@ -6,15 +6,16 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from math import comb
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
 from numpy.typing import ArrayLike
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
 
 from engram import checks
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 PADDING = -1  # fills the rows of nodes and constraints that have fewer neighbours than others
 SETS = 10**9  # sets that are gone through at most
@@ -73,6 +74,8 @@ class BipartiteGraph:
     @classmethod
     def from_parity_check(cls, H: Annotated[Any, ArrayLike]) -> BipartiteGraph:
         """The graph of a parity-check matrix, (constraints, nodes), dense or sparse; warns of weak ones."""
+        from scipy.sparse import csr_array
+
         with checks.noted(H=H):
             sparse = csr_array(H)
         sparse.eliminate_zeros()
@@ -117,6 +120,8 @@ class BipartiteGraph:
     @cached_property
     def n_components(self) -> int:
         """Number of parts that no edge connects."""
+        from scipy.sparse.csgraph import connected_components
+
         H = self._sparse()
         return int(connected_components(H.T @ H, directed=False)[0])
 
@@ -134,6 +139,8 @@ class BipartiteGraph:
         return A, slots
 
     def _sparse(self) -> csr_array:
+        from scipy.sparse import coo_array
+
         constraint, slot = np.nonzero(self.C != PADDING)
         shape = (self.n_constraints, len(self.node_degrees))
         return coo_array((np.ones(len(constraint), np.int32), (constraint, self.C[constraint, slot])), shape).tocsr()

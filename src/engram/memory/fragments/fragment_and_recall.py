@@ -68,6 +68,8 @@ class FragmentAndRecall(Generic[T]):
         ['keep', 'keep', 'keep', 'fragment', 'keep']
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         factory: Callable[[], T],

@@ -48,6 +48,8 @@ class LongTermStore(Generic[T]):
         'the attic'
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self, matcher: str | Matcher | Callable[[Any, Any], float] = "cosine", capacity: int | None = None
     ) -> None:

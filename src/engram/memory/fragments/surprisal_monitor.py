@@ -11,10 +11,9 @@ from jaxtyping import Bool, Float
 
 from engram import checks
 from engram.memory.counted_random import seeds
-from engram.memory.fragments import kernels
 from engram.state import check_state
 
-CRITERIA = {"zscore": kernels.ZSCORE, "ratio": kernels.RATIO, "uniform": kernels.UNIFORM, "random": kernels.RANDOM}
+CRITERIA = ("zscore", "ratio", "uniform", "random")
 _STATE = ("counts", "means", "squares", "since", "draws", "previous")
 
 
@@ -53,6 +52,8 @@ class SurprisalMonitor:
         >>> [monitor.observe(x) for x in (1.0, 2.0, 3.0, 2.5, 9.0)]
         [False, False, False, False, True]
     """
+
+    __repr__ = checks.described
 
     def __init__(
         self,
@@ -108,6 +109,8 @@ class SurprisalMonitor:
         Raises:
             ValueError: A sample is not finite, or there is not one for each stream.
         """
+        from engram.memory.fragments import kernels  # numba takes a third of torch's time to import
+
         if self.streams is None:
             self._x[0], self._armed[0] = checks.number("x", x), checks.choice("armed", armed, (True, False))
         else:
@@ -115,9 +118,9 @@ class SurprisalMonitor:
             may = np.asarray(armed)
             self._armed[:] = checks.array("armed", may, (self.streams,) * may.ndim, bool)
         state = (self._counts, self._means, self._squares, self._since, self._draws, self._previous)
-        numbers = (self.threshold, self.std_floor)
+        criterion, numbers = getattr(kernels, self.criterion.upper()), (self.threshold, self.std_floor)
         kernels.observe(
-            self._x, self._armed, CRITERIA[self.criterion], numbers, self._options, self._seed, state, self._rings,
+            self._x, self._armed, criterion, numbers, self._options, self._seed, state, self._rings,
             self._triggered, self.statistic,
         )  # fmt: skip
         return bool(self._triggered[0]) if self.streams is None else self._triggered.copy()
@@ -135,13 +138,15 @@ class SurprisalMonitor:
             >>> monitor.scan(np.array([1.0, 2.0, 3.0, 2.5, 9.0, 9.0]))
             4
         """
+        from engram.memory.fragments import kernels
+
         if self.streams is not None:
             raise ValueError(f"streams = {self.streams}: expected None, a monitor of one stream")
         samples = checks.array("xs", xs, ("time",))
         state = (self._counts, self._means, self._squares, self._since, self._draws, self._previous)
-        numbers = (self.threshold, self.std_floor)
+        criterion, numbers = getattr(kernels, self.criterion.upper()), (self.threshold, self.std_floor)
         place = kernels.scan(
-            samples, CRITERIA[self.criterion], numbers, self._options, self._seed, state, self._rings,
+            samples, criterion, numbers, self._options, self._seed, state, self._rings,
             self._triggered, self.statistic,
         )  # fmt: skip
         return None if place < 0 else int(place)

@@ -41,6 +41,10 @@ class DenseHopfield(PatternStore):
             raise ValueError(f"n = {n!r}: expected an integer of at least 2, or 'exponential'")
         self.n = n if isinstance(n, str) else checks.size("n", n, minimum=2)
 
+    def extra_repr(self) -> str:
+        """What ``repr`` shows of the arguments."""
+        return repr(self.n)
+
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], max_iter: int = 100, generator: torch.Generator | None = None
     ) -> HopfieldRecall:

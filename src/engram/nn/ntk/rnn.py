@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.serialization import add_safe_globals
 from torch.types import Device
 
 from engram import checks
 from engram.nn.ntk.layers import NTKLinear
+from engram.state import register_states
 
 
 class HiddenState(NamedTuple):
@@ -26,7 +26,7 @@ class HiddenState(NamedTuple):
         return HiddenState(self.hidden.detach())
 
 
-add_safe_globals([HiddenState])
+register_states(HiddenState)
 
 
 class NTKRNN(nn.Module):

@@ -72,10 +72,10 @@ def register(
         ctx.set_materialize_grads(False)  # autograd would make zeros by all threads
 
     def derivative(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        like = ctx.saved_tensors[0]
+        saved = ctx.saved_tensors  # once: where activity is checkpointed, the first look computes it anew
         with single_threaded():
-            whole = [like.new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
-        found = iter(backward(*whole[:graded], *ctx.saved_tensors, *ctx.options))
+            whole = [saved[0].new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
+        found = iter(backward(*whole[:graded], *saved, *ctx.options))
         return (*(next(found) if has else None for has in learned), *[None] * len(ctx.options))
 
     def no_second_derivative(ctx: Any, *grads: Tensor) -> None:

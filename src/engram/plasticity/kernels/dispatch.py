@@ -88,7 +88,8 @@ def fastest(scan: Scan, drive: Tensor, *args: Any, **options: Any) -> Callable[.
     """
     brief = None
     # A call without a graph that is so short that steps on the tensors as they are cost less.
-    if drive.is_cpu and drive.numel() * drive.shape[-1] <= BRIEF and not torch.is_grad_enabled() and not is_compiling():
+    without_graph = drive.is_cpu and not torch.is_grad_enabled() and not is_compiling()
+    if without_graph and drive.numel() * drive.shape[-1] <= BRIEF:
         brief = scan.brief
     if not (brief or len(drive) >= scan.fewest) or scan.unsupported(drive, *args, **options):
         return scan.plain

@@ -31,8 +31,8 @@ def projected(
         bias: b; None: none.
         backend: ``"eager"``: torch's own.
     """
-    brief = sequence.is_cpu and len(weight) * sequence.numel() < WORTH_A_THREAD and not autocast(sequence.device)
-    if not brief or backend == "eager" or torch.compiler.is_compiling() or transformed(sequence, weight, bias):
+    own = backend == "eager" or torch.compiler.is_compiling() or not sequence.is_cpu or autocast(sequence.device)
+    if own or len(weight) * sequence.numel() >= WORTH_A_THREAD or transformed(sequence, weight, bias):
         return functional.linear(sequence, weight, bias)
     return _Projection.apply(sequence, weight, bias)  # type: ignore[no-untyped-call, no-any-return]
 

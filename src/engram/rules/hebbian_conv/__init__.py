@@ -1,11 +1,18 @@
 """Hebbian convolutional networks (Miconi, 2021): layers that learn by themselves, without labels or gradients."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engram.numeric.imports import deferred
 from engram.rules.hebbian_conv.competition import k_winners, per_sample_standardize, triangle
-from engram.rules.hebbian_conv.features import HebbianFeatures, layer_features, quadrants
 from engram.rules.hebbian_conv.layer import HebbianConv2d, HebbianLinear, fixed_fan_in
 from engram.rules.hebbian_conv.threshold import AdaptiveThreshold
 from engram.rules.hebbian_conv.update import hebbian_loss, hebbian_update
-from engram.rules.hebbian_conv.whitening import ZCAWhitening
+
+if TYPE_CHECKING:  # scikit-learn takes nearly as long to import as torch, and few parts need it
+    from engram.rules.hebbian_conv.features import HebbianFeatures, layer_features, quadrants
+    from engram.rules.hebbian_conv.whitening import ZCAWhitening
 
 __all__ = [
     "AdaptiveThreshold",
@@ -22,3 +29,11 @@ __all__ = [
     "quadrants",
     "triangle",
 ]
+
+__getattr__, __dir__ = deferred(
+    __name__,
+    {
+        "engram.rules.hebbian_conv.features": ["HebbianFeatures", "layer_features", "quadrants"],
+        "engram.rules.hebbian_conv.whitening": ["ZCAWhitening"],
+    },
+)

@@ -1,0 +1,80 @@
+"""Plastic LSTMs from those of torch, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from engram import checks
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.plastic_lstm import PlasticLSTM
+
+
+@torch.no_grad()
+def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
+    """A plastic LSTM that computes what an LSTM of torch computes, until training makes it plastic.
+
+    Its alpha is zero at first; of one that is a product of two factors, the receiving units' factor.
+
+    Args:
+        lstm: Of one direction and without a projection.
+        **options: Of ``PlasticLSTM``, such as ``rule``, ``alpha`` and ``generator``.
+
+    Raises:
+        ValueError: It has two directions, or a projection.
+
+    Examples:
+        >>> _ = torch.manual_seed(0)
+        >>> lstm, x = nn.LSTM(3, 4, num_layers=2), torch.randn(5, 2, 3)
+        >>> torch.allclose(from_lstm(lstm)(x)[0], lstm(x)[0], atol=1e-6)
+        True
+    """
+    checks.instance("lstm", lstm, nn.LSTM)
+    if lstm.bidirectional or lstm.proj_size:
+        raise ValueError(f"lstm = {lstm}: expected one direction and no projection")
+    net = PlasticLSTM(lstm.input_size, lstm.hidden_size, **_made(lstm, lstm.weight_hh_l0), **options)
+    for layer, (weight_ih, weight_hh, *biases) in zip(_layers(net), lstm.all_weights, strict=True):
+        bias_ih, bias_hh = biases or 2 * [weight_hh.new_zeros(len(weight_hh))]
+        admit, forget, of_cell, emit = bias_hh.chunk(4)
+        layer.weight_ih.copy_(weight_ih)
+        layer.weight_hh.copy_(weight_hh)
+        layer.bias_ih.copy_(bias_ih)
+        layer.bias_ih.chunk(4)[2].add_(of_cell)  # of which a plastic LSTM has one
+        layer.bias_hh.copy_(torch.cat((admit, forget, emit)))
+        (layer.alpha.post if isinstance(layer.alpha, LowRank) else layer.alpha).zero_()
+    return net
+
+
+@torch.no_grad()
+def to_lstm(net: PlasticLSTM) -> nn.LSTM:
+    """The LSTM of torch with the fixed weights of a plastic one; alpha, rule and neuromodulator are left out.
+
+    Args:
+        net: The plastic LSTM.
+
+    Examples:
+        >>> _ = torch.manual_seed(0)
+        >>> lstm, x = nn.LSTM(3, 4), torch.randn(5, 2, 3)
+        >>> torch.allclose(to_lstm(from_lstm(lstm))(x)[0], lstm(x)[0], atol=1e-6)
+        True
+    """
+    checks.instance("net", net, PlasticLSTM)
+    lstm = nn.LSTM(net.input_size, net.hidden_size, **_made(net, net.weight_hh))
+    for layer, parameters in zip(_layers(net), lstm.all_weights, strict=True):
+        admit, forget, emit = layer.bias_hh.chunk(3)
+        bias_hh = torch.cat((admit, forget, torch.zeros_like(emit), emit))
+        for own, given in zip(parameters, (layer.weight_ih, layer.weight_hh, layer.bias_ih, bias_hh), strict=True):
+            own.copy_(given)
+    return lstm
+
+
+def _made(net: Any, like: Any) -> dict[str, Any]:
+    """The arguments that both kinds take."""
+    same = {name: getattr(net, name) for name in ("num_layers", "dropout", "batch_first")}
+    return {**same, "device": like.device, "dtype": like.dtype}
+
+
+def _layers(net: PlasticLSTM) -> list[Any]:
+    return [net, *net.upper]

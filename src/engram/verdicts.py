@@ -1,0 +1,35 @@
+"""The verdicts on claims, and how they are counted everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+Verdict = Literal[
+    "reproduced",
+    "reproduced at laptop scale",
+    "holds",
+    "not reproduced",
+    "fails",
+    "undecided",
+    "identity",
+    "not testable here",
+]
+GOOD = ("reproduced", "reproduced at laptop scale", "holds")
+BAD = ("not reproduced", "fails")
+
+
+def counted(verdicts: Mapping[str, int]) -> str:
+    """How many claims hold, in words: an identity is a test of the code, and what nothing here can test is no failure.
+
+    Args:
+        verdicts: How many claims have each verdict.
+
+    Examples:
+        >>> counted({"reproduced": 7, "not reproduced": 1, "identity": 2, "not testable here": 1})
+        '7 of 8 claims reproduced'
+    """
+    tested = [(verdict, count) for verdict, count in verdicts.items() if verdict in (*GOOD, *BAD, "undecided")]
+    good = sum(count for verdict, count in tested if verdict in GOOD)
+    word = "hold" if {"holds", "fails"} & verdicts.keys() else "reproduced"
+    return f"{good} of {sum(dict(tested).values())} claims {word}" if tested else "no claim can be tested here"
