@@ -22,6 +22,7 @@ from engram.lab.folder import TrialFolder
 from engram.lab.loop import set_state
 from engram.lab.metrics import windows
 from engram.storage.files import finite_or_none
+from engram.verdicts import BAD
 
 T = TypeVar("T")
 EXIT_HOLDS, EXIT_CLAIM, EXIT_FAILURE = 0, 1, 2
