@@ -11,6 +11,7 @@ from engram.plasticity import (
     PlasticLSTM,
     PlasticLSTMState,
     Retroactive,
+    TraceState,
 )
 from engram.testing.module import check_module, rebuilt, tensors, without_type_checks
 

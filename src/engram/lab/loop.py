@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 
 from engram import checks
 from engram.lab import choice
-from engram.lab.folder import TrialFolder
+from engram.lab.folder import Status, TrialFolder
 from engram.lab.manifest import Manifest, Use
 from engram.lab.metrics import Mark, MetricsFile
 from engram.numeric.parallel import orphaned
