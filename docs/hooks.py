@@ -23,6 +23,10 @@ from plotly.offline import get_plotlyjs
 
 import engram
 from engram.lab import report
+from engram.standings.comparison import standing_of_records
+from engram.standings.kinds import KINDS
+from engram.standings.page import STYLE, TITLES, body
+from engram.standings.recorded import all_records
 from engram.tasks.meta import draw, explain, sample
 from engram.verdicts import counted
 
@@ -153,12 +157,13 @@ def on_files(files: Files, config: Any) -> Files:
         "parts.md": (ROOT / "docs" / "parts.md").read_text() + "\n" + systems[0],
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
         "gallery.md": gallery(),
+        "standings.md": standings(),
         "house.md": house.house(),
         "reference.md": "# Reference\n\n"
         + "\n".join(f"- [`{m}`](reference/{m}.md): {w}" for m, w in REFERENCE.items()),
         "scripts/plotly.js": get_plotlyjs(),
         "scripts/report.js": report.script(),
-        "styles/report.css": report.style(),
+        "styles/report.css": report.style() + STYLE,
         **{f"files/{name}": (ROOT / name).read_text() for name in ("LICENSE", "CITATION.cff")},
         **{source_page(path): path.read_text() for path in (ROOT / "src").rglob("*.py")},
         **{f"gallery/{name}.md": experiment_page(name) for name in engram.experiments()},
@@ -203,6 +208,8 @@ def _runs(which: str) -> str:
         )
         return f'<div class="run cards">{"".join(cards)}</div>'
     name, preset = which.split("/")
+    if name == "standing":
+        return f'<div class="run">{body(standing_of_records(preset))}</div>'
     return report.as_html(recorded(name)[preset])
 
 
@@ -230,6 +237,21 @@ def gallery() -> str:
             f'<div class="filters">{buttons}</div><script defer src="scripts/gallery.js"></script>',
             "[[cards]]",
             *(["Without a record of what they are now: " + ", ".join(missing) + "."] if missing else []),
+        ]
+    )
+
+
+def standings() -> str:
+    """Return the page of how registered parts stand, kind by kind, by the records that ship."""
+    kinds = [kind for kind, of in KINDS.items() if all_records().keys() & set(of.experiments)]
+    sections = [f"## {TITLES[kind]}\n\n[[standing/{kind}]]" for kind in kinds]
+    return "\n\n".join(
+        [
+            PLOTLY.format(""),
+            "# Standings",
+            "How the methods of the library do beside one another on the tasks of their kind, each at the rate that it "
+            "chooses by validation. [Where does my method stand?](compare.md) sets one of your own beside them.",
+            *sections,
         ]
     )
 

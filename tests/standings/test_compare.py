@@ -12,6 +12,7 @@ import pytest
 import engram
 from engram.lab import load, run
 from engram.standings import Entry, Standing, Task, recorded
+from engram.standings.comparison import standing_of_records
 from engram.standings.recorded import collect
 
 OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
@@ -108,7 +109,7 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     results = run("learning-rules", preset="smoke", arms=arms, runs=tmp_path, jobs=1, progress=False)
     experiment = engram.registry.get("experiments", "learning-rules")
     stored = collect(load("learning-rules", tmp_path), experiment.arms("smoke"), experiment.contests)
-    monkeypatch.setattr(recorded, "_all", lambda: {"learning-rules": stored})
+    monkeypatch.setattr(recorded, "all_records", lambda: {"learning-rules": stored})
     options = {"against": arms, "tasks": ["narrow"], "seeds": 1, "runs": tmp_path, **OPTIONS}
     taken = engram.compare("last-layer", **options).entries["digits, narrow network"]
     assert taken["fa"].is_recorded
@@ -117,6 +118,8 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     fresh = engram.compare("last-layer", fresh=True, **options).entries["digits, narrow network"]
     assert not fresh["fa"].is_recorded
     assert fresh["fa"].values == pytest.approx(taken["fa"].values, rel=1e-5)
+    (task,) = [task for task in standing_of_records("learning_rules").tasks if task.name == "digits, narrow network"]
+    assert task.trivial == "last-layer"
     stored["manifest"]["files"]["engram/rules/chain.py"] = "0" * 64
     other = engram.compare("last-layer", **options).entries["digits, narrow network"]
     assert not other["fa"].is_recorded

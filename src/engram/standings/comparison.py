@@ -123,6 +123,28 @@ def compare(
     return Standing(kind, titles, tuple(described), entries, tuple(notes))
 
 
+def standing_of_records(kind: str) -> Standing:
+    """How the registered parts of a kind stand by the results that ship with engram; nothing is run.
+
+    Args:
+        kind: One of ``KINDS``.
+
+    Raises:
+        ValueError: The kind is unknown, or nothing of it ships.
+    """
+    entries: dict[str, dict[str, Entry]] = {}
+    tasks = []
+    for event in events(kind):
+        comparison = _Comparison.of(event, [], None, "laptop")
+        record = recorded.all_records().get(event.experiment.name)
+        if record and (row := comparison.taken(record["arms"])):
+            entries[event.contest.task] = row
+            tasks.append(described_as(event, CONFIDENCE))
+    if not tasks:
+        raise ValueError(f"kind = {kind!r}: nothing of it ships")
+    return Standing(kind, (), tuple(tasks), entries)
+
+
 def _chosen(known: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
     """The tasks that are asked for."""
     if tasks is None:
@@ -219,10 +241,20 @@ class _Comparison:
         return [method for method in self.arms if method not in self.own]
 
     def recorded(self, preset: str, present: Present, console: Console) -> dict[str, Entry]:
-        """What ships of the other methods."""
+        """What ships of the other methods, if the same code made it."""
         arms, whose = recorded.read(self.experiment.name, preset, present)
-        contest = self.event.contest
-        entries = {}
+        entries = self.taken(arms)
+        left = len(self.others) - len(entries)
+        if left:
+            said = (
+                f"{self.event.contest.task}: {left} of {len(self.others)} other methods are run here ({escape(whose)})"
+            )
+            console.print(f"[dim]{said}[/]", highlight=False, soft_wrap=True)
+        return entries
+
+    def taken(self, arms: Mapping[str, recorded.RecordedArm]) -> dict[str, Entry]:
+        """What is recorded of the other methods, with the settings that they have here."""
+        contest, entries = self.event.contest, {}
         for method in self.others:
             stored = arms.get(self.arms[method])
             if stored is None or stored["config"] != recorded.digest(self.compared[self.arms[method]]):
@@ -234,10 +266,6 @@ class _Comparison:
                 if (numbers := stored["results"].get(key))
             }
             entries[method] = Entry(values, costs, stored["curve"], is_recorded=True)
-        left = len(self.others) - len(entries)
-        if left:
-            said = f"[dim]{contest.task}: {left} of {len(self.others)} other methods are run here ({escape(whose)})[/]"
-            console.print(said, highlight=False, soft_wrap=True)
         return entries
 
     def performed(

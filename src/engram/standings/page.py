@@ -21,21 +21,44 @@ TITLES = {
 }
 
 
+STYLE = """
+table.standing td, table.standing th { text-align: right }
+table.standing td:first-child, table.standing th:first-child { text-align: left }
+table.standing tr.own td:first-child { font-weight: 700; color: #D55E00 }
+"""
+
+
 def page(scores: Scores) -> str:
-    """The page: what it is in sentences, a table of tasks by methods, and the figures; it opens without network."""
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.standings", "."), autoescape=True)
-    figures = {name: plot(figure) for name, figure in figures_of(scores).items()}
-    template = environment.get_template("page.html")
-    return template.render(
-        standing=scores,
-        title=", ".join(scores.own) or TITLES[scores.kind],
-        kind=TITLES[scores.kind].lower(),
-        rows=[_row(scores, method) for method in scores.by_rank],
-        figures=figures,
-        css=style(),
-        plotlyjs=get_plotlyjs(),
-        version=__version__,
+    """A page that opens without network."""
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=", ".join(scores.own) or TITLES[scores.kind],
+            body=body(scores),
+            css=style() + STYLE,
+            plotlyjs=get_plotlyjs(),
+            version=__version__,
+        )
     )
+
+
+def body(scores: Scores) -> str:
+    """What a page shows, for one that has the styles and plotly's script: sentences, the table, the figures."""
+    return (
+        _environment()
+        .get_template("body.html")
+        .render(
+            standing=scores,
+            kind=TITLES[scores.kind].lower(),
+            rows=[_row(scores, method) for method in scores.by_rank],
+            figures={name: plot(figure) for name, figure in figures_of(scores).items()},
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(loader=jinja2.PackageLoader("engram.standings", "."), autoescape=True)
 
 
 def _row(scores: Scores, method: str) -> dict[str, Any]:

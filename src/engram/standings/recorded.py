@@ -49,7 +49,7 @@ def read(experiment: str, preset: str, present: Present) -> tuple[dict[str, Reco
         preset: The size asked for.
         present: The code as it is.
     """
-    record = _all().get(experiment)
+    record = all_records().get(experiment)
     if record is None or record["preset"] != preset:
         return {}, "no record"
     if differs := present.differs(record["manifest"]):
@@ -112,6 +112,7 @@ def _mean() -> Any:
 
 
 @cache
-def _all() -> dict[str, Recorded]:
+def all_records() -> dict[str, Recorded]:
+    """All that ships, by experiment."""
     table = resources.files("engram.experiments").joinpath("standings.json")
     return cast(dict[str, Recorded], json.loads(table.read_text(encoding="utf-8"))) if table.is_file() else {}

@@ -120,9 +120,11 @@ def widths(config: Widths, run: Run) -> dict[str, Any]:
     options: dict[str, Any] = {"epochs": config.epochs, "batch": 100, "seeds": seeds}
     result: dict[str, Any] = {}
     for width in config.widths:
-        result |= at_rates(
-            config, run, width, lambda rate, n=width: [trained(rule, n, torch.arange(FITTED), rate=rate, **options)]
-        )
+
+        def models(rate: float, width: int = width) -> Iterator[nn.Module]:
+            yield trained(rule, width, torch.arange(FITTED), rate=rate, **options)
+
+        result |= at_rates(config, run, width, models)
     return result | {"accuracy": result[f"accuracy_{config.widths[-1]}"]}
 
 
