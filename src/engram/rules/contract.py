@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from engram import checks
 from engram.rules.loss import loss_and_error
@@ -273,8 +274,8 @@ def apply_rule(
 ) -> Update:
     """``rule.update``, with what every rule has to refuse refused, so that a rule of one's own is the method alone.
 
-    A batch that the rule fails on is looked at once more, and what is wrong with it is named. A pseudo-gradient that is
-    not finite, or that is of no parameter, is named too.
+    A batch, or a state, that the rule fails on is looked at once more, and what is wrong with it is named. A
+    pseudo-gradient that is not finite, or of no parameter, is named too; those of frozen parameters are left out.
 
     Args:
         rule: The rule.
@@ -307,6 +308,11 @@ def apply_rule(
     except Exception:
         with torch.no_grad():
             loss_and_error(rule.predict(model, x), target)  # names what is wrong with a batch, if anything is
+        form = _form(rule.init(model, torch.Generator().manual_seed(0)))
+        if _form(state) != form:
+            raise ValueError(
+                f"state: expected tensors of shapes {form}, as of this network, not {_form(state)}"
+            ) from None
         raise
     for name, grad in grads.items():
         if name not in parameters or grad.shape != parameters[name].shape:
@@ -316,7 +322,13 @@ def apply_rule(
             raise ValueError(f"{type(rule).__name__}: pseudo-gradient {name!r} of {tuple(grad.shape)}: {shape}")
     if "loss" not in info:
         raise ValueError(f"{type(rule).__name__}: info has {list(info)}: expected the loss, as 'loss'")
-    return checked_update(rule, grads, after, **info)
+    trained = {name: grad for name, grad in grads.items() if parameters[name].requires_grad}
+    return checked_update(rule, trained, after, **info)
+
+
+def _form(state: Any) -> list[tuple[int, ...]]:
+    """The shapes of a state's tensors."""
+    return [tuple(leaf.shape) for leaf in tree_leaves(state) if isinstance(leaf, Tensor)]
 
 
 def train_step(
