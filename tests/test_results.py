@@ -24,14 +24,12 @@ WAITING = {
     "blur",
     "continual-learners",
     "evolved-plastic-networks",
+    "learning-rules",
     "learning-to-remember",
     "meta-rl-agents",
-    "one-shot-characters",
-    "property-verification",
     "representational-forgetting",
-    "rule-fingerprints",
 }
-UNRECORDED = {"diffusion-compose", "farcuriosity", "protein-design", "protein-design-aav"}
+UNRECORDED = {"diffusion-compose", "farcuriosity", "optimizers"}
 CURRENT = [name for name in engram.experiments() if name not in WAITING | UNRECORDED]
 
 
