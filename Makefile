@@ -45,6 +45,7 @@ docs: .venv/installed-dev
 results: .venv/installed-dev
 	$(BIN)/engram run $$($(BIN)/python -c "import engram; print(*engram.experiments())") || test $$? -eq 1
 	$(BIN)/python docs/results.py --record
+	$(BIN)/python -c "from engram.standings import kinds, record; [record(kind) for kind in kinds.KINDS]"
 
 # Ratios against peers and against the plain implementation; the machine should have nothing else to do.
 # `make bench QUICK=--quick` takes a few sizes.

@@ -29,7 +29,6 @@ from engram.lab.experiment import scale
 from engram.lab.figures import figures_of, learning_curves
 from engram.lab.monitor import duration
 from engram.lab.records import from_record
-from engram.standings.recorded import collect
 from engram.storage.files import write_atomic, write_json
 from engram.verdicts import counted
 
@@ -38,7 +37,6 @@ RECORDS = ROOT / "results"
 CAMPAIGNS = RECORDS / "campaigns.json"
 VERDICTS = ROOT / "src" / "engram" / "experiments" / "verdicts.json"
 SECONDS = VERDICTS.with_name("seconds.json")
-STANDINGS = VERDICTS.with_name("standings.json")
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
 THUMBNAIL = (360, 220)
@@ -268,11 +266,6 @@ def main() -> None:
                 print(f"no record: the last run of {name} is not a whole run of {PRESET} size or larger")
                 continue
             write_atomic(record_path(name, results.preset), as_text(results.record()).encode())
-            experiment = engram.registry.get("experiments", name)
-            if experiment.contests:
-                shipped = json.loads(STANDINGS.read_text()) if STANDINGS.exists() else {}
-                shipped[name] = collect(results, experiment.arms(results.preset), experiment.contests)
-                write_atomic(STANDINGS, as_text(dict(sorted(shipped.items()))).encode())
     write_json(VERDICTS, verdicts())
     write_atomic(SECONDS, as_text(seconds()).encode())
     for page, block in (

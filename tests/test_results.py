@@ -24,7 +24,6 @@ WAITING = {
     "blur",
     "continual-learners",
     "evolved-plastic-networks",
-    "learning-rules",
     "learning-to-remember",
     "meta-rl-agents",
     "representational-forgetting",

@@ -10,10 +10,10 @@ import sys
 import pytest
 
 import engram
-from engram.lab import load, run
+from engram.lab import run
 from engram.standings import Entry, Standing, Task, recorded
-from engram.standings.comparison import standing_of_records
-from engram.standings.recorded import collect
+from engram.standings.comparison import Comparison
+from engram.standings.kinds import events
 
 OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
 RULES = '''
@@ -105,24 +105,24 @@ def test_a_kind_stands_by_its_registered_parts(tmp_path):
 
 
 def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
-    arms = ["backprop", "fa"]
-    results = run("learning-rules", preset="smoke", arms=arms, runs=tmp_path, jobs=1, progress=False)
-    experiment = engram.registry.get("experiments", "learning-rules")
-    stored = collect(load("learning-rules", tmp_path), experiment.arms("smoke"), experiment.contests)
-    monkeypatch.setattr(recorded, "all_records", lambda: {"learning-rules": stored})
-    options = {"against": arms, "tasks": ["narrow"], "seeds": 1, "runs": tmp_path, **OPTIONS}
-    taken = engram.compare("last-layer", **options).entries["digits, narrow network"]
-    assert taken["fa"].is_recorded
-    assert taken["fa"].values == {0: pytest.approx(results.values("fa", "accuracy")[0], rel=1e-5)}
-    assert taken["fa"].curve[0] == [0, 1]
-    fresh = engram.compare("last-layer", fresh=True, **options).entries["digits, narrow network"]
+    monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
+    recorded.all_records.cache_clear()
+    task, options = "digits, narrow network", {"against": ["backprop", "fa"], "tasks": ["narrow"], "seeds": 1}
+    options |= {"runs": tmp_path, **OPTIONS}
+    fresh = engram.compare("last-layer", **options).entries[task]
     assert not fresh["fa"].is_recorded
-    assert fresh["fa"].values == pytest.approx(taken["fa"].values, rel=1e-5)
-    (task,) = [task for task in standing_of_records("learning_rules").tasks if task.name == "digits, narrow network"]
-    assert task.trivial == "last-layer"
-    stored["manifest"]["files"]["engram/rules/chain.py"] = "0" * 64
-    other = engram.compare("last-layer", **options).entries["digits, narrow network"]
-    assert not other["fa"].is_recorded
+    (event,) = [event for event in events("learning_rules") if event.contest.task == task]
+    comparison = Comparison.of(event, [], ["backprop", "fa"], "smoke")
+    results = run(comparison.experiment, preset="smoke", arms=["backprop", "fa"], seeds=1, runs=tmp_path, jobs=1)
+    recorded.ship(results, comparison.to_ship(fresh))
+    taken = engram.compare("last-layer", **options).entries[task]
+    assert taken["fa"].is_recorded
+    assert taken["fa"].values == pytest.approx(fresh["fa"].values, rel=1e-5)
+    assert taken["fa"].curve[0] == [0, 1]
+    assert not engram.compare("last-layer", fresh=True, **options).entries[task]["fa"].is_recorded
+    recorded.all_records()["learning-rules"]["manifest"]["files"]["engram/rules/chain.py"] = "0" * 64
+    assert not engram.compare("last-layer", **options).entries[task]["fa"].is_recorded
+    recorded.all_records.cache_clear()
 
 
 def test_after_an_edit_of_a_method_it_alone_is_run_again(tmp_path, capsys):

@@ -114,7 +114,7 @@ class Contest:
         study: The study of these arms.
         maximize: Whether more of the measure is better.
         margin: The smallest difference of the measure that matters.
-        baselines: Parts to compare with (default: the registered ones that the experiment has arms of).
+        baselines: Parts to compare with (default: all registered ones that fit).
         chance: What guessing reaches.
         trivial: The part that does next to nothing, which a good one beats.
         costs: By title the keys of results that say what it takes.

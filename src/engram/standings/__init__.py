@@ -1,7 +1,7 @@
 """Where a method stands: parts of one kind, registered or anybody's own, on all tasks of that kind."""
 
-from engram.standings.comparison import compare
+from engram.standings.comparison import compare, record, standing_of_records
 from engram.standings.scores import Entry, Scores, Task
 from engram.standings.standing import Standing
 
-__all__ = ["Entry", "Scores", "Standing", "Task", "compare"]
+__all__ = ["Entry", "Scores", "Standing", "Task", "compare", "record", "standing_of_records"]

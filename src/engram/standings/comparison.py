@@ -104,7 +104,7 @@ def compare(
     entries: dict[str, dict[str, Entry]] = {}
     described: list[Task] = []
     for event in chosen:
-        comparison = _Comparison.of(event, own, against, preset)
+        comparison = Comparison.of(event, own, against, preset)
         looks = list(event.experiment.presets[preset].looks) if until_decided else [seeds]
         known = {} if fresh else comparison.recorded(preset, present, console)
         task = described_as(event, math.nan)
@@ -123,6 +123,24 @@ def compare(
     return Standing(kind, titles, tuple(described), entries, tuple(notes))
 
 
+def record(kind: str, seeds: int = 5, *, jobs: int | None = None, runs: str | Path | None = None) -> None:
+    """Run all registered parts of a kind, and write what they come to where it ships with engram.
+
+    Args:
+        kind: One of ``KINDS``.
+        seeds: How many seeds.
+        jobs: How many trials at once (default: as many as fit on the cores).
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+    """
+    options: dict[str, Any] = {"preset": "laptop", "jobs": jobs, "runs": runs_folder(runs) / "compare"}
+    for event in events(kind):
+        comparison = Comparison.of(event, [], None, "laptop")
+        arms = list(comparison.arms.values())
+        results = run(comparison.experiment, seeds=seeds, arms=arms, **options)
+        row = {method: comparison.entry(results, comparison.arms[method], 0.0) for method in comparison.others}
+        recorded.ship(results, comparison.to_ship(row))
+
+
 def standing_of_records(kind: str) -> Standing:
     """How the registered parts of a kind stand by the results that ship with engram; nothing is run.
 
@@ -135,7 +153,7 @@ def standing_of_records(kind: str) -> Standing:
     entries: dict[str, dict[str, Entry]] = {}
     tasks = []
     for event in events(kind):
-        comparison = _Comparison.of(event, [], None, "laptop")
+        comparison = Comparison.of(event, [], None, "laptop")
         record = recorded.all_records().get(event.experiment.name)
         if record and (row := comparison.taken(record["arms"])):
             entries[event.contest.task] = row
@@ -189,7 +207,7 @@ def add_arm(table: dict[str, Any], contest: Contest, reference: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Comparison:
+class Comparison:
     """One task, with the arms of all methods on it.
 
     Attributes:
@@ -209,7 +227,15 @@ class _Comparison:
     compared: Mapping[str, Arm]
 
     @classmethod
-    def of(cls, event: Event, own: Sequence[Part], against: Sequence[str] | None, preset: str) -> _Comparison:
+    def of(cls, event: Event, own: Sequence[Part], against: Sequence[str] | None, preset: str) -> Comparison:
+        """The comparison of some methods, and of those beside them, at a size.
+
+        Args:
+            event: The task.
+            own: The methods that were asked about.
+            against: Those beside them (default: the task's baselines).
+            preset: The size.
+        """
         experiment, contest = event
         study = experiment.by_name[contest.study]
         table: dict[str, Any] = dict(study.table)
@@ -223,10 +249,9 @@ class _Comparison:
                     refused[method.title] = Entry(note="does not fit")
             except Exception as error:  # an author's own
                 refused[method.title] = Entry(note=f"{type(error).__name__}: {error}")
-        named = list(contest.baselines) if against is None else list(against)
-        for name in [*(named or registry.names(contest.kind)), *filter(None, [contest.trivial])]:
-            is_new = title_of(name) not in arms and (named or contest.arm(name).keys() <= study.table.keys())
-            if is_new and (arm := add_arm(table, contest, name)):
+        others = list(contest.baselines or registry.names(contest.kind)) if against is None else list(against)
+        for name in [*others, *filter(None, [contest.trivial])]:
+            if title_of(name) not in arms and (arm := add_arm(table, contest, name)):
                 arms[title_of(name)] = arm
         studies: Any = replace(study, arms=table)
         if contest.study or not isinstance(experiment.studies, Study):
@@ -252,20 +277,28 @@ class _Comparison:
             console.print(f"[dim]{said}[/]", highlight=False, soft_wrap=True)
         return entries
 
+    def to_ship(self, row: Mapping[str, Entry]) -> dict[str, recorded.RecordedArm]:
+        """What is to ship of the other methods, as far as they came to something."""
+        return {
+            self.arms[method]: {
+                "config": recorded.digest(self.compared[self.arms[method]]),
+                "values": [float(f"{value:.6g}") for value in row[method].values.values()],
+                "costs": {title: float(f"{cost:.4g}") for title, cost in row[method].costs.items()},
+                "curve": row[method].curve,
+            }
+            for method in self.others
+            if method in row and not row[method].note
+        }
+
     def taken(self, arms: Mapping[str, recorded.RecordedArm]) -> dict[str, Entry]:
         """What is recorded of the other methods, with the settings that they have here."""
-        contest, entries = self.event.contest, {}
+        entries = {}
         for method in self.others:
             stored = arms.get(self.arms[method])
             if stored is None or stored["config"] != recorded.digest(self.compared[self.arms[method]]):
                 continue
-            values = dict(enumerate(stored["results"][contest.measure]))
-            costs = {
-                title: sum(numbers) / len(numbers)
-                for title, key in contest.costs.items()
-                if (numbers := stored["results"].get(key))
-            }
-            entries[method] = Entry(values, costs, stored["curve"], is_recorded=True)
+            values = dict(enumerate(stored["values"]))
+            entries[method] = Entry(values, stored["costs"], stored["curve"], is_recorded=True)
         return entries
 
     def performed(
@@ -300,9 +333,10 @@ class _Comparison:
         took = time.monotonic() - began
         if any(trial.state == "interrupted" for trial in results.trials) and (at_most is None or took < at_most):
             raise KeyboardInterrupt
-        return {method: self._entry(results, self.arms[method], took) for method in methods}
+        return {method: self.entry(results, self.arms[method], took) for method in methods}
 
-    def _entry(self, results: Results, arm: str, took: float) -> Entry:
+    def entry(self, results: Results, arm: str, took: float) -> Entry:
+        """What came of an arm."""
         contest = self.event.contest
         trials = [trial for trial in results.trials if trial.arm == arm]
         values = {trial.seed: float(trial.result[contest.measure]) for trial in trials if trial.state == "finished"}

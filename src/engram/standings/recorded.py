@@ -6,30 +6,31 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
+import polars as pl
 from typing_extensions import TypedDict
 
 from engram.lab import config as configs
-from engram.lab.experiment import Arm, Contest
+from engram.lab.experiment import Arm
 from engram.lab.folder import TrialFolder
 from engram.lab.manifest import Manifest, Present
 from engram.lab.metrics import windows
 from engram.lab.results import Results
+from engram.storage.files import write_json
 
 CURVE_POINTS = 20
+TABLE = Path(__file__).parents[1] / "experiments" / "standings.json"
 
 
 class RecordedArm(TypedDict):
-    """What the trials of an arm returned: ``results`` by key, over seeds; ``curve``: steps, and means over seeds."""
+    """What came of an arm: the measure by seed, means of costs, and of the measure over steps."""
 
     config: str
-    seconds: float
-    results: dict[str, list[float]]
-    curve: tuple[list[float], list[float]]
+    values: list[float]
+    costs: dict[str, float]
+    curve: tuple[Sequence[float], Sequence[float]]
 
 
 class Recorded(TypedDict):
@@ -62,38 +63,30 @@ def digest(arm: Arm) -> str:
     return hashlib.sha256(json.dumps(configs.to_dict(arm.config), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def collect(results: Results, arms: Mapping[str, Arm], contests: Sequence[Contest]) -> Recorded:
-    """What is to ship of a run: of the arms that contests compare, what they are compared by.
+def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
+    """Write what came of arms where it ships, in the place of what is there of them.
 
     Args:
-        results: A whole run, read from its folders.
-        arms: The arms of the experiment at its size.
-        contests: The contests of the experiment.
+        results: The run, read from its folders.
+        arms: By arm what came of it.
     """
+    record = all_records().get(results.experiment)
     files: dict[str, str] = {}
     parts: dict[str, str] = {}
-    of_arms: dict[str, RecordedArm] = {}
-    for arm in results.arms:
-        trials = [trial for trial in results.trials if trial.arm == arm and trial.state == "finished"]
-        keys = {key for contest in contests for key in (contest.measure, *contest.costs.values())}
-        keys &= set(trials[0].result) if trials else set()
-        if not keys:
-            continue
-        for trial in trials:
-            stored = TrialFolder(Path(trial.folder)).result()
-            assert stored is not None
+    for trial in results.trials:
+        if trial.arm in arms and (stored := TrialFolder(Path(trial.folder)).result()) is not None:
             files |= stored["manifest"]["files"]
             parts |= stored["manifest"]["parts"]
-        of_arms[arm] = {
-            "config": digest(arms[arm]),
-            "seconds": round(float(np.mean([trial.seconds for trial in trials])), 2),
-            "results": {key: [float(f"{trial.result[key]:.6g}") for trial in trials] for key in sorted(keys)},
-            "curve": curve(results, arm, next(c.measure for c in contests if c.measure in keys)),
-        }
+    manifest: Manifest = {"files": files, "parts": parts, "packages": {}}
+    others: dict[str, RecordedArm] = {}
+    if record is not None and not Present().differs(record["manifest"]):  # else they are of other code
+        others, old = record["arms"], record["manifest"]
+        manifest |= {"files": {**old["files"], **files}, "parts": {**old["parts"], **parts}}
     versions, hardware = results.environment["versions"], results.environment["hardware"]
     machine = f"torch {versions['torch']}, {hardware['processor']}"
-    manifest: Manifest = {"files": files, "parts": parts, "packages": {}}
-    return {"preset": results.preset, "machine": machine, "manifest": manifest, "arms": of_arms}
+    new: Recorded = {"preset": results.preset, "machine": machine, "manifest": manifest, "arms": {**others, **arms}}
+    write_json(TABLE, dict(sorted({**all_records(), results.experiment: new}.items())))
+    all_records.cache_clear()
 
 
 def curve(results: Results, arm: str, metric: str) -> tuple[list[float], list[float]]:
@@ -101,18 +94,11 @@ def curve(results: Results, arm: str, metric: str) -> tuple[list[float], list[fl
     rows = results.metrics.filter((results.metrics["arm"] == arm) & (results.metrics["metric"] == metric))
     if rows.is_empty():
         return [], []
-    means = windows(rows, CURVE_POINTS).group_by("step").agg(value=_mean()).sort("step")
+    means = windows(rows, CURVE_POINTS).group_by("step").agg(pl.col("value").mean()).sort("step")
     return means["step"].cast(float).to_list(), [float(f"{value:.5g}") for value in means["value"]]
-
-
-def _mean() -> Any:
-    import polars as pl
-
-    return pl.col("value").mean()
 
 
 @cache
 def all_records() -> dict[str, Recorded]:
     """All that ships, by experiment."""
-    table = resources.files("engram.experiments").joinpath("standings.json")
-    return cast(dict[str, Recorded], json.loads(table.read_text(encoding="utf-8"))) if table.is_file() else {}
+    return cast(dict[str, Recorded], json.loads(TABLE.read_text(encoding="utf-8"))) if TABLE.is_file() else {}

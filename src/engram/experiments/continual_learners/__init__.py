@@ -28,7 +28,6 @@ from engram.experiments.continual_learners.learners import (
     RATE,
     Net,
     Stage,
-    is_method,
     learned_in_order,
     learners,
     method_of,
@@ -78,10 +77,8 @@ class Config:
 
 
 def arms() -> dict[str, dict[str, Any]]:
-    """Every learner, on both benchmarks, and methods on the imbalanced one."""
-    every = {arm: own for name in BOTH for learner in learners() for arm, own in arm_of(learner, name).items()}
-    methods = [learner for learner in learners() if is_method(learner)]
-    return every | {arm: own for learner in methods for arm, own in arm_of(learner, "imbalanced").items()}
+    """Every learner, on both benchmarks."""
+    return {arm: own for name in BOTH for learner in learners() for arm, own in arm_of(learner, name).items()}
 
 
 def arm_of(learner: str, benchmark: Benchmark) -> dict[str, dict[str, Any]]:

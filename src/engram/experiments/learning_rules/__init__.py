@@ -1,9 +1,8 @@
 """Rules that train without backpropagation, or beside it: how right, how near to the gradient, at what cost.
 
 Every registered learning rule that fits trains a narrow and a wide network on images of digits, since in a wide one
-even random features will do; some a thin and a deep one too, where random features will not; a convolutional one, and a
-recurrent one on the same images row by row; a student of a fixed network, and a recurrent network that adds late bits.
-Learning rates are chosen for each rule and seed on images of the training set that it is
+even random features will do; some a thin and a deep one too, where random features will not; and a recurrent network on
+the same images row by row. Learning rates are chosen for each rule and seed on images of the training set that it is
 not trained on. Equilibrium propagation has the network that it was published for, of clipped units: with others it does
 not settle. The experiment, its tasks and its criteria are ours; the review that it follows has no experiments.
 """
@@ -81,7 +80,6 @@ def feedforward_arms() -> dict[str, dict[str, Any]]:
     table: dict[str, dict[str, Any]] = {}
     for name in rules():
         table |= arm_of(name, "narrow", "") | arm_of(name, "wide", "-wide")
-        table |= arm_of(name, "convolutional", "-convolutional") | arm_of(name, "student", "-student")
         if name in (*NAMES, *CONTROLS):
             table |= arm_of(name, "thin", "-thin") | arm_of(name, "deep", "-deep")
         if name in ENERGY:
@@ -90,17 +88,17 @@ def feedforward_arms() -> dict[str, dict[str, Any]]:
 
 
 def recurrent_arms() -> dict[str, dict[str, Any]]:
-    """Each registered rule that fits on the recurrent networks, and their readout trained alone."""
+    """Each registered rule that fits on the recurrent network, and its readout trained alone."""
     table: dict[str, dict[str, Any]] = {}
     for name in rules():
-        table |= arm_of(name, "recurrent", "-in-time") | arm_of(name, "adding", "-adding")
-    return table | arm_of(READOUT_ONLY, "recurrent", "-in-time") | arm_of(READOUT_ONLY, "adding", "-adding")
+        table |= arm_of(name, "recurrent", "-in-time")
+    return table | {"readout-in-time": {"rule": READOUT_ONLY, "network": "recurrent"}}
 
 
 def figure(results: Results) -> go.Figure:
     """Accuracy of each rule, a mark for each network that it trains: means over seeds."""
     plot = go.Figure()
-    for network, color in colors(("narrow", "wide", "thin", "deep", "clipped", "convolutional")).items():
+    for network, color in colors(("narrow", "wide", "thin", "deep", "clipped")).items():
         arms = [arm for arm in results.arms if getattr(results.configs[arm], "network", "") == network]
         means = [np.mean(results.values(arm, "accuracy")) for arm in arms]
         marks = {"mode": "markers", "marker": {"size": 9, "color": color}}
@@ -226,6 +224,7 @@ def contest(task: str, network: Network, suffix: str, **options: Any) -> Contest
         task,
         partial(arm_of, network=network, suffix=suffix),
         training.measure_of(network),
+        baselines=tuple(rules()),
         study="in-time" if network in ("recurrent", "adding") else "networks",
         costs={"KiB beyond a forward pass": "extra_kib", "forward passes a step": "forward_equivalents"},
         step=training.step_of,
