@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
     "docs/index.md",
+    "docs/compare.md",
     "docs/composition.md",
     "docs/continual.md",
     "docs/difficulty.md",
