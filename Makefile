@@ -7,10 +7,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check soak mutate lint install docs results bench dist clean
 
-# Runs a first published claim and judges it. Exit code 1 of `engram run` means that a claim failed: a result, no error.
+# Runs a first published claim and judges it.
 demo: .venv/installed
-	$(BIN)/engram run pattern-completion --until-decided --at-most 5m || test $$? -eq 1
-	$(BIN)/engram report pattern-completion
+	$(BIN)/engram demo
 
 # Everything that must pass; what looks at the source alone goes beside what runs it.
 test: .venv/installed-dev

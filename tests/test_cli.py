@@ -121,6 +121,26 @@ def test_what_is_printed_fits_a_narrow_window(toy, capsys, monkeypatch, argument
     assert max(map(len, out.splitlines())) <= 60
 
 
+@pytest.mark.soak
+def test_the_demo_runs_and_reports_the_first_experiment(tmp_path):
+    assert cli.run(["demo", "--runs", str(tmp_path)]) == 0, "a claim that fails is a result"
+    assert load("pattern-completion", tmp_path).judges
+    assert "pattern" in (tmp_path / "report.html").read_text()
+
+
+def test_a_comparison_prints_its_table_and_writes_its_report(capsys, tmp_path):
+    command = ["compare", "last-layer", "--against", "backprop,fa", "--tasks", "narrow", "--seeds", "1"]
+    command += ["--preset", "smoke", "--jobs", "1", "--runs", str(tmp_path)]
+    assert cli.run(command) == 0
+    printed = capsys.readouterr().out
+    assert {"backprop", "fa", "last-layer"} <= set(printed.split())
+    assert (tmp_path / "compare.html").read_text().startswith("<!doctype html>")
+    assert cli.run([*command, "--export", "latex"]) == 0
+    assert r"\toprule" in capsys.readouterr().out
+    assert cli.run(["compare"]) == 2
+    assert cli.run(["compare", "fq"]) == 2
+
+
 def test_help_names_the_experiments_and_their_fields(toy, capsys):
     assert cli.run(["run", "--help"]) == 0
     whole = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The command line: list, show, run, compare, sweep, report, export, data, doctor."""
+"""The command line: list, show, demo, run, compare, sweep, report, export, data, doctor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from engram import registry
 from engram.cli import fields, looking, running
-from engram.cli.commands import Action, Compare, Data, Doctor, Export, List, Report, Run, Show, Sweep
+from engram.cli.commands import Action, Compare, Data, Demo, Doctor, Export, List, Report, Run, Show, Sweep
 from engram.cli.output import out, print_table
 from engram.version import __version__
 
@@ -25,16 +25,20 @@ EXIT_INTERRUPTED = 130
 ACTIONS: dict[type, Callable[[Any], int | None]] = {
     List: looking.list_parts,
     Show: looking.show,
+    Demo: running.demo,
     Compare: running.compare,
     Report: running.report,
     Export: running.export,
     Data: looking.data,
     Doctor: looking.doctor,
 }
-COMMANDS = {kind.__name__.lower(): kind for kind in (List, Show, Run, Compare, Sweep, Report, Export, Data, Doctor)}
+COMMANDS = {
+    kind.__name__.lower(): kind for kind in (List, Show, Demo, Run, Compare, Sweep, Report, Export, Data, Doctor)
+}
 Command = (
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]

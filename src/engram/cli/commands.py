@@ -95,6 +95,14 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Demo:
+    """Run a first published claim until it is decided, in at most five minutes, and write the report."""
+
+    runs: Folder = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+
+
+@dataclass(frozen=True)
 class Compare:
     """Set a method beside all registered ones of its kind, on all tasks of that kind.
 

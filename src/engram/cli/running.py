@@ -15,13 +15,14 @@ from rich.markup import escape
 
 from engram import registry
 from engram.cli import fields
-from engram.cli.commands import Compare, Export, Report, Run, Sweep
+from engram.cli.commands import Compare, Demo, Export, Report, Run, Sweep
 from engram.cli.output import LEAST, out, print_table
 from engram.storage.files import runs_folder
 
 if TYPE_CHECKING:
     from engram.lab import Experiment, Results
 
+EXIT_CLAIM = 1
 EXIT_FAILURE = 2
 EXIT_INTERRUPTED = 130
 UNDONE = {"interrupted", "waiting", "running"}
@@ -52,6 +53,14 @@ def run(command: Run, rest: list[str]) -> int:
             return EXIT_INTERRUPTED
         code = max(code, results.exit_code())
     return code
+
+
+def demo(command: Demo) -> int:
+    """Run the first experiment that a newcomer sees, and write its report; a claim that fails is a result, no error."""
+    names = ("pattern-completion",)
+    code = run(Run(names, until_decided=True, at_most="5m", runs=command.runs), [])
+    report(Report(names, command.runs))
+    return 0 if code == EXIT_CLAIM else code
 
 
 def compare(command: Compare) -> None:
