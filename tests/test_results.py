@@ -28,7 +28,7 @@ WAITING = {
     "meta-rl-agents",
     "representational-forgetting",
 }
-UNRECORDED = {"diffusion-compose", "farcuriosity", "optimizers"}
+UNRECORDED = {"farcuriosity", "optimizers"}
 CURRENT = [name for name in engram.experiments() if name not in WAITING | UNRECORDED]
 
 

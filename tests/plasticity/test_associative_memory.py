@@ -149,7 +149,7 @@ BAD = {
     "weight": (
         lambda: PlasticAssociativeMemory(Hebb()).fit(X, sample_weight=[1, 2, 3]),
         ValueError,
-        r"sample_weight is given: expected None, because rule = Hebb\(\) is not modulated",
+        r"sample_weight is given: expected None, because rule = Hebb\(eta=0.01\) is not modulated",
     ),
     "weight length": (lambda: PlasticAssociativeMemory().fit(X, sample_weight=[1, 2]), ValueError, "sample_weight"),
     "not fitted": (lambda: PlasticAssociativeMemory().predict(X), NotFittedError, "not fitted"),

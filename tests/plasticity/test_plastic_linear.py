@@ -155,7 +155,7 @@ BAD = {
     "modulator unwanted": (
         lambda: LAYER(draw(5, 2, 3), modulator=draw(5, 2, 1)),
         ValueError,
-        r"modulator is given: expected None, because rule = Hebb\(\) is not modulated",
+        r"modulator is given: expected None, because rule = Hebb\(eta=0.01\) is not modulated",
     ),
     "modulator missing": (
         lambda: GATED(draw(5, 2, 3)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 
 import engram
 from engram.lab import run
-from engram.standings import Entry, Standing, Task, recorded
+from engram.standings import Entry, Standing, Task, comparison, recorded
 from engram.standings.comparison import Comparison
 from engram.standings.kinds import events
 
@@ -112,9 +113,9 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     fresh = engram.compare("last-layer", **options).entries[task]
     assert not fresh["fa"].is_recorded
     (event,) = [event for event in events("learning_rules") if event.contest.task == task]
-    comparison = Comparison.of(event, [], ["backprop", "fa"], "smoke")
-    results = run(comparison.experiment, preset="smoke", arms=["backprop", "fa"], seeds=1, runs=tmp_path, jobs=1)
-    recorded.ship(results, comparison.to_ship(fresh))
+    compared = Comparison.of(event, [], ["backprop", "fa"], "smoke")
+    results = run(compared.experiment, preset="smoke", arms=["backprop", "fa"], seeds=1, runs=tmp_path, jobs=1)
+    recorded.ship(results, compared.to_ship(fresh))
     taken = engram.compare("last-layer", **options).entries[task]
     assert taken["fa"].is_recorded
     assert taken["fa"].values == pytest.approx(fresh["fa"].values, rel=1e-5)
@@ -123,6 +124,22 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     recorded.all_records()["learning-rules"]["manifest"]["files"]["engram/rules/chain.py"] = "0" * 64
     assert not engram.compare("last-layer", **options).entries[task]["fa"].is_recorded
     recorded.all_records.cache_clear()
+
+
+def test_a_method_that_takes_ten_times_as_long_is_stopped_and_goes_on_later(tmp_path, monkeypatch):
+    path = tmp_path / "slow.py"
+    path.write_text(
+        "import time\nfrom engram.rules import Backprop\nclass Slow(Backprop):\n"
+        "    def update(self, *batch):\n        time.sleep(0.03)\n        return super().update(*batch)\n"
+    )
+    options = {"against": ["backprop"], "tasks": ["narrow"], "seeds": 1, "runs": tmp_path, **OPTIONS}
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "STARTING", 0.5)
+        entry = engram.compare(f"{path}:Slow", **options).entries["digits, narrow network"]["Slow"]
+    assert re.match("stopped after .* over ten times as long as the others", entry.note)
+    assert entry.values == {}
+    later = engram.compare(f"{path}:Slow", **options).entries["digits, narrow network"]
+    assert later["Slow"].values == later["backprop"].values
 
 
 def test_after_an_edit_of_a_method_it_alone_is_run_again(tmp_path, capsys):
