@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib
 import importlib.util
+import pkgutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -30,8 +30,8 @@ def load(reference: str) -> Any:
         ValueError: There is no such module, or it has no such name.
     """
     place, _, attribute = reference.rpartition(":")
-    try:
-        module = _module_of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    try:  # by `resolve_name`, since what `import_module` may load is all, to whoever reads what a trial rests on
+        module = _module_of_file(Path(place)) if place.endswith(".py") else pkgutil.resolve_name(f"{place}:")
     except (ModuleNotFoundError, FileNotFoundError) as error:
         raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error
     part = module

@@ -17,7 +17,8 @@ ONE = torch.ones(1, 1)
 )
 def test_the_trace_never_leaves_its_bounds(eta, clip, scale, steps, seed):
     generator = torch.Generator().manual_seed(seed)
-    rule = ClippedHebb(eta, clip)
+    rule = ClippedHebb(clip=clip)
+    rule.eta.data.fill_(eta)  # training may make it negative
     state = rule.init(2, 4, 3)
     for _ in range(steps):
         pre, post = (scale * torch.randn(2, size, generator=generator) for size in (3, 4))
@@ -100,5 +101,5 @@ def test_rates_for_other_connections_are_refused():
 
 
 def test_repr_names_the_bound():
-    assert repr(ClippedHebb(clip=2.0)) == "ClippedHebb(clip=2.0)"
-    assert repr(ClippedHebb(clip=2.0, connections=(4, 3))) == "ClippedHebb(clip=2.0, connections=(4, 3))"
+    assert repr(ClippedHebb(clip=2.0)) == "ClippedHebb(eta=0.01, clip=2.0)"
+    assert repr(ClippedHebb(clip=2.0, connections=(4, 3))) == "ClippedHebb(eta of shape (4, 3), clip=2.0)"

@@ -109,6 +109,5 @@ def test_both_traces_can_be_cut_from_the_graph():
 
 
 def test_repr_names_the_arguments():
-    assert (
-        repr(Retroactive(trace_first=True)) == "Retroactive(clip=1.0, mode='clip', trace_first=True, only_half=False)"
-    )
+    shown = repr(Retroactive(trace_first=True))
+    assert shown == "Retroactive(eta=0.01, clip=1.0, mode='clip', trace_first=True, only_half=False)"

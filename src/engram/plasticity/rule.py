@@ -229,6 +229,7 @@ class RatedRule(PlasticityRule):
     ) -> None:
         checks.arguments()
         super().__init__(device, dtype)
+        checks.number("eta", eta)  # what is not finite is told as that
         checks.number("eta", eta, minimum=0)
         if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
             self.eta = trained_rate(eta, device, dtype, shape)
