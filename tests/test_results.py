@@ -28,7 +28,7 @@ WAITING = {
     "meta-rl-agents",
     "representational-forgetting",
 }
-UNRECORDED = {"farcuriosity", "optimizers"}
+UNRECORDED = {"optimizers"}
 CURRENT = [name for name in engram.experiments() if name not in WAITING | UNRECORDED]
 
 

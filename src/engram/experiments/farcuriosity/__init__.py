@@ -101,4 +101,13 @@ experiment = Experiment(
     figure=figure,
     headline="curiosity",
     check_requirements=check_requirements,
+    answer="""One predictor forgets: its error in the first room doubles at a low rate [forgets-slow: holds] and
+    rises twentyfold at a high one [forgets-fast: holds], and more units do not help [width-forgets-too: holds]. A
+    predictor for each room forgets far less than one with EWC at its best strength [rooms-over-ewc: holds];
+    replaying a tenth of old observations keeps most of it, too [replay-keeps: holds]. Cut at surprise, fragments
+    begin at doors [cuts-at-doors: holds] and new rooms stay as interesting [novelty-stays: holds]. That a known
+    room is less interesting afterwards held with three seeds of five, which does not decide it [known-again: is
+    open], and where all rooms are alike there are fragments nevertheless [same-rooms: fails]. Whether an agent paid
+    so explores more is open [explores-more: is open]; that curiosity explores at all is not [curiosity-explores:
+    holds].""",
 )
