@@ -64,7 +64,7 @@ def test_only_arms_of_open_claims_are_run_with_more_seeds(tmp_path, capsys):
     assert [(judged.verdict, judged.look) for judged in kept] == [(c.verdict, c.look) for c in results.claims()]
     page = write_report([(study, results)], tmp_path / "report.html").read_text()
     assert "--until-decided" in page
-    assert "look 1, 5 seeds" in page
+    assert "5 seeds, look 1" in page
 
 
 def test_a_run_with_fixed_seeds_gives_its_trials_to_one_until_decided(tmp_path):
@@ -107,7 +107,6 @@ def test_a_look_that_time_cuts_short_judges_nothing_and_goes_on_later(tmp_path, 
     ("options", "message"),
     [
         ({"until_decided": True, "seeds": 3}, "seeds = 3: expected none with until_decided"),
-        ({"at_most": 60}, "at_most = 60: expected with until_decided only"),
         ({"until_decided": True, "at_most": 0}, "at_most = 0: expected a number above 0"),
     ],
 )

@@ -196,7 +196,7 @@ BAD = {
     "packed nan": (lambda: NET(pack_sequence([torch.full((2, 3), torch.nan)])), ValueError, "input.data at .row=0, fe"),
     "a state of one": (lambda: DEEP(SEQUENCE, PlasticLSTM(3, 4)(SEQUENCE)[1]), ValueError, r"expected \(2, 2, 4\)"),
     "a batch's state": (lambda: DEEP(SEQUENCE[:, 0], DEEP(SEQUENCE)[1]), ValueError, r"\(2, 2, 4\): expected \(2, 4\)"),
-    "a packed state": (lambda: NET(PACKED, NET(SEQUENCE[:, :1])[1]), ValueError, r"\(1, 4\): expected \(2, 4\)"),
+    "a packed state": (lambda: NET(PACKED, NET(SEQUENCE[:, :1])[1]), ValueError, r"\(1, 1, 4\): expected \(1, 2, 4\)"),
     "clamp packed": (lambda: NET(PACKED, clamp=MASK), ValueError, "clamp is given: expected None, because the seq"),
     "clamp deep": (
         lambda: PlasticRNN(3, 4, num_layers=2)(SEQUENCE, clamp=MASK),

@@ -474,7 +474,7 @@ BAD = {
     "linear modulator unwanted": (
         dispatch.LINEAR,
         PLAIN_LINEAR | {"modulator": ZEROS},
-        r"modulator = a tensor: expected None for Hebb\(\)",
+        r"modulator = a tensor: expected None for Hebb\(eta=0.01\)",
     ),
     "linear nonlinearity": (
         dispatch.LINEAR,

@@ -221,7 +221,7 @@ def test_a_batch_of_one_gives_the_first_row_of_a_batch_of_two(name):
     output, state = net(draw(3, 2, 3))
     first, first_state = net(draw(3, 2, 3)[:, :1])
     torch.testing.assert_close(first, output[:, :1])
-    torch.testing.assert_close(tensors(first_state), [t[:1] for t in tensors(state)])
+    torch.testing.assert_close(tensors(first_state), [t[:, :1] for t in tensors(state)])
 
 
 def test_the_language_models_have_as_many_parameters_as_the_published_ones():

@@ -67,7 +67,7 @@ def test_a_rate_through_a_sigmoid_is_the_same_rate_and_stays_in_the_unit_interva
     ("options", "message"),
     [
         ({"eta": 1.0, "eta_param": "sigmoid"}, "eta = 1.0: expected a number between 0 and 1"),
-        ({"eta": float("nan"), "eta_param": "sigmoid"}, "eta = nan: expected a number between 0 and 1"),
+        ({"eta": float("nan"), "eta_param": "sigmoid"}, "eta = nan: expected a finite number"),
         ({"eta_param": "tanh"}, "eta_param = 'tanh': expected one of 'raw', 'sigmoid'"),
     ],
 )

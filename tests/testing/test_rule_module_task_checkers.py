@@ -161,7 +161,7 @@ class NoTuple(PlasticRNN):
 class NeedsSteps(PlasticRNN):
     def forward(self, sequence, state=None):
         output, state = super().forward(sequence, state)
-        return output, state._replace(hidden=output[-1])
+        return output, state._replace(hidden=output[-1:])
 
 
 class ModuleInPlace(PlasticRNN):

@@ -126,7 +126,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     first, last = run.ends("error")
     result = {"error": last, "first_error": first}
     if config.network == "plastic":
-        result |= {name[5:]: float(eta) for name, eta in net.named_parameters() if name == "rule.eta"}
+        result |= {name[5:]: float(eta) for name, eta in net.state_dict().items() if name == "rule.eta"}
     return result
 
 

@@ -63,6 +63,7 @@ def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]
     for metric in sorted(dict(logged), key=lambda metric: metric != results.headline):
         arms = [arm for arm in results.arms if (metric, arm) in logged]
         studies = [[arm for arm in arms if arm in study.table] for study in experiment.by_name.values()]
+        studies.append([arm for arm in arms if not any(arm in own for own in studies)])  # of an older form
         size = len(PALETTE)
         parts = [own[start : start + size] for own in studies for start in range(0, len(own), size)]
         for number, part in enumerate(parts, start=1):

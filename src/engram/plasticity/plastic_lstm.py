@@ -46,7 +46,8 @@ class PlasticLSTM(nn.Module):
         input_size: Number of input features.
         hidden_size: Number of units of each layer.
         num_layers: Number of layers.
-        dropout, bidirectional: As of ``PlasticRNN``.
+        dropout: As of ``PlasticRNN``.
+        bidirectional: As of ``PlasticRNN``.
         rule: How the traces change; ``Modulated(clip=2.0)`` if None.
         alpha: Plasticity coefficients: ``"connection"``, ``"post"``, ``"homogeneous"``, or the rank of a product.
         neuromodulator: What modulates a modulated rule; if None, one with a fan-out is made.

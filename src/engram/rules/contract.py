@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from engram import checks
-from engram.rules.loss import loss_and_error
+from engram.rules.loss import output_loss
 
 State = TypeVar("State")
 
@@ -305,9 +305,11 @@ def apply_rule(
         raise ValueError(f"target is {target.dtype}: expected {' or '.join(map(str, dtypes))}, as the weights are")
     try:
         grads, after, info = rule.update(model, x, target, state)
+    except (FloatingPointError, NotImplementedError):
+        raise
     except Exception:
         with torch.no_grad():
-            loss_and_error(rule.predict(model, x), target)  # names what is wrong with a batch, if anything is
+            output_loss(rule.predict(model, x), target)  # names what is wrong with a batch, if anything is
         form = _form(rule.init(model, torch.Generator().manual_seed(0)))
         if _form(state) != form:
             raise ValueError(
