@@ -179,7 +179,7 @@ def test_distributed_data_parallel_over_gloo():
         torch.distributed.destroy_process_group()
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_no_trace_by_jit():
     with pytest.raises(RuntimeError, match=r"use torch\.export"):
         torch.jit.trace(build(PlasticRNN), draw(6, 2, 3))

@@ -221,7 +221,7 @@ panels = [
 experiment = Experiment(
     name="optimizers",
     about=__doc__,
-    paper="No paper; optimisers of torch and of engram.optim",
+    paper="No paper: optimisers of torch and of engram.optim",
     studies=Study(trial, arms),
     presets={
         "smoke": Preset(

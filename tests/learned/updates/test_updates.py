@@ -329,7 +329,7 @@ def test_a_rule_comes_nearer_to_its_teacher():
 
 
 def test_a_gradient_from_some_of_the_weights_is_that_from_all_in_the_mean():
-    rule, w, g = trained(), {"w": drawn(5, 6)}, {"w": drawn(5, 6, seed=1)}
+    rule, w, g = trained().double(), {"w": drawn(5, 6).double()}, {"w": drawn(5, 6, seed=1).double()}
 
     def gradient():
         directions, _ = rule(g, w, rule.init(w), {})
