@@ -257,7 +257,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
     assert "noise.scale = 0.5" in content["claims"][0]["why"]
     assert cli.run(["report", "toy"]) == 0
     report = Path(capsys.readouterr().out.strip().removeprefix("report: ")).read_text()
-    assert re.search(r"noise\.scale</code></td><td>0\.5</td>", report)
+    assert "noise.scale = 0.5" in report
     assert cli.run(["show", "toy"]) == 0
     assert re.search(r"--noise\.scale +float >= 0 +0\.1 +0\.1 +0\.1 +standard deviation", capsys.readouterr().out)
 
