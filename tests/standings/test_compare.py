@@ -211,3 +211,14 @@ def test_wrong_arguments_are_named(options, message):
 def test_methods_of_two_kinds_are_not_compared():
     with pytest.raises(ValueError, match="expected methods of one kind"):
         engram.compare("fa", "ewc")
+
+
+def test_two_methods_of_one_name_are_refused(tmp_path):
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rules.py").write_text("from engram.rules import Backprop\nclass Mine(Backprop): pass\n")
+    (tmp_path / "rules.py").write_text("from engram.rules import Backprop\nfa = Backprop\n")
+    both = [f"{tmp_path / folder / 'rules.py'}:Mine" for folder in ("first", "second")]
+    for names in (both, [f"{tmp_path / 'rules.py'}:fa"]):
+        with pytest.raises(ValueError, match=r"another method is called '(Mine|fa)' too; rename one"):
+            engram.compare(*names, progress=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -96,6 +98,10 @@ def compare(
             registry.check(kind, name)
     titles, notes = tuple(found.title for found in own), []
     for found in own:
+        is_taken = references.is_reference(found.reference) and found.title in registry.names(kind)
+        if is_taken or titles.count(found.title) > 1:
+            raise ValueError(f"part = {found.reference!r}: another method is called {found.title!r} too; rename one")
+    for found in own:
         if references.is_reference(found.reference) and (broken := check_contract(kind, found.make)):
             notes.append(broken)
             console.print(f"[yellow]{escape(broken)}[/]", highlight=False, soft_wrap=True)
@@ -107,7 +113,6 @@ def compare(
         comparison = Comparison.of(event, own, against, preset)
         looks = list(event.experiment.presets[preset].looks) if until_decided else [seeds]
         known = {} if fresh else comparison.recorded(preset, present, console)
-        task = described_as(event, math.nan)
         rivals = comparison.others
         row: dict[str, Entry] = dict(comparison.refused)
         for look, count in enumerate(looks):
@@ -177,9 +182,8 @@ def _chosen(known: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
 def described_as(event: Event, confidence: float) -> Task:
     """A task as a standing has it."""
     contest = event.contest
-    same = {name: getattr(contest, name) for name in ("measure", "maximize", "margin", "chance")}
-    trivial = contest.trivial
-    return Task(contest.task, event.experiment.name, trivial=trivial, confidence=confidence, **same)
+    same = {name: getattr(contest, name) for name in ("measure", "maximize", "margin", "chance", "trivial")}
+    return Task(contest.task, event.experiment.name, confidence=confidence, **same)
 
 
 def _is_open(standing: Scores, method: str, other: str) -> bool:
@@ -375,15 +379,15 @@ def _note(trial: TrialResult, took: float) -> str:
     return f"stopped after {took:.0f} s, over ten times as long as the others" if trial.state != "finished" else ""
 
 
-class _one_thread:  # noqa: N801
+@contextmanager
+def _one_thread() -> Iterator[None]:
     """Compute with one thread, as trials do."""
-
-    def __enter__(self) -> None:
-        self.before = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *raised: object) -> None:
-        torch.set_num_threads(self.before)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _seconds(step: Callable[[], object]) -> float:
@@ -406,12 +410,8 @@ def _line(found: Scores) -> str:
         if entry.note:
             said.append(f"{method} {escape(entry.note)}")
             continue
-        best = next(iter(_ordered(found, task.name, row)))
+        best = min(found.scores[task.name], key=partial(found.rank, task.name))
         beside = "" if best == method else f"; the best is {best}, {row[best].mean:.3g}"
         rank = found.rank(task.name, method)
         said.append(f"{method} {entry.mean:.3g}, rank {rank:g} of {len(found.scores[task.name])}{beside}")
     return f"[bold]{task.name}[/] ({task.measure}): " + "; ".join(said)
-
-
-def _ordered(found: Scores, task: str, row: Mapping[str, Entry]) -> Iterator[str]:
-    return iter(sorted(found.scores[task], key=lambda method: found.rank(task, method)))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
-from engram import checks, registry
+from engram import checks, references, registry
 from engram.lab.experiment import Contest, Experiment, find_experiment
 
 
@@ -56,17 +55,11 @@ def kind_of(part: Any) -> str:
         TypeError: It is of none.
     """
     for name, kind in KINDS.items():
-        base = load(kind.base)
+        base = references.load(kind.base)
         if isinstance(part, base) or (isinstance(part, type) and issubclass(part, base)):
             return name
     bases = ", ".join(kind.base.rpartition(":")[2] for kind in KINDS.values())
     raise TypeError(f"part = {part!r}: expected a class or an object of {bases}; of a function say its kind")
-
-
-def load(place: str) -> Any:
-    """What is at a place such as ``"module:name"``."""
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def events(kind: str) -> list[Event]:
@@ -87,7 +80,7 @@ def check_contract(kind: str, make: Callable[..., Any]) -> str:
     """What a part breaks of the contract of its kind, in a line; nothing where it keeps it."""
     try:
         with torch.random.fork_rng(devices=()):  # checks draw from the global generator to see that a part does not
-            load(KINDS[kind].check)(make)
+            references.load(KINDS[kind].check)(make)
     except (AssertionError, TypeError, ValueError) as error:
         return " ".join(str(error).split())
     return ""

@@ -50,8 +50,8 @@ def find_part(given: Any, kind: str = "") -> Part:
     if references.is_reference(reference):
         place, _, name = reference.rpartition(":")
         reference = f"{Path(place).resolve()}:{name}" if place.endswith(".py") else reference
-        make = registry.get(kind or next(iter(KINDS)), reference)
-        check_honest(sys.modules[_module_of(reference, make)])
+        make = references.load(reference)
+        check_honest(sys.modules[references.place_of(reference).rpartition(":")[0]])
         return Part(reference, title_of(reference), kind or kind_of(make), make)
     kinds = [kind] if kind else [known for known in KINDS if reference in registry.names(known)]
     if len(kinds) != 1:
@@ -118,11 +118,3 @@ def _nodes(source: str) -> Iterator[ast.AST]:
     for statement in ast.parse(source).body:
         if not (isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)):
             yield from ast.walk(statement)
-
-
-def _module_of(reference: str, part: Any) -> str:
-    """The name of the loaded module that a reference leads to."""
-    place = reference.rpartition(":")[0]
-    if not place.endswith(".py"):
-        return place
-    return next(name for name, module in sys.modules.items() if getattr(module, "__file__", None) == place)
