@@ -28,6 +28,8 @@ class DenseMap(LocalMap):
         (0.1, [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]])
     """
 
+    _room = 1  # since every step goes through all cells
+
     def _allocate(self, height: int, width: int) -> None:
         self._labels = [0]
         self._maps = np.zeros((1, height, width))
@@ -176,11 +178,10 @@ class DenseMap(LocalMap):
 
     def _in_arrays(self) -> tuple[int, int]:
         need = self.view_size + 2
-        place = self._origin + self.pose[:2]
+        place = np.add(self._origin, self.pose[:2])
         before = np.maximum(need - place, 0)
         after = np.maximum(place + need + 1 - self._maps.shape[1:], 0)
         pads = [(0, 0), *((int(b), int(a)) for b, a in zip(before, after, strict=True))]
         self._maps, self._seen = np.pad(self._maps, pads), np.pad(self._seen, pads)
-        self._origin = self._origin + before
-        row, column = (self._origin + self.pose[:2]).tolist()
-        return row, column
+        self._origin = (self._origin[0] + int(before[0]), self._origin[1] + int(before[1]))
+        return self.pose.row + self._origin[0], self.pose.column + self._origin[1]

@@ -167,11 +167,9 @@ class FARMapExplorer(FrontierExplorer):
                 return 1.0 - current.confidence(view)
             return 1.0 - (before if self.predict_before_update else current.confidence(view))
 
-        query: Any = {
-            "geometric": (source, pose.heading, pose.row, pose.column),
-            "cosine": (source, pose.heading, view),
-            "none": None,
-        }[self.recall]
+        query: Any = None
+        if self.recall != "none":
+            query = (source, pose.heading, *((pose.row, pose.column) if self.recall == "geometric" else (view,)))
         decision = self._far.step(surprisal, query, may_fragment=not self._switching)
         self.map = self._far.current
         if decision.kind == "fragment" and (deciding or self.view_at_once):

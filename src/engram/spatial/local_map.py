@@ -12,6 +12,7 @@ from engram.numeric.grid_view import LARGEST, MOVES
 from engram.spatial import kernels
 
 View = Int[np.ndarray, "size size"]
+_MOVES = MOVES.tolist()
 _MARGIN = 2  # cells around a view whose frontiers may change
 
 
@@ -79,6 +80,8 @@ class LocalMap:
         (0.1, (-2, 0, 0, 0), Pose(row=-1, column=0, heading=0))
     """
 
+    _room = 2  # views that fit to each side before the arrays have to grow
+
     def __init__(self, view_size: int = 15, gamma: float = 0.9, *, heading: int = 0, reach: int | None = 250) -> None:
         if checks.size("view_size", view_size, 3, LARGEST) % 2 == 0:
             raise ValueError(f"view_size = {view_size}: expected an odd number")
@@ -87,8 +90,8 @@ class LocalMap:
         self.reach = None if reach is None else checks.size("reach", reach, minimum=view_size)
         self.pose = Pose(0, 0, checks.size("heading", heading, 0, 3))
         self.time = 0
-        side = 2 * (view_size + _MARGIN) + 1
-        self._origin = np.array([side // 2, side // 2])  # where row 0 and column 0 are in the arrays
+        side = 2 * self._room * (view_size + _MARGIN) + 1
+        self._origin = (side // 2, side // 2)  # where row 0 and column 0 are in the arrays
         self._allocate(side, side)
 
     def _allocate(self, height: int, width: int) -> None:
@@ -110,7 +113,7 @@ class LocalMap:
 
     def move(self, action: int) -> Pose:
         """Let the agent take a step up, down, left or right, and look there; return where it is."""
-        rows, columns = MOVES[checks.size("action", action, 0, 3)].tolist()
+        rows, columns = _MOVES[checks.size("action", action, 0, 3)]
         self.pose = Pose(self.pose.row + rows, self.pose.column + columns, action)
         return self.pose
 
@@ -168,7 +171,7 @@ class LocalMap:
 
     def is_empty(self, row: int, column: int) -> bool | None:
         """Whether a cell is empty; None: it was never seen."""
-        r, c = row + int(self._origin[0]), column + int(self._origin[1])
+        r, c = row + self._origin[0], column + self._origin[1]
         inside = 0 <= r < self._flags.shape[0] and 0 <= c < self._flags.shape[1]
         flags = int(self._flags[r, c]) if inside else 0
         return bool(flags & kernels.EMPTY) if flags & kernels.KNOWN else None
@@ -192,7 +195,7 @@ class LocalMap:
         free = (self._flags[top : bottom + 1, left : right + 1] & kernels.EMPTY).astype(np.bool_)
         steps = np.zeros(free.size + 4, dtype=np.int64)
         start = (own[0] - top, own[1] - left, self.pose.heading)
-        goal = (row + int(self._origin[0]) - top, column + int(self._origin[1]) - left)
+        goal = (row + self._origin[0] - top, column + self._origin[1] - left)
         length, work = kernels.path(free, *start, *goal, np.asarray(headings), steps)
         return Path(None if length < 0 else steps[:length].tolist(), int(work))
 
@@ -211,24 +214,29 @@ class LocalMap:
     def _in_arrays(self) -> tuple[int, int]:
         """The agent's place in the arrays, which grow where a view from there would not fit."""
         need = self.view_size + _MARGIN
-        place = self._origin + self.pose[:2]
-        before = np.maximum(need - place, 0)
-        after = np.maximum(place + need + 1 - self._flags.shape, 0)
-        if before.any() or after.any():
-            self._grow(before, after)
-            place = self._origin + self.pose[:2]
-        return int(place[0]), int(place[1])
+        row, column = self.pose.row + self._origin[0], self.pose.column + self._origin[1]
+        height, width = self._flags.shape
+        if need <= row < height - need and need <= column < width - need:
+            return row, column
+        before = np.maximum(need - np.array([row, column]), 0)
+        after = np.maximum(np.array([row + need + 1 - height, column + need + 1 - width]), 0)
+        self._grow(before, after)
+        return self.pose.row + self._origin[0], self.pose.column + self._origin[1]
 
     def _grow(self, before: np.ndarray, after: np.ndarray) -> None:
         """Add cells at the sides that need some, and as many again as there are, so that it is seldom done."""
-        spare = np.array(self._flags.shape) // 2
-        before, after = before + spare * (before > 0), after + spare * (after > 0)
-        pads = [(int(b), int(a)) for b, a in zip(before, after, strict=True)]
-        for name in ("_label", "_confidence", "_last", "_flags"):
-            setattr(self, name, np.pad(getattr(self, name), pads))
-        empty = self._counts[kernels.BOTTOM] < 0
-        self._rows, self._columns = np.pad(self._rows, pads[0]), np.pad(self._columns, pads[1])
-        self._origin = self._origin + before
-        self._counts[kernels.TOP :] += np.tile(before, 2)
-        if empty:
-            self._counts[kernels.TOP :] = (*self._flags.shape, -1, -1)
+        shape = np.array(self._flags.shape)
+        before, after = before + shape // 2 * (before > 0), after + shape // 2 * (after > 0)
+        rows, columns = (slice(start, start + length) for start, length in zip(before, shape, strict=True))
+        height, width = (shape + before + after).tolist()
+        old, counts = self._cells, self._counts
+        self._allocate(height, width)
+        for array, larger in zip(old[:4], self._cells, strict=False):
+            larger[rows, columns] = array
+        self._rows[rows], self._columns[columns] = old[4:6]
+        self._origin = (self._origin[0] + int(before[0]), self._origin[1] + int(before[1]))
+        if counts[kernels.BOTTOM] < 0:  # nothing is known yet: the bounds stand at the ends of the arrays
+            counts[kernels.TOP :] = (height, width, -1, -1)
+        else:
+            counts[kernels.TOP :] += np.tile(before, 2)
+        self._counts = counts

@@ -87,7 +87,9 @@ class ViewModel:
         return touched
 
     def _checked(self, world: np.ndarray, pose: tuple[int, int, int]) -> tuple[int, int, int]:
-        checks.arguments()
+        usual = type(pose) is tuple and list(map(type, pose)) == [int] * 3 and type(world) is np.ndarray
+        if not (usual and world.ndim == 2 and world.dtype.kind == "i"):  # a fifth of the time of a whole check
+            checks.arguments()
         row, column, heading = pose
         if not (0 <= row < world.shape[0] and 0 <= column < world.shape[1] and 0 <= heading < len(MOVES)):
             raise ValueError(

@@ -1,8 +1,9 @@
 """Compiled parts of planning in guessed maps: distances, what attracts, and simulated steps with the search over them.
 
 A map is flat, a cell one of the codes of ``engram.numeric.grid_cells``. A state of the simulation is the world, whose
-last four arrays are overwritten at each step and set back at the start of an episode, with the agent's cell, the hash
-of all that was seen, whether the weights or goals are no longer those of the root, and the potential.
+last arrays are overwritten at each step and set back at the start of an episode, with the agent's cell, the hash of all
+that was seen, whether the weights or goals are no longer those of the root, and the potential. A search has the world
+in its functions instead of its states: to hand on references to all arrays takes longer than the step.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numba.extending import overload
 
 from engram.numeric.grid_cells import EMPTY, LANDMARKS, REWARD, UNOBSERVED, WALL
@@ -52,6 +52,7 @@ class World(NamedTuple):
         alive: Weights of the hypotheses that nothing seen in the episode contradicts.
         collected: Which goals were.
         open: Which views were seen whole.
+        drawn: The hypotheses that a step has drawn.
     """
 
     shape: tuple
@@ -78,6 +79,7 @@ class World(NamedTuple):
     alive: np.ndarray
     collected: np.ndarray
     open: np.ndarray
+    drawn: np.ndarray
 
 
 @inline
@@ -142,20 +144,21 @@ def distinct(maps, kept):
 @inline
 def attraction(world, cell):
     """Sum_h p_h^power max_g near(h, g), of hypotheses that are alive and goals that, for a potential, remain."""
+    alive, holds, near, layout, collected = world.alive, world.holds, world.near, world.layout, world.collected
     total = 0.0
-    for h in range(world.alive.size):
-        total += world.alive[h]
+    for h in range(alive.size):
+        total += alive[h]
     if total <= 0.0:
         return 0.0
     attracted = 0.0
-    for h in range(world.alive.size):
-        if world.alive[h] <= 0.0:
+    for h in range(alive.size):
+        if alive[h] <= 0.0:
             continue
         best = 0.0
-        for g in range(world.goals.size):
-            if world.holds[h, g] and not (world.potential and world.collected[g]):
-                best = max(best, np.float64(world.near[world.layout[h], g, cell]))
-        attracted += (world.alive[h] / total) ** world.power * best
+        for g in range(holds.shape[1]):
+            if holds[h, g] and not (world.potential and collected[g]):
+                best = max(best, np.float64(near[layout[h], g, cell]))
+        attracted += (alive[h] / total) ** world.power * best
     return attracted
 
 
@@ -169,44 +172,44 @@ def fill_field(world):
             world.field[cell] += attraction(world, cell)
 
 
-@njit(error_model="numpy")
-def content(world, cell, drawn, count, rng):
+@inline
+def content(grid, alive, maps, drawn, cell, count, rng):
     """A cell as the first hypothesis drawn says that knows it, empty where none does; and how many were drawn."""
-    code = world.grid[cell]
+    code = grid[cell]
     if code != UNOBSERVED:
         return code, count
-    for place in range(world.alive.size):
+    for place in range(alive.size):
         if place >= count:
             left = 0.0
-            for h in range(world.alive.size):
-                left += world.alive[h]
+            for h in range(alive.size):
+                left += alive[h]
             for earlier in range(count):
-                left -= world.alive[drawn[earlier]]
+                left -= alive[drawn[earlier]]
             if left <= 1e-12:
                 break
             chance, chosen = uniform(rng) * left, -1
-            for h in range(world.alive.size):
-                if world.alive[h] <= 0.0:
+            for h in range(alive.size):
+                if alive[h] <= 0.0:
                     continue
                 taken = False
                 for earlier in range(count):
                     taken |= drawn[earlier] == h
                 if not taken:
                     chosen = h
-                    chance -= world.alive[h]
+                    chance -= alive[h]
                     if chance < 0.0:
                         break
             if chosen < 0:
                 break
             drawn[count] = chosen
             count += 1
-        code = world.maps[drawn[place], cell]
+        code = maps[drawn[place], cell]
         if code != UNOBSERVED:
             return code, count
     return np.int8(EMPTY), count
 
 
-@njit(error_model="numpy")
+@inline
 def collect(world, cell):
     """Take the reward of a cell."""
     world.grid[cell] = EMPTY
@@ -215,60 +218,63 @@ def collect(world, cell):
     return mixed(cell, COLLECTED)
 
 
-@jit
-def sample(root, rng):
-    """The state in which an episode begins."""
-    world, position = root
+@inline
+def start_episode(world, position):
+    """Set a world back; return what of a state changes."""
     world.grid[:], world.alive[:], world.collected[:], world.open[:] = world.known, world.weights, False, False
-    return world, position, np.int64(0), False, world.field[position]
+    return position, np.int64(0), False, world.field[position]
 
 
 @partial(jit, forceinline=True)
-def step(state, action, rng):
+def move(world, changing, action, rng):
     """Move in a completed map, see, and drop the hypotheses that what is seen contradicts."""
-    world, start, key, changed, before = state
-    drawn, count = np.empty(world.alive.size, np.int64), 0
-    down, right, length = world.moves[action, 0], world.moves[action, 1], world.moves[action, 2]
-    height, width = world.shape
+    start, key, changed, before = changing
+    # Each array is taken out of the world once: to do so counts references, which takes longer than what follows.
+    grid, alive, maps, drawn, seen, varies = (
+        world.grid, world.alive, world.maps, world.drawn, world.seen, world.varies
+    )  # fmt: skip
+    moves, opened, starts = world.moves, world.open, world.starts
+    (height, width), count = world.shape, 0
+    down, right, length = moves[action, 0], moves[action, 1], moves[action, 2]
     position, reward = start, 0.0
-    for move in range(length):
+    for moved in range(length):
         row, column = position // width + down, position % width + right
         if row < 0 or row >= height or column < 0 or column >= width:
             break
         cell = row * width + column
-        code, count = content(world, cell, drawn, count, rng)
+        code, count = content(grid, alive, maps, drawn, cell, count, rng)
         if is_wall(code):
             break
         position = cell
-        if code == REWARD and world.on_path and move < length - 1:
+        if code == REWARD and world.on_path and moved < length - 1:
             reward += 1.0
             key ^= collect(world, cell)
             changed |= world.potential
     if position != start:
-        code, count = content(world, position, drawn, count, rng)
+        code, count = content(grid, alive, maps, drawn, position, count, rng)
         if code == REWARD:
             reward += 1.0
             key ^= collect(world, position)
             changed |= world.potential
         view = world.sight[position]
-        if view >= 0 and not world.open[view]:
-            world.open[view] = True
-            for place in range(world.starts[view], world.starts[view + 1]):
-                cell = world.seen[place]
-                if world.grid[cell] != UNOBSERVED:
+        if view >= 0 and not opened[view]:
+            opened[view] = True
+            for place in range(starts[view], starts[view + 1]):
+                cell = seen[place]
+                if grid[cell] != UNOBSERVED:
                     continue
-                code, count = content(world, cell, drawn, count, rng)
-                world.grid[cell] = code
+                code, count = content(grid, alive, maps, drawn, cell, count, rng)
+                grid[cell] = code
                 key ^= mixed(cell, code)
-                if world.varies[cell] and code != REWARD:
-                    for h in range(world.alive.size):
-                        other = world.maps[h, cell]
+                if varies[cell] and code != REWARD:
+                    for h in range(alive.size):
+                        other = maps[h, cell]
                         unlike = other != code and other != UNOBSERVED and other != REWARD  # noqa: PLR1714
-                        if unlike and world.alive[h] > 0.0:
-                            world.alive[h] = 0.0
+                        if unlike and alive[h] > 0.0:
+                            alive[h] = 0.0
                             changed = True
-        if world.grid[position] == UNOBSERVED:
-            world.grid[position] = EMPTY
+        if grid[position] == UNOBSERVED:
+            grid[position] = EMPTY
             key ^= mixed(position, EMPTY)
     pulled = attraction(world, position) if changed else world.field[position]
     if world.potential:
@@ -277,31 +283,45 @@ def step(state, action, rng):
         reward += pulled
     reward += world.bonus[position]
     observed = (key << np.int64(POSITION_BITS)) | np.int64(position)
-    return (world, position, key, changed, pulled), observed, reward, position == start
+    return (position, key, changed, pulled), observed, reward, position == start
+
+
+@jit
+def sample(root, rng):
+    """The state in which an episode begins: the world, and what changes."""
+    world, position = root
+    return (world, *start_episode(world, position))
+
+
+@jit
+def step(state, action, rng):
+    """``move`` as a step of a generative model."""
+    changing, observed, reward, ended = move(state[0], state[1:], action, rng)
+    return (state[0], *changing), observed, reward, ended
 
 
 class Rooms(NamedTuple):
     """In place of the functions of a model, for a search that is kept on disk, which cannot be given functions."""
 
-    version: int
+    world: World
 
 
 @overload(advance, jit_options={"forceinline": True})
 def _advance_in_rooms(functions, state, action, rng):
     if getattr(functions, "instance_class", None) is Rooms:
-        return lambda functions, state, action, rng: step(state, action, rng)
+        return lambda functions, state, action, rng: move(functions.world, state, action, rng)
     return None
 
 
 @overload(begin, jit_options={"forceinline": True})
 def _begin_in_rooms(functions, root, rng):
     if getattr(functions, "instance_class", None) is Rooms:
-        return lambda functions, root, rng: sample(root, rng)
+        return lambda functions, root, rng: start_episode(functions.world, root)
     return None
 
 
 @jit
 def search_rooms(root, rng, tree, depth, queries, discount, ucb, scaled, avoid_ended):
     """The search of POMCP in a world; see ``engram.spatial.pomcp.kernels.search``."""
-    rooms = Rooms(0)
-    return compiled_search(rooms, rooms, None, root, rng, tree, depth, queries, discount, ucb, scaled, avoid_ended)
+    rooms = Rooms(root[0])
+    return compiled_search(rooms, rooms, None, root[1], rng, tree, depth, queries, discount, ucb, scaled, avoid_ended)

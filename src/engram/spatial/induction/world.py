@@ -135,6 +135,7 @@ def make_world(
         shape, hypotheses, weights.astype(np.float64), flat.copy(), *views, varies, goals, goal_at, holds,
         layout.astype(np.int64), near, np.zeros(cells), bonus, power, float(discount), potential, bool(collect_on_path),
         moves, flat.copy(), weights.astype(np.float64), taken, opened,
+        np.empty(len(maps), np.int64),
     )  # fmt: skip
     if attracts and len(maps):
         fill_field(world)

@@ -89,18 +89,18 @@ def _begin_compiled(sample, root, rng):
 
 
 @register_jitable
-def select(tree, node, ucb, scale, avoid_ended, rng):
-    """argmax_a v / scale + c sqrt(ln N / n); actions not yet taken first, ties at random."""
-    visits = np.log(max(tree.visits[node], 1))
+def select(visits, counts, values, ended, ucb, scale, avoid_ended, rng):
+    """argmax_a v / scale + c sqrt(ln N / n) at a node; actions not yet taken first, ties at random."""
+    log_visits = np.log(max(visits, 1))
     best, ties, chosen = -np.inf, 0, 0
-    for action in range(tree.counts.shape[1]):
-        count = tree.counts[node, action]
-        if avoid_ended and tree.ended[node, action]:
+    for action in range(counts.size):
+        count = counts[action]
+        if avoid_ended and ended[action]:
             bound = -np.inf
         elif count == 0:
             bound = np.inf
         else:
-            bound = tree.values[node, action] / scale + ucb * np.sqrt(visits / count)
+            bound = values[action] / scale + ucb * np.sqrt(log_visits / count)
         if ties == 0 or bound > best:
             best, ties, chosen = bound, 1, action
         elif bound == best:
@@ -111,11 +111,11 @@ def select(tree, node, ucb, scale, avoid_ended, rng):
 
 
 @register_jitable
-def behind(tree, node, action, observation):
-    """The belief node that an observation after an action leads to; -1: none yet."""
-    following = tree.child[node, action]
-    while following >= 0 and tree.observation[following] != observation:
-        following = tree.sibling[following]
+def behind(first, siblings, observations, observation):
+    """The belief node that an observation leads to, of those that follow an action, by its first; -1: none yet."""
+    following = first
+    while following >= 0 and observations[following] != observation:
+        following = siblings[following]
     return following
 
 
@@ -137,23 +137,26 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
         avoid_ended: Whether actions that ended an episode are avoided.
     """
     nodes, actions, rewards = np.empty(depth, np.int64), np.empty(depth, np.int64), np.empty(depth)
-    n_actions, used = tree.counts.shape[1], 1
+    # Each array is taken out of the tree once: where this is compiled, to do so counts references.
+    visits, counts, values, ended_by = tree.visits, tree.counts, tree.values, tree.ended
+    child, sibling, observations, parent, led = tree.child, tree.sibling, tree.observation, tree.parent, tree.action
+    n_actions, used = counts.shape[1], 1
     low, high, scale = np.inf, -np.inf, 1.0
     for _ in range(queries):
         state = begin(sample, root, rng)
         node, length, ended = 0, 0, False
         while length < depth and not ended:
-            action = select(tree, node, ucb, scale, avoid_ended, rng)
+            action = select(visits[node], counts[node], values[node], ended_by[node], ucb, scale, avoid_ended, rng)
             state, observation, reward, ended = advance(step, state, action, rng)
             nodes[length], actions[length], rewards[length] = node, action, reward
             length += 1
             if ended:
-                tree.ended[node, action] = True
-            following = behind(tree, node, action, observation)
+                ended_by[node, action] = True
+            following = behind(child[node, action], sibling, observations, observation)
             if following < 0:
-                tree.observation[used], tree.parent[used], tree.action[used] = observation, node, action
-                tree.sibling[used] = tree.child[node, action]
-                tree.child[node, action] = used
+                observations[used], parent[used], led[used] = observation, node, action
+                sibling[used] = child[node, action]
+                child[node, action] = used
                 used += 1
                 break
             node = following
@@ -171,9 +174,9 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
         for place in range(length - 1, -1, -1):
             total = rewards[place] + discount * total
             node, action = nodes[place], actions[place]
-            tree.visits[node] += 1
-            tree.counts[node, action] += 1
-            tree.values[node, action] += (total - tree.values[node, action]) / tree.counts[node, action]
+            visits[node] += 1
+            counts[node, action] += 1
+            values[node, action] += (total - values[node, action]) / counts[node, action]
         low, high = min(low, total), max(high, total)
         if scaled and high > low:
             scale = high - low
