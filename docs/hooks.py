@@ -52,6 +52,8 @@ REFERENCE = {
     "engram.generative.design": "Sequences that improve, from measurements of worse ones.",
     "engram.generative.diffusion": "Conditional diffusion models: schedules, networks, samplers.",
     "engram.analysis": "What was learned, and how hard it was: measures as functions of arrays.",
+    "engram.analysis.similarity": "Measures of similarity under one contract.",
+    "engram.analysis.difficulty": "How many bits a learner has to bring along.",
     "engram.analysis.composition": "Whether a generative model composes or interpolates.",
     "engram.analysis.verify": "Properties of small ReLU networks, proved or refuted.",
     "engram.tasks": "What one learns from.",
@@ -90,6 +92,7 @@ THEMES = {  # of the gallery: the name of each experiment in the menu
         "representational-forgetting": "Forgetting in features",
     },
     "memory": {
+        "associative-memories": "Memories compared",
         "expander-memory": "Expander memory",
         "noodl": "Dictionary learning",
         "episodic-control": "Episodic control",
@@ -97,6 +100,7 @@ THEMES = {  # of the gallery: the name of each experiment in the menu
     "agents": {
         "meta-task-space": "A space of tasks",
         "meta-rl-agents": "Agents in new tasks",
+        "agents": "Agents compared",
         "qss": "Values of transitions",
         "d3g": "Policies over states",
     },
@@ -290,18 +294,34 @@ def frames(world: str) -> str:
     return "\n".join(shown)
 
 
-def reference(module: str) -> str:
-    """Return the page that lists every public name of a package."""
+def public(module: str) -> dict[str, str]:
+    """Return the public names of a package, each with the package that it is imported from."""
     loaded = __import__(module, fromlist=["_"])
     own = [
         name
         for name, item in vars(loaded).items()
         if inspect.isfunction(item) and item.__module__ == module and not name.startswith("_")
     ]
-    below = [__import__(other, fromlist=["_"]) for other in REFERENCE if other.startswith(f"{module}.")]
-    described = {id(getattr(part, name)) for part in below for name in getattr(part, "__all__", ())}
-    names = [name for name in getattr(loaded, "__all__", own) if id(getattr(loaded, name)) not in described]
-    entries = [f"::: {module}.{name}\n\n{source_link(getattr(loaded, name))}" for name in names]
+    if names := getattr(loaded, "__all__", own):
+        return dict.fromkeys(names, module)
+    above = module.rpartition(".")[0]  # which exports what is defined here
+    package = __import__(above, fromlist=["_"])
+    return {
+        name: above
+        for name in package.__all__
+        if getattr(getattr(package, name), "__module__", "").startswith(f"{module}.")
+    }
+
+
+def reference(module: str) -> str:
+    """Return the page that lists every public name of a package, but for those that have a page below."""
+    below = [public(other) for other in REFERENCE if other.startswith(f"{module}.")]
+    described = {id(getattr(sys.modules[home], name)) for names in below for name, home in names.items()}
+    entries = []
+    for name, home in public(module).items():
+        part = getattr(sys.modules[home], name)
+        if id(part) not in described:
+            entries.append(f"::: {home}.{name}\n\n{source_link(part)}")
     return "\n\n".join([f"# `{module}`\n\n{REFERENCE[module]}", *entries])
 
 

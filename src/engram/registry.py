@@ -30,6 +30,10 @@ KINDS = (
     "tasks",
     "environments",
     "optimizers",
+    "replacement_policies",
+    "agents",
+    "associative_memories",
+    "similarity_measures",
     "estimators",
     "experiments",
 )
@@ -97,7 +101,8 @@ def check(kind: str, name: str, argument: str = "") -> str:
     known_names = names(kind)
     if not references.is_reference(name) and name not in known_names:
         kind = _singular(kind)
-        said = f"{argument} = {name!r}: expected a {kind}" if argument else f"unknown {kind} {name!r}"
+        article = "an" if kind[0] in "aeiou" else "a"
+        said = f"{argument} = {name!r}: expected {article} {kind}" if argument else f"unknown {kind} {name!r}"
         raise ValueError(f"{said}; {suggestion(name, known_names)}")
     return name
 
@@ -127,7 +132,8 @@ def _read(kind: str, stamps: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, .
 
 
 def _singular(kind: str) -> str:
-    return kind.removesuffix("s").replace("_", " ")
+    singular = f"{kind[:-3]}y" if kind.endswith("ies") else kind.removesuffix("s")
+    return singular.replace("_", " ")
 
 
 def experiments() -> list[str]:

@@ -32,6 +32,7 @@ from gymnasium.error import ResetNeeded
 from sklearn.exceptions import NotFittedError
 
 from engram.analysis.verify import AffineReLU, Argmax, Box
+from engram.memory import HebbHopfield
 
 PACKAGES = (
     "agents",
@@ -74,6 +75,7 @@ MADE = {
     "transition": lambda: np.full((3, 2, 3), 1 / 3), "y": lambda: np.arange(12) % 2,
     "labels": lambda: np.arange(12) % 3, "bins": lambda: np.full(3, 2),
     "observation_space": lambda: spaces.Box(-1.0, 1.0, (3,)), "action_space": lambda: spaces.Box(-1.0, 1.0, (3,)),
+    "make_network": lambda: HebbHopfield,
 }  # fmt: skip
 BEFORE = ("reset", "fit", "ask", "store")
 # What may be said without the name of an argument: that there is no such file or no such optional package.

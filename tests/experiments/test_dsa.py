@@ -3,7 +3,8 @@ import pytest
 from torch import nn
 
 import engram
-from engram.experiments.dsa.comparison import Systems, along, between
+from engram.experiments.dsa import experiment, measured
+from engram.experiments.dsa.comparison import Systems, along, between, trial
 from engram.experiments.dsa.simulated import SameGeometry
 
 
@@ -67,3 +68,15 @@ def test_a_forest_is_taught_where_there_are_traces():
     raw = rng.normal(size=(12, 3)) + 5 * np.array([[label == "slow"] for label in labels])
     systems = Systems([], [rng.normal(size=(20, 2)) for _ in labels], labels, raw=raw)
     assert between(rotations(rng.uniform(size=12)), systems)["forest_accuracy"] == 1
+
+
+@pytest.mark.parametrize("battery", ["same-geometry", "embeddings", "rules"])
+def test_registered_shapes_do_what_those_of_the_experiment_do(battery, performed):
+    """A measure is compared by the experiment's own loop, on its systems."""
+    arms = experiment.arms("smoke")
+    usual, _ = performed(trial, arms[battery].config)
+    base = experiment.base("smoke", "measures")
+    for name in ("procrustes", "cka"):
+        config = measured.Measured(**{**vars(base), "measure": name, "battery": battery})
+        scores, _ = performed(measured.trial, config)
+        assert scores == {key: usual[f"{name}_{key}"] for key in scores}

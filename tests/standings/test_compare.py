@@ -96,6 +96,18 @@ def test_tables_and_report(standing, tmp_path):
         standing.text("word")
 
 
+def test_a_plasticity_rule_takes_part_in_every_task_of_its_kind(tmp_path):
+    path = tmp_path / "plasticity_of_mine.py"
+    path.write_text("from engram.plasticity import Hebb\n\n\nclass Twin(Hebb):\n    pass\n")
+    standing = engram.compare(f"{path}:Twin", against=["hebb"], seeds=1, runs=tmp_path, **OPTIONS)
+    assert len(standing.tasks) == 3
+    for task in standing.tasks:
+        row = standing.entries[task.name]
+        assert row["Twin"].values == row["hebb"].values
+        assert not row["Twin"].note
+        assert set(row) == {"Twin", "hebb", "non-plastic"}
+
+
 def test_a_kind_stands_by_its_registered_parts(tmp_path):
     standing = engram.compare(
         "learning-rules", against=["fa", "dfa"], tasks=["wide"], seeds=1, runs=tmp_path, **OPTIONS

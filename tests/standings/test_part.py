@@ -72,3 +72,12 @@ def test_what_a_file_does_as_a_script_is_its_own_affair(tmp_path):
     path = tmp_path / "honest.py"
     path.write_text(f'{RULE}if __name__ == "__main__":\n    from sklearn.datasets import load_digits\n')
     assert find_part(f"{path}:Mine").title == "Mine"
+
+
+def test_a_part_may_be_in_a_package_whose_init_is_empty(tmp_path, monkeypatch):
+    package = tmp_path / "package_of_mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "rules.py").write_text(f"import package_of_mine\n{RULE}")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_part("package_of_mine.rules:Mine").title == "Mine"

@@ -14,6 +14,8 @@ from engram.agents.inverse import InverseModel
 from engram.agents.mfec import MFEC
 from engram.agents.nec import NEC
 from engram.agents.ppo import PPO, PPORollout, VectorActor, generalised_advantages, ppo_loss, ppo_update
+from engram.agents.random_actions import RandomActions
+from engram.agents.recurrent_agent import RecurrentAgent
 from engram.agents.replay import ReplayBuffer, TransitionBatch, transition_consistency
 from engram.agents.returns import discounted_returns, monte_carlo_returns, n_step_returns
 from engram.agents.rnd import RND
@@ -46,6 +48,8 @@ __all__ = [
     "PPORollout",
     "Played",
     "PolicyAndValue",
+    "RandomActions",
+    "RecurrentAgent",
     "ReplayBuffer",
     "Rollout",
     "TabularQ",

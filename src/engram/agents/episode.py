@@ -13,25 +13,32 @@ from engram.agents.exploration import ActionValues, greedy
 
 @runtime_checkable
 class OnlineAgent(Protocol):
-    """An agent that acts by the values of actions and learns at every step; ``steps`` is how many it has taken."""
+    """An agent that acts and learns step by step: ``act``, ``observe`` and ``learn`` in turn, episode after episode.
 
-    steps: int
+    What makes one for ``engram compare`` is called as ``make(observation_space, action_space, rng=...)``, with the
+    ``learning_rate`` too, if it has one; it raises TypeError, ValueError or AssertionError where spaces do not fit.
+    """
 
-    def act(self, observation: Any, identity: Any = None) -> int:
-        """An action; observations of equal ``identity`` (by default, the observation) are of the same state."""
+    def act(self, observation: Any) -> Any:
+        """An action of the action space; after the end of an episode, the first of the next one."""
 
-    def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
+    def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any) -> None:
         """Record the outcome of the last action.
 
         Args:
             reward: Its reward.
             terminated: Whether it terminated the episode.
             truncated: Whether the episode was truncated.
-            observation: The next observation; None where the agent does not need it.
+            observation: The next observation, that of the end of an episode included.
         """
 
-    def learn(self) -> dict[str, float]:
-        """Learn from the steps recorded; return numbers to log."""
+    def learn(self) -> Any:
+        """Learn from the steps recorded."""
+
+
+@runtime_checkable
+class HasValues(Protocol):
+    """An agent that can tell what its actions are worth."""
 
     def values(self, observation: Any) -> ActionValues:
         """The value of each action; the agent does not change."""
@@ -53,10 +60,11 @@ def play_episode(
     """Run one episode in which an agent acts and learns.
 
     Args:
-        env: An environment with discrete actions, counted from 0.
+        env: An environment.
         agent: The agent.
         seed: Seed of the environment; None lets it continue with its own randomness.
-        identity: Reads the identity of the state from the environment; the observation if None.
+        identity: Reads from the environment which state it is in, for an agent whose ``act`` takes that too; None:
+            ``act`` is given the observation alone.
 
     Examples:
         >>> import gymnasium, numpy as np
@@ -66,8 +74,8 @@ def play_episode(
         True
     """
 
-    def act(observation: Any) -> int:
-        return agent.act(observation, None if identity is None else identity(env))
+    def act(observation: Any) -> Any:
+        return agent.act(observation, *([] if identity is None else [identity(env)]))
 
     def learn(reward: float, terminated: bool, truncated: bool, observation: Any) -> None:
         agent.observe(reward, terminated, truncated, observation)
@@ -76,7 +84,7 @@ def play_episode(
     return _play(env, act, seed, learn)
 
 
-def evaluate(env: Env[Any, Any], agent: OnlineAgent, episodes: int, seed: int) -> list[Played]:
+def evaluate(env: Env[Any, Any], agent: HasValues, episodes: int, seed: int) -> list[Played]:
     """The outcomes of episodes of the greedy policy, without learning.
 
     Args:
@@ -93,7 +101,7 @@ def evaluate(env: Env[Any, Any], agent: OnlineAgent, episodes: int, seed: int) -
 
 
 def _play(
-    env: Env[Any, Any], act: Callable[[Any], int], seed: int | None, learn: Callable[..., None] | None = None
+    env: Env[Any, Any], act: Callable[[Any], Any], seed: int | None, learn: Callable[..., None] | None = None
 ) -> Played:
     observation, _ = env.reset(seed=seed)
     total, length, over = 0.0, 0, False

@@ -80,6 +80,7 @@ class NEC(EpisodicControl):
         exploration = exploration or EpsilonGreedy(final=0.001)
         super().__init__(memory, rng=rng, exploration=exploration, embedding=encoder, k=k, **options)
         self.encoder, self.learning_starts = encoder, learning_starts
+        checks.number("learning_rate", learning_rate, minimum=0)
         self.n_steps, self.batch_size = checks.size("n_steps", n_steps), checks.size("batch_size", batch_size)
         self.replay_size = checks.size("replay_size", replay_size)
         self.train_every = checks.size("train_every", train_every)

@@ -42,6 +42,14 @@ class List:
     """List the environments, by the ids that gymnasium.make takes."""
     optimizers: Flag = False
     """List the optimisers."""
+    replacement_policies: Flag = False
+    """List the replacement policies: what stays in an episodic memory that is too small."""
+    agents: Flag = False
+    """List the agents that learn while they act."""
+    associative_memories: Flag = False
+    """List the associative memories: what completes patterns that it stored."""
+    similarity_measures: Flag = False
+    """List the measures of similarity: how far two systems are apart by what was recorded of them."""
     estimators: Flag = False
     """List the estimators."""
 

@@ -7,13 +7,14 @@ modulation, where it is learned, comes to last about a step: nothing here shows 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import torch
 
+from engram import registry
 from engram.agents import A2C, ActorCritic, Rollout, plastic_actor_critic
-from engram.experiments.reinforcement import learn, rule_of
+from engram.experiments.reinforcement import NO_RULE, learn, rule_of
 from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, maximum, met, metric, setting, settings
 from engram.tasks.environments import cue_reward
 
@@ -24,7 +25,7 @@ CHANCE, LEARNED = 0.5, 0.85
 class Config:
     """What one trial is made of."""
 
-    rule: Literal["modulated", "retroactive", "clipped-hebb", "none"] = setting("modulated", "how synapses change")
+    rule: str = setting("modulated", "plasticity rule, or none")
     cues: int = setting(2, "cues of an episode, half of which a trial shows; even", ge=2)
     cue_bits: int = setting(8, "bits of a cue", ge=1)
     fixed_cues: bool = setting(False, "all episodes have the same cues, each with one bit; only the target is new")
@@ -38,6 +39,8 @@ class Config:
     a2c: A2C = setting(A2C(adam_eps=1e-6, clip_norm=2.0, entropy_coefficient=0.05), "how the agent learns")
 
     def __post_init__(self) -> None:
+        if self.rule != NO_RULE:
+            registry.check("plasticity_rules", self.rule, "rule")
         if self.cues % 2:
             raise ValueError(f"cues = {self.cues}: expected an even number")
         if self.cues > 2**self.cue_bits:
@@ -123,9 +126,7 @@ fixed = claims_from(
     "Backpropamine, appendix; criterion ours",
     published="the easier control: non-modulated plasticity also learns, more slowly (no figure)",
 )
-delayed = claims_from(
-    "Backpropamine, section 3.2, what the trace is for; task and criterion ours", published="not tested"
-)
+delayed = claims_from("ours, after Backpropamine, section 3.2, what the trace is for")
 claims = [
     claim("modulated-learns", "A modulated network learns to associate new cues with reward",
         accuracy("modulated") >= LEARNED),
@@ -137,7 +138,7 @@ claims = [
     claim("retroactive-learns", "A retroactively modulated network learns to associate new cues with reward",
         accuracy("retroactive") >= LEARNED),
     claim("trace-lasts-a-step", "The eligibility trace of a network that learns new cues comes to last about a step "
-        "(rate at which it is replaced)", metric("eta")("retroactive") >= 0.8, source="ours", published="not told"),
+        "(rate at which it is replaced)", metric("eta")("retroactive") >= 0.8, source="ours", published=""),
     fixed("fixed-cues-are-learned-sooner", "The same cues in all episodes are learned sooner by a modulated network "
         "than new ones, as the share of right answers over all of training tells",
         in_training("modulated-fixed-cues") - in_training("modulated") >= 0.05),

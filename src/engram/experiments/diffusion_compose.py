@@ -304,7 +304,7 @@ coupled = claims_from(A, published="x and y are learned together (no figure)")
 composes = claims_from(B, published="composition good, interpolation limited (no figure)")
 stripes = claims_from(B, published="isolated factors and few compositions suffice (no figure)")
 factors = claims_from(B, published="factorised representations (no figure)")
-ours = claims_from("ours", published="no figure")
+ours = claims_from("ours")
 claims = [
     phases("draws-bumps", "Trained on all places, the model draws one bump in its place",
         accuracy("balanced") >= 0.8),
@@ -313,7 +313,7 @@ claims = [
     phases("order-first", "When the representation of noisy images is first ordered, few bumps are drawn right",
         metric("ordered_before_right")("balanced") <= 0.3),
     ours("order-for-nothing", "With the same noise for all labels it is ordered while few bumps are drawn right",
-        metric("order_common_early")("balanced") <= 0.5, published="probe not stated"),
+        metric("order_common_early")("balanced") <= 0.5),
     coupled("coupled-fine-x", "With x sampled ten times as finely, x and y reach 0.8 at about the same time (ratio)",
         index("fine-x") >= 0.7),
     coupled("coupled-fine-y", "With y sampled ten times as finely, x and y reach 0.8 at about the same time (ratio)",

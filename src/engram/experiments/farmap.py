@@ -222,7 +222,7 @@ SOURCE = "Hwang et al. (2024), abstract; criterion ours"
 smaller = claims_from(SOURCE, published="smaller active memory (no figure was read)")
 faster = claims_from(SOURCE, published="covers faster, without loss (no figure was read)")
 surprise = claims_from(SOURCE, published="cut at surprisal (no figure was read)")
-ours = claims_from("ours", published="no figure")
+ours = claims_from("ours")
 claims = [
     smaller("memory", "FARMap has less map at hand than an explorer with one map, in the mean over steps",
         memory("farmap") / memory("frontier") <= 0.80),

@@ -6,6 +6,7 @@ for each pixel, and a shown pixel is the activity of its unit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import plotly.graph_objects as go
@@ -13,7 +14,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engram.lab import Claim, Experiment, Points, Preset, Results, Run, Study, claims_from, metric, setting, settings
+from engram import registry
+from engram.lab import (
+    Claim,
+    Contest,
+    Experiment,
+    Points,
+    Preset,
+    Results,
+    Run,
+    Study,
+    claims_from,
+    metric,
+    setting,
+    settings,
+)
 from engram.lab.figures import PALETTE
 from engram.plasticity import PlasticRNN
 from engram.tasks import ClampedEpisode, ImageCompletion, natural_crops, standardise
@@ -22,6 +37,7 @@ from engram.tasks.data import load
 CIFAR_TRAINING = 40_000  # the first four of CIFAR-10's five training batches; the fifth is held out
 CIFAR_SIZE = 32
 NETWORKS = ("connection", "homogeneous", "non-plastic")
+NO_RULE = "non-plastic"
 
 
 @settings
@@ -31,6 +47,7 @@ class Config:
     network: Literal["connection", "homogeneous", "non-plastic"] = setting(
         "connection", "a plasticity coefficient for each connection, a single one, or no plasticity"
     )
+    rule: str = setting("hebb", "plasticity rule of a plastic network")
     images: Literal["photographs", "cifar10", "cifar10-jpeg"] = setting(
         "photographs", "crops of two photographs that need no download, CIFAR-10, or its copy in JPEG"
     )
@@ -46,6 +63,7 @@ class Config:
     test_episodes: int = setting(500, "episodes with held-out images on which the network is judged", ge=1)
 
     def __post_init__(self) -> None:
+        registry.check("plasticity_rules", self.rule, "rule")
         if self.images != "photographs" and self.size != CIFAR_SIZE:
             raise ValueError(f"size = {self.size}: expected {CIFAR_SIZE}, the size of images = {self.images!r}")
         if self.size % 2:
@@ -99,7 +117,8 @@ def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:
 def build(config: Config, generator: torch.Generator) -> PlasticRNN:
     """The network of a trial: one unit for each pixel, and a last one whose activity is always 1."""
     pixels, alpha = config.size**2, None if config.network == "non-plastic" else config.network
-    net = PlasticRNN(pixels, pixels + 1, alpha=alpha, generator=generator)
+    rule = None if alpha is None else registry.get("plasticity_rules", config.rule)()
+    net = PlasticRNN(pixels, pixels + 1, rule=rule, alpha=alpha, generator=generator)
     # Each pixel is the input of its unit; this is not learned.
     net.weight_ih.requires_grad_(False).copy_(torch.eye(pixels + 1, pixels))
     net.bias.requires_grad_(False).zero_()[-1] = 1.0
@@ -144,9 +163,41 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         sizes = [min(batch, left) for left in range(config.test_episodes, 0, -batch)]
         held_out_errors = [errors_in(held_out, size) for size in sizes]
     result["held_out_error"] = float(torch.cat(held_out_errors).mean())
-    if config.network != "non-plastic":
-        result["eta"] = float(net.state_dict()["rule.eta"])
+    if config.network != "non-plastic" and "rule.eta" in (state := net.state_dict()):
+        result["eta"] = float(state["rule.eta"])
     return result
+
+
+def arm_of(rule: str) -> dict[str, dict[str, Any]]:
+    """The arm of a rule; of no rule, a network without plasticity."""
+    own: dict[str, Any] = {"network": "non-plastic"} if rule == NO_RULE else {"network": "connection", "rule": rule}
+    return {f"rule-{rule}": {**own, "learning_rate": RATES[""][0]}}
+
+
+def step_of(config: Config) -> Callable[[], object]:
+    """A step of training on a batch of episodes, as often as one likes: to be timed."""
+    generator = torch.Generator().manual_seed(0)
+    net, task = build(config, generator), task_of(config, "train")
+    episode = task.sample(config.batch_size, generator)
+
+    def step() -> None:
+        squared_errors(answer(net, episode), episode).sum().backward()  # type: ignore[no-untyped-call]
+
+    return step
+
+
+contests = [
+    Contest(
+        "plasticity_rules",
+        "images seen a few times",
+        arm_of,
+        "held_out_error",
+        maximize=False,
+        baselines=(*registry.names("plasticity_rules"), NO_RULE),
+        trivial=NO_RULE,
+        step=step_of,
+    )
+]
 
 
 error, held_out_error = metric("error"), metric("held_out_error")
@@ -206,6 +257,7 @@ experiment = Experiment(
     ],
     figure=figure,
     headline="error",
+    contests=contests,
     check_requirements=check_requirements,
     answer="""On images of 8 x 8 pixels that are new to it a plastic network errs 0.48 times as much as one without
     plasticity [plastic-completes-new-images: holds], on 16 x 16 pixels 0.58 times

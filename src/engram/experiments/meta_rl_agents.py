@@ -264,8 +264,8 @@ NAMES = {
     "plastic": "plastic network",
     "modulated": "neuromodulated network",
 }
-claim = claims_from("ours", published="none")
-control = claims_from("ours: the positive control", published="none")
+claim = claims_from("ours")
+control = claims_from("ours: the positive control")
 curve = claims_from(
     "ours; Miconi 2023 proposes tasks by the thousand to train on", published="no figure read", presets=("laptop",)
 )

@@ -186,7 +186,7 @@ def step_of(config: Config) -> Callable[[], object]:
 
 arms = {arm: own for problem in TITLES for name in OPTIMIZERS for arm, own in arm_of(name, problem).items()}
 log_loss = metric("log_loss")
-claim = claims_from("ours; textbook knowledge", published="no figure")
+claim = claims_from("ours; textbook knowledge")
 claims = [
     claim("momentum-on-a-bowl", "Momentum ends an order of magnitude lower than gradient descent on a bowl "
         "(difference of logarithms)", log_loss("bowl-momentum") - log_loss("bowl-SGD") <= -1.0),
@@ -234,4 +234,9 @@ experiment = Experiment(
     figure=Grid(panels, title="Losses of optimisers, each at its best rate"),
     headline="log_loss",
     contests=contests,
+    answer="""On a bowl with a condition number of a thousand momentum ends nine decades lower than gradient descent
+    [momentum-on-a-bowl: holds]; by noisy gradients both end within .3 decades [momentum-by-noise: holds]. On digits
+    Adam ends about as low as momentum; whether it is worse by as much as .05 decades is open after 40 seeds [adam-on-
+    digits: is open]. A plastic network is trained to a third of the loss by Adam [adam-on-plasticity: holds]. Each is
+    at the rate that validation chose for it.""",
 )

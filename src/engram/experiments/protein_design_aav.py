@@ -111,7 +111,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 reached, parent = metric("fitness"), metric("consensus")
 paper = claims_from("Kirjner et al. (2024), Table 3; judge and criterion ours")
-ours = claims_from("ours", published="not studied")
+ours = claims_from("ours")
 claims = [
     ours("the-judge-knows", "The network that judges tells the tenth of measurements that it did not see",
         metric("judge")("hard-smoothed") >= 0.8),

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from engram import registry
 from engram.agents import ActorCritic, Rollout, a2c_step, rollout
 from engram.lab import Run
-from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticityRule, Retroactive
+from engram.plasticity import PlasticityRule
+
+NO_RULE = "none"
 
 
 def rule_of(name: str, eta: float) -> PlasticityRule | None:
-    """The rule of a name with this initial rate, where it has one; None for any other name."""
-    if name == "modulated":
-        return Modulated()
-    rules: dict[str, Callable[[float], PlasticityRule]]
-    rules = {"hebb": Hebb, "oja": Oja, "clipped-hebb": ClippedHebb, "retroactive": Retroactive}
-    return rules[name](eta) if name in rules else None
+    """The plasticity rule of a name, or of a place, with this initial rate, where it has one; None of ``"none"``."""
+    if name == NO_RULE:
+        return None
+    make = registry.get("plasticity_rules", name)
+    rule: PlasticityRule = make(eta=eta) if "eta" in inspect.signature(make).parameters else make()
+    return rule
 
 
 def learn(

@@ -1,13 +1,16 @@
 """Memories: exact dictionaries, networks with exponentially many attractors, episodic memories, fragments.
 
-The rooms are ``dictionary``, ``hopfield``, ``expander``, ``episodic`` and ``fragments``; their public parts can be
-had from here.
+The rooms are ``dictionary``, ``hopfield``, ``expander``, ``episodic`` and ``fragments``, and ``associative``, where
+what stores patterns has one contract; their public parts can be had from here.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engram.memory.associative.contract import AssociativeMemory, apply_recall, apply_store
+from engram.memory.associative.hopfield import HopfieldMemory
+from engram.memory.associative.scaffold import ScaffoldMemory
 from engram.memory.dictionary.iht import IHTCode, hard_threshold, iht_encode
 from engram.memory.dictionary.layer import NOODLLayer
 from engram.memory.dictionary.matching import DictionaryMatch, explained_share, match_dictionaries, relative_error
@@ -35,12 +38,14 @@ from engram.memory.hopfield.recall import HopfieldRecall
 from engram.numeric.imports import deferred
 
 if TYPE_CHECKING:  # scikit-learn takes nearly as long to import as torch, and few parts need it
+    from engram.memory.associative.plastic import PlasticMemory
     from engram.memory.dictionary.noodl import NOODL
     from engram.memory.episodic.online_kmeans import DynamicOnlineKMeans, OnlineKMeans
 
 __all__ = [
     "DND",
     "NOODL",
+    "AssociativeMemory",
     "AssociativeStore",
     "AttentionMemory",
     "BeliefResult",
@@ -54,6 +59,7 @@ __all__ = [
     "FaissSearch",
     "FragmentAndRecall",
     "HebbHopfield",
+    "HopfieldMemory",
     "HopfieldRecall",
     "IHTCode",
     "KeyValueMemory",
@@ -61,13 +67,17 @@ __all__ = [
     "LongTermStore",
     "NOODLLayer",
     "OnlineKMeans",
+    "PlasticMemory",
     "Recall",
     "RecallResult",
     "Scaffold",
+    "ScaffoldMemory",
     "ScaffoldRecall",
     "StoreRecall",
     "SurprisalMonitor",
     "Written",
+    "apply_recall",
+    "apply_store",
     "array_graph",
     "belief_propagation",
     "bit_flip_decode",
@@ -90,6 +100,7 @@ __all__ = [
 __getattr__, __dir__ = deferred(
     __name__,
     {
+        "engram.memory.associative.plastic": ["PlasticMemory"],
         "engram.memory.dictionary.noodl": ["NOODL"],
         "engram.memory.episodic.online_kmeans": ["DynamicOnlineKMeans", "OnlineKMeans"],
     },

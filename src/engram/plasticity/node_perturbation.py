@@ -255,8 +255,7 @@ class NodePerturbationRNN(nn.Module):
             alpha: Plasticities of each individual; None: the module's.
             order: A control: the unit whose activity each connection's trace takes for presynaptic; None: its own.
         """
-        checks.instance("state", state, NodePerturbationState)
-        checks.instance("clamp", clamp, Tensor)
+        checks.arguments()
         weight, alpha = self.weight if weight is None else weight, self.alpha if alpha is None else alpha
         effective = weight + alpha * state.trace
         before = state.activity

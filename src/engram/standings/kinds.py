@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from typing_extensions import is_protocol
 
 from engram import checks, references, registry
 from engram.lab.experiment import Contest, Experiment, find_experiment
@@ -35,8 +36,26 @@ KINDS = {
         ("continual-learners",),
     ),
     "optimizers": Kind("torch.optim:Optimizer", "engram.testing.optimizer:check_optimizer", ("optimizers",)),
+    "replacement_policies": Kind(
+        "engram.memory.episodic.policies:Policy",
+        "engram.testing.replacement_policy:check_replacement_policy",
+        ("episodic-control",),
+    ),
+    "agents": Kind("engram.agents:OnlineAgent", "engram.testing.agent:check_agent", ("agents",)),
+    "associative_memories": Kind(
+        "engram.memory:AssociativeMemory",
+        "engram.testing.associative_memory:check_associative_memory",
+        ("associative-memories",),
+    ),
+    "similarity_measures": Kind(
+        "engram.analysis.similarity:SimilarityMeasure",
+        "engram.testing.similarity_measure:check_similarity_measure",
+        ("dsa",),
+    ),
     "plasticity_rules": Kind(
-        "engram.plasticity:PlasticityRule", "engram.testing.rule:check_rule", ("pattern-completion",)
+        "engram.plasticity:PlasticityRule",
+        "engram.testing.rule:check_rule",
+        ("pattern-completion", "image-completion", "maze"),
     ),
 }
 
@@ -56,7 +75,8 @@ def kind_of(part: Any) -> str:
     """
     for name, kind in KINDS.items():
         base = references.load(kind.base)
-        if isinstance(part, base) or (isinstance(part, type) and issubclass(part, base)):
+        # A class that has what a protocol names counts as made by it, since it has no subclasses.
+        if isinstance(part, base) or (isinstance(part, type) and not is_protocol(base) and issubclass(part, base)):
             return name
     bases = ", ".join(kind.base.rpartition(":")[2] for kind in KINDS.values())
     raise TypeError(f"part = {part!r}: expected a class or an object of {bases}; of a function say its kind")

@@ -17,6 +17,10 @@ TITLES = {
     "learning_rules": "Learning rules",
     "continual_methods": "Continual methods",
     "optimizers": "Optimisers",
+    "replacement_policies": "Replacement policies",
+    "agents": "Agents",
+    "associative_memories": "Associative memories",
+    "similarity_measures": "Measures of similarity",
     "plasticity_rules": "Plasticity rules",
 }
 

@@ -1,1 +1,23 @@
-"""Do two systems compute alike? Dynamical similarity analysis, and measures of the shape of their activity."""
+"""Do two systems compute alike? Dynamical similarity analysis, and measures of the shape of their activity.
+
+Measures under one contract can be had from here.
+"""
+
+from engram.analysis.similarity.measure import SimilarityMeasure, as_measure
+from engram.analysis.similarity.measures import (
+    AlignmentLoss,
+    DynamicalAngle,
+    EigenvalueDistance,
+    RankCorrelationLoss,
+    ShapeAngle,
+)
+
+__all__ = [
+    "AlignmentLoss",
+    "DynamicalAngle",
+    "EigenvalueDistance",
+    "RankCorrelationLoss",
+    "ShapeAngle",
+    "SimilarityMeasure",
+    "as_measure",
+]

@@ -36,7 +36,7 @@ claims = [
         "ANML recognises five times as much of a stream as the same network that learned nothing before (difference)",
         held_out("anml") - 5.0 * held_out("scratch") >= 0.0, published="Scratch below 3 % from 50 classes on"),
     paper("random-features-do-not", "ANML recognises far more of a stream than a head on its untrained features",
-        held_out("anml") - held_out("random") >= 0.05, published="not compared", source="ours: the trivial baseline"),
+        held_out("anml") - held_out("random") >= 0.05, published="", source="ours: the trivial baseline"),
     paper("pretraining-does-not-do",
         "ANML recognises more of a stream than a network that was trained on as many images in random order",
         held_out("anml") - held_out("pretrained") >= 0.05, published="Pretrain below 3 % from 400 classes on"),

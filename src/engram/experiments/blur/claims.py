@@ -16,7 +16,7 @@ caught_up = source(
 )
 general = source(f"{PAPER}, section 4.1, figure 4; criterion ours", published="curves only")
 deep = source(f"{PAPER}, section 4.5, figure 10; criterion ours")
-control = source("ours: the control", published="not stated")
+control = source("ours: the control", published="")
 other = source(PAPER)
 bounded = source(f"{PAPER}, equation 8 and appendix C.6; criterion ours", published="bounds growth")
 unseen_10 = metric("unseen_10")

@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.manifold import ClassicalMDS
 
-from engram.experiments.dsa import order
+from engram.experiments.dsa import measured, order
 from engram.experiments.dsa.claims import claims
 from engram.experiments.dsa.comparison import trial
 from engram.experiments.dsa.networks import FlipFlop, Rules
@@ -38,16 +38,26 @@ studies = {
     "rules": Study(trial, {"rules": {}}, Rules),
     "flip-flop": Study(trial, {"flip-flop": {}}, FlipFlop),
     "order": Study(order.trial, {"order": {}}),
+    "measures": Study(measured.trial, {}),  # whose arms are those of `engram compare`
+}
+small: dict[str, dict[str, Any]] = {
+    "same-geometry": {"models": 2, "trials": 4, "steps": 200, "fit": {"n_delays": 2, "rank": 4}},
+    "embeddings": {"views": 2, "trials": 2, "steps": 50, "fit": {"n_delays": 2, "rank": 4}},
+    "rules": {"networks": 1, "observations": 20, "fit": {"n_delays": 2, "rank": 4}},
 }
 presets = {
     "smoke": Preset(
         seeds=1,
         changes={
-            "same-geometry": {"models": 2, "trials": 4, "steps": 200, "fit": {"n_delays": 2, "rank": 4}},
-            "embeddings": {"views": 2, "trials": 2, "steps": 50, "fit": {"n_delays": 2, "rank": 4}},
+            **small,
+            "measures": {
+                "same_geometry": small["same-geometry"],
+                "embeddings": small["embeddings"],
+                "shared_embeddings": small["embeddings"],
+                "rules": small["rules"],
+            },
             "ring": {"neurons": 10, "steps": 50, "fit": {"n_delays": 1, "rank": 10}},
             "topology": {"neurons": 10, "steps": 100, "fit": {"n_delays": 1, "rank": 8}},
-            "rules": {"networks": 1, "observations": 20, "fit": {"n_delays": 2, "rank": 4}},
             "flip-flop": {"models": 2, "trials": 4, "steps": 50, "updates": 2, "fit": {"n_delays": 2, "rank": 8}},
             "order": {"models": 1, "steps": 50},
         },
@@ -85,6 +95,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="",
+    contests=measured.contests,
     answer="""Where mean trajectories are the same by design, DSA clusters a saddle, a line and a point attractor with
     a silhouette of 0.76 [dsa-tells-dynamics: holds], and the nearest other system is of the same kind
     [nearest-neighbour: holds]. How far the same trials spread, without any order, clusters them no worse: 0.90

@@ -6,7 +6,7 @@ MATTERS, LESS = 0.1, 0.9  # a difference of silhouettes or accuracies, and a rat
 
 claim = claims_from("abstract; criterion ours", published="geometric methods fall short (no figure)")
 alike = claims_from("abstract; criterion ours", published="sees conjugate networks as alike (no figure)")
-ours = claims_from("ours", published="no figure")
+ours = claims_from("ours")
 rank = claims_from("ours", published="advises to choose by AIC and MASE; a successor (fastDSA) uses SVHT (no figure)")
 notebook = claims_from(
     "figure 4, notebook; criterion ours",

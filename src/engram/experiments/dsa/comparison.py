@@ -6,6 +6,7 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.distance import pdist, squareform
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import LeaveOneOut, cross_val_score
@@ -53,7 +54,6 @@ def trial(config: Any, run: Run) -> dict[str, Any]:
 
 def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
     """How well each distance finds the classes."""
-    labels = np.array(systems.labels)
     by_name: dict[str, np.ndarray] = {
         "dsa": analysis.operator_distances(operators),
         "spectral": analysis.pairwise(operators, analysis.spectral_distance),
@@ -62,18 +62,26 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
     }
     if systems.spreads is not None:
         by_name["spread"] = squareform(pdist(systems.spreads))
+    result: dict[str, Any] = {"labels": systems.labels, "distances": by_name["dsa"].round(5).tolist()}
+    for name, distances in by_name.items():
+        result |= {f"{name}_{key}": score for key, score in told(distances, systems).items()}
+    if systems.raw is not None:
+        forest = RandomForestClassifier(100, random_state=0)
+        result["forest_accuracy"] = float(cross_val_score(forest, systems.raw, systems.labels, cv=3).mean())
+    return result
+
+
+def told(distances: Float[np.ndarray, "systems systems"], systems: Systems) -> dict[str, float]:
+    """How well distances find the classes: clustered, by the nearest, and as a ratio of mean distances."""
+    labels = np.array(systems.labels)
     same = labels[:, None] == labels
     others = ~np.eye(len(labels), dtype=bool)
     nearest = KNeighborsClassifier(systems.neighbours, metric="precomputed")
-    result: dict[str, Any] = {"labels": systems.labels, "distances": by_name["dsa"].round(5).tolist()}
-    for name, distances in by_name.items():
-        result[f"{name}_silhouette"] = analysis.silhouette(distances, labels)
-        result[f"{name}_accuracy"] = float(cross_val_score(nearest, distances, labels, cv=LeaveOneOut()).mean())
-        result[f"{name}_ratio"] = float(distances[~same].mean() / max(distances[same & others].mean(), 1e-12))
-    if systems.raw is not None:
-        forest = RandomForestClassifier(100, random_state=0)
-        result["forest_accuracy"] = float(cross_val_score(forest, systems.raw, labels, cv=3).mean())
-    return result
+    return {
+        "silhouette": analysis.silhouette(distances, labels),
+        "accuracy": float(cross_val_score(nearest, distances, labels, cv=LeaveOneOut()).mean()),
+        "ratio": float(distances[~same].mean() / max(distances[same & others].mean(), 1e-12)),
+    }
 
 
 def along(operators: np.ndarray, systems: Systems) -> dict[str, Any]:

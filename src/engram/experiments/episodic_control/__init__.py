@@ -9,6 +9,8 @@ published code for Atari were known, so that all sizes and criteria on small env
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,22 +20,46 @@ from plotly.subplots import make_subplots
 from engram.experiments.episodic_control import control, look_up, stream
 from engram.experiments.episodic_control.claims import claims
 from engram.experiments.episodic_control.control import FORMS, GAMES, OTHERS, PAIR, POLICIES
-from engram.lab import Experiment, Preset, Results, Study
+from engram.lab import Contest, Experiment, Preset, Results, Study
 from engram.lab.figures import add_line, colors
 from engram.tasks.environments.atari import make_atari
 
 SIZES = (100, 1000)  # rows for each action on CartPole
 NEC: dict[str, Any] = {"learner": "nec", "value_update": "ema", "neighbours": 50, "epsilon": 0.001}
 ROOMS: dict[str, Any] = {"environment": "engram/FourRoom-v0", "capacity": 60, "neighbours": 5, "epsilon": 0.1}
+
+
+def shorter(arm: control.Config) -> int:
+    """The steps of an agent in four rooms."""
+    return arm.steps * 3 // 8
+
+
+TASKS: dict[str, dict[str, Any]] = {  # on which policies are compared
+    "cartpole-100": {},
+    "four-room": {**ROOMS, "steps": shorter, "agents": 3},
+    "stream": {},
+}
+
+
+def arm_of(policy: str, task: str) -> dict[str, dict[str, Any]]:
+    """The arm of a policy on a task."""
+    return {f"{task}-{policy}": {**TASKS[task], "policy": policy}}
+
+
+def arms_of(names: Iterable[str], task: str) -> dict[str, dict[str, Any]]:
+    """The arms of policies on a task."""
+    return {arm: own for policy in names for arm, own in arm_of(policy, task).items()}
+
+
 agents: dict[str, dict[str, Any]] = {
-    **{f"cartpole-100-{policy}": {"policy": policy} for policy in (*FORMS, *OTHERS)},
+    **arms_of((*FORMS, *OTHERS), "cartpole-100"),
     **{f"cartpole-1000-{policy}": {"policy": policy, "capacity": 1000} for policy in PAIR},
     "cartpole-unlimited": {"capacity": lambda arm: arm.steps + 500},
     "cartpole-tabular-q": {"learner": "tabular-q"},
-    **{f"four-room-{policy}": {**ROOMS, "policy": policy, "steps": 15_000, "agents": 3} for policy in FORMS},
+    **arms_of(FORMS, "four-room"),
     **{f"cartpole-nec-{policy}": {**NEC, "policy": policy, "capacity": 250, "steps": 20_000} for policy in PAIR},
 }
-streams = {f"stream-{policy}": {"policy": policy} for policy in (*FORMS, "dkm-short", "k-means")}
+streams = arms_of((*FORMS, "dkm-short", "k-means"), "stream")
 ATARI: dict[str, Any] = {"capacity": 10_000, "key_dim": 128, "explore_from": 5000, "explore_until": 25_000}
 LEARNERS = {"mfec": {}, "nec": {**NEC, "learning_rate": 7.92468721e-6, "learning_starts": 50_000}}
 atari: dict[str, dict[str, Any]] = {  # as in the scripts of the published code
@@ -92,6 +118,42 @@ def figure(results: Results) -> go.Figure:
     return plot.update_layout(height=1300)
 
 
+def step_of(config: control.Config | stream.Stream) -> Callable[[], object]:
+    """A look-up and a write, as often as one likes: to be timed."""
+    rows, k = (config.capacity, config.neighbours) if isinstance(config, control.Config) else (stream.CENTRES, 1)
+    return look_up.step_of(config.policy, rows, k)
+
+
+contest = partial(Contest, "replacement_policies", trivial="random", step=step_of)
+contests = [
+    contest(
+        "points around centres that have jumped",
+        partial(arm_of, task="stream"),
+        "end_1",
+        study="stream",
+        maximize=False,
+        margin=0.0005,
+        costs={"error before they jump": "before_1", "error in batches of 8": "end_8"},
+    ),
+    contest(
+        "CartPole by 100 rows",
+        partial(arm_of, task="cartpole-100"),
+        "late_return",
+        study="agents",
+        margin=10.0,
+        costs={"bytes": "bytes"},
+    ),
+    contest(
+        "four rooms by 60 rows",
+        partial(arm_of, task="four-room"),
+        "late_return",
+        study="agents",
+        margin=0.1,
+        costs={"bytes": "bytes"},
+    ),
+]
+
+
 experiment = Experiment(
     name="episodic-control",
     about=__doc__,
@@ -108,6 +170,7 @@ experiment = Experiment(
     figure=figure,
     headline="return",
     check_requirements=check_requirements,
+    contests=contests,
     answer="""With 100 rows on CartPole, corrected dynamic k-means gets 86 and the published form 103 where LRU gets 82;
     whether either difference is as much as 15 % is open [dkm-beats-lru: is open] [dkm-author-beats-lru: is open], and
     so is whether LRU is better with 1000 rows [lru-is-better-with-1000-rows: is open]. A table of Q-learning whose rate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -10,31 +9,20 @@ import gymnasium
 import numpy as np
 import polars as pl
 
-from engram.agents import MFEC, NEC, EpsilonGreedy, OnlineAgent, TabularQ, evaluate, play_episode
+from engram import registry
+from engram.agents import MFEC, NEC, EpsilonGreedy, TabularQ, evaluate, play_episode
 from engram.lab import Run, setting, settings
 from engram.memory import DND, KeyValueMemory
-from engram.memory.episodic import policies
 from engram.nn import RandomProjection, pixel_encoder, vector_encoder
 from engram.tasks.environments.atari import make_atari, ram
 
-PolicyName = Literal["lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm", "dkm-short", "fifo", "random"]
-POLICIES: dict[PolicyName, Callable[[], policies.Policy]] = {
-    "lru": policies.LRU,
-    "max-surprise": policies.MaxSurprise,
-    "max-value": policies.MaxValue,
-    "k-means": lambda: policies.KMeans(weighting="author"),
-    "dkm-author": lambda: policies.DynamicKMeans(weighting="author"),
-    "dkm": lambda: policies.DynamicKMeans(horizon=8.0),
-    "dkm-short": policies.DynamicKMeans,
-    "fifo": policies.FIFO,
-    "random": policies.RandomReplacement,
-}
-FORMS: tuple[PolicyName, ...] = ("lru", "dkm-author", "dkm")
-PAIR: tuple[PolicyName, ...] = ("lru", "dkm")
-OTHERS: tuple[PolicyName, ...] = ("max-surprise", "max-value", "k-means", "fifo", "random")
+POLICIES = ("lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm", "dkm-short", "fifo", "random")
+FORMS, PAIR = ("lru", "dkm-author", "dkm"), ("lru", "dkm")
+OTHERS = ("max-surprise", "max-value", "k-means", "fifo", "random")
 Game = Literal["Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert"]
 GAMES: tuple[Game, ...] = get_args(Game)  # of Atari
 PIXELS = 4 * 84 * 84
+Learner = MFEC | NEC | TabularQ
 # Where a grid for tabular Q-learning begins and ends, and its cells.
 GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
     "CartPole-v1": ([-2.4, -3.0, -0.21, -3.5], [2.4, 3.0, 0.21, 3.5], [4, 4, 8, 8]),
@@ -49,7 +37,7 @@ class Config:
 
     environment: Literal["CartPole-v1", "engram/FourRoom-v0", Game] = setting("CartPole-v1", "where the agent acts")
     learner: Literal["mfec", "nec", "tabular-q"] = setting("mfec", "the agent")
-    policy: PolicyName = setting("lru", "what the memory keeps")
+    policy: str = setting("lru", "what the memory keeps: a registered policy, or where it is")
     value_update: Literal["max", "mean", "ema"] = setting("max", "what becomes of a value when its state comes again")
     capacity: int = setting(100, "rows for each action", ge=2)
     neighbours: int = setting(11, "rows that an estimate is made from", ge=1)
@@ -64,12 +52,13 @@ class Config:
     learning_starts: int = setting(1000, "steps before an encoder is trained", ge=0)
 
     def __post_init__(self) -> None:
+        registry.check("replacement_policies", self.policy, "policy")
         if self.explore_from > self.explore_until:
             until = f"explore_until = {self.explore_until}"
             raise ValueError(f"explore_from = {self.explore_from}: expected at most {until}")
 
 
-def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -> OnlineAgent:
+def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -> Learner:
     """Build the agent of a trial, whose table or encoder learns at a rate."""
     actions = int(env.action_space.n)  # type: ignore[attr-defined]
     exploration = EpsilonGreedy(config.epsilon, config.explore_from, config.explore_until)
@@ -79,7 +68,7 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -
     pixels, features = config.environment in GAMES, int(np.prod(env.observation_space.shape or ()))
     table: dict[str, Any] = {
         "key_dim": config.key_dim if pixels or config.learner == "nec" else features,
-        "policy": POLICIES[config.policy](),
+        "policy": registry.get("replacement_policies", config.policy)(),
         "tables": actions,
         "hash_dim": 128 if pixels else None,
         "assign": "hash" if pixels else "key",
@@ -97,7 +86,7 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -
 
 
 def play(
-    env: gymnasium.Env[Any, Any], agent: OnlineAgent, until: int, seed: int | None, identity: Any = None
+    env: gymnasium.Env[Any, Any], agent: Learner, until: int, seed: int | None, identity: Any = None
 ) -> list[float]:
     """The returns of the episodes that an agent plays until it has taken so many steps."""
     returns = []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
+from engram import registry
 from engram.lab import Run, setting, settings
 from engram.memory import KeyValueMemory
 
@@ -19,6 +21,28 @@ class LookUp:
     """What is looked for."""
 
     neighbours: int = setting(11, "rows that an estimate is made from", ge=1)
+
+
+def step_of(policy: str, rows: int, neighbours: int) -> Callable[[], object]:
+    """A look-up in full tables and a write, as often as one likes: to be timed.
+
+    Args:
+        policy: A registered policy, or where it is.
+        rows: Rows of each of two tables.
+        neighbours: Rows that are looked for.
+    """
+    generator = torch.Generator().manual_seed(0)
+    keep = registry.get("replacement_policies", policy)()
+    memory = KeyValueMemory(rows, 4, policy=keep, tables=2, generator=generator)
+
+    def step() -> None:
+        key, value = torch.randn(1, 4, generator=generator), torch.randn(1, generator=generator)
+        memory.query(key, neighbours)
+        memory.write(key, value, tables=int(value > 0))
+
+    for _ in range(4 * rows):
+        step()
+    return step
 
 
 def trial(config: LookUp, run: Run) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from engram.experiments.episodic_control.control import POLICIES, PolicyName
+from engram import registry
 from engram.lab import Run, setting, settings
 from engram.memory import KeyValueMemory
 from engram.tasks import DriftingGaussians
@@ -19,11 +19,12 @@ MEASURED = 80  # points between two measurements
 class Stream:
     """What the memory keeps, and the stream."""
 
-    policy: PolicyName = setting("lru", "what the memory keeps")
+    policy: str = setting("lru", "what the memory keeps: a registered policy, or where it is")
     points: int = setting(4000, "points of a stream; a multiple of 160", ge=960, scales=True)
     streams: int = setting(4, "streams, each on its own; their errors are averaged", ge=1, scales=True)
 
     def __post_init__(self) -> None:
+        registry.check("replacement_policies", self.policy, "policy")
         if self.points % (2 * MEASURED):
             raise ValueError(f"points = {self.points}: expected a multiple of {2 * MEASURED}")
 
@@ -39,7 +40,13 @@ def trial(config: Stream, run: Run) -> dict[str, Any]:
             near = source.centres[run.rng.integers(CENTRES, size=TESTED)]
             test[:] = torch.from_numpy(near + source.scale * run.rng.normal(size=near.shape))
     memories = {
-        batch: KeyValueMemory(CENTRES, 2, policy=POLICIES[config.policy](), tables=streams, generator=run.generator)
+        batch: KeyValueMemory(
+            CENTRES,
+            2,
+            policy=registry.get("replacement_policies", config.policy)(),
+            tables=streams,
+            generator=run.generator,
+        )
         for batch in BATCHES
     }
     tested = torch.arange(streams).repeat_interleave(TESTED)

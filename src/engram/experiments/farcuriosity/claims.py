@@ -8,7 +8,7 @@ SOURCE = "Hwang et al. (2023), abstract; criterion ours"
 forgets = claims_from(SOURCE, published="curiosity can increase at visited states, by forgetting (no figure was read)")
 keeps = claims_from(SOURCE, published="less forgetting (no figure was read)", presets=("laptop",))
 explores = claims_from(SOURCE, published="better overall performance (no figure was read)", presets=("laptop",))
-ours = claims_from("ours", published="no figure", presets=("laptop",))
+ours = claims_from("ours", presets=("laptop",))
 
 orders, learned = map(metric, ("orders", "learned"))  # orders of magnitude by which the first room's error rises
 fragments, at_switch, recalled = map(metric, ("fragments", "at_switch", "recalled"))

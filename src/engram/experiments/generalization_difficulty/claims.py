@@ -35,7 +35,7 @@ table = claims_from(
     seeds=2,
     sameness="identity",
 )
-ours = claims_from("ours", published="no figure")
+ours = claims_from("ours")
 boopathy = claims_from("Boopathy et al. 2024", published="no figure")
 networks = claims_from("blog post, architecture information", published="Linear < AlexNet < ResNet < ViT on images")
 claims = [

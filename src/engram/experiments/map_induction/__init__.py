@@ -47,7 +47,7 @@ presets = {
 
 cells = metric("cells")
 paper = claims_from("Sharma et al. (2021), abstract; world and criterion ours", published="stated (no figure readable)")
-ours = claims_from("ours", published="not studied")
+ours = claims_from("ours")
 claims = [
     paper("induction-finds-rewards-sooner",
         "Where units are alike, search in all hypotheses moves fewer cells than search in none (ratio)",

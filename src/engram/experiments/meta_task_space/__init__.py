@@ -60,7 +60,7 @@ def drawn(key: str) -> Measure:
 
 
 regret = metric("regret")
-claim = claims_from("ours; the paper trains no agent", published="none")
+claim = claims_from("ours; the paper trains no agent")
 space = claims_from(
     "abstract; closed forms and measurements ours",
     published="the space holds bandits, Harlow, T-mazes, the two-step task (no figure)",

@@ -11,7 +11,7 @@ SIZES = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
 larger = claims_from(
     "abstract; criterion ours", published="a larger input region than the existing approach (no figure)"
 )
-ours = claims_from("ours", published="no figure")
+ours = claims_from("ours")
 derived = claims_from("theorems of both papers", published="derived", sameness="identity")
 structural, direct, tight, half, best = map(metric, ("structural", "direct", "tight", "half", "best"))
 radius, wrong, lost, disorder = metric("radius"), metric("wrong"), metric("lost"), metric("disorder")

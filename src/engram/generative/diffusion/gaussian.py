@@ -100,6 +100,7 @@ class GaussianDiffusion:
 
     def split(self, output: Images, x: Images, t: Steps) -> tuple[Images, Images]:
         """x_0, clipped, and the eps that agrees with it, from what a network told of x_t."""
+        checks.arguments()
         signal, noisy = self.scales(t, x)
         x0 = {
             "eps": lambda: (x - noisy * output) / signal,

@@ -66,7 +66,7 @@ class DiffusersUNet(nn.Module):
         with torch.random.fork_rng(devices=()):  # it draws from torch's global generator alone
             source = generator or torch.default_generator
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=source, device=source.device)))
-            unet = UNet2DModel(
+            unet = UNet2DModel(  # type: ignore[no-untyped-call, unused-ignore]
                 sample_size=size,
                 in_channels=1,
                 out_channels=1,

@@ -19,7 +19,7 @@ from engram.memory.episodic.estimate import Averaging, estimate, fast_estimate
 from engram.memory.episodic.faiss_search import FaissSearch
 from engram.memory.episodic.key_index import KeyIndex
 from engram.memory.episodic.neighbours import ALL, exact_neighbours
-from engram.memory.episodic.policies.table import Batch, Change, Merging, Policy, Table, first_coef
+from engram.memory.episodic.policies.table import Batch, Change, Merging, Policy, Table, check_change, first_coef
 from engram.storage.saveable import Saveable
 
 VALUE_UPDATES = ("max", "mean", "ema")
@@ -193,7 +193,8 @@ class KeyValueMemory(Saveable, nn.Module):
             tables: Table of each sample, (batch,), or of all.
 
         Raises:
-            ValueError: A wrong shape, a number that is not finite, or an unknown table; nothing is written.
+            ValueError: A wrong shape, a number that is not finite, or an unknown table; nothing is written. Or what a
+                policy returned is no change of the table.
         """
         samples = self._checked("keys", keys, self.key_dim) + 0.0  # which makes -0 the same as 0
         checks.instance("values", values, Tensor)
@@ -214,7 +215,10 @@ class KeyValueMemory(Saveable, nn.Module):
             which = np.flatnonzero(chosen == table)
             for first in range(0, which.size, self.capacity):
                 some = batch.take(which[first : first + self.capacity])
-                change = self.policy.write(self._table(table), some, self.merging)
+                stored = self._table(table)
+                change = self.policy.write(stored, some, self.merging)
+                with checks.noted(policy=self.policy):
+                    check_change(change, stored)
                 self._change(table, change)
                 place.append(table * self.capacity + change.rows)
                 fresh.append(change.fresh)
@@ -345,7 +349,7 @@ class KeyValueMemory(Saveable, nn.Module):
             for name, array in moved.items():
                 tensor = getattr(self, name)
                 tensor[table, rows] = torch.from_numpy(array).to(tensor)
-            self.n_filled[table] = max(int(self.n_filled[table]), int(change.rows.max()) + 1)
+            self.n_filled[table] = max(int(self.n_filled[table]), int(change.rows.max(initial=-1)) + 1)
         self.counts[table, rows] = torch.from_numpy(change.counts).to(self.counts)
         if change.loss:
             self.counts[table] -= change.loss

@@ -53,7 +53,7 @@ class Scaffold(Saveable):
         if memory.encoding != "signs":
             raise ValueError(f"memory.encoding = {memory.encoding!r}: expected 'signs'")
         self.memory, self.generator = memory, generator
-        self.content = torch.zeros(0, features)
+        self.content = torch.zeros(0, features, dtype=torch.float32)
         self.states = torch.zeros(0, len(memory.graph.node_degrees), dtype=torch.int8)
         self._fit()
 

@@ -183,6 +183,8 @@ def _hashable(name: str, value: Any) -> Hashable:
 
 
 def _integers(name: str, value: Any, count: int) -> list[int]:
+    if type(value) is tuple and list(map(type, value)) == [int] * count:
+        return list(value)
     numbers = list(value) if isinstance(value, tuple | list | np.ndarray) else []
     if len(numbers) != count or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
         raise ValueError(f"{name} = {checks.shown(value)}: expected {count} integers")

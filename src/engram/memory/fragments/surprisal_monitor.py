@@ -112,7 +112,8 @@ class SurprisalMonitor:
         from engram.memory.fragments import kernels  # numba takes a third of torch's time to import
 
         if self.streams is None:
-            self._x[0], self._armed[0] = checks.number("x", x), checks.choice("armed", armed, (True, False))
+            self._x[0] = checks.number("x", x)
+            self._armed[0] = armed if isinstance(armed, bool) else checks.choice("armed", armed, (True, False))
         else:
             self._x[:] = checks.array("x", x, (self.streams,))
             may = np.asarray(armed)

@@ -85,6 +85,7 @@ def load_grid_text(source: str | Path) -> Int8[np.ndarray, "h w"]:
         >>> load_grid_text("3\n2\n323\n050").tolist()
         [[3, 2, 3], [0, 5, 0]]
     """
+    checks.arguments()
     text = source if isinstance(source, str) and "\n" in source else Path(source).read_text()
     return (_codes(text.splitlines()[2:], "source") - ord("0")).astype(np.int8)
 

@@ -7,6 +7,7 @@ from engram.memory.episodic.policies.lru import LRU
 from engram.memory.episodic.policies.max_surprise import MaxSurprise
 from engram.memory.episodic.policies.max_value import MaxValue
 from engram.memory.episodic.policies.random_replacement import RandomReplacement
+from engram.memory.episodic.policies.replacement import replaced
 from engram.memory.episodic.policies.table import Batch, Change, Merging, Policy, Table
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "Policy",
     "RandomReplacement",
     "Table",
+    "replaced",
 ]

@@ -42,6 +42,11 @@ class KMeans:
         if checks.number("merge_radius", self.merge_radius, minimum=0) and self.weighting == "author":
             raise ValueError(f"merge_radius = {self.merge_radius}: expected 0 with 'author', which merges nothing")
 
+    @classmethod
+    def as_published(cls) -> KMeans:
+        """The form of the published code."""
+        return cls(weighting="author")
+
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
         """Move clusters towards the samples nearest to them, after starved ones were replaced."""
         if self.forgets and len(batch.keys) > len(table.keys) / 4:
@@ -87,6 +92,11 @@ class DynamicKMeans(KMeans):
         super().__post_init__()
         if checks.number("horizon", self.horizon, minimum=1) > 1 and self.weighting == "author":
             raise ValueError(f"horizon = {self.horizon}: expected 1 with 'author', whose counts grow by themselves")
+
+    @classmethod
+    def lasting(cls) -> DynamicKMeans:
+        """The corrected form, whose rows remember 8 samples on average."""
+        return cls(horizon=8.0)
 
 
 def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radius: float = 0.0) -> Change:

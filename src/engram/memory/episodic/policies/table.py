@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from engram import checks
 from engram.memory.episodic.neighbours import closest
 
 
@@ -77,6 +78,34 @@ class Policy(Protocol):
             batch: At least one sample, and at most as many as there are rows.
             merging: How samples that meet a row are merged.
         """
+
+
+def check_change(change: Change, table: Table) -> None:
+    """Raise ValueError unless a change is one of a table, of each row once, with finite numbers.
+
+    Args:
+        change: What a policy's ``write`` returned.
+        table: What it was called with.
+    """
+    rows, capacity = np.asarray(change.rows), len(table.keys)
+    if rows.ndim != 1 or rows.dtype.kind != "i":
+        raise ValueError(f"rows of shape {rows.shape}, {rows.dtype}: expected integers, (changed,)")
+    if not 0 <= rows.min(initial=0) <= rows.max(initial=0) < capacity or np.unique(rows).size < rows.size:
+        raise ValueError(f"rows = {rows.tolist()}: expected each once, from 0 to {capacity - 1}")
+    added = np.sort(rows[rows >= table.n_filled])
+    if (added != table.n_filled + np.arange(added.size)).any():
+        raise ValueError(f"rows = {rows.tolist()}: expected empty ones in their order, from {table.n_filled} on")
+    for name in ("keys", "values", "hashes", "counts", "coef"):
+        numbers, expected = np.asarray(getattr(change, name)), (rows.size, *getattr(table, name).shape[1:])
+        if numbers.shape != expected:
+            raise ValueError(f"{name} of shape {numbers.shape}: expected {expected}")
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"{name} = {numbers}: expected finite numbers")
+    if np.shape(change.fresh) != rows.shape or np.asarray(change.fresh).dtype != bool:
+        raise ValueError(f"fresh = {change.fresh}: expected booleans, ({rows.size},)")
+    if not (isinstance(change.clock, int | np.integer) and change.clock >= table.clock):
+        raise ValueError(f"clock = {change.clock!r}: expected an integer, at least {table.clock}")
+    checks.number("loss", change.loss, minimum=0)
 
 
 def first_coef(capacity: int) -> Float[np.ndarray, " capacity"]:

@@ -1,0 +1,100 @@
+"""Agents as ``engram compare`` makes them, from the spaces of an environment and a generator, with settings of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Float, Int
+
+from engram import checks
+from engram.agents.exploration import EpsilonGreedy
+from engram.agents.mfec import MFEC
+from engram.agents.nec import NEC
+from engram.agents.replay import features_of
+from engram.agents.tabular_q import TabularQ
+from engram.memory import DND, KeyValueMemory
+from engram.nn import vector_encoder
+
+CELLS, MOST_CELLS = 4096, 2**18  # of a grid, where each axis can have more than two, and at most
+UNBOUNDED, EDGE = 1e6, 3.0  # bounds that tell nothing, and where a grid ends instead
+ROWS, KEYS = 1000, 32
+EXPLORATION = EpsilonGreedy(final=0.05, start=0, end=1000)
+
+Edges = Float[np.ndarray, "features"]
+
+
+def discrete_actions(action_space: spaces.Space[Any]) -> int:
+    """The number of actions, counted from 0; raise TypeError where they are not.
+
+    Examples:
+        >>> discrete_actions(spaces.Discrete(3))
+        3
+    """
+    if not isinstance(action_space, spaces.Discrete) or action_space.start != 0:
+        raise TypeError(f"action_space = {action_space!r}: expected a Discrete that is counted from 0")
+    return int(action_space.n)
+
+
+def seeded(rng: np.random.Generator) -> torch.Generator:
+    """A generator of torch that is seeded by one of numpy."""
+    return torch.Generator().manual_seed(int(rng.integers(2**62)))
+
+
+def grid_of(observation_space: spaces.Space[Any]) -> tuple[Edges, Edges, Int[np.ndarray, "features"]]:
+    """Where a grid over observations begins and ends, and its cells along each axis.
+
+    Args:
+        observation_space: A ``Discrete``, or a ``Box`` of vectors of at most 18 numbers.
+
+    Raises:
+        TypeError: It is another space.
+        ValueError: It has so many features that a grid has no place for them.
+
+    Examples:
+        >>> grid_of(spaces.Box(0.0, 1.0, (3,)))[2]
+        array([16, 16, 16])
+    """
+    if isinstance(observation_space, spaces.Discrete):
+        first, n = int(observation_space.start), int(observation_space.n)
+        return np.array([float(first)]), np.array([float(first + n)]), np.array([n])
+    features = features_of(observation_space)
+    if 2**features > MOST_CELLS:
+        raise ValueError(f"observation_space = {observation_space!r}: expected fewer features, for a grid over them")
+    ends: Any = observation_space
+    low, high = (np.where(np.abs(end) < UNBOUNDED, end, np.sign(end) * EDGE) for end in (ends.low, ends.high))
+    bins = np.full(features, max(2, int(CELLS ** (1 / features) + 1e-9)))
+    return low.astype(float), np.where(high > low, high, low + 1).astype(float), bins
+
+
+def tabular_q(
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+    *,
+    rng: np.random.Generator,
+    learning_rate: float = 0.2,
+) -> TabularQ:
+    """Q-learning on a grid over the observations."""
+    checks.arguments()
+    actions, grid = discrete_actions(action_space), grid_of(observation_space)
+    return TabularQ(*grid, actions, rng=rng, exploration=EXPLORATION, learning_rate=learning_rate)
+
+
+def mfec(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, rng: np.random.Generator) -> MFEC:
+    """Model-free episodic control with a thousand rows for each action."""
+    checks.arguments()
+    actions, features = discrete_actions(action_space), features_of(observation_space)
+    memory = KeyValueMemory(ROWS, features, tables=actions, generator=seeded(rng))
+    return MFEC(memory, rng=rng, exploration=EXPLORATION)
+
+
+def nec(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, rng: np.random.Generator) -> NEC:
+    """Neural episodic control with a thousand rows for each action, at a fixed learning rate, since it takes long."""
+    checks.arguments()
+    actions, features, generator = discrete_actions(action_space), features_of(observation_space), seeded(rng)
+    memory = DND(ROWS, KEYS, tables=actions, generator=generator)
+    encoder = vector_encoder(features, KEYS, generator=generator)
+    options: dict[str, Any] = {"exploration": EXPLORATION, "learning_starts": 500, "learning_rate": 5e-4}
+    return NEC(memory, encoder, rng=rng, k=11, **options)

@@ -1,0 +1,207 @@
+"""An actor-critic with memory that learns online."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from engram import checks
+from engram.agents.a2c import A2C, Rollout, a2c_step
+from engram.agents.actor_critic import meta_actor_critic, plastic_actor_critic
+from engram.agents.from_spaces import discrete_actions, seeded
+from engram.agents.replay import features_of
+from engram.nn.initial import uniform
+from engram.plasticity import ClippedHebb, Modulated, PlasticityRule
+from engram.state import check_state, form_of
+
+RULES: dict[str, Callable[[], PlasticityRule]] = {"plastic": ClippedHebb, "modulated": Modulated}
+
+
+@dataclass
+class Steps:
+    """The steps of an episode so far."""
+
+    inputs: list[Tensor] = field(default_factory=list)  # each (inputs,)
+    actions: list[int] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+
+
+class RecurrentAgent:
+    """An actor-critic that sees its last action and reward, and learns by A2C from an episode, or a few, at a time.
+
+        input(t) = [o(t), one-hot of a(t-1), r(t-1)],  both 0 at the start of an episode
+
+    so that it can find out within an episode what kind of world it is in, and learn to do so over episodes (RL^2).
+
+    Args:
+        observation_space: A ``Box`` of vectors.
+        action_space: A ``Discrete`` that is counted from 0.
+        rng: Source of all randomness, that of the initial values included.
+        network: ``"lstm"``, or a ``"plastic"`` or ``"modulated"`` recurrent network.
+        hidden_size: Units.
+        episodes: Episodes from which it learns together, in one step.
+        learning_rate: Learning rate of Adam.
+        gamma: Discount for each step, from 0 to 1.
+
+    Attributes:
+        network: The ``ActorCritic``.
+
+    Raises:
+        TypeError, ValueError: A space does not fit, or an argument is out of range.
+
+    Source: Wang et al., "Learning to reinforcement learn" (2016); the others: Miconi et al., "Backpropamine" (2019).
+
+    Examples:
+        >>> box, two = spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2)
+        >>> RecurrentAgent(box, two, rng=np.random.default_rng(0)).act(np.zeros(4)) in two
+        True
+    """
+
+    __repr__ = checks.described
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        rng: np.random.Generator,
+        network: Literal["lstm", "plastic", "modulated"] = "lstm",
+        hidden_size: int = 32,
+        episodes: int = 1,
+        learning_rate: float = 0.01,
+        gamma: float = 0.95,
+    ) -> None:
+        checks.arguments()
+        self.actions, self.features = discrete_actions(action_space), features_of(observation_space)
+        self.episodes, size = checks.size("episodes", episodes), checks.size("hidden_size", hidden_size)
+        self.settings = A2C(learning_rate=learning_rate, gamma=gamma)
+        self.rng, generator, inputs = rng, seeded(rng), self.features + self.actions + 1
+        checks.choice("network", network, ("lstm", *RULES))
+        if network == "lstm":
+            lstm = uniform(nn.LSTM, inputs, size, bound=size**-0.5, generator=generator)
+            self.network = meta_actor_critic(lstm, self.actions, generator=generator)
+        else:
+            self.network = plastic_actor_critic(inputs, size, self.actions, RULES[network](), generator=generator)
+        self.optimizer = self.settings.optimizer(self.network)
+        self._steps, self._finished = Steps(), list[Steps]()
+        self._policy: Callable[[Float[Tensor, "1 inputs"]], Float[Tensor, "1 actions"]] | None = None
+
+    @classmethod
+    def plastic(
+        cls,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        rng: np.random.Generator,
+        learning_rate: float = 0.01,
+    ) -> RecurrentAgent:
+        """One with a plastic network."""
+        return cls(observation_space, action_space, rng=rng, network="plastic", learning_rate=learning_rate)
+
+    @classmethod
+    def modulated(
+        cls,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        rng: np.random.Generator,
+        learning_rate: float = 0.01,
+    ) -> RecurrentAgent:
+        """One with a plastic network that decides itself when its synapses change."""
+        return cls(observation_space, action_space, rng=rng, network="modulated", learning_rate=learning_rate)
+
+    def act(self, observation: Any) -> int:
+        """An action.
+
+        Raises:
+            RuntimeError: ``observe`` was not called after the last action.
+            ValueError: The observation is of another shape, or not finite.
+        """
+        steps = self._steps
+        if len(steps.actions) > len(steps.rewards):
+            raise RuntimeError("act was called twice: expected observe in between")
+        seen = checks.array("observation", observation, (self.features,), np.float32)
+        last = np.zeros(self.actions + 1, np.float32)
+        if steps.actions:
+            last[steps.actions[-1]], last[-1] = 1, steps.rewards[-1]
+        steps.inputs.append(torch.from_numpy(np.concatenate((seen, last))))
+        logits = self._logits(steps.inputs[-1])
+        steps.actions.append(int((logits.double().numpy() + self.rng.gumbel(size=self.actions)).argmax()))
+        return steps.actions[-1]
+
+    def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:
+        """Record the outcome of the last action.
+
+        Args:
+            reward: Its reward.
+            terminated: Whether it terminated the episode.
+            truncated: Whether the episode was truncated.
+            observation: The next observation; not used.
+
+        Raises:
+            RuntimeError: There was no action.
+            ValueError: The reward is not finite.
+        """
+        steps = self._steps
+        if len(steps.actions) == len(steps.rewards):
+            raise RuntimeError("observe was called without an action: expected act before it")
+        steps.rewards.append(checks.number("reward", reward))
+        if terminated or truncated:
+            self._finished.append(steps)
+            self._steps, self._policy = Steps(), None
+
+    def learn(self) -> dict[str, float]:
+        """Learn when enough episodes are over, and forget them; return the loss."""
+        if len(self._finished) < self.episodes:
+            return {}
+        loss, _ = a2c_step(self.network, self.optimizer, _rollout(self._finished), self.settings)
+        self._finished.clear()
+        return {"loss": loss.item()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state, that of the episode in progress and of the random generator included."""
+        return {
+            "network": dict(self.network.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "episodes": [vars(steps) for steps in (*self._finished, self._steps)],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a ``state_dict``, bit for bit."""
+        optimizer, network = form_of(self.optimizer), form_of(self.network)
+        check_state(state, {"network": network, "optimizer": optimizer, "rng": dict, "episodes": list})
+        for number, lists in enumerate(state["episodes"]):
+            check_state(lists, dict.fromkeys(vars(self._steps), list), f"state['episodes'][{number}]")
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.rng.bit_generator.state = state["rng"]
+        *self._finished, self._steps = (Steps(**lists) for lists in copy.deepcopy(state["episodes"]))
+        self._policy = None
+        for x in self._steps.inputs:  # which bring the network to where it was
+            self._logits(x)
+
+    def _logits(self, x: Float[Tensor, "inputs"]) -> Float[Tensor, "actions"]:
+        """The policy at the next step of the episode in progress."""
+        if self._policy is None:
+            self._policy = self.network.acting(1)
+        return self._policy(x[None])[0]
+
+
+def _rollout(episodes: list[Steps]) -> Rollout:
+    """Episodes side by side, (time, episodes)."""
+    inputs = pad_sequence([torch.stack(steps.inputs) for steps in episodes])
+    actions, rewards, mask = (
+        pad_sequence([torch.tensor(column) for column in columns])
+        for columns in zip(*((s.actions, s.rewards, [True] * len(s.actions)) for s in episodes), strict=True)
+    )
+    return Rollout(inputs, actions, rewards.to(inputs), mask, [])

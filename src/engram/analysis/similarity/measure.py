@@ -1,0 +1,131 @@
+"""The contract of a measure of similarity: a distance between systems, by the trials that were recorded of them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from engram import checks
+from engram.analysis.similarity.pairwise import pairwise
+from engram.analysis.similarity.trials import Data, Recording, as_trials
+
+Change = Literal["shift", "scale", "rotation"]
+
+
+class SimilarityMeasure(ABC):
+    """A distance between systems: 0 from a system to itself, symmetric, and the same whenever it is asked.
+
+    A measure of one's own writes ``distance``, of the trials of two systems, a list of arrays (time, features) each;
+    and ``describe``, if it first makes something of each system alone, so that this is made once. What every measure
+    must refuse is refused before these are called. A plain function of two systems is a measure as well.
+
+    Attributes:
+        paired: Whether it compares the same samples, as shapes are compared, so that two systems must have as many.
+        invariant: What it does not see: a ``"shift"`` of all activity, its ``"scale"``, a ``"rotation"``.
+
+    Examples:
+        >>> class Spread(SimilarityMeasure):  # how far activity goes from its mean
+        ...     invariant = ("shift", "rotation")
+        ...     def describe(self, trials):
+        ...         return np.concatenate(trials).std(0)
+        ...     def distance(self, first, second):
+        ...         return abs(np.linalg.norm(first) - np.linalg.norm(second))
+        >>> Spread()([[0.0], [2.0]], [[5.0], [1.0]])
+        1.0
+    """
+
+    paired: ClassVar[bool] = False
+    invariant: ClassVar[tuple[Change, ...]] = ()
+
+    __repr__ = checks.described
+
+    def describe(self, trials: list[Recording]) -> Any:
+        """What ``distance`` is told of a system; by default its trials.
+
+        Args:
+            trials: Finite, float64, (time, features) each.
+        """
+        return trials
+
+    @abstractmethod
+    def distance(self, first: Any, second: Any) -> float:
+        """The distance between two systems.
+
+        Args:
+            first: What ``describe`` returned of one.
+            second: Of the other.
+        """
+
+    def __call__(self, X: Data, Y: Data) -> float:
+        """The distance between two systems, each one trial (time, features), or several of them."""
+        return float(self.distances([X, Y], ("X", "Y"))[0, 1])
+
+    def distances(self, systems: Sequence[Data], names: Sequence[str] = ()) -> Float[np.ndarray, "systems systems"]:
+        """The distances between all systems, 0 on the diagonal.
+
+        Args:
+            systems: Each one trial (time, features), (trials, time, features), or a list of trials.
+            names: What errors call them (default: by number).
+
+        Raises:
+            ValueError: A system is no such thing or not finite; systems have other numbers of samples, where these are
+                compared one by one; or a distance is not finite.
+        """
+        names = names or [f"systems[{number}]" for number in range(len(systems))]
+        trials = [as_trials(system, name) for system, name in zip(systems, names, strict=True)]
+        lengths = [[len(trial) for trial in system] for system in trials]
+        for name, own in zip(names, lengths, strict=True):
+            if self.paired and own != lengths[0]:
+                raise ValueError(f"{name} has trials of {own} samples: expected {lengths[0]}, as {names[0]}")
+        described = [self.describe(system) for system in trials]
+
+        def finite(first: Any, second: Any) -> float:
+            value = float(self.distance(first, second))
+            if not math.isfinite(value):
+                raise ValueError(f"{self!r}: a distance is {value}: expected a finite number")
+            return value
+
+        return pairwise(described, finite)
+
+
+class FunctionMeasure(SimilarityMeasure):
+    """A function of the trials of two systems as a measure.
+
+    Args:
+        function: The function; attributes ``paired`` and ``invariant`` of it count.
+    """
+
+    def __init__(self, function: Callable[[list[Recording], list[Recording]], float]) -> None:
+        self.function = function
+        self.paired = bool(getattr(function, "paired", False))  # type: ignore[misc]
+        self.invariant = tuple(getattr(function, "invariant", ()))  # type: ignore[misc]
+
+    def distance(self, first: list[Recording], second: list[Recording]) -> float:
+        """What the function says of them."""
+        return self.function(first, second)
+
+
+def as_measure(part: Any) -> SimilarityMeasure:
+    """A measure, from one, from its class, or from a function of two systems.
+
+    Args:
+        part: Any of these.
+
+    Raises:
+        TypeError: It is none of these.
+
+    Examples:
+        >>> as_measure(lambda X, Y: abs(X[0].mean() - Y[0].mean()))([[1.0]], [[3.0]])
+        2.0
+    """
+    made = part() if isinstance(part, type) and issubclass(part, SimilarityMeasure) else part
+    if isinstance(made, SimilarityMeasure):
+        return made
+    if isinstance(made, type) or not callable(made):
+        raise TypeError(f"part = {part!r}: expected a SimilarityMeasure, or a function of the trials of two systems")
+    return FunctionMeasure(made)

@@ -1,0 +1,153 @@
+"""The contract of an associative memory: patterns of signs are stored, and come back from noisy ones."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+from engram.memory.hopfield.recall import signs
+from engram.state import check_state
+
+
+class AssociativeMemory(ABC):
+    """A memory of units that are +1 or -1: it stores patterns, and completes noisy ones.
+
+    A memory of one's own writes ``store``, ``recall`` and ``n_weights``, and names in ``stored`` what storing changes,
+    so that it can be saved. What every memory must refuse is refused by ``apply_store`` and ``apply_recall``, which
+    call it.
+
+    Args:
+        units: N, the units of a pattern, at least 2.
+        generator: All that a memory draws at random comes from it; None: one of its own, with the seed 0.
+
+    Attributes:
+        stored: Names of the attributes that storing changes: tensors, numbers, and lists or dicts of them.
+
+    Raises:
+        TypeError, ValueError: ``units`` is no size, or ``generator`` none of torch's.
+
+    Examples:
+        >>> class Nearest(AssociativeMemory):  # a table, of which the nearest row is the answer
+        ...     stored = ("table",)
+        ...     def __init__(self, units, *, generator=None):
+        ...         super().__init__(units, generator=generator)
+        ...         self.table = torch.zeros(0, units)
+        ...     def store(self, patterns):
+        ...         self.table = torch.cat((self.table, patterns))
+        ...     def recall(self, cues):
+        ...         return self.table[(cues @ self.table.T).argmax(1)]
+        ...     @property
+        ...     def n_weights(self):
+        ...         return self.table.numel()
+        >>> memory = Nearest(4)
+        >>> apply_store(memory, torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1]]))
+        >>> apply_recall(memory, torch.tensor([[1, -1, -1, -1]])).tolist()
+        [[1.0, 1.0, -1.0, -1.0]]
+    """
+
+    stored: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, units: int, *, generator: torch.Generator | None = None) -> None:
+        self.units = checks.size("units", units, minimum=2)
+        self.generator = torch.Generator().manual_seed(0) if generator is None else checks.generator(generator)
+
+    __repr__ = checks.described
+
+    @abstractmethod
+    def store(self, patterns: Float[Tensor, "patterns units"]) -> None:
+        """Store patterns beside those that are there.
+
+        Args:
+            patterns: Of +1 and -1, in rows.
+        """
+
+    @abstractmethod
+    def recall(self, cues: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
+        """The patterns that cues lead to, of +1 and -1; none depends on the others.
+
+        Args:
+            cues: Noisy patterns, of +1 and -1.
+        """
+
+    @property
+    @abstractmethod
+    def n_weights(self) -> int:
+        """The number of weights that hold what is stored, each once where two are the same."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that storing changes, as tensors, numbers, and lists and dicts of them."""
+        state = {name: copy.deepcopy(getattr(self, name)) for name in self.stored}
+        return {"units": self.units, **state, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Be as a ``state_dict`` has it, of a memory made with the same arguments.
+
+        Args:
+            state: What ``state_dict`` returned.
+
+        Raises:
+            TypeError, ValueError: It is of another memory, or of another number of units; nothing was changed.
+        """
+        checks.arguments()
+        form: dict[str, Any] = {name: type(part) for name, part in self.state_dict().items()}
+        check_state(state, {**form, "generator": self.generator.get_state()})
+        if state["units"] != self.units:
+            raise ValueError(f"state['units'] = {state['units']}: expected {self.units}")
+        for name in self.stored:
+            setattr(self, name, copy.deepcopy(state[name]))
+        self.generator.set_state(state["generator"])
+
+
+def patterns_of(memory: AssociativeMemory, name: str, value: Any) -> Float[Tensor, "batch units"]:
+    """What a memory is given: a new tensor of +1 and -1, (batch, units), of torch's default dtype.
+
+    Args:
+        memory: The memory.
+        name: What errors call the argument.
+        value: The argument.
+
+    Raises:
+        TypeError, ValueError: It is no such tensor, of any dtype.
+    """
+    checks.instance(name, value, Tensor)
+    if value.layout != torch.strided or value.is_meta:
+        raise ValueError(f"{name} is {value.layout} on {value.device}: expected a dense tensor with numbers")
+    return signs(name, value, memory.units).to(torch.get_default_dtype(), copy=True)
+
+
+def apply_store(memory: AssociativeMemory, patterns: Annotated[Tensor, "patterns units"]) -> None:
+    """``memory.store``, with what every memory has to refuse refused, so that one of one's own is the method alone.
+
+    Args:
+        memory: The memory.
+        patterns: Of +1 and -1, in rows, of any dtype; the memory is given them as torch's default one.
+
+    Raises:
+        TypeError, ValueError: They are no +1 and -1, or not of as many units as the memory has, or there are none.
+    """
+    checks.instance("memory", memory, AssociativeMemory)  # type: ignore[type-abstract]
+    memory.store(patterns_of(memory, "patterns", patterns))
+
+
+def apply_recall(memory: AssociativeMemory, cues: Annotated[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
+    """``memory.recall``, with what every memory has to refuse refused, and an answer that is no pattern.
+
+    Args:
+        memory: The memory.
+        cues: Of +1 and -1, in rows, of any dtype; the memory is given them as torch's default one.
+
+    Raises:
+        TypeError, ValueError: Cues, or answers, are no +1 and -1, or not of the shape that they should have.
+    """
+    checks.instance("memory", memory, AssociativeMemory)  # type: ignore[type-abstract]
+    answer = memory.recall(patterns_of(memory, "cues", cues))
+    name = f"the answer of {type(memory).__name__}"
+    checks.has_shape(name, checks.instance(name, answer, Tensor).shape, tuple(cues.shape))
+    return patterns_of(memory, name, answer)

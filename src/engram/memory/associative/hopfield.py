@@ -1,0 +1,98 @@
+"""Hopfield networks as associative memories that are compared: each with a generator of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+from engram.memory.associative.contract import AssociativeMemory, patterns_of
+from engram.memory.hopfield.attention import AttentionMemory
+from engram.memory.hopfield.dense import DenseHopfield
+from engram.memory.hopfield.hebb import HebbHopfield
+from engram.memory.hopfield.recall import PatternStore
+
+
+class HopfieldMemory(AssociativeMemory):
+    """Any Hopfield network as an associative memory: units are taken in an order that its generator draws.
+
+    Args:
+        units: N.
+        make_network: From N to a ``HebbHopfield``, a ``DenseHopfield`` or an ``AttentionMemory``.
+        generator: Source of the order of units; None: one of its own, with the seed 0.
+
+    Examples:
+        >>> memory = HopfieldMemory(6, lambda units: DenseHopfield(3))
+        >>> memory.store(torch.tensor([[1.0, 1, 1, -1, -1, -1], [1, -1, 1, -1, 1, -1]]))
+        >>> memory.recall(torch.tensor([[1.0, 1, 1, -1, -1, 1]])).tolist()
+        [[1.0, 1.0, 1.0, -1.0, -1.0, -1.0]]
+    """
+
+    stored = ("content",)
+
+    def __init__(
+        self,
+        units: int,
+        make_network: Callable[[int], HebbHopfield | DenseHopfield | AttentionMemory],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        checks.arguments()
+        super().__init__(units, generator=generator)
+        self.network = make_network(self.units)
+        if not isinstance(self.network, HebbHopfield | PatternStore):
+            raise TypeError(f"make_network makes a {type(self.network).__name__}: expected a Hopfield network")
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The network's arguments and what it has stored."""
+        return self.network._content()
+
+    @content.setter
+    def content(self, value: dict[str, Any]) -> None:
+        self.network = type(self.network)._from_content(value)
+
+    @property
+    def n_weights(self) -> int:
+        """The network's weights."""
+        return self.network.n_weights
+
+    def store(self, patterns: Float[Tensor, "patterns units"]) -> None:
+        """Store patterns in the network."""
+        self.network.store(patterns_of(self, "patterns", patterns))
+
+    def recall(self, cues: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
+        """The states in which the network settles."""
+        cues = patterns_of(self, "cues", cues)
+        if isinstance(self.network, AttentionMemory):
+            return self.network.recall(cues).x
+        return self.network.recall(cues, generator=self.generator).x
+
+
+def hebb(units: int, *, generator: torch.Generator | None = None) -> HopfieldMemory:
+    """The classic network, by Hebb's rule."""
+    return HopfieldMemory(units, HebbHopfield, generator=generator)
+
+
+def pseudo_inverse(units: int, *, generator: torch.Generator | None = None) -> HopfieldMemory:
+    """The classic network, by the pseudo-inverse rule."""
+    return HopfieldMemory(units, lambda n: HebbHopfield(n, "pseudo-inverse"), generator=generator)
+
+
+def cubic(units: int, *, generator: torch.Generator | None = None) -> HopfieldMemory:
+    """The dense network of a cubic energy."""
+    return HopfieldMemory(units, lambda n: DenseHopfield(3), generator=generator)
+
+
+def exponential(units: int, *, generator: torch.Generator | None = None) -> HopfieldMemory:
+    """The dense network of an exponential energy."""
+    return HopfieldMemory(units, lambda n: DenseHopfield("exponential"), generator=generator)
+
+
+def attention(units: int, *, generator: torch.Generator | None = None) -> HopfieldMemory:
+    """One step of softmax attention."""
+    return HopfieldMemory(units, lambda n: AttentionMemory(), generator=generator)

@@ -1,0 +1,69 @@
+"""A scaffold of stable states as an associative memory that is compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram.memory.associative.contract import AssociativeMemory, patterns_of
+from engram.memory.expander.expander_memory import ExpanderMemory
+from engram.memory.expander.random_regular import random_regular
+from engram.memory.expander.scaffold import Scaffold
+
+Z, R = 5, 6  # constraints of a node of the scaffold, nodes of a constraint
+LEAST = 60  # nodes
+
+
+class ScaffoldMemory(AssociativeMemory):
+    """A ``Scaffold`` on an expander memory of about as many nodes as a pattern has units.
+
+    An answer is the sign of the content; where that is 0, the cue's.
+
+    Args:
+        units: N.
+        generator: Source of the graph, of the states and of choices; None: one of its own, with the seed 0.
+
+    Examples:
+        >>> memory = ScaffoldMemory(100)
+        >>> memory.store(torch.ones(1, 100))
+        >>> bool((memory.recall(torch.ones(1, 100)) == 1).all())
+        True
+    """
+
+    stored = ("content",)
+
+    def __init__(self, units: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__(units, generator=generator)
+        nodes = R * -(-max(units, LEAST) // R)
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        graph = random_regular(nodes, Z, R, seed=seed)
+        self.scaffold = Scaffold(ExpanderMemory(graph), units, generator=self.generator)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The scaffold, and what is tied to it."""
+        return self.scaffold._content()
+
+    @content.setter
+    def content(self, value: dict[str, Any]) -> None:
+        self.scaffold = Scaffold._from_content(value)
+        self.scaffold.generator = self.generator
+
+    @property
+    def n_weights(self) -> int:
+        """The weights to the scaffold, those back, and its own."""
+        memory = self.scaffold.memory
+        return 2 * len(memory.graph.node_degrees) * self.units + memory.n_weights
+
+    def store(self, patterns: Float[Tensor, "patterns units"]) -> None:
+        """Tie patterns to states that are drawn for them."""
+        self.scaffold.store(patterns_of(self, "patterns", patterns))
+
+    def recall(self, cues: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
+        """The patterns whose states cues lead to."""
+        cues = patterns_of(self, "cues", cues)
+        content = self.scaffold.recall(cues, self.generator).content
+        return torch.where(content == 0, cues, content.sign())

@@ -1,0 +1,210 @@
+"""The contract of an agent: it acts, observes and learns step by step, in any environment that fits its spaces."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from engram.agents import OnlineAgent
+from engram.testing.promises import alike, assert_refused, hold, no_global_draws, stored
+
+Make = Callable[..., OnlineAgent]
+
+REFUSALS = (AssertionError, TypeError, ValueError)  # of spaces that do not fit
+_WORLDS = ("CartPole-v1", "FrozenLake-v1", "Pendulum-v1")
+_STEPS, _LIMIT = 150, 20  # of an agent, and of an episode, so that many are over on the way
+
+
+def check_agent(agent_class: Callable[..., OnlineAgent], **options: Any) -> None:
+    """Hold an agent to its contract, in small environments of Gymnasium: those of CartPole, FrozenLake and Pendulum.
+
+    It fits one of them at least, and refuses the others, by one of ``REFUSALS``, when it is made. Its actions lie
+    in the action space, through the ends of episodes. What it does is determined by its generator, and by what it saw:
+    agents that live at the same time do not meet, and neither the observations that it was given nor the spaces are
+    changed or relied on later. A learning rate below 0 is refused. One that has a ``state_dict`` goes on from it bit
+    for bit.
+
+    Args:
+        agent_class: The class, or whatever else makes the agent: called as
+            ``agent_class(observation_space, action_space, rng=..., **options)``.
+        **options: Further options of its constructor, for the variant to be checked.
+
+    Raises:
+        AssertionError: A promise is broken; the message says which.
+
+    Examples:
+        >>> from engram.agents import RandomActions
+        >>> check_agent(RandomActions)
+    """
+
+    def make(*args: Any, **more: Any) -> OnlineAgent:
+        return agent_class(*args, **{**options, **more})
+
+    hold(agent_class, [_fits_a_world], make)
+    has_state = all(hasattr(_new(make, _fitting(make)[0], 0), name) for name in ("state_dict", "load_state_dict"))
+    checks = [
+        _acts_within_the_action_space,
+        _is_determined_by_its_generator,
+        _leaves_what_it_is_given_alone,
+        _keeps_no_observation_of_others,
+        _keeps_agents_apart,
+        *([_goes_on_from_a_stored_state] if has_state else []),
+        *([_refuses_a_negative_learning_rate] if "learning_rate" in inspect.signature(agent_class).parameters else []),
+    ]
+    hold(agent_class, checks, make)
+
+
+def _world(env_id: str) -> gymnasium.Env[Any, Any]:
+    return gymnasium.make(env_id, max_episode_steps=_LIMIT, disable_env_checker=True)
+
+
+def _new(make: Make, env_id: str, seed: int) -> OnlineAgent:
+    env = _world(env_id)
+    return make(env.observation_space, env.action_space, rng=np.random.default_rng(seed))
+
+
+def _fitting(make: Make) -> list[str]:
+    """The environments that an agent fits."""
+    fitting = []
+    for env_id in _WORLDS:
+        try:
+            _new(make, env_id, 0)
+        except REFUSALS:
+            continue
+        fitting.append(env_id)
+    return fitting
+
+
+class _Step(NamedTuple):
+    """What an agent saw and did, and what came of it."""
+
+    observation: Any
+    action: Any
+    reward: float
+
+
+def _lived(env_id: str, agent: OnlineAgent, seed: int = 0, *, reuse: bool = False) -> Iterator[_Step]:
+    """The steps of an agent; with ``reuse`` each array that it was given is overwritten once it has learned."""
+    env = _world(env_id)
+    observation, _ = env.reset(seed=seed)
+    for _ in range(_STEPS):
+        given = copy.deepcopy(observation)
+        action = copy.deepcopy(agent.act(given))
+        following, reward, terminated, truncated, _ = env.step(action)
+        shown = copy.deepcopy(following)
+        agent.observe(float(reward), terminated, truncated, shown)
+        agent.learn()
+        yield _Step(observation, action, float(reward))
+        for array in (given, shown):
+            if reuse and isinstance(array, np.ndarray):
+                array[...] = 7
+        observation = env.reset()[0] if terminated or truncated else following
+
+
+def _fits_a_world(make: Make) -> None:
+    """It can be made for CartPole, FrozenLake or Pendulum, and has ``act``, ``observe`` and ``learn``."""
+    said = []
+    for env_id in _WORLDS:
+        try:
+            agent = _new(make, env_id, 0)
+        except REFUSALS as error:
+            said.append(f"{env_id}: {type(error).__name__}: {error}")
+            continue
+        missing = [name for name in ("act", "observe", "learn") if not callable(getattr(agent, name, None))]
+        assert not missing, f"{agent!r} has no {', '.join(missing)}"
+    assert len(said) < len(_WORLDS), f"it fits none; {'; '.join(said)}"
+
+
+def _acts_within_the_action_space(make: Make) -> None:
+    """Each action lies in the action space, also after an episode terminated or was truncated."""
+    for env_id in _fitting(make):
+        env, agent = _world(env_id), _new(make, env_id, 1)
+        observation, _ = env.reset(seed=0)
+        for step in range(_STEPS):
+            action = agent.act(observation)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is no array
+                is_within = action in env.action_space
+            assert is_within, f"in {env_id}, step {step}, {action!r} is not in {env.action_space}"
+            observation, reward, terminated, truncated, _ = env.step(action)
+            agent.observe(float(reward), terminated, truncated, observation)
+            agent.learn()
+            if terminated or truncated:
+                observation, _ = env.reset()
+
+
+def _is_determined_by_its_generator(make: Make) -> None:
+    """The same generator and the same world lead to the same life, and no global generator is used."""
+    for env_id in _fitting(make):
+        with no_global_draws():
+            first, second = (list(_lived(env_id, _new(make, env_id, 1))) for _ in range(2))
+        assert alike(first, second), f"two agents of the same seed live otherwise in {env_id}"
+
+
+def _leaves_what_it_is_given_alone(make: Make) -> None:
+    """It changes neither the spaces nor the observations that it is given."""
+    for env_id in _fitting(make):
+        env = _world(env_id)
+        agent = make(env.observation_space, env.action_space, rng=np.random.default_rng(0))
+        of_world = _world(env_id)
+        assert env.observation_space == of_world.observation_space, "the observation space was changed"
+        assert env.action_space == of_world.action_space, "the action space was changed"
+        observation, _ = env.reset(seed=0)
+        before = copy.deepcopy(observation)
+        agent.act(observation)
+        agent.observe(0.0, False, False, observation)
+        agent.learn()
+        assert alike(before, observation), "an observation was changed in place"
+
+
+def _keeps_no_observation_of_others(make: Make) -> None:
+    """It keeps copies of observations, since a world may write the next one into the same array."""
+    for env_id in _fitting(make):
+        plain, reused = (list(_lived(env_id, _new(make, env_id, 1), reuse=reuse)) for reuse in (False, True))
+        assert alike(plain, reused), f"in {env_id} it relies on an array that was written to since"
+
+
+def _keeps_agents_apart(make: Make) -> None:
+    """Agents that live at the same time do not meet."""
+    for env_id in _fitting(make):
+        alone = list(_lived(env_id, _new(make, env_id, 1)))
+        lives = _lived(env_id, _new(make, env_id, 1)), _lived(env_id, _new(make, env_id, 2), seed=5)
+        beside = [step for step, _ in zip(*lives, strict=True)]
+        assert alike(alone, beside), f"in {env_id} an agent lives otherwise beside another one"
+
+
+def _goes_on_from_a_stored_state(make: Make) -> None:
+    """A new agent that loads the ``state_dict`` from a file goes on bit for bit, in the middle of an episode too."""
+    for env_id in _fitting(make):
+        agent: Any = _new(make, env_id, 1)
+        again: Any = _new(make, env_id, 2)
+        life = _lived(env_id, agent)
+        for _ in range(2 * _LIMIT + 5):
+            next(life)
+        state = stored(agent.state_dict())
+        again.load_state_dict(state)
+        env = _world(env_id)
+        observation, _ = env.reset(seed=3)
+        for step in range(_STEPS):
+            actions = [each.act(copy.deepcopy(observation)) for each in (agent, again)]
+            assert alike(*actions), f"in {env_id} the continuation differs at step {step}: {actions}"
+            observation, reward, terminated, truncated, _ = env.step(actions[0])
+            for each in (agent, again):
+                each.observe(float(reward), terminated, truncated, copy.deepcopy(observation))
+                each.learn()
+            if terminated or truncated:
+                observation, _ = env.reset()
+
+
+def _refuses_a_negative_learning_rate(make: Make) -> None:
+    """A learning rate below 0 is refused by name."""
+    box, two, rng = spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2), np.random.default_rng(0)
+    if "CartPole-v1" in _fitting(make):
+        assert_refused([(lambda: make(box, two, rng=rng, learning_rate=-1.0), ValueError, "(?i)learning.rate")])

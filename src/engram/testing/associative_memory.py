@@ -1,0 +1,223 @@
+"""The contract of an associative memory: what it stored comes back, of each cue alone, and from a stored state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from engram.memory import AssociativeMemory, apply_recall, apply_store, corrupted
+from engram.testing.promises import (
+    alike,
+    assert_refused,
+    assert_states_are_refused,
+    default_dtype,
+    hold,
+    in_threads,
+    no_global_draws,
+    stored,
+)
+
+Make = Callable[..., AssociativeMemory]
+
+_UNITS, _PATTERNS, _NOISE = 60, 4, 0.1
+
+
+def check_associative_memory(memory_class: Make, **options: Any) -> None:
+    """Hold an associative memory to its contract, with a few patterns of 60 units.
+
+    What it stored, at once or in parts, comes back exactly, and one pattern alone from a tenth of its units flipped.
+    What it does is determined by its generator, and gives each cue its own answer, whatever the others are; recall
+    stores nothing. From a stored state it goes on bit for bit; a state of another form is refused by name. It counts
+    weights for what it keeps. Bad input is refused.
+
+    Args:
+        memory_class: The class, or whatever else makes the memory: called as ``memory_class(units, generator=...)``.
+        **options: Further options of its constructor, for the variant to be checked.
+
+    Raises:
+        AssertionError: A promise is broken; the message says which.
+
+    Examples:
+        >>> from engram.memory.associative.hopfield import hebb
+        >>> check_associative_memory(hebb)
+    """
+
+    def make(units: int = _UNITS, generator: Any = None) -> AssociativeMemory:
+        generator = torch.Generator().manual_seed(1) if generator is None else generator
+        return memory_class(units, **{"generator": generator, **options})
+
+    checks = [
+        _is_an_associative_memory,
+        _keeps_what_it_stored,
+        _keeps_what_it_stored_in_parts,
+        _completes_a_pattern,
+        _is_determined_by_its_generator,
+        _answers_each_cue_alone,
+        _stores_nothing_while_it_recalls,
+        _goes_on_from_a_stored_state,
+        _refuses_other_states,
+        _counts_what_it_keeps,
+        _takes_any_default_dtype,
+        _is_the_same_in_eight_threads,
+        _refuses_bad_input,
+    ]
+    hold(memory_class, checks, make)
+
+
+def _signs(count: int, seed: int) -> Tensor:
+    """Random patterns, or cues that are near to none."""
+    return 1.0 - 2 * torch.randint(0, 2, (count, _UNITS), generator=torch.Generator().manual_seed(seed)).float()
+
+
+def _noisy(patterns: Tensor) -> Tensor:
+    return corrupted(patterns, _NOISE, generator=torch.Generator().manual_seed(2))
+
+
+def _filled(make: Make) -> tuple[AssociativeMemory, Tensor]:
+    """A memory, and the patterns that it has stored."""
+    memory, patterns = make(), _signs(_PATTERNS, 3)
+    apply_store(memory, patterns)
+    return memory, patterns
+
+
+def _mixed(patterns: Tensor) -> Tensor:
+    """Cues near to the patterns, and others."""
+    return torch.cat((_noisy(patterns), _signs(8, 4)))
+
+
+def _wrong(answer: Tensor, patterns: Tensor) -> str:
+    return f"{int((answer != patterns).sum())} of {patterns.numel()} units are wrong"
+
+
+def _is_an_associative_memory(make: Make) -> None:
+    """It is an ``AssociativeMemory`` of the units that it is made with."""
+    for units in (2, 7, _UNITS):
+        memory = make(units)
+        assert isinstance(memory, AssociativeMemory), f"a {type(memory).__name__}"
+        assert memory.units == units, f"made with {units} units it has {memory.units}"
+
+
+def _keeps_what_it_stored(make: Make) -> None:
+    """A few random patterns are answered to themselves, exactly."""
+    memory, patterns = _filled(make)
+    answer = apply_recall(memory, patterns)
+    assert torch.equal(answer, patterns), _wrong(answer, patterns)
+
+
+def _keeps_what_it_stored_in_parts(make: Make) -> None:
+    """What is stored later is kept beside what was stored before."""
+    memory, patterns = make(), _signs(_PATTERNS, 3)
+    for part in torch.split(patterns, 1):
+        apply_store(memory, part)
+    answer = apply_recall(memory, patterns)
+    assert torch.equal(answer, patterns), f"stored one by one, {_wrong(answer, patterns)}"
+
+
+def _completes_a_pattern(make: Make) -> None:
+    """One stored pattern comes back from a cue with a tenth of its units flipped."""
+    memory, pattern = make(), _signs(1, 5)
+    apply_store(memory, pattern)
+    answer = apply_recall(memory, _noisy(pattern))
+    assert torch.equal(answer, pattern), _wrong(answer, pattern)
+
+
+def _is_determined_by_its_generator(make: Make) -> None:
+    """The same generator gives the same answers, and no global one is used."""
+
+    def answers() -> Tensor:
+        memory, patterns = _filled(make)
+        return apply_recall(memory, _mixed(patterns))
+
+    with no_global_draws():
+        first = answers()
+    torch.rand(1)
+    assert torch.equal(first, answers()), "two memories that were made alike answer differently"
+
+
+def _answers_each_cue_alone(make: Make) -> None:
+    """The answer to a cue near a pattern is the same alone and among others."""
+    memory, patterns = _filled(make)
+    together = apply_recall(memory, _mixed(patterns))[:_PATTERNS]
+    alone = torch.cat([apply_recall(memory, cue) for cue in torch.split(_noisy(patterns), 1)])
+    assert torch.equal(together, alone), f"alone and among others {int((together != alone).sum())} units differ"
+
+
+def _stores_nothing_while_it_recalls(make: Make) -> None:
+    """``recall`` changes nothing but the generator."""
+    memory, patterns = _filled(make)
+    before = memory.state_dict()
+    apply_recall(memory, _mixed(patterns))
+    after = memory.state_dict()
+    changed = [name for name in before if name != "generator" and not alike(before[name], after[name])]
+    assert not changed, f"it changed {', '.join(changed)}"
+
+
+def _goes_on_from_a_stored_state(make: Make) -> None:
+    """A new memory that loads the ``state_dict``, from a file, answers bit for bit as the old one, and stores on."""
+    memory, patterns = _filled(make)
+    again = make(generator=torch.Generator().manual_seed(6))
+    again.load_state_dict(stored(memory.state_dict()))
+    more = _signs(2, 7)
+    for number in range(2):
+        answers = [apply_recall(each, _mixed(patterns)) for each in (memory, again)]
+        assert torch.equal(*answers), f"answers differ {'after more was stored' if number else 'at once'}"
+        for each in (memory, again):
+            apply_store(each, more)
+
+
+def _refuses_other_states(make: Make) -> None:
+    """A state of another form is refused, by an error that names the entry, and changes nothing."""
+    memory, _ = _filled(make)
+    assert_states_are_refused(memory, make(_UNITS - 1).state_dict())
+
+
+def _counts_what_it_keeps(make: Make) -> None:
+    """``n_weights`` is at least a quarter of the numbers that change when it stores."""
+    memory = make()
+    before = memory.state_dict()
+    apply_store(memory, _signs(_PATTERNS, 3))
+    after = memory.state_dict()
+    was, now = ([leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor)] for state in (before, after))
+    changed = sum(leaf.numel() for leaf in now if not any(alike(leaf, other) for other in was))
+    count = memory.n_weights
+    assert isinstance(count, int), f"n_weights is a {type(count).__name__}"
+    assert changed, "nothing of its state changes: name what storing changes in `stored`"
+    assert 4 * count >= changed, f"n_weights is {count}, where {changed} numbers changed"
+
+
+def _takes_any_default_dtype(make: Make) -> None:
+    """With float64 for torch's default dtype it keeps what it stored."""
+    with default_dtype(torch.float64):
+        memory, patterns = _filled(make)
+        answer = apply_recall(memory, patterns)
+    assert torch.equal(answer, patterns), _wrong(answer, patterns)
+
+
+def _is_the_same_in_eight_threads(make: Make) -> None:
+    """In eight threads at once, each with a memory of its own, answers are as in one."""
+
+    def answers() -> Tensor:
+        memory, patterns = _filled(make)
+        return apply_recall(memory, _mixed(patterns))
+
+    alone = answers()
+    assert all(torch.equal(alone, other) for other in in_threads(answers)), "threads differ"
+
+
+def _refuses_bad_input(make: Make) -> None:
+    """Units, generators, patterns and cues that are none are refused, and the message names them."""
+    memory, patterns = _filled(make)
+    assert_refused(
+        [
+            (lambda: make(0), ValueError, "units = 0"),
+            (lambda: make(generator=3), TypeError, "generator"),
+            (lambda: apply_store(memory, 0 * patterns), ValueError, "patterns"),
+            (lambda: apply_store(memory, patterns[:, 1:]), ValueError, "patterns"),
+            (lambda: apply_recall(memory, patterns[0]), ValueError, "cues"),
+            (lambda: apply_recall(memory, torch.nan * patterns), ValueError, "cues"),
+        ]
+    )

@@ -1,0 +1,142 @@
+"""The contract of a measure of similarity: a distance that is determined, symmetric, and blind to what it declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from engram.analysis.similarity.measure import SimilarityMeasure, as_measure
+from engram.testing.promises import assert_refused, hold, in_threads, no_global_draws
+
+Trials = list[np.ndarray]
+
+_TRIALS, _STEPS, _FEATURES, _NOISE = 3, 60, 4, 0.05
+# As parts of the distance between systems that differ: what is none, and where a search for the best match may end.
+_NONE, _NEAR = 1e-4, 0.01
+
+
+def check_similarity_measure(measure: Any) -> None:
+    """Hold a measure of similarity to its contract, on a few trials of noisy oscillators of four features.
+
+    The distance of a system to itself is about 0, and that between systems of other speeds, seen in other directions,
+    is not; it is symmetric, never negative, determined, drawn from no global generator, and changes no data. It is the
+    same after each change that it declares itself ``invariant`` to. Systems that are no trials, or not finite, are
+    refused by name; so are those of other numbers of samples, if it is ``paired``, and otherwise they are taken.
+
+    Args:
+        measure: A ``SimilarityMeasure``, its class, or a function of the trials of two systems.
+
+    Raises:
+        AssertionError: A promise is broken; the message says which.
+        TypeError: ``measure`` is none of these.
+
+    Examples:
+        >>> from engram.analysis.similarity import ShapeAngle
+        >>> check_similarity_measure(ShapeAngle)
+    """
+    made = as_measure(measure)
+    checks = [
+        _tells_systems_apart,
+        _is_none_to_itself,
+        _is_symmetric,
+        _is_determined,
+        _changes_no_data,
+        _does_not_see_what_it_declares,
+        _takes_or_refuses_other_lengths,
+        _is_the_same_in_eight_threads,
+        _refuses_bad_input,
+    ]
+    hold(getattr(measure, "__name__", type(made).__name__), checks, made)
+
+
+def _system(speed: float, seed: int, steps: int = _STEPS) -> Trials:
+    """Trials of two noisy oscillators, of a speed and twice that, seen by four units."""
+    rng = np.random.default_rng(seed)
+    view, _ = np.linalg.qr(rng.normal(size=(_FEATURES, _FEATURES)))
+    phases = rng.uniform(0, 2 * np.pi, (_TRIALS, 1, 2)) + np.arange(steps)[:, None] * speed * np.array([1.0, 2.0])
+    latent = np.concatenate([np.cos(phases), 0.5 * np.sin(phases)], axis=2)
+    return list(latent @ view.T + _NOISE * rng.normal(size=latent.shape))
+
+
+def _one() -> Trials:
+    return _system(0.1, 0)
+
+
+def _other() -> Trials:
+    return _system(0.7, 1)
+
+
+def _tells_systems_apart(measure: SimilarityMeasure) -> None:
+    """The distance between two systems that differ is above 0, and that of neither is less than 0."""
+    value = measure(_one(), _other())
+    assert value > 0, f"the distance between systems of other speeds is {value}"
+
+
+def _is_none_to_itself(measure: SimilarityMeasure) -> None:
+    """The distance of a system to itself is about 0."""
+    between, itself = measure(_one(), _other()), measure(_one(), _one())
+    assert abs(itself) <= _NONE * between, f"it is {itself:.3g}, and {between:.3g} between systems that differ"
+
+
+def _is_symmetric(measure: SimilarityMeasure) -> None:
+    """It is the same both ways."""
+    there, back = measure(_one(), _other()), measure(_other(), _one())
+    assert abs(there - back) <= _NEAR * there, f"it is {there} one way, and {back} the other"
+
+
+def _is_determined(measure: SimilarityMeasure) -> None:
+    """Asked again it says the same, bit for bit, and no global generator is used."""
+    with no_global_draws():
+        first = measure(_one(), _other())
+    assert measure(_one(), _other()) == first, f"it is {first}, and then another"
+
+
+def _changes_no_data(measure: SimilarityMeasure) -> None:
+    """It changes no data in place."""
+    one, other = _one(), _other()
+    measure(one, other)
+    assert all(map(np.array_equal, one + other, _one() + _other())), "data were changed"
+
+
+def _does_not_see_what_it_declares(measure: SimilarityMeasure) -> None:
+    """It is the same after each change that it is ``invariant`` to."""
+    rotation, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(_FEATURES, _FEATURES)))
+    changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "shift": lambda trial: trial + np.arange(_FEATURES),
+        "scale": lambda trial: 3 * trial,
+        "rotation": lambda trial: trial @ rotation,
+    }
+    between = measure(_one(), _other())
+    for name in measure.invariant:
+        assert name in changes, f"invariant has {name!r}: expected some of {', '.join(changes)}"
+        changed = [changes[name](trial) for trial in _one()]
+        apart, after = measure(_one(), changed), measure(changed, _other())
+        assert abs(apart) <= _NEAR * between, f"a {name} takes a system {apart:.3g} from itself"
+        assert abs(after - between) <= _NEAR * between, f"after a {name} {between} becomes {after}"
+
+
+def _takes_or_refuses_other_lengths(measure: SimilarityMeasure) -> None:
+    """Trials of other lengths are refused where samples are compared one by one, and taken otherwise."""
+    if measure.paired:
+        assert_refused([(lambda: measure(_one(), _system(0.7, 1, _STEPS + 5)), ValueError, "Y has trials of")])
+    else:
+        measure(_one(), _system(0.7, 1, _STEPS + 5))
+
+
+def _is_the_same_in_eight_threads(measure: SimilarityMeasure) -> None:
+    """In eight threads at once it says what it says in one."""
+    alone = measure(_one(), _other())
+    assert all(value == alone for value in in_threads(lambda: measure(_one(), _other()))), "threads differ"
+
+
+def _refuses_bad_input(measure: SimilarityMeasure) -> None:
+    """What is no trials, or not finite, is refused, and the message names it."""
+    assert_refused(
+        [
+            (lambda: measure([np.nan * trial for trial in _one()], _other()), ValueError, "X"),
+            (lambda: measure(_one(), np.zeros(3)), ValueError, "Y|array"),
+            (lambda: measure([], _other()), ValueError, "X|array"),
+        ]
+    )

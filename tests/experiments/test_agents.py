@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+
+from engram import registry
+from engram.agents.reference import OracleAgent, RandomAgent, play
+from engram.experiments import agents
+from engram.experiments.agents import FACTORS, TASKS, Config, Exchanged, arm_of, fits, lived, rates_of, trial
+from engram.lab import Run
+from engram.lab.folder import TrialFolder
+from engram.tasks.meta import MetaTaskVectorEnv
+
+
+def test_actions_change_places_at_half_time():
+    env = Exchanged(gymnasium.make("CartPole-v1"), 3)
+    plain = gymnasium.make("CartPole-v1")
+    for each in (env, plain):
+        each.reset(seed=0)
+    for given, done in zip((1, 0, 1, 0, 1, 1), (1, 0, 1, 1, 0, 0), strict=True):
+        np.testing.assert_array_equal(env.step(given)[0], plain.step(done)[0])
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.chance is not None])
+def test_what_is_known_of_a_task_is_what_references_get(name):
+    task = TASKS[name]
+    env = MetaTaskVectorEnv(gymnasium.make(task.world).unwrapped.batch.tasks[0], 4000)
+    for known, agent in ((task.best, OracleAgent()), (task.chance, RandomAgent(np.random.default_rng(0)))):
+        returns = play(env, agent, seed=0).rewards.sum(1)
+        assert abs(returns.mean() - known) < 4 * returns.std() / np.sqrt(len(returns)) + 1e-9
+
+
+def test_an_agent_lives_at_the_rate_at_which_another_got_most(monkeypatch, tmp_path):
+    rates = []
+
+    def life(config, length, seed, rate, lived=lived):
+        rates.append((length, seed, rate))
+        return lived(config, length, seed, rate)
+
+    monkeypatch.setattr(agents, "lived", life)
+    run = Run(TrialFolder(tmp_path), 0)
+    config = Config(agent="tabular-q", task="i-maze", steps=300, rates=rates_of("tabular-q"))
+    result = trial(config, run)
+    choice = run.choices["learning_rate"]
+    *tried, (length, seed, rate) = rates
+    assert length == 300
+    assert {other[:2] for other in tried} == {(150, seed + 1)}
+    assert rate == choice["chosen"]
+    assert set(config.rates) <= {other[2] for other in tried}
+    assert result["regret"] == 1 - result["return"]
+
+
+def test_a_life_is_that_of_its_seed_alone():
+    config = Config(agent="lstm", task="t-maze")
+    first, again, other = (lived(config, 900, seed, 0.01) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first.counts.sum() == 9
+
+
+def test_an_agent_fits_where_it_can_be_made():
+    assert rates_of("random") == ()
+    assert rates_of("tabular-q") == pytest.approx([0.2 * factor for factor in FACTORS])
+    assert fits("lstm", "bandit")
+    assert arm_of("random", "bandit") == {"bandit-random": {"agent": "random", "task": "bandit", "rates": ()}}
+    assert registry.get("agents", "random").__name__ == "RandomActions"
+
+
+def test_a_bad_config_is_named():
+    with pytest.raises(ValueError, match="agent = 'mfac': expected an agent; did you mean 'mfec'"):
+        Config(agent="mfac")
