@@ -270,7 +270,7 @@ def main() -> None:
     write_atomic(SECONDS, as_text(seconds()).encode())
     for page, block in (
         (ROOT / "README.md", readme_block()),
-        (ROOT / "docs" / "getting-started.md", campaigns_block()),
+        (ROOT / "docs" / "reliability.md", campaigns_block()),
     ):
         write_atomic(page, with_block(page.read_text(), block).encode())
     draw(README_FIGURE)
