@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Tests start hundreds of processes, which would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check soak mutate lint install docs results bench dist clean
+.PHONY: demo test check soak mutate lint install docs results bench dist installs sbom clean
 
 # Runs a first published claim and judges it.
 demo: .venv/installed
@@ -85,6 +85,21 @@ dist: .venv/installed-dev
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
+
+# The wheel where nothing else is: three Pythons, the oldest and the newest dependencies; gigabytes of downloads.
+installs: dist
+	$(PIP) 'uv>=0.8'
+	$(BIN)/python tests/installs.py dist/*.whl
+
+# What a plain installation brings along, with licences, as CycloneDX; the wheel itself bundles no code of others.
+sbom: dist
+	$(PIP) 'cyclonedx-bom>=7.0' 'uv>=0.8'
+	rm -rf .venv/plain
+	$(BIN)/python -m uv venv --quiet .venv/plain
+	$(BIN)/python -m uv pip install --quiet --python .venv/plain/bin/python "$$(ls $(CURDIR)/dist/*.whl)[lab]"
+	mkdir -p artifacts
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file artifacts/engram.cdx.json .venv/plain/bin/python
 
 clean:
 	rm -rf .venv dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -45,9 +45,7 @@ def test_list_names_every_experiment_and_its_last_run(toy, capsys):
     out = capsys.readouterr().out
     assert "pattern-completion" in out
     assert "smoke: runs" in out
-    assert re.search(r"pattern-completion +\d+ of \d+ claims reproduced +Plastic networks", out), (
-        "nothing of the records"
-    )
+    assert re.search(r"pattern-completion +\d+ of \d+ claims hold +Plastic networks", out), "nothing of the records"
     assert len(out.splitlines()) == 1 + len(registry.experiments()), "a line an experiment"
     cli.run(["run", "toy", "--jobs", "1"])
     capsys.readouterr()
@@ -85,6 +83,8 @@ def test_what_is_read_of_an_experiment_without_loading_it_is_what_it_is():
         ("modules", r"engram\.plasticity\.plastic_rnn\.PlasticRNN"),
         ("tasks", r"engram\.tasks\.flip_flop\.FlipFlop"),
         ("optimizers", r"engram\.optim\.cma_es\.CMAES"),
+        ("associative_memories", r"hopfield +The classic network, by Hebb's rule"),
+        ("similarity_measures", r"cka +What linear CKA lacks of 1"),
         ("estimators", r"engram\.analysis\.similarity\.dsa\.DSA"),
     ],
 )

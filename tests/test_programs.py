@@ -37,9 +37,10 @@ PAGES = [
     "docs/transitions.md",
     "docs/verification.md",
 ]
-RECIPES = ("datasets", "lightning", "stable_baselines3")
+RECIPES = ("datasets", "lightning", "mlflow", "stable_baselines3", "wandb")
 THEIRS = pytest.mark.filterwarnings("default")  # a warning of another library's own is not ours to mend
-SEEDS = ("manual_seed(", "seed_everything(", "PPO(")  # what seeds the global generators, so that it may draw from them
+# What seeds the global generators, so that it may draw from them.
+SEEDS = ("manual_seed(", "seed_everything(", "PPO(", "DQN(")
 MARKS = {"docs/recipes.md": THEIRS}
 # Their blocks are cells of one notebook; those of other pages stand alone.
 NOTEBOOKS = re.findall(

@@ -134,3 +134,16 @@ def test_what_has_no_state_says_so(toy, finished):
         with pytest.raises(ValueError, match=message):
             stateless.load(toy_network())
     assert not (Path(broken.folder) / "state.safetensors").exists()
+
+
+def test_a_tracker_is_handed_every_metric_of_a_trial_in_the_order_of_steps(toy):
+    results = toy_results()
+    (trial, *_), logged = results.trials, []
+    results.replay(trial, lambda name, value, step: logged.append((trial.arm, trial.seed, step, name, value)))
+    own = results.metrics.filter((results.metrics["arm"] == trial.arm) & (results.metrics["seed"] == trial.seed))
+    assert sorted(logged) == sorted(own.rows())
+    assert logged
+    steps = [row[2] for row in logged]
+    assert steps == sorted(steps)
+    with pytest.raises(ValueError, match="trial = elsewhere, seed 0: expected one of"):
+        results.replay(TrialResult("elsewhere", 0, "finished", {}), print)

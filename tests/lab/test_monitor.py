@@ -26,4 +26,4 @@ def test_a_line_says_how_much_is_left_and_how_far_each_trial_is(tmp_path, monkey
     with monitor.Monitor(Console(file=said, width=200), jobs, 1, lambda job: []):
         pass
     # A quarter of one of two trials took twice as long as expected, so that 175 s are 350.
-    assert "12% done, about 6 min left; running: arm seed 0 at 25% (loss 0.5)" in said.getvalue()
+    assert "12% done, about 6 min left; running: arm, seed 0 at 25% (loss 0.5)" in said.getvalue()

@@ -70,7 +70,7 @@ def test_an_interrupted_sweep_goes_on_and_finds_the_same(toy, capsys, tmp_path):
 
 def test_a_failed_trial_has_no_numbers_and_costs_no_other(toy, capsys):
     assert cli.run(["sweep", "toy", "--misbehave", ",raise", "--preset=smoke", "--jobs=1"]) == 2
-    assert "momentum, seed 1000: failed: RuntimeError: the toy broke" in capsys.readouterr().err
+    assert "misbehave raise, momentum: failed: RuntimeError: the toy broke" in capsys.readouterr().err
     table = engram.sweep("toy", misbehave=["", "raise"], **OPTIONS)
     assert table["state"].to_list() == ["finished", "finished", "failed", "finished"]
     assert [value is None for value in table["loss"]] == [False, False, True, False]
@@ -84,6 +84,16 @@ def test_the_command_prints_one_table(toy, capsys):
     assert out[1].split() == ["momentum", "noise.scale", "arm", "seeds", "lowest", "highest", "mean", "loss"]
     assert [line.split()[:4] for line in out[2:4]] == [["False", "0.1", "plain", "3"], ["False", "1", "plain", "3"]]
     assert out[4].endswith("sweep-momentum-noise.scale")
+
+
+def test_one_seed_has_one_number_and_trials_are_named_by_what_varies(toy, capsys):
+    arguments = ["sweep", "toy", "--learning-rate=0.01,0.1", "--preset=smoke", "--jobs=1", "--arms"]
+    assert cli.run([*arguments, "plain"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1].split() == ["learning_rate", "arm", "loss"]
+    assert "learning_rate 0.1: finished" in said.err
+    assert cli.run([*arguments, "plain,momentum"]) == 0
+    assert "learning_rate 0.01, momentum: finished" in capsys.readouterr().err
 
 
 def test_metrics_are_averaged_over_seeds(toy):

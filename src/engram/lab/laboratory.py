@@ -241,6 +241,7 @@ def perform_left(
     *,
     engine: Backend = "loky",
     address: str | None = None,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Status]:
     """Perform trials, and show how far they are.
 
@@ -251,6 +252,7 @@ def perform_left(
         on_finished: Called with each finished trial; returns lines to be shown, such as a claim judged.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.
+        names: What the trials are called (default: by arm and seed).
 
     Returns:
         The last statuses by the names of the trials' folders.
@@ -259,7 +261,7 @@ def perform_left(
         return {}
     for job in left:
         _queue(job)
-    with Monitor(console, left, workers, on_finished):
+    with Monitor(console, left, workers, on_finished, names):
         statuses = perform_all(left, workers=workers, engine=engine, address=address)
     return {job.folder.path.name: status for job, status in zip(left, statuses, strict=True)}
 

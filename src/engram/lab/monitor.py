@@ -25,12 +25,19 @@ _DONE = ("finished", "failed", "interrupted")
 class Monitor:
     """Shows one line for each running trial and one in all on a terminal, and plain log lines elsewhere.
 
-    ``on_finished`` is called with each finished trial and returns lines to be shown, such as a claim judged.
+    ``on_finished`` is called with each finished trial and returns lines to be shown, such as a claim judged; ``names``
+    is what trials are called, by default their arms and seeds.
     """
 
     def __init__(
-        self, console: Console, jobs: Sequence[Job], workers: int, on_finished: Callable[[Job], list[str]]
+        self,
+        console: Console,
+        jobs: Sequence[Job],
+        workers: int,
+        on_finished: Callable[[Job], list[str]],
+        names: Sequence[str] | None = None,
     ) -> None:
+        self._names = names or [f"{job.trial.arm}, seed {job.trial.seed}" for job in jobs]
         self._console, self._jobs, self._workers, self._on_finished = console, jobs, workers, on_finished
         self._expected = [job.trial.seconds for job in jobs]
         self._unknown = [math.isnan(seconds) for seconds in self._expected]
@@ -80,8 +87,7 @@ class Monitor:
     def _report(self, index: int) -> None:
         status, before = self._status[index], self._reported[index]
         self._reported[index] = status
-        trial = self._jobs[index].trial
-        name = f"{trial.arm}, seed {trial.seed}"
+        name = self._names[index]
         if status.message and status.message != before.message and status.state != "failed":
             self.write(f"[yellow]{name}: {escape(status.message)}[/]")
         if status.state == before.state:
@@ -105,8 +111,7 @@ class Monitor:
         self._progress.update(self._all, completed=done, note=left)
         for index, status in enumerate(self._status):
             if status.state == "running" and index not in self._bars:
-                trial = self._jobs[index].trial
-                self._bars[index] = self._progress.add_task(f"  {trial.arm}, seed {trial.seed}", total=1.0, note="")
+                self._bars[index] = self._progress.add_task(f"  {self._names[index]}", total=1.0, note="")
             elif status.state != "running" and index in self._bars:
                 self._progress.remove_task(self._bars.pop(index))
             if index in self._bars:
@@ -115,10 +120,9 @@ class Monitor:
                 self._progress.update(self._bars[index], completed=fractions[index], note=note)
         if not self._console.is_terminal and time.monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = time.monotonic()
-            running = ", ".join(
-                f"{job.trial.arm} seed {job.trial.seed} at {fraction:.0%}"
-                + (f" ({escape(status.note)})" if status.note else "")
-                for job, fraction, status in zip(self._jobs, fractions, self._status, strict=True)
+            running = "; ".join(
+                f"{name} at {fraction:.0%}" + (f" ({escape(status.note)})" if status.note else "")
+                for name, fraction, status in zip(self._names, fractions, self._status, strict=True)
                 if status.state == "running"
             )
             self.write(f"{done:.0%} done, {left}; running: {running or 'none'}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -145,6 +145,24 @@ class Results:
     def arms(self) -> list[str]:
         """The arms that were run, in order."""
         return list(dict.fromkeys(trial.arm for trial in self.trials))
+
+    def replay(self, trial: TrialResult, log: Callable[[str, float, int], object]) -> None:
+        """Hand the metrics of a trial to a tracker such as MLflow, Weights & Biases or TensorBoard, step by step.
+
+        Args:
+            trial: One of ``trials``.
+            log: Called as ``log(name, value, step)``, as ``mlflow.log_metric`` and ``SummaryWriter.add_scalar`` are.
+
+        Raises:
+            ValueError: The trial is none of these.
+        """
+        if trial not in self.trials:
+            raise ValueError(
+                f"trial = {trial.arm}, seed {trial.seed}: expected one of the {len(self.trials)} of this run"
+            )
+        own = self.metrics.filter((pl.col("arm") == trial.arm) & (pl.col("seed") == trial.seed))
+        for step, name, value in own.sort("step", maintain_order=True).select("step", "metric", "value").iter_rows():
+            log(name, value, step)
 
     def values(self, arm: str, *keys: str | int) -> list[Any]:
         """What an arm's finished trials returned, by seed.

@@ -133,7 +133,11 @@ def sweep(
         workers = workers_for(experiment, preset, left) if jobs is None else jobs
         title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
         console.print(say_expected(title, len(distinct), left, workers), highlight=False, soft_wrap=True)
-        last = perform_left(left, console, workers, lambda job: [])
+        named: dict[Path, str] = {}
+        for job, name in zip(every, _names(todo), strict=True):
+            named.setdefault(job.folder.path, name)
+        names = [named[job.folder.path] for job in left]
+        last = perform_left(left, console, workers, lambda job: [], names=names)
     rows = [{**setting, **_row(job, last, set(values))} for (setting, _), job in zip(todo, every, strict=True)]
     table = pl.DataFrame(rows, infer_schema_length=None)
     _write(experiment, table, list(values), metric, folder_of(experiment, runs, list(values)))
@@ -144,6 +148,13 @@ def _arms(experiment: Experiment, preset: str, setting: Mapping[str, Any]) -> di
     """The arms at a setting; raises ValueError where no arm depends on one of its fields."""
     experiment.changed(preset, setting)
     return experiment.arms(preset, setting)
+
+
+def _names(todo: Sequence[tuple[Mapping[str, Any], Trial]]) -> list[str]:
+    """What trials are called: by what varies among them."""
+    rows = [{**setting, "arm": trial.arm, "seed": trial.seed} for setting, trial in todo]
+    varies = [name for name in rows[0] if len({repr(row[name]) for row in rows}) > 1] or ["arm", "seed"]
+    return [", ".join(str(row[name]) if name == "arm" else f"{name} {row[name]}" for name in varies) for row in rows]
 
 
 def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str, Any]]:
@@ -174,12 +185,14 @@ def folder_of(experiment: Experiment, runs: str | Path | None, names: Iterable[s
 
 
 def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> pl.DataFrame:
-    """For each setting and arm of a sweep how many seeds are done, and the mean and range of a metric."""
+    """For each setting and arm of a sweep a metric; of several seeds its mean and range, and how many are done."""
     chosen = _metric(experiment, table, names, metric)
     by = [*names, "arm"]
     if chosen is None:
         return table.group_by(by, maintain_order=True).agg(seeds=(pl.col("state") == "finished").sum())
     column = pl.col(chosen)
+    if table["seed"].n_unique() == 1:
+        return table.select(*by, column)
     return table.group_by(by, maintain_order=True).agg(
         column.count().alias("seeds"),
         column.min().alias("lowest"),
