@@ -133,17 +133,17 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         patterns = drawn(config.patterns, max(1, round(load * config.units)), config.units, generator)
         memory = registry.get("associative_memories", config.memory)(config.units, generator=own)
         apply_store(memory, patterns)
-        asked = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
-        answer = apply_recall(memory, corrupted(asked, float(noise), generator=generator))
-        errors[step], weights[step] = (answer != asked).double().mean(), memory.n_weights
+        chosen = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
+        answer = apply_recall(memory, corrupted(chosen, float(noise), generator=generator))
+        errors[step], weights[step] = (answer != chosen).double().mean(), memory.n_weights
         at = len(patterns) if config.rises == "load" else round(100 * float(noise))
         run.log(at, wrong=errors[step])
     place = reached(places, errors, config.errors)
     if config.rises == "noise":
         return {"radius": place, "weights": float(weights[-1])}
-    held = place * config.units**2 * max(0.0, entropy(config.patterns) - lost(config.errors))
+    bits = place * config.units**2 * max(0.0, entropy(config.patterns) - lost(config.errors))
     count = float(np.interp(place, places, weights))
-    return {"bits_a_synapse": held / count if place else 0.0, "load": place, "weights": count}
+    return {"bits_a_synapse": bits / count if place else 0.0, "load": place, "weights": count}
 
 
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -164,8 +164,8 @@ def step_of(config: Config) -> Callable[[], object]:
     patterns = drawn(config.patterns, max(1, round(LOAD * config.units)), config.units, generator)
     memory = registry.get("associative_memories", config.memory)(config.units, generator=generator)
     apply_store(memory, patterns)
-    asked = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
-    return partial(apply_recall, memory, corrupted(asked, config.noise, generator=generator))
+    chosen = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
+    return partial(apply_recall, memory, corrupted(chosen, config.noise, generator=generator))
 
 
 def arms() -> dict[str, dict[str, Any]]:

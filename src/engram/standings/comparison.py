@@ -88,7 +88,7 @@ def compare(
     checks.size("seeds", seeds)
     of_kind = part.replace("-", "_") if isinstance(part, str) else ""
     own = [] if of_kind in KINDS else [find_part(given, kind) for given in (part, *others)]
-    kinds = {found.kind for found in own} or {of_kind}
+    kinds = {entrant.kind for entrant in own} or {of_kind}
     if len(kinds) > 1:
         raise ValueError(f"part = {part!r}: expected methods of one kind, and not of {' and '.join(sorted(kinds))}")
     (kind,) = kinds
@@ -96,13 +96,15 @@ def compare(
     for name in against or ():
         if not any(name in (*event.contest.baselines, event.contest.trivial) for event in chosen):
             registry.check(kind, name)
-    titles, notes = tuple(found.title for found in own), []
-    for found in own:
-        is_taken = references.is_reference(found.reference) and found.title in registry.names(kind)
-        if is_taken or titles.count(found.title) > 1:
-            raise ValueError(f"part = {found.reference!r}: another method is called {found.title!r} too; rename one")
-    for found in own:
-        if references.is_reference(found.reference) and (broken := check_contract(kind, found.make)):
+    titles, notes = tuple(entrant.title for entrant in own), []
+    for entrant in own:
+        is_taken = references.is_reference(entrant.reference) and entrant.title in registry.names(kind)
+        if is_taken or titles.count(entrant.title) > 1:
+            raise ValueError(
+                f"part = {entrant.reference!r}: another method is called {entrant.title!r} too; rename one"
+            )
+    for entrant in own:
+        if references.is_reference(entrant.reference) and (broken := check_contract(kind, entrant.make)):
             notes.append(broken)
             console.print(f"[yellow]{escape(broken)}[/]", highlight=False, soft_wrap=True)
     options = {"preset": preset, "jobs": jobs, "runs": runs_folder(runs) / "compare", "progress": False}
@@ -400,18 +402,18 @@ def _seconds(step: Callable[[], object]) -> float:
     return took / number
 
 
-def _line(found: Scores) -> str:
+def _line(scores: Scores) -> str:
     """What came of the last task, as a line with rich's markup."""
-    task = found.tasks[-1]
-    row = found.entries[task.name]
+    task = scores.tasks[-1]
+    row = scores.entries[task.name]
     said = []
-    for method in found.own or found.leaders:
+    for method in scores.own or scores.leaders:
         entry = row.get(method, Entry())
         if entry.note:
             said.append(f"{method} {escape(entry.note)}")
             continue
-        best = min(found.scores[task.name], key=partial(found.rank, task.name))
+        best = min(scores.scores[task.name], key=partial(scores.rank, task.name))
         beside = "" if best == method else f"; the best is {best}, {row[best].mean:.3g}"
-        rank = found.rank(task.name, method)
-        said.append(f"{method} {entry.mean:.3g}, rank {rank:g} of {len(found.scores[task.name])}{beside}")
+        rank = scores.rank(task.name, method)
+        said.append(f"{method} {entry.mean:.3g}, rank {rank:g} of {len(scores.scores[task.name])}{beside}")
     return f"[bold]{task.name}[/] ({task.measure}): " + "; ".join(said)

@@ -90,10 +90,8 @@ def events(kind: str) -> list[Event]:
     """
     own = KINDS[checks.choice("kind", kind, KINDS)].experiments
     others = [entry.name for entry in registry.entries("experiments") if not entry.module.startswith("engram.")]
-    found = [find_experiment(name) for name in (*own, *sorted(others))]
-    return [
-        Event(experiment, contest) for experiment in found for contest in experiment.contests if contest.kind == kind
-    ]
+    experiments = [find_experiment(name) for name in (*own, *sorted(others))]
+    return [Event(each, contest) for each in experiments for contest in each.contests if contest.kind == kind]
 
 
 def check_contract(kind: str, make: Callable[..., Any]) -> str:

@@ -38,8 +38,8 @@ def ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
     Source: Demsar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006), section 3.2.
 
     Examples:
-        >>> found = ranks({"a": {"x": 0.9, "y": 0.5, "z": 0.1}, "b": {"x": 0.8, "y": 0.8, "z": 0.2}})
-        >>> found.mean, round(found.critical, 2)
+        >>> ranking = ranks({"a": {"x": 0.9, "y": 0.5, "z": 0.1}, "b": {"x": 0.8, "y": 0.8, "z": 0.2}})
+        >>> ranking.mean, round(ranking.critical, 2)
         ({'x': 1.25, 'y': 1.75, 'z': 3.0}, 2.34)
     """
     from scipy import stats

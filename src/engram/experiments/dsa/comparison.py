@@ -64,14 +64,14 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
         by_name["spread"] = squareform(pdist(systems.spreads))
     result: dict[str, Any] = {"labels": systems.labels, "distances": by_name["dsa"].round(5).tolist()}
     for name, distances in by_name.items():
-        result |= {f"{name}_{key}": score for key, score in told(distances, systems).items()}
+        result |= {f"{name}_{key}": score for key, score in separation(distances, systems).items()}
     if systems.raw is not None:
         forest = RandomForestClassifier(100, random_state=0)
         result["forest_accuracy"] = float(cross_val_score(forest, systems.raw, systems.labels, cv=3).mean())
     return result
 
 
-def told(distances: Float[np.ndarray, "systems systems"], systems: Systems) -> dict[str, float]:
+def separation(distances: Float[np.ndarray, "systems systems"], systems: Systems) -> dict[str, float]:
     """How well distances find the classes: clustered, by the nearest, and as a ratio of mean distances."""
     labels = np.array(systems.labels)
     same = labels[:, None] == labels

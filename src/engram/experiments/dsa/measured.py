@@ -11,7 +11,7 @@ import numpy as np
 from engram import registry
 from engram.analysis.similarity import SimilarityMeasure, as_measure
 from engram.analysis.similarity.trials import Recording
-from engram.experiments.dsa.comparison import Systems, told
+from engram.experiments.dsa.comparison import Systems, separation
 from engram.experiments.dsa.networks import Rules
 from engram.experiments.dsa.simulated import Embeddings, SameGeometry
 from engram.lab import Contest, Run, setting, settings
@@ -75,7 +75,7 @@ def measure_of(config: Measured) -> SimilarityMeasure:
 def trial(config: Measured, run: Run) -> dict[str, Any]:
     """Make the systems of a battery and compare them: shapes by what compares samples, else the trials themselves."""
     systems, measure = config.systems(run), measure_of(config)
-    scores = told(measure.distances(systems.shapes if measure.paired else systems.activity), systems)
+    scores = separation(measure.distances(systems.shapes if measure.paired else systems.activity), systems)
     run.log(1, silhouette=scores["silhouette"])
     return scores
 

@@ -109,10 +109,10 @@ def advantages(reward: Tensor, values: Tensor, over: Tensor, cut: Tensor) -> Ten
     d(t) = r(t) + gamma V(t+1) - V(t),   A(t) = d(t) + gamma lambda A(t+1)
     """
     errors = reward + GAMMA * values[1:] * ~over - values[:-1]
-    found, later = torch.zeros_like(errors), torch.zeros_like(errors[0])
+    advantages, later = torch.zeros_like(errors), torch.zeros_like(errors[0])
     for t in reversed(range(len(errors))):
-        found[t] = later = errors[t] + GAMMA * LAMBDA * ~cut[t] * later
-    return found
+        advantages[t] = later = errors[t] + GAMMA * LAMBDA * ~cut[t] * later
+    return advantages
 
 
 def learn(net: nn.ModuleDict, optimizer: FOP, batch: dict[str, Tensor]) -> None:

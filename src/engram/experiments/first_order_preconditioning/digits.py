@@ -35,11 +35,11 @@ class Digits:
 
 def data(generator: torch.Generator) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Images and classes to train on, and others, by a permutation of all; scaled alike."""
-    found = load_digits()
-    order = torch.randperm(len(found.target), generator=generator)
-    images = torch.from_numpy(found.images / 16).float()[order, None]
+    digits = load_digits()
+    order = torch.randperm(len(digits.target), generator=generator)
+    images = torch.from_numpy(digits.images / 16).float()[order, None]
     images = (images - images[:TRAINED].mean()) / images[:TRAINED].std()
-    classes = torch.from_numpy(found.target)[order]
+    classes = torch.from_numpy(digits.target)[order]
     return (images[:TRAINED], classes[:TRAINED]), (images[TRAINED:], classes[TRAINED:])
 
 

@@ -29,21 +29,21 @@ def alphabets(
     With ``rotations`` those to learn from are there four times, each time turned by a right angle further, which makes
     other characters of them.
     """
-    found: dict[Role, list[Alphabet]] = {"train": [], "validation": [], "test": []}
+    alphabets: dict[Role, list[Alphabet]] = {"train": [], "validation": [], "test": []}
     if characters == "glyphs":
-        for of_role in found.values():
+        for of_role in alphabets.values():
             of_role += [synthetic_glyphs(8, 20, generator, size)[:, :, None] for _ in range(2)]
     elif characters == "omniglot":
         for name, alphabet in _read("omniglot", size=size, split="background").items():
-            found["validation" if name in VALIDATION else "train"].append(alphabet)
-        found["test"] = list(_read("omniglot", size=size, split="evaluation").values())
+            alphabets["validation" if name in VALIDATION else "train"].append(alphabet)
+        alphabets["test"] = list(_read("omniglot", size=size, split="evaluation").values())
     else:
         for name, alphabet in _read("omniglot-small", size=size).items():
             role: Role = "validation" if name in VALIDATION else "test" if name in TESTED else "train"
-            found[role].append(alphabet)
+            alphabets[role].append(alphabet)
     if rotations:
-        found["train"] = [alphabet.rot90(turns, (3, 4)) for turns in range(4) for alphabet in found["train"]]
-    return found
+        alphabets["train"] = [alphabet.rot90(turns, (3, 4)) for turns in range(4) for alphabet in alphabets["train"]]
+    return alphabets
 
 
 def _read(name: str, **options: object) -> dict[str, Alphabet]:

@@ -171,6 +171,8 @@ def _rms(tensor: Tensor) -> Tensor:
 
 def _refuse_other_inputs(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Refuse what was trained on inputs of another meaning."""
-    found = state.get(f"{prefix}version")
-    if found is not None and int(found) != VERSION:
-        raise ValueError(f"version = {int(found)} of the inputs in state_dict: expected {VERSION}, train the rule anew")
+    version = state.get(f"{prefix}version")
+    if version is not None and int(version) != VERSION:
+        raise ValueError(
+            f"version = {int(version)} of the inputs in state_dict: expected {VERSION}, train the rule anew"
+        )

@@ -245,6 +245,6 @@ def _refuse_other_bodies(name: str, episode: MimicryEpisode, body: nn.Module) ->
     if len(episode.probes) != len(episode.targets) or not episode.probes:
         raise ValueError(f"{name}.targets: expected one for each of {len(episode.probes)} probes, and at least one")
     for number, (x, target) in enumerate(zip(episode.probes, episode.targets, strict=True)):
-        expected, found = (len(x), *functional_call(body, episode.start, (x[:1],)).shape[1:]), tuple(target.shape)
-        if found != expected:
-            raise ValueError(f"{name}.targets[{number}].shape = {found}: expected {expected}, as body gives")
+        expected, actual = (len(x), *functional_call(body, episode.start, (x[:1],)).shape[1:]), tuple(target.shape)
+        if actual != expected:
+            raise ValueError(f"{name}.targets[{number}].shape = {actual}: expected {expected}, as body gives")

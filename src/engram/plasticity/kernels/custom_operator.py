@@ -75,8 +75,8 @@ def register(
         saved = ctx.saved_tensors  # once: where activity is checkpointed, the first look computes it anew
         with single_threaded():
             whole = [saved[0].new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
-        found = iter(backward(*whole[:graded], *saved, *ctx.options))
-        return (*(next(found) if has else None for has in learned), *[None] * len(ctx.options))
+        gradients = iter(backward(*whole[:graded], *saved, *ctx.options))
+        return (*(next(gradients) if has else None for has in learned), *[None] * len(ctx.options))
 
     def no_second_derivative(ctx: Any, *grads: Tensor) -> None:
         raise NotImplementedError(

@@ -114,8 +114,8 @@ def likelihood(probabilities: Float[np.ndarray, "steps"], n_rooms: int, floor: f
         floor: Share of an even guess in the floored mean.
 
     Examples:
-        >>> found = likelihood(np.array([1.0, 0.5, 0.0]), 4)
-        >>> round(found.mean, 2), round(found.floored_mean, 2)
+        >>> likelihoods = likelihood(np.array([1.0, 0.5, 0.0]), 4)
+        >>> round(likelihoods.mean, 2), round(likelihoods.floored_mean, 2)
         (-0.69, -2.23)
     """
     between = np.log(probabilities[(probabilities > 0) & (probabilities < 1)])
