@@ -37,7 +37,7 @@ PAGES = [
     "docs/transitions.md",
     "docs/verification.md",
 ]
-RECIPES = ("datasets", "lightning", "mlflow", "stable_baselines3", "wandb")
+RECIPES = ("datasets", "huggingface_hub", "lightning", "mlflow", "stable_baselines3", "wandb")
 THEIRS = pytest.mark.filterwarnings("default")  # a warning of another library's own is not ours to mend
 # What seeds the global generators, so that it may draw from them.
 SEEDS = ("manual_seed(", "seed_everything(", "PPO(", "DQN(")
@@ -64,6 +64,12 @@ PROGRAMS = [
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(program, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    if "__main__" in program:  # whose processes import it
+        pytest.importorskip("lightning")
+        (tmp_path / "program.py").write_text(program)
+        done = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True, check=False)
+        assert "True" in done.stdout, done.stderr
+        return
     seeded = nullcontext() if any(seed in program for seed in SEEDS) else no_global_draws()
     try:
         with seeded:

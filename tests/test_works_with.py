@@ -9,6 +9,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.utils import parametrizations, prune
@@ -177,6 +178,18 @@ def test_distributed_data_parallel_over_gloo():
             torch.testing.assert_close(own.grad, expected.grad)
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("kind", KINDS)
+def test_onnx(kind, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    net, x = build(kind), draw(5, 2, 3)
+    torch.onnx.export(net, (x,), tmp_path / "net.onnx", dynamo=True, verbose=False)
+    session = runtime.InferenceSession(tmp_path / "net.onnx")
+    (output, *_) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    np.testing.assert_allclose(output, net(x)[0].detach(), atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

@@ -86,6 +86,8 @@ def fastest(scan: Scan, drive: Tensor, *args: Any, **options: Any) -> Callable[.
         *args: The other arguments of the scan.
         **options: Its keywords.
     """
+    if is_compiling() and torch.onnx.is_in_onnx_export():
+        return scan.plain  # ONNX has no operator for a kernel
     brief = None
     # A call without a graph that is so short that steps on the tensors as they are cost less.
     without_graph = drive.is_cpu and not torch.is_grad_enabled() and not is_compiling()
