@@ -54,6 +54,11 @@ class Range:
         ),
         (lambda: total(["a"]), TypeError, r"numbers = \['a'\]: expected list\[int\]"),
         (lambda: Range("a"), TypeError, "low = 'a': expected float"),
+        (
+            lambda: checks.instance("flag", 1, bool | np.bool_),
+            TypeError,
+            r"flag is a int: expected an instance of bool \| numpy\.bool",
+        ),
     ],
 )
 def test_what_is_not_as_annotated_is_refused_the_first_time_and_after_a_good_call(call, error, message):

@@ -244,7 +244,8 @@ def instance(name: str, value: Any, kind: type[T]) -> T:
         TypeError: It is no instance.
     """
     if not isinstance(value, kind):
-        raise TypeError(f"{name} is a {type(value).__name__}: expected an instance of {kind.__name__}")
+        expected = getattr(kind, "__name__", kind)  # a union has no name
+        raise TypeError(f"{name} is a {type(value).__name__}: expected an instance of {expected}")
     return value
 
 

@@ -135,6 +135,9 @@ def test_representations_are_of_the_published_sizes():
     assert BumpUNet32(generator=seeded()).layer(4).attention.out.out_features == 256
 
 
+IMAGES = torch.ones(2, 3), torch.tensor([0, -1])
+
+
 @pytest.mark.parametrize(
     ("call", "pattern"),
     [
@@ -142,6 +145,8 @@ def test_representations_are_of_the_published_sizes():
         (lambda: GaussianDiffusion(1), "steps = 1"),
         (lambda: GaussianDiffusion(10, "quadratic"), "schedule.*'quadratic'"),
         (lambda: GaussianDiffusion(10, prediction="noise"), "prediction.*'noise'"),
+        (lambda: GaussianDiffusion(9).target(*IMAGES, torch.zeros(2, 3)), r"t = \[0, -1\]: expected steps from 0 to 8"),
+        (lambda: GaussianDiffusion(9).noised(IMAGES[0], torch.ones(2), IMAGES[0]), "t.*float32"),
         (lambda: GaussianDiffusion(3, torch.tensor([0.1, 0.2, 1.0])), "betas lie from 0.1 to 1"),
         (lambda: GaussianDiffusion(3, torch.full((2,), 0.1)), "schedule.shape"),
         (lambda: signal_rates(torch.tensor([0.1])), "at least two steps"),

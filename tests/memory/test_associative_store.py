@@ -173,7 +173,7 @@ def test_a_recovery_curve_falls_with_noise():
     [
         (lambda: AssociativeStore(ExpanderMemory(MEMORY.graph, "learn")), ValueError, "expected 'parity'"),
         (lambda: AssociativeStore(MEMORY).write(["a"], []), ValueError, "payloads has 0 items: expected 1"),
-        (lambda: AssociativeStore(MEMORY).address([-1]), ValueError, r"label -1: expected 0 .. 2\^40 - 1"),
+        (lambda: AssociativeStore(MEMORY).address([-1]), ValueError, r"labels has -1: expected 0 .. 2\^40 - 1"),
         (lambda: AssociativeStore(MEMORY).readout(torch.ones(1, 240)), ValueError, "features = None: expected"),
         (
             lambda: AssociativeStore(MEMORY, 2).write(["a"], torch.ones(1, 3)),

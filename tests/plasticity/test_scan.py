@@ -20,6 +20,22 @@ def initial(rule, batch=BATCH, units=UNITS):
     return PlasticState(state.trace.new_zeros(batch, units), state)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"alpha": draw(UNITS, 1)}, r"alpha\.shape = \(6, 1\): expected \(\), \(6,\) or \(6, 6\)"),
+        ({"state": initial(Hebb(dtype=torch.float64), 2)}, r"state\.hidden\.shape = \(2, 6\): expected \(3, 6\)"),
+        ({"state": initial(Hebb())}, r"state\.hidden\.dtype = torch.float32: expected torch.float64"),
+        ({"state": PlasticState(draw(3, 6), TraceState(draw(3, 6, 5)))}, r"state\.trace\.shape = \(3, 6, 5\)"),
+    ],
+)
+def test_what_does_not_fit_the_drive_is_named(wrong, message):
+    rule = Hebb(dtype=torch.float64)
+    given = {"alpha": draw(UNITS, UNITS), "state": initial(rule)} | wrong
+    with pytest.raises(ValueError, match=message):
+        plastic_scan(draw(TIME, BATCH, UNITS), draw(UNITS, UNITS), rule=rule, **given)
+
+
 @pytest.mark.parametrize("rule_class", RULES)
 def test_one_step_leaves_no_trace_and_two_leave_one_product(rule_class):
     rule, weight, alpha = rule_class(0.1, dtype=torch.float64), draw(UNITS, UNITS), draw(UNITS, UNITS, seed=1)

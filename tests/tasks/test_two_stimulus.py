@@ -145,7 +145,7 @@ def test_windows_out_of_order_are_named(options, message):
     ("call", "message"),
     [
         (lambda: TwoStimulus(()), "tasks"),
-        (lambda: TwoStimulus(("xor",)), "task = 'xor': expected one of 'and', 'nand', '01'"),
+        (lambda: TwoStimulus(("xor",)), "tasks = 'xor': expected one of 'and', 'nand', '01'"),
         (lambda: training_tasks(()), "tasks"),
         (lambda: training_tasks(tuple(TABLES)), "expected to leave a task"),
         (lambda: training_tasks(tuple(TABLES)[::2], 0), "expected to leave a task in each half"),

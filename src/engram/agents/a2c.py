@@ -49,6 +49,7 @@ class A2C:
 
     def optimizer(self, agent: ActorCritic) -> torch.optim.Adam:
         """Adam for the parameters of an agent."""
+        checks.arguments()
         return torch.optim.Adam(agent.parameters(), lr=self.learning_rate, eps=self.adam_eps, fused=True)
 
 

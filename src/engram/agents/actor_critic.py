@@ -28,7 +28,7 @@ class PolicyAndValue(NamedTuple):
 
     def log_prob(self, actions: Int[Tensor, "*steps"]) -> Float[Tensor, "*steps"]:
         """The log-probability of one action for each observation."""
-        checks.instance("actions", actions, Tensor)
+        checks.arguments()
         return self.logits.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 

@@ -116,6 +116,7 @@ class CuriousActorCritic(nn.Module):
             starts: Where an episode starts.
             state: The state before, from ``initial`` or an earlier call; None: that before an episode.
         """
+        checks.arguments()
         steps = tuple(starts.shape)
         checks.has_shape("observations", tuple(observations.shape), (*steps, *self.obs_shape))
         x = self.body((observations.flatten(0, 1).to(self.mean) - self.mean) / self.std).unflatten(0, steps)

@@ -73,6 +73,7 @@ def play_episode(
         >>> play_episode(gymnasium.make("engram.tasks:engram/IMaze-v0"), agent, seed=0).length <= 100
         True
     """
+    checks.arguments()
 
     def act(observation: Any) -> Any:
         return agent.act(observation, *([] if identity is None else [identity(env)]))
@@ -93,6 +94,8 @@ def evaluate(env: Env[Any, Any], agent: HasValues, episodes: int, seed: int) -> 
         episodes: Number of episodes.
         seed: Seed of the environment, and of the choice between equal actions.
     """
+    checks.arguments()
+    checks.size("episodes", episodes, minimum=0)
     rng = checks.rng("seed", seed)
     return [
         _play(env, lambda observation: greedy(agent.values(observation), rng), None if episode else seed)

@@ -70,7 +70,7 @@ class EpsilonGreedy:
 
     def epsilon(self, step: int) -> float:
         """Epsilon after ``step`` steps."""
-        if step <= self.start:
+        if checks.size("step", step, minimum=0, maximum=None) <= self.start:
             return 1.0
         left = max(0.0, (self.end - step) / (self.end - self.start)) if step < self.end else 0.0
         return self.final + (1 - self.final) * left

@@ -141,7 +141,8 @@ class FragmentedCuriosity:
         self.author_keys, self.burn_in = author_keys, checks.size("burn_in", burn_in, minimum=0)
         self._make_module, self._make_monitor = make_module, make_monitor or published_monitor
         self.store: LongTermStore[Fragment] = LongTermStore("cosine", capacity)
-        made = make_module()
+        with checks.noted(make_module=make_module):
+            made = make_module()
         if not isinstance(made, Curiosity):
             raise TypeError(f"make_module makes a {type(made).__name__}: expected a Curiosity")
         first = Fragment(made, self._make_monitor())

@@ -45,7 +45,7 @@ class InverseModel(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        checks.size("features", features)
+        self.features = checks.size("features", features)
         self.kind = checks.choice("kind", kind, ("mse", "cross-entropy"))
         if kind == "cross-entropy" and not isinstance(action_space, spaces.Discrete):
             raise ValueError(f"kind = {kind!r}: expected 'mse', as the action space is {action_space}")
@@ -54,9 +54,8 @@ class InverseModel(nn.Module):
 
     def forward(self, states: Float[Tensor, "batch features"], next_states: Float[Tensor, "batch features"]) -> Vectors:
         """The actions as vectors."""
-        checks.instance("states", states, Tensor)
-        checks.instance("next_states", next_states, Tensor)
-        return self.vectors.squash(self.network(torch.cat([states, next_states], 1)))
+        checks.arguments()
+        return self.vectors.squash(self._told(states, next_states))
 
     def loss(
         self,
@@ -74,4 +73,11 @@ class InverseModel(nn.Module):
         checks.arguments()
         if self.kind == "mse":
             return nn.functional.mse_loss(self(states, next_states), actions)
-        return nn.functional.cross_entropy(self.network(torch.cat([states, next_states], 1)), actions)
+        return nn.functional.cross_entropy(self._told(states, next_states), actions)
+
+    def _told(self, states: Tensor, next_states: Tensor) -> Tensor:
+        """What the network says of states."""
+        like = next(self.network.parameters())
+        for name, value in (("states", states), ("next_states", next_states)):
+            checks.tensor(name, value, ("batch", self.features), like)
+        return self.network(torch.cat([states, next_states], 1))  # type: ignore[no-any-return]

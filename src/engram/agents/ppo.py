@@ -63,6 +63,7 @@ class PPO:
 
     def optimizer(self, agent: torch.nn.Module) -> torch.optim.Adam:
         """Adam for the parameters of an agent."""
+        checks.arguments()
         return torch.optim.Adam(agent.parameters(), lr=self.learning_rate, fused=True)
 
 

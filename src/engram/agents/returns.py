@@ -77,7 +77,8 @@ def n_step_returns(
     if len(values) != len(rewards):
         raise ValueError(f"{len(values)} values and {len(rewards)} rewards: expected equal numbers")
     returns = monte_carlo_returns(rewards, gamma, last)
-    returns[:-n] += gamma**n * (np.asarray(values, dtype=np.float64)[n:] - returns[n:])
+    with checks.noted(values=values):
+        returns[:-n] += gamma**n * (np.asarray(values, dtype=np.float64)[n:] - returns[n:])
     return returns
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.curiosity import check_rollout
 from engram.agents.running_moments import RunningMoments
+from engram.state import check_state, form_of
 
 LEAST_SIDE = 36  # of an image that three convolutions can look at
 SCALE_FLOOR = 1e-8
@@ -178,6 +179,7 @@ class RND(nn.Module):
         self, obs: Shaped[Tensor, "batch *features"], valid: Bool[Tensor, "batch"] | None = None
     ) -> Float[Tensor, ""]:
         """L, of observations of which those that are not valid do not count."""
+        checks.arguments()
         counted = torch.rand(len(obs), generator=self.generator) < self.keep_prob
         counted = counted.to(obs.device) & (torch.ones_like(counted) if valid is None else valid)
         return self.error(obs[counted]).sum() / counted.sum().clamp(min=1)
@@ -192,7 +194,11 @@ class RND(nn.Module):
             valid: Which count; None: all.
             envs: Not used: one module learns for all environments.
         """
-        checks.instance("obs", obs, Tensor)
+        checks.arguments()
+        first = obs.ndim - len(self.obs_shape)
+        if first not in (1, 2) or tuple(obs.shape[first:]) != self.obs_shape:
+            shape = ", ".join(map(str, self.obs_shape))
+            raise ValueError(f"obs.shape = {tuple(obs.shape)}: expected (batch, {shape}) or (time, batch, {shape})")
         obs = obs.reshape(-1, *self.obs_shape)
         loss = self.loss(obs, None if valid is None else valid.flatten())
         self.optimizer.zero_grad()
@@ -206,6 +212,7 @@ class RND(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Put back the state of the optimiser."""
+        check_state(state, {"optimizer": form_of(self.optimizer)})
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
 
     def _checked(self, obs: Tensor) -> Tensor:

@@ -98,6 +98,7 @@ class Tabular(ABC):
             truncated: Not used: a truncated step bootstraps.
             observation: The next observation; None only where the value of the next state is not needed.
         """
+        checks.instance("terminated", terminated, bool | np.bool_)  # type: ignore[arg-type]
         if observation is None and not self._can_learn_without_next(terminated):
             raise ValueError("observation = None: expected the one after the action")
         reward = checks.number("reward", reward)

@@ -65,6 +65,7 @@ class TD3(Learner):
         policy_every: int = 2,
         device: torch.device | str = "cpu",
     ) -> None:
+        checks.arguments()
         self.actions = ActionVectors(action_space, device)
         if self.actions.discrete:
             raise TypeError(f"action_space = {action_space!r}: expected a Box")

@@ -146,6 +146,7 @@ class AccuracyMatrix:
 
 def _numbers(name: str, value: Any, shape: tuple[int | str, ...]) -> np.ndarray:
     """An array of numbers, or of NaN where there is none, and raise where it holds infinity."""
-    array = np.asarray(value, dtype=np.float64) if not isinstance(value, np.ndarray) else value.astype(np.float64)
+    with checks.noted(**{name: value}):
+        array = np.asarray(value, dtype=np.float64) if not isinstance(value, np.ndarray) else value.astype(np.float64)
     checks.array(name, np.where(np.isnan(array), 0.0, array), shape)
     return array

@@ -129,7 +129,7 @@ class DHPSoftmax(nn.Module):
         Raises:
             ValueError: ``input`` is not finite or of another shape, or a class is out of range.
         """
-        checks.instance("input", input, Tensor)
+        checks.arguments()
         trace = self.trace
         if self.training and not self._frozen:
             if target is None:

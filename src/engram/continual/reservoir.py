@@ -90,7 +90,7 @@ class Reservoir:
         """
         checks.size("batch_size", batch_size)
         if not len(self):
-            raise ValueError("the memory is empty: expected samples, by add")
+            raise ValueError("the memory is empty: call add first")
         size = checks.size("batch_size", batch_size)
         rows = torch.randperm(len(self), generator=self.generator, device=self.generator.device)
         rows = rows[:size].to(self._inputs.device)

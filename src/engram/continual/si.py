@@ -62,6 +62,7 @@ class SynapticIntelligence(QuadraticPenalty):
         select: Select = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         if applied == "loss":
             raise ValueError("applied = 'loss': expected 'proximal' or 'gradient', as the task's gradient is measured")
         self.started = False  # whether steps were taken since the last task's end

@@ -42,8 +42,8 @@ class RandomProjection(nn.Module):
         from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
         checks.choice("kind", kind, ("gaussian", "sparse"))
-        checks.size("n_features", n_features)
         super().__init__()
+        self.n_features = checks.size("n_features", n_features)
         self.key_dim = checks.size("key_dim", key_dim)
         projection_class: Any = GaussianRandomProjection if kind == "gaussian" else SparseRandomProjection
         components = (
@@ -59,7 +59,9 @@ class RandomProjection(nn.Module):
     def forward(self, x: Float[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
         """The key of each input of a batch."""
         checks.instance("x", x, Tensor)
-        x = x.flatten(1)
+        if x.ndim < 1 or x.shape[1:].numel() != self.n_features:
+            raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, ...) of {self.n_features} features")
+        x = x.reshape(len(x), -1)
         if self.components.dim() == 2:
             return x @ self.components.T
         keys = x.new_zeros(len(x), self.key_dim)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.types import Device
 
 from engram import checks
-from engram.nn.run_core import run_core
+from engram.nn.run_core import check_features, check_step, run_core
 from engram.state import register_states
 
 
@@ -72,6 +72,7 @@ class LeakyRNN(nn.Module):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
         self.input_size = checks.size("input_size", input_size)
         self.hidden_size = checks.size("hidden_size", hidden_size)
@@ -96,12 +97,13 @@ class LeakyRNN(nn.Module):
 
     def init(self, batch_size: int) -> LeakyState:
         """The state at the start of a sequence."""
-        checks.arguments()
-        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        zeros = self.weight_hh.new_zeros(checks.size("batch_size", batch_size), self.hidden_size)
         return LeakyState(zeros, zeros.clone())
 
     def drive(self, input: Float[Tensor, "*time batch input"]) -> Float[Tensor, "*time batch hidden"]:
         """The drive U input + b."""
+        checks.arguments()
+        check_features(input, self.weight_ih)
         return functional.linear(input, self.weight_ih, self.bias)
 
     def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
@@ -110,8 +112,7 @@ class LeakyRNN(nn.Module):
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LeakyState) -> LeakyState:
         """The state one step later, given U input + b."""
-        checks.instance("drive", drive, Tensor)
-        checks.instance("state", state, LeakyState)
+        check_step(drive, state, LeakyState)
         potential = self.alpha * state.potential + functional.linear(state.activity, self.weight_hh) + drive
         return LeakyState(potential, potential.tanh())
 

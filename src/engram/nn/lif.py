@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.types import Device
 
 from engram import checks
-from engram.nn.run_core import run_core
+from engram.nn.run_core import check_features, check_step, run_core
 from engram.nn.surrogates import derivative, triangle
 from engram.state import register_states
 
@@ -93,6 +93,7 @@ class LIFNetwork(nn.Module):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__()
         self.input_size = checks.size("input_size", input_size)
         self.hidden_size = checks.size("hidden_size", hidden_size)
@@ -118,23 +119,24 @@ class LIFNetwork(nn.Module):
 
     def init(self, batch_size: int) -> LIFState:
         """The state at the start of a sequence."""
-        checks.arguments()
-        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        zeros = self.weight_hh.new_zeros(checks.size("batch_size", batch_size), self.hidden_size)
         return LIFState(zeros, zeros.clone(), zeros.clone())
 
     def drive(self, input: Float[Tensor, "*time batch input"]) -> Float[Tensor, "*time batch hidden"]:
         """The drive U input."""
+        checks.arguments()
+        check_features(input, self.weight_ih)
         return functional.linear(input, self.weight_ih)
 
     def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
         """The values of the recurrent connections that there are, and 0 on the diagonal."""
         checks.instance("values", values, Tensor)
+        checks.has_shape("values", values.shape, (self.hidden_size, self.hidden_size))
         return values - values.diag().diag()
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LIFState) -> LIFState:
         """The state one step later, given U input."""
-        checks.instance("state", state, LIFState)
-        checks.instance("drive", drive, Tensor)
+        check_step(drive, state, LIFState)
         recurrent = functional.linear(state.activity, self.connections(self.weight_hh))
         potential = self.alpha * state.potential + drive + recurrent - self.threshold * state.activity.detach()
         spikes = self.surrogate(potential - self.threshold) * (state.rest == 0)

@@ -31,4 +31,5 @@ class Memoryless(nn.Module):
         self, input: Float[Tensor, "time batch features"], state: Any = None
     ) -> tuple[Float[Tensor, "time batch hidden"], Any]:
         """The activity for each observation on its own, and ``state`` unchanged."""
+        checks.tensor("input", input, ("time", "batch", self.layer.in_features), like=self.layer.weight)
         return torch.tanh(self.layer(input)), state

@@ -26,8 +26,8 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, generator: torch.Ge
         torch.Size([5, 1])
     """
     checks.arguments()
-    sizes = [inputs, *(checks.size("hidden", units) for units in hidden), outputs]
+    sizes = [("inputs", inputs), *(("hidden", units) for units in hidden), ("outputs", outputs)]
     layers: list[nn.Module] = []
-    for pre, post in pairwise(sizes):
+    for pre, post in pairwise(checks.size(name, size) for name, size in sizes):
         layers += [uniform(nn.Linear, pre, post, generator=generator), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

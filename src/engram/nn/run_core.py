@@ -33,3 +33,18 @@ def run_core(core: Any, input: Annotated[Tensor, "time batch input"], state: Any
         state = core.step(drive, state)
         activities.append(state.activity)
     return torch.stack(activities) if activities else start.activity.new_empty(0, *start.activity.shape), state
+
+
+def check_features(input: Tensor, weight_ih: Tensor) -> None:
+    """Raise ValueError unless the input has the features of the input weights, and their dtype and device."""
+    axes = tuple(f"axis {axis}" for axis in range(input.ndim - 1))
+    checks.tensor("input", input, (*axes, weight_ih.shape[1]), like=weight_ih)
+
+
+def check_step(drive: Tensor, state: Any, kind: type) -> None:
+    """Raise unless a drive fits a state of this kind; cheap, since it runs at every step."""
+    checks.instance("state", state, kind)
+    checks.instance("drive", drive, Tensor)
+    if drive.shape != state.activity.shape:
+        expected = tuple(state.activity.shape)
+        raise ValueError(f"drive.shape = {tuple(drive.shape)}: expected {expected}, as the state has")

@@ -51,6 +51,7 @@ class CMAES(Strategy):
         diagonal: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         from cmaes import CMA, SepCMA  # imports scipy.stats, which takes half as long as torch
 
         super().__init__(params, sigma, generator)

@@ -69,7 +69,8 @@ def evaluate(
     edges = [size * part // count for part in range(count + 1)]
     pieces = [[tensor[a:b] for tensor in population] for a, b in itertools.pairwise(edges)]
     try:
-        results = parallel_map(partial(_evaluated, function), pieces, workers=n_jobs, backend=backend, attempts=2)
+        with checks.noted(function=function):
+            results = parallel_map(partial(_evaluated, function), pieces, workers=n_jobs, backend=backend, attempts=2)
     except BrokenProcessPool as error:
         raise ValueError(f"function = {function}: expected one that a worker process can import") from error
     numbers = []

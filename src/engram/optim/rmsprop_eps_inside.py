@@ -46,7 +46,8 @@ class RMSpropEpsInside(Optimizer):
         checks.number("lr", lr, minimum=0)
         checks.number("alpha", alpha, minimum=0, maximum=1)
         checks.number("eps", eps, above=0)
-        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
+        with checks.noted(params=params):
+            super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -40,6 +40,8 @@ class LowRank(nn.Module):
     ) -> None:
         checks.arguments()
         super().__init__()
+        for name, size in (("rank", rank), ("post_size", post_size), ("pre_size", pre_size)):
+            checks.size(name, size)
         self.post = nn.Parameter(torch.zeros(rank, post_size, device=device, dtype=dtype))
         self.pre = nn.Parameter(torch.zeros(rank, pre_size, device=device, dtype=dtype))
 

@@ -91,6 +91,8 @@ class Neuromodulator(nn.Module):
     def forward(self, activity: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch *signals"]:
         """The signal, (batch, 1), or with fan-out (batch, hidden) or (batch, hidden, hidden)."""
         checks.instance("activity", activity, Tensor)
+        if activity.shape[-1:] != (self.hidden_size,):
+            raise ValueError(f"activity.shape = {tuple(activity.shape)}: expected (batch, {self.hidden_size})")
         signal = NONLINEARITIES[self.nonlinearity](functional.linear(activity, self.weight, self.bias))
         if self.fan_weight is None:
             return signal

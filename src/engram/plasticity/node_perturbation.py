@@ -82,6 +82,9 @@ class Perturbations(NamedTuple):
             units: Number of units.
         """
         checks.arguments()
+        checks.size("stop", stop, minimum=0, maximum=self.first.shape[1] - 1)
+        checks.size("start", start, minimum=0, maximum=stop)
+        checks.size("units", units)
         filled = self.size.new_zeros(len(self.first), stop - start, units)
         for row, first in zip(filled, self.first, strict=True):
             begin, end = int(first[start]), int(first[stop])
@@ -256,6 +259,8 @@ class NodePerturbationRNN(nn.Module):
             order: A control: the unit whose activity each connection's trace takes for presynaptic; None: its own.
         """
         checks.arguments()
+        if state.hidden.shape[-1:] != (self.units,):
+            raise ValueError(f"state.hidden.shape = {tuple(state.hidden.shape)}: expected (batch, {self.units})")
         weight, alpha = self.weight if weight is None else weight, self.alpha if alpha is None else alpha
         effective = weight + alpha * state.trace
         before = state.activity
@@ -340,6 +345,8 @@ class NodePerturbationRNN(nn.Module):
         """
         checks.arguments()
         checks.size("sets", sets, maximum=10**6)
+        checks.size("trials", trials, minimum=0)
+        checks.size("steps", steps, minimum=0)
         loud = max(trials - QUIET_TRIALS, 0), max(steps - QUIET_STEPS, 0), self.units
         firsts, events, total = [], [], 0
         for _ in range(sets):

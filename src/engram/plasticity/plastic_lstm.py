@@ -178,6 +178,8 @@ class PlasticLSTM(nn.Module):
         self, sequence: Float[Tensor, "time batch features"], state: PlasticLSTMState
     ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
         """As ``PlasticRNN.run_layer``."""
+        checks.arguments()
+        checks.has_shape("state.hidden", state.hidden.shape, (sequence.shape[1], self.hidden_size))
         check_precision(self.weight_hh)
         admit, forget, emit = self.bias_hh.chunk(3)
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))
@@ -199,7 +201,7 @@ class PlasticLSTM(nn.Module):
 
     def init_layer(self, batch_size: int) -> PlasticLSTMState:
         """As ``PlasticRNN.init_layer``."""
-        checks.arguments()
+        checks.size("batch_size", batch_size)
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return PlasticLSTMState(zeros, zeros, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
 

@@ -213,6 +213,7 @@ class PlasticRNN(nn.Module):
             clamp: Where the activity is the external input.
         """
         checks.arguments()
+        checks.has_shape("state.hidden", state.hidden.shape, (sequence.shape[1], self.hidden_size))
         # A parameter takes as long to fetch from a module as many a check of it takes, so each is fetched once.
         weight_hh, rule = self.weight_hh, self.rule
         if rule is not None:
@@ -282,7 +283,7 @@ class PlasticRNN(nn.Module):
 
     def init_layer(self, batch_size: int) -> PlasticState:
         """As ``init``, of this layer alone and without the axis of layers."""
-        checks.arguments()
+        checks.size("batch_size", batch_size)
         hidden = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         if self.rule is None:
             return PlasticState(hidden, TraceState(hidden.new_empty(batch_size, 0, 0)))

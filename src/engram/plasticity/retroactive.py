@@ -69,6 +69,7 @@ class Retroactive(RatedRule):
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        checks.arguments()
         super().__init__(eta, eta_param=eta_param, device=device, dtype=dtype)
         self.clip = rules.checked_bound(clip)
         self.mode = checks.choice("mode", mode, ("clip", "soft"))

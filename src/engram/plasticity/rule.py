@@ -81,7 +81,8 @@ class PlasticityRule(nn.Module, ABC):
     def __init__(self, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         # What a rule without parameters follows when it is moved or cast.
-        self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
+        with checks.noted(device=device):
+            self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
 
     def __getattr__(self, name: str) -> Any:
         # Reached only where there is no parameter eta: whoever reads the rate need not know which of them is trained.
@@ -185,6 +186,7 @@ class PlasticityRule(nn.Module, ABC):
 
     def warn_if_saturated(self, state: RuleState) -> None:
         """Warn, by Python's default filter once, if over nine tenths of the first episode's traces are at the bound."""
+        checks.instance("state", state, self.state_type)
         if self.clip is None or not checks.readable(state.trace) or not len(state.trace):
             return
         first = state.trace.detach()[0]
@@ -288,7 +290,8 @@ def trained_rate(
         dtype: Of the parameter.
         shape: Of the parameter, (): a scalar.
     """
-    return nn.Parameter(torch.full(shape, checks.number("eta", eta), device=device, dtype=dtype))
+    with checks.noted(eta=eta):
+        return nn.Parameter(torch.full(shape, checks.number("eta", eta), device=device, dtype=dtype))
 
 
 def checked_bound(clip: float | None, name: str = "clip") -> float | None:

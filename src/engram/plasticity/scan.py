@@ -1,6 +1,6 @@
 """Layers of plastic connections run through time, in plain PyTorch: the definition that every kernel is held to.
 
-Arguments are not validated here; the modules do that.
+Arguments are checked once for all steps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from engram import checks
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.neuromodulator import Neuromodulator
-from engram.plasticity.rule import PlasticityRule, bounded
+from engram.plasticity.rule import PlasticityRule, bounded, checked_bound
 from engram.plasticity.state import PlasticLSTMState, PlasticState, RuleState
 
 
@@ -49,13 +49,29 @@ def plastic_current(
         >>> plastic_current(torch.zeros(1, 1), torch.ones(1, 2), torch.tensor(2.0), torch.tensor([[[3.0, 4.0]]]))
         tensor([[14.]])
     """
-    checks.instance("pre", pre, Tensor)
-    checks.instance("alpha", alpha, Tensor)
-    checks.instance("trace", trace, Tensor)
+    checks.arguments()
+    for name, part in (("pre", pre), ("trace", trace)):
+        checks.tensor(name, part, tuple(part.shape), like=current)
+    _check_alpha(alpha, trace.shape[1], trace.shape[2])
+    return _plastic_current(current, pre, alpha, trace)
+
+
+def _plastic_current(
+    current: Float[Tensor, "batch post"],
+    pre: Float[Tensor, "batch pre"],
+    alpha: Float[Tensor, "..."],
+    trace: Float[Tensor, "batch post pre"],
+) -> Float[Tensor, "batch post"]:
+    """``plastic_current`` of what was checked once for all steps."""
     # vecdot rather than bmm: a batched product with a single column is several times slower in some BLAS.
     per_connection = alpha.dim() == 2
     plastic: Tensor = torch.linalg.vecdot(alpha * trace if per_connection else trace, pre.unsqueeze(1))
     return current + (plastic if per_connection else alpha * plastic)
+
+
+def _check_alpha(alpha: Float[Tensor, "..."], post: int, pre: int) -> None:
+    if alpha.shape not in ((), (post,), (post, pre)):
+        raise ValueError(f"alpha.shape = {tuple(alpha.shape)}: expected (), ({post},) or ({post}, {pre})")
 
 
 def plastic_scan(
@@ -102,13 +118,21 @@ def plastic_scan(
     """
     checks.arguments()
     hidden, synapses = state
+    batch, size = drive.shape[1:]
+    checks.tensor("state.hidden", hidden, (batch, size), like=weight)
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
+    if alpha is not None:
+        _check_alpha(alpha, size, size)
+    if rule is not None:
+        rule.check_state(synapses, (batch, size, size), like=weight)
+    elif alpha is not None:
+        checks.tensor("state.trace", synapses.trace, (batch, size, size), like=weight)
     masks = [None] * len(drive) if clamp is None else clamp.unbind(0)
     outputs = []
     for external, mask in zip(drive.unbind(0), masks, strict=True):
         current = torch.addmm(external, hidden, weight.t())
         if alpha is not None:
-            current = plastic_current(current, hidden, alpha, synapses.trace)
+            current = _plastic_current(current, hidden, alpha, synapses.trace)
         activity = nonlinearity(current)
         if mask is not None:
             activity = torch.where(mask, external, activity)
@@ -153,11 +177,14 @@ def plastic_linear_scan(
         [[[1.0]], [[1.5]]]
     """
     checks.arguments()
+    (_, batch, receiving), sending = current.shape, pre.shape[2]
+    rule.check_state(state, (batch, receiving, sending), like=pre)
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
+    _check_alpha(alpha, receiving, sending)
     signals = [None] * len(pre) if modulator is None else modulator.unbind(0)
     outputs = []
     for sent, fixed, signal in zip(pre.unbind(0), current.unbind(0), signals, strict=True):
-        post = nonlinearity(plastic_current(fixed, sent, alpha, state.trace))
+        post = nonlinearity(_plastic_current(fixed, sent, alpha, state.trace))
         state = rule.update(state, pre=sent, post=post, modulator=signal)
         outputs.append(post)
     return torch.stack(outputs) if outputs else current, state
@@ -207,14 +234,22 @@ def plastic_lstm_scan(
     """
     checks.arguments()
     hidden, cell, synapses = state
+    (_, batch, gates), size = drive.shape, weight.shape[1]
+    if gates != 4 * size:
+        raise ValueError(f"weight.shape = {tuple(weight.shape)}: expected (4 hidden, hidden)")
+    for name, part in (("hidden", hidden), ("cell", cell)):
+        checks.tensor(f"state.{name}", part, (batch, size), like=weight)
+    rule.check_state(synapses, (batch, size, size), like=weight)
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
-    size = hidden.shape[1]
-    checks.tensor("weight", weight, (4 * size, size), like=weight)
+    _check_alpha(alpha, size, size)
+    checks.choice("hebb_post", hebb_post, ("input", "recurrent", "cell", "hidden"))
+    checks.choice("modulator_source", modulator_source, ("hidden", "cell", "previous"))
+    checked_bound(read_clip, "read_clip")
     cell_input = slice(2 * size, 3 * size)
     outputs = []
     for external in drive.unbind(0):
         fixed = hidden @ weight.t()
-        recurrent = plastic_current(fixed[:, cell_input], hidden, alpha, bounded(synapses.trace, read_clip))
+        recurrent = _plastic_current(fixed[:, cell_input], hidden, alpha, bounded(synapses.trace, read_clip))
         cell_activity = torch.tanh(external[:, cell_input] + recurrent)
         admit, forget, _, emit = torch.sigmoid(external + fixed).chunk(4, dim=1)
         cell = forget * cell + admit * cell_activity

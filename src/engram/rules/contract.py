@@ -179,6 +179,7 @@ def checked_update(
         >>> checked_update(Backprop(), grads, None, loss, reward=torch.tensor(3.0)).info
         {'loss': tensor(2.), 'reward': tensor(3.)}
     """
+    checks.arguments()
     # A sum is cheap, and not finite if a number is not; it may overflow of itself, so that one looks again.
     if grads and not math.isfinite(torch.stack([grad.sum() for grad in grads.values()]).sum()):
         for name, grad in grads.items():
@@ -297,6 +298,7 @@ def apply_rule(
         >>> list(apply_rule(Backprop(), model, torch.eye(2), torch.tensor([0, 1]), None).grads)
         ['0.weight', '0.bias']
     """
+    checks.arguments()
     parameters = dict(model.named_parameters())
     if not x.numel():
         raise ValueError(f"x has the shape {tuple(x.shape)}: expected at least one sample")

@@ -70,12 +70,12 @@ class WeightPerturbation(LearningRule[Tensor]):
         losses: list[Tensor] = []
         for _ in range(self.pairs):
             noise = {n: chain.normal(w.shape, generator, w).mul_(self.sigma) for n, w in weights.items()}
-            up, down = (
-                output_loss(
-                    torch.func.functional_call(model, {n: w + sign * noise[n] for n, w in weights.items()}, x), target
-                )
-                for sign in (1, -1)
-            )
+            with checks.noted(x=x):
+                outputs = [
+                    torch.func.functional_call(model, {n: w + sign * noise[n] for n, w in weights.items()}, x)
+                    for sign in (1, -1)
+                ]
+            up, down = (output_loss(output, target) for output in outputs)
             slope = (up - down) / (2 * self.sigma**2 * self.pairs)
             for name, change in noise.items():
                 grads[name].addcmul_(change, slope)

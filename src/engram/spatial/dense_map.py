@@ -7,6 +7,7 @@ from collections import deque
 import numpy as np
 from jaxtyping import Bool
 
+from engram import checks
 from engram.numeric.grid_view import HIDDEN, MOVES
 from engram.spatial.local_map import Clusters, LocalMap, Path, View
 
@@ -95,6 +96,8 @@ class DenseMap(LocalMap):
 
     def is_empty(self, row: int, column: int) -> bool | None:
         """Whether a cell is empty; None: it was never seen."""
+        checks.size("row", row, -checks.LARGEST_SIZE)
+        checks.size("column", column, -checks.LARGEST_SIZE)
         r, c = np.array([row, column]) - self.bbox[:2] + 1
         empty = self.known_empty()
         if not (0 <= r < empty.shape[0] and 0 <= c < empty.shape[1]):
@@ -103,6 +106,7 @@ class DenseMap(LocalMap):
 
     def clusters(self, min_size: int = 2) -> Clusters:
         """The clusters of frontier cells that touch each other, by rows and columns of their first cell."""
+        checks.size("min_size", min_size)
         frontier = {(int(r), int(c)) for r, c in np.argwhere(self.frontier())}
         empty, middles = np.argwhere(self.known_empty()), []
         for first in sorted(frontier):

@@ -54,6 +54,7 @@ def visible_cells(world: World) -> Bool[np.ndarray, "rows columns"]:
         >>> int(visible_cells(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])).sum())
         5
     """
+    checks.arguments()
     empty = np.pad(world == 0, 1)
     sides = [np.roll(empty, (int(r), int(c)), (0, 1)) for r, c in MOVES]
     return np.asarray(np.any([empty, *sides], axis=0)[1:-1, 1:-1])
@@ -95,7 +96,8 @@ def explore(
         raise ValueError(f"view_model.size = {model.size}: expected explorer.map.view_size = {explorer.map.view_size}")
     world = np.ascontiguousarray(world, dtype=np.int32)
     row, column, heading = *start, explorer.map.pose.heading
-    view = model.observe(world, (row, column, heading)).copy()
+    with checks.noted(start=start):
+        view = model.observe(world, (row, column, heading)).copy()
     seen, first = np.zeros(world.shape, dtype=bool), np.full(world.shape, -1)
     rows = np.zeros((steps, 4), dtype=np.int64)
     poses, fragment = np.zeros((steps, 3), dtype=np.int64), np.zeros(steps, dtype=np.int64)
@@ -142,11 +144,13 @@ def explore(
 
 def coverage_curve(walk: Exploration, steps: int) -> Float[np.ndarray, " steps"]:
     """The share of the visible cells that were seen up to each step; after the end, what it was there."""
+    checks.arguments()
     return _padded(walk.seen / walk.visible, checks.size("steps", steps))
 
 
 def active_memory_curve(walk: Exploration, steps: int) -> Float[np.ndarray, " steps"]:
     """Cells of the map at hand as a share of the world's, at each step; after the end, what it was there."""
+    checks.arguments()
     return _padded(walk.active / walk.first_seen.size, checks.size("steps", steps))
 
 

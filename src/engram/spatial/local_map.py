@@ -171,6 +171,8 @@ class LocalMap:
 
     def is_empty(self, row: int, column: int) -> bool | None:
         """Whether a cell is empty; None: it was never seen."""
+        checks.size("row", row, -checks.LARGEST_SIZE)
+        checks.size("column", column, -checks.LARGEST_SIZE)
         r, c = row + self._origin[0], column + self._origin[1]
         inside = 0 <= r < self._flags.shape[0] and 0 <= c < self._flags.shape[1]
         flags = int(self._flags[r, c]) if inside else 0
@@ -178,6 +180,7 @@ class LocalMap:
 
     def clusters(self, min_size: int = 2) -> Clusters:
         """The clusters of frontier cells that touch each other, by rows and columns of their first cell."""
+        checks.size("min_size", min_size)
         most = max(1, int(self._counts[kernels.N_FRONTIER]))
         rows, columns, sizes = np.zeros(most, np.int64), np.zeros(most, np.int64), np.zeros(most, np.int64)
         count, work = kernels.clusters(self._flags, self._counts, min_size, rows, columns, sizes)

@@ -181,7 +181,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
                 row = int(np.argwhere((numbers < space.low) | (numbers > space.high))[0, 0])
                 raise ValueError(f"actions[{row}] = {numbers[row]}: expected numbers within {space}")
             return numbers
-        integers, n = np.array(actions), self._actions
+        with checks.noted(actions=actions):
+            integers, n = np.array(actions), self._actions
         if integers.shape != (self.num_envs,) or integers.dtype.kind not in "iu":
             raise ValueError(f"actions = {actions!r}: expected {self.num_envs} integers, one for each environment")
         if integers.min() < 0 or integers.max() >= n:

@@ -69,7 +69,8 @@ class Function2D:
         checks.arguments()
         for place, size in enumerate(shape):
             checks.size(f"shape[{place}]", size)
-        points, classes = self.draw(math.prod(shape), checks.generator(generator))
+        with checks.noted(draw=self.draw):
+            points, classes = self.draw(math.prod(shape), checks.generator(generator))
         targets = 2.0 * torch.nn.functional.one_hot(classes, self.n_classes) - 1.0
         return points.reshape(*shape, 2), targets.reshape(*shape, -1)
 

@@ -46,6 +46,7 @@ class PatternCompletion:
     balanced: bool = True
 
     def __post_init__(self) -> None:
+        checks.arguments()
         for name in ("bits", "patterns", "cycles", "presentation_steps"):
             checks.size(name, getattr(self, name))
         checks.size("blank_steps", self.blank_steps, minimum=0)

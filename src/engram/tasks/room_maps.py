@@ -15,8 +15,8 @@ HIDDEN_COLOUR = 88  # of what is not visible, in all three channels
 _CROSS = ndimage.generate_binary_structure(2, 1)
 
 
-def maze_of(text: str) -> Maze:
-    r"""A maze from text, a line for each row: ``#`` a wall, ``.`` or a space an empty cell.
+def maze_of(text: str, name: str = "text") -> Maze:
+    r"""A maze from text, a line for each row: ``#`` a wall, ``.`` or a space an empty cell; errors call it ``name``.
 
     Raises:
         ValueError: Lines of different lengths, other characters, or no empty cell.
@@ -28,8 +28,8 @@ def maze_of(text: str) -> Maze:
     checks.arguments()
     lines = text.strip("\n").splitlines()
     if len({len(line) for line in lines}) != 1 or set("".join(lines)) - set("#. "):
-        raise ValueError(f"text = {checks.shown(text)}: expected lines of one length made of '#' and '.'")
-    return check_maze(np.array([[cell == "#" for cell in line] for line in lines]), "text")
+        raise ValueError(f"{name} = {checks.shown(text)}: expected lines of one length made of '#' and '.'")
+    return check_maze(np.array([[cell == "#" for cell in line] for line in lines]), name)
 
 
 def check_maze(maze: Any, name: str = "maze") -> Maze:
@@ -161,7 +161,8 @@ def colours_of(labels: Any) -> UInt8[np.ndarray, "*shape 3"]:
         >>> colours_of(np.array([0, 1, 2, 3, -1])).tolist()
         [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [88, 88, 88]]
     """
-    labels = checks.array("labels", labels, ("rows",) * np.ndim(labels), np.int64)
+    with checks.noted(labels=labels):
+        labels = checks.array("labels", labels, ("rows",) * np.ndim(labels), np.int64)
     colours = np.zeros((*labels.shape, 3), dtype=np.uint8)
     grey = sum(7 << 3 * bit for bit in range(8) if HIDDEN_COLOUR >> (7 - bit) & 1)
     rest = np.where(labels == grey, 2**24 - 1, np.maximum(labels, 0))

@@ -108,7 +108,8 @@ def perturb_dictionary(
     checks.number("radius", radius, minimum=0)
     if not isinstance(random_state, np.random.Generator):
         # A separate stream, since with the seed of the dictionary the directions would be its atoms.
-        random_state = np.random.SeedSequence(random_state, spawn_key=(1,))
+        with checks.noted(random_state=random_state):
+            random_state = np.random.SeedSequence(random_state, spawn_key=(1,))
     rng = checks.rng("random_state", random_state)
     directions = unit_rows(rng.standard_normal(dictionary.shape)).astype(dictionary.dtype)
     return unit_rows(dictionary + dictionary.dtype.type(radius) * directions)
@@ -131,6 +132,6 @@ def turn_dictionary(
         [[0.0, 1.0], [1.0, 0.0]]
     """
     checks.arguments()
-    angle = math.radians(degrees)
+    angle = math.radians(checks.number("degrees", degrees))
     sideways = unit_rows(towards - (towards * dictionary).sum(axis=1, keepdims=True) * dictionary)
     return math.cos(angle) * dictionary + math.sin(angle) * sideways

@@ -258,7 +258,7 @@ def checked_tasks(tasks: Iterable[str]) -> tuple[str, ...]:
     if not names:
         raise ValueError("tasks = (): expected at least one name")
     for name in names:
-        checks.choice("task", name, TABLES)
+        checks.choice("tasks", name, TABLES)
     return names
 
 

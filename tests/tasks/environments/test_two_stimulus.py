@@ -105,7 +105,7 @@ def test_the_contract_holds_through_the_ends_of_many_lives():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: TwoStimulusVectorEnv(2, tasks=("xor",)), "task = 'xor': expected one of"),
+        (lambda: TwoStimulusVectorEnv(2, tasks=("xor",)), "tasks = 'xor': expected one of"),
         (lambda: TwoStimulusVectorEnv(2).reset(options={"instance": "xor"}), "options"),
         (lambda: TwoStimulusVectorEnv(2).reset(options={"instance": ["dms"]}), "for 2 environments"),
         (lambda: TwoStimulusVectorEnv(2).reset(options={"instance": "keep"}), "after a first life"),

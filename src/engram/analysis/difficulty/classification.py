@@ -49,6 +49,7 @@ def classification_difficulty(
         >>> round(classification_difficulty(X + 9 * y[:, None], y, error=0.01, resolution="exact").dimension.value)
         2
     """
+    checks.arguments()
     points = as_points(X)
     rng = checks.rng("seed", seed)
     classes = len(np.unique(y))

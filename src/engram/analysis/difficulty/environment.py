@@ -142,6 +142,8 @@ def stacked(
     checks.arguments()
     checks.size("window", window)
     checks.size("stride", stride)
+    if not episodes:
+        raise ValueError("episodes = []: expected at least one")
     windows = [
         sliding_window_view(episode, window, axis=0)[::stride].swapaxes(1, 2).reshape(-1, window * episode.shape[1])
         for episode in episodes

@@ -125,7 +125,7 @@ def architecture_information(
         {'AlexNet': '3.31e+41', 'ViT-H/14': '3.56e+41'}
     """
     checks.arguments()
-    floor = 0.0 if n_test is None else 1 / (n_test + 1)
+    floor = 0.0 if n_test is None else 1 / (checks.size("n_test", n_test, minimum=0, maximum=None) + 1)
     return {name: task.difficulty(error=max(error, floor)) for name, error in errors.items()}
 
 

@@ -137,7 +137,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         try:
             return dmd.fit(system)
         except ValueError as error:
-            raise ValueError(f"system {number}: {error}") from error
+            raise ValueError(f"X, system {number}: {error}") from error
 
     def _compared(self, operators: list[np.ndarray], others: list[np.ndarray] | None) -> OperatorComparison:
         expected = len((others or operators)[0])

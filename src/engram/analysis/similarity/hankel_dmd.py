@@ -36,6 +36,7 @@ def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
         1.0
     """
     checks.arguments()
+    operator = checks.array("operator", operator, ("rank", "rank"))
     norm = float(np.linalg.norm(operator))
     if norm == 0:
         raise ValueError("operator is zero: expected an operator with a norm")

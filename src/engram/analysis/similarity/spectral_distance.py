@@ -39,9 +39,10 @@ def spectral_distance(
         0.005
     """
     checks.arguments()
-    for name, operator in (("A", A), ("B", B)):
-        checks.array(name, operator, ("n", len(operator)))
-    return eigenvalue_distance(np.linalg.eigvals(A), np.linalg.eigvals(B), squared=squared, pad=pad)
+    first, second = (
+        np.linalg.eigvals(checks.array(name, operator, ("n", len(operator)))) for name, operator in (("A", A), ("B", B))
+    )
+    return eigenvalue_distance(first, second, squared=squared, pad=pad)
 
 
 def eigenvalue_distance(

@@ -88,9 +88,10 @@ def interval_bounds(
         [array([-0.]), array([4.])]
     """
     checks.arguments()
+    net.check_inputs("low", low)
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
-    relaxation = relax(net, low, high, batched(pattern, len(low)), backward=False)
+    relaxation = relax(net, low, high, batched(net, pattern, len(low)), backward=False)
     lower, upper = _affine_interval(net, -1, *_last(relaxation))
     lower[relaxation.empty], upper[relaxation.empty] = np.inf, -np.inf
     return lower.reshape(*shape, -1), upper.reshape(*shape, -1)
@@ -130,10 +131,11 @@ def crown_bounds(
         array([3.])
     """
     checks.arguments()
+    net.check_inputs("low", low)
     shape = low.shape[:-1]
     low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
     boxes, spec = len(low), np.eye(net.sizes[-1]) if spec is None else spec
-    phases, steps = batched(pattern, boxes), checks.size("alpha_steps", alpha_steps, minimum=0)
+    phases, steps = batched(net, pattern, boxes), checks.size("alpha_steps", alpha_steps, minimum=0)
     relaxation = plain = relax(net, low, high, phases, lower)
     rows = np.tile(np.vstack([spec, -spec]), (boxes, 1))
     box = np.repeat(np.arange(boxes), 2 * len(spec))
@@ -355,10 +357,12 @@ def _last(relaxation: Relaxation) -> tuple[Array, Array]:
     return np.maximum(relaxation.lower[-1], 0), np.maximum(relaxation.upper[-1], 0)
 
 
-def batched(pattern: Layers, boxes: int) -> list[Phases] | None:
+def batched(net: AffineReLU, pattern: Layers, boxes: int) -> list[Phases] | None:
     """The phases of each hidden layer once for every box."""
     if pattern is None:
         return None
+    if [np.shape(codes)[-1:] for codes in pattern] != [(size,) for size in net.sizes[1:-1]]:
+        raise ValueError(f"pattern = {checks.shown(pattern)}: expected phases of {net.sizes[1:-1]} hidden units")
     return [np.broadcast_to(np.asarray(codes, dtype=np.int8), (boxes, np.shape(codes)[-1])) for codes in pattern]
 
 

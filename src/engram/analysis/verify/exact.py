@@ -96,8 +96,8 @@ def maximize(
     if halfspaces is not None:
         domain = domain._replace(H=np.asarray(halfspaces[0], float), v=np.asarray(halfspaces[1], float))
     objective = checks.array("objective", objective, (net.sizes[-1],))
-    r = np.zeros(net.sizes[0]) if of_inputs is None else of_inputs
-    relaxation = relax(net, domain.low[None], domain.high[None], batched(pattern, 1))
+    r = np.zeros(net.sizes[0]) if of_inputs is None else checks.array("of_inputs", of_inputs, net.sizes[:1])
+    relaxation = relax(net, domain.low[None], domain.high[None], batched(net, pattern, 1))
     if relaxation.empty[0]:
         return Bound(-np.inf, -np.inf, None, "infeasible", 0.0)
     if engine == "crown":
@@ -154,7 +154,7 @@ def solve(
         elastic: Let bounds of units and half-spaces be exceeded at a price: such a program always has multipliers,
             which show it if nothing is feasible.
     """
-    fixed = batched(pattern, 1)
+    fixed = batched(net, pattern, 1)
     model = _Model()
     x = model.columns(domain.low, domain.high)
     h, before, equations = x, [], []

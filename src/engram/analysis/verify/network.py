@@ -73,11 +73,18 @@ class AffineReLU:
 
     def preactivations(self, x: Float[np.ndarray, "*batch inputs"]) -> list[Array]:
         """The pre-activations z_1 to z_L, (..., units) each; the last are the outputs."""
-        zs, h = [], np.asarray(x, dtype=np.float64)
+        with checks.noted(x=x):
+            zs, h = [], np.asarray(x, dtype=np.float64)
+        self.check_inputs("x", h)
         for W, b in zip(self.weights, self.biases, strict=True):
             zs.append(h @ W.T + b)
             h = np.maximum(zs[-1], 0)
         return zs
+
+    def check_inputs(self, name: str, x: Float[np.ndarray, "*batch inputs"]) -> None:
+        """Raise ValueError unless the last axis of an array is that of the inputs."""
+        if x.shape[-1:] != self.sizes[:1]:
+            raise ValueError(f"{name}.shape = {x.shape}: expected (..., {self.sizes[0]}), as the network has inputs")
 
     def exact(self, x: Float[np.ndarray, " inputs"]) -> list[Fraction]:
         """The outputs for one input without any rounding, as rational numbers."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from engram import checks
-from engram.analysis.verify.network import AffineReLU, Array
+from engram.analysis.verify.network import AffineReLU
 from engram.analysis.verify.specification import AllOf, AnyOf, Box, LinearProperty, Property
 
 CLEAR, WEAK_LEFT, WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT = range(5)
@@ -27,19 +28,21 @@ class Normalisation(NamedTuple):
     Inputs are clipped to ``low`` and ``high``. ``mean`` and ``scale`` are of each input and, last, of all outputs.
     """
 
-    low: Array
-    high: Array
-    mean: Array
-    scale: Array
+    low: Float[np.ndarray, " inputs"]
+    high: Float[np.ndarray, " inputs"]
+    mean: Float[np.ndarray, " inputs_and_output"]
+    scale: Float[np.ndarray, " inputs_and_output"]
 
     def box(self, box: Box) -> Box:
         """A box of physical inputs as the network takes them, its ends rounded to 64 bits."""
         ends = (np.clip(end, self.low, self.high) for end in (box.low, box.high))
         return Box(*((end - self.mean[:-1]) / self.scale[:-1] for end in ends))
 
-    def physical(self, x: Array) -> Array:
+    def physical(self, x: Float[np.ndarray, "*batch inputs"]) -> Float[np.ndarray, "*batch inputs"]:
         """Inputs of the network, (..., inputs), in physical units."""
         checks.arguments()
+        if x.shape[-1:] != self.low.shape:
+            raise ValueError(f"x.shape = {x.shape}: expected (..., {len(self.low)}), as the network has inputs")
         return np.asarray(x * self.scale[:-1] + self.mean[:-1])
 
 

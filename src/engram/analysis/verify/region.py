@@ -100,17 +100,21 @@ class Region:
     proof allows for; ``queries`` the numbers of questions to samples, to CROWN and to the solver.
     """
 
-    G: Array
-    h: Array
+    G: Float[np.ndarray, "rows inputs"]
+    h: Float[np.ndarray, " rows"]
     box: Box
     label: int
     pattern: Pattern
     mode: Made
     status: Literal["proved", "tie"]
-    slack: Array
+    slack: Float[np.ndarray, " others"]
     tol: float
     queries: tuple[int, ...] = (0, 0, 0)
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.arguments()
+        checks.has_shape("G", self.G.shape, ("rows", len(self.box.low)))
 
     @property
     def rows(self) -> tuple[Array, Array]:
@@ -126,6 +130,8 @@ class Region:
     def contains(self, X: Float[np.ndarray, "*batch inputs"]) -> Bool[np.ndarray, "*batch"]:
         """Whether points are inside."""
         checks.arguments()
+        if X.shape[-1:] != self.box.low.shape:
+            raise ValueError(f"X.shape = {X.shape}: expected (..., {len(self.box.low)}), as the box has inputs")
         inside = (self.box.low <= X).all(-1) & (self.box.high >= X).all(-1)
         if self.status == "tie":
             inside &= False
@@ -164,6 +170,7 @@ class Region:
 
         max sum(u - l),   l <= u,   max(w, 0) . u + min(w, 0) . l <= v for each half-space w . x <= v
         """
+        checks.arguments()
         size = len(self.box.low)
         return self._inner(np.concatenate([np.ones(size), -np.ones(size)]), contain)
 
@@ -172,6 +179,7 @@ class Region:
 
         Source: Boyd and Vandenberghe, "Convex optimization" (2004), section 11.3.
         """
+        checks.arguments()
         open_sides = np.flatnonzero(self.box.high > self.box.low)
         start = self._inner(None, contain)
         sides = (start.high - start.low)[open_sides]
@@ -226,7 +234,8 @@ class Region:
 
     def _inner(self, gain: Array | None, contain: Array | None) -> InnerBox:
         """Solve the linear program: largest gain, or the largest shortest side where there is none."""
-        checks.arguments()
+        if contain is not None:
+            checks.has_shape("contain", contain.shape, self.box.low.shape)
         B, lowest, highest = self._ends(contain)
         size = len(self.box.low)
         open_sides = self.box.high > self.box.low

@@ -52,6 +52,8 @@ def certified_radius(
         array([0.2])
     """
     checks.arguments()
+    net.check_inputs("X", X)
+    checks.number("maximum", maximum, above=0)
     if (wrong := ((low > X) | (high < X) | ~np.isfinite(X)).any(1)).any():
         raise ValueError(f"X[{wrong.argmax()}] is outside {low} to {high}, or not finite")
     properties = [clauses(Argmax(int(label)), net.sizes[-1]) for label in labels]

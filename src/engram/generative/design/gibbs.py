@@ -248,6 +248,7 @@ def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clust
         >>> cluster_reduce(tokens, np.array([1.0, 2.0, 0.0]), 2).tolist()
         [1, 2]
     """
+    checks.arguments()
     checks.has_shape("scores", scores.shape, (len(tokens),))
     if len(tokens) <= checks.size("clusters", clusters):
         return np.arange(len(tokens))
@@ -260,6 +261,7 @@ def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clust
 
 def top(population: Population, n: int) -> Population:
     """The different ones with the highest scores, best first."""
+    checks.arguments()
     rows = np.sort(np.unique(population.tokens, axis=0, return_index=True)[1])
     best = rows[np.argsort(-population.scores[rows], kind="stable")[: checks.size("n", n)]]
     return Population(population.tokens[best], population.scores[best])

@@ -176,7 +176,9 @@ class LookupTable(Landscape):
     def __init__(
         self, table: Mapping[str, float], alphabet: str = AMINO_ACIDS, *, missing: float | None = None
     ) -> None:
-        tokens = encode(list(table), alphabet)
+        checks.arguments()
+        with checks.noted(table=table):
+            tokens = encode(list(table), alphabet)
         values = checks.array("table", list(table.values()), ("sequences",))
         self.length, self.vocab = tokens.shape[1], len(alphabet)
         self.missing = None if missing is None else checks.number("missing", missing)

@@ -78,6 +78,7 @@ def novelty(tokens: Tokens, start: UInt8[np.ndarray, "starts length"]) -> float:
         >>> novelty(np.array([[0, 0, 1]], dtype=np.uint8), np.zeros((1, 3), np.uint8))
         1.0
     """
+    checks.arguments()
     return float(np.median(edits_to(tokens, start)))
 
 

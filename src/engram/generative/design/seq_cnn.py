@@ -178,12 +178,14 @@ def differentiated(energy: Energy, tokens: Tokens, vocab: int) -> FirstOrder:
         >>> differentiated(lambda x: (x * weights).sum((1, 2)), np.array([[0, 1]], np.uint8), 2).changes.tolist()
         [[[0.0, 1.0], [-5.0, 0.0]]]
     """
+    checks.arguments()
     check_tokens("tokens", tokens, checks.size("vocab", vocab, 2, 255))
     weight = next(energy.parameters(), None) if isinstance(energy, nn.Module) else None
     like = torch.empty(0) if weight is None else weight
     onehot = functional.one_hot(torch.from_numpy(tokens).long(), vocab).to(like).requires_grad_()
     with torch.enable_grad():
-        values = energy(onehot)
+        with checks.noted(energy=energy):
+            values = energy(onehot)
         checks.has_shape("energy(x)", tuple(values.shape), (len(tokens),))
         slopes = torch.autograd.grad(values.sum(), onehot)[0]
     current = (slopes * onehot).sum(2, keepdim=True)
@@ -220,6 +222,7 @@ def train_epoch(
 
     Source: the published code of Kirjner et al., ICLR 2024.
     """
+    checks.arguments()
     checks.has_shape("labels", labels.shape, (len(tokens),))
     checks.finite("labels", labels)
     if weighted:
@@ -244,4 +247,7 @@ def train_epoch(
 
 def optimizer_of(net: nn.Module, lr: float = 1e-4, weight_decay: float = 1e-4) -> torch.optim.Optimizer:
     """Adam as published: rate 1e-4 and weight decay 1e-4, which is added to the gradient."""
+    checks.arguments()
+    for name, value in (("lr", lr), ("weight_decay", weight_decay)):
+        checks.number(name, value, minimum=0)
     return torch.optim.Adam(net.parameters(), lr=lr, weight_decay=weight_decay, fused=True)

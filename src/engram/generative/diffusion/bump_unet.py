@@ -90,6 +90,8 @@ class BumpUNet32(nn.Module):
         for name, value, divisor in (("size", size, 8), ("width", width, HEADS)):
             if checks.size(name, value) % divisor:
                 raise ValueError(f"{name} = {value}: expected a multiple of {divisor}")
+        for name, value in (("time_features", time_features), ("label_features", label_features)):
+            checks.size(name, value)
         self.size, self.time_features, self.label_features = size, time_features, label_features
         self.label_base = checks.number("label_base", label_base, above=1)
         encoded = time_features + 2 * label_features

@@ -112,8 +112,9 @@ class CondUNet(nn.Module):
         checks.arguments()
         self.size, self.label_dim = checks.size("size", size), checks.size("label_dim", label_dim)
         self.time_features, self.label_features = time_features, label_features
-        for features in (time_features, label_features):
-            position_encoding(torch.zeros(1), features, label_base)  # refuses what cannot be encoded
+        for name, features in (("time_features", time_features), ("label_features", label_features)):
+            with checks.noted(**{name: features}):
+                position_encoding(torch.zeros(1), features, label_base)  # refuses what cannot be encoded
         self.label_base = label_base
         if not channels or any(checks.size("channels", width) % checks.size("groups", groups) for width in channels):
             raise ValueError(

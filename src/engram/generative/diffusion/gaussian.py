@@ -83,11 +83,13 @@ class GaussianDiffusion:
 
     def noised(self, x0: Images, t: Steps, noise: Images) -> Images:
         """x_t of images, steps and noise."""
+        checks.arguments()
         signal, noisy = self.scales(t, x0)
         return signal * x0 + noisy * noise
 
     def target(self, x0: Images, t: Steps, noise: Images) -> Images:
         """What the network has to tell of noised images."""
+        checks.arguments()
         signal, noisy = self.scales(t, x0)
         return {"eps": noise, "x0": x0, "v": signal * noise - noisy * x0}[self.prediction]
 
@@ -187,7 +189,11 @@ class GaussianDiffusion:
 
     def scales(self, t: Steps, like: Images) -> tuple[Tensor, Tensor]:
         """sqrt(a_t) and sqrt(1 - a_t), computed in float64, as factors of images."""
-        signal = self.signal[t.cpu()].reshape(-1, *[1] * (like.dim() - 1))
+        checks.arguments()
+        t = t.cpu()
+        if checks.readable(t) and not ((t >= 0) & (t < len(self))).all():
+            raise ValueError(f"t = {t.tolist()}: expected steps from 0 to {len(self) - 1}")
+        signal = self.signal[t].reshape(-1, *[1] * (like.dim() - 1))
         return signal.sqrt().to(like), (1 - signal).sqrt().to(like)
 
     @staticmethod

@@ -53,6 +53,7 @@ class GatedRule(NeuralUpdateRule):
         body_hidden: int = 32,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         options = {"types": types, "type_size": type_size, "body_hidden": body_hidden}
         super().__init__(body_size, channels, generator=generator, **options)
         hidden = self.synapse_hidden = checks.size("synapse_hidden", synapse_hidden)
@@ -82,6 +83,8 @@ class GatedRule(NeuralUpdateRule):
             forward: m, the messages of the receiving neurons.
         """
         checks.arguments()
+        checks.has_shape("synapse", synapse.shape, ("batch", len(self.own), "post", "pre"))
+        checks.has_shape("post", post.shape, ("batch", "post", self.known_size))
         flat = synapse.flatten(2)
         # What depends on one neuron is computed once for each neuron, and only s for each synapse.
         z = (self.own.T @ flat).view(len(flat), -1, *synapse.shape[2:])

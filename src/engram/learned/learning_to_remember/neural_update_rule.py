@@ -81,8 +81,8 @@ class NeuralUpdateRule(nn.Module, ABC):
             embedding: e, of the types.
         """
         checks.arguments()
-        known = torch.cat((body, forward, backward, shown, embedding), -1)
         with checks.noted(body=body, forward=forward, backward=backward, shown=shown, embedding=embedding):
+            known = torch.cat((body, forward, backward, shown, embedding), -1)
             hidden = torch.tanh(known @ self.body_in + self.body_in_bias)
         answer, gate = (hidden @ self.body_out + self.body_out_bias).chunk(2, -1)
         return body + torch.sigmoid(gate) * (torch.tanh(answer) - body)

@@ -49,6 +49,7 @@ class OuterRule(NeuralUpdateRule):
         body_hidden: int = 32,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         options = {"types": types, "type_size": type_size, "body_hidden": body_hidden}
         super().__init__(body_size, channels, generator=generator, **options)
         self.delta = delta

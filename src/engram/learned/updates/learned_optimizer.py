@@ -50,7 +50,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         checks.number("lr", lr, minimum=0)
         self.rule = rule or GatedCoordinateRule(generator=torch.Generator().manual_seed(0))
         checks.instance("rule", self.rule, UpdateRule)  # type: ignore[type-abstract]
-        super().__init__(params, {"lr": lr})
+        with checks.noted(params=params):
+            super().__init__(params, {"lr": lr})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

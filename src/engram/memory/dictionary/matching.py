@@ -41,6 +41,8 @@ def match_dictionaries(
     from scipy.optimize import linear_sum_assignment  # takes as long to import as the rest
 
     checks.arguments()
+    checks.has_shape("dictionary", dictionary.shape, ("learned", "features"))
+    checks.has_shape("true", true.shape, ("atoms", "features"))
     if dictionary.shape[1] != true.shape[1] or len(dictionary) < len(true):
         expected = f"{true.shape[1]} features and at least {len(true)} atoms, as the true dictionary has"
         raise ValueError(f"dictionary.shape = {dictionary.shape}: expected {expected}")
@@ -81,6 +83,9 @@ def explained_share(
         0.64
     """
     checks.arguments()
+    checks.finite("dictionary", dictionary)
+    checks.finite("X", X)
+    checks.size("nonzero", nonzero, maximum=len(dictionary))
     from sklearn.decomposition import sparse_encode
 
     atoms = unit_rows(dictionary)

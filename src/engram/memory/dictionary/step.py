@@ -64,7 +64,8 @@ def noodl_step(
     gradient, residual = dictionary_gradient(dictionary, X, codes.code, settings.get("n_jobs"))
     if update == "arora-unbiased":
         gradient = unbiased_gradient(dictionary, X, codes.code, settings.get("coef_min", 1.0))
-    size = dict_step(codes.code) if callable(dict_step) else dict_step
+    with checks.noted(dict_step=dict_step):
+        size = dict_step(codes.code) if callable(dict_step) else dict_step
     with np.errstate(over="ignore", invalid="ignore"):  # the caller looks whether it is finite
         moved = unit_rows(dictionary - np.asarray(size, dictionary.dtype) * gradient)
     return DictionaryStep(moved, codes.code, residual, codes.iterations, codes.step)

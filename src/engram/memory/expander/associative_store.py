@@ -139,9 +139,9 @@ class AssociativeStore(Saveable):
             digest = shake_256(label.encode()).digest((self.message_size + 7) // 8)
             return int.from_bytes(digest, "little") % (1 << self.message_size)
         if not isinstance(label, int) or isinstance(label, bool):
-            raise TypeError(f"label {label!r} is a {type(label).__name__}: expected a str or an int")
+            raise TypeError(f"labels has {label!r}, a {type(label).__name__}: expected a str or an int")
         if not 0 <= label < 1 << self.message_size:
-            raise ValueError(f"label {label}: expected 0 .. 2^{self.message_size} - 1")
+            raise ValueError(f"labels has {label}: expected 0 .. 2^{self.message_size} - 1")
         return label
 
     def _bits(self, messages: Sequence[int]) -> np.ndarray:

@@ -121,7 +121,8 @@ class ExpanderMemory(Saveable, nn.Module):
             raise ValueError(f"{nodes} with explicit hidden neurons; 'parity' without them takes any number")
         if target_parity is not None and self.patterns != "parity":
             raise ValueError(f"target_parity is given: expected None, because patterns = {self.patterns!r}")
-        target = np.asarray(np.ones(graph.n_constraints) if target_parity is None else target_parity)
+        with checks.noted(target_parity=target_parity):
+            target = np.asarray(np.ones(graph.n_constraints) if target_parity is None else target_parity)
         if target.shape != (graph.n_constraints,) or not np.isin(target, (-1, 1)).all():
             raise ValueError(f"target_parity of shape {target.shape}: expected +1 or -1, ({graph.n_constraints},)")
         odd = (target < 0).astype(np.uint8)
@@ -258,6 +259,7 @@ class ExpanderMemory(Saveable, nn.Module):
                 clusters without another unknown node ask for, ties at random.
             trace: Whether to return the energy on the way, which is slower.
         """
+        checks.arguments()
         order = checks.choice("order", self.order if order is None else order, ORDERS)
         limit = None if max_iter is None else checks.size("max_iter", max_iter, minimum=0)
         checks.number("beta", beta, minimum=0)

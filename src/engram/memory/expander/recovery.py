@@ -92,9 +92,13 @@ def recovery_curve(
     """
     checks.arguments()
     checks.size("trials", trials)
+    sizes = [checks.size("sizes", size) for size in sizes]
+    fractions = [checks.number("fractions", fraction, minimum=0, maximum=1) for fraction in fractions]
     generator = torch.Generator().manual_seed(seed)
     rates = torch.zeros(len(sizes), len(fractions))
-    for row, memory in enumerate(map(make, sizes)):
+    for row, size in enumerate(sizes):
+        with checks.noted(make=make):
+            memory = checks.instance("make(N)", make(size), ExpanderMemory)
         x = random_states(memory, trials, generator)
         for column, fraction in enumerate(fractions):
             recalled = memory.recall(corrupted(x, fraction, generator=generator), generator=generator).x

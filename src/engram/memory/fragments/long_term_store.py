@@ -130,7 +130,8 @@ class LongTermStore(Generic[T]):
 
     def match(self, query: Any) -> Match:
         """Where the key most similar to a query leads, -1 where there is none, and how similar it is."""
-        return self._matcher.match(query)
+        with checks.noted(query=query):
+            return self._matcher.match(query)
 
     def connect(self, i: int, j: int, payload_i: Any = None, payload_j: Any = None) -> None:
         """Add an edge between two fragments, each end of it with a payload."""

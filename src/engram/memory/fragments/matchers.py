@@ -74,7 +74,10 @@ class CosineMatcher:
 
     def add(self, key: Any, target: int) -> None:
         """Store a key, with length 1."""
-        key = _unit(checks.array("key", key, ("features",)))
+        key = checks.array("key", key, ("features",))
+        if not key.size:
+            raise ValueError("key = []: expected at least one feature")
+        key = _unit(key)
         if len(self.targets):
             checks.has_shape("key", key.shape, (self.keys.shape[1],))
         self.keys = np.vstack([self.keys.reshape(-1, len(key)), key])

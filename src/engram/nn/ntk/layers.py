@@ -55,6 +55,7 @@ class NTKLinear(nn.Linear):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         checks.size("in_features", in_features)
         checks.size("out_features", out_features)
         checks.number("gain", gain, above=0)
@@ -126,6 +127,7 @@ class NTKConv2d(nn.Conv2d):
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        checks.arguments()
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("kernel_size", kernel_size)):
             checks.size(name, value)
         checks.size("stride", stride)
@@ -148,7 +150,7 @@ class NTKConv2d(nn.Conv2d):
 
     def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """The zeros that ``"same_tf"`` adds left, right, above and below an image of (height, width)."""
-        checks.instance("size", size, tuple)
+        checks.arguments()
         margins: list[int] = []
         for length in reversed(size):
             missing = 0

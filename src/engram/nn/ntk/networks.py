@@ -86,7 +86,8 @@ def wide_cnn(
     checks.arguments()
     if not len(strides):
         raise ValueError("strides is empty: expected one for each convolution")
-    checks.size("width", width)
+    for name, size in (("width", width), ("channels", channels), ("outputs", outputs)):
+        checks.size(name, size)
     layers: list[nn.Module] = []
     for inputs, stride in zip([channels, *[width] * (len(strides) - 1)], strides, strict=True):
         convolution = NTKConv2d(inputs, width, 3, stride, dtype=dtype, generator=generator)
@@ -122,6 +123,8 @@ def wide_rnn(
         torch.Size([5, 3, 1])
     """
     checks.arguments()
+    for name, size in (("inputs", inputs), ("hidden", hidden), ("outputs", outputs)):
+        checks.size(name, size)
     core = NTKRNN(inputs, hidden, dtype=dtype, generator=generator)
     return WideRNN(core, NTKLinear(hidden, outputs, dtype=dtype, generator=generator))
 

@@ -70,10 +70,19 @@ def apply_preconditioner(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Te
         >>> apply_preconditioner(torch.tensor([2.0, 1.0]), torch.ones(2, 1)).T
         tensor([[4., 1.]])
     """
-    checks.instance("z", z, Tensor)
+    checks.arguments()
+    for place, factor in enumerate(M if isinstance(M, tuple) else (M,)):
+        k = z.shape[place]
+        if factor.ndim > 2 or (factor.ndim and len(factor) != k):
+            raise ValueError(f"M.shape = {tuple(factor.shape)}: expected (), ({k},) or ({k}, r)")
+    return _product(M, z)
+
+
+def _product(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Tensor, "k n"]:
+    """``apply_preconditioner`` of what fits."""
     if isinstance(M, tuple):
         left, right = M
-        return apply_preconditioner(left, apply_preconditioner(right, z.mT).mT)
+        return _product(left, _product(right, z.mT).mT)
     if M.ndim < 2:
         return (M.square() if M.ndim == 0 else M.square()[:, None]) * z
     k, r = M.shape
@@ -126,7 +135,7 @@ def _by_factor(M: Preconditioner, g: Tensor, z: Tensor) -> list[tuple[Tensor, Te
     if not isinstance(M, tuple):
         return [(g, z, M)]
     left, right = M
-    return [(g, apply_preconditioner(right, z.mT).mT, left), (g.mT, apply_preconditioner(left, z).mT, right)]
+    return [(g, _product(right, z.mT).mT, left), (g.mT, _product(left, z).mT, right)]
 
 
 def unit_trace(M: Tensor) -> Tensor:

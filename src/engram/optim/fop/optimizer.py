@@ -119,7 +119,8 @@ class FOP(Optimizer):
         options = {key: value for key, value in locals().items() if key not in ("self", "params", "generator")}
         options.pop("__class__", None)
         seed = 0 if generator is None else int(torch.randint(2**62, (), generator=checks.generator(generator)))
-        super().__init__(params, {**options, "seed": seed})
+        with checks.noted(params=params):
+            super().__init__(params, {**options, "seed": seed})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, with options of its own; raises as the constructor does."""
@@ -183,7 +184,7 @@ class FOP(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a ``state_dict``; preconditioners keep their precision, whatever that of the parameters."""
-        check_state(state_dict, form_of(self))
+        check_state(state_dict, form_of(self), "state_dict")
         with checks.noted(state_dict=state_dict):
             super().load_state_dict(state_dict)
         numbers = chain.from_iterable(group["params"] for group in state_dict["param_groups"])

@@ -98,7 +98,8 @@ class MapPosterior:
         n, rng = checks.size("n", n, minimum=0), checks.rng("rng", rng)
         if not len(self):
             raise ValueError("sample: this posterior has no hypothesis to draw from")
-        maps = self.maps[rng.choice(len(self), size=n, p=self.weights)]
+        with checks.noted(weights=self.weights):
+            maps = self.maps[rng.choice(len(self), size=n, p=self.weights)]
         for place in np.flatnonzero(rng.random(n) < self.unstructured):
             maps[place] = self._without_structure(rng)
         return maps

@@ -96,7 +96,7 @@ class ColourMazeVectorEnv(BatchedEnv):
         checks.arguments()
         if checks.size("view_size", view_size, 3, LARGEST) % 2 == 0:
             raise ValueError(f"view_size = {view_size}: expected an odd number")
-        self.maze = maze_of(maze) if isinstance(maze, str) else None if maze is None else check_maze(maze)
+        self.maze = maze_of(maze, "maze") if isinstance(maze, str) else None if maze is None else check_maze(maze)
         self.scale, self.recolour = checks.size("scale", scale, maximum=100), recolour
         self._tables = tables(view_size, checks.number("fov_ratio", fov_ratio, minimum=0, maximum=1))
         seen = spaces.Box(0, 255, (view_size, view_size, 3), np.uint8)

@@ -169,6 +169,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         max_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
+        checks.arguments()
         self.render_mode = checks.choice("render_mode", render_mode, (None, "rgb_array", "ansi"))
         self.observation_mode = checks.choice("observation_mode", observation_mode, MODES)
         self.reveal_walls = bool(reveal_walls)
@@ -311,6 +312,7 @@ class RepeatedUnitWorld(RoomGrid):
         landmark: bool = False,
         **options: Any,
     ) -> None:
+        checks.arguments()
         self.n_units = checks.size("n_units", n_units, maximum=1000)
         self.unit_h = checks.size("unit_h", unit_h, minimum=LEAST_HEIGHT, maximum=1000)
         self.unit_w = checks.size("unit_w", unit_w, minimum=5, maximum=1000)

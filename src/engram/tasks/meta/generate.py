@@ -156,6 +156,7 @@ def sample_many(
         >>> {digest(task) for task in train} & {digest(task) for task in test}
         set()
     """
+    checks.arguments()
     checks.size("n", n)
     checks.choice("split", split, (*_SPLITS, None))
     rng = np.random.default_rng(checks.size("seed", seed, 0, None))
