@@ -119,6 +119,18 @@ def test_what_is_judged_is_what_was_validated_at_the_chosen_rate(performed):
     assert len(run.choices["learning_rate"]["candidates"]) >= 3
 
 
+def test_radii_are_certified(performed):
+    config = dataclasses.replace(CONFIGS["backprop"], network="rectified", rates=(0.1,), epochs=2)
+    result, _ = performed(training.trial, config)
+    assert 0.005 < result["radius"] < 0.5
+    untrained = networks.build("rectified", torch.Generator().manual_seed(0))
+    assert training.certified(untrained, networks.digits(in_time=False)) < result["radius"] / 2
+
+
+def test_telling_digits_apart_takes_bits():
+    assert 25 < networks.bits_of_digits() < 35  # 29.2, of log10 8.8
+
+
 def test_the_readout_alone_leaves_the_core(performed):
     config = dataclasses.replace(CONFIGS["readout-in-time"], epochs=1, rates=(0.1,))
     found, _ = performed(training.trial, config)

@@ -119,6 +119,8 @@ class Contest:
         trivial: The part that does next to nothing, which a good one beats.
         costs: By title the keys of results that say what it takes.
         step: From the settings of an arm to a function that does one step, to be timed.
+        bits: Measures how hard the task is: the logarithm to base 2 of the bits of inductive bias that it takes to
+            generalise.
     """
 
     kind: str
@@ -133,6 +135,7 @@ class Contest:
     trivial: str = ""
     costs: Mapping[str, str] = field(default_factory=dict)
     step: Callable[[Any], Callable[[], object]] | None = None
+    bits: Callable[[], float] | None = None
 
 
 @dataclass(frozen=True)

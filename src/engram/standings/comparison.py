@@ -185,7 +185,8 @@ def described_as(event: Event, confidence: float) -> Task:
     """A task as a standing has it."""
     contest = event.contest
     same = {name: getattr(contest, name) for name in ("measure", "maximize", "margin", "chance", "trivial")}
-    return Task(contest.task, event.experiment.name, confidence=confidence, **same)
+    bits = None if contest.bits is None else contest.bits()
+    return Task(contest.task, event.experiment.name, bits=bits, confidence=confidence, **same)
 
 
 def _is_open(standing: Scores, method: str, other: str) -> bool:

@@ -10,7 +10,7 @@ from plotly.offline import get_plotlyjs
 
 from engram.lab.report import plot, style
 from engram.standings.figures import figures_of
-from engram.standings.scores import Entry, Scores
+from engram.standings.scores import Entry, Scores, Task
 from engram.version import __version__
 
 TITLES = {
@@ -56,6 +56,7 @@ def body(scores: Scores) -> str:
             standing=scores,
             kind=TITLES[scores.kind].lower(),
             rows=[_row(scores, method) for method in scores.by_rank],
+            details={task.name: _details(scores, task) for task in scores.tasks},
             figures={name: plot(figure) for name, figure in figures_of(scores).items()},
         )
     )
@@ -63,6 +64,29 @@ def body(scores: Scores) -> str:
 
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(loader=jinja2.PackageLoader("engram.standings", "."), autoescape=True)
+
+
+def _details(scores: Scores, task: Task) -> list[list[str]]:
+    """A table of what came of all methods on a task, and of what it took: the titles, and a line for each method."""
+    entries = scores.entries[task.name]
+    costs = list(dict.fromkeys(title for entry in entries.values() for title in entry.costs))
+    lines = [["", task.measure, "seeds", "ms a step", "steps to 90 % of the best's", *costs]]
+    for method in scores.by_rank:
+        if (entry := entries.get(method)) is not None:
+            numbers = [1000 * entry.step_seconds, scores.steps_to(task.name, method)]
+            numbers += [entry.costs.get(title, math.nan) for title in costs]
+            values = [scores.cell(task.name, method), str(len(entry.values))]
+            lines.append([method, *values, *map(_shown, numbers)])
+    return _without_empty_columns(lines)
+
+
+def _shown(number: float) -> str:
+    return "" if math.isnan(number) else "never" if math.isinf(number) else f"{number:.3g}"
+
+
+def _without_empty_columns(lines: list[list[str]]) -> list[list[str]]:
+    filled = [any(line[column] for line in lines[1:]) for column in range(len(lines[0]))]
+    return [[cell for cell, is_filled in zip(line, filled, strict=True) if is_filled] for line in lines]
 
 
 def _row(scores: Scores, method: str) -> dict[str, Any]:

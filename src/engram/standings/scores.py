@@ -15,6 +15,7 @@ from engram import checks
 from engram.lab.inference import CONFIDENCE, Estimate, estimate
 from engram.standings.ranks import Ranks, ranks
 
+SOON = 0.9  # of the way from guessing to the best
 Relation = Literal["better", "as good", "worse", "open"]
 
 
@@ -30,6 +31,7 @@ class Task:
         margin: The smallest difference that matters.
         chance: What guessing reaches; None where nobody knows.
         trivial: The method that does next to nothing; empty where there is none.
+        bits: The logarithm to base 2 of the bits of inductive bias that generalising takes; None where not measured.
         confidence: How often intervals cover the truth.
     """
 
@@ -40,6 +42,7 @@ class Task:
     margin: float = 0.01
     chance: float | None = None
     trivial: str = ""
+    bits: float | None = None
     confidence: float = CONFIDENCE
 
 
@@ -137,9 +140,34 @@ class Scores:
             return "worse"
         return "as good" if -margin <= low and high <= margin else "open"
 
+    def steps_to(self, task: str, method: str, share: float = SOON) -> float:
+        """When a learning curve has gone a share of the way from guessing to the best method's mean.
+
+        Between two points of the curve it is a straight line.
+
+        Args:
+            task: The name of a task.
+            method: The name of a method.
+            share: Of the way.
+
+        Returns:
+            The step; infinity where it never comes so far, NaN without a curve or a best method.
+        """
+        spec, (steps, values) = self._task(task), self.entries[task][method].curve
+        if not steps or not self.scores[task]:
+            return math.nan
+        sign, start = (1 if spec.maximize else -1), spec.chance or 0.0
+        goal = sign * start + share * (max(self.scores[task].values()) - sign * start)
+        reached = np.flatnonzero(sign * np.asarray(values) >= goal)
+        if not len(reached):
+            return math.inf
+        first = int(reached[0])
+        around = slice(max(0, first - 1), first + 1)
+        return float(np.interp(goal, sign * np.asarray(values)[around], np.asarray(steps)[around]))
+
     @property
     def frame(self) -> pl.DataFrame:
-        """All results as a table: a row for each task and method."""
+        """All results as a table: a row for each task and method, a column for each cost."""
         rows = []
         for task in self.tasks:
             row = self.entries[task.name]
@@ -160,8 +188,10 @@ class Scores:
                         "high": high,
                         "seeds": len(values),
                         "step_milliseconds": 1000 * entry.step_seconds,
+                        "steps_to_90": self.steps_to(task.name, method),
                         "recorded": entry.is_recorded,
                         "note": entry.note,
+                        **entry.costs,
                     }
                 )
         return pl.DataFrame(rows, infer_schema_length=None)

@@ -21,7 +21,7 @@ from plotly.subplots import make_subplots
 from engram import registry
 from engram.experiments.learning_rules import features, training
 from engram.experiments.learning_rules.features import RANDOM
-from engram.experiments.learning_rules.networks import Network, build
+from engram.experiments.learning_rules.networks import Network, bits_of_digits, build
 from engram.experiments.learning_rules.training import READOUT_ONLY, rule_of
 from engram.lab import (
     Contest,
@@ -217,28 +217,35 @@ claims = [
 ]  # fmt: skip
 
 
-def contest(task: str, network: Network, suffix: str, **options: Any) -> Contest:
+def contest(task: str, network: Network, suffix: str, measure: str = "", **options: Any) -> Contest:
     """Learning rules compared on a network; where the loss goes through time, the others train its readout alone."""
     return Contest(
         "learning_rules",
         task,
         partial(arm_of, network=network, suffix=suffix),
-        training.measure_of(network),
+        measure or training.measure_of(network),
         baselines=tuple(rules()),
         study="in-time" if network in ("recurrent", "adding") else "networks",
-        costs={"KiB beyond a forward pass": "extra_kib", "forward passes a step": "forward_equivalents"},
+        costs={
+            "KiB beyond a forward pass": "extra_kib",
+            "forward passes a step": "forward_equivalents",
+            "least cosine to the gradient": "least_cosine",
+        }
+        | ({"accuracy": "accuracy"} if measure else {}),
         step=training.step_of,
         **options,
     )
 
 
-guessing: dict[str, Any] = {"chance": 0.1, "trivial": "last-layer"}
+guessing: dict[str, Any] = {"chance": 0.1, "trivial": "last-layer", "bits": bits_of_digits}
+of_radii: dict[str, Any] = {"margin": 0.005, "chance": 0.0, "trivial": "last-layer"}
 contests = [
     contest("digits, narrow network", "narrow", "", **guessing),
     contest("digits, wide network", "wide", "-wide", **guessing),
     contest("digits, deep network", "deep", "-deep", **guessing),
     contest("digits, convolutional network", "convolutional", "-convolutional", **guessing),
-    contest("digits row by row", "recurrent", "-in-time", chance=0.1, trivial=READOUT_ONLY),
+    contest("digits row by row", "recurrent", "-in-time", chance=0.1, trivial=READOUT_ONLY, bits=bits_of_digits),
+    contest("certified radius on digits", "rectified", "-rectified", "radius", **of_radii),
     contest("sum of late bits", "adding", "-adding", chance=0.0, trivial=READOUT_ONLY),
     contest("student of a network", "student", "-student", chance=0.0, trivial="last-layer"),
 ]

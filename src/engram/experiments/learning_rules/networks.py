@@ -12,15 +12,18 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from engram.analysis import classification_difficulty
 from engram.nn import LeakyRNN, ReadoutNetwork
 from engram.nn.initial import lecun
 from engram.tasks import DelayedAdd
 
 FITTED, TRAINED = 1150, 1437  # of 1797 samples: those between are to choose rates by, the last to judge by
-Network = Literal["narrow", "wide", "thin", "deep", "clipped", "recurrent", "convolutional", "student", "adding"]
+Network = Literal[
+    "narrow", "wide", "thin", "deep", "clipped", "rectified", "recurrent", "convolutional", "student", "adding"
+]  # fmt: skip
 HIDDEN: dict[Network, tuple[int, ...]] = {
     "narrow": (32, 16), "wide": (128, 64), "thin": (16, 8), "deep": (16, 16, 16, 16), "clipped": (64,),
-    "recurrent": (32,), "convolutional": (8, 16), "student": (32, 32), "adding": (32,),
+    "rectified": (64,), "recurrent": (32,), "convolutional": (8, 16), "student": (32, 32), "adding": (32,),
 }  # fmt: skip
 VALUED = ("student", "adding")  # whose targets are values; the others tell images of digits apart
 INPUTS, TEACHER, TAUGHT = 16, (16, 8), 4  # inputs, hidden units and outputs of the teacher
@@ -91,8 +94,21 @@ def build(network: Network, generator: torch.Generator) -> nn.Module:
     sizes = (INPUTS, *HIDDEN[network], TAUGHT) if network == "student" else (64, *HIDDEN[network], 10)
     for before, after in pairwise(sizes):
         layer = lecun(nn.Linear, before, after, generator=generator)
-        layers += [layer, nn.Hardtanh(0, 1) if network == "clipped" else nn.Tanh()]
+        layers += [layer, activation_of(network)]
     return nn.Sequential(*(layers if network == "clipped" else layers[:-1]))
+
+
+def activation_of(network: Network) -> nn.Module:
+    """What is behind a layer of units."""
+    return nn.Hardtanh(0, 1) if network == "clipped" else nn.ReLU() if network == "rectified" else nn.Tanh()
+
+
+@cache
+def bits_of_digits() -> float:
+    """The logarithm to base 2 of the bits of inductive bias that it takes to tell 99 % of new digits apart."""
+    x, y = digits(in_time=False).of(slice(TRAINED))
+    measured = classification_difficulty(x.double().numpy(), y.numpy(), error=0.01, resolution="exact")
+    return float(measured.difficulty.log2_bits)
 
 
 def targets(data: Samples, network: Network) -> tuple[Tensor, Tensor]:

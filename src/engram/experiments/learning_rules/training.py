@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from engram import registry
 from engram.analysis import extra_memory, forward_equivalents, gradient_cosine
+from engram.analysis.verify import as_affine_relu, certified_radius
 from engram.experiments.choosing import judged
 from engram.experiments.learning_rules.networks import (
     FITTED,
@@ -34,7 +35,8 @@ RATES = (0.03, 0.1, 0.3)
 READOUT_ONLY = "readout-only"
 RECURRENT = "core.weight_hh"
 PROBES, BATCH, MOMENTUM = 256, 32, 0.9
-COSTS = ("seconds", "extra_kib", "forward_equivalents", "gap", "residual")
+COSTS = ("seconds", "extra_kib", "forward_equivalents", "gap", "residual", "radius")
+CERTIFIED = 100  # test images whose radius is certified
 SETTLED = {"free_steps": 300, "nudge_steps": 15, "epsilon": 0.8, "tolerance": 1e-3}
 OPTIONS: dict[str, dict[str, Any]] = {"ep": SETTLED, "ep-one-sided": SETTLED}
 
@@ -46,8 +48,8 @@ class Training:
     rule: str = setting("backprop", "name of the learning rule")
     network: Network = setting(
         "narrow",
-        "64-32-16-10, 64-128-64-10, 64-16-8-10 or 64-16-16-16-16-10 of tanh, 64-64-10 of units clipped to 0..1, 32 "
-        "leaky units, 8 and 16 channels of tanh, a student 16-32-32-4 of a teacher, or 32 leaky units that add",
+        "64-32-16-10, 64-128-64-10, 64-16-8-10 or 64-16-16-16-16-10 of tanh, 64-64-10 of units clipped to 0..1 or of "
+        "ReLU, 32 leaky units, 8 and 16 channels of tanh, a student 16-32-32-4 of a teacher, 32 leaky units that add",
     )
     rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond")
     epochs: int = setting(20, "passes over the training set", ge=1, scales=True)
@@ -87,7 +89,8 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
 
         state, seconds = learn(config, rule, model, fitted, rate, generators, log)
         costs = *costs_of(rule, model, batch, state), *gap_and_residual(rule, model, batch, state)
-        return score(rule, model, validated), [seconds, *costs, *curves.ravel()]
+        radius = certified(model, tested) if config.network == "rectified" else 0.0
+        return score(rule, model, validated), [seconds, *costs, radius, *curves.ravel()]
 
     rate, results = judged(run, "learning_rate", config.rates, train, len(COSTS) + math.prod(shape))
     costs, curves = results[rate][: len(COSTS)], results[rate][len(COSTS) :].reshape(shape)
@@ -95,6 +98,8 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
         run.log(epoch, **dict(zip(names, row, strict=True)))
     early, end = (dict(zip(names, curves[epoch].tolist(), strict=True)) for epoch in (1, -1))
     result = {"rate": rate} | dict(zip(COSTS, costs.tolist(), strict=True)) | end
+    if config.network != "rectified":
+        del result["radius"]
     for name in names[1:]:
         result |= {f"early_{name}": early[name], f"rise_of_{name}": end[name] - early[name]}
     for key in ("cosine", "rise_of_cosine"):
@@ -180,6 +185,12 @@ def costs_of(
     update = partial(rule.update, model, *batch, state)
     tensors = [leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor)]
     return extra_memory(update, forward, tensors) / 1024, forward_equivalents(update, forward)
+
+
+def certified(model: nn.Module, data: Samples) -> float:
+    """The median radius of max |x - x0| within which the answer to an image is surely right; 0 where it is wrong."""
+    x, y = data.of(slice(CERTIFIED))
+    return float(np.median(certified_radius(as_affine_relu(model.eval()), x.double().numpy(), y.numpy())))
 
 
 def gap_and_residual(
