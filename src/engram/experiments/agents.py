@@ -20,6 +20,7 @@ from jaxtyping import Float
 import engram.tasks
 from engram import registry
 from engram.agents import OnlineAgent, play_episode
+from engram.analysis import environment_difficulty
 from engram.lab import (
     Contest,
     Experiment,
@@ -198,6 +199,12 @@ def step_of(config: Config) -> Callable[[], object]:
     return step
 
 
+@cache
+def bits_of_pole() -> float:
+    """The logarithm to base 2 of the bits of inductive bias that it takes to act on what random actions lead to."""
+    return float(environment_difficulty(gymnasium.make("CartPole-v1"), steps=2000).difficulty.log2_bits)
+
+
 gained = metric("return")
 claim = claims_from("ours")
 claims = [
@@ -223,6 +230,7 @@ contests = [
         margin=task.margin,
         chance=task.chance,
         trivial="random",
+        bits=bits_of_pole if task.world == "CartPole-v1" else None,
         costs={"in the last quarter": "late_return"} | ({} if task.best is None else {"regret": "regret"}),
         step=step_of,
     )
