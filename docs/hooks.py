@@ -48,6 +48,7 @@ REFERENCE = {
     "engram.spatial.pomcp": "Planning by simulated episodes, for any model that can be drawn from.",
     "engram.spatial.induction": "Maps that are guessed from their parts, and planners in them.",
     "engram.agents": "Reinforcement learning: networks whose state lasts, episodic control, values of transitions.",
+    "engram.agents.bonuses": "Exploration bonuses: what an agent pays itself for what is new.",
     "engram.agents.reference": "What can be reached in a meta-task: by chance, by knowing, by inference.",
     "engram.generative.design": "Sequences that improve, from measurements of worse ones.",
     "engram.generative.diffusion": "Conditional diffusion models: schedules, networks, samplers.",

@@ -34,6 +34,7 @@ KINDS = (
     "agents",
     "associative_memories",
     "similarity_measures",
+    "curiosities",
     "estimators",
     "experiments",
 )

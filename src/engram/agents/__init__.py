@@ -3,6 +3,7 @@
 from engram.agents.a2c import A2C, Rollout, a2c_loss, a2c_step, rollout
 from engram.agents.actor_critic import ActorCritic, PolicyAndValue, meta_actor_critic, plastic_actor_critic
 from engram.agents.bco import BCO
+from engram.agents.bonuses import CheckedBonus, ExplorationBonus, HashCounts
 from engram.agents.curiosity import Curiosity
 from engram.agents.curious_actor_critic import CuriousActorCritic
 from engram.agents.d3g import D3G
@@ -35,12 +36,15 @@ __all__ = [
     "RND",
     "TD3",
     "ActorCritic",
+    "CheckedBonus",
     "Curiosity",
     "CuriousActorCritic",
     "EpsilonGreedy",
     "Exploration",
+    "ExplorationBonus",
     "FragmentEvent",
     "FragmentedCuriosity",
+    "HashCounts",
     "IntrinsicReward",
     "InverseModel",
     "MaxEntMellowmax",

@@ -93,11 +93,13 @@ class RND(nn.Module):
         self.scale = RunningMoments(())
         self.register_buffer("filtered", torch.zeros(num_envs, dtype=torch.float64))
         body, size, more = _body(self.obs_shape, hidden)
-        self.target = nn.Sequential(*body, nn.Linear(size, feature_dim)).requires_grad_(False)
+        target = nn.Sequential(*body, nn.Linear(size, feature_dim, device="meta"))  # so that torch draws nothing
+        self.target = target.to_empty(device=torch.get_default_device()).requires_grad_(False)
         body, size, more = _body(self.obs_shape, hidden)
         sizes = [size, *[hidden] * more]
-        head = [layer for pre, post in pairwise(sizes) for layer in (nn.Linear(pre, post), nn.ReLU())]
-        self.predictor = nn.Sequential(*body, *head, nn.Linear(sizes[-1], feature_dim))
+        head = [layer for pre, post in pairwise(sizes) for layer in (nn.Linear(pre, post, device="meta"), nn.ReLU())]
+        predictor = nn.Sequential(*body, *head, nn.Linear(sizes[-1], feature_dim, device="meta"))
+        self.predictor = predictor.to_empty(device=torch.get_default_device())
         self._start = {name: value.clone() for name, value in self.named_buffers()}
         self.reset_parameters()
 
@@ -236,12 +238,12 @@ def check_errors(error: Float[Tensor, "time batch"]) -> None:
 
 
 def _body(shape: tuple[int, ...], hidden: int) -> tuple[list[nn.Module], int, int]:
-    """The first layers, how many features they give, and how many layers more the predictor has."""
+    """The first layers, without numbers, how many features they give, and how many layers more the predictor has."""
     if len(shape) == 3 and min(shape[1:]) >= LEAST_SIDE:
         layers: list[nn.Module] = []
         sides = list(shape[1:])
         for (pre, post), kernel, stride in zip(pairwise((shape[0], 32, 64, 64)), (8, 4, 3), (4, 2, 1), strict=True):
-            layers += [nn.Conv2d(pre, post, kernel, stride), nn.LeakyReLU()]
+            layers += [nn.Conv2d(pre, post, kernel, stride, device="meta"), nn.LeakyReLU()]
             sides = [(side - kernel) // stride + 1 for side in sides]
         return [*layers, nn.Flatten()], 64 * math.prod(sides), 2
-    return [nn.Flatten(), nn.Linear(math.prod(shape), hidden), nn.LeakyReLU()], hidden, 1
+    return [nn.Flatten(), nn.Linear(math.prod(shape), hidden, device="meta"), nn.LeakyReLU()], hidden, 1

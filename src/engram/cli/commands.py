@@ -50,6 +50,8 @@ class List:
     """List the associative memories: what completes patterns that it stored."""
     similarity_measures: Flag = False
     """List the measures of similarity: how far two systems are apart by what was recorded of them."""
+    curiosities: Flag = False
+    """List the curiosities: what an agent pays itself for what is new."""
     estimators: Flag = False
     """List the estimators."""
 

@@ -52,6 +52,9 @@ KINDS = {
         "engram.testing.similarity_measure:check_similarity_measure",
         ("dsa",),
     ),
+    "curiosities": Kind(
+        "engram.agents:ExplorationBonus", "engram.testing.curiosity:check_curiosity", ("farcuriosity",)
+    ),
     "plasticity_rules": Kind(
         "engram.plasticity:PlasticityRule",
         "engram.testing.rule:check_rule",

@@ -21,6 +21,7 @@ TITLES = {
     "agents": "Agents",
     "associative_memories": "Associative memories",
     "similarity_measures": "Measures of similarity",
+    "curiosities": "Curiosities",
     "plasticity_rules": "Plasticity rules",
 }
 

@@ -6,6 +6,7 @@ A checker raises AssertionError where a promise is broken, and the message says 
 from engram.testing.agent import check_agent
 from engram.testing.associative_memory import check_associative_memory
 from engram.testing.continual_method import check_continual_method
+from engram.testing.curiosity import check_curiosity
 from engram.testing.environment import check_environment
 from engram.testing.estimator import check_estimator
 from engram.testing.evolution import check_evolution
@@ -24,6 +25,7 @@ __all__ = [
     "check_agent",
     "check_associative_memory",
     "check_continual_method",
+    "check_curiosity",
     "check_environment",
     "check_estimator",
     "check_evolution",

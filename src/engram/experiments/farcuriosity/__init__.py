@@ -14,7 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from engram.experiments.farcuriosity import forgetting, policy, walk
+from engram.experiments.farcuriosity import compared, forgetting, policy, walk
 from engram.experiments.farcuriosity.claims import claims
 from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.figures import PALETTE, add_line
@@ -24,7 +24,13 @@ SHOWN = {"walk-rnd": "one module", "walk-far": "fragments"}
 presets = {
     "smoke": Preset(
         seeds=1,
-        changes={"forgetting": {"updates": 10}, "walk": {"steps": 256, "updates": 1}, "policy": {"steps": 2048}},
+        changes={
+            "forgetting": {"updates": 10},
+            "walk": {"steps": 256, "updates": 1},
+            "policy": {"steps": 2048},
+            "returning": {"walk": {"steps": 256, "updates": 1}},
+            "exploring": {"policy": {"steps": 2048}},
+        },
         arms=["slow-rnd", "fast-ewc", "fast-rooms", "walk-rnd", "walk-far", "walk-random", "policy-far", "policy-none"],
     ),
     "laptop": Preset(
@@ -95,11 +101,14 @@ experiment = Experiment(
         "walk": Study(walk.trial, walk.arms),
         "policy": Study(policy.trial, policy.arms),
         "atari": Study(policy.trial, policy.atari),
+        "returning": Study(compared.returning, {}),  # whose arms, as those of the next, are those of `engram compare`
+        "exploring": Study(compared.exploring, {}),
     },
     presets=presets,
     claims=claims,
     figure=figure,
     headline="curiosity",
+    contests=compared.contests,
     check_requirements=check_requirements,
     answer="""One predictor forgets: its error in the first room doubles at a low rate [forgets-slow: holds] and
     rises twentyfold at a high one [forgets-fast: holds], and more units do not help [width-forgets-too: holds]. A

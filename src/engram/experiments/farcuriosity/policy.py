@@ -73,16 +73,20 @@ def games(name: str, count: int) -> Games:
     return Games([lambda: gymnasium.wrappers.TimeLimit(SignedGame(make_atari(name)), 4500) for _ in range(count)])
 
 
-def curiosity_of(
-    config: Policy, shape: tuple[int, ...], scale: dict[str, Any], monitor: Callable[[], SurprisalMonitor], run: Run
-) -> RND | FragmentedCuriosity | None:
-    """The curiosity of an arm, for observations of this shape and, to begin with, scale."""
+def curiosity_of(config: Policy, scale: dict[str, Any], run: Run) -> RND | FragmentedCuriosity | None:
+    """The curiosity of an arm, for observations of this scale to begin with."""
     sizes: dict[str, Any] = {} if config.game else {"hidden": 128, "feature_dim": 64}
+    common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
+    rate = torch.full((1,), 1e-4, dtype=torch.float64)
 
     def make() -> RND:
-        return RND(
-            shape, config.num_envs, learning_rate=config.predictor_rate, generator=run.generator, **sizes, **scale
-        )
+        shape, own = tuple(scale["mean"].shape), {**sizes, **scale}
+        return RND(shape, config.num_envs, learning_rate=config.predictor_rate, generator=run.generator, **own)
+
+    def monitor() -> SurprisalMonitor:
+        if config.curiosity == "random":
+            return SurprisalMonitor("random", rate.item(), min_samples=25, generator=run.generator, **common)
+        return SurprisalMonitor("ratio", config.threshold, min_samples=25, **common)
 
     if config.curiosity in ("none", "rnd"):
         return make() if config.curiosity == "rnd" else None
@@ -90,7 +94,22 @@ def curiosity_of(
 
 
 def trial(config: Policy, run: Run) -> dict[str, Any]:
-    """Learn by PPO from curiosity, and in games from rewards; the results are means over the last third."""
+    """Learn by PPO from an arm's curiosity; the results are those of ``explore``, and how many modules there are."""
+    result, curiosity = explore(config, run, lambda scale: curiosity_of(config, scale, run))
+    cuts = 0 if not isinstance(curiosity, FragmentedCuriosity) else len(curiosity.store) - 1
+    return {"modules": float(cuts + 1)} | result
+
+
+def explore(
+    config: Policy, run: Run, make_curiosity: Callable[[dict[str, Tensor]], Any]
+) -> tuple[dict[str, float], Any]:
+    """Learn by PPO from curiosity, and in games from rewards; return means over the last third, and the curiosity.
+
+    Args:
+        config: The agent and its world, whatever its curiosity.
+        run: The run.
+        make_curiosity: From mean and deviation of observations under random actions to a curiosity, or None.
+    """
     env: Any
     if config.game:
         env = games(config.game, config.num_envs)
@@ -104,15 +123,7 @@ def trial(config: Policy, run: Run) -> dict[str, Any]:
         shape, int(env.single_action_space.n), hidden=config.hidden, memory=config.memory or None,
         generator=run.generator, **scale,
     )  # fmt: skip
-    common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
-    rate = torch.full((1,), 1e-4, dtype=torch.float64)
-
-    def monitor() -> SurprisalMonitor:
-        if config.curiosity == "random":
-            return SurprisalMonitor("random", rate.item(), min_samples=25, generator=run.generator, **common)
-        return SurprisalMonitor("ratio", config.threshold, min_samples=25, **common)
-
-    curiosity = curiosity_of(config, tuple(last["mean"].shape), last, monitor, run)
+    curiosity = make_curiosity(last)
     optimizer, actor = config.ppo.optimizer(agent), VectorActor(env, agent, run.generator, seed)
     iterations = config.steps // (config.num_envs * config.rollout)
     seen = np.full((iterations, config.rollout, config.num_envs), -1, dtype=np.int32)
@@ -135,11 +146,9 @@ def trial(config: Policy, run: Run) -> dict[str, Any]:
             run.log(made, cells=coverage(seen[: iteration + 1], config))
     run.keep(agent=agent)
     late = slice(iterations - max(1, iterations // 3), None)
-    cuts = 0 if not isinstance(curiosity, FragmentedCuriosity) else len(curiosity.store) - 1
-    result: dict[str, Any] = {"modules": float(cuts + 1)}
     if config.game:
-        return result | {"score": float(returns[late].mean())}
-    return result | {"cells": coverage(seen[late], config)}
+        return {"score": float(returns[late].mean())}, curiosity
+    return {"cells": coverage(seen[late], config)}, curiosity
 
 
 def coverage(seen: np.ndarray, config: Policy) -> float:

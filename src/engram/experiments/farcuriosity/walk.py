@@ -10,12 +10,14 @@ surprises too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from engram.agents import RND, FragmentedCuriosity
 from engram.experiments.farcuriosity.forgetting import rnd_of, views_of
@@ -82,12 +84,38 @@ def monitor_of(config: Walk, rate: float, generator: torch.Generator) -> Surpris
     )
 
 
-def trial(config: Walk, run: Run) -> dict[str, Any]:
-    """Walk around the rooms twice; the results are where fragments began, and how curious each visit was."""
+def walk_of(
+    config: Walk, run: Run
+) -> tuple[Float[Tensor, "rooms cells *patch"], Int[np.ndarray, "time 3"], Float[Tensor, "time 1 *patch"]]:
+    """New rooms, a walk around them, and what is seen on it."""
     env, views = views_of(run, ROOMS, config.overlap)
     places = tour(env, config.steps, LAPS, rng=run.rng)
-    seen = views[torch.from_numpy(places[:, 0]), torch.from_numpy(places[:, 1] * env.size + places[:, 2])][:, None]
+    seen = views[torch.from_numpy(places[:, 0]), torch.from_numpy(places[:, 1] * env.size + places[:, 2])]
+    return views, places, seen[:, None]
+
+
+def go_through(
+    config: Walk,
+    seen: Float[Tensor, "time 1 *patch"],
+    look: Callable[[slice], object],
+    run: Run,
+    *,
+    curiosity: Any,
+    **looked: np.ndarray,
+) -> None:
+    """Go through a walk rollout by rollout: look at it, which fills arrays, and learn from it."""
+    for number in run.steps(len(seen) // config.rollout, curiosity=curiosity, **looked):
+        part = slice(number * config.rollout, (number + 1) * config.rollout)
+        look(part)
+        for _ in range(config.updates):
+            curiosity.update(seen[part])
+
+
+def trial(config: Walk, run: Run) -> dict[str, Any]:
+    """Walk around the rooms twice; the results are where fragments began, and how curious each visit was."""
+    views, places, seen = walk_of(config, run)
     errors, owners = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
+    never = torch.zeros(config.rollout, 1, dtype=torch.bool)
 
     def walk(rate: float, criterion: Criterion) -> RND | FragmentedCuriosity:
         def make() -> RND:
@@ -99,19 +127,17 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
             options: dict[str, Any] = {"recall_threshold": 0.99 if config.recall else None}
             options |= {"capacity": config.capacity, "author_keys": config.author_keys}
             curiosity = FragmentedCuriosity(make, make_monitor=lambda: monitor_of(own, rate, run.generator), **options)
-        count = len(places) // config.rollout
-        for number in run.steps(count, curiosity=curiosity, errors=errors, owners=owners):
-            part = slice(number * config.rollout, (number + 1) * config.rollout)
-            obs, never = seen[part], torch.zeros(config.rollout, 1, dtype=torch.bool)
+
+        def look(part: slice) -> None:
             if isinstance(curiosity, RND):
                 with torch.no_grad():
-                    errors[part] = curiosity.error(obs[:, 0]).numpy()
+                    errors[part] = curiosity.error(seen[part, 0]).numpy()
             else:
                 owners[part] = curiosity.current[0]
-                curiosity.bonus(obs, never)
+                curiosity.bonus(seen[part], never)
                 errors[part] = curiosity.errors[:, 0].numpy()
-            for _ in range(config.updates):
-                curiosity.update(obs)
+
+        go_through(config, seen, look, run, curiosity=curiosity, errors=errors, owners=owners)
         return curiosity  # type: ignore[no-any-return]
 
     cuts = 0.0
@@ -136,11 +162,8 @@ def measures(
 
     ``fragments`` began; ``at_switch`` is the share of the first K - 1 that began within 64 steps of an entry in the
     first lap; ``recalled`` the share of entries in the second lap after which, within two rollouts, the fragment was
-    taken up that the room had most of the time in the first; ``first`` and ``again`` are mean errors over the first 256
-    steps after an entry, without the rollout of the entry, in either lap; ``whole`` is ``again`` with it; ``stay`` is
-    the mean over the rest of a stay in the second lap.
+    taken up that the room had most of the time in the first; the others are those of ``by_lap``.
     """
-    visits = errors.reshape(LAPS, ROOMS, config.steps)
     at = [(event.call * config.rollout + event.step, event) for event in events]
     cuts = [time for time, event in at if event.kind == "fragment"]
     switches = config.steps * np.arange(1, ROOMS)
@@ -151,11 +174,24 @@ def measures(
         usual = np.bincount(visit[0, room, config.rollout :]).argmax()
         soon = visit[1, room, 2 * config.rollout : 3 * config.rollout]
         recalled.append(bool(events) and bool((soon == usual).all()))
-    after = slice(config.rollout, config.rollout + ENTRY)
     return {
         "fragments": float(len(cuts)),
         "at_switch": sum(near) / (ROOMS - 1),
         "recalled": float(np.mean(recalled)),
+        **by_lap(config, errors),
+    }
+
+
+def by_lap(config: Walk, curious: Float[np.ndarray, " time"]) -> dict[str, float]:
+    """How curious visits were in either lap, by the error, or by what was paid, at each step.
+
+    ``first`` and ``again`` are means over the first 256 steps after an entry, without the rollout of the entry, in
+    either lap, and ``first`` is without the first room; ``whole`` is ``again`` with the rollout of the entry; ``stay``
+    is the mean over the rest of a stay in the second lap.
+    """
+    visits = curious.reshape(LAPS, ROOMS, config.steps)
+    after = slice(config.rollout, config.rollout + ENTRY)
+    return {
         "first": float(visits[0, 1:, after].mean()),
         "again": float(visits[1, :, after].mean()),
         "whole": float(visits[1, :, :ENTRY].mean()),

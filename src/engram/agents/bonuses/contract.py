@@ -1,0 +1,177 @@
+"""The contract of an exploration bonus: it pays for what is new in a rollout, and learns."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from engram import checks
+from engram.agents.curiosity import check_rollout
+
+
+@runtime_checkable
+class ExplorationBonus(Protocol):
+    """A reward that an agent pays itself for what it observes: the more, the newer that is.
+
+    It is made as ``make(obs_shape, num_envs, generator=...)``, where all that it draws at random comes from the
+    generator. One of one's own that is an ``nn.Module``, with what it learns in parameters and buffers, has the states
+    already. What every bonus must refuse is refused by ``CheckedBonus``, which calls it. ``RND`` is one, and so is
+    ``FragmentedCuriosity``, around modules that have more to do, those of ``Curiosity``.
+    """
+
+    @abstractmethod
+    def bonus(
+        self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
+    ) -> Float[Tensor, "time batch"]:
+        """The bonus of a rollout, at least 0; each is asked for once, in the order in which it was made.
+
+        Args:
+            next_obs: Observations after each step, of all environments.
+            done: Steps that do not count: nothing is learned of them, and what is returned there does not matter.
+        """
+
+    @abstractmethod
+    def update(
+        self,
+        obs: Shaped[Tensor, "time batch *features"],
+        valid: Bool[Tensor, "time batch"] | None = None,
+        envs: Int[np.ndarray, "batch"] | None = None,
+    ) -> float:
+        """Take a step of learning, of several for each rollout; return the loss before it, or 0 where there is none.
+
+        Args:
+            obs: Observations of the last rollout, of some environments.
+            valid: Which count; None: all.
+            envs: The numbers of those environments; None: all.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> Any:
+        """Everything that it learned, but for the state of the generator."""
+
+    @abstractmethod
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Go on from there."""
+
+
+class CheckedBonus:
+    """A bonus as it should be called: what it has to refuse is refused, and what it returns is looked at.
+
+    Observations are standardised first, o' = (o - mean) / std, where that is given. Steps that do not count pay 0, and
+    a rollout without others is not shown at all.
+
+    Args:
+        make: Makes an ``ExplorationBonus``: called as ``make(obs_shape, num_envs, generator=generator)``.
+        obs_shape: Shape of one observation.
+        num_envs: Environments.
+        generator: All that the bonus draws at random comes from it; None: one with the seed 0.
+        mean: Of observations, of that shape; None: 0.
+        std: Their deviation, above 0; None: 1.
+
+    Raises:
+        TypeError, ValueError: An argument is not as described, or what is made is no ``ExplorationBonus``.
+
+    Examples:
+        >>> from engram.agents import HashCounts
+        >>> bonus, never = CheckedBonus(HashCounts, (3,)), torch.zeros(4, 1, dtype=torch.bool)
+        >>> bonus.bonus(torch.ones(4, 1, 3), never).flatten()
+        tensor([0.5000, 0.5000, 0.5000, 0.5000])
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Any],
+        obs_shape: Sequence[int],
+        num_envs: int = 1,
+        *,
+        generator: torch.Generator | None = None,
+        mean: Float[Tensor, "..."] | None = None,
+        std: Float[Tensor, "..."] | None = None,
+    ) -> None:
+        checks.arguments()
+        self.obs_shape = tuple(checks.size("obs_shape", side) for side in obs_shape)
+        self.num_envs = checks.size("num_envs", num_envs)
+        for name, given in (("mean", mean), ("std", std)):
+            if given is not None:
+                checks.has_shape(name, tuple(given.shape), self.obs_shape)
+                checks.finite(name, given)
+        if std is not None and not (std > 0).all():
+            raise ValueError(f"std has {std.min()}: expected numbers above 0")
+        self.mean, self.std = mean, std
+        generator = torch.Generator().manual_seed(0) if generator is None else generator
+        self.checked = make(self.obs_shape, self.num_envs, generator=generator)
+        if not isinstance(self.checked, ExplorationBonus):
+            raise TypeError(f"make makes a {type(self.checked).__name__}: expected an ExplorationBonus")
+
+    def bonus(
+        self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
+    ) -> Float[Tensor, "time batch"]:
+        """The bonus of a rollout, 0 where done.
+
+        Args:
+            next_obs: Observations after each step, of all environments.
+            done: Steps that do not count.
+
+        Raises:
+            TypeError, ValueError: Shapes or dtypes differ, an observation is not finite, or a bonus is no tensor of
+                finite numbers of at least 0, of the shape of ``done``.
+        """
+        checks.arguments()
+        check_rollout(next_obs, done, self.obs_shape, self.num_envs)
+        if done.all():
+            return torch.zeros(done.shape)
+        name = f"bonus of {type(self.checked).__name__}"
+        paid = checks.instance(name, self.checked.bonus(self._standardised(next_obs), done), Tensor).detach()
+        checks.has_shape(name, tuple(paid.shape), tuple(done.shape))
+        paid = torch.where(done, 0.0, paid)
+        checks.finite(name, paid, ("time", "env"))
+        if (paid < 0).any():
+            raise ValueError(f"{name} is {paid.min()}: expected at least 0")
+        return paid
+
+    def update(
+        self,
+        obs: Shaped[Tensor, "time batch *features"],
+        valid: Bool[Tensor, "time batch"] | None = None,
+        envs: Int[np.ndarray, "batch"] | None = None,
+    ) -> float:
+        """Take a step of learning, unless nothing counts; return the loss before it.
+
+        Args:
+            obs: Observations of the last rollout.
+            valid: Which count; None: all.
+            envs: The environments that they are of, each once; None: all.
+
+        Raises:
+            TypeError, ValueError: Shapes or dtypes differ, an environment is unknown or there twice, an observation is
+                not finite, or the loss is no finite number.
+        """
+        checks.arguments()
+        rows = np.arange(self.num_envs) if envs is None else envs
+        if len(np.unique(rows)) < len(rows) or not np.isin(rows, np.arange(self.num_envs)).all():
+            raise ValueError(f"envs = {rows}: expected different numbers from 0 to {self.num_envs - 1}")
+        checks.has_shape("obs", tuple(obs.shape), ("time", len(rows), *self.obs_shape))
+        checks.finite("obs", obs)
+        counted = torch.ones(obs.shape[:2], dtype=torch.bool) if valid is None else valid
+        if not counted.any():
+            return 0.0
+        loss = self.checked.update(self._standardised(obs), counted, rows)
+        return checks.number(f"loss of {type(self.checked).__name__}", loss)
+
+    def _standardised(self, obs: Tensor) -> Tensor:
+        centred = obs if self.mean is None else obs - self.mean
+        return centred if self.std is None else centred / self.std
+
+    def state_dict(self) -> Any:
+        """The state of the bonus."""
+        return self.checked.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a ``state_dict``."""
+        self.checked.load_state_dict(state_dict)

@@ -1,0 +1,87 @@
+"""Counts of hashes: what was seen seldom is new, where what lies in one direction counts as the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from engram import checks
+from engram.agents.curiosity import check_rollout
+
+
+class HashCounts(nn.Module):
+    """The inverse square root of how often observations with the same signs of random projections were seen.
+
+        h = signs of A x,   A ~ N(0, 1), (bits, features)
+        n(h) <- n(h) + the observations of the rollout that have h
+        r = 1 / sqrt(n(h)),   0 where done
+
+    Observations should be centred: those that all lie in one direction share their signs.
+
+    Args:
+        obs_shape: Shape of one observation.
+        num_envs: Environments, which share the counts.
+        bits: Length of a hash, at most 24; the fewer, the more observations count as the same. There are 2^bits counts.
+        generator: Draws A; torch's global one if None.
+
+    Attributes:
+        counts: n, by the number that a hash is in binary.
+
+    Source: Tang et al., "#Exploration: a study of count-based exploration for deep reinforcement learning" (2017),
+    algorithm 1, with beta = 1.
+
+    Examples:
+        >>> counted = HashCounts((2,), generator=torch.Generator().manual_seed(0))
+        >>> x, never = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]], [[-1.0, 0.0]]]), torch.zeros(3, 1, dtype=torch.bool)
+        >>> counted.bonus(x, never).flatten()
+        tensor([0.7071, 0.7071, 1.0000])
+    """
+
+    projection: Tensor
+    counts: Tensor
+
+    def __init__(
+        self,
+        obs_shape: Sequence[int],
+        num_envs: int = 1,
+        *,
+        bits: int = 16,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        checks.arguments()
+        super().__init__()
+        self.obs_shape = tuple(checks.size("obs_shape", side) for side in obs_shape)
+        self.num_envs = checks.size("num_envs", num_envs)
+        checks.size("bits", bits, maximum=24)
+        projection = torch.randn(bits, math.prod(self.obs_shape), generator=generator)
+        self.register_buffer("projection", projection)
+        self.register_buffer("counts", torch.zeros(2**bits, dtype=torch.int64))
+
+    def bonus(
+        self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
+    ) -> Float[Tensor, "time batch"]:
+        """Count the observations of a rollout, and pay for each.
+
+        Args:
+            next_obs: Observations after each step, of all environments.
+            done: Steps that do not count.
+
+        Raises:
+            ValueError: Shapes differ, or an observation is not finite.
+        """
+        check_rollout(next_obs, done, self.obs_shape, self.num_envs)
+        signs = next_obs.flatten(2).to(self.projection) @ self.projection.T > 0
+        hashes = (signs * 2 ** torch.arange(len(self.projection), device=signs.device)).sum(-1)
+        self.counts += hashes[~done].bincount(minlength=len(self.counts))
+        return self.counts[hashes].clamp(min=1).rsqrt() * ~done
+
+    def update(
+        self, obs: Tensor, valid: Bool[Tensor, "..."] | None = None, envs: Int[np.ndarray, "batch"] | None = None
+    ) -> float:
+        """Nothing: all was counted when it was paid for."""
+        return 0.0

@@ -1,0 +1,127 @@
+"""Any exploration bonus: how much of it is paid for what is known, and how much of a world it leads an agent to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engram import registry
+from engram.agents import CheckedBonus
+from engram.experiments.farcuriosity.policy import Policy, explore
+from engram.experiments.farcuriosity.walk import Walk, by_lap, go_through, walk_of
+from engram.lab import Contest, Run, setting, settings
+
+PATCH, STEPS = (7, 7, 3), 64  # of an observation; of the rollout that is timed
+
+
+class Nothing(nn.Module):
+    """No bonus."""
+
+    def __init__(self, obs_shape: tuple[int, ...], num_envs: int = 1, *, generator: torch.Generator) -> None:
+        super().__init__()
+
+    def bonus(self, next_obs: Tensor, done: Tensor) -> Tensor:
+        """Zeros."""
+        return torch.zeros(done.shape)
+
+    def update(self, obs: Tensor, valid: Tensor | None = None, envs: Any = None) -> float:
+        """Do nothing."""
+        return 0.0
+
+
+CURIOSITIES = {"none": f"{__name__}:Nothing"}
+
+
+@settings
+class Returning:
+    """A bonus, and the walk on which it is paid."""
+
+    curiosity: str = setting("rnd", "a registered curiosity, or where it is")
+    walk: Walk = setting(Walk(), "the walk, whoever is curious on it there")
+
+    def __post_init__(self) -> None:
+        registry.check("curiosities", self.curiosity, "curiosity")
+
+
+@settings
+class Exploring:
+    """A bonus, and the agent that is paid by it alone."""
+
+    curiosity: str = setting("rnd", "a registered curiosity, or where it is")
+    policy: Policy = setting(Policy(steps=100_000), "the agent and its world, whatever its curiosity there")
+
+    def __post_init__(self) -> None:
+        registry.check("curiosities", self.curiosity, "curiosity")
+        if self.policy.game:
+            raise ValueError(f"policy.game = {self.policy.game!r}: expected none, as cells of rooms are counted")
+
+
+def bonus_of(curiosity: str, num_envs: int, generator: torch.Generator, **scale: Tensor) -> CheckedBonus:
+    """The bonus of an arm, for observations of this scale, which it is given standardised."""
+    return CheckedBonus(registry.get("curiosities", curiosity), PATCH, num_envs, generator=generator, **scale)
+
+
+def returning(config: Returning, run: Run) -> dict[str, float]:
+    """Walk around four rooms twice; the result is what is paid the second time, as a share of what was the first."""
+    views, _, seen = walk_of(config.walk, run)
+    cells = views.flatten(0, 1)
+    bonus = bonus_of(config.curiosity, 1, run.generator, mean=cells.mean(0), std=cells.std(0))
+    paid, never = np.zeros(len(seen)), torch.zeros(config.walk.rollout, 1, dtype=torch.bool)
+
+    def look(part: slice) -> None:
+        paid[part] = bonus.bonus(seen[part], never)[:, 0].numpy()
+
+    go_through(config.walk, seen, look, run, curiosity=bonus, paid=paid)
+    for number, mean in enumerate(paid.reshape(-1, config.walk.rollout).mean(1)):
+        run.log((number + 1) * config.walk.rollout, bonus=mean)
+    visits = by_lap(config.walk, paid)
+    first = visits["first"]
+    shares = {f"{name}_share": visits[name] / first if first else 1.0 for name in ("again", "stay")}
+    return shares | {"first": first}
+
+
+def exploring(config: Exploring, run: Run) -> dict[str, float]:
+    """Learn by PPO from the bonus alone; the result is how many cells are seen in 10,000 steps."""
+    make = partial(bonus_of, config.curiosity, config.policy.num_envs, run.generator)
+    return explore(config.policy, run, lambda scale: make(**scale))[0]
+
+
+def arm_of(curiosity: str, task: str) -> dict[str, dict[str, Any]]:
+    """The arm of a curiosity in a task."""
+    return {f"{task}-{curiosity}": {"curiosity": CURIOSITIES.get(curiosity, curiosity)}}
+
+
+def step_of(config: Returning | Exploring) -> Callable[[], object]:
+    """The bonus of a rollout and a step of learning from it, as often as one likes: to be timed."""
+    generator, num_envs = torch.Generator().manual_seed(0), 1
+    if isinstance(config, Exploring):
+        num_envs = config.policy.num_envs
+    bonus = bonus_of(config.curiosity, num_envs, generator)
+    obs, never = torch.randn(STEPS, num_envs, *PATCH, generator=generator), torch.zeros(STEPS, num_envs).bool()
+
+    def step() -> None:
+        bonus.bonus(obs, never)
+        bonus.update(obs)
+
+    return step
+
+
+contest = partial(Contest, "curiosities", trivial="none", step=step_of)
+contests = [
+    contest(
+        "a known room again",
+        partial(arm_of, task="returning"),
+        "again_share",
+        study="returning",
+        maximize=False,
+        margin=0.05,
+        chance=1.0,
+        costs={"until it is left": "stay_share"},
+    ),
+    contest("exploring", partial(arm_of, task="exploring"), "cells", study="exploring", margin=20.0),
+]

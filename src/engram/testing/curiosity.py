@@ -1,0 +1,158 @@
+"""The contract of a curiosity: it pays finite bonuses for steps that count, and is determined by what it was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engram.agents.bonuses import CheckedBonus
+from engram.testing.promises import alike, hold, no_global_draws, stored
+
+Make = Callable[..., CheckedBonus]
+
+_ENVS, _ROLLOUTS, _STEPS, _PLACES = 3, 6, 12, 4
+_SHAPES = ((5,), (2, 3, 3))
+
+
+def check_curiosity(curiosity_class: Callable[..., Any], **options: Any) -> None:
+    """Hold a curiosity, which is an ``ExplorationBonus``, to its contract, in rollouts of noisy visits to four places.
+
+    It is made for observations of any shape and any number of environments. What it pays are finite numbers of at least
+    0, of the shape of the steps, and what it returns of a step of learning is one. What is observed in steps that do
+    not count changes nothing. All of it is determined by the generator and by what it was shown: no global generator is
+    used, curiosities that live at the same time do not meet, and neither observations nor masks are changed or relied
+    on later. Another one that loads the ``state_dict``, with a generator in the same state, goes on bit for bit. It is
+    called as ``CheckedBonus`` calls it, which refuses bad input by name.
+
+    Args:
+        curiosity_class: The class, or whatever else makes the curiosity: called as
+            ``curiosity_class(obs_shape, num_envs, generator=..., **options)``.
+        **options: Further options of its constructor, for the variant to be checked.
+
+    Raises:
+        AssertionError: A promise is broken; the message says which.
+
+    Examples:
+        >>> from engram.agents import HashCounts
+        >>> check_curiosity(HashCounts)
+    """
+
+    def make(obs_shape: tuple[int, ...] = _SHAPES[0], num_envs: int = _ENVS, *, draws: torch.Generator) -> CheckedBonus:
+        return CheckedBonus(lambda *given, **more: curiosity_class(*given, **more, **options), obs_shape, num_envs,
+                            generator=draws)  # fmt: skip
+
+    checks = [
+        _is_an_exploration_bonus,
+        _pays_finite_numbers,
+        _is_determined_by_its_generator,
+        _feels_only_what_counts,
+        _leaves_what_it_is_given_alone,
+        _keeps_no_tensor_of_others,
+        _keeps_curiosities_apart,
+        _goes_on_from_a_stored_state,
+    ]
+    hold(curiosity_class, checks, make)
+
+
+class _Rollout(NamedTuple):
+    """What a bonus is asked for, and learned from."""
+
+    obs: Tensor
+    done: Tensor
+    valid: Tensor
+    envs: np.ndarray  # some, in another order, of which the second step of learning is
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _rollouts(seed: int = 5, obs_shape: tuple[int, ...] = _SHAPES[0], num_envs: int = _ENVS) -> list[_Rollout]:
+    """Noisy visits to four places; a tenth of the steps do not count."""
+    draws = _seeded(seed)
+    places = torch.randn(_PLACES, *obs_shape, generator=draws)
+    made = []
+    for _ in range(_ROLLOUTS):
+        obs = places[torch.randint(_PLACES, (_STEPS, num_envs), generator=draws)]
+        obs += 0.05 * torch.randn(obs.shape, generator=draws)
+        done = torch.rand(_STEPS, num_envs, generator=draws) < 0.1
+        done[0] = False
+        made.append(_Rollout(obs, done, ~done, np.arange(num_envs)[::-2].copy()))
+    return made
+
+
+def _lived(bonus: CheckedBonus, rollouts: list[_Rollout]) -> Iterator[list[Any]]:
+    """Of each rollout what is paid, and what two steps of learning return."""
+    for obs, done, valid, envs in rollouts:
+        paid = bonus.bonus(obs, done).clone()
+        yield [paid, bonus.update(obs, valid), bonus.update(obs[:, envs], valid[:, envs], envs)]
+
+
+def _is_an_exploration_bonus(make: Make) -> None:
+    """It is made from shape, environments and a generator, and has ``bonus``, ``update`` and states."""
+    for obs_shape in _SHAPES:
+        for num_envs in (1, _ENVS):
+            make(obs_shape, num_envs, draws=_seeded(0))
+
+
+def _pays_finite_numbers(make: Make) -> None:
+    """It pays finite numbers of at least 0, one for each step, and a step of learning returns a finite number."""
+    for obs_shape in _SHAPES:
+        for num_envs in (1, _ENVS):
+            list(_lived(make(obs_shape, num_envs, draws=_seeded(0)), _rollouts(5, obs_shape, num_envs)))
+
+
+def _is_determined_by_its_generator(make: Make) -> None:
+    """The same generator and the same rollouts lead to the same bonuses, and no global generator is used."""
+    with no_global_draws():
+        first, second = (list(_lived(make(draws=_seeded(0)), _rollouts())) for _ in range(2))
+    assert alike(first, second), "two that were made alike pay otherwise"
+
+
+def _feels_only_what_counts(make: Make) -> None:
+    """What is observed in steps that do not count changes nothing."""
+    plain, other = _rollouts(), _rollouts()
+    for rollout in other:
+        rollout.obs[rollout.done] = 3.0
+    lives = (list(_lived(make(draws=_seeded(0)), rollouts)) for rollouts in (plain, other))
+    assert alike(*lives), "with other observations there it pays, or learns, otherwise"
+
+
+def _leaves_what_it_is_given_alone(make: Make) -> None:
+    """It changes neither observations nor masks."""
+    rollouts = _rollouts()
+    list(_lived(make(draws=_seeded(0)), rollouts))
+    assert alike(rollouts, _rollouts()), "what it was given was changed in place"
+
+
+def _keeps_no_tensor_of_others(make: Make) -> None:
+    """It keeps copies of observations, since the next rollout may be written into the same tensor."""
+    plain = list(_lived(make(draws=_seeded(0)), _rollouts()))
+    rollouts, reused = _rollouts(), []
+    for number, of_rollout in enumerate(_lived(make(draws=_seeded(0)), rollouts)):
+        reused.append(of_rollout)
+        rollouts[number].obs.fill_(7.0)
+    assert alike(plain, reused), "it relies on a tensor that was written to since"
+
+
+def _keeps_curiosities_apart(make: Make) -> None:
+    """Curiosities that live at the same time do not meet."""
+    alone = list(_lived(make(draws=_seeded(0)), _rollouts()))
+    lives = (_lived(make(draws=_seeded(seed)), _rollouts(5 + seed)) for seed in range(2))
+    beside = [first for first, _ in zip(*lives, strict=True)]
+    assert alike(alone, beside), "one pays otherwise beside another one"
+
+
+def _goes_on_from_a_stored_state(make: Make) -> None:
+    """Another one that loads the ``state_dict`` from a file, with its generator, goes on bit for bit."""
+    draws, others, rollouts = _seeded(0), _seeded(1), _rollouts()
+    bonus, again = make(draws=draws), make(draws=others)
+    list(_lived(bonus, rollouts[: _ROLLOUTS // 2]))
+    again.load_state_dict(stored(bonus.state_dict()))
+    others.set_state(draws.get_state())
+    lives = (list(_lived(each, rollouts[_ROLLOUTS // 2 :])) for each in (bonus, again))
+    assert alike(*lives), "the continuation differs"
