@@ -51,15 +51,15 @@ class Config:
     bumps: int = setting(0, "bumps drawn from the lattice; 0: all", ge=0)
     stripes: bool = setting(False, "whether stripes that show one factor each are learned from too, as often as bumps")
     size: int = setting(16, "pixels of a side, a multiple of 4", ge=8, le=64)
-    width: int = setting(8, "channels of the first resolution, a multiple of 4", ge=4)
+    width: int = setting(16, "channels of the first resolution, a multiple of 4", ge=4)
     sigma: float = setting(1.0, "width of a bump in pixels", gt=0)
     noise_steps: int = setting(100, "steps of the diffusion", ge=2)
-    samples: int = setting(10, "calls of the network that draw an image", ge=1)
+    samples: int = setting(20, "calls of the network that draw an image", ge=1)
     steps: int = setting(700, "steps of training", ge=2, scales=True)
     checks: int = setting(28, "times at which images are drawn and scored", ge=1)
-    batch_size: int = setting(64, "images in a batch", ge=1)
-    learning_rate: float = setting(3e-3, "of AdamW, without decay", gt=0)
-    decay: float = setting(0.98, "of the average of weights that draws", ge=0, lt=1)
+    batch_size: int = setting(128, "images in a batch", ge=1)
+    learning_rate: float = setting(2e-3, "of AdamW, without decay", gt=0)
+    decay: float = setting(0.99, "of the average of weights that draws", ge=0, lt=1)
 
 
 arms: dict[str, dict[str, Any]] = {
@@ -81,12 +81,12 @@ presets = {
         changes={"drawing": tiny, "lattices": {"draws": 2}}
         | {arm: {"steps": 4, "checks": 2} for arm, own in arms.items() if "steps" in own},
     ),
-    "laptop": Preset(seeds=3),
+    "laptop": Preset(seeds=3, looks=(5, 10)),
     "paper": Preset(
         seeds=3,
         changes={
             "drawing": {"size": 32, "width": 64, "steps": 20_000, "noise_steps": 1000, "samples": 50}
-            | {"batch_size": 128, "learning_rate": 3e-4, "decay": 0.999}
+            | {"learning_rate": 3e-4, "decay": 0.999}
         },
     ),
 }
