@@ -22,7 +22,6 @@ spec.loader.exec_module(results)
 WAITING = {
     "anml",
     "blur",
-    "continual-learners",
     "learning-to-remember",
     "meta-rl-agents",
     "representational-forgetting",

@@ -314,4 +314,16 @@ experiment = Experiment(
     figure=figure,
     headline="probes",
     contests=contests,
+    answer="""Features outlast outputs: on split digits [split-features-outlast-outputs: holds] and on permuted ones
+    [permuted-features-outlast-outputs: holds] probes read off far more of the old tasks than the old heads do; of what
+    learning a task had added to the features, plain training loses only a third [what-was-learned-is-lost: fails].
+    EWC [ewc-keeps-outputs: holds], its online form [online-ewc-keeps-outputs: holds], synaptic intelligence
+    [si-keeps-outputs: holds], MAS [mas-keeps-outputs: holds] and learning without forgetting [lwf-keeps-outputs: holds]
+    keep 5 to 17 % more of the outputs on permuted digits, and replaying 100 images keeps 30 % more
+    [replay-keeps-outputs: holds]. Online EWC and synaptic intelligence pay for it with a fifth of the accuracy on new
+    tasks or more [online-ewc-learns-new: fails] [si-learns-new: fails]; replay pays next to nothing
+    [replay-learns-new: holds] and alone surely keeps features, too [replay-keeps-features: holds]. The learned update,
+    trained this briefly, keeps neither outputs [learned-keeps-outputs: fails] nor features [learned-keeps-features:
+    fails]; plastic recurrent networks keep fewer features than those without plasticity [plastic-rnn-keeps-features:
+    fails] and learn new tasks as well [plastic-rnn-learns-new: holds].""",
 )
