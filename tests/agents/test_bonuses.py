@@ -125,8 +125,8 @@ def test_how_it_is_made_is_refused_by_name():
         ({"std": torch.tensor([1.0, torch.nan])}, r"std\[1\] is NaN"),
     ):
         with pytest.raises(ValueError, match=said):
-            CheckedBonus(**{"make": Shown, "obs_shape": (2,), **given})
-    with pytest.raises(TypeError, match="make makes a dict: expected an ExplorationBonus"):
+            CheckedBonus(**{"make_bonus": Shown, "obs_shape": (2,), **given})
+    with pytest.raises(TypeError, match="make_bonus makes a dict: expected an ExplorationBonus"):
         CheckedBonus(lambda *_, **__: {}, (2,))
     with pytest.raises(ValueError, match="bits = 25: expected 1 to 24"):
         HashCounts((2,), bits=25)

@@ -31,6 +31,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from sklearn.exceptions import NotFittedError
 
+from engram.agents import HashCounts
 from engram.analysis.verify import AffineReLU, Argmax, Box
 from engram.memory import HebbHopfield
 
@@ -75,7 +76,7 @@ MADE = {
     "transition": lambda: np.full((3, 2, 3), 1 / 3), "y": lambda: np.arange(12) % 2,
     "labels": lambda: np.arange(12) % 3, "bins": lambda: np.full(3, 2),
     "observation_space": lambda: spaces.Box(-1.0, 1.0, (3,)), "action_space": lambda: spaces.Box(-1.0, 1.0, (3,)),
-    "make_network": lambda: HebbHopfield,
+    "make_network": lambda: HebbHopfield, "make_bonus": lambda: HashCounts,
 }  # fmt: skip
 BEFORE = ("reset", "fit", "ask", "store")
 # What may be said without the name of an argument: that there is no such file or no such optional package.

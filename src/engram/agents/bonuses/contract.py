@@ -67,7 +67,7 @@ class CheckedBonus:
     a rollout without others is not shown at all.
 
     Args:
-        make: Makes an ``ExplorationBonus``: called as ``make(obs_shape, num_envs, generator=generator)``.
+        make_bonus: Makes an ``ExplorationBonus``, as ``make_bonus(obs_shape, num_envs, generator=generator)``.
         obs_shape: Shape of one observation.
         num_envs: Environments.
         generator: All that the bonus draws at random comes from it; None: one with the seed 0.
@@ -86,7 +86,7 @@ class CheckedBonus:
 
     def __init__(
         self,
-        make: Callable[..., Any],
+        make_bonus: Callable[..., Any],
         obs_shape: Sequence[int],
         num_envs: int = 1,
         *,
@@ -105,9 +105,9 @@ class CheckedBonus:
             raise ValueError(f"std has {std.min()}: expected numbers above 0")
         self.mean, self.std = mean, std
         generator = torch.Generator().manual_seed(0) if generator is None else generator
-        self.checked = make(self.obs_shape, self.num_envs, generator=generator)
+        self.checked = make_bonus(self.obs_shape, self.num_envs, generator=generator)
         if not isinstance(self.checked, ExplorationBonus):
-            raise TypeError(f"make makes a {type(self.checked).__name__}: expected an ExplorationBonus")
+            raise TypeError(f"make_bonus makes a {type(self.checked).__name__}: expected an ExplorationBonus")
 
     def bonus(
         self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
