@@ -195,4 +195,13 @@ experiment = Experiment(
     presets=presets,
     claims=claims,
     figure=figure,
+    answer="""A learned matrix makes a bowl round [bowl-condition: holds] and descends it several times as fast as
+    gradient descent [bowl-slow: holds], but momentum at its best rate is as fast [bowl-momentum-as-fast: holds]. Along
+    the highest curvature its step is Newton's [steep-is-newton: holds], along the lowest far shorter [flat-is-not:
+    holds]. In noisy batches it divides the loss of momentum by nine [noisy-gain-over-momentum: holds], where a learned
+    number does not come near [noisy-control: holds]. On digits at a small rate matrices train momentum and Adam faster
+    [digits-momentum-gain: holds] [digits-adam-gain: holds], but a learned number a layer does so as well
+    [digits-momentum-control: holds] [digits-adam-control: holds]: there it is the learning rate that was learned. With
+    each at its best rate no gain on unseen digits is seen [digits-sgd-tuned: is open] [digits-adam-tuned: is open], and
+    a pole is balanced no longer by matrices than by numbers [pole-control: fails].""",
 )
