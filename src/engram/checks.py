@@ -162,6 +162,8 @@ def size(name: str, value: Any, minimum: int = 1, maximum: int | None = LARGEST_
         Traceback (most recent call last):
         ValueError: k = 0: expected at least 1
     """
+    if type(value) is int and value >= minimum and (maximum is None or value <= maximum):
+        return value
     if isinstance(value, torch.SymInt):  # a size that torch.export leaves open
         return value  # type: ignore[return-value]
     if not isinstance(value, int | np.integer) or isinstance(value, bool):

@@ -37,7 +37,7 @@ from engram.lab import (
 )
 
 TaskName = Literal["bandit", "two-step", "t-maze", "grid-maze", "i-maze", "cartpole", "exchanged"]
-FACTORS = (0.3, 1.0, 3.0)  # by which learning rates to choose from differ from an agent's own default
+FACTORS = (0.1, 0.3, 1.0, 3.0)  # by which learning rates to choose from differ from an agent's own default
 USUAL = 1e-3  # where it has none
 PARTS = 20  # of a life, whose returns are logged
 

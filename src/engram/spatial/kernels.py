@@ -73,10 +73,14 @@ def _update(cells, view, row, column, heading, gamma, first):
     if first:
         label[row, column], last[row, column], confidence[row, column] = 0, now, 1 - gamma
         enter(flags, counts, rows, columns, row, column, True)
+    return max(row - counts[TOP], counts[BOTTOM] - row, column - counts[LEFT], counts[RIGHT] - column)
 
 
 update = jit(_update)
-"""Let a step pass in which a view is seen; ``first``: the first of a map, which knows its own place to be empty."""
+"""Let a step pass in which a view is seen; ``first``: the first of a map, which knows its own place to be empty.
+
+Returns how far the farthest row or column of the map is from the agent's.
+"""
 
 
 def _predicted(cells, view, row, column, heading, gamma):

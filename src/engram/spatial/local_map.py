@@ -101,11 +101,8 @@ class LocalMap:
         self._flags = np.zeros((height, width), dtype=np.uint8)
         self._rows, self._columns = np.zeros(height, dtype=np.int32), np.zeros(width, dtype=np.int32)
         self._counts = np.array([0, 0, 0, height, width, -1, -1])
-
-    @property
-    def _cells(self) -> tuple[np.ndarray, ...]:
         arrays = (self._label, self._confidence, self._last, self._flags, self._rows, self._columns)
-        return (*arrays, self._counts)
+        self._cells: tuple[np.ndarray, ...] = (*arrays, self._counts)
 
     def place(self, pose: Pose) -> None:
         """Put the agent somewhere else."""
@@ -124,13 +121,12 @@ class LocalMap:
             view: Labels, -1 for cells that are not visible, (view_size, view_size).
         """
         row, column = self._in_arrays()
-        kernels.update(self._cells, self._checked(view), row, column, self.pose.heading, self.gamma, self.time == 0)
+        first = self.time == 0
+        far = kernels.update(self._cells, self._checked(view), row, column, self.pose.heading, self.gamma, first)
         self.time += 1
-        if self.reach is not None:
-            top, left, bottom, right = self._counts[kernels.TOP :].tolist()
-            if max(row - top, bottom - row, column - left, right - column) > self.reach:
-                ends = (row - self.reach, column - self.reach, row + self.reach, column + self.reach)
-                kernels.cut(self._cells, *ends)
+        if self.reach is not None and far > self.reach:
+            ends = (row - self.reach, column - self.reach, row + self.reach, column + self.reach)
+            kernels.cut(self._cells, *ends)
 
     def confidence(self, view: View) -> float:
         """The mean confidence in the visible cells of a view from where the agent is; 0 where nothing is visible."""
@@ -242,4 +238,4 @@ class LocalMap:
             counts[kernels.TOP :] = (height, width, -1, -1)
         else:
             counts[kernels.TOP :] += np.tile(before, 2)
-        self._counts = counts
+        self._counts[:] = counts

@@ -194,6 +194,8 @@ class LongTermStore(Generic[T]):
         return lists | {"keys": list, "edges": list, "clock": float, "next": int}
 
     def _known(self, name: str, id: Any) -> int:  # noqa: A002
+        if type(id) is int and id in self._items:
+            return id
         if checks.size(name, id, minimum=0) not in self._items:
             raise ValueError(f"{name} = {id}: expected the number of a fragment that is stored")
         return int(id)
