@@ -298,4 +298,14 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=lambda config: read(config, "test"),
+    answer="""Layers of Hebbian filters that are stacked plainly tell less the deeper they are
+    [plain-depth-harms: holds]. Dense activity with sparse plasticity raises what layer 3 tells by .19
+    [triangle-helps-the-top: holds], and pruning before learning by .03 more [pruning-helps-the-top: holds]; then
+    layer 3 tells more than layer 1 [top-before-bottom: holds], and what it learned adds .12 to random filters
+    [learning-matters: holds]. It does not rise at every layer: here layer 2 tells most [rises-over-layers: fails].
+    Thresholds keep the filters of the first two layers in use [homeostasis-balances-layer-1: holds]
+    [homeostasis-balances-layer-2: holds], not those of layer 3 [homeostasis-balances-layer-3: fails]; without them
+    filters starve on raw pixels [without-homeostasis-filters-starve: holds], on whitened ones none does
+    [whitened-filters-starve: fails]. So with both remedies depth pays, by a few per cent, and whitening does much of
+    what thresholds are for.""",
 )

@@ -172,4 +172,14 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=lambda config: loaded(config.images),
+    answer="""A plastic softmax layer does better than a usual linear one: by .02 on split digits
+    [plastic-head-gains: holds], by .01 on permuted ones [plastic-head-gains-permuted: holds], by .06 where classes are
+    imbalanced [plastic-head-gains-imbalanced: holds]. But its larger initial weights alone do as much
+    [initial-scale-gains: holds]: with equal ones, plasticity changes nothing by .01, on split
+    [plasticity-gains-little: holds], permuted [plasticity-gains-little-permuted: holds] or imbalanced digits
+    [plasticity-gains-little-imbalanced: holds], nor where it is a large part of the weights
+    [plasticity-gains-little-if-large: holds], at any rate that was tried [nothing-gains-more: holds]. Penalties on
+    changed weights give ten times as much on permuted digits [online-ewc-works: holds] [si-works: holds], and the layer
+    goes with them without a loss [permuted-online-ewc-keeps: holds] [permuted-si-keeps: holds]. So who wants its gain
+    may scale the first weights.""",
 )
