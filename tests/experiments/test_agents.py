@@ -59,6 +59,13 @@ def test_a_life_is_that_of_its_seed_alone():
     assert first.counts.sum() == 9
 
 
+def test_a_life_in_meta_tasks_is_in_another_one_for_each_seed():
+    first, again, other = (agents.world_of("meta-tasks", 1, seed).task for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert (first.n_actions, first.observation_size) == (other.n_actions, other.observation_size)
+
+
 def test_an_agent_fits_where_it_can_be_made():
     assert rates_of("random") == ()
     assert rates_of("tabular-q") == pytest.approx([0.2 * factor for factor in FACTORS])

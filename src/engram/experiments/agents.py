@@ -1,4 +1,4 @@
-"""Agents that learn while they live, beside one another: arms that pay at random, mazes, poles that tip over.
+"""Agents that learn while they live, side by side: arms that pay at random, random meta-tasks, mazes, tipping poles.
 
 Every agent lives alone, from the same seed on, and is judged by the mean return of all episodes of its life, those in
 which it knew nothing included. The worlds of some tasks are others in each episode, so that only what is found out
@@ -35,8 +35,9 @@ from engram.lab import (
     setting,
     settings,
 )
+from engram.tasks.meta import MetaTaskEnv, sample
 
-TaskName = Literal["bandit", "two-step", "t-maze", "grid-maze", "i-maze", "cartpole", "exchanged"]
+TaskName = Literal["bandit", "two-step", "t-maze", "meta-tasks", "grid-maze", "i-maze", "cartpole", "exchanged"]
 FACTORS = (0.1, 0.3, 1.0, 3.0)  # by which learning rates to choose from differ from an agent's own default
 USUAL = 1e-3  # where it has none
 PARTS = 20  # of a life, whose returns are logged
@@ -47,7 +48,7 @@ class Task(NamedTuple):
 
     Attributes:
         title: In a few words.
-        world: The id of the environment.
+        world: The id of the environment; empty: a random meta-task, another one for each seed.
         best: The return of who knows everything of an episode's world; None: not known.
         chance: That of actions at random; None: not known.
         margin: The smallest difference of returns that matters.
@@ -64,6 +65,7 @@ TASKS: dict[TaskName, Task] = {
     "bandit": Task("two arms that pay at random", "engram/Bandit-v0", 200 / 3, 50.0, 1.0),
     "two-step": Task("choices in two steps", "engram/TwoStep-v0", 41.0, 25.0, 0.5),
     "t-maze": Task("a T-maze whose better end is another in each life", "engram/TMaze-v0", 33.0, 18.15, 0.5),
+    "meta-tasks": Task("random meta-tasks, each life another one", "", None, None, 1.0),
     "grid-maze": Task("a maze with a hidden reward", "engram/GridMaze-v0", None, None, 2.0),
     "i-maze": Task("a maze of dead ends and one goal", "engram/IMaze-v0", 1.0, None, 0.05),
     "cartpole": Task("a pole to be kept up", "CartPole-v1", 500.0, None, 5.0),
@@ -97,9 +99,11 @@ class Config:
         registry.check("agents", self.agent, "agent")
 
 
-def world_of(task: TaskName, steps: int) -> gymnasium.Env[Any, Any]:
-    """The environment of a task, for a life of so many steps."""
+def world_of(task: TaskName, steps: int, seed: int = 0) -> gymnasium.Env[Any, Any]:
+    """The environment of a task, for a life of so many steps; the seed draws which meta-task it is."""
     assert engram.tasks  # which registers the environments
+    if task == "meta-tasks":
+        return MetaTaskEnv(sample(np.random.default_rng(seed)))
     env = gymnasium.make(TASKS[task].world, disable_env_checker=True)
     return Exchanged(env, steps // 2) if task == "exchanged" else env
 
@@ -121,7 +125,7 @@ class Life(NamedTuple):
 
 def lived(config: Config, length: int, seed: int, rate: float | None) -> Life:
     """The life of a new agent, of so many steps, and those that its last episode takes besides."""
-    env = world_of(config.task, length)
+    env = world_of(config.task, length, seed)
     agent, life, steps = agent_of(config.agent, env, seed, rate), Life(np.zeros(PARTS), np.zeros(PARTS)), 0
     while steps < length:
         episode = play_episode(env, agent, None if steps else seed)
@@ -212,6 +216,8 @@ claims = [
         "than actions at random", gained("bandit-tabular-q") - gained("bandit-random") >= 3.0),
     claim("a-table-adapts-in-two-steps", "In choices of two steps Q-learning gets more than actions at random",
         gained("two-step-tabular-q") - gained("two-step-random") >= 5.0),
+    claim("a-table-learns-random-tasks", "In random meta-tasks, another one in each life, Q-learning gets more than "
+        "actions at random", gained("meta-tasks-tabular-q") - gained("meta-tasks-random") >= 1.0),
     claim("episodes-before-a-table", "A pole is kept up longer by episodic control than by Q-learning (ratio)",
         gained("cartpole-mfec") / gained("cartpole-tabular-q") >= 1.15),
     claim("networks-are-slow", "A pole is kept up longer by episodic control than by an online LSTM (ratio)",

@@ -100,4 +100,12 @@ experiment = Experiment(
     figure=figure,
     headline="",
     check_requirements=lambda config: data_sets.images_of(config) if isinstance(config, DataSet) else None,
+    answer="""The formula gives the published bits of MNIST, SVHN, CIFAR-10 and ImageNet from the published dimensions
+    [table: holds]. Measured anew, MNIST [dimension-of-mnist: holds] and CIFAR-10 [dimension-of-cifar10: holds] have
+    about the published dimensions, Omniglot a little fewer [dimension-of-omniglot: fails], and bits rise from digits to
+    MNIST to CIFAR-10 [order-of-measured-bits: holds]; of shapes whose dimension is known, cubes come out 5 % wrong
+    [known-cube: fails], spheres less [known-sphere: holds]. Noisy observations cost bits [noise-is-hard: holds], noisy
+    inputs too [noise-inputs-cost-bits: holds]. But the formula goes on to count free dimensions until there are twice
+    as many samples as are needed to know the function [formula-knows-when: fails]. Of learners the bits say what
+    their test errors say [mlp-brings-more: holds]: use the measure to compare tasks, not learners.""",
 )
