@@ -159,7 +159,8 @@ def suggestion(name: str, known: Collection[str], *, called: Mapping[str, str] |
         >>> suggestion("lr", ["steps", "learning_rate"])
         "did you mean 'learning_rate'?"
     """
-    called = called or {other: other for other in known}
+    called = {other.lower(): meant for other, meant in (called or dict(zip(known, known, strict=True))).items()}
+    name = name.lower()
     initials = {"".join(word[:1] for word in other.replace("-", "_").split("_")): other for other in called}
     nearest = [initials[name]] if name in initials else difflib.get_close_matches(name, called, n=1)
     return f"did you mean {called[nearest[0]]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"

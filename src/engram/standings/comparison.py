@@ -63,7 +63,7 @@ def compare(
         *others: Further methods of the same kind.
         kind: The kind (default: from the class).
         against: Compare with these alone (default: all registered ones of the experiments).
-        tasks: Only tasks whose name has one of these in it (default: all).
+        tasks: Only tasks whose name has one of these in it, or that are of an experiment of this name (default: all).
         seeds: How many seeds.
         until_decided: Look after 5, 10, 20 and 40 seeds instead, until it is decided of every other method whether the
             own is better, worse or as good; the errors of all looks add up to 5 %.
@@ -93,9 +93,12 @@ def compare(
         raise ValueError(f"part = {part!r}: expected methods of one kind, and not of {' and '.join(sorted(kinds))}")
     (kind,) = kinds
     chosen = _chosen(events(kind), tasks)
+    known = {name for event in chosen for name in (*event.contest.baselines, event.contest.trivial)}
+    known |= {*registry.names(kind)}
     for name in against or ():
-        if not any(name in (*event.contest.baselines, event.contest.trivial) for event in chosen):
-            registry.check(kind, name)
+        if name not in known and not references.is_reference(name):
+            hint = registry.suggestion(name, sorted(known))
+            raise ValueError(f"against = {name!r}: expected a registered name ({hint}) or a place, as 'module:Name'")
     titles, notes = tuple(entrant.title for entrant in own), []
     for entrant in own:
         is_taken = references.is_reference(entrant.reference) and entrant.title in registry.names(kind)
@@ -174,11 +177,16 @@ def _chosen(known: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
     """The tasks that are asked for."""
     if tasks is None:
         return list(known)
-    names = [event.contest.task for event in known]
+    chosen = [event for event in known if any(_is_asked(event, asked) for asked in tasks)]
     for asked in tasks:
-        if not any(asked in name for name in names):
-            raise ValueError(f"tasks = {asked!r}: expected part of one of {'; '.join(names)}")
-    return [event for event in known if any(asked in event.contest.task for asked in tasks)]
+        if not any(_is_asked(event, asked) for event in known):
+            names = "; ".join(f"{event.contest.task} (of {event.experiment.name})" for event in known)
+            raise ValueError(f"tasks = {asked!r}: expected part of one of {names}")
+    return chosen
+
+
+def _is_asked(event: Event, asked: str) -> bool:
+    return asked in event.contest.task or asked == event.experiment.name
 
 
 def described_as(event: Event, confidence: float) -> Task:

@@ -218,8 +218,12 @@ class Scores:
                 f"anything, so that it cannot be told from {len(tied) - 1} of the others."
             )
         best = {task.name: self._best(task.name, method) for task in self.tasks if method in self.scores[task.name]}
-        leads = [task for task, other in best.items() if other and self.rank(task, method) <= self.rank(task, other)]
+        rivals = [(task, self.rank(task, method), self.rank(task, other)) for task, other in best.items() if other]
+        leads = [task for task, own, other in rivals if own < other]
+        ties = [task for task, own, other in rivals if own == other]
         said.append(f"It leads on {_listed(leads)}." if leads else f"It leads on none of {len(best)} tasks.")
+        if ties:
+            said.append(f"It shares the first place on {_listed(ties)}.")
         fails = []
         for task in self.tasks:
             row, trivial = self.entries[task.name], task.trivial

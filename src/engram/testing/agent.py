@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from engram.agents import OnlineAgent
+from engram.checks import noted
 from engram.testing.promises import alike, assert_refused, hold, no_global_draws, stored
 
 Make = Callable[..., OnlineAgent]
@@ -96,11 +97,12 @@ def _lived(env_id: str, agent: OnlineAgent, seed: int = 0, *, reuse: bool = Fals
     observation, _ = env.reset(seed=seed)
     for _ in range(_STEPS):
         given = copy.deepcopy(observation)
-        action = copy.deepcopy(agent.act(given))
-        following, reward, terminated, truncated, _ = env.step(action)
-        shown = copy.deepcopy(following)
-        agent.observe(float(reward), terminated, truncated, shown)
-        agent.learn()
+        with noted(environment=env_id, observation_space=env.observation_space):
+            action = copy.deepcopy(agent.act(given))
+            following, reward, terminated, truncated, _ = env.step(action)
+            shown = copy.deepcopy(following)
+            agent.observe(float(reward), terminated, truncated, shown)
+            agent.learn()
         yield _Step(observation, action, float(reward))
         for array in (given, shown):
             if reuse and isinstance(array, np.ndarray):

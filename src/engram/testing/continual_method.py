@@ -189,7 +189,7 @@ def _lets_the_first_task_be_learned(make: Make) -> None:
 
 
 def _takes_all_classes_and_batches(make: Make) -> None:
-    """A task of all classes, and training data in batches, are taken."""
+    """Tasks of all classes, and training data in batches, are taken: ``task_batches(task)`` gives either as batches."""
     inputs, labels = _tasks()[0].train
     trained = _new(make)
     trained.learn([TaskData((inputs, labels), None)] * 2)
