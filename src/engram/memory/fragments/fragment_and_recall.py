@@ -122,7 +122,8 @@ class FragmentAndRecall(Generic[T]):
         if recalled:
             self.current_id = best.target
         self.store.touch(self.current_id)
-        value = surprisal(self.current) if callable(surprisal) else surprisal
+        with checks.noted(surprisal=surprisal):
+            value = checks.number("surprisal", surprisal(self.current) if callable(surprisal) else surprisal)
         novel = self.novelty_threshold is None or best.similarity < self.novelty_threshold
         armed = may_fragment and novel and not recalled and not waiting
         triggered = self.monitor.observe(value, armed=armed)
