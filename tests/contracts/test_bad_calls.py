@@ -36,6 +36,7 @@ from engram.agents import RND, ActorCritic, CuriousActorCritic, HashCounts
 from engram.analysis.verify import AffineReLU, Argmax, Box
 from engram.continual import TaskData
 from engram.continual.anml import GatedNet
+from engram.generative.diffusion import CondUNet
 from engram.learned.learning_to_remember import GatedRule, RuleNetwork, Topology
 from engram.learned.updates import AdamRule, MimicryEpisode
 from engram.memory import DND, HebbHopfield, KeyValueMemory
@@ -88,6 +89,7 @@ NET = AffineReLU((np.ones((4, 3)), np.ones((3, 4))), (np.zeros(4), np.zeros(3)))
 TABLE, VARIABLES = np.full((3, 3, 3), 1 / 3), {"state_vars": (StateVar((1, 2)),) * 4, "prob_vars": (ProbVar(),)}
 TASK = MetaTask(TABLE, (RewardRule(old=StateRef(0), p=ProbRef(0)),), **VARIABLES, stim=Stim(3), horizon=9)
 TOPOLOGY = Topology((1, 1, 1), ((0, 1), (1, 2)))
+DENOISER = CondUNet(4, label_dim=3)
 MODEL = types.SimpleNamespace(n_actions=3, step=lambda state, action, rng: (state, 0, 1.0, True))
 # What diffusers has, which need not be installed.
 UNET = {"config.class_embed_type": "identity", "time_embedding.linear_2.out_features": 3}
@@ -163,6 +165,11 @@ MADE = {
     "CondUNet.forward.x": lambda: torch.ones(3, 1, 4, 4),
     "DiffusersUNet.unet": lambda: MagicMock(**UNET), "DiffusersUNet.label_dim": lambda: 3,
     "DiffusersUNet.forward.x": lambda: torch.ones(3, 1, 4, 4),
+    "forward.labels": lambda: torch.ones(3, 3), "hidden.labels": lambda: torch.ones(3, 3),
+    "loss.labels": lambda: torch.ones(3, 3), "SchedulerDiffusion.sample.labels": lambda: torch.ones(3, 3),
+    "SchedulerDiffusion.sample.steps": lambda: 3, "hidden.model": lambda: DENOISER,
+    "hidden.layer": lambda: DENOISER.stem, "hidden.x": lambda: torch.ones(3, 1, 4, 4),
+    "loss.x0": lambda: torch.ones(3), "noised.x0": lambda: torch.ones(3), "target.x0": lambda: torch.ones(3),
     "SchedulerDiffusion.scheduler": lambda: MagicMock(**SCHEDULER),
     "Topology.groups": lambda: (1, 1, 1), "Topology.blocks": lambda: ((0, 1), (1, 2)),
     "Topology.of_group.group": lambda: 1, "RuleNetwork.topology": lambda: TOPOLOGY, "RuleNetwork.rule": GatedRule,
@@ -253,12 +260,13 @@ def arguments(function, dims, depth=0):
     required = {
         name: hint for name, (hint, default) in parameters(function).items() if default is inspect.Parameter.empty
     }
-    own = {name: make for owner in owners(function) for name, make in made_for(owner).items()}
-    made = {name: make() for name, make in own.items() if inspect.isclass(function) or name in parameters(function)}
+    makers = {name: make for owner in owners(function) for name, make in made_for(owner).items()}
+    # A class may hand arguments on that it does not name itself.
+    given = {name: make() for name, make in makers.items() if inspect.isclass(function) or name in parameters(function)}
     for name, hint in required.items():
-        if name not in made:
-            made[name] = MADE[name]() if name in MADE else good(hint, dims, depth)
-    return made
+        if name not in given:
+            given[name] = MADE[name]() if name in MADE else good(hint, dims, depth)
+    return given
 
 
 def owners(function):
