@@ -24,6 +24,7 @@ import types
 import typing
 from collections import Counter
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import torch
@@ -31,9 +32,27 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from sklearn.exceptions import NotFittedError
 
-from engram.agents import HashCounts
+from engram.agents import RND, ActorCritic, CuriousActorCritic, HashCounts
 from engram.analysis.verify import AffineReLU, Argmax, Box
-from engram.memory import HebbHopfield
+from engram.continual import TaskData
+from engram.continual.anml import GatedNet
+from engram.generative.diffusion import CondUNet
+from engram.learned.learning_to_remember import GatedRule, RuleNetwork, Topology
+from engram.learned.updates import AdamRule, MimicryEpisode
+from engram.memory import DND, HebbHopfield, KeyValueMemory
+from engram.memory.fragments import LongTermStore
+from engram.plasticity import Oja, PlasticRNN
+from engram.tasks.meta import (
+    MetaTask,
+    MetaTaskEnv,
+    MetaTaskVectorEnv,
+    ProbRef,
+    ProbVar,
+    RewardRule,
+    StateRef,
+    StateVar,
+    Stim,
+)
 
 PACKAGES = (
     "agents",
@@ -67,6 +86,43 @@ SECONDS, WAITING, MEGABYTES = 20, 600, 6000
 SAMPLE = 150
 SAMPLES = np.random.default_rng(0).random((12, 3))
 NET = AffineReLU((np.ones((4, 3)), np.ones((3, 4))), (np.zeros(4), np.zeros(3)))
+TABLE, VARIABLES = np.full((3, 3, 3), 1 / 3), {"state_vars": (StateVar((1, 2)),) * 4, "prob_vars": (ProbVar(),)}
+TASK = MetaTask(TABLE, (RewardRule(old=StateRef(0), p=ProbRef(0)),), **VARIABLES, stim=Stim(3), horizon=9)
+TOPOLOGY = Topology((1, 1, 1), ((0, 1), (1, 2)))
+DENOISER = CondUNet(4, label_dim=3)
+MODEL = types.SimpleNamespace(n_actions=3, step=lambda state, action, rng: (state, 0, 1.0, True))
+# What diffusers has, which need not be installed.
+UNET = {"config.class_embed_type": "identity", "time_embedding.linear_2.out_features": 3}
+SCHEDULER = {"config.prediction_type": "epsilon", "betas": torch.full((3,), 0.1), "timesteps": torch.arange(3)}
+SCHEDULER |= {"step.return_value.prev_sample": torch.ones(3, 3)}
+
+
+def environments():
+    return MetaTaskVectorEnv(TASK, 3)
+
+
+def curiosity():
+    return RND((3,), num_envs=3, hidden=8, feature_dim=4)
+
+
+def optimizer():
+    return torch.optim.SGD([torch.nn.Parameter(torch.ones(3))], 0.1)
+
+
+def episode():
+    inputs, labels = task_data().train
+    start = {name: p.detach() for name, p in torch.nn.Linear(3, 3).named_parameters()}
+    return MimicryEpisode(start, {}, inputs, labels, (inputs,), (inputs,))
+
+
+def rule_state():
+    return RuleNetwork(TOPOLOGY, GatedRule()).init(3)
+
+
+def task_data():
+    return TaskData((torch.ones(3, 3), torch.arange(3)), (0, 1, 2))
+
+
 # Good arguments that their types do not tell, by name, and what has to be called before another method.
 MADE = {
     "C": lambda: np.array([[0, 1], [1, 2]]), "H": lambda: np.array([[1, 1, 0], [0, 1, 1]]), "net": lambda: NET,
@@ -77,8 +133,65 @@ MADE = {
     "labels": lambda: np.arange(12) % 3, "bins": lambda: np.full(3, 2),
     "observation_space": lambda: spaces.Box(-1.0, 1.0, (3,)), "action_space": lambda: spaces.Box(-1.0, 1.0, (3,)),
     "make_network": lambda: HebbHopfield, "make_bonus": lambda: HashCounts,
+    # Those of one class, function or method go before the others, and are given where there is a default, too.
+    "ActorCritic.network": lambda: PlasticRNN(3, 3), "rollout.env": environments, "a2c_step.optimizer": optimizer,
+    "play_episode.env": lambda: MetaTaskEnv(TASK),
+    "FragmentedCuriosity.make_module": lambda: curiosity, "FragmentedCuriosity.num_envs": lambda: 3,
+    "FragmentedCuriosity.bonus.next_obs": lambda: torch.ones(3, 3, 3),
+    "FragmentedCuriosity.update.obs": lambda: torch.ones(3, 3, 3),
+    "IntrinsicReward.env": environments, "IntrinsicReward.curiosity": curiosity,
+    "IntrinsicReward.step.actions": lambda: np.zeros(3, int),
+    "MFEC.memory": lambda: KeyValueMemory(8, 3, tables=3), "NEC.memory": lambda: DND(8, 3, tables=3),
+    "NEC.encoder": lambda: torch.nn.Linear(3, 3), "EpisodicControl.act.observation": lambda: np.ones(3),
+    "EpisodicControl.values.observation": lambda: np.ones(3), "RecurrentAgent.act.observation": lambda: np.ones(3),
+    "VectorActor.env": environments, "RecurrentAgent.action_space": lambda: spaces.Discrete(3),
+    "VectorActor.agent": lambda: CuriousActorCritic((3,), 3, hidden=8, memory=None),
+    "TrainedAgent.network": lambda: ActorCritic(PlasticRNN(3, 3), 3),
+    "AccuracyMatrix.accuracies": lambda: np.full((3, 3), 0.5),
+    "AffineReLU.weights": lambda: NET.weights, "AffineReLU.biases": lambda: NET.biases,
+    "Region.pattern": lambda: (np.ones(4, np.int8),),
+    "GatedNet.body": lambda: torch.nn.Linear(3, 3), "GatedNet.head": lambda: torch.nn.Linear(3, 3),
+    "SequentialMetaLearner.net": lambda: GatedNet(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)),
+    "SequentialMetaLearner.inner.x": lambda: torch.ones(3, 3),
+    "SequentialMetaLearner.inner.y": lambda: torch.ones(3, dtype=int),
+    "SequentialMetaLearner.step.x": lambda: torch.ones(3, 3),
+    "SequentialMetaLearner.step.y": lambda: torch.ones(3, dtype=int),
+    "SequentialMetaLearner.step.remember_x": lambda: torch.ones(3, 3),
+    "end_task.task": task_data, "task_batches.task": task_data, "train_on_tasks.tasks": lambda: [task_data()],
+    "train_on_tasks.optimizer": optimizer, "train_on_tasks.draw": lambda: lambda task, step: task.train,
+    "SeqCNN.length": lambda: 3, "SeqCNN.kernel": lambda: 3, "SeqCNN.vocab": lambda: 3,
+    "SeqCNN.forward.x": lambda: torch.ones(3, 3, 3),
+    "CondUNet.size": lambda: 4, "CondUNet.label_dim": lambda: 3,
+    "CondUNet.forward.x": lambda: torch.ones(3, 1, 4, 4),
+    "DiffusersUNet.unet": lambda: MagicMock(**UNET), "DiffusersUNet.label_dim": lambda: 3,
+    "DiffusersUNet.forward.x": lambda: torch.ones(3, 1, 4, 4),
+    "forward.labels": lambda: torch.ones(3, 3), "hidden.labels": lambda: torch.ones(3, 3),
+    "loss.labels": lambda: torch.ones(3, 3), "SchedulerDiffusion.sample.labels": lambda: torch.ones(3, 3),
+    "SchedulerDiffusion.sample.steps": lambda: 3, "hidden.model": lambda: DENOISER,
+    "hidden.layer": lambda: DENOISER.stem, "hidden.x": lambda: torch.ones(3, 1, 4, 4),
+    "loss.x0": lambda: torch.ones(3), "noised.x0": lambda: torch.ones(3), "target.x0": lambda: torch.ones(3),
+    "SchedulerDiffusion.scheduler": lambda: MagicMock(**SCHEDULER),
+    "Topology.groups": lambda: (1, 1, 1), "Topology.blocks": lambda: ((0, 1), (1, 2)),
+    "Topology.of_group.group": lambda: 1, "RuleNetwork.topology": lambda: TOPOLOGY, "RuleNetwork.rule": GatedRule,
+    "RuleNetwork.forward.input": lambda: torch.ones(3, 3, 1), "RuleNetwork.forward.state": rule_state,
+    "RuleNetwork.tick.state": rule_state, "TeacherMimicTrainer.rule": lambda: AdamRule(3),
+    "TeacherMimicTrainer.body": lambda: torch.nn.Linear(3, 3), "TeacherMimicTrainer.episodes": lambda: [episode()],
+    "LearnedUpdate.model": lambda: torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)),
+    "LearnedUpdate.attach.optimizer": optimizer,
+    "DND.capacity": lambda: 8, "DND.key_dim": lambda: 3, "KeyValueMemory.write.values": lambda: torch.ones(3),
+    "FragmentAndRecall.factory": lambda: list, "FragmentAndRecall.store": lambda: LongTermStore("exact"),
+    "SlowWeights.rule": Oja, "POMCP.model": lambda: MODEL,
+    "ClassStreams.images": lambda: torch.ones(3, 3, 3, 3), "ClassStreams.steps": lambda: 3,
+    "ClassStreams.remember": lambda: 3, "RoomGrid.grid": lambda: np.array([[0, 2], [5, 0]]),
+    "RoomGrid.step.action": lambda: 1, "SingleEnv.step.action": lambda: 1,
+    "BatchedEnv.step.actions": lambda: np.zeros(3, int), "MetaTaskVectorEnv.num_envs": lambda: 3,
+    "MetaTaskVectorEnv.instance.row": lambda: 1,
+    "MetaTask.transition": lambda: TASK.transition, "MetaTask.reward_rules": lambda: TASK.reward_rules,
+    "MetaTask.state_vars": lambda: TASK.state_vars, "MetaTask.prob_vars": lambda: TASK.prob_vars,
+    "MetaTask.stim": lambda: TASK.stim, "MetaTask.parts_of.state": lambda: 1,
+    "MetaTask.column.ref": lambda: StateRef(0),
 }  # fmt: skip
-BEFORE = ("reset", "fit", "ask", "store")
+BEFORE = ("reset", "fit", "ask", "store", "act")
 # What may be said without the name of an argument: that there is no such file or no such optional package.
 EXCUSED = (FileNotFoundError, ImportError, NotImplementedError, NotFittedError, ResetNeeded)
 UNTYPED = (None, "x", b"x", object(), {}, [], [[1], [2, 3]], (), lambda: 0, 1j, True)
@@ -147,7 +260,26 @@ def arguments(function, dims, depth=0):
     required = {
         name: hint for name, (hint, default) in parameters(function).items() if default is inspect.Parameter.empty
     }
-    return {name: MADE[name]() if name in MADE else good(hint, dims, depth) for name, hint in required.items()}
+    makers = {name: make for owner in owners(function) for name, make in made_for(owner).items()}
+    # A class may hand arguments on that it does not name itself.
+    given = {name: make() for name, make in makers.items() if inspect.isclass(function) or name in parameters(function)}
+    for name, hint in required.items():
+        if name not in given:
+            given[name] = MADE[name]() if name in MADE else good(hint, dims, depth)
+    return given
+
+
+def owners(function):
+    """Return the names under which there may be arguments of a call, the most particular last."""
+    if inspect.isclass(function):
+        return [base.__name__ for base in reversed(function.__mro__)]
+    return [function.__name__, function.__qualname__]
+
+
+@functools.cache
+def made_for(owner):
+    """Return what makes the arguments of one class, function or method."""
+    return {key.rpartition(".")[2]: make for key, make in MADE.items() if key.rpartition(".")[0] == owner}
 
 
 def good(hint, dims, depth):

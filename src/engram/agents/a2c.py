@@ -104,6 +104,8 @@ def rollout(
         >>> rollout(env, agent, torch.Generator().manual_seed(0), seed=0).actions.shape[1]
         3
     """
+    checks.arguments()
+    checks.size("max_steps", max_steps)
     like = agent.value.weight
     array, _ = env.reset(seed=seed)
     if np.ndim(array) != 2:
@@ -214,6 +216,7 @@ def a2c_step(
         episodes: Episodes of the agent, from ``rollout``.
         settings: Discount, coefficients and clipping.
     """
+    checks.arguments()
     output, _ = agent(episodes.observations)
     loss, parts = a2c_loss(
         output.log_prob(episodes.actions),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
@@ -64,4 +65,6 @@ def check_rollout(next_obs: Tensor, done: Tensor, shape: tuple[int, ...], num_en
     checks.has_shape("next_obs", tuple(next_obs.shape), ("time", num_envs, *shape))
     if checks.instance("done", done, Tensor).shape != next_obs.shape[:2]:
         raise ValueError(f"done.shape = {tuple(done.shape)}: expected {tuple(next_obs.shape[:2])}, as next_obs has")
+    if done.dtype != torch.bool:
+        raise ValueError(f"done.dtype = {done.dtype}: expected torch.bool")
     checks.finite("next_obs", next_obs, ("time", "env", *["feature"] * len(shape)))

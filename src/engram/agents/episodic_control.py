@@ -114,7 +114,8 @@ class EpisodicControl(ABC):
 
     def values(self, observation: Any) -> ActionValues:
         """The value of each action; neither the agent nor its memory changes."""
-        return self._values(self._key(observation), use=False)
+        with checks.noted(observation=observation):
+            return self._values(self._key(observation), use=False)
 
     def act(self, observation: Any, identity: Any = None) -> int:
         """An action; ``identity``, (hash_dim,), such as the RAM of a game, is only for a memory with hashes.
@@ -126,13 +127,15 @@ class EpisodicControl(ABC):
         trajectory = self._trajectory
         if len(trajectory.actions) > len(trajectory.rewards):
             raise RuntimeError("act was called twice: expected observe in between")
-        array = np.asarray(observation)
-        if self._scale is not None:
-            self._scale.update(array.reshape(-1))
-        key = self._key(array)
-        values = self._values(key, use=True)
+        with checks.noted(observation=observation):
+            array = np.asarray(observation)
+            if self._scale is not None:
+                self._scale.update(array.reshape(-1))
+            key = self._key(array)
+            values = self._values(key, use=True)
         if self.memory.hashes.shape[-1]:
-            state = np.array(array if identity is None else identity, dtype=np.float32)
+            with checks.noted(identity=identity):
+                state = np.array(array if identity is None else identity, dtype=np.float32)
             trajectory.hashes.append(torch.from_numpy(state.reshape(1, -1)))
         elif identity is not None:
             raise ValueError("identity is given, but the memory has no hash_dim")
@@ -162,11 +165,13 @@ class EpisodicControl(ABC):
         if len(trajectory.actions) == len(trajectory.rewards):
             raise RuntimeError("observe was called without an action: expected act before it")
         reward = checks.number("reward", reward)
+        with checks.noted(terminated=terminated, truncated=truncated):
+            over = bool(terminated or truncated)
         bootstrap = truncated and not terminated and self.truncation == "bootstrap"
         if bootstrap and observation is None:
             raise ValueError("observation = None: expected the one at the truncation, to bootstrap from it")
         trajectory.rewards.append(reward)
-        if terminated or truncated:
+        if over:
             trajectory.last = [float(self.values(observation).max()) if bootstrap else 0.0]
             self._finished.append(trajectory)
             self._trajectory = Trajectory()

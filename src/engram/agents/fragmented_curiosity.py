@@ -176,7 +176,8 @@ class FragmentedCuriosity:
         """
         check_rollout(next_obs, done, self.obs_shape, self.num_envs)
         error, reward = torch.zeros(done.shape), torch.zeros(done.shape)
-        keys = None if self._encode is None or not len(done) else self._encode(next_obs.flatten(0, 1))
+        with checks.noted(next_obs=next_obs):
+            keys = None if self._encode is None or not len(done) else self._encode(next_obs.flatten(0, 1))
         for number in np.unique(self.current):
             envs = np.flatnonzero(self.current == number)
             module, rows = self.store.get(int(number)).module, torch.from_numpy(envs)

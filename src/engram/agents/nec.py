@@ -77,6 +77,7 @@ class NEC(EpisodicControl):
         train_every: int = 4,
         **options: Any,
     ) -> None:
+        checks.arguments()
         exploration = exploration or EpsilonGreedy(final=0.001)
         super().__init__(memory, rng=rng, exploration=exploration, embedding=encoder, k=k, **options)
         self.encoder, self.learning_starts = encoder, learning_starts

@@ -162,10 +162,9 @@ class VectorActor:
         """Where the environments, which need a ``state_dict`` of their own, and the agent's memory are."""
         env: Any = self.env
         own = {"observation": self._observation, "action": self._action, "starts": self._starts, "over": self._over}
-        return {name: part.clone() for name, part in own.items()} | {
-            "state": [part.clone() for part in self._state],
-            "env": env.state_dict(),
-        }
+        with checks.noted(env=env):
+            state = {"env": env.state_dict(), "state": [part.clone() for part in self._state]}
+        return {name: part.clone() for name, part in own.items()} | state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state of ``state_dict``."""

@@ -154,8 +154,10 @@ class RecurrentAgent:
         steps = self._steps
         if len(steps.actions) == len(steps.rewards):
             raise RuntimeError("observe was called without an action: expected act before it")
+        with checks.noted(terminated=terminated, truncated=truncated):
+            over = bool(terminated or truncated)
         steps.rewards.append(checks.number("reward", reward))
-        if terminated or truncated:
+        if over:
             self._finished.append(steps)
             self._steps, self._policy = Steps(), None
 

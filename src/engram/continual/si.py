@@ -80,7 +80,9 @@ class SynapticIntelligence(QuadraticPenalty):
             ValueError: No step was taken since the last task.
         """
         if not self.started:
-            raise ValueError("end_task: expected steps of an attached optimiser first")
+            raise ValueError(
+                "end_task: expected steps of an attached optimiser since the last: call attach first, and step it"
+            )
         self._match_parameters()
         now, flat = self._current(), self._flat
         gain = flat["path"] / ((now - flat["start"]).square() + self.xi)

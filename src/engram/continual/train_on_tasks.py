@@ -107,11 +107,14 @@ def train_on_tasks(
         task 1 ends with step 9
     """
     checks.instance("model", model, nn.Module)
-    for number, task in enumerate(tasks):
-        checks.instance(f"tasks[{number}]", task, Task)  # type: ignore[type-abstract]
-    lengths = [steps] * len(tasks) if isinstance(steps, int) else list(steps)
-    if not tasks or len(lengths) != len(tasks):
-        raise ValueError(f"{len(tasks)} tasks and {len(lengths)} steps: expected at least one task, and steps for each")
+    with checks.noted(tasks=tasks):
+        for number, task in enumerate(tasks):
+            checks.instance(f"tasks[{number}]", task, Task)  # type: ignore[type-abstract]
+        count = len(tasks)
+    with checks.noted(steps=steps):
+        lengths = [steps] * count if isinstance(steps, int) else list(steps)
+    if not count or len(lengths) != count:
+        raise ValueError(f"{count} tasks and {len(lengths)} steps: expected at least one task, and steps for each")
     ends = list(accumulate(checks.size("steps", length) for length in lengths))
     checks.instance("method", method, ContinualMethod).attach(optimizer)
 

@@ -83,12 +83,13 @@ class AffineReLU:
 
     def check_inputs(self, name: str, x: Float[np.ndarray, "*batch inputs"]) -> None:
         """Raise ValueError unless the last axis of an array is that of the inputs."""
+        checks.instance(name, x, np.ndarray)
         if x.shape[-1:] != self.sizes[:1]:
             raise ValueError(f"{name}.shape = {x.shape}: expected (..., {self.sizes[0]}), as the network has inputs")
 
     def exact(self, x: Float[np.ndarray, " inputs"]) -> list[Fraction]:
         """The outputs for one input without any rounding, as rational numbers."""
-        h = [Fraction(float(v)) for v in x]
+        h = [Fraction(v) for v in checks.array("x", x, self.sizes[:1]).tolist()]
         for k, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             z = exact_affine(W, b, h)
             h = z if k == len(self.weights) - 1 else [max(v, Fraction(0)) for v in z]

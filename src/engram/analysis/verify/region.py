@@ -21,6 +21,7 @@ Pattern = tuple[Phases, ...]
 Made = Literal["direct", "structural", "fallback", "crown"]
 Comparison = Literal["equal", "contains", "contained", "incomparable"]
 MOST_DIMENSIONS = 10  # of a volume by sampling
+MOST_STEPS = 10**5  # for each point that is drawn
 
 
 def activation_pattern(net: AffineReLU, x: Float[np.ndarray, "*batch inputs"]) -> Pattern:
@@ -210,6 +211,7 @@ class Region:
             thin: Steps for each.
         """
         checks.arguments()
+        checks.size("thin", thin, maximum=MOST_STEPS)
         if self.degenerate:
             raise ValueError("the region is empty or flat: it has no points to draw")
         open_sides, (A, b) = self.box.high > self.box.low, self.rows

@@ -65,7 +65,8 @@ class GatedNet(nn.Module):
 
     def gates(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"] | None:
         """The gate of images, None where there is none: to hand to later calls on the same images."""
-        return None if self.gate is None else torch.sigmoid(self.gate(x))
+        with checks.noted(x=x):
+            return None if self.gate is None else torch.sigmoid(self.gate(x))
 
     def features(
         self,
@@ -78,9 +79,10 @@ class GatedNet(nn.Module):
             x: Images, (batch, ...).
             gate: Their gate, if it is known; None: it is made now.
         """
-        pre = self.body(x)
-        gate = self.gates(x) if gate is None else gate
-        return Features(pre, gate, pre if gate is None else pre * gate)
+        with checks.noted(x=x, gate=gate):
+            pre = self.body(x)
+            gate = self.gates(x) if gate is None else gate
+            return Features(pre, gate, pre if gate is None else pre * gate)
 
     def forward(
         self,
@@ -93,7 +95,8 @@ class GatedNet(nn.Module):
             x: Images, (batch, ...).
             gate: Their gate, if it is known; None: it is made now.
         """
-        return self.head(self.features(x, gate).post)  # type: ignore[no-any-return]
+        with checks.noted(x=x, gate=gate):
+            return self.head(self.features(x, gate).post)  # type: ignore[no-any-return]
 
 
 def anml_net(

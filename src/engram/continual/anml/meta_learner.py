@@ -114,13 +114,14 @@ class SequentialMetaLearner:
             y: Their classes.
             gate: Their gate, if it is known; None: it is made anew at each step.
         """
-        labels("y", y, x, self.net)
-        fast = FastWeights(self.net, sgd(self.inner_lr), select=self.fast, order=self.order)
-        for i in range(len(x)):
-            row = slice(i, i + 1)
-            logits = fast(x[row], gate=None if gate is None else gate[row])
-            fast = fast.step(functional.cross_entropy(logits, y[row]))
-        return fast
+        with checks.noted(x=x, y=y, gate=gate):
+            labels("y", y, x, self.net)
+            fast = FastWeights(self.net, sgd(self.inner_lr), select=self.fast, order=self.order)
+            for i in range(len(x)):
+                row = slice(i, i + 1)
+                logits = fast(x[row], gate=None if gate is None else gate[row])
+                fast = fast.step(functional.cross_entropy(logits, y[row]))
+            return fast
 
     def step(
         self,
@@ -142,15 +143,16 @@ class SequentialMetaLearner:
             ValueError: Labels are beyond the network's outputs, or not as many as images; or there are none.
             FloatingPointError: The outer loss is not finite.
         """
-        labels("y", y, x, self.net)
-        labels("remember_y", remember_y, remember_x, self.net)
-        if self.zap:
-            zap_(self.net.readout, sorted(set(y.tolist())), self.generator)
-        images, answers = torch.cat((remember_x, x)), torch.cat((remember_y, y))
-        others = len(remember_x)
-        # The gate stays the same, image by image, while the inner loop runs: made once for all of them.
-        gate = self.net.gates(images) if self._gate_rests else None
-        logits = self._learned(x, y, gate, images)
+        with checks.noted(x=x, y=y, remember_x=remember_x, remember_y=remember_y):
+            labels("y", y, x, self.net)
+            labels("remember_y", remember_y, remember_x, self.net)
+            if self.zap:
+                zap_(self.net.readout, sorted(set(y.tolist())), self.generator)
+            images, answers = torch.cat((remember_x, x)), torch.cat((remember_y, y))
+            others = len(remember_x)
+            # The gate stays the same, image by image, while the inner loop runs: made once for all of them.
+            gate = self.net.gates(images) if self._gate_rests else None
+            logits = self._learned(x, y, gate, images)
         loss = functional.cross_entropy(logits, answers)
         if not loss.isfinite():
             raise FloatingPointError(f"the outer loss is {loss.item()} in step {self.steps}: inner_lr may be too high")

@@ -112,9 +112,10 @@ class GibbsWithGradients:
         self, changes: Float[np.ndarray, "sequences length vocab"]
     ) -> Float[np.ndarray, "sequences moves"]:
         """Log q of all moves, place by place and letter by letter, given what they promise."""
-        logits = np.asarray(changes).reshape(len(changes), -1) / self.temperature
-        logits = logits - logits.max(1, keepdims=True)
-        return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
+        with checks.noted(changes=changes):
+            logits = np.asarray(changes).reshape(len(changes), -1) / self.temperature
+            logits = logits - logits.max(1, keepdims=True)
+            return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
 
     def log_ratio(
         self, old: FirstOrder, new: FirstOrder, tokens: Tokens, moves: Int[np.ndarray, "sequences"]
@@ -127,8 +128,9 @@ class GibbsWithGradients:
             tokens: The sequences.
             moves: Place times the letters of the alphabet, plus the new letter.
         """
-        there = self.log_proposal(old.changes)[np.arange(len(tokens)), moves]
-        return self._log_ratio(new.values - old.values, there, new, tokens, moves)
+        with checks.noted(old=old, new=new, tokens=tokens, moves=moves):
+            there = self.log_proposal(old.changes)[np.arange(len(tokens)), moves]
+            return self._log_ratio(new.values - old.values, there, new, tokens, moves)
 
     def _log_ratio(
         self,
@@ -153,6 +155,7 @@ class GibbsWithGradients:
         self, tokens: Tokens, rng: np.random.Generator
     ) -> tuple[FirstOrder, Int[np.ndarray, "draws"], Int[np.ndarray, "draws"]]:
         """Draw moves of some sequences: their first order, and of each draw the parent and the move."""
+        checks.instance("rng", rng, np.random.Generator)
         order = self.first_order(tokens)
         checks.finite("energy(x)", order.values)
         cumulative = np.exp(self.log_proposal(order.changes)).cumsum(1)
@@ -171,6 +174,7 @@ class GibbsWithGradients:
             rng: Source of draws.
             known: Sequences, as bytes, that count as none.
         """
+        checks.arguments()
         best = cluster_reduce(population.tokens, population.scores, self.clusters)
         tokens = population.tokens[best]
         order, parents, moves = self.propose(tokens, rng)
@@ -216,6 +220,7 @@ class GibbsWithGradients:
         Raises:
             ValueError: Scores are not finite, or the energy is not, with the round.
         """
+        checks.arguments()
         check_tokens("start.tokens", start.tokens, self.vocab)
         checks.has_shape("start.scores", start.scores.shape, (len(start.tokens),))
         checks.finite("start.scores", start.scores)

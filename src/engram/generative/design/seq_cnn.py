@@ -114,7 +114,8 @@ class SeqCNN(nn.Module):
         rows = np.ascontiguousarray(tokens)
         by_unit = np.ascontiguousarray(table.numpy().reshape(self.kernel * self.vocab, -1).T)
         given = table.numpy(), bias.numpy(), by_unit, readout, offset
-        in_ranges(lambda first, stop: first_order(rows, *given, first, stop, values, changes), len(rows), n_jobs)
+        with checks.noted(n_jobs=n_jobs):
+            in_ranges(lambda first, stop: first_order(rows, *given, first, stop, values, changes), len(rows), n_jobs)
         return FirstOrder(values.astype(np.float64), changes.astype(np.float64))
 
     def predict(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:

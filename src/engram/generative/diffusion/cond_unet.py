@@ -158,7 +158,8 @@ class CondUNet(nn.Module):
         checks.has_shape("x", tuple(x.shape), ("batch", self.image_channels, self.size, self.size))
         checks.has_shape("labels", tuple(labels.shape), (len(x), self.label_dim))
         encoded = functional.silu(encode(self, t, labels, x))
-        hidden, seen = self.stem(x), []
+        with checks.noted(x=x):
+            hidden, seen = self.stem(x), []
         for level, block in enumerate(self.down):
             hidden = block(functional.avg_pool2d(hidden, 2) if level else hidden, encoded)
             hidden = self.attention[str(level)](hidden) if str(level) in self.attention else hidden

@@ -170,7 +170,7 @@ class GaussianDiffusion:
         """What a layer gives out, flattened, for labels and noisy images ``x``, at step ``t`` (default: the last)."""
         checks.arguments()
         t = len(self) - 1 if t is None else checks.size("t", t, 0, len(self) - 1)
-        with recorded(layer) as seen:
+        with recorded(layer) as seen, checks.noted(model=model, labels=labels, x=x):
             model(x, torch.full((len(x),), t, device=x.device), labels)
         return only(seen, "layer").flatten(1)
 

@@ -90,8 +90,9 @@ class DiffusersUNet(nn.Module):
         labels: Float[Tensor, "batch labels"],
     ) -> Float[Tensor, "batch channels size size"]:
         """What the network predicts of noisy images: noise, image or velocity, as it is trained to."""
-        encoded = position_encoding(labels.to(x), self.label_features, self.label_base).flatten(1)
-        return self.unet(x, t, class_labels=self.labels(encoded)).sample  # type: ignore[no-any-return]
+        with checks.noted(x=x, t=t, labels=labels):
+            encoded = position_encoding(labels.to(x), self.label_features, self.label_base).flatten(1)
+            return self.unet(x, t, class_labels=self.labels(encoded)).sample  # type: ignore[no-any-return]
 
 
 class SchedulerDiffusion(GaussianDiffusion):
@@ -127,9 +128,11 @@ class SchedulerDiffusion(GaussianDiffusion):
         hidden: nn.Module | None = None,
     ) -> Samples:
         """Draw an image for each label as the scheduler does; arguments as of ``GaussianDiffusion.sample``."""
+        checks.arguments()
         count = checks.size("steps", len(self) if steps is None else steps, 1, len(self))
         self.scheduler.set_timesteps(count)
-        start = torch.empty(len(labels), *shape, device=labels.device, dtype=labels.dtype)
+        with checks.noted(labels=labels, shape=shape):
+            start = torch.empty(len(labels), *shape, device=labels.device, dtype=labels.dtype)
         x, outputs = self.normal(start, generator), []
         with recorded(hidden) as seen:
             for t in self.scheduler.timesteps:

@@ -129,6 +129,7 @@ class RuleNetwork(nn.Module):
             batch_size: How many independent streams.
             generator: Source of the synapses; torch's global one if None.
         """
+        checks.arguments()
         checks.size("batch_size", batch_size)
         like, channels = self.rule.readout, self.rule.channels
         synapses = []
@@ -161,6 +162,7 @@ class RuleNetwork(nn.Module):
         Raises:
             ValueError: A shape, dtype or device is another, or a frame is not finite.
         """
+        checks.arguments()
         like, features = self.rule.readout, self.topology.features
         if len(self.topology.shown) > 1 and input.ndim == 3 and input.shape[2] != features:
             sizes = " inputs and ".join(str(self.topology.groups[group]) for group in self.topology.shown)
@@ -194,6 +196,10 @@ class RuleNetwork(nn.Module):
             state: The state before.
             shown: x and k of every neuron.
         """
+        with checks.noted(state=state, shown=shown):
+            return self._after(state, shown)
+
+    def _after(self, state: RuleState, shown: Tensor) -> RuleState:
         rule, old = self.rule, state.bodies
         sent_on, sent_back = old @ rule.forward_projection, old @ rule.backward_projection
         forward, backward = torch.zeros_like(sent_on), torch.zeros_like(sent_back)
@@ -217,7 +223,7 @@ class RuleNetwork(nn.Module):
     def _plain(self, shown: Tensor, state: RuleState) -> tuple[Tensor, RuleState]:
         def run_frame(state: RuleState, frame: Tensor) -> tuple[RuleState, Tensor]:
             for _ in range(self.topology.ticks):
-                state = self.tick(state, frame)
+                state = self._after(state, frame)
             return state, state.bodies
 
         masks = [self._mask(number) for number in range(len(self.spans))]

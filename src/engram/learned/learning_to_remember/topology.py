@@ -153,6 +153,7 @@ class Topology:
 
     def of_group(self, group: int) -> slice:
         """Which of all neurons are those of a group."""
+        checks.size("group", group, minimum=0, maximum=len(self.groups) - 1)
         first = sum(self.groups[:group])
         return slice(first, first + self.groups[group])
 

@@ -207,7 +207,8 @@ class KeyValueMemory(Saveable, nn.Module):
             if len(array) != len(samples):
                 raise ValueError(f"{name} has {len(array)} samples: expected {len(samples)}, one for each key")
         if isinstance(tables, int):
-            tables = torch.full((len(samples),), tables)
+            with checks.noted(tables=tables):
+                tables = torch.full((len(samples),), tables)
         chosen = self._chosen(tables, len(samples))
         batch = Batch(samples, contents, same, np.ones(len(samples)))
         place, fresh = [np.zeros(0, np.int64)], [np.zeros(0, bool)]

@@ -122,10 +122,11 @@ class FragmentAndRecall(Generic[T]):
         if recalled:
             self.current_id = best.target
         self.store.touch(self.current_id)
-        value = surprisal(self.current) if callable(surprisal) else surprisal
         novel = self.novelty_threshold is None or best.similarity < self.novelty_threshold
-        armed = may_fragment and novel and not recalled and not waiting
-        triggered = self.monitor.observe(value, armed=armed)
+        with checks.noted(surprisal=surprisal, may_fragment=may_fragment):
+            value = surprisal(self.current) if callable(surprisal) else surprisal
+            armed = may_fragment and novel and not recalled and not waiting
+            triggered = self.monitor.observe(value, armed=armed)
         if triggered:
             self.current_id = self.store.write(self.factory(), in_use=(source,))
             self.link(self.store, source, self.current_id, query)

@@ -94,6 +94,7 @@ class SlowWeights(SynapticRule[None]):
             post: Activity y that goes out.
             weight: W.
         """
+        checks.arguments()
         decay, gain, target = self.rule.coefficients(post)
         lost = decay[:, :, None] if decay.dim() else decay
         return (gain * target)[:, :, None] * pre[:, None, :] - lost * weight

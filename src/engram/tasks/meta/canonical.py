@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from engram import checks
 from engram.tasks.meta.grid import Grid
 from engram.tasks.meta.parts import ActionRef, ActionVar, FlagRule, OneMinus, ProbRef, RewardRule, StateRef, StimVar
 from engram.tasks.meta.rules import commute, effective_rules
@@ -43,6 +44,7 @@ def canonical(task: MetaTask) -> MetaTask:
         >>> canonical(named.two_step()) == canonical(canonical(named.two_step()))
         True
     """
+    checks.arguments()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the task has already warned
         return from_json(min(_least(image) for image in _mirrored(_pruned(task))))

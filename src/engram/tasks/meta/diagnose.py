@@ -100,6 +100,7 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
         >>> diagnosis.codes, round(diagnosis.gap, 2)
         ({}, 0.39)
     """
+    checks.arguments()
     checks.number("gamma", gamma, minimum=0, below=1)
     checks.size("len(grid)", len(grid))
     for i, share in enumerate(grid):

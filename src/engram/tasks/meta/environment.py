@@ -64,7 +64,8 @@ class MetaTaskVectorEnv(BatchedEnv):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        given = [tasks] if isinstance(tasks, MetaTask) else list(tasks)
+        with checks.noted(tasks=tasks):
+            given = [tasks] if isinstance(tasks, MetaTask) else list(tasks)
         if not given:
             raise ValueError("tasks = []: expected at least one")
         for (i, task), name in itertools.product(enumerate(given), ("n_actions", "observation_size")):
@@ -97,10 +98,12 @@ class MetaTaskVectorEnv(BatchedEnv):
 
     def instance(self, row: int) -> Instance:
         """The instance that environment ``row`` is in."""
+        checks.size("row", row, minimum=0, maximum=self.num_envs - 1)
         return instance_of(self.tasks[self.task_of[row]], self.lives, row)
 
     def optimal_actions(self, gamma: float = 0.95) -> Int[np.ndarray, "num_envs"]:
         """The optimal action in each environment, given instance, state and flag, with discount ``gamma`` < 1."""
+        checks.number("gamma", gamma, minimum=0, below=1)
         oracle = self._oracles.setdefault(gamma, _Oracle(self.tasks, self.task_of, gamma))
         return oracle.actions(self.lives)
 
@@ -118,6 +121,7 @@ class MetaTaskVectorEnv(BatchedEnv):
             gymnasium.error.ResetNeeded: There is no instance yet to keep.
             ValueError: An option is unknown, or an instance is not one of the task.
         """
+        checks.arguments()
         option = (options or {}).get("instance", "new")
         if isinstance(option, str):
             if option not in ("new", "keep"):
@@ -209,6 +213,7 @@ class MetaTaskEnv(SingleEnv):
     vector_type = MetaTaskVectorEnv
 
     def __init__(self, task: MetaTask, *, render_mode: str | None = None) -> None:
+        checks.arguments()
         super().__init__(tasks=task, render_mode=render_mode)
 
     @property

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from engram import checks
 from engram.tasks.meta.instance import Instance, sample_instance
 from engram.tasks.meta.parts import FlagRule, OneMinus, ProbRef, RewardRule, StimVar
 from engram.tasks.meta.planning import outcomes
@@ -34,6 +35,7 @@ def explain(task: MetaTask, instance: Instance | None = None) -> str:
           state 0, action 0: 1 with probability 0.9
           state 0, action 1: 1 with probability 0.1
     """
+    checks.arguments()
     if instance is None:
         instance = sample_instance(task, np.random.default_rng(0))
     sizes = _count(task.n_states, "state"), _count(task.n_actions, "action"), _count(task.horizon, "step")

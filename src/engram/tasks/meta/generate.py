@@ -43,6 +43,7 @@ def reference_criteria(task: MetaTask) -> Criteria:
         >>> reference_criteria(named.two_step())
         Criteria(variation=True, control=False, leaves=True, entered=True)
     """
+    checks.arguments()
     if task.topology is not None:
         raise ValueError("task.topology: expected None; the published criteria are not about grids")
     shown = [part for s in range(len(task.stimuli)) for part in task.parts_of(s)]

@@ -40,6 +40,7 @@ def sample_instance(task: MetaTask, rng: np.random.Generator) -> Instance:
         >>> sample_instance(named.two_step(), np.random.default_rng(0)).states
         (2,)
     """
+    checks.arguments()
     from engram.tasks.meta import kernels
 
     code, first = _program(task), np.zeros(1, dtype=np.int64)

@@ -53,7 +53,9 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
         >>> pomdp(named.two_step()).Q.shape
         (2, 3, 2)
     """
+    checks.arguments()
     checks.size("points", points)
+    checks.number("gamma", gamma, minimum=0, below=1)
     if task.is_maze:
         raise ValueError("task.topology.walls = 'random_maze': expected instances that can be enumerated")
     if task.stim.hazard:

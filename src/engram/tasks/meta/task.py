@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from engram import checks
 from engram.tasks.meta.fields import Count, Number, validate_fields
 from engram.tasks.meta.grid import Grid
 from engram.tasks.meta.parts import (
@@ -163,17 +164,20 @@ class MetaTask:
 
     def columns_of(self, rules: Iterable[RewardRule | FlagRule]) -> set[int]:
         """The columns that rules refer to."""
-        ends = [end for rule in rules for end in (rule.old, rule.new, rule.action, getattr(rule, "p", None))]
+        with checks.noted(rules=rules):
+            ends = [end for rule in rules for end in (rule.old, rule.new, rule.action, getattr(rule, "p", None))]
         return {column for end in ends if (column := self.column(end)) is not None}
 
     def parts_of(self, state: int) -> tuple[int | StimVar, ...]:
         """The ``parts`` stimuli of a state; -1 for nothing."""
+        checks.size("state", state, minimum=0, maximum=self.n_states - 1)
         shown = self.stimuli[state] if self.stimuli else -1
         shown = shown if isinstance(shown, tuple) else (shown,)
         return shown + (-1,) * (self.parts - len(shown))
 
     def state_range(self, index: int) -> tuple[int, ...]:
         """The possible values of a state variable; in a random maze, only free ones of them."""
+        checks.size("index", index, minimum=0, maximum=len(self.state_vars) - 1)
         values = self.state_vars[index].values
         if not isinstance(values, str):
             return values

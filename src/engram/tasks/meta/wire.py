@@ -43,6 +43,7 @@ _SLIP = 4000
 
 def to_json(task: MetaTask) -> str:
     """A task as JSON, with the keys of the published generator and all else under "ext"."""
+    checks.arguments()
     state_vars = [_changed(var, "values") for var in task.state_vars]
     ext = {
         "state_vars": state_vars if any(state_vars) else [],
