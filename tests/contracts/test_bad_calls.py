@@ -24,7 +24,6 @@ import types
 import typing
 from collections import Counter
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 import torch
@@ -91,10 +90,6 @@ TASK = MetaTask(TABLE, (RewardRule(old=StateRef(0), p=ProbRef(0)),), **VARIABLES
 TOPOLOGY = Topology((1, 1, 1), ((0, 1), (1, 2)))
 DENOISER = CondUNet(4, label_dim=3)
 MODEL = types.SimpleNamespace(n_actions=3, step=lambda state, action, rng: (state, 0, 1.0, True))
-# What diffusers has, which need not be installed.
-UNET = {"config.class_embed_type": "identity", "time_embedding.linear_2.out_features": 3}
-SCHEDULER = {"config.prediction_type": "epsilon", "betas": torch.full((3,), 0.1), "timesteps": torch.arange(3)}
-SCHEDULER |= {"step.return_value.prev_sample": torch.ones(3, 3)}
 
 
 def environments():
@@ -163,14 +158,10 @@ MADE = {
     "SeqCNN.forward.x": lambda: torch.ones(3, 3, 3),
     "CondUNet.size": lambda: 4, "CondUNet.label_dim": lambda: 3,
     "CondUNet.forward.x": lambda: torch.ones(3, 1, 4, 4),
-    "DiffusersUNet.unet": lambda: MagicMock(**UNET), "DiffusersUNet.label_dim": lambda: 3,
-    "DiffusersUNet.forward.x": lambda: torch.ones(3, 1, 4, 4),
     "forward.labels": lambda: torch.ones(3, 3), "hidden.labels": lambda: torch.ones(3, 3),
-    "loss.labels": lambda: torch.ones(3, 3), "SchedulerDiffusion.sample.labels": lambda: torch.ones(3, 3),
-    "SchedulerDiffusion.sample.steps": lambda: 3, "hidden.model": lambda: DENOISER,
+    "loss.labels": lambda: torch.ones(3, 3), "hidden.model": lambda: DENOISER,
     "hidden.layer": lambda: DENOISER.stem, "hidden.x": lambda: torch.ones(3, 1, 4, 4),
     "loss.x0": lambda: torch.ones(3), "noised.x0": lambda: torch.ones(3), "target.x0": lambda: torch.ones(3),
-    "SchedulerDiffusion.scheduler": lambda: MagicMock(**SCHEDULER),
     "Topology.groups": lambda: (1, 1, 1), "Topology.blocks": lambda: ((0, 1), (1, 2)),
     "Topology.of_group.group": lambda: 1, "RuleNetwork.topology": lambda: TOPOLOGY, "RuleNetwork.rule": GatedRule,
     "RuleNetwork.forward.input": lambda: torch.ones(3, 3, 1), "RuleNetwork.forward.state": rule_state,
