@@ -24,7 +24,6 @@ WAITING = {
     "blur",
     "learning-to-remember",
     "meta-rl-agents",
-    "representational-forgetting",
 }
 UNRECORDED = {"agents"}
 CURRENT = [name for name in engram.experiments() if name not in WAITING | UNRECORDED]
