@@ -211,7 +211,7 @@ def test_less_is_better_where_the_measure_says_so():
     ("options", "message"),
     [
         ({"tasks": ["chess"]}, "tasks = 'chess': expected part of one of digits, narrow network"),
-        ({"against": ["fq"]}, "against = 'fq': expected a registered name ("),
+        ({"against": ["fq"]}, "against = 'fq': expected a registered name"),
         ({"seeds": 0}, "seeds = 0"),
     ],
 )
