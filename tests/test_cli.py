@@ -182,7 +182,7 @@ def test_arms_that_need_no_data_are_named(capsys, tmp_path, monkeypatch):
     absent = ", ".join(f"omniglot-{arm}" for arm in ("connection", "matching", "discriminants", "blurred-pixels"))
     assert f"cannot run {absent} here: omniglot-small.zip" in error
     assert (
-        "Without it there can be run: --arms connection,homogeneous,matching,discriminants,blurred-pixels,non-plastic"
+        "Without it you can run: --arms connection,homogeneous,matching,discriminants,blurred-pixels,non-plastic"
         in error
     )
 
