@@ -248,7 +248,11 @@ def test_sound_optimizers_keep_the_contract(optimizer, options):
         ("first group", "its own learning rate", "one group was not stepped"),
         ("forgets", "continues bit for bit", "the continuation differs"),
         ("odd state", "continues bit for bit", "loss is of type MSELoss"),
-        ("own schedule", "scheduler, and nothing else, sets the learning rate", "the learning rate is .*, the scheduler set"),
+        (
+            "own schedule",
+            "scheduler, and nothing else, sets the learning rate",
+            "the learning rate is .*, the scheduler set",
+        ),
         ("idle", "gradient is None stays", "a parameter without gradient moved to"),
         ("decay", "not their gradients", "a gradient changed during the step"),
         ("norm", "affects no other parameter", "a gradient of nan made another parameter"),
