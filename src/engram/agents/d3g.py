@@ -1,4 +1,4 @@
-"""D3G: values of transitions in continuous spaces, with a network that proposes where to go."""
+"""D3G: values of transitions in continuous spaces, with a network that proposes next states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curiosity in fragments: a module for each region of experience, taken up again where the region is recognised."""
+"""Curiosity in fragments: a module for each region of experience, recalled when the region is recognised."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def published_monitor() -> SurprisalMonitor:
 
 
 class FragmentedCuriosity:
-    """Several modules of a curiosity, of which each is asked, and taught, in its own fragment of experience only.
+    """Several curiosity modules, each used and trained only in its own fragment of experience.
 
     After the bonus of a rollout, each environment's steps are gone through up to the first event. A step whose key is
     alike enough to a stored one is a recall of the fragment to which that leads. A step whose error is surprising among

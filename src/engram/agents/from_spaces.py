@@ -19,7 +19,7 @@ from engram.memory import DND, KeyValueMemory
 from engram.nn import vector_encoder
 
 CELLS, MOST_CELLS = 4096, 2**18  # of a grid, where each axis can have more than two, and at most
-UNBOUNDED, EDGE = 1e6, 3.0  # bounds that tell nothing, and where a grid ends instead
+UNBOUNDED, EDGE = 1e6, 3.0  # bounds that are meaningless, and the ends of the grid in that case
 ROWS, KEYS = 1000, 32
 EXPLORATION = EpsilonGreedy(final=0.05, start=0, end=1000)
 

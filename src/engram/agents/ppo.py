@@ -159,7 +159,7 @@ class VectorActor:
         return torch.from_numpy(np.array(observations))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the environments, which need a ``state_dict`` of their own, and the agent's memory are."""
+        """The state of the environments, which need a ``state_dict`` of their own, and of the agent's memory."""
         env: Any = self.env
         own = {"observation": self._observation, "action": self._action, "starts": self._starts, "over": self._over}
         return {name: part.clone() for name, part in own.items()} | {

@@ -1,4 +1,4 @@
-"""A scikit-learn classifier that learns one task after another and holds on to what it knows."""
+"""A scikit-learn classifier that learns one task after another without forgetting."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it
 
 
 class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A network with rectified hidden layers that learns a task at each call of ``partial_fit``, without the last ones.
+    """A network with ReLU layers that learns a task at each call of ``partial_fit``, without data of earlier ones.
 
     Features should be centred and scaled.
 
     Args:
         hidden: Units of each hidden layer.
         head: The last layer: ``"linear"``, or ``"dhp"``, a ``DHPSoftmax``.
-        method: Makes what keeps the network from forgetting: ``EWC``, ``partial(EWC, strength=10.0)``, a subclass of
-            ``ContinualMethod`` of one's own, or whatever else is called with the network and ``generator=``.
+        method: Makes the continual method: ``EWC``, ``partial(EWC, strength=10.0)``, your own subclass of
+            ``ContinualMethod``, or another callable with the network and ``generator=``.
         learning_rate: Of gradient descent, above 0.
         batch_size: Samples in a batch.
         epochs: How often a call sees each sample.

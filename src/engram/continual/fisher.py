@@ -1,4 +1,4 @@
-"""How much each parameter matters for a network's answers: exact means over samples of per-sample gradients.
+"""The importance of each parameter for a network's output: exact means over samples of per-sample gradients.
 
 The square, or the magnitude, of a batch's mean gradient is something else: there, opposite gradients cancel.
 """

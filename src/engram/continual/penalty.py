@@ -1,4 +1,4 @@
-"""A quadratic penalty that holds a network's slow weights where they were, each as firmly as it is important."""
+"""A quadratic penalty that keeps a network's slow weights near an anchor, each in proportion to its importance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _torch: Any = torch  # the types of these functions lack those of lists of tenso
 
 
 class QuadraticPenalty(ContinualMethod):
-    """A quadratic penalty that holds a network's slow weights where they were, each as firmly as it is important.
+    """A quadratic penalty that keeps a network's slow weights near an anchor, each in proportion to its importance.
 
         P = strength * sum_k Omega_k (theta_k - theta*_k)^2
 

@@ -1,4 +1,4 @@
-"""A bounded memory of samples, each of all that were seen with the same probability."""
+"""A bounded memory of samples that keeps each sample seen so far with the same probability."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engram.state import check_state
 
 
 class Reservoir:
-    """A bounded memory of samples, each of all that were seen with the same probability.
+    """A bounded memory of samples that keeps each sample seen so far with the same probability.
 
     The n-th sample is kept with probability capacity / n, in the place of a random one.
 

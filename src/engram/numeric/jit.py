@@ -1,4 +1,4 @@
-"""Numba functions that are cached on disk, and compiled anew when any file changes of which they are made."""
+"""Numba functions that are cached on disk, and recompiled when any of their source files changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work shared out through joblib: in this process, on processes of this machine (loky), or on a Ray cluster.
+"""Parallel work through joblib: in this process, on processes of this machine (loky), or on a Ray cluster.
 
 A worker that dies costs the item that it worked on another attempt, and the others nothing.
 """

@@ -113,7 +113,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         return self._store(X, sample_weight, first=not hasattr(self, "state_"))
 
     def predict(self, X: Data) -> np.ndarray:
-        """What the memory answers to cues, (samples, features).
+        """Complete cues; the answers are (samples, features).
 
         Args:
             X: Cues, (samples, features); NaN where unknown.

@@ -1,4 +1,4 @@
-"""Competitive learning: units share each input out among themselves, and move towards their share."""
+"""Competitive learning: units compete for each input, and the winners move towards it."""
 
 from __future__ import annotations
 

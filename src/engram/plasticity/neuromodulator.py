@@ -1,4 +1,4 @@
-"""Neuromodulator: one unit that reads the whole layer and tells its synapses when to change."""
+"""Neuromodulator: one unit that reads the whole layer and gates the plasticity of its synapses."""
 
 from __future__ import annotations
 

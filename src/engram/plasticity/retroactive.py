@@ -1,4 +1,4 @@
-"""Retroactive neuromodulation: a signal makes permanent what an eligibility trace remembers of recent activity."""
+"""Retroactive neuromodulation: a signal consolidates an eligibility trace of recent activity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engram.plasticity.state import EligibilityState, RuleState
 
 
 class Retroactive(RatedRule):
-    """Retroactive neuromodulation: a signal m makes permanent what an eligibility trace E remembers of activity.
+    """Retroactive neuromodulation: a signal m consolidates an eligibility trace E of recent activity.
 
         H'[j, i] = clip(H[j, i] + m[j] E[j, i], -c, c)
         E'[j, i] = (1 - eta) E[j, i] + eta y[j] x[i]

@@ -269,7 +269,7 @@ def of_connections(coefficient: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def bounded(trace: Float[Tensor, "batch post pre"], clip: float | None) -> Float[Tensor, "batch post pre"]:
-    """The trace held within [-clip, clip], with the gradient of ``torch.clamp``; all of it if None."""
+    """The trace clamped to [-clip, clip], with the gradient of ``torch.clamp``; unchanged if None."""
     return trace if clip is None else trace.clamp(-clip, clip)
 
 

@@ -1,4 +1,4 @@
-"""What plastic layers carry from step to step: the traces of a rule, the activity of a network."""
+"""States that plastic layers carry from step to step: the traces of a rule, the activity of a network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TraceState(NamedTuple):
 
 
 class EligibilityState(NamedTuple):
-    """The state of a retroactive rule: Hebbian traces H, and E, what the next modulatory signal can make permanent."""
+    """The state of a retroactive rule: Hebbian traces H, and eligibility traces E."""
 
     trace: Float[Tensor, "*batch post pre"]
     eligibility: Float[Tensor, "*batch post pre"]

@@ -1,4 +1,4 @@
-"""Predictive coding: activities settle until each layer's is what the layers around it expect, then weights learn."""
+"""Predictive coding: activities settle to minimise prediction errors between layers, then weights learn."""
 
 from __future__ import annotations
 

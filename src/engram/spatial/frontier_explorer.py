@@ -1,4 +1,4 @@
-"""Exploring by frontiers: walk to where what is known and empty borders on what is unknown."""
+"""Frontier exploration: walk to where known empty cells border on unknown ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning a stream of classes, each image once, and what is left of them at its end."""
+"""Learning a stream of classes, each image once, and the accuracy on them at its end."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Stage(nn.Module):
 
 
 class BumpUNet32(nn.Module):
-    """A U-Net of three stages down and three up with self-attention, told step and labels in each.
+    """A U-Net of three stages down and three up with self-attention, conditioned on step and labels in each.
 
     Stages are numbered as in ``layer(k)``: 1 the first convolutions, 2 to 4 down, 5 the bottleneck, 6 to 8 up, 9 the
     output. Stage 4, of 256 x 4 x 4 numbers at 32 x 32 pixels, is where representations were published.

@@ -1,4 +1,4 @@
-"""A small U-Net that is told a step and continuous labels: the default denoiser."""
+"""A small U-Net conditioned on the step and continuous labels: the default denoiser."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SelfAttention(nn.Module):
 
 
 class CondUNet(nn.Module):
-    """A U-Net on square images, told the step and continuous labels by sines and cosines in each of its blocks.
+    """A U-Net on square images, conditioned in each block on sines and cosines of the step and continuous labels.
 
     A block of two convolutions at each resolution, down and up, with the encoding of step and labels added in between;
     the last convolution of each block, and that of the network, are 0 at first. Stages are numbered as in

@@ -1,4 +1,4 @@
-"""Gaussian diffusion: noise that is added step by step, a loss that teaches to undo it, and samplers."""
+"""Gaussian diffusion: noise added step by step, a loss for learning to remove it, and samplers."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class GaussianDiffusion:
         return signal * x0 + noisy * noise
 
     def target(self, x0: Images, t: Steps, noise: Images) -> Images:
-        """What the network has to tell of noised images."""
+        """The network's target for noised images."""
         checks.arguments()
         signal, noisy = self.scales(t, x0)
         return {"eps": noise, "x0": x0, "v": signal * noise - noisy * x0}[self.prediction]

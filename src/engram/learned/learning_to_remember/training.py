@@ -1,4 +1,4 @@
-"""Training a rule by short windows: what is shown in one is asked for in the same, or in one soon after."""
+"""Training a rule on short windows: patterns shown in one are queried in the same window, or soon after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training a learned update: the student's activity, on old and new tasks, is to be that of a multi-task teacher."""
+"""Training a learned update so that a student's activity, on old and new tasks, matches a multi-task teacher's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 class MimicryEpisode(NamedTuple):
-    """A body that learned a task, the data of the next, and what a teacher of both makes of held-out inputs.
+    """A body that learned a task, the data of the next, and the activity of a teacher of both on held-out inputs.
 
     Attributes:
         start: The body's parameters at the end of the old task, by name.
@@ -164,7 +164,7 @@ class TeacherMimicTrainer:
         return float(losses[-1].detach())
 
     def state_dict(self) -> dict[str, Any]:
-        """All that training goes on from, but the generator, which is its owner's."""
+        """Everything needed to resume training, except the generator, which belongs to the caller."""
         students = [
             {"episode": s.episode, "length": s.length, "steps": s.steps, "leaves": tree_flatten(_learned(s.fast))[0]}
             for s in self._students

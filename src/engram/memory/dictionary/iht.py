@@ -20,7 +20,7 @@ LARGEST_STEP, SMALL = 0.9, 64
 
 
 class IHTCode(NamedTuple):
-    """Codes, and how they came about."""
+    """Codes, and how the search for them ended."""
 
     code: Float[np.ndarray, "samples atoms"]
     iterations: Int[np.ndarray, " samples"]

@@ -38,7 +38,7 @@ class FaissSearch:
         return type(self), (self.index, self.rebuild, self.smallest)
 
     def reset(self) -> None:
-        """Forget all indices: all keys may be others."""
+        """Forget all indices, since all keys may have changed."""
         self._built: dict[int, Any] = {}
         self._stale: dict[int, set[int]] = {}
 

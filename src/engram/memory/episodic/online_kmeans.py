@@ -1,4 +1,4 @@
-"""K-means by one look at each sample, and its form that follows a stream that changes; scikit-learn's interface."""
+"""Single-pass k-means, and a form that follows a changing stream; scikit-learn's interface."""
 
 from __future__ import annotations
 

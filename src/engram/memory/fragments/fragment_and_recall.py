@@ -1,4 +1,4 @@
-"""Step by step: go on with the fragment at hand, begin another, or take up an old one."""
+"""At each step, keep the current fragment, begin another, or recall an old one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Link = Callable[[LongTermStore[Any], int, int, Any], None]
 
 
 class Decision(NamedTuple):
-    """What a step came to.
+    """The decision at a step.
 
     Attributes:
         kind: Whether the fragment at hand is kept, was left for a new one, or for one that was stored.
@@ -41,7 +41,7 @@ def link(store: LongTermStore[Any], source: int, target: int, query: Any) -> Non
 
 
 class FragmentAndRecall(Generic[T]):
-    """One fragment at hand, the others stored; a surprise begins a new one, a familiar query recalls an old one.
+    """A current fragment and stored ones; a surprise begins a new one, a familiar query recalls an old one.
 
     At each step: recall, if the best key leads to another fragment with a similarity of at least ``recall_threshold``;
     else a new fragment, if the monitor fires and the query is novel; else the fragment at hand is kept. The fragment at

@@ -18,7 +18,7 @@ _STATE = ("counts", "means", "squares", "since", "draws", "previous")
 
 
 class SurprisalMonitor:
-    """A monitor that fires when a number of a stream stands out among those before it.
+    """A monitor that fires when a number in a stream is an outlier among those before it.
 
         zscore    (x - mean) / std > threshold, std with n - 1 and above ``std_floor``
         ratio     x >= threshold * mean, mean > 0

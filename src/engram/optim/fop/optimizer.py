@@ -1,4 +1,4 @@
-"""First-order preconditioning: an optimiser of torch's that learns by which matrix to multiply its steps."""
+"""First-order preconditioning: a torch optimiser that learns matrices to multiply its steps by."""
 
 from __future__ import annotations
 

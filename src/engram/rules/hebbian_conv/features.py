@@ -45,9 +45,9 @@ def quadrants(activity: Float[Tensor, "batch units height width"]) -> Float[Tens
 
 
 def layer_features(layers: nn.Sequential, images: Float[Tensor, "batch channels height width"]) -> list[Tensor]:
-    """What each layer offers a read-out, (batch, 4 units): quadrants of its output, as the next layer sees it.
+    """The features of each layer for a read-out, (batch, 4 units): quadrants of its output, as the next layer sees it.
 
-    So they are of standardised activity, and of the last layer's as it is.
+    The activity is therefore standardised, except in the last layer.
 
     Source: Miconi (2021).
     """
@@ -65,7 +65,8 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     X holds images (samples, channels, height, width), or a row for each image if ``image_shape`` says what it is of.
     Rows without it are no images: a single layer of ``n_filters[0]`` units then learns from whole rows. Whiten images
-    first (``ZCAWhitening``): neighbouring pixels are alike, and filters become blobs that tell less than random ones.
+    first (``ZCAWhitening``): neighbouring pixels are correlated, and filters would become blobs, worse than random
+    ones.
 
     Args:
         n_filters: Filters of each layer.

@@ -1,4 +1,4 @@
-"""Whitening of whole images that leaves them as near as possible to what they were; scikit-learn's interface."""
+"""Whitening of whole images that changes them as little as possible; scikit-learn's interface."""
 
 from __future__ import annotations
 

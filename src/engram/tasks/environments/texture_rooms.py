@@ -1,4 +1,4 @@
-"""Texture rooms: a ring of rooms, each papered with a texture of its own, of which an agent sees a patch."""
+"""Texture rooms: a ring of rooms, each with its own wallpaper texture, of which an agent sees a patch."""
 
 from __future__ import annotations
 
