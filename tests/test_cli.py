@@ -205,7 +205,7 @@ def test_what_was_not_reached_is_undecided(toy, capsys):
     assert cli.run(arguments) == 130
     signal.signal(signal.SIGINT, before)
     captured = capsys.readouterr()
-    assert captured.err.count("the same command goes on") == captured.err.count("stopping: ") == 1
+    assert captured.err.count("the same command resumes") == captured.err.count("stopping: ") == 1
     results = load("toy")
     judged = dataclasses.replace(results, changed={}).claims()
     assert [(one.verdict, one.why) for one in judged][1] == (

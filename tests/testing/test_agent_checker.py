@@ -86,7 +86,7 @@ def test_a_sound_agent_keeps_the_contract(make):
         (Flawed, "in place", "neither the spaces nor the observations", "changed in place"),
         (Flawed, "changes spaces", "neither the spaces nor the observations", "the action space was changed"),
         (Flawed, "keeps", "keeps copies of observations", "relies on an array"),
-        (Flawed, "shared", "(same generator and environment|do not influence each other)", "live"),
+        (Flawed, "shared", "(same generator and environment|do not influence each other)", "behave"),
         (Flawed, "any rate", "below 0 is refused", "nothing was raised"),
         (Stored, "forgets", "continues bit for bit", "the continuation differs"),
         (Mute, "", "has ``act``, ``observe`` and ``learn``", "has no observe"),

@@ -344,7 +344,7 @@ def test_sound_estimators_keep_the_contract():
         (Centre("draws"), "no global generator is used", "the global generator of numpy"),
         (Centre("single"), "in float32 and in float64", "transform of float32 data is not finite"),
         (Centre("vague"), "Missing values are refused", "'NaN or inf found', does not name X"),
-        (Centre("forgets"), "goes on from what", "the first chunk is forgotten"),
+        (Centre("forgets"), "continues from earlier calls", "the first chunk is forgotten"),
         (Undocumented(), "``partial_fit`` is documented", "no docstring"),
         (Nameless(), "names each column", "there are no names"),
     ],
