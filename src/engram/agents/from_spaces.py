@@ -51,7 +51,7 @@ def grid_of(observation_space: spaces.Space[Any]) -> tuple[Edges, Edges, Int[np.
 
     Raises:
         TypeError: It is another space.
-        ValueError: It has so many features that a grid has no place for them.
+        ValueError: It has too many features for a grid.
 
     Examples:
         >>> grid_of(spaces.Box(0.0, 1.0, (3,)))[2]

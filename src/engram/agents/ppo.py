@@ -28,7 +28,7 @@ class PPO:
         gamma: Discount of extrinsic rewards.
         gamma_intrinsic: Discount of intrinsic ones.
         gae_lambda: Lambda of generalised advantages.
-        clip: How far a probability may move, as a ratio from 1.
+        clip: The largest deviation of the probability ratio from 1.
         entropy_coefficient: Weight of the entropy in the loss.
         value_coefficient: Weight of the values' errors in the loss.
         extrinsic: Weight of the extrinsic advantage.
@@ -131,7 +131,7 @@ class VectorActor:
 
     @torch.no_grad()
     def rollout(self, steps: int) -> PPORollout:
-        """So many steps in each environment."""
+        """Run a number of steps in each environment."""
         checks.size("steps", steps)
         before, columns, infos = self._state, [], []
         for _ in range(steps):

@@ -87,7 +87,7 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def windows(rows: pl.DataFrame, points: int) -> pl.DataFrame:
-    """Average learning curves of one metric over windows, so that each seed has at most so many points.
+    """Average learning curves of one metric over windows, so that each seed has at most ``points`` points.
 
     Columns seed, window, step (the last of the window) and value (the mean).
 

@@ -21,7 +21,7 @@ class LSTMState(NamedTuple):
     cell: Float[Tensor, "1 batch hidden"]
 
     def detach(self) -> LSTMState:
-        """The same state cut off from the graph that made it, for truncated back-propagation."""
+        """The same state, detached from its graph, for truncated back-propagation."""
         return LSTMState(self.hidden.detach(), self.cell.detach())
 
 

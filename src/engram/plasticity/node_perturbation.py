@@ -53,7 +53,7 @@ class NodePerturbationState(NamedTuple):
     mean: Float[Tensor, "batch units"]
 
     def detach(self) -> NodePerturbationState:
-        """The same state cut off from the graph that made it."""
+        """The same state, detached from its graph."""
         return NodePerturbationState(*(part.detach() for part in self))
 
 
@@ -333,7 +333,7 @@ class NodePerturbationRNN(nn.Module):
         return clamp
 
     def perturbations(self, sets: int, trials: int, steps: int, generator: torch.Generator) -> Perturbations:
-        """Draw the perturbations of lives, for so many that differ in them, of so many trials of so many steps.
+        """Draw the perturbations of lifetimes: ``sets`` of them, each of some trials of some steps.
 
         The gaps between perturbed units are geometric, so that only those are drawn that are not zero.
 

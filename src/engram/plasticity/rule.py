@@ -85,7 +85,7 @@ class PlasticityRule(nn.Module, ABC):
             self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only where there is no parameter eta: whoever reads the rate need not know which of them is trained.
+        # Reached only without a parameter eta, so that readers of the rate need not know which form is trained.
         if name == "eta" and ("eta_logit" in self._parameters or "eta_logit" in self.__dict__):
             return self.eta_logit.sigmoid()
         return super().__getattr__(name)

@@ -17,7 +17,7 @@ class TraceState(NamedTuple):
     trace: Float[Tensor, "*batch post pre"]
 
     def detach(self) -> TraceState:
-        """The same state cut off from the graph that made it, for truncated back-propagation."""
+        """The same state, detached from its graph, for truncated back-propagation."""
         return TraceState(self.trace.detach())
 
 

@@ -19,10 +19,10 @@ from engram.agents.curiosity import check_rollout
 class ExplorationBonus(Protocol):
     """An intrinsic reward for observations, larger for newer ones.
 
-    It is made as ``make(obs_shape, num_envs, generator=...)``, where all that it draws at random comes from the
-    generator. Your own ``nn.Module``, with everything it learns in parameters and buffers, has the states
-    already. What every bonus must refuse is refused by ``CheckedBonus``, which calls it. ``RND`` is one, and so is
-    ``FragmentedCuriosity``, around modules that have more to do, those of ``Curiosity``.
+    It is made by ``make(obs_shape, num_envs, generator=...)``, and the generator is the source of all its randomness.
+    An ``nn.Module`` that keeps everything it learns in parameters and buffers already has the required state. Invalid
+    input is refused by ``CheckedBonus``, which calls it. ``RND`` is one, and so is ``FragmentedCuriosity``, around
+    modules that have more to do, those of ``Curiosity``.
     """
 
     @abstractmethod

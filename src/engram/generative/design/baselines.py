@@ -123,7 +123,7 @@ class HillClimb(SequenceSearch):
     Args:
         tokens: Sequences that are known.
         scores: How good they are.
-        n_parents: The best so many have mutants.
+        n_parents: Number of best sequences that are mutated.
         options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
 
     Examples:

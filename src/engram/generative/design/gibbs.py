@@ -232,7 +232,7 @@ class GibbsWithGradients:
 
 
 def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clusters: int) -> Int[np.ndarray, "chosen"]:
-    """The best of each of at most so many clusters, by average linkage of letters that differ; of equal ones the first.
+    """The best sequence of each cluster, by average linkage of the Hamming distance; ties go to the first.
 
     Of more than 15,000 sequences the best are clustered.
 

@@ -45,7 +45,7 @@ class Stage(nn.Module):
         self.attention = SelfAttention(out_channels, HEADS, generator)
 
     def forward(self, x: Tensor, encoded: Tensor) -> Tensor:
-        """Images of the second number of channels, told what is encoded."""
+        """Process images, conditioned on the encoding; the output has the second number of channels."""
         return self.attention(self.layers(x) + self.encoded(encoded)[:, :, None, None])  # type: ignore[no-any-return]
 
 

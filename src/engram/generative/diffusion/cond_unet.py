@@ -32,7 +32,7 @@ class ResBlock(nn.Module):
             self.skip = initial.uniform(nn.Conv2d, channels, out_channels, 1, generator=generator)
 
     def forward(self, x: Tensor, encoded: Tensor) -> Tensor:
-        """Images of the second number of channels, told what is encoded."""
+        """Process images, conditioned on the encoding; the output has the second number of channels."""
         hidden = self.conv1(functional.silu(self.norm1(x))) + self.encoded(encoded)[:, :, None, None]
         return self.skip(x) + self.conv2(functional.silu(self.norm2(hidden)))  # type: ignore[no-any-return]
 

@@ -21,7 +21,7 @@ class LSTMMemoryState(NamedTuple):
     cell: Float[Tensor, "1 batch hidden"]
 
     def detach(self) -> LSTMMemoryState:
-        """The same state cut off from the graph that made it."""
+        """The same state, detached from its graph."""
         return detached(self)
 
 

@@ -75,7 +75,7 @@ class TeacherMimicTrainer:
         lengths: Least and greatest number of steps of a student; those that differ keep a rule from short sight.
         batch_size: Samples in a batch.
         distance: Of student's and teacher's features.
-        every: The rule's gradient is estimated from one of so many weights at each step, drawn anew; 1: from all.
+        every: Estimate the rule's gradient from one in ``every`` weights, redrawn at each step; 1: from all.
         generator: Draws episodes, their lengths, read-outs and batches.
 
     Attributes:

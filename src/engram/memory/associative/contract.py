@@ -19,19 +19,18 @@ from engram.state import check_state
 class AssociativeMemory(ABC):
     """A memory of units that are +1 or -1: it stores patterns, and completes noisy ones.
 
-    A memory of one's own writes ``store``, ``recall`` and ``n_weights``, and names in ``stored`` what storing changes,
-    so that it can be saved. What every memory must refuse is refused by ``apply_store`` and ``apply_recall``, which
-    call it.
+    To write your own memory, define ``store``, ``recall`` and ``n_weights``, and list in ``stored`` what storing
+    changes, so that it can be saved. Invalid input is refused by ``apply_store`` and ``apply_recall``, which call them.
 
     Args:
         units: N, the units of a pattern, at least 2.
-        generator: All that a memory draws at random comes from it; None: one of its own, with the seed 0.
+        generator: Source of all randomness of a memory; None: its own, with the seed 0.
 
     Attributes:
         stored: Names of the attributes that storing changes: tensors, numbers, and lists or dicts of them.
 
     Raises:
-        TypeError, ValueError: ``units`` is no size, or ``generator`` none of torch's.
+        TypeError, ValueError: ``units`` is not a valid size, or ``generator`` not one of torch's.
 
     Examples:
         >>> class Nearest(AssociativeMemory):  # a table, of which the nearest row is the answer

@@ -44,16 +44,16 @@ class FragmentAndRecall(Generic[T]):
     """A current fragment and stored ones; a surprise begins a new one, a familiar query recalls an old one.
 
     At each step: recall, if the best key leads to another fragment with a similarity of at least ``recall_threshold``;
-    else a new fragment, if the monitor fires and the query is novel; else the fragment at hand is kept. The fragment at
-    hand is in the store as well, under one number all its life.
+    else a new fragment, if the monitor fires and the query is novel; else keep the current fragment. The current
+    fragment is in the store as well, always under the same number.
 
     Args:
         factory: Makes an empty fragment.
-        store: Where fragments are; empty, with room for at least two.
+        store: The store of fragments; empty, with room for at least two.
         monitor: Watches the surprisal, of one stream.
         recall_threshold: Similarity that recalls.
-        novelty_threshold: Similarity from which on a query is too familiar for a new fragment; None: no such guard.
-        burn_in: Steps after a new fragment in which nothing is decided.
+        novelty_threshold: Similarity above which a query is too familiar for a new fragment; None: no limit.
+        burn_in: Steps after a new fragment without a decision.
         link: Called with the store, the old and the new fragment and the query when a fragment begins; by default it
             connects them and stores the query as a key that leads to the new one.
 

@@ -26,7 +26,7 @@ class SurprisalMonitor:
         random    with probability ``threshold`` at each sample, a control
 
     Mean and standard deviation are those of the samples before x, of the last ``window`` or of all. A larger number is
-    a greater surprise: whoever has a confidence c feeds 1 - c.
+    a greater surprise: for a confidence c, pass 1 - c.
 
     Args:
         criterion: Which of the four.
