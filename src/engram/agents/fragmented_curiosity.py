@@ -49,7 +49,7 @@ class Fragment:
         return {"module": self.module.state_dict(), "monitor": self.monitor.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of ``state_dict``; raises where it is of another form."""
+        """Continue from a state of ``state_dict``; raises if it has another form."""
         check_state(state, {"module": Mapping, "monitor": Mapping})
         self.module.load_state_dict(state["module"])
         self.monitor.load_state_dict(state["monitor"])
@@ -283,7 +283,7 @@ class FragmentedCuriosity:
         return own | parts | last | {"key_module": keys, "events": [list(event) for event in self.events]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of ``state_dict``; raises where it is of another form."""
+        """Continue from a state of ``state_dict``; raises if it has another form."""
         form = {"current": self.current, "waits": self._waits, "calls": int, "store": dict, "novelty_threshold": float}
         check_state(state, form | {"last_keys": object, "key_module": object, "events": list})
         self.store.load_state_dict(state["store"], self._make)

@@ -168,7 +168,7 @@ class VectorActor:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of ``state_dict``."""
+        """Continue from a state of ``state_dict``."""
         check_state(state, self.state_dict() | {"env": dict})
         env: Any = self.env
         env.load_state_dict(state["env"])

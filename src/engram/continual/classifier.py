@@ -21,7 +21,7 @@ from engram.continual.task import TaskData
 from engram.continual.train_on_tasks import train_on_tasks
 from engram.nn.initial import uniform
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
 
 
 class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -60,7 +60,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         True
     """
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self,
         hidden: Annotated[Any, tuple[int, ...]] = (100,),
@@ -112,7 +112,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: Nothing was learned yet.
-            ValueError: X is no valid data, or has another number of features.
+            ValueError: X is invalid, or has another number of features.
         """
         check_is_fitted(self)
         samples = torch.tensor(checks.samples(self, X, dtype=[np.float64, np.float32], reset=False))

@@ -166,7 +166,7 @@ class DHPSoftmax(nn.Module):
         return [self.alpha, self.eta]
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return f"{self.in_features}, {self.out_features}, init={self.init!r}, bias={self.bias is not None}"
 
     def _updated(self, input: Tensor, target: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class LwF(ContinualMethod):
         return {**super().state_dict(), "teacher": teacher}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.teacher = None
         if state["teacher"] is not None:

@@ -88,7 +88,7 @@ class ContinualMethod:
         return {**state, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a ``state_dict``, of a method made with the same arguments.
+        """Continue from a ``state_dict`` of a method made with the same arguments.
 
         Args:
             state: What ``state_dict`` returned.

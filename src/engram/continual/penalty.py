@@ -189,7 +189,7 @@ class QuadraticPenalty(ContinualMethod):
         return {**super().state_dict(), "tasks": torch.tensor(self.tasks), **fields}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned.
+        """Continue from what ``state_dict`` returned.
 
         Args:
             state: Of such a penalty on such a network.

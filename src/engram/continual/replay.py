@@ -84,7 +84,7 @@ class Replay(ContinualMethod):
         return {**super().state_dict(), "memory": self.memory.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.memory.load_state_dict(state["memory"])
 

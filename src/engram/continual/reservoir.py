@@ -102,7 +102,7 @@ class Reservoir:
         return {**samples, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what ``state_dict`` returned.
+        """Continue from what ``state_dict`` returned.
 
         Args:
             state: Of a memory of this capacity.

@@ -49,5 +49,5 @@ class Competitive(Instar):
         return super().coefficients((post / self.temperature).softmax(1))
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return f"temperature={self.temperature}"

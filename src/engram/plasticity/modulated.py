@@ -123,5 +123,5 @@ class Modulated(PlasticityRule):
         return TraceState(bounded(trace, self.clip))
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return f"clip={self.clip}, mode={self.mode!r}, strict={self.strict}, only_half={self.only_half}"

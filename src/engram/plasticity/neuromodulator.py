@@ -101,7 +101,7 @@ class Neuromodulator(nn.Module):
         return functional.linear(signal, self.fan_weight, self.fan_bias)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return f"{self.hidden_size}, fan_out={self.fan_out!r}, nonlinearity={self.nonlinearity!r}"
 
 

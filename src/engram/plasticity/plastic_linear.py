@@ -143,7 +143,7 @@ class PlasticLinear(nn.Module):
         return (output.transpose(0, 1) if self.batch_first else output), state
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return (
             f"{self.in_features}, {self.out_features}, alpha={kind(self.alpha)!r}, bias={self.bias is not None}, "
             f"nonlinearity={self.nonlinearity!r}, batch_first={self.batch_first}, backend={self.backend!r}"

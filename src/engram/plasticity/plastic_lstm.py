@@ -214,7 +214,7 @@ class PlasticLSTM(nn.Module):
         self.rule.check_state(state.rule, (*shape, self.hidden_size, self.hidden_size), self.weight_hh)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         layers = f"num_layers={self.num_layers}, dropout={self.dropout}, " if self.upper else ""
         return (
             f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "

@@ -320,7 +320,7 @@ class PlasticRNN(nn.Module):
         return clamp.transpose(0, 1) if self.batch_first else clamp
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         layers = f"num_layers={self.num_layers}, dropout={self.dropout}, " if self.upper else ""
         return (
             f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "

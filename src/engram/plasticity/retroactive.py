@@ -110,6 +110,6 @@ class Retroactive(RatedRule):
         return EligibilityState(rules.bounded(trace, self.clip), eligibility)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         own = f"clip={self.clip}, mode={self.mode!r}, trace_first={self.trace_first}, only_half={self.only_half}"
         return f"{super().extra_repr()}, {own}"

@@ -92,7 +92,7 @@ class LearnedUpdate(ContinualMethod):
         return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
 

@@ -173,7 +173,7 @@ class TeacherMimicTrainer:
         return {**state, "turn": self._turn, "students": students}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from what ``state_dict`` returned."""
         student_form = {"episode": int, "length": int, "steps": int, "leaves": list}
         parts = {"rule": form_of(self.rule), "optimizer": form_of(self.optimizer)}
         check_state(state, {**parts, "turn": int, "students": [student_form] * len(self._students)})

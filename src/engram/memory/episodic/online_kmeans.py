@@ -59,7 +59,7 @@ class OnlineKMeans(
     n_samples_seen_: int
     labels_: np.ndarray
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self, n_clusters: Annotated[Any, int] = 8, *, weighting: Annotated[Any, Literal["count", "author"]] = "count"
     ) -> None:

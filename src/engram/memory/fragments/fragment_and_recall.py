@@ -140,7 +140,7 @@ class FragmentAndRecall(Generic[T]):
         return parts | {"current_id": self.current_id, "waits": self._waits}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of ``state_dict``; raises where it is of another form."""
+        """Continue from a state of ``state_dict``; raises if it has another form."""
         check_state(state, {"store": dict, "monitor": self.monitor.state_dict(), "current_id": int, "waits": int})
         made = self.factory()
         self.store.load_state_dict(state["store"], self.factory if hasattr(made, "load_state_dict") else None)

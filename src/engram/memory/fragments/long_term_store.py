@@ -159,7 +159,7 @@ class LongTermStore(Generic[T]):
         )
 
     def load_state_dict(self, state: Mapping[str, Any], factory: Callable[[], T] | None = None) -> None:
-        """Go on from a state of ``state_dict``.
+        """Continue from a state of ``state_dict``.
 
         Args:
             state: The state.

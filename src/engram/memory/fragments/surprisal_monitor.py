@@ -163,7 +163,7 @@ class SurprisalMonitor:
         return {name: getattr(self, name if name == "statistic" else f"_{name}").copy() for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of ``state_dict``; raises where it is not of as many streams and such a window."""
+        """Continue from a state of ``state_dict``; raises where it is not of as many streams and such a window."""
         check_state(state, self.state_dict())
         for name, value in state.items():
             setattr(self, name if name == "statistic" else f"_{name}", value.copy())

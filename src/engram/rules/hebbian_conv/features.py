@@ -21,7 +21,7 @@ from engram import checks
 from engram.rules.hebbian_conv.competition import per_sample_standardize
 from engram.rules.hebbian_conv.layer import HebbianConv2d
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
 Numbers = Annotated[Any, Sequence[int]]
 
 
@@ -122,7 +122,7 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     n_features_in_: int
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self,
         n_filters: Numbers = (100, 196, 400),
