@@ -47,7 +47,7 @@ class Curiosity(Protocol):
 
     @abstractmethod
     def reset_parameters(self) -> None:
-        """Begin anew."""
+        """Reset to the initial state, with new random parameters."""
 
     @abstractmethod
     def state_dict(self) -> Any:

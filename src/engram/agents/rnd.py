@@ -105,7 +105,7 @@ class RND(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw both networks anew, and forget statistics and the optimiser's."""
+        """Redraw both networks, and reset the statistics and the optimiser's state."""
         for name, value in self.named_buffers():
             value.copy_(self._start[name])
         for layer in self.modules():

@@ -193,7 +193,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _Network(nn.Sequential):
-    """Layers, the last of which may be told the labels."""
+    """Layers, the last of which may take the labels."""
 
     def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
         """The logits."""

@@ -104,7 +104,7 @@ class DHPSoftmax(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw theta, bias and alpha anew; eta and the trace stay.
+        """Redraw theta, bias and alpha; eta and the trace stay.
 
         Args:
             generator: Draws them; None: torch's own.

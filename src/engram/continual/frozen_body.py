@@ -81,7 +81,7 @@ class FrozenBody(ContinualMethod):
         head_parameters(model, head)
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Join the optimiser, whose state is to begin anew."""
+        """Join the optimiser, whose state will be reset."""
         super().attach(optimizer)
         self._optimizer = optimizer
 

@@ -80,7 +80,7 @@ class Neuromodulator(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial values anew."""
+        """Redraw the initial values."""
         bound = self.hidden_size**-0.5
         self.weight.uniform_(-bound, bound, generator=generator)
         self.bias.uniform_(-bound, bound, generator=generator)

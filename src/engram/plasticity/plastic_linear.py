@@ -93,7 +93,7 @@ class PlasticLinear(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights and alpha anew; the rule keeps its parameters."""
+        """Redraw the initial weights and alpha; the rule keeps its parameters."""
         self.weight.normal_(std=0.01, generator=generator)
         if self.bias is not None:
             bound = self.in_features**-0.5

@@ -149,7 +149,7 @@ class PlasticLSTM(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights and alpha anew; rule and neuromodulator keep their parameters."""
+        """Redraw the initial weights and alpha; rule and neuromodulator keep their parameters."""
         for weight, bias in ((self.weight_ih, self.bias_ih), (self.weight_hh, self.bias_hh)):
             bound = weight.shape[1] ** -0.5
             weight.uniform_(-bound, bound, generator=generator)

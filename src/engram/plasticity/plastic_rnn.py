@@ -152,7 +152,7 @@ class PlasticRNN(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights and alpha anew; rule and neuromodulator keep their parameters."""
+        """Redraw the initial weights and alpha; rule and neuromodulator keep their parameters."""
         bound = self.input_size**-0.5
         self.weight_ih.uniform_(-bound, bound, generator=generator)
         self.bias.uniform_(-bound, bound, generator=generator)

@@ -190,7 +190,7 @@ class PlasticityRule(nn.Module, ABC):
         if self.clip is None or not checks.readable(state.trace) or not len(state.trace):
             return
         first = state.trace.detach()[0]
-        # Where so many are at the bound, their mean size tells, and it costs a single operation.
+        # The mean magnitude shows that so many are at the bound, and costs a single operation.
         suspected = torch.linalg.vector_norm(first, 1).item() > 0.89 * self.clip * first.numel()
         if suspected and self.saturation(self.state_type(*(t[:1] for t in state))) > 0.9:
             message = (
@@ -231,7 +231,7 @@ class RatedRule(PlasticityRule):
     ) -> None:
         checks.arguments()
         super().__init__(device, dtype)
-        checks.number("eta", eta)  # what is not finite is told as that
+        checks.number("eta", eta)  # values that are not finite are reported as such
         checks.number("eta", eta, minimum=0)
         if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
             self.eta = trained_rate(eta, device, dtype, shape)

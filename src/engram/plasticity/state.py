@@ -86,7 +86,7 @@ register_states(TraceState, EligibilityState, PlasticState, PlasticLSTMState)
 
 
 def each(function: Callable[..., Tensor], *states: Any) -> Any:
-    """The state whose every tensor is what ``function`` makes of that of each of the states."""
+    """Apply a function to corresponding tensors of states, and return the resulting state."""
     if isinstance(states[0], Tensor):
         return function(*states)
     return type(states[0])(*(each(function, *parts) for parts in zip(*states, strict=True)))

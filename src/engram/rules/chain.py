@@ -183,7 +183,7 @@ class Layer:
 
 
 class Chain(NamedTuple):
-    """A network as a chain, made anew by ``from_module`` for every update, since a rule keeps no module.
+    """A network as a chain, rebuilt by ``from_module`` for every update, since a rule keeps no module.
 
     Attributes:
         before: Modules without parameters before the first layer.

@@ -64,7 +64,7 @@ class Certificate:
 
 
 class Check(NamedTuple):
-    """Whether a certificate proves the property, why not, and how many leaves were looked at."""
+    """Whether a certificate proves the property, why not, and how many leaves were checked."""
 
     valid: bool
     reason: str

@@ -34,7 +34,7 @@ def consensus(tokens: Tokens) -> UInt8[np.ndarray, "length"]:
 
 
 class SequenceSearch:
-    """A search over sequences by ask and tell; a subclass says how it proposes, in ``_propose``, and what it keeps.
+    """A search over sequences by ask and tell; a subclass defines its proposals in ``_propose``, and what it keeps.
 
     Args:
         tokens: The sequences that it starts from.

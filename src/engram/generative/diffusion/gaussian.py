@@ -101,7 +101,7 @@ class GaussianDiffusion:
         return functional.mse_loss(model(self.noised(x0, t, noise), t, labels), self.target(x0, t, noise))
 
     def split(self, output: Images, x: Images, t: Steps) -> tuple[Images, Images]:
-        """x_0, clipped, and the eps that agrees with it, from what a network told of x_t."""
+        """x_0, clipped, and the eps that agrees with it, from a network's output for x_t."""
         checks.arguments()
         signal, noisy = self.scales(t, x)
         x0 = {

@@ -43,7 +43,7 @@ class FaissSearch:
         self._stale: dict[int, set[int]] = {}
 
     def written(self, table: int, rows: Annotated[np.ndarray, " rows"]) -> None:
-        """Take note that these rows of a table are to be looked at."""
+        """Note that these rows of a table have changed and must be searched."""
         if table in self._built:
             self._stale[table].update(rows.tolist())
 
