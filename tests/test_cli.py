@@ -182,7 +182,7 @@ def test_arms_that_need_no_data_are_named(capsys, tmp_path, monkeypatch):
     absent = ", ".join(f"omniglot-{arm}" for arm in ("connection", "matching", "discriminants", "blurred-pixels"))
     assert f"cannot run {absent} here: omniglot-small.zip" in error
     assert (
-        "Without it there can be run: --arms connection,homogeneous,matching,discriminants,blurred-pixels,non-plastic"
+        "Without it you can run: --arms connection,homogeneous,matching,discriminants,blurred-pixels,non-plastic"
         in error
     )
 
@@ -205,7 +205,7 @@ def test_what_was_not_reached_is_undecided(toy, capsys):
     assert cli.run(arguments) == 130
     signal.signal(signal.SIGINT, before)
     captured = capsys.readouterr()
-    assert captured.err.count("the same command goes on") == captured.err.count("stopping: ") == 1
+    assert captured.err.count("the same command resumes") == captured.err.count("stopping: ") == 1
     results = load("toy")
     judged = dataclasses.replace(results, changed={}).claims()
     assert [(one.verdict, one.why) for one in judged][1] == (

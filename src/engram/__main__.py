@@ -6,7 +6,7 @@ from engram import extras
 
 
 def main() -> None:
-    """Run the command line; where its packages are missing, say how they are installed."""
+    """Run the command line; if its packages are missing, say how to install them."""
     try:
         from engram import cli
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The one validator of arguments: every error names the argument, its value and what was expected."""
+"""Validation of arguments: every error names the argument, its value and what was expected."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ LARGEST_SIZE, LIMIT = 10**9, 10**4  # no size exceeds the first; an upper bound 
 NUMBERS = {float: float | int | np.floating | np.integer, int: int | np.integer, bool: bool | np.bool_}
 TYPES = BeartypeConf(hint_overrides=FrozenDict(NUMBERS))
 ARRAYS = (np.ndarray, Tensor)
-# Calls whose arguments were as annotated, by types, dtypes and shapes; of a container the first item stands for all.
+# Calls that passed, by the arguments' types, dtypes and shapes; the first item of a container stands for all.
 _PASSED: set[tuple[Any, ...]] = set()
 MANY = 10_000
 
 
 def arguments() -> None:
-    """Raise where an argument of the function that calls this, as its first statement, is not as annotated.
+    """Check the arguments of the calling function against its annotations; call it as the first statement.
 
-    One name of an axis is one length in all arguments; in ``__post_init__``, the fields are the arguments. While torch
-    compiles, nothing is looked at.
+    An axis name stands for the same length in all arguments; in ``__post_init__``, the fields are the arguments. While
+    torch compiles, nothing is checked.
 
     Raises:
         TypeError: An argument is of another type.
-        ValueError: An array or tensor is of another shape or dtype, or a value is none of those that it may be.
+        ValueError: An array or tensor has another shape or dtype, or a value is not one of the allowed ones.
     """
     if torch.compiler.is_compiling():
         return
@@ -62,7 +62,7 @@ def arguments() -> None:
 
 
 def _kind(value: Any) -> Any:
-    """What of a value decides whether it is as annotated."""
+    """The properties of a value that decide whether it fits its annotation."""
     kind = type(value)
     if isinstance(value, ARRAYS):
         return kind, value.dtype, value.shape
@@ -75,7 +75,7 @@ def _kind(value: Any) -> Any:
 
 @functools.cache
 def _hints(module: str, qualname: str) -> dict[str, Any]:
-    """The annotations of a function's arguments, without those that are named for the type checker alone."""
+    """The annotations of a function's arguments, without names that exist only for the type checker."""
     *path, last = qualname.split(".")
     owner = functools.reduce(getattr, path, sys.modules[module])
     function: Any = owner if last == "__post_init__" else inspect.unwrap(getattr(owner, last))
@@ -105,14 +105,14 @@ def shown(value: Any) -> str:
 
 
 def described(self: Any) -> str:
-    """The ``__repr__`` of a class: those of its arguments that it keeps, under their names."""
+    """A ``__repr__`` that shows the arguments that an object keeps as attributes."""
     kept = vars(self)
     given = [name for name in inspect.signature(type(self)).parameters if name in kept]
     return f"{type(self).__name__}({', '.join(f'{name}={shown(kept[name])}' for name in given)})"
 
 
-class noted:  # noqa: N801 - a context, and in a few hot places, where one of ``contextlib`` costs twice as much
-    """Arguments that an error from deeper down notes, where another library checks them in its own words."""
+class noted:  # noqa: N801 - a context manager for hot places, where one of ``contextlib`` costs twice as much
+    """Add the arguments as a note to errors from other libraries, which check them in their own words."""
 
     def __init__(self, **values: Any) -> None:
         self.values = values
@@ -126,13 +126,13 @@ class noted:  # noqa: N801 - a context, and in a few hot places, where one of ``
 
 
 def rng(name: str, seed: Any) -> np.random.Generator:
-    """A generator of NumPy from a seed, or the one that is given in its place."""
+    """A NumPy generator from a seed, or the generator itself if one is given."""
     with noted(**{name: seed}):
         return np.random.default_rng(seed)
 
 
 def samples(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
-    """Samples, and their classes if given, as scikit-learn's ``validate_data`` takes them."""
+    """Samples, and their classes if given, validated by scikit-learn's ``validate_data``."""
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import validate_data
 
@@ -148,13 +148,13 @@ def size(name: str, value: Any, minimum: int = 1, maximum: int | None = LARGEST_
     """``value`` as an int, within ``minimum`` and ``maximum``.
 
     Args:
-        name: What the error calls the argument.
+        name: The argument's name, for the error.
         value: The argument.
         minimum: The smallest value allowed.
-        maximum: The largest value allowed, by default a number that no size exceeds; None: no bound.
+        maximum: The largest value allowed (default: a number that no size exceeds); None: no bound.
 
     Raises:
-        TypeError: It is no integer; a bool is none.
+        TypeError: It is not an integer; a bool does not count as one.
         ValueError: It is out of range.
 
     Examples:
@@ -186,15 +186,15 @@ def number(
     """``value`` as a float: a finite number within the bounds given.
 
     Args:
-        name: What the error calls the argument.
+        name: The argument's name, for the error.
         value: The argument.
         minimum: The smallest value allowed.
-        above: It must be above this.
+        above: An exclusive lower bound.
         maximum: The largest value allowed.
-        below: It must be below this.
+        below: An exclusive upper bound.
 
     Raises:
-        TypeError: It is no real number; a bool is none.
+        TypeError: It is not a real number; a bool does not count as one.
         ValueError: It is not finite, or out of range.
 
     Examples:
@@ -222,12 +222,12 @@ def choice(name: str, value: T, choices: Collection[T]) -> T:
     """``value``, one of ``choices``.
 
     Args:
-        name: What the error calls the argument.
+        name: The argument's name, for the error.
         value: The argument.
         choices: What is allowed.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: It is not one of them.
     """
     if isinstance(value, ARRAYS) or value not in choices:
         raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
@@ -238,12 +238,12 @@ def instance(name: str, value: Any, kind: type[T]) -> T:
     """``value``, an instance of ``kind``.
 
     Args:
-        name: What the error calls the argument.
+        name: The argument's name, for the error.
         value: The argument.
         kind: A class, or a union of classes.
 
     Raises:
-        TypeError: It is no instance.
+        TypeError: It is not an instance.
     """
     if not isinstance(value, kind):
         expected = getattr(kind, "__name__", kind)  # a union has no name
@@ -252,7 +252,7 @@ def instance(name: str, value: Any, kind: type[T]) -> T:
 
 
 def generator(value: Any, name: str = "generator") -> torch.Generator:
-    """``value``, a generator of torch; raise TypeError where it is none."""
+    """``value``, a generator of torch; raise TypeError if it is not one."""
     if not isinstance(value, torch.Generator):
         raise TypeError(f"{name} = {value!r}: expected a torch.Generator")
     return value
@@ -262,9 +262,9 @@ def tensor(name: str, value: Any, shape: tuple[int | str, ...], like: Tensor) ->
     """``value``, a tensor of this shape with the dtype and device of ``like``.
 
     Args:
-        name: What the error calls the tensor.
+        name: The tensor's name, for the error.
         value: The tensor.
-        shape: For each axis its size, or, where any size will do, its name.
+        shape: For each axis its size, or a name if any size will do.
         like: A tensor of the expected dtype and device.
 
     Raises:
@@ -284,13 +284,13 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
     """``value`` as a finite array of this shape.
 
     Args:
-        name: What the error calls the argument.
+        name: The argument's name, for the error.
         value: An array, a tensor, or nested lists of numbers.
-        shape: For each axis its size, or, where any size will do, its name.
+        shape: For each axis its size, or a name if any size will do.
         dtype: The dtype to convert to.
 
     Raises:
-        ValueError: It is not made of numbers, is of another shape, or holds what is not finite.
+        ValueError: It is not made of numbers, has another shape, or is not finite.
     """
     value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
     try:
@@ -306,18 +306,18 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
 
 
 def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) -> None:
-    """Raise ValueError where a number is not finite, and say which is the first.
+    """Raise ValueError if a number is not finite, and name the first.
 
     Args:
-        name: What the error calls the argument.
+        name: The argument's name, for the error.
         value: An array, or a tensor; one without readable numbers (while compiling, under a ``torch.func`` transform,
-            or on the meta device) is not looked at.
+            or on the meta device) is not checked.
         axes: Names of its axes, for the message.
     """
     if isinstance(value, Tensor):
         if not readable(value):
             return
-        # A sum of finite numbers may overflow, but none with another kind among them is finite; and a sum is cheap,
+        # A sum of finite numbers may overflow, but a sum with a NaN or infinity is never finite; and a sum is cheap,
         # if it does not wait for other threads.
         with single_threaded():
             if math.isfinite(value.detach().sum().item()):
@@ -338,12 +338,12 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
 
 
 def readable(value: Tensor) -> bool:
-    """Whether there are numbers to look at: not while compiling, in a ``torch.func`` transform, or on meta."""
+    """Whether the numbers can be read: not while compiling, in a ``torch.func`` transform, or on meta."""
     return not torch.compiler.is_compiling() and not value.is_meta and torch.func.debug_unwrap(value) is value
 
 
 def has_shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
-    """Raise ValueError unless each axis has its size; one with a name in its place may have any."""
+    """Raise ValueError unless each axis has its size; an axis given by name may have any."""
     if not isinstance(shape, tuple):
         raise TypeError(f"shape = {shape!r}: expected a tuple")
     if len(actual) != len(shape) or any(
@@ -353,7 +353,7 @@ def has_shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) 
 
 
 def _range(minimum: float | None, above: float | None, maximum: float | None, below: float | None) -> str:
-    """In words what numbers are allowed."""
+    """The allowed numbers in words."""
     low = f"from {minimum}" if minimum is not None else f"above {above}" if above is not None else ""
     high = f"{maximum}" if maximum is not None else f"below {below}" if below is not None else ""
     if low and high:

@@ -1,4 +1,4 @@
-"""The command that installs an extra of engram, for the error where a package is missing."""
+"""The command that installs an extra of engram, for errors about missing packages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from urllib.request import url2pathname
 
 @functools.cache
 def install(extra: str) -> str:
-    """The command that installs an extra, from where engram itself was installed: a checkout, or an index.
+    """The command that installs an extra, from the source of engram itself: a checkout, or an index.
 
     Args:
         extra: Its name, as in ``engram[lab]``.
     """
-    # Of a folder or an archive the installer has noted where that lies (PEP 610).
+    # For a folder or an archive, the installer has recorded its location (PEP 610).
     origin = json.loads(distribution("engram").read_text("direct_url.json") or "{}")
     what = f"engram[{extra}]"
     if "dir_info" in origin:
@@ -33,17 +33,17 @@ def missing(extra: str, what: str, error: ModuleNotFoundError) -> ImportError:
 
     Args:
         extra: The extra of engram that brings the module.
-        what: The part.
+        what: The name of the part.
         error: The error of the import.
     """
-    if (error.name or "engram").partition(".")[0] == "engram":  # an error of ours, not a package that is missing
+    if (error.name or "engram").partition(".")[0] == "engram":  # an error in engram, not a missing package
         return error
     message = f"{what} needs {error.name}, which is not installed: {install(extra)}"
     return ModuleNotFoundError(message, name=error.name)
 
 
 def _pip() -> str:
-    """How this Python's pip is called here: another one would install for another Python."""
+    """The command for this Python's pip, since another pip would install for another Python."""
     pip = shutil.which("pip")
     in_this_python = pip is not None and Path(pip).parent == Path(sys.executable).parent
     return "pip" if in_this_python else f"{sys.executable} -m pip"

@@ -1,4 +1,4 @@
-"""Parts that are named by where they are, as ``"package.module:Name"`` or ``"folder/file.py:Name"``."""
+"""Parts given by their place, ``"package.module:Name"`` or ``"folder/file.py:Name"``."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def is_reference(name: str) -> bool:
 
 
 def place_of(reference: str) -> str:
-    """A reference with the name of the module in the place of its file."""
+    """A reference with the module's name instead of its file."""
     place, _, attribute = reference.rpartition(":")
     return f"{_module_name(Path(place)) if place.endswith('.py') else place}:{attribute}"
 
 
 def load(reference: str) -> Any:
-    """The part that a reference leads to.
+    """Load the part that a reference names.
 
     Raises:
         ValueError: There is no such module, or it has no such name.
     """
     place, _, attribute = reference.rpartition(":")
-    try:  # by `resolve_name`, since what `import_module` may load is all, to whoever reads what a trial rests on
+    try:  # by `resolve_name`: for `import_module`, a manifest would have to list everything that is loaded
         module = _module_of_file(Path(place)) if place.endswith(".py") else pkgutil.resolve_name(f"{place}:")
     except (ModuleNotFoundError, FileNotFoundError) as error:
         raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error
@@ -46,12 +46,12 @@ def load(reference: str) -> Any:
 
 
 def _module_name(path: Path) -> str:
-    """The name under which the module that a file is gets imported, which no other file has."""
+    """The unique name under which a file is imported as a module."""
     return f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _module_of_file(path: Path) -> ModuleType:
-    """The module that a file is, imported once."""
+    """A file as a module, imported once."""
     whole, name = path.resolve(), _module_name(path)
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, whole)
@@ -59,7 +59,7 @@ def _module_of_file(path: Path) -> ModuleType:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        sys.path.append(str(whole.parent))  # what it imports may lie beside it
+        sys.path.append(str(whole.parent))  # it may import its neighbours
         try:
             spec.loader.exec_module(module)
         except BaseException:

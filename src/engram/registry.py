@@ -1,8 +1,8 @@
-"""What parts there are, by name: read from the entry points of engram and of every other installed package.
+"""The registry of parts by name, read from the entry points of engram and of all other installed packages.
 
-A part is registered by one line under ``[project.entry-points."engram.<kind>"]`` in a package's
-``pyproject.toml``; engram's own parts are registered no other way. A part that is not registered is named by where it
-is, ``"package.module:Name"`` or ``"folder/file.py:Name"``, wherever a registered name is expected.
+A part is registered by one line under ``[project.entry-points."engram.<kind>"]`` in a package's ``pyproject.toml``;
+engram's own parts are registered in the same way. Wherever a registered name is expected, a part that is not registered
+can be given by its place, ``"package.module:Name"`` or ``"folder/file.py:Name"``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KINDS = (
     "experiments",
 )
 resolved: dict[tuple[str, str, str], str] = {}
-"""What was loaded: by the module that asked, the kind and the name the object that it was registered as."""
+"""The parts loaded so far: (asking module, kind, name) -> place of the registered object."""
 
 
 def names(kind: str) -> list[str]:
@@ -65,7 +65,7 @@ def get(kind: str, name: str) -> Any:
 
     Args:
         kind: One of ``KINDS``.
-        name: A name that ``names(kind)`` lists, or where the part is: ``"module:Name"`` or ``"file.py:Name"``.
+        name: A name that ``names(kind)`` lists, or the part's place: ``"module:Name"`` or ``"file.py:Name"``.
 
     Raises:
         ValueError: No part has this name (the nearest one is suggested), two packages claim it, or nothing is there.
@@ -90,14 +90,14 @@ def get(kind: str, name: str) -> Any:
 
 
 def check(kind: str, name: str, argument: str = "") -> str:
-    """Return the name of a part; raise ValueError, which suggests the nearest one, where there is none.
+    """Return the name of a part; raise ValueError, with the nearest name, if there is no such part.
 
-    What a reference to a place leads to is only seen when the part is loaded.
+    A reference to a place is only resolved when the part is loaded.
 
     Args:
         kind: One of ``KINDS``.
         name: The name.
-        argument: What was given the name, for the message.
+        argument: The argument that was given the name, for the error.
     """
     known_names = names(kind)
     if not references.is_reference(name) and name not in known_names:
@@ -109,20 +109,20 @@ def check(kind: str, name: str, argument: str = "") -> str:
 
 
 def places(kind: str, name: str) -> set[str]:
-    """Where the parts of a name are, as ``"module:Name"``; nothing is loaded for it."""
+    """The places of the parts with a name, as ``"module:Name"``, without loading them."""
     if references.is_reference(name):
         return {references.place_of(name)}
     return {entry.value for entry in entries(kind) if entry.name == name}
 
 
 def forget_references() -> None:
-    """Forget which parts that are named by where they are engram's own modules asked for: a trial asks for its own."""
+    """Forget the parts that engram's own modules loaded by place, so that each trial records only its own."""
     for asked in [key for key in resolved if references.is_reference(key[2]) and key[0].startswith("engram.")]:
         del resolved[asked]
 
 
 def entries(kind: str) -> tuple[EntryPoint, ...]:
-    """The entry points of a kind; they are read again where the path of Python, or a folder on it, changed."""
+    """The entry points of a kind; read again if Python's path, or a folder on it, has changed."""
     folders = [Path(path) for path in sys.path]
     return _read(kind, tuple((str(folder), folder.stat().st_mtime_ns) for folder in folders if folder.exists()))
 
@@ -148,12 +148,12 @@ def experiments() -> list[str]:
 
 
 def suggestion(name: str, known: Collection[str], *, called: Mapping[str, str] | None = None) -> str:
-    """What to say of an unknown name: the nearest one, or the one that it abbreviates, else all that are known.
+    """The hint for an unknown name: the nearest one, or the one that it abbreviates, else all known names.
 
     Args:
         name: The unknown name.
         known: All that are known.
-        called: What people may call them, with the known name; None: as they are.
+        called: Other names that users may type, with the known name of each; None: only the known names.
 
     Examples:
         >>> suggestion("lr", ["steps", "learning_rate"])
@@ -167,12 +167,12 @@ def suggestion(name: str, known: Collection[str], *, called: Mapping[str, str] |
 
 
 def summary(about: str) -> str:
-    """The first sentence of the documentation of an experiment, without its end and its reference."""
+    """The first sentence of an experiment's documentation, without its full stop and its reference."""
     return " ".join(about.strip().partition("\n\n")[0].split()).removesuffix(".").partition(" (")[0]
 
 
 def documentation(name: str) -> str | None:
-    """The documentation of the module of one of engram's experiments, read without loading it; None of any other."""
+    """The module docstring of one of engram's experiments, read without loading it; None for any other."""
     (entry, *more) = {entry.value: entry for entry in entries("experiments") if entry.name == name}.values()
     spec = None if more or not entry.module.startswith("engram.") else importlib.util.find_spec(entry.module)
     if spec is None:

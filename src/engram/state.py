@@ -1,4 +1,4 @@
-"""What ``load_state_dict`` is given, held to the form that the object's own state has."""
+"""Validation in ``load_state_dict``: a state must have the form of the object's own state."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LIKE_PARAMETERS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "a
 
 
 def register_states(*kinds: type) -> None:
-    """Make known to torch what modules carry from step to step, NamedTuples of tensors.
+    """Register with torch the states that modules carry from step to step, NamedTuples of tensors.
 
-    ``torch.load`` takes back what ``torch.save`` wrote of one without unpickling anything else, and
-    ``torch.export.save`` writes a program that takes or returns one.
+    Then ``torch.load(..., weights_only=True)`` accepts them, and ``torch.export.save`` writes programs that take or
+    return them.
     """
     add_safe_globals([*kinds])
     for kind in kinds:
@@ -29,11 +29,11 @@ def register_states(*kinds: type) -> None:
 
 
 class Axes(NamedTuple):
-    """The form of a tensor or an array of which not every length is known.
+    """The form of a tensor or an array with some lengths unknown.
 
     Attributes:
         shape: For each axis its size, or, where any size will do, its name.
-        like: A tensor or an array of the expected dtype; or the type alone, where any dtype will do.
+        like: A tensor or an array of the expected dtype; or only the type, if any dtype will do.
     """
 
     shape: tuple[int | str, ...]
@@ -41,30 +41,30 @@ class Axes(NamedTuple):
 
 
 class Maybe(NamedTuple):
-    """The form of what may also be None."""
+    """The form of a value that may also be None."""
 
     form: Any
 
 
 class OfOptimizer(NamedTuple):
-    """The form of the state of an optimiser: its groups, and the running means that are known to be of a parameter."""
+    """The form of the state of an optimiser: its groups, and the tensors that belong to a parameter."""
 
     optimizer: Optimizer
 
 
 def form_of(part: Any) -> Any:
-    """The form of the state of a part: of a module, an optimiser or another object with a ``state_dict``."""
+    """The form of the state of a module, an optimiser or another object with a ``state_dict``."""
     return OfOptimizer(part) if isinstance(part, Optimizer) else dict(part.state_dict())
 
 
 def check_state(state: Any, form: Any, name: str = "state") -> None:
-    """Raise unless a state is of the form of another; each ``load_state_dict`` begins with it.
+    """Raise unless a state has the expected form; each ``load_state_dict`` begins with this check.
 
     Args:
         state: Mappings, sequences, tensors, arrays and plain values.
-        form: A state of the expected keys, lengths, shapes and dtypes. In place of a value there may be its type, or a
-            union of types; in place of a tensor or an array ``Axes``; in place of anything ``Maybe``.
-        name: What the error calls the state.
+        form: A state with the expected keys, lengths, shapes and dtypes. A value may be replaced by its type or a union
+            of types, a tensor or an array by ``Axes``, and anything by ``Maybe``.
+        name: The state's name, for the error.
 
     Raises:
         TypeError: A part is of another type.
@@ -117,7 +117,7 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
 
 
 def _instance(name: str, value: Any, kind: Any) -> None:
-    value = value.item() if isinstance(value, np.generic) else value  # as a checkpoint makes of it
+    value = value.item() if isinstance(value, np.generic) else value  # as a checkpoint stores it
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         expected = kind.__name__ if isinstance(kind, type) else str(kind)
         raise TypeError(f"{name} is a {type(value).__name__}: expected {expected}")

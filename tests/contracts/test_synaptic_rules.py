@@ -105,7 +105,7 @@ class RewardedByDefault(ThreeFactor):
 
 
 BROKEN = {
-    Summed: "a mean over the batch|the mean of what",
+    Summed: "a mean over the batch|the mean over its samples",
     InPlace: "changed in place",
     Noisy: "global generator",
     Hidden: "second call differs",

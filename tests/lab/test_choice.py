@@ -71,7 +71,7 @@ def test_what_has_no_score_is_not_chosen(run):
 
     assert run.choose("rate", (0.1, 0.2, 0.4, 0.8, 1.6), score) == 0.4
     assert run.choices["rate"]["scores"] == [0.1, 0.2, 0.4, None, None]
-    with pytest.raises(FloatingPointError, match=r"none of \[2.0, 3.0\] as other came to a score"):
+    with pytest.raises(FloatingPointError, match=r"none of \[2.0, 3.0\] as other has a score"):
         run.choose("other", (2.0, 3.0), score)
 
 
@@ -130,7 +130,7 @@ def test_an_interruption_changes_nothing(tmp_path, crash_at):
         ("rate", (1.0, 1.0), r"candidates = \(1.0, 1.0\): expected numbers, no two of them equal"),
         ("rate", (-1.0, 1.0), "candidates = -1.0: expected a number of at least 0.0"),
         ("rate", (math.nan, 1.0), "candidates = nan: expected a"),
-        ("taken", (1.0, 2.0), "name = 'taken': expected another than those of earlier choices, taken"),
+        ("taken", (1.0, 2.0), "name = 'taken': expected a name that differs from earlier choices, taken"),
     ],
 )
 def test_bad_candidates_are_named(run, name, candidates, message):

@@ -113,7 +113,7 @@ def test_a_node_with_other_code_computes_nothing_under_the_names_of_this_one(toy
     assert states == {"finished", "failed"}, [trial.message for trial in found.trials]
     for trial in found.trials:
         assert trial.state == "failed" or trial.result == alone[trial.seed]
-        assert trial.state == "finished" or "is not what it is where the run was started" in trial.message
+        assert trial.state == "finished" or "is not the code that started the run" in trial.message
 
 
 def test_a_result_that_is_gone_is_no_result(toy, folder):

@@ -132,7 +132,7 @@ def test_a_loop_that_was_left_is_refused(tmp_path):
     run = Run(TrialFolder(tmp_path), 0)
     for _ in run.steps(5):
         break
-    with pytest.raises(RuntimeError, match=r"left at step 0 of 5: run\.steps knows no break"):
+    with pytest.raises(RuntimeError, match=r"left at step 0 of 5: run\.steps does not support break"):
         list(run.steps(5))
     with pytest.raises(RuntimeError, match="left at step 0 of 5"):
         run.close()

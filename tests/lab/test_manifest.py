@@ -363,7 +363,7 @@ def test_another_version_of_a_package_counts(package):
 
 def test_code_without_a_file_is_refused(monkeypatch):
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
-    with pytest.raises(ValueError, match="'__main__' has no source file: write it into one"):
+    with pytest.raises(ValueError, match="'__main__' has no source file: save it to a file"):
         check_source("__main__")
 
 

@@ -160,7 +160,7 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(toy, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
-    assert "stopped; the same command goes on from the last checkpoints" in errors
+    assert "stopped; the same command resumes from the last checkpoints" in errors
     wait(lambda: not alive_in_group(process.pid))  # the trackers of resources end when they notice
 
 

@@ -325,7 +325,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(toy, tmp_path, name, done):
     os.mkfifo(folder / name)
     (trial,) = load("toy", tmp_path / "runs").trials
     if done and name == "state.safetensors":
-        with pytest.raises(CorruptFileError, match=r"state\.safetensors is corrupt: it is no regular file"):
+        with pytest.raises(CorruptFileError, match=r"state\.safetensors is corrupt: it is not a regular file"):
             trial.state_dict()
     else:
         refused = {"result.json", "trial.json", "metrics.csv"} if done else {"result.json"}
@@ -338,7 +338,7 @@ def test_a_pipe_in_place_of_the_list_is_named(runs):
     note = runs / "toy" / "last-run.json"
     note.unlink()
     os.mkfifo(note)
-    with pytest.raises(CorruptFileError, match=r"last-run\.json is corrupt: it is no regular file"):
+    with pytest.raises(CorruptFileError, match=r"last-run\.json is corrupt: it is not a regular file"):
         load("toy", runs)
     assert {trial.state for trial in run(runs).trials} == {"finished"}
 

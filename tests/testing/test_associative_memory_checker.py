@@ -96,7 +96,7 @@ class TakesNoUnits(Table):
 
 BROKEN = {
     NotOne: "a NotOne",
-    Complement: "are answered to themselves.*240 of 240 units are wrong",
+    Complement: "are recalled exactly.*240 of 240 units are wrong",
     LatestOnly: "stored one by one",
     Echo: "a tenth of its units flipped",
     DrawsGlobally: "global generator of torch",

@@ -108,7 +108,7 @@ BROKEN = {
     Rewinds: "a weight was changed",
     LeavesEvaluation: "evaluation mode",
     HoldsFromTheStart: "the loss falls from",
-    OnlyTensors: "in batches, are taken",
+    OnlyTensors: "in batches",
     StaysAttached: "as if attached once",
     ForgetsItsState: "the continuation from step 10 differs",
     AlwaysActs: "fine-tuning",

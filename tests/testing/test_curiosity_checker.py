@@ -136,19 +136,19 @@ class Forgets(Distance):
 
 BROKEN = {
     Stateless: "has ``bonus``.*make_bonus makes a Stateless: expected an ExplorationBonus",
-    Flat: "It is made from shape.*values to unpack",
+    Flat: "It is made from a shape.*values to unpack",
     Negative: "at least 0, one for each.*bonus of Negative is -.*: expected at least 0",
     Infinite: r"bonus of Infinite at \(time=0, env=0\) is inf: expected a finite number",
     OneForAll: r"bonus of OneForAll.shape = \(12, 1\): expected \(12, 3\)",
     NoTensor: "bonus of NoTensor is a ndarray: expected an instance of Tensor",
     NoLoss: "loss of NoLoss = None: expected a finite number",
-    CountsAll: "do not count changes nothing.*with other observations there",
+    CountsAll: "masked steps change nothing.*other observations in masked steps",
     DrawsGlobally: "used the global generator of torch",
-    Unseeded: "two that were made alike pay otherwise",
+    Unseeded: "two that were made alike pay different bonuses",
     Centres: "changed in place",
     Marks: "changed in place",
-    Remembers: "relies on a tensor that was written to since",
-    Shared: "pays otherwise beside another one",
+    Remembers: "relies on a tensor that was overwritten later",
+    Shared: "pays different bonuses beside another one",
     Forgets: "the continuation differs",
 }
 

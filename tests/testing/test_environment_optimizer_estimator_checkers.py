@@ -160,8 +160,8 @@ def test_a_flawed_environment_is_refused(register, flaw, promise, found):
 @pytest.mark.parametrize(
     ("flaw", "promise", "found"),
     [
-        ("no mode", "metadata tell the ``autoreset_mode``", "(?i:autoreset_?mode)"),
-        ("one buffer", "all stay as they were returned", "overwrote"),
+        ("no mode", "metadata have the ``autoreset_mode``", "(?i:autoreset_?mode)"),
+        ("one buffer", "none is overwritten later", "overwrote"),
         ("one seed", "Environment i of a batch", "at step 0 the observations"),
         ("late reward", "Environment i of a batch", "the rewards are"),
         ("early reset", "Environment i of a batch", "the observations are"),
@@ -178,7 +178,7 @@ def test_a_batch_without_last_observations_and_a_batch_that_mixes_its_rows_are_r
     with pytest.raises(AssertionError, match="its last observation is not in infos"):
         check_environment(register(WalkBatch, flaw="no final", mode=AutoresetMode.SAME_STEP))
     gymnasium.registry.pop("EngramTest/Walk-v0")
-    with pytest.raises(AssertionError, match="what is done in one environment is not felt in another"):
+    with pytest.raises(AssertionError, match="actions in one environment do not affect another"):
         check_environment(register(WalkBatch, flaw="crosstalk"), shared_generator=True)
 
 
@@ -239,22 +239,26 @@ def test_sound_optimizers_keep_the_contract(optimizer, options):
 @pytest.mark.parametrize(
     ("flaw", "promise", "found"),
     [
-        ("uphill", "cuts a convex quadratic", "on regression the loss fell to"),
+        ("uphill", "reduces a convex quadratic", "on regression the loss fell to"),
         ("no closure", "calls the closure", "the closure was not called"),
         ("no gradients", "calls the closure", "called without gradients enabled"),
         ("no loss", "calls the closure", "step returned None"),
         ("noise", "no global generator is used", "the global generator of torch"),
         ("first rate", "its own learning rate", "with learning rates 0.1 and 0.001 twin parameters moved by"),
         ("first group", "its own learning rate", "one group was not stepped"),
-        ("forgets", "goes on bit for bit", "the continuation differs"),
-        ("odd state", "goes on bit for bit", "loss is of type MSELoss"),
-        ("own schedule", "scheduler sets the learning rate", "the learning rate is .*, the scheduler set"),
+        ("forgets", "continues bit for bit", "the continuation differs"),
+        ("odd state", "continues bit for bit", "loss is of type MSELoss"),
+        (
+            "own schedule",
+            "scheduler, and nothing else, sets the learning rate",
+            "the learning rate is .*, the scheduler set",
+        ),
         ("idle", "gradient is None stays", "a parameter without gradient moved to"),
         ("decay", "not their gradients", "a gradient changed during the step"),
-        ("norm", "harms no other parameter", "a gradient of nan made another parameter"),
-        ("sparse", "as the dense one does", "dense: .* sparse: "),
+        ("norm", "affects no other parameter", "a gradient of nan made another parameter"),
+        ("sparse", "the same effect as a dense one", "dense: .* sparse: "),
         ("silent", "names the value", "matching '-0.125', got ValueError: lr is negative"),
-        ("always down", "climbs as the default descends", ""),
+        ("always down", "ascends as the default descends", ""),
         ("other foreach", "same steps as ``foreach=False``", "differ after 20 steps"),
     ],
 )
@@ -340,7 +344,7 @@ def test_sound_estimators_keep_the_contract():
         (Centre("draws"), "no global generator is used", "the global generator of numpy"),
         (Centre("single"), "in float32 and in float64", "transform of float32 data is not finite"),
         (Centre("vague"), "Missing values are refused", "'NaN or inf found', does not name X"),
-        (Centre("forgets"), "goes on from what", "the first chunk is forgotten"),
+        (Centre("forgets"), "continues from earlier calls", "the first chunk is forgotten"),
         (Undocumented(), "``partial_fit`` is documented", "no docstring"),
         (Nameless(), "names each column", "there are no names"),
     ],

@@ -65,11 +65,11 @@ def test_a_sound_policy_keeps_the_contract(make):
         ("nan", "returns a ``Change``", "expected finite numbers"),
         ("clock", "returns a ``Change``", "clock = 0: expected an integer, at least"),
         ("shape", "returns a ``Change``", r"values of shape \(\d+,\): expected"),
-        ("in place", "changes neither table nor batch", "changed in place"),
-        ("hidden", "changes neither table nor batch", "the policy is"),
-        ("random", "changes neither table nor batch", "hidden state"),
-        ("forgetful", "as there are rows all stay", "rows are in use"),
-        ("invents", "as there are rows all stay", "are there"),
+        ("in place", "changes neither the table nor the batch", "changed in place"),
+        ("hidden", "changes neither the table nor the batch", "the policy is"),
+        ("random", "changes neither the table nor the batch", "hidden state"),
+        ("forgetful", "are all kept until every row is used", "rows are in use"),
+        ("invents", "are all kept until every row is used", "are there"),
     ],
 )
 def test_a_flawed_policy_is_refused(flaw, promise, finding):

@@ -130,14 +130,14 @@ RULES = [
     (RuleInPlace, "``update`` changes neither its arguments .* in place"),
     (RuleThatCounts, "``update`` changes neither .* hidden state"),
     (Disagrees, "``update`` gives \\(1 - decay"),
-    (DeclaresAnother, "What a rule declares to forget"),
-    (MixesRuleBatch, "A batch gives what its elements give alone"),
+    (DeclaresAnother, "The attribute ``forgets``"),
+    (MixesRuleBatch, "A batch gives the same as its elements alone"),
     (CutsRuleGradient, "Gradients .* agree with finite differences"),
     (Branches, "``torch.compile`` takes ``update`` without a graph break"),
     (AcceptsAnything, "Bad input gets a clear error"),
     (IdleParameter, "Every parameter .* gets one.*momentum"),
     (SharesCopies, "A deep copy .* shares nothing"),
-    (KeepsElsewhere, "The ``state_dict`` holds all"),
+    (KeepsElsewhere, "The ``state_dict`` is complete"),
 ]
 
 
@@ -215,12 +215,12 @@ class ReadsItsWeights(PlasticRNN):
 
 
 MODULES = [
-    (GlobalWeights, "The generator, and it alone"),
-    (NoTuple, "Output is .* state a NamedTuple"),
-    (NeedsSteps, "A sequence of no steps"),
+    (GlobalWeights, "The generator alone"),
+    (NoTuple, "Output is .* state is a NamedTuple"),
+    (NeedsSteps, "A sequence without steps"),
     (ModuleInPlace, "A call changes neither its arguments .* in place"),
     (GoesOnByItself, "A call changes neither .* hidden state"),
-    (MixesBatch, "A batch gives what its elements give alone"),
+    (MixesBatch, "A batch gives the same as its elements alone"),
     (ForgetsState, "A sequence in two parts"),
     (IgnoresBatchFirst, "``batch_first`` swaps"),
     (CutsGradient, "Gradients .* agree with finite differences"),
@@ -281,9 +281,9 @@ class AcceptsNoEpisodes(PatternCompletion):
 
 
 TASKS = [
-    (GlobalDraw, "The generator, and it alone.*global generator of torch"),
-    (AlwaysTheSame, "Every sample is a new one.*in succession"),
-    (OneForAll, "Every sample is a new one.*of a batch"),
+    (GlobalDraw, "The generator alone.*global generator of torch"),
+    (AlwaysTheSame, "Every sample is new.*in succession"),
+    (OneForAll, "Every sample is new.*of a batch"),
     (NothingCounts, "``sample`` gives an Episode.*no answer counts"),
     (BatchFirst, r"``sample`` gives an Episode.*batch_size = 1 gave inputs \(1, 11, 50\)"),
     (AcceptsNoEpisodes, "Bad input gets a clear error.*batch_size = 0"),

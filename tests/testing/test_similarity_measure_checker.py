@@ -85,13 +85,13 @@ class Infinite(Spread):
 BROKEN = {
     Nothing: "systems of other speeds is 0.0",
     Similarity: "of a system to itself is about 0.*it is 1",
-    OneSided: "the same both ways",
+    OneSided: "the same in both directions",
     Counts: "bit for bit",
     DrawsGlobally: "global generator of numpy",
     Centres: "data were changed",
     SeesRotations: "rotation",
     ClaimsMuch: "invariant has 'reflection': expected some of shift, scale, rotation",
-    SamplesAlike: "taken otherwise.*ValueError",
+    SamplesAlike: "accepted otherwise.*ValueError",
     Infinite: "a distance is inf: expected a finite number",
 }
 

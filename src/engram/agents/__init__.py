@@ -1,4 +1,4 @@
-"""Reinforcement learning: networks whose state lasts through an episode, and agents that remember episodes."""
+"""Reinforcement learning: recurrent networks, and agents that remember episodes."""
 
 from engram.agents.a2c import A2C, Rollout, a2c_loss, a2c_step, rollout
 from engram.agents.actor_critic import ActorCritic, PolicyAndValue, meta_actor_critic, plastic_actor_critic

@@ -54,7 +54,7 @@ class A2C:
 
 
 class Rollout(NamedTuple):
-    """One episode of each environment; what an environment did after its end is not part of it."""
+    """One episode of each environment; steps after its end do not count."""
 
     observations: Float[Tensor, "time batch features"]  # before each action
     actions: Int[Tensor, "time batch"]
@@ -124,7 +124,7 @@ def rollout(
         over = terminations | truncations
         running = running & ~over
         if over.any() and running.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
-            array, _ = env.reset(options={"reset_mask": over})  # or it could not be stepped along with the others
+            array, _ = env.reset(options={"reset_mask": over})  # so that it can be stepped along with the others
     observations, actions, rewards, mask = (torch.stack(column) for column in zip(*steps, strict=True))
     return Rollout(observations, actions.to(like.device), rewards.to(like), mask.to(like.device), infos)
 

@@ -1,4 +1,4 @@
-"""Curiosity: a reward that an agent pays itself for what it cannot predict."""
+"""Curiosity: an intrinsic reward for unpredictable observations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engram import checks
 
 @runtime_checkable
 class Curiosity(Protocol):
-    """A module that is surprised by observations, and learns not to be.
+    """A module that measures the surprise of observations, and learns to predict them.
 
     ``bonus`` is ``observe``, ``error`` and ``reward`` in turn. ``envs`` are the numbers of the environments that a
     batch comes from; None: all. ``FragmentedCuriosity`` needs all of these.
@@ -38,7 +38,7 @@ class Curiosity(Protocol):
 
     @abstractmethod
     def features(self, obs: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch feature_dim"]:
-        """What an observation is recognised by; it never changes by learning."""
+        """Features that identify an observation; learning never changes them."""
 
     @abstractmethod
     def update(
@@ -48,7 +48,7 @@ class Curiosity(Protocol):
 
     @abstractmethod
     def reset_parameters(self) -> None:
-        """Begin anew."""
+        """Reset to the initial state, with new random parameters."""
 
     @abstractmethod
     def state_dict(self) -> Any:

@@ -1,4 +1,4 @@
-"""An actor-critic with two values: of the rewards of the world, and of those of curiosity."""
+"""An actor-critic with two values: one for extrinsic and one for intrinsic rewards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""D3G: values of transitions in continuous spaces, with a network that proposes where to go."""
+"""D3G: values of transitions in continuous spaces, with a network that proposes next states."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class D3G(Learner):
     C_target uses the target copy of tau. With ``cycle="value"`` f takes the value of the transition, not the action,
     C(s) = s + f(s, Q1(s, p)), so that states and rewards are enough to learn from; with ``cycle="none"`` C(s) = p.
 
-    It is neither for stochastic environments, nor for rewards that depend on the action, over which it averages. Losses
+    It does not suit stochastic environments, or rewards that depend on the action, which it averages out. Losses
     of states are in their units: standardise these by ``normalise`` if they differ; use sine and cosine of angles.
 
     Args:

@@ -38,7 +38,7 @@ class OnlineAgent(Protocol):
 
 @runtime_checkable
 class HasValues(Protocol):
-    """An agent that can tell what its actions are worth."""
+    """An agent that can return the values of its actions."""
 
     def values(self, observation: Any) -> ActionValues:
         """The value of each action; the agent does not change."""

@@ -1,4 +1,4 @@
-"""Curiosity in fragments: a module for each region of experience, taken up again where the region is recognised."""
+"""Curiosity in fragments: a module for each region of experience, recalled when the region is recognised."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Fragment:
         return {"module": self.module.state_dict(), "monitor": self.monitor.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of ``state_dict``; raises where it is of another form."""
+        """Continue from a state of ``state_dict``; raises if it has another form."""
         check_state(state, {"module": Mapping, "monitor": Mapping})
         self.module.load_state_dict(state["module"])
         self.monitor.load_state_dict(state["monitor"])
@@ -63,33 +63,33 @@ def published_monitor() -> SurprisalMonitor:
 
 
 class FragmentedCuriosity:
-    """Several modules of a curiosity, of which each is asked, and taught, in its own fragment of experience only.
+    """Several curiosity modules, each used and trained only in its own fragment of experience.
 
-    After the bonus of a rollout, each environment's steps are gone through up to the first event. A step whose key is
-    alike enough to a stored one is a recall of the fragment to which that leads. A step whose error is surprising among
-    those of its fragment, and whose key is like no stored one, begins a new fragment and is stored as its key; from the
-    next rollout on, the environment is in that. The bonus of the whole rollout is of the fragments in which the
-    environments began it, and ``update`` teaches those in which they end it.
+    After the bonus of a rollout, each environment's steps are scanned up to the first event. A step whose key is
+    similar enough to a stored one recalls the fragment of that key. A step whose error is surprising for its fragment,
+    and whose key is not similar to a stored one, begins a new fragment and is stored as its key; from the next rollout
+    on, the environment is in that fragment. The bonus of the whole rollout comes from the fragments in which the
+    environments began it, and ``update`` trains those in which they end it.
 
     Two defects of the released code are avoided. There, modules made after the first are never given to the optimiser,
-    and never learn: here each owns its own. And keys are the random features of whichever module is at hand, which
-    another's are never like, so that a fragment is recalled from the one in which it began alone: here one frozen
-    encoder makes all keys (``author_keys=True`` has theirs).
+    and never learn: here each owns an optimiser. And keys are the random features of the current module, which are
+    never similar to another's, so that a fragment can be recalled only from the one in which it began: here one frozen
+    encoder makes all keys (``author_keys=True`` does as released).
 
     Args:
-        make_module: Makes a curiosity for ``num_envs`` environments, such as ``RND``; one more than there are fragments
-            is made, whose ``features`` are the keys.
+        make_module: Makes a curiosity for ``num_envs`` environments, such as ``RND``; an additional one provides the
+            ``features`` that are the keys.
         num_envs: Environments.
         make_monitor: Makes the monitor of a fragment's errors, over all environments in it; None: the published one,
             which forgets nothing. Early errors are large: in short experience a smaller threshold (3, say) will do.
-        capacity: Most fragments; the one used longest ago goes, none in which an environment is.
+        capacity: Most fragments; the least recently used one without an environment is dropped.
         recall_threshold: Cosine from which on a key recalls; None: never.
         novelty: Cosine below which a key is new, at first and at capacity; in between it falls by
             (modules - 1) (first - last) / capacity at each call, as published.
-        bidirectional: Store also where a fragment was left, as a key that leads back to it.
+        bidirectional: Also store the place where a fragment was left, as a key that leads back to it.
         normalised_surprisal: Watch the rewards in place of the errors, as the released code does.
-        author_keys: Take the features of the module at hand as keys, as the released code does.
-        burn_in: Calls after a new fragment in which its environment is not gone through.
+        author_keys: Use the features of the current module as keys, as the released code does.
+        burn_in: Calls after a new fragment in which its environment is not scanned.
         key_encoder: From observations to keys; None: the ``features`` of a module of its own.
 
     Attributes:
@@ -284,7 +284,7 @@ class FragmentedCuriosity:
         return own | parts | last | {"key_module": keys, "events": [list(event) for event in self.events]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of ``state_dict``; raises where it is of another form."""
+        """Continue from a state of ``state_dict``; raises if it has another form."""
         form = {"current": self.current, "waits": self._waits, "calls": int, "store": dict, "novelty_threshold": float}
         check_state(state, form | {"last_keys": object, "key_module": object, "events": list})
         self.store.load_state_dict(state["store"], self._make)

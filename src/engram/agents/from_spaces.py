@@ -19,7 +19,7 @@ from engram.memory import DND, KeyValueMemory
 from engram.nn import vector_encoder
 
 CELLS, MOST_CELLS = 4096, 2**18  # of a grid, where each axis can have more than two, and at most
-UNBOUNDED, EDGE = 1e6, 3.0  # bounds that tell nothing, and where a grid ends instead
+UNBOUNDED, EDGE = 1e6, 3.0  # bounds that are meaningless, and the ends of the grid in that case
 ROWS, KEYS = 1000, 32
 EXPLORATION = EpsilonGreedy(final=0.05, start=0, end=1000)
 
@@ -51,7 +51,7 @@ def grid_of(observation_space: spaces.Space[Any]) -> tuple[Edges, Edges, Int[np.
 
     Raises:
         TypeError: It is another space.
-        ValueError: It has so many features that a grid has no place for them.
+        ValueError: It has too many features for a grid.
 
     Examples:
         >>> grid_of(spaces.Box(0.0, 1.0, (3,)))[2]

@@ -12,7 +12,7 @@ from engram import checks
 
 
 class IntrinsicReward(VectorWrapper):
-    """Environments whose reward is their own and a curiosity's, so that any algorithm becomes curious.
+    """Environments whose reward includes a curiosity's, so that any algorithm becomes curious.
 
         r = r_extrinsic + coefficient r_intrinsic(o')
 

@@ -76,7 +76,7 @@ class InverseModel(nn.Module):
         return nn.functional.cross_entropy(self._told(states, next_states), actions)
 
     def _told(self, states: Tensor, next_states: Tensor) -> Tensor:
-        """What the network says of states."""
+        """The network's output for states."""
         like = next(self.network.parameters())
         for name, value in (("states", states), ("next_states", next_states)):
             checks.tensor(name, value, ("batch", self.features), like)

@@ -94,7 +94,7 @@ class NEC(EpisodicControl):
         return n_step_returns(trajectory.rewards, trajectory.best, self.gamma, self.n_steps, trajectory.last[0])
 
     def learn(self) -> dict[str, float]:
-        """Write the finished episodes, and train every so many steps; then return loss and mean norm of the keys.
+        """Write the finished episodes, and train every few steps; then return loss and mean norm of the keys.
 
         A RuntimeWarning is raised if the norm of the keys has grown tenfold, which only the learning rate limits.
         """

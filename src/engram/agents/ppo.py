@@ -28,7 +28,7 @@ class PPO:
         gamma: Discount of extrinsic rewards.
         gamma_intrinsic: Discount of intrinsic ones.
         gae_lambda: Lambda of generalised advantages.
-        clip: How far a probability may move, as a ratio from 1.
+        clip: The largest deviation of the probability ratio from 1.
         entropy_coefficient: Weight of the entropy in the loss.
         value_coefficient: Weight of the values' errors in the loss.
         extrinsic: Weight of the extrinsic advantage.
@@ -131,7 +131,7 @@ class VectorActor:
 
     @torch.no_grad()
     def rollout(self, steps: int) -> PPORollout:
-        """So many steps in each environment."""
+        """Run a number of steps in each environment."""
         checks.size("steps", steps)
         before, columns, infos = self._state, [], []
         for _ in range(steps):
@@ -159,7 +159,7 @@ class VectorActor:
         return torch.from_numpy(np.array(observations))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the environments, which need a ``state_dict`` of their own, and the agent's memory are."""
+        """The state of the environments, which need a ``state_dict`` of their own, and of the agent's memory."""
         env: Any = self.env
         own = {"observation": self._observation, "action": self._action, "starts": self._starts, "over": self._over}
         with checks.noted(env=env):
@@ -167,7 +167,7 @@ class VectorActor:
         return {name: part.clone() for name, part in own.items()} | state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of ``state_dict``."""
+        """Continue from a state of ``state_dict``."""
         check_state(state, self.state_dict() | {"env": dict})
         env: Any = self.env
         env.load_state_dict(state["env"])

@@ -1,4 +1,4 @@
-"""Actions at random: what every agent should beat."""
+"""Random actions: the baseline that every agent should beat."""
 
 from __future__ import annotations
 

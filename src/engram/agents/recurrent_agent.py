@@ -104,7 +104,7 @@ class RecurrentAgent:
         rng: np.random.Generator,
         learning_rate: float = 0.01,
     ) -> RecurrentAgent:
-        """One with a plastic network."""
+        """An agent with a plastic network."""
         return cls(observation_space, action_space, rng=rng, network="plastic", learning_rate=learning_rate)
 
     @classmethod
@@ -116,7 +116,7 @@ class RecurrentAgent:
         rng: np.random.Generator,
         learning_rate: float = 0.01,
     ) -> RecurrentAgent:
-        """One with a plastic network that decides itself when its synapses change."""
+        """An agent with a plastic network that decides for itself when its synapses change."""
         return cls(observation_space, action_space, rng=rng, network="modulated", learning_rate=learning_rate)
 
     def act(self, observation: Any) -> int:

@@ -1,4 +1,4 @@
-"""Random network distillation: what a network has not yet learned to imitate is new."""
+"""Random network distillation: observations on which a network cannot yet imitate a random one are novel."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class RND(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw both networks anew, and forget statistics and the optimiser's."""
+        """Redraw both networks, and reset the statistics and the optimiser's state."""
         for name, value in self.named_buffers():
             value.copy_(self._start[name])
         for layer in self.modules():
@@ -120,12 +120,12 @@ class RND(nn.Module):
             self.moments.add(self._checked(obs))
 
     def features(self, obs: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch feature_dim"]:
-        """What the target makes of observations."""
+        """The target's output for observations."""
         with torch.no_grad():
             return self.target(self._normalised(obs))  # type: ignore[no-any-return]
 
     def error(self, obs: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch"]:
-        """How far the predictor is from the target on each observation."""
+        """The predictor's error on each observation."""
         x = self._normalised(obs)
         with torch.no_grad():
             aim = self.target(x)

@@ -1,4 +1,4 @@
-"""Mean and variance of all that was seen so far, batch by batch."""
+"""Running mean and variance, updated batch by batch."""
 
 from __future__ import annotations
 

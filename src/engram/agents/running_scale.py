@@ -1,4 +1,4 @@
-"""Standardisation of observations by what was seen so far."""
+"""Standardisation of observations by running statistics."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Transitions(NamedTuple):
 
 
 class TabularQSS(Tabular):
-    """QSS-learning: values of transitions, which do not depend on the actions that there are.
+    """QSS-learning: values of transitions, which do not depend on the set of actions.
 
         Q(s, s') <- Q(s, s') + lr (r + gamma max_{s'' in N(s')} Q(s', s'') - Q(s, s'))    the maximum 0 at a termination
         policy: a from I(s, argmax_{s' in N(s)} Q(s, s')), any action where that is empty

@@ -90,7 +90,7 @@ def stay_probabilities(
 def within_lifetime_gain(
     rewards: Num[np.ndarray, "*lifetimes steps"], share: float = 0.25
 ) -> Float[np.ndarray, "*lifetimes"] | float:
-    """The mean of the last ``share`` of the rewards, a step to one half, less the mean of the first.
+    """The mean of the last ``share`` (at most one half) of the rewards minus the mean of the first.
 
     Examples:
         >>> within_lifetime_gain(np.array([0, 0, 1, 0, 1, 1, 1, 1]))

@@ -1,4 +1,4 @@
-"""How lazily a network was trained: its change of weights beside the one that the initial network predicts."""
+"""How lazily a network was trained: its change of weights compared with the initial network's prediction."""
 
 from __future__ import annotations
 

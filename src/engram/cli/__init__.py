@@ -51,7 +51,7 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    # What is imported stays to the end: to look through it for garbage would take half of the time of a short command.
+    # Imported objects live to the end: collecting garbage among them would take half the time of a short command.
     gc.set_threshold(50_000, 20, 20)
     atexit.register(gc.freeze)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
@@ -63,16 +63,16 @@ def run(arguments: Sequence[str]) -> int:
         code = _run(list(arguments))
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, ImportError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return EXIT_USAGE
     except KeyboardInterrupt:
-        Console(stderr=True).print("[yellow]stopped; the same command goes on from the last checkpoints[/]")
+        Console(stderr=True).print("[yellow]stopped; the same command resumes from the last checkpoints[/]")
         return EXIT_INTERRUPTED
-    except Exception:  # exit code 1 is for claims alone
+    except Exception:  # exit code 1 is reserved for claims
         Console(stderr=True).print_exception()
         return EXIT_USAGE
 
@@ -85,8 +85,8 @@ def _run(arguments: list[str]) -> int:
     if first not in COMMANDS and not first.startswith("-"):
         raise ValueError(f"unknown command {first!r}; {registry.suggestion(first, COMMANDS)}")
     if first == "data" and arguments[1:2] and arguments[1] not in get_args(Action) and arguments[1][:1] != "-":
-        arguments = [first, "list", *arguments[1:]]  # the name of a data set alone asks what there is of it
-    helps = {"-h", "--help"} & set(arguments)  # beside a name, tyro would leave that out of its help
+        arguments = [first, "list", *arguments[1:]]  # the name of a data set alone means `list`
+    helps = {"-h", "--help"} & set(arguments)  # with a name given, tyro would leave it out of its help
     try:
         command, rest = fields.parsed(
             Command,

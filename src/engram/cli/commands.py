@@ -1,4 +1,4 @@
-"""What can be asked for on the command line: each command with its options, as tyro reads them."""
+"""The commands with their options, as tyro reads them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Folder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint
 
 @dataclass(frozen=True)
 class List:
-    """List all experiments, with what they found when they were recorded and in their last run here; or other parts."""
+    """List all experiments, with their recorded verdicts and those of the last run here; or list other parts."""
 
     kinds: Kinds = ()
     """Kinds of parts: experiments (default), modules, plasticity-rules, or rules for all kinds of rules."""
@@ -29,29 +29,29 @@ class List:
     plasticity_rules: Flag = False
     """List the plasticity rules: how connections change while a network runs."""
     learning_rules: Flag = False
-    """List the learning rules: what changes the weights of a network between runs."""
+    """List the learning rules: how the weights of a network are trained."""
     synaptic_rules: Flag = False
-    """List the synaptic rules: what changes the weights of one layer, knowing its activities alone."""
+    """List the synaptic rules: how the weights of one layer change, given only its activities."""
     continual_methods: Flag = False
-    """List the continual methods: what keeps a network from forgetting."""
+    """List the continual methods, which keep a network from forgetting."""
     modules: Flag = False
     """List the modules."""
     tasks: Flag = False
-    """List the tasks of episodes."""
+    """List the tasks that consist of episodes."""
     environments: Flag = False
-    """List the environments, by the ids that gymnasium.make takes."""
+    """List the environments, by their ids for gymnasium.make."""
     optimizers: Flag = False
     """List the optimisers."""
     replacement_policies: Flag = False
-    """List the replacement policies: what stays in an episodic memory that is too small."""
+    """List the replacement policies, which decide what a full episodic memory keeps."""
     agents: Flag = False
     """List the agents that learn while they act."""
     associative_memories: Flag = False
-    """List the associative memories: what completes patterns that it stored."""
+    """List the associative memories, which complete stored patterns."""
     similarity_measures: Flag = False
-    """List the measures of similarity: how far two systems are apart by what was recorded of them."""
+    """List the measures of similarity: distances between two systems, computed from recordings."""
     curiosities: Flag = False
-    """List the curiosities: what an agent pays itself for what is new."""
+    """List the curiosities: bonuses that reward an agent for novelty."""
     estimators: Flag = False
     """List the estimators."""
 
@@ -79,9 +79,9 @@ class Run:
     seeds: Count = None
     """How many seeds (default: the preset's)."""
     until_decided: Flag = False
-    """Look at the claims after 5, 10, 20 and 40 seeds, and run more seeds of the arms that open claims read."""
+    """Judge the claims after 5, 10, 20 and 40 seeds, and run more seeds of the arms that undecided claims read."""
     at_most: Text = None
-    """Time after which no open claim is waited for, as 90s, 60m or 2h; with --until-decided."""
+    """Time limit for --until-decided, as 90s, 60m or 2h."""
     arms: Text = None
     """Only these arms, separated by commas."""
     jobs: Count = None
@@ -99,9 +99,9 @@ class Run:
     tensorboard: Flag = False
     """Write event files into the trials' folders as well."""
     keep_state: Flag = True
-    """Keep nothing of what trials train (else state.safetensors beside each result)."""
+    """Do not keep what trials train (default: state.safetensors beside each result)."""
     json: Flag = False
-    """Print the results as one JSON object a line, one line an experiment."""
+    """Print the results as JSON, one object per line and experiment."""
 
 
 @dataclass(frozen=True)
@@ -114,28 +114,28 @@ class Demo:
 
 @dataclass(frozen=True)
 class Compare:
-    """Set a method beside all registered ones of its kind, on all tasks of that kind.
+    """Compare a method with all registered ones of its kind, on all tasks of that kind.
 
-    A method is a registered name, or where it is: `signed_error.py:SignedError`, `my_package:MyEWC`. A kind, as in
-    `engram compare learning-rules`, gives the standing of its registered parts.
+    Give a method by its registered name or its place: `signed_error.py:SignedError`, `my_package:MyEWC`. Give a kind,
+    as in `engram compare learning-rules`, for the standing of its registered parts.
     """
 
     names: Names
     """The methods, of one kind; or a kind."""
     kind: Text = None
-    """The kind, where the class does not say it, as of a function: learning-rules, continual-methods."""
+    """The kind, if the class does not determine it, as for a function: learning-rules, continual-methods."""
     against: Text = None
-    """Compare with these alone, separated by commas (default: all registered ones)."""
+    """Compare only with these, separated by commas (default: all registered ones)."""
     tasks: Text = None
-    """Only tasks whose name has one of these in it, separated by commas (default: all)."""
+    """Only tasks whose name contains one of these, separated by commas (default: all)."""
     seeds: int = 5
     """How many seeds."""
     until_decided: Flag = False
-    """Look after 5, 10, 20 and 40 seeds, until it is decided of every other method which is better."""
+    """Look after 5, 10, 20 and 40 seeds, until it is decided for every other method which is better."""
     fresh: Flag = False
-    """Run registered methods here too, and take nothing from the records."""
+    """Run registered methods here too, and do not use the records."""
     preset: str = "laptop"
-    """Size: as of `engram run`."""
+    """Size, as for `engram run`."""
     jobs: Count = None
     """How many trials at once (default: as many as fit on the cores)."""
     runs: Folder = None
@@ -157,16 +157,16 @@ class Sweep:
     name: Name
     """Name of the experiment."""
     samples: Count = None
-    """Draw so many settings at random instead of a grid: of a range uniformly, or by the logarithm where its ends are
-    a factor of ten or more apart; of values with equal chances."""
+    """Draw this number of settings at random instead of a grid: uniformly from a range, or log-uniformly if its ends
+    are a factor of ten or more apart; from values with equal probability."""
     metric: Text = None
-    """What to compare, of the results of a trial (default: the experiment's first one)."""
+    """The result of a trial to compare (default: the experiment's first one)."""
     preset: str = "laptop"
-    """Size: as of `engram run`."""
+    """Size, as for `engram run`."""
     seeds: int = 1
     """How many seeds."""
     first_seed: int = 1000
-    """The first of them; those of a run, which judges claims, begin at 0, so that nothing is tuned on them."""
+    """The first of them; runs, which judge claims, use seeds from 0, so that nothing is tuned on those."""
     arms: Text = None
     """Only these arms, separated by commas."""
     jobs: Count = None
@@ -179,7 +179,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Report:
-    """Write the last runs as one HTML file that opens without network."""
+    """Write the last runs as one HTML file that opens offline."""
 
     names: Names = ()
     """Names of the experiments (default: all that were run)."""
@@ -207,7 +207,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Data:
-    """Show which data sets are here, fetch one, or verify their checksums."""
+    """List the data sets and whether they are here, fetch some, or verify their checksums."""
 
     action: tyro.conf.Positional[Action] = "list"
     """What to do."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
-    """What tyro reads of the arguments; raises ValueError, in one sentence, where it cannot.
+    """Parse the arguments by tyro; raise ValueError, in one sentence, if that fails.
 
     Args:
         kind: The dataclass to read.
@@ -46,7 +46,7 @@ def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
 
 
 def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The remaining arguments as changes of settings, by dotted name: those that differ from the preset.
+    """The remaining arguments as changes of settings by dotted name, only those that differ from the preset.
 
     Args:
         experiment: The experiment.
@@ -109,7 +109,7 @@ def option(field: str) -> str:
 
 
 def rows(experiment: Experiment) -> tuple[list[str], Iterator[tuple[str, ...]]]:
-    """The columns of a table of the settings, and its rows: what is allowed, the value in each preset, what it is."""
+    """The columns and rows of a table of the settings: allowed values, the value in each preset, meaning."""
     from engram.lab.config import dotted, fields
 
     def cells() -> Iterator[tuple[str, ...]]:
@@ -124,7 +124,7 @@ def rows(experiment: Experiment) -> tuple[list[str], Iterator[tuple[str, ...]]]:
 
 
 def arm_rows(experiment: Experiment) -> Iterator[tuple[str, str]]:
-    """The arms, with what each changes."""
+    """The arms, with the settings that each changes."""
     for study in experiment.by_name.values():
         for arm, own in study.table.items():
             changed = (f"{name} = {'from the others' if callable(value) else value}" for name, value in own.items())
@@ -132,7 +132,7 @@ def arm_rows(experiment: Experiment) -> Iterator[tuple[str, str]]:
 
 
 def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, list[str]]:
-    """The arguments by the study or arm that their options name; in each without this name."""
+    """The arguments grouped by the study or arm that their options name, without this name."""
     split: dict[str, list[str]] = {}
     words: list[str] = []
     for argument in arguments:
@@ -153,7 +153,7 @@ def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, lis
 
 
 def _read(experiment: Experiment, preset: str, owner: str, words: Sequence[str]) -> Any:
-    """Options of one study or arm, read from arguments; of the right types but unchecked."""
+    """Parse the options of one study or arm; the types are right, the values unchecked."""
     from engram.lab.config import check_known, dotted
 
     known = experiment.fields(owner)
@@ -167,7 +167,7 @@ def _read(experiment: Experiment, preset: str, owner: str, words: Sequence[str])
 
 
 def _options(experiment: Experiment, preset: str, owner: str) -> Any:
-    """The settings of a study or an arm as an object that validates nothing, so that half a config can be parsed."""
+    """The settings of a study or an arm as an object without validation, so that a partial config can be parsed."""
     return _unvalidated(experiment.base(preset, owner))
 
 
@@ -186,7 +186,7 @@ def _unvalidated(config: Any) -> Any:
 
 
 def _differences(before: Any, after: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the fields that differ, dotted where they are of a config inside the config, with their new values."""
+    """Yield the fields that differ, with dotted names for nested configs, and their new values."""
     for name, value in vars(after).items():
         if dataclasses.is_dataclass(value):
             yield from ((f"{name}.{inner}", item) for inner, item in _differences(getattr(before, name), value))
@@ -195,7 +195,7 @@ def _differences(before: Any, after: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _given(option: str, arguments: Sequence[str]) -> str:
-    """The value that an option was given."""
+    """The value given for an option."""
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name.replace("_", "-") == option:

@@ -1,4 +1,4 @@
-"""Commands that look: what there is, what an experiment is, which data sets are here, what this machine has."""
+"""Commands that show: the parts, an experiment, the data sets, this machine."""
 
 from __future__ import annotations
 
@@ -44,30 +44,30 @@ def list_parts(command: List) -> None:
 
 
 def _described(kind: str, name: str) -> tuple[str, str]:
-    """The first sentence on a part, and what it is imported or made by."""
+    """The first sentence of a part's documentation, and how it is imported or made."""
     try:
         part = registry.get(kind, name)
         where = escape(part) if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
         if isinstance(part, str):  # the id of an environment
             part = _maker(part)
         return escape((inspect.getdoc(part) or "").partition("\n")[0].replace("``", "")), where
-    except Exception as error:  # another package's part must not hide all others
+    except Exception as error:  # a broken part of another package must not hide the others
         return f"[red]cannot be loaded: {escape(str(error))}[/]", ""
 
 
 def _maker(environment: str) -> Any:
-    """What makes an environment: its class or, of a named meta-task, the function that describes the task."""
+    """The class of an environment or, for a named meta-task, the function that describes the task."""
     from gymnasium.envs import registration
 
     from engram.tasks.meta import named
 
     spec = registration.spec(environment)
-    described = str(spec.vector_entry_point or spec.entry_point)  # where there are both, one says: as many, but one
+    described = str(spec.vector_entry_point or spec.entry_point)  # if there are both, their documentation says the same
     return getattr(named, spec.kwargs.get("name", ""), None) or registration.load_env_creator(described)
 
 
 def _list_experiments(command: List) -> None:
-    """A line an experiment; only one that was run here, or is another package's, is loaded for it."""
+    """List experiments, one per line; only those that were run here or come from other packages are loaded."""
     recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text(encoding="utf-8"))
     root = runs_folder(command.runs)
     ran = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
@@ -81,7 +81,7 @@ def _list_experiments(command: List) -> None:
             about = registry.documentation(name)
             summary = registry.get("experiments", name).summary if about is None else registry.summary(about)
             last = _last(name, root) if name in ran else ""
-        except Exception as error:  # another package's experiment must not hide all others
+        except Exception as error:  # a broken experiment of another package must not hide the others
             summary, last = f"cannot be loaded: {error}", ""
         record = "; ".join(f"{preset}: {counted(counts)}" for preset, counts in recorded.get(name, {}).items())
         table.add_row(*map(escape, (name, record.removeprefix("laptop: "), *([last] if ran else []), summary)))
@@ -89,7 +89,7 @@ def _list_experiments(command: List) -> None:
 
 
 def _last(name: str, root: Path) -> str:
-    """What came of the last run of an experiment."""
+    """A summary of the last run of an experiment."""
     from engram.lab import CorruptFileError, load
 
     try:
@@ -101,7 +101,7 @@ def _last(name: str, root: Path) -> str:
     if set(states) != {"finished"}:
         return f"{preset}: {states.count('finished')} of {len(states)} trials done"
     if results.changed or not any(results.preset in claim.presets for claim in results.claimed):
-        return f"{preset}: runs"  # too small, or another, to say anything about a claim
+        return f"{preset}: runs"  # at this preset nothing can be said about the claims
     return f"{preset}: {counted(Counter(judged.verdict for judged in results.claims()))}"
 
 
@@ -121,7 +121,7 @@ def show(command: Show) -> None:
     print_table(console, "Presets", ["preset", "seeds", "arms", "computing time"], presets)
     console.print()
     print_table(console, "Settings", *fields.rows(experiment))
-    console.print("[dim]--ARM.setting VALUE changes one of a single arm.[/]\n")
+    console.print("[dim]--ARM.setting VALUE changes a setting of a single arm.[/]\n")
     print_table(console, "Arms", ["arm", "what it changes"], list(fields.arm_rows(experiment)))
     console.print()
     claims = [

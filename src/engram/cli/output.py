@@ -1,4 +1,4 @@
-"""Where the command line writes to, and its tables, which a narrow window turns into lists."""
+"""The output of the command line, and its tables, which become lists in a narrow window."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 140  # where nobody says how wide the window is
-LEAST = 100  # columns, below which a table is no longer readable
+WIDTH = 140  # if the width of the window is unknown
+LEAST = 100  # columns below which a table is unreadable
 
 
 class Output(Console):
-    """The standard output; whoever closes it, as ``head`` does, has seen enough, and that is no error."""
+    """The standard output; if the reader closes it, as ``head`` does, that is not an error."""
 
     def on_broken_pipe(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         with contextlib.suppress(SystemExit):
             super().on_broken_pipe()
 
@@ -34,9 +34,9 @@ def out() -> Output:
 def print_table(
     console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, spaced: bool = False
 ) -> None:
-    """Print a table or, where it is wider than a narrow window, each row as a paragraph that its first cell begins.
+    """Print a table or, if it is too wide for a narrow window, each row as a paragraph headed by its first cell.
 
-    ``spaced`` leaves a line between two rows of the table.
+    ``spaced`` leaves an empty line between rows.
     """
     rows = list(rows)
     table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, leading=int(spaced))

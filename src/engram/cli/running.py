@@ -1,4 +1,4 @@
-"""Commands that run: experiments, sweeps over their fields; and what is made of their results."""
+"""Commands that run experiments, comparisons and sweeps, and write reports and exports."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def run(command: Run, rest: list[str]) -> int:
         raise ValueError(f"no experiment named (names stand before config fields); known: {known}")
     options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
     options["at_most"] = None if command.at_most is None else _seconds(command.at_most)
-    # All is checked before anything runs.
+    # Everything is checked before anything runs.
     changes = {name: fields.changes(registry.get("experiments", name), command.preset, rest) for name in command.names}
     code = 0
     for name in command.names:
-        with contextlib.redirect_stdout(sys.stderr):  # the standard output is for the results alone
+        with contextlib.redirect_stdout(sys.stderr):  # the standard output is reserved for the results
             results = engram.lab.run(name, arms=_arms(command.arms), **options, **changes[name])
         if command.json:
             print(json.dumps(results.to_json()))
@@ -56,7 +56,7 @@ def run(command: Run, rest: list[str]) -> int:
 
 
 def demo(command: Demo) -> int:
-    """Run the first experiment that a newcomer sees, and write its report; a claim that fails is a result, no error."""
+    """Run a newcomer's first experiment, and write its report; a claim that fails is a result, not an error."""
     names = ("pattern-completion",)
     code = run(Run(names, until_decided=True, at_most="5m", runs=command.runs), [])
     report(Report(names, command.runs))
@@ -64,13 +64,13 @@ def demo(command: Demo) -> int:
 
 
 def compare(command: Compare) -> None:
-    """Set methods beside the registered ones, print where they stand, and write the report."""
+    """Compare methods with the registered ones, print their standing, and write the report."""
     from engram.standings import compare as compared
     from engram.storage.files import runs_folder
 
     if not command.names:
         raise ValueError("no method named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
-    sys.path.insert(0, "")  # modules here are found, as by `python -m`
+    sys.path.insert(0, "")  # so that modules here are found, as with `python -m`
     options: dict[str, Any] = {name: getattr(command, name) for name in ("seeds", "until_decided", "fresh", "preset")}
     options |= {"against": _arms(command.against), "tasks": _arms(command.tasks), "jobs": command.jobs}
     kind = (command.kind or "").replace("-", "_")
@@ -95,7 +95,7 @@ def compare(command: Compare) -> None:
 
 
 def sweep(command: Sweep, rest: list[str]) -> int:
-    """Run an experiment at many settings, and print how its arms compare."""
+    """Run an experiment at many settings, and print a comparison of its arms."""
     import engram.lab
     from engram.lab.sweeps import compared, folder_of
 
@@ -130,7 +130,7 @@ def _arms(arms: str | None) -> list[str] | None:
 def _say_stopped(name: str, states: list[str]) -> None:
     left = sum(state in UNDONE for state in states)
     done = f"[yellow]{name}: {len(states) - left} of {len(states)} trials done; "
-    Console(stderr=True).print(done + "the same command goes on where they are[/]", soft_wrap=True)
+    Console(stderr=True).print(done + "the same command resumes them[/]", soft_wrap=True)
 
 
 def _print_results(results: Results) -> None:

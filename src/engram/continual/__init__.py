@@ -1,4 +1,4 @@
-"""Many tasks, one after another: what keeps a network from forgetting, and learning through which one differentiates.
+"""Continual learning: methods against forgetting, meta-learning, and differentiable inner loops.
 
 A continual method joins any module, any optimiser of torch's and any training loop; ``train_on_tasks`` is one.
 """

@@ -1,4 +1,4 @@
-"""A scikit-learn classifier that learns one task after another and holds on to what it knows."""
+"""A scikit-learn classifier that learns one task after another without forgetting."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from engram.continual.task import TaskData
 from engram.continual.train_on_tasks import train_on_tasks
 from engram.nn.initial import uniform
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
 
 
 class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A network with rectified hidden layers that learns a task at each call of ``partial_fit``, without the last ones.
+    """A network with ReLU layers that learns a task at each call of ``partial_fit``, without data of earlier ones.
 
     Features should be centred and scaled.
 
     Args:
         hidden: Units of each hidden layer.
         head: The last layer: ``"linear"``, or ``"dhp"``, a ``DHPSoftmax``.
-        method: Makes what keeps the network from forgetting: ``EWC``, ``partial(EWC, strength=10.0)``, a subclass of
-            ``ContinualMethod`` of one's own, or whatever else is called with the network and ``generator=``.
+        method: Makes the continual method: ``EWC``, ``partial(EWC, strength=10.0)``, your own subclass of
+            ``ContinualMethod``, or another callable with the network and ``generator=``.
         learning_rate: Of gradient descent, above 0.
         batch_size: Samples in a batch.
         epochs: How often a call sees each sample.
@@ -60,7 +60,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         True
     """
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self,
         hidden: Annotated[Any, tuple[int, ...]] = (100,),
@@ -112,7 +112,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: Nothing was learned yet.
-            ValueError: X is no valid data, or has another number of features.
+            ValueError: X is invalid, or has another number of features.
         """
         check_is_fitted(self)
         samples = torch.tensor(checks.samples(self, X, dtype=[np.float64, np.float32], reset=False))
@@ -193,7 +193,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _Network(nn.Sequential):
-    """Layers, the last of which may be told the labels."""
+    """Layers, the last of which may take the labels."""
 
     def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
         """The logits."""

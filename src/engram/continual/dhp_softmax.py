@@ -104,7 +104,7 @@ class DHPSoftmax(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw theta, bias and alpha anew; eta and the trace stay.
+        """Redraw theta, bias and alpha; eta and the trace stay.
 
         Args:
             generator: Draws them; None: torch's own.
@@ -166,7 +166,7 @@ class DHPSoftmax(nn.Module):
         return [self.alpha, self.eta]
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return f"{self.in_features}, {self.out_features}, init={self.init!r}, bias={self.bias is not None}"
 
     def _updated(self, input: Tensor, target: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Elastic weight consolidation: a weight is as important as the Fisher information says."""
+"""Elastic weight consolidation: the Fisher information measures the importance of a weight."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class EWC(QuadraticPenalty):
         return super().penalty() + self.strength * self.constant.to(self._flat["anchor"])
 
     def end_task(self, task: Task) -> None:
-        """Measure what the weights matter for a task, and hold them where they are now.
+        """Measure the importance of the weights for a task, and anchor them at their current values.
 
         Args:
             task: Its training data, and its classes, over which the softmax runs.
@@ -94,7 +94,7 @@ class EWC(QuadraticPenalty):
     def _merge(self, fisher: Tensor, now: Tensor) -> None:
         before, mean = self._flat["importance"], self._flat["anchor"]
         total = before + fisher
-        share = torch.where(total > 0, fisher / total, 1.0)  # what no task needs is held nowhere
+        share = torch.where(total > 0, fisher / total, 1.0)  # a weight that no task needs has no anchor
         gap = now - mean
         self.constant = self.constant.to(gap) + (before * share * gap).dot(gap)
         self._hold(total, mean + share * gap)

@@ -1,4 +1,4 @@
-"""Differentiate through learning: a module whose weights take steps that stay part of the graph."""
+"""Differentiate through learning: a module whose weight updates stay part of the graph."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class FastWeights:
         return fast, torch.stack([value.reshape(()) for value in losses])
 
     def detach(self) -> FastWeights:
-        """The same weights, cut off from how they came to be: to use them, or to go on with a new graph."""
+        """The same weights, detached from the graph, for use or to continue with a new graph."""
         params = {name: weight.detach().requires_grad_() for name, weight in self.params.items()}
         return self._with(params, tree_map_only(Tensor, Tensor.detach, self.state))
 

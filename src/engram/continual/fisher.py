@@ -1,4 +1,4 @@
-"""How much each parameter matters for a network's answers: exact means over samples of per-sample gradients.
+"""The importance of each parameter for a network's output: exact means over samples of per-sample gradients.
 
 The square, or the magnitude, of a batch's mean gradient is something else: there, opposite gradients cancel.
 """
@@ -49,7 +49,7 @@ def fisher_diagonal(
         fisher: q. ``"all"``: the network's own probabilities, exactly. ``"sample"``: one class drawn from them.
             ``"true"``: the label, the "empirical Fisher". ``"predicted"``: the most probable class. ``"auto"``:
             ``"all"`` for at most 10 classes, else ``"sample"``.
-        n_samples: Take so many samples from the front of the data (which should then be shuffled); None: all.
+        n_samples: Number of samples to use, from the front of the data (which should then be shuffled); None: all.
         classes: The outputs over which the softmax runs, as of one task's head; None: all.
         select: Which parameters, as in ``slow_parameters``.
         generator: Draws the classes of ``"sample"``; None: torch's own.
@@ -119,7 +119,7 @@ def gradient_magnitude(
             gradient, summed over outputs.
         batched: Take the magnitude of the gradient of a whole batch, in which opposite ones cancel, as the authors'
             code does.
-        n_samples: Take so many samples from the front of the data; None: all.
+        n_samples: Number of samples to use, from the front of the data; None: all.
         classes: The outputs that are taken; None: all.
         select: Which parameters, as in ``slow_parameters``.
 

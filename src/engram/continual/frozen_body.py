@@ -81,7 +81,7 @@ class FrozenBody(ContinualMethod):
         head_parameters(model, head)
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Join the optimiser, whose state is to begin anew."""
+        """Join the optimiser, whose state will be reset."""
         super().attach(optimizer)
         self._optimizer = optimizer
 
@@ -93,7 +93,7 @@ class FrozenBody(ContinualMethod):
                 self._optimizer.state.clear()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned; freeze the body if it was frozen."""
+        """Continue from what ``state_dict`` returned; freeze the body if it was frozen."""
         super().load_state_dict(state)
         if self.frozen:
             self._freeze()

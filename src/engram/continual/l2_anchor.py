@@ -1,4 +1,4 @@
-"""The baseline of penalties: every weight is as important as any other."""
+"""The baseline of penalties: all weights are equally important."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engram.continual.task import Task
 
 
 class L2Anchor(QuadraticPenalty):
-    """The baseline of penalties: every weight is as important as any other.
+    """The baseline of penalties: all weights are equally important.
 
         P = strength * sum_k (theta_k - theta*_k)^2
 
@@ -31,6 +31,6 @@ class L2Anchor(QuadraticPenalty):
     """
 
     def end_task(self, task: Task) -> None:
-        """Hold the weights where they are now."""
+        """Anchor the weights at their current values."""
         self._match_parameters()
         self._hold(torch.ones_like(self._flat["importance"]), self._current())

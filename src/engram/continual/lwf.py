@@ -1,4 +1,4 @@
-"""Learning without forgetting: the network goes on giving its old answers, to the new task's inputs."""
+"""Learning without forgetting: the network keeps giving its old answers, on the new task's inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engram.state import Maybe
 
 
 class LwF(ContinualMethod):
-    """Learning without forgetting: the network goes on giving its old answers, to the new task's inputs.
+    """Learning without forgetting: the network keeps giving its old answers, on the new task's inputs.
 
         P = strength * sum_g (1/N) sum_n KL(softmax(z*_g(x_n) / T) || softmax(z_g(x_n) / T))
 
@@ -110,7 +110,7 @@ class LwF(ContinualMethod):
         return {**super().state_dict(), "teacher": teacher}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.teacher = None
         if state["teacher"] is not None:

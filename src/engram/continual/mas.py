@@ -64,7 +64,7 @@ class MAS(QuadraticPenalty):
         self.n_samples = None if n_samples is None else checks.size("n_samples", n_samples)
 
     def end_task(self, task: Task) -> None:
-        """Measure what the weights matter for the outputs, and hold them where they are now.
+        """Measure the importance of the weights for the outputs, and anchor them at their current values.
 
         Args:
             task: Its inputs are looked at, and its classes unless all outputs count.

@@ -1,4 +1,4 @@
-"""The contract of a continual method: what keeps a network from forgetting, in any training loop."""
+"""The contract of a continual method, which works in any training loop."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from engram.state import check_state
 
 
 class ContinualMethod:
-    """What keeps a network from forgetting, in any training loop; this one does nothing, which is fine-tuning.
+    """A method against forgetting, for any training loop; this base class does nothing, which is fine-tuning.
 
     A loop calls ``attach`` before it trains, adds ``loss`` to the loss of each batch, and calls ``end_task`` after each
-    task. A method of one's own overrides what it needs of the three, and names in ``stored`` what they change, so that
+    task. A method of your own overrides those it needs of the three, and names in ``stored`` what they change, so that
     training goes on exactly from where it was interrupted.
 
     Args:
@@ -66,7 +66,7 @@ class ContinualMethod:
         checks.instance("optimizer", optimizer, Optimizer)
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
-        """What is added to the task's loss of a batch.
+        """The term to add to the task's loss on a batch.
 
         Args:
             x: Inputs, (batch, ...).
@@ -76,19 +76,19 @@ class ContinualMethod:
         return 0.0
 
     def end_task(self, task: Task) -> None:
-        """Note, after a task, what is to be kept of it.
+        """Store, after a task, what the method keeps of it.
 
         Args:
             task: Has the training data, ``train``, and the outputs, ``classes``; see ``TaskData``.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """All that training changes, as tensors, numbers, and lists and dicts of them."""
+        """Everything that training changes, as tensors, numbers, and lists and dicts of them."""
         state = {name: copy.deepcopy(getattr(self, name)) for name in self.stored}
         return {**state, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a ``state_dict``, of a method made with the same arguments.
+        """Continue from a ``state_dict`` of a method made with the same arguments.
 
         Args:
             state: What ``state_dict`` returned.

@@ -1,4 +1,4 @@
-"""Which parameters of a module are slow weights, that a penalty may hold."""
+"""The parameters of a module that are slow weights, which a penalty applies to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Select = str | Iterable[str] | Callable[[str, nn.Parameter], bool] | None
 
 
 def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Parameter]:
-    """The parameters that a penalty holds, by name; one that is shared is there once.
+    """The parameters that a penalty applies to, by name; a shared one appears once.
 
     Args:
         model: Any module.

@@ -1,4 +1,4 @@
-"""A quadratic penalty that holds a network's slow weights where they were, each as firmly as it is important."""
+"""A quadratic penalty that keeps a network's slow weights near an anchor, each in proportion to its importance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _torch: Any = torch  # the types of these functions lack those of lists of tenso
 
 
 class QuadraticPenalty(ContinualMethod):
-    """A quadratic penalty that holds a network's slow weights where they were, each as firmly as it is important.
+    """A quadratic penalty that keeps a network's slow weights near an anchor, each in proportion to its importance.
 
         P = strength * sum_k Omega_k (theta_k - theta*_k)^2
 
@@ -77,7 +77,7 @@ class QuadraticPenalty(ContinualMethod):
         self._views: dict[str, list[Tensor]] = {}  # of these buffers, by parameter
         self._proximal: tuple[Any, list[Tensor]] | None = None  # weights of the proximal step, after their origin
         self._hooks: list[Any] = []
-        self._warned = 0  # up to which task the stability of the gradient was looked at
+        self._warned = 0  # the last task whose gradient was checked for stability
         self._match_parameters()
 
     def penalty(self) -> Float[Tensor, ""]:
@@ -189,7 +189,7 @@ class QuadraticPenalty(ContinualMethod):
         return {**super().state_dict(), "tasks": torch.tensor(self.tasks), **fields}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned.
+        """Continue from what ``state_dict`` returned.
 
         Args:
             state: Of such a penalty on such a network.
@@ -250,7 +250,7 @@ class QuadraticPenalty(ContinualMethod):
             _torch._foreach_lerp_(*([part[place] for place in places] for part in parts))
 
     def _proximal_weights(self, rate: float) -> list[Tensor]:
-        """The weights k / (1 + k), k = rate Omega, by parameter; computed anew only where a factor changed."""
+        """The weights k / (1 + k), k = rate Omega, by parameter; recomputed only if a factor changed."""
         importance = self._flat["importance"]
         origin = id(importance), importance._version, rate
         if self._proximal is None or self._proximal[0] != origin:
@@ -278,12 +278,12 @@ class QuadraticPenalty(ContinualMethod):
         return torch.cat([p.detach().flatten() for p in self._parameters])
 
     def _new_fields(self, parameters: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-        """What is held of parameters at first: fields of tensors by name."""
+        """The initial fields for parameters: tensors by name."""
         anchor = {name: p.detach().clone() for name, p in parameters.items()}
         return {"importance": {name: torch.zeros_like(p) for name, p in anchor.items()}, "anchor": anchor}
 
     def _match_parameters(self) -> None:
-        """Match what is held to the parameters that the model has now, by name."""
+        """Match the stored fields to the current parameters of the model, by name."""
         now = list(self.model.parameters())
         shapes = [p.shape for p in self._parameters]
         same = len(now) == len(self._of_model) and all(map(operator.is_, now, self._of_model))
@@ -308,6 +308,6 @@ class QuadraticPenalty(ContinualMethod):
 
 
 def refuse_closure(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Refuse a closure among the arguments of an optimiser's step, in which gradients would be made anew."""
+    """Refuse a closure in an optimiser's step, since it would recompute the gradients."""
     if kwargs.get("closure") is not None or any(argument is not None for argument in args[1:]):
         raise ValueError("closure is given to the optimiser's step: expected none, as gradients are made within it")

@@ -182,7 +182,7 @@ def _by_sample(
             with torch.no_grad():  # for what is not in ``values``
                 each = vmap(grad(answer), in_dims=(None, 0, 0))(values, x, direction)
             sums = {name: (g.abs() ** power).sum(0) for name, g in each.items()}
-        except RuntimeError:  # numbers are looked at, or changed in place
+        except RuntimeError:  # it reads values, or changes tensors in place
             sums = {name: torch.zeros_like(p) for name, p in values.items()}
             for sample, cotangent in zip(x, direction, strict=True):
                 with torch.enable_grad():

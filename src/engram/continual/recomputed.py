@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def recomputed(function: Callable[..., Result], *args: Any) -> Result:
-    """Call a function, forget what its gradient needs, and call it again when that is due.
+    """Call a function without storing what its gradient needs, and call it again in the backward pass.
 
     It may itself take gradients, which ``torch.utils.checkpoint`` answers by recomputing everything before each of
     them: of n gradients inside, n(n+1)/2 steps instead of n. Whatever the function uses, arguments, modules or what it

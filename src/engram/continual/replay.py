@@ -1,4 +1,4 @@
-"""Replay: some samples of old tasks are kept, and learned beside the new ones."""
+"""Replay: some samples of old tasks are stored, and learned together with the new ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engram.continual.task import Task, task_batches, task_cross_entropy
 
 
 class Replay(ContinualMethod):
-    """Replay: some samples of old tasks are kept, and learned beside the new ones.
+    """Replay: some samples of old tasks are stored, and learned together with the new ones.
 
     Of all samples so far each is kept with the same probability. To the loss of a batch comes the mean cross-entropy of
     as many kept ones, each over the outputs of its own task.
@@ -84,7 +84,7 @@ class Replay(ContinualMethod):
         return {**super().state_dict(), "memory": self.memory.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.memory.load_state_dict(state["memory"])
 

@@ -1,4 +1,4 @@
-"""A bounded memory of samples, each of all that were seen with the same probability."""
+"""A bounded memory of samples that keeps each sample seen so far with the same probability."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engram.state import check_state
 
 
 class Reservoir:
-    """A bounded memory of samples, each of all that were seen with the same probability.
+    """A bounded memory of samples that keeps each sample seen so far with the same probability.
 
     The n-th sample is kept with probability capacity / n, in the place of a random one.
 
@@ -102,7 +102,7 @@ class Reservoir:
         return {**samples, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what ``state_dict`` returned.
+        """Continue from what ``state_dict`` returned.
 
         Args:
             state: Of a memory of this capacity.

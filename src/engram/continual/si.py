@@ -1,4 +1,4 @@
-"""Synaptic intelligence: a weight is as important as its changes made the loss fall."""
+"""Synaptic intelligence: a weight's importance is how much its changes reduced the loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engram.continual.task import Task
 
 
 class SynapticIntelligence(QuadraticPenalty):
-    """Synaptic intelligence: a weight is as important as its changes made the loss fall.
+    """Synaptic intelligence: a weight's importance is how much its changes reduced the loss.
 
         at each step        w_k <- w_k - g_k (theta_k' - theta_k)
         after each task     Omega_k <- max(0, Omega_k + w_k / ((theta_k - theta_k_start)^2 + xi)),   w_k <- 0
@@ -71,7 +71,7 @@ class SynapticIntelligence(QuadraticPenalty):
         self.xi = checks.number("xi", xi, above=0)
 
     def end_task(self, task: Task) -> None:
-        """Turn the path integral into importance, and hold the weights where they are now.
+        """Turn the path integral into importance, and anchor the weights at their current values.
 
         Args:
             task: Not looked at.

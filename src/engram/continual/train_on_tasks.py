@@ -19,7 +19,7 @@ Draw = Callable[[Any, int], tuple[Tensor, Tensor]]  # of a task and the step wit
 
 
 class TrainingStep(NamedTuple):
-    """A step of training that was taken.
+    """A completed training step.
 
     Attributes:
         step: Its number, from 0, over all tasks.
@@ -74,7 +74,7 @@ def train_on_tasks(
     labelled: bool = False,
     loop: Iterable[int] | None = None,
 ) -> Iterator[TrainingStep]:
-    """The steps of training on tasks, one after another; each is taken when the iterator is asked for it.
+    """Train on tasks, one after another; each step is taken when the iterator is advanced.
 
     Args:
         model: The network, which returns logits, (batch, outputs).

@@ -1,1 +1,1 @@
-"""Models that generate: images by diffusion, sequences by search."""
+"""Generative models: images by diffusion, sequences by search."""

@@ -1,4 +1,4 @@
-"""The laboratory: trials with exact resume, seeds, claims, reports. It knows no learner and no task."""
+"""The laboratory: trials with exact resume, seeds, claims, reports. It is independent of any learner or task."""
 
 from engram import extras
 

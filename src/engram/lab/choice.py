@@ -1,4 +1,4 @@
-"""Rates and strengths that a trial chooses by validation, and what is known of a choice afterwards."""
+"""Rates and strengths that a trial chooses by validation, and summaries of these choices."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing_extensions import TypedDict
 
 from engram import checks
 
-EXTENSIONS = 3  # candidates at most beyond the given ones
-OFTEN = 0.25  # from which share of its trials on an arm is said to choose an end
+EXTENSIONS = 3  # most candidates that are tried beyond the given ones
+OFTEN = 0.25  # share of its trials above which an arm is reported to choose an end
 
 
 class Choice(TypedDict):
-    """What a trial chose, and from what.
+    """A choice of a trial, and its candidates.
 
-    ``scores`` are of the ``candidates`` in ascending order, None where it did not come to one; ``end`` is that of the
-    grid at which the choice stands, so that a better one may lie beyond; empty within it and at a bound.
+    ``scores`` belong to the ``candidates``, in ascending order, None where there is no score. ``end`` names the end of
+    the grid at which the choice lies, so that a better one may lie beyond; empty inside the grid and at a bound.
     """
 
     candidates: list[float]
@@ -37,7 +37,7 @@ def check_grid(
     """Raise ValueError unless candidates are distinct numbers within their bounds, and the name is a new one."""
     low, high = bounds
     if name in chosen:
-        raise ValueError(f"name = {name!r}: expected another than those of earlier choices, {', '.join(chosen)}")
+        raise ValueError(f"name = {name!r}: expected a name that differs from earlier choices, {', '.join(chosen)}")
     if not candidates or len(set(candidates)) < len(candidates):
         raise ValueError(f"candidates = {candidates!r}: expected numbers, no two of them equal")
     for value in candidates:
@@ -54,7 +54,7 @@ def score_of(score: Callable[[float], float], candidate: float) -> float:
 
 
 def ranking(candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> list[int]:
-    """The numbers of the candidates that came to a score, the best first; of equal ones those in their middle."""
+    """The indices of the candidates that have a score, the best first; among equal ones the middle first."""
     by_value = np.argsort(candidates)
     ranked: list[int] = []
     for value in sorted({score for score in scores if score > -math.inf}, reverse=True):
@@ -64,7 +64,7 @@ def ranking(candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"]
 
 
 def beyond(candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"], bounds: tuple[float, float]) -> float:
-    """The candidate beyond the end of the grid that scores best, a factor further; NaN where no end does."""
+    """The next candidate, a factor beyond the end of the grid that scores best; NaN if the best is not at an end."""
     candidates = candidates[~np.isnan(candidates)]
     ranked = ranking(candidates, scores[: len(candidates)])
     if len(candidates) < 2 or not ranked:
@@ -80,7 +80,7 @@ def beyond(candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"],
 def chosen_of(
     number: int, candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"], bounds: tuple[float, float]
 ) -> Choice:
-    """What is written down of the choice of a candidate."""
+    """The record of a choice."""
     order, value = np.argsort(candidates), float(candidates[number])
     ends: dict[float, Literal["smallest", "largest"]] = {}
     if len(candidates) > 1:
@@ -94,13 +94,13 @@ def chosen_of(
 
 
 def at_ends(choices: Mapping[str, Sequence[Mapping[str, Choice]]]) -> dict[str, list[str]]:
-    """What arms chose at an end of its grid in more than a quarter of their trials, in words.
+    """Sentences about arms whose choice was at an end of the grid in more than a quarter of their trials.
 
     Args:
         choices: The choices of each trial, by arm.
 
     Returns:
-        Of each arm that did so the sentences, one for each end.
+        For each such arm its sentences, one for each end.
     """
     said: dict[str, list[str]] = {}
     for arm, trials in choices.items():
@@ -115,7 +115,7 @@ def at_ends(choices: Mapping[str, Sequence[Mapping[str, Choice]]]) -> dict[str, 
 
 
 def table(choices: Mapping[str, Sequence[Mapping[str, Choice]]]) -> list[dict[str, str]]:
-    """What each arm chose: rows of arm, what, the candidates that any trial tried, and how often each was chosen."""
+    """The choices of each arm as rows: arm, name, the candidates tried, and how often each was chosen."""
     rows = []
     for arm, trials in choices.items():
         for name in dict.fromkeys(chain.from_iterable(trials)):

@@ -17,24 +17,24 @@ OWNERS = {"paper": "the paper's", "laptop": "our laptop design"}
 
 @dataclass(frozen=True)
 class Claim:
-    """A published statement made decidable.
+    """A published statement with a criterion that decides it.
 
     Attributes:
         id: Short name, unique in its experiment.
-        statement: What is claimed, in words, without the number that the criterion has.
-        condition: Our measure of it, computed from the results of one seed and paired by seed where it compares arms,
-            and the criterion that it must meet, as ``error("plastic") <= 0.04``.
+        statement: What is claimed, in words, without the number in the criterion.
+        condition: Our measure of it, computed from the results of one seed (comparisons of arms are paired by seed),
+            and the criterion that it must meet, as in ``error("plastic") <= 0.04``.
         source: Where it is published.
         published: The published figure or, where there is none, the published words; empty where nothing was
             published, so that the claim *holds* or *fails* and is not *reproduced*.
-        threshold: Whose criterion it is: the ``"paper"``'s, or our own ``"laptop"``-size design.
-        presets: The presets at whose size the claim means something.
-        seeds: How many seeds a verdict needs at least; one seed decides nothing.
+        threshold: Whose criterion it is: the paper's (``"paper"``), or our own for laptop size (``"laptop"``).
+        presets: The presets at whose size the claim is meaningful.
+        seeds: The smallest number of seeds for a verdict; one seed decides nothing.
         sameness: What has to meet the criterion. ``"statistical"``: the mean over seeds, with its interval; what a
             measure says of itself (a ratio, a share of trials) decides which. ``"numeric"``: every seed's value.
             ``"bitwise"``: every seed's value, all of them equal. ``"identity"``: every seed's value, by construction,
-            so that it is a test of the code and no claim.
-        untestable: Why no run of ours can decide it, where that is known; its verdict is *not testable here*.
+            so that it is a test of the code rather than a claim.
+        untestable: Why no run here can decide it, if that is known; its verdict is *not testable here*.
     """
 
     id: str
@@ -59,11 +59,11 @@ class Claim:
 
     @property
     def criterion(self) -> Criterion:
-        """What our value must meet."""
+        """The criterion that our value must meet."""
         return self.condition.criterion
 
     def words(self, preset: str) -> tuple[Verdict, Verdict]:
-        """The verdicts on a claim whose criterion is met and on one whose criterion is not, at a preset."""
+        """The verdicts at a preset if the criterion is met, and if it is not."""
         if not self.published:
             return "holds", "fails"
         return "reproduced at laptop scale" if preset in ("smoke", "laptop") else "reproduced", "not reproduced"
@@ -75,11 +75,11 @@ class Claim:
 
 
 def claims_from(source: str, **common: Any) -> Callable[..., Claim]:
-    """A maker of claims of one source: ``claim(id, statement, condition)``.
+    """A factory for claims from one source: ``claim(id, statement, condition)``.
 
     Args:
         source: Where they are published.
-        **common: Further fields of ``Claim`` that they share; each claim may have its own instead.
+        **common: Further fields of ``Claim`` that they share; a claim may override them.
 
     Examples:
         >>> from engram.lab import metric
@@ -96,19 +96,19 @@ def claims_from(source: str, **common: Any) -> Callable[..., Claim]:
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim with what a run estimated.
+    """A claim with its estimate and verdict in a run.
 
     Attributes:
         claim: The claim.
         values: Our value by seed.
         ours, low, high: Our value and its interval; NaN without values.
-        verdict: What follows.
-        why: The reason, where the verdict is not decided by the interval.
-        resolution: How far from the threshold our value must be for so many seeds to decide four times in five; of a
-            statistical claim, else NaN.
+        verdict: The verdict.
+        why: The reason, if the interval does not decide the verdict.
+        resolution: How far from the threshold our value must be for this number of seeds to decide four times in five;
+            NaN unless the claim is statistical.
         p: The p-value of the threshold, over all looks; NaN where nothing was tested. Below 5 % the interval decides.
-        adjusted: The verdict after Holm's correction over all that were tested in the run.
-        look: The look, counted from 1, that decided it or is the last so far; 0 where all seeds are looked at once.
+        adjusted: The verdict after Holm's correction over all claims that were tested in the run.
+        look: The look, counted from 1, that decided it or is the last so far; 0 if all seeds are judged at once.
         confidence: How often the interval covers the truth.
         is_open: Whether further looks, with more seeds, may decide it.
     """
@@ -162,8 +162,8 @@ def interval(
     Args:
         claim: The claim.
         values: Its measure, by seed.
-        trials: How many trials each of these values stands for.
-        confidence: How often the interval is to cover the truth.
+        trials: The number of trials behind each of these values.
+        confidence: The probability that the interval covers the truth.
     """
     numbers = list(values.values())
     if not numbers:
@@ -187,19 +187,19 @@ def judge(
     """Judge a claim.
 
     The whole interval within the criterion is *reproduced* (*at laptop scale*, if the preset is smaller than what was
-    published), the whole interval outside is *not reproduced*, and anything between is *undecided*; a claim of which
+    published), the whole interval outside is *not reproduced*, and anything between is *undecided*; a claim about which
     nothing was published *holds* or *fails*.
 
     Args:
         claim: The claim.
         results: The finished trials: seed -> arm -> result.
         preset: The preset that was run.
-        seeds: How many seeds were asked for; where one of them is missing, nothing is decided, since those that fail
-            may be those that would tell.
-        why_not: A reason known beforehand why this run cannot decide the claim.
-        asked: The arms that the run has; where they are all that the claim reads, it waits for their results.
-        looks: How many of the first seeds are looked at, one look after another, until one of them decides; with
-            intervals of ``errors_at``. By default all seeds once.
+        seeds: How many seeds were asked for; if one of them is missing, nothing is decided, since the failed ones may
+            be the ones that matter.
+        why_not: Why this run cannot decide the claim, if that is known beforehand.
+        asked: The arms of the run; if they include all that the claim reads, it waits for their results.
+        looks: How many of the first seeds each look takes in, until one look decides; with the error probabilities of
+            ``errors_at``. By default one look at all seeds.
     """
     complete = {seed: arms for seed, arms in sorted(results.items()) if set(claim.arms) <= set(arms)}
     values: dict[int, float] = {}
@@ -249,7 +249,7 @@ def judge(
     for look, count, allowed in stages:
         values = dict(list(every_value.items())[:count])
         estimated = interval(claim, values, trials, 1 - allowed)
-        # Weighted by what the looks may err, as Bonferroni's correction allows.
+        # Weighted by the error probability of each look, as Bonferroni's correction allows.
         p = min(p, _p_value(claim, estimated.value, values, trials) * (1 - CONFIDENCE) / allowed)
         of_look = {"p": min(p, 1.0) if p < math.inf else math.nan, "look": look, "confidence": 1 - allowed}
         if claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high:
@@ -260,7 +260,7 @@ def judge(
 
 
 def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of: Mapping[int, int]) -> float:
-    """The p-value of the criterion's threshold: of a range both must be left out to hold, and one to fail."""
+    """The p-value of the criterion's threshold: a range holds if both ends are excluded, and fails if one is."""
     form, values, trials = claim.measure.form, list(by_seed.values()), [trials_of[seed] for seed in by_seed]
     if claim.sameness != "statistical" or (len(set(values)) == 1 and form not in ("share", "median")):
         return math.nan
@@ -273,7 +273,7 @@ def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of:
 
 
 def adjust(claims: Sequence[JudgedClaim]) -> list[JudgedClaim]:
-    """The judged claims of one run with the verdicts that are left after Holm's correction over all tests."""
+    """The judged claims of one run with their verdicts after Holm's correction over all tests."""
     tested = [judged for judged in claims if not math.isnan(judged.p)]
     left = dict(zip((judged.claim.id for judged in tested), holm([judged.p for judged in tested]), strict=True))
     undecided: Verdict = "undecided"

@@ -1,7 +1,8 @@
-"""Settings: one line says a setting's default, what it means and its range.
+"""Settings: one line gives a setting's default, meaning and range.
 
-A class of settings is a frozen dataclass of pydantic. The validator, the command line and the documentation read each
-field from it; a field may be a class of settings in turn, whose fields are named with a dot, as in ``fit.rank``.
+A class of settings is a frozen dataclass of pydantic. The validator, the command line and the documentation are
+generated from its fields; a field may itself be a class of settings, whose fields are named with a dot, as in
+``fit.rank``.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ def setting(
     """A field of a class of settings.
 
     Args:
-        default: Its value where nothing changes it.
+        default: Its value unless it is changed.
         meaning: What it is, in words.
         ge: The smallest value allowed.
-        gt: The bound that values lie above.
+        gt: An exclusive lower bound.
         le: The largest value allowed.
-        lt: The bound that values lie below.
-        scales: Whether a trial's time is proportional to it, as to a number of steps.
+        lt: An exclusive upper bound.
+        scales: Whether a trial's time is proportional to it, as it is to a number of steps.
     """
     limits = {name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if bound is not None}
     extra = {"scales": scales}
@@ -80,7 +81,7 @@ def settings(cls: type[C]) -> type[C]:
 
 
 class Field(NamedTuple):
-    """What a field says of itself.
+    """The declaration of a field.
 
     Attributes:
         kind: Its type.
@@ -96,7 +97,7 @@ class Field(NamedTuple):
 
     @property
     def allowed(self) -> str:
-        """The values that it may take in words, as ``int >= 1``."""
+        """The allowed values in words, as ``int >= 1``."""
         choices = get_origin(self.kind) is Literal
         words = " or ".join(map(repr, get_args(self.kind))) if choices else _type_name(self.kind)
         return f"{words} {' and '.join(self.limits)}" if self.limits else words
@@ -104,7 +105,7 @@ class Field(NamedTuple):
 
 @functools.cache
 def fields(cls: type) -> dict[str, Field]:
-    """All fields of a config class by name; those of a class inside it by dotted names, in the place of the field."""
+    """All fields of a config class by name; a nested class is replaced by its fields, under dotted names."""
     declared = getattr(cls, "__pydantic_fields__", {})
     hints = get_type_hints(cls, include_extras=True)
     docs = "\n".join(base.__doc__ or "" for base in reversed(cls.__mro__[:-1]))
@@ -131,17 +132,17 @@ def fields(cls: type) -> dict[str, Field]:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config as a dictionary of JSON values, nested where it holds another."""
+    """A config as a nested dictionary of JSON values."""
     return cast(dict[str, Any], _adapter(cast(Any, type(config))).dump_python(config, mode="json"))
 
 
 def leaves(config: Any) -> dict[str, Any]:
-    """A config as JSON values by field, those of a config inside it by dotted names."""
+    """A config as JSON values by field, with dotted names for nested configs."""
     return dict(flat(type(config), to_dict(config)))
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
-    """The config that has some values, JSON or Python's.
+    """Make a config from values, JSON or Python's.
 
     Args:
         cls: The config class.
@@ -157,19 +158,19 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
         *outer, last = name.split(".")
         functools.reduce(lambda inner, part: inner.setdefault(part, {}), outer, nested)[last] = value
     try:
-        # Through JSON, since pydantic's strict mode takes no dictionary for a dataclass but takes a JSON object.
+        # Through JSON, since pydantic's strict mode refuses a dictionary for a dataclass but accepts a JSON object.
         return cast(C, _adapter(cast(Any, cls)).validate_json(json.dumps(nested, default=_plain), strict=True))
     except pydantic.ValidationError as error:
         raise explained(cls, error) from None
 
 
 def explained(cls: type, error: pydantic.ValidationError) -> ValueError:
-    """An error of pydantic's as one that names each field, its value and what is allowed."""
+    """Convert an error of pydantic's to one that names each field, its value and what is allowed."""
     return ValueError("; ".join(_explain(cls, problem) for problem in error.errors()))
 
 
 def flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield values by field, dotted where they are of a config inside the config."""
+    """Yield values by field, with dotted names for nested configs."""
     hints = _hints(cls)
     for name, value in values.items():
         inner = vars(value) if dataclasses.is_dataclass(value) else value
@@ -180,12 +181,12 @@ def flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def dotted(*parts: str) -> str:
-    """The parts of a name that are not empty, with dots between them."""
+    """Join the parts of a name that are not empty by dots."""
     return ".".join(filter(None, parts))
 
 
 def check_known(name: str, known: Mapping[str, Any]) -> None:
-    """Raise ValueError, with the nearest name, where a field is not among those known."""
+    """Raise ValueError, with the nearest known name, if a field is unknown."""
     if name in known:
         return
     called = {field if "." in name else field.rpartition(".")[2]: field for field in reversed(list(known))}
@@ -203,7 +204,7 @@ def _adapter(cls: type) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has in the place of a value that it does not know."""
+    """The JSON representation of a value that JSON does not know."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return vars(value)
     return value.item() if hasattr(value, "item") else str(value)

@@ -1,4 +1,4 @@
-"""The experiment contract: what one file under ``experiments/`` (or in another package) hands to the laboratory."""
+"""The experiment contract: what one file under ``experiments/`` (or in another package) gives to the laboratory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Changes = Mapping[str, Any]
 """Settings to change, by name: ``steps=100``; those of one arm or study as a mapping or dotted: ``{"lstm.steps": 9}``.
 
-In the table of an arm a function gives the value from the settings without it, as ``lambda arm: arm.bits + 1``.
+In the table of an arm, a function computes a value from the other settings, as in ``lambda arm: arm.bits + 1``.
 """
 SAID = re.compile(r"\[([\w.+=-]+): (holds|fails|is open)\]")
 """A verdict in an answer."""
@@ -41,9 +41,10 @@ class Study:
 
     Attributes:
         trial: One seed of one arm: the whole training loop; returns its results as JSON values.
-        arms: By arm, in the order in which trials run, what it changes in the config; or a function that returns this.
+        arms: For each arm, in the order in which trials run, the settings that it changes; or a function that returns
+            this.
         config: The class of settings (default: the type that ``trial`` declares for its first parameter).
-        figure: Its own figure, beside its claims (default: learning curves).
+        figure: The figure shown beside its claims (default: learning curves).
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
@@ -76,9 +77,9 @@ class Preset:
 
     Attributes:
         seeds: How many seeds.
-        changes: What it changes in the settings, of all arms or of single ones.
+        changes: The settings that it changes, of all arms or of single ones.
         arms: Its arms (default: all).
-        looks: After how many seeds claims are looked at in a run until they are decided.
+        looks: After how many seeds a run until decided looks at the claims.
     """
 
     seeds: int
@@ -89,12 +90,12 @@ class Preset:
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the things that an experiment compares, at one size.
+    """One arm of an experiment, at one size.
 
     Attributes:
         trial: The training loop.
         config: The settings that it is given.
-        seconds: How long a trial takes on one core of a laptop, from the records; NaN where there is none yet.
+        seconds: How long a trial takes on one core of a laptop, from the records; NaN if there is no record yet.
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
@@ -104,23 +105,23 @@ class Arm:
 
 @dataclass(frozen=True)
 class Contest:
-    """A task of an experiment on which parts of one kind are compared, anybody's own among them.
+    """A task of an experiment on which parts of one kind are compared, including the user's own.
 
     Attributes:
         kind: Kind of the parts, of ``registry.KINDS``.
         task: What they have to do, in a few words.
-        arm: From the name of a part to its arm: by name what it changes; nothing where the part does not fit the task.
+        arm: A function from the name of a part to the settings that its arm changes; empty if the part does not fit the
+            task.
         measure: Key of the result by which parts are ranked.
         study: The study of these arms.
-        maximize: Whether more of the measure is better.
+        maximize: Whether a larger measure is better.
         margin: The smallest difference of the measure that matters.
         baselines: Parts to compare with (default: all registered ones that fit).
         chance: What guessing reaches.
-        trivial: The part that does next to nothing, which a good one beats.
-        costs: By title the keys of results that say what it takes.
-        step: From the settings of an arm to a function that does one step, to be timed.
-        bits: Measures how hard the task is: the logarithm to base 2 of the bits of inductive bias that it takes to
-            generalise.
+        trivial: A trivial part, which any good part beats.
+        costs: The costs to report: keys of results, by title.
+        step: A function from the settings of an arm to a function that does one step, for timing.
+        bits: Measures the task's difficulty: the base-2 logarithm of the bits of inductive bias needed to generalise.
     """
 
     kind: str
@@ -146,22 +147,23 @@ class Experiment:
         name: Its name in the registry and on the command line.
         about: The documentation of its module, whose first sentence says in a line what is learned, by what.
         paper: Authors, title, venue, year.
-        studies: What is compared: a study, or several by name.
-        presets: ``"smoke"`` (seconds), ``"laptop"`` (minutes on 2 cores) and ``"paper"`` (as published); any other is
-            a part of what was published, at its size.
-        claims: The published statements, made decidable.
+        studies: The studies: one, or several by name.
+        presets: ``"smoke"`` (seconds), ``"laptop"`` (minutes on 2 cores) and ``"paper"`` (as published); any other runs
+            a part of the published experiments at published size.
+        claims: The published statements, with criteria.
         figure: The experiment's own figure of its results.
-        threads: Threads that one trial computes with; fixed, because sums in another order are other numbers.
-        headline: The metric whose learning curve stands first; empty where nothing is learned, which has no curves.
-        check_requirements: Called with the config of each arm before a trial of it begins; raises an error that says
-            what to do where data or a package is missing.
-        contests: The tasks on which ``engram.compare`` sets parts beside one another.
-        answer: What came out, in a few sentences. Each verdict that they rest on stands behind it as
-            ``[claim-id: holds]``, ``fails`` or ``is open``, and a test of engram holds it to the run record.
+        threads: Threads of one trial; fixed, because the order of summation affects rounding.
+        headline: The metric whose learning curve is shown first; empty if nothing is learned.
+        check_requirements: Called with the config of each arm before its trials begin; raises an error that says what
+            to do if data or a package is missing.
+        contests: The tasks on which ``engram.compare`` compares parts.
+        answer: The findings, in a few sentences. Each verdict that they rest on is cited as ``[claim-id: holds]``,
+            ``fails`` or ``is open``, and a test of engram compares it with the run record.
 
     Raises:
         ValueError: A preset is missing, a name cannot name a folder, two arms or claims have the same name, a preset
-            changes what is not there, a claim reads an arm that its preset lacks, or the answer names no claim.
+            changes an unknown setting, a claim reads an arm that its preset lacks, or the answer cites an unknown
+            claim.
     """
 
     name: str
@@ -200,21 +202,21 @@ class Experiment:
 
     @property
     def summary(self) -> str:
-        """What is learned, by what: the first sentence of ``about``, without its end and its reference."""
+        """The first sentence of ``about``, without its full stop and its reference."""
         return registry.summary(self.about)
 
     @property
     def answered(self) -> dict[str, str]:
-        """What the answer says of claims: ``"holds"``, ``"fails"`` or ``"is open"``, by their id."""
+        """The verdicts cited in the answer: ``"holds"``, ``"fails"`` or ``"is open"``, by claim id."""
         return dict(SAID.findall(self.answer))
 
     @property
     def by_name(self) -> Mapping[str, Study]:
-        """The studies by name; that of an experiment that has only one is called by the empty string."""
+        """The studies by name; the empty string if there is only one."""
         return {"": self.studies} if isinstance(self.studies, Study) else self.studies
 
     def claims_of(self, study: str) -> list[Claim]:
-        """The claims whose first arm is of a study."""
+        """The claims whose first arm belongs to a study."""
         return [claim for claim in self.claims if claim.arms[0] in self.by_name[study].table]
 
     def study_of(self, arm: str) -> Study:
@@ -226,7 +228,7 @@ class Experiment:
         raise ValueError(f"unknown arm {arm!r} of {self.name}; {registry.suggestion(arm, known)}")
 
     def arms(self, preset: str = "laptop", changes: Changes | None = None) -> dict[str, Arm]:
-        """What a preset compares, by arm.
+        """The arms of a preset, by name.
 
         Args:
             preset: Its name.
@@ -280,13 +282,13 @@ class Experiment:
         return different
 
     def expected_seconds(self, preset: str) -> float:
-        """How long a preset is estimated to compute on one core; NaN where an arm has no record yet."""
+        """The estimated time of a preset on one core; NaN if an arm has no record yet."""
         return self.presets[preset].seeds * sum(arm.seconds for arm in self.arms(preset).values())
 
     def owner(self, name: str) -> str:
-        """The study or arm that a dotted name begins with, with dashes for underscores or not; empty where none does.
+        """The study or arm that a dotted name begins with, written with dashes or underscores; empty if there is none.
 
-        It is the longest, since the name of an arm may have a dot itself, as lasso-0.1 has.
+        The longest one wins, since the name of an arm may contain a dot itself, as in lasso-0.1.
 
         Examples:
             >>> find_experiment("noodl").owner("lasso-0.1.dict_step")
@@ -297,7 +299,7 @@ class Experiment:
         return max((own for own in owners if dashed.startswith(f"{own}.".replace("_", "-"))), key=len, default="")
 
     def base(self, preset: str, owner: str) -> Any:
-        """The settings of a study before its arms change them, which need not go together, or those of an arm.
+        """The settings of a study before its arms change them, which need not be consistent, or those of an arm.
 
         Raises:
             ValueError: The preset leaves this arm out.
@@ -311,7 +313,7 @@ class Experiment:
         return arms[owner].config
 
     def fields(self, owner: str = "") -> dict[str, configs.Field]:
-        """The fields of a study or an arm by dotted name; of all studies where there are several and none is named."""
+        """The fields of a study or an arm by dotted name; of all studies if there are several and none is named."""
         owners = [owner] if owner or "" in self.by_name else self.by_name
         return {
             configs.dotted(own, name): field
@@ -329,17 +331,17 @@ class Experiment:
         return functools.reduce(getattr, name.split("."), self.base(preset, owner))
 
     def _seconds(self, study: str, arm: str, config: Any) -> float:
-        """The time of a trial: that of the record, scaled by the settings that it is proportional to."""
+        """The time of a trial: that in the record, scaled by the settings that it is proportional to."""
         table = _recorded_seconds(self.by_name[study].trial.__module__)
         seconds, recorded_scale = table.get(self.name, {}).get(arm, (math.nan, 1.0))
         return seconds * scale(config) / recorded_scale if recorded_scale else math.nan
 
 
 def find_experiment(experiment: str | Experiment) -> Experiment:
-    """An experiment by its name in the registry, or as it is.
+    """Look up an experiment by its name in the registry; an experiment is returned as it is.
 
     Raises:
-        ValueError, TypeError: Nothing has this name, or something that is no experiment.
+        ValueError, TypeError: Nothing has this name, or it is not an experiment.
     """
     if isinstance(experiment, Experiment):
         return experiment
@@ -357,9 +359,9 @@ def scale(config: Any) -> float:
 
 @functools.cache
 def _recorded_seconds(module: str) -> dict[str, dict[str, tuple[float, float]]]:
-    """By experiment and arm how long a trial took, and its scale.
+    """How long a trial took, and its scale, by experiment and arm.
 
-    It is the table ``seconds.json`` in the package of a module, or in the nearest package above that has one.
+    Read from ``seconds.json`` in the package of a module, or in the nearest package above that has one.
     """
     package = module
     while package := package.rpartition(".")[0]:
@@ -384,7 +386,7 @@ def _changes(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, st
 
 
 def _split(experiment: Experiment, changes: Changes) -> dict[str, dict[str, Any]]:
-    """Changes by study or arm, in each by dotted field."""
+    """Group changes by study or arm, and by dotted field within each."""
     split: dict[str, dict[str, Any]] = {}
     for owner, name, value in _changes(experiment, changes):
         split.setdefault(owner, {})[name] = value
@@ -392,7 +394,7 @@ def _split(experiment: Experiment, changes: Changes) -> dict[str, dict[str, Any]
 
 
 def _changed(cls: Any, layers: Sequence[Changes]) -> Any:
-    """The config that layers of changes make of a class's defaults, the last one last; functions see all the others.
+    """Apply layers of changes to a class's defaults, in order; functions see the values of all other settings.
 
     Examples:
         >>> @configs.settings
@@ -411,7 +413,7 @@ def _changed(cls: Any, layers: Sequence[Changes]) -> Any:
 
 
 def _draft(cls: Any, layers: Sequence[Changes]) -> Any:
-    """An object of a config class with changes, but without those that are functions, which nothing has validated."""
+    """An unvalidated object of a config class with all changes but those that are functions."""
     draft = object.__new__(cls)
     for name, default in vars(cls()).items():
         object.__setattr__(draft, name, default)
@@ -423,7 +425,7 @@ def _draft(cls: Any, layers: Sequence[Changes]) -> Any:
 
 
 def _set(target: Any, path: Sequence[str], value: Any) -> None:
-    """Set a field of an unvalidated config, in a copy of the config inside it where the path has several parts."""
+    """Set a field of an unvalidated config; if the path has several parts, in a copy of the nested config."""
     first, *rest = path
     if rest:
         inner = object.__new__(type(getattr(target, first)))

@@ -21,7 +21,7 @@ from engram.lab.figures import figures_of
 from engram.lab.results import Results
 from engram.storage.files import write_atomic, writing
 
-SIZE = {"width": 860, "height": 420}  # of a picture whose figure names no other, pixels
+SIZE = {"width": 860, "height": 420}  # of a picture whose figure sets no size, in pixels
 Table = Literal["csv", "parquet"]
 Picture = Literal["html", "svg", "png"]
 
@@ -29,14 +29,14 @@ Picture = Literal["html", "svg", "png"]
 def export(
     experiment: Experiment, results: Results, folder: Path, *, tables: Table = "csv", pictures: Picture = "html"
 ) -> list[Path]:
-    """Write the tables and figures of a run into a folder, made if need be; return their paths.
+    """Write the tables and figures of a run to a folder, which is created if needed; return their paths.
 
     Args:
         experiment: The experiment.
         results: A run of it.
         folder: Where to write.
         tables: ``"csv"`` or ``"parquet"``.
-        pictures: ``"html"``, which opens without network; ``"svg"`` or ``"png"``, drawn by Chrome.
+        pictures: ``"html"``, which opens offline; ``"svg"`` or ``"png"``, drawn by Chrome.
 
     Raises:
         ValueError: A format is unknown, or pictures cannot be drawn here.
@@ -95,5 +95,5 @@ def _tables(results: Results) -> dict[str, pl.DataFrame]:
 
 
 def _flat(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result as one row of a table: what is no number or text as JSON."""
+    """A result as one row of a table: anything but numbers and text as JSON."""
     return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in result.items()}

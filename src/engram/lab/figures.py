@@ -1,7 +1,7 @@
-"""Figures of a run: its learning curves, and the kinds of which experiments compose their own as values.
+"""Figures of a run: learning curves, and building blocks for an experiment's own figures.
 
-A figure is called with the results of a run and draws them: ``Points("error", "Error at the end")(results)``. Where no
-kind fits, a function of the results does as well.
+A figure is called with the results of a run and draws them: ``Points("error", "Error at the end")(results)``. If no
+kind fits, use a function of the results.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from engram.lab.experiment import Experiment
 from engram.lab.metrics import windows
 from engram.lab.results import Results
 
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 POINTS = 100
 Figure = Callable[[Results], go.Figure]
 
 
 def colors(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name, no two alike: of ``PALETTE`` as far as it goes, else from all over a rainbow."""
+    """A distinct colour for each name: from ``PALETTE`` if it has enough, else spread over the rainbow."""
     different = list(dict.fromkeys(names))
     shown = PALETTE if len(different) <= len(PALETTE) else sample_colorscale("Turbo", len(different))
     return dict(zip(different, shown, strict=False))
 
 
 def line_style(number: int) -> dict[str, str]:
-    """The look of a line, no two alike up to 32: where the colours are used up they come again, dashed."""
+    """The style of a line, distinct for up to 32 lines: once the colours are used up they repeat, dashed."""
     dashes = ("solid", "dash", "dot", "dashdot")
     return {"color": PALETTE[number % len(PALETTE)], "dash": dashes[number // len(PALETTE) % len(dashes)]}
 
@@ -45,9 +45,9 @@ def line_style(number: int) -> dict[str, str]:
 def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
     """All figures of a run: the experiment's own, ``figure``, its studies', and the curves of each metric.
 
-    These are ``figure-recovery`` and ``curves-loss``; curves of more arms than can be told apart are ``curves-loss``,
-    ``curves-loss~2`` and so on, those of a study together. There are none where nothing is learned, and no own figure
-    where the run lacks what it shows.
+    These are ``figure-recovery`` and ``curves-loss``; if there are too many arms for one figure, they are split over
+    ``curves-loss``, ``curves-loss~2`` and so on, by study. There are no curves if nothing is learned, and no own figure
+    if the run lacks what it shows.
     """
     figures = {}
     whole = set(results.configs) == {trial.arm for trial in results.trials if trial.state == "finished"}
@@ -109,7 +109,7 @@ def learning_curves(results: Results, metric: str, arms: Sequence[str] | None = 
 
 @dataclass(frozen=True)
 class Points:
-    """A number of the results, arm by arm: a point a seed, and a box around them.
+    """A number of the results for each arm: one point per seed, and a box around them.
 
     Attributes:
         key: Its key.
@@ -146,7 +146,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Lines:
-    """What arms logged over the steps, averaged over seeds.
+    """A logged metric over the steps, averaged over seeds.
 
     Attributes:
         metric: Its name.
@@ -180,11 +180,11 @@ class Lines:
 
 @dataclass(frozen=True)
 class Profiles:
-    """Lists of numbers that trials return, averaged over seeds, as lines over what they stand for.
+    """Lists of numbers that trials return, averaged over seeds and drawn as lines.
 
     Attributes:
-        lines: By the name of each line its arm and the keys that lead to its list.
-        x: What the numbers of a list stand for; or the key of a list of the same result.
+        lines: For the name of each line, its arm and the keys that lead to its list.
+        x: The positions of the numbers on the horizontal axis; or the key of such a list in the same result.
         title: What is shown.
         x_axis: Title of the horizontal axis.
         y_axis: Title of the vertical axis.

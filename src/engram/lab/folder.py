@@ -1,9 +1,9 @@
-"""One trial's folder: what it is, how far it is, what it measured, what came of it.
+"""One trial's folder: its identity, progress, metrics and result.
 
 ``trial.json`` (identity, machine), ``status.json`` (state, step), ``metrics.csv``, ``checkpoint-<loop>.safetensors``,
-``state.safetensors`` (what it trained), ``result.json``, ``error.txt``. The folder holds the truth; nothing else
-remembers what was run. What tells of a result names its trial by the folder's name, which ends in a hash of all that
-determines the result: a file that is of another trial is corrupt.
+``state.safetensors`` (what it trained), ``result.json``, ``error.txt``. The folder is the only record of what was run.
+Every file about a result names its trial by the folder's name, which ends in a hash of everything that determines the
+result: a file that belongs to another trial is corrupt.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ State = Literal["waiting", "running", "interrupted", "failed", "finished"]
 
 @dataclass(frozen=True)
 class Status:
-    """How far a trial is.
+    """The progress of a trial.
 
     Attributes:
-        state: ``waiting`` (not begun), ``running``, ``interrupted`` (will go on), ``failed`` or ``finished``.
-        step, total: Steps done and in all of the current loop; 0 before it begins.
+        state: ``waiting`` (not begun), ``running``, ``interrupted`` (can be resumed), ``failed`` or ``finished``.
+        step, total: Steps done and total steps of the current loop; 0 before it begins.
         seconds, attempts: Time spent so far, over all attempts that count, and how many times it was started.
-        message, note: Why it failed, in one line, and what the trial says of its progress.
+        message, note: Why it failed, in one line, and the trial's own note on its progress.
     """
 
     state: State = "waiting"
@@ -65,7 +65,7 @@ class Status:
 
 
 class Origin(TypedDict):
-    """What is run and on what machine."""
+    """The identity of a trial, and the machines it ran on."""
 
     identity: dict[str, Any]  # all that determines the result
     versions: dict[str, Any]
@@ -74,19 +74,19 @@ class Origin(TypedDict):
 
 
 class Stored(TypedDict):
-    """What came of a finished trial."""
+    """The record of a finished trial."""
 
     trial: str
     result: dict[str, Any]
     choices: dict[str, Choice]
     metrics: metrics.Mark
     seconds: float
-    state: metrics.Mark | None  # None: it was to keep none
+    state: metrics.Mark | None  # None: it was asked to keep none
     manifest: Manifest
 
 
 def name_of(identity: Mapping[str, Any]) -> str:
-    """The name of a trial: arm, seed, and 12 digits of the SHA-256 of all that determines its result."""
+    """The name of a trial: arm, seed, and 12 digits of the SHA-256 of everything that determines its result."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return f"{identity.get('arm')}-{identity.get('seed')}-{digest[:12]}"
 
@@ -101,14 +101,14 @@ class TrialFolder:
         self.tensorboard = path / "tensorboard"
 
     def lock(self) -> filelock.FileLock:
-        """The lock that whoever works in the folder holds; it falls open when its process dies."""
+        """The lock of the process that works in the folder; it is released when that process dies."""
         return filelock.FileLock(self.path / "lock")
 
     def begin(self, identity: dict[str, Any]) -> str:
-        """Write down what is run and on what machine, beside the machines of earlier attempts.
+        """Record the trial's identity and this machine, next to the machines of earlier attempts.
 
         Returns:
-            A warning where it goes on from what another kind of machine began; else nothing.
+            A warning if it resumes what another kind of machine began; else the empty string.
         """
         self._set_aside(path for path in self._files() if path.is_dir() and not path.is_symlink())
         here = hardware()
@@ -132,24 +132,24 @@ class TrialFolder:
         return f"it goes on from what another kind of processor began ({named}): the last digits may differ"
 
     def origin(self) -> Origin:
-        """What ``begin`` wrote; raise CorruptFileError where it cannot be read, was altered or is of another trial."""
+        """Read what ``begin`` wrote; raise CorruptFileError if it is unreadable, altered or of another trial."""
         path = self.path / "trial.json"
         try:
             origin = read_sealed(path, Origin)
         except FileNotFoundError:
             raise CorruptFileError(path, "it is missing") from None
         own = name_of(origin["identity"])
-        is_own = re.fullmatch(re.escape(own) + r"(\.\d+)?", self.path.name)  # what ran anew has a number
+        is_own = re.fullmatch(re.escape(own) + r"(\.\d+)?", self.path.name)  # a trial that ran again has a number
         self.check_own(path, self.path.name if is_own else own)
         return origin
 
     def check_own(self, path: Path, trial: str) -> None:
-        """Raise CorruptFileError where a file names another trial than that of this folder."""
+        """Raise CorruptFileError if a file names a trial other than this folder's."""
         if trial != self.path.name:
             raise CorruptFileError(path, f"it is of another trial, {trial}")
 
     def status(self) -> Status:
-        """How far the trial is; ``waiting`` where nothing was written or it cannot be read."""
+        """The status; ``waiting`` if nothing was written or it cannot be read."""
         try:
             return read_json(self.path / "status.json", Status)
         except (FileNotFoundError, CorruptFileError):
@@ -172,7 +172,7 @@ class TrialFolder:
         return {int(match[1]): path for match, path in named if match}
 
     def manifest(self) -> Manifest | None:
-        """What the last checkpoint of an unfinished trial rests on; None where there is none that can be read."""
+        """The manifest of the last checkpoint of an unfinished trial; None if there is no readable one."""
         with contextlib.suppress(FileNotFoundError, CorruptFileError, pydantic.ValidationError):
             found = checkpoint.peek(self.checkpoint(self.last_loop()), "manifest")
             return pydantic.TypeAdapter(Manifest).validate_python(found)
@@ -188,9 +188,9 @@ class TrialFolder:
         *,
         choices: Mapping[str, Choice] | None = None,
     ) -> None:
-        """Write the result down with what it rests on, and before it the state that the trial keeps, None: not any.
+        """Write the state that the trial keeps (None: no state), then the result with its manifest.
 
-        From here on the trial is finished, and its checkpoints are no longer needed.
+        After that the trial is finished, and its checkpoints are no longer needed.
         """
         self.state_path.unlink(missing_ok=True)
         if state:
@@ -213,8 +213,8 @@ class TrialFolder:
         """What came of a finished trial; None if unfinished.
 
         Raises:
-            CorruptFileError: The result or the metrics, which are verified, are truncated, altered or of another trial,
-                or what the trial is cannot be read.
+            CorruptFileError: The result or the metrics are truncated, altered or of another trial, or the trial's
+                identity cannot be read.
         """
         path = self.path / "result.json"
         try:
@@ -231,10 +231,10 @@ class TrialFolder:
         return metrics.read(self.metrics_path)
 
     def kept(self) -> dict[str, Any]:
-        """The state that a finished trial kept, by name; empty where it keeps nothing.
+        """The state that a finished trial kept, by name; empty if it keeps nothing.
 
         Raises:
-            ValueError: The trial has not finished, or was to keep no state.
+            ValueError: The trial has not finished, or was asked to keep no state.
             CorruptFileError: The result or the state is truncated or altered, or the state is missing.
         """
         stored = self.result()
@@ -251,11 +251,11 @@ class TrialFolder:
         return self.state_path.stat().st_size if self.state_path.exists() else 0
 
     def fail(self, traceback: str) -> None:
-        """Keep the traceback of a failed attempt."""
+        """Write the traceback of a failed attempt."""
         write_atomic(self.path / "error.txt", traceback.encode())
 
     def restart(self, error: CorruptFileError) -> None:
-        """Keep the corrupt file aside, and with it what is of no use without it, so that the trial can start again."""
+        """Set the corrupt file aside, with the files that are useless without it, so that the trial can start again."""
         useless = (self.metrics_path, self.state_path, self.path / "result.json", *self._checkpoints().values())
         self._set_aside({error.path, *useless})
 
@@ -277,7 +277,7 @@ class TrialFolder:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             return True
-        except OSError:  # another user's folder: whoever works in it shows it by its status
+        except OSError:  # another user's folder: its status shows whether somebody is at work
             with contextlib.suppress(OSError):
                 return time.time() - (self.path / "status.json").stat().st_mtime < FRESH_SECONDS
             return False

@@ -1,4 +1,4 @@
-"""Inference from few seeds: the interval of a value, the test of a threshold, several looks, and Holm's correction."""
+"""Inference from few seeds: confidence intervals, tests of a threshold, sequential looks, and Holm's correction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INTERIM_ERROR = 0.001
 class Estimate(NamedTuple):
     """A value with the interval in which it lies; NaN where a seed's value is not finite.
 
-    ``resolution`` is the smallest distance from a threshold that so many seeds would have decided four times in five.
+    ``resolution`` is the smallest distance from a threshold that this number of seeds decides four times in five.
     """
 
     value: float
@@ -29,21 +29,21 @@ class Estimate(NamedTuple):
 def estimate(
     values: Sequence[float], form: Form = "mean", trials: Sequence[int] = (), confidence: float = CONFIDENCE
 ) -> Estimate:
-    """The value that seeds have together, and its interval.
+    """Estimate a value over seeds, with its interval.
 
     ``"mean"``: the mean, by Student's t. ``"ratio"``: the geometric mean, by Student's t of the logarithms, or the mean
     where a value is not positive. ``"share"``: the share of all trials, by Clopper and Pearson's exact interval.
-    ``"median"``: the median, by the exact interval of order statistics, which is unbounded from too few seeds.
-    The interval of equal values (but of shares and medians) is that value.
+    ``"median"``: the median, by the exact interval of order statistics, which is unbounded for too few seeds.
+    Except for shares and medians, the interval of equal values is that value.
 
     Args:
-        values: One for each seed; of shares each between 0 and 1.
+        values: One for each seed; shares lie between 0 and 1.
         form: What is estimated.
-        trials: Of shares, in how many trials each was found (default: 1).
-        confidence: How often the interval covers the truth.
+        trials: For shares, the number of trials behind each (default: 1).
+        confidence: The probability that the interval covers the truth.
 
     Raises:
-        ValueError: A share is not one of its number of trials.
+        ValueError: A share times its number of trials is not an integer.
 
     Examples:
         >>> [round(end, 3) for end in estimate([1.0, 2.0, 3.0])]
@@ -76,13 +76,13 @@ def estimate(
 
 
 def p_value(values: Sequence[float], threshold: float, form: Form = "mean", trials: Sequence[int] = ()) -> float:
-    """The two-sided p-value of a threshold: below 5 % where ``estimate``'s interval leaves it out.
+    """The two-sided p-value of a threshold: below 5 % if ``estimate``'s interval excludes it.
 
     Args:
-        values: One for each seed; of shares each between 0 and 1.
+        values: One for each seed; shares lie between 0 and 1.
         threshold: The value that is tested.
         form: What is estimated.
-        trials: Of shares, in how many trials each was found (default: 1).
+        trials: For shares, the number of trials behind each (default: 1).
 
     Examples:
         >>> round(p_value([1.0, 2.0, 3.0], 0.0), 3)
@@ -104,7 +104,7 @@ def p_value(values: Sequence[float], threshold: float, form: Form = "mean", tria
 
 
 def errors_at(looks: int) -> list[float]:
-    """The probability of a false decision that each of several looks may have, which add up to 5 %.
+    """The probability of a false decision allowed at each of several looks; they add up to 5 %.
 
     It is 0.1 % at interim looks and what is left at the last (Haybittle, 1971; Peto et al., 1976).
 
@@ -116,7 +116,7 @@ def errors_at(looks: int) -> list[float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several tests, adjusted so that one false decision among all has the probability of each.
+    """Adjust the p-values of several tests by Holm's method, which controls the family-wise error rate.
 
     The k-th smallest of m is multiplied by m - k + 1, and is at least the one before (Holm, 1979).
 
@@ -136,7 +136,7 @@ def _logarithmic(values: Sequence[float], form: Form) -> bool:
 
 
 def _counts(values: Sequence[float], trials: Sequence[int]) -> tuple[int, int]:
-    """The successes and the trials of all seeds."""
+    """The total number of successes and of trials over all seeds."""
     counts = np.asarray(trials or [1] * len(values))
     successes = np.asarray(values) * counts
     if np.any(np.abs(successes - np.round(successes)) > 0.2) or np.any((successes < 0) | (successes > counts)):

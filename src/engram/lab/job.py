@@ -1,4 +1,4 @@
-"""What one worker does with one trial: lock its folder, resume or begin it, write down what came of it."""
+"""The work on one trial: lock its folder, begin or resume it, write its result."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from engram.numeric.parallel import orphaned
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2
-RESTARTS = 3  # attempts at most that end in a corrupt file
+RESTARTS = 3  # most attempts that may end in a corrupt file
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to perform a trial; what is not told here is as of ``run``.
+    """A trial and the options with which a worker runs it; options not listed here are those of ``run``.
 
     Attributes:
-        identity: All that determines the result, but for the code.
-        finished: Whether there is a result that still holds.
-        differs: What is not what it was, where there is a result or a checkpoint that no longer holds.
-        main: The script that it was started from, with its hash, where the trial is defined in that.
+        identity: Everything that determines the result, except the code.
+        finished: Whether there is a result that is still valid.
+        differs: What has changed, if there is a result or a checkpoint that is no longer valid.
+        main: The script that started the run, with its hash, if the trial is defined there.
     """
 
     trial: Trial
@@ -54,23 +54,23 @@ class Job:
     main: Mapping[str, str] = field(default_factory=dict)
 
     def use(self) -> Use:
-        """What the trial uses from now on, in this process."""
+        """Start recording what the trial uses, in this process."""
         modules = self.trial.modules
         here = "__main__" not in modules or loaded.script() == self.main
         return Use(modules, None if here else self.main)
 
 
 def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None, **options: Any) -> Job:
-    """The job that performs a trial in its folder below ``root``.
+    """Make the job that performs a trial in its folder below ``root``.
 
-    What rests on files that have changed stays where it is, for the day on which they are what they were, and the trial
-    is performed in another folder beside it, ``<name>.2``.
+    A result that depends on files that have changed stays where it is, in case the change is undone, and the trial is
+    performed in another folder beside it, ``<name>.2``.
 
     Args:
         trial: The trial.
         root: The folder of its experiment.
-        stop: The file that asks it to stop.
-        present: What there is of files now, where many jobs are prepared.
+        stop: The file whose existence asks the trial to stop.
+        present: The current state of files, shared when many jobs are prepared.
         **options: Fields of ``Job``.
     """
     identity = trial.identity()
@@ -84,7 +84,7 @@ def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None
             break
         try:
             is_finished, why = _holds(folder, present)
-        except CorruptFileError:  # the worker says so, keeps it aside and starts again
+        except CorruptFileError:  # the worker reports it, sets it aside and starts again
             is_finished, why = False, ""
         if is_finished and not why:
             return Job(trial, identity, folder, stop, finished=True, **options)
@@ -93,19 +93,19 @@ def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None
 
 
 def _holds(folder: TrialFolder, present: Present) -> tuple[bool, str]:
-    """Whether a trial is finished, and what is not what it was when its result or its last checkpoint was written."""
+    """Whether a trial is finished, and what has changed since its result or its last checkpoint was written."""
     stored = folder.result()
     manifest = folder.manifest() if stored is None else stored["manifest"]
     return stored is not None, present.differs(manifest) if manifest else ""
 
 
 def perform(job: Job) -> Status:
-    """Perform a trial, unless it is finished already; go on where it was interrupted; return its status afterwards.
+    """Perform or resume a trial, unless it is finished already; return its status afterwards.
 
-    A failure, that of writing included, is returned and not raised, so that it costs no other trial.
+    A failure, including a failed write, is returned rather than raised, so that other trials go on.
     """
     if multiprocessing.parent_process() is not None:
-        os.dup2(2, 1)  # the standard output is for the results alone, whatever a trial prints
+        os.dup2(2, 1)  # the standard output is reserved for the results
     folder = job.folder
     if (why := _another(job)) is not None:
         return Status("failed", message=why)
@@ -121,37 +121,35 @@ def perform(job: Job) -> Status:
 
 
 def _another(job: Job) -> str | None:
-    """Say what is not here as where the run was started: the folder of runs, or the code; None where both are."""
+    """Say what differs from the process that started the run: the folder of runs, or the code; None if neither does."""
     if not token(job.stop).exists():
-        return (
-            f"{job.folder.path.parent} is not the folder of the run on {platform.node()}: every node must see the same"
-        )
+        return f"{job.folder.path.parent} is not the folder of the run on {platform.node()}: all nodes must share it"
     expected = _expected(job.stop)
     here = job.use().manifest()["files"]
     edited = next((name for name, digest in here.items() if expected.get(name, digest) != digest), None)
     if edited is None:
         return None
     return (
-        f"{edited} on {platform.node()} is not what it is where the run was started: "
-        "install the same on every node, and after an edit reload it or start Python again"
+        f"{edited} on {platform.node()} is not the code that started the run: "
+        "install the same code on every node, and after an edit reload it or restart Python"
     )
 
 
 def begin(stop: Path) -> None:
-    """Write down what is loaded where a run is started."""
+    """Record the code that is loaded in the process that starts a run."""
     stop.with_suffix(".code").write_text(json.dumps(loaded.digests()))
 
 
 @functools.lru_cache(maxsize=1)
 def _expected(stop: Path) -> dict[str, str]:
-    """What is loaded where the run was started; of what is not, what the files were when this process took part."""
+    """The code of the process that started the run; other files as they were when this process joined."""
     path = stop.with_suffix(".code")
     started: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     return loaded.digests_on_disk() | started
 
 
 def token(stop: Path) -> Path:
-    """The path of the file that is in the folder of runs while the run that ``stop`` stops goes on."""
+    """The path of the file that exists in the folder of runs while the run that ``stop`` stops is in progress."""
     return stop.with_suffix(".run")
 
 
@@ -161,7 +159,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
     try:
         is_finished, differs = _holds(folder, Present())
         if differs:
-            why = f"{differs} since another process was here, with other code: the same command runs it beside"
+            why = f"{differs} since another process ran it with other code: the same command runs it in a new folder"
             return replace(status, state="failed", message=why)
         if is_finished:
             return replace(status, state="finished")
@@ -178,7 +176,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
             with computing(job.trial):
                 return _attempt(job, folder)
         except CorruptFileError as error:
-            # A file outside the folder is not the trial's, but the user's.
+            # A file outside the folder belongs to the user, not to the trial.
             if folder.path in error.path.absolute().parents and restarts < RESTARTS:
                 status = _restart(folder, status, error)
             else:
@@ -215,12 +213,12 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
 
 def _restart(folder: TrialFolder, status: Status, error: CorruptFileError) -> Status:
     folder.restart(error)
-    return replace(status, state="waiting", message=f"{error}; it is kept aside and the trial starts again")
+    return replace(status, state="waiting", message=f"{error}; it is set aside and the trial starts again")
 
 
 @contextmanager
 def _locked(folder: TrialFolder, stop: Path) -> Iterator[None]:
-    """Hold the folder's lock; wait for another process that holds it, unless the run is to stop."""
+    """Hold the folder's lock; wait if another process holds it, unless the run is stopping."""
     lock = folder.lock()
     while True:
         if stop.exists() or orphaned():

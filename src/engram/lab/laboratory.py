@@ -1,4 +1,4 @@
-"""Runs an experiment: resolves what is asked for, performs what is not done yet, judges the claims."""
+"""Runs an experiment: resolves the request, performs the trials that are not done yet, judges the claims."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COLORS = {
     "not testable here": "dim",
 }
 
-WORKER_SECONDS = 5.0  # that a worker takes to import what trials need
+WORKER_SECONDS = 5.0  # time a worker needs for its imports
 
 
 def run(
@@ -73,32 +73,32 @@ def run(
     at_most: float | None = None,
     **changes: Any,
 ) -> Results:
-    """Run an experiment and judge its claims; finished trials are reused, interrupted ones go on.
+    """Run an experiment and judge its claims; finished trials are reused, interrupted ones resume.
 
-    With ``until_decided`` the claims are looked at after 5, 10, 20 and 40 seeds (the preset's ``looks``), and only arms
-    that open ones read are run with more seeds. The verdicts hold over all looks with the same error of 5 %.
+    With ``until_decided`` the claims are judged after 5, 10, 20 and 40 seeds (the preset's ``looks``), and only arms
+    that undecided claims read are run with more seeds. The error over all looks is still 5 %.
 
     Args:
         experiment: The experiment, or its name in the registry.
         preset: ``"smoke"``, ``"laptop"`` or ``"paper"``.
         seeds: How many seeds (default: the preset's).
         arms: Only these arms (default: all).
-        jobs: How many trials at once (default: as many as fit on the cores and are worth it to start workers for); 1
-            is in this process.
+        jobs: How many trials at once (default: as many as fit on the cores, if workers are worth starting); 1 runs them
+            in this process.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA where it is there).
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available).
         tensorboard: Write event files as well.
-        keep_state: Let each finished trial keep what it trained, for ``TrialResult.network``.
+        keep_state: Let each finished trial keep what it trained, for ``TrialResult.load``.
         checkpoint_seconds: Time between checkpoints.
         progress: Show the progress on the standard error stream.
         until_decided: Whether to run more seeds until every claim is decided.
-        at_most: Seconds after which no trial is waited for; looks that are over by then are judged.
+        at_most: Seconds after which running trials are stopped; looks completed by then are judged.
         **changes: Settings to change from the preset; those of one arm or study as a mapping, ``lstm={"steps": 50}``.
 
     Returns:
-        The results, also when some trials failed or the run was interrupted; each trial says its state.
+        The results, even if some trials failed or the run was interrupted; each trial has its state.
 
     Raises:
         ValueError, CannotWriteError: An argument is not as described, or the folder of runs cannot be written.
@@ -135,7 +135,7 @@ def run(
     results = None
     with stoppable(root, console) as stop, _time_limit(stop, at_most) as is_over:
         for before, count in pairwise([0, *counts]):
-            more = count - before if before else count  # what is no number of seeds is named by ``trials``
+            more = count - before if before else count  # an invalid number of seeds is reported by ``trials``
             todo = trials(experiment, compared, seeds=more, first=before, arms=arms, device=device_of(device))
             present = Present()
             jobs_before, jobs_of_look = all_jobs, [prepare(trial, root, stop, present, **options) for trial in todo]
@@ -153,7 +153,7 @@ def run(
             of_look = read_back(experiment, root, note, last)
             is_whole = all(trial.state == "finished" for trial in of_look.trials)
             if is_over() and not is_whole and results is not None:
-                run_note(seeds=before, jobs=jobs_before)  # the look that is cut short judges nothing
+                run_note(seeds=before, jobs=jobs_before)  # an incomplete look judges nothing
                 break
             results = of_look
             if not until_decided or not is_whole:
@@ -168,12 +168,12 @@ def run(
 
 
 def workers_for(experiment: Experiment, preset: str, left: Sequence[Job]) -> int:
-    """How many trials to run at once: as many as fit on the cores, and are worth it to start workers for.
+    """How many trials to run at once: as many as fit on the cores, if workers are worth starting.
 
     Args:
         experiment: The experiment.
-        preset: Name of its preset; at size smoke, trials without a record are taken for short ones.
-        left: What is to be done.
+        preset: Name of its preset; with smoke, trials without a record are assumed to be short.
+        left: The jobs still to be done.
     """
     unknown = 0.0 if preset == "smoke" else WORKER_SECONDS
     expected = sum(unknown if math.isnan(job.trial.seconds) else job.trial.seconds for job in left)
@@ -181,7 +181,7 @@ def workers_for(experiment: Experiment, preset: str, left: Sequence[Job]) -> int
 
 
 def folder_for(experiment: Experiment, runs: str | Path | None) -> Path:
-    """The folder that an experiment is run in, made if need be."""
+    """The folder that an experiment is run in, created if needed."""
     root = runs_folder(runs) / experiment.name
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
     """The jobs that are still to be done.
 
     Raises:
-        ValueError: For some arms, data or a package that an extra brings is missing.
+        ValueError: Some arms lack data, or a package of an extra.
     """
     left = [job for job in jobs if not job.finished]
     lacking: dict[str, Exception] = {}
@@ -203,20 +203,20 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
             lacking[trial.arm] = error
     if lacking:
         others = ",".join(dict.fromkeys(job.trial.arm for job in jobs if job.trial.arm not in lacking))
-        rest = f"\nWithout it there can be run: --arms {others}" if others else ""
+        rest = f"\nWithout it you can run: --arms {others}" if others else ""
         arms = ", ".join(lacking)
         raise ValueError(f"{experiment.name} cannot run {arms} here: {next(iter(lacking.values()))}{rest}")
     return left
 
 
 def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> str:
-    """How many trials are done, and how long the others will take, as a line with rich's markup.
+    """The number of trials done and the time left, as a line with rich's markup.
 
     Args:
-        title: What is run.
-        number: How many trials there are.
-        left: Those that are still to be done.
-        workers: How many are done at once.
+        title: Title of the run.
+        number: The number of trials.
+        left: The jobs still to be done.
+        workers: How many run at once.
     """
     begin = f"[bold]{title}[/]: {number} trials, {number - len(left)} done; "
     if not left:
@@ -243,16 +243,16 @@ def perform_left(
     address: str | None = None,
     names: Sequence[str] | None = None,
 ) -> dict[str, Status]:
-    """Perform trials, and show how far they are.
+    """Perform trials, and show their progress.
 
     Args:
         left: The trials.
-        console: Where to show it.
+        console: Where to show the progress.
         workers: How many at once.
-        on_finished: Called with each finished trial; returns lines to be shown, such as a claim judged.
+        on_finished: Called with each finished trial; returns lines to show, such as a verdict.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.
-        names: What the trials are called (default: by arm and seed).
+        names: Names of the trials to show (default: arm and seed).
 
     Returns:
         The last statuses by the names of the trials' folders.
@@ -268,7 +268,7 @@ def perform_left(
 
 @contextmanager
 def _time_limit(stop: Path, seconds: float | None) -> Iterator[Callable[[], bool]]:
-    """Ask all trials for a checkpoint and a stop when the time is over; yields a function that says whether it is."""
+    """Ask all trials to write a checkpoint and stop when the time is up; yield a function that says whether it is."""
     if seconds is None:
         yield lambda: False
         return
@@ -300,7 +300,7 @@ def verdict_line(judged: JudgedClaim) -> str:
 
 
 def device_of(device: str) -> str:
-    """The device to compute on: ``"cpu"`` or ``"cuda"``; of ``"auto"`` CUDA where it is there."""
+    """The device to compute on: ``"cpu"`` or ``"cuda"``; ``"auto"`` is CUDA if available."""
     checks.choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': no CUDA device is available")
@@ -308,9 +308,9 @@ def device_of(device: str) -> str:
 
 
 def _keeping(finished: Sequence[Job], left: Sequence[Job]) -> str:
-    """Say how much the trials that are left will keep, as far as finished ones of their arms tell.
+    """Say how much the remaining trials will keep, as far as finished trials of their arms show.
 
-    What a trial is going to train is known only once it has prepared its data, which may take half a minute.
+    A trial's networks are known only once it has prepared its data, which may take half a minute.
     """
     sizes = {job.trial.arm: job.folder.kept_bytes() for job in finished}
     known = [sizes[job.trial.arm] for job in left if job.trial.arm in sizes]
@@ -322,7 +322,7 @@ def _keeping(finished: Sequence[Job], left: Sequence[Job]) -> str:
 
 
 def _queue(job: Job) -> None:
-    """Take back what an earlier attempt said of itself, so that nobody takes it for news."""
+    """Reset the status of an earlier attempt, so that it is not shown as news."""
     status = job.folder.status()
     if status.state in ("failed", "interrupted"):
         job.folder.set_status(replace(status, state="waiting", message=""))
@@ -331,7 +331,7 @@ def _queue(job: Job) -> None:
 def _announcer(
     claims: Sequence[Claim], preset: str, seeds: int, finished: Sequence[Job], looks: Sequence[int]
 ) -> Callable[[Job], list[str]]:
-    """A function that takes in a finished trial and judges the claims that it completes, each once, as lines."""
+    """Make a function that takes a finished trial and returns verdict lines for the claims that it completes."""
     results: dict[int, dict[str, Any]] = {}
     done: Counter[str] = Counter()
     waiting = list(claims)
@@ -359,7 +359,7 @@ def _announcer(
 
 @contextmanager
 def stoppable(root: Path, console: Console) -> Iterator[Path]:
-    """Make the first Ctrl-C ask all trials for a checkpoint and a stop, by the file yielded; the second kills."""
+    """Make the first Ctrl-C ask all trials to stop after a checkpoint, by the file yielded; the second kills them."""
     stop = root / f".{uuid.uuid4().hex}.stop"
     going_on = filelock.FileLock(token(stop))
     with writing(root):
@@ -371,10 +371,10 @@ def stoppable(root: Path, console: Console) -> Iterator[Path]:
         if stop.exists():
             raise KeyboardInterrupt
         stop.touch()
-        # No markup or emoji: rich imports what reads them when first needed, and may be amid that import right now.
+        # No markup or emoji: rich imports their parsers lazily, and the signal may arrive during that import.
         console.print(Text("stopping: trials write their checkpoints (Ctrl-C again: at once)", "yellow"))
 
-    # Ignored, as in a shell's background, it stays so.
+    # If SIGINT is ignored, as for a shell's background jobs, it stays ignored.
     in_main = threading.current_thread() is threading.main_thread()
     catches = in_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
     before = signal.signal(signal.SIGINT, ask) if catches else None
@@ -389,7 +389,7 @@ def stoppable(root: Path, console: Console) -> Iterator[Path]:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what runs that were killed have left: their locks are free."""
+    """Remove the files that killed runs left behind: those whose locks are free."""
     for path in root.glob(".*.run"):
         with suppress(OSError), filelock.FileLock(path, timeout=0):  # its Timeout is an OSError
             path.unlink()

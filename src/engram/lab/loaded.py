@@ -1,4 +1,4 @@
-"""What this process has loaded and opened, as it was when it did so: an audit hook hears of it."""
+"""The files that this process has loaded and opened, as they were at the time, recorded by an audit hook."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ import psutil
 from engram import registry
 
 SHOWING = ("engram.lab.", "engram.cli")
-"""Modules that open the folders of runs, and what is shown of them: no trial computes with that."""
+"""Modules that only read and show the folders of runs: no trial computes with them."""
 _STANDARD = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 _APART = re.compile(
     r"^(<|$)|/(site|dist)-packages/(?!engram/)|\.(dist|egg)-info/|^/(proc|sys|dev)/|__pycache__/[^/]*(?<!\.pyc)$"
 )
-_STARTED = psutil.Process().create_time() + 1.0  # it is told in whole seconds
+_STARTED = psutil.Process().create_time() + 1.0  # known only to whole seconds
 Stamp = tuple[int, ...]
 
 
 class Source(NamedTuple):
-    """What was loaded, and its SHA-256, empty where the file may have been edited since."""
+    """The source that was loaded, and its SHA-256, empty if the file may have been edited since."""
 
     text: bytes
     digest: str
 
 
-# All by path.
+# All keyed by path.
 sources: dict[str, Source] = {}
-opened: dict[str, Stamp] = {}  # what was open for reading, as it was
-openers: dict[str, set[str]] = {}  # the modules that opened it
-lately: set[str] = set()  # what was opened since a trial began
+opened: dict[str, Stamp] = {}  # files opened for reading, with their stamps at the time
+openers: dict[str, set[str]] = {}  # the modules that opened each file
+lately: set[str] = set()  # files opened since a trial began
 written: set[str] = set()
 _loads: list[str] = []  # the paths of sources, each time they were loaded
 
@@ -58,7 +58,7 @@ def _hear_open(path: str, flags: int) -> None:
     frame: Any = sys._getframe(2)
     if frame.f_code.co_filename == "<frozen importlib._bootstrap_external>" and path.endswith((".py", ".pyc")):
         compiled, path = path, importlib.util.source_from_cache(path) if path.endswith(".pyc") else path
-        # Python takes what was compiled for that of an edit within the same second that left the size as it was.
+        # If an edit within the same second left the size unchanged, Python mistakes the old .pyc file for current.
         is_current = Path(compiled).stat().st_mtime_ns >= Path(path).stat().st_mtime_ns
         text = Path(path).read_bytes()
         sources[path] = Source(text, hashlib.sha256(text).hexdigest() if is_current else "")
@@ -72,7 +72,7 @@ def _hear_open(path: str, flags: int) -> None:
     if flags & (os.O_WRONLY | os.O_TRUNC):
         written.add(path)
     elif path not in written and (stamp := stamp_of(path)):
-        if path not in lately:  # what changes while a trial reads it is not what it was
+        if path not in lately:  # keep the first stamp, so that a change while a trial reads the file is noticed
             opened[path] = stamp
         lately.add(path)
         openers.setdefault(path, set()).add(opener)
@@ -84,12 +84,12 @@ def _module(frame: Any) -> str:
 
 @functools.cache
 def _is_apart(path: str) -> bool:
-    """Whether a file is the interpreter's, an installed package's or the machine's, or none."""
+    """Whether a path is no file, or belongs to the interpreter, an installed package or the operating system."""
     return (path.startswith(_STANDARD) and "-packages" not in path) or _APART.search(path) is not None
 
 
 def stamp_of(path: str) -> Stamp:
-    """What changes with a file, without reading it; empty where there is none."""
+    """A stamp that changes whenever a file does, without reading it; empty if there is no file."""
     with suppress(OSError, ValueError):
         status = Path(path).stat()
         if stat.S_ISREG(status.st_mode):
@@ -105,13 +105,13 @@ def digest_of(path: str, stamp: Stamp) -> str:
 
 
 def digest_on_disk(path: str) -> str:
-    """The SHA-256 of a file as it is now; empty where there is none."""
+    """The SHA-256 of a file as it is now; empty if there is no file."""
     stamp = stamp_of(path)
     return digest_of(path, stamp) if stamp else ""
 
 
 def state() -> tuple[int, int]:
-    """What changes with the loaded modules."""
+    """A key that changes whenever a module is loaded."""
     return len(_loads), len(sys.modules)
 
 
@@ -121,7 +121,7 @@ def modules() -> dict[str, str]:
 
 
 def forget_modules() -> None:
-    """Look at the loaded modules anew, though their number is what it was."""
+    """Look at the loaded modules again, even if their number has not changed."""
     _modules.cache_clear()
 
 
@@ -132,7 +132,7 @@ def _modules(state: tuple[int, int]) -> dict[str, str]:
 
 
 def _seen(packages: Collection[str]) -> dict[str, str]:
-    """The paths of the loaded modules of engram, the user and these packages; takes what was loaded unheard."""
+    """The paths of the loaded modules of engram, the user and these packages; reads sources that the hook missed."""
     modules = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
@@ -147,7 +147,7 @@ def _seen(packages: Collection[str]) -> dict[str, str]:
 
 
 def _is_as_loaded(path: str) -> bool:
-    """Whether a file is as it was when Python loaded it: it is older than the process, or than what was made of it."""
+    """Whether a file is unchanged since Python loaded it: it is older than the process, or than its .pyc file."""
     status = Path(path).stat()
     if status.st_ctime <= _STARTED:
         return True
@@ -159,7 +159,7 @@ def _is_as_loaded(path: str) -> bool:
 
 
 def place_of(top: str) -> str | None:
-    """The folder that a package, or module in none, is in; nothing is loaded for it."""
+    """The folder that contains a package, or a top-level module; found without loading it."""
     spec = None
     with suppress(ValueError, ImportError):
         spec = importlib.util.find_spec(top)
@@ -169,7 +169,7 @@ def place_of(top: str) -> str | None:
 
 @functools.cache
 def name_of_file(path: str, module: str) -> str:
-    """How a manifest calls a file of a module, or one that it opened: so that it is found after a move too."""
+    """The name in a manifest of a module's file, or of a file that it opened, which survives a move of the folder."""
     top = module.partition(".")[0]
     place = place_of(top)
     if place is not None and path.startswith((f"{place}/{top}/", f"{place}/{top}.py")):
@@ -181,13 +181,13 @@ def name_of_file(path: str, module: str) -> str:
 
 
 def script() -> dict[str, str]:
-    """The SHA-256 of the script that this process runs, by its name."""
+    """The SHA-256 of the script that this process runs, by name."""
     path = modules().get("__main__")
     return {} if path is None else {name_of_file(path, "__main__"): sources[path].digest}
 
 
 def digests() -> dict[str, str]:
-    """The SHA-256 of what this process has loaded, by the name of the file."""
+    """The SHA-256 of the files that this process has loaded, by name."""
     return {name_of_file(path, name): sources[path].digest for name, path in modules().items()}
 
 
@@ -197,10 +197,10 @@ def digests_on_disk() -> dict[str, str]:
 
 
 def check_source(module: str) -> None:
-    """Raise ValueError where a trial's module has no file, as in an interactive session."""
+    """Raise ValueError if a trial's module has no file, as in an interactive session."""
     path = getattr(sys.modules[module], "__file__", None)
     if path is None or not stamp_of(path):
-        raise ValueError(f"the trial's module {module!r} has no source file: write it into one")
+        raise ValueError(f"the trial's module {module!r} has no source file: save it to a file")
 
 
 _seen(())

@@ -1,4 +1,4 @@
-"""What a trial gets from the laboratory: its randomness, its loop with exact resume, its log, its device."""
+"""What the laboratory gives a trial: random generators, loops with exact resume, a log, a device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 0.5
 
 
 class Interrupted(Exception):  # noqa: N818
-    """The run was asked to stop; the trial has written its checkpoint and can go on later."""
+    """The run was asked to stop; the trial has written its checkpoint and can be resumed."""
 
 
 class Saved(TypedDict):
@@ -51,19 +51,20 @@ class Run:
     """The laboratory as a trial sees it.
 
     Attributes:
-        generator, rng: Torch's and NumPy's randomness of this trial; on the CPU, so that every device sees the same.
+        generator, rng: The trial's generators of torch and NumPy, on the CPU, so that every device draws the same
+            numbers.
         device: Where to compute.
-        kept: The state of what the trial keeps, by name.
-        choices: What it chose, by name.
+        kept: The states that the trial keeps, by name.
+        choices: Its choices, by name.
 
     Args:
         folder: The trial's folder, locked by the caller.
-        seed: Seed of both and, for modules such as ``nn.Dropout`` that know no other, of torch's global generator.
+        seed: Seed of both generators, and of torch's global one for modules such as ``nn.Dropout`` that use no other.
         device: Where to compute.
         stop: When this file exists, the trial stops at its next step.
         checkpoint_seconds: Time between checkpoints; 0 writes one at every step.
         tensorboard: Write event files as well.
-        use: What the trial uses (default: from now on, with what it is imported by).
+        use: The record of what the trial uses (default: a new one).
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Run:
         self.generator = torch.Generator().manual_seed(words[0])
         self.rng = np.random.default_rng(words[1])
         self.device = torch.device(device)
-        torch.default_generator.manual_seed(words[2])  # without a note on each call of the devices that are not there
+        torch.default_generator.manual_seed(words[2])  # torch.manual_seed would queue a call for each absent device
         if self.device.type == "cuda":
             torch.cuda.manual_seed_all(words[2])
         self._folder = folder
@@ -113,8 +114,8 @@ class Run:
     def steps(self, total: int, /, **state: Any) -> Iterator[int]:
         """Iterate over the steps of a training loop, resumably.
 
-        A trial may have several loops, one after another; what stands between them is executed again on resuming, in
-        the state in which it was executed first.
+        A trial may have several loops, one after another; code between them is executed again on resuming, in the same
+        state as the first time.
 
         Args:
             total: Number of steps.
@@ -123,7 +124,7 @@ class Run:
                 take part by themselves.
 
         Yields:
-            The step, ``0 .. total - 1``; after a resume it begins where the last checkpoint was written.
+            The step, ``0 .. total - 1``; after a resume it continues from the last checkpoint.
 
         Raises:
             TypeError, RuntimeError: A state cannot be saved, or an earlier loop was left before its last step.
@@ -164,28 +165,28 @@ class Run:
         bounds: tuple[float, float] = (0.0, math.inf),
         **state: Any,
     ) -> float:
-        """Choose the candidate that scores best, resumably, and write down what it was chosen from.
+        """Choose the candidate that scores best, resumably, and record the candidates and their scores.
 
-        Where the best stands at an end of the grid, up to three more are tried beyond it, each a factor further. Of
-        equal scores the one in their middle is taken.
+        If the best is at an end of the grid, up to three more are tried beyond it, each a factor further. Of equal
+        scores the middle one is taken.
 
         Args:
-            name: What is chosen, as ``"learning_rate"``; once in a trial.
+            name: The name of the choice, as ``"learning_rate"``; unique in a trial.
             candidates: Values to choose from, at least one, in any order.
-            score: From a candidate to its score, the larger the better, from data that no result is measured on. NaN,
-                or FloatingPointError: not to be chosen.
-            accept: Whether a candidate holds, as a rate in the final training. Called from the best score on, until it
-                takes one; where it takes none, the best score decides.
-            extend: Whether to try candidates beyond an end. Without it a choice at an end is told all the same.
-            bounds: The least and the largest value that mean anything. A choice of one of them is at no end.
-            **state: Whatever ``score`` and ``accept`` change, as of ``steps``.
+            score: Returns a candidate's score, larger is better, on data that no result is measured on. A candidate
+                with NaN or FloatingPointError is not chosen.
+            accept: Whether a candidate works, for instance as a rate in the final training. Called from the best score
+                down until it accepts one; if it accepts none, the best score decides.
+            extend: Whether to try candidates beyond an end. A choice at an end is reported in any case.
+            bounds: The smallest and the largest meaningful value. Choosing one of them does not count as an end.
+            **state: Whatever ``score`` and ``accept`` change, as for ``steps``.
 
         Returns:
             The chosen candidate.
 
         Raises:
-            ValueError: There is no candidate, one is out of bounds or stands twice, or the name was used already.
-            FloatingPointError: No candidate came to a score.
+            ValueError: There is no candidate, one is out of bounds or given twice, or the name was used already.
+            FloatingPointError: No candidate has a score.
             TypeError, RuntimeError, Interrupted: As ``steps``.
         """
         choice.check_grid(name, candidates, bounds, self.choices)
@@ -204,27 +205,27 @@ class Run:
                 scores[step] = choice.score_of(score, float(tried[step]))
         ranked = choice.ranking(tried, scores)
         if not ranked:
-            raise FloatingPointError(f"none of {tried[:size].tolist()} as {name} came to a score")
+            raise FloatingPointError(f"none of {tried[:size].tolist()} as {name} has a score")
         number = int(accepted[0]) if accepted[0] >= 0 else ranked[0]
         known = ~np.isnan(tried)  # a prefix, since the grid ends where the best is within it
         self.choices[name] = choice.chosen_of(number, tried[known], scores[known], bounds)
         return float(tried[number])
 
-    # ``every`` is typed as the values are, since a type checker cannot tell that no key of ``**values`` is called so.
+    # ``every`` has the type of the values, since a type checker cannot tell that no key of ``**values`` has this name.
     def log(self, step: int, /, *, every: float | torch.Tensor = 1, **values: float | torch.Tensor) -> dict[str, float]:
         """Add metrics: one row for each, at a step; or means over windows of steps.
 
         Args:
             step: The step that they belong to.
-            every: Calls that a window lasts: the one that completes it writes the means, each over the calls that gave
-                the metric.
+            every: Calls in a window: the last one writes the means, each over the calls that gave the metric.
             **values: Numbers, or tensors of one element.
 
         Returns:
-            What was written; empty while the window is open.
+            The values written; empty while the window is open.
 
         Raises:
-            TypeError, ValueError: The step or ``every`` is no integer or out of range, or a name or value no metric's.
+            TypeError, ValueError: The step or ``every`` is not an integer or out of range, or a name or value is
+                invalid.
         """
         step = operator.index(step)
         written = {
@@ -239,10 +240,10 @@ class Run:
         return written
 
     def keep(self, **parts: Any) -> None:
-        """Keep the state of what was trained, for ``TrialResult.load``, as it is when the trial ends.
+        """Save the state of trained objects when the trial ends, for ``TrialResult.load``.
 
         Args:
-            **parts: What to keep, by name: anything that ``steps`` takes.
+            **parts: The objects to keep, by name: anything that ``steps`` takes.
 
         Raises:
             TypeError: A state cannot be saved.
@@ -250,11 +251,11 @@ class Run:
         self.kept |= {name: get_state(name, part) for name, part in parts.items()}
 
     def note(self, text: str, /) -> None:
-        """Show a few words beside the trial's progress from now on; nothing of it is kept."""
+        """Show a few words beside the trial's progress from now on; they are not saved."""
         self._status = replace(self._status, note=text)
 
     def metrics(self) -> pl.DataFrame:
-        """All that was logged so far, also before an interruption: columns step, metric and value."""
+        """Everything logged so far, including before an interruption: columns step, metric and value."""
         return self._metrics.frame()
 
     def ends(self, metric: str, parts: int = 10) -> tuple[float, float]:
@@ -264,14 +265,14 @@ class Run:
         return float(curve[:part].mean()), float(curve[-part:].mean())
 
     def close(self) -> tuple[Mark, Status]:
-        """End the trial: flush everything; return the mark of the metrics and the final status."""
+        """End the trial and flush everything; return the mark of the metrics and the final status."""
         self._check_complete()
         if self._events is not None:
             self._events.close()
         return self._metrics.mark(), replace(self._status, state="finished", seconds=self._seconds(), note="")
 
     def manifest(self) -> Manifest:
-        """All that the trial has used so far, before an interruption too."""
+        """Everything that the trial has used so far, including before an interruption."""
         before, now = self._used_before, self._use.manifest()
         return {
             "files": before["files"] | now["files"],
@@ -280,7 +281,7 @@ class Run:
         }
 
     def _means(self, every: int, values: dict[str, float]) -> dict[str, float]:
-        """Take values into the open window of this length; return the means where that completes it."""
+        """Add values to the open window of this length; return the means if that completes it."""
         calls, sums = self._windows.pop(every, (0, {}))
         for name, value in values.items():
             total, count = sums.get(name, (0.0, 0))
@@ -291,14 +292,14 @@ class Run:
         return {}
 
     def _is_to_stop(self) -> bool:
-        """Whether the run was asked to stop, or the process that this one works for is gone."""
+        """Whether the run was asked to stop, or the process that started this worker is gone."""
         return orphaned() or (self._stop is not None and self._stop.exists())
 
     def _check_complete(self) -> None:
-        """Refuse to go on after a ``break``: a resumed trial could not know of it."""
+        """Refuse to go on after a ``break``: a resumed trial would not know about it."""
         if self._status.step < self._status.total:
             place = f"step {self._status.step} of {self._status.total}"
-            advice = "run.steps knows no break; skip what is left to do in each remaining step instead"
+            advice = "run.steps does not support break; skip the work in the remaining steps instead"
             raise RuntimeError(f"the loop was left at {place}: {advice}")
 
     def _seconds(self) -> float:
@@ -306,7 +307,7 @@ class Run:
 
     @property
     def processor_seconds(self) -> float:
-        """The processor time spent so far, over all attempts that count: what else the machine did is not in it."""
+        """The processor time spent so far, over all attempts that count, without other work of the machine."""
         return round(self._computed_before + time.process_time() - self._computing, 3)
 
     def _heartbeat(self) -> None:
@@ -359,7 +360,7 @@ class Run:
 
 
 class _GlobalGenerators:
-    """Torch's own generators, of the CPU and, where one is in use, of each CUDA device."""
+    """Torch's global generators, of the CPU and, if CUDA is in use, of each CUDA device."""
 
     def state_dict(self) -> dict[str, Any]:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
@@ -372,7 +373,7 @@ class _GlobalGenerators:
 
 
 def get_state(name: str, item: Any) -> Any:
-    """The state of something that a loop changes; raise TypeError where that cannot be saved."""
+    """The state of an object that a loop changes; raise TypeError if it cannot be saved."""
     match item:
         case torch.Tensor() | np.ndarray():
             return item
@@ -388,10 +389,10 @@ def get_state(name: str, item: Any) -> Any:
 
 
 def set_state(name: str, item: Any, stored: Any) -> None:
-    """Put back what ``get_state`` returned; raise ValueError where that has another shape."""
+    """Restore what ``get_state`` returned; raise ValueError if its shape differs."""
     match item:
         case torch.Tensor() | np.ndarray() if item.shape != stored.shape:
-            raise ValueError(f"state {name!r} is of shape {tuple(item.shape)}, and {tuple(stored.shape)} was stored")
+            raise ValueError(f"state {name!r} has shape {tuple(item.shape)}, but the stored one {tuple(stored.shape)}")
         case torch.Tensor():
             with torch.no_grad():
                 item.copy_(stored)

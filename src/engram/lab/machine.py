@@ -13,20 +13,20 @@ from packaging.requirements import Requirement
 from threadpoolctl import threadpool_info
 
 COMPUTING = ("python", "engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymnasium")
-"""What computes, so that another version of it may give other numbers."""
+"""Packages that compute: another version may give other numbers."""
 PACKAGES = ("engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymnasium", "joblib", "polars", "plotly")
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that can bear on a result."""
+    """The versions of Python and of the packages that can affect a result."""
     of_packages = {package: version(package) if _installed(package) else "not installed" for package in PACKAGES}
     return {"python": platform.python_version(), **of_packages}
 
 
 @functools.cache
 def hardware() -> dict[str, str | int | float]:
-    """System, processor, cores, memory (GiB), accelerator, and what kernels and BLAS are compiled for here."""
+    """System, processor, cores, memory (GiB), accelerator, and the targets of kernels and BLAS."""
     import torch
 
     return {
@@ -50,7 +50,7 @@ def cores() -> int:
 
 
 def missing_extras() -> dict[str, list[str]]:
-    """The extras of engram that are not wholly installed, with the packages that are missing."""
+    """The extras of engram that are not fully installed, with the missing packages."""
     missing: dict[str, list[str]] = {}
     requirements = [Requirement(text) for text in requires("engram") or ()]
     for extra in metadata("engram").get_all("Provides-Extra") or ():

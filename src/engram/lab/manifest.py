@@ -1,7 +1,7 @@
-"""What a result rests on: the files, parts and packages that its trial used, as they were when they were loaded.
+"""What a result depends on: the files, parts and packages that its trial used, as they were when they were loaded.
 
-Of what was loaded before a trial that counts which its modules reach by their imports; what is loaded or opened while
-it runs counts in any case.
+Of the files loaded before a trial, those count that its modules reach by their imports; files loaded or opened while it
+runs always count.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from engram.lab import loaded
 from engram.lab.machine import versions
 from engram.lab.reach import Reach, reach
 
-_late: set[str] = set()  # modules that came with a trial although none of its imports says so
+_late: set[str] = set()  # modules loaded during a trial that its imports do not show
 
 
 class Manifest(TypedDict):
-    """What a result rests on.
+    """What a result depends on.
 
-    ``files`` by name (``"engram/registry.py"``, ``"$ENGRAM_DATA/..."``, or a path) with the SHA-256 of what was loaded,
-    empty where nobody knows that any more; ``parts`` by kind and name with the object registered as such; ``packages``
-    with their versions.
+    ``files`` by name (``"engram/registry.py"``, ``"$ENGRAM_DATA/..."``, or a path) with the SHA-256 of the file as
+    loaded, empty if that is no longer known; ``parts`` by kind and name with the registered object; ``packages`` with
+    their versions.
     """
 
     files: dict[str, str]
@@ -35,25 +35,25 @@ class Manifest(TypedDict):
 
 
 class Use:
-    """What a trial uses, from now on.
+    """A record of what a trial uses from now on.
 
     Args:
-        roots: The modules that it begins with; those of the laboratory that perform it come by themselves.
-        main: The script that it was started from, where that is not the ``__main__`` of this process.
+        roots: The modules that it starts from; the laboratory's own are added.
+        main: The script that it was started from, if that is not the ``__main__`` of this process.
     """
 
     def __init__(self, roots: Collection[str], main: Mapping[str, str] | None = None) -> None:
         self._before = frozenset(loaded.modules())
         self._main = dict(main or {})
         self._roots = frozenset(roots) | {"engram.lab.job"}
-        if self._main:  # it goes along by value, so that nobody sees what it imports
+        if self._main:  # it was pickled by value, so its imports are unknown
             self._roots |= {name for name in self._before if not name.startswith(loaded.SHOWING)}
         loaded.lately.clear()
         registry.forget_references()
         self._reach()
 
     def manifest(self) -> Manifest:
-        """All that it has used so far."""
+        """Everything used so far."""
         reached = self._reach()
         files = {**reached.files, **self._main}
         for path, stamp in list(loaded.opened.items()):
@@ -69,7 +69,7 @@ class Use:
         came = {name for name in loaded.modules().keys() - self._before if not name.startswith(loaded.SHOWING)}
         _late.update(came - reach(self._roots, state, asked).modules)
         reached = reach(self._roots | _late | came, state, asked)
-        for path, module in reached.texts.items():  # which may be loaded.opened by what Python does not hear
+        for path, module in reached.texts.items():  # which a library may open without Python's audit hook noticing
             if path not in loaded.lately | loaded.written and (stamp := loaded.stamp_of(path)):
                 loaded.opened[path] = stamp
                 loaded.lately.add(path)
@@ -78,13 +78,13 @@ class Use:
 
 
 class Present:
-    """Files, parts and packages as a trial that began now would find them; each is looked at once."""
+    """The current state of files, parts and packages, each looked up once."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], str] = {}
 
     def differs(self, manifest: Manifest) -> str:
-        """Say what of a manifest is not what it was; nothing where all is."""
+        """Say what has changed since a manifest was written; the empty string if nothing has."""
         if not self._known:
             loaded.forget_modules()
             self._known |= {("files", name): digest for name, digest in loaded.digests().items()}

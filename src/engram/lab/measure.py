@@ -1,4 +1,4 @@
-"""What a claim measures: a number made of the results of one seed, which knows the arms that it reads."""
+"""What a claim measures: a number computed from the results of one seed, which knows the arms that it reads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Criterion:
 
     @property
     def refuted(self) -> str:
-        """What refutes a claim that has this criterion, in words."""
+        """The outcome that refutes a claim with this criterion, in words."""
         ends = [f"below {self.low:g}"] * math.isfinite(self.low) + [f"above {self.high:g}"] * math.isfinite(self.high)
         return f"an interval wholly {' or '.join(ends)}"
 
@@ -46,15 +46,15 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of one seed's results; measures and numbers are combined by ``+ - * /``, and held against thresholds.
+    """A number computed from one seed's results; combine measures by ``+ - * /`` and compare them with thresholds.
 
     Attributes:
-        compute: From the results of one seed, ``{arm: result}``, to the number.
+        compute: The function from the results of one seed, ``{arm: result}``, to the number.
         arms: The arms that it reads.
-        form: How seeds are put together: by their ``"mean"`` or ``"median"``; as a quotient of measures is, by the
-            geometric mean of their ``"ratio"``s; or as the ``"share"`` of all trials.
-        trials: Of a share, in how many trials a seed found it.
-        formula: How it is computed, as ``1 - (error(fast) / error(slow))``; empty where a function of its own does.
+        form: How seeds are combined: by ``"mean"`` or ``"median"``; by the geometric mean, for a quotient of measures
+            (``"ratio"``); or as the ``"share"`` of all trials.
+        trials: For a share, the number of trials of a seed.
+        formula: The formula, as ``1 - (error(fast) / error(slow))``; empty if a function computes it.
 
     Examples:
         >>> error = metric("error")
@@ -114,21 +114,21 @@ class Measure:
         return Condition(self, Criterion(target - tolerance, target + tolerance))
 
     def averaged(self) -> Measure:
-        """The same number, of which seeds give the arithmetic mean, though it be a ratio."""
+        """The same number, averaged over seeds by the arithmetic mean even if it is a ratio."""
         return replace(self, form="mean")
 
     def median(self) -> Measure:
-        """The same number, of which seeds give the median, for one that spreads over orders of magnitude."""
+        """The same number, combined over seeds by the median, for one that spreads over orders of magnitude."""
         return replace(self, form="median")
 
 
 def metric(*keys: str | int) -> Callable[[str], Measure]:
-    """A number of the results, as a measure of each arm.
+    """A number of the results, as a function from an arm to its measure.
 
     With ``error = metric("error")``, the measure of an arm is ``error("plastic")``.
 
     Args:
-        *keys: Its key; or the keys, and places in lists, that lead to it from the outside to the inside.
+        *keys: Its key; or the path of keys and list indices that leads to it.
     """
 
     def measure(arm: str) -> Measure:
@@ -139,7 +139,7 @@ def metric(*keys: str | int) -> Callable[[str], Measure]:
 
 
 def share(key: str, trials: str = "") -> Callable[[str], Measure]:
-    """A share that trials return, as a function of the arm.
+    """A share that trials return, as a function from an arm to its measure.
 
     Args:
         key: Its key.
@@ -154,7 +154,7 @@ def share(key: str, trials: str = "") -> Callable[[str], Measure]:
 
 
 def met(condition: Condition) -> Measure:
-    """Whether a seed meets a condition, of which seeds give the share that do.
+    """Whether a seed meets a condition, combined over seeds as the share that do.
 
     Examples:
         >>> solved = met(metric("error")("main") <= 0.1)
@@ -177,7 +177,7 @@ def maximum(*measures: Measure | float) -> Measure:
 
 
 def _combined(written: str, function: Callable[..., float], *terms: Measure | float) -> Measure:
-    """What a function, written as it is, makes of the values of measures and numbers; it reads the arms of all."""
+    """Combine measures and numbers by a function, with its formula; the result reads the arms of all of them."""
     arms = tuple(dict.fromkeys(arm for term in terms if isinstance(term, Measure) for arm in term.arms))
     said = [term.formula if isinstance(term, Measure) else f"{term:g}" for term in terms]
     if written.count("{}") < len(said):
@@ -193,7 +193,7 @@ def _value(term: Measure | float, results: ResultsOfSeed) -> float:
 
 
 def _scaled(measure: Measure, factor: Measure | float) -> Form:
-    """The form of a measure times a number: a ratio stays one, and a share does not."""
+    """The form of a measure times a number: a ratio stays a ratio, a share does not stay a share."""
     return "ratio" if measure.form == "ratio" and not isinstance(factor, Measure) else "mean"
 
 

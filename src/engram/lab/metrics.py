@@ -1,4 +1,4 @@
-"""Metrics of one trial: an append-only table ``step,metric,value`` that can be cut back to any earlier moment."""
+"""Metrics of one trial: an append-only table ``step,metric,value`` that can be cut back to any earlier mark."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _NAME = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 class Mark(TypedDict):
-    """How long a metrics file was, and what was in it."""
+    """The length and checksum of a metrics file."""
 
     bytes: int
     sha256: str
 
 
 class MetricsFile:
-    """The metrics of a running trial: a verified beginning of the file, and the rows since, which ``mark`` writes.
+    """The metrics of a running trial: the verified start of the file, and the rows since then, which ``mark`` writes.
 
-    Floats are written by ``repr``, so they come back bit for bit.
+    Floats are written by ``repr``, so they are restored bit for bit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,22 +35,22 @@ class MetricsFile:
         self._pending: list[str] = []
 
     def append(self, step: int, name: str, value: float) -> None:
-        """Add one row; raise ValueError where ``name`` is no metric's."""
+        """Add one row; raise ValueError if ``name`` is not a valid name of a metric."""
         if not _NAME.fullmatch(name):
             raise ValueError(f"metric = {name!r}: expected letters, digits and _ . / - only")
         self._pending.append(f"{step},{name},{value!r}\n")
 
     def mark(self) -> Mark:
-        """Bring all rows to the disk, and return what ``cut`` needs to come back; a failed write loses no row."""
+        """Write all rows to disk, and return the mark to which ``cut`` can go back; a failed write loses no row."""
         content = ("" if self._written else _HEADER) + "".join(self._pending)
         whole = self._written + content.encode()
-        write_atomic(self.path, whole)  # not into the file that is there, which may be a link to another's
+        write_atomic(self.path, whole)  # not into the existing file, which may be a link
         self._written = whole
         self._pending.clear()
         return {"bytes": len(self._written), "sha256": hashlib.sha256(self._written).hexdigest()}
 
     def cut(self, mark: Mark) -> None:
-        """Go back to a marked moment, if the rows before it are as written; the next ``mark`` removes those since."""
+        """Go back to a mark, if the rows before it are as written; the next ``mark`` removes later rows."""
         self._written = check(self.path, mark, whole=False)
         self._pending.clear()
 
@@ -62,13 +62,13 @@ class MetricsFile:
 
 
 def mark(path: Path) -> Mark:
-    """The mark of a whole file; of one that is not there that of no bytes."""
+    """The mark of a whole file; of an empty one if there is none."""
     content = read_bytes(path) if path.exists() else b""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def check(path: Path, mark: Mark, *, whole: bool = True) -> bytes:
-    """The file's content up to the mark; raise CorruptFileError if it is not that or, if ``whole``, longer."""
+    """The file's content up to the mark; raise CorruptFileError if it differs or, with ``whole``, is longer."""
     size = mark["bytes"]
     content = read_bytes(path) if path.exists() else b""
     if len(content) < size or (whole and len(content) > size):
@@ -79,7 +79,7 @@ def check(path: Path, mark: Mark, *, whole: bool = True) -> bytes:
 
 
 def read(path: Path) -> pl.DataFrame:
-    """A metrics file as a frame with columns step, metric and value; raise CorruptFileError if it is none."""
+    """A metrics file as a frame with columns step, metric and value; raise CorruptFileError if it is malformed."""
     try:
         return pl.read_csv(read_bytes(path), schema=SCHEMA)
     except (pl.exceptions.PolarsError, FileNotFoundError) as error:
@@ -87,7 +87,7 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def windows(rows: pl.DataFrame, points: int) -> pl.DataFrame:
-    """Average learning curves of one metric over windows, so that each seed has at most so many points.
+    """Average learning curves of one metric over windows, so that each seed has at most ``points`` points.
 
     Columns seed, window, step (the last of the window) and value (the mean).
 

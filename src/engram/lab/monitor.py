@@ -1,4 +1,4 @@
-"""Shows the progress of a run, read from the folders of its trials whatever engine runs them: bars or log lines."""
+"""Shows the progress of a run as bars or log lines, read from the folders of its trials for any engine."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _DONE = ("finished", "failed", "interrupted")
 
 
 class Monitor:
-    """Shows one line for each running trial and one in all on a terminal, and plain log lines elsewhere.
+    """Shows a line for each running trial and one for the run on a terminal, and plain log lines elsewhere.
 
-    ``on_finished`` is called with each finished trial and returns lines to be shown, such as a claim judged; ``names``
-    is what trials are called, by default their arms and seeds.
+    ``on_finished`` is called with each finished trial and returns lines to show, such as a verdict; ``names`` are the
+    names of the trials to show, by default arm and seed.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Monitor:
             self.write(f"{done:.0%} done, {left}; running: {running or 'none'}")
 
     def _estimate(self, fractions: Sequence[float]) -> None:
-        """Estimate the time of trials whose arm has no record: that of its first trials here, or of any trial."""
+        """Estimate the time of trials whose arm has no record, from its first trials here, or from any trial."""
         known: defaultdict[str, list[float]] = defaultdict(list)
         for status, part, job in zip(self._status, fractions, self._jobs, strict=True):
             if part:
@@ -141,7 +141,7 @@ class Monitor:
                 self._expected[index] = mean.get(job.trial.arm, mean_of_all)
 
     def _left(self, fractions: Sequence[float]) -> float:
-        """Estimate the seconds left: expected times, corrected by how those of this run have turned out so far."""
+        """Estimate the seconds left from expected times, corrected by the times in this run so far."""
         spent = sum(s.seconds for s in self._status)
         predicted = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True))
         pace = spent / predicted if predicted > 0 and spent > 0 else 1.0
@@ -150,7 +150,7 @@ class Monitor:
 
 
 def duration(seconds: float) -> str:
-    """A duration in the unit that suits it."""
+    """A duration in a suitable unit."""
     if math.isnan(seconds):
         return "unknown"
     if seconds < 100:

@@ -28,16 +28,16 @@ _loaded: dict[str, str] = {}
 def perform_all(
     jobs: Sequence[Job], *, workers: int, engine: Backend = "loky", address: str | None = None
 ) -> list[Status]:
-    """Perform all trials, begun in this order; a worker that dies costs its trial another attempt, the others nothing.
+    """Perform all trials, started in this order; if a worker dies, only its own trial needs another attempt.
 
     Args:
         jobs: The trials.
-        workers: How many at once; one worker of loky is this process.
+        workers: How many at once; with loky, 1 means this process.
         engine: ``"loky"`` (this machine) or ``"ray"``.
-        address: Address of an existing Ray cluster; without one, a cluster is started for the time of the run.
+        address: Address of an existing Ray cluster; without one, a cluster is started for the run.
 
     Returns:
-        The status of each trial; where no node of a cluster is left, some are interrupted or still wait.
+        The status of each trial; if no node of a cluster is left, some are interrupted or still waiting.
     """
     if _stale():
         get_reusable_executor().shutdown(wait=True)
@@ -58,7 +58,7 @@ def perform_all(
 
 
 def _stale() -> bool:
-    """Whether a file was loaded anew since the last call, so that workers of then have its old source."""
+    """Whether a file was reloaded since the last call, so that existing workers have its old source."""
     before = dict(_loaded)
     _loaded.update(loaded.digests())
     return any(_loaded[name] != digest for name, digest in before.items())
@@ -93,17 +93,17 @@ def _connected(engine: Backend, workers: int, address: str | None) -> Iterator[N
 
 
 def _undisturbed(engine: Backend, file: Path, work: Callable[[], Any]) -> Any:
-    """Work in a thread that blocks Ctrl-C: it reaches this thread, which asks the trials to stop, but no worker.
+    """Work in a thread that blocks Ctrl-C, so that only this thread receives it and asks the trials to stop.
 
-    Workers inherit the block from the moment of their birth. Where this process is killed, the tracker of resources
-    removes the file as soon as they have ended.
+    Workers inherit the block when they start. If this process is killed, the resource tracker removes the file as soon
+    as they have ended.
     """
     with ThreadPoolExecutor(1, initializer=_block_interrupts) as thread:
         resource = str(file), "file"
         loky_resource_tracker.register(*resource)
         try:
             working = thread.submit(work)
-            # In turns, since a signal that the system hands to another thread does not wake this one.
+            # In short waits, since a signal delivered to another thread does not wake this one.
             while not wait([working], timeout=SIGNAL_SECONDS).done:
                 pass
             return working.result()
@@ -115,7 +115,7 @@ def _undisturbed(engine: Backend, file: Path, work: Callable[[], Any]) -> Any:
 
 
 def _block_interrupts() -> None:
-    # The trackers unblock interrupts in the thread that starts them, so they are started first.
+    # The trackers unblock interrupts in the thread that starts them, so start them first.
     resource_tracker.ensure_running()
     loky_resource_tracker.ensure_running()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,4 +1,4 @@
-"""What modules reach by their imports, of what is loaded: files, parts of the registry, packages."""
+"""What modules reach by their imports among loaded code: files, parts of the registry, packages."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from engram.lab.machine import COMPUTING, versions
 from engram.numeric.imports import deferred, imports
 
 DECLARING = frozenset(f"engram.lab.{name}" for name in ("claim", "experiment", "figures", "measure", "results"))
-"""What an experiment is declared with, around its trials: no trial computes with it."""
+"""Modules with which an experiment is declared: no trial computes with them."""
 _TARGET = re.compile(r"([A-Za-z_][\w.]*):\S+")
 _FILE = re.compile(r"[^\s*?]{1,200}\.\w{1,12}")
 
 
 class _Reads(NamedTuple):
-    """What a source reaches.
+    """What a source file reaches.
 
-    ``imported`` as ``imports`` tells, without what is for type checkers; ``executed`` are the names that are used where
-    it does something when it is loaded; ``modules`` are patterns of the names of modules that it imports by name;
-    ``texts`` may be names of files, and ``makes`` says that it makes environments.
+    ``imported`` is what ``imports`` returns, except for type checkers; ``executed`` are the names that are used in code
+    that runs on import; ``modules`` are patterns of the names of modules that it imports by name; ``texts`` are strings
+    that may be names of files, and ``makes`` says whether it makes environments.
     """
 
     imported: tuple[tuple[str, str], ...]
@@ -41,9 +41,9 @@ class _Reads(NamedTuple):
 def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError):  # compiled: it can reach what is beside it
+    except (SyntaxError, ValueError):  # compiled: it can reach its neighbours
         return _Reads((), frozenset(), (re.escape(module.partition(".")[0]) + r"(\..*)?",), (), False)
-    # A package that imports some parts when they are asked for does it for type checkers in the same words.
+    # A package that imports some parts lazily repeats these imports for type checkers.
     nodes = list(_walk(tree, typed=is_package and b"deferred(__name__" in text))
     imported = tuple(imports(nodes, module if is_package else module.rpartition(".")[0]))
     declaring = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AnnAssign)
@@ -57,7 +57,7 @@ def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
     ]
     executed = {node.id for statement in acting for node in _walk(statement) if isinstance(node, ast.Name)}
     named, texts, resolved, makes = [], [], set(), ("gymnasium", "make") in imported
-    loading = () if module == deferred.__module__ else _LOADING  # what that loads, the packages that call it say
+    loading = () if module == deferred.__module__ else _LOADING  # its callers declare what it loads
     for node in nodes:
         match node:
             case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[what, *_]) if called in loading:
@@ -79,7 +79,7 @@ _LOADING = ("import_module", "__import__")
 
 
 def _walk(tree: ast.AST, *, typed: bool = False) -> Iterator[ast.AST]:
-    """The nodes of a source, but for what only type checkers read unless ``typed``."""
+    """The nodes of a source, without code for type checkers unless ``typed``."""
     pending = [tree]
     while pending:
         node = pending.pop()
@@ -99,7 +99,7 @@ def _pattern(name: ast.expr) -> str:
 
 
 class Reach(NamedTuple):
-    """What modules reach, as a manifest has it; ``texts`` are paths of files that a source names, with its module."""
+    """What modules reach, as in a manifest; ``texts`` are the paths of files named in a source, with its module."""
 
     modules: frozenset[str]
     files: dict[str, str]
@@ -110,15 +110,15 @@ class Reach(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[tuple[str, str, str], str]]) -> Reach:
-    """What modules reach among those that are loaded.
+    """What modules reach among the loaded ones.
 
-    Of packages of engram, in which nothing is registered by being imported, that counts which is asked for; of others
-    all that they import. What is loaded and registered is part of the key of the cache.
+    Of engram's own packages, where importing registers nothing, only the names that are used count; of others,
+    everything that they import. What is loaded and registered is part of the cache's key.
 
     Args:
-        roots: Names of modules to begin with.
+        roots: Names of the modules to start from.
         state: ``loaded.state()``.
-        asked: ``registry.resolved``: who asked for which part, and what it was given.
+        asked: ``registry.resolved``: which module asked for which part, and the object it got.
     """
     modules = loaded.modules()
     own = {name.partition(".")[0] for name in modules}
@@ -161,7 +161,7 @@ def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[
 
 
 def _target(modules: Collection[str], base: str, part: str) -> tuple[str, str]:
-    """The module that an import is of, and what it asks of it; nothing: all."""
+    """The module of an import, and the name imported from it; empty: everything."""
     within = f"{base}.{part}"
     return (within, "") if part and within in modules else (base, part.replace("*", ""))
 

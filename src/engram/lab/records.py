@@ -1,4 +1,4 @@
-"""Results read back: of the last run, from the note beside its trials, or of a run that is kept as a record."""
+"""Results read back: those of the last run, from the note beside its trials, or those of a stored record."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Entry(TypedDict):
 
 
 class Note(TypedDict):
-    """What a run consists of."""
+    """The settings and trials of a run."""
 
     experiment: str
     preset: str
@@ -55,7 +55,7 @@ def write_note(
     jobs: Sequence[Job],
     looks: Sequence[int] = (),
 ) -> Note:
-    """Note what a run consists of, for ``load``, ``engram list`` and ``engram report``.
+    """Write down the settings and trials of a run, for ``load``, ``engram list`` and ``engram report``.
 
     Args:
         root: The experiment's folder.
@@ -93,7 +93,7 @@ def load(experiment: str | Experiment, runs: str | Path | None = None, *, metric
         metrics: Read the metrics too, which takes most of the time.
 
     Raises:
-        ValueError: It was never run there.
+        ValueError: The folder has no run of it.
         CorruptFileError: The note of the last run cannot be read, was altered, or is of an experiment that has changed.
     """
     experiment = find_experiment(experiment)
@@ -115,13 +115,13 @@ def read_back(
 ) -> Results:
     """The results of a run, collected from the folders of its trials.
 
-    A finished trial whose files are corrupt counts as failed; the next run does it again.
+    A finished trial whose files are corrupt counts as failed; the next run repeats it.
 
     Args:
         experiment: The experiment.
         root: Its folder.
         note: What the run consists of.
-        last: The last status of trials, by the name of their folder, which some could not write down.
+        last: The last status of trials that could not write it, by the name of their folder.
         metrics: Read the metrics too.
     """
     read = [
@@ -138,7 +138,7 @@ def read_back(
 
 
 def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
-    """The results that ``Results.record`` wrote; the claims are judged anew from its trials."""
+    """The results in a record of ``Results.record``; the claims are judged again from its trials."""
     trials = [
         TrialResult(**{**trial, "result": {name: _or_nan(value) for name, value in trial["result"].items()}})
         for trial in record["trials"]
@@ -170,18 +170,18 @@ def _results(
 
 
 def _or_nan(value: Any) -> Any:
-    """A number of a record, in which JSON has no other sign than null for one that is not finite."""
+    """A number of a record, where JSON has null for one that is not finite."""
     return math.nan if value is None else value
 
 
 def _configs(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of each arm of a run; raises ValueError where the experiment has changed since."""
+    """The config of each arm of a run; raises ValueError if the experiment has changed since."""
     checks.choice("preset", stored["preset"], experiment.presets)
     return {arm: configs.from_dict(experiment.study_of(arm).settings, own) for arm, own in stored["arms"].items()}
 
 
 def _check(experiment: Experiment, note: Note) -> None:
-    """Raise ValueError where a note is not of this experiment as it is, or an entry not of the folder that it names."""
+    """Raise ValueError if a note does not fit the experiment as it is now, or an entry the folder that it names."""
     if note["experiment"] != experiment.name:
         raise ValueError(f"it is of {note['experiment']}")
     arms = experiment.arms(note["preset"], note["changed"])
@@ -197,7 +197,7 @@ def _check(experiment: Experiment, note: Note) -> None:
 def _read_trial(
     entry: Entry, root: Path, note: Note, last: Status | None, *, metrics: bool
 ) -> tuple[TrialResult, pl.DataFrame | None, Origin | None]:
-    """A trial and, of a finished one, its metrics if they are to be read, and what it is."""
+    """A trial and, if it is finished, its metrics (if requested) and its origin."""
     folder = TrialFolder(root / entry["folder"])
     made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
     try:
@@ -215,15 +215,15 @@ def _read_trial(
         return made("failed", {}, message=str(error)), None, None
     status = last or folder.status()
     if status.state == "finished":
-        return made("interrupted", {}, message="its result is gone: the next run does it again"), None, None
-    # Where nobody is at work, whoever was has died.
+        return made("interrupted", {}, message="its result is gone: the next run repeats it"), None, None
+    # If no process holds the lock, the one that worked here has died.
     died = status.state == "running" and not folder.is_locked()
     state = "interrupted" if died else status.state
     return made(state, {}, status.seconds, message=status.message), None, None
 
 
 def _environment(origins: Sequence[Origin]) -> dict[str, dict[str, Any]]:
-    """Versions and hardware of all trials; where they differ, all that occur."""
+    """Versions and hardware of all trials; all values that occur if they differ."""
     occurring: dict[str, dict[str, Any]] = {}
     for group in ("versions", "hardware"):
         names = dict.fromkeys(name for origin in origins for name in origin[group])

@@ -1,4 +1,4 @@
-"""Runs as pages: what an experiment claims and what came of it, for the report, one HTML file, and for the gallery."""
+"""Runs as pages: an experiment's claims and results, for the report (one HTML file) and for the gallery."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from engram.storage.files import write_atomic
 from engram.verdicts import BAD, Verdict, counted
 from engram.version import __version__
 
-MARGIN = 0.12  # what is left free at both ends of a claim's line, in parts of what is drawn on it
-DECADES = 1.5  # from which span on a claim's line is logarithmic
+MARGIN = 0.12  # margin at both ends of a claim's axis, as a share of the range drawn on it
+DECADES = 1.5  # span above which a claim's axis is logarithmic
 
 
 def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path:
-    """Write the report of some runs to an HTML file; return its path. A failed write leaves an older one as before."""
+    """Write the report of some runs to an HTML file and return its path; a failed write changes nothing."""
     page = _template().page(
         sections=[section(experiment, results) for experiment, results in runs],
         css=style(),
@@ -52,7 +52,7 @@ def style() -> str:
 
 
 def script() -> str:
-    """The script that draws each figure when it comes into view; plotly's own has to stand before it."""
+    """The script that draws each figure when it comes into view; plotly's own must come first."""
     return files("engram.lab").joinpath("report.js").read_text()
 
 
@@ -62,19 +62,19 @@ def as_html(section: dict[str, Any]) -> str:
 
 
 def card(section: dict[str, Any], address: str, picture: str = "", themes: str = "") -> str:
-    """A section as a card that leads to it: its question, its verdicts as a bar, its cost.
+    """A section as a card that links to it: its question, its verdicts as a bar, its cost.
 
     Args:
         section: The section.
-        address: Where it is.
-        picture: Where a picture of it is (default: none).
-        themes: What it is about, as words by which cards are filtered.
+        address: Address of the section.
+        picture: Address of its picture (default: none).
+        themes: Its themes, as words by which cards are filtered.
     """
     return str(_template().card(section, address, picture, themes))
 
 
 def plot(figure: go.Figure) -> str:
-    """A figure as HTML that fits into 420 pixels, with its title, which would not, as a caption.
+    """A figure as HTML that fits into 420 pixels, with its title as a caption.
 
     The page needs plotly's script, ``script``, and ``style`` with the figure in an element of class ``run``.
     """
@@ -94,7 +94,7 @@ def plot(figure: go.Figure) -> str:
 
 
 def section(experiment: Experiment, results: Results) -> dict[str, Any]:
-    """What is shown of one run."""
+    """The content of the section on one run."""
     claims = results.claims()
     arms = experiment.arms(results.preset, results.changed)
     seconds = sum(arm.seconds for arm in arms.values())
@@ -130,7 +130,7 @@ def _group(
     claims: Sequence[JudgedClaim],
     figures: Mapping[str, go.Figure],
 ) -> dict[str, Any]:
-    """What is shown of one study: its claims, its figure, its learning curves by metric, and what can be set."""
+    """The content on one study: its claims, figure, learning curves by metric, and settings."""
     study = experiment.by_name[name]
     curves: dict[str, list[str]] = {}
     for key, figure in figures.items():
@@ -169,13 +169,13 @@ def _template() -> Any:
 
 
 def _answer(experiment: Experiment) -> str:
-    """An experiment's answer as HTML, in which each verdict leads to its claim."""
+    """An experiment's answer as HTML, in which each verdict links to its claim."""
     link = r'<a class="said" href="#claim-\1" title="\1">(\2)</a>'
     return SAID.sub(link, escape(" ".join(experiment.answer.split()), quote=False))
 
 
 def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
-    """Where on a line, in percent, a claim's values lie; None without finite ones."""
+    """The positions of a claim's values on its axis, in percent; None without finite values."""
     criterion, ours = judged.claim.criterion, (judged.ours, judged.low, judged.high)
     if not all(map(math.isfinite, ours)):
         return None

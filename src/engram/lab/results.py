@@ -1,4 +1,4 @@
-"""What came of a run: its trials, their metrics as one frame, its claims judged; and the small record that is kept."""
+"""The results of a run: its trials, their metrics as one frame, the verdicts; and the small record that is stored."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CURVE_POINTS = 50
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial of a run, whose result is empty unless it is finished.
+    """One trial of a run; its result is empty unless it is finished.
 
     Attributes:
         state: ``waiting``, ``running``, ``interrupted``, ``failed`` or ``finished``.
-        seconds: Processor time of a finished trial; of another the time since it began.
+        seconds: Processor time of a finished trial; otherwise the time since it began.
         folder: Its folder; empty for a trial read from a record.
         message: Why it failed.
-        choices: What it chose by ``run.choose``, by name.
+        choices: Its choices by ``run.choose``, by name.
     """
 
     arm: str
@@ -51,32 +51,32 @@ class TrialResult:
     choices: Mapping[str, Choice] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """It as JSON values."""
+        """The trial as JSON values."""
         return dict(vars(self))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All tensors that the trial kept by ``run.keep``, by name and path, as ``net.weight``.
+        """All tensors that the trial kept by ``run.keep``, by name and path, as in ``net.weight``.
 
         Raises:
-            ValueError: Nothing can have been kept: the trial has not finished, was run without keeping its state, or is
-                read from a record.
+            ValueError: There is no state: the trial has not finished, was run without keeping its state, or is read
+                from a record.
             CorruptFileError: The state or the result is truncated or altered.
         """
         return load_file(self._kept_in().state_path) if self._kept_in().kept() else {}
 
     def load(self, part: T, name: str | None = None) -> T:
-        """Give something the state of what the trial kept, as ``trial.load(build(config, torch.Generator()))``.
+        """Load a state that the trial kept into an object, as in ``trial.load(build(config, torch.Generator()))``.
 
         Args:
-            part: A module, or whatever else ``run.keep`` was given, built as the trial builds it; changed in place.
-            name: What ``run.keep`` called it (default: the only one that was kept).
+            part: A module, or another object like the one given to ``run.keep``; changed in place.
+            name: Its name in ``run.keep`` (default: the only one).
 
         Returns:
             ``part``.
 
         Raises:
-            ValueError: The trial has not finished, was run without keeping its state, or is read from a record;
-                nothing of this name was kept; or the state does not fit ``part``.
+            ValueError: The trial has not finished, was run without keeping its state, or is read from a record; it kept
+                nothing under this name; or the state does not fit ``part``.
             CorruptFileError: The state or the result is truncated or altered.
         """
         kept = self._kept_in().kept()
@@ -109,8 +109,8 @@ class Results:
         configs: The config of each arm that was run.
         trials: All trials, arm by arm.
         metrics: All metrics: columns arm, seed, step, metric and value.
-        environment: Versions and hardware that the trials ran on; where they differ, all of them.
-        looks: After how many seeds claims are looked at, of a run until they are decided; else none.
+        environment: Versions and hardware of the trials; all of them if they differ.
+        looks: After how many seeds a run until decided looks at the claims; else empty.
     """
 
     experiment: str
@@ -147,14 +147,14 @@ class Results:
         return list(dict.fromkeys(trial.arm for trial in self.trials))
 
     def replay(self, trial: TrialResult, log: Callable[[str, float, int], object]) -> None:
-        """Hand the metrics of a trial to a tracker such as MLflow, Weights & Biases or TensorBoard, step by step.
+        """Pass the metrics of a trial to a tracker such as MLflow, Weights & Biases or TensorBoard, step by step.
 
         Args:
             trial: One of ``trials``.
             log: Called as ``log(name, value, step)``, as ``mlflow.log_metric`` and ``SummaryWriter.add_scalar`` are.
 
         Raises:
-            ValueError: The trial is none of these.
+            ValueError: The trial is not one of them.
         """
         if trial not in self.trials:
             raise ValueError(
@@ -165,19 +165,19 @@ class Results:
             log(name, value, step)
 
     def values(self, arm: str, *keys: str | int) -> list[Any]:
-        """What an arm's finished trials returned, by seed.
+        """The results of an arm's finished trials, by seed.
 
         Args:
             arm: The arm.
-            *keys: The key of what is asked for; or the keys, and places in lists, that lead to it from the outside to
-                the inside (default: the whole result).
+            *keys: A key of the result; or the path of keys and list indices that leads to a value (default: the whole
+                result).
         """
         results: list[Any] = [of_seed[arm] for of_seed in self.by_seed.values() if arm in of_seed]
         return [functools.reduce(lambda outer, key: outer[key], keys, result) for result in results]
 
     @functools.cached_property
     def choices(self) -> dict[str, list[Mapping[str, Choice]]]:
-        """What the finished trials of each arm chose by ``run.choose``, by seed."""
+        """The choices of each arm's finished trials by ``run.choose``, by seed."""
         choices: dict[str, list[Mapping[str, Choice]]] = {arm: [] for arm in self.arms}
         for trial in self.trials:
             if trial.state == "finished":
@@ -185,7 +185,7 @@ class Results:
         return choices
 
     def caveats(self, claim: Claim) -> list[str]:
-        """What arms that a claim reads chose at an end of its grid, so that a better choice may lie beyond it."""
+        """Sentences about arms of a claim whose choice was at an end of the grid, so a better one may lie beyond."""
         of_arm = at_ends({arm: self.choices[arm] for arm in claim.arms if arm in self.choices})
         return [sentence for sentences in of_arm.values() for sentence in sentences]
 
@@ -196,7 +196,7 @@ class Results:
 
     @property
     def judges(self) -> bool:
-        """Whether the preset is one at which any claim is judged; smoke only shows that the code runs."""
+        """Whether any claim is judged at this preset; smoke only shows that the code runs."""
         return any(self.preset in claim.presets for claim in self.claimed)
 
     def claims(self) -> list[JudgedClaim]:
@@ -208,7 +208,7 @@ class Results:
         return adjust([judge(claim, by_seed, **run) for claim in self.claimed])
 
     def family(self) -> str:
-        """In a sentence what Holm's correction leaves of the verdicts on all claims that were tested."""
+        """A sentence on the verdicts that remain after Holm's correction over all tested claims."""
         claims = self.claims()
         tests = sum(not math.isnan(judged.p) for judged in claims)
         lost = [judged.claim.id for judged in claims if judged.adjusted != judged.verdict]
@@ -224,7 +224,7 @@ class Results:
         return EXIT_CLAIM if any(judged.verdict in BAD for judged in self.claims()) else EXIT_HOLDS
 
     def to_json(self) -> dict[str, Any]:
-        """The run as JSON values: what ``engram run --json`` prints."""
+        """The run as JSON values, as printed by ``engram run --json``."""
         content = {
             "experiment": self.experiment,
             "preset": self.preset,
@@ -249,7 +249,7 @@ class Results:
         return finite_or_none(content)  # type: ignore[no-any-return]
 
     def record(self) -> dict[str, Any]:
-        """The run as a small record to be committed: as ``to_json``, with shorter learning curves, no paths."""
+        """The run as a small record to commit: as ``to_json``, with shorter learning curves and without paths."""
         content = self.to_json()
         for trial in content["trials"]:
             trial["result"] = {name: _rounded(value) for name, value in trial["result"].items()}
@@ -273,7 +273,7 @@ class Results:
 
 
 def _rounded(value: Any) -> Any:
-    """Round floats to 6 significant digits, so that a record is small and yet exact enough to judge by."""
+    """Round floats to 6 significant digits, which keeps a record small but exact enough to judge claims."""
     if isinstance(value, dict):
         return {name: _rounded(item) for name, item in value.items()}
     if isinstance(value, list):

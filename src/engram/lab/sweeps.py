@@ -1,4 +1,4 @@
-"""Runs an experiment at many settings of its config, with seeds of their own, and compares its arms in one table."""
+"""Runs an experiment at many settings, with separate seeds, and compares its arms in one table."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from engram.lab.trial import Trial, trials
 from engram.storage.files import runs_folder, write_atomic, writing
 
 PILOT = 1000
-"""The first seed of a sweep: those of runs, which judge claims, begin at 0, so that nothing is tuned on them."""
+"""The first seed of a sweep: runs, which judge claims, use seeds from 0, so that nothing is tuned on those."""
 DECADE = 10
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high`` to draw from, by the logarithm if they are a factor of ten or more apart."""
+    """Numbers from ``low`` to ``high``, drawn log-uniformly if these are a factor of ten or more apart."""
 
     low: float
     high: float
@@ -51,10 +51,10 @@ class Range:
         checks.number("high", self.high, above=self.low)
 
     def rvs(self, random_state: np.random.RandomState) -> float:
-        """One of the numbers, as scikit-learn's samplers draw them; a whole one, if the ends are.
+        """Draw a number, as scikit-learn's samplers do; an integer if both ends are.
 
         Args:
-            random_state: Where randomness comes from.
+            random_state: Source of randomness.
         """
         wide = self.low > 0 and self.high >= DECADE * self.low
         low, high = (math.log(self.low), math.log(self.high)) if wide else (self.low, self.high)
@@ -78,15 +78,15 @@ def sweep(
     progress: bool = True,
     **values: Any,
 ) -> pl.DataFrame:
-    """Run an experiment at many settings of its config; finished trials are reused, interrupted ones go on.
+    """Run an experiment at many settings of its config; finished trials are reused, interrupted ones resume.
 
-    The table and a figure are written beside the trials too, to ``sweep-FIELDS`` in the experiment's folder of runs.
+    The table and a figure are also written to ``sweep-FIELDS`` in the experiment's folder of runs.
 
     Args:
         experiment: The experiment, or its name in the registry.
-        samples: Draw so many settings at random, always the same ones, instead of a grid of all combinations.
-        metric: What the figure shows, of the results of a trial (default: the experiment's headline, or the first).
-        preset: ``"smoke"``, ``"laptop"`` or ``"paper"``: the other fields.
+        samples: Draw this number of settings at random, always the same ones, instead of a grid of all combinations.
+        metric: The result that the figure shows (default: the experiment's headline, or the first).
+        preset: ``"smoke"``, ``"laptop"`` or ``"paper"``, for the other fields.
         seeds: How many seeds.
         first_seed: The first of them.
         arms: Only these arms (default: all).
@@ -94,8 +94,8 @@ def sweep(
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA where it is there).
         progress: Show the progress on the standard error stream.
-        **values: For each field to change a list of values, one value or, with ``samples``, a ``Range``; that of a
-            study as ``**{"ring.neurons": [50, 100]}``.
+        **values: For each field to change, a list of values, one value or, with ``samples``, a ``Range``; for the field
+            of a study, ``**{"ring.neurons": [50, 100]}``.
 
     Returns:
         A polars frame with a row for each setting, arm and seed: the fields, arm, seed, state, and the numbers of the
@@ -145,20 +145,20 @@ def sweep(
 
 
 def _arms(experiment: Experiment, preset: str, setting: Mapping[str, Any]) -> dict[str, Arm]:
-    """The arms at a setting; raises ValueError where no arm depends on one of its fields."""
+    """The arms at a setting; raises ValueError if no arm depends on one of its fields."""
     experiment.changed(preset, setting)
     return experiment.arms(preset, setting)
 
 
 def _names(todo: Sequence[tuple[Mapping[str, Any], Trial]]) -> list[str]:
-    """What trials are called: by what varies among them."""
+    """Names of trials, made of the fields that vary among them."""
     rows = [{**setting, "arm": trial.arm, "seed": trial.seed} for setting, trial in todo]
     varies = [name for name in rows[0] if len({repr(row[name]) for row in rows}) > 1] or ["arm", "seed"]
     return [", ".join(str(row[name]) if name == "arm" else f"{name} {row[name]}" for name in varies) for row in rows]
 
 
 def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str, Any]]:
-    """The settings of a sweep: all combinations, or so many at random, of which none is there twice."""
+    """The settings of a sweep: all combinations, or a number of distinct ones drawn at random."""
     if not values:
         raise ValueError("no field to change: expected at least one with its values")
     options: dict[str, Any] = {
@@ -173,19 +173,19 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
         return [dict(zip(options, chosen, strict=True)) for chosen in itertools.product(*options.values())]
     from sklearn.model_selection import ParameterSampler
 
-    # Without a range no setting is drawn twice, so that there are only so many.
+    # Without a range no setting is drawn twice, so their number is limited.
     all_settings = math.prod(math.inf if isinstance(value, Range) else len(value) for value in options.values())
     drawn = ParameterSampler(options, min(checks.size("samples", samples), all_settings), random_state=0)
     return list({repr(setting): setting for setting in drawn}.values())
 
 
 def folder_of(experiment: Experiment, runs: str | Path | None, names: Iterable[str]) -> Path:
-    """The folder that table and figure of a sweep over some fields are written to."""
+    """The folder for the table and figure of a sweep over some fields."""
     return runs_folder(runs) / experiment.name / f"sweep-{'-'.join(names)}"
 
 
 def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> pl.DataFrame:
-    """For each setting and arm of a sweep a metric; of several seeds its mean and range, and how many are done."""
+    """A metric for each setting and arm of a sweep; over several seeds its mean, range and number of seeds."""
     chosen = _metric(experiment, table, names, metric)
     by = [*names, "arm"]
     if chosen is None:
@@ -202,7 +202,7 @@ def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], 
 
 
 def _metric(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> str | None:
-    """The metric to compare: the one asked for, the headline or the first one; None where no trial is done."""
+    """The metric to compare: the one asked for, the headline or the first one; None if no trial is done."""
     metrics = table.columns[len(names) + 3 :]
     if metric is not None and metrics:
         return checks.choice("metric", metric, metrics)
@@ -234,7 +234,7 @@ def _write(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], me
 
 
 def _figure(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str) -> go.Figure:
-    """Draw a metric against each field, a point a trial, with the means over all that have the same value."""
+    """Draw a metric against each field, one point per trial, with the means of trials that have the same value."""
     figure = make_subplots(cols=len(names), shared_yaxes=True)
     done = table.drop_nulls(metric)
     for (arm, color), (column, name) in itertools.product(

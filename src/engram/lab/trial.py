@@ -1,4 +1,4 @@
-"""A trial, one arm with one seed, named by the hash of all that determines its result."""
+"""A trial, one arm with one seed, named by the hash of everything that determines its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_SEEDS = 100_000
 
 @dataclass(frozen=True)
 class Trial:
-    """One arm of an experiment with one seed, from which all randomness comes, on a device with a number of threads."""
+    """One arm of an experiment with one seed (its only randomness), on a device, with a number of threads."""
 
     experiment: str
     arm: str
@@ -35,7 +35,7 @@ class Trial:
     threads: int
 
     def identity(self) -> dict[str, Any]:
-        """All that determines the result but for the code: what the trial is given."""
+        """The inputs of the trial: everything that determines its result except the code."""
         return {
             "experiment": self.experiment,
             "arm": self.arm,
@@ -48,7 +48,7 @@ class Trial:
 
     @property
     def modules(self) -> set[str]:
-        """The modules that it begins with: of the function, what that encloses, and its config."""
+        """The modules that it starts from: those of its function, the function's closure, and its config."""
         cells = [cell.cell_contents for cell in getattr(self.function, "__closure__", None) or ()]
         given = [self.function, type(self.config), *cells]
         return {str(getattr(part, "__module__", "") or getattr(part, "__name__", "")) for part in given}
@@ -63,7 +63,7 @@ def trials(
     arms: Sequence[str] | None = None,
     device: str = "cpu",
 ) -> list[Trial]:
-    """All trials of a run, arm by arm, in the order of their beginning.
+    """All trials of a run, arm by arm, in the order in which they start.
 
     Args:
         experiment: The experiment.
@@ -98,13 +98,13 @@ def trials(
 
 @functools.lru_cache(maxsize=1)
 def _pools(modules: int) -> threadpoolctl.ThreadpoolController:
-    """The pools of threads of the libraries that are loaded with so many modules; to look for them takes long."""
+    """The thread pools of the loaded libraries, cached by the number of modules, since searching for them is slow."""
     return threadpoolctl.ThreadpoolController()
 
 
 @contextmanager
 def computing(trial: Trial) -> Iterator[None]:
-    """Compute in the state in which torch starts, with the trial's number of threads; leave the caller's as it was.
+    """Compute with torch's initial settings and the trial's number of threads; restore the caller's afterwards.
 
     On CUDA the algorithms are deterministic.
     """
@@ -118,7 +118,7 @@ def computing(trial: Trial) -> Iterator[None]:
     ]
     with ExitStack() as undo:
         for get, put, wanted in state:
-            if (before := get()) != wanted:  # to say that algorithms be deterministic loads PyTorch's compiler, for 2 s
+            if (before := get()) != wanted:  # a call that loads PyTorch's compiler, which takes 2 s
                 undo.callback(put, before)
                 put(wanted)
         if torch.get_default_device().type != "cpu":

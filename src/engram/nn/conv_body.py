@@ -1,4 +1,4 @@
-"""The convolutional body of ANML, its first layer, where nearly all of its numbers are, in few passes over them."""
+"""The convolutional body of ANML, with an efficient first layer, which has nearly all of the activity."""
 
 from __future__ import annotations
 

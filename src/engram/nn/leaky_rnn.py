@@ -22,7 +22,7 @@ class LeakyState(NamedTuple):
     activity: Float[Tensor, "batch hidden"]
 
     def detach(self) -> LeakyState:
-        """The same state cut off from the graph that made it."""
+        """The same state, detached from its graph."""
         return LeakyState(self.potential.detach(), self.activity.detach())
 
 

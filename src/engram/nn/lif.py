@@ -33,7 +33,7 @@ class LIFState(NamedTuple):
     rest: Float[Tensor, "batch hidden"]
 
     def detach(self) -> LIFState:
-        """The same state cut off from the graph that made it."""
+        """The same state, detached from its graph."""
         return LIFState(*(part.detach() for part in self))
 
 

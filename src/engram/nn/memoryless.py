@@ -12,7 +12,7 @@ from engram import checks
 
 
 class Memoryless(nn.Module):
-    """A feedforward layer, called like a recurrent network, in whose place it stands.
+    """A feedforward layer with the interface of a recurrent network, which it replaces.
 
         y(t) = tanh(W o(t) + b)
 

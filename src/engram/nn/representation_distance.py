@@ -1,4 +1,4 @@
-"""How far apart the activity of two networks is on the same inputs: what is measured, and what a network can mimic."""
+"""Distances between the activity of two networks on the same inputs, for measurement and as training losses."""
 
 from __future__ import annotations
 

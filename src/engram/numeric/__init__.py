@@ -1,1 +1,1 @@
-"""What kernels stand on: compiling (``jit``), vectors (``simd``), threads, and workers; with what tables they share."""
+"""Foundations of the kernels: compilation (``jit``), vectors (``simd``), threads, workers, and shared tables."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 
 class FiniteMDP(NamedTuple):
-    """What each action leads to from each state.
+    """The outcomes of each action in each state.
 
     Outcome k of action a in state s has the probability ``probabilities[s, a, k]``, leads to ``successors[s, a, k]``
     and pays ``rewards[s, a, k]``.

@@ -1,4 +1,4 @@
-"""Codes of the cells of a map, which worlds show and planners complete, and what is seen from each cell."""
+"""Codes of the cells of a map, shown by worlds and completed by planners, and the view from each cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numba functions that are cached on disk, and compiled anew when any file changes of which they are made."""
+"""Numba functions that are cached on disk, and recompiled when any of their source files changes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def on_compile(callback: Callable[[], None]) -> Iterator[None]:
 
 @cache
 def _sources(file: Path) -> int:
-    """What changes with a file or any of its package that it imports, directly or through other kernels."""
+    """A checksum of a file and of all files of its package that it imports, directly or through other kernels."""
     root = next(parent for parent in file.parents if not (parent / "__init__.py").exists())
     contents: dict[Path, bytes] = {}
     pending = [file]
@@ -67,7 +67,7 @@ def _sources(file: Path) -> int:
         path = pending.pop()
         if path not in contents:
             contents[path] = path.read_bytes()
-            if b"jit" in contents[path]:  # what does not say it makes constants at most, and counts by itself
+            if b"jit" in contents[path]:  # a file without jit only defines constants, and counts alone
                 pending += _imported(root, path, contents[path])
     return crc32(b"".join(contents[path] for path in sorted(contents)))
 

@@ -1,4 +1,4 @@
-"""Work shared out through joblib: in this process, on processes of this machine (loky), or on a Ray cluster.
+"""Parallel work through joblib: in this process, on processes of this machine (loky), or on a Ray cluster.
 
 A worker that dies costs the item that it worked on another attempt, and the others nothing.
 """
@@ -50,22 +50,22 @@ def parallel_map(
     under_way: Callable[[Item], bool] = lambda item: True,
     wait: Callable[[Callable[[], Any]], Any] = lambda work: work(),
 ) -> list[Result | Lost]:
-    """What a function returns for each item, computed by several workers.
+    """The results of a function for each item, computed by several workers.
 
-    Where a worker dies nobody knows which, since the others are stopped with it: each item that may have been under way
-    goes again, in a pool of its own, and the others go on together.
+    If a worker dies, it is unknown which item it had, since the others are stopped with it: each item that may have
+    been in progress is retried in its own pool, and the others go on together.
 
     Args:
         function: Importable on the workers; called again for an item whose result was lost.
-        items: In the order in which they are begun.
-        workers: How many work at once, started for as many items; with 1 and loky everything happens in this process.
+        items: The items, in the order in which they are started.
+        workers: How many work at once; with 1 and loky everything runs in this process.
         backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
-        attempts: How often an item is begun at most; ``LOST`` is the result where a worker died at each.
-        under_way: Whether an item may have been begun and not finished when a worker died (default: any).
-        wait: Calls what waits for the workers, from where a caller wants it to wait (default: here).
+        attempts: The most times an item is started; the result is ``LOST`` if a worker died each time.
+        under_way: Whether an item may have been in progress when a worker died (default: any).
+        wait: Calls a function that waits for the workers, for example in another thread (default: here).
 
     Raises:
-        Exception: What the function raised; or, after as many attempts, that workers die before they begin.
+        Exception: The function's error; or, after as many attempts, an error that workers die before they start.
         NoWorkersError: No node of the Ray cluster is left that has a CPU.
 
     Examples:
@@ -97,7 +97,7 @@ def parallel_map(
     results: dict[int, Result | Lost] = {}
     idle_deaths = 0
     with warnings.catch_warnings():
-        # So says loky of a worker that has grown and is replaced; as an error it would end the thread that replaces it.
+        # Loky warns about a worker that has grown and is replaced; as an error this would end the replacing thread.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         while len(results) < len(items):
             remaining = [i for i in range(len(items)) if i not in results]

@@ -1,4 +1,4 @@
-"""The threads on which all kernels run, those of plasticity as well as those of memories."""
+"""The threads on which all kernels run."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-# Ranges for each thread, so that one which is interrupted in its range does not delay the others for long.
+# Pieces of work for each thread, so that an interrupted thread delays the others only by one small piece.
 PIECES = 4
 
 
 class Threads:
-    """Threads that sleep until there is work, of which each takes a piece as soon as it is free.
+    """A pool of sleeping threads, each of which takes a piece of work as soon as it is free.
 
-    The one that calls begins at once, and waits at the end for pieces that others have begun, not for others that have
-    not: where all cores are busy, those that come late find nothing left to do, and nobody has waited for them. Those
-    of OpenMP would meet at the end of all work, and keep a core busy while they wait.
+    The calling thread starts at once, and at the end waits only for pieces that other threads have begun: if all cores
+    are busy, late threads find nothing left to do, and nothing waits for them. OpenMP's threads would synchronise at
+    the end, and keep a core busy while they wait.
     """
 
     def __init__(self) -> None:
@@ -43,8 +43,8 @@ class Threads:
         Args:
             call: Called with a number, and with the memory of the thread.
             count: How many numbers there are.
-            threads: How many threads at most, this one included.
-            memory: Makes what a thread needs for itself.
+            threads: The largest number of threads, including the calling one.
+            memory: Makes a thread's own memory.
         """
         numbers = iter(range(count))
         errors: list[BaseException] = []

@@ -50,7 +50,7 @@ class LowRank(nn.Module):
         return self.post.t() @ self.pre
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the sizes."""
+        """The sizes as ``repr`` shows them."""
         return ", ".join(map(str, (len(self.post), self.post.shape[1], self.pre.shape[1])))
 
 

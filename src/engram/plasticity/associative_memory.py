@@ -19,7 +19,7 @@ from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
 from engram.plasticity.state import PlasticState, RuleState, TraceState
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
 
 
 class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
@@ -70,7 +70,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
     rule_: PlasticityRule
     state_: RuleState
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self,
         rule: Annotated[Any, PlasticityRule | None] = None,
@@ -113,14 +113,14 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         return self._store(X, sample_weight, first=not hasattr(self, "state_"))
 
     def predict(self, X: Data) -> np.ndarray:
-        """What the memory answers to cues, (samples, features).
+        """Complete cues; the answers are (samples, features).
 
         Args:
             X: Cues, (samples, features); NaN where unknown.
 
         Raises:
             NotFittedError: Nothing has been stored.
-            ValueError: X is no valid data, or has another number of features.
+            ValueError: X is invalid, or has another number of features.
         """
         check_is_fitted(self)
         cues: Any = checks.samples(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False)

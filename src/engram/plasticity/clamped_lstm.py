@@ -21,7 +21,7 @@ class LSTMState(NamedTuple):
     cell: Float[Tensor, "1 batch hidden"]
 
     def detach(self) -> LSTMState:
-        """The same state cut off from the graph that made it, for truncated back-propagation."""
+        """The same state, detached from its graph, for truncated back-propagation."""
         return LSTMState(self.hidden.detach(), self.cell.detach())
 
 
@@ -85,7 +85,7 @@ class ClampedLSTM(nn.LSTM):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights anew, as ``nn.LSTM`` does, and set ``bias_hh_l0`` to zero."""
+        """Redraw the initial weights, as ``nn.LSTM`` does, and set ``bias_hh_l0`` to zero."""
         bound = self.hidden_size**-0.5
         for weight in (self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0):
             weight.uniform_(-bound, bound, generator=generator)

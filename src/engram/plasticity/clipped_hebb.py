@@ -79,5 +79,5 @@ class ClippedHebb(RatedRule):
             raise ValueError(f"state.trace.shape = {tuple(state.trace.shape)}: expected ({expected}), as of eta")
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return f"{super().extra_repr()}, clip={self.clip}"

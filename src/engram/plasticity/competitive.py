@@ -1,4 +1,4 @@
-"""Competitive learning: units share each input out among themselves, and move towards their share."""
+"""Competitive learning: units compete for each input, and the winners move towards it."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ class Competitive(Instar):
         return super().coefficients((post / self.temperature).softmax(1))
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return f"temperature={self.temperature}"

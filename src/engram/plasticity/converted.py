@@ -1,4 +1,4 @@
-"""Plastic LSTMs from those of torch, and back."""
+"""Conversion of LSTMs of torch to plastic ones, and back."""
 
 from __future__ import annotations
 

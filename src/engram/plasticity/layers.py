@@ -1,4 +1,4 @@
-"""Recurrent layers one on another, run over all that ``nn.RNN`` takes: a batch, one sequence alone, packed ones."""
+"""Stacked recurrent layers, run over any input of ``nn.RNN``: a batch, a single sequence, packed sequences."""
 
 from __future__ import annotations
 

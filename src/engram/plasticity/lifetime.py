@@ -19,7 +19,7 @@ from engram.plasticity.node_perturbation import KINDS, NodePerturbationRNN, Pert
 Matrices = Float[Tensor, "individuals post pre"]
 Backend = Literal["auto", "eager", "fused"]
 
-LOW, HIGH = 0.1, 0.9  # what the wrong and the right answer unit should show
+LOW, HIGH = 0.1, 0.9  # targets of the wrong and the right answer unit
 DIVERGED = 1e3
 INTERNAL_FIRST_TRIAL, INTERNAL_PENALTY = 11, 0.27
 SETS_AT_ONCE = 64  # individuals with perturbations of their own whose perturbations are in memory together

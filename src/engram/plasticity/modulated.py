@@ -21,7 +21,7 @@ from engram.plasticity.state import RuleState, TraceState
 
 
 class Modulated(PlasticityRule):
-    """Neuromodulated rule: a signal m of the network says when, how much and with which sign its synapses change.
+    """Neuromodulated rule: a signal m of the network sets when, how much and with which sign its synapses change.
 
         H'[j, i] = clip(H[j, i] + m[j] y[j] x[i], -c, c)                            mode "clip"
         H'[j, i] = clip((1 - |d|) H[j, i] + d, -c, c),  d = m[j] y[j] x[i]          mode "soft"
@@ -123,5 +123,5 @@ class Modulated(PlasticityRule):
         return TraceState(bounded(trace, self.clip))
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return f"clip={self.clip}, mode={self.mode!r}, strict={self.strict}, only_half={self.only_half}"

@@ -1,4 +1,4 @@
-"""Neuromodulator: one unit that reads the whole layer and tells its synapses when to change."""
+"""Neuromodulator: one unit that reads the whole layer and gates the plasticity of its synapses."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Neuromodulator(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial values anew."""
+        """Redraw the initial values."""
         bound = self.hidden_size**-0.5
         self.weight.uniform_(-bound, bound, generator=generator)
         self.bias.uniform_(-bound, bound, generator=generator)
@@ -101,7 +101,7 @@ class Neuromodulator(nn.Module):
         return functional.linear(signal, self.fan_weight, self.fan_bias)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return f"{self.hidden_size}, fan_out={self.fan_out!r}, nonlinearity={self.nonlinearity!r}"
 
 

@@ -23,7 +23,7 @@ STIMULUS, OUTCOME, CONSTANT, COPY = slice(0, 2), slice(2, 4), 4, slice(5, 7)
 CLAMPED = 7
 # The last ones: two that could modulate the network's own plasticity, and two that answer.
 MODULATORS, ANSWERS = slice(-4, -2), slice(-2, None)
-FREE = slice(CLAMPED, -4)  # the others, which are what one decodes from
+FREE = slice(CLAMPED, -4)  # the others, from which one decodes
 KINDS = 4  # of trials that have a running mean of the loss of their own
 
 QUIET_STEPS = 2  # at the start of a trial without perturbations
@@ -53,7 +53,7 @@ class NodePerturbationState(NamedTuple):
     mean: Float[Tensor, "batch units"]
 
     def detach(self) -> NodePerturbationState:
-        """The same state cut off from the graph that made it."""
+        """The same state, detached from its graph."""
         return NodePerturbationState(*(part.detach() for part in self))
 
 
@@ -226,7 +226,7 @@ class NodePerturbationRNN(nn.Module):
         return f"{self.units}, eta={self.eta}, hebbian={self.hebbian!r}, modulation={self.modulation!r}"
 
     def init(self, batch_size: int) -> NodePerturbationState:
-        """The state of so many newborn individuals."""
+        """The initial state of a number of individuals."""
         checks.size("batch_size", batch_size)
         hidden = self.weight.new_full((batch_size, self.units), START)
         hidden[:, : CONSTANT + 1] = 0
@@ -333,7 +333,7 @@ class NodePerturbationRNN(nn.Module):
         return clamp
 
     def perturbations(self, sets: int, trials: int, steps: int, generator: torch.Generator) -> Perturbations:
-        """Draw the perturbations of lives, for so many that differ in them, of so many trials of so many steps.
+        """Draw the perturbations of lifetimes: ``sets`` of them, each of some trials of some steps.
 
         The gaps between perturbed units are geometric, so that only those are drawn that are not zero.
 

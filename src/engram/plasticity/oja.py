@@ -10,7 +10,7 @@ from engram.plasticity.rule import Coefficients, RatedRule
 
 
 class Oja(RatedRule):
-    """Oja's rule: Hebbian growth with a decay that only an active receiving unit brings about.
+    """Oja's rule: Hebbian growth with a decay proportional to the receiving unit's squared activity.
 
         H'[j, i] = H[j, i] + eta y[j] (x[i] - y[j] H[j, i])
 

@@ -93,7 +93,7 @@ class PlasticLinear(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights and alpha anew; the rule keeps its parameters."""
+        """Redraw the initial weights and alpha; the rule keeps its parameters."""
         self.weight.normal_(std=0.01, generator=generator)
         if self.bias is not None:
             bound = self.in_features**-0.5
@@ -143,7 +143,7 @@ class PlasticLinear(nn.Module):
         return (output.transpose(0, 1) if self.batch_first else output), state
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return (
             f"{self.in_features}, {self.out_features}, alpha={kind(self.alpha)!r}, bias={self.bias is not None}, "
             f"nonlinearity={self.nonlinearity!r}, batch_first={self.batch_first}, backend={self.backend!r}"

@@ -149,7 +149,7 @@ class PlasticLSTM(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights and alpha anew; rule and neuromodulator keep their parameters."""
+        """Redraw the initial weights and alpha; rule and neuromodulator keep their parameters."""
         for weight, bias in ((self.weight_ih, self.bias_ih), (self.weight_hh, self.bias_hh)):
             bound = weight.shape[1] ** -0.5
             weight.uniform_(-bound, bound, generator=generator)
@@ -214,7 +214,7 @@ class PlasticLSTM(nn.Module):
         self.rule.check_state(state.rule, (*shape, self.hidden_size, self.hidden_size), self.weight_hh)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         layers = f"num_layers={self.num_layers}, dropout={self.dropout}, " if self.upper else ""
         return (
             f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "

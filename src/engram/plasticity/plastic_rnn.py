@@ -152,7 +152,7 @@ class PlasticRNN(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights and alpha anew; rule and neuromodulator keep their parameters."""
+        """Redraw the initial weights and alpha; rule and neuromodulator keep their parameters."""
         bound = self.input_size**-0.5
         self.weight_ih.uniform_(-bound, bound, generator=generator)
         self.bias.uniform_(-bound, bound, generator=generator)
@@ -214,7 +214,7 @@ class PlasticRNN(nn.Module):
         """
         checks.arguments()
         checks.has_shape("state.hidden", state.hidden.shape, (sequence.shape[1], self.hidden_size))
-        # A parameter takes as long to fetch from a module as many a check of it takes, so each is fetched once.
+        # Fetching a parameter from a module takes as long as many a check of it, so each is fetched once.
         weight_hh, rule = self.weight_hh, self.rule
         if rule is not None:
             check_precision(weight_hh)
@@ -228,7 +228,7 @@ class PlasticRNN(nn.Module):
 
     @torch.no_grad()
     def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch input"]], Float[Tensor, "batch hidden"]]:
-        """The network as a function of one input after another, as an agent uses it that acts.
+        """The network as a function of one input at a time, for acting agents.
 
         It gives what ``forward`` gives, step by step and without a graph, and raises what it raises. What depends on
         the parameters alone is done once, which is most of the time of a step; they must not change meanwhile.
@@ -320,7 +320,7 @@ class PlasticRNN(nn.Module):
         return clamp.transpose(0, 1) if self.batch_first else clamp
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         layers = f"num_layers={self.num_layers}, dropout={self.dropout}, " if self.upper else ""
         return (
             f"{self.input_size}, {self.hidden_size}, {layers}alpha={kind(self.alpha)!r}, "

@@ -1,4 +1,4 @@
-"""Retroactive neuromodulation: a signal makes permanent what an eligibility trace remembers of recent activity."""
+"""Retroactive neuromodulation: a signal consolidates an eligibility trace of recent activity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engram.plasticity.state import EligibilityState, RuleState
 
 
 class Retroactive(RatedRule):
-    """Retroactive neuromodulation: a signal m makes permanent what an eligibility trace E remembers of activity.
+    """Retroactive neuromodulation: a signal m consolidates an eligibility trace E of recent activity.
 
         H'[j, i] = clip(H[j, i] + m[j] E[j, i], -c, c)
         E'[j, i] = (1 - eta) E[j, i] + eta y[j] x[i]
@@ -110,6 +110,6 @@ class Retroactive(RatedRule):
         return EligibilityState(rules.bounded(trace, self.clip), eligibility)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         own = f"clip={self.clip}, mode={self.mode!r}, trace_first={self.trace_first}, only_half={self.only_half}"
         return f"{super().extra_repr()}, {own}"

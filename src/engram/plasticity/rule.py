@@ -85,7 +85,7 @@ class PlasticityRule(nn.Module, ABC):
             self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only where there is no parameter eta: whoever reads the rate need not know which of them is trained.
+        # Reached only without a parameter eta, so that readers of the rate need not know which form is trained.
         if name == "eta" and ("eta_logit" in self._parameters or "eta_logit" in self.__dict__):
             return self.eta_logit.sigmoid()
         return super().__getattr__(name)
@@ -190,7 +190,7 @@ class PlasticityRule(nn.Module, ABC):
         if self.clip is None or not checks.readable(state.trace) or not len(state.trace):
             return
         first = state.trace.detach()[0]
-        # Where so many are at the bound, their mean size tells, and it costs a single operation.
+        # The mean magnitude shows that so many are at the bound, and costs a single operation.
         suspected = torch.linalg.vector_norm(first, 1).item() > 0.89 * self.clip * first.numel()
         if suspected and self.saturation(self.state_type(*(t[:1] for t in state))) > 0.9:
             message = (
@@ -231,7 +231,7 @@ class RatedRule(PlasticityRule):
     ) -> None:
         checks.arguments()
         super().__init__(device, dtype)
-        checks.number("eta", eta)  # what is not finite is told as that
+        checks.number("eta", eta)  # values that are not finite are reported as such
         checks.number("eta", eta, minimum=0)
         if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
             self.eta = trained_rate(eta, device, dtype, shape)
@@ -269,7 +269,7 @@ def of_connections(coefficient: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def bounded(trace: Float[Tensor, "batch post pre"], clip: float | None) -> Float[Tensor, "batch post pre"]:
-    """The trace held within [-clip, clip], with the gradient of ``torch.clamp``; all of it if None."""
+    """The trace clamped to [-clip, clip], with the gradient of ``torch.clamp``; unchanged if None."""
     return trace if clip is None else trace.clamp(-clip, clip)
 
 

@@ -1,4 +1,4 @@
-"""Layers of plastic connections run through time, in plain PyTorch: the definition that every kernel is held to.
+"""Layers of plastic connections run through time, in plain PyTorch: the definition that every kernel must match.
 
 Arguments are checked once for all steps.
 """

@@ -1,4 +1,4 @@
-"""What plastic layers carry from step to step: the traces of a rule, the activity of a network."""
+"""States that plastic layers carry from step to step: the traces of a rule, the activity of a network."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class TraceState(NamedTuple):
     trace: Float[Tensor, "*batch post pre"]
 
     def detach(self) -> TraceState:
-        """The same state cut off from the graph that made it, for truncated back-propagation."""
+        """The same state, detached from its graph, for truncated back-propagation."""
         return TraceState(self.trace.detach())
 
 
 class EligibilityState(NamedTuple):
-    """The state of a retroactive rule: Hebbian traces H, and E, what the next modulatory signal can make permanent."""
+    """The state of a retroactive rule: Hebbian traces H, and eligibility traces E."""
 
     trace: Float[Tensor, "*batch post pre"]
     eligibility: Float[Tensor, "*batch post pre"]
@@ -86,7 +86,7 @@ register_states(TraceState, EligibilityState, PlasticState, PlasticLSTMState)
 
 
 def each(function: Callable[..., Tensor], *states: Any) -> Any:
-    """The state whose every tensor is what ``function`` makes of that of each of the states."""
+    """Apply a function to corresponding tensors of states, and return the resulting state."""
     if isinstance(states[0], Tensor):
         return function(*states)
     return type(states[0])(*(each(function, *parts) for parts in zip(*states, strict=True)))

@@ -1,4 +1,4 @@
-"""Training slow weights without backpropagation, or beside it."""
+"""Learning rules that train slow weights without backpropagation, and backpropagation itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backpropagation: the gradient itself, which all other rules are compared with."""
+"""Backpropagation: the gradient itself, the reference for all other rules."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from engram.nn.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
 from engram.nn.sequence import autocast
 from engram.state import check_state
 
-# What the derivative is in terms of the output: fused, and without a graph.
+# Derivatives in terms of the output: fused, and without a graph.
 _CLOSED: dict[type[nn.Module], Any] = {
     nn.Identity: lambda error, output: error,
     nn.Tanh: torch.ops.aten.tanh_backward,
@@ -104,7 +104,7 @@ class Layer:
         if len(self.after) == 1 and type(self.after[0][1]) in _CLOSED:
             return Activity(input, pre, self.after[0][1](pre), None)
         if self.any_activation:
-            output = pre.clone()  # since an activation may work in place
+            output = pre.clone()  # an activation may work in place
             for _, module in self.after:
                 output = module(output)
             return Activity(input, pre, output, None)
@@ -183,7 +183,7 @@ class Layer:
 
 
 class Chain(NamedTuple):
-    """A network as a chain, made anew by ``from_module`` for every update, since a rule keeps no module.
+    """A network as a chain, rebuilt by ``from_module`` for every update, since a rule keeps no module.
 
     Attributes:
         before: Modules without parameters before the first layer.

@@ -17,7 +17,7 @@ from engram import checks, registry
 from engram.nn.initial import lecun
 from engram.rules.contract import LearningRule, train_step
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
 
 ACTIVATIONS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
@@ -56,7 +56,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         True
     """
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self,
         rule: Annotated[Any, str | LearningRule[Any]] = "backprop",
@@ -126,7 +126,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: ``fit`` has not been called.
-            ValueError: X is no valid data, or has another number of features.
+            ValueError: X is invalid, or has another number of features.
         """
         check_is_fitted(self)
         samples = torch.tensor(checks.samples(self, X, dtype=[np.float64, np.float32], reset=False))

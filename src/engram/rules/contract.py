@@ -25,7 +25,7 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class Properties:
-    """What a rule needs and keeps; ``engram.testing.check_learning_rule`` holds it to what it claims.
+    """What a rule needs and keeps; ``engram.testing.check_learning_rule`` checks these declarations.
 
     Attributes:
         local: A weight changes by its pre- and postsynaptic activity, its own state, and a signal that is broadcast.
@@ -61,7 +61,7 @@ class Update(NamedTuple):
 
 
 class LearningRule(ABC, Generic[State]):
-    """A rule that changes the weights of a network by its input and its target.
+    """A rule that changes the weights of a network given an input and a target.
 
     It owns its settings and neither weights nor state: ``update`` changes nothing in place, and called again it gives
     the same, random rules included, as their state holds a key of their noise. Random feedback is state too.
@@ -122,7 +122,7 @@ class LearningRule(ABC, Generic[State]):
         """
 
     def predict(self, model: nn.Module, x: Shaped[Tensor, "*batch_features"]) -> Float[Tensor, "*batch outputs"]:
-        """What the network answers as the rule trains it: ``model(x)``, unless the rule runs it otherwise."""
+        """The network's predictions: ``model(x)``, unless the rule runs it in another way."""
         checks.arguments()
         with checks.noted(x=x):
             output: Tensor = model(x)
@@ -143,7 +143,7 @@ class LearningRule(ABC, Generic[State]):
         return ()
 
     def weight_decay(self, lr: float, momentum: float = 0.0) -> float:
-        """The ``weight_decay`` that the rule asks of ``torch.optim.SGD``: 0, unless it decays weights of its own alike.
+        """The ``weight_decay`` that the rule needs in ``torch.optim.SGD``: 0, unless its own weights decay as well.
 
         Args:
             lr: Learning rate, above 0.
@@ -180,7 +180,7 @@ def checked_update(
         {'loss': tensor(2.), 'reward': tensor(3.)}
     """
     checks.arguments()
-    # A sum is cheap, and not finite if a number is not; it may overflow of itself, so that one looks again.
+    # A sum is cheap, and not finite if a number is not; since it may also overflow, all numbers are then checked.
     if grads and not math.isfinite(torch.stack([grad.sum() for grad in grads.values()]).sum()):
         for name, grad in grads.items():
             if not grad.isfinite().all():
@@ -273,10 +273,10 @@ def apply_rule(
     target: Shaped[Tensor, "*batch_targets"],
     state: State,
 ) -> Update:
-    """``rule.update``, with what every rule has to refuse refused, so that a rule of one's own is the method alone.
+    """``rule.update`` with the input checks that all rules share, so that your own rule need not repeat them.
 
-    A batch, or a state, that the rule fails on is looked at once more, and what is wrong with it is named. A
-    pseudo-gradient that is not finite, or of no parameter, is named too; those of frozen parameters are left out.
+    If the rule fails on a batch or a state, the error says what is wrong with it. A pseudo-gradient that is not finite,
+    or belongs to no parameter, is named too; those of frozen parameters are left out.
 
     Args:
         rule: The rule.
@@ -311,7 +311,7 @@ def apply_rule(
         raise
     except Exception:
         with torch.no_grad():
-            output_loss(rule.predict(model, x), target)  # names what is wrong with a batch, if anything is
+            output_loss(rule.predict(model, x), target)  # raises an error that names what is wrong with the batch
         form = _form(rule.init(model, torch.Generator().manual_seed(0)))
         if _form(state) != form:
             raise ValueError(
@@ -364,7 +364,7 @@ def train_step(
         True
     """
     checks.arguments()
-    optimizer.zero_grad()  # so that there is room for the new ones
+    optimizer.zero_grad()  # frees memory for the new ones
     grads, state, info = apply_rule(rule, model, *batch, state)
     parameters: dict[str, Any] = dict(model.named_parameters())
     weights_before = {name: parameters[name].detach().clone() for name in rule.watched(state)}

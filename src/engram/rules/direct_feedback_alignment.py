@@ -1,4 +1,4 @@
-"""Direct feedback alignment: each hidden layer hears of the error at the output, by fixed random weights of its own."""
+"""Direct feedback alignment: each hidden layer gets the output error through its own fixed random weights."""
 
 from __future__ import annotations
 

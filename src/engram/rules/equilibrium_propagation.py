@@ -1,4 +1,4 @@
-"""Equilibrium propagation: a network settles, and again nudged to the target; weights learn from the difference."""
+"""Equilibrium propagation: a network settles freely, then nudged to the target; weights learn from the difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feedback alignment: errors go back through fixed random weights, not through those that the input came by."""
+"""Feedback alignment: errors go back through fixed random weights instead of the forward weights."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from engram.rules.loss import loss_and_error
 
 
 class KolenPollack(LearningRule[dict[str, Tensor]]):
-    """Feedback alignment whose feedback weights learn: they get the change u of the forward ones, and decay alike.
+    """Feedback alignment with learned feedback weights: they get the change u and the decay of the forward ones.
 
         W' = W + u - decay W,   B' = B + u - decay B,   W' - B' = (1 - decay) (W - B)
 
@@ -75,7 +75,7 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         return state
 
     def weight_decay(self, lr: float, momentum: float = 0.0) -> float:
-        """By decay (1 - momentum) / lr ``torch.optim.SGD`` takes off as much of W as the rule does of B.
+        """The decay of W in ``torch.optim.SGD`` that matches the rule's decay of B: decay (1 - momentum) / lr.
 
         Args:
             lr: Learning rate, above 0.

@@ -1,4 +1,4 @@
-"""The last layer alone learns: the floor that every rule has to be above."""
+"""Only the last layer learns: the baseline that every rule has to beat."""
 
 from __future__ import annotations
 

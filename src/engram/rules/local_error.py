@@ -1,4 +1,4 @@
-"""Local errors: each hidden layer guesses the target by a fixed random read-out, and learns from its own mistakes."""
+"""Local errors: each hidden layer predicts the target by a fixed random read-out, and learns from its own error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engram.rules.output_feedback import OutputFeedback, draw_feedback, init_fee
 
 
 class LocalError(LearningRule[OutputFeedback]):
-    """Each hidden layer learns from the error of a guess by its fixed random read-out C; no error goes between layers.
+    """Each hidden layer learns from the error of its own fixed random read-out C; no errors pass between layers.
 
         delta[l] = ((softmax(h[l] C[l]^T) - t) C[l]) phi'(a[l]),   C[l] ~ N(0, 1 / units of layer l)
 

@@ -1,4 +1,4 @@
-"""Node perturbation: noise at all units at once, and each is to blame for the change of the loss by its own noise."""
+"""Node perturbation: noise at all units at once; each unit correlates its own noise with the change of the loss."""
 
 from __future__ import annotations
 

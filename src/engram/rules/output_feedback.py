@@ -1,4 +1,4 @@
-"""Random weights between the output and every hidden layer, drawn at the first batch, which tells their sizes."""
+"""Random weights between the output and every hidden layer, drawn at the first batch, which determines their sizes."""
 
 from __future__ import annotations
 

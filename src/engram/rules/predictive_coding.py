@@ -1,4 +1,4 @@
-"""Predictive coding: activities settle until each layer's is what the layers around it expect, then weights learn."""
+"""Predictive coding: activities settle to minimise prediction errors between layers, then weights learn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PredictiveCoding(LearningRule[None]):
     errors, eps[l] = J[l+1]^T eps[l+1], and the result is backpropagation's.
 
     Args:
-        variant: ``"fixed"``: predictions fixed at the forward pass. ``"strict"``: the energy as it stands.
+        variant: ``"fixed"``: predictions fixed at the forward pass. ``"strict"``: the full energy.
         steps: Steps of the strict variant.
         rate: Step size of the strict variant; halved, and the step not made, where it would raise the energy.
 

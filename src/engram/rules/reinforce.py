@@ -1,4 +1,4 @@
-"""REINFORCE: stochastic units that do more of what they happened to do when the reward was above its mean."""
+"""REINFORCE: stochastic units repeat what they did when the reward was above its mean."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from engram.state import check_state
 
 
 class SignSymmetryState(NamedTuple):
-    """Sizes M of the feedback weights by name, numbers or of the shapes of W; and the key of those drawn anew."""
+    """Magnitudes M of the feedback weights by name, numbers or of the shapes of W; and the key of the next draw."""
 
     magnitudes: dict[str, Tensor]
     key: Int[Tensor, ""]
@@ -54,7 +54,7 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
 
     @classmethod
     def redrawn(cls) -> SignSymmetry:
-        """The rule with magnitudes drawn anew for each batch (brSF)."""
+        """The rule with magnitudes redrawn for each batch (brSF)."""
         return cls("redrawn")
 
     def init(self, model: nn.Module, generator: torch.Generator) -> SignSymmetryState:
@@ -75,7 +75,7 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         target: Shaped[Tensor, "_ *targets"],
         state: SignSymmetryState,
     ) -> Update:
-        """The pseudo-gradients, and with magnitudes drawn anew the next ones.
+        """The pseudo-gradients, and the next magnitudes if they are redrawn.
 
         Args:
             model: The network, which is not changed.

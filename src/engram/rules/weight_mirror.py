@@ -23,7 +23,7 @@ class WeightMirrorState(NamedTuple):
 
 
 class WeightMirror(LearningRule[WeightMirrorState]):
-    """Feedback alignment whose feedback weights turn to the forward ones in a phase of noise after each batch.
+    """Feedback alignment whose feedback weights align with the forward ones in a noise phase after each batch.
 
         B' = B + rate phi(W xi)^T xi / B - decay B,   xi ~ N(0, 1), as many samples as the batch has
 

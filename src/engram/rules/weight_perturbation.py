@@ -1,4 +1,4 @@
-"""Weight perturbation: try a change of all weights and its opposite, and go the way that is better."""
+"""Weight perturbation: try a random change of all weights and its opposite, and move in the better direction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps: exploring an unknown world with a bounded map, in fragments."""
+"""Maps: exploring an unknown world with a small map in fragments, and planning with guessed maps."""
 
 from engram.spatial.dense_map import DenseMap
 from engram.spatial.exploration import Exploration, active_memory_curve, coverage_curve, explore

@@ -1,4 +1,4 @@
-"""The definition of a local map: the equations over all cells and labels, in NumPy, without any haste."""
+"""The definition of a local map: the equations over all cells and labels, in plain NumPy."""
 
 from __future__ import annotations
 

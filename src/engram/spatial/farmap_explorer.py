@@ -1,4 +1,4 @@
-"""FARMap: exploring with a small map that is put away where it is surprised, and taken up again where it was left."""
+"""FARMap: exploring with a small map that is stored at surprises, and recalled on returning."""
 
 from __future__ import annotations
 
@@ -58,8 +58,7 @@ class FARMapExplorer(FrontierExplorer):
         gamma: Decay of the confidence of its maps in a step.
         rho: Surprisal, in standard deviations above its mean, at which a new map begins.
         epsilon: Cells that are added to the distance of a fracture.
-        ltm_gate: Below which q other maps compete; 0: they are sought only where nothing is left in the one at hand;
-            None: never.
+        ltm_gate: The q below which other maps compete; 0: only if the current map has no frontier left; None: never.
         recall: ``"geometric"``: by crossing a fracture; ``"cosine"``: by seeing, in the same heading, what was seen
             where a map began, with a cosine of at least 0.99; ``"none"``.
         monitor: Decides where maps are cut; None: ``SurprisalMonitor("zscore", rho)``.

@@ -1,4 +1,4 @@
-"""Exploring by frontiers: walk to where what is known and empty borders on what is unknown."""
+"""Frontier exploration: walk to where known empty cells border on unknown ones."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class FrontierExplorer:
 
 
 def arrival_heading(down: int, right: int) -> int:
-    """The heading at a goal that is so many rows below and columns to the right: roughly the way there.
+    """The arrival heading at a goal given by its offset in rows and columns: roughly the direction of travel.
 
     Examples:
         >>> [arrival_heading(*goal) for goal in ((-3, 1), (3, 1), (1, -3), (-1, 3))]

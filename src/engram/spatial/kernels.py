@@ -23,7 +23,7 @@ def place(view_size, i, j, row, column, heading):
 
 @inline
 def refresh(flags, counts, row, column):
-    """Find out anew whether a cell is a frontier: unknown, and beside or diagonal to one that is known to be empty."""
+    """Update whether a cell is a frontier: unknown, and beside or diagonal to one that is known to be empty."""
     frontier = False
     if not flags[row, column] & KNOWN:
         for r in range(max(row - 1, 0), min(row + 2, flags.shape[0])):

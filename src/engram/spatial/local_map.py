@@ -1,4 +1,4 @@
-"""A map that is made while walking and forgets: what was seen where, and how surely that would be predicted now."""
+"""A map built while walking that forgets: what was seen in each cell, with a decaying confidence."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Path(NamedTuple):
 
 
 class LocalMap:
-    r"""A map in which every cell has the confidence that it is seen as what it was seen as.
+    r"""A map that stores for every cell its label and the confidence of seeing it again.
 
         M_t = gamma M_{t-1} + (1 - gamma) O_t        for each cell and label, O_t 1 where it is seen as such
         c_t = mean over visible cells of M_t(cell, label that is seen)

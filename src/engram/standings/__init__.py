@@ -1,4 +1,4 @@
-"""Where a method stands: parts of one kind, registered or anybody's own, on all tasks of that kind."""
+"""Comparisons of methods of one kind, registered ones and your own, on all tasks of that kind."""
 
 from engram.standings.comparison import compare, record, standing_of_records
 from engram.standings.scores import Entry, Scores, Task

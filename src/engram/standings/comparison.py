@@ -1,4 +1,4 @@
-"""Sets a method beside all registered ones of its kind, on the tasks and by the loops of the experiments."""
+"""Compares a method with all registered ones of its kind, on the tasks and by the loops of the experiments."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from engram.standings.scores import Entry, Scores, Task
 from engram.standings.standing import Standing
 from engram.storage.files import runs_folder
 
-SLOW = 10.0  # times as long as the others may a method take
-STARTING = 60.0  # seconds that it may take besides, to import and to compile
-ROUNDS, SHORTEST = 5, 0.02  # of timing, and the seconds that one takes at least
+SLOW = 10.0  # most times as long as the others that a method may take
+STARTING = 60.0  # further seconds allowed for imports and compilation
+ROUNDS, SHORTEST = 5, 0.02  # of timing, and the shortest time of one in seconds
 
 
 def compare(
@@ -49,35 +49,35 @@ def compare(
     runs: str | Path | None = None,
     progress: bool = True,
 ) -> Standing:
-    """Set a method beside the registered ones of its kind, on all tasks of that kind.
+    """Compare a method with the registered ones of its kind, on all tasks of that kind.
 
-    Every method is trained by the same loop as in the experiments, at rates that it chooses by validation, on the same
-    seeds. What is known of registered methods from the records that ship with engram is taken from there, if the code
-    that made them is the code that is here; finished trials are reused, interrupted ones go on. The time of a step is
-    always measured here. A method that raises, is not finite, or takes ten times as long as the others on a task has
-    that said in its place, and the others go on.
+    Every method is trained by the same loop as in the experiments, at rates chosen by validation, on the same seeds.
+    Results of registered methods come from the records that ship with engram, if your code is the code that made them;
+    finished trials are reused, interrupted ones resume. The time per step is always measured here. If a method raises
+    an error, is not finite, or takes ten times as long as the others on a task, its entry says so, and the others go
+    on.
 
     Args:
-        part: A method: a registered name, ``"file.py:Name"``, ``"module:Name"``, or a class or function of a module, or
-            an object that has a name there; or a kind, as ``"learning-rules"``, for how its registered parts stand.
+        part: A method: a registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, function or named object
+            of a module; or a kind, as ``"learning-rules"``, for the standing of its registered parts.
         *others: Further methods of the same kind.
         kind: The kind (default: from the class).
-        against: Compare with these alone (default: all registered ones of the experiments).
-        tasks: Only tasks whose name has one of these in it, or that are of an experiment of this name (default: all).
+        against: Compare only with these (default: all registered ones of the experiments).
+        tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
         seeds: How many seeds.
-        until_decided: Look after 5, 10, 20 and 40 seeds instead, until it is decided of every other method whether the
-            own is better, worse or as good; the errors of all looks add up to 5 %.
-        fresh: Run registered methods here too, and take nothing from the records.
-        preset: ``"laptop"``, ``"smoke"`` or ``"paper"``, as of the experiments.
+        until_decided: Look after 5, 10, 20 and 40 seeds instead, until it is decided for every other method whether
+            yours is better, worse or as good; the errors of all looks add up to 5 %.
+        fresh: Run registered methods here too, and do not use the records.
+        preset: ``"laptop"``, ``"smoke"`` or ``"paper"``, as for the experiments.
         jobs: How many trials at once (default: as many as fit on the cores).
-        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``); those of comparisons are in its ``compare``.
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``); comparisons use its subfolder ``compare``.
         progress: Show the progress on the standard error stream.
 
     Returns:
         The standing: a frame, sentences, figures, a report.
 
     Raises:
-        TypeError, ValueError: An argument is not as described, or a method reads what methods are judged by.
+        TypeError, ValueError: An argument is not as described, or a method reads the data it is judged on.
 
     Examples:
         >>> standing = compare("last-layer", against=["backprop"], tasks=["narrow"], preset="smoke", progress=False)
@@ -134,7 +134,7 @@ def compare(
 
 
 def record(kind: str, seeds: int = 5, *, jobs: int | None = None, runs: str | Path | None = None) -> None:
-    """Run all registered parts of a kind, and write what they come to where it ships with engram.
+    """Run all registered parts of a kind, and write their results to the files that ship with engram.
 
     Args:
         kind: One of ``KINDS``.
@@ -152,13 +152,13 @@ def record(kind: str, seeds: int = 5, *, jobs: int | None = None, runs: str | Pa
 
 
 def standing_of_records(kind: str) -> Standing:
-    """How the registered parts of a kind stand by the results that ship with engram; nothing is run.
+    """The standing of a kind's registered parts by the results that ship with engram, without running anything.
 
     Args:
         kind: One of ``KINDS``.
 
     Raises:
-        ValueError: The kind is unknown, or nothing of it ships.
+        ValueError: The kind is unknown, or no results of it ship.
     """
     entries: dict[str, dict[str, Entry]] = {}
     tasks = []
@@ -174,7 +174,7 @@ def standing_of_records(kind: str) -> Standing:
 
 
 def _chosen(known: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
-    """The tasks that are asked for."""
+    """The requested tasks."""
     if tasks is None:
         return list(known)
     chosen = [event for event in known if any(_is_asked(event, asked) for asked in tasks)]
@@ -190,7 +190,7 @@ def _is_asked(event: Event, asked: str) -> bool:
 
 
 def described_as(event: Event, confidence: float) -> Task:
-    """A task as a standing has it."""
+    """Describe a task for a standing."""
     contest = event.contest
     same = {name: getattr(contest, name) for name in ("measure", "maximize", "margin", "chance", "trivial")}
     bits = None if contest.bits is None else contest.bits()
@@ -203,15 +203,15 @@ def _is_open(standing: Scores, method: str, other: str) -> bool:
 
 
 def add_arm(table: dict[str, Any], contest: Contest, reference: str) -> str:
-    """Add the arm of a part to a table of arms.
+    """Add a part's arm to a table of arms.
 
     Args:
         table: The arms by name, to which it is added.
-        contest: What the part takes part in.
-        reference: Its registered name, or where it is.
+        contest: The contest that the part enters.
+        reference: Its registered name, or its place.
 
     Returns:
-        The name of its arm, as its title has it; empty where it does not fit.
+        The name of its arm, made from its title; empty if it does not fit.
     """
     for name, settings in contest.arm(reference).items():
         titled = name.replace(reference, title_of(reference))
@@ -223,7 +223,7 @@ def add_arm(table: dict[str, Any], contest: Contest, reference: str) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One task, with the arms of all methods on it.
+    """One task, with the arms of all methods.
 
     Attributes:
         event: The task.
@@ -243,12 +243,12 @@ class Comparison:
 
     @classmethod
     def of(cls, event: Event, own: Sequence[Part], against: Sequence[str] | None, preset: str) -> Comparison:
-        """The comparison of some methods, and of those beside them, at a size.
+        """Make the comparison of some methods with others, at a size.
 
         Args:
             event: The task.
             own: The methods that were asked about.
-            against: Those beside them (default: the task's baselines).
+            against: The methods to compare with (default: the task's baselines).
             preset: The size.
         """
         experiment, contest = event
@@ -262,7 +262,7 @@ class Comparison:
                     arms[method.title] = arm
                 else:
                     refused[method.title] = Entry(note="does not fit")
-            except Exception as error:  # an author's own
+            except Exception as error:  # an error in the user's method
                 refused[method.title] = Entry(note=f"{type(error).__name__}: {error}")
         others = list(contest.baselines or registry.names(contest.kind)) if against is None else list(against)
         for name in [*others, *filter(None, [contest.trivial])]:
@@ -281,7 +281,7 @@ class Comparison:
         return [method for method in self.arms if method not in self.own]
 
     def recorded(self, preset: str, present: Present, console: Console) -> dict[str, Entry]:
-        """What ships of the other methods, if the same code made it."""
+        """The shipped results of the other methods, if the same code made them."""
         arms, whose = recorded.read(self.experiment.name, preset, present)
         entries = self.taken(arms)
         left = len(self.others) - len(entries)
@@ -293,7 +293,7 @@ class Comparison:
         return entries
 
     def to_ship(self, row: Mapping[str, Entry]) -> dict[str, recorded.RecordedArm]:
-        """What is to ship of the other methods, as far as they came to something."""
+        """The results of the other methods to ship, as far as there are any."""
         return {
             self.arms[method]: {
                 "config": recorded.digest(self.compared[self.arms[method]]),
@@ -306,7 +306,7 @@ class Comparison:
         }
 
     def taken(self, arms: Mapping[str, recorded.RecordedArm]) -> dict[str, Entry]:
-        """What is recorded of the other methods, with the settings that they have here."""
+        """The recorded results of the other methods with the same settings as here."""
         entries = {}
         for method in self.others:
             stored = arms.get(self.arms[method])
@@ -319,7 +319,7 @@ class Comparison:
     def performed(
         self, rivals: Sequence[str], count: int, known: Mapping[str, Entry], options: Mapping[str, Any]
     ) -> dict[str, Entry]:
-        """What comes of the own methods and their rivals with so many seeds."""
+        """Run the methods asked about, and others without results, with this number of seeds."""
         entries = {
             name: replace(known[name], values={seed: known[name].values[seed] for seed in range(count)})
             for name in rivals
@@ -334,7 +334,7 @@ class Comparison:
         return entries
 
     def _limit(self, count: int) -> float | None:
-        """The seconds that a method may take: ten times what another one takes, as far as known."""
+        """The seconds that a method may take: ten times the time of another one, if known."""
         seconds = [self.compared[self.arms[name]].seconds for name in self.others]
         known = [time for time in seconds if not math.isnan(time)]
         return STARTING + SLOW * count * median(known) if known else None
@@ -351,7 +351,7 @@ class Comparison:
         return {method: self.entry(results, self.arms[method], took) for method in methods}
 
     def entry(self, results: Results, arm: str, took: float) -> Entry:
-        """What came of an arm."""
+        """The results of an arm."""
         contest = self.event.contest
         trials = [trial for trial in results.trials if trial.arm == arm]
         values = {trial.seed: float(trial.result[contest.measure]) for trial in trials if trial.state == "finished"}
@@ -367,7 +367,7 @@ class Comparison:
         return Entry(values, costs, recorded.curve(results, arm, contest.measure), note, caveats)
 
     def timed(self, row: Mapping[str, Entry]) -> dict[str, Entry]:
-        """Entries with the time of a step, measured in turns, so that all of them share what else the machine does."""
+        """Entries with the time per step, measured in turns, so that other load affects all of them alike."""
         contest: Contest = self.event.contest
         step_of: dict[str, Callable[[], object]] = {}
         for method, entry in row.items():
@@ -402,8 +402,8 @@ def _one_thread() -> Iterator[None]:
 
 
 def _seconds(step: Callable[[], object]) -> float:
-    """The time of a step, over as many as take long enough to be timed."""
-    step()  # which may compile
+    """The time per step, over enough steps to be measurable."""
+    step()  # the first step may compile
     number, began = 0, time.perf_counter()
     while (took := time.perf_counter() - began) < SHORTEST or not number:
         step()
@@ -412,7 +412,7 @@ def _seconds(step: Callable[[], object]) -> float:
 
 
 def _line(scores: Scores) -> str:
-    """What came of the last task, as a line with rich's markup."""
+    """The results of the last task, as a line with rich's markup."""
     task = scores.tasks[-1]
     row = scores.entries[task.name]
     said = []

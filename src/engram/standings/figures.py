@@ -1,4 +1,4 @@
-"""Figures of a comparison: mean ranks with what they have to differ by, results against cost, learning curves."""
+"""Figures of a comparison: mean ranks with their critical difference, results against cost, learning curves."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ COLUMNS = 2
 
 
 def figures_of(scores: Scores) -> dict[str, go.Figure]:
-    """All figures, by name; those of a learning rule's own are drawn in one colour throughout."""
+    """All figures, by name; the methods asked about have one colour throughout."""
     figures = {"ranks": ranks(scores), "costs": costs(scores), "curves": curves(scores)}
     return {name: figure.update_layout(template="plotly_white") for name, figure in figures.items() if figure.data}
 
 
 def ranks(scores: Scores) -> go.Figure:
-    """Mean ranks; a bar joins the best to all that cannot be told from it (critical-difference diagram)."""
+    """Mean ranks; a bar joins the best to all that do not differ from it significantly (critical difference)."""
     figure, order = go.Figure(), scores.ranks
     if len(order.mean) < 2:
         return figure
@@ -35,13 +35,13 @@ def ranks(scores: Scores) -> go.Figure:
         error_x={"type": "constant", "value": half, "thickness": 1, "color": OTHER},
         hovertemplate="%{y}: %{x:.2f}<extra></extra>",
     )
-    title = f"Mean ranks over {len(order.tasks)} tasks: whose bars do not touch differ by more than chance"
+    title = f"Mean ranks over {len(order.tasks)} tasks: if bars do not overlap, the difference is significant"
     axes = {"xaxis_title": "mean rank, 1 the best", "yaxis": {"autorange": "reversed", "automargin": True}}
     return figure.update_layout(title=title, height=110 + 24 * len(names), showlegend=False, **axes)
 
 
 def costs(scores: Scores) -> go.Figure:
-    """The measure against the time of a step, task by task; a line joins what nothing beats in both."""
+    """The measure against the time per step, task by task; a line joins the methods that none beats in both."""
     tasks = [
         task
         for task in scores.tasks
@@ -84,7 +84,7 @@ def costs(scores: Scores) -> go.Figure:
 
 
 def curves(scores: Scores) -> go.Figure:
-    """The measure over training, task by task: the own methods, the best other, and the trivial one."""
+    """The measure over training, task by task: the methods asked about, the best other, and the trivial one."""
     tasks = [task for task in scores.tasks if any(entry.curve[0] for entry in scores.entries[task.name].values())]
     if not tasks:
         return go.Figure()

@@ -1,4 +1,4 @@
-"""The kinds of parts that are compared: what they are, the contract that they keep, and where they are compared."""
+"""The kinds of parts that are compared, with their contracts and the experiments that compare them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Kind(NamedTuple):
     """A kind of part.
 
     Attributes:
-        base: Where the class is that parts are made from or are made of.
-        check: Where the check of their contract is.
+        base: Place of the base class or protocol of the parts.
+        check: Place of the checker of their contract.
         experiments: The experiments of engram that compare them.
     """
 
@@ -64,21 +64,21 @@ KINDS = {
 
 
 class Event(NamedTuple):
-    """A task, and the experiment that it is of."""
+    """A task, and its experiment."""
 
     experiment: Experiment
     contest: Contest
 
 
 def kind_of(part: Any) -> str:
-    """The kind that a part is of, from the class that it is, or is made from.
+    """The kind of a part, from its class.
 
     Raises:
-        TypeError: It is of none.
+        TypeError: It is of no known kind.
     """
     for name, kind in KINDS.items():
         base = references.load(kind.base)
-        # A class that has what a protocol names counts as made by it, since it has no subclasses.
+        # A class with the methods of a protocol counts, since protocols are not subclassed.
         if isinstance(part, base) or (isinstance(part, type) and not is_protocol(base) and issubclass(part, base)):
             return name
     bases = ", ".join(kind.base.rpartition(":")[2] for kind in KINDS.values())
@@ -86,7 +86,7 @@ def kind_of(part: Any) -> str:
 
 
 def events(kind: str) -> list[Event]:
-    """The tasks on which parts of a kind are compared: those of engram, and those of other installed packages.
+    """The tasks on which parts of a kind are compared, from engram and other installed packages.
 
     Args:
         kind: One of ``KINDS``.
@@ -98,7 +98,7 @@ def events(kind: str) -> list[Event]:
 
 
 def check_contract(kind: str, make: Callable[..., Any]) -> str:
-    """What a part breaks of the contract of its kind, in a line; nothing where it keeps it."""
+    """The promise of its kind's contract that a part breaks, in a line; empty if it keeps all."""
     try:
         with torch.random.fork_rng(devices=()):  # checks draw from the global generator to see that a part does not
             references.load(KINDS[kind].check)(make)

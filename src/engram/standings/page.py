@@ -34,7 +34,7 @@ table.standing tr.own td:first-child { font-weight: 700; color: #D55E00 }
 
 
 def page(scores: Scores) -> str:
-    """A page that opens without network."""
+    """A page that opens offline."""
     return (
         _environment()
         .get_template("page.html")
@@ -49,7 +49,7 @@ def page(scores: Scores) -> str:
 
 
 def body(scores: Scores) -> str:
-    """What a page shows, for one that has the styles and plotly's script: sentences, the table, the figures."""
+    """The body of a page with the styles and plotly's script: sentences, the table, the figures."""
     return (
         _environment()
         .get_template("body.html")
@@ -68,7 +68,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _details(scores: Scores, task: Task) -> list[list[str]]:
-    """A table of what came of all methods on a task, and of what it took: the titles, and a line for each method."""
+    """A table of all methods' results and costs on a task: the titles, and a line for each method."""
     entries = scores.entries[task.name]
     costs = list(dict.fromkeys(title for entry in entries.values() for title in entry.costs))
     lines = [["", task.measure, "seeds", "ms a step", "steps to 90 % of the best's", *costs]]
@@ -91,7 +91,7 @@ def _without_empty_columns(lines: list[list[str]]) -> list[list[str]]:
 
 
 def _row(scores: Scores, method: str) -> dict[str, Any]:
-    """A method's line of the table: cells with the mean, and how dark its place among the others makes them."""
+    """A method's line of the table: cells with the mean, and a shade that depends on its rank."""
     cells = []
     for task in scores.tasks:
         entry, rank = scores.entries[task.name].get(method, Entry()), scores.rank(task.name, method)

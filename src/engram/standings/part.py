@@ -1,4 +1,4 @@
-"""The parts that are compared: found again by name in any process, and kept from what they must not read."""
+"""The parts that are compared, which any process can load by name, and the check for forbidden imports."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from engram.numeric.imports import imports
 from engram.standings.kinds import KINDS, kind_of
 
 HELD_OUT = ("engram.experiments", "engram.tasks", "sklearn.datasets", "torchvision.datasets")
-"""Where what methods are judged by comes from: one that imports it might read the answers."""
+"""Modules with the data that methods are judged on: a method that imports them might read the answers."""
 
 
 class Part(NamedTuple):
     """A part that is compared.
 
     Attributes:
-        reference: Its name in the registry, or where it is.
-        title: What it is called.
+        reference: Its name in the registry, or its place.
+        title: Its title.
         kind: Its kind.
-        make: What makes it.
+        make: The callable that makes it.
     """
 
     reference: str
@@ -34,16 +34,16 @@ class Part(NamedTuple):
 
 
 def find_part(given: Any, kind: str = "") -> Part:
-    """A part by its name, by where it is, or as it is.
+    """Find a part by its name or its place, or from an object.
 
     Args:
         given: A registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, object or function of a module.
-        kind: Its kind (default: from its class; of a registered name the only one that has it).
+        kind: Its kind (default: from its class, or the only kind with this registered name).
 
     Raises:
         TypeError: It is of no kind that is compared.
-        ValueError: Nothing has this name, several kinds have it, it has no name in a module by which another process
-            would find it, or it reads what methods are judged by.
+        ValueError: Nothing has this name, several kinds have it, another process could not find it by a name in its
+            module, or it reads the data that methods are judged on.
     """
     reference = given if isinstance(given, str) else reference_of(given)
     if references.is_reference(reference):
@@ -62,12 +62,12 @@ def find_part(given: Any, kind: str = "") -> Part:
 
 
 def title_of(reference: str) -> str:
-    """What a part is called: its registered name, or the name that it has where it is."""
+    """The title of a part: its registered name, or its name in its module."""
     return reference.rpartition(":")[2]
 
 
 def reference_of(part: Any) -> str:
-    """Where a class, an object or a function of a module is, as ``"file.py:Name"`` or ``"module:Name"``.
+    """The place of a class, an object or a function of a module, as ``"file.py:Name"`` or ``"module:Name"``.
 
     Raises:
         ValueError: No name of its module leads to it.
@@ -88,9 +88,9 @@ def reference_of(part: Any) -> str:
 
 
 def check_honest(module: ModuleType) -> None:
-    """Raise ValueError where a module, or one of its own that it imports, imports what methods are judged by.
+    """Raise ValueError if a module, or a module of its own package, imports the data that methods are judged on.
 
-    A method that is written to read the answers can still do so in other ways; this finds the plain ones.
+    A method written to read the answers can still do so in other ways; this finds the obvious ones.
     """
     pending, known = [module.__name__], set()
     while pending:
@@ -113,7 +113,7 @@ def check_honest(module: ModuleType) -> None:
 
 
 def _nodes(source: str) -> Iterator[ast.AST]:
-    """The syntax of a source, but for what it does as a script."""
+    """The syntax nodes of a source, without those it runs only as a script."""
     for statement in ast.parse(source).body:
         if not (isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)):
             yield from ast.walk(statement)

@@ -1,4 +1,4 @@
-"""Ranks of methods over tasks, and which differences between them are more than chance."""
+"""Ranks of methods over tasks, and which differences between them are significant."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Ranks(NamedTuple):
 
     Attributes:
         tasks: The tasks, which all of these methods did.
-        mean: By method its mean rank, 1 the best, the best first; methods that are equally good share a rank.
-        p: The probability of ranks as different as these where no method is better than another (Friedman's test).
-        critical: Mean ranks that are less apart tell nothing, at 5 % over all pairs (Nemenyi's test).
+        mean: The mean rank of each method, 1 is best, the best first; equally good methods share a rank.
+        p: The probability of ranks this different if no method is better than another (Friedman's test).
+        critical: The critical difference of mean ranks, at 5 % over all pairs (Nemenyi's test).
     """
 
     tasks: tuple[str, ...]
@@ -30,10 +30,10 @@ def ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
 
         CD = q sqrt(k (k + 1) / (6 N)),   q = Q(0.95; k, inf) / sqrt(2), Q the studentised range
 
-    Where methods did different tasks, those tasks and methods are ranked that leave the most results.
+    If methods did different tasks, the tasks and methods that keep the most results are ranked.
 
     Args:
-        scores: By task the score of each method that did it, more is better.
+        scores: For each task, the score of each method that did it; larger is better.
 
     Source: Demsar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006), section 3.2.
 

@@ -1,4 +1,4 @@
-"""Results of registered parts that ship with engram, used where the code that made them is the code that is here."""
+"""Results of registered parts that ship with engram, used if the code that made them is unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLE = Path(__file__).parents[1] / "experiments" / "standings.json"
 
 
 class RecordedArm(TypedDict):
-    """What came of an arm: the measure by seed, means of costs, and of the measure over steps."""
+    """The results of an arm: the measure by seed, mean costs, and the mean measure over steps."""
 
     config: str
     values: list[float]
@@ -34,7 +34,7 @@ class RecordedArm(TypedDict):
 
 
 class Recorded(TypedDict):
-    """What was recorded of an experiment: where, by which code, and what came of its arms."""
+    """The record of an experiment: the machine, the code, and the results of its arms."""
 
     preset: str
     machine: str
@@ -43,32 +43,32 @@ class Recorded(TypedDict):
 
 
 def read(experiment: str, preset: str, present: Present) -> tuple[dict[str, RecordedArm], str]:
-    """The recorded arms of an experiment by name, and in words whose they are, or why there are none.
+    """The recorded arms of an experiment by name, and a sentence on their origin, or on why there are none.
 
     Args:
         experiment: Its name.
         preset: The size asked for.
-        present: The code as it is.
+        present: The current code.
     """
     record = all_records().get(experiment)
     if record is None or record["preset"] != preset:
         return {}, "no record"
     if differs := present.differs(record["manifest"]):
-        return {}, f"the record is of other code: {differs}"
+        return {}, f"the record was made by other code: {differs}"
     return record["arms"], record["machine"]
 
 
 def digest(arm: Arm) -> str:
-    """What tells the settings of an arm from others."""
+    """A digest of the settings of an arm."""
     return hashlib.sha256(json.dumps(configs.to_dict(arm.config), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
-    """Write what came of arms where it ships, in the place of what is there of them.
+    """Write the results of arms to the files that ship, replacing older ones.
 
     Args:
         results: The run, read from its folders.
-        arms: By arm what came of it.
+        arms: The results, by arm.
     """
     record = all_records().get(results.experiment)
     files: dict[str, str] = {}
@@ -79,7 +79,7 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
             parts |= stored["manifest"]["parts"]
     manifest: Manifest = {"files": files, "parts": parts, "packages": {}}
     others: dict[str, RecordedArm] = {}
-    if record is not None and not Present().differs(record["manifest"]):  # else they are of other code
+    if record is not None and not Present().differs(record["manifest"]):  # else the others are from other code
         others, old = record["arms"], record["manifest"]
         manifest |= {"files": {**old["files"], **files}, "parts": {**old["parts"], **parts}}
     versions, hardware = results.environment["versions"], results.environment["hardware"]
@@ -100,5 +100,5 @@ def curve(results: Results, arm: str, metric: str) -> tuple[list[float], list[fl
 
 @cache
 def all_records() -> dict[str, Recorded]:
-    """All that ships, by experiment."""
+    """All shipped records, by experiment."""
     return cast(dict[str, Recorded], json.loads(TABLE.read_text(encoding="utf-8"))) if TABLE.is_file() else {}

@@ -1,4 +1,4 @@
-"""What a comparison found: by task and method the results over seeds, and what follows from them."""
+"""The results of a comparison: values over seeds by task and method, and statistics of them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Relation = Literal["better", "as good", "worse", "open"]
 
 @dataclass(frozen=True)
 class Task:
-    """A task that methods were compared on.
+    """A task on which methods were compared.
 
     Attributes:
-        name: What there is to do, in a few words.
-        experiment: The experiment that it is of.
-        measure: What methods are ranked by.
-        maximize: Whether more of it is better.
+        name: The task in a few words.
+        experiment: The experiment that it belongs to.
+        measure: The measure by which methods are ranked.
+        maximize: Whether larger is better.
         margin: The smallest difference that matters.
-        chance: What guessing reaches; None where nobody knows.
-        trivial: The method that does next to nothing; empty where there is none.
-        bits: The logarithm to base 2 of the bits of inductive bias that generalising takes; None where not measured.
-        confidence: How often intervals cover the truth.
+        chance: The value that guessing reaches; None if unknown.
+        trivial: A trivial method; empty if there is none.
+        bits: The base-2 logarithm of the bits of inductive bias needed to generalise; None if not measured.
+        confidence: The probability that intervals cover the truth.
     """
 
     name: str
@@ -48,16 +48,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Entry:
-    """What came of one method on one task.
+    """The results of one method on one task.
 
     Attributes:
         values: The measure, by seed.
-        costs: By title what it took, means over seeds.
-        curve: Steps, and means over seeds of the measure there.
-        note: Why there are no values, or fewer; empty where all is well.
-        caveats: What it chose at an end of its grid, so that a better choice may lie beyond.
-        is_recorded: Whether the values ship with engram, and were not made here.
-        step_seconds: The time of a step of training here, a median; NaN where it was not measured.
+        costs: The costs, means over seeds, by title.
+        curve: Steps, and the measure at these steps, averaged over seeds.
+        note: Why values are missing; empty if none are.
+        caveats: Choices at an end of the grid, so that a better one may lie beyond.
+        is_recorded: Whether the values ship with engram rather than being computed here.
+        step_seconds: The median time of a training step here; NaN if it was not measured.
     """
 
     values: Mapping[int, float] = field(default_factory=dict)
@@ -76,14 +76,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Scores:
-    """The results of methods on the tasks of their kind, and what follows from them.
+    """The results of methods on the tasks of their kind, and statistics of them.
 
     Attributes:
         kind: Their kind.
-        own: The methods that were asked about; none where a kind was.
+        own: The methods that were asked about; empty if a kind was.
         tasks: The tasks.
-        entries: By the name of a task, what came of each method.
-        notes: What is to be said of the whole, as what a method breaks of its contract.
+        entries: For the name of each task, the results of each method.
+        notes: Remarks on the whole comparison, such as broken promises of a contract.
     """
 
     kind: str
@@ -99,7 +99,7 @@ class Scores:
 
     @cached_property
     def scores(self) -> dict[str, dict[str, float]]:
-        """By task the mean of each method that came to a finite one, so that more is better."""
+        """For each task, the finite means of the methods, signed so that larger is better."""
         signs = {task.name: 1 if task.maximize else -1 for task in self.tasks}
         return {
             task: {method: sign * self.entries[task][method].mean for method in self._finite(task)}
@@ -108,12 +108,12 @@ class Scores:
 
     @cached_property
     def ranks(self) -> Ranks:
-        """Mean ranks over the tasks that the methods asked about did, or over all."""
+        """Mean ranks over the tasks done by the methods asked about, or over all tasks."""
         shared = {task: row for task, row in self.scores.items() if set(self.own) <= set(row)}
         return ranks(shared)
 
     def rank(self, task: str, method: str) -> float:
-        """The rank of a method on a task, 1 the best; equal ones share it; NaN where it came to nothing."""
+        """The rank of a method on a task, 1 is best, ties share a rank; NaN without a result."""
         row = self.scores[task]
         if method not in row:
             return math.nan
@@ -121,7 +121,7 @@ class Scores:
         return better + (sum(score == row[method] for score in row.values()) + 1) / 2
 
     def difference(self, task: str, method: str, other: str) -> Estimate:
-        """By how much a method is better than another, seed by seed; NaN where they share fewer than two seeds."""
+        """By how much a method is better than another, paired by seed; NaN if they share fewer than two seeds."""
         spec = self._task(task)
         first, second = (self.entries[task][name].values for name in (method, other))
         sign = 1 if spec.maximize else -1
@@ -131,7 +131,7 @@ class Scores:
         return estimate(differences, confidence=spec.confidence)
 
     def relation(self, task: str, method: str, other: str) -> Relation:
-        """Whether a method is better than another, worse, or not different by what matters, or whether that is open."""
+        """Whether a method is better than another, worse, or as good within the margin, or whether that is open."""
         _, low, high, _ = self.difference(task, method, other)
         margin = self._task(task).margin
         if low > 0 and not high < margin:
@@ -141,17 +141,17 @@ class Scores:
         return "as good" if -margin <= low and high <= margin else "open"
 
     def steps_to(self, task: str, method: str, share: float = SOON) -> float:
-        """When a learning curve has gone a share of the way from guessing to the best method's mean.
+        """The step at which a learning curve has gone a share of the way from guessing to the best method's mean.
 
-        Between two points of the curve it is a straight line.
+        The curve is interpolated linearly between its points.
 
         Args:
             task: The name of a task.
             method: The name of a method.
-            share: Of the way.
+            share: The share of the way.
 
         Returns:
-            The step; infinity where it never comes so far, NaN without a curve or a best method.
+            The step; infinity if the curve never gets there, NaN without a curve or a best method.
         """
         spec, (steps, values) = self._task(task), self.entries[task][method].curve
         if not steps or not self.scores[task]:
@@ -198,12 +198,12 @@ class Scores:
 
     @property
     def sentences(self) -> list[str]:
-        """What the figures say: where it stands, where it leads, where it fails."""
+        """A summary in sentences: the rank, where it leads, where it fails."""
         return [sentence for method in self.own or self.leaders for sentence in self._of(method)]
 
     @property
     def leaders(self) -> tuple[str, ...]:
-        """The method of the best mean rank, where a kind was asked about."""
+        """The method with the best mean rank, if a kind was asked about."""
         return tuple(self.ranks.mean)[:1]
 
     def _of(self, method: str) -> list[str]:
@@ -213,9 +213,9 @@ class Scores:
             place = sum(rank < order.mean[method] for rank in order.mean.values()) + 1
             tied = [name for name, rank in order.mean.items() if abs(rank - order.mean[method]) < order.critical]
             said.append(
-                f"{method} has place {place} of {others + 1} by its mean rank of {order.mean[method]:.1f} over "
-                f"{len(order.tasks)} tasks; {order.critical:.1f} is what two mean ranks have to be apart to tell "
-                f"anything, so that it cannot be told from {len(tied) - 1} of the others."
+                f"{method} is number {place} of {others + 1} with its mean rank of {order.mean[method]:.1f} over "
+                f"{len(order.tasks)} tasks; mean ranks less than {order.critical:.1f} apart do not differ "
+                f"significantly, so it cannot be told from {len(tied) - 1} of the others."
             )
         best = {task.name: self._best(task.name, method) for task in self.tasks if method in self.scores[task.name]}
         rivals = [(task, self.rank(task, method), self.rank(task, other)) for task, other in best.items() if other]
@@ -253,10 +253,10 @@ class Scores:
         return next(task for task in self.tasks if task.name == name)
 
     def text(self, form: Literal["csv", "markdown", "latex"] = "markdown") -> str:
-        """The means by method and task, the best mean rank first, as a table for a paper.
+        """The means by method and task as a table for a paper, the best mean rank first.
 
         Args:
-            form: ``"csv"``, which has every result and is the ``frame``; ``"markdown"`` or ``"latex"``.
+            form: ``"csv"`` for the full ``frame``; ``"markdown"`` or ``"latex"`` for the means.
 
         Raises:
             ValueError: The form is unknown.
@@ -286,7 +286,7 @@ class Scores:
         return sorted(self.methods, key=lambda method: self.ranks.mean.get(method, last))
 
     def cell(self, task: str, method: str) -> str:
-        """What a table says of a method on a task: its mean; a dash where it came to none; nothing without an entry."""
+        """The table cell of a method on a task: its mean; a dash without a mean; empty without an entry."""
         entry = self.entries[task].get(method, Entry())
         return f"{entry.mean:.3g}" if entry.values else "\N{EN DASH}" * bool(entry.note)
 

@@ -1,4 +1,4 @@
-"""Where methods stand: the results of a comparison, as what one reads, draws and hands on."""
+"""The results of a comparison, with figures and a report."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Standing(Scores):
 
     @property
     def figures(self) -> dict[str, go.Figure]:
-        """Mean ranks with what they have to differ by, results against cost, and learning curves, by name."""
+        """Mean ranks with their critical difference, results against cost, and learning curves, by name."""
         return figures_of(self)
 
     def report(self, path: str | Path) -> Path:
-        """Write one HTML file that opens without network; return its path.
+        """Write one HTML file that opens offline; return its path.
 
         Args:
             path: The file.

@@ -43,7 +43,7 @@ def load(path: Path) -> Any:
         FileNotFoundError: There is no such file.
     """
     check_regular(path)
-    sys.audit("open", str(path), "rb", os.O_RDONLY)  # which safetensors does not say, as Python's own functions do
+    sys.audit("open", str(path), "rb", os.O_RDONLY)  # Python's own functions raise this event, safetensors does not
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -55,7 +55,7 @@ def load(path: Path) -> Any:
         raise
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CorruptFileError(path, str(error)) from None
-    except (AttributeError, LookupError, RecursionError, TypeError) as error:  # of a forged one
+    except (AttributeError, LookupError, RecursionError, TypeError) as error:  # from a forged header
         raise CorruptFileError(path, f"it holds no tree of state ({type(error).__name__})") from None
 
 
@@ -88,7 +88,7 @@ def save_object(path: Path, kind: str, content: dict[str, Any]) -> None:
 
 
 def load_object(path: Path, kind: str) -> dict[str, Any]:
-    """The content that ``save_object`` wrote; CorruptFileError where the file is of another class."""
+    """The content that ``save_object`` wrote; CorruptFileError if the file holds another class."""
     content = load(path)
     if not isinstance(content, dict) or content.get("class") != kind:
         raise CorruptFileError(path, f"it holds no {kind}")
@@ -110,7 +110,7 @@ def _encode(value: Any, where: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor | np.ndarray):
         kind = "array" if isinstance(value, np.ndarray) else "tensor"
         name = where.removeprefix("state.")
-        while name in tensors:  # as of the keys "a.b", and "b" within "a"
+        while name in tensors:  # as for the keys "a.b", and "b" within "a"
             name += "'"
         # A copy of its own, since safetensors refuses tensors that share memory.
         tensors[name] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)

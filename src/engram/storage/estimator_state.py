@@ -1,4 +1,4 @@
-"""The state of scikit-learn style estimators: what fitting has set, beside the parameters."""
+"""The state of scikit-learn style estimators: the fitted attributes, besides the parameters."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from engram import checks
 from engram.state import check_state
 
-_OPTIONAL = ("labels_", "feature_names_in_")  # of ``fit`` alone, and of frames
+_OPTIONAL = ("labels_", "feature_names_in_")  # set only by ``fit``, and only for frames
 
 
 class EstimatorState:
     """An estimator's content for ``engram.storage.saveable.Saveable``: its parameters and all other attributes."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that learning has changed, as arrays and plain values; empty before any learning."""
+        """Everything that fitting has set, as arrays and plain values; empty before fitting."""
         parameters = self.get_params()  # type: ignore[attr-defined]
         state = {name: value for name, value in vars(self).items() if name not in parameters}
         if "feature_names_in_" in state:
@@ -28,7 +28,8 @@ class EstimatorState:
         """Continue from the state that ``state_dict`` returned, which is copied.
 
         Raises:
-            TypeError, ValueError: It is of an estimator of another class or of other parameters; nothing was changed.
+            TypeError, ValueError: It belongs to an estimator of another class or with other parameters; nothing was
+                changed.
         """
         checks.arguments()
         if state:
@@ -40,7 +41,7 @@ class EstimatorState:
             setattr(self, name, np.array(value, object) if name == "feature_names_in_" else copy.deepcopy(value))
 
     def _form(self, state: dict[str, Any]) -> dict[str, Any]:
-        """What fitting sets, as ``check_state`` takes it."""
+        """The form of the fitted state, for ``check_state``."""
         raise NotImplementedError
 
     def _content(self) -> dict[str, Any]:

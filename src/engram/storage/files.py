@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writing, and the handling of corrupt files."""
+"""Files that are complete or absent: atomic writing, and the handling of corrupt files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CannotWriteError(OSError):
 
 
 def runs_folder(runs: str | Path | None = None) -> Path:
-    """The folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` here."""
+    """The folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` in the working directory."""
     if runs is not None and not isinstance(runs, str | os.PathLike):
         raise TypeError(f"runs = {runs!r}: expected the path of a folder")
     return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
@@ -47,7 +47,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file so that at every moment, and after a crash, the old or the new content is there, whole.
+    """Write a file atomically: at any moment, even after a crash, it has either the old or the new content.
 
     Args:
         path: The file.
@@ -59,7 +59,7 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        # Exclusively, so that no other file, nor the target of a link, is written to.
+        # Exclusive creation, so that no existing file or target of a link is written to.
         with writing(path), temporary.open("xb") as file:
             file.write(content)
             if durable:
@@ -105,7 +105,7 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: Path, shape: type[Shape]) -> Shape:
-    """Read what ``write_sealed`` wrote, as ``read_json`` does; CorruptFileError also where it was altered since."""
+    """Read what ``write_sealed`` wrote, as ``read_json`` does; CorruptFileError also if it was altered since."""
     read = read_json(path, shape)
     content = json.loads(read_bytes(path))
     if content.pop("sha256", None) != _digest(content):
@@ -114,12 +114,12 @@ def read_sealed(path: Path, shape: type[Shape]) -> Shape:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    as_read = json.loads(json.dumps(content))  # keys are text, by which they are sorted
+    as_read = json.loads(json.dumps(content))  # JSON turns keys into text, by which they are sorted
     return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 def in_shape(path: Path, shape: type[Shape], content: Any) -> Shape:
-    """The content of a file, if it has a shape; CorruptFileError where it has another."""
+    """The content of a file, validated; CorruptFileError if it has another shape."""
     return cast(Shape, _validated(path, _adapter(cast(Hashable, shape)).validate_python, content))
 
 
@@ -143,9 +143,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def check_regular(path: Path) -> None:
-    """Raise CorruptFileError where a path is that of a folder, a device or a pipe, whose reader might wait for ever."""
+    """Raise CorruptFileError if a path is a folder, a device or a pipe, on which a reader might wait for ever."""
     if path.exists() and not path.is_file():
-        raise CorruptFileError(path, "it is no regular file")
+        raise CorruptFileError(path, "it is not a regular file")
 
 
 @cache
@@ -160,7 +160,7 @@ def sweep(folder: Path) -> None:
 
 
 def keep_aside(path: Path) -> Path:
-    """Rename a corrupt file to ``<name>.corrupt-<n>``, the first that is free, and return that path."""
+    """Rename a corrupt file to the first free ``<name>.corrupt-<n>``, and return that path."""
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.corrupt-{number}")):
         number += 1
@@ -168,7 +168,7 @@ def keep_aside(path: Path) -> Path:
 
 
 def finite_or_none(value: Any) -> Any:
-    """JSON content with NaN and infinities, which JSON does not have, as None.
+    """Replace NaN and infinities, which JSON does not have, by None.
 
     Examples:
         >>> finite_or_none({"low": float("nan"), "values": [1.0]})

@@ -1,4 +1,4 @@
-"""Objects that are saved to a file of their own."""
+"""Objects that can be saved to a file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from engram.storage.files import CorruptFileError
 
 
 class Saveable:
-    """An object that is one file: a class names its arguments and its state, or overrides both methods."""
+    """An object saved as one file: a class names its arguments and its state, or overrides both methods."""
 
     _made_of: ClassVar[tuple[str, ...]] = ()  # arguments, kept as attributes of these names
-    _learned: ClassVar[tuple[str, ...]] = ()  # attributes that are set afterwards
+    _learned: ClassVar[tuple[str, ...]] = ()  # attributes that are set later
 
     def _content(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in (*self._made_of, *self._learned)}
@@ -27,12 +27,12 @@ class Saveable:
         return made
 
     def save(self, path: str | Path) -> None:
-        """Write the object to one safetensors file, atomically; what is not a tensor is JSON in its header.
+        """Write the object to one safetensors file, with everything but tensors as JSON in its header.
 
-        A process that is killed leaves the old file or the new one.
+        The write is atomic: a process that is killed leaves the old file or the new one.
 
         Raises:
-            TypeError: A part is neither a tensor nor an array nor a plain value.
+            TypeError: A part is not a tensor, an array or a plain value.
             CannotWriteError: The old file is as before.
         """
         checks.arguments()
@@ -43,7 +43,7 @@ class Saveable:
         """The object that ``save`` wrote.
 
         Raises:
-            CorruptFileError: The file is truncated, altered, or of something else.
+            CorruptFileError: The file is truncated, altered, or holds something else.
             FileNotFoundError: There is no such file.
         """
         content = checkpoint.load_object(Path(path), cls.__name__)

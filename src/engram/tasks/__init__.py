@@ -1,4 +1,4 @@
-"""Everything one learns from: episodes, environments and data sets.
+"""Tasks: episodes, environments and data sets.
 
 Its import registers the environments with Gymnasium; ``gymnasium.make("engram.tasks:engram/GridMaze-v0")`` imports it.
 

@@ -1,4 +1,4 @@
-"""Streams of one class at a time, with images of all classes to remember."""
+"""Streams of images of one class at a time, with images of all classes to remember."""
 
 from __future__ import annotations
 

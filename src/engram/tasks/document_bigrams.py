@@ -20,7 +20,7 @@ _CONCENTRATION = 0.1  # of the Dirichlet distribution from which the chain's row
 
 @dataclass(frozen=True)
 class DocumentBigrams:
-    """A language in which every document has bigrams of its own, to be learned while reading it.
+    """A language in which every document has its own bigrams, to be learned while reading it.
 
     The words are, in this order, names, as many attributes, and others. Every document draws its own one-to-one
     mapping from names to attributes; in it, a name is always followed by its attribute, after ``gap`` repetitions of

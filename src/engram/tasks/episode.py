@@ -1,4 +1,4 @@
-"""Episodes, batches of short sequences each with its own thing to learn, and the task that draws them."""
+"""Episodes (batches of short sequences, each with something new to learn), and the task that draws them."""
 
 from __future__ import annotations
 

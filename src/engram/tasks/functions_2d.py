@@ -1,4 +1,4 @@
-"""Functions of the plane to be learned from points: small tasks on which learning rules are learned and compared."""
+"""Functions of the plane, learned from points: small tasks for meta-learning and comparing learning rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of a bump at a labelled place: the smallest world with two factors that can be composed."""
+"""Images of a bump at a labelled place: the smallest data set with two factors to compose."""
 
 from __future__ import annotations
 

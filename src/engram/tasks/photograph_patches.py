@@ -18,7 +18,7 @@ def photograph_patches(
     A quarter more are drawn, and the flattest are left out.
 
     Args:
-        count: Number of patches; fewer if there are not so many places.
+        count: Number of patches; fewer if there are not enough places.
         size: Side of a patch, in pixels.
         split: ``"train"``: from the left 70 % of the columns; ``"test"``: from the rest.
         rng: Source of the places.

@@ -1,6 +1,6 @@
-"""The contracts as public checkers: hold your own part to them, as engram's tests hold every registered one.
+"""The contracts as public checkers, for your own parts; engram's tests apply them to every registered part.
 
-A checker raises AssertionError where a promise is broken, and the message says which.
+A checker raises AssertionError if a promise is broken; the message says which.
 """
 
 from engram.testing.agent import check_agent

@@ -18,24 +18,23 @@ from engram.testing.promises import alike, assert_refused, hold, no_global_draws
 
 Make = Callable[..., OnlineAgent]
 
-REFUSALS = (AssertionError, TypeError, ValueError)  # of spaces that do not fit
+REFUSALS = (AssertionError, TypeError, ValueError)  # allowed for spaces that do not fit
 _WORLDS = ("CartPole-v1", "FrozenLake-v1", "Pendulum-v1")
-_STEPS, _LIMIT = 150, 20  # of an agent, and of an episode, so that many are over on the way
+_STEPS, _LIMIT = 150, 20  # of an agent, and of an episode, so that many episodes end
 
 
 def check_agent(agent_class: Callable[..., OnlineAgent], **options: Any) -> None:
-    """Hold an agent to its contract, in small environments of Gymnasium: those of CartPole, FrozenLake and Pendulum.
+    """Check an agent against its contract, in Gymnasium's CartPole, FrozenLake and Pendulum.
 
-    It fits one of them at least, and refuses the others, by one of ``REFUSALS``, when it is made. Its actions lie
-    in the action space, through the ends of episodes. What it does is determined by its generator, and by what it saw:
-    agents that live at the same time do not meet, and neither the observations that it was given nor the spaces are
-    changed or relied on later. A learning rate below 0 is refused. One that has a ``state_dict`` goes on from it bit
-    for bit.
+    It fits at least one of them, and its constructor refuses the others by one of ``REFUSALS``. Its actions lie in the
+    action space, also across the ends of episodes. Its behaviour is determined by its generator and its observations:
+    agents in the same process do not influence each other, and observations and spaces are neither changed nor relied
+    on later. A learning rate below 0 is refused. An agent with a ``state_dict`` resumes from it bit for bit.
 
     Args:
-        agent_class: The class, or whatever else makes the agent: called as
+        agent_class: The class, or another callable that makes the agent: called as
             ``agent_class(observation_space, action_space, rng=..., **options)``.
-        **options: Further options of its constructor, for the variant to be checked.
+        **options: Further options of its constructor, to check a variant.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
@@ -84,7 +83,7 @@ def _fitting(make: Make) -> list[str]:
 
 
 class _Step(NamedTuple):
-    """What an agent saw and did, and what came of it."""
+    """What an agent observed and did, and the outcome."""
 
     observation: Any
     action: Any
@@ -92,7 +91,7 @@ class _Step(NamedTuple):
 
 
 def _lived(env_id: str, agent: OnlineAgent, seed: int = 0, *, reuse: bool = False) -> Iterator[_Step]:
-    """The steps of an agent; with ``reuse`` each array that it was given is overwritten once it has learned."""
+    """The steps of an agent; with ``reuse`` each observation array is overwritten once the agent has learned."""
     env = _world(env_id)
     observation, _ = env.reset(seed=seed)
     for _ in range(_STEPS):
@@ -132,7 +131,7 @@ def _acts_within_the_action_space(make: Make) -> None:
         for step in range(_STEPS):
             action = agent.act(observation)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what is no array
+                warnings.simplefilter("ignore")  # about observations that are not arrays
                 is_within = action in env.action_space
             assert is_within, f"in {env_id}, step {step}, {action!r} is not in {env.action_space}"
             observation, reward, terminated, truncated, _ = env.step(action)
@@ -143,15 +142,15 @@ def _acts_within_the_action_space(make: Make) -> None:
 
 
 def _is_determined_by_its_generator(make: Make) -> None:
-    """The same generator and the same world lead to the same life, and no global generator is used."""
+    """The same generator and environment lead to the same behaviour, and no global generator is used."""
     for env_id in _fitting(make):
         with no_global_draws():
             first, second = (list(_lived(env_id, _new(make, env_id, 1))) for _ in range(2))
-        assert alike(first, second), f"two agents of the same seed live otherwise in {env_id}"
+        assert alike(first, second), f"two agents with the same seed behave differently in {env_id}"
 
 
 def _leaves_what_it_is_given_alone(make: Make) -> None:
-    """It changes neither the spaces nor the observations that it is given."""
+    """It changes neither the spaces nor the observations."""
     for env_id in _fitting(make):
         env = _world(env_id)
         agent = make(env.observation_space, env.action_space, rng=np.random.default_rng(0))
@@ -167,23 +166,23 @@ def _leaves_what_it_is_given_alone(make: Make) -> None:
 
 
 def _keeps_no_observation_of_others(make: Make) -> None:
-    """It keeps copies of observations, since a world may write the next one into the same array."""
+    """It keeps copies of observations, since an environment may write the next one into the same array."""
     for env_id in _fitting(make):
         plain, reused = (list(_lived(env_id, _new(make, env_id, 1), reuse=reuse)) for reuse in (False, True))
-        assert alike(plain, reused), f"in {env_id} it relies on an array that was written to since"
+        assert alike(plain, reused), f"in {env_id} it relies on an array that was overwritten later"
 
 
 def _keeps_agents_apart(make: Make) -> None:
-    """Agents that live at the same time do not meet."""
+    """Agents in the same process do not influence each other."""
     for env_id in _fitting(make):
         alone = list(_lived(env_id, _new(make, env_id, 1)))
         lives = _lived(env_id, _new(make, env_id, 1)), _lived(env_id, _new(make, env_id, 2), seed=5)
         beside = [step for step, _ in zip(*lives, strict=True)]
-        assert alike(alone, beside), f"in {env_id} an agent lives otherwise beside another one"
+        assert alike(alone, beside), f"in {env_id} an agent behaves differently beside another one"
 
 
 def _goes_on_from_a_stored_state(make: Make) -> None:
-    """A new agent that loads the ``state_dict`` from a file goes on bit for bit, in the middle of an episode too."""
+    """A new agent that loads the ``state_dict`` from a file continues bit for bit, even in the middle of an episode."""
     for env_id in _fitting(make):
         agent: Any = _new(make, env_id, 1)
         again: Any = _new(make, env_id, 2)
@@ -206,7 +205,7 @@ def _goes_on_from_a_stored_state(make: Make) -> None:
 
 
 def _refuses_a_negative_learning_rate(make: Make) -> None:
-    """A learning rate below 0 is refused by name."""
+    """A learning rate below 0 is refused by an error that names it."""
     box, two, rng = spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2), np.random.default_rng(0)
     if "CartPole-v1" in _fitting(make):
         assert_refused([(lambda: make(box, two, rng=rng, learning_rate=-1.0), ValueError, "(?i)learning.rate")])

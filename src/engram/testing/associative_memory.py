@@ -1,4 +1,4 @@
-"""The contract of an associative memory: what it stored comes back, of each cue alone, and from a stored state."""
+"""The contract of an associative memory: it recalls stored patterns, cue by cue, and resumes from a stored state."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ _UNITS, _PATTERNS, _NOISE = 60, 4, 0.1
 
 
 def check_associative_memory(memory_class: Make, **options: Any) -> None:
-    """Hold an associative memory to its contract, with a few patterns of 60 units.
+    """Check an associative memory against its contract, with a few patterns of 60 units.
 
-    What it stored, at once or in parts, comes back exactly, and one pattern alone from a tenth of its units flipped.
-    What it does is determined by its generator, and gives each cue its own answer, whatever the others are; recall
-    stores nothing. From a stored state it goes on bit for bit; a state of another form is refused by name. It counts
-    weights for what it keeps. Bad input is refused.
+    It recalls stored patterns exactly, whether stored at once or in parts, and a single pattern from a cue with a tenth
+    of its units flipped. Its answers are determined by its generator and do not depend on the other cues; recall stores
+    nothing. It resumes from a stored state bit for bit, and refuses a state of another form by an error that names it.
+    It counts weights for what it stores. Bad input is refused.
 
     Args:
-        memory_class: The class, or whatever else makes the memory: called as ``memory_class(units, generator=...)``.
-        **options: Further options of its constructor, for the variant to be checked.
+        memory_class: The class, or another callable that makes the memory: called as ``memory_class(units,
+            generator=...)``.
+        **options: Further options of its constructor, to check a variant.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
@@ -69,7 +70,7 @@ def check_associative_memory(memory_class: Make, **options: Any) -> None:
 
 
 def _signs(count: int, seed: int) -> Tensor:
-    """Random patterns, or cues that are near to none."""
+    """Random patterns, or cues that are near no pattern."""
     return 1.0 - 2 * torch.randint(0, 2, (count, _UNITS), generator=torch.Generator().manual_seed(seed)).float()
 
 
@@ -85,7 +86,7 @@ def _filled(make: Make) -> tuple[AssociativeMemory, Tensor]:
 
 
 def _mixed(patterns: Tensor) -> Tensor:
-    """Cues near to the patterns, and others."""
+    """Cues near the patterns, and others."""
     return torch.cat((_noisy(patterns), _signs(8, 4)))
 
 
@@ -94,7 +95,7 @@ def _wrong(answer: Tensor, patterns: Tensor) -> str:
 
 
 def _is_an_associative_memory(make: Make) -> None:
-    """It is an ``AssociativeMemory`` of the units that it is made with."""
+    """It is an ``AssociativeMemory`` with the requested number of units."""
     for units in (2, 7, _UNITS):
         memory = make(units)
         assert isinstance(memory, AssociativeMemory), f"a {type(memory).__name__}"
@@ -102,14 +103,14 @@ def _is_an_associative_memory(make: Make) -> None:
 
 
 def _keeps_what_it_stored(make: Make) -> None:
-    """A few random patterns are answered to themselves, exactly."""
+    """A few random patterns are recalled exactly."""
     memory, patterns = _filled(make)
     answer = apply_recall(memory, patterns)
     assert torch.equal(answer, patterns), _wrong(answer, patterns)
 
 
 def _keeps_what_it_stored_in_parts(make: Make) -> None:
-    """What is stored later is kept beside what was stored before."""
+    """Patterns stored later are kept beside those stored before."""
     memory, patterns = make(), _signs(_PATTERNS, 3)
     for part in torch.split(patterns, 1):
         apply_store(memory, part)
@@ -157,7 +158,7 @@ def _stores_nothing_while_it_recalls(make: Make) -> None:
 
 
 def _goes_on_from_a_stored_state(make: Make) -> None:
-    """A new memory that loads the ``state_dict``, from a file, answers bit for bit as the old one, and stores on."""
+    """A new memory that loads the ``state_dict`` from a file answers bit for bit as the old one, and can store more."""
     memory, patterns = _filled(make)
     again = make(generator=torch.Generator().manual_seed(6))
     again.load_state_dict(stored(memory.state_dict()))
@@ -190,7 +191,7 @@ def _counts_what_it_keeps(make: Make) -> None:
 
 
 def _takes_any_default_dtype(make: Make) -> None:
-    """With float64 for torch's default dtype it keeps what it stored."""
+    """With float64 as torch's default dtype it keeps what it stored."""
     with default_dtype(torch.float64):
         memory, patterns = _filled(make)
         answer = apply_recall(memory, patterns)
@@ -209,7 +210,7 @@ def _is_the_same_in_eight_threads(make: Make) -> None:
 
 
 def _refuses_bad_input(make: Make) -> None:
-    """Units, generators, patterns and cues that are none are refused, and the message names them."""
+    """Invalid units, generators, patterns and cues are refused, and the message names them."""
     memory, patterns = _filled(make)
     assert_refused(
         [

@@ -32,18 +32,18 @@ _INPUTS, _HIDDEN, _CLASSES, _SAMPLES, _STEPS, _LR = 5, 8, 6, 24, 10, 0.05
 
 
 def check_continual_method(method_class: Make, **options: Any) -> None:
-    """Hold a continual method to its contract, on a small network that learns three tasks of two classes each.
+    """Check a continual method against its contract, on a small network that learns three tasks of two classes each.
 
-    Its loss is a finite number, of which a gradient can be taken; what it does is determined by its generator, changes
-    neither batch nor task, and only the network's training changes its weights. It does not keep the network from
-    learning a first task, takes tasks of all classes and of batches, joins a new optimiser in the place of the last,
-    and goes on bit for bit from a stored state, or a pickled copy. A state of another form is refused by name; networks
-    with frozen layers, or with weights that layers share, are taken. With ``strength=0``, if it has one, it equals
-    fine-tuning.
+    Its loss is a finite, differentiable number. It is determined by its generator, changes neither batch nor task, and
+    leaves the weights to the network's training. It lets the network learn a first task, takes tasks with all classes
+    and tasks in batches, replaces the previous optimiser when a new one is attached, and resumes bit for bit from a
+    stored state or a pickled copy. A state of another form is refused by an error that names it; networks with frozen
+    layers or shared weights are allowed. With ``strength=0``, if it has one, it equals fine-tuning.
 
     Args:
-        method_class: The class, or whatever else makes the method: called as ``method_class(model, generator=...)``.
-        **options: Further options of its constructor, for the variant to be checked.
+        method_class: The class, or another callable that makes the method: called as ``method_class(model,
+            generator=...)``.
+        **options: Further options of its constructor, to check a variant.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
@@ -79,7 +79,7 @@ def check_continual_method(method_class: Make, **options: Any) -> None:
 
 
 class _Trained(NamedTuple):
-    """A network in training, and what trains it."""
+    """A network in training, with its method and optimiser."""
 
     net: nn.Sequential
     method: ContinualMethod
@@ -113,7 +113,7 @@ def _network(*hidden: int) -> nn.Sequential:
 
 
 def _tasks() -> list[TaskData]:
-    """Three tasks, of the classes 0 and 1, 2 and 3, 4 and 5."""
+    """Three tasks, with the classes 0 and 1, 2 and 3, 4 and 5."""
     generator = torch.Generator().manual_seed(3)
     tasks = []
     for first in range(0, _CLASSES, 2):
@@ -129,14 +129,14 @@ def _weights(trained: _Trained) -> list[Tensor]:
 
 
 def _learned(make: Make, tasks: list[TaskData]) -> list[Tensor]:
-    """The weights of a new network that learned tasks."""
+    """The weights of a new network after learning the tasks."""
     trained = _new(make)
     trained.learn(tasks)
     return _weights(trained)
 
 
 def _is_a_continual_method(make: Make) -> None:
-    """It is a ``ContinualMethod`` of the network it is made with."""
+    """It is a ``ContinualMethod`` for the network that it was given."""
     trained = _new(make)
     assert isinstance(trained.method, ContinualMethod), f"a {type(trained.method).__name__}"
     assert trained.method.model is trained.net, "its model is another network"
@@ -162,7 +162,7 @@ def _is_determined_by_its_generator(make: Make) -> None:
 
 
 def _changes_neither_batch_nor_task(make: Make) -> None:
-    """Neither ``loss`` nor ``end_task`` changes the data that it is given."""
+    """Neither ``loss`` nor ``end_task`` changes its input data."""
     tasks = _tasks()
     _learned(make, tasks)
     for task, untouched in zip(tasks, _tasks(), strict=True):
@@ -170,7 +170,7 @@ def _changes_neither_batch_nor_task(make: Make) -> None:
 
 
 def _leaves_the_weights_to_training(make: Make) -> None:
-    """``loss`` and ``end_task`` change no weight, no running statistic, and not the mode of the network."""
+    """``loss`` and ``end_task`` change no weight, no running statistic, and no training mode of the network."""
     trained, tasks = _new(make), _tasks()
     trained.learn(tasks, range(2 * _STEPS - 1))  # up to the last step of the second task
     before = [part.clone() for part in trained.net.state_dict().values()]
@@ -182,14 +182,14 @@ def _leaves_the_weights_to_training(make: Make) -> None:
 
 
 def _lets_the_first_task_be_learned(make: Make) -> None:
-    """The network learns its first task: the loss falls to a half."""
+    """The network learns its first task: the loss falls by half."""
     losses = [float(step.loss) for step in _new(make).learn(_tasks()[:1], steps=100)]
     first, last = sum(losses[:5]) / 5, sum(losses[-5:]) / 5
     assert last < first / 2, f"the loss falls from {first:.3g} to {last:.3g}"
 
 
 def _takes_all_classes_and_batches(make: Make) -> None:
-    """Tasks of all classes, and training data in batches, are taken: ``task_batches(task)`` gives either as batches."""
+    """It accepts tasks with all classes, and data in batches: ``task_batches(task)`` gives either as batches."""
     inputs, labels = _tasks()[0].train
     trained = _new(make)
     trained.learn([TaskData((inputs, labels), None)] * 2)
@@ -199,7 +199,7 @@ def _takes_all_classes_and_batches(make: Make) -> None:
 
 
 def _joins_one_optimizer_at_a_time(make: Make) -> None:
-    """Attached again, to the same optimiser or another, it leaves the one before: training is as if attached once."""
+    """Attaching it again, to the same optimiser or another, replaces the first: training is as if attached once."""
     once, twice = _new(make), _new(make)
     for optimizer in (torch.optim.SGD(twice.net.parameters(), lr=1.0), twice.optimizer):
         twice.method.attach(optimizer)
@@ -209,7 +209,7 @@ def _joins_one_optimizer_at_a_time(make: Make) -> None:
 
 
 def _goes_on_from_a_stored_state(make: Make) -> None:
-    """A new method that loads the ``state_dict``, from a file, goes on bit for bit, within a task and at its end."""
+    """A new method that loads the ``state_dict`` from a file continues bit for bit, within a task and at its end."""
     tasks = _tasks()
     total = len(tasks) * _STEPS
     for stop in (_STEPS, _STEPS + _STEPS // 2):
@@ -237,7 +237,7 @@ def _refuses_other_states(make: Make) -> None:
 
 
 def _is_pickled(make: Make) -> None:
-    """Pickled with its network, attached or not, it comes back as it was, attached to nothing."""
+    """Pickled with its network, attached or not, it is restored unchanged, but attached to nothing."""
     whole = _new(make)
     whole.learn(_tasks()[:1])
     net, method = pickle.loads(pickle.dumps((whole.net, whole.method)))  # noqa: S301
@@ -254,7 +254,7 @@ def _is_pickled(make: Make) -> None:
 
 
 def _takes_any_default_dtype(make: Make) -> None:
-    """With float64 for torch's default dtype a network of either dtype is trained."""
+    """With float64 as torch's default dtype it trains networks of either dtype."""
     with default_dtype(torch.float64):
         _learned(make, _tasks())
         single = _new(make, _network().float())
@@ -299,7 +299,7 @@ def _is_nothing_without_strength(make: Make) -> None:
 
 
 def _refuses_bad_input(make: Make) -> None:
-    """What is no network, no generator and no optimiser is refused, and the message names it."""
+    """Invalid networks, generators and optimisers are refused, and the message names them."""
     trained = _new(make)
     assert_refused(
         [

@@ -1,4 +1,4 @@
-"""The contract of a curiosity: it pays finite bonuses for steps that count, and is determined by what it was shown."""
+"""The contract of a curiosity: it pays finite bonuses for valid steps, and is determined by its inputs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _SHAPES = ((5,), (2, 3, 3))
 
 
 def check_curiosity(curiosity_class: Callable[..., Any], **options: Any) -> None:
-    """Hold a curiosity, which is an ``ExplorationBonus``, to its contract, in rollouts of noisy visits to four places.
+    """Check a curiosity, which is an ``ExplorationBonus``, against its contract, on noisy visits to four places.
 
-    It is made for observations of any shape and any number of environments. What it pays are finite numbers of at least
-    0, of the shape of the steps, and what it returns of a step of learning is one. What is observed in steps that do
-    not count changes nothing. All of it is determined by the generator and by what it was shown: no global generator is
-    used, curiosities that live at the same time do not meet, and neither observations nor masks are changed or relied
-    on later. Another one that loads the ``state_dict``, with a generator in the same state, goes on bit for bit. It is
-    called as ``CheckedBonus`` calls it, which refuses bad input by name.
+    It can be made for observations of any shape and any number of environments. Its bonuses are finite numbers of at
+    least 0, one for each step, and a learning step returns such a number. Observations in masked steps change nothing.
+    It is determined by its generator and its inputs: no global generator is used, curiosities in the same process do
+    not influence each other, and observations and masks are neither changed nor relied on later. Another one that loads
+    the ``state_dict``, with a generator in the same state, continues bit for bit. It is called through
+    ``CheckedBonus``, which refuses bad input by an error that names it.
 
     Args:
-        curiosity_class: The class, or whatever else makes the curiosity: called as
+        curiosity_class: The class, or another callable that makes the curiosity: called as
             ``curiosity_class(obs_shape, num_envs, generator=..., **options)``.
-        **options: Further options of its constructor, for the variant to be checked.
+        **options: Further options of its constructor, to check a variant.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
@@ -59,12 +59,12 @@ def check_curiosity(curiosity_class: Callable[..., Any], **options: Any) -> None
 
 
 class _Rollout(NamedTuple):
-    """What a bonus is asked for, and learned from."""
+    """The steps of a rollout."""
 
     obs: Tensor
     done: Tensor
     valid: Tensor
-    envs: np.ndarray  # some, in another order, of which the second step of learning is
+    envs: np.ndarray  # some environments, in another order, for the second learning step
 
 
 def _seeded(seed: int) -> torch.Generator:
@@ -86,21 +86,21 @@ def _rollouts(seed: int = 5, obs_shape: tuple[int, ...] = _SHAPES[0], num_envs: 
 
 
 def _lived(bonus: CheckedBonus, rollouts: list[_Rollout]) -> Iterator[list[Any]]:
-    """Of each rollout what is paid, and what two steps of learning return."""
+    """The bonuses for each rollout, and the return values of two learning steps."""
     for obs, done, valid, envs in rollouts:
         paid = bonus.bonus(obs, done).clone()
         yield [paid, bonus.update(obs, valid), bonus.update(obs[:, envs], valid[:, envs], envs)]
 
 
 def _is_an_exploration_bonus(make: Make) -> None:
-    """It is made from shape, environments and a generator, and has ``bonus``, ``update`` and states."""
+    """It is made from a shape, a number of environments and a generator, and has ``bonus``, ``update`` and a state."""
     for obs_shape in _SHAPES:
         for num_envs in (1, _ENVS):
             make(obs_shape, num_envs, draws=_seeded(0))
 
 
 def _pays_finite_numbers(make: Make) -> None:
-    """It pays finite numbers of at least 0, one for each step, and a step of learning returns a finite number."""
+    """It pays finite numbers of at least 0, one for each step, and a learning step returns a finite number."""
     for obs_shape in _SHAPES:
         for num_envs in (1, _ENVS):
             list(_lived(make(obs_shape, num_envs, draws=_seeded(0)), _rollouts(5, obs_shape, num_envs)))
@@ -110,23 +110,23 @@ def _is_determined_by_its_generator(make: Make) -> None:
     """The same generator and the same rollouts lead to the same bonuses, and no global generator is used."""
     with no_global_draws():
         first, second = (list(_lived(make(draws=_seeded(0)), _rollouts())) for _ in range(2))
-    assert alike(first, second), "two that were made alike pay otherwise"
+    assert alike(first, second), "two that were made alike pay different bonuses"
 
 
 def _feels_only_what_counts(make: Make) -> None:
-    """What is observed in steps that do not count changes nothing."""
+    """Observations in masked steps change nothing."""
     plain, other = _rollouts(), _rollouts()
     for rollout in other:
         rollout.obs[rollout.done] = 3.0
     lives = (list(_lived(make(draws=_seeded(0)), rollouts)) for rollouts in (plain, other))
-    assert alike(*lives), "with other observations there it pays, or learns, otherwise"
+    assert alike(*lives), "other observations in masked steps change what it pays or learns"
 
 
 def _leaves_what_it_is_given_alone(make: Make) -> None:
     """It changes neither observations nor masks."""
     rollouts = _rollouts()
     list(_lived(make(draws=_seeded(0)), rollouts))
-    assert alike(rollouts, _rollouts()), "what it was given was changed in place"
+    assert alike(rollouts, _rollouts()), "its input was changed in place"
 
 
 def _keeps_no_tensor_of_others(make: Make) -> None:
@@ -136,19 +136,19 @@ def _keeps_no_tensor_of_others(make: Make) -> None:
     for number, of_rollout in enumerate(_lived(make(draws=_seeded(0)), rollouts)):
         reused.append(of_rollout)
         rollouts[number].obs.fill_(7.0)
-    assert alike(plain, reused), "it relies on a tensor that was written to since"
+    assert alike(plain, reused), "it relies on a tensor that was overwritten later"
 
 
 def _keeps_curiosities_apart(make: Make) -> None:
-    """Curiosities that live at the same time do not meet."""
+    """Curiosities in the same process do not influence each other."""
     alone = list(_lived(make(draws=_seeded(0)), _rollouts()))
     lives = (_lived(make(draws=_seeded(seed)), _rollouts(5 + seed)) for seed in range(2))
     beside = [first for first, _ in zip(*lives, strict=True)]
-    assert alike(alone, beside), "one pays otherwise beside another one"
+    assert alike(alone, beside), "one pays different bonuses beside another one"
 
 
 def _goes_on_from_a_stored_state(make: Make) -> None:
-    """Another one that loads the ``state_dict`` from a file, with its generator, goes on bit for bit."""
+    """Another one that loads the ``state_dict`` from a file, with its generator, continues bit for bit."""
     draws, others, rollouts = _seeded(0), _seeded(1), _rollouts()
     bonus, again = make(draws=draws), make(draws=others)
     list(_lived(bonus, rollouts[: _ROLLOUTS // 2]))

@@ -1,4 +1,4 @@
-"""The contract of an environment: Gymnasium's own, and that a batch is as many single environments."""
+"""The contract of an environment: Gymnasium's own, and that a batch equals its single environments."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 
 from engram.testing.promises import hold, no_global_draws
 
-_EPISODE_STEPS = 40  # short, so that episodes end on the way
+_EPISODE_STEPS = 40  # short, so that several episodes end
 _SEED = 123
 _ADVICE = "probably too low|probably too high|recommend using a symmetric and normalized"
 
 
 class _Step(NamedTuple):
-    """What a step returned, with the last observations, by row, of the episodes that SAME_STEP reset."""
+    """The return values of a step, with the last observations, by row, of episodes that SAME_STEP reset."""
 
     observations: Any
     rewards: Any
@@ -37,20 +37,20 @@ class _Step(NamedTuple):
 
 
 def check_environment(env_id: str, *, shared_generator: bool = False, steps: int = 100) -> None:
-    """Hold a registered environment to the contract of Gymnasium and of batches.
+    """Check a registered environment against the contracts of Gymnasium and of batches.
 
-    The environment passes Gymnasium's ``check_env`` without complaint and refuses actions outside its space. Batches by
+    The environment passes Gymnasium's ``check_env`` without warnings and refuses actions outside its space. Batches by
     ``gymnasium.make_vec``, of one and of several environments, stepped in turn or by a ``vector_entry_point``, return
-    what their spaces say, repeat themselves for the same seed and actions, draw from no global generator, and equal
-    single environments step for step and in what they render, also through the ends of episodes as their
-    ``autoreset_mode`` defines them: environment i of a batch seeded s is the single environment seeded s + i.
+    values in their spaces, are reproducible for the same seed and actions, draw from no global generator, and equal
+    single environments in every step and frame, also across the ends of episodes as defined by their
+    ``autoreset_mode``: environment i of a batch seeded s is the single environment seeded s + i.
 
     Args:
-        env_id: The id that ``gymnasium.make`` takes.
+        env_id: The id for ``gymnasium.make``.
         shared_generator: An exemption: the batch of the ``vector_entry_point`` draws for all environments from one
-            generator. Of larger batches it is then only checked that an action in one environment has no effect on the
+            generator. For larger batches, the check is then only that an action in one environment does not affect
             others.
-        steps: Steps of each trajectory; a registered limit of an episode is shortened to 40.
+        steps: Steps of each trajectory; a registered limit on episodes is shortened to 40.
 
     Examples:
         >>> check_environment("MountainCar-v0")
@@ -100,7 +100,7 @@ class _Case:
 
     @cached_property
     def trajectory(self) -> list[_Step]:
-        """What these actions lead to in a new batch."""
+        """The trajectory of these actions in a new batch."""
         return deepcopy(list(_run(self.make(), self.actions)))
 
 
@@ -116,7 +116,7 @@ def _actions(batch: VectorEnv[Any, Any, Any], steps: int, seed: int = 0) -> list
 
 
 def _run(batch: VectorEnv[Any, Any, Any], actions: Sequence[Any], seed: int = _SEED) -> Iterator[_Step]:
-    """The steps of a batch: what ``reset`` returns, then what it returns for each action."""
+    """The steps of a batch: the result of ``reset``, then that of each action."""
     mode, idle = batch.metadata["autoreset_mode"], np.zeros(batch.num_envs, dtype=bool)
     observations, _ = batch.reset(seed=seed)
     yield _Step(observations, np.zeros(batch.num_envs), idle, idle, {})
@@ -134,7 +134,7 @@ def _run(batch: VectorEnv[Any, Any, Any], actions: Sequence[Any], seed: int = _S
 
 
 def _run_singles(case: _Case) -> list[_Step]:
-    """What the batch has to return: single environments run one after another, then laid side by side."""
+    """The expected return values: those of single environments, run one after another and stacked."""
     batch, runs, steps = case.make(), [], []
     mode, space = batch.metadata["autoreset_mode"], batch.single_observation_space
     split = [list(iterate(batch.action_space, action)) for action in case.actions]
@@ -151,7 +151,7 @@ def _run_singles(case: _Case) -> list[_Step]:
 
 
 def _first(batch: VectorEnv[Any, Any, Any], step: _Step) -> Any:
-    """What environment 0 observes."""
+    """The observation of environment 0."""
     return next(iter(iterate(batch.observation_space, step.observations)))
 
 
@@ -159,7 +159,7 @@ def _compare(actual: Sequence[_Step], expected: Sequence[_Step]) -> None:
     for time, (step, expected_step) in enumerate(zip(actual, expected, strict=True)):
         for field in _Step._fields:
             first, second = getattr(step, field), getattr(expected_step, field)
-            if field == "rewards":  # their precision is free
+            if field == "rewards":  # their precision may differ
                 first, second = np.float64(first), np.float64(second)
             equal = data_equivalence(first, second, exact=True) or data_equivalence(first, second)
             assert equal, f"at step {time} the {field} are {first}, expected {second}"
@@ -178,7 +178,7 @@ def _renders(env_id: str) -> None:
     """It renders in every mode that its metadata names, and is made with ``render_mode=None``."""
     gymnasium.make(env_id, render_mode=None, disable_env_checker=True).close()
     modes = gymnasium.make(env_id, disable_env_checker=True).metadata["render_modes"]
-    for mode in set(modes) - {"human"}:  # that opens a window
+    for mode in set(modes) - {"human"}:  # "human" opens a window
         env = gymnasium.make(env_id, render_mode=mode, disable_env_checker=True)
         env.reset(seed=_SEED)
         with warnings.catch_warnings():
@@ -222,7 +222,7 @@ def _refuses_bad_actions(env_id: str) -> None:
 
 
 def _refuses_bad_batches(case: _Case) -> None:
-    """Actions outside the action space, or for too many or too few environments, raise an error."""
+    """Actions outside the action space, or for the wrong number of environments, raise an error."""
     batch, wider = case.make(), case.make(more=1)
     batch.reset(seed=_SEED)
     _refuses(batch.step, _actions(wider, 1)[0], "for one environment too many")
@@ -237,7 +237,7 @@ def _refuses_bad_batches(case: _Case) -> None:
 
 
 def _renders_each(case: _Case) -> None:
-    """It renders a frame of each environment, which is that of the single environment."""
+    """It renders a frame for each environment, equal to that of the single environment."""
     for mode in set(case.make().metadata.get("render_modes", ())) - {"human"}:
         options = {"vectorization_mode": case.mode, "render_mode": mode}
         batch = gymnasium.make_vec(case.env_id, case.num_envs, **options)
@@ -250,12 +250,12 @@ def _renders_each(case: _Case) -> None:
                 environment = gymnasium.make(case.env_id, render_mode=mode, disable_env_checker=True)
                 environment.reset(seed=_SEED + row)
                 assert data_equivalence(frame, environment.render()), (
-                    f"{mode} of environment {row} is not that of it alone"
+                    f"the {mode} frame of environment {row} differs from its frame alone"
                 )
 
 
 def _has_the_spaces_of_a_batch(case: _Case) -> None:
-    """Its spaces are those of the single environment, batched, and its metadata tell the ``autoreset_mode``."""
+    """Its spaces are those of the single environment, batched, and its metadata have the ``autoreset_mode``."""
     batch, single = case.make(), _single(case.env_id)
     assert batch.num_envs == case.num_envs, f"num_envs is {batch.num_envs}"
     for kind in ("observation_space", "action_space"):
@@ -272,7 +272,7 @@ def _has_the_spaces_of_a_batch(case: _Case) -> None:
 
 
 def _returns_what_the_spaces_say(case: _Case) -> None:
-    """Observations lie in its space, rewards are finite, ends are booleans, and all stay as they were returned."""
+    """Observations lie in its space, rewards are finite, ends are booleans, and none is overwritten later."""
     batch, returned, copies = case.make(), [], []
     for time, step in enumerate(_run(batch, case.actions)):
         assert step.observations in batch.observation_space, f"at step {time} the observations are {step.observations}"
@@ -306,7 +306,7 @@ def _equals_single_environments(case: _Case) -> None:
 
 
 def _keeps_environments_apart(case: _Case) -> None:
-    """Until an episode ends, what is done in one environment is not felt in another."""
+    """Until an episode ends, actions in one environment do not affect another."""
     batch, mixed = case.make(), []
     for action_pair in zip(case.actions, _actions(batch, case.steps, seed=1), strict=True):
         (first, *_), (_, *others) = (iterate(batch.action_space, actions) for actions in action_pair)

@@ -1,4 +1,4 @@
-"""The contract of an estimator: scikit-learn's own, and what engram asks beyond it."""
+"""The contract of an estimator: scikit-learn's own, and engram's additional requirements."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _ANSWERS = ("transform", "predict", "predict_proba", "decision_function")
 
 
 def check_estimator(estimator: BaseEstimator, *, exemptions: Mapping[str, str] | None = None) -> None:
-    """Hold an estimator to scikit-learn's contract and to engram's.
+    """Check an estimator against scikit-learn's contract and engram's.
 
-    It passes scikit-learn's ``check_estimator``; its ``random_state`` settles every draw and no global generator is
-    used; ``partial_fit``, if there is one, is documented and goes on from what is fitted; float32 and float64 data
-    give finite answers of the same shape; missing values are refused with an error that names them; a transformer
+    It passes scikit-learn's ``check_estimator``; its ``random_state`` determines all randomness and no global generator
+    is used; ``partial_fit``, if there is one, is documented and continues from the fitted state; float32 and float64
+    data give finite answers of the same shape; missing values are refused with an error that names them; a transformer
     names its outputs (``get_feature_names_out``) and returns polars and pandas frames (``set_output``).
 
     Args:
         estimator: An instance; it is cloned, never fitted.
-        exemptions: Names of scikit-learn's checks that fail, each with the reason. One that does not fail is an error.
+        exemptions: Names of scikit-learn's checks that fail, each with the reason; it is an error if one passes.
 
     Raises:
-        TypeError: ``estimator`` is no instance of an estimator.
+        TypeError: ``estimator`` is not an instance of an estimator.
 
     Examples:
         >>> from sklearn.preprocessing import StandardScaler
@@ -52,14 +52,14 @@ def check_estimator(estimator: BaseEstimator, *, exemptions: Mapping[str, str] |
     if hasattr(estimator, "transform"):
         checks += [_names_its_outputs, _returns_frames]
     name = type(estimator).__name__
-    with warnings.catch_warnings():  # such as that so few iterations do not converge
+    with warnings.catch_warnings():  # such as those about too few iterations to converge
         warnings.simplefilter("ignore")
         hold(name, [_passes_scikit_learn], estimator, dict(exemptions or {}))
         hold(name, checks, estimator)
 
 
 def _data() -> tuple[np.ndarray, np.ndarray]:
-    """Three clusters of points, none negative, and their numbers."""
+    """Three clusters of non-negative points, and their labels."""
     points, clusters = make_blobs(n_samples=60, n_features=4, centers=3, random_state=0)
     return points - points.min(), clusters
 
@@ -105,7 +105,7 @@ def _takes_both_precisions(estimator: BaseEstimator) -> None:
 
 
 def _names_missing_values(estimator: BaseEstimator) -> None:
-    """Missing values are refused, when fitting and after, by a ValueError that says NaN and in which argument."""
+    """Missing values are refused, in fitting and afterwards, by a ValueError that mentions NaN and the argument."""
     if get_tags(estimator).input_tags.allow_nan:
         return
     points, clusters = _data()
@@ -124,7 +124,7 @@ def _names_missing_values(estimator: BaseEstimator) -> None:
 
 
 def _goes_on_from_what_is_fitted(estimator: Any) -> None:
-    """``partial_fit`` is documented, repeats itself, and goes on from what earlier calls have fitted."""
+    """``partial_fit`` is documented and reproducible, and continues from earlier calls."""
     assert (estimator.partial_fit.__doc__ or "").strip(), "partial_fit has no docstring"
     points, clusters = _data()
     classes = {"classes": np.unique(clusters)} if is_classifier(estimator) else {}
@@ -143,7 +143,7 @@ def _goes_on_from_what_is_fitted(estimator: Any) -> None:
 
 
 def _is_the_same_in_eight_threads(estimator: BaseEstimator) -> None:
-    """Fitted in eight threads at once, and asked by eight at once, it answers as alone."""
+    """Fitted and used in eight threads at once, it answers as in one."""
     points, clusters = _data()
     fitted = _fresh(estimator).fit(points, clusters)
     alone = _answers(fitted, points)
@@ -152,7 +152,7 @@ def _is_the_same_in_eight_threads(estimator: BaseEstimator) -> None:
 
 
 def _is_pickled(estimator: BaseEstimator) -> None:
-    """Pickled, before it is fitted and after, it answers as it does without."""
+    """A pickled copy, made before or after fitting, gives the same answers."""
     points, clusters = _data()
     unfitted, fitted = _fresh(estimator), _fresh(estimator).fit(points, clusters)
     answers = _answers(fitted, points)

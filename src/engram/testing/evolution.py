@@ -1,4 +1,4 @@
-"""The contract of evolution by ask and tell: a population out, a number for each individual in."""
+"""The contract of evolution by ask and tell: ``ask`` returns a population, ``tell`` takes a number per individual."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _GENERATIONS = 150
 
 
 def check_evolution(evolution_class: Callable[..., Any], **options: Any) -> None:
-    """Hold an evolutionary optimiser to its contract.
+    """Check an evolutionary optimiser against its contract.
 
-    ``ask()`` gives, for each parameter, those of a whole population, and moves nothing; ``tell(fitness)`` or
-    ``tell(loss=...)`` moves the parameters in place. It goes downhill, draws from its generator alone, resumes bit for
-    bit from its ``state_dict`` also between the two calls, refuses by name a state of another form, ranks last what is
-    not finite, and refuses bad input.
+    ``ask()`` returns, for each parameter, the values of the whole population, and moves nothing; ``tell(fitness)`` or
+    ``tell(loss=...)`` moves the parameters in place. It goes downhill, draws only from its generator, resumes bit for
+    bit from its ``state_dict``, also between the two calls, refuses a state of another form by an error that names it,
+    ranks individuals that are not finite last, and refuses bad input.
 
     Args:
         evolution_class: The class; called as ``evolution_class(params, sigma=..., generator=..., **options)``.
-        **options: Further options of its constructor, for the variant to be checked.
+        **options: Further options of its constructor, to check a variant.
 
     Examples:
         >>> from engram.optim import CMAES
@@ -82,7 +82,7 @@ def _evolve(evolution: Any, generations: int) -> None:
 
 
 def _asks_for_populations(build: Build) -> None:
-    """``ask`` gives, for each parameter, those of all individuals, and leaves the parameters as they are."""
+    """``ask`` returns, for each parameter, the values of all individuals, and leaves the parameters as they are."""
     params = _start()
     evolution = build(params)
     population = evolution.ask()
@@ -115,12 +115,12 @@ def _goes_downhill(build: Build) -> None:
 
 
 def _draws_from_its_generator(build: Build) -> None:
-    """The generator, and it alone, determines the population."""
+    """The generator alone determines the population."""
     assert_seeded(lambda generator: build(_start(), generator).ask())
 
 
 def _maximises_fitness(build: Build) -> None:
-    """``tell(fitness)`` climbs as ``tell(loss=-fitness)`` descends."""
+    """``tell(fitness)`` is the same as ``tell(loss=-fitness)``."""
     descended, climbed = _start(), _start()
     _evolve(build(descended), 3)
     climbing = build(climbed)
@@ -130,7 +130,7 @@ def _maximises_fitness(build: Build) -> None:
 
 
 def _resumes_exactly(build: Build) -> None:
-    """A new one that loads the ``state_dict``, from a file, goes on bit for bit, also between ``ask`` and ``tell``."""
+    """A new one that loads the ``state_dict`` from a file continues bit for bit, also between ``ask`` and ``tell``."""
     for mid_generation in (False, True):
         params = _start()
         evolution = build(params)
@@ -160,7 +160,7 @@ def _refuses_other_states(build: Build) -> None:
 
 
 def _takes_any_default_dtype(build: Build) -> None:
-    """With float64 for torch's default dtype parameters of float32 evolve as they do without."""
+    """With float64 as torch's default dtype, float32 parameters evolve unchanged."""
     usual, params = _start(), _start()
     _evolve(build(usual), 3)
     with default_dtype(torch.float64):
@@ -169,7 +169,7 @@ def _takes_any_default_dtype(build: Build) -> None:
 
 
 def _is_the_same_in_eight_threads(build: Build) -> None:
-    """Eight that evolve at once, each in a thread of its own, are the same as one alone."""
+    """Eight that evolve at once, each in its own thread, give the same as one alone."""
 
     def evolved() -> list[Tensor]:
         params = _start()
@@ -181,7 +181,7 @@ def _is_the_same_in_eight_threads(build: Build) -> None:
 
 
 def _ranks_last_what_is_not_finite(build: Build) -> None:
-    """A fitness that is not finite counts as the worst that is, with a warning that names the individual."""
+    """A fitness that is not finite counts as the worst finite one, with a warning that names the individual."""
     for bad in (math.nan, -math.inf, math.inf):
         params, twins = _start(), _start()
         for evolution, replaced in ((build(params), False), (build(twins), True)):

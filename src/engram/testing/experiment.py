@@ -34,29 +34,29 @@ from engram.lab.trial import trials
 from engram.storage import checkpoint
 
 SMOKE_SECONDS = 30.0
-KILLED_OF_STEPS = 20  # the trial that is killed is that whose number of steps is nearest, since each is written
+KILLED_OF_STEPS = 20  # the trial with the nearest number of steps is killed, since a checkpoint is written at each step
 
 
 def check_experiment(name: str, folder: Path | None = None, *, killed: bool = True) -> Path:
-    """Check that a registered experiment keeps the experiment contract.
+    """Check a registered experiment against its contract.
 
-    Its smoke preset is said to take seconds; the same seed gives the same metrics, whatever the number of workers, the
-    order of the trials and the state of the global generators; a killed trial goes on to the same metrics; every
-    setting says what it is and refuses values outside its range, naming field, value and range;
-    its results give claims, figure and report.
+    Its smoke preset is expected to take seconds; the same seed gives the same metrics, whatever the number of workers,
+    the order of the trials and the state of the global generators; a killed trial resumes to the same metrics; every
+    setting is documented and refuses values outside its range, naming field, value and range; claims, figure and report
+    can be made from its results.
 
     Args:
         name: Its name in the registry.
         folder: Where to run it (default: a temporary folder).
-        killed: Run it a second time, in which a trial is killed and goes on.
+        killed: Run it a second time, in which a trial is killed and resumed.
 
     Returns:
-        The path of its report; gone when ``folder`` is not given.
+        The path of its report; deleted if ``folder`` is not given.
     """
     experiment: Experiment = registry.get("experiments", name)
     with contextlib.ExitStack() as stack:
         root = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        # A warning, as of a network that is too small, breaks no promise, even where tests turn warnings into errors.
+        # A warning, such as about too small a network, breaks no promise, even if tests turn warnings into errors.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("default")
         assert experiment.name == name, f"it is registered as {name!r} and calls itself {experiment.name!r}"
@@ -71,7 +71,7 @@ def check_experiment(name: str, folder: Path | None = None, *, killed: bool = Tr
 
 
 def bad_values(cls: type) -> Iterator[tuple[str, Any]]:
-    """Yield (field, value) pairs that a config class must refuse, from the types and ranges that it declares."""
+    """Yield (field, value) pairs that a config class must refuse according to its declared types and ranges."""
     for field, (kind, limits, *_) in configs.fields(cls).items():
         for limit in limits:
             sign, _, bound = limit.partition(" ")
@@ -110,7 +110,7 @@ def _check_config(experiment: Experiment) -> None:
 
 
 def _check_refusals(experiment: Experiment, study: str) -> None:
-    """Check that values that settings must refuse are refused by name, value and range."""
+    """Check that invalid values of settings are refused by errors with name, value and range."""
     kind = experiment.by_name[study].settings
     for field, value in bad_values(kind):
         name = f"{study}.{field}".lstrip(".")
@@ -119,7 +119,7 @@ def _check_refusals(experiment: Experiment, study: str) -> None:
         except ValueError as error:
             message = str(error)
             named = f"{field} = {value!r}" in message and configs.fields(kind)[field].allowed in message
-            # Where every arm has its own value of a field, a change of the common one is refused as such.
+            # If every arm has its own value of a field, a change of the common one is refused for that reason.
             unused = f"{name} = {value!r}: no arm" in message
             assert named or unused, f"the error for {name} = {value!r} does not name field, value and range: {message}"
         else:
@@ -143,13 +143,13 @@ def _check_results(experiment: Experiment, results: Results) -> None:
 
 
 def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> None:
-    """Perform all trials again by two workers, one of which is killed, and compare the metrics with those of a run."""
+    """Repeat all trials with two workers, one of which is killed, and compare the metrics with the first run's."""
     folders = [Path(trial.folder) for trial in whole.trials]
     steps = [TrialFolder(folder).status().total for folder in folders]
     assert max(steps) > 1, "it has no loop of two steps or more, in which it could be killed"
     victim = min((n for n, total in enumerate(steps) if total > 1), key=lambda n: abs(steps[n] - KILLED_OF_STEPS))
     others = [n for n in reversed(range(len(folders))) if n != victim]
-    # Processes are forked from a server that has imported what a new one would take seconds for.
+    # Processes are forked from a server that has done the imports, which would take each of them seconds.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *(arm.trial.__module__ for arm in _arms(experiment))])
     killed = context.Process(target=_perform, args=(experiment.name, runs, [victim], True))
@@ -172,10 +172,10 @@ def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> No
 
 
 def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> None:
-    """Perform some trials of the smoke preset; die in the middle if told so."""
+    """Perform some trials of the smoke preset; with ``killed``, die in the middle."""
     import numpy as np
 
-    gc.freeze()  # what was imported before the fork: a collection would copy all of it
+    gc.freeze()  # exempt imported objects, which a collection after the fork would copy
     torch.manual_seed(os.getpid())
     np.random.seed(os.getpid() % 2**32)  # noqa: NPY002
     experiment: Experiment = registry.get("experiments", name)
@@ -195,7 +195,7 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
 
 
 def _die_in_the_middle() -> None:
-    """Make this process die at the first checkpoint but one that is due in the second half of a loop."""
+    """Make this process die at the second checkpoint that is due in the second half of a loop."""
     written: list[Path] = []
     save = checkpoint.save
 

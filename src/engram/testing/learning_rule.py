@@ -1,4 +1,4 @@
-"""The contract of a learning rule: pseudo-gradients by name, all state handed on, no knowledge that it denies."""
+"""The contract of a learning rule: pseudo-gradients by name, explicit state, and the properties that it declares."""
 
 from __future__ import annotations
 
@@ -37,23 +37,22 @@ def check_learning_rule(
     gradient: bool = False,
     exempt: Mapping[str, str] | None = None,
 ) -> None:
-    """Hold a learning rule to its contract, on a network of three ``nn.Linear``, 6-12-10-3.
+    """Check a learning rule against its contract, on a network of three ``nn.Linear``, 6-12-10-3.
 
     Its pseudo-gradients fit the parameters, are determined by generator and state, change nothing in place, are means
-    over the batch, vanish where there is no error, lower the loss, go on from a stored state, and are about the same in
-    float32. Frozen layers get none, and the others theirs; weights that layers share are refused by the layer's name,
-    or trained; the state of another network is refused; torch's default dtype and other threads make no difference.
-    What its properties deny it does without: ``no_weight_transport``, the weights of the last layer; ``one_phase``,
-    more multiplications than three forward passes have; ``online``, a state that grows;
-    ``unsupervised``, the target; ``black_box``, activations that have a derivative. (``local`` and ``spikes`` are not
-    checked.) Bad input is refused.
+    over the batch, vanish without an error, lower the loss, resume from a stored state, and are about the same in
+    float32. Frozen layers get none, which does not affect the others; shared weights are trained, or refused by the
+    layer's name; the state of another network is refused; torch's default dtype and other threads make no difference.
+    It does without what its properties rule out: ``no_weight_transport``, the weights of the last layer; ``one_phase``,
+    more multiplications than three forward passes have; ``online``, a state that grows; ``unsupervised``, the target;
+    ``black_box``, activations that have a derivative. (``local`` and ``spikes`` are not checked.) Bad input is refused.
 
     Args:
-        rule_class: The class, or whatever else makes the rule without arguments.
-        activation: What stands between the layers, if the rule asks for it.
-        gradient: Whether it is the gradient, to ten digits.
-        exempt: Promises that it cannot keep, each with the reason: ``"batch"``, that a batch counts as the mean of its
-            samples; ``"zero error"``, that nothing changes where there is none; ``"loss"``, that it lowers the loss;
+        rule_class: The class, or another callable that makes the rule without arguments.
+        activation: The activation between the layers, if the rule needs a particular one.
+        gradient: Whether its pseudo-gradient is the gradient, to ten digits.
+        exempt: Promises that it cannot keep, each with the reason: ``"batch"``, that a batch gives the mean over its
+            samples; ``"zero error"``, that nothing changes without an error; ``"loss"``, that it lowers the loss;
             ``"black box"``, that it takes any activation.
 
     Raises:
@@ -107,7 +106,7 @@ class _Case:
     values: Tensor
 
     def update(self, model: nn.Module | None = None, x: Tensor | None = None, target: Tensor | None = None) -> Update:
-        """Update from a fresh state, with what is not given as it is here."""
+        """Update from a fresh state; arguments that are not given are those of the case."""
         x, target = self.x if x is None else x, self.classes if target is None else target
         return apply_rule(self.rule, self.model if model is None else model, x, target, self.state(model))
 
@@ -131,7 +130,7 @@ def _network(
     sizes: tuple[int, ...], activation: Callable[[], nn.Module], draw: Callable[..., Tensor] = torch.ones
 ) -> nn.Sequential:
     modules: list[nn.Module] = []
-    with torch.random.fork_rng(devices=()):  # the layers draw what is written over
+    with torch.random.fork_rng(devices=()):  # the layers draw weights that are overwritten
         for pre, post in pairwise(sizes):
             linear = nn.Linear(pre, post, dtype=torch.float64)
             linear.weight.data, linear.bias.data = draw(post, pre).double() / pre**0.5, 0.1 * draw(post).double()
@@ -151,7 +150,7 @@ def _assert_close(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
 
 
 def _is_determined_by_its_generator(case: _Case) -> None:
-    """The generator of ``init`` determines all that is random; no global one is used."""
+    """The generator of ``init`` determines all randomness; no global one is used."""
     with no_global_draws():
         first = case.update()
     torch.rand(1)
@@ -187,7 +186,7 @@ def _changes_nothing(case: _Case) -> None:
 
 
 def _takes_the_mean_of_a_batch(case: _Case) -> None:
-    """A batch gives the mean of what its halves give, in any order."""
+    """A batch gives the mean of its halves, in any order."""
     usual, order = case.update().grads, torch.arange(_BATCH).flip(0)
     _assert_close(case.update(x=case.x[order], target=case.classes[order]).grads, usual)
     halves = [case.update(x=case.x[s], target=case.classes[s]).grads for s in (slice(0, 6), slice(6, 12))]
@@ -195,7 +194,7 @@ def _takes_the_mean_of_a_batch(case: _Case) -> None:
 
 
 def _rests_where_there_is_no_error(case: _Case) -> None:
-    """Where the output is the target there is no change."""
+    """Nothing changes if the output equals the target."""
     target = case.rule.predict(case.model, case.x).detach()
     for name, grad in case.update(target=target).grads.items():
         assert grad.abs().max() < 1e-10, f"{name} changes by {grad.abs().max():.1e}"
@@ -213,7 +212,7 @@ def _lowers_the_loss(case: _Case) -> None:
             if step % 20 == 19 and (loss := _loss(case, model)) < 0.8 * start:
                 return
         reached[rate] = round(loss / start, 3)
-    raise AssertionError(f"parts of the loss that were left, by learning rate: {reached}")
+    raise AssertionError(f"remaining share of the loss, by learning rate: {reached}")
 
 
 def _loss(case: _Case, model: nn.Module) -> float:
@@ -228,7 +227,7 @@ def _is_the_gradient(case: _Case) -> None:
 
 
 def _goes_on_from_a_stored_state(case: _Case) -> None:
-    """The state that comes back from a checkpoint gives bit for bit what the state itself gives."""
+    """A state restored from a checkpoint gives the same update, bit for bit."""
     leaves, form = tree_flatten(case.update().state)
     again = tree_unflatten(stored(leaves), form)
     first, second = (
@@ -238,13 +237,13 @@ def _goes_on_from_a_stored_state(case: _Case) -> None:
 
 
 def _is_about_the_same_in_float32(case: _Case) -> None:
-    """In float32 it gives what it gives in float64, to a few digits; random numbers do not depend on the dtype."""
+    """In float32 it gives the same as in float64, to a few digits; random numbers do not depend on the dtype."""
     single = copy.deepcopy(case.model).float()
     _assert_close(case.update(model=single, x=case.x.float()).grads, case.update().grads, 1e-3)
 
 
 def _is_the_same_whatever_the_default_dtype(case: _Case) -> None:
-    """With float64 for torch's default dtype it gives bit for bit what it gives with float32."""
+    """With float64 as torch's default dtype it gives the same as with float32, bit for bit."""
     for model, x in ((case.model, case.x), (copy.deepcopy(case.model).float(), case.x.float())):
         usual = case.update(model, x)
         with default_dtype(torch.float64):
@@ -253,13 +252,13 @@ def _is_the_same_whatever_the_default_dtype(case: _Case) -> None:
 
 
 def _is_the_same_in_eight_threads(case: _Case) -> None:
-    """Called by eight threads at once, each with a network of its own, it gives each what it gives one alone."""
+    """Called by eight threads at once, each with its own network, it gives the same as in one."""
     alone, updates = case.update(), in_threads(lambda: case.update(copy.deepcopy(case.model)))
     assert all(same(_tensors(alone[:2]), _tensors(update[:2])) for update in updates), "threads differ"
 
 
 def _leaves_frozen_layers_alone(case: _Case) -> None:
-    """Frozen layers get no pseudo-gradient; unless it perturbs, the others get what they get when nothing is frozen."""
+    """Frozen layers get no pseudo-gradient; unless the rule perturbs, the others get the same as without freezing."""
     usual, linear = (
         case.update().grads,
         [name for name, module in case.model.named_children() if [*module.parameters()]],
@@ -276,7 +275,7 @@ def _leaves_frozen_layers_alone(case: _Case) -> None:
 
 
 def _trains_or_refuses_shared_weights(case: _Case) -> None:
-    """Where two layers share their weights it trains each parameter once, or refuses the second layer by its name."""
+    """If two layers share weights, it trains each parameter once, or refuses the second layer by name."""
     model = _network((_INPUTS, _INPUTS, _INPUTS, _OUTPUTS), case.activation)
     first, second = (model.get_submodule(name) for name in ("0", "2"))
     second.weight = first.weight
@@ -297,10 +296,10 @@ def _refuses_the_state_of_another_network(case: _Case) -> None:
 
 
 def _copies_no_weights(case: _Case) -> None:
-    """no_weight_transport: what ``after_step`` makes of a step depends on the weights by no more than their decay.
+    """no_weight_transport: ``after_step`` depends on the weights only through their decay.
 
-    A rule may know the change u of the weights; the step u - d W of an optimiser that decays them by a part d tells of
-    W itself, and a rule that reads W to get u back is right for one d, here at most 1/2.
+    A rule may know the change u of the weights. The step u - d W of an optimiser with weight decay d reveals W itself,
+    and a rule that reads W to recover u is right for a single d, here at most 1/2.
     """
     state, name = case.state(), f"{len(case.model) - 1}.weight"
     weight = case.model.get_parameter(name).detach()
@@ -332,7 +331,7 @@ def _needs_no_weights_of_others(case: _Case) -> None:
         hidden = case.model[:-1](x)
         null_space = torch.eye(_HIDDEN[-1], dtype=x.dtype) - torch.linalg.pinv(hidden) @ hidden
         weight = altered.get_parameter(f"{last}weight")
-        weight.add_(weight.flip(0) @ null_space)  # which makes no difference to these few samples
+        weight.add_(weight.flip(0) @ null_space)  # which does not affect the output for these few samples
     actual, expected = (
         {
             name: grad
@@ -345,7 +344,7 @@ def _needs_no_weights_of_others(case: _Case) -> None:
 
 
 def _needs_one_phase(case: _Case) -> None:
-    """one_phase: it has no more products of matrices than a forward pass, its way back and its outer products have."""
+    """one_phase: it multiplies no more matrices than a forward pass, a backward pass and their outer products."""
     state = case.update().state
     passes = forward_equivalents(
         lambda: case.rule.update(case.model, case.x, case.classes, state), lambda: case.model(case.x)
@@ -368,7 +367,7 @@ def _needs_no_target(case: _Case) -> None:
 
 
 def _needs_no_derivative(case: _Case) -> None:
-    """black_box: it trains the first layer of a network of steps, which have no derivative."""
+    """black_box: it trains the first layer of a network with step activations, which have no derivative."""
     steps = nn.Sequential(*(m if isinstance(m, nn.Linear) else _Steps() for m in case.model))
     grads = case.update(model=steps).grads
     first = [grad for name, grad in grads.items() if name.startswith("0.")]
@@ -377,7 +376,7 @@ def _needs_no_derivative(case: _Case) -> None:
 
 
 class _Steps(nn.Module):
-    """Eight steps, of which torch knows no derivative."""
+    """A staircase of eight steps, for which torch has no derivative."""
 
     def forward(self, input: Tensor) -> Tensor:
         return torch.from_numpy((4 * input.detach().tanh().numpy()).round() / 4)

@@ -24,18 +24,18 @@ _TIME, _BATCH, _INPUTS, _OUTPUTS = 5, 2, 3, 4
 
 @torch.random.fork_rng(devices=())
 def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, str] | None = None) -> None:
-    """Hold a recurrent module to the contract of engram's modules.
+    """Check a recurrent module against the contract of engram's modules.
 
     It is made by ``module_class(input_size, output_size)`` and called by ``output, state = module(input, state=None)``
     with ``input`` (time, batch, features) and a NamedTuple ``state`` that has ``detach()``. It has no hidden state,
-    treats the elements of a batch alone, goes on where a state left off, has right gradients, trains, stores and
-    copies all its parameters, runs under ``torch.func.vmap``, and refuses bad input. Where its signature has
-    ``batch_first`` or ``generator``, these mean what they mean elsewhere.
+    treats the elements of a batch independently, continues from a state, has correct gradients, trains, stores and
+    copies all its parameters, runs under ``torch.func.vmap``, and refuses bad input. If its signature has
+    ``batch_first`` or ``generator``, they have their usual meaning.
 
     Args:
-        module_class: The class, or whatever else makes the module.
-        exempt: Promises that it cannot keep, each with the reason: ``"vmap"``, or ``"gradient"``, where that of a
-            surrogate stands in for one that is not there.
+        module_class: The class, or another callable that makes the module.
+        exempt: Promises that it cannot keep, each with the reason: ``"vmap"``, or ``"gradient"`` for modules with
+            surrogate gradients.
 
     Raises:
         ValueError: An exemption is unknown or gives no reason.
@@ -49,10 +49,10 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
         raise ValueError(f"exempt = {dict(exempt)!r}: expected at most {{'vmap': reason, 'gradient': reason}}")
     generator = torch.Generator().manual_seed(0)
     sequence = torch.randn(_TIME, _BATCH, _INPUTS, generator=generator, dtype=torch.float64)
-    torch.manual_seed(0)  # the same weights each time, also where the module draws them from the global generator
+    torch.manual_seed(0)  # the same weights each time, even if the module draws them from the global generator
     module = module_class(_INPUTS, _OUTPUTS).double()
     with torch.no_grad():
-        for parameter in module.parameters():  # tiny initial ones would hide a wrong gradient
+        for parameter in module.parameters():  # tiny initial values would hide a wrong gradient
             parameter.add_(torch.rand(parameter.shape, generator=generator).to(parameter), alpha=0.3)
     case = _Case(module_class, module, sequence)
     named = set(inspect.signature(module_class).parameters)
@@ -81,12 +81,12 @@ class _Case:
 
 
 def _draws_from_its_generator(case: _Case) -> None:
-    """The generator, and it alone, determines the initial values."""
+    """The generator alone determines the initial values."""
     assert_seeded(lambda generator: case.make(_INPUTS, _OUTPUTS, generator=generator).parameters())
 
 
 def _has_the_shapes(case: _Case) -> None:
-    """Output is (time, batch, output_size) in the dtype of the input, state a NamedTuple that can be detached."""
+    """Output is (time, batch, output_size) in the dtype of the input; the state is a NamedTuple with ``detach``."""
     output, state = case.module(case.sequence)
     assert output.shape == (_TIME, _BATCH, _OUTPUTS), f"output of shape {tuple(output.shape)}"
     assert output.dtype == case.sequence.dtype, f"output of {output.dtype}"
@@ -95,7 +95,7 @@ def _has_the_shapes(case: _Case) -> None:
 
 
 def _passes_over_no_steps(case: _Case) -> None:
-    """A sequence of no steps gives an output of no steps, and the state that None stands for."""
+    """A sequence without steps gives an output without steps, and the initial state."""
     output, initial = case.module(case.sequence[:0])
     assert output.shape == (0, _BATCH, _OUTPUTS), f"output of shape {tuple(output.shape)}"
     assert_close(case.module(case.sequence, initial), case.module(case.sequence))
@@ -113,13 +113,13 @@ def _changes_nothing(case: _Case) -> None:
 
 
 def _keeps_batch_elements_apart(case: _Case) -> None:
-    """A batch gives what its elements give alone."""
+    """A batch gives the same as its elements alone."""
     by_element = [case.module(case.sequence[:, b : b + 1])[0] for b in range(_BATCH)]
     assert_close(case.module(case.sequence)[0], torch.cat(by_element, dim=1))
 
 
 def _goes_on_from_a_state(case: _Case) -> None:
-    """A sequence in two parts, with the state handed on, gives what the whole gives."""
+    """A sequence in two parts, with the state passed on, gives the same as the whole."""
     output, last = case.module(case.sequence)
     head, state = case.module(case.sequence[:2])
     tail, same_last = case.module(case.sequence[2:], state)
@@ -184,7 +184,7 @@ def _trains_every_parameter(make: Callable[[], nn.Module], module: nn.Module, ru
 
 
 def _copies_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
-    """A deep copy gives the same, and shares nothing with the original."""
+    """A deep copy gives the same output, and shares nothing with the original."""
     before, twin = run(module), copy.deepcopy(module)
     assert torch.equal(run(twin), before), "the copy gives something else"
     with torch.no_grad():
@@ -194,7 +194,7 @@ def _copies_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) ->
 
 
 def _stores_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
-    """The ``state_dict`` holds all there is: stored, and loaded into a new one, it gives the same output."""
+    """The ``state_dict`` is complete: loaded into a new module, it gives the same output."""
     stored = safetensors.torch.save({name: t.contiguous() for name, t in module.state_dict().items()})
     other = make()
     other.load_state_dict(safetensors.torch.load(stored))
@@ -213,12 +213,12 @@ def _runs_under_vmap(make: Callable[[], nn.Module], module: nn.Module, run: Run)
 
 
 WHOLE = (_trains_every_parameter, _copies_whole, _stores_whole)
-"""Checks that a module keeps all that it has in its parameters, called with what makes it, it, and a call of it."""
+"""Checks that a module keeps everything in its parameters, called with its factory, the module, and a call of it."""
 
 
 @contextmanager
 def without_type_checks() -> Iterator[None]:
-    """Suspend run-time checks of shapes while the block runs: ``torch.compile`` cannot look through them."""
+    """Suspend run-time checks of shapes within the block: ``torch.compile`` cannot trace them."""
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
@@ -228,24 +228,24 @@ def without_type_checks() -> Iterator[None]:
 
 
 def assert_gradient(function: Callable[..., Any], points: Sequence[Tensor]) -> None:
-    """Hold the gradient of a function to finite differences, in float64."""
+    """Compare the gradient of a function with finite differences, in float64."""
     assert torch.autograd.gradcheck(function, tuple(p.detach().double().requires_grad_() for p in points))
 
 
 def assert_vmap(function: Callable[..., Tensor], points: Sequence[Tensor]) -> None:
-    """Hold a function under ``torch.func.vmap``, at the points and at half of them, to what it gives for each."""
+    """Compare a function under ``torch.func.vmap``, at the points and at half of them, with its separate values."""
     stacked = [torch.stack((p.detach(), 0.5 * p.detach())) for p in points]
     one_by_one = [function(*(p[i] for p in stacked)) for i in range(2)]
     assert_close(torch.func.vmap(function)(*stacked), torch.stack(one_by_one))
 
 
 def assert_close(actual: Any, expected: Any) -> None:
-    """Hold the tensors of two nests of tuples to ten digits."""
+    """Compare the tensors of two nested tuples, to ten digits."""
     torch.testing.assert_close(tensors(actual), tensors(expected), rtol=1e-10, atol=1e-10)
 
 
 def rebuilt(nest: Any, replacements: Iterable[Tensor]) -> Any:
-    """A nest of tuples of the same form that holds other tensors."""
+    """Replace the tensors of a nested tuple."""
     rest = iter(replacements)
 
     def build(part: Any) -> Any:

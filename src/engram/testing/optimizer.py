@@ -1,4 +1,4 @@
-"""The contract of an optimiser: everything that whoever knows ``torch.optim`` relies on."""
+"""The contract of an optimiser: everything that users of ``torch.optim`` rely on."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ _LEARNING_RATE = 0.01
 
 
 def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
-    """Hold an optimiser to the contract of ``torch.optim``; or, if it is one by ask and tell, to that of evolution.
+    """Check an optimiser against the contract of ``torch.optim`` or, if it has ask and tell, that of evolution.
 
     It goes downhill at some learning rate, keeps parameter groups apart, resumes bit for bit from its ``state_dict``,
-    obeys schedulers and closures, leaves alone what has no gradient, spreads no bad gradient, draws from no global
-    generator, refuses a negative learning rate, and ``maximize`` and ``foreach``, if it has them, mean the usual.
+    obeys schedulers and closures, skips parameters without gradient, does not spread bad gradients, draws from no
+    global generator, refuses a negative learning rate, and ``maximize`` and ``foreach``, if it has them, have their
+    usual meaning.
 
     Args:
         optimizer_class: The class; called as ``optimizer_class(params, lr=..., **options)``.
-        **options: Further options of its constructor, for the variant to be checked.
+        **options: Further options of its constructor, to check a variant.
 
     Raises:
-        TypeError: ``optimizer_class`` is no subclass of ``torch.optim.Optimizer``, and has not ``ask`` and ``tell``.
+        TypeError: ``optimizer_class`` is not a subclass of ``torch.optim.Optimizer``, and has no ``ask`` and ``tell``.
 
     Examples:
         >>> check_optimizer(torch.optim.SGD, momentum=0.9)
@@ -102,9 +103,9 @@ def _close(first: list[Tensor], second: list[Tensor]) -> bool:
 
 
 def _goes_downhill(build: Build) -> None:
-    """Some learning rate cuts a convex quadratic and Rosenbrock's function to a third within 300 steps."""
+    """Some learning rate reduces a convex quadratic and Rosenbrock's function to a third within 300 steps."""
     for problem in (_regression, _rosenbrock):
-        lowest: dict[float, float] = {}  # as a part of the loss at the start
+        lowest: dict[float, float] = {}  # as a share of the initial loss
         for rate, _ in itertools.product((0.1, 0.01, 0.001, 1.0), range(300)):
             if rate not in lowest:
                 params, loss = problem()
@@ -168,7 +169,7 @@ def _takes_new_groups(build: Build) -> None:
 
 
 def _resumes_exactly(build: Build) -> None:
-    """A new optimiser that loads the ``state_dict``, from a file, goes on bit for bit as the old one."""
+    """A new optimiser that loads the ``state_dict`` from a file continues bit for bit."""
     params, loss = _regression()
     optimizer = build(params)
     _train(optimizer, loss)
@@ -176,14 +177,14 @@ def _resumes_exactly(build: Build) -> None:
     copy_into(resumed, params)
     state = stored(optimizer.state_dict())
     _train(optimizer, loss)
-    again = build(resumed, lr=_LEARNING_RATE / 2)  # which the loaded state must overrule
+    again = build(resumed, lr=_LEARNING_RATE / 2)  # the loaded state must override this
     again.load_state_dict(state)
     _train(again, loss_again)
     assert same(params, resumed), "the continuation differs"
 
 
 def _obeys_schedulers(build: Build) -> None:
-    """A learning rate scheduler sets the learning rate of the next step, and nothing else sets it."""
+    """A learning rate scheduler, and nothing else, sets the learning rate of the next step."""
     params, loss = _regression()
     optimizer = build(params)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[3], gamma=0.01)
@@ -227,7 +228,7 @@ def _leaves_gradients_alone(build: Build) -> None:
 
 
 def _contains_bad_gradients(build: Build) -> None:
-    """A gradient that is not finite is refused, or harms no other parameter."""
+    """A gradient that is not finite is refused, or affects no other parameter."""
     for bad in (math.nan, math.inf):
         params, loss = _regression()
         victim = torch.ones(3, requires_grad=True)
@@ -245,7 +246,7 @@ def _contains_bad_gradients(build: Build) -> None:
 
 
 def _understands_sparse_gradients(build: Build) -> None:
-    """A sparse gradient is refused, or moves its parameter as the dense one does."""
+    """A sparse gradient is refused, or has the same effect as a dense one."""
     dense, sparse = (torch.ones(4, 2, requires_grad=True) for _ in range(2))
     dense.grad = torch.zeros(4, 2)
     dense.grad[1] = 1.0
@@ -266,7 +267,7 @@ def _refuses_a_negative_learning_rate(build: Build) -> None:
 
 
 def _maximizes(build: Build) -> None:
-    """``maximize=True`` climbs as the default descends."""
+    """``maximize=True`` ascends as the default descends."""
     params, loss = _regression()
     _train(build(params, maximize=True), lambda: -loss())
     assert _close(params, _trained(build, maximize=False)), "climbing -loss is not descending loss"

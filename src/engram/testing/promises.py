@@ -1,4 +1,4 @@
-"""The checks of a contract, one for each promise, run in turn; and what the promises of all parts share."""
+"""Runs the checks of a contract, one for each promise; and helpers that the contracts share."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _UNLIKELY = 0x1E9C0DE5  # a seed that no part chooses for itself
 
 
 def hold(part: Any, checks: Sequence[Callable[..., None]], *arguments: Any) -> None:
-    """Run the checks of a contract; the first line of a check's docstring is the promise that it holds.
+    """Run the checks of a contract; the first line of a check's docstring is the promise it tests.
 
     Args:
         part: The part, or its name, for the message.
-        checks: Functions that raise where their promise is broken.
-        *arguments: What each of them is called with.
+        checks: Functions that raise if their promise is broken.
+        *arguments: The arguments of each check.
 
     Raises:
         AssertionError: A check raised; the message names the part, the promise and the finding.
@@ -57,9 +57,9 @@ def hold(part: Any, checks: Sequence[Callable[..., None]], *arguments: Any) -> N
 
 @contextmanager
 def no_global_draws() -> Iterator[None]:
-    """Raise AssertionError where the block draws from or seeds a global generator of numpy or torch.
+    """Raise AssertionError if the block draws from or seeds a global generator of numpy or torch.
 
-    That of the ``random`` module is not watched, since type checkers that work at run time draw from it.
+    The ``random`` module is not watched, since run-time type checkers draw from it.
     """
     saved = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - the legacy state is what is watched
     np.random.seed(_UNLIKELY)  # noqa: NPY002 - else seeding with a constant, as before, would go unseen
@@ -81,7 +81,7 @@ def _global_states() -> dict[str, bytes]:
 
 
 def assert_seeded(make: Callable[[torch.Generator], Iterable[Tensor]]) -> None:
-    """Hold what is made with a generator to be determined by it, and by it alone."""
+    """Check that the result of a function is determined by its generator alone."""
     with no_global_draws():
         first = list(make(torch.Generator().manual_seed(0)))
     torch.rand(1)
@@ -90,7 +90,7 @@ def assert_seeded(make: Callable[[torch.Generator], Iterable[Tensor]]) -> None:
 
 
 def assert_refused(bad: Iterable[BadInput]) -> None:
-    """Hold each call to the type of error that it should raise, and to a pattern that the message should contain."""
+    """Check that each call raises an error of the expected type, with a message that matches a pattern."""
     for call, expected, pattern in bad:
         expectation = f"expected {expected.__name__} matching {pattern!r}"
         try:
@@ -103,14 +103,14 @@ def assert_refused(bad: Iterable[BadInput]) -> None:
 
 
 def stored(state: Any) -> Any:
-    """A ``state_dict`` as it comes back from a checkpoint, in which nothing is pickled."""
+    """A ``state_dict`` as restored from a checkpoint, without pickle."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(Path(folder, "state"), state)
         return checkpoint.load(Path(folder, "state"))
 
 
 def in_threads(call: Callable[[], Any], count: int = 8) -> list[Any]:
-    """What a function returns in each of several threads that begin at once."""
+    """The return values of a function in several threads that start at once."""
     start = threading.Barrier(count)
 
     def begun(_: int) -> Any:
@@ -123,7 +123,7 @@ def in_threads(call: Callable[[], Any], count: int = 8) -> list[Any]:
 
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Make another floating-point type torch's default within the block."""
+    """Set torch's default floating-point type within the block."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -133,12 +133,12 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def assert_states_are_refused(part: Any, other: Any, *, empty: bool = False) -> None:
-    """Hold ``load_state_dict`` to take only a state of its own form, to change nothing else, and to copy it.
+    """Check that ``load_state_dict`` takes only a state of its own form, changes nothing otherwise, and copies it.
 
     Args:
-        part: What has a ``state_dict``, after some training.
-        other: A state of an object of the same class that has other sizes, or something that is no state.
-        empty: Whether an empty state is one: that of an estimator before it is fitted.
+        part: An object with a ``state_dict``, after some training.
+        other: The state of an object of the same class with other sizes, or something that is not a state.
+        empty: Whether an empty state is valid, as for an estimator before fitting.
     """
     before = copy.deepcopy(dict(part.state_dict()))
     first = next(iter(before))
@@ -179,7 +179,7 @@ def alike(left: Any, right: Any) -> bool:
 
 @torch.no_grad()
 def copy_into(params: Iterable[Tensor], values: Iterable[Tensor]) -> None:
-    """Copy values into parameters, as whoever resumes with them does."""
+    """Copy values into parameters, as when resuming."""
     for param, value in zip(params, values, strict=True):
         param.copy_(value)
 
@@ -190,5 +190,5 @@ def same(left: Iterable[Tensor], right: Iterable[Tensor]) -> bool:
 
 
 def tensors(nest: Any) -> list[Tensor]:
-    """The tensors of a nest of tuples, in order."""
+    """The tensors of a nested tuple, in order."""
     return [nest] if isinstance(nest, Tensor) else [tensor for part in nest for tensor in tensors(part)]

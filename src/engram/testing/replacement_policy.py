@@ -1,4 +1,4 @@
-"""The contract of a replacement policy: one pure function, from a table and a batch to what changes in the table."""
+"""The contract of a replacement policy: a pure function from a table and a batch to the changes of the table."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from engram.testing.promises import alike, hold, no_global_draws, stored
 Make = Callable[[], Policy]
 
 _CAPACITY, _WIDTH, _TABLES, _BATCHES = 12, 2, 2, (1, 5, 3, 1, 12, 4, 30, 1)
-_FAR = 10.0  # between keys of different states: more than any radius within which states are the same
+_FAR = 10.0  # distance between keys of different states: more than any merging radius
 
 
 def check_replacement_policy(policy_class: Callable[..., Policy], **options: Any) -> None:
-    """Hold a replacement policy to its contract, in small memories.
+    """Check a replacement policy against its contract, in small memories.
 
-    What it changes is of the form of the table, and each row once; rows are filled one after another before any is
-    replaced, and what they hold lies among the samples. It reads table and batch only and keeps nothing to itself: all
-    it knows is in the table, so that tables do not meet, a stored memory goes on bit for bit, and the table's seed is
-    its only source of chance. It takes batches as large as the table, values of several numbers, and hashes.
+    Its changes have the form of the table, with each row at most once; rows are filled in order before any is replaced,
+    and their contents lie within the range of the samples. It only reads table and batch and has no state of its own:
+    tables do not affect each other, a stored memory resumes bit for bit, and the table's seed is the only source of
+    randomness. It accepts batches as large as the table, values of several numbers, and hashes.
 
     Args:
-        policy_class: The class, or whatever else makes the policy: called as ``policy_class(**options)``.
-        **options: Options of its constructor, for the variant to be checked.
+        policy_class: The class, or another callable that makes the policy: called as ``policy_class(**options)``.
+        **options: Options of its constructor, to check a variant.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
@@ -57,7 +57,7 @@ def check_replacement_policy(policy_class: Callable[..., Policy], **options: Any
         _takes_hashes_and_wide_values,
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a batch that is large for the table
+        warnings.simplefilter("ignore", RuntimeWarning)  # about a batch that is large for the table
         hold(policy_class, checks, make)
 
 
@@ -67,12 +67,12 @@ def _memory(make: Make, seed: int = 0, **options: Any) -> KeyValueMemory:
 
 
 def _samples(count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Keys of 25 states, some of which come again, and their values."""
+    """Keys of 25 states, some of them recurring, and their values."""
     return _FAR * torch.randint(5, (count, _WIDTH), generator=draws), torch.rand(count, generator=draws)
 
 
 def _live(memory: KeyValueMemory, draws: torch.Generator, table: int = 0) -> None:
-    """Write some batches to a table, and look up between them."""
+    """Write some batches to a table, with look-ups between them."""
     for count in _BATCHES:
         keys, values = _samples(count, draws)
         memory.query(keys[:1], 3, tables=torch.tensor([table]))
@@ -92,7 +92,7 @@ class _Case(NamedTuple):
 
 
 def _cases(make: Make) -> Iterator[_Case]:
-    """Calls with a table that is empty, filled in part, and full, batches of all sizes, and all ways of merging."""
+    """Calls with an empty, a partly filled and a full table, batches of all sizes, and all ways of merging."""
     for update in ("max", "mean", "ema"):
         memory, draws = _memory(make, tables=None, value_update=update), _seeded()
         for count in _BATCHES:
@@ -119,7 +119,7 @@ def _says_what_changes(make: Make) -> None:
 
 
 def _reads_only(make: Make) -> None:
-    """``write`` changes neither table nor batch nor the policy: called again, it gives the same."""
+    """``write`` changes neither the table nor the batch nor the policy: called again, it gives the same."""
     for case in _cases(make):
         policy = make()
         before = copy.deepcopy((case, repr(policy), dict(getattr(policy, "__dict__", {}))))
@@ -131,7 +131,7 @@ def _reads_only(make: Make) -> None:
 
 
 def _draws_from_the_seed_alone(make: Make) -> None:
-    """The seeds of the tables determine what stays, and no global generator is used."""
+    """The tables' seeds determine what is kept, and no global generator is used."""
     memories = []
     with no_global_draws():
         for _ in range(2):
@@ -142,7 +142,7 @@ def _draws_from_the_seed_alone(make: Make) -> None:
 
 
 def _fills_before_it_replaces(make: Make) -> None:
-    """As many different samples as there are rows all stay; after that the table stays full, and no larger."""
+    """Different samples are all kept until every row is used; after that the table stays full."""
     memory = _memory(make, tables=None)
     keys = _FAR * torch.arange(2.0 * _CAPACITY * _WIDTH).view(-1, _WIDTH)
     for number, key in enumerate(keys):
@@ -155,7 +155,7 @@ def _fills_before_it_replaces(make: Make) -> None:
 
 
 def _keeps_what_there_was(make: Make) -> None:
-    """Keys and values lie within those of the samples."""
+    """Keys and values lie within the range of the samples."""
     memory, draws = _memory(make, tables=None), _seeded()
     keys, values = _samples(60, draws)
     for key, value in zip(keys, values, strict=True):
@@ -167,7 +167,7 @@ def _keeps_what_there_was(make: Make) -> None:
 
 
 def _keeps_tables_apart(make: Make) -> None:
-    """What is written to one table is not felt in another."""
+    """Writing to one table does not affect another."""
     alone, beside = _memory(make), _memory(make)
     _live(beside, _seeded(2), table=1)
     for memory in (alone, beside):
@@ -177,7 +177,7 @@ def _keeps_tables_apart(make: Make) -> None:
 
 
 def _goes_on_from_a_stored_state(make: Make) -> None:
-    """A new memory with a new policy that loads the ``state_dict`` goes on bit for bit as the old one."""
+    """A new memory with a new policy that loads the ``state_dict`` continues bit for bit."""
     memory = _memory(make)
     _live(memory, _seeded())
     again = _memory(make, seed=3)
@@ -188,7 +188,7 @@ def _goes_on_from_a_stored_state(make: Make) -> None:
 
 
 def _takes_hashes_and_wide_values(make: Make) -> None:
-    """Values may be of several numbers, and states be told apart by hashes."""
+    """Values may have several numbers, and states may be identified by hashes."""
     memory, draws = _memory(make, value_dim=3, hash_dim=1, assign="hash"), _seeded()
     for count in _BATCHES:
         keys = torch.rand(count, _WIDTH, generator=draws)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDEST = "Math.max(...[document.documentElement, ...document.querySelectorAll('table')].map((e) => e.scrollWidth))"
 NARROW, WIDE, HEIGHT = 420, 1400, 900
-SETTLES = 20  # times that a width is looked at
-MOST_NODES = 4000  # of a page before its details are opened
+SETTLES = 20  # most times that a width is measured
+MOST_NODES = 4000  # on a page before its details are opened
 MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
 
@@ -34,7 +34,7 @@ def find_browser() -> str | None:
 
 @contextmanager
 def open_browser() -> Iterator[Page]:
-    """Open a page of a Chromium or Chrome without network, in which reports are checked one after another.
+    """Open a page of Chromium or Chrome without network, in which to check reports one after another.
 
     Raises:
         FileNotFoundError: None is installed.
@@ -47,20 +47,19 @@ def open_browser() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": NARROW, "height": HEIGHT}, offline=True)
-        page.set_default_timeout(120_000)  # of a machine that has other things to do
+        page.set_default_timeout(120_000)  # for a busy machine
         yield page
         browser.close()
 
 
 def check_report(path: Path, screenshot: Path | None = None, page: Page | None = None) -> None:
-    """Check that a report opens in a browser without network: no error, its claims visible, its figures drawn.
+    """Check that a report opens in an offline browser: no errors, its claims visible, its figures drawn.
 
     Args:
         path: The HTML file.
         screenshot: Where the picture of the whole page goes (PNG), and with ``-420`` after its name that at 420 pixels
             (default: nowhere).
-        page: That of ``open_browser``, which has compiled the scripts already where it showed another report; a browser
-            is started for this report if None.
+        page: A page of ``open_browser``, to reuse its compiled scripts; None: start a browser for this report.
 
     Raises:
         FileNotFoundError: No Chromium or Chrome is installed.
@@ -97,11 +96,11 @@ def check_report(path: Path, screenshot: Path | None = None, page: Page | None =
 
 
 def check_nodes(page: Page, name: str) -> None:
-    """Check that a page has at most 4,000 nodes when all its figures are drawn and before its details are opened.
+    """Check that a page has at most 4,000 nodes, with all figures drawn and its details closed.
 
     Args:
         page: The page, opened.
-        name: What the page is called in an error.
+        name: The page's name, for the error.
     """
     page.evaluate(
         """async () => {
@@ -117,11 +116,11 @@ def check_nodes(page: Page, name: str) -> None:
 
 
 def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
-    """Check that a page fits a narrow and a wide screen, and each of its tables when its details are opened.
+    """Check that a page and all its tables fit a narrow and a wide screen, with its details open.
 
     Args:
         page: The page, opened.
-        name: What the page is called in an error.
+        name: The page's name, for the error.
         screenshot: Where its picture at 1400 pixels goes (PNG), and with ``-420`` after its name that at 420 pixels
             (default: nowhere).
     """
@@ -129,13 +128,13 @@ def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
         size = page.viewport_size
         if size is None or size["width"] != width:
             page.set_viewport_size({"width": width, "height": HEIGHT})
-            page.wait_for_timeout(300)  # figures draw themselves anew
+            page.wait_for_timeout(300)  # figures are redrawn
         if screenshot is not None:
             screenshot.parent.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=screenshot.with_stem(f"{screenshot.stem}{suffix}"), full_page=True)
         wide = 0
         page.evaluate("document.querySelectorAll('details').forEach((details) => details.toggleAttribute('open'))")
-        for _ in range(SETTLES):  # figures of a page take their time on a busy machine
+        for _ in range(SETTLES):  # figures take time on a busy machine
             if (wide := page.evaluate(WIDEST)) <= width:
                 break
             page.wait_for_timeout(300)

@@ -1,4 +1,4 @@
-"""The contract of a plasticity rule: it owns parameters, never the state, and its coefficients tell all it does."""
+"""The contract of a plasticity rule: it owns parameters, never the state, and its coefficients describe it fully."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _BATCH, _POST, _PRE = 3, 4, 2
 
 
 def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
-    """Hold a plasticity rule to its contract.
+    """Check a plasticity rule against its contract.
 
-    It starts from nothing, changes nothing in place, does what its coefficients tell, keeps to its bound, treats the
-    elements of a batch alone, has right gradients, trains, stores and copies all its parameters, runs under
-    ``torch.func.vmap`` and ``torch.compile``, and refuses bad input. One that is modulated is given a signal.
+    It starts from zero traces, changes nothing in place, follows its coefficients, respects its bound, treats the
+    elements of a batch independently, has correct gradients, trains, stores and copies all its parameters, runs under
+    ``torch.func.vmap`` and ``torch.compile``, and refuses bad input. A modulated rule is given a signal.
 
     Args:
-        rule_class: The class, or whatever else makes the rule without arguments.
+        rule_class: The class, or another callable that makes the rule without arguments.
 
     Examples:
         >>> from engram.plasticity import Retroactive
@@ -57,7 +57,7 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
 
 
 class _Update(nn.Module):
-    """One update as a module of tensors: those of the state, pre, post, and the signal where there is one."""
+    """One update as a module of tensors: those of the state, pre, post, and the signal if there is one."""
 
     def __init__(self, rule: PlasticityRule) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def _changes_nothing(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -
 
 
 def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
-    """``update`` gives (1 - decay) * trace + gain * post * pre, or what its recursion makes of its coefficients."""
+    """``update`` gives (1 - decay) * trace + gain * post * pre, or the result of its other recursion."""
     pre, post, *signals = tensors
     decay, gain, target = (c.expand(_BATCH, _POST).unsqueeze(2) for c in rule.coefficients(post, *signals))
     added = gain * target * pre.unsqueeze(1)
@@ -108,7 +108,7 @@ def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *te
 
 
 def _is_what_it_declares(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
-    """What a rule declares to forget, for the kernels, is what its coefficients say."""
+    """The attribute ``forgets``, for the kernels, agrees with the coefficients."""
     if "forgets" not in vars(type(rule)) or rule.forgets is None:
         return
     _, post, *signals = tensors
@@ -127,7 +127,7 @@ def _keeps_to_its_bound(rule: PlasticityRule, state: RuleState, *tensors: Tensor
 
 
 def _keeps_batch_elements_apart(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
-    """A batch gives what its elements give alone, also where the signal is one for all units."""
+    """A batch gives the same as its elements alone, also with one signal for all units."""
     pre, post, *signals = tensors
     for given in (signals, [signal[:, :1] for signal in signals]):
         alone = [
@@ -141,7 +141,7 @@ def _keeps_batch_elements_apart(rule: PlasticityRule, state: RuleState, *tensors
 def _as_function(
     rule: PlasticityRule, state: RuleState, tensors: tuple[Tensor, ...]
 ) -> tuple[Callable[..., Tensor], list[Tensor]]:
-    """An update as a function of state, activities, signal and parameters, and where it is."""
+    """An update as a function of state, activities, signal and parameters, with a point to evaluate it at."""
     update, arguments = _Update(rule), [*state, *tensors]
     names = [name for name, _ in update.named_parameters()]
 
@@ -165,8 +165,8 @@ def _runs_under_vmap(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -
 
 def _compiles(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
     """``torch.compile`` takes ``update`` without a graph break, and changes nothing."""
-    torch.compiler.reset()  # else the graphs of the rules that were checked before count against a limit
-    # The eager backend captures the whole graph, which is what may fail, and generates no code.
+    torch.compiler.reset()  # else the graphs of previously checked rules count towards a limit
+    # The eager backend captures the whole graph, the step that may fail, and generates no code.
     compiled = torch.compile(_Update(rule), fullgraph=True, backend="eager")
     with without_type_checks():
         after = compiled(*state, *tensors)

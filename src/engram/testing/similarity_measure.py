@@ -1,4 +1,4 @@
-"""The contract of a measure of similarity: a distance that is determined, symmetric, and blind to what it declares."""
+"""The contract of a measure of similarity: a deterministic, symmetric distance with the declared invariances."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from engram.testing.promises import assert_refused, hold, in_threads, no_global_
 Trials = list[np.ndarray]
 
 _TRIALS, _STEPS, _FEATURES, _NOISE = 3, 60, 4, 0.05
-# As parts of the distance between systems that differ: what is none, and where a search for the best match may end.
+# Shares of the distance between different systems: what counts as zero, and the tolerance of a search.
 _NONE, _NEAR = 1e-4, 0.01
 
 
 def check_similarity_measure(measure: Any) -> None:
-    """Hold a measure of similarity to its contract, on a few trials of noisy oscillators of four features.
+    """Check a measure of similarity against its contract, on a few trials of noisy oscillators with four features.
 
-    The distance of a system to itself is about 0, and that between systems of other speeds, seen in other directions,
-    is not; it is symmetric, never negative, determined, drawn from no global generator, and changes no data. It is the
-    same after each change that it declares itself ``invariant`` to. Systems that are no trials, or not finite, are
-    refused by name; so are those of other numbers of samples, if it is ``paired``, and otherwise they are taken.
+    The distance of a system to itself is about 0, and that between systems with different speeds and directions is not;
+    it is symmetric, never negative and deterministic, uses no global generator, and changes no data. It is the same
+    after each change that it declares itself ``invariant`` to. Invalid or non-finite systems are refused by an error
+    that names them; different numbers of samples are refused if it is ``paired``, and accepted otherwise.
 
     Args:
         measure: A ``SimilarityMeasure``, its class, or a function of the trials of two systems.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
-        TypeError: ``measure`` is none of these.
+        TypeError: ``measure`` is not one of these.
 
     Examples:
         >>> from engram.analysis.similarity import ShapeAngle
@@ -52,7 +52,7 @@ def check_similarity_measure(measure: Any) -> None:
 
 
 def _system(speed: float, seed: int, steps: int = _STEPS) -> Trials:
-    """Trials of two noisy oscillators, of a speed and twice that, seen by four units."""
+    """Trials of two noisy oscillators, one twice as fast as the other, seen by four units."""
     rng = np.random.default_rng(seed)
     view, _ = np.linalg.qr(rng.normal(size=(_FEATURES, _FEATURES)))
     phases = rng.uniform(0, 2 * np.pi, (_TRIALS, 1, 2)) + np.arange(steps)[:, None] * speed * np.array([1.0, 2.0])
@@ -69,7 +69,7 @@ def _other() -> Trials:
 
 
 def _tells_systems_apart(measure: SimilarityMeasure) -> None:
-    """The distance between two systems that differ is above 0, and that of neither is less than 0."""
+    """The distance between different systems is above 0, and no distance is negative."""
     value = measure(_one(), _other())
     assert value > 0, f"the distance between systems of other speeds is {value}"
 
@@ -81,13 +81,13 @@ def _is_none_to_itself(measure: SimilarityMeasure) -> None:
 
 
 def _is_symmetric(measure: SimilarityMeasure) -> None:
-    """It is the same both ways."""
+    """The distance is the same in both directions."""
     there, back = measure(_one(), _other()), measure(_other(), _one())
     assert abs(there - back) <= _NEAR * there, f"it is {there} one way, and {back} the other"
 
 
 def _is_determined(measure: SimilarityMeasure) -> None:
-    """Asked again it says the same, bit for bit, and no global generator is used."""
+    """A second call gives the same distance, bit for bit, and no global generator is used."""
     with no_global_draws():
         first = measure(_one(), _other())
     assert measure(_one(), _other()) == first, f"it is {first}, and then another"
@@ -118,7 +118,7 @@ def _does_not_see_what_it_declares(measure: SimilarityMeasure) -> None:
 
 
 def _takes_or_refuses_other_lengths(measure: SimilarityMeasure) -> None:
-    """Trials of other lengths are refused where samples are compared one by one, and taken otherwise."""
+    """Trials of different lengths are refused if samples are compared one by one, and accepted otherwise."""
     if measure.paired:
         assert_refused([(lambda: measure(_one(), _system(0.7, 1, _STEPS + 5)), ValueError, "Y has trials of")])
     else:
@@ -126,13 +126,13 @@ def _takes_or_refuses_other_lengths(measure: SimilarityMeasure) -> None:
 
 
 def _is_the_same_in_eight_threads(measure: SimilarityMeasure) -> None:
-    """In eight threads at once it says what it says in one."""
+    """In eight threads at once it gives the same as in one."""
     alone = measure(_one(), _other())
     assert all(value == alone for value in in_threads(lambda: measure(_one(), _other()))), "threads differ"
 
 
 def _refuses_bad_input(measure: SimilarityMeasure) -> None:
-    """What is no trials, or not finite, is refused, and the message names it."""
+    """Invalid or non-finite trials are refused, and the message names them."""
     assert_refused(
         [
             (lambda: measure([np.nan * trial for trial in _one()], _other()), ValueError, "X"),

@@ -1,4 +1,4 @@
-"""The contract of a synaptic rule: it owns neither weights nor state, and says truly what it needs to know."""
+"""The contract of a synaptic rule: it owns neither weights nor state, and needs no more than it declares."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _BATCH, _POST, _PRE, _STEPS = 3, 4, 5, 6
 
 
 def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
-    """Hold a synaptic rule to its contract.
+    """Check a synaptic rule against its contract.
 
-    Its pseudo-gradient is that of the weights in form and precision, a mean over the batch, and the same each time it
-    is called; nothing is changed in place and no global generator is used. One that says that it is local needs no
-    weight and no input but its own, one that says that it is online does not hold more and more. It runs under
-    ``torch.func.vmap``, as three-factor rules run it, and refuses bad input. One whose ``update`` has a ``modulator``
-    is given one, a number for each sample, and refuses to go without.
+    Its pseudo-gradient has the shape and dtype of the weights, is a mean over the batch, and is the same each time it
+    is called; nothing is changed in place and no global generator is used. A rule declared local uses only the
+    synapse's own weight and input; the state of one declared online does not grow. It runs under ``torch.func.vmap``,
+    as three-factor rules run it, and refuses bad input. If its ``update`` has a ``modulator``, it is given one number
+    for each sample, and refuses to run without.
 
     Args:
-        rule_class: The class, or whatever else makes the rule without arguments.
+        rule_class: The class, or another callable that makes the rule without arguments.
 
     Examples:
         >>> from engram.rules.synaptic import oja
@@ -35,7 +35,7 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
     """
     generator = torch.Generator().manual_seed(0)
     rule = rule_class()
-    # Activities that are spikes too, of which all rules can be made.
+    # Activities that are also spikes, which suit all rules.
     pre, post = ((torch.rand(_STEPS, _BATCH, size, generator=generator) < 0.5).double() for size in (_PRE, _POST))
     weight = torch.rand(_POST, _PRE, generator=generator, dtype=torch.float64)
     signal = torch.randn(_STEPS, _BATCH, generator=generator, dtype=torch.float64)
@@ -69,7 +69,7 @@ class _Case:
 
     @property
     def last(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Activities and weight at the last step, of which the state is that of ``after``."""
+        """Activities and weight at the last step, for the state of ``after``."""
         return self.pre[-1], self.post[-1], self.weight
 
     @property
@@ -118,7 +118,7 @@ def _changes_nothing(case: _Case) -> None:
 
 
 def _is_a_mean_over_the_batch(case: _Case) -> None:
-    """A batch gives the mean of what its samples give alone, also where each has traces of its own."""
+    """A batch gives the mean over its samples alone, also if each has its own traces."""
     one = slice(0, 1)
     alike = replace(
         case,
@@ -126,7 +126,7 @@ def _is_a_mean_over_the_batch(case: _Case) -> None:
         post=case.post[:, one].expand(-1, _BATCH, -1),
         signal=case.signal[:, one].expand(-1, _BATCH),
     )
-    # The past is the same for all samples, so that means of it are the same whether there are several or one.
+    # The past is the same for all samples, so its means do not depend on their number.
     state, alone = alike.after(_STEPS - 1), case.after(_STEPS - 1, one)
     pre, post, weight = case.last
     rows = [slice(row, row + 1) for row in range(_BATCH)]
@@ -135,16 +135,16 @@ def _is_a_mean_over_the_batch(case: _Case) -> None:
 
 
 def _knows_no_order_of_samples(case: _Case) -> None:
-    """The order of the samples does not matter, if it is the same all the time."""
+    """The order of the samples does not matter, as long as it stays the same."""
     turned = replace(case, **{name: getattr(case, name).flip(1) for name in ("pre", "post", "signal")})
     assert_close(turned.last_grad, case.last_grad)
 
 
 def _needs_no_precision(case: _Case) -> None:
-    """In float32 it gives what it gives in float64, to four digits."""
+    """In float32 it gives the same as in float64, to four digits."""
     low = replace(case, **{name: getattr(case, name).float() for name in ("pre", "post", "weight", "signal")})
     grad = low.last_grad
-    assert grad.dtype == torch.float32, f"of float32 it makes {grad.dtype}"
+    assert grad.dtype == torch.float32, f"float32 input gives {grad.dtype}"
     torch.testing.assert_close(grad.double(), case.last_grad, rtol=1e-4, atol=1e-4)
 
 
@@ -161,7 +161,7 @@ def _runs_under_vmap(case: _Case) -> None:
 
 
 def _is_local(case: _Case) -> None:
-    """It says that it is local, and a weight changes by no other weight and no other input."""
+    """A rule declared local changes a weight independently of other weights and other inputs."""
     state = case.after(_STEPS - 1)
     pre, post, weight = case.last
     grad = case.update(pre, post, weight, state, case.signal[-1]).grad
@@ -175,7 +175,7 @@ def _is_local(case: _Case) -> None:
 
 
 def _is_online(case: _Case) -> None:
-    """It says that it is online, and holds as much after many steps as after a few."""
+    """The state of a rule declared online is as large after many steps as after a few."""
     few, many = (sum(leaf.numel() for leaf in _leaves(case.after(steps))) for steps in (2, _STEPS))
     assert few == many, f"{few} numbers after 2 steps, {many} after {_STEPS}"
 

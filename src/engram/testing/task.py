@@ -1,4 +1,4 @@
-"""The contract of a task: batches of episodes, made of nothing but a generator."""
+"""The contract of a task: batches of episodes, determined by a generator alone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ _BATCH = 4
 
 
 def check_task(task_class: Callable[[], Any]) -> None:
-    """Hold a task to its contract.
+    """Check a task against its contract.
 
-    ``sample(batch_size, generator)`` gives an ``Episode``, or a named tuple that begins like one, of the documented
-    shapes, in which some answer counts; the generator alone determines it; each element is new; bad input is refused.
+    ``sample(batch_size, generator)`` gives an ``Episode``, or a named tuple that begins like one, with the documented
+    shapes and at least one answer that counts; the generator alone determines it; each element is new; bad input is
+    refused.
 
     Args:
-        task_class: The class, or whatever else makes the task without arguments.
+        task_class: The class, or another callable that makes the task without arguments.
 
     Examples:
         >>> from engram.tasks import PatternCompletion
@@ -31,7 +32,7 @@ def check_task(task_class: Callable[[], Any]) -> None:
 
 
 def _has_the_shapes(task: Any) -> None:
-    """``sample`` gives an Episode, time first, of finite inputs and targets and a mask by which some answer counts."""
+    """``sample`` gives an Episode, time first, with finite inputs and targets and a mask that selects some answers."""
     for batch_size in (1, _BATCH):
         episode = task.sample(batch_size, torch.Generator().manual_seed(0))
         assert getattr(episode, "_fields", ())[:3] == Episode._fields, f"got a {type(episode).__name__}"
@@ -47,12 +48,12 @@ def _has_the_shapes(task: Any) -> None:
 
 
 def _draws_from_its_generator(task: Any) -> None:
-    """The generator, and it alone, determines the episodes."""
+    """The generator alone determines the episodes."""
     assert_seeded(lambda generator: task.sample(_BATCH, generator))
 
 
 def _is_new_each_time(task: Any) -> None:
-    """Every sample is a new one, and so is every episode of a batch."""
+    """Every sample is new, and so is every episode of a batch."""
     generator = torch.Generator().manual_seed(0)
     first, second = task.sample(_BATCH, generator), task.sample(_BATCH, generator)
     assert not same(first, second), "two samples in succession are equal"

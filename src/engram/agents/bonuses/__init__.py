@@ -1,4 +1,4 @@
-"""Exploration bonuses: what an agent pays itself for what is new."""
+"""Exploration bonuses: intrinsic rewards for novelty."""
 
 from engram.agents.bonuses.contract import CheckedBonus, ExplorationBonus
 from engram.agents.bonuses.hash_counts import HashCounts

@@ -1,4 +1,4 @@
-"""The contract of an exploration bonus: it pays for what is new in a rollout, and learns."""
+"""The contract of an exploration bonus: it rewards novelty in a rollout, and learns."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from engram.agents.curiosity import check_rollout
 
 @runtime_checkable
 class ExplorationBonus(Protocol):
-    """A reward that an agent pays itself for what it observes: the more, the newer that is.
+    """An intrinsic reward for observations, larger for newer ones.
 
-    It is made as ``make(obs_shape, num_envs, generator=...)``, where all that it draws at random comes from the
-    generator. One of one's own that is an ``nn.Module``, with what it learns in parameters and buffers, has the states
-    already. What every bonus must refuse is refused by ``CheckedBonus``, which calls it. ``RND`` is one, and so is
-    ``FragmentedCuriosity``, around modules that have more to do, those of ``Curiosity``.
+    It is made by ``make(obs_shape, num_envs, generator=...)``, and the generator is the source of all its randomness.
+    An ``nn.Module`` that keeps everything it learns in parameters and buffers already has the required state. Invalid
+    input is refused by ``CheckedBonus``, which calls it. ``RND`` is one, and so is ``FragmentedCuriosity``, around
+    modules that have more to do, those of ``Curiosity``.
     """
 
     @abstractmethod
     def bonus(
         self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
     ) -> Float[Tensor, "time batch"]:
-        """The bonus of a rollout, at least 0; each is asked for once, in the order in which it was made.
+        """The bonus of a rollout, at least 0; called once for each rollout, in order.
 
         Args:
             next_obs: Observations after each step, of all environments.
@@ -43,7 +43,7 @@ class ExplorationBonus(Protocol):
         valid: Bool[Tensor, "time batch"] | None = None,
         envs: Int[np.ndarray, "batch"] | None = None,
     ) -> float:
-        """Take a step of learning, of several for each rollout; return the loss before it, or 0 where there is none.
+        """Take one of several learning steps on a rollout; return the loss before it, or 0 without a loss.
 
         Args:
             obs: Observations of the last rollout, of some environments.
@@ -53,15 +53,15 @@ class ExplorationBonus(Protocol):
 
     @abstractmethod
     def state_dict(self) -> Any:
-        """Everything that it learned, but for the state of the generator."""
+        """Everything learned, except the state of the generator."""
 
     @abstractmethod
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Go on from there."""
+        """Continue from a ``state_dict``."""
 
 
 class CheckedBonus:
-    """A bonus as it should be called: what it has to refuse is refused, and what it returns is looked at.
+    """A wrapper that checks the inputs and outputs of a bonus.
 
     Observations are standardised first, o' = (o - mean) / std, where that is given. Steps that do not count pay 0, and
     a rollout without others is not shown at all.

@@ -1,4 +1,4 @@
-"""Counts of hashes: what was seen seldom is new, where what lies in one direction counts as the same."""
+"""Counts of hashes: rare observations are novel; observations with the same hash count as equal."""
 
 from __future__ import annotations
 
@@ -83,5 +83,5 @@ class HashCounts(nn.Module):
     def update(
         self, obs: Tensor, valid: Bool[Tensor, "..."] | None = None, envs: Int[np.ndarray, "batch"] | None = None
     ) -> float:
-        """Nothing: all was counted when it was paid for."""
+        """Do nothing: observations were counted in ``bonus``."""
         return 0.0

@@ -1,4 +1,4 @@
-"""Agents that do not learn to learn: measures of what can be reached, by chance, by knowing, and by inference."""
+"""Reference agents, for the returns that chance, knowledge of the instance and exact inference reach."""
 
 from engram.agents.reference.bandit import BanditAgent, regret
 from engram.agents.reference.bayes import BayesFilterAgent

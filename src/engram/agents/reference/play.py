@@ -15,7 +15,7 @@ Rewards = Float[np.ndarray, "num_envs"]
 
 @runtime_checkable
 class Agent(Protocol):
-    """An agent that acts in many environments at once, each of which is in a lifetime of its own."""
+    """An agent that acts in many environments at once, each with its own lifetime."""
 
     def reset(self, env: Any, observations: Observations) -> None:
         """Start a lifetime in every environment, with the first ``observations``."""

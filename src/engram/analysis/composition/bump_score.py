@@ -1,4 +1,4 @@
-"""How many bumps there are in images, and whether one is where it should be."""
+"""Count the bumps in images, and check whether a single one is in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a representation is a sum of one part for each factor, and how these parts are turned to one another."""
+"""Whether a representation is a sum of one part per factor, and the angles between these parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engram import checks
 
 @dataclass(frozen=True)
 class Factorization:
-    """What of a representation is additive (R^2), and mean |cos| between factors and within one factor."""
+    """The additive share of a representation (R^2), and mean |cos| between factors and within one factor."""
 
     additive_r2: float
     between_cos: float

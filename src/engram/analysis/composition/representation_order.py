@@ -14,7 +14,7 @@ from engram import checks
 
 @dataclass(frozen=True)
 class RepresentationOrder:
-    """The order of a representation, and by label how well neighbours tell it (R^2).
+    """The order of a representation, and for each label how well neighbours predict it (R^2).
 
     ``order`` is 1 where neighbours are as far apart in their labels as any two, and small where they are close.
     """

@@ -1,4 +1,4 @@
-"""Inductive bias complexity: how many bits a learner must bring along to generalise on a task, before any model."""
+"""Inductive bias complexity: the bits of inductive bias needed to generalise on a task, independently of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intrinsic dimension: how many coordinates data have where they lie, by the distances of nearest neighbours."""
+"""Intrinsic dimension of data, estimated from distances to nearest neighbours."""
 
 from __future__ import annotations
 

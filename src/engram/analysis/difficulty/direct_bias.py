@@ -1,4 +1,4 @@
-"""Inductive bias of a model class, directly: which share of its hypotheses that fit the training data generalise."""
+"""Inductive bias of a model class, measured directly: the share of its fitting hypotheses that generalise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FittedBias:
 
 
 def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | int) -> FittedBias:
-    """The bits that it takes to choose, of hypotheses that fit the training data, one that generalises.
+    """The bits needed to choose a generalising hypothesis among those that fit the training data.
 
     I = -log2 P(error <= target), where the errors have the distribution of scale chi^2(df, nc), fitted by maximum
     likelihood to at least 10 mean squared test errors above 0: for targets that none of the hypotheses sampled reaches.

@@ -108,7 +108,7 @@ def distractor_task(
 def architecture_information(
     task: GeneralizationTask, errors: Mapping[str, float], n_test: int | None = None
 ) -> dict[str, Difficulty]:
-    """The information that model classes bring along to a task: its complexity at the test error of each.
+    """The information that model classes provide for a task: its complexity at the test error of each.
 
     Two models differ by (free dimensions) log2(error_1 / error_2).
 

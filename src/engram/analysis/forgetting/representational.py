@@ -61,7 +61,7 @@ def representational_forgetting(
     teacher: Sequence[nn.Module] | None = None,
     layer: str | None = None,
 ) -> RepresentationReport:
-    """A measurement of what a network that learned tasks in sequence still knows of old ones, in outputs and features.
+    """Measure how much a network that learned tasks in sequence still knows of old ones, in outputs and features.
 
     After every stage the body is taken as it is, and a fresh read-out of each task is fitted to its features. What the
     old read-out gets wrong and a fresh one right was not forgotten; what no read-out gets right is lost.

@@ -1,4 +1,4 @@
-"""Do two systems compute alike? Dynamical similarity analysis, and measures of the shape of their activity.
+"""Similarity of two systems: dynamical similarity analysis, and measures of the shape of their activity.
 
 Measures under one contract can be had from here.
 """

@@ -18,15 +18,15 @@ Change = Literal["shift", "scale", "rotation"]
 
 
 class SimilarityMeasure(ABC):
-    """A distance between systems: 0 from a system to itself, symmetric, and the same whenever it is asked.
+    """A distance between systems: symmetric, deterministic, and 0 from a system to itself.
 
-    A measure of one's own writes ``distance``, of the trials of two systems, a list of arrays (time, features) each;
-    and ``describe``, if it first makes something of each system alone, so that this is made once. What every measure
-    must refuse is refused before these are called. A plain function of two systems is a measure as well.
+    To write your own measure, define ``distance`` between the trials of two systems, each a list of arrays (time,
+    features); and ``describe``, for computations that depend on one system alone and are done once. Invalid input is
+    refused before these are called. A plain function of two systems is a measure as well.
 
     Attributes:
-        paired: Whether it compares the same samples, as shapes are compared, so that two systems must have as many.
-        invariant: What it does not see: a ``"shift"`` of all activity, its ``"scale"``, a ``"rotation"``.
+        paired: Whether it compares systems sample by sample, so that both must have the same number of samples.
+        invariant: The changes that do not affect it: a ``"shift"`` of all activity, its ``"scale"``, a ``"rotation"``.
 
     Examples:
         >>> class Spread(SimilarityMeasure):  # how far activity goes from its mean
@@ -45,7 +45,7 @@ class SimilarityMeasure(ABC):
     __repr__ = checks.described
 
     def describe(self, trials: list[Recording]) -> Any:
-        """What ``distance`` is told of a system; by default its trials.
+        """The description of a system that ``distance`` takes; by default its trials.
 
         Args:
             trials: Finite, float64, (time, features) each.
@@ -106,7 +106,7 @@ class FunctionMeasure(SimilarityMeasure):
         self.invariant = tuple(getattr(function, "invariant", ()))  # type: ignore[misc]
 
     def distance(self, first: list[Recording], second: list[Recording]) -> float:
-        """What the function says of them."""
+        """The function's value for two systems."""
         return self.function(first, second)
 
 

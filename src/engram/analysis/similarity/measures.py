@@ -84,7 +84,7 @@ class ShapeAngle(SimilarityMeasure):
 
 
 class AlignmentLoss(SimilarityMeasure):
-    """What linear CKA lacks of 1, ``1 - linear_cka``."""
+    """One minus linear CKA, ``1 - linear_cka``."""
 
     paired = True
     invariant = ("shift", "scale", "rotation")
@@ -99,7 +99,7 @@ class AlignmentLoss(SimilarityMeasure):
 
 
 class RankCorrelationLoss(SimilarityMeasure):
-    """What the rank correlation of distances among samples lacks of 1, ``1 - rsa`` with Euclidean distances.
+    """One minus the rank correlation of distances among samples, ``1 - rsa`` with Euclidean distances.
 
     Of more than 300 samples, 300 count that are evenly spaced.
     """

@@ -20,7 +20,7 @@ Metric = Annotated[Any, Literal["angular", "euclidean", "squared"]]  # anything 
 Operator = Float[np.ndarray, "_ _"]  # square, all of one size; others are refused by name
 Operators = Float[np.ndarray, "_ _ _"] | Sequence[Operator]
 RANDOM_WORDS = 2
-SURVIVORS = 4  # one in so many goes on to the next lap of a race
+SURVIVORS = 4  # one in this many starts continues to the next round
 GRADIENT = 1e-8  # at which an alignment is polished
 ITERATIONS = 500  # of one ascent, at most
 CHUNK = 32  # pairs between two looks at the clock
@@ -333,7 +333,7 @@ def _solved(
 def _aligned(
     systems: _Systems, pair: np.ndarray, bound: float, random_starts: np.ndarray, search: _Search
 ) -> tuple[float, Operator]:
-    """||A - C B C^T||_F and C: all starts race, a quarter goes on again and again, the best to the end."""
+    """||A - C B C^T||_F and C: the best quarter of the starts continues each round, the best to convergence."""
     i, j = pair
     A, B = systems.operators[i], systems.operators[j]
     if (A == B).all():

@@ -1,4 +1,4 @@
-"""Proofs as trees of cases, and the checker that needs nothing of the search that found them."""
+"""Proofs as trees of cases, and a checker that is independent of the search."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Why a property holds: one tree of cases for all clauses, or one for each.
+    """A proof of a property: one tree of cases for all clauses, or one for each.
 
     ``subject`` is a digest of the network, the inputs and the property.
     """
@@ -64,7 +64,7 @@ class Certificate:
 
 
 class Check(NamedTuple):
-    """Whether a certificate proves the property, why not, and how many leaves were looked at."""
+    """Whether a certificate proves the property, why not, and how many leaves were checked."""
 
     valid: bool
     reason: str

@@ -1,4 +1,4 @@
-"""Look for an input that breaks a property, and make sure without rounding that it does."""
+"""Search for an input that violates a property, and confirm it without rounding."""
 
 from __future__ import annotations
 

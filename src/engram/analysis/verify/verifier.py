@@ -75,7 +75,7 @@ def verify(
     input_shape: Sequence[int] | None = None,
     rng: np.random.Generator | None = None,
 ) -> Result:
-    """Prove that a network has a property for all inputs of a set, or find one for which it has not.
+    """Prove that a network has a property for all inputs in a set, or find a counterexample.
 
     A proof holds for the real function whose weights are the network's, cast to 64 bits, and for every real input of
     the set: bounds account for their own rounding. It is not a statement about what the module computes in 32 bits.

@@ -206,7 +206,7 @@ def oml_net(
 
 @torch.no_grad()
 def zap_(linear: nn.Linear, rows: Sequence[int] | None = None, generator: torch.Generator | None = None) -> None:
-    """Draw rows of a layer's weights anew, in place, normal with variance 2 / fan-in; biases stay.
+    """Redraw rows of a layer's weights, in place, normal with variance 2 / fan-in; biases stay.
 
     Args:
         linear: The layer.

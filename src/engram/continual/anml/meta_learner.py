@@ -1,4 +1,4 @@
-"""Meta-learning by continual learning: weights from which a few steps on a new class disturb no other."""
+"""Meta-learning for continual learning: initial weights from which learning a new class does not disturb others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning a stream of classes, each image once, and what is left of them at its end."""
+"""Learning a stream of classes, each image once, and the accuracy on them at its end."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def learn_stream(
     train: Collection[str] = ("head",),
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
 ) -> GatedNet:
-    """Learn images one after another, a step of the optimiser each, after the last layer has been drawn anew.
+    """Learn images one after another, with one optimiser step each, after redrawing the last layer.
 
     Where the head alone learns, features are made once for all images, which changes nothing, as neither body nor gate
     looks at more than one image.

@@ -1,4 +1,4 @@
-"""Sequences that improve: landscapes, graphs that smooth labels, and designers that climb what a network learned."""
+"""Sequence design: fitness landscapes, label smoothing over graphs, and optimisation of a learned fitness."""
 
 from engram.generative.design.baselines import AdaLead, CbAS, HillClimb, SequenceSearch, consensus
 from engram.generative.design.expand import expand_hamming1, random_mutants

@@ -1,4 +1,4 @@
-"""What a designer has to beat: the consensus, and searches by ask and tell that know nothing of gradients."""
+"""Baselines for sequence design: the consensus, and gradient-free searches by ask and tell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Tokens = UInt8[np.ndarray, "sequences length"]
 
 
 def consensus(tokens: Tokens) -> UInt8[np.ndarray, "length"]:
-    """The most frequent letter at each place, of equal ones the first of the alphabet.
+    """The most frequent letter at each position; ties go to the first in the alphabet.
 
     Of mutants of one parent it is the parent, whatever they score: no model is needed for it, and a designer that does
     not beat it has found nothing but the way back.
@@ -34,7 +34,7 @@ def consensus(tokens: Tokens) -> UInt8[np.ndarray, "length"]:
 
 
 class SequenceSearch:
-    """A search over sequences by ask and tell; a subclass says how it proposes, in ``_propose``, and what it keeps.
+    """A search over sequences by ask and tell; a subclass defines its proposals in ``_propose``, and what it keeps.
 
     Args:
         tokens: The sequences that it starts from.
@@ -123,7 +123,7 @@ class HillClimb(SequenceSearch):
     Args:
         tokens: Sequences that are known.
         scores: How good they are.
-        n_parents: The best so many have mutants.
+        n_parents: Number of best sequences that are mutated.
         options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
 
     Examples:

@@ -102,7 +102,7 @@ def hamming1_shell(tokens: Tokens, vocab: int) -> Grown:
 
 
 def random_mutants(tokens: Tokens, n: int, rng: np.random.Generator, *, vocab: int = 20, letters: int = 1) -> Grown:
-    """Mutants of random ones of some sequences, each with so many random letters at random places.
+    """Mutants of randomly chosen sequences, each with a number of random letters at random places.
 
     Args:
         tokens: The sequences.

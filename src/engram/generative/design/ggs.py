@@ -149,7 +149,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         return decode(best.tokens, self.alphabet)
 
     def predict(self, sequences: Sequence[str]) -> Float[np.ndarray, "sequences"]:
-        """What the network that learned from smoothed labels says of sequences."""
+        """Predict the fitness of sequences by the network trained on smoothed labels."""
         check_is_fitted(self)
         return self.model_.predict(encode(sequences, self.alphabet))
 

@@ -1,4 +1,4 @@
-"""Gibbs with gradients: single letters drawn by what they promise to first order, a small population at a time."""
+"""Gibbs with gradients: single-letter mutations drawn by their first-order gain, for a small population."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MOST_CLUSTERED = 15_000  # sequences, whose distances take a gigabyte
 
 
 class Population(NamedTuple):
-    """Sequences, and what the energy says of them; of the first, what was measured."""
+    """Sequences and their energies; for the initial ones, their measurements."""
 
     tokens: Tokens
     scores: Float[np.ndarray, "sequences"]
 
 
 class Round(NamedTuple):
-    """How a round went.
+    """Statistics of a round.
 
     Attributes:
         parents: Sequences that mutants were proposed of.
@@ -237,7 +237,7 @@ class GibbsWithGradients:
 
 
 def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clusters: int) -> Int[np.ndarray, "chosen"]:
-    """The best of each of at most so many clusters, by average linkage of letters that differ; of equal ones the first.
+    """The best sequence of each cluster, by average linkage of the Hamming distance; ties go to the first.
 
     Of more than 15,000 sequences the best are clustered.
 

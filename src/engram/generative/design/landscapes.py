@@ -1,4 +1,4 @@
-"""Fitness landscapes whose truth is known: what a designer finds can be judged without a model."""
+"""Fitness landscapes with known truth, to judge designs without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditional diffusion models, their networks, and what replaces either by Hugging Face's ``diffusers``.
+"""Conditional diffusion models, their networks, and replacements from Hugging Face's ``diffusers``.
 
 A denoiser is called ``model(x, t, labels)`` with noisy images, the number of the step of each, and its labels.
 """

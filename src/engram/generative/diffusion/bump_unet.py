@@ -45,12 +45,12 @@ class Stage(nn.Module):
         self.attention = SelfAttention(out_channels, HEADS, generator)
 
     def forward(self, x: Tensor, encoded: Tensor) -> Tensor:
-        """Images of the second number of channels, told what is encoded."""
+        """Process images, conditioned on the encoding; the output has the second number of channels."""
         return self.attention(self.layers(x) + self.encoded(encoded)[:, :, None, None])  # type: ignore[no-any-return]
 
 
 class BumpUNet32(nn.Module):
-    """A U-Net of three stages down and three up with self-attention, told step and labels in each.
+    """A U-Net of three stages down and three up with self-attention, conditioned on step and labels in each.
 
     Stages are numbered as in ``layer(k)``: 1 the first convolutions, 2 to 4 down, 5 the bottleneck, 6 to 8 up, 9 the
     output. Stage 4, of 256 x 4 x 4 numbers at 32 x 32 pixels, is where representations were published.

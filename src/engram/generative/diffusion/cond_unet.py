@@ -1,4 +1,4 @@
-"""A small U-Net that is told a step and continuous labels: the default denoiser."""
+"""A small U-Net conditioned on the step and continuous labels: the default denoiser."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ResBlock(nn.Module):
             self.skip = initial.uniform(nn.Conv2d, channels, out_channels, 1, generator=generator)
 
     def forward(self, x: Tensor, encoded: Tensor) -> Tensor:
-        """Images of the second number of channels, told what is encoded."""
+        """Process images, conditioned on the encoding; the output has the second number of channels."""
         hidden = self.conv1(functional.silu(self.norm1(x))) + self.encoded(encoded)[:, :, None, None]
         return self.skip(x) + self.conv2(functional.silu(self.norm2(hidden)))  # type: ignore[no-any-return]
 
@@ -59,7 +59,7 @@ class SelfAttention(nn.Module):
 
 
 class CondUNet(nn.Module):
-    """A U-Net on square images, told the step and continuous labels by sines and cosines in each of its blocks.
+    """A U-Net on square images, conditioned in each block on sines and cosines of the step and continuous labels.
 
     A block of two convolutions at each resolution, down and up, with the encoding of step and labels added in between;
     the last convolution of each block, and that of the network, are 0 at first. Stages are numbered as in

@@ -1,4 +1,4 @@
-"""The best denoiser of a world with one image for each label: what samplers and networks are held against."""
+"""The optimal denoiser if there is one image for each label: a reference for samplers and networks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ExactDenoiser:
         self.image = image
 
     def __call__(self, x: Images, t: Steps, labels: Labels) -> Images:
-        """What the diffusion's ``prediction`` names."""
+        """The quantity named by the diffusion's ``prediction``."""
         checks.arguments()
         x0 = self.image(labels).to(x)
         checks.has_shape("image", tuple(x0.shape), tuple(x.shape))

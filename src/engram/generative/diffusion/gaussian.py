@@ -1,4 +1,4 @@
-"""Gaussian diffusion: noise that is added step by step, a loss that teaches to undo it, and samplers."""
+"""Gaussian diffusion: noise added step by step, a loss for learning to remove it, and samplers."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class GaussianDiffusion:
         return signal * x0 + noisy * noise
 
     def target(self, x0: Images, t: Steps, noise: Images) -> Images:
-        """What the network has to tell of noised images."""
+        """The network's target for noised images."""
         checks.arguments()
         signal, noisy = self.scales(t, x0)
         return {"eps": noise, "x0": x0, "v": signal * noise - noisy * x0}[self.prediction]
@@ -101,7 +101,7 @@ class GaussianDiffusion:
         return functional.mse_loss(model(self.noised(x0, t, noise), t, labels), self.target(x0, t, noise))
 
     def split(self, output: Images, x: Images, t: Steps) -> tuple[Images, Images]:
-        """x_0, clipped, and the eps that agrees with it, from what a network told of x_t."""
+        """x_0, clipped, and the eps that agrees with it, from a network's output for x_t."""
         checks.arguments()
         signal, noisy = self.scales(t, x)
         x0 = {

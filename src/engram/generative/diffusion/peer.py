@@ -1,4 +1,4 @@
-"""A U-Net and a scheduler of Hugging Face's ``diffusers`` in the places of ours."""
+"""A U-Net and a scheduler of Hugging Face's ``diffusers`` with engram's interfaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES: dict[str, Literal["eps", "x0", "v"]] = {"epsilon": "eps", "sample": "x0",
 
 
 class DiffusersUNet(nn.Module):
-    """A ``diffusers.UNet2DModel`` that is told continuous labels, called as ``CondUNet`` is.
+    """A ``diffusers.UNet2DModel`` conditioned on continuous labels, with the interface of ``CondUNet``.
 
     Its ``class_labels`` are a linear function of the encoded labels, which needs ``class_embed_type="identity"``.
 

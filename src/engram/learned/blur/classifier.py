@@ -21,7 +21,7 @@ from engram.learned.blur.evolved import EVOLVED
 from engram.learned.blur.genome import Genome
 from engram.learned.blur.network import BlurNetwork, BlurState, Moments
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
 COUNT = Interval(Integral, 1, None, closed="left")
 SMALL = 16  # samples of a batch below which its moments say little
 
@@ -78,7 +78,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     mean_: Tensor
     scale_: Tensor
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self,
         genome: Annotated[Any, Genome | None] = None,

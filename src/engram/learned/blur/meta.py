@@ -1,4 +1,4 @@
-"""Meta-training of a genome: a short life, the loss after it, and the gradient through that life."""
+"""Meta-training of a genome: a short lifetime, the loss after it, and the gradient through it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def cross_entropy(
 
 
 def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped: int, *, clip: float = 10.0) -> int:
-    """A step down the gradient of a loss at the end of lives, unless it is not finite, as where a life explodes.
+    """A gradient step on the loss at the end of lifetimes, skipped if it is not finite because a lifetime diverged.
 
     Args:
         optimizer: Of the genome's vector.

@@ -1,4 +1,4 @@
-"""Networks that a genome trains: neurons of several states, a way forward, a way back, and synapses that learn."""
+"""Networks trained by a genome: neurons with several states, a forward and a backward pass, and plastic synapses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 
 
 class BlurState(NamedTuple):
-    """What learning changes: the synapses.
+    """The learned state: the synapses.
 
     Attributes:
         W: Of each layer, the way forward, (*population, channels, post, pre + 1), its last column the bias.

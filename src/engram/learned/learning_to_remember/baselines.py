@@ -1,4 +1,4 @@
-"""Baselines of a learned rule: memories of pairs by known rules, and what bodies alone can hold."""
+"""Baselines for a learned rule: memories of pairs by known rules, and the accuracy without synapses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An LSTM called as a network of a learned rule is, to compare with: it remembers in its activity."""
+"""An LSTM with the interface of a network with a learned rule, for comparison: it remembers in its activity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LSTMMemoryState(NamedTuple):
     cell: Float[Tensor, "1 batch hidden"]
 
     def detach(self) -> LSTMMemoryState:
-        """The same state cut off from the graph that made it."""
+        """The same state, detached from its graph."""
         return detached(self)
 
 
@@ -29,7 +29,7 @@ register_states(LSTMMemoryState)
 
 
 class LSTMMemory(nn.Module):
-    """An LSTM called as a ``RuleNetwork`` is: it sees frames, and where something is shown, and answers by logits.
+    """An LSTM with the interface of ``RuleNetwork``: it sees frames and a mask of what is shown, and returns logits.
 
     Args:
         features: Features of a frame.

@@ -31,11 +31,11 @@ class RuleState(NamedTuple):
     synapses: tuple[Float[Tensor, "batch channels post pre"], ...]
 
     def detach(self) -> RuleState:
-        """The same state cut off from the graph that made it, for truncated back-propagation."""
+        """The same state, detached from its graph, for truncated back-propagation."""
         return detached(self)
 
     def replaced(self, which: Bool[Tensor, " batch"], fresh: RuleState) -> RuleState:
-        """The state that is ``fresh`` in the streams named, and in all others what it was."""
+        """The state with the chosen streams replaced by ``fresh``."""
         checks.arguments()
         synapses = zip(fresh.synapses, self.synapses, strict=True)
         chosen = tuple(torch.where(which[:, None, None, None], new, old) for new, old in synapses)

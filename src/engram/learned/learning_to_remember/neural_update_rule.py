@@ -1,4 +1,4 @@
-"""What all rules learned by remembering share: how neurons change, what synapses send, and how outputs are read."""
+"""The common base of rules that learn to remember: updates of neurons, messages of synapses, and the read-out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engram import checks
 
 
 class NeuralUpdateRule(nn.Module, ABC):
-    """The meta-parameters by which all bodies and all synapses of a network change; subclasses say how synapses do.
+    """The meta-parameters that update all bodies and synapses of a network; subclasses define the update of synapses.
 
     A body b has ``body_size`` numbers and a synapse s has ``channels``. With x what a neuron is shown, k whether it is
     shown anything, e the embedding of its type, and m and r the messages that it gets (``RuleNetwork``):

@@ -14,7 +14,7 @@ from engram.learned.learning_to_remember.training import bit_accuracy
 
 @dataclass(frozen=True)
 class Recall:
-    """How well frames are recalled that were shown in a window so many windows ago.
+    """Recall of frames that were shown a given number of windows ago.
 
     Attributes:
         age: How many windows ago.

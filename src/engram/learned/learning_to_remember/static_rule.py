@@ -1,4 +1,4 @@
-"""Synapses that stay as they are: whatever such a network remembers, it remembers in its bodies."""
+"""Synapses that do not change: such a network can remember only in its bodies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engram.learned.learning_to_remember.neural_update_rule import NeuralUpdateR
 
 
 class StaticRule(NeuralUpdateRule):
-    """Synapses that stay as they were drawn, s' = s: whatever such a network remembers, it remembers in its bodies.
+    """Synapses that keep their initial values, s' = s: such a network can remember only in its bodies.
 
     Args:
         body_size: Numbers n_b of a body.

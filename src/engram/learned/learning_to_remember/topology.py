@@ -1,4 +1,4 @@
-"""What is connected to what in a network whose rule is learned, and which of its neurons one sees."""
+"""The connections of a network with a learned rule, and its visible neurons."""
 
 from __future__ import annotations
 

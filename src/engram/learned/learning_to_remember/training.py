@@ -1,4 +1,4 @@
-"""Training a rule by short windows: what is shown in one is asked for in the same, or in one soon after."""
+"""Training a rule on short windows: patterns shown in one are queried in the same window, or soon after."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def train_window(
     *,
     clip: float = 1.0,
 ) -> Trained:
-    """One step of training on a window: back-propagation goes to its beginning, and the state goes on without it.
+    """One training step on a window: back-propagation stops at its beginning, and the state is passed on detached.
 
     Args:
         net: A ``RuleNetwork``, whose rule is trained, or a module with the same call, as ``LSTMMemory``.

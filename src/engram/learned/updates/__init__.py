@@ -1,4 +1,4 @@
-"""Learned updates: how far each weight may move is learned from what becomes of old tasks, and not assumed."""
+"""Learned updates: rules that learn how far each weight may move without harming old tasks."""
 
 from engram.learned.updates.adam_rule import AdamRule
 from engram.learned.updates.gated_coordinate_rule import GatedCoordinateRule

@@ -1,4 +1,4 @@
-"""Adam as an update rule: what learned updates start from and, with a rate for each tensor, their simplest form."""
+"""Adam as an update rule: the start of learned updates and, with a rate for each tensor, their simplest form."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ VERSION = 1  # of what the inputs are; a rule that was trained on others means n
 
 
 class GatedCoordinateRule(UpdateRule):
-    """A network that gates Adam's step of each weight, and may add to it, from what it sees of this one weight.
+    """A network that gates Adam's step for each weight, and may add to it, from inputs about this weight alone.
 
         direction = exp(c_l) [2 sigmoid(a) u + 0.1 r],   (a, r) = MLP(14 inputs),   u = m_0.9 / (sqrt(v) + 1e-8)
 

@@ -17,7 +17,7 @@ Parameters = dict[str, Tensor]
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
-    """An optimiser whose steps a learned rule makes: p <- p - lr direction(p.grad, p, moments, what old tasks left).
+    """An optimiser with a learned rule: p <- p - lr direction(p.grad, p, moments, memory of old tasks).
 
     Give it the parameters of the body alone; a read-out has an optimiser of its own. After each task call
     ``consolidate``. Neither teacher nor old data are needed, or held.
@@ -79,7 +79,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def consolidate(self, importance: Sequence[Tensor]) -> None:
-        """End a task: note where weights are and how important, and begin the moments of gradients anew.
+        """End a task: store the weights and their importance, and reset the moments of gradients.
 
         Args:
             importance: For each parameter, in order, a tensor of its shape that is not negative, such as the diagonal

@@ -1,4 +1,4 @@
-"""A learned rule takes the steps of a network's body; a continual method."""
+"""A continual method in which a learned rule updates a network's body."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engram.state import form_of
 
 
 class LearnedUpdate(ContinualMethod):
-    """A learned rule takes the steps of the body, by what old tasks left with each weight.
+    """A learned rule updates the body, using a memory of old tasks for each weight.
 
     The optimiser that it is attached to goes on training the head alone; each of its steps is followed by one of a
     ``LearnedOptimizer``. After each task the diagonal of Fisher's information is noted, measured with answers that are
@@ -77,7 +77,7 @@ class LearnedUpdate(ContinualMethod):
         self._hook = optimizer.register_step_post_hook(self._after_step)
 
     def end_task(self, task: Task) -> None:
-        """Note where the body's weights are and how important.
+        """Store the body's weights and their importance.
 
         Args:
             task: Its training data, and its classes, over which the softmax runs.
@@ -92,7 +92,7 @@ class LearnedUpdate(ContinualMethod):
         return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
 

@@ -1,4 +1,4 @@
-"""A multi-task teacher: what the same network would be had it learned all tasks together."""
+"""A multi-task teacher: the same network, trained on all tasks together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training a learned update: the student's activity, on old and new tasks, is to be that of a multi-task teacher."""
+"""Training a learned update so that a student's activity, on old and new tasks, matches a multi-task teacher's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 class MimicryEpisode(NamedTuple):
-    """A body that learned a task, the data of the next, and what a teacher of both makes of held-out inputs.
+    """A body that learned a task, the data of the next, and the activity of a teacher of both on held-out inputs.
 
     Attributes:
         start: The body's parameters at the end of the old task, by name.
@@ -75,7 +75,7 @@ class TeacherMimicTrainer:
         lengths: Least and greatest number of steps of a student; those that differ keep a rule from short sight.
         batch_size: Samples in a batch.
         distance: Of student's and teacher's features.
-        every: The rule's gradient is estimated from one of so many weights at each step, drawn anew; 1: from all.
+        every: Estimate the rule's gradient from one in ``every`` weights, redrawn at each step; 1: from all.
         generator: Draws episodes, their lengths, read-outs and batches.
 
     Attributes:
@@ -164,7 +164,7 @@ class TeacherMimicTrainer:
         return float(losses[-1].detach())
 
     def state_dict(self) -> dict[str, Any]:
-        """All that training goes on from, but the generator, which is its owner's."""
+        """Everything needed to resume training, except the generator, which belongs to the caller."""
         students = [
             {"episode": s.episode, "length": s.length, "steps": s.steps, "leaves": tree_flatten(_learned(s.fast))[0]}
             for s in self._students
@@ -173,7 +173,7 @@ class TeacherMimicTrainer:
         return {**state, "turn": self._turn, "students": students}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from what ``state_dict`` returned."""
         student_form = {"episode": int, "length": int, "steps": int, "leaves": list}
         parts = {"rule": form_of(self.rule), "optimizer": form_of(self.optimizer)}
         check_state(state, {**parts, "turn": int, "students": [student_form] * len(self._students)})

@@ -1,4 +1,4 @@
-"""The contract of a learned update: of gradients, weights, running moments and what old tasks left, a direction."""
+"""The contract of a learned update: a direction from gradients, weights, running moments and a memory of old tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Moments(NamedTuple):
 
 
 class TaskMemory(NamedTuple):
-    """What ended tasks left with one tensor: the weights at the end of the last, and how important each of them is."""
+    """The memory of old tasks for one tensor: its weights at the end of the last task, and their importance."""
 
     anchor: Tensor
     importance: Tensor
@@ -35,7 +35,7 @@ Memory = Mapping[str, TaskMemory]
 
 
 class UpdateRule(nn.Module, abc.ABC):
-    """How weights move, by functions that are learned: w' = w - lr direction(gradients, weights, moments, memory).
+    """A learned update of weights: w' = w - lr direction(gradients, weights, moments, memory).
 
     Directions can be differentiated in the rule's own parameters. Gradients and weights are dictionaries by name; the
     names of ``memory`` may be fewer, as no task has ended yet for the rest.

@@ -1,1 +1,1 @@
-"""Associative memories as one contract: patterns of signs are stored, and come back from noisy ones."""
+"""Associative memories under one contract: they store patterns of signs and complete noisy ones."""

@@ -1,4 +1,4 @@
-"""The contract of an associative memory: patterns of signs are stored, and come back from noisy ones."""
+"""The contract of an associative memory: it stores patterns of signs and completes noisy ones."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ from engram.state import check_state
 class AssociativeMemory(ABC):
     """A memory of units that are +1 or -1: it stores patterns, and completes noisy ones.
 
-    A memory of one's own writes ``store``, ``recall`` and ``n_weights``, and names in ``stored`` what storing changes,
-    so that it can be saved. What every memory must refuse is refused by ``apply_store`` and ``apply_recall``, which
-    call it.
+    To write your own memory, define ``store``, ``recall`` and ``n_weights``, and list in ``stored`` what storing
+    changes, so that it can be saved. Invalid input is refused by ``apply_store`` and ``apply_recall``, which call them.
 
     Args:
         units: N, the units of a pattern, at least 2.
-        generator: All that a memory draws at random comes from it; None: one of its own, with the seed 0.
+        generator: Source of all randomness of a memory; None: its own, with the seed 0.
 
     Attributes:
         stored: Names of the attributes that storing changes: tensors, numbers, and lists or dicts of them.
 
     Raises:
-        TypeError, ValueError: ``units`` is no size, or ``generator`` none of torch's.
+        TypeError, ValueError: ``units`` is not a valid size, or ``generator`` not one of torch's.
 
     Examples:
         >>> class Nearest(AssociativeMemory):  # a table, of which the nearest row is the answer
@@ -62,7 +61,7 @@ class AssociativeMemory(ABC):
 
     @abstractmethod
     def store(self, patterns: Float[Tensor, "patterns units"]) -> None:
-        """Store patterns beside those that are there.
+        """Store patterns in addition to those already stored.
 
         Args:
             patterns: Of +1 and -1, in rows.
@@ -70,7 +69,7 @@ class AssociativeMemory(ABC):
 
     @abstractmethod
     def recall(self, cues: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
-        """The patterns that cues lead to, of +1 and -1; none depends on the others.
+        """The patterns recalled from cues, of +1 and -1; none depends on the other cues.
 
         Args:
             cues: Noisy patterns, of +1 and -1.
@@ -79,15 +78,15 @@ class AssociativeMemory(ABC):
     @property
     @abstractmethod
     def n_weights(self) -> int:
-        """The number of weights that hold what is stored, each once where two are the same."""
+        """The number of weights that store patterns; equal weights count once."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that storing changes, as tensors, numbers, and lists and dicts of them."""
+        """Everything that storing changes, as tensors, numbers, and lists and dicts of them."""
         state = {name: copy.deepcopy(getattr(self, name)) for name in self.stored}
         return {"units": self.units, **state, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Be as a ``state_dict`` has it, of a memory made with the same arguments.
+        """Restore a ``state_dict`` of a memory made with the same arguments.
 
         Args:
             state: What ``state_dict`` returned.
@@ -106,7 +105,7 @@ class AssociativeMemory(ABC):
 
 
 def patterns_of(memory: AssociativeMemory, name: str, value: Any) -> Float[Tensor, "batch units"]:
-    """What a memory is given: a new tensor of +1 and -1, (batch, units), of torch's default dtype.
+    """Check the input of a memory; return a new tensor of +1 and -1, (batch, units), of torch's default dtype.
 
     Args:
         memory: The memory.
@@ -123,7 +122,7 @@ def patterns_of(memory: AssociativeMemory, name: str, value: Any) -> Float[Tenso
 
 
 def apply_store(memory: AssociativeMemory, patterns: Annotated[Tensor, "patterns units"]) -> None:
-    """``memory.store``, with what every memory has to refuse refused, so that one of one's own is the method alone.
+    """``memory.store`` with the input checks that all memories share, so that your own need not repeat them.
 
     Args:
         memory: The memory.
@@ -137,7 +136,7 @@ def apply_store(memory: AssociativeMemory, patterns: Annotated[Tensor, "patterns
 
 
 def apply_recall(memory: AssociativeMemory, cues: Annotated[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
-    """``memory.recall``, with what every memory has to refuse refused, and an answer that is no pattern.
+    """``memory.recall`` with the input checks that all memories share, and a check of the answer.
 
     Args:
         memory: The memory.

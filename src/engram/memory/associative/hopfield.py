@@ -1,4 +1,4 @@
-"""Hopfield networks as associative memories that are compared: each with a generator of its own."""
+"""Hopfield networks under the contract of associative memories, each with its own generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer of Hebbian traces as an associative memory that is compared."""
+"""A layer of Hebbian traces under the contract of associative memories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scaffold of stable states as an associative memory that is compared."""
+"""A scaffold of stable states under the contract of associative memories."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ScaffoldMemory(AssociativeMemory):
 
     @property
     def content(self) -> dict[str, Any]:
-        """The scaffold, and what is tied to it."""
+        """The scaffold, and the contents associated with it."""
         return self.scaffold._content()
 
     @content.setter
@@ -63,7 +63,7 @@ class ScaffoldMemory(AssociativeMemory):
         self.scaffold.store(patterns_of(self, "patterns", patterns))
 
     def recall(self, cues: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
-        """The patterns whose states cues lead to."""
+        """The patterns of the states that cues lead to."""
         cues = patterns_of(self, "cues", cues)
         content = self.scaffold.recall(cues, self.generator).content
         return torch.where(content == 0, cues, content.sign())

@@ -1,4 +1,4 @@
-"""The neural rules of Arora et al. for learning a dictionary, which threshold correlations once: NOODL's baselines."""
+"""The neural dictionary-learning rules of Arora et al., with one thresholding step: NOODL's baselines."""
 
 from __future__ import annotations
 

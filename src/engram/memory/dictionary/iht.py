@@ -14,13 +14,13 @@ from engram.numeric.threads import in_ranges
 SOLVERS = ("iht-ls", "iht", "iht-ls-unpruned")
 PATIENCE = 1  # iterations with the same support before least squares are tried; more change nothing but the time
 GRAM_LIMIT = 5000  # atoms above which no Gram matrix is made: it would fill the memory
-GROWTH = 10.0  # codes so many times larger than the correlations that they come from are looked into
-EXCESSIVE = 1e6  # and a code so many times larger never comes back
+GROWTH = 10.0  # codes this many times larger than their correlations are checked
+EXCESSIVE = 1e6  # a code this many times larger never recovers
 LARGEST_STEP, SMALL = 0.9, 64
 
 
 class IHTCode(NamedTuple):
-    """Codes, and how they came about."""
+    """Codes, and how the search for them ended."""
 
     code: Float[np.ndarray, "samples atoms"]
     iterations: Int[np.ndarray, " samples"]

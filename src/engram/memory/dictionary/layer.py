@@ -12,7 +12,7 @@ from engram import checks
 
 
 class NOODLLayer(nn.Module):
-    """A layer of neurons with lateral inhibition that settles to a sparse code, and learns by a Hebbian update.
+    """A layer of neurons with lateral inhibition that settles to a sparse code and learns by a Hebbian update.
 
         x(0)   = H'(W y)                                        H' keeps what is at least coef_min / 2
         x(r+1) = H(x(r) + code_step W (y - W^T x(r)))           H keeps what is larger than threshold

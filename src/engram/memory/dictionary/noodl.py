@@ -146,7 +146,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
 
     dict_step_: float | np.ndarray
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self,
         n_components: Annotated[Any, int | None] = None,

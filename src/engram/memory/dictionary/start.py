@@ -1,4 +1,4 @@
-"""Dictionaries to start from when nothing is known but samples."""
+"""Initial dictionaries made from samples alone."""
 
 from __future__ import annotations
 

@@ -38,12 +38,12 @@ class FaissSearch:
         return type(self), (self.index, self.rebuild, self.smallest)
 
     def reset(self) -> None:
-        """Forget all indices: all keys may be others."""
+        """Forget all indices, since all keys may have changed."""
         self._built: dict[int, Any] = {}
         self._stale: dict[int, set[int]] = {}
 
     def written(self, table: int, rows: Annotated[np.ndarray, " rows"]) -> None:
-        """Take note that these rows of a table are to be looked at."""
+        """Note that these rows of a table have changed and must be searched."""
         if table in self._built:
             self._stale[table].update(rows.tolist())
 

@@ -48,7 +48,7 @@ class KeyIndex:
         self._follow(keys, n_filled)
         stored = keys[table].numpy(force=True)
         if table not in self._built:
-            # Half of the slots or more stay empty, so that few are looked at.
+            # At least half of the slots stay empty, so that probe sequences are short.
             slots, hashes = np.full(1 << (2 * len(stored) - 1).bit_length(), -1), np.zeros(len(stored), np.int64)
             self._built[table] = slots, hashes
             self._twins.discard(table)

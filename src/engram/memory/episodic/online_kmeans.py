@@ -1,4 +1,4 @@
-"""K-means by one look at each sample, and its form that follows a stream that changes; scikit-learn's interface."""
+"""Single-pass k-means, and a form that follows a changing stream; scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class OnlineKMeans(
     n_samples_seen_: int
     labels_: np.ndarray
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self, n_clusters: Annotated[Any, int] = 8, *, weighting: Annotated[Any, Literal["count", "author"]] = "count"
     ) -> None:

@@ -1,1 +1,1 @@
-"""The expander memory, its graphs, the decoders that it is compared with, and stores of content on its states."""
+"""The expander memory, its graphs, decoders for comparison, and stores of content addressed by its states."""

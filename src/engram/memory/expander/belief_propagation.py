@@ -1,4 +1,4 @@
-"""Belief propagation: the decoder that a network of simple neurons is measured against."""
+"""Belief propagation: the reference decoder for a network of simple neurons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of Hamming codes: good codes one by one, and no expander together."""
+"""Blocks of Hamming codes: good codes each, but not an expander together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locally wired bipartite graphs: as regular as random ones, and no expanders."""
+"""Locally wired bipartite graphs: as regular as random ones, but not expanders."""
 
 from __future__ import annotations
 

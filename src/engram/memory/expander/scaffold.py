@@ -1,4 +1,4 @@
-"""A scaffold of stable states to which content is tied: recall gets worse little by little, and does not collapse."""
+"""A scaffold of stable states with associated content: recall degrades gradually instead of collapsing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ScaffoldRecall(NamedTuple):
 
 
 class Scaffold(Saveable):
-    """Content tied to stable states of an expander memory, which are fixed, by weights, which are learned.
+    """Content associated by learned weights with the fixed stable states of an expander memory.
 
         to the scaffold    x = recall(sign(W c)),     W = sum of x c^T                 Hebb
         and back           c = V x,                   V = C X^+                        pseudo-inverse

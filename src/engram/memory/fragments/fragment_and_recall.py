@@ -1,4 +1,4 @@
-"""Step by step: go on with the fragment at hand, begin another, or take up an old one."""
+"""At each step, keep the current fragment, begin another, or recall an old one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Link = Callable[[LongTermStore[Any], int, int, Any], None]
 
 
 class Decision(NamedTuple):
-    """What a step came to.
+    """The decision at a step.
 
     Attributes:
         kind: Whether the fragment at hand is kept, was left for a new one, or for one that was stored.
@@ -41,19 +41,19 @@ def link(store: LongTermStore[Any], source: int, target: int, query: Any) -> Non
 
 
 class FragmentAndRecall(Generic[T]):
-    """One fragment at hand, the others stored; a surprise begins a new one, a familiar query recalls an old one.
+    """A current fragment and stored ones; a surprise begins a new one, a familiar query recalls an old one.
 
     At each step: recall, if the best key leads to another fragment with a similarity of at least ``recall_threshold``;
-    else a new fragment, if the monitor fires and the query is novel; else the fragment at hand is kept. The fragment at
-    hand is in the store as well, under one number all its life.
+    else a new fragment, if the monitor fires and the query is novel; else keep the current fragment. The current
+    fragment is in the store as well, always under the same number.
 
     Args:
         factory: Makes an empty fragment.
-        store: Where fragments are; empty, with room for at least two.
+        store: The store of fragments; empty, with room for at least two.
         monitor: Watches the surprisal, of one stream.
         recall_threshold: Similarity that recalls.
-        novelty_threshold: Similarity from which on a query is too familiar for a new fragment; None: no such guard.
-        burn_in: Steps after a new fragment in which nothing is decided.
+        novelty_threshold: Similarity above which a query is too familiar for a new fragment; None: no limit.
+        burn_in: Steps after a new fragment without a decision.
         link: Called with the store, the old and the new fragment and the query when a fragment begins; by default it
             connects them and stores the query as a key that leads to the new one.
 
@@ -141,7 +141,7 @@ class FragmentAndRecall(Generic[T]):
         return parts | {"current_id": self.current_id, "waits": self._waits}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of ``state_dict``; raises where it is of another form."""
+        """Continue from a state of ``state_dict``; raises if it has another form."""
         check_state(state, {"store": dict, "monitor": self.monitor.state_dict(), "current_id": int, "waits": int})
         made = self.factory()
         self.store.load_state_dict(state["store"], self.factory if hasattr(made, "load_state_dict") else None)

@@ -75,7 +75,7 @@ observe = jit(_observe)
 
 
 def _scan(x, criterion, numbers, options, seed, state, rings, triggered, statistic):
-    """The place of the first of successive samples of one stream that fires, or -1; none after it is looked at."""
+    """The position of the first of successive samples of one stream that fires, or -1; later ones are not read."""
     armed = np.ones(1, np.bool_)
     for t in range(x.size):
         observe(x[t : t + 1], armed, criterion, numbers, options, seed, state, rings, triggered, statistic)

@@ -1,4 +1,4 @@
-"""Fragments that are kept, keys that lead to them, and how they hang together."""
+"""Stored fragments, keys that lead to them, and a graph of their borders."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class LongTermStore(Generic[T]):
         self._used[id] = self._clock if time is None else float(time)
 
     def match(self, query: Any) -> Match:
-        """Where the key most similar to a query leads, -1 where there is none, and how similar it is."""
+        """The fragment of the key most similar to a query, -1 if there is none, and the similarity."""
         with checks.noted(query=query):
             return self._matcher.match(query)
 
@@ -159,7 +159,7 @@ class LongTermStore(Generic[T]):
         )
 
     def load_state_dict(self, state: Mapping[str, Any], factory: Callable[[], T] | None = None) -> None:
-        """Go on from a state of ``state_dict``.
+        """Continue from a state of ``state_dict``.
 
         Args:
             state: The state.

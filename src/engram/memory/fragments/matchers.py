@@ -1,4 +1,4 @@
-"""How a query finds a fragment: each key that is stored leads to one, and the key most similar to the query decides."""
+"""Matching of queries with stored keys: the most similar key determines the fragment."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _STATE = ("counts", "means", "squares", "since", "draws", "previous")
 
 
 class SurprisalMonitor:
-    """A monitor that fires when a number of a stream stands out among those before it.
+    """A monitor that fires when a number in a stream is an outlier among those before it.
 
         zscore    (x - mean) / std > threshold, std with n - 1 and above ``std_floor``
         ratio     x >= threshold * mean, mean > 0
@@ -26,7 +26,7 @@ class SurprisalMonitor:
         random    with probability ``threshold`` at each sample, a control
 
     Mean and standard deviation are those of the samples before x, of the last ``window`` or of all. A larger number is
-    a greater surprise: whoever has a confidence c feeds 1 - c.
+    a greater surprise: for a confidence c, pass 1 - c.
 
     Args:
         criterion: Which of the four.
@@ -163,7 +163,7 @@ class SurprisalMonitor:
         return {name: getattr(self, name if name == "statistic" else f"_{name}").copy() for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of ``state_dict``; raises where it is not of as many streams and such a window."""
+        """Continue from a state of ``state_dict``; raises where it is not of as many streams and such a window."""
         check_state(state, self.state_dict())
         for name, value in state.items():
             setattr(self, name if name == "statistic" else f"_{name}", value.copy())

@@ -1,1 +1,1 @@
-"""Hopfield networks that store the patterns that they are given."""
+"""Hopfield networks that store given patterns."""

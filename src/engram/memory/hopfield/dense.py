@@ -42,7 +42,7 @@ class DenseHopfield(PatternStore):
         self.n = n if isinstance(n, str) else checks.size("n", n, minimum=2)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows of the arguments."""
+        """The arguments as ``repr`` shows them."""
         return repr(self.n)
 
     def recall(

@@ -22,7 +22,7 @@ class HiddenState(NamedTuple):
     hidden: Float[Tensor, "batch hidden"]
 
     def detach(self) -> HiddenState:
-        """The same state cut off from the graph that made it."""
+        """The same state, detached from its graph."""
         return HiddenState(self.hidden.detach())
 
 

@@ -1,4 +1,4 @@
-"""First-order preconditioning: an optimiser of torch's that learns by which matrix to multiply its steps."""
+"""First-order preconditioning: a torch optimiser that learns matrices to multiply its steps by."""
 
 from __future__ import annotations
 
@@ -329,7 +329,7 @@ def _set_factors(state: dict[str, Any], *factors: Tensor) -> None:
 
 
 def _active_preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Preconditioner:
-    """The preconditioner that multiplies, scaled if it is to be."""
+    """The preconditioner to apply, scaled if required."""
     factors = [unit_trace(M) if group["precond_norm"] == "trace" else M for M in _factors(state)]
     return factors[0] if len(factors) == 1 else (factors[0], factors[1])
 

@@ -1,4 +1,4 @@
-"""Faster forms of the scans of ``engram.plasticity.scan``, which are their definition: they differ by speed only.
+"""Faster implementations of the scans of ``engram.plasticity.scan``, which define them.
 
 ``dispatch`` says which form runs. Of each layer, ``rnn``, ``lstm`` and ``linear``, ``scan`` is the torch operator and
 ``cpu`` its two passes in numba; ``rnn.cuda`` launches those in Triton, ``rnn.cuda_programs``, and ``rnn.step`` is for

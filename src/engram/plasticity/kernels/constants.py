@@ -1,4 +1,4 @@
-"""The numbers by which operators and kernels tell recursions, what is forgotten, and nonlinearities apart."""
+"""Numeric codes of recursions, forms of forgetting and nonlinearities, for operators and kernels."""
 
 from __future__ import annotations
 

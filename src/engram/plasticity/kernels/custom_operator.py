@@ -72,7 +72,7 @@ def register(
         ctx.set_materialize_grads(False)  # autograd would make zeros by all threads
 
     def derivative(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors  # once: where activity is checkpointed, the first look computes it anew
+        saved = ctx.saved_tensors  # once: with checkpointing, the first access recomputes them
         with single_threaded():
             whole = [saved[0].new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
         gradients = iter(backward(*whole[:graded], *saved, *ctx.options))

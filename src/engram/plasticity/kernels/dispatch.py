@@ -1,4 +1,4 @@
-"""Which form of a scan runs: the definition, or a kernel where one can and is faster."""
+"""The choice of a scan's implementation: the definition, or a kernel if it can run and is faster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules and neuromodulators as the numbers that all kernels take, and which of them kernels cannot run."""
+"""Encoding of rules and neuromodulators as numbers for the kernels, and reasons why kernels cannot run some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Align-ada: errors go back through the network as it was at first, and meet the activity of the network as it is."""
+"""Align-ada: errors go back through the initial network, and are combined with the current network's activity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Modules = tuple[tuple[str, nn.Module], ...]
 
 
 class AlignAda(LearningRule[dict[str, Tensor]]):
-    """Align-ada: errors of the network as it is go back through the network as it was at first, and meet its activity.
+    """Align-ada: errors go back through the initial network, and are combined with the current network's activity.
 
         dL/dW[l] = c[l] (g[l] phi'(a[l]))^T h[l-1],   g[l] = c[l+1] (g[l+1] phi'(a0[l+1])) W0[l+1],   g[L] = e
 

@@ -1,4 +1,4 @@
-"""Align-prop: feedback alignment whose feedback is the weights as they were at first."""
+"""Align-prop: feedback alignment with the initial weights as feedback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECURRENT, READOUT = "core.weight_hh", "readout.weight"
 
 
 class AlignProp(LearningRule[dict[str, Tensor]]):
-    """Align-prop: errors go back through the weights as they were at first, and meet everything as it is.
+    """Align-prop: errors go back through the initial weights; everything else is that of the current network.
 
         delta[l] = (delta[l+1] V[l+1]) phi'(a[l]),   V = rho W0 + sqrt(1 - rho^2) B,   B ~ N(0, 1 / fan-in)
 
@@ -49,7 +49,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """V, made of the weights as they are now and of random ones."""
         checks.arguments()
-        initial_parameters(model, self)  # which refuses what it has to
+        initial_parameters(model, self)  # raises for layers that do not fit
         if isinstance(model, WideRNN):
             scale = model.core.scale
             weights = {RECURRENT: model.core.weight_hh * scale, READOUT: model.readout.weight * model.readout.scale}

@@ -1,4 +1,4 @@
-"""Align-zero: the initial network's own gradient, of the error that the network makes now."""
+"""Align-zero: the gradient of the initial network for the current network's error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engram.state import check_state
 
 
 class AlignZero(LearningRule[dict[str, Tensor]]):
-    """Align-zero: errors of the network as it is go back through the network as it was at first, and meet its activity.
+    """Align-zero: the current network's errors go back through the initial network, with its activity.
 
         dL/dW[l] = c[l] delta[l]^T h0[l-1],   delta[l] = (c[l+1] delta[l+1] W0[l+1]) phi'(a0[l]),   delta[L] = e
 

@@ -1,4 +1,4 @@
-"""What the align rules share: the network as it was at first, the error of the network as it is, and their meeting."""
+"""Helpers of the align rules: the initial parameters, the current error, and how both are combined."""
 
 from __future__ import annotations
 

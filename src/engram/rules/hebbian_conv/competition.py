@@ -1,4 +1,4 @@
-"""Who is active: the k most excited units, or all that are above the mean; and the normalisation before it."""
+"""Activations by competition: the k most excited units, or all above the mean; and the normalisation before them."""
 
 from __future__ import annotations
 

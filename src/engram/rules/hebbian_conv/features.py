@@ -21,7 +21,7 @@ from engram import checks
 from engram.rules.hebbian_conv.competition import per_sample_standardize
 from engram.rules.hebbian_conv.layer import HebbianConv2d
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
 Numbers = Annotated[Any, Sequence[int]]
 
 
@@ -45,9 +45,9 @@ def quadrants(activity: Float[Tensor, "batch units height width"]) -> Float[Tens
 
 
 def layer_features(layers: nn.Sequential, images: Float[Tensor, "batch channels height width"]) -> list[Tensor]:
-    """What each layer offers a read-out, (batch, 4 units): quadrants of its output, as the next layer sees it.
+    """The features of each layer for a read-out, (batch, 4 units): quadrants of its output, as the next layer sees it.
 
-    So they are of standardised activity, and of the last layer's as it is.
+    The activity is therefore standardised, except in the last layer.
 
     Source: Miconi (2021).
     """
@@ -65,7 +65,8 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     X holds images (samples, channels, height, width), or a row for each image if ``image_shape`` says what it is of.
     Rows without it are no images: a single layer of ``n_filters[0]`` units then learns from whole rows. Whiten images
-    first (``ZCAWhitening``): neighbouring pixels are alike, and filters become blobs that tell less than random ones.
+    first (``ZCAWhitening``): neighbouring pixels are correlated, and filters would become blobs, worse than random
+    ones.
 
     Args:
         n_filters: Filters of each layer.
@@ -121,7 +122,7 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     n_features_in_: int
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self,
         n_filters: Numbers = (100, 196, 400),

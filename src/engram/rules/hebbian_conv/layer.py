@@ -79,7 +79,7 @@ class _HebbianLayer(nn.Module):
         if connections is not None:
             weight = torch.zeros_like(weight).scatter(1, connections, weight.gather(1, connections))
         weight /= weight.norm(dim=1, keepdim=True)
-        # No optimiser is to change it, not even by weight decay: without a gradient it does not.
+        # Without a gradient no optimiser changes it, not even by weight decay.
         self.weight = nn.Parameter(weight.view(shape), requires_grad=False)
 
     @property

@@ -40,13 +40,10 @@ class Competition:
 
 
 class Pass(NamedTuple):
-    """What a batch gives.
+    """The result of a batch.
 
-    Attributes:
-        output: Activity, averaged over windows.
-        win_rate: Share of the places at which each unit won.
-        sums: Sum of activity times input, of the weights that there are.
-        decay: Sum of what the weights decay by.
+    Attributes: output: Activity, averaged over windows. win_rate: Share of the places at which each unit won. sums: Sum
+        of activity times input, of the weights that there are. decay: Sum of what the weights decay by.
     """
 
     output: Float[Tensor, "batch units rows columns"]
@@ -62,7 +59,7 @@ def hebbian_pass(
     how: Competition,
     connections: Int[Tensor, "units fan_in"] | None,
 ) -> Pass:
-    """What a batch gives, by kernels where they are faster.
+    """The result of a batch, by kernels if they are faster.
 
     Args:
         x: Input.
@@ -89,7 +86,7 @@ def plain_pass(
     how: Competition,
     connections: Int[Tensor, "units fan_in"] | None,
 ) -> Pass:
-    """What a batch gives: the definition.
+    """The result of a batch: the definition.
 
     Args:
         x: Input.
@@ -123,7 +120,7 @@ def fast_pass(
     how: Competition,
     connections: Int[Tensor, "units fan_in"] | None,
 ) -> Pass:
-    """What a batch gives, as ``plain_pass``, for one binary winner on a CPU.
+    """The result of a batch as in ``plain_pass``, for one binary winner on a CPU.
 
     Samples become the last axis; between two layers they already are, since the output is a view of such an array.
 

@@ -1,4 +1,4 @@
-"""Hebbian updates of a convolutional or linear layer: written down, and as the gradient of a scalar."""
+"""Hebbian updates of a convolutional or linear layer: explicitly, and as the gradient of a scalar."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hebbian_update(
     stride: int = 1,
     padding: int = 0,
 ) -> Float[Tensor, "units inputs ..."]:
-    """By how much each weight grows, summed over the batch and over all places p, without a graph.
+    """The change of each weight, summed over the batch and over all places p, without a graph.
 
         dW[j] = sum_p y[j, p] x[p] - d[j] W[j]
 

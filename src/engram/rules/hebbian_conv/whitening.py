@@ -1,4 +1,4 @@
-"""Whitening of whole images that leaves them as near as possible to what they were; scikit-learn's interface."""
+"""Whitening of whole images that changes them as little as possible; scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from engram import checks
 from engram.rules.hebbian_conv.competition import per_sample_standardize
 
-Data = Annotated[Any, ArrayLike]  # whatever else it is, scikit-learn refuses it in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
 EXACT = 1024  # features up to which eigenvectors are computed in 64 bits
 
 
@@ -60,7 +60,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
 
     n_features_in_: int
 
-    # As scikit-learn demands, anything is accepted here and looked at by ``fit``.
+    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self,
         eps: Annotated[Any, float] = 3.4e-4,

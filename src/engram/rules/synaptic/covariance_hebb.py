@@ -23,7 +23,7 @@ class ActivityMeans(NamedTuple):
 
 @dataclass(frozen=True)
 class CovarianceHebb(SynapticRule[ActivityMeans]):
-    """The covariance rule: Hebb's, of what activities differ from their running means by.
+    """The covariance rule: Hebb's rule for the deviations of activities from their running means.
 
         dW = (y - ybar)^T (x - xbar) / B,   xbar' = xbar + rate (mean x - xbar),   ybar likewise
 

@@ -13,7 +13,7 @@ from engram import checks
 def homeostatic_scaling(
     weight: Annotated[Tensor, "post pre"], rate: Annotated[Tensor, "post"], target: float, exponent: float = 0.1
 ) -> Float[Tensor, "post pre"]:
-    """Weights scaled so that each unit comes nearer to its target rate; their proportions stay.
+    """Scale weights so that each unit moves towards its target rate; their proportions stay.
 
         w[j] := w[j] (target / rate[j])^exponent
 

@@ -87,7 +87,7 @@ class SlowWeights(SynapticRule[None]):
     def growth(
         self, pre: Float[Tensor, "batch pre"], post: Float[Tensor, "batch post"], weight: Float[Tensor, "post pre"]
     ) -> Float[Tensor, "batch post pre"]:
-        """By how much each sample alone would make the weights grow.
+        """The change of the weights by each sample alone.
 
         Args:
             pre: Activity x that comes in.

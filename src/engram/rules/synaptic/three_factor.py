@@ -1,4 +1,4 @@
-"""Three-factor rules: what a synapse was active for becomes a change when a signal says that it was good."""
+"""Three-factor rules: eligibility traces of activity become weight changes when a reward signal arrives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engram.rules.synaptic.slow_weights import HEBBIAN, SlowWeights, hebb
 
 
 class EligibilityTraces(NamedTuple):
-    """What waits for the signal, of each sample; a batch of 1, at first, stands for as many as there are.
+    """Eligibility traces of each sample; an initial batch of 1 stands for any number of samples.
 
     Attributes:
         eligibility: E.

@@ -1,4 +1,4 @@
-"""Spike-timing dependent plasticity of pairs and triplets of spikes, which depends on how often they come, too."""
+"""Spike-timing dependent plasticity of pairs and triplets of spikes, which also depends on their rates."""
 
 from __future__ import annotations
 

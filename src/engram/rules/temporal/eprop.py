@@ -1,4 +1,4 @@
-"""E-prop: eligibility traces go forward in time, and meet a learning signal of the present."""
+"""E-prop: eligibility traces run forward in time, and are combined with the current learning signal."""
 
 from __future__ import annotations
 

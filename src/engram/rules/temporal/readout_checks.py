@@ -1,4 +1,4 @@
-"""What rules of learning in time ask of a network and of its sequences."""
+"""Requirements of temporal learning rules on a network and its sequences."""
 
 from __future__ import annotations
 

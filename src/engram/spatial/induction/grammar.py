@@ -1,4 +1,4 @@
-"""The grammar of maps that are made of submaps, and what it makes of a map that is known in part."""
+"""The grammar of maps made of submaps, and the posterior that it gives for a partly known map."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def agree(first: Int[np.ndarray, "*shape"], second: Int[np.ndarray, "*shape"]) -
 
 
 class SubmapGrammar:
-    """Maps are submaps, laid out in slots of one size; which map it may be follows from those seen.
+    """A prior on maps as submaps laid out in slots of one size, with a posterior given the seen cells.
 
         p(program) ~ exp(-lam cost),   cost = log2 sizes + sum_{submaps used} 8 + sum_slots (log2 P + c_T)
 
@@ -169,7 +169,7 @@ class SubmapGrammar:
         return submaps
 
     def posterior(self, known: Any, goals_seen: Collection[tuple[int, int]] = ()) -> MapPosterior:
-        """What the whole map may be.
+        """The posterior on the whole map.
 
         Args:
             known: Codes of cells, (h, w), 6 where unknown, 0 where the agent is.

@@ -1,4 +1,4 @@
-"""To go where a reward is likely and near: the posterior-greedy planner, and the nearest-frontier one."""
+"""Greedy planners: go where a reward is likely and near, or to the nearest frontier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Cell = tuple[int, int]
 
 
 def worth(known: Int8[np.ndarray, "h w"], posterior: MapPosterior | None, unseen: float) -> Float[np.ndarray, "h w"]:
-    """What it is worth to get to each cell: 1 for a reward that is seen, its probability and ``unseen`` for others.
+    """The worth of reaching each cell: 1 for a seen reward, its probability and ``unseen`` for others.
 
     Without a posterior, what is unknown is worth as much as a reward.
     """

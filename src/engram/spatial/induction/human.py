@@ -1,4 +1,4 @@
-"""How likely a planner makes the way that somebody took through a world of rooms."""
+"""The likelihood under a planner of the path that somebody took through a world of rooms."""
 
 from __future__ import annotations
 

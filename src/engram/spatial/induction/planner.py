@@ -1,4 +1,4 @@
-"""Planners in worlds that are only guessed at: all hypotheses, the best one, or none; by search, or greedily."""
+"""Planners for partly known worlds: with all hypotheses, the best one, or none; by search, or greedily."""
 
 from __future__ import annotations
 

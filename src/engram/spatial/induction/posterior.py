@@ -1,4 +1,4 @@
-"""What a map may be, as weighted hypotheses."""
+"""The posterior on a map, as weighted hypotheses."""
 
 from __future__ import annotations
 

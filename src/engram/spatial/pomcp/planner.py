@@ -1,4 +1,4 @@
-"""POMCP: search in the tree of what may be done and observed, by simulated episodes of a generative model."""
+"""POMCP: search in the tree of actions and observations, by simulated episodes of a generative model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_QUERIES = 10**7  # more would need more memory than there is
 
 @runtime_checkable
 class GenerativeModel(Protocol):
-    """What POMCP plans in: a number of actions, and a step that is drawn.
+    """A model for POMCP: a number of actions, and a random step.
 
     A model may also have ``sample(root, rng)``, which draws the state that a simulated episode begins in from what is
     known (default: what ``plan`` is given is that state). ``step`` must not change a state in place, unless ``sample``

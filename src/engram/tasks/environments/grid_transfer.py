@@ -1,4 +1,4 @@
-"""Grid of transfer: the same walk whatever the actions are called, how many there are, and how reliable they are."""
+"""Transfer grid: the same walk with renamed, redundant or unreliable actions."""
 
 from __future__ import annotations
 

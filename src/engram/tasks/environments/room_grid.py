@@ -1,4 +1,4 @@
-"""Worlds of rooms that are seen only from within, with rewards to collect; one repeats a unit that hides one."""
+"""Worlds of rooms visible only from inside, with rewards to collect; one repeats a unit that hides a reward."""
 
 from __future__ import annotations
 

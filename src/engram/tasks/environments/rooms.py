@@ -1,4 +1,4 @@
-"""Rooms with a goal that never moves, the only reward there is."""
+"""Rooms with a fixed goal, the only reward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texture rooms: a ring of rooms, each papered with a texture of its own, of which an agent sees a patch."""
+"""Texture rooms: a ring of rooms, each with its own wallpaper texture, of which an agent sees a patch."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class TextureRoomsVectorEnv(BatchedEnv):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of ``state_dict``; raises where it is not of as many environments."""
+        """Continue from a state of ``state_dict``; raises where it is not of as many environments."""
         check_state(state, self.state_dict() | {"rngs": list})
         for name, value in state.items():
             if name != "rngs":

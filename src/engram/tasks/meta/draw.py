@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#1f77b4", "#d9730d", "#2a9d4a", "#9156c9", "#c23b3b", "#7f6a4f")  # of actions; one after another
 _ANY = "#8a8a8a"  # whatever the action
 _RADIUS = 0.17  # of a state; neighbouring ones are one apart
-_CURVE = 0.16  # how far the middle of an edge stands off, as a share of its length
+_CURVE = 0.16  # offset of the middle of an edge, as a share of its length
 _PIXELS = 150  # from a state to the next: enough for the texts between them
 _POINTS, _LINE = 24, 1.6
 _HEAD = {"xref": "x", "yref": "y", "axref": "x", "ayref": "y", "text": "", "arrowhead": 2, "arrowsize": 1.2}

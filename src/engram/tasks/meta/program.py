@@ -170,7 +170,7 @@ def _each(things: Sequence[Any], kind: Any, value: Callable[[Any], Any]) -> Any:
 
 @lru_cache(maxsize=4096)
 def space_arrays(task: MetaTask) -> dict[str, Any]:
-    """Those of ``arrays`` that tell where steps lead."""
+    """The ``arrays`` that define transitions."""
     grid = task.topology
     if grid is not None:
         return {
@@ -216,7 +216,7 @@ def _groups(task: MetaTask) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def rule_arrays(task: MetaTask) -> dict[str, Any]:
-    """Those of ``arrays`` that tell what the rules are."""
+    """The ``arrays`` that define the rules."""
 
     def place(value: Any) -> int:
         column = task.column(value)

@@ -13,7 +13,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
 @dataclass(frozen=True)
 class LRU:
-    """The row that was not used for longest makes room; every look-up that it answers and every write uses a row.
+    """The least recently used row makes room; look-ups that it answers and writes count as use.
 
     Rows keep the time of their last use, in place of an age that every look-up would have to raise.
 

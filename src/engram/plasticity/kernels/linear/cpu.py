@@ -93,20 +93,20 @@ def forward_kernel(connection, recursion):
             Layout(rows, width, high, wide),
             Rule(dtype.type(clip), trace_first, forgets, modulated),
         )
-        # Rows of few arrays: compiling is slow where there are many.
+        # Rows of a few arrays, since compiling many arrays is slow.
         X, units = np.zeros(2 * width, dtype), np.zeros((6, high), dtype)
         Y, fan, base = units[0], units[1], units[2]
         coefficients = Coefficients(units[3], units[4], units[5], 0)
         modulator, traces = Modulator(fan, nothing, fan, base, 0), Traces(scratch, 0, stride)  # m = base, the signal
         for b in range(first, stop):
-            # The padding as well: it must not carry a NaN from one sample to the next.
+            # Clear the padding too: it must not carry a NaN from one sample to the next.
             scratch[:] = 0
             X[:] = 0
             Y[:] = 0
             rows_in(trace, b, scratch, 0, width)
             rows_in(eligibility, b, scratch, stride, width)
             for t in range(time + 1):
-                # The rule of the step before, of which at first there is none, and the product of this one.
+                # The rule of the previous step (none at first), and the product of this one.
                 now, other = t % 2 * width, (t + 1) % 2 * width
                 if t < time:
                     fetch(pre, t, b, 0, pre.shape[2], X, now)
@@ -162,11 +162,11 @@ def backward_kernel(connection, recursion):
         )
         alphas = Alpha(alpha, grad_alpha)
         stretches = (time + stretch - 1) // stretch
-        # One register more than a trace takes, so that equal places of several traces do not share a cache set.
+        # One extra register, so that equal positions of several traces do not share a cache set.
         stride = rows * width + wide
         recent, of_h = stretches * stride, (stretches + stretch) * stride
         sample = of_h + stride
-        # Rows of few arrays: compiling is slow where there are many.
+        # Rows of a few arrays, since compiling many arrays is slow.
         X, steps = np.zeros((time + 2) * width, dtype), np.zeros((6, time * high), dtype)
         Y, D, keep, gain, rates, signals = steps[0], steps[1], steps[2], steps[3], steps[4], steps[5]
         into, next_into = X[time * width : (time + 1) * width], X[(time + 1) * width :]
@@ -175,7 +175,7 @@ def backward_kernel(connection, recursion):
         of_post, of_signal, fan = units[4], units[5], units[6]
         traces, gradient = Traces(scratch, 0, sample), Traces(scratch, of_h, sample + of_h)
         for b in range(first, stop):
-            # The padding as well: it must not carry a NaN from one sample to the next.
+            # Clear the padding too: it must not carry a NaN from one sample to the next.
             for place in (0, of_h, sample, sample + of_h):
                 if place < sample or recursion == RETROACTIVE:
                     clear(scratch, place, place + stride, wide)

@@ -104,16 +104,16 @@ def forward_kernel(connection, recursion):
         dtype = fan.dtype
         layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
         rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
-        # One register more than a trace takes, so that equal places of several traces do not share a cache set.
+        # One extra register, so that equal positions of several traces do not share a cache set.
         stride = rows * width + wide
         row = BLOCK * width
-        # Rows of few arrays: compiling is slow where there are many.
+        # Rows of a few arrays, since compiling many arrays is slow.
         X, A = np.zeros(2 * row, dtype), np.zeros(4 * row, dtype)
         shared = np.zeros((5, row), dtype)
         C, plastic = shared[0], shared[1]
         for begin in range(first, stop, BLOCK):
             count = min(BLOCK, stop - begin)
-            # The padding as well: it must not carry a NaN from one sample to the next.
+            # Clear the padding too: it must not carry a NaN from one sample to the next.
             scratch[:] = 0
             X[:] = 0
             C[:] = 0
@@ -125,7 +125,7 @@ def forward_kernel(connection, recursion):
                 rows_in(trace, b, scratch, h, width)
                 rows_in(eligibility, b, scratch, e, width)
             for t in range(time + 1):
-                # The rule of the step before, of which at first there is none, and the products of this one.
+                # The rule of the previous step (none at first), and the products of this one.
                 now, other = t % 2 * row, (t + 1) % 2 * row
                 if count == 1 and t < time:
                     multiply_one(panels, 4 * width // wide, rows, X, now, A, 0, wide)
@@ -238,7 +238,7 @@ def backward_kernel(connection, recursion):
         sample = (stretches + stretch + 1) * stride
         pair = 2 * sample if recursion == RETROACTIVE else sample
         row, long = BLOCK * width, time * width
-        # Rows of few arrays: compiling is slow where there are many.
+        # Rows of a few arrays, since compiling many arrays is slow.
         activities, steps = np.zeros((2, BLOCK * (long + width)), dtype), np.zeros((5, BLOCK * long), dtype)
         X, C = activities[0], activities[1]
         Z, D, keep, gain, rates = steps[0], steps[1], steps[2], steps[3], steps[4]
@@ -249,7 +249,7 @@ def backward_kernel(connection, recursion):
         sent, of_cell, into, next_into = block_rows[0], block_rows[1], block_rows[2], block_rows[3]
         for begin in range(first, stop, BLOCK):
             count = min(BLOCK, stop - begin)
-            # The padding as well: it must not carry a NaN from one sample to the next.
+            # Clear the padding too: it must not carry a NaN from one sample to the next.
             of_gates[:] = 0
             sent[:] = 0
             of_cell[:] = 0

@@ -142,7 +142,7 @@ def forward_kernel(connection, recursion, clipped):
         Y, current = np.zeros(2 * width, dtype), np.zeros(width, dtype)
         coefficients = Coefficients(np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype), 0)
         for b in range(first, stop):
-            # The padding as well: it must not carry a NaN from one sample to the next.
+            # Clear the padding too: it must not carry a NaN from one sample to the next.
             H[:] = 0
             E[:] = 0
             Y[:] = 0
@@ -151,7 +151,7 @@ def forward_kernel(connection, recursion, clipped):
             if recursion == RETROACTIVE:
                 matrix_in(eligibility.reshape(-1), b, size, E, width, wide)
             for t in range(time + 1):
-                # The rule of the step before, of which at first there is none, and the product of this one.
+                # The rule of the previous step (none at first), and the product of this one.
                 x, y = t % 2 * width, (t + 1) % 2 * width
                 for j in range(0, rows, ROWS):
                     keep, gain, m = at_unit(coefficients, j)
@@ -221,7 +221,7 @@ def backward_kernel(connection, recursion, clipped):
         rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
         gradients = ModulatorGradients(grad_eta, grad_v, grad_v0, grad_fan, grad_base)
         stretches = (time + stretch - 1) // stretch
-        # One register more than a trace takes, so that equal places of several traces do not share a cache set.
+        # One extra register, so that equal positions of several traces do not share a cache set.
         stride = rows * width + wide
         starts, history = scratch[: stretches * stride], scratch[stretches * stride :]
         G = history[(stretch + 1) * stride :]
@@ -240,7 +240,7 @@ def backward_kernel(connection, recursion, clipped):
         into, rule_into, next_into = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         grad_alpha[:] = 0
         for b in range(first, stop):
-            # The padding as well: it must not carry a NaN from one sample to the next.
+            # Clear the padding too: it must not carry a NaN from one sample to the next.
             starts[:stride] = 0
             early[:stride] = 0
             G[:stride] = 0

@@ -162,7 +162,7 @@ def replay_kernel(
     recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr, modulated: tl.constexpr,
     forgets: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
-    """Make the traces of some rows anew, from those numbered ``source``, and keep every so-manyth."""
+    """Make the traces of some rows anew, from those numbered ``source``, and keep some of them at regular intervals."""
     b = tl.program_id(0).to(tl.int64)
     j, place, inside = tile(tl.program_id(1), size, rows, columns)
     i = tl.arange(0, columns)
