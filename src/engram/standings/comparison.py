@@ -93,11 +93,11 @@ def compare(
         raise ValueError(f"part = {part!r}: expected methods of one kind, and not of {' and '.join(sorted(kinds))}")
     (kind,) = kinds
     chosen = _chosen(events(kind), tasks)
-    known = {name for event in chosen for name in (*event.contest.baselines, event.contest.trivial)}
-    known |= {*registry.names(kind)}
+    baselines = {name for event in chosen for name in (*event.contest.baselines, event.contest.trivial)}
+    baselines |= {*registry.names(kind)}
     for name in against or ():
-        if name not in known and not references.is_reference(name):
-            hint = registry.suggestion(name, sorted(known))
+        if name not in baselines and not references.is_reference(name):
+            hint = registry.suggestion(name, sorted(baselines))
             raise ValueError(f"against = {name!r}: expected a registered name ({hint}) or a place, as 'module:Name'")
     titles, notes = tuple(entrant.title for entrant in own), []
     for entrant in own:
