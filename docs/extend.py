@@ -1,8 +1,8 @@
-"""Go on with records whose claims are open, without running again what they hold.
+"""Extend the records of experiments with open claims by their next looks, without running the first ones again.
 
-``python docs/extend.py NAME... [--at-most MINUTES]`` draws one trial of every arm that an open claim reads once more.
-Where each gives the numbers that the record has, today's code is that of the record, and the seeds of the next look are
-run and added to it. Where one does not, the record is of other code: ``engram run NAME --until-decided`` begins anew.
+``python docs/extend.py NAME... [--at-most MINUTES]`` first repeats one trial of every arm that an open claim reads. If
+all of them give the numbers of the record, today's code computes what the recorded code did: the seeds of the next look
+are run and added. If one differs, the record is out of date, and ``engram run NAME --until-decided`` makes a new one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from results import PRESET, as_text, record_path, recorded
 from rich.console import Console
 
 import engram
-from engram.lab import Results
+from engram.lab import Experiment, Results
 from engram.lab.job import prepare
 from engram.lab.laboratory import folder_for, perform_left, stoppable
 from engram.lab.records import from_record, read_back, write_note
@@ -26,12 +27,13 @@ from engram.lab.trial import trials
 from engram.storage.files import runs_folder, write_atomic
 
 MEASURED = ("seconds", "_ms", "peak", "kilobytes")
-"""What the names of numbers end or begin with that are measured on the machine, and so differ from run to run."""
+"""How the names of numbers begin or end that are measured on the machine, and so differ from run to run."""
 
 
-def performed(results: Results, arms: Sequence[str], seeds: range, jobs: int, runs: Path) -> Results:
-    """Some arms and seeds of the experiment of a record, run with today's code."""
-    experiment = engram.registry.get("experiments", results.experiment)
+def performed(
+    experiment: Experiment, results: Results, arms: Sequence[str], seeds: range, *, jobs: int, runs: Path
+) -> Results:
+    """Some arms and seeds of a record, run with today's code."""
     console = Console(stderr=True)
     root = folder_for(experiment, runs)
     compared = experiment.arms(results.preset)
@@ -47,9 +49,8 @@ def performed(results: Results, arms: Sequence[str], seeds: range, jobs: int, ru
         return read_back(experiment, root, note, last)
 
 
-def differences(results: Results, again: Results) -> list[str]:
-    """Where trials that were run again have other numbers than in a record, as ``arm, seed: name``."""
-    experiment = engram.registry.get("experiments", results.experiment)
+def differences(experiment: Experiment, results: Results, again: Results) -> list[str]:
+    """The numbers of trials that were run again that differ from those of a record, as ``arm, seed: name``."""
     before = {(trial.arm, trial.seed): trial.result for trial in results.trials}
     return [
         f"{trial.arm}, {trial.seed}: {name}"
@@ -68,11 +69,14 @@ def joined(results: Results, more: Results, seeds: int) -> Results:
     return replace(results, trials=all_trials, metrics=metrics, seeds=seeds)
 
 
-def extended(results: Results, *, jobs: int = 1, seconds: float = float("inf"), runs: Path | None = None) -> Results:
+def extended(
+    experiment: Experiment, results: Results, *, jobs: int = 1, seconds: float = float("inf"), runs: Path | None = None
+) -> Results:
     """A record with the looks that its open claims still have.
 
     Args:
-        results: The record.
+        experiment: The experiment.
+        results: Its record.
         jobs: How many trials at once.
         seconds: No look is begun after this time.
         runs: Folder of the trials (default: as of ``engram run``, in ``extended``).
@@ -81,18 +85,20 @@ def extended(results: Results, *, jobs: int = 1, seconds: float = float("inf"), 
         ValueError: A trial that was run again gave other numbers, or did not finish.
     """
     begun = time.monotonic()
-    runs = runs_folder(None) / "extended" if runs is None else runs
+    where: dict[str, Any] = {"jobs": jobs, "runs": runs_folder(None) / "extended" if runs is None else runs}
     is_checked = False
     for look in [look for look in results.looks if look > results.seeds]:
         arms = list(dict.fromkeys(arm for judged in results.claims() if judged.is_open for arm in judged.claim.arms))
         if not arms or time.monotonic() - begun > seconds:
             break
         if not is_checked:
-            again = performed(results, arms, range(results.seeds - 1, results.seeds), jobs, runs)
-            if other := differences(results, again):
-                raise ValueError(f"{results.experiment}: the record is of other code: {'; '.join(other[:8])}")
+            again = performed(experiment, results, arms, range(results.seeds - 1, results.seeds), **where)
+            if other := differences(experiment, results, again):
+                raise ValueError(
+                    f"{results.experiment}: the record is out of date, other numbers: {'; '.join(other[:8])}"
+                )
             is_checked = True
-        more = performed(results, arms, range(results.seeds, look), jobs, runs)
+        more = performed(experiment, results, arms, range(results.seeds, look), **where)
         if unfinished := [f"{trial.arm}, {trial.seed}" for trial in more.trials if trial.state != "finished"]:
             raise ValueError(f"{results.experiment}: not finished: {'; '.join(unfinished[:8])}")
         results = joined(results, more, look)
@@ -108,7 +114,8 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.names:
         before = recorded(name)[PRESET]
-        after = extended(before, jobs=options.jobs, seconds=options.at_most * 60)
+        experiment = engram.registry.get("experiments", name)
+        after = extended(experiment, before, jobs=options.jobs, seconds=options.at_most * 60)
         if after.seeds > before.seeds:
             write_atomic(record_path(name), as_text(after.record()).encode())
         still_open = sum(judged.is_open for judged in after.claims())

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import engram
+from engram.lab import Claim, Experiment, Preset, Run, Study, metric, setting, settings
 from engram.lab.choice import at_ends
+from engram.lab.records import from_record
 from engram.verdicts import BAD
 
 ROOT = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
 results = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(results)
+sys.modules["results"] = results
+spec = importlib.util.spec_from_file_location("extend", ROOT / "docs" / "extend.py")
+extend = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(extend)
 
 
 # Changed since they were recorded: their runs take hours, and come one after another.
@@ -132,3 +141,53 @@ def test_a_record_of_another_preset_stands_beside_that_of_laptop_size(tmp_path, 
 def test_a_readme_without_its_block_is_refused():
     with pytest.raises(ValueError, match="found 0 results blocks"):
         results.with_block("nothing", "block")
+
+
+@settings
+class Toss:
+    """What a trial draws."""
+
+    mean: float = setting(0.0, "of the value that a trial draws")
+
+
+def toss(config: Toss, run: Run) -> dict[str, float]:
+    value = float(run.rng.normal(config.mean, 1.0))
+    run.log(1, value=value)
+    return {"value": value}
+
+
+def tosses():
+    """An experiment of two claims: one is decided at the first look, the other one open at all."""
+    return Experiment(
+        name="tosses",
+        about="Values are drawn.",
+        paper="None",
+        studies=Study(toss, {"far": {"mean": 50.0}, "near": {"mean": 0.1}}),
+        presets={"smoke": Preset(1), "laptop": Preset(5, looks=(5, 8)), "paper": Preset(5)},
+        claims=[Claim(f"{arm}-above", f"{arm} lies above", metric("value")(arm) >= 0.0) for arm in ("far", "near")],
+        figure=lambda results: None,
+        headline="value",
+    )
+
+
+def test_a_record_goes_on_where_its_claims_are_open(tmp_path):
+    whole = engram.run(tosses(), seeds=8, runs=tmp_path / "whole", jobs=1, progress=False)
+    five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
+    record = from_record(tosses(), replace(five, looks=(5, 8)).record())
+    more = extend.extended(tosses(), record, runs=tmp_path / "more")
+    assert (record.seeds, more.seeds) == (5, 8)
+    assert [(trial.arm, trial.seed) for trial in more.trials] == [
+        *(("far", seed) for seed in range(5)),
+        *(("near", seed) for seed in range(8)),
+    ]
+    np.testing.assert_allclose(more.values("near", "value"), whole.values("near", "value"), rtol=1e-5)
+    assert len(more.metrics) == 13
+    assert [judged.look for judged in more.claims()] == [1, 2]
+
+
+def test_a_record_of_other_numbers_does_not_go_on(tmp_path):
+    five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
+    record = replace(five, looks=(5, 8)).record()
+    record["trials"][-1]["result"]["value"] += 1e-4
+    with pytest.raises(ValueError, match=r"out of date, other numbers: near, 4: value"):
+        extend.extended(tosses(), from_record(tosses(), record), runs=tmp_path / "more")
