@@ -1,8 +1,9 @@
 """Extend the records of experiments with open claims by their next looks, without running the first ones again.
 
 ``python docs/extend.py NAME... [--at-most MINUTES]`` first repeats one trial of every arm that an open claim reads. If
-all of them give the numbers of the record, today's code computes what the recorded code did: the seeds of the next look
-are run and added. If one differs, the record is out of date, and ``engram run NAME --until-decided`` makes a new one.
+all of them give the numbers of the record, this code and this machine compute what those of the record did, and the
+seeds of the next look are run and added. If one differs, ``engram run NAME --until-decided`` makes a new record.
+Networks with convolutions give other last digits on another kind of processor, so that not only edits show here.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def extended(
             again = performed(experiment, results, arms, range(results.seeds - 1, results.seeds), **where)
             if other := differences(experiment, results, again):
                 raise ValueError(
-                    f"{results.experiment}: the record is out of date, other numbers: {'; '.join(other[:8])}"
+                    f"{results.experiment}: the record is of other code or another kind of processor, since there "
+                    f"differ {'; '.join(other[:8])}"
                 )
             is_checked = True
         more = performed(experiment, results, arms, range(results.seeds, look), **where)
