@@ -111,7 +111,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, whole):
     assert process.returncode == 130, errors
     assert "stopping: trials write their checkpoints" in errors
     assert "KeyboardInterrupt" not in errors
-    assert re.search(r"toy: \d of 2 trials done; the same command goes on", errors)
+    assert re.search(r"toy: \d of 2 trials done; the same command resumes them", errors)
     assert "Traceback" not in errors
     assert "running" not in {status.state for status in statuses(tmp_path)}
     assert not list(tmp_path.glob("toy/*/state.safetensors")), "a trial that has not finished keeps something"

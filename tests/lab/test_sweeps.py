@@ -61,7 +61,7 @@ def test_an_interrupted_sweep_goes_on_and_finds_the_same(toy, capsys, tmp_path):
     signal.signal(signal.SIGINT, before)
     assert codes[0] == 130
     assert codes[-1] == 0
-    assert "toy: 1 of 4 trials done; the same command goes on" in capsys.readouterr().err
+    assert "toy: 1 of 4 trials done; the same command resumes them" in capsys.readouterr().err
     table = engram.sweep("toy", learning_rate=[0.01, 0.1], misbehave="interrupt", **OPTIONS)
     assert table.drop("misbehave").equals(whole)
     status = [json.loads(path.read_text()) for path in tmp_path.glob("runs/toy/*-1000-*/status.json")]
