@@ -3,7 +3,7 @@
 ``python docs/extend.py NAME... [--at-most MINUTES]`` first repeats one trial of every arm that an open claim reads. If
 all of them give the numbers of the record, this code and this machine compute what those of the record did, and the
 seeds of the next look are run and added. If one differs, ``engram run NAME --until-decided`` makes a new record.
-Networks with convolutions give other last digits on another kind of processor, so that not only edits show here.
+Another kind of processor can give other last digits, which training enlarges, so that not only edits show here.
 """
 
 from __future__ import annotations
