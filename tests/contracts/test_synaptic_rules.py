@@ -112,7 +112,7 @@ BROKEN = {
     SaysLocal: "other weights changed",
     NormsInput: "other inputs changed",
     Hoards: "numbers after 2 steps",
-    Precise: "of float32 it makes torch.float64",
+    Precise: "float32 input gives torch.float64",
     TakesNothing: r"pre.*nothing was raised|expected ValueError",
     Branches: "vmap",
     Transposed: "shape",
