@@ -122,7 +122,12 @@ class noted:  # noqa: N801 - a context manager for hot places, where one of ``co
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, Exception):
-            error.add_note(", ".join(f"{name} = {shown(value)}" for name, value in self.values.items()))
+            note(error, **self.values)
+
+
+def note(error: Exception, **values: Any) -> None:
+    """Add the arguments as a note to an error, as ``noted`` does, where even its cost counts."""
+    error.add_note(", ".join(f"{name} = {shown(value)}" for name, value in values.items()))
 
 
 def rng(name: str, seed: Any) -> np.random.Generator:

@@ -86,6 +86,7 @@ class LocalMap:
         if checks.size("view_size", view_size, 3, LARGEST) % 2 == 0:
             raise ValueError(f"view_size = {view_size}: expected an odd number")
         self.view_size = view_size
+        self._view_shape = (view_size, view_size)
         self.gamma = checks.number("gamma", gamma, minimum=0, below=1)
         self.reach = None if reach is None else checks.size("reach", reach, minimum=view_size)
         self.pose = Pose(0, 0, checks.size("heading", heading, 0, 3))
@@ -206,8 +207,8 @@ class LocalMap:
         return (framed & flag).astype(bool)
 
     def _checked(self, view: View) -> View:
-        if not isinstance(view, np.ndarray) or view.shape != (self.view_size,) * 2 or view.dtype.kind != "i":
-            raise ValueError(f"view = {checks.shown(view)}: expected integers of shape {(self.view_size,) * 2}")
+        if not isinstance(view, np.ndarray) or view.shape != self._view_shape or view.dtype.kind != "i":
+            raise ValueError(f"view = {checks.shown(view)}: expected integers of shape {self._view_shape}")
         return view
 
     def _in_arrays(self) -> tuple[int, int]:

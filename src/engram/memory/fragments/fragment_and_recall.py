@@ -123,10 +123,13 @@ class FragmentAndRecall(Generic[T]):
             self.current_id = best.target
         self.store.touch(self.current_id)
         novel = self.novelty_threshold is None or best.similarity < self.novelty_threshold
-        with checks.noted(surprisal=surprisal, may_fragment=may_fragment):
+        try:
             value = surprisal(self.current) if callable(surprisal) else surprisal
             armed = may_fragment and novel and not recalled and not waiting
             triggered = self.monitor.observe(value, armed=armed)
+        except Exception as error:
+            checks.note(error, surprisal=surprisal, may_fragment=may_fragment)
+            raise
         if triggered:
             self.current_id = self.store.write(self.factory(), in_use=(source,))
             self.link(self.store, source, self.current_id, query)

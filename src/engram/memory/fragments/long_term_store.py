@@ -130,8 +130,11 @@ class LongTermStore(Generic[T]):
 
     def match(self, query: Any) -> Match:
         """The fragment of the key most similar to a query, -1 if there is none, and the similarity."""
-        with checks.noted(query=query):
+        try:
             return self._matcher.match(query)
+        except Exception as error:
+            checks.note(error, query=query)
+            raise
 
     def connect(self, i: int, j: int, payload_i: Any = None, payload_j: Any = None) -> None:
         """Add an edge between two fragments, each end of it with a payload."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from engram import checks
 from engram.memory.counted_random import seeds
 from engram.state import check_state
 
-CRITERIA = ("zscore", "ratio", "uniform", "random")
+CRITERIA = ("zscore", "ratio", "uniform", "random")  # in the order of the kernels' numbers
 _STATE = ("counts", "means", "squares", "since", "draws", "previous")
 
 
@@ -109,8 +111,6 @@ class SurprisalMonitor:
         Raises:
             ValueError: A sample is not finite, or there is not one for each stream.
         """
-        from engram.memory.fragments import kernels  # numba takes a third of torch's time to import
-
         if self.streams is None:
             self._x[0] = checks.number("x", x)
             self._armed[0] = armed if isinstance(armed, bool) else checks.choice("armed", armed, (True, False))
@@ -119,8 +119,8 @@ class SurprisalMonitor:
             may = np.asarray(armed)
             self._armed[:] = checks.array("armed", may, (self.streams,) * may.ndim, bool)
         state = (self._counts, self._means, self._squares, self._since, self._draws, self._previous)
-        criterion, numbers = getattr(kernels, self.criterion.upper()), (self.threshold, self.std_floor)
-        kernels.observe(
+        criterion, numbers = CRITERIA.index(self.criterion), (self.threshold, self.std_floor)
+        _kernels().observe(
             self._x, self._armed, criterion, numbers, self._options, self._seed, state, self._rings,
             self._triggered, self.statistic,
         )  # fmt: skip
@@ -139,14 +139,12 @@ class SurprisalMonitor:
             >>> monitor.scan(np.array([1.0, 2.0, 3.0, 2.5, 9.0, 9.0]))
             4
         """
-        from engram.memory.fragments import kernels
-
         if self.streams is not None:
             raise ValueError(f"streams = {self.streams}: expected None, a monitor of one stream")
         samples = checks.array("xs", xs, ("time",))
         state = (self._counts, self._means, self._squares, self._since, self._draws, self._previous)
-        criterion, numbers = getattr(kernels, self.criterion.upper()), (self.threshold, self.std_floor)
-        place = kernels.scan(
+        criterion, numbers = CRITERIA.index(self.criterion), (self.threshold, self.std_floor)
+        place = _kernels().scan(
             samples, criterion, numbers, self._options, self._seed, state, self._rings,
             self._triggered, self.statistic,
         )  # fmt: skip
@@ -167,3 +165,10 @@ class SurprisalMonitor:
         check_state(state, self.state_dict())
         for name, value in state.items():
             setattr(self, name if name == "statistic" else f"_{name}", value.copy())
+
+
+@functools.cache
+def _kernels() -> ModuleType:
+    from engram.memory.fragments import kernels  # numba takes a third of torch's time to import
+
+    return kernels
