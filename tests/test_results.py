@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,7 +153,7 @@ class Toss:
 def toss(config: Toss, run: Run) -> dict[str, float]:
     value = float(run.rng.normal(config.mean, 1.0))
     run.log(1, value=value)
-    return {"value": value}
+    return {"value": value, "microseconds_10": time.perf_counter()}
 
 
 def tosses():
