@@ -208,7 +208,7 @@ class Region:
         Args:
             n: Number of points.
             rng: Their source.
-            thin: Steps for each.
+            thin: Steps for each, at most 100,000.
         """
         checks.arguments()
         checks.size("thin", thin, maximum=MOST_STEPS)

@@ -41,7 +41,7 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
 
     Args:
         task: The task.
-        gamma: Discount for each step.
+        gamma: Discount for each step, at least 0 and below 1.
         points: Number of values of a uniform probability, midpoints of equal intervals.
 
     Raises:
