@@ -312,7 +312,7 @@ def test_wrong_use_is_told():
     grid.act([0.0])
     with pytest.raises(ValueError, match="observation = None"):
         grid.observe(0.0, False, False)
-    for wrong in ({"low": [2]}, {"bins": [0]}, {"gamma": 2.0}, {"learning_rate": 0.0}):
+    for wrong in ({"low": [2]}, {"bins": [0]}, {"gamma": 2.0}, {"learning_rate": -0.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             TabularQ(**{"low": [0], "high": [1], "bins": [2], "actions": 2, "rng": rng(), **wrong})
 

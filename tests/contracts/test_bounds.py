@@ -81,12 +81,12 @@ def filled():
 
 BOX, GENERATOR, RNG, LINEAR = spaces.Box(-1, 1, (2,)), torch.Generator(), np.random.default_rng(0), nn.Linear(2, 2)
 TABLE = {"low": [0, 0], "high": [1, 1], "bins": [2, 2], "actions": 2, "rng": RNG}
-LEARNER = {"gamma": SHARE, "polyak": POSITIVE_SHARE, "policy_every": COUNT, "learning_rate": POSITIVE}
+LEARNER = {"gamma": SHARE, "polyak": POSITIVE_SHARE, "policy_every": COUNT, "learning_rate": NOT_NEGATIVE}
 PENALTY = {"strength": NOT_NEGATIVE, "applied": one_of("proximal")}
 BOUNDS = [
-    (A2C, {"learning_rate": POSITIVE_SHARE, "adam_eps": POSITIVE_SHARE, "clip_norm": POSITIVE, "gamma": SHARE}),
+    (A2C, {"learning_rate": SHARE, "adam_eps": POSITIVE_SHARE, "clip_norm": POSITIVE, "gamma": SHARE}),
     (A2C, {"value_coefficient": NOT_NEGATIVE}),
-    (made(BCO, BOX, BOX, generator=GENERATOR), {"learning_rate": POSITIVE}),
+    (made(BCO, BOX, BOX, generator=GENERATOR), {"learning_rate": NOT_NEGATIVE}),
     (made(D3G, BOX, BOX, generator=GENERATOR), LEARNER),
     (made(D3G, BOX, BOX, generator=GENERATOR), {"cycle_weight": NOT_NEGATIVE}),
     (made(TD3, BOX, BOX, generator=GENERATOR), LEARNER | {"policy_noise": NOT_NEGATIVE, "noise_clip": NOT_NEGATIVE}),
@@ -94,7 +94,7 @@ BOUNDS = [
     (made(MaxEntMellowmax), {"omega": POSITIVE}),
     (made(InverseModel, 2, BOX), {"kind": one_of("mse")}),
     (made(ReplayBuffer, observation_space=BOX), {"capacity": COUNT}),
-    (made(TabularQ, **TABLE), {"actions": COUNT, "gamma": SHARE, "learning_rate": POSITIVE_SHARE}),
+    (made(TabularQ, **TABLE), {"actions": COUNT, "gamma": SHARE, "learning_rate": SHARE}),
     (made(BanditAgent, rng=RNG), {"rule": one_of("thompson", "ucb1", "greedy")}),
     (made(discounted_returns, torch.ones(3, 1)), {"gamma": SHARE}),
     (made(EWC, LINEAR), PENALTY | {"n_samples": COUNT, "fisher": one_of("auto")}),

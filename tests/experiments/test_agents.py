@@ -77,3 +77,19 @@ def test_an_agent_fits_where_it_can_be_made():
 def test_a_bad_config_is_named():
     with pytest.raises(ValueError, match="agent = 'mfac': expected an agent; did you mean 'mfec'"):
         Config(agent="mfac")
+
+
+def test_an_agent_that_refuses_a_rate_of_zero_chooses_from_the_others(tmp_path):
+    path = tmp_path / "always_learning.py"
+    path.write_text(
+        "from engram.agents import RecurrentAgent\n"
+        "def always_learning(*spaces, rng, learning_rate=0.01):\n"
+        "    if not learning_rate:\n"
+        "        raise ValueError(f'learning_rate = {learning_rate}: expected more than 0')\n"
+        "    return RecurrentAgent(*spaces, rng=rng, learning_rate=learning_rate)\n"
+    )
+    agent = f"{path}:always_learning"
+    assert arm_of(agent, "bandit")[f"bandit-{agent}"]["rates"] == pytest.approx(
+        [0.01 * factor for factor in FACTORS[1:]]
+    )
+    assert arm_of("lstm", "bandit")["bandit-lstm"]["rates"] == pytest.approx([0.01 * factor for factor in FACTORS])

@@ -31,7 +31,7 @@ class A2C:
         author_value_bug: Take the value of the first environment for all of them, as the published code does.
     """
 
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-3
+    learning_rate: Annotated[float, Ge(0), Le(1)] = 1e-3
     adam_eps: Annotated[float, Gt(0), Le(1)] = 1e-8
     clip_norm: Annotated[float, Gt(0)] = 4.0
     gamma: Annotated[float, Ge(0), Le(1)] = 0.9
@@ -40,7 +40,7 @@ class A2C:
     author_value_bug: bool = False
 
     def __post_init__(self) -> None:
-        checks.number("learning_rate", self.learning_rate, above=0, maximum=1)
+        checks.number("learning_rate", self.learning_rate, minimum=0, maximum=1)
         checks.number("adam_eps", self.adam_eps, above=0, maximum=1)
         checks.number("clip_norm", self.clip_norm, above=0)
         checks.number("gamma", self.gamma, minimum=0, maximum=1)

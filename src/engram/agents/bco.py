@@ -54,7 +54,7 @@ class BCO(Learner):
     ) -> None:
         self.actions = ActionVectors(action_space, device)
         features, self.generator = features_of(observation_space), checks.generator(generator)
-        rate = checks.number("learning_rate", learning_rate, above=0)
+        rate = checks.number("learning_rate", learning_rate, minimum=0)
         self.inverse = InverseModel(features, action_space, hidden, generator=generator).to(device)
         self.inverse.vectors = self.actions
         self.policy = mlp(features, hidden, self.actions.size, generator=generator).to(device)

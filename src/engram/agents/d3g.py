@@ -89,7 +89,7 @@ class D3G(Learner):
         self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
         self.polyak = checks.number("polyak", polyak, above=0, maximum=1)
         self.policy_every = checks.size("policy_every", policy_every)
-        self.learning_rate = checks.number("learning_rate", learning_rate, above=0)
+        self.learning_rate = checks.number("learning_rate", learning_rate, minimum=0)
         self.cycle = checks.choice("cycle", cycle, ("model", "value", "none"))
         self.cycle_weight: float | str = cycle_weight
         if cycle_weight != "auto":

@@ -37,7 +37,7 @@ class PPO:
         minibatches: Parts of the environments, each a step of learning.
     """
 
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 1e-4
+    learning_rate: Annotated[float, Ge(0), Le(1)] = 1e-4
     clip_norm: Annotated[float, Gt(0)] = 1.0
     gamma: Annotated[float, Ge(0), Le(1)] = 0.99
     gamma_intrinsic: Annotated[float, Ge(0), Le(1)] = 0.99
@@ -51,7 +51,7 @@ class PPO:
     minibatches: Annotated[int, Ge(1)] = 4
 
     def __post_init__(self) -> None:
-        checks.number("learning_rate", self.learning_rate, above=0, maximum=1)
+        checks.number("learning_rate", self.learning_rate, minimum=0, maximum=1)
         for name in ("clip_norm", "clip"):
             checks.number(name, getattr(self, name), above=0)
         for name in ("gamma", "gamma_intrinsic", "gae_lambda"):

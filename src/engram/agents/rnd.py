@@ -85,7 +85,7 @@ class RND(nn.Module):
         checks.size("hidden", hidden)
         checks.size("feature_dim", feature_dim)
         self.keep_prob = checks.number("keep_prob", keep_prob, above=0, maximum=1)
-        self.learning_rate = checks.number("learning_rate", learning_rate, above=0, maximum=1)
+        self.learning_rate = checks.number("learning_rate", learning_rate, minimum=0, maximum=1)
         self.gamma = checks.number("gamma", gamma, minimum=0, below=1)
         self.clip, self.running = checks.number("clip", clip, above=0), running
         self.generator = generator

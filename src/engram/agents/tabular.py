@@ -29,7 +29,7 @@ class Tabular(ABC):
         rng: Source of all randomness.
         exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
         gamma: Discount for each step, from 0 to 1.
-        learning_rate: lr, above 0, at most 1.
+        learning_rate: lr, from 0, at which nothing is learned, to 1.
 
     Attributes:
         steps: Number of steps taken.
@@ -59,7 +59,7 @@ class Tabular(ABC):
         self.states = int(self.bins.prod())
         self.actions = checks.size("actions", actions)
         self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
-        self.learning_rate = checks.number("learning_rate", learning_rate, above=0, maximum=1)
+        self.learning_rate = checks.number("learning_rate", learning_rate, minimum=0, maximum=1)
         self.exploration, self.rng = exploration or EpsilonGreedy(), rng
         self.steps = 0
         self._cell = self._action = 0

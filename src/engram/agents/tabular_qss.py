@@ -54,7 +54,7 @@ class TabularQSS(Tabular):
             it was, for actions that change during learning; or a known function of two cells, which needs
             ``neighbours``.
         initial_value: Initial Q.
-        learning_rate: lr, above 0, at most 1.
+        learning_rate: lr, from 0, at which nothing is learned, to 1.
         **options: ``exploration`` and ``gamma`` of ``Tabular``.
 
     Raises:

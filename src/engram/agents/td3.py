@@ -75,7 +75,7 @@ class TD3(Learner):
         self.policy_noise = checks.number("policy_noise", policy_noise, minimum=0)
         self.noise_clip = checks.number("noise_clip", noise_clip, minimum=0)
         self.policy_every = checks.size("policy_every", policy_every)
-        rate = checks.number("learning_rate", learning_rate, above=0)
+        rate = checks.number("learning_rate", learning_rate, minimum=0)
         self.policy = mlp(self.features, hidden, self.actions.size, generator=generator).to(device)
         self.critic = TwinCritic(self.features + self.actions.size, hidden, generator=generator).to(device)
         self.target_policy, self.target_critic = (

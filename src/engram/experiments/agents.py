@@ -3,7 +3,8 @@
 Every agent lives alone, from the same seed on, and is judged by the mean return of all episodes of its life, those in
 which it knew nothing included. The worlds of some tasks are others in each episode, so that only what is found out
 within it helps; that of one changes its actuators at half time. An agent that has a learning rate has the one at which
-another, of another seed, got the highest return in half a life. The experiment, its tasks and its criteria are ours.
+another, of another seed, got the highest return in half a life; a rate of 0 is among the candidates, for where learning
+does not help. The experiment, its tasks and its criteria are ours.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from engram.lab import (
 from engram.tasks.meta import MetaTaskEnv, sample
 
 TaskName = Literal["bandit", "two-step", "t-maze", "meta-tasks", "grid-maze", "i-maze", "cartpole", "exchanged"]
-FACTORS = (0.1, 0.3, 1.0, 3.0)  # by which learning rates to choose from differ from an agent's own default
+FACTORS = (0.0, 0.1, 0.3, 1.0, 3.0)  # times an agent's default are the learning rates to choose from
 USUAL = 1e-3  # where it has none
 PARTS = 20  # of a life, whose returns are logged
 
@@ -157,10 +158,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 @cache
-def fits(agent: str, task: TaskName) -> bool:
-    """Whether an agent can be made for a task."""
+def fits(agent: str, task: TaskName, rate: float | None = None) -> bool:
+    """Whether an agent can be made for a task, with a learning rate unless that is None."""
     try:
-        agent_of(agent, world_of(task, 1), 0, None)
+        agent_of(agent, world_of(task, 1), 0, rate)
     except (AssertionError, TypeError, ValueError):  # the first is how some libraries refuse
         return False
     return True
@@ -168,7 +169,7 @@ def fits(agent: str, task: TaskName) -> bool:
 
 @cache
 def rates_of(agent: str) -> tuple[float, ...]:
-    """The learning rates from which an agent chooses; none where it has none."""
+    """The learning rates that an agent may choose from; none where it has none."""
     parameters = inspect.signature(registry.get("agents", agent)).parameters
     if "learning_rate" not in parameters:
         return ()
@@ -178,8 +179,10 @@ def rates_of(agent: str) -> tuple[float, ...]:
 
 def arm_of(agent: str, task: TaskName) -> dict[str, dict[str, Any]]:
     """The arm of an agent in a task; none where it does not fit."""
-    own = {"agent": agent, "task": task}
-    return {f"{task}-{agent}": {**own, "rates": rates_of(agent)}} if fits(agent, task) else {}
+    if not fits(agent, task):
+        return {}
+    rates = tuple(rate for rate in rates_of(agent) if rate or fits(agent, task, rate))  # not all agents take 0
+    return {f"{task}-{agent}": {"agent": agent, "task": task, "rates": rates}}
 
 
 def arms() -> dict[str, dict[str, Any]]:
