@@ -1,29 +1,38 @@
 """Extend the records of experiments with open claims by their next looks, without running the first ones again.
 
 ``python docs/extend.py NAME... [--at-most MINUTES]`` first repeats one trial of every arm that an open claim reads. If
-all of them give the numbers of the record, this code and this machine compute what those of the record did, and the
-seeds of the next look are run and added. If one differs, ``engram run NAME --until-decided`` makes a new record.
-Another kind of processor can give other last digits, which training enlarges, so that not only edits show here.
+all of them give the numbers of the record, this code computes what that of the record did, and the seeds of the next
+look are run and added. Another kind of processor can give other last digits, which training enlarges: where a trial
+differs, it is run a third time, by the code of the commit that wrote the record. If that gives today's numbers, it is
+the machine that differs, and the record goes on and names both. If not, ``engram run NAME --until-decided`` makes a new
+record.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from results import PRESET, as_text, record_path, recorded
+from results import PRESET, ROOT, as_text, record_path, recorded
 from rich.console import Console
 
 import engram
 from engram.lab import Experiment, Results
 from engram.lab.job import prepare
 from engram.lab.laboratory import folder_for, perform_left, stoppable
-from engram.lab.records import from_record, read_back, write_note
+from engram.lab.records import from_record, merged_environments, read_back, write_note
 from engram.lab.trial import trials
 from engram.storage.files import runs_folder, write_atomic
 
@@ -47,18 +56,48 @@ def performed(
         return read_back(experiment, root, note, last)
 
 
-def differences(experiment: Experiment, results: Results, again: Results) -> list[str]:
-    """The numbers of trials that were run again that differ from those of a record, as ``arm, seed: name``.
+def is_equal(value: Any, other: Any, digits: float = 1e-5) -> bool:
+    """Whether two results are equal; numbers of a record up to the digits that a record has, and to rounding at 0."""
+    if isinstance(value, float) and isinstance(other, float | int):
+        return math.isclose(value, other, rel_tol=digits, abs_tol=1e-12) or (math.isnan(value) and math.isnan(other))
+    return repr(value) == repr(other)
+
+
+def differences(experiment: Experiment, results: Results, again: Results) -> dict[str, list[str]]:
+    """The names of the numbers of a record that differ where a trial of an arm was run again, by arm.
 
     Seconds and microseconds, which some trials measure, are not compared.
     """
     before = {(trial.arm, trial.seed): trial.result for trial in results.trials}
-    return [
-        f"{trial.arm}, {trial.seed}: {name}"
+    other = {
+        trial.arm: [
+            name
+            for name in {**trial.result, **before[trial.arm, trial.seed]}
+            if "seconds" not in name and not is_equal(before[trial.arm, trial.seed].get(name), trial.result.get(name))
+        ]
         for trial in from_record(experiment, again.record()).trials
-        for name in {**trial.result, **before[trial.arm, trial.seed]}
-        if "seconds" not in name and repr(trial.result.get(name)) != repr(before[trial.arm, trial.seed].get(name))
-    ]
+    }
+    return {arm: names for arm, names in other.items() if names}
+
+
+def of_the_record(name: str, arms: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The results of seed 0 of some arms, by the code of the commit that wrote the record, on this machine."""
+    path = record_path(name).relative_to(ROOT)
+    with tempfile.TemporaryDirectory() as folder:
+        commit = subprocess.check_output(["git", "log", "-1", "--format=%H", "--", path], cwd=ROOT, text=True).strip()
+        subprocess.run(["git", "archive", "-o", f"{folder}/code.tar", commit, "src"], cwd=ROOT, check=True)
+        with tarfile.open(f"{folder}/code.tar") as code:
+            code.extractall(folder, filter="data")
+        command = [str(Path(sys.executable).with_name("engram")), "run", name, "--arms", ",".join(arms), "--seeds", "1"]
+        options = ["--jobs", "1", "--runs", f"{folder}/runs"]
+        environment = os.environ | {"PYTHONPATH": f"{folder}/src"}
+        subprocess.run([*command, *options], env=environment, stdout=subprocess.DEVNULL, check=False)
+        trials = [path.parent for path in Path(folder, "runs").glob("*/*/result.json")]
+        read = [[json.loads((trial / file).read_text()) for file in ("trial.json", "result.json")] for trial in trials]
+        return {
+            trial["identity"]["arm"]: {key: math.nan if of is None else of for key, of in finished["result"].items()}
+            for trial, finished in read
+        }
 
 
 def joined(results: Results, more: Results, seeds: int) -> Results:
@@ -66,11 +105,43 @@ def joined(results: Results, more: Results, seeds: int) -> Results:
     order = {arm: place for place, arm in enumerate(results.configs)}
     all_trials = sorted([*results.trials, *more.trials], key=lambda trial: (order[trial.arm], trial.seed))
     metrics = pl.concat([results.metrics, more.metrics.select(results.metrics.columns)])
-    return replace(results, trials=all_trials, metrics=metrics, seeds=seeds)
+    environment = merged_environments([results.environment, more.environment])
+    return replace(results, trials=all_trials, metrics=metrics, environment=environment, seeds=seeds)
+
+
+def check_code(
+    experiment: Experiment,
+    results: Results,
+    again: Results,
+    recompute: Callable[[str, Sequence[str]], Mapping[str, Mapping[str, Any]]],
+) -> None:
+    """Raise ValueError if today's code computes something else than that of a record."""
+    other = differences(experiment, results, again)
+    if not other:
+        return
+    by_the_record = recompute(results.experiment, list(other))
+    today = {trial.arm: trial.result for trial in again.trials}
+    by_the_code = [
+        f"{arm}: {name}"
+        for arm, names in other.items()
+        for name in names
+        if not is_equal(today[arm].get(name), by_the_record.get(arm, {}).get(name), 0.0)
+    ]
+    if by_the_code:
+        raise ValueError(
+            f"{results.experiment}: the record is of other code: there differ {'; '.join(by_the_code[:8])}"
+        )
+    print(f"{results.experiment}: another machine gives other last digits in {', '.join(other)}; the code is the same")
 
 
 def extended(
-    experiment: Experiment, results: Results, *, jobs: int = 1, seconds: float = float("inf"), runs: Path | None = None
+    experiment: Experiment,
+    results: Results,
+    *,
+    jobs: int = 1,
+    seconds: float = float("inf"),
+    runs: Path | None = None,
+    recompute: Callable[[str, Sequence[str]], Mapping[str, Mapping[str, Any]]] = of_the_record,
 ) -> Results:
     """A record with the looks that its open claims still have.
 
@@ -80,9 +151,10 @@ def extended(
         jobs: How many trials at once.
         seconds: No look is begun after this time.
         runs: Folder of the trials (default: as of ``engram run``, in ``extended``).
+        recompute: Runs seed 0 of arms of an experiment by the code of its record: its name and the arms, to results.
 
     Raises:
-        ValueError: A trial that was run again gave other numbers, or did not finish.
+        ValueError: A trial that was run again gave other numbers than the code of the record, or did not finish.
     """
     begun = time.monotonic()
     where: dict[str, Any] = {"jobs": jobs, "runs": runs_folder(None) / "extended" if runs is None else runs}
@@ -92,12 +164,7 @@ def extended(
         if not arms or time.monotonic() - begun > seconds:
             break
         if not is_checked:
-            again = performed(experiment, results, arms, range(results.seeds - 1, results.seeds), **where)
-            if other := differences(experiment, results, again):
-                raise ValueError(
-                    f"{results.experiment}: the record is of other code or another kind of processor, since there "
-                    f"differ {'; '.join(other[:8])}"
-                )
+            check_code(experiment, results, performed(experiment, results, arms, range(1), **where), recompute)
             is_checked = True
         more = performed(experiment, results, arms, range(results.seeds, look), **where)
         if unfinished := [f"{trial.arm}, {trial.seed}" for trial in more.trials if trial.state != "finished"]:

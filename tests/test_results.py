@@ -185,9 +185,36 @@ def test_a_record_goes_on_where_its_claims_are_open(tmp_path):
     assert [judged.look for judged in more.claims()] == [1, 2]
 
 
-def test_a_record_of_other_numbers_does_not_go_on(tmp_path):
+@pytest.fixture
+def altered(tmp_path):
+    """A record whose first number of an arm that goes on is another one, and the true result of that trial."""
     five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
+    result = {trial.arm: trial.result for trial in five.trials if trial.seed == 0}["near"]
     record = replace(five, looks=(5, 8)).record()
-    record["trials"][-1]["result"]["value"] += 1e-4
-    with pytest.raises(ValueError, match=r"other code or another kind of processor, since there differ near, 4: value"):
-        extend.extended(tosses(), from_record(tosses(), record), runs=tmp_path / "more")
+    for trial in record["trials"]:
+        if (trial["arm"], trial["seed"]) == ("near", 0):
+            trial["result"] = {**trial["result"], "value": result["value"] * (1 + 1e-3)}
+    return from_record(tosses(), record), result
+
+
+def test_a_record_of_other_code_does_not_go_on(altered, tmp_path):
+    record, result = altered
+    for by_the_record in ({}, {"near": {**result, "value": record.trials[5].result["value"]}}):
+        with pytest.raises(ValueError, match=r"tosses: the record is of other code: there differ near: value"):
+            extend.extended(tosses(), record, runs=tmp_path / "more", recompute=lambda *_, of=by_the_record: of)
+
+
+def test_a_record_of_another_machine_goes_on(altered, tmp_path, capsys):
+    record, result = altered
+    more = extend.extended(tosses(), record, runs=tmp_path / "more", recompute=lambda name, arms: {"near": result})
+    assert more.seeds == 8
+    assert "tosses: another machine gives other last digits in near" in capsys.readouterr().out
+
+
+def test_machines_of_a_record_that_goes_on_are_all_named(tmp_path):
+    five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
+    elsewhere = {**five.environment, "hardware": {**five.environment["hardware"], "processor": "Abacus"}}
+    record = from_record(tosses(), replace(five, looks=(5, 8), environment=elsewhere).record())
+    more = extend.extended(tosses(), record, runs=tmp_path / "more")
+    assert more.environment["hardware"]["processor"] == f"Abacus and {five.environment['hardware']['processor']}"
+    assert more.environment["versions"] == five.environment["versions"]

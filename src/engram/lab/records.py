@@ -133,7 +133,7 @@ def read_back(
         if rows is not None
     ]
     all_rows = pl.concat([pl.DataFrame(schema=COLUMNS), *frames])
-    environment = _environment([origin for _, _, origin in read if origin is not None])
+    environment = merged_environments([origin for _, _, origin in read if origin is not None])
     return _results(experiment, {**note, "environment": environment}, [trial for trial, _, _ in read], all_rows)
 
 
@@ -222,11 +222,11 @@ def _read_trial(
     return made(state, {}, status.seconds, message=status.message), None, None
 
 
-def _environment(origins: Sequence[Origin]) -> dict[str, dict[str, Any]]:
+def merged_environments(environments: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
     """Versions and hardware of all trials; all values that occur if they differ."""
     occurring: dict[str, dict[str, Any]] = {}
     for group in ("versions", "hardware"):
-        names = dict.fromkeys(name for origin in origins for name in origin[group])
-        values = {name: list(dict.fromkeys(origin[group].get(name) for origin in origins)) for name in names}
+        names = dict.fromkeys(name for environment in environments for name in environment[group])
+        values = {name: list(dict.fromkeys(each[group].get(name) for each in environments)) for name in names}
         occurring[group] = {name: v[0] if len(v) == 1 else " and ".join(map(str, v)) for name, v in values.items()}
     return occurring
