@@ -36,10 +36,10 @@ def print_table(
 ) -> None:
     """Print a table or, if it is too wide for a narrow window, each row as a paragraph headed by its first cell.
 
-    ``spaced`` leaves an empty line between rows.
+    ``spaced`` leaves an empty line between such paragraphs.
     """
     rows = list(rows)
-    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, leading=int(spaced))
+    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
     needed = Measurement.get(console, console.options.update(max_width=sys.maxsize), table).maximum
@@ -48,7 +48,7 @@ def print_table(
         return
     if title:
         console.print(f"[italic]{title}[/]\n")
-    for number, (first, *rest) in enumerate(rows):
+    for number, (first, *rest) in enumerate(row for row in rows if any(row)):
         if spaced and number:
             console.print()
         console.print(f"[bold]{first}[/]")

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from engram.storage.files import runs_folder
 
 if TYPE_CHECKING:
     from engram.lab import Experiment, Results
+    from engram.lab.claim import JudgedClaim
 
 EXIT_CLAIM = 1
 EXIT_FAILURE = 2
@@ -133,31 +135,39 @@ def _say_stopped(name: str, states: list[str]) -> None:
     Console(stderr=True).print(done + "the same command resumes them[/]", soft_wrap=True)
 
 
-def _print_results(results: Results) -> None:
+def _row(judged: JudgedClaim) -> tuple[str, ...]:
+    """The row of a claim: statement, criterion, our measure with its interval, seeds, verdict."""
     from engram.lab.claim import OWNERS
     from engram.lab.laboratory import COLORS
 
+    claim = judged.claim
+    details = [
+        claim.id,
+        OWNERS[claim.threshold] if claim.published else "",
+        f"{judged.confidence:.1%} interval" if claim.sameness == "statistical" and judged.values else "",
+        f"look {judged.look}" if judged.look else "",
+        "" if math.isnan(judged.resolution) else f"resolves {judged.resolution:.2g}",
+        judged.why,
+    ]
+    return (
+        f"{escape(claim.statement)}\n[dim]{escape('; '.join(filter(None, details)))}[/]",
+        str(claim.criterion),
+        f"{judged.ours:.4g} {escape(f'[{judged.low:.3g}, {judged.high:.3g}]')}" if judged.values else "",
+        str(len(judged.values)),
+        f"[{COLORS[judged.verdict]}]{judged.verdict}[/]",
+    )
+
+
+def _print_results(results: Results) -> None:
     console = out()
-    rows = []
-    for judged in results.claims() if results.judges else []:
-        claim = judged.claim
-        color = COLORS[judged.verdict]
-        confidence = f"\n[dim]{judged.confidence:.3g}[/]" if judged.claim.sameness == "statistical" else ""
-        look = f"\n[dim]look {judged.look}[/]" if judged.look else ""
-        resolve = "" if math.isnan(judged.resolution) else f"\n[dim]resolve {judged.resolution:.2g}[/]"
-        rows.append(
-            (
-                f"{escape(claim.statement)}\n[dim]{claim.id}[/]",
-                escape(claim.published),
-                f"{claim.criterion}\n[dim]{OWNERS[claim.threshold]}[/]",
-                f"{judged.ours:.4g}" if judged.values else "",
-                escape(f"[{judged.low:.3g}, {judged.high:.3g}]") + confidence if judged.values else "",
-                f"{len(judged.values)}{look}{resolve}",
-                f"[{color}]{judged.verdict}[/]" + (f"\n[dim]{escape(judged.why)}[/]" if judged.why else ""),
-            )
-        )
     if results.judges:
-        columns = ["claim", "published", "criterion", "ours", "interval", "seeds", "verdict"]
+        rows: list[tuple[str, ...]] = []
+        for (published, source), group in groupby(
+            results.claims(), lambda judged: (judged.claim.published, judged.claim.source)
+        ):
+            heading = f"Published: {published} ({source})" if published else f"Nothing published ({source})"
+            rows += [("",) * 5] * bool(rows) + [(f"[italic]{escape(heading)}[/]", "", "", "", ""), *map(_row, group)]
+        columns = ["claim", "criterion", "ours", "seeds", "verdict"]
         print_table(console, f"{results.experiment}, preset {results.preset}", columns, rows, spaced=True)
         console.print(results.family(), soft_wrap=console.width >= LEAST)
     else:
