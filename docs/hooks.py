@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import crossings
 import gymnasium
 import house
 import notebooks
@@ -163,6 +164,7 @@ def on_files(files: Files, config: Any) -> Files:
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
         "gallery.md": gallery(),
         "standings.md": standings(),
+        "crossings.md": crossings.page(),
         "house.md": house.house(),
         "reference.md": "# Reference\n\n"
         + "\n".join(f"- [`{m}`](reference/{m}.md): {w}" for m, w in REFERENCE.items()),

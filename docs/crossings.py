@@ -1,0 +1,231 @@
+"""The page of crossings: questions between systems that no paper asks, answered from the records of experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import results
+from scipy.stats import rankdata
+
+from engram import registry
+from engram.lab import Results
+from engram.lab.experiment import Contest
+from engram.lab.inference import estimate
+from engram.standings.kinds import KINDS, events
+
+META_TASKS = ("bandit", "two-step", "t-maze", "meta-tasks")
+TASKS_OF_LEARNERS = ("split", "permuted")
+MEASURES = {
+    "dynamics": "dynamics of learning",
+    "procrustes": "Procrustes distance of representations",
+    "cka": "centred kernel alignment",
+    "rsa": "representational similarity",
+    "difficulty": "bits of what was learned",
+    "accuracy": "test accuracy",
+    "steps": "steps to learn",
+}
+RULES = {
+    "backprop": "backpropagation",
+    "matched": "backpropagation stopped at the accuracy of the Hebbian layer",
+    "decay": "backpropagation with weight decay",
+    "hebbian": "winner-take-all Hebbian layer",
+    "soft": "soft Hebbian layer",
+    "random": "random features",
+    "feedback": "feedback alignment",
+    "align": "AlignProp",
+}
+SETS = {"radius": "digits of 8 x 8", "mnist": "MNIST, averaged to 7 x 7"}
+
+
+class Crossing(NamedTuple):
+    """The answer to a question, in a sentence or two, and the table that shows it."""
+
+    answer: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def record_of(name: str) -> Results:
+    """The record of an experiment at laptop size.
+
+    Raises:
+        LookupError: It has none.
+    """
+    try:
+        return results.recorded(name)[results.PRESET]
+    except KeyError:
+        raise LookupError(f"[{name}](gallery/{name}.md): {results.waits(name)}") from None
+
+
+def cell(values: Sequence[float]) -> str:
+    """The mean over seeds with half of its 95 % interval."""
+    if not values:
+        return ""
+    mean, low, high, _ = estimate(values)
+    return f"{mean:.3g}" + (f" ± {(high - low) / 2:.2g}" if len(values) > 1 else "")
+
+
+def agents_by_meta_tasks() -> Crossing:
+    """What every agent gets in tasks whose worlds change from life to life."""
+    record = record_of("agents")
+    agents = [
+        agent for agent in registry.names("agents") if all(f"{task}-{agent}" in record.arms for task in META_TASKS)
+    ]
+    returns = {task: {agent: record.values(f"{task}-{agent}", "return") for agent in agents} for task in META_TASKS}
+    means = np.array([[np.mean(returns[task][agent]) for task in META_TASKS] for agent in agents])
+    ranks = rankdata(-means, axis=0).mean(1)
+    best, learners = int(ranks.argmin()), [agent for agent in agents if agent != "random"]
+    lower = {task: estimate(returns[task]["random"]).high for task in META_TASKS}
+    above = [
+        agent for agent in learners if all(estimate(returns[task][agent]).low > lower[task] for task in META_TASKS)
+    ]
+    named = f": {', '.join(above)}" if above else ""
+    return Crossing(
+        f"Over the four tasks {agents[best]} has the best mean rank, {ranks[best]:.2g} of {len(agents)}; "
+        f"{len(above)} of {len(learners)} learners get more than random actions in every task"
+        f"{named}. The returns are means over a life that begins knowing nothing.",
+        ["agent", *META_TASKS, "mean rank"],
+        [
+            [agents[row], *(cell(returns[task][agents[row]]) for task in META_TASKS), f"{ranks[row]:.2g}"]
+            for row in np.argsort(ranks, kind="stable")
+        ],
+    )
+
+
+def rules_from_networks() -> Crossing:
+    """How often the rule that trained a network is guessed from the network."""
+    record = record_of("rule-fingerprints")
+    arms = {"rules": "six rules", "near twins": "rules that are nearly alike"}
+    guessed = {arm: {key: record.values(arm, f"{key}_guessed") for key in MEASURES} for arm in arms}
+    chance = {arm: 1 / len(set(record.values(arm, "names")[0])) for arm in arms}
+    order = sorted(MEASURES, key=lambda key: -np.mean(guessed["rules"][key]))
+    return Crossing(
+        f"{MEASURES[order[0]].capitalize()} tells most: {np.mean(guessed['rules'][order[0]]):.0%} of the networks are "
+        f"assigned to the right one of six rules (chance {chance['rules']:.0%}), test accuracy alone "
+        f"{np.mean(guessed['rules']['accuracy']):.0%}. Of rules that are nearly alike it tells "
+        f"{np.mean(guessed['near twins'][order[0]]):.0%} (chance {chance['near twins']:.0%}).",
+        ["measure", *(f"{title}, share guessed" for title in arms.values())],
+        [
+            *([MEASURES[key], *(cell(guessed[arm][key]) for arm in arms)] for key in order),
+            ["chance", *(f"{chance[arm]:.3g}" for arm in arms)],
+        ],
+    )
+
+
+def what_learners_forget() -> Crossing:
+    """What continual learners forget of old tasks, in outputs and in features, and what they learn of new ones."""
+    record = record_of("continual-learners")
+    kinds = {"output_forgetting": "outputs", "representational_forgetting": "features", "output_new": "new tasks"}
+    learners = [arm.removeprefix("permuted-") for arm in record.arms if arm.startswith("permuted-")]
+    lost, lost_features, new = (
+        {learner: float(np.mean(record.values(f"permuted-{learner}", kind))) for learner in learners} for kind in kinds
+    )
+    order = sorted(learners, key=lambda learner: lost[learner])
+    least = next(learner for learner in order if new[learner] > new["finetune"] - 0.05)
+    return Crossing(
+        f"On permuted digits fine-tuning loses {lost['finetune']:.2f} of the accuracy of its outputs on old tasks, and "
+        f"{lost_features['finetune']:.2f} of what a linear probe reads from its features. Of the learners within .05 "
+        f"of its accuracy on new tasks, {least} loses least: {lost[least]:.2f} and {lost_features[least]:.2f}.",
+        ["learner", *(f"{task}: {title}" for task in TASKS_OF_LEARNERS for title in kinds.values())],
+        [
+            [
+                learner,
+                *(cell(record.values(f"{task}-{learner}", kind)) for task in TASKS_OF_LEARNERS for kind in kinds),
+            ]
+            for learner in order
+        ],
+    )
+
+
+def certified_radius_by_rule() -> Crossing:
+    """How far an input may move, provably, before the answer changes, by the rule that trained the network."""
+    record = record_of("property-verification")
+    radii = {(of, rule): record.values(f"{of}-{rule}", "radius") for of in SETS for rule in RULES}
+    best = {of: max(RULES, key=lambda rule: float(np.mean(radii[of, rule]))) for of in SETS}
+    return Crossing(
+        "Largest median certified radii: "
+        + "; ".join(
+            f"on {title} of {RULES[best[of]]}, "
+            f"{np.mean(radii[of, best[of]]):.2g} (of backpropagation {np.mean(radii[of, 'backprop']):.2g})"
+            for of, title in SETS.items()
+        )
+        + ". Accuracy stands beside it, since a network that learned less is often more robust.",
+        ["trained by", *(f"{title}: {what}" for title in SETS.values() for what in ("radius", "accuracy"))],
+        [
+            [
+                RULES[rule],
+                *(
+                    text
+                    for of in SETS
+                    for text in (cell(radii[of, rule]), cell(record.values(f"{of}-{rule}", "accuracy")))
+                ),
+            ]
+            for rule in sorted(RULES, key=lambda rule: -float(np.mean(radii["radius", rule])))
+        ],
+    )
+
+
+def difficulty_of_tasks() -> Crossing:
+    """How hard every task of the comparisons is, and what guessing, a trivial part and the best part reach."""
+    rows = []
+    solved = []
+    for kind in KINDS:
+        for experiment, contest in events(kind):
+            record = results.recorded(experiment.name).get(results.PRESET)
+            reached = {} if record is None else reached_in(record, contest)
+            if len(reached) < 2:
+                continue
+            best = (max if contest.maximize else min)(reached, key=lambda part: float(np.mean(reached[part])))
+            bits = "" if contest.bits is None else f"2^{contest.bits():.0f}"
+            chance = "" if contest.chance is None else f"{contest.chance:.3g}"
+            measure = contest.measure.replace("_", " ") + ("" if contest.maximize else " (less is better)")
+            trivial = cell(reached.get(contest.trivial, []))
+            rows.append([contest.task, measure, bits, chance, trivial, f"{cell(reached[best])} ({best})"])
+            solved.append(best == contest.trivial)
+    return Crossing(
+        f"{len(rows)} tasks have a record; in {sum(solved) or 'none'} of them the trivial part is the best. Bits of "
+        "inductive bias, where they can be measured, say how much a learner has to bring along; what guessing and a "
+        "trivial part reach says how much a result means.",
+        ["task", "measure", "bits of inductive bias", "guessing", "trivial part", "best"],
+        rows,
+    )
+
+
+def reached_in(record: Results, contest: Contest) -> dict[str, list[float]]:
+    """What every registered part reached in a task, by seed, as far as a record has it."""
+    every = {part: contest.arm(part) for part in contest.baselines or registry.names(contest.kind)}
+    arms = {part: next(iter(changes)) for part, changes in every.items() if changes}
+    return {part: record.values(arm, contest.measure) for part, arm in arms.items() if arm in record.arms}
+
+
+CROSSINGS: Mapping[str, tuple[str, Callable[[], Crossing]]] = {
+    "agents": ("Which agent learns within a life?", agents_by_meta_tasks),
+    "rule-fingerprints": ("Which rule trained this network?", rules_from_networks),
+    "continual-learners": ("What does every learner forget?", what_learners_forget),
+    "property-verification": ("Which rule trains provably robust networks?", certified_radius_by_rule),
+    "generalization-difficulty": ("How hard is every task?", difficulty_of_tasks),
+}
+
+
+def page() -> str:
+    """The page: every question, its answer, and a table; or why it has no answer yet."""
+    sections = [
+        "# Crossings",
+        "Questions that lie between the published systems, so that no paper asks them. Every answer is made from the "
+        "records of the experiments: means over seeds, with half of their 95 % interval.",
+    ]
+    for name, (question, crossing) in CROSSINGS.items():
+        try:
+            answer, columns, rows = crossing()
+        except LookupError as error:
+            sections += [f"## {question}", f"No answer yet. {error.args[0]}."]
+            continue
+        table = [columns, ["---"] * len(columns), *rows]
+        sections += [
+            f"## {question}",
+            f"{answer} [The experiment](gallery/{name}.md) has the details.",
+            "\n".join(f"| {' | '.join(row)} |" for row in table),
+        ]
+    return "\n\n".join(sections) + "\n"

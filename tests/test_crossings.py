@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from engram.lab import Contest, Experiment, Grid, Preset, Run, Study, run, setting, settings
+from engram.lab.inference import estimate
+
+DOCS = Path(__file__).parents[1] / "docs"
+sys.path.insert(0, str(DOCS))
+spec = importlib.util.spec_from_file_location("crossings", DOCS / "crossings.py")
+crossings = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(crossings)
+
+
+@pytest.mark.parametrize("name", crossings.CROSSINGS)
+def test_a_crossing_is_a_sentence_and_a_whole_table(name):
+    if not crossings.results.recorded(name):
+        with pytest.raises(LookupError, match=rf"^\[{name}\]\(gallery/{name}.md\): "):
+            crossings.CROSSINGS[name][1]()
+        return
+    answer, columns, rows = crossings.CROSSINGS[name][1]()
+    assert answer.endswith(".")
+    assert len(rows) > 5
+    assert {len(row) for row in rows} == {len(columns)}
+    assert "nan" not in answer + "".join(map("".join, rows))
+
+
+def test_a_question_without_a_record_says_so(monkeypatch):
+    monkeypatch.setattr(crossings.results, "recorded", lambda name: {})
+    monkeypatch.setattr(crossings, "CROSSINGS", {"agents": crossings.CROSSINGS["agents"]})
+    text = crossings.page()
+    assert "## Which agent learns within a life?\n\nNo answer yet. [agents](gallery/agents.md)" in text
+
+
+def test_a_number_stands_with_half_of_its_interval():
+    low, high = estimate([1.0, 2.0, 3.0])[1:3]
+    assert crossings.cell([1.0, 2.0, 3.0]) == f"2 ± {(high - low) / 2:.2g}" == "2 ± 2.5"
+    assert crossings.cell([0.125]) == "0.125"
+    assert crossings.cell([]) == ""
+
+
+@settings
+class Guess:
+    """What a trial returns."""
+
+    value: float = setting(0.0, "the result")
+
+
+def test_what_parts_reached_is_read_by_their_arms(tmp_path):
+    def trial(config: Guess, _: Run) -> dict[str, float]:
+        return {"value": config.value}
+
+    contest = Contest(
+        "optimizers",
+        "values",
+        lambda part: {} if part == "c" else {f"arm-{part}": {"value": float(ord(part))}},
+        "value",
+        baselines=("a", "b", "c", "d"),
+    )
+    values = Experiment(
+        name="values",
+        about="Values are returned.",
+        paper="None",
+        studies=Study(trial, {"arm-a": {"value": 97.0}, "arm-b": {"value": 98.0}}),
+        presets={"smoke": Preset(1), "laptop": Preset(1), "paper": Preset(1)},
+        claims=[],
+        figure=Grid([], title=""),
+        headline="value",
+        contests=[contest],
+    )
+    record = run(values, seeds=2, runs=tmp_path, jobs=1, progress=False)
+    assert crossings.reached_in(record, contest) == {"a": [97.0, 97.0], "b": [98.0, 98.0]}
