@@ -314,6 +314,15 @@ def test_only_a_row_that_was_empty_is_free_of_charge():
     assert published.counts.sum().item() == pytest.approx(5)
 
 
+def test_a_row_that_starved_long_ago_is_free_although_a_sample_meets_it():
+    memory = filled(DynamicKMeans(), [10, 20, 30, 40, *[10] * 12], [0] * 16, 4)
+    assert memory.counts.tolist() == [[10, -2, -2, -2]]
+    written = memory.write(column(20, 97, 98, 99), column(5, 1, 2, 3))
+    assert stored(memory) == {10.0: 0.0, 97.0: 1.0, 98.0: 2.0, 99.0: 3.0}
+    assert written.rows.tolist() == [1, 2, 3]
+    assert written.fresh.all()
+
+
 def test_the_published_code_finds_clusters_before_it_fills_rows():
     memory = filled(DynamicKMeans("author"), [0, 10], [0, 0])
     memory.counts[0] = torch.tensor([-0.1, 3.0])

@@ -67,7 +67,7 @@ class DynamicKMeans(KMeans):
 
         1. a sample that equals a row (or lies within ``merge_radius``) is merged into it: c <- c + 1, ``value_update``
         2. of equal ones among the rest one stays, with their number as its count
-        3. they take free rows, in the order of time
+        3. they take free rows, in the order of time, those too that still are free after 1
         4. those left join the nearest cluster, as it is now:  key <- (c key + sum of m keys) / (c + m), c <- c + m
         5. c <- c - max(0, sum c - h M) / M everywhere, so that nothing is lost while rows are empty
 
@@ -116,6 +116,8 @@ def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radi
     slots = free(counts, len(new.keys))
     fills, rest = new.take(np.arange(slots.size)), new.take(np.arange(slots.size, len(new.keys)))
     counts[slots] = fills.weights
+    stays = ~np.isin(row, slots)  # a count far below 0 is free even after a sample has met the row
+    row, values = row[stays], values[stays]
     change = placed(table, row, values, slots, fills, counts=counts[np.concatenate((row, slots))])
     if len(rest.keys):
         change = _joined(table, change, rest, _nearest(table, change, rest, merging), as_one=False)
