@@ -130,6 +130,11 @@ def test_no_import_waits_for_what_few_of_its_parts_need(package):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_measures_do_not_load_triton():
+    code = "import engram.analysis, sys; assert not {'triton', 'torch.utils.flop_counter'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize(
     "learner", ["continual.EWC", "agents.D3G", "agents.MFEC", "agents.PPO", "rules.Backprop", "memory.DenseHopfield"]
 )

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from engram import checks
 
@@ -199,11 +198,15 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts as ``FlopCounterMode``, whose hooks of modules forbid ``torch.autograd.grad`` by a module's input."""
 
     def __init__(self) -> None:
+        # Not imported above: it imports Triton where that is installed, which is slow and prints at exit.
+        from torch.utils.flop_counter import flop_registry
+
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops: int = 0
+        self._formulas = flop_registry
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs, formula = kwargs or {}, flop_registry.get(func._overloadpacket)
+        kwargs, formula = kwargs or {}, self._formulas.get(func._overloadpacket)
         if formula is None and func is not torch.ops.prim.device.default:
             with self:
                 out = func.decompose(*args, **kwargs)
