@@ -331,9 +331,7 @@ def figure(results: Results) -> go.Figure:
     """The share of the oracle's gain over chance, for agents by tasks, as means over seeds."""
     agents = [arm for arm in results.arms if results.values(arm)]
     tasks = list(results.values(agents[0], "tasks")[0]) if agents else []
-    lived = {
-        arm: results.values(arm, "tasks") for arm in agents
-    }  # agents trained on each task are not tested on random ones
+    lived = {arm: results.values(arm, "tasks") for arm in agents}  # "lstm-each" has no random tasks
     table = [[np.mean([of.get(task, np.nan) for of in lived[arm]]) for arm in agents] for task in tasks]
     heat = go.Heatmap(z=table, x=agents, y=tasks, zmin=0, zmax=1, colorscale="Viridis", texttemplate="%{z:.2f}")
     title = "Unseen tasks: share of the oracle's gain over chance"
