@@ -121,7 +121,7 @@ class Reading(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """Tied word features, with plastic or plain LSTM layers in between."""
+    """A language model of plastic or plain LSTM layers with tied input and output features."""
 
     def __init__(self, config: Config, types: int, generator: torch.Generator | None) -> None:
         super().__init__()

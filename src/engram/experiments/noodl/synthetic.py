@@ -89,7 +89,7 @@ arms: dict[str, dict[str, Any]] = {
 def draw(
     config: Synthetic, dictionary: Float[np.ndarray, "atoms features"], rng: np.random.Generator, count: int
 ) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "samples atoms"]]:
-    """Fresh samples and their codes."""
+    """New samples and their codes."""
     X, _, code = make_sparse_dictionary_data(
         count,
         n_nonzero=config.n_nonzero,
@@ -124,7 +124,7 @@ class Problem:
         return turn_dictionary(self.first, self.towards, step * self.config.drift)
 
     def batch(self, step: int) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "samples atoms"]]:
-        """Fresh samples and their codes."""
+        """New samples and their codes."""
         return draw(self.config, self.true(step), self.rng, self.config.batch_size)
 
 
