@@ -40,7 +40,7 @@ from engram.tasks.meta import MetaTaskEnv, sample
 
 TaskName = Literal["bandit", "two-step", "t-maze", "meta-tasks", "grid-maze", "i-maze", "cartpole", "exchanged"]
 FACTORS = (0.0, 0.1, 0.3, 1.0, 3.0)  # candidate learning rates, as multiples of the agent's default
-USUAL = 1e-3  # where it has none
+USUAL = 1e-3  # the default of agents that have none
 PARTS = 20  # parts of a lifetime for which returns are logged
 
 

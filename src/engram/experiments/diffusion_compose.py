@@ -36,12 +36,7 @@ from engram.lab.figures import add_line, colors
 from engram.tasks import GaussianBumps
 
 LAYER = 4  # the last block before the bottleneck
-GRID, HELD, LOW, HIGH = (
-    8,
-    7,
-    5.0,
-    10.0,
-)  # labels per side that are sampled, and bounds of the held-out part, for 16 pixels
+GRID, HELD, LOW, HIGH = 8, 7, 5.0, 10.0  # sampled labels per side, and bounds of the held-out part, of 16 pixels
 PICKED = 0, 2, 5, 7  # indices on the grid along x and y of the labels whose images are shown
 ORDERED, EARLY = 0.6, 0.1  # the order that counts as ordered, and the accuracy that counts as none
 
@@ -229,9 +224,7 @@ def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, An
         axis: step if math.isfinite(step) else 2.0 * config.steps for axis, step in reached.items()
     }  # never counts as later
     result = {name: float(curve[late].mean()) for name, curve in (("accuracy", right), ("acc_x", x), ("acc_y", y))}
-    together_by = (
-        min(first.values()) if min(first.values()) <= config.steps else 0.0
-    )  # neither was learned: not coupled
+    together_by = min(first.values()) if min(first.values()) <= config.steps else 0.0  # neither learned: not coupled
     result |= {"first_x": first["x"], "first_y": first["y"], "coupling": together_by / max(first.values())}
     if not np.isnan(order).any():
         ordered = order < ORDERED

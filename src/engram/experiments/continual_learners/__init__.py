@@ -207,10 +207,7 @@ def learned_rules(config: Config, run: Run) -> dict[float, UpdateRule]:
     body = drawn[0][0].body
     rule = GatedCoordinateRule(len(list(body.parameters())), generator=run.generator)
     options: dict[str, Any] = {"lr": RATE, "head_lr": RATE, "batch_size": config.batch_size, "generator": run.generator}
-    options["lengths"] = (
-        max(1, config.steps // 2),
-        max(1, config.steps * 3 // 2),
-    )  # around the length for which students will learn
+    options["lengths"] = max(1, config.steps // 2), max(1, config.steps * 3 // 2)  # around those of students
     trainer = TeacherMimicTrainer(body, rule, [episode for _, episode in drawn], **options)
     marks = [config.meta_updates * quarter // 4 for quarter in range(5)]
     rules = nn.ModuleList(copy.deepcopy(rule) for _ in marks)

@@ -35,9 +35,7 @@ class Systems(NamedTuple):
     ordered: bool = False  # whether labels are such numbers; distances are then measured from the first system
     raw: np.ndarray | None = None  # (systems, features) for training a random forest on the classes
     neighbours: int = 1  # number of nearest systems from which a class is predicted
-    spreads: np.ndarray | None = (
-        None  # (systems, directions) spread of trials about their mean, regardless of temporal order
-    )
+    spreads: np.ndarray | None = None  # (systems, directions) spread of trials, regardless of temporal order
 
 
 def trial(config: Any, run: Run) -> dict[str, Any]:

@@ -27,10 +27,7 @@ Learner = MFEC | NEC | TabularQ
 GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
     "CartPole-v1": ([-2.4, -3.0, -0.21, -3.5], [2.4, 3.0, 0.21, 3.5], [4, 4, 8, 8]),
 }
-RATES, TRIED = (
-    (0.1, 0.2, 0.4, 0.8),
-    2,
-)  # candidate learning rates of a table, and the number of other agents that try each
+RATES, TRIED = (0.1, 0.2, 0.4, 0.8), 2  # candidate learning rates of a table, and other agents that try each
 CHUNKS, SHORTEST = 100, 40  # most points of a learning curve, and fewest steps between two of them
 
 
@@ -121,9 +118,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     states = _random_states(envs[0], run) if pixels else []
     whole_games = _make(config.environment, training=False) if pixels else None
     named = {f"agent_{i}": agent for i, agent in enumerate(agents)}
-    late = np.zeros(
-        (config.agents, 2)
-    )  # sum and number of returns of each agent, since successful agents have more episodes
+    late = np.zeros((config.agents, 2))  # sum and number of returns of each agent: successful ones have more episodes
     chunks = min(CHUNKS, config.steps // SHORTEST)
     for chunk in run.steps(chunks, late=late, **named):
         means, end = [], (chunk + 1) * config.steps // chunks

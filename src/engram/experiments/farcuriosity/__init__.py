@@ -102,9 +102,7 @@ experiment = Experiment(
         "walk": Study(walk.trial, walk.arms),
         "policy": Study(policy.trial, policy.arms),
         "atari": Study(policy.trial, policy.atari),
-        "returning": Study(
-            compared.returning, {}
-        ),  # its arms and those of the next study are those of `engram compare`
+        "returning": Study(compared.returning, {}),  # like the next, with the arms of `engram compare`
         "exploring": Study(compared.exploring, {}),
     },
     presets=presets,

@@ -65,9 +65,7 @@ def trial(config: Forgetting, run: Run) -> dict[str, Any]:
             penalty = QuadraticPenalty(learner.predictor, strength)
             penalty.attach(learner.optimizer)
             tour(config, views, [learner], range(total), stages, generator=run.generator, penalty=penalty)
-            return -float(
-                stages[-1].mean()
-            ), stages.ravel().copy()  # in favour of EWC, since the choice uses the test measure
+            return -float(stages[-1].mean()), stages.ravel().copy()  # favours EWC: chosen by the test measure
 
         strength, found = judged(run, "strength", STRENGTHS, train, stages.size)
         stages[:] = found[strength].reshape(stages.shape)

@@ -27,10 +27,7 @@ from engram.tasks import tour
 
 Criterion = Literal["ratio", "zscore", "random"]
 ROOMS, LAPS = 4, 2
-AT_SWITCH, ENTRY = (
-    64,
-    256,
-)  # steps after an entry within which a cut counts as at it, and over which curiosity is averaged
+AT_SWITCH, ENTRY = 64, 256  # steps after an entry within which a cut is at it, and over which curiosity is averaged
 
 
 @settings
