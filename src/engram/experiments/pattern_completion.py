@@ -1,4 +1,4 @@
-"""Plastic networks complete patterns seen once after far less training than others (Miconi, Clune, Stanley, 2018).
+"""Plastic networks complete patterns seen once, after far less training than others (Miconi, Clune, Stanley, 2018).
 
 Each episode shows a few random binary patterns, then half of one of them; the network must restore the other half. What
 has to be remembered changes with every episode, so it can only be stored in activity or in plastic synapses. Networks
