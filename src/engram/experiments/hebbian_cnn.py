@@ -304,13 +304,14 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=lambda config: read(config, "test"),
-    answer="""In a plain stack of Hebbian filters, deeper layers encode less about the images [plain-depth-harms:
-    holds]. Dense activity with sparse plasticity raises the accuracy of a readout from layer 3 by .19
-    [triangle-helps-the-top: holds], and pruning before learning by .03 more [pruning-helps-the-top: holds]; then layer
-    3 is better than layer 1 [top-before-bottom: holds], and learning adds .12 over random filters [learning-matters:
-    holds]. Accuracy does not rise at every layer: here layer 2 is best [rises-over-layers: fails]. Thresholds keep the
-    filters of the first two layers in use [homeostasis-balances-layer-1: holds] [homeostasis-balances-layer-2: holds],
-    but not those of layer 3 [homeostasis-balances-layer-3: fails]; without them filters starve on raw pixels
-    [without-homeostasis-filters-starve: holds], but none does on whitened images [whitened-filters-starve: fails]. So
-    with both remedies depth pays off by a few per cent, and whitening does much of the work of thresholds.""",
+    answer="""In a plain stack of Hebbian filters, deeper layers encode less about the images
+    [plain-depth-harms: holds]. Dense activity with sparse plasticity raises the accuracy of a readout from layer 3 by
+    .19 [triangle-helps-the-top: holds], and pruning before learning by .03 more [pruning-helps-the-top: holds]; then
+    layer 3 is better than layer 1 [top-before-bottom: holds], and learning adds .12 over random filters
+    [learning-matters: holds]. Accuracy does not rise at every layer: here layer 2 is best [rises-over-layers: fails].
+    Thresholds keep the filters of the first two layers in use [homeostasis-balances-layer-1: holds]
+    [homeostasis-balances-layer-2: holds], but not those of layer 3 [homeostasis-balances-layer-3: fails]; without them
+    filters starve on raw pixels [without-homeostasis-filters-starve: holds], but none does on whitened images
+    [whitened-filters-starve: fails]. So with both remedies depth pays off by a few per cent, and whitening does much of
+    the work of thresholds.""",
 )

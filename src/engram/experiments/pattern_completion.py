@@ -203,10 +203,10 @@ experiment = Experiment(
     headline="error",
     contests=contests,
     answer="""A network with plastic connections restores half of a pattern that it saw once with 1.5 % wrong bits
-    [plastic-learns: holds], a tenth of the error of the same network without plasticity [plastic-beats-non-plastic:
-    holds] and a fourteenth of that of an LSTM of 200 units [plastic-beats-lstm: holds]; its error in the first tenth of
-    training is smaller than that of the others in the last [a-tenth-of-the-training: holds]. Without plasticity the
-    task is learned too, but slowly [non-plastic-fails: fails], and more units do not help [neurons-do-not-help: holds].
-    One plasticity coefficient for all connections does as well as one for each [one-coefficient-suffices: holds]: if
-    inputs have no structure, the cheaper version is enough.""",
+    [plastic-learns: holds], a tenth of the error of the same network without plasticity
+    [plastic-beats-non-plastic: holds] and a fourteenth of that of an LSTM of 200 units [plastic-beats-lstm: holds]; its
+    error in the first tenth of training is smaller than that of the others in the last
+    [a-tenth-of-the-training: holds]. Without plasticity the task is learned too, but slowly [non-plastic-fails: fails],
+    and more units do not help [neurons-do-not-help: holds]. One plasticity coefficient for all connections does as well
+    as one for each [one-coefficient-suffices: holds]: if inputs have no structure, the cheaper version is enough.""",
 )

@@ -245,8 +245,8 @@ experiment = Experiment(
     After actions were renamed it takes a shortest path within 8 episodes [renamed-actions-are-relearned: holds]; over
     the first 200 its mean return is -21 [transfer-from-the-start: holds] against -317 for Q-learning with its old
     values [q-learning-has-to-unlearn: holds]. If one action in two is random it learns sooner
-    [noise-0.5-is-learned-sooner: holds] and ends no worse than Q-learning by more than 3 [noise-0.5-is-bearable:
-    holds]. With a windy cliff it fails: it reaches the goal in 9 % of the episodes [qss-falls-off-the-cliff: holds],
-    Q-learning in 50 % [q-learning-avoids-the-cliff: holds]. So QSS suits actions that are redundant or change, but not
-    environments where chance is costly.""",
+    [noise-0.5-is-learned-sooner: holds] and ends no worse than Q-learning by more than 3
+    [noise-0.5-is-bearable: holds]. With a windy cliff it fails: it reaches the goal in 9 % of the episodes
+    [qss-falls-off-the-cliff: holds], Q-learning in 50 % [q-learning-avoids-the-cliff: holds]. So QSS suits actions that
+    are redundant or change, but not environments where chance is costly.""",
 )

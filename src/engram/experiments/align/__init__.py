@@ -189,6 +189,7 @@ experiment = Experiment(
     but whether it reaches 0.04 is open [align-zero-before-random-feedback: is open]. Trained on few images, Align-zero
     keeps a lead [align-zero-before-random-feedback-with-few-images: holds]; for Align-ada that is open
     [align-ada-before-random-feedback-with-few-images: is open]. The wider the network, the closer Align-zero is to
-    backpropagation [align-zero-converges: holds], while feedback alignment hardly gets closer [fa-does-not-converge:
-    holds]. So the Align rules suit wide networks, and part of their published lead is due to the learning rate.""",
+    backpropagation [align-zero-converges: holds], while feedback alignment hardly gets closer
+    [fa-does-not-converge: holds]. So the Align rules suit wide networks, and part of their published lead is due to the
+    learning rate.""",
 )

@@ -78,8 +78,8 @@ claims = [
         for arm, order in {"anml": "", "anml-order-1": "-at-order-1"}.items()
         for claim in both(
             f"the-first-survive{order}",
-            "After the longest stream the accuracy on the first tenth of classes is half that on the last (0.7 in the "
-            f"paper), meta-trained with gradients of order {2 - bool(order)}",
+            "After the longest stream the accuracy on the first tenth of classes is at least half that on the last "
+            f"(0.7 in the paper), meta-trained with gradients of order {2 - bool(order)}",
             first(arm) - 0.5 * last(arm) >= 0.0,
             first(arm) - 0.7 * last(arm) >= 0.0,
             "class 1 survives 8,985 steps (curves only)",

@@ -117,11 +117,11 @@ experiment = Experiment(
     figure=figure,
     headline="return",
     answer="""D3G swings up a pendulum [d3g-swings-up: holds] as well as TD3 does, with a mean return of -167
-    [no-worse-than-td3: holds]. It needs its cycle: without it the return is -1449 [without-the-cycle-it-does-not:
-    holds], though whether the cycle works by keeping proposals reachable is open [the-cycle-keeps-proposals-reachable:
-    is open]. From states of random walks and 480 steps of its own it learns to reach the middle of the point world
-    [random-states-teach: holds], with a return of -3, where behavioural cloning gets -30 [ahead-of-cloning: holds], as
-    random actions do [cloning-is-as-good-as-its-demonstrator: holds]. Whether keeping its values pays off after a
-    change of actuators is open [values-survive-other-actuators: is open]. So D3G is useful for logs of states without
-    actions; if actions are known, TD3 does as well.""",
+    [no-worse-than-td3: holds]. It needs its cycle: without it the return is -1449
+    [without-the-cycle-it-does-not: holds], though whether the cycle works by keeping proposals reachable is open
+    [the-cycle-keeps-proposals-reachable: is open]. From states of random walks and 480 steps of its own it learns to
+    reach the middle of the point world [random-states-teach: holds], with a return of -3, where behavioural cloning
+    gets -30 [ahead-of-cloning: holds], as random actions do [cloning-is-as-good-as-its-demonstrator: holds]. Whether
+    keeping its values pays off after a change of actuators is open [values-survive-other-actuators: is open]. So D3G is
+    useful for logs of states without actions; if actions are known, TD3 does as well.""",
 )

@@ -175,13 +175,14 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=lambda config: loaded(config.images),
-    answer="""A plastic softmax layer does better than a usual linear one: by .02 on split digits [plastic-head-gains:
-    holds], by .01 on permuted ones [plastic-head-gains-permuted: holds], by .06 with imbalanced classes
-    [plastic-head-gains-imbalanced: holds]. But its larger initial weights alone do as much [initial-scale-gains:
-    holds]: with equal ones, plasticity changes the accuracy by less than .01, on split [plasticity-gains-little:
-    holds], permuted [plasticity-gains-little-permuted: holds] or imbalanced digits [plasticity-gains-little-imbalanced:
-    holds], even if it is a large part of the weights [plasticity-gains-little-if-large: holds] and at any rate that was
-    tried [nothing-gains-more: holds]. Penalties on weight changes gain ten times as much on permuted digits
-    [online-ewc-works: holds] [si-works: holds], and combine with the layer without loss [permuted-online-ewc-keeps:
-    holds] [permuted-si-keeps: holds]. So to get its gain, scale the initial weights.""",
+    answer="""A plastic softmax layer does better than a usual linear one: by .02 on split digits
+    [plastic-head-gains: holds], by .01 on permuted ones [plastic-head-gains-permuted: holds], by .06 with imbalanced
+    classes [plastic-head-gains-imbalanced: holds]. But its larger initial weights alone do as much
+    [initial-scale-gains: holds]: with equal ones, plasticity changes the accuracy by less than .01, on split
+    [plasticity-gains-little: holds], permuted [plasticity-gains-little-permuted: holds] or imbalanced digits
+    [plasticity-gains-little-imbalanced: holds], even if it is a large part of the weights
+    [plasticity-gains-little-if-large: holds] and at any rate that was tried [nothing-gains-more: holds]. Penalties on
+    weight changes gain ten times as much on permuted digits [online-ewc-works: holds] [si-works: holds], and combine
+    with the layer without loss [permuted-online-ewc-keeps: holds] [permuted-si-keeps: holds]. So to get its gain, scale
+    the initial weights.""",
 )
