@@ -91,7 +91,7 @@ class Exchanged(gymnasium.Wrapper[Any, Any, Any, Any]):
 class Config:
     """The settings of a trial."""
 
-    agent: str = setting("random", "a registered agent, or an import path")
+    agent: str = setting("random", "a registered agent, or a reference such as file.py:Name")
     task: TaskName = setting("bandit", "the task")
     rates: tuple[float, ...] = setting((), "candidate learning rates, extended if needed; empty if the agent has none")
     steps: int = setting(5000, "steps of a lifetime; the last episode is completed", ge=100, scales=True)

@@ -59,7 +59,7 @@ MEMORIES = {"cue": f"{__name__}:Cue"}
 class Config:
     """The settings of a trial."""
 
-    memory: str = setting("hopfield", "a registered associative memory, or an import path")
+    memory: str = setting("hopfield", "a registered associative memory, or a reference such as file.py:Name")
     patterns: Patterns = setting("random", "random patterns, or families of similar ones")
     rises: Literal["load", "noise"] = setting(
         "load", "what is increased: the number of patterns stored, or of units flipped"

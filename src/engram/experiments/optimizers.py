@@ -58,7 +58,7 @@ OPTIMIZERS = {
 class Config:
     """The settings of a trial."""
 
-    optimizer: str = setting("torch.optim:SGD", "a registered optimiser, or an import path")
+    optimizer: str = setting("torch.optim:SGD", "a registered optimiser, or a reference such as file.py:Name")
     problem: Problem = setting("bowl", "the problem")
     rates: tuple[float, ...] = setting(RATES, "candidate learning rates, extended if needed")
     steps: int = setting(300, "steps of the optimiser", ge=20, scales=True)

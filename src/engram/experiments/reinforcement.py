@@ -16,7 +16,7 @@ NO_RULE = "none"
 
 
 def rule_of(name: str, eta: float) -> PlasticityRule | None:
-    """The plasticity rule with a name or import path, with initial rate ``eta`` if it has one; None for ``"none"``."""
+    """The plasticity rule with a name or reference, with initial rate ``eta`` if it has one; None for ``"none"``."""
     if name == NO_RULE:
         return None
     make = registry.get("plasticity_rules", name)

@@ -46,7 +46,7 @@ MEASURES = {"size": f"{__name__}:Size"}
 class Measured:
     """The settings of a measure and of the systems that it should separate."""
 
-    measure: str = setting("dsa", "a registered similarity measure, or an import path")
+    measure: str = setting("dsa", "a registered similarity measure, or a reference such as file.py:Name")
     battery: Battery = setting("same-geometry", "the systems")
     same_geometry: SameGeometry = setting(SameGeometry(), "the systems with the same geometry")
     embeddings: Embeddings = setting(Embeddings(), "the systems with embeddings of different trajectories")

@@ -37,7 +37,9 @@ class Config:
 
     environment: Literal["CartPole-v1", "engram/FourRoom-v0", Game] = setting("CartPole-v1", "the environment")
     learner: Literal["mfec", "nec", "tabular-q"] = setting("mfec", "the agent")
-    policy: str = setting("lru", "what the memory keeps: a registered replacement policy, or an import path")
+    policy: str = setting(
+        "lru", "what the memory keeps: a registered replacement policy, or a reference such as file.py:Name"
+    )
     value_update: Literal["max", "mean", "ema"] = setting("max", "how a value is updated when its state recurs")
     capacity: int = setting(100, "memory rows per action", ge=2)
     neighbours: int = setting(11, "neighbours from which a value is estimated", ge=1)

@@ -27,7 +27,7 @@ def step_of(policy: str, rows: int, neighbours: int) -> Callable[[], object]:
     """A function to be timed, which makes a look-up in full tables and a write.
 
     Args:
-        policy: A registered replacement policy, or an import path.
+        policy: A registered replacement policy, or a reference such as ``file.py:Name``.
         rows: Rows of each of two tables.
         neighbours: The number of nearest rows to find.
     """

@@ -19,7 +19,9 @@ MEASURED = 80  # points between two measurements
 class Stream:
     """The settings of the memory and the stream."""
 
-    policy: str = setting("lru", "what the memory keeps: a registered replacement policy, or an import path")
+    policy: str = setting(
+        "lru", "what the memory keeps: a registered replacement policy, or a reference such as file.py:Name"
+    )
     points: int = setting(4000, "points of a stream; a multiple of 160", ge=960, scales=True)
     streams: int = setting(4, "independent streams, whose errors are averaged", ge=1, scales=True)
 

@@ -41,7 +41,7 @@ CURIOSITIES = {"none": f"{__name__}:Nothing"}
 class Returning:
     """The settings of a bonus and of the walk on which it is measured."""
 
-    curiosity: str = setting("rnd", "a registered curiosity, or an import path")
+    curiosity: str = setting("rnd", "a registered curiosity, or a reference such as file.py:Name")
     walk: Walk = setting(Walk(), "the walk; its own learner is ignored")
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Returning:
 class Exploring:
     """The settings of a bonus and of the agent that is rewarded only by it."""
 
-    curiosity: str = setting("rnd", "a registered curiosity, or an import path")
+    curiosity: str = setting("rnd", "a registered curiosity, or a reference such as file.py:Name")
     policy: Policy = setting(Policy(steps=100_000), "the agent and its world; its own curiosity is ignored")
 
     def __post_init__(self) -> None:
