@@ -153,7 +153,8 @@ claims = [
         "With fixed cues and rewards one step late, a retroactively modulated network learns the task with more than "
         "half of the seeds", met(accuracy("retroactive-late") >= LEARNED) >= 0.5),
     delayed("eligibility-bridges-a-delay",
-        "With rewards one step late, a learned eligibility trace is far more accurate than a trace of one step",
+        "With rewards one step late, the accuracy is far higher with a learned eligibility trace than with one of one "
+        "step",
         accuracy("retroactive-late") - accuracy("one-step-late") >= 0.2),
 ]  # fmt: skip
 experiment = Experiment(

@@ -49,7 +49,7 @@ claims = [
     *(claim(f"{arm}-{kind.lower()}",
         f"With random embeddings of {trajectories}, {kind} separates systems less than DSA",
         metric(f"{kind.lower()}_ratio")(arm) / ratio(arm) <= LESS)
-        for arm, trajectories in (("embeddings", "trajectories of their own"), ("shared-embeddings", "the same "
+        for arm, trajectories in (("embeddings", "different trajectories"), ("shared-embeddings", "the same "
         "trajectories")) for kind in ("Procrustes", "CKA")),
     notebook("deformation-in-units",
         "Seen through ever steeper sigmoids, a ring attractor changes less by DSA than by Procrustes, each relative to "

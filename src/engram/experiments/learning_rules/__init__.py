@@ -172,8 +172,8 @@ claims = [
         for rule, name in NAMES.items()
     ),
     *(
-        claim(f"{rule}-near-backprop", f"In a narrow network the accuracy of {name} is close to that of "
-            "backpropagation or higher",
+        claim(f"{rule}-near-backprop", f"{name} comes close to the accuracy of backpropagation in a narrow network, or "
+            "exceeds it",
             lead(rule, "backprop") >= -0.03)
         for rule, name in NAMES.items()
     ),
