@@ -120,7 +120,7 @@ claims = [
     ours("random-patterns-pack-loosely", "Clusters of 4 to 10 nodes that learn random patterns, no two of them one "
         "flip apart, end 1.43 to 2.08 bits short of all patterns, like directly drawn sets; a parity code is 1 bit "
         "short (largest difference)", metric("error")("packing") <= 0.05,
-        source="ours: maximal sets, drawn one pattern at a time"),
+        source="ours: sets to which nothing can be added, drawn one pattern at a time"),
     ours("and-leave-no-joint-state", "If clusters of random patterns were independent, no state would be consistent "
         "with all of them (logarithm of the number of such states per node, 1 - z bits / r, with 6 or 10 nodes in a "
         "cluster)",
