@@ -1,10 +1,10 @@
-"""Agents that learn while they live, side by side: arms that pay at random, random meta-tasks, mazes, tipping poles.
+"""Online agents compared on bandits, random meta-tasks, mazes and cart-poles.
 
-Every agent lives alone, from the same seed on, and is judged by the mean return of all episodes of its life, those in
-which it knew nothing included. The worlds of some tasks are others in each episode, so that only what is found out
-within it helps; that of one changes its actuators at half time. An agent that has a learning rate has the one at which
-another, of another seed, got the highest return in half a life; a rate of 0 is among the candidates, for where learning
-does not help. The experiment, its tasks and its criteria are ours.
+Every agent starts from the same seed and is judged by the mean return of all episodes of its lifetime, including the
+early ones in which it knows nothing. In some tasks the environment changes with every episode, so only what is learned
+within an episode helps; in one, the actuators are swapped halfway. Each agent's learning rate is chosen by the return
+of another agent, with another seed, over half a lifetime; 0 is among the candidates, for tasks in which learning does
+not help. The experiment, its tasks and its criteria are ours.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from engram.lab import (
 from engram.tasks.meta import MetaTaskEnv, sample
 
 TaskName = Literal["bandit", "two-step", "t-maze", "meta-tasks", "grid-maze", "i-maze", "cartpole", "exchanged"]
-FACTORS = (0.0, 0.1, 0.3, 1.0, 3.0)  # times an agent's default are the learning rates to choose from
-USUAL = 1e-3  # where it has none
-PARTS = 20  # of a life, whose returns are logged
+FACTORS = (0.0, 0.1, 0.3, 1.0, 3.0)  # candidate learning rates, as multiples of the agent's default
+USUAL = 1e-3  # the default of agents that have none
+PARTS = 20  # parts of a lifetime for which returns are logged
 
 
 class Task(NamedTuple):
-    """What agents have to do.
+    """A task for agents.
 
     Attributes:
-        title: In a few words.
-        world: The id of the environment; empty: a random meta-task, another one for each seed.
-        best: The return of who knows everything of an episode's world; None: not known.
-        chance: That of actions at random; None: not known.
+        title: A short title.
+        world: The id of the environment; empty for a random meta-task, a new one for each seed.
+        best: The return of an agent that knows the episode's environment; None if unknown.
+        chance: The return of random actions; None if unknown.
         margin: The smallest difference of returns that matters.
     """
 
@@ -63,46 +63,46 @@ class Task(NamedTuple):
 
 
 TASKS: dict[TaskName, Task] = {
-    "bandit": Task("two arms that pay at random", "engram/Bandit-v0", 200 / 3, 50.0, 1.0),
-    "two-step": Task("choices in two steps", "engram/TwoStep-v0", 41.0, 25.0, 0.5),
-    "t-maze": Task("a T-maze whose better end is another in each life", "engram/TMaze-v0", 33.0, 18.15, 0.5),
-    "meta-tasks": Task("random meta-tasks, each life another one", "", None, None, 1.0),
+    "bandit": Task("a two-armed bandit", "engram/Bandit-v0", 200 / 3, 50.0, 1.0),
+    "two-step": Task("the two-step task", "engram/TwoStep-v0", 41.0, 25.0, 0.5),
+    "t-maze": Task("a T-maze whose better arm differs between lifetimes", "engram/TMaze-v0", 33.0, 18.15, 0.5),
+    "meta-tasks": Task("random meta-tasks, a new one in each lifetime", "", None, None, 1.0),
     "grid-maze": Task("a maze with a hidden reward", "engram/GridMaze-v0", None, None, 2.0),
     "i-maze": Task("a maze of dead ends and one goal", "engram/IMaze-v0", 1.0, None, 0.05),
     "cartpole": Task("a pole to be kept up", "CartPole-v1", 500.0, None, 5.0),
-    "exchanged": Task("a pole by actuators that change places", "CartPole-v1", 500.0, None, 5.0),
+    "exchanged": Task("a pole whose actuators are swapped", "CartPole-v1", 500.0, None, 5.0),
 }
 
 
 class Exchanged(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An environment whose two actions change places after so many steps."""
+    """An environment whose two actions are swapped after a number of steps."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], after: int) -> None:
         super().__init__(env)
         self.left = after
 
     def step(self, action: Any) -> Any:
-        """Act; the other way round in the second half."""
+        """Take a step, with the actions swapped in the second half."""
         self.left -= 1
         return self.env.step(action if self.left >= 0 else 1 - action)
 
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
-    agent: str = setting("random", "a registered agent, or where it is")
-    task: TaskName = setting("bandit", "what it has to do")
-    rates: tuple[float, ...] = setting((), "learning rates to choose from, and beyond; empty: it has none")
-    steps: int = setting(5000, "steps of a life; the last episode is lived to its end", ge=100, scales=True)
+    agent: str = setting("random", "a registered agent, or a reference such as file.py:Name")
+    task: TaskName = setting("bandit", "the task")
+    rates: tuple[float, ...] = setting((), "candidate learning rates, extended if needed; empty if the agent has none")
+    steps: int = setting(5000, "steps of a lifetime; the last episode is completed", ge=100, scales=True)
 
     def __post_init__(self) -> None:
         registry.check("agents", self.agent, "agent")
 
 
 def world_of(task: TaskName, steps: int, seed: int = 0) -> gymnasium.Env[Any, Any]:
-    """The environment of a task, for a life of so many steps; the seed draws which meta-task it is."""
-    assert engram.tasks  # which registers the environments
+    """The environment of a task, for a lifetime of a number of steps; the seed determines the meta-task."""
+    assert engram.tasks  # importing it registers the environments
     if task == "meta-tasks":
         return MetaTaskEnv(sample(np.random.default_rng(seed)))
     env = gymnasium.make(TASKS[task].world, disable_env_checker=True)
@@ -110,7 +110,7 @@ def world_of(task: TaskName, steps: int, seed: int = 0) -> gymnasium.Env[Any, An
 
 
 def agent_of(agent: str, env: gymnasium.Env[Any, Any], seed: int, rate: float | None) -> OnlineAgent:
-    """A new agent for an environment, with a learning rate unless that is None."""
+    """A new agent for an environment, with the given learning rate unless that is None."""
     options = {} if rate is None else {"learning_rate": rate}
     make = registry.get("agents", agent)
     made: OnlineAgent = make(env.observation_space, env.action_space, rng=np.random.default_rng(seed), **options)
@@ -118,14 +118,14 @@ def agent_of(agent: str, env: gymnasium.Env[Any, Any], seed: int, rate: float | 
 
 
 class Life(NamedTuple):
-    """The sums of the returns of episodes and their numbers, by the part of the life in which they ended."""
+    """The sums of episode returns and the numbers of episodes, by the part of the lifetime in which they ended."""
 
     totals: Float[np.ndarray, "parts"]
     counts: Float[np.ndarray, "parts"]
 
 
 def lived(config: Config, length: int, seed: int, rate: float | None) -> Life:
-    """The life of a new agent, of so many steps, and those that its last episode takes besides."""
+    """The lifetime of a new agent, of at least ``length`` steps, since the last episode is completed."""
     env = world_of(config.task, length, seed)
     agent, life, steps = agent_of(config.agent, env, seed, rate), Life(np.zeros(PARTS), np.zeros(PARTS)), 0
     while steps < length:
@@ -138,7 +138,7 @@ def lived(config: Config, length: int, seed: int, rate: float | None) -> Life:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Let an agent live; the result is the mean return of its episodes, and of those in the last quarter."""
+    """Run an agent for a lifetime; the results are its mean return over all episodes and over the last quarter."""
     first, rate = int(run.rng.integers(2**31)), None
 
     def score(rate: float) -> float:
@@ -159,17 +159,17 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 @cache
 def fits(agent: str, task: TaskName, rate: float | None = None) -> bool:
-    """Whether an agent can be made for a task, with a learning rate unless that is None."""
+    """Whether an agent can be made for a task, with the given learning rate unless that is None."""
     try:
         agent_of(agent, world_of(task, 1), 0, rate)
-    except (AssertionError, TypeError, ValueError):  # the first is how some libraries refuse
+    except (AssertionError, TypeError, ValueError):  # some libraries refuse by an assertion
         return False
     return True
 
 
 @cache
 def rates_of(agent: str) -> tuple[float, ...]:
-    """The learning rates that an agent may choose from; none where it has none."""
+    """The candidate learning rates of an agent; empty if it has no learning rate."""
     parameters = inspect.signature(registry.get("agents", agent)).parameters
     if "learning_rate" not in parameters:
         return ()
@@ -178,7 +178,7 @@ def rates_of(agent: str) -> tuple[float, ...]:
 
 
 def arm_of(agent: str, task: TaskName) -> dict[str, dict[str, Any]]:
-    """The arm of an agent in a task; none where it does not fit."""
+    """The arm of an agent on a task; empty if the agent does not fit it."""
     if not fits(agent, task):
         return {}
     rates = tuple(rate for rate in rates_of(agent) if rate or fits(agent, task, rate))  # not all agents take 0
@@ -186,13 +186,13 @@ def arm_of(agent: str, task: TaskName) -> dict[str, dict[str, Any]]:
 
 
 def arms() -> dict[str, dict[str, Any]]:
-    """Each registered agent in each task that it fits."""
+    """The arms of all registered agents on all tasks that they fit."""
     every = (arm_of(agent, task) for task in TASKS for agent in registry.names("agents"))
     return {arm: own for of_agent in every for arm, own in of_agent.items()}
 
 
 def step_of(config: Config) -> Callable[[], object]:
-    """A step in the world, from which the agent learns, as often as one likes: to be timed."""
+    """A function to be timed, which takes a step in the environment and learns from it."""
     env = world_of(config.task, config.steps)
     agent = agent_of(config.agent, env, 0, config.rates[len(config.rates) // 2] if config.rates else None)
     state = {"observation": env.reset(seed=0)[0]}
@@ -208,26 +208,27 @@ def step_of(config: Config) -> Callable[[], object]:
 
 @cache
 def bits_of_pole() -> float:
-    """The logarithm to base 2 of the bits of inductive bias that it takes to act on what random actions lead to."""
+    """The base-2 logarithm of the bits of inductive bias needed to balance a pole, estimated from random actions."""
     return float(environment_difficulty(gymnasium.make("CartPole-v1"), steps=2000).difficulty.log2_bits)
 
 
 gained = metric("return")
 claim = claims_from("ours")
 claims = [
-    claim("a-table-finds-the-better-arm", "Q-learning finds the better of two arms anew in each episode: it gets more "
-        "than actions at random", gained("bandit-tabular-q") - gained("bandit-random") >= 3.0),
-    claim("a-table-adapts-in-two-steps", "In choices of two steps Q-learning gets more than actions at random",
+    claim("a-table-finds-the-better-arm", "Q-learning finds the better of two arms anew in each episode: its return is "
+        "above that of random actions", gained("bandit-tabular-q") - gained("bandit-random") >= 3.0),
+    claim("a-table-adapts-in-two-steps", "In the two-step task the return of Q-learning is above that of random "
+        "actions",
         gained("two-step-tabular-q") - gained("two-step-random") >= 5.0),
-    claim("a-table-learns-random-tasks", "In random meta-tasks, another one in each life, Q-learning gets more than "
-        "actions at random", gained("meta-tasks-tabular-q") - gained("meta-tasks-random") >= 1.0),
-    claim("episodes-before-a-table", "A pole is kept up longer by episodic control than by Q-learning (ratio)",
+    claim("a-table-learns-random-tasks", "In random meta-tasks, a new one in each lifetime, the return of Q-learning "
+        "is above that of random actions", gained("meta-tasks-tabular-q") - gained("meta-tasks-random") >= 1.0),
+    claim("episodes-before-a-table", "Episodic control keeps a pole up longer than Q-learning (ratio)",
         gained("cartpole-mfec") / gained("cartpole-tabular-q") >= 1.15),
-    claim("networks-are-slow", "A pole is kept up longer by episodic control than by an online LSTM (ratio)",
+    claim("networks-are-slow", "Episodic control keeps a pole up longer than an online LSTM (ratio)",
         gained("cartpole-mfec") / gained("cartpole-lstm") >= 1.5),
     claim("networks-find-the-goal", "In a maze of dead ends an online LSTM reaches the goal more often than Q-learning",
         gained("i-maze-lstm") - gained("i-maze-tabular-q") >= 0.3),
-    claim("exchanged-actuators-cost", "Actuators that change places cost episodic control a part of its return (ratio)",
+    claim("exchanged-actuators-cost", "Swapping the actuators lowers the return of episodic control (ratio)",
         gained("exchanged-mfec") / gained("cartpole-mfec") <= 0.9),
 ]  # fmt: skip
 contests = [
@@ -248,12 +249,12 @@ contests = [
 
 
 def figure(results: Any) -> Any:
-    """Returns over the life, and means over it, a row for each task."""
+    """Returns over the lifetime and their means, with a row for each task."""
     panels: list[Any] = []
     for task in dict.fromkeys(results.configs[arm].task for arm in results.arms):
         names = [arm for arm in results.arms if results.configs[arm].task == task]
         title = TASKS[task].title
-        panels += [Lines("return", title, arms=names), Points("return", "over the whole life", arms=names)]
+        panels += [Lines("return", title, arms=names), Points("return", "over the whole lifetime", arms=names)]
     return Grid(panels, title="Returns of agents")(results)
 
 

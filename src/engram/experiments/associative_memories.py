@@ -1,9 +1,9 @@
-"""Associative memories beside one another: what a synapse holds, and from how much noise a pattern comes back.
+"""Associative memories compared by their capacity per synapse and by the noise from which they recall a pattern.
 
-Patterns of +1 and -1 are stored, more and more of them, or the same ones are cued with more and more units flipped,
-until one unit in a hundred is wrong. What is held counts in bits a synapse: of random patterns one for each unit, less
-what the errors cost; of related ones, which come in families, less what they have in common. Answering with the cue is
-the trivial baseline. The experiment, its sizes and most criteria are ours; what textbooks say of Hebb's rule is not.
+Patterns of +1 and -1 are stored in growing numbers, or cued with more and more units flipped, until one unit in a
+hundred is recalled wrongly. Capacity is measured in bits per synapse: a random pattern has one bit per unit, less the
+cost of errors; patterns that come in families have less, since they share information. Answering with the cue is the
+trivial baseline. The experiment, its sizes and most criteria are ours; what textbooks say of Hebb's rule is not.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from engram.lab import (
 from engram.memory import AssociativeMemory, apply_recall, apply_store, corrupted
 
 Patterns = Literal["random", "families"]
-KIN, APART = 5, 0.2  # patterns of a family; share of units in which each differs from the one that they come from
+KIN, APART = 5, 0.2  # patterns in a family; share of units in which each differs from the family's prototype
 LOAD, MOST_NOISE = 0.05, 0.5
 
 
 class Cue(AssociativeMemory):
-    """Answers with the cue: nothing is stored, and nothing completed."""
+    """A memory that stores nothing and answers with the cue."""
 
     n_weights = 0
 
@@ -57,18 +57,22 @@ MEMORIES = {"cue": f"{__name__}:Cue"}
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
-    memory: str = setting("hopfield", "a registered associative memory, or where it is")
-    patterns: Patterns = setting("random", "whether patterns are random, or come in families that are alike")
-    rises: Literal["load", "noise"] = setting("load", "what rises: how many are stored, or how many units are flipped")
+    memory: str = setting("hopfield", "a registered associative memory, or a reference such as file.py:Name")
+    patterns: Patterns = setting("random", "random patterns, or families of similar ones")
+    rises: Literal["load", "noise"] = setting(
+        "load", "what is increased: the number of patterns stored, or of units flipped"
+    )
     units: int = setting(200, "units of a pattern", ge=20)
     cues: int = setting(100, "cues at each point", ge=1, scales=True)
-    points: int = setting(24, "loads, in equal ratios, or shares of flipped units, from 0 to 0.5", ge=2, scales=True)
-    least: float = setting(0.02, "patterns a unit at the first load", gt=0)
-    most: float = setting(2.0, "patterns a unit at the last", gt=0)
-    noise: float = setting(0.1, "share of flipped units, while the load rises", ge=0, le=0.5)
-    errors: float = setting(0.01, "share of wrong units that may be", gt=0, lt=0.5)
+    points: int = setting(
+        24, "loads, geometrically spaced, or shares of flipped units, from 0 to 0.5", ge=2, scales=True
+    )
+    least: float = setting(0.02, "patterns per unit at the first load", gt=0)
+    most: float = setting(2.0, "patterns per unit at the last load", gt=0)
+    noise: float = setting(0.1, "share of flipped units while the load rises", ge=0, le=0.5)
+    errors: float = setting(0.01, "tolerated share of wrong units", gt=0, lt=0.5)
 
     def __post_init__(self) -> None:
         registry.check("associative_memories", self.memory, "memory")
@@ -84,7 +88,7 @@ class Config:
 
 
 def drawn(kind: Patterns, count: int, units: int, generator: torch.Generator) -> Tensor:
-    """Random patterns, or families of five: each a random pattern with a fifth of its units drawn to be flipped."""
+    """Random patterns, or families of five, each a random prototype with a fifth of its units flipped."""
     families = count if kind == "random" else -(-count // KIN)
     patterns = 1.0 - 2 * torch.randint(0, 2, (families, units), generator=generator).float()
     if kind == "random":
@@ -93,10 +97,10 @@ def drawn(kind: Patterns, count: int, units: int, generator: torch.Generator) ->
 
 
 def entropy(kind: Patterns) -> float:
-    """Bits of a unit of a pattern, given those of its family that were counted before it: a mean over the family.
+    """The entropy of a unit in bits, given the patterns of the family counted before, as a mean over the family.
 
-    Of the patterns of a family that have a unit at -1, the number w has (1 - f)^(k - w) f^w or the reverse for each
-    choice of them, as the one that they come from has it at +1 or -1.
+    A given set of w of the k patterns has a unit at -1 with probability (1 - f)^(k - w) f^w if the prototype has it at
+    +1, or the reverse if at -1.
     """
     if kind == "random":
         return 1.0
@@ -106,12 +110,12 @@ def entropy(kind: Patterns) -> float:
 
 
 def lost(errors: float) -> float:
-    """Bits of a unit that is wrong so often."""
+    """The bits lost per unit at an error rate."""
     return -sum(p * log2(p) for p in (errors, 1 - errors) if p)
 
 
 def reached(places: np.ndarray, errors: np.ndarray, most: float) -> float:
-    """Where errors first exceed what may be, between places by a straight line; 0 where they do at once."""
+    """The place, linearly interpolated, at which errors first exceed what is tolerated; 0 if they always do."""
     above = errors > most
     if not above.any():
         return float(places[-1])
@@ -122,10 +126,10 @@ def reached(places: np.ndarray, errors: np.ndarray, most: float) -> float:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Store and recall at each load, or each share of noise; the result is how far errors stay below what may be."""
+    """Store and recall at each load or noise level; the result is how far errors stay within what is tolerated."""
     places = config.places
     errors, weights = np.zeros((2, len(places)))
-    # Patterns are the same for all memories, and a memory's own draws do not tell it what they are.
+    # Patterns are the same for all memories; a memory's own random numbers are independent of them.
     seeds = torch.randint(2**62, (2, len(places)), generator=run.generator).tolist()
     for step in run.steps(len(places), errors=errors, weights=weights):
         load, noise = (places[step], config.noise) if config.rises == "load" else (LOAD, places[step])
@@ -149,7 +153,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random patterns", {}),
     "families": ("families of patterns", {"patterns": "families"}),
-    "noise": ("few patterns, more noise", {"rises": "noise"}),
+    "noise": ("few patterns, increasing noise", {"rises": "noise"}),
 }
 
 
@@ -159,7 +163,7 @@ def arm_of(memory: str, task: str) -> dict[str, dict[str, Any]]:
 
 
 def step_of(config: Config) -> Callable[[], object]:
-    """A recall of all cues at a small load, as often as one likes: to be timed."""
+    """A function to be timed, which recalls all cues at a small load."""
     generator = torch.Generator().manual_seed(0)
     patterns = drawn(config.patterns, max(1, round(LOAD * config.units)), config.units, generator)
     memory = registry.get("associative_memories", config.memory)(config.units, generator=generator)
@@ -169,7 +173,7 @@ def step_of(config: Config) -> Callable[[], object]:
 
 
 def arms() -> dict[str, dict[str, Any]]:
-    """Every registered memory, and the cue, on each task; and Hebb's rule as textbooks have it."""
+    """Every registered memory and the cue on each task, and Hebb's rule as in textbooks."""
     names = [*registry.names("associative_memories"), *MEMORIES]
     table = {arm: own for task in TASKS for name in names for arm, own in arm_of(name, task).items()}
     table["textbook-hopfield"] = {
@@ -182,23 +186,24 @@ bits, load, radius = metric("bits_a_synapse"), metric("load"), metric("radius")
 claim = claims_from("ours; textbook knowledge")
 projected = claims_from("Personnaz, Guyon & Dreyfus 1985; criterion ours")
 claims = [
-    claim("hebb-holds-0.138", "Hebb's rule holds its patterns, with 1.6 % of the units wrong, up to a load that is "
-        "known (patterns a unit)", load("textbook-hopfield").within(0.138, 0.02),
+    claim("hebb-holds-0.138", "With 1.6 % of the units wrong, the capacity of Hebb's rule is the one known from theory "
+        "(patterns per unit)", load("textbook-hopfield").within(0.138, 0.02),
         source="Amit, Gutfreund & Sompolinsky 1985, 1987", published="0.138"),
-    projected("pseudo-inverse-before-hebb", "Of random patterns the pseudo-inverse rule holds more than Hebb's (ratio)",
+    projected("pseudo-inverse-before-hebb", "The pseudo-inverse rule stores more random patterns than Hebb's rule "
+        "(ratio)",
         load("random-pseudo-inverse") / load("random-hopfield") >= 1.5,
         published="up to a pattern a unit, without noise (no figure)"),
-    projected("families-ruin-hebb", "Of families of patterns Hebb's rule holds less than of random ones (difference of "
-        "loads)",
+    projected("families-ruin-hebb", "Hebb's rule stores fewer patterns if they come in families than if they are "
+        "random (difference of loads)",
         load("random-hopfield") - load("families-hopfield") >= 0.05,
         published="its patterns must not be correlated (no figure)"),
-    projected("but-not-the-pseudo-inverse", "Of families of patterns the pseudo-inverse rule holds more than Hebb's "
+    projected("but-not-the-pseudo-inverse", "The pseudo-inverse rule stores more patterns of families than Hebb's rule "
         "(difference of loads)", load("families-pseudo-inverse") - load("families-hopfield") >= 0.1,
         published="holds correlated patterns as well (no figure)"),
-    claim("tables-before-synapses", "A network of an exponential energy, which keeps a table, holds more in a synapse "
-        "than Hebb's rule does (difference)", bits("random-dense-exponential") - bits("random-hopfield") >= 0.3),
-    claim("steep-energies-reach-further", "Few patterns come back from more noise by an exponential energy than by "
-        "Hebb's rule (difference of the shares of flipped units)",
+    claim("tables-before-synapses", "A network with an exponential energy, which keeps a table, stores more bits per "
+        "synapse than Hebb's rule (difference)", bits("random-dense-exponential") - bits("random-hopfield") >= 0.3),
+    claim("steep-energies-reach-further", "With few patterns, a network with an exponential energy recalls them from "
+        "more noise than Hebb's rule (difference of the shares of flipped units)",
         radius("noise-dense-exponential") - radius("noise-hopfield") >= 0.02),
 ]  # fmt: skip
 contests = [
@@ -239,14 +244,14 @@ experiment = Experiment(
         "paper": Preset(seeds=10, changes={"units": 1000, "cues": 500}),
     },
     claims=claims,
-    figure=Grid(panels, title="What associative memories hold"),
+    figure=Grid(panels, title="Capacity and noise tolerance of associative memories"),
     headline="wrong",
     contests=contests,
-    answer="""Hebb's rule holds 0.13 random patterns a unit at 1.6 % errors, as the theory says (0.138)
-    [hebb-holds-0.138: holds]. Without noise the pseudo-inverse rule holds 3.6 times as many
-    [pseudo-inverse-before-hebb: holds]. Patterns that come in families ruin Hebb's rule [families-ruin-hebb: holds]
-    and not the pseudo-inverse [but-not-the-pseudo-inverse: holds]. Counted in bits a synapse, a network of exponential
-    energy is ahead of both, since it keeps a table of what it stored [tables-before-synapses: holds]; it also brings
-    few patterns back from more noise [steep-energies-reach-further: holds]. So take a table if nothing speaks against
-    one, the pseudo-inverse if patterns are alike, and Hebb's rule where learning must be local.""",
+    answer="""Hebb's rule stores 0.13 random patterns per unit at 1.6 % errors, as theory predicts (0.138)
+    [hebb-holds-0.138: holds]. Without noise the pseudo-inverse rule stores 3.6 times as many
+    [pseudo-inverse-before-hebb: holds]. Patterns that come in families ruin Hebb's rule [families-ruin-hebb: holds] but
+    not the pseudo-inverse [but-not-the-pseudo-inverse: holds]. In bits per synapse, a network with an exponential
+    energy is ahead of both, since it keeps a table of what it stored [tables-before-synapses: holds]; with few
+    patterns, it also recalls them from more noise [steep-energies-reach-further: holds]. So use a table if you can, the
+    pseudo-inverse if patterns are similar, and Hebb's rule if learning must be local.""",
 )

@@ -1,4 +1,4 @@
-"""What experiments that choose by validation share: each candidate is trained once, and the chosen is judged."""
+"""A choice by validation in which each candidate is trained once and the chosen one is evaluated without retraining."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ def judged(
     train: Callable[[float], tuple[float, Sequence[float]]],
     size: int = 1,
 ) -> tuple[float, dict[float, Float[np.ndarray, " size"]]]:
-    """Choose a candidate by ``run.choose``: what was validated is judged, and nothing trained again that may collapse.
+    """Choose a candidate by ``run.choose`` and evaluate the validated model itself, since a retrained one may fail.
 
     Args:
         run: The run.
-        name: What is chosen.
+        name: The name of the choice.
         candidates: Values to choose from.
-        train: From a candidate to its score, and to its results on other data.
-        size: How many results.
+        train: Maps a candidate to its score and its results on other data.
+        size: The number of results.
 
-    Returns:
-        The choice, and by candidate the results of all that came to any.
+    Returns: The choice, and the results of all candidates that produced any.
     """
     tried, results = np.full(len(candidates) + EXTENSIONS, np.nan), np.zeros((len(candidates) + EXTENSIONS, size))
 

@@ -1,8 +1,8 @@
 """A network that modulates its own plasticity learns to associate new cues with reward (Miconi et al., 2019).
 
-In each episode one of some random, never seen cues is the rewarding one, and only the rewards tell which. The network
-has to find it out and then say, trial after trial, whether it was shown. The eligibility trace of retroactive
-modulation, where it is learned, comes to last about a step: nothing here shows that a longer one is of use.
+In each episode one of several random, previously unseen cues is rewarded, and only the rewards tell which. The network
+has to find it and then report, trial after trial, whether it was shown. The learned time constant of the eligibility
+trace in retroactive modulation shrinks to about one step: nothing here shows that a longer trace is useful.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ CHANCE, LEARNED = 0.5, 0.85
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
     rule: str = setting("modulated", "plasticity rule, or none")
-    cues: int = setting(2, "cues of an episode, half of which a trial shows; even", ge=2)
+    cues: int = setting(2, "cues in an episode, half of which are shown in a trial; even", ge=2)
     cue_bits: int = setting(8, "bits of a cue", ge=1)
-    fixed_cues: bool = setting(False, "all episodes have the same cues, each with one bit; only the target is new")
-    reward_delay: int = setting(0, "empty steps between an answer and its reward", ge=0, le=100)
+    fixed_cues: bool = setting(
+        False, "whether all episodes share the same one-hot cues, so that only the target is new"
+    )
+    reward_delay: int = setting(0, "empty steps between a response and its reward", ge=0, le=100)
     episode_len: int = setting(60, "steps of an episode", ge=1)
     hidden_size: int = setting(32, "units of the network", ge=1)
-    batch_size: int = setting(32, "episodes in a batch, each with cues of its own", ge=1)
+    batch_size: int = setting(32, "episodes in a batch, each with its own cues", ge=1)
     iterations: int = setting(2500, "steps of the optimiser, each on a batch of whole episodes", ge=10, scales=True)
-    eta: float = setting(0.1, "initial plasticity rate, or that of the eligibility trace", ge=0, le=1)
+    eta: float = setting(0.1, "initial plasticity rate, or initial rate of the eligibility trace", ge=0, le=1)
     eta_trained: bool = setting(True, "whether the rate is trained")
     a2c: A2C = setting(A2C(adam_eps=1e-6, clip_norm=2.0, entropy_coefficient=0.05), "how the agent learns")
 
@@ -53,9 +55,10 @@ class Config:
             raise ValueError(f"episode_len = {self.episode_len}: expected at least {longest}, the longest trial")
 
 
-# A trace of rate 0.1, as published, has to climb to about 1 before anything is learned. A trace of rate 1 has forgotten
-# the answer when a late reward comes, but the network may still hold it in its activity. In the laptop preset both late
-# arms learn fixed cues between 1,500 and 2,700 iterations; neither learns in 4,500 where the reward is later by two.
+# A trace rate of 0.1, as published, has to rise to about 1 before anything is learned. A trace with rate 1 has
+# forgotten the response when a delayed reward arrives, but the network may still hold it in its activity. In the laptop
+# preset both arms with delayed rewards learn fixed cues between 1,500 and 2,700 iterations; neither learns in 4,500 if
+# the delay is two steps.
 late: dict[str, Any] = {"rule": "retroactive", "eta": 0.5, "fixed_cues": True, "iterations": 3000, "reward_delay": 1}
 late["episode_len"] = lambda arm: arm.episode_len * (8 + arm.reward_delay) // 8
 arms: dict[str, dict[str, Any]] = {
@@ -68,7 +71,7 @@ arms: dict[str, dict[str, Any]] = {
     "one-step-late": late | {"eta": 1.0, "eta_trained": False},
     "clipped-hebb-fixed-cues": {"rule": "clipped-hebb", "fixed_cues": True},
 }
-all_but_the_last = tuple(arms)[:-1]  # which takes as long as published
+all_but_the_last = tuple(arms)[:-1]  # it takes as long as published
 presets = {
     "smoke": Preset(
         seeds=1,
@@ -96,7 +99,7 @@ def build(config: Config, features: int, actions: int, generator: torch.Generato
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train one agent; its result is the share of right answers over the last tenth of training."""
+    """Train one agent; the main result is its accuracy over the last tenth of training."""
     task: dict[str, Any] = {"n_cues": config.cues, "cue_bits": config.cue_bits, "episode_len": config.episode_len}
     task["reward_delay"] = config.reward_delay
     one_hot = torch.eye(config.cues, config.cue_bits).tolist() if config.fixed_cues else None
@@ -111,7 +114,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def answered(episodes: Rollout) -> dict[str, float]:
-    """The share of answers that are right."""
+    """The share of correct responses."""
     answers, right = (sum(int(info[key].sum()) for info in episodes.infos if info) for key in ("_correct", "correct"))
     return {"accuracy": right / answers}
 
@@ -131,25 +134,27 @@ claims = [
     claim("modulated-learns", "A modulated network learns to associate new cues with reward",
         accuracy("modulated") >= LEARNED),
     claim("non-modulated-fail",
-        "In as many episodes neither a plastic network without modulation nor a non-plastic one learns new cues",
+        "In the same number of episodes neither a plastic network without modulation nor a non-plastic one learns new "
+        "cues",
         unmodulated <= 0.55),
-    claim("modulation-matters", "Modulation makes far more answers right than the better of the other networks gives",
+    claim("modulation-matters", "With modulation the accuracy is far above that of the better of the other networks",
         accuracy("modulated") - unmodulated >= 0.30),
     claim("retroactive-learns", "A retroactively modulated network learns to associate new cues with reward",
         accuracy("retroactive") >= LEARNED),
-    claim("trace-lasts-a-step", "The eligibility trace of a network that learns new cues comes to last about a step "
+    claim("trace-lasts-a-step", "The learned eligibility trace of a network that learns new cues lasts about one step "
         "(rate at which it is replaced)", metric("eta")("retroactive") >= 0.8, source="ours", published=""),
-    fixed("fixed-cues-are-learned-sooner", "The same cues in all episodes are learned sooner by a modulated network "
-        "than new ones, as the share of right answers over all of training tells",
+    fixed("fixed-cues-are-learned-sooner", "A modulated network learns cues that are the same in all episodes sooner "
+        "than new ones (accuracy over all of training)",
         in_training("modulated-fixed-cues") - in_training("modulated") >= 0.05),
     fixed("fixed-cues-need-no-modulation",
-        "With the same cues in all episodes a plastic network learns the task without modulation",
+        "If the cues are the same in all episodes, a plastic network learns the task without modulation",
         accuracy("clipped-hebb-fixed-cues") >= LEARNED, presets=("paper",)),
     delayed("late-rewards-are-learned",
-        "A retroactively modulated network learns the same cues in all episodes where the reward is a step late, with "
-        "more than half of the seeds", met(accuracy("retroactive-late") >= LEARNED) >= 0.5),
+        "With fixed cues and rewards one step late, a retroactively modulated network learns the task with more than "
+        "half of the seeds", met(accuracy("retroactive-late") >= LEARNED) >= 0.5),
     delayed("eligibility-bridges-a-delay",
-        "Where the reward is a step late, far more answers are right than with an eligibility trace of one step",
+        "With rewards one step late, the accuracy is far higher with a learned eligibility trace than with one of one "
+        "step",
         accuracy("retroactive-late") - accuracy("one-step-late") >= 0.2),
 ]  # fmt: skip
 experiment = Experiment(
@@ -161,18 +166,17 @@ experiment = Experiment(
     claims=claims,
     figure=Points(
         "accuracy",
-        "Right answers over the last tenth of training, one point a seed",
-        "share of right answers",
+        "Accuracy over the last tenth of training, one point per seed",
+        "accuracy",
         CHANCE,
         range=(0.4, 1),
     ),
     headline="accuracy",
-    answer="""A network that modulates its plasticity learns which new cue is rewarded, with every seed: 93 % of
-    its answers are right [modulated-learns: holds]. Without modulation networks stay at chance, 50 %, plastic or
-    not [non-modulated-fail: holds], so that modulation is what this task takes [modulation-matters: holds];
-    retroactive modulation does it too, with 93 % [retroactive-learns: holds]. A long eligibility trace gains
-    nothing where the reward is late: 84 % with it and 84 % with a trace of one step
-    [eligibility-bridges-a-delay: fails], and whether 85 % is reached there is open, for seeds differ widely
-    [late-rewards-are-learned: is open]. Whether cues that stay the same are learned sooner than new ones is open
-    [fixed-cues-are-learned-sooner: is open].""",
+    answer="""A network that modulates its plasticity learns which new cue is rewarded, with every seed: its accuracy is
+    93 % [modulated-learns: holds]. Without modulation networks stay at chance, 50 %, plastic or not
+    [non-modulated-fail: holds], so this task needs modulation [modulation-matters: holds]; retroactive modulation works
+    too, with 93 % [retroactive-learns: holds]. A long eligibility trace gains nothing when rewards are late: 84 % with
+    it and 84 % with a trace of one step [eligibility-bridges-a-delay: fails], and whether 85 % is reached there is
+    open, since seeds differ widely [late-rewards-are-learned: is open]. Whether cues that stay the same are learned
+    sooner than new ones is open [fixed-cues-are-learned-sooner: is open].""",
 )

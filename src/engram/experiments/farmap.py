@@ -1,9 +1,9 @@
-"""A map that is cut into fragments at surprise explores as fast as a whole one, with less of it at hand (Hwang et al.).
+"""Exploration with a map fragmented at surprise is as fast as with a whole one, with less active memory (Hwang et al.).
 
-An agent with a narrow view explores mazes of rooms. The classic explorer keeps one map and walks to its frontiers.
-FARMap's map decays, and is put away where the view is surprising; over the fracture it is taken up again. Both are the
-same code but for that, and stand beside explorers that miss one part: recall, the choice of other maps, the surprise
-(cuts as many, but by the clock or by chance), or the frontier explorer's lack of FARMap's taste in frontiers.
+An agent with a narrow field of view explores mazes of rooms. The classic explorer keeps one map and walks to its
+frontiers. FARMap's map decays, is stored where the view is surprising, and is recalled when the agent crosses the
+fracture again. Otherwise both share the same code. Ablations remove recall, moves to other maps, or surprise (as many
+cuts, but at regular intervals or at random), and a frontier explorer is given FARMap's preferences among frontiers.
 """
 
 from __future__ import annotations
@@ -29,25 +29,23 @@ from engram.spatial import (
 from engram.tasks import colour_walls, random_room_maps
 
 SIZES = {"small": (1000, 2500), "large": (4000, 12_000)}  # visible cells
-NEAR = 5.0  # cells from a door within which a cut is at the door
+NEAR = 5.0  # distance in cells within which a cut counts as at the door
 POINTS, FRAMES = 50, 24
 
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
     explorer: Literal["frontier", "farmap"] = setting("farmap", "one map with all its frontiers, or fragments")
-    taste: Literal["any", "near", "near-large-ahead"] = setting(
-        "near-large-ahead", "which frontiers are chosen more often"
-    )
+    taste: Literal["any", "near", "near-large-ahead"] = setting("near-large-ahead", "which frontiers are preferred")
     criterion: Literal["zscore", "uniform", "random"] = setting(
-        "zscore", "where FARMap cuts: at surprise, or as often by the clock or by chance"
+        "zscore", "where FARMap cuts: at surprise, or as often at regular intervals or at random"
     )
-    rho: float = setting(2.0, "surprise at which FARMap cuts, in standard deviations", gt=0)
-    gamma: float = setting(0.9, "decay of confidence in a step", ge=0, lt=1)
-    recall: bool = setting(True, "whether FARMap takes an old map up again where it crosses a fracture")
-    other_maps: bool = setting(True, "whether FARMap walks to other maps where few frontiers are left")
+    rho: float = setting(2.0, "threshold of surprise in standard deviations", gt=0)
+    gamma: float = setting(0.9, "decay of confidence per step", ge=0, lt=1)
+    recall: bool = setting(True, "whether FARMap recalls an old map where it crosses a fracture")
+    other_maps: bool = setting(True, "whether FARMap walks to other maps when few frontiers are left")
     world: Literal["rooms", "two-rooms"] = setting("rooms", "mazes of rooms, or two rooms with a door between them")
     small: int = setting(10, "mazes with 1000 to 2500 visible cells; or pairs of rooms", ge=1, scales=True)
     large: int = setting(10, "mazes with 4000 to 12000 visible cells", ge=0)
@@ -87,7 +85,7 @@ presets = {
 
 
 class Place(NamedTuple):
-    """A world, and how an agent begins in it."""
+    """A world and the initial state of an agent in it."""
 
     world: np.ndarray
     start: tuple[int, int]
@@ -95,11 +93,11 @@ class Place(NamedTuple):
     steps: int
     large: bool
     seed: int
-    door: np.ndarray  # of two rooms, its cells
+    door: np.ndarray  # the cells of the door between two rooms
 
 
 def places(config: Config, rng: np.random.Generator) -> list[Place]:
-    """The worlds of a trial, small ones first; the same in all arms of a seed that have the same kind of world."""
+    """The worlds of a trial, small ones first, the same for all arms of a seed with the same kind of world."""
     drawn_places: list[Place] = []
     for size, count, steps in (
         ("small", config.small, config.small_steps),
@@ -119,13 +117,13 @@ def places(config: Config, rng: np.random.Generator) -> list[Place]:
 
 
 def visible(maze: np.ndarray) -> int:
-    """Cells of the world, three along a side of one of the maze, that are empty or a wall beside an empty one."""
+    """The number of world cells, 3 x 3 for each maze cell, that are empty or walls next to an empty cell."""
     empty = np.kron(np.pad(~maze, 1), np.ones((3, 3), bool))
     return int(np.any([empty, *(np.roll(empty, shift, axis) for shift in (-1, 1) for axis in (0, 1))], axis=0).sum())
 
 
 def two_rooms_maze(rng: np.random.Generator) -> np.ndarray:
-    """Two rooms of 6 to 9 cells a side, side by side, with a door of one cell in the wall between them."""
+    """Two adjacent rooms with sides of 6 to 9 cells and a one-cell door in the wall between them."""
     height, left, right = rng.integers(6, 10, 3).tolist()
     maze = np.ones((height + 2, left + right + 3), dtype=bool)
     maze[1:-1, 1 : left + 1] = maze[1:-1, left + 2 : -1] = False
@@ -134,14 +132,14 @@ def two_rooms_maze(rng: np.random.Generator) -> np.ndarray:
 
 
 def door_of(maze: np.ndarray) -> np.ndarray:
-    """The cells in the world of a maze's narrowest column, which in two rooms is the door's."""
+    """The world cells of a maze's narrowest column, which contains the door if there are two rooms."""
     column = 1 + int((~maze[:, 1:-1]).sum(0).argmin())
     middle = 3 * np.argwhere(~maze[:, [column]])[:1] + (0, 3 * column)
     return middle + np.indices((3, 3)).reshape(2, -1).T
 
 
 def walk_of(config: Config, place: Place) -> Exploration:
-    """The walk of an explorer; one that cuts without surprise does so as often as one with it, in the same place."""
+    """The walk of an explorer; controls without surprise cut as often as surprise does in the same world."""
     common: dict[str, Any] = {"gamma": config.gamma, "heading": place.heading, "rng": place.seed}
     taste = {"use_size": config.taste == "near-large-ahead", "head_bias": config.taste == "near-large-ahead"}
     if config.explorer == "frontier":
@@ -163,7 +161,7 @@ MEASURES = ("coverage", "memory", "stored", "work", "cuts", "recalls", "at_door"
 
 
 def measures(place: Place, walk: Exploration) -> list[float]:
-    """What a walk comes to: means over its steps, and counts; of cuts, how many are near the door."""
+    """The summary of a walk: means over its steps, and counts, including cuts near the door."""
     area = place.world.size
     stored = active_memory_curve(walk, place.steps).mean() * walk.stored.mean() / walk.active.mean()
     cells = walk.poses[:, None, :2] - place.door
@@ -174,7 +172,7 @@ def measures(place: Place, walk: Exploration) -> list[float]:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Explore each world once; the results are means over worlds, of all and of the large ones."""
+    """Explore each world once; the results are means over all worlds and over the large ones."""
     worlds = places(config, run.rng)
     rows, curves = np.zeros((len(worlds), len(MEASURES))), np.zeros((len(worlds), 2, POINTS))
     for number in run.steps(len(worlds), rows=rows, curves=curves):
@@ -186,7 +184,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     for point, (coverage, memory) in enumerate(curves.mean(0).T):
         run.log(round(100 * point / (POINTS - 1)), coverage=coverage, memory=memory)
     large = np.array([place.large for place in worlds])
-    doors = 0 if config.world == "two-rooms" else 2  # the last measures are about doors
+    doors = 0 if config.world == "two-rooms" else 2  # the last two measures are about doors
     result: dict[str, Any] = dict(zip(MEASURES[: len(MEASURES) - doors], rows.mean(0).tolist(), strict=False))
     if large.any():
         result |= {f"{name}_large": float(rows[large, n].mean()) for n, name in enumerate(MEASURES[:4])}
@@ -199,7 +197,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def picture(place: Place, walk: Exploration) -> dict[str, Any]:
-    """A walk in few numbers: when, in frames, and on which map each cell was first seen; walls; and the path."""
+    """A compact record of a walk: the frame and map in which each cell was first seen, walls and the path."""
     frame = np.ceil((walk.first_seen + 1) * FRAMES / len(walk.seen)).astype(int)
     owner = np.where(walk.first_seen >= 0, walk.fragment[walk.first_seen], 0)
     rows = ["".join(map(chr, 48 + row)) for row in frame]
@@ -224,51 +222,56 @@ faster = claims_from(SOURCE, published="covers faster, without loss (no figure w
 surprise = claims_from(SOURCE, published="cut at surprisal (no figure was read)")
 ours = claims_from("ours")
 claims = [
-    smaller("memory", "FARMap has less map at hand than an explorer with one map, in the mean over steps",
+    smaller("memory", "FARMap has a smaller active map than an explorer with one map, averaged over steps",
         memory("farmap") / memory("frontier") <= 0.80),
-    smaller("memory-large", "In large mazes FARMap has far less map at hand than an explorer with one map",
+    smaller("memory-large", "In large mazes FARMap has a far smaller active map than an explorer with one map",
         memory_large("farmap") / memory_large("frontier") <= 0.65),
-    faster("no-loss", "FARMap covers no less than an explorer with one map, in the mean over steps",
+    faster("no-loss", "FARMap covers no less than an explorer with one map, averaged over steps",
         coverage("farmap") / coverage("frontier") >= 0.98),
-    faster("faster-large", "In large mazes FARMap covers more than an explorer with one map, in the mean over steps",
+    faster("faster-large", "In large mazes FARMap covers more than an explorer with one map, averaged over steps",
         coverage_large("farmap") / coverage_large("frontier") >= 1.02),
-    smaller("planning-large", "In large mazes FARMap looks at fewer cells for frontiers and paths than one map takes",
+    smaller("planning-large", "In large mazes FARMap examines fewer cells for frontiers and paths than an explorer "
+        "with one map",
         work_large("farmap") / work_large("frontier") <= 0.8, published="cheaper planning (no figure was read)"),
-    ours("memory-not-by-taste", "FARMap has less map at hand than one map with the same taste in frontiers",
+    ours("memory-not-by-taste", "FARMap has a smaller active map than one map with the same preferences among "
+        "frontiers",
         memory("farmap") / memory("frontier-taste") <= 0.80),
-    ours("coverage-not-by-taste", "FARMap covers no less than one map with the same taste in frontiers",
+    ours("coverage-not-by-taste", "FARMap covers no less than one map with the same preferences among frontiers",
         coverage("farmap") / coverage("frontier-taste") >= 0.98),
-    ours("all-maps", "All of FARMap's maps together take more than the one map of the frontier explorer",
+    ours("all-maps", "All of FARMap's maps together are larger than the one map of the frontier explorer",
         stored("farmap") / stored("frontier") >= 1.1),
-    ours("near-frontiers", "An explorer that prefers near frontiers covers more than one that takes any",
+    ours("near-frontiers", "An explorer that prefers near frontiers covers more than one that chooses any",
         coverage("frontier") / coverage("frontier-any") >= 1.02),
-    surprise("surprise-no-loss", "Cuts at surprise cover no less than as many by chance",
+    surprise("surprise-no-loss", "Cuts at surprise cover no less than as many random cuts",
         coverage("farmap") - coverage("farmap-random") >= -0.01),
-    surprise("surprise-memory", "Cuts at surprise leave less map at hand than as many by chance",
+    surprise("surprise-memory", "Cuts at surprise give a smaller active map than as many random cuts",
         memory("farmap") / memory("farmap-random") <= 0.95),
-    surprise("surprise-memory-clock", "Cuts at surprise leave less map at hand than as many by the clock",
+    surprise("surprise-memory-clock", "Cuts at surprise give a smaller active map than as many cuts at regular "
+        "intervals",
         memory("farmap") / memory("farmap-uniform") <= 0.95),
-    ours("as-many-cuts", "Cuts by chance are as many as at surprise",
+    ours("as-many-cuts", "There are as many random cuts as cuts at surprise",
         (cuts("farmap-random") / cuts("farmap")).within(1.0, 0.2)),
-    ours("as-many-cuts-clock", "Cuts by the clock are as many as at surprise",
+    ours("as-many-cuts-clock", "There are as many cuts at regular intervals as at surprise",
         (cuts("farmap-uniform") / cuts("farmap")).within(1.0, 0.2)),
-    faster("recall-matters", "FARMap covers more than without recall", published="recall is used (no figure was read)",
+    faster("recall-matters", "FARMap covers more with recall than without",
+        published="recall is used (no figure was read)",
         condition=coverage("farmap") / coverage("farmap-no-recall") >= 1.02),
-    faster("other-maps-matter", "FARMap covers more than without walks to other maps",
+    faster("other-maps-matter", "FARMap covers more with walks to other maps than without",
         published="other maps are subgoals (no figure was read)",
         condition=coverage("farmap") / coverage("farmap-no-others") >= 1.02),
-    surprise("cuts-at-doors", "Of two rooms, most cuts lie at the door", at_door("two-rooms") >= 0.7,
+    surprise("cuts-at-doors", "In two rooms, most cuts are at the door", at_door("two-rooms") >= 0.7,
         published="cuts match animals (no figure was read)"),
-    surprise("cuts-at-doors-chance", "Of two rooms, more cuts lie at the door than steps do",
+    surprise("cuts-at-doors-chance", "In two rooms, a larger share of cuts than of steps is at the door",
         at_door("two-rooms") - near_door("two-rooms") >= 0.2, published="cuts match animals (no figure was read)"),
-    surprise("cuts-at-doors-clock", "Of two rooms, more cuts lie at the door than cuts by the clock do",
+    surprise("cuts-at-doors-clock", "In two rooms, a larger share of cuts is at the door than with cuts at regular "
+        "intervals",
         at_door("two-rooms") - at_door("two-rooms-uniform") >= 0.2,
         published="cuts match animals (no figure was read)"),
 ]  # fmt: skip
 
 
 def layer(picture: dict[str, Any], frame: int) -> np.ndarray:
-    """What is known up to a frame: 0 nothing, 1 a wall, above that the map that saw an empty cell first."""
+    """The known cells up to a frame: 0 unknown, 1 a wall, higher values the map that first saw an empty cell."""
     when, owner, wall = (
         np.array([[ord(cell) for cell in row] for row in picture[key]]) for key in ("frame", "owner", "wall")
     )
@@ -277,7 +280,7 @@ def layer(picture: dict[str, Any], frame: int) -> np.ndarray:
 
 
 def traces(pictures: list[dict[str, Any]], frame: int) -> list[Any]:
-    """A heat map of what is known in each picture, and the path so far."""
+    """A heat map of the known cells in each picture, and the path so far."""
     known = len(PALETTE) - 2
     shades = ["#1a1a1a", "#8c8c8c", *PALETTE[:known]]
     scale = [[(n + end) / len(shades), shade] for n, shade in enumerate(shades) for end in (0, 1)]
@@ -291,7 +294,7 @@ def traces(pictures: list[dict[str, Any]], frame: int) -> list[Any]:
 
 
 def figure(results: Results) -> go.Figure:
-    """What the explorers know of one maze as they walk: a colour for each of FARMap's maps, one for a single map."""
+    """The explorers' knowledge of one maze over time, with a colour for each of FARMap's maps."""
     shown = [arm for arm in ("farmap", "frontier") if arm in results.arms]
     pictures = [results.values(arm, "picture")[0] for arm in shown]
     titles = [f"{arm} ({picture['steps']} steps)" for arm, picture in zip(shown, pictures, strict=True)]
@@ -306,7 +309,7 @@ def figure(results: Results) -> go.Figure:
     jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     steps = [{"label": f"{100 * time // FRAMES} %", "method": "animate", "args": [[str(time)], jump]} for time in times]
     play = {"label": "play", "method": "animate", "args": [None, {**jump, "frame": {"duration": 250, "redraw": True}}]}
-    title = "What is known after so much of a walk: walls grey, a colour for each map, the path white"
+    title = "Known cells during a walk: walls in grey, a colour for each map, the path in white"
     slider = {"active": FRAMES - 1, "steps": steps, "currentvalue": {"prefix": "of the walk: "}}
     return plot.update_layout(
         title=title,
@@ -325,13 +328,13 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="coverage",
-    answer="""With FARMap the map at hand is 0.57 times as large as with one map [memory: holds], 0.41 times in large
-    mazes [memory-large: holds], where cells are looked at 0.71 times as often [planning-large: holds]; and it covers
-    more, 1.16 times as much in the mean over steps [no-loss: holds] and 1.14 times in large mazes
-    [faster-large: holds]. Half of that is its taste in frontiers: against one map with the same taste it is 1.08 times
-    [coverage-not-by-taste: holds]. All of its maps together are three times as large as one [all-maps: holds]. Where
-    it cuts matters less: by the clock, as often, the map at hand is as small within 5 % [surprise-memory-clock: fails];
-    by chance it is larger [surprise-memory: holds]. Of two rooms, 89 % of the cuts lie at the door
-    [cuts-at-doors: holds]. That recall gains 2 % is open [recall-matters: is open], and walks to other maps gain
-    nothing [other-maps-matter: fails].""",
+    answer="""FARMap's active map is 0.57 times as large as a single map [memory: holds], 0.41 times in large mazes
+    [memory-large: holds], where it examines 0.71 times as many cells [planning-large: holds]; and it covers more, 1.16
+    times as much averaged over steps [no-loss: holds] and 1.14 times in large mazes [faster-large: holds]. Half of that
+    is due to its preferences among frontiers: against one map with the same preferences it is 1.08 times
+    [coverage-not-by-taste: holds]. All of its maps together are three times as large as one [all-maps: holds]. Where it
+    cuts matters less: with as many cuts at regular intervals the active map is as small within 5 %
+    [surprise-memory-clock: fails]; with random cuts it is larger [surprise-memory: holds]. In two rooms, 89 % of the
+    cuts are at the door [cuts-at-doors: holds]. Whether recall gains 2 % is open [recall-matters: is open], and walks
+    to other maps gain nothing [other-maps-matter: fails].""",
 )

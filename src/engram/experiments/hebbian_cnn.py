@@ -1,9 +1,10 @@
-"""Upper layers that learn by Hebb's rule tell more of images than the first, if all units are heard (Miconi, 2021).
+"""Upper Hebbian layers encode more about images than the first, if all units pass on their activity (Miconi, 2021).
 
-Three layers learn side by side from CIFAR-10, each by what its filters win. Then a ridge classifier reads each of them.
-Stacked plainly, the deeper a layer the less it tells; the paper's two remedies are to let the next layer hear more than
-the winner, and to prune nearly all connections into the upper layers, at random and before learning. As published, what
-is told then rises over layers; here, at half width and on a fifth of the images, it rises to layer 2 and no further.
+Three layers learn simultaneously on CIFAR-10 by winner-take-all competition among their filters. Then a ridge
+classifier reads out each of them. In a plain stack the accuracy of the readout falls with depth. The paper's two
+remedies are to pass on more than the winner's activity to the next layer, and to prune nearly all connections into the
+upper layers at random before learning. In the paper the accuracy then rises over layers; here, at half width and on a
+fifth of the images, it rises up to layer 2 but no further.
 """
 
 from __future__ import annotations
@@ -38,34 +39,36 @@ from engram.tasks.data import load
 
 FILTERS, KERNELS, FAN_INS = (100, 196, 400), (5, 3, 3), (None, 9, 18)
 LAYERS = len(FILTERS)
-WINDOW = 40  # batches over which win rates are taken at the end
-SHOWN = 16  # filters of a layer in the figure
+WINDOW = 40  # final batches over which win rates are averaged
+SHOWN = 16  # filters per layer in the figure
 
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
     images: Literal["digits", "cifar10-jpeg", "cifar10"] = setting(
-        "cifar10-jpeg", "CIFAR-10, its copy with JPEG-encoded images, or enlarged digits, which need no download"
+        "cifar10-jpeg", "CIFAR-10, its JPEG-encoded copy, or enlarged digits, which need no download"
     )
-    activation: Literal["triangle", "wta"] = setting("triangle", "the next layer sees units above the mean, or winners")
-    pruned: bool = setting(True, "whether filters of layers 2 and 3 see 9 and 18 of their inputs; else all")
-    learning: bool = setting(True, "whether filters learn; if not, thresholds adapt all the same")
-    threshold_rate: float = setting(3.0, "how fast thresholds adapt", ge=0)
-    whitened: bool = setting(True, "whether images are whitened; else filters see raw pixels")
-    train_images: int = setting(10_000, "images that filters and read-outs learn from", ge=100, le=50_000, scales=True)
-    test_images: int = setting(2000, "images on which read-outs are judged", ge=100, le=10_000)
-    width: float = setting(0.5, "filters of the layers as a share of the published 100, 196 and 400", gt=0, le=1)
-    epochs: int = setting(4, "how often each image is seen", ge=1, scales=True)
+    activation: Literal["triangle", "wta"] = setting(
+        "triangle", "input of the next layer: activity above the mean, or winners only"
+    )
+    pruned: bool = setting(True, "whether filters of layers 2 and 3 have only 9 and 18 inputs")
+    learning: bool = setting(True, "whether filters learn; thresholds adapt in either case")
+    threshold_rate: float = setting(3.0, "adaptation rate of thresholds", ge=0)
+    whitened: bool = setting(True, "whether images are whitened; otherwise filters see raw pixels")
+    train_images: int = setting(10_000, "training images for filters and readouts", ge=100, le=50_000, scales=True)
+    test_images: int = setting(2000, "test images for readouts", ge=100, le=10_000)
+    width: float = setting(0.5, "number of filters relative to the published 100, 196 and 400", gt=0, le=1)
+    epochs: int = setting(4, "passes over the images", ge=1, scales=True)
     batch_size: int = setting(100, "images in a batch", ge=10, le=100)
-    burn_in: int = setting(40, "batches before filters learn, in which thresholds settle", ge=0)
-    lr_1: float = setting(0.078, "share of a filter of layer 1 that a batch replaces", gt=0, le=0.5)
-    lr_2: float = setting(0.03, "the same of layer 2", gt=0, le=0.5)
-    lr_3: float = setting(0.03, "the same of layer 3", gt=0, le=0.5)
+    burn_in: int = setting(40, "batches before filters learn, while thresholds settle", ge=0)
+    lr_1: float = setting(0.078, "learning rate of layer 1: the share of a filter that a batch replaces", gt=0, le=0.5)
+    lr_2: float = setting(0.03, "learning rate of layer 2", gt=0, le=0.5)
+    lr_3: float = setting(0.03, "learning rate of layer 3", gt=0, le=0.5)
 
 
-# Neither remedy, the first, and both; with both, no learning of the filters, no thresholds, and raw pixels.
+# Neither remedy, the first, and both; with both also untrained filters, no thresholds, and raw pixels.
 arms: dict[str, dict[str, Any]] = {
     "plain": {"activation": "wta", "pruned": False},
     "triangle": {"pruned": False},
@@ -125,9 +128,9 @@ def build(config: Config, channels: int, generator: torch.Generator) -> nn.Seque
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Let the layers learn; the result is what a read-out of each tells of new images, and how often filters won."""
+    """Train the layers; the results are the test accuracy of a readout from each, and how often filters won."""
     (train, labels), (test, asked) = read(config, "train"), read(config, "test")
-    if config.whitened:  # once: fitted to mirror images as well, it makes of mirror images the mirror of what it makes
+    if config.whitened:  # once is enough: fitted with mirror images, whitening commutes with mirroring
         whitening = ZCAWhitening(mirror=True).fit(train)
         train, test = whitening.transform(train), whitening.transform(test)
     images, new = (torch.from_numpy(part).to(run.device) for part in (train, test))
@@ -136,7 +139,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     batches = len(images) // config.batch_size
     total, order = config.epochs * batches, np.arange(len(images))
     units = np.cumsum([0, *(len(layer.weight) for layer in layers)])
-    rates = np.zeros((min(WINDOW, total), units[-1]), np.float32)  # of wins, as multiples of the target
+    rates = np.zeros((min(WINDOW, total), units[-1]), np.float32)  # win rates as multiples of the target
     for step in run.steps(total, net=net, order=order, rates=rates):
         if step % batches == 0:
             run.rng.shuffle(order)
@@ -164,14 +167,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def features_of(net: nn.Sequential, images: Tensor) -> list[Tensor]:
-    """What each layer offers a read-out, computed batch by batch."""
+    """The features of each layer for a readout, computed in batches."""
     with torch.no_grad():
         parts = [layer_features(net, batch) for batch in torch.split(images, 100)]
     return [torch.cat(part) for part in zip(*parts, strict=True)]
 
 
 def foreign_gradient(net: nn.Sequential, images: Tensor) -> float:
-    """The largest gradient that any layer's surrogate loss has by the filters of another, in a training pass."""
+    """The largest gradient of any layer's surrogate loss with respect to the filters of another, in training."""
     layers: list[Any] = list(copy.deepcopy(net).train().requires_grad_())
     weights, largest = [layer.weight for layer in layers], 0.0
     for own, layer in enumerate(layers):
@@ -185,19 +188,19 @@ def foreign_gradient(net: nn.Sequential, images: Tensor) -> float:
 
 
 def receptive_fields(net: nn.Sequential) -> list[Float[Tensor, "n c side side"]]:
-    """The first filters of each layer as what they are made of: sums of the filters below, where these lie."""
+    """The receptive fields of the first filters of each layer in the input, as sums of the filters below."""
     composed, layers = [], list(net.cpu().parameters())
     for number, weight in enumerate(layers):
         fields = weight[:SHOWN].detach()
         for below in reversed(layers[:number]):
-            wide = fields.repeat_interleave(2, 2).repeat_interleave(2, 3)  # a pooled place is four places
+            wide = fields.repeat_interleave(2, 2).repeat_interleave(2, 3)  # a pooled position covers four positions
             fields = functional.conv_transpose2d(wide, below)
         composed.append(fields)
     return composed
 
 
 def picture(fields: Float[Tensor, "n c side side"]) -> str:
-    """Images in a square as a PNG file's address, each with its largest value white or its smallest black."""
+    """Images in a square grid as the data URL of a PNG, each scaled by its largest absolute value."""
     scaled = fields / (2 * fields.abs().amax((1, 2, 3), keepdim=True) + 1e-10) + 0.5
     framed = functional.pad(scaled, (0, 1, 0, 1), value=1.0).expand(-1, 3, -1, -1)
     columns = int(np.ceil(np.sqrt(len(framed))))
@@ -220,54 +223,57 @@ rises = claims_from(
 balances = claims_from(
     "author code, layer 3: win rates of 0.0024 to 0.0026, target 0.0025; criterion ours",
     published="win rates within 4 % of the target (layer 3)",
-    seeds=6,  # of fewer a median has no interval
+    seeds=6,  # with fewer, a median has no interval
 )
 starves = claims_from(
     "Miconi (2021), methods; criterion ours", published="thresholds keep all units in use (no figure)"
 )
 claims = [
     claim("plain-depth-harms",
-        "Where the next layer sees the winners alone, a read-out of layer 3 tells less than one of layer 1",
+        "If the next layer sees only winners, a readout from layer 3 is less accurate than one from layer 1",
         bottom("plain") - top("plain") >= 0.05, published="linear decodability decreases over layers (Table 1)"),
-    improves("triangle-helps-the-top", "Dense activity with sparse plasticity raises what a read-out of layer 3 tells",
+    improves("triangle-helps-the-top", "Dense activity with sparse plasticity raises the accuracy of a readout from "
+        "layer 3",
         top("triangle") - top("plain") >= 0.10),
     improves("triangle-helps-the-bottom",
-        "Dense activity with sparse plasticity raises what a read-out of layer 1 tells",
+        "Dense activity with sparse plasticity raises the accuracy of a readout from layer 1",
         bottom("triangle") - bottom("plain") >= 0.02),
     claim("pruning-helps-the-top",
-        "Pruning nearly all connections into layers 2 and 3 raises what a read-out of layer 3 tells",
+        "Pruning nearly all connections into layers 2 and 3 raises the accuracy of a readout from layer 3",
         top("pruned") - top("triangle") >= 0.01, published="pruning improves the upper layers (Table 1)"),
-    rises("top-before-bottom", "With dense activity and pruning, a read-out of layer 3 tells more than one of layer 1",
+    rises("top-before-bottom", "With dense activity and pruning, a readout from layer 3 is more accurate than one from "
+        "layer 1",
         top("pruned") - bottom("pruned") >= 0.01),
     rises("rises-over-layers",
-        "With dense activity and pruning, a read-out of each layer tells more than one of the layer below",
+        "With dense activity and pruning, a readout from each layer is more accurate than one from the layer below",
         minimum(middle("pruned") - bottom("pruned"), top("pruned") - middle("pruned")) >= 0.01),
     claim("learning-matters",
-        "Learned filters tell more in a read-out of layer 3 than random ones with the same connections",
+        "A readout from layer 3 is more accurate with learned filters than with random ones with the same connections",
         top("pruned") - top("pruned-untrained") >= 0.06, published="features are learned (no figure)"),
     *(
         balances(f"homeostasis-balances-layer-{layer}",
-            f"Thresholds let every filter of layer {layer} win about as often as its share",
+            f"With thresholds every filter of layer {layer} wins about its equal share",
             metric(f"imbalance_{layer}")("pruned").median() <= 0.5)
         for layer in range(1, LAYERS + 1)
     ),
-    starves("without-homeostasis-filters-starve", "On raw pixels many more of the filters of layer 1 win less than a "
-        "tenth of their share without thresholds than with them",
+    starves("without-homeostasis-filters-starve", "On raw pixels many more filters of layer 1 win less than a tenth of "
+        "their share without thresholds than with them",
         starved("raw-no-homeostasis") - starved("raw") >= 0.2),
-    starves("whitened-filters-starve", "On whitened images many more of the filters of layer 1 win less than a tenth "
-        "of their share without thresholds than with them",
+    starves("whitened-filters-starve", "On whitened images many more filters of layer 1 win less than a tenth of their "
+        "share without thresholds than with them",
         starved("pruned-no-homeostasis") - starved("pruned") >= 0.2),
-    claim("local", "No layer's loss has a gradient by the filters of another",
+    claim("local", "No layer's loss has a gradient with respect to the filters of another",
         metric("foreign_gradient")("pruned") <= 0.0, published="no gradient passes between layers",
         sameness="identity"),
-    claim("headline", "With both remedies, a read-out of layer 3 tells as many of CIFAR-10's test images as published",
+    claim("headline", "With both remedies, a readout from layer 3 is as accurate on CIFAR-10's test images as "
+        "published",
         top("pruned") >= 0.63, source="Miconi (2021), Table 1; criterion: 64.55 % less four of its standard deviations",
         published="64.55 % +- 0.4 (10 runs)", presets=("paper",)),
 ]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:
-    """What a read-out tells, layer by layer, in each arm; and filters of all layers without and with the remedies."""
+    """The accuracy of readouts by layer and arm, and the filters of all layers without and with the remedies."""
     shown = [arm for arm in ("plain", "pruned") if arm in results.arms]
     heads = [f"{arm}, layer {number}" for arm in shown for number in range(1, LAYERS + 1)]
     specs: list[Any] = [[{"colspan": LAYERS}, *[None] * (LAYERS - 1)], *[[{}] * LAYERS for _ in shown]]
@@ -284,7 +290,7 @@ def figure(results: Results) -> go.Figure:
             plot.add_trace(go.Image(source=source, hoverinfo="skip"), row, column)
     rest = range(2, 2 + LAYERS * len(shown))
     hidden = {f"{axis}axis{number}": {"visible": False} for number in rest for axis in "xy"}
-    title = "Images told by a ridge classifier of each layer (thin: seeds), and filters of the first seed"
+    title = "Accuracy of a ridge classifier on each layer (thin: seeds), and filters of the first seed"
     return plot.update_layout(title=title, height=380 + 260 * len(shown), yaxis_title="accuracy", **hidden)
 
 
@@ -298,14 +304,14 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=lambda config: read(config, "test"),
-    answer="""Layers of Hebbian filters that are stacked plainly tell less the deeper they are
-    [plain-depth-harms: holds]. Dense activity with sparse plasticity raises what layer 3 tells by .19
-    [triangle-helps-the-top: holds], and pruning before learning by .03 more [pruning-helps-the-top: holds]; then
-    layer 3 tells more than layer 1 [top-before-bottom: holds], and what it learned adds .12 to random filters
-    [learning-matters: holds]. It does not rise at every layer: here layer 2 tells most [rises-over-layers: fails].
+    answer="""In a plain stack of Hebbian filters, deeper layers encode less about the images
+    [plain-depth-harms: holds]. Dense activity with sparse plasticity raises the accuracy of a readout from layer 3 by
+    .19 [triangle-helps-the-top: holds], and pruning before learning by .03 more [pruning-helps-the-top: holds]; then
+    layer 3 is better than layer 1 [top-before-bottom: holds], and learning adds .12 over random filters
+    [learning-matters: holds]. Accuracy does not rise at every layer: here layer 2 is best [rises-over-layers: fails].
     Thresholds keep the filters of the first two layers in use [homeostasis-balances-layer-1: holds]
-    [homeostasis-balances-layer-2: holds], not those of layer 3 [homeostasis-balances-layer-3: fails]; without them
-    filters starve on raw pixels [without-homeostasis-filters-starve: holds], on whitened ones none does
-    [whitened-filters-starve: fails]. So with both remedies depth pays, by a few per cent, and whitening does much of
-    what thresholds are for.""",
+    [homeostasis-balances-layer-2: holds], but not those of layer 3 [homeostasis-balances-layer-3: fails]; without them
+    filters starve on raw pixels [without-homeostasis-filters-starve: holds], but none does on whitened images
+    [whitened-filters-starve: fails]. So with both remedies depth pays off by a few per cent, and whitening does much of
+    the work of thresholds.""",
 )

@@ -1,7 +1,7 @@
 """A plastic network memorises natural images shown a few times and completes them (Miconi, Clune and Stanley, 2018).
 
 Each episode shows a few images, then half of one of them; the network must restore the other half. There is one unit
-for each pixel, and a shown pixel is the activity of its unit.
+per pixel, whose activity is clamped to the pixel while it is shown.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ NO_RULE = "non-plastic"
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
     network: Literal["connection", "homogeneous", "non-plastic"] = setting(
         "connection", "a plasticity coefficient for each connection, a single one, or no plasticity"
     )
     rule: str = setting("hebb", "plasticity rule of a plastic network")
     images: Literal["photographs", "cifar10", "cifar10-jpeg"] = setting(
-        "photographs", "crops of two photographs that need no download, CIFAR-10, or its copy in JPEG"
+        "photographs", "crops of two photographs that need no download, CIFAR-10, or its JPEG-encoded copy"
     )
     size: int = setting(8, "side of the images, in pixels, even; 32 for CIFAR-10", ge=2, le=64)
-    patterns: int = setting(3, "images to be memorised in an episode", ge=1)
-    cycles: int = setting(2, "how many times all images are shown", ge=1)
+    patterns: int = setting(3, "images to memorise in an episode", ge=1)
+    cycles: int = setting(2, "presentations of all images", ge=1)
     presentation_steps: int = setting(8, "steps for which an image is shown", ge=1)
     blank_steps: int = setting(2, "steps without input after each image", ge=0)
     probe_steps: int = setting(3, "steps for which half of an image is shown at the end", ge=1)
     updates: int = setting(1500, "steps of the optimiser, each on a batch of new episodes", ge=8, scales=True)
     batch_size: int = setting(2, "episodes in a batch", ge=1)
-    learning_rate: float = setting(1e-3, "of Adam", gt=0, le=1)
-    test_episodes: int = setting(500, "episodes with held-out images on which the network is judged", ge=1)
+    learning_rate: float = setting(1e-3, "learning rate of Adam", gt=0, le=1)
+    test_episodes: int = setting(500, "test episodes with held-out images", ge=1)
 
     def __post_init__(self) -> None:
         registry.check("plasticity_rules", self.rule, "rule")
@@ -70,7 +70,7 @@ class Config:
             raise ValueError(f"size = {self.size}: expected an even number")
 
 
-# Of 1e-4, 3e-4, 1e-3, 3e-3 and 1e-2 the rate at which each erred least in pilots with other seeds; published is 1e-4.
+# The best learning rate of each among 1e-4, 3e-4, 1e-3, 3e-3 and 1e-2 in pilots with other seeds; published: 1e-4.
 RATES = {"": (3e-3, 1e-3, 1e-3), "-large": (1e-3, 3e-4, 3e-4)}
 arms: dict[str, dict[str, Any]] = {
     f"{network}{ending}": {"network": network, "learning_rate": rate}
@@ -97,13 +97,13 @@ presets = {
 
 
 def check_requirements(config: Config) -> None:
-    """Read the images, so that a run without them does not begin."""
+    """Load the images, so that a run without them fails at once."""
     if config.images != "photographs":
         load(config.images, split="train")
 
 
 def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:
-    """The task with the images to learn from, or with those that are held out."""
+    """The task with the training images or with held-out ones."""
     if config.images == "photographs":
         images = natural_crops(config.size, split)
     else:
@@ -119,14 +119,14 @@ def build(config: Config, generator: torch.Generator) -> PlasticRNN:
     pixels, alpha = config.size**2, None if config.network == "non-plastic" else config.network
     rule = None if alpha is None else registry.get("plasticity_rules", config.rule)()
     net = PlasticRNN(pixels, pixels + 1, rule=rule, alpha=alpha, generator=generator)
-    # Each pixel is the input of its unit; this is not learned.
+    # Each pixel is the input of its unit; this mapping is fixed.
     net.weight_ih.requires_grad_(False).copy_(torch.eye(pixels + 1, pixels))
     net.bias.requires_grad_(False).zero_()[-1] = 1.0
     return net
 
 
 def answer(net: PlasticRNN, episode: ClampedEpisode) -> Float[Tensor, "batch pixels"]:
-    """What the network makes of the pixels at the last step."""
+    """The network's output for the pixels at the last step."""
     always = episode.clamp.new_ones(*episode.clamp.shape[:2], 1)
     activity: Tensor = net(episode.inputs, clamp=torch.cat((episode.clamp, always), dim=2))[0]
     return activity[-1, :, :-1]
@@ -139,7 +139,7 @@ def squared_errors(answer: Float[Tensor, "batch pixels"], episode: ClampedEpisod
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train one network on fresh episodes; its result is the error over the last eighth of them, and on new images."""
+    """Train one network on new episodes; the results are the errors over the last eighth and on held-out images."""
     task, held_out = task_of(config, "train"), task_of(config, "test")
     net = build(config, run.generator).to(run.device)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
@@ -159,7 +159,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     first, last = run.ends("error", parts=8)
     result = {"error": last, "first_error": first}
     with torch.no_grad():
-        batch = 1 + 2_000_000 // net.hidden_size**2  # as many episodes at once as fit in little memory
+        batch = 1 + 2_000_000 // net.hidden_size**2  # episodes per batch, to limit memory
         sizes = [min(batch, left) for left in range(config.test_episodes, 0, -batch)]
         held_out_errors = [errors_in(held_out, size) for size in sizes]
     result["held_out_error"] = float(torch.cat(held_out_errors).mean())
@@ -169,13 +169,13 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule; of no rule, a network without plasticity."""
+    """The arm of a rule, or of a network without plasticity."""
     own: dict[str, Any] = {"network": "non-plastic"} if rule == NO_RULE else {"network": "connection", "rule": rule}
     return {f"rule-{rule}": {**own, "learning_rate": RATES[""][0]}}
 
 
 def step_of(config: Config) -> Callable[[], object]:
-    """A step of training on a batch of episodes, as often as one likes: to be timed."""
+    """A function to be timed, which makes a training step on a batch of episodes."""
     generator = torch.Generator().manual_seed(0)
     net, task = build(config, generator), task_of(config, "train")
     episode = task.sample(config.batch_size, generator)
@@ -208,7 +208,7 @@ claim = claims_from(
 
 
 def claims_on(ending: str, images: str, presets: tuple[str, ...]) -> list[Claim]:
-    """The claims on images of a size, whose arms end like this."""
+    """The claims on images of a size, for arms with a common ending."""
     connection, homogeneous, non_plastic = (f"{network}{ending}" for network in NETWORKS)
     return [
         claim(
@@ -225,7 +225,7 @@ def claims_on(ending: str, images: str, presets: tuple[str, ...]) -> list[Claim]
         ),
         claim(
             f"plastic-completes-new-images{ending}",
-            f"On {images} that are new to it, a plastic network makes smaller errors than a non-plastic one",
+            f"On new {images}, a plastic network has a smaller error than a non-plastic one",
             held_out_error(connection) / held_out_error(non_plastic) <= 0.7,
             presets=presets,
         ),
@@ -233,14 +233,14 @@ def claims_on(ending: str, images: str, presets: tuple[str, ...]) -> list[Claim]
 
 
 def figure(results: Results) -> go.Figure:
-    """Each trial's error in training and on held-out images, arm by arm."""
+    """The error of each trial at the end of training and on held-out images, by arm."""
     figure = go.Figure()
     keys = {"error": "end of training", "held_out_error": "held-out images"}
     for (key, name), color in zip(keys.items(), PALETTE, strict=False):
         for box in Points(key)(results).data:
             box.update(y=[box.name] * len(box.x), name=name, legendgroup=key, offsetgroup=key)
             figure.add_trace(box.update(marker_color=color, showlegend=box.y[0] == results.arms[0]))
-    title = "Squared error of a hidden pixel, one point a seed"
+    title = "Squared error of a hidden pixel, one point per seed"
     axes = {"xaxis": {"title": "mean squared error", "rangemode": "tozero"}, "yaxis_autorange": "reversed"}
     return figure.update_layout(title=title, boxmode="group", height=140 + 60 * len(results.arms), **axes)
 
@@ -259,10 +259,10 @@ experiment = Experiment(
     headline="error",
     contests=contests,
     check_requirements=check_requirements,
-    answer="""On images of 8 x 8 pixels that are new to it a plastic network errs 0.48 times as much as one without
-    plasticity [plastic-completes-new-images: holds], on 16 x 16 pixels 0.58 times
-    [plastic-completes-new-images-large: holds], each at its best rate. A single plasticity coefficient brings most of
-    it, 0.60 times the error of none [homogeneous-beats-non-plastic: holds] and 0.65 on the larger images
-    [homogeneous-beats-non-plastic-large: holds]; one for each connection takes off another 15 %
+    answer="""On new images of 8 x 8 pixels the error of a plastic network is 0.48 times that of a non-plastic one
+    [plastic-completes-new-images: holds], on 16 x 16 pixels 0.58 times [plastic-completes-new-images-large: holds],
+    each at its best rate. A single plasticity coefficient gives most of the gain, with 0.60 times the error without
+    plasticity [homogeneous-beats-non-plastic: holds] and 0.65 times on the larger images
+    [homogeneous-beats-non-plastic-large: holds]; one for each connection reduces the error by another 15 %
     [connection-beats-homogeneous: holds] and 16 % [connection-beats-homogeneous-large: holds].""",
 )

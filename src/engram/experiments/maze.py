@@ -1,7 +1,8 @@
 """Networks learn to find a hidden reward again in a maze, plastic ones more often (Miconi et al., 2018, 2019).
 
-The reward is somewhere else in each episode and cannot be seen. Whoever reaches it is put on another cell, so that it
-pays to remember where it was. What is remembered differs from episode to episode, so it cannot be in the weights.
+The reward is at a new place in each episode and cannot be seen. An agent that reaches it is moved to another cell, so
+it pays to remember where the reward was. What has to be remembered differs between episodes, so it cannot be stored in
+the weights.
 """
 
 from __future__ import annotations
@@ -41,14 +42,18 @@ RANDOM, NON_PLASTIC = "random", "non-plastic"
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
-    rule: str = setting("clipped-hebb", "plasticity rule; none, or random: nobody learns, every action is as likely")
-    alpha: Literal["connection", "homogeneous"] = setting("connection", "what has a plasticity coefficient of its own")
-    size: int = setting(7, "cells along one side of the maze, walls included; odd", ge=5)
+    rule: str = setting("clipped-hebb", "plasticity rule; none; or random: actions are random and nothing is learned")
+    alpha: Literal["connection", "homogeneous"] = setting(
+        "connection", "whether each connection has its own plasticity coefficient, or all share one"
+    )
+    size: int = setting(7, "cells along one side of the maze, including walls; odd", ge=5)
     episode_len: int = setting(80, "steps of an episode", ge=1)
-    hidden_size: int = setting(32, "units; the arms have as many as give them no fewer parameters than this", ge=1)
-    batch_size: int = setting(32, "episodes in a batch, each with a maze of its own", ge=1)
+    hidden_size: int = setting(
+        32, "units of the modulated network; the other arms have the fewest units with no fewer parameters", ge=1
+    )
+    batch_size: int = setting(32, "episodes in a batch, each with its own maze", ge=1)
     iterations: int = setting(2000, "steps of the optimiser, each on a batch of whole episodes", ge=10, scales=True)
     eta: float = setting(0.01, "initial plasticity rate", ge=0, le=1)
     a2c: A2C = setting(A2C(adam_eps=1e-4), "how the agent learns")
@@ -67,13 +72,13 @@ def build(config: Config, generator: torch.Generator) -> ActorCritic:
 
 
 def parameter_count(config: Config) -> int:
-    """How many parameters the network of a trial has."""
+    """The number of parameters of the network of a trial."""
     with torch.random.fork_rng(devices=[]):
         return sum(parameter.numel() for parameter in build(config, torch.Generator()).parameters())
 
 
 def matched(arm: Config) -> int:
-    """The fewest units with which an arm has no fewer parameters than the modulated network, which needs the fewest."""
+    """The fewest units with which an arm has no fewer parameters than the modulated network."""
     least = parameter_count(replace(arm, rule="modulated", alpha="connection"))
     sizes = itertools.count(arm.hidden_size)
     return next(size for size in sizes if parameter_count(replace(arm, hidden_size=size)) >= least)
@@ -101,7 +106,7 @@ presets = {
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train one agent; its result is how often it reaches the reward in an episode, over the last tenth of training."""
+    """Train one agent; the main result is how often it reaches the reward per episode in the last tenth of training."""
     shape: dict[str, Any] = {"size": config.size, "episode_len": config.episode_len, "reward": REWARD}
     env = gymnasium.make_vec(grid_maze.ENV_ID, config.batch_size, **shape)
     if config.rule == RANDOM:
@@ -113,7 +118,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> dict[str, Any]:
-    """Play twenty batches of episodes without looking."""
+    """Play twenty batches of episodes with random actions."""
     for batch in run.steps(20):
         env.reset(seed=int(run.rng.integers(2**31)))
         hits = 0.0
@@ -124,13 +129,13 @@ def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, trained for a quarter of the time; of no rule, a network without plasticity."""
+    """The arm of a rule, or of a network without plasticity, trained for a quarter of the time."""
     own = NO_RULE if rule == NON_PLASTIC else rule
     return {f"rule-{rule}": {"rule": own, "iterations": lambda arm: max(10, arm.iterations // 4)}}
 
 
 def step_of(config: Config) -> Callable[[], object]:
-    """A batch of episodes and the step of training on it, as often as one likes: to be timed."""
+    """A function to be timed, which plays a batch of episodes and makes a training step on it."""
     generator = torch.Generator().manual_seed(0)
     env = gymnasium.make_vec(grid_maze.ENV_ID, config.batch_size, size=config.size, episode_len=config.episode_len)
     agent = build(config, generator)
@@ -159,26 +164,26 @@ claim = claims_from(
 )
 claims = [
     claim("plasticity-helps",
-        "Oja's rule helps a network to reach the reward more often than one without plasticity, parameters being equal "
-        "(median ratio, since some that are plastic collapse)",
+        "A network with Oja's rule reaches the reward more often than one without plasticity and with as many "
+        "parameters (median ratio, since some plastic networks collapse)",
         (hits("oja") / hits("non-plastic")).median() >= 1.15,
         source="Differentiable plasticity, abstract and maze/README.md; criterion ours",
         published="plastic outperforms its non-plastic equivalent (curves only)", threshold="laptop"),
     claim("few-collapse", "With over half of the seeds, a network with Oja's rule reaches the reward far more often "
-        "than by chance to the end", met(hits("oja") / hits("random") >= 4.0) >= 0.5, source="ours",
+        "than chance until the end", met(hits("oja") / hits("random") >= 4.0) >= 0.5, source="ours",
         published="", threshold="laptop"),
     claim("all-learn",
-        "Networks without plasticity, with it and with modulation all reach the reward far more often than by chance",
+        "Networks without plasticity, with it and with modulation all reach the reward far more often than chance",
         minimum(hits("non-plastic"), hits("oja"), hits("modulated")) / hits("random") >= 4.0, source="ours",
         published="all of them learn (curves only)", threshold="laptop", seeds=3),
     claim("modulation-helps",
-        "A modulated network reaches the reward more often than one with Oja's rule, the best that is not modulated "
+        "A modulated network reaches the reward more often than one with Oja's rule, the best without modulation "
         "(median ratio)", (hits("modulated") / hits("oja")).median() >= 1.05),
     claim("modulation-beats-clipped-hebb",
-        "A modulated network reaches the reward more often than the published baseline, with clipped traces",
+        "A modulated network reaches the reward more often than the published baseline with clipped traces",
         hits("modulated") / hits("clipped-hebb") >= 1.05, presets=("paper",)),
     claim("retroactive-modulation-helps",
-        "Retroactive modulation lets a network reach the reward more often than the baseline with clipped traces",
+        "A retroactively modulated network reaches the reward more often than the baseline with clipped traces",
         hits("retroactive") / hits("clipped-hebb") >= 1.05, presets=("paper",)),
 ]  # fmt: skip
 experiment = Experiment(
@@ -189,12 +194,12 @@ experiment = Experiment(
     studies=Study(trial, arms),
     presets=presets,
     claims=claims,
-    figure=Points("hits", "How often the reward is reached in an episode, over the last tenth, a point a seed", "hits"),
+    figure=Points("hits", "Rewards reached per episode over the last tenth of training, one point per seed", "hits"),
     headline="hits",
     contests=contests,
-    answer="""All networks learn to find the reward again: they reach it 7 to 10 times in an episode, chance 1.1
-    times [all-learn: holds]. With Oja's rule that is 1.45 times as often as without plasticity, in the median
+    answer="""All networks learn to find the reward again: they reach it 7 to 10 times per episode, against 1.1 times by
+    chance [all-learn: holds]. With Oja's rule that is 1.45 times as often as without plasticity, in the median
     [plasticity-helps: holds]; one seed of ten collapses [few-collapse: holds]. Modulation helps no further: 0.98 times
-    as often as with Oja's rule [modulation-helps: fails]. So take plasticity, and no modulation at this size; the
-    published comparison with clipped traces takes the published size.""",
+    as often as with Oja's rule [modulation-helps: fails]. So use plasticity without modulation at this size; the
+    published comparison with clipped traces requires the published size.""",
 )

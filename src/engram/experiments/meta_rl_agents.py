@@ -1,9 +1,9 @@
-"""Networks that are trained on random tasks live in others: an LSTM, a plastic and a neuromodulated network.
+"""Meta-RL agents trained on random tasks are tested on others: an LSTM, a plastic and a neuromodulated network.
 
-An LSTM keeps what it finds out in its activity, a plastic network also in its synapses, and a neuromodulated one
-decides when these change. All are trained alike, by A2C, on many random meta-tasks, and live in others that they have
-never seen: random ones, and those of the literature. As a positive control LSTMs are trained on each task of the
-literature by itself. An LSTM is also trained on more random tasks, for longer, and by PPO.
+An LSTM stores what it learns about a task in its activity, a plastic network also in its synapses, and a neuromodulated
+network controls when these change. All are trained in the same way, by A2C, on many random meta-tasks, and tested on
+unseen ones: random tasks and tasks of the literature. As a positive control, LSTMs are trained on each task of the
+literature separately. An LSTM is also trained on more random tasks, for longer, and by PPO.
 """
 
 from __future__ import annotations
@@ -53,35 +53,39 @@ from engram.plasticity import ClippedHebb, Modulated
 from engram.tasks.meta import MetaTask, named, pomdp, sample_many
 
 TASKS_SEED = 0  # the same tasks for all seeds of the agents
-OBSERVATION, ACTIONS = 9, 2  # stimulus of five bits, last action, last reward and time
+OBSERVATION, ACTIONS = 9, 2  # a stimulus of five bits, the last action, the last reward and the time
 
 
 @settings
 class Config:
-    """What one trial is made of; the weight of squared probabilities falls to 0 in a straight line."""
+    """The settings of a trial; the weight of squared probabilities falls linearly to 0."""
 
     agent: Literal["memoryless", "rnn", "lstm", "plastic", "modulated", "ppo", "bayes"] = setting(
         "modulated",
-        "who acts: a network that learned by A2C; an LSTM that learned by PPO; or a filter that knows each task and "
+        "the agent: a network trained by A2C; an LSTM trained by PPO; or a Bayes filter that knows each task and "
         "infers the instance",
     )
-    train_on: Literal["random", "each"] = setting("random", "random tasks; or one network on each of the literature")
-    train_tasks: int = setting(64, "random tasks that a network is trained on", ge=1)
-    test_tasks: int = setting(12, "random tasks of the test, beside those of the literature", ge=1)
-    test_lifetimes: int = setting(400, "lifetimes of each of these", ge=1)
+    train_on: Literal["random", "each"] = setting(
+        "random", "random tasks; or one network for each task of the literature"
+    )
+    train_tasks: int = setting(64, "random training tasks", ge=1)
+    test_tasks: int = setting(12, "random test tasks, in addition to those of the literature", ge=1)
+    test_lifetimes: int = setting(400, "lifetimes in each test task", ge=1)
     horizon: int = setting(50, "steps of a lifetime", ge=8)
-    hidden_size: int = setting(32, "units; others with memory have as many parameters as the modulated one", ge=1)
+    hidden_size: int = setting(
+        32, "units of the modulated network; other networks with memory have as many parameters", ge=1
+    )
     batch_size: int = setting(256, "lifetimes in a batch", ge=1)
     iterations: int = setting(1200, "steps of the optimiser, each on a batch of whole lifetimes", ge=10, scales=True)
-    points: int = setting(9, "values that stand for a probability in the filter's inference", ge=1)
-    a2c: A2C = setting(A2C(learning_rate=3e-3, value_coefficient=0.05, entropy_coefficient=0.1), "how networks learn")
+    points: int = setting(9, "grid points for a probability in the filter's inference", ge=1)
+    a2c: A2C = setting(A2C(learning_rate=3e-3, value_coefficient=0.05, entropy_coefficient=0.1), "settings of A2C")
 
 
-# A lifetime is worth as much as one of A2C: its discount, its rate, and no reward but the world's.
+# As in A2C: the same discount and learning rate, and only the extrinsic reward.
 LEARNS_BY_PPO = PPO(
     learning_rate=3e-3, gamma=0.9, clip=0.2, entropy_coefficient=0.01, value_coefficient=0.05, intrinsic=0.0
 )
-LEARNERS = ("rnn", "lstm", "plastic", "modulated")  # what remembers
+LEARNERS = ("rnn", "lstm", "plastic", "modulated")  # the networks with memory
 LITERATURE: dict[str, Callable[..., MetaTask]] = {
     "Harlow": named.harlow,
     "T-maze": named.t_maze,
@@ -93,13 +97,13 @@ LITERATURE: dict[str, Callable[..., MetaTask]] = {
 
 
 def parameter_count(config: Config) -> int:
-    """How many parameters the network of a trial has."""
+    """The number of parameters of the network of a trial."""
     with torch.random.fork_rng(devices=[]):
         return sum(parameter.numel() for parameter in build(config, torch.Generator()).parameters())
 
 
 def build(config: Config, generator: torch.Generator) -> ActorCritic | CuriousActorCritic:
-    """The network of a trial; one without memory sees no action and no reward."""
+    """The network of a trial; one without memory does not see its last action and reward."""
     size = config.hidden_size
     if config.agent == "ppo":
         return CuriousActorCritic((OBSERVATION,), ACTIONS, hidden=size, memory=size, generator=generator)
@@ -145,14 +149,14 @@ presets = {
 }
 
 
-@lru_cache(maxsize=4)  # the same for all seeds, and some thousand tasks take longer to draw than to learn from
+@lru_cache(maxsize=4)  # the same for all seeds; drawing thousands of tasks takes longer than training on them
 def training_set(count: int, horizon: int) -> tuple[MetaTask, ...]:
-    """The random tasks to be trained on."""
+    """The random training tasks."""
     return tuple(sample_many(count, TASKS_SEED, split="train", horizon=horizon))
 
 
 def test_set(config: Config) -> dict[str, MetaTask]:
-    """The tasks to be tested on: of the literature, and random ones of another split than those of training."""
+    """The test tasks: those of the literature, and random ones from the test split."""
     literature = {name: task(horizon=config.horizon) for name, task in LITERATURE.items()}
     if config.train_on == "each":
         return literature
@@ -161,7 +165,7 @@ def test_set(config: Config) -> dict[str, MetaTask]:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train an agent, or one for each task, if it is a network; its result is how it does in the tasks of the test."""
+    """Train an agent, or one for each task, unless it is a filter; the results are its scores on the test tasks."""
     tests = test_set(config)
     if config.agent == "bayes":
         filters = [pomdp(task, points=config.points) for task in tests.values()]
@@ -176,7 +180,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def trained(config: Config, run: Run, tasks: list[MetaTask]) -> ActorCritic | CuriousActorCritic:
-    """A network that is trained on tasks: where they are more than a batch has lifetimes, on one part after another."""
+    """A network trained on tasks, in successive parts if there are more tasks than lifetimes in a batch."""
     size, memory = config.batch_size, config.agent != "memoryless"
     parts = [tasks[first : first + size] for first in range(0, len(tasks), size)]
     envs = [observed(part, size, memory=memory) for part in parts]
@@ -189,7 +193,7 @@ def trained(config: Config, run: Run, tasks: list[MetaTask]) -> ActorCritic | Cu
 
 
 def learn_by_ppo(envs: list[Any], agent: CuriousActorCritic, config: Config, run: Run) -> None:
-    """Train an agent by PPO on whole lifetimes, each of which is learned from several times."""
+    """Train an agent by PPO on whole lifetimes, with several updates on each."""
     settings = replace(LEARNS_BY_PPO, minibatches=min(LEARNS_BY_PPO.minibatches, config.batch_size))
     optimizer = settings.optimizer(agent)
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
@@ -203,7 +207,7 @@ def learn_by_ppo(envs: list[Any], agent: CuriousActorCritic, config: Config, run
 
 
 class PPOAgent:
-    """A network that learned by PPO among the agents of meta-tasks, for ``play``."""
+    """A network trained by PPO, as an agent for ``play``."""
 
     def __init__(self, network: CuriousActorCritic, generator: torch.Generator) -> None:
         self.network, self.generator = network, generator
@@ -223,27 +227,27 @@ class PPOAgent:
         return self._action.numpy(force=True)
 
     def learn(self, actions: Any, rewards: Any, observations: Any) -> None:
-        """Store the next observations; actions and rewards are in them."""
+        """Store the next observations; actions and rewards are part of them."""
         self._observations = observations
 
 
 def tested(config: Config, run: Run, agents: Sequence[Agent]) -> dict[str, Any]:
-    """How agents do in the tasks of the test, one for each: 0 is chance, 1 is who knows the instance."""
+    """The scores of agents, one per test task: 0 is chance, 1 is the oracle that knows the instance."""
     tests = test_set(config)
-    rewards = np.zeros((3, len(tests), config.horizon))  # of chance, of the agent, of the oracle
+    rewards = np.zeros((3, len(tests), config.horizon))  # of chance, the agent and the oracle
     first = int(run.rng.integers(2**31))
     for i in run.steps(len(tests), rewards=rewards):
         task = list(tests.values())[i]
         env = observed([task], config.test_lifetimes, memory=config.agent != "memoryless")
         if config.agent == "bayes":
             env = env.unwrapped
-        seed = first + i * config.test_lifetimes  # of lifetime 0; the next one has the next seed
+        seed = first + i * config.test_lifetimes  # the seed of lifetime 0; each next lifetime has the next seed
         rewards[0, i] = play(env.unwrapped, RandomAgent(np.random.default_rng(seed)), seed=seed).rewards.mean(0)
         rewards[1, i] = play(env, agents[i], seed=seed).rewards.mean(0)
         rewards[2, i] = play(env.unwrapped, OracleAgent(), seed=seed).rewards.mean(0)
 
     def score(tasks: slice = slice(None), steps: slice = slice(None)) -> float:
-        # Of tasks together, so that those with little to gain do not add more noise than they tell.
+        # Over all tasks together, so that those with little to gain do not dominate the noise.
         chance, mine, best = rewards[:, tasks, steps].mean((1, 2))
         return float(np.nan_to_num(normalized_return(mine, chance, best)))
 
@@ -271,33 +275,34 @@ curve = claims_from(
 )
 claims = [
     *(
-        claim(f"{arm}-above-chance", f"In random tasks that it has never seen the {name} network gains over chance a "
-            "share of what the oracle gains", in_random(arm) >= 0.1)
+        claim(f"{arm}-above-chance", f"In unseen random tasks the {name} gains over chance a share of what the oracle "
+            "gains", in_random(arm) >= 0.1)
         for arm, name in NAMES.items()
     ),
-    claim("memory-pays", "In random tasks networks with memory do better than a network that sees the present only",
+    claim("memory-pays", "In random tasks networks with memory do better than a memoryless network",
         minimum(*map(in_random, LEARNERS)) - in_random("memoryless") >= 0.05),
     claim("learns-in-life",
-        "The LSTM learns in its lifetime: its share is higher in the last quarter than in the first",
+        "The LSTM learns within a lifetime: its normalised score is higher in the last quarter than in the first",
         metric("gain")("lstm") >= 0.1, source="the criterion of meta-task-space, for fewer and shorter lifetimes"),
-    claim("all-learn-in-life", "Recurrent networks, plastic or not, learn in their lifetime: their share is higher in "
-        "the last quarter than in the first", minimum(*map(metric("gain"), ("rnn", "plastic", "modulated"))) >= 0.1),
+    claim("all-learn-in-life", "Recurrent networks, plastic or not, learn within a lifetime: their normalised score is "
+        "higher in the last quarter than in the first",
+        minimum(*map(metric("gain"), ("rnn", "plastic", "modulated"))) >= 0.1),
     *(
-        control(f"each-learns-{task.lower().replace(' ', '-')}", "An LSTM that is trained on a task of the literature "
-            f"alone ({task}) gains in it over chance a share of what the oracle gains",
+        control(f"each-learns-{task.lower().replace(' ', '-')}", "An LSTM trained only on a task of the literature "
+            f"({task}) gains in it over chance a share of what the oracle gains",
             metric("tasks", task)("lstm-each") >= 0.3)
         for task in LITERATURE
     ),
-    claim("random-tasks-teach-the-literature", "An LSTM that is trained on random tasks gains over chance, in those of "
-        "the literature together, a share of what the oracle gains", in_literature("lstm") >= 0.1),
-    claim("training-on-them-teaches-more", "In the tasks of the literature together LSTMs that are trained on each of "
-        "them gain more than one that is trained on random tasks",
+    claim("random-tasks-teach-the-literature", "An LSTM trained on random tasks gains over chance, in the tasks of the "
+        "literature together, a share of what the oracle gains", in_literature("lstm") >= 0.1),
+    claim("training-on-them-teaches-more", "In the tasks of the literature together LSTMs trained on each of them gain "
+        "more than one trained on random tasks",
         in_literature("lstm-each") - in_literature("lstm") >= 0.1),
     *(
-        curve(f"{name}-{where}", f"In {tasks} an LSTM gains more if it is trained {how}",
+        curve(f"{name}-{where}", f"In {tasks} an LSTM gains more when trained {how}",
             of_tasks(arm) - of_tasks("lstm") >= 0.05)
         for where, tasks, of_tasks in (
-            ("in-random-tasks", "random tasks that it has never seen", in_random),
+            ("in-random-tasks", "unseen random tasks", in_random),
             ("in-the-literature", "the tasks of the literature together", in_literature),
         )
         for name, arm, how in (
@@ -306,14 +311,14 @@ claims = [
             ("more-steps-help", "lstm-longer", "for 2,400 steps instead of 1,200"),
         )
     ),
-    claim("ppo-learns-from-fewer", "In random tasks that it has never seen an LSTM gains as much by PPO, from a "
-        "quarter of the lifetimes and four times from each, as by A2C from all",
+    claim("ppo-learns-from-fewer", "In unseen random tasks an LSTM trained by PPO on a quarter of the lifetimes, with "
+        "four passes over each, gains as much as one trained by A2C",
         in_random("lstm-ppo") - in_random("lstm") >= -0.05, presets=("laptop",)),
-    claim("plasticity-helps", "The plastic network does better than one of as many parameters that is not plastic",
+    claim("plasticity-helps", "The plastic network does better than a non-plastic one with as many parameters",
         score("plastic") - score("rnn") >= 0.02,
         source="Differentiable plasticity, abstract, and Backpropamine, section 4.2; here for other tasks",
         published="plastic above non-plastic in a maze (curves only)"),
-    claim("modulation-helps", "The neuromodulated network does better than the plastic one that is not modulated",
+    claim("modulation-helps", "The neuromodulated network does better than the plastic one without modulation",
         score("modulated") - score("plastic") >= 0.02,
         source="Backpropamine, sections 4.1 and 4.2; here for other tasks",
         published="modulated above non-modulated with cues and in a maze (curves only)"),
@@ -323,13 +328,13 @@ claims = [
 
 
 def figure(results: Results) -> go.Figure:
-    """The share of what the oracle gains over chance, agents by tasks, mean over seeds."""
+    """The share of the oracle's gain over chance, for agents by tasks, as means over seeds."""
     agents = [arm for arm in results.arms if results.values(arm)]
     tasks = list(results.values(agents[0], "tasks")[0]) if agents else []
-    lived = {arm: results.values(arm, "tasks") for arm in agents}  # those trained on each have no random ones
+    lived = {arm: results.values(arm, "tasks") for arm in agents}  # "lstm-each" has no random tasks
     table = [[np.mean([of.get(task, np.nan) for of in lived[arm]]) for arm in agents] for task in tasks]
     heat = go.Heatmap(z=table, x=agents, y=tasks, zmin=0, zmax=1, colorscale="Viridis", texttemplate="%{z:.2f}")
-    title = "Unseen tasks: share of what the oracle gains over chance"
+    title = "Unseen tasks: share of the oracle's gain over chance"
     return go.Figure(heat).update_layout(title=title, yaxis_autorange="reversed", height=140 + 26 * len(tasks))
 
 

@@ -1,8 +1,8 @@
-"""Optimisers beside one another, each at its best rate: bowls, noisy bowls, digits, and a plastic network.
+"""Optimisers compared at their best learning rates on quadratic bowls, noisy bowls, digits and a plastic network.
 
-Every optimiser takes as many steps from the same start on the same batches; its learning rate is the one that ends at
-the lowest loss on samples that are neither trained on nor judged by. Losses are told as decimal logarithms, since those
-of bowls span decades. The experiment, its tasks and its criteria are ours.
+Every optimiser takes the same number of steps from the same initial weights on the same batches, at the learning rate
+with the lowest validation loss. Losses are reported as decimal logarithms, since those on bowls span decades. The
+experiment, its tasks and its criteria are ours.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from engram.tasks import PatternCompletion
 
 Problem = Literal["bowl", "noisy-bowl", "dense", "convolutional", "plastic"]
 TITLES: dict[Problem, str] = {
-    "bowl": "bowl of condition 1000", "noisy-bowl": "the same bowl by noisy gradients",
+    "bowl": "bowl of condition 1000", "noisy-bowl": "the same bowl with noisy gradients",
     "dense": "digits, dense network", "convolutional": "digits, convolutional network",
     "plastic": "patterns seen once, plastic network",
 }  # fmt: skip
@@ -56,11 +56,11 @@ OPTIMIZERS = {
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
-    optimizer: str = setting("torch.optim:SGD", "a registered optimiser, or where it is")
-    problem: Problem = setting("bowl", "what it lowers the loss of")
-    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond")
+    optimizer: str = setting("torch.optim:SGD", "a registered optimiser, or a reference such as file.py:Name")
+    problem: Problem = setting("bowl", "the problem")
+    rates: tuple[float, ...] = setting(RATES, "candidate learning rates, extended if needed")
     steps: int = setting(300, "steps of the optimiser", ge=20, scales=True)
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class Config:
 
 
 class Training(NamedTuple):
-    """What is trained, and by what: ``losses`` yields the loss of a batch, with its graph, as often as one likes."""
+    """A problem to train on; ``losses`` endlessly yields the loss of a batch with its graph."""
 
     parameters: list[Tensor]
     losses: Iterator[Tensor]
@@ -77,14 +77,14 @@ class Training(NamedTuple):
 
 
 def training_of(problem: Problem, generator: torch.Generator) -> Training:
-    """A start, and batches, that come from the generator alone."""
+    """The initial parameters and the batches of a problem, determined by the generator."""
     if problem == "bowl" or problem == "noisy-bowl":  # noqa: PLR1714 - narrows the type
         return bowl(NOISE if problem == "noisy-bowl" else 0.0, generator)
     return plastic(generator) if problem == "plastic" else digits(problem, generator)
 
 
 def bowl(noise: float, generator: torch.Generator) -> Training:
-    """A quadratic loss of curvatures from 1 to 1000 in directions that are drawn, of gradients with noise or none."""
+    """A quadratic loss with condition number 1000 and random directions, with or without gradient noise."""
     directions = torch.linalg.qr(torch.randn(PLACES, PLACES, generator=generator, dtype=torch.float64)).Q
     curvatures = torch.logspace(0, math.log10(CONDITION), PLACES, dtype=torch.float64) / CONDITION
     hessian = directions @ torch.diag(curvatures) @ directions.T
@@ -102,7 +102,7 @@ def bowl(noise: float, generator: torch.Generator) -> Training:
 
 
 def digits(network: Literal["dense", "convolutional"], generator: torch.Generator) -> Training:
-    """Images of digits in batches of 32."""
+    """Classification of images of digits in batches of 32."""
     kind: Any = "narrow" if network == "dense" else "convolutional"
     model, data = build(kind, generator), samples_for(kind)
 
@@ -119,7 +119,7 @@ def digits(network: Literal["dense", "convolutional"], generator: torch.Generato
 
 
 def plastic(generator: torch.Generator) -> Training:
-    """A plastic network that completes a pattern seen once in each of a batch of episodes."""
+    """A plastic network that completes a pattern seen once in each episode of a batch."""
     net = PlasticRNN(BITS, BITS + 1, generator=generator)
     task = PatternCompletion(BITS, 1, 1, 2, 1)
 
@@ -136,7 +136,7 @@ def plastic(generator: torch.Generator) -> Training:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train at several rates; the result is what the chosen one ends at, and at how many rates training diverged."""
+    """Train at several learning rates; the results are the final loss at the chosen one and the share that diverged."""
     seed = int(torch.randint(2**62, (), generator=run.generator))
 
     def train(rate: float) -> tuple[float, list[float]]:
@@ -172,7 +172,7 @@ def arm_of(optimizer: str, problem: Problem) -> dict[str, dict[str, Any]]:
 
 
 def step_of(config: Config) -> Callable[[], object]:
-    """A step of training, as often as one likes: to be timed."""
+    """A function to be timed, which makes a training step."""
     training = training_of(config.problem, torch.Generator().manual_seed(0))
     optimizer = registry.get("optimizers", config.optimizer)(training.parameters, lr=1e-6)
 
@@ -188,14 +188,15 @@ arms = {arm: own for problem in TITLES for name in OPTIMIZERS for arm, own in ar
 log_loss = metric("log_loss")
 claim = claims_from("ours; textbook knowledge")
 claims = [
-    claim("momentum-on-a-bowl", "Momentum ends an order of magnitude lower than gradient descent on a bowl "
-        "(difference of logarithms)", log_loss("bowl-momentum") - log_loss("bowl-SGD") <= -1.0),
-    claim("momentum-by-noise", "By noisy gradients momentum gains little on a bowl (difference of logarithms)",
+    claim("momentum-on-a-bowl", "On a bowl momentum ends at a loss an order of magnitude below that of gradient "
+        "descent (difference of logarithms)", log_loss("bowl-momentum") - log_loss("bowl-SGD") <= -1.0),
+    claim("momentum-by-noise", "With noisy gradients momentum gains little on a bowl (difference of logarithms)",
         abs(log_loss("noisy-bowl-momentum") - log_loss("noisy-bowl-SGD")) <= 0.3),
-    claim("adam-on-digits", "On digits Adam ends no higher than momentum (difference of logarithms)",
+    claim("adam-on-digits", "On digits the final loss of Adam is no higher than that of momentum (difference of "
+        "logarithms)",
         log_loss("dense-Adam") - log_loss("dense-momentum") <= 0.05),
-    claim("adam-on-plasticity", "A plastic network is trained to a lower loss by Adam than by momentum "
-        "(difference of logarithms)", log_loss("plastic-Adam") - log_loss("plastic-momentum") <= -0.05),
+    claim("adam-on-plasticity", "Adam trains a plastic network to a lower loss than momentum (difference of "
+        "logarithms)", log_loss("plastic-Adam") - log_loss("plastic-momentum") <= -0.05),
 ]  # fmt: skip
 contests = [
     Contest(
@@ -234,9 +235,9 @@ experiment = Experiment(
     figure=Grid(panels, title="Losses of optimisers, each at its best rate"),
     headline="log_loss",
     contests=contests,
-    answer="""On a bowl with a condition number of a thousand momentum ends nine decades lower than gradient descent
-    [momentum-on-a-bowl: holds]; by noisy gradients both end within .3 decades [momentum-by-noise: holds]. On digits
-    Adam ends about as low as momentum; whether it is worse by as much as .05 decades is open after 40 seeds [adam-on-
-    digits: is open]. A plastic network is trained to a third of the loss by Adam [adam-on-plasticity: holds]. Each is
-    at the rate that validation chose for it.""",
+    answer="""On a bowl with a condition number of a thousand, momentum ends nine decades lower than gradient descent
+    [momentum-on-a-bowl: holds]; with noisy gradients both end within .3 decades [momentum-by-noise: holds]. On digits
+    Adam ends about as low as momentum; whether it is worse by .05 decades or more is open after 40 seeds
+    [adam-on-digits: is open]. Adam trains a plastic network to a third of momentum's loss [adam-on-plasticity: holds].
+    Each has the learning rate chosen for it by validation.""",
 )

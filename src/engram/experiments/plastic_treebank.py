@@ -1,11 +1,11 @@
-"""Whether large plastic LSTMs predict text better than LSTMs takes the user's Penn Treebank (Miconi et al., 2019).
+"""Large plastic LSTMs compared with LSTMs on text, to be run on the user's Penn Treebank (Miconi et al., 2019).
 
-Three layers of neuromodulated plastic LSTM are compared with three layers of LSTM that have as many parameters, both
-trained as Merity, Keskar and Socher (2018) train theirs, but without dropped weights: dropout with one mask for a whole
-window, penalties on activities, windows of random length, gradient descent with a large rate and, in the end, the mean
-of the weights. Sizes and settings of the paper preset are those of the published code. The small presets read documents
-with bigrams of their own, one after another, and decide nothing; they have fewer layers, for with three of them this
-training does not leave the frequencies of the words within minutes.
+Three neuromodulated plastic LSTM layers are compared with three LSTM layers with as many parameters, both trained as in
+Merity, Keskar and Socher (2018) but without weight dropout: dropout with one mask for a whole window, penalties on
+activities, windows of random length, gradient descent with a large learning rate and, in the end, weight averaging. The
+sizes and settings of the paper preset are those of the published code. The small presets read a sequence of documents
+with document-specific bigrams and decide nothing; they have fewer layers, since with three layers this training learns
+no more than word frequencies within minutes.
 """
 
 from __future__ import annotations
@@ -26,38 +26,50 @@ from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, metr
 from engram.plasticity import PlasticLSTM
 from engram.tasks import DocumentBigrams, PennTreebank, read_penn_treebank
 
-VALID_ROWS, TEST_ROWS = 10, 1  # how many parts of a text are read side by side where nothing is learned
-USUAL, SPREAD, SHORTEST = 0.95, 5, 5  # of the random lengths of windows
+VALID_ROWS, TEST_ROWS = 10, 1  # parts of a text read in parallel in evaluation
+USUAL, SPREAD, SHORTEST = 0.95, 5, 5  # parameters of the random window lengths
 EMBEDDING_INIT = 0.1
-# Numbers of one layer's traces in a window from which they are made anew in the backward pass, rather than kept.
+# Size of one layer's traces in a window above which they are recomputed in the backward pass instead of stored.
 MANY = 2**28
 
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
-    network: Literal["lstm", "modulated"] = setting("lstm", "LSTM, or one that modulates its own plasticity")
+    network: Literal["lstm", "modulated"] = setting(
+        "lstm", "an LSTM, or a plastic LSTM that modulates its own plasticity"
+    )
     corpus: Literal["document-bigrams", "penn-treebank"] = setting(
         "document-bigrams", "language of document-specific bigrams, or the Penn Treebank from the user's files"
     )
-    tokens: int = setting(40_000, "words to learn from; of no effect on the Penn Treebank", ge=1000)
+    tokens: int = setting(40_000, "training words; no effect with the Penn Treebank", ge=1000)
     layers: int = setting(2, "layers of LSTM units", ge=1)
     embedding_size: int = setting(30, "features of a word, and units of the last layer", ge=1)
-    hidden_size: int = setting(60, "units of the other layers; what is plastic has fewer, for as many parameters", ge=1)
-    batch_size: int = setting(6, "parts of the text that are read side by side", ge=1)
-    window: int = setting(35, "mean number of words through which the gradient flows; of 1 in 20 the half", ge=10)
+    hidden_size: int = setting(
+        60, "units of the other layers; plastic networks have fewer, for as many parameters", ge=1
+    )
+    batch_size: int = setting(6, "parts of the text read in parallel", ge=1)
+    window: int = setting(35, "mean length of a window of backpropagation in words; halved for 1 window in 20", ge=10)
     epochs: int = setting(6, "passes over the text", ge=1, scales=True)
-    average_from: int = setting(4, "the epoch, from 1, from which on the mean of the weights is judged", ge=1)
-    learning_rate: float = setting(30.0, "in a window of mean length; of others in proportion", gt=0, le=100)
-    gradient_norm: float = setting(0.25, "norm above which the gradient is scaled down to it", gt=0)
-    weight_decay: float = setting(1.2e-6, "share of a weight that is added to its gradient", ge=0, le=1)
-    dropout_embedding: float = setting(0.0, "probability that a word has no features in a window", ge=0, lt=1)
-    dropout_input: float = setting(0.0, "of a feature of the words, that it does not reach the first layer", ge=0, lt=1)
-    dropout_hidden: float = setting(0.0, "of a unit, that it does not reach the next layer", ge=0, lt=1)
-    dropout_output: float = setting(0.0, "of a unit of the last layer, that it does not predict", ge=0, lt=1)
-    activity_penalty: float = setting(2.0, "factor of the last layer's mean squared activity, after dropout", ge=0)
-    change_penalty: float = setting(1.0, "factor of that activity's mean squared change, before dropout", ge=0)
+    average_from: int = setting(4, "the epoch, counted from 1, from which averaged weights are evaluated", ge=1)
+    learning_rate: float = setting(
+        30.0, "learning rate for a window of mean length; proportional to the length for others", gt=0, le=100
+    )
+    gradient_norm: float = setting(0.25, "norm at which the gradient is clipped", gt=0)
+    weight_decay: float = setting(1.2e-6, "weight decay, added to the gradient", ge=0, le=1)
+    dropout_embedding: float = setting(
+        0.0, "probability that all features of a word are dropped in a window", ge=0, lt=1
+    )
+    dropout_input: float = setting(0.0, "dropout probability of features at the input of the first layer", ge=0, lt=1)
+    dropout_hidden: float = setting(0.0, "dropout probability of units between layers", ge=0, lt=1)
+    dropout_output: float = setting(0.0, "dropout probability of units of the last layer", ge=0, lt=1)
+    activity_penalty: float = setting(
+        2.0, "weight of the penalty on the last layer's mean squared activity, after dropout", ge=0
+    )
+    change_penalty: float = setting(
+        1.0, "weight of the penalty on that activity's mean squared change, before dropout", ge=0
+    )
 
 
 def sizes(config: Config, hidden_size: int) -> list[tuple[int, int]]:
@@ -101,7 +113,7 @@ presets = {
 
 
 class Reading(NamedTuple):
-    """What a network makes of a window: activity of its last layer, after dropout and before, and what it carries."""
+    """The output for a window: the last layer's activity after and before dropout, and the state carried over."""
 
     dropped: Float[Tensor, "time batch features"]
     activity: Float[Tensor, "time batch features"]
@@ -109,7 +121,7 @@ class Reading(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """Word features, layers of LSTM units, plastic or not, and a prediction of the next word by the same features."""
+    """A language model of plastic or plain LSTM layers with tied input and output features."""
 
     def __init__(self, config: Config, types: int, generator: torch.Generator | None) -> None:
         super().__init__()
@@ -129,14 +141,14 @@ class LanguageModel(nn.Module):
     def forward(
         self, words: Int64[Tensor, "time batch"], carried: Carried | None = None
     ) -> tuple[Float[Tensor, "time batch types"], Carried]:
-        """The logits of the next word at each step, without dropout, and what the layers carry on."""
+        """The logits of the next word at each step, without dropout, and the state carried over."""
         reading = self.read(words, carried, None)
         return self.predict(reading.dropped), reading.carried
 
     def read(
         self, words: Int64[Tensor, "time batch"], carried: Carried | None, generator: torch.Generator | None
     ) -> Reading:
-        """Read a window, with dropout by a generator, or without; one mask serves all its steps."""
+        """Read a window, with dropout if a generator is given; one mask applies to all steps."""
         config = self.config
 
         def drop(values: Tensor, probability: float, *mask: int) -> Tensor:
@@ -162,7 +174,7 @@ class LanguageModel(nn.Module):
 
 
 def _in_parts(layer: nn.Module, activity: Tensor, carried: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a layer; if it has many traces in parts, each of which is run again in the backward pass."""
+    """Run a layer; if its traces are large, in parts that are recomputed in the backward pass."""
     time, batch, _ = activity.shape
     many = isinstance(layer, PlasticLSTM) and time * batch * layer.hidden_size**2 > MANY
     if not (many and torch.is_grad_enabled()):
@@ -175,7 +187,7 @@ def _in_parts(layer: nn.Module, activity: Tensor, carried: Any) -> tuple[Tensor,
 
 
 def window_sizes(length: int, window: int, rng: np.random.Generator) -> Int64[np.ndarray, " windows"]:
-    """Draw the lengths of the windows, the words to be predicted, that a text of ``length`` words is cut into."""
+    """Random lengths of the windows into which a text of ``length`` words to predict is cut."""
     number = length // SHORTEST + 1
     mean = np.where(rng.random(number) < USUAL, window, window / 2)
     drawn = rng.normal(mean, SPREAD).astype(np.int64).clip(SHORTEST, window + 2 * SPREAD)
@@ -185,13 +197,13 @@ def window_sizes(length: int, window: int, rng: np.random.Generator) -> Int64[np
 
 
 def check_requirements(config: Config) -> None:
-    """Read the corpus, so that a run without it does not begin."""
+    """Load the corpus, so that a run without it fails at once."""
     if config.corpus == "penn-treebank":
         read_penn_treebank()
 
 
 def text(config: Config, generator: torch.Generator) -> PennTreebank:
-    """The corpus: the user's Penn Treebank, or documents one after another, for each part new ones."""
+    """The corpus: the user's Penn Treebank, or sequences of documents, new ones for each part."""
     if config.corpus == "penn-treebank":
         return read_penn_treebank()
     task = DocumentBigrams()
@@ -205,7 +217,7 @@ def text(config: Config, generator: torch.Generator) -> PennTreebank:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train one network by truncated back-propagation; judge it by the perplexity of text that it has not read."""
+    """Train one network by truncated back-propagation and evaluate its perplexity on unseen text."""
     corpus = text(config, run.generator)
     parts = zip(corpus[:3], (config.batch_size, VALID_ROWS, TEST_ROWS), strict=True)
     train, valid, test = (in_rows(part, rows).to(run.device) for part, rows in parts)
@@ -232,7 +244,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         (loss + penalty).backward()  # type: ignore[no-untyped-call]
         for layer in net.layers:
             if isinstance(layer, PlasticLSTM):
-                # One coefficient serves all connections of a unit, so that its gradient is their sum, and too large.
+                # One coefficient is shared by all connections of a unit, so its gradient is a sum over them and too
+                # large.
                 layer.get_parameter("alpha").grad.div_(config.hidden_size)  # type: ignore[union-attr]
         nn.utils.clip_grad_norm_(net.parameters(), config.gradient_norm)
         optimizer.param_groups[0]["lr"] = config.learning_rate * length / config.window
@@ -268,10 +281,10 @@ experiment = Experiment(
     studies=Study(trial, arms),
     presets=presets,
     claims=claims,
-    figure=Points("perplexity", "Text that was not trained on", "perplexity"),
+    figure=Points("perplexity", "Unseen text", "perplexity"),
     check_requirements=check_requirements,
-    answer="""It is claimed that a large neuromodulated LSTM has a lower perplexity on the Penn Treebank than an
-    LSTM with as many parameters. Nothing came out on it: the corpus is not free, and the laptop's run, on a
-    language that was made up, decides nothing. Whoever has the files can run the preset of the paper; until then
-    there is no reason to prefer either network.""",
+    answer="""The published claim is that a large neuromodulated LSTM has a lower perplexity on the Penn Treebank than
+    an LSTM with as many parameters. It has not been tested here: the corpus is not free, and the laptop run, on a
+    synthetic language, decides nothing. Users who have the files can run the paper preset; until then there is no
+    reason to prefer either network.""",
 )

@@ -1,9 +1,10 @@
-"""A network of smoothed labels is climbed from poor sequences to better ones, set beside their consensus (Kirjner).
+"""Sequence design by optimising a network trained on smoothed labels, compared with the consensus (Kirjner).
 
-Of a known landscape the worst third is measured, with noise, and far from the best. A network fitted to it labels many
-mutants, the labels are smoothed over a graph of neighbours, and a fresh network, fitted to these, is climbed by its
-gradients. What the designed sequences are worth the landscape tells. Beside it stand the network without smoothing,
-fitted to its predecessor's labels (gamma 0), searches without gradients, and the consensus, which needs no model.
+Noisy measurements are given for the worst third of variants in a known landscape, far from the best. A network fitted
+to them labels many mutants, the labels are smoothed over a graph of neighbours, and a new network fitted to the
+smoothed labels guides a gradient-based search. The landscape gives the true fitness of the designed sequences.
+Baselines are the same without smoothing, fitted to the first network's labels (gamma 0), searches without gradients,
+and the consensus, which needs no model.
 """
 
 from __future__ import annotations
@@ -41,31 +42,34 @@ from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, met
 from engram.lab.figures import colors
 
 SEARCHES = {"hill-climb": HillClimb, "adalead": AdaLead, "cbas": CbAS}
-DESIGNED = 128  # sequences that are judged
+DESIGNED = 128  # designed sequences that are evaluated
 
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
     labels: Literal["measured", "predicted"] = setting(
-        "predicted", "what the climbed network learned: measurements, or labels of many mutants"
+        "predicted",
+        "training data of the network used for the search: measurements, or predicted labels of many mutants",
     )
-    gamma: float = setting(1.0, "how smooth predicted labels are made", ge=0)
-    nodes: int = setting(12_000, "sequences of the graph", ge=100, scales=True)
-    search: Literal["gibbs", "hill-climb", "adalead", "cbas"] = setting("gibbs", "how the network is climbed")
-    temperature: float = setting(0.1, "of proposals", gt=0)
-    accept: Literal["balanced", "paper", "author", "always"] = setting("balanced", "which proposals are accepted")
-    stability: float = setting(2.0, "of the parent: it has 10 sigmoid(stability / 1.5)", ge=-20, le=20)
-    variants: int = setting(12_000, "sequences of which the start and the best are", ge=500)
-    gap: int = setting(5, "fewest edits from the start to the best", ge=0)
-    channels: int = setting(64, "of the networks; 256 as published", ge=1)
-    epochs: int = setting(60, "of the first network", ge=1, scales=True)
-    smooth_epochs: int = setting(20, "of the second network", ge=1, scales=True)
-    lr: float = setting(1e-3, "of Adam", gt=0)
-    batch_size: int = setting(256, "sequences in a step", ge=1)
-    rounds: int = setting(15, "of a climb", ge=1)
-    proposals: int = setting(100, "for each parent", ge=1)
+    gamma: float = setting(1.0, "strength of smoothing of predicted labels", ge=0)
+    nodes: int = setting(12_000, "sequences in the graph", ge=100, scales=True)
+    search: Literal["gibbs", "hill-climb", "adalead", "cbas"] = setting("gibbs", "the search on the network")
+    temperature: float = setting(0.1, "temperature of proposals", gt=0)
+    accept: Literal["balanced", "paper", "author", "always"] = setting("balanced", "rule for accepting proposals")
+    stability: float = setting(
+        2.0, "stability of the parent, whose fitness is 10 sigmoid(stability / 1.5)", ge=-20, le=20
+    )
+    variants: int = setting(12_000, "variants among which are the start and the best", ge=500)
+    gap: int = setting(5, "smallest number of edits from the start to the best", ge=0)
+    channels: int = setting(64, "channels of the networks; published: 256", ge=1)
+    epochs: int = setting(60, "epochs of the first network", ge=1, scales=True)
+    smooth_epochs: int = setting(20, "epochs of the second network", ge=1, scales=True)
+    lr: float = setting(1e-3, "learning rate of Adam", gt=0)
+    batch_size: int = setting(256, "sequences in a batch", ge=1)
+    rounds: int = setting(15, "rounds of a search", ge=1)
+    proposals: int = setting(100, "proposals per parent", ge=1)
     clusters: int = setting(32, "parents in a round", ge=1)
 
 
@@ -107,7 +111,7 @@ presets = {
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Design sequences; the result is their true fitness, where 0 and 1 are the worst and the best of all variants."""
+    """Design sequences; the results are true fitnesses, scaled to 0 and 1 for the worst and best of all variants."""
     landscape = SigmoidEpistasis(run.rng, stability=config.stability)
     variants = mutants_of(landscape, config.variants, run.rng)
     rows = split(variants, (0.0, 0.3), config.gap, distance="hamming")
@@ -132,7 +136,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def learned(config: Config, run: Run, start: Measurements) -> SeqCNN:
-    """The network to be climbed: that of the measurements, or one of its labels of many mutants, smoothed or not."""
+    """The network for the search, fitted to measurements or to predicted labels of many mutants, smoothed or not."""
     net = fitted(config, run, start, config.epochs)
     if config.labels == "predicted":
         nodes = expand_hamming1(start.tokens, max(config.nodes, len(start.tokens)), run.rng)
@@ -145,7 +149,7 @@ def learned(config: Config, run: Run, start: Measurements) -> SeqCNN:
 
 
 def fitted(config: Config, run: Run, data: Measurements, epochs: int) -> SeqCNN:
-    """A fresh network, fitted."""
+    """A new network, fitted to data."""
     net = SeqCNN(data.tokens.shape[1], channels=config.channels, generator=run.generator)
     optimizer = optimizer_of(net, config.lr)
     for epoch in run.steps(epochs, net=net, optimizer=optimizer):
@@ -155,7 +159,7 @@ def fitted(config: Config, run: Run, data: Measurements, epochs: int) -> SeqCNN:
 
 
 def climbed(config: Config, net: SeqCNN, start: Measurements, rng: np.random.Generator) -> tuple[Population, float]:
-    """The best sequences at the end of a climb, and the share of proposals that were accepted."""
+    """The best sequences at the end of a search, and the share of accepted proposals."""
     if config.search == "gibbs":
         sampler = GibbsWithGradients(net, config.temperature, config.proposals, config.accept, clusters=config.clusters)
         final, history = sampler.run(Population(*start), config.rounds, rng)
@@ -175,15 +179,17 @@ helps = claims_from("Kirjner et al. (2024), Table 3; landscape and criterion our
 gained = {"hill-climb": "no such row", "adalead": "GFP hard .18 to .39, AAV hard .40 to .44",
           "cbas": "GFP hard .18 to .57, AAV hard .36 to .40"}  # fmt: skip
 claims = [
-    paper("smoothing-helps", "Climbing the network of smoothed labels finds fitter sequences than that of measurements",
+    paper("smoothing-helps", "Searching on the network of smoothed labels finds fitter sequences than on that of "
+        "measurements",
         reached("smoothed") - reached("noisy") >= 0.4, published="GFP hard .0 to .74, AAV hard .33 to .60"),
     ours("smoothing-is-more-than-a-refit", "Smoothed labels lead to fitter sequences than the same labels unsmoothed",
         reached("smoothed") - reached("refit") >= 0.03),
-    ours("near-the-consensus", "What climbing the network of smoothed labels finds is nearly as fit as the consensus",
+    ours("near-the-consensus", "Sequences found on the network of smoothed labels are nearly as fit as the consensus",
         reached("smoothed") / parent("smoothed") >= 0.85),
-    ours("beats-the-consensus", "What climbing the network of smoothed labels finds is fitter than the consensus",
+    ours("beats-the-consensus", "Sequences found on the network of smoothed labels are fitter than the consensus",
         reached("smoothed") - parent("smoothed") >= 0.03),
-    ours("beats-random-mutants", "Climbing the network of smoothed labels finds fitter sequences than random mutation",
+    ours("beats-random-mutants", "Searching on the network of smoothed labels finds fitter sequences than random "
+        "mutation",
         reached("smoothed") - random("smoothed") >= 0.3),
     paper("a-tenth-is-too-little", "A tenth of the smoothing leads to less fit sequences",
         reached("smoothed") - reached("gamma-tenth") >= 0.05, published="gamma 1 chosen"),
@@ -195,12 +201,13 @@ claims = [
         reached("smoothed") - reached("hot") >= 0.05, published="hard: GFP .74 to .0, AAV .60 to .45"),
     paper("many-nodes-help", "More nodes lead to fitter sequences",
         reached("many-nodes") - reached("few-nodes") >= 0.05, published="100,000 nodes are worse than 250,000"),
-    ours("author-acceptance-is-alike", "The published code's acceptance leads to sequences hardly less fit",
+    ours("author-acceptance-is-alike", "The acceptance rule of the published code leads to sequences that are hardly "
+        "less fit",
         reached("accept-author") - reached("smoothed") >= -0.1),
     ours("acceptance-is-not-what-helps",
-        "Accepting all proposals leads to sequences hardly less fit than a balanced rule",
+        "Accepting all proposals leads to sequences that are hardly less fit than with a balanced rule",
         reached("accept-always") - reached("smoothed") >= -0.1),
-    ours("acceptance-as-written-is-worse", "The acceptance of the paper's equation leads to less fit sequences",
+    ours("acceptance-as-written-is-worse", "The acceptance rule of the paper's equation leads to less fit sequences",
         reached("smoothed") - reached("accept-paper") >= 0.1),
     *(
         helps(f"smoothing-helps-{search}", f"Smoothed labels lead {search} to fitter sequences than measurements do",
@@ -213,28 +220,28 @@ claims = [
             reached(f"{search}-smoothed") - reached(f"{search}-refit") >= 0.03)
         for search in SEARCHES
     ),
-    ours("more-than-cbas-without", "Smoothing and gradients find fitter sequences than CbAS does without either",
+    ours("more-than-cbas-without", "Smoothing and gradients find fitter sequences than CbAS without either",
         reached("smoothed") - reached("cbas-noisy") >= 0.05),
-    ours("a-dead-start-is-hopeless", "Of a start that is nearly dead the climb comes nowhere near the consensus",
+    ours("a-dead-start-is-hopeless", "From a nearly non-functional start the search comes nowhere near the consensus",
         parent("harsh-smoothed") - reached("harsh-smoothed") >= 0.3, published="GFP harder3: .0"),
 ]  # fmt: skip
 
 
 SMOOTHED = {"refit": "0", "gamma-tenth": "0.1", "smoothed": "1", "gamma-ten": "10"}
-"""Arms that differ in gamma alone, and it."""
+"""The arms that differ only in gamma, with its values."""
 
 
 def bars(results: Results, arms: list[str], key: str) -> tuple[Float[np.ndarray, "arms"], Float[np.ndarray, "arms"]]:
-    """Mean and standard deviation over seeds of a result of each arm."""
+    """The mean and standard deviation over seeds of a result for each arm."""
     values = [np.array(results.values(arm, key)) for arm in arms]
     return np.array([v.mean() for v in values]), np.array([v.std() for v in values])
 
 
 def figure(results: Results) -> go.Figure:
-    """Fitness of each arm beside the consensus of the same seeds; against diversity and novelty; and against gamma."""
+    """The fitness of each arm with the consensus of the same seeds, and against diversity, novelty and gamma."""
     names = [arm for arm in results.arms if results.values(arm)]
     ladder = [arm for arm in SMOOTHED if arm in names]
-    titles = ["fitness of what was designed", "against diversity", "against novelty"]
+    titles = ["fitness of designed sequences", "against diversity", "against novelty"]
     titles += [f"{what} against smoothing" for what in ("fitness", "diversity", "novelty") if ladder]
     layout: dict[str, Any] = {"column_widths": [0.5, 0.25, 0.25], "vertical_spacing": 0.28}
     plot = make_subplots(2 if ladder else 1, 3, subplot_titles=titles, **layout)
@@ -253,7 +260,7 @@ def figure(results: Results) -> go.Figure:
 
 
 def along_gamma(plot: go.Figure, results: Results, ladder: list[str], shades: dict[str, str]) -> go.Figure:
-    """Add a second row: fitness, diversity and novelty against how smooth labels are made."""
+    """Add a second row with fitness, diversity and novelty against gamma."""
     gammas = [SMOOTHED[arm] for arm in ladder]
     for column, key in enumerate(("fitness", "diversity", "novelty"), 1):
         mean, spread = bars(results, ladder, key)
@@ -277,12 +284,12 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="",
-    answer="""Climbing the network of smoothed labels finds far fitter sequences than climbing that of measurements
-    (a gain of .62; ten seeds leave .4 open [smoothing-helps: is open]), which is more than what training anew on
-    unsmoothed labels brings [smoothing-is-more-than-a-refit: holds]. Yet what it finds is as fit as the consensus
-    of the best measurements [near-the-consensus: holds] and no fitter [beats-the-consensus: fails]: average first,
-    and design only if that is not enough. Which acceptance is used makes no difference
-    [acceptance-is-not-what-helps: holds] [author-acceptance-is-alike: holds]; that smoothing helps other optimisers
-    too is open [smoothing-helps-hill-climb: is open]. Of a start that is nearly dead the climb comes nowhere
+    answer="""Searching on the network of smoothed labels finds far fitter sequences than on that of measurements (a
+    gain of .62; ten seeds leave .4 open [smoothing-helps: is open]), which is more than retraining on unsmoothed labels
+    gains [smoothing-is-more-than-a-refit: holds]. Yet the sequences found are as fit as the consensus of the best
+    measurements [near-the-consensus: holds] and no fitter [beats-the-consensus: fails]: average first, and design only
+    if that is not enough. The acceptance rule makes no difference [acceptance-is-not-what-helps: holds]
+    [author-acceptance-is-alike: holds]; whether smoothing helps other optimisers too is open
+    [smoothing-helps-hill-climb: is open]. From a nearly non-functional start the search gets nowhere
     [a-dead-start-is-hopeless: holds].""",
 )

@@ -1,8 +1,9 @@
-"""Smoothed labels on measurements of a virus's capsid, judged by a model, and beside the consensus (Kirjner).
+"""Design of AAV capsids from smoothed labels, evaluated by a model and compared with the consensus (Kirjner).
 
-As ``protein-design``, from measured variants of AAV's capsid: those of low fitness that are far from the best. There is
-no truth to ask, so a network that was trained on nine tenths of all measurements judges, and is judged by the last. The
-consensus of the start is the wild type, which is far from the start too; by the same judge it stands beside each claim.
+As in ``protein-design``, but from measured variants of the AAV capsid with low fitness, far from the best. True fitness
+is unknown, so an oracle network trained on nine tenths of all measurements evaluates the designs, and is tested on the
+last tenth. The consensus of the start is the wild type, which is also far from the start; it is evaluated by the same
+oracle for each claim.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ TASKS = {"medium": ((0.2, 0.4), 6, 2139), "hard": ((0.0, 0.3), 7, 3448)}  # perc
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
-    table: Literal["aav", "landscape"] = setting("aav", "what was measured; a made-up landscape needs no download")
-    task: Literal["medium", "hard"] = setting("hard", "where the start lies")
-    judge_epochs: int = setting(30, "of the network that judges", ge=1, scales=True)
-    judge_channels: int = setting(64, "of the network that judges", ge=1)
+    table: Literal["aav", "landscape"] = setting("aav", "the measurements; a synthetic landscape needs no download")
+    task: Literal["medium", "hard"] = setting("hard", "the task, which determines the start")
+    judge_epochs: int = setting(30, "epochs of the oracle network", ge=1, scales=True)
+    judge_channels: int = setting(64, "channels of the oracle network", ge=1)
     design: Design = setting(Design(), "the designer, as in protein-design")
 
 
@@ -73,7 +74,7 @@ presets = {
 
 
 def table(config: Config, rng: np.random.Generator) -> tuple[Measurements, Int[np.ndarray, "rows"]]:
-    """All that was measured, and which rows a designer may start from."""
+    """All measurements, and the rows that a designer may start from."""
     percentile, gap, _ = TASKS[config.task]
     if config.table == "aav":
         known = measurements(*load("aav"))
@@ -83,7 +84,7 @@ def table(config: Config, rng: np.random.Generator) -> tuple[Measurements, Int[n
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Design sequences; the result is what the judge says of them, where 0 and 1 are the worst and best measured."""
+    """Design sequences; the results are fitnesses by the oracle, scaled to 0 and 1 for the worst and best measured."""
     known, rows = table(config, run.rng)
     hidden = run.rng.permutation(len(known.scores)) < len(known.scores) // 10
     seen = Measurements(known.tokens[~hidden], known.scores[~hidden])
@@ -113,7 +114,8 @@ reached, parent = metric("fitness"), metric("consensus")
 paper = claims_from("Kirjner et al. (2024), Table 3; judge and criterion ours")
 ours = claims_from("ours")
 claims = [
-    ours("the-judge-knows", "The network that judges tells the tenth of measurements that it did not see",
+    ours("the-judge-knows", "The oracle network predicts the tenth of measurements that it was not trained on "
+        "(correlation)",
         metric("judge")("hard-smoothed") >= 0.8),
     *(
         claim
@@ -129,10 +131,10 @@ claims = [
                 f"In the {task} task smoothed labels lead to fitter sequences than the same labels unsmoothed",
                 reached(f"{task}-smoothed") - reached(f"{task}-refit") >= 0.03),
             ours(f"near-the-consensus-{task}",
-                f"In the {task} task what smoothed labels lead to is nearly as fit as the consensus",
+                f"In the {task} task sequences designed from smoothed labels are nearly as fit as the consensus",
                 reached(f"{task}-smoothed") / parent(f"{task}-smoothed") >= 0.85),
             ours(f"beats-the-consensus-{task}",
-                f"In the {task} task what smoothed labels lead to is fitter than the consensus",
+                f"In the {task} task sequences designed from smoothed labels are fitter than the consensus",
                 reached(f"{task}-smoothed") - parent(f"{task}-smoothed") >= 0.03),
         )
     ),
@@ -147,9 +149,9 @@ experiment = Experiment(
     figure=figure,
     headline="",
     check_requirements=lambda config: load("aav") if config.table == "aav" else None,
-    answer="""On real measurements of a capsid the consensus of the best rows beats what is designed, in the medium
-    task [beats-the-consensus-medium: fails] and in the hard one [beats-the-consensus-hard: fails], by the judgement
-    of a network that knows held-out measurements well [the-judge-knows: holds]. Smoothing brings at most a little,
-    which five seeds cannot tell from nothing [smoothing-helps-medium: is open] [smoothing-helps-hard: is open].
-    Whoever designs should print the consensus beside every figure, as this table does.""",
+    answer="""On real measurements of a capsid the consensus of the best rows is fitter than the designed sequences, in
+    the medium task [beats-the-consensus-medium: fails] and in the hard one [beats-the-consensus-hard: fails], according
+    to a network that predicts held-out measurements well [the-judge-knows: holds]. Smoothing gains little at most,
+    which five seeds cannot distinguish from nothing [smoothing-helps-medium: is open] [smoothing-helps-hard: is open].
+    Studies of sequence design should report the consensus next to every result, as this table does.""",
 )

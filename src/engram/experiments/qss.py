@@ -1,9 +1,9 @@
-"""Values of transitions survive redundant, renamed and unreliable actions, not a windy cliff (Edwards et al., 2020).
+"""Values of transitions cope with redundant, renamed and noisy actions, not with a windy cliff (Edwards et al., 2020).
 
-QSS learns what it is worth to go from one state to another, and apart from it which action does so. Compared with
-Q-learning are many actions that do the same, actions that are renamed after learning, unreliable actions, and a windy
-cliff, where it has to fail: it takes the best next state as reached for certain. Settings are those of the published
-code; the published curves could not be read, so that all criteria are ours.
+QSS learns the value of moving from one state to another, and separately which action does so. It is compared with
+Q-learning on many redundant actions, on actions that are renamed after learning, on noisy actions, and on a windy
+cliff, where it must fail, since it assumes that the best next state is always reached. Settings are those of the
+published code; the published curves could not be read, so all criteria are ours.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engram.tasks.environments.grid_transfer import MOVES, grid_transfer
 
 Learner = TabularQ | TabularQSS
 RENAMED = (3, 2, 1, 0)  # right, left, down, up
-BEST = -18.0  # the return of a shortest walk
+BEST = -18.0  # the return of a shortest path
 CHUNKS = 100
 NOISES = (0.25, 0.5, 0.75)
 ACTIONS = (4, 40, 400)
@@ -33,20 +33,22 @@ ACTIONS = (4, 40, 400)
 
 @settings
 class Grid:
-    """Some learners, each alone on a grid."""
+    """The settings of independent learners on a grid."""
 
-    learner: Literal["qss", "qsa"] = setting("qss", "values of transitions, or of actions")
-    inverse: Literal["learned", "known"] = setting("learned", "how QSS knows which action causes a transition")
-    n_actions: int = setting(4, "action labels, a quarter of which move in each direction", ge=4)
+    learner: Literal["qss", "qsa"] = setting("qss", "learns values of transitions, or of actions")
+    inverse: Literal["learned", "known"] = setting("learned", "the inverse model of QSS, from transitions to actions")
+    n_actions: int = setting(4, "actions, a quarter of which move in each direction", ge=4)
     noise: float = setting(0.0, "probability that a random action is executed", ge=0, le=1)
-    cliff: bool = setting(False, "whether the walk is along a windy cliff")
+    cliff: bool = setting(False, "whether the grid has a windy cliff")
     renamed: bool = setting(False, "whether the actions are renamed")
-    source_episodes: int = setting(0, "episodes before they are renamed, none of which is measured", ge=0)
-    episodes: int = setting(20_000, "episodes measured", ge=CHUNKS, scales=True)
+    source_episodes: int = setting(0, "episodes before the renaming, not measured", ge=0)
+    episodes: int = setting(20_000, "measured episodes", ge=CHUNKS, scales=True)
     evaluations: int = setting(1, "greedy episodes before each episode", ge=0)
-    last_evaluations: int = setting(0, "greedy episodes in the end", ge=0)
-    agents: int = setting(5, "learners in one trial", ge=1, scales=True)
-    explore_until: int = setting(100_000, "step at which a tenth of the actions is random, after all at first", ge=1)
+    last_evaluations: int = setting(0, "greedy episodes at the end", ge=0)
+    agents: int = setting(5, "learners per trial", ge=1, scales=True)
+    explore_until: int = setting(
+        100_000, "step at which the share of random actions, initially 1, has fallen to a tenth", ge=1
+    )
     learning_rate: float = setting(0.01, "learning rate of the values", gt=0, le=1)
 
 
@@ -58,7 +60,7 @@ kinds: dict[str, dict[str, Any]] = {
     "cliff": {"cliff": True, "evaluations": 0, "episodes": 50_000, "last_evaluations": 4000},
 }
 arms = {f"{of}-{kind}": {"learner": of, **changes} for of in ("qss", "qsa") for kind, changes in kinds.items()}
-presets = {  # what was published is small enough for a laptop
+presets = {  # the published size fits a laptop
     "smoke": Preset(
         seeds=1,
         changes={"agents": 1}
@@ -72,8 +74,8 @@ presets = {  # what was published is small enough for a laptop
 
 
 def build(config: Grid, rng: np.random.Generator) -> Learner:
-    """Build a learner."""
-    plain = grid_transfer(cliff=config.cliff)  # whose four actions are the four directions
+    """A learner."""
+    plain = grid_transfer(cliff=config.cliff)  # its four actions are the four directions
     cells = len(plain.terminal)
     options: dict[str, Any] = {
         "rng": rng,
@@ -93,7 +95,7 @@ def build(config: Grid, rng: np.random.Generator) -> Learner:
 
 
 def trial(config: Grid, run: Run) -> dict[str, Any]:
-    """Let each learner live; the results are of its greedy episodes before each episode."""
+    """Train each learner; the results are from greedy episodes before each episode."""
     make = partial(grid_transfer, n_actions=config.n_actions, noise=config.noise, cliff=config.cliff)
     source, mdp = make(), make(perm=RENAMED if config.renamed else None)
     agents = [build(config, run.rng) for _ in range(config.agents)]
@@ -103,7 +105,7 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
         for _ in run.steps(1, **_named(agents)):
             for agent in agents:
                 _live(agent, source, config.source_episodes, 0)
-                agent.steps = 0  # so that they explore again
+                agent.steps = 0  # restarts exploration
                 if isinstance(agent, TabularQSS):
                     agent.clear_inverse()
     for chunk in run.steps(CHUNKS, returns=returns, **_named(agents)):
@@ -116,7 +118,7 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
     if config.last_evaluations:
         result["success"] = float(np.mean([_live(agent, mdp, 1, config.last_evaluations) for agent in agents]))
     if isinstance(agents[0], TabularQSS) and config.source_episodes:
-        values, successors = agents[0].transition_values(), grid_transfer().successors  # by direction, cell by cell
+        values, successors = agents[0].transition_values(), grid_transfer().successors  # by direction, for each cell
         rows = enumerate(mdp.terminal)
         result["transitions"] = [np.where(end, 0.0, values[s, successors[s, :, 0]]).tolist() for s, end in rows]
     run.keep(**_named(agents))
@@ -128,13 +130,13 @@ def _named(agents: list[Learner]) -> dict[str, Learner]:
 
 
 def _live(agent: Learner, mdp: FiniteMDP, episodes: int, evaluations: int) -> Float[np.ndarray, "episodes"]:
-    with warnings.catch_warnings():  # that the grid may be stochastic is what is studied
+    with warnings.catch_warnings():  # stochastic grids are what is studied
         warnings.filterwarnings("ignore", "TabularQSS: action", RuntimeWarning)
         return agent.train(mdp, episodes, evaluations=evaluations)
 
 
 def measured(returns: Float[np.ndarray, "agents episodes"]) -> dict[str, Any]:
-    """What claims read of greedy returns."""
+    """The statistics of greedy returns that claims use."""
     episodes = returns.shape[1]
     first = returns[:, :20_000]
     late = returns[:, -max(1, episodes // 100) :]
@@ -157,7 +159,8 @@ ours = claims_from("ours", published="the paper's limit is determinism; its nois
 claims = [
     *(
         paper(f"{actions}-actions-cost-nothing",
-            f"With {actions} actions, of which many do the same, QSS learns as with 4 in the first 20,000 episodes",
+            f"With {actions} actions, most of them redundant, QSS learns as well as with 4 in the first 20,000 "
+            "episodes",
             (mean_return(f"qss-{actions}") / mean_return("qss-4")).within(1.0, 0.05))
         for actions in ACTIONS[1:]
     ),
@@ -165,50 +168,52 @@ claims = [
         "With 40 and with 400 actions Q-learning hardly ever reaches the goal in 20,000 episodes",
         maximum(mean_return("qsa-40"), mean_return("qsa-400")) <= -470.0),
     paper("qss-ahead-with-redundant-actions",
-        "With 40 actions QSS gets a higher mean return over the first 20,000 episodes than Q-learning",
+        "With 40 actions QSS has a higher mean return over the first 20,000 episodes than Q-learning",
         mean_return("qss-40") - mean_return("qsa-40") >= 100.0),
     paper("solved-in-20k",
-        "With 400 actions QSS learners walk a shortest way after 20,000 episodes (share of learners)",
+        "With 400 actions QSS learners take a shortest path after 20,000 episodes (share of learners)",
         share("solved_20k", "agents")("qss-400") >= 0.5),
-    paper("solved-in-50k", "With 400 actions nearly all QSS learners walk a shortest way after 50,000 episodes",
+    paper("solved-in-50k", "With 400 actions nearly all QSS learners take a shortest path after 50,000 episodes",
         share("solved", "agents")("qss-400") >= 0.9),
-    paper("q-learning-never-in-20k", "With 40 actions no Q-learner walks a shortest way after 20,000 episodes",
+    paper("q-learning-never-in-20k", "With 40 actions no Q-learner takes a shortest path after 20,000 episodes",
         metric("solved_20k")("qsa-40") <= 0.0, sameness="numeric"),
     paper("renamed-actions-are-relearned",
-        "Soon after the actions were renamed QSS, which keeps its values, walks a shortest way for good (mean episode)",
+        "Soon after the renaming QSS, which keeps its values, takes a shortest path for good (mean episode)",
         metric("solved_at")("qss-transfer") <= 50.0),
     paper("transfer-from-the-start",
-        "Over the first 200 episodes after the renaming QSS walks nearly a shortest way (mean return)",
+        "Over the first 200 episodes after the renaming QSS takes nearly a shortest path (mean return)",
         first_200("qss-transfer") >= -60.0),
     paper("q-learning-has-to-unlearn",
-        "Over the first 200 episodes after the renaming Q-learning that keeps its values goes astray (mean return)",
+        "Over the first 200 episodes after the renaming Q-learning with its old values goes astray (mean return)",
         first_200("qsa-transfer") <= -200.0),
     paper("scratch-is-slow", "From scratch neither QSS nor Q-learning gets far in 10,000 episodes (mean return)",
         maximum(mean_return("qss-scratch"), mean_return("qsa-scratch")) <= -400.0),
     *(
         ours(f"noise-{noise}-is-bearable",
-            f"Where one action in {round(1 / noise)} is random, QSS ends with hardly less return than Q-learning",
+            f"If one action in {round(1 / noise)} is random, the final return of QSS is hardly lower than that of "
+            "Q-learning",
             metric("late_return")(f"qss-noise-{noise}") - metric("late_return")(f"qsa-noise-{noise}") >= -3.0)
         for noise in NOISES[:2]
     ),
     *(
         ours(f"noise-{noise}-is-learned-sooner",
-            f"Where a share of {noise} of the actions is random, QSS gets no less over 20,000 episodes than Q-learning",
+            f"If a share of {noise} of the actions is random, the mean return of QSS over 20,000 episodes is no lower "
+            "than that of Q-learning",
             mean_return(f"qss-noise-{noise}") - mean_return(f"qsa-noise-{noise}") >= 0.0)
         for noise in NOISES
     ),
     paper("q-learning-avoids-the-cliff",
-        "Along a windy cliff Q-learning reaches the goal nearly as often as can be, which is in 50 % of the episodes",
+        "With a windy cliff Q-learning reaches the goal nearly as often as possible, which is in 50 % of the episodes",
         success("qsa-cliff") >= 0.45),
     paper("qss-falls-off-the-cliff",
-        "Along a windy cliff QSS, which takes its best next state as certain, seldom reaches the goal",
+        "With a windy cliff QSS, which treats its best next state as certain, seldom reaches the goal",
         success("qss-cliff") <= 0.25, published="the method needs a deterministic environment (stated)"),
 ]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:
     """The value of each transition on the grid, and the returns after the actions were renamed."""
-    titles = "value of going on, by direction (QSS)", "greedy return after the actions were renamed"
+    titles = "value of moving, by direction (QSS)", "greedy return after the actions were renamed"
     plot = make_subplots(rows=1, cols=2, subplot_titles=titles, column_widths=[0.45, 0.55], horizontal_spacing=0.16)
     values = np.array(results.values("qss-transfer", "transitions")[0])
     row, column = np.divmod(np.arange(len(values)), int(len(values) ** 0.5))
@@ -235,13 +240,13 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="return",
-    answer="""QSS learns with 400 actions, of which many do the same, as with 4 [400-actions-cost-nothing: holds],
-    where Q-learning with 40 hardly ever reaches the goal in as many episodes [redundancy-stops-q-learning: holds].
-    After actions were renamed it walks a shortest way within 8 episodes [renamed-actions-are-relearned: holds];
-    over the first 200 its mean return is -21 [transfer-from-the-start: holds] against -317 for Q-learning that
-    keeps its values [q-learning-has-to-unlearn: holds]. Where one action in two is random it learns sooner
+    answer="""With 400 actions, most of them redundant, QSS learns as well as with 4 [400-actions-cost-nothing: holds],
+    whereas Q-learning with 40 hardly ever reaches the goal in as many episodes [redundancy-stops-q-learning: holds].
+    After actions were renamed it takes a shortest path within 8 episodes [renamed-actions-are-relearned: holds]; over
+    the first 200 its mean return is -21 [transfer-from-the-start: holds] against -317 for Q-learning with its old
+    values [q-learning-has-to-unlearn: holds]. If one action in two is random it learns sooner
     [noise-0.5-is-learned-sooner: holds] and ends no worse than Q-learning by more than 3
-    [noise-0.5-is-bearable: holds]. Along a windy cliff it fails: it reaches the goal in 9 % of the episodes
-    [qss-falls-off-the-cliff: holds], Q-learning in 50 % [q-learning-avoids-the-cliff: holds]. So QSS is for
-    actions that are many or change, not for chance that costs much.""",
+    [noise-0.5-is-bearable: holds]. With a windy cliff it fails: it reaches the goal in 9 % of the episodes
+    [qss-falls-off-the-cliff: holds], Q-learning in 50 % [q-learning-avoids-the-cliff: holds]. So QSS suits actions that
+    are redundant or change, but not environments where chance is costly.""",
 )

@@ -1,4 +1,4 @@
-"""What experiments with agents share: plasticity rules by their names, and training by A2C."""
+"""Shared parts of experiments with agents: plasticity rules by name, and training by A2C."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_RULE = "none"
 
 
 def rule_of(name: str, eta: float) -> PlasticityRule | None:
-    """The plasticity rule of a name, or of a place, with this initial rate, where it has one; None of ``"none"``."""
+    """The plasticity rule with a name or reference, with initial rate ``eta`` if it has one; None for ``"none"``."""
     if name == NO_RULE:
         return None
     make = registry.get("plasticity_rules", name)
@@ -33,15 +33,15 @@ def learn(
     *,
     falling: bool = False,
 ) -> None:
-    """Train an agent by A2C on whole episodes; log what is measured in them, the loss and parts of it.
+    """Train an agent by A2C on whole episodes, logging measurements, the loss and parts of it.
 
     Args:
-        env: Vectorised environments, or several of them, one after another.
+        env: Vectorised environments, or a list of them, used in turn.
         agent: The agent.
-        config: Has the settings ``a2c`` and the number of ``iterations``.
+        config: The settings, with ``a2c`` and the number of ``iterations``.
         run: The run.
-        measure: From a batch of episodes to the metrics that are logged.
-        falling: Whether the weight of squared probabilities falls to 0 in a straight line.
+        measure: Maps a batch of episodes to the metrics to log.
+        falling: Whether the weight of squared probabilities falls linearly to 0.
     """
     optimizer, envs = config.a2c.optimizer(agent), env if isinstance(env, list) else [env]
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):

@@ -1,12 +1,12 @@
-"""Which of six rules trained a network is guessed from its dynamics, its geometry and its difficulty.
+"""Inference of which of six learning rules trained a network, from its dynamics, geometry and difficulty.
 
-Networks of one form learn one task by different rules, each until it answers as many held-out images right as all the
-others. Of each network there is what its hidden units did with the same probe images on the way (dynamical similarity
-analysis), what they do in the end (shape), and how many bits it would still take to generalise from that (inductive
-bias complexity). The rule is then guessed from the nearest other networks under each distance, and, as a baseline, from
-the accuracy that a network reached and from the steps that it took. All rules have the same weight decay. The control
-is heavy-ball descent at six values of momentum and one effective rate: six names for what is nearly one rule. The
-experiment, its settings and its criteria are ours.
+Networks of one architecture learn one task by different rules, each until it reaches the same accuracy on held-out
+images. For each network the hidden activity for the same probe images is recorded during training (for dynamical
+similarity analysis) and at its end (shape), as well as the bits still needed to generalise from it (inductive bias
+complexity). The rule is then predicted from the nearest other networks under each distance and, as a baseline, from the
+accuracy reached and from the number of steps. All rules have the same weight decay. The control is heavy-ball gradient
+descent at six values of momentum and one effective learning rate: six labels for nearly the same rule. The experiment,
+its settings and its criteria are ours.
 """
 
 from __future__ import annotations
@@ -55,22 +55,22 @@ from engram.rules import (
 from engram.tasks.dynamics.learning_rule_traces import digits
 
 MEASURES = {
-    "dynamics": "dynamical similarity of how it learned",
+    "dynamics": "dynamical similarity of its learning",
     "procrustes": "Procrustes angle",
     "cka": "centred kernel alignment",
     "rsa": "representational similarity",
     "difficulty": "difficulty of its probes",
 }
 BATCH = 32
-ASKED = 360  # images that say when a network has learned, and as many others of the test
+ASKED = 360  # held-out images that decide when a network has learned, and as many others for the test
 COMPONENTS, DELAYS, RANK = 8, 10, 10
 difficulty = partial(analysis.classification_difficulty, error=0.01, resolution="exact", drop_conflicts=True)
 
-# Kolen and Pollack's rule needs weight decay. All rules get it, or that one would be told by its decay alone. With 0.01
-# align-zero, whose feedback does not decay, did not reach the goal in pilots.
+# Kolen and Pollack's rule needs weight decay. All rules have it, since otherwise that rule could be identified by its
+# decay alone. With 0.01 align-zero, whose feedback does not decay, did not reach the goal in pilots.
 WEIGHT_DECAY = 0.001
 
-# Learning rates of each rule, at which it takes from some 50 to some 3,000 steps.
+# Learning rates of each rule, at which it takes between about 50 and 3,000 steps.
 RULES: dict[str, tuple[LearningRule[Any], tuple[float, float, float]]] = {
     "backprop": (Backprop(), (0.04, 0.08, 0.16)),
     "feedback alignment": (FeedbackAlignment(), (0.04, 0.08, 0.16)),
@@ -84,15 +84,17 @@ TWINS = {f"momentum {momentum}": momentum for momentum in (0.0, 0.1, 0.2, 0.3, 0
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
-    rules: Literal["differ", "twins"] = setting("differ", "networks of six rules, or of near twins of gradient descent")
-    networks: int = setting(6, "networks of each rule, at three learning rates in turn", ge=3, scales=True)
+    rules: Literal["differ", "twins"] = setting(
+        "differ", "networks trained by six rules, or by near-identical variants of gradient descent"
+    )
+    networks: int = setting(6, "networks per rule, at three learning rates in turn", ge=3, scales=True)
     hidden: int = setting(512, "hidden units", ge=2)
-    probes: int = setting(200, "images that every network is shown while it learns", ge=20, le=500)
-    goal: float = setting(0.93, "accuracy on held-out images at which a network has learned", gt=0, le=1)
-    steps: int = setting(6000, "most steps of the optimiser", ge=60, scales=True)
-    looks: int = setting(60, "times at which the probes are looked at, evenly over a network's steps", ge=30)
+    probes: int = setting(200, "probe images shown to every network while it learns", ge=20, le=500)
+    goal: float = setting(0.93, "accuracy on held-out images at which training stops", gt=0, le=1)
+    steps: int = setting(6000, "largest number of steps of the optimiser", ge=60, scales=True)
+    looks: int = setting(60, "times at which probe activity is recorded, evenly spaced over a network's steps", ge=30)
 
 
 arms: dict[str, dict[str, Any]] = {"rules": {}, "near twins": {"rules": "twins"}}
@@ -106,7 +108,7 @@ presets = {
 
 
 def build(hidden: int, generator: torch.Generator) -> nn.Sequential:
-    """A network with one hidden layer, of the distribution that torch draws from; all rules have the same."""
+    """A network with one hidden layer and torch's initialisation, the same for all rules."""
     first, last = (uniform(nn.Linear, *sizes, generator=generator) for sizes in ((64, hidden), (hidden, 10)))
     return nn.Sequential(first, nn.ReLU(), last)
 
@@ -115,7 +117,7 @@ def rule_and_optimizer(name: str, number: int, network: nn.Module) -> tuple[Lear
     """The rule of a group and the optimiser of its ``number``-th network."""
     rule, rates = RULES.get(name, RULES["backprop"])
     momentum = TWINS.get(name, 0.0)
-    # Heavy-ball descent moves by rate / (1 - momentum) in the long run: that is the same for all.
+    # The effective rate of heavy-ball descent, rate / (1 - momentum), is the same for all.
     rate = rates[number % 3] * (1 - momentum)
     if isinstance(rule, KolenPollack):
         rule = KolenPollack(decay=WEIGHT_DECAY * rate)
@@ -123,13 +125,13 @@ def rule_and_optimizer(name: str, number: int, network: nn.Module) -> tuple[Lear
 
 
 class Path:
-    """Activity at the probes, at steps spread evenly over as many as there turn out to be: at most twice ``looks``."""
+    """A record of probe activity at evenly spaced steps for an unknown number of steps, at most twice ``looks``."""
 
     def __init__(self, looks: int) -> None:
         self.looks, self.every, self.activities = looks, 1, list[Tensor]()
 
     def add(self, step: int, look: Callable[[], Tensor]) -> None:
-        """Take a look at this step if it is due; of twice as many as are wanted, every other is dropped."""
+        """Record activity at this step if it is due; when there are twice ``looks``, drop every other one."""
         if step % self.every == 0:
             self.activities.append(look())
         if len(self.activities) == 2 * self.looks:
@@ -137,13 +139,13 @@ class Path:
             self.every *= 2
 
     def evenly(self) -> Float[Tensor, "looks probes units"]:
-        """``looks`` of them."""
+        """``looks`` of the records, evenly spaced."""
         chosen = np.linspace(0, len(self.activities) - 1, self.looks).round().astype(int)
         return torch.stack([self.activities[place] for place in chosen])
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train networks by their rules, and guess the rules from the distances between the networks."""
+    """Train networks by their rules, and predict the rules from the distances between the networks."""
     images, classes = digits()
     order = run.rng.permutation(len(images))
     first, second, last = config.probes + ASKED * np.arange(3)
@@ -195,24 +197,24 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 @torch.no_grad()
 def hidden_activity(network: nn.Sequential, probes: Float[Tensor, "probes pixels"]) -> Float[Tensor, "probes units"]:
-    """What the hidden units do."""
+    """The activity of the hidden units."""
     activity: Tensor = network[:2](probes)
     return activity
 
 
 @torch.no_grad()
 def accuracy_of(network: nn.Module, x: Float[Tensor, "images pixels"], y: Int[Tensor, "images"]) -> float:
-    """The share of images whose digit the network says."""
+    """The accuracy of a network."""
     return float((network(x).argmax(1) == y).float().mean())
 
 
 def distances_of(paths: np.ndarray, shapes: np.ndarray, bits: np.ndarray) -> dict[str, np.ndarray]:
-    """The distances between networks under each measure, and the mean of all, each in units of its own mean."""
+    """The distances between networks under each measure, and their average after dividing each by its mean."""
     operators = np.stack(
         [np.asarray(analysis.HankelDMD(DELAYS, rank=RANK).fit([path / path.std()]).operator_) for path in paths]
     )
-    # Of the same inner products between probes in as many dimensions as there are probes, which is all that two of the
-    # measures ask for.
+    # Matrices with the same inner products between probes in as many dimensions as probes, which is all that two of the
+    # measures need.
     inner = [np.asarray(np.linalg.qr((shape - shape.mean(0)).T, mode="r")).T for shape in shapes]
     distances = {
         "dynamics": analysis.operator_distances(operators),
@@ -228,33 +230,35 @@ guessed = {name: metric(f"{name}_guessed")("rules") for name in (*MEASURES, "tog
 TRIVIAL = maximum(guessed["accuracy"], guessed["steps"])
 claim = claims_from("ours")
 claims = [
-    claim("nearly-all-learn", "Nearly all networks reach the goal on held-out digits, which the others presuppose",
+    claim("nearly-all-learn", "Nearly all networks reach the goal on held-out digits, which the other claims "
+        "presuppose",
         share("learned", "networks")("rules") >= 0.9),
-    claim("all-reach-the-same", "On images of the test the mean accuracies of the rules are nearly the same",
+    claim("all-reach-the-same", "On test images the mean accuracies of the rules are nearly the same",
         metric("spread")("rules") <= 0.02),
     *(
-        claim(f"{name}-tells", f"The rule of a network is guessed from its nearest by {what} more often than from the "
-            "accuracy that it reached or the steps that it took, whichever tells more",
+        claim(f"{name}-tells", f"The rule of a network is predicted from its nearest neighbours by {what} more often "
+            "than from the accuracy or the number of steps, whichever is better",
             guessed[name] - TRIVIAL >= 0.1)
         for name, what in MEASURES.items()
     ),
-    claim("together-they-tell-more", "All distances together guess more rules than the Procrustes angle, which alone "
-        "guessed most in pilots", guessed["together"] - guessed["procrustes"] >= 0.02),
+    claim("together-they-tell-more", "All distances together predict the rule more often than the Procrustes angle, "
+        "the best single one in pilots", guessed["together"] - guessed["procrustes"] >= 0.02),
     claim("near-twins-are-not-told",
-        "Networks of gradient descent at six values of momentum are not told apart by the best of all distances",
+        "Networks trained by gradient descent at six values of momentum are not distinguished by the best of all "
+        "distances",
         metric("best_guessed")("near twins") <= 0.3, source="ours: the control"),
 ]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:
-    """Networks as points, one map for each distance: classical scaling of the first seed's."""
+    """Maps of the networks of the first seed by classical scaling, one for each distance."""
     rows = -(-len(MEASURES) // 2)
     plot = make_subplots(rows, 2, subplot_titles=tuple(MEASURES), vertical_spacing=0.1)
     for first in results.values("rules")[:1]:
         for place, measure in enumerate(MEASURES):
             points = np.array(first[f"{measure}_map"])
             add_map(plot, points, first["names"], row=1 + place // 2, column=1 + place % 2)
-    title = "Which rule trained this network? Each point is one; near points are alike"
+    title = "Networks by learning rule: near points are similar"
     return plot.update_layout(height=280 * rows, title=title)
 
 
@@ -267,10 +271,9 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
-    answer="""Nearly every network learns the digits [nearly-all-learn: holds], so that which rule trained it is a
-    fair question. Five seeds do not answer it: guesses by dynamical similarity [dynamics-tells: is open], by
-    Procrustes angle [procrustes-tells: is open], by centred kernel alignment [cka-tells: is open] or by all
-    distances together [together-they-tell-more: is open] are a tenth to a quarter more often right than those by
-    accuracy alone, with intervals several times as wide. What a network computes is so far no fingerprint to rely
-    on.""",
+    answer="""Nearly every network learns the digits [nearly-all-learn: holds], so it is meaningful to ask which rule
+    trained it. Five seeds do not answer this: predictions by dynamical similarity [dynamics-tells: is open], by
+    Procrustes angle [procrustes-tells: is open], by centred kernel alignment [cka-tells: is open] or by all distances
+    together [together-they-tell-more: is open] are more accurate than those by accuracy alone by a tenth to a quarter,
+    with intervals several times as wide. So far, what a network computes is no reliable fingerprint of its rule.""",
 )

@@ -1,9 +1,9 @@
-"""Wide networks learn as by backpropagation with errors sent back through their initial weights (2022).
+"""Wide networks whose errors are sent back through their initial weights learn as with backpropagation (2022).
 
-The rules are align-zero, align-ada and align-prop. The published accuracies could not be read, so that criteria are
-ours, as are the small tasks; rules, networks, losses and the recurrent task are as published, but for the defects of
-the authors' code. Accuracies and errors are those at the end of training, at a learning rate that examples which are
-not trained on have chosen for each rule, size and seed.
+The rules are align-zero, align-ada and align-prop. The published accuracies could not be read, so the criteria are
+ours, and so are the small tasks; the rules, networks, losses and the recurrent task are as published, apart from
+defects of the authors' code. Accuracies and errors are those at the end of training, at a learning rate chosen on
+validation data for each rule, size and seed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ studies = {
 
 
 def arms_with(*sizes: int) -> list[str]:
-    """All arms, but of those of the recurrent networks only such as have some numbers of units."""
+    """All arms, except that recurrent networks are limited to the given numbers of units."""
     others = [arm for name in ("digits", "convergence", "few-samples") for arm in studies[name].table]
     return others + [arm for arm, own in adding.arms.items() if own["hidden"] in sizes]
 
@@ -58,17 +58,17 @@ presets = {
 
 
 def lead(arm: str, other: str, key: str) -> Measure:
-    """By how much one arm is above another."""
+    """The difference between two arms."""
     return metric(key)(arm) - metric(key)(other)
 
 
 def gap(arm: str, other: str, key: str) -> Measure:
-    """How far two arms are from one another."""
+    """The absolute difference between two arms."""
     return abs(lead(arm, other, key))
 
 
 def over_random(key: str, prefix: str, rule: str, *sizes: int) -> Measure:
-    """By how much a rule is above the better rule of random feedback, where that is least."""
+    """The smallest lead of a rule over the better of the two rules with random feedback."""
     accuracies = [metric(f"{key}_{size}") for size in sizes]
     return minimum(*(a(prefix + rule) - maximum(a(f"{prefix}fa"), a(f"{prefix}dfa")) for a in accuracies))
 
@@ -84,38 +84,39 @@ of_correlation = claims_from("Bordelon and Pehlevan 2023; criterion ours", publi
 claims = [
     *(
         published(f"{rule}-near-backprop",
-            f"In networks of width 128 and 256 {name} comes near backpropagation's accuracy",
+            f"In networks of width 128 and 256 the accuracy of {name} is close to that of backpropagation",
             maximum(*(gap(rule, "backprop", f"accuracy_{width}") for width in (128, 256))) <= 0.03)
         for rule, name in NAMES.items()
     ),
     *(
         better(f"{rule}-before-random-feedback",
-            f"In networks of width 128 and 256 {name} is clearly above feedback alignment, also direct",
+            f"In networks of width 128 and 256 {name} is clearly better than feedback alignment and its direct form",
             over_random("accuracy", "", rule, 128, 256) >= 0.04)
         for rule, name in NAMES.items()
     ),
     *(
         better(f"{rule}-before-random-feedback-at-rate-4", "In networks of width 128 and 256, all trained at the "
-            f"published rate of 4, {name} is clearly above feedback alignment, also direct",
+            f"published learning rate of 4, {name} is clearly better than feedback alignment and its direct form",
             over_random("published_accuracy", "", rule, 128, 256) >= 0.04)
         for rule, name in NAMES.items()
     ),
     ours("random-feedback-helps",
-        "In networks of width 128 and 256 feedback alignment, also direct, is no worse than training the last layer",
+        "In networks of width 128 and 256 feedback alignment and its direct form are no worse than training the last "
+        "layer",
         minimum(*(lead(rule, "last-layer", f"accuracy_{n}") for rule in ("fa", "dfa") for n in (128, 256))) >= -0.02),
     ours("zero-needs-width", "In a network of width 8 Align-zero is far below backpropagation",
         lead("align-zero", "backprop", "accuracy_8") <= -0.3),
     ours("random-feedback-when-narrow",
-        "In a network of width 8 feedback alignment, also direct, is near backpropagation",
+        "In a network of width 8 feedback alignment and its direct form are close to backpropagation",
         maximum(*(gap(rule, "backprop", "accuracy_8") for rule in ("fa", "dfa"))) <= 0.1),
     *(
-        published(f"{rule}-converges", f"The distance of what {name} learns from what backpropagation learns, both "
-            "at a rate of 3, falls with the width, from 16 to 512 (slope of the logarithms)", slope[rule] <= -0.6,
+        published(f"{rule}-converges", f"The distance between what {name} and backpropagation learn, both at a "
+            "learning rate of 3, falls with the width, from 16 to 512 (log-log slope)", slope[rule] <= -0.6,
             published="equal at infinite width")
         for rule, name in NAMES.items()
     ),
-    ours("fa-does-not-converge", "The distance of what feedback alignment learns from what backpropagation learns, "
-        "both at a rate of 3, hardly falls with the width (slope of the logarithms)", slope["fa"] >= -0.4),
+    ours("fa-does-not-converge", "The distance between what feedback alignment and backpropagation learn, both at a "
+        "learning rate of 3, hardly falls with the width (log-log slope)", slope["fa"] >= -0.4),
     published("weights-align", "In a network of width 512 backpropagation changes the weights of every layer as the "
         "initial network predicts (alignment score)", minimum(*scores) >= 0.98,
         published="weights align with input correlations, weighted by errors (no figure)"),
@@ -124,37 +125,39 @@ claims = [
     ours("shuffled-upper-layers", "In a network of width 512 shuffled weights of the other layers do not align",
         maximum(*shuffled[1:]) <= 0.15),
     of_correlation("correlation-helps",
-        "The more the feedback is correlated with the initial weights the better, or at least no worse",
+        "The more the feedback is correlated with the initial weights, the better the accuracy, or at least no worse",
         minimum(*(lead(f"rho-{after:g}", f"rho-{before:g}", "accuracy") for before, after in pairwise(RHOS))) >= -0.02),
-    of_correlation("correlation-matters", "Feedback that is the initial weights is better than random feedback",
+    of_correlation("correlation-matters", "Feedback through the initial weights is better than random feedback",
         lead("rho-1", "rho-0", "accuracy") >= 0.04),
     published("zero-near-backprop-with-few-images",
-        "Trained on 50, 150 or 500 images Align-zero is near backpropagation, or above it",
+        "Trained on 50, 150 or 500 images, Align-zero is close to backpropagation or better",
         minimum(*(lead("few-align-zero", "few-backprop", f"accuracy_{n}") for n in (50, 150, 500))) >= -0.03,
         published="particularly effective with little data (no figure)"),
     *(
         published(f"{rule}-before-random-feedback-with-few-images",
-            f"Trained on 150 or 500 images {NAMES[rule]} is above feedback alignment, also direct",
+            f"Trained on 150 or 500 images, {NAMES[rule]} is better than feedback alignment and its direct form",
             over_random("accuracy", "few-", rule, 150, 500) >= 0.02,
             published="better than rules of random feedback, mainly with little data (no figure)")
         for rule in ("align-zero", "align-ada")
     ),
     *(
         published(f"{rule}-in-time",
-            f"With 128 recurrent units {NAMES[rule]} ends at an error little above backpropagation's through time",
+            f"With 128 recurrent units the final error of {NAMES[rule]} is little above that of backpropagation "
+            "through time",
             lead(f"add-{rule}-128", "add-backprop-128", "loss") <= 0.4)
         for rule in ("align-ada", "align-zero")
     ),
     ours("recurrent-weights-matter",
-        "With 128 recurrent units training the readout alone ends at an error far above backpropagation's",
+        "With 128 recurrent units training only the readout ends at an error far above that of backpropagation",
         lead("add-readout-128", "add-backprop-128", "loss") >= 2.5),
-    ours("zero-needs-width-in-time", "With 16 recurrent units Align-zero ends at an error far above backpropagation's",
+    ours("zero-needs-width-in-time", "With 16 recurrent units the final error of Align-zero is far above that of "
+        "backpropagation",
         lead("add-align-zero-16", "add-backprop-16", "loss") >= 2.0),
 ]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:
-    """Accuracy, and distance from what backpropagation learns, against width: means over seeds."""
+    """Accuracy and distance from backpropagation's function against width, as means over seeds."""
     plot = make_subplots(1, 2, subplot_titles=("accuracy on unseen digits", "distance from backpropagation's function"))
     for rule, color in colors(RULES).items():
         for place, arm, key in ((1, rule, "accuracy_"), (2, "convergence", f"distance_{rule}_")):
@@ -166,7 +169,7 @@ def figure(results: Results) -> go.Figure:
                 plot.add_scatter(x=widths, y=means, mode="lines+markers", name=rule, row=1, col=place, **style)
     plot.update_xaxes(title="width", type="log")
     plot.update_yaxes(type="log", col=2)
-    return plot.update_layout(title="Rules with the feedback of the initial weights, as networks get wider")
+    return plot.update_layout(title="Learning rules with feedback through the initial weights, by network width")
 
 
 experiment = Experiment(
@@ -181,11 +184,12 @@ experiment = Experiment(
     headline="accuracy",
     answer="""In networks of width 128 and 256 Align-zero [align-zero-near-backprop: holds], Align-ada
     [align-ada-near-backprop: holds] and Align-prop [align-prop-near-backprop: holds] come within 0.03 of
-    backpropagation's accuracy. All trained at the published rate of 4, Align-zero leads feedback alignment by 0.08
-    [align-zero-before-random-feedback-at-rate-4: holds]; with each rule at the rate that suits it the lead is 0.05,
-    and whether it is as large as 0.04 is open [align-zero-before-random-feedback: is open]. Trained on few images
-    Align-zero keeps a lead [align-zero-before-random-feedback-with-few-images: holds]; for Align-ada that is open
-    [align-ada-before-random-feedback-with-few-images: is open]. The wider the network, the nearer Align-zero is to
-    backpropagation [align-zero-converges: holds], and feedback alignment hardly gets nearer [fa-does-not-converge:
-    holds]. So Align rules suit wide networks, and a part of their published lead is the learning rate.""",
+    backpropagation's accuracy. With all rules at the published learning rate of 4, Align-zero leads feedback alignment
+    by 0.08 [align-zero-before-random-feedback-at-rate-4: holds]; with each rule at its own best rate the lead is 0.05,
+    but whether it reaches 0.04 is open [align-zero-before-random-feedback: is open]. Trained on few images, Align-zero
+    keeps a lead [align-zero-before-random-feedback-with-few-images: holds]; for Align-ada that is open
+    [align-ada-before-random-feedback-with-few-images: is open]. The wider the network, the closer Align-zero is to
+    backpropagation [align-zero-converges: holds], while feedback alignment hardly gets closer
+    [fa-does-not-converge: holds]. So the Align rules suit wide networks, and part of their published lead is due to the
+    learning rate.""",
 )

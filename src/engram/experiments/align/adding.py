@@ -14,7 +14,7 @@ from engram.nn import wide_rnn
 from engram.rules import AlignAda, AlignZero, Backprop, LearningRule, train_step
 from engram.tasks import DelayedAdd, Episode
 
-FITTED, TRAINED = 250, 300  # of 400 episodes: those between are to choose rates by, the last to judge by
+FITTED, TRAINED = 250, 300  # of 400 episodes: those in between choose learning rates, those after are the test set
 
 RULES = ("backprop", "align-ada", "align-ada-author", "align-zero", "readout")
 SIZES = (8, 16, 128, 512, 2048)
@@ -25,7 +25,7 @@ class Adding:
     """A recurrent network, trained by one rule."""
 
     rule: Literal["backprop", "align-ada", "align-ada-author", "align-zero", "readout"] = setting(
-        "backprop", "align-ada-author has the readout of the authors' code; readout: that alone is trained"
+        "backprop", "align-ada-author: with the readout of the authors' code; readout: only the readout is trained"
     )
     hidden: int = setting(128, "units", ge=1)
     epochs: int = setting(
@@ -33,7 +33,7 @@ class Adding:
     )
     rates: tuple[float, ...] = setting(
         (0.0003, 0.001, 0.003),
-        "learning rates to choose from, and beyond, for squared errors summed over time; published: 0.001",
+        "candidate learning rates, extended if needed, for squared errors summed over time; published: 0.001",
     )
     wrap: bool = setting(False, "whether the targets have the defect of the authors' code")
 
@@ -50,14 +50,14 @@ def episodes(wrap: bool) -> Episode:
 
 
 def rule_of(name: str) -> LearningRule[Any]:
-    """The rule of a name."""
+    """The rule with a name."""
     if name.startswith("align-ada"):
         return AlignAda(author_readout=name.endswith("author"))
     return AlignZero() if name == "align-zero" else Backprop()
 
 
 def trial(config: Adding, run: Run) -> dict[str, Any]:
-    """Train networks at several rates; the result is the error on test episodes, at the end, of the one chosen."""
+    """Train networks at several learning rates; the result is the final test error at the chosen one."""
     seeds = torch.randint(2**62, (2,), generator=run.generator)
     x, target, _ = episodes(config.wrap)
 

@@ -1,4 +1,4 @@
-"""How near networks that rules trained come to that of backpropagation as they get wider."""
+"""The distance between networks trained by other rules and by backpropagation, as they get wider."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAYERS = ("0.weight", "3.weight", "6.weight")
 
 @settings
 class Convergence:
-    """Networks from the same start, each trained by one rule on all of a few images at every step."""
+    """Networks with the same initial weights, each trained by one rule, full-batch on a few images."""
 
     widths: tuple[int, ...] = setting((16, 32, 64, 128, 256, 512), "units of each of two hidden layers")
     samples: int = setting(300, "images", ge=2)
@@ -30,7 +30,7 @@ class Convergence:
 
 
 def trial(config: Convergence, run: Run) -> dict[str, Any]:
-    """Train networks, and compare functions and changes of weights with those of backpropagation."""
+    """Train networks, and compare their functions and weight changes with those of backpropagation."""
     seeds = [int(seed) for seed in torch.randint(2**62, (3,), generator=run.generator)]
     distances = np.zeros((len(config.widths), len(RULES)))
     scores = np.zeros((2, len(config.widths), len(LAYERS)))
@@ -52,7 +52,7 @@ def trial(config: Convergence, run: Run) -> dict[str, Any]:
 
 
 def distances_and_scores(config: Convergence, width: int, seeds: list[int]) -> tuple[list[float], list[list[float]]]:
-    """Distances from backpropagation's function on other images, and scores of its changes, also shuffled."""
+    """Distances from backpropagation's function on unseen images, and alignment scores, also of shuffled weights."""
     x, classes = digits()
     unseen, x, target = x[TRAINED:], x[: config.samples], targets(classes[: config.samples])
     outputs, scores = [], [[0.0]]

@@ -1,4 +1,4 @@
-"""Digits told apart by wide networks: all rules from the same start, each at the rate that suits it."""
+"""Digit classification by wide networks: all rules from the same initial weights, each at its best learning rate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engram.rules import AlignProp, LearningRule, train_step
 RULES = ("backprop", "align-prop", "align-ada", "align-zero", "fa", "dfa", "last-layer")
 RHOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CLASSES, DRAWS = 10, 2
-FITTED, TRAINED = 1150, 1437  # of 1797 images: those between are to choose rates by, the last to judge by
+FITTED, TRAINED = 1150, 1437  # of 1797 images: those in between choose learning rates, those after are the test set
 RATES = (2.0, 4.0, 6.0)
 PUBLISHED = 4.0  # learning rate
 PER_RATE = 2 / CLASSES  # published rates are for squared errors averaged over classes, ours for half their sum
@@ -32,9 +32,11 @@ class Widths:
     """Networks of several widths, trained by one rule."""
 
     rule: str = setting("backprop", "name of the rule")
-    rho: float = setting(1.0, "correlation of initial weights and feedback, of align-prop", ge=0, le=1)
+    rho: float = setting(1.0, "correlation between initial weights and feedback, for align-prop", ge=0, le=1)
     widths: tuple[int, ...] = setting((8, 32, 128, 256), "units of each of two hidden layers")
-    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond, by images not trained on")
+    rates: tuple[float, ...] = setting(
+        RATES, "candidate learning rates, extended if needed, chosen on validation images"
+    )
     epochs: int = setting(40, "passes over the training set", ge=1, scales=True)
 
 
@@ -45,13 +47,18 @@ class FewSamples:
     rule: str = setting("backprop", "name of the rule")
     sizes: tuple[int, ...] = setting((50, 150, 500), "images")
     width: int = setting(128, "units of each of two hidden layers", ge=1)
-    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond, by other images")
+    rates: tuple[float, ...] = setting(
+        RATES, "candidate learning rates, extended if needed, chosen on validation images"
+    )
     epochs: int = setting(
-        40, "passes over 467 images, a third of all; for fewer images as many steps", ge=1, scales=True
+        40,
+        "passes over 467 images, a third of all; with fewer images the number of steps stays the same",
+        ge=1,
+        scales=True,
     )
 
 
-# All rules at all widths, and feedback of any correlation at the last width but one.
+# All rules at all widths, and feedback of several correlations at the second largest width.
 arms_of_widths: dict[str, dict[str, Any]] = {rule: {"rule": rule} for rule in RULES} | {
     f"rho-{rho:g}": {"rule": "align-prop", "rho": rho, "widths": lambda arm: arm.widths[-2:][:1]} for rho in RHOS
 }
@@ -60,25 +67,25 @@ arms_of_few_samples = {f"few-{rule}": {"rule": rule} for rule in RULES}
 
 @cache
 def digits() -> tuple[Tensor, Tensor]:
-    """All images, from 0 to 1, and their classes, in a fixed order: the first are to train on."""
+    """All images, scaled to 0 to 1, and their classes, in a fixed order, training images first."""
     images, order = load_digits(), np.random.default_rng(0).permutation(1797)
     return torch.from_numpy(images.data / 16).float()[order], torch.from_numpy(images.target)[order]
 
 
 def targets(classes: Tensor) -> Tensor:
-    """What the outputs should be: one-hot, less 0.1, so that they sum to 0."""
+    """The target outputs: one-hot minus 0.1, so that they sum to 0."""
     return one_hot(classes, CLASSES).float() - 1 / CLASSES
 
 
 def rule_of(name: str, rho: float = 1.0) -> LearningRule[Any]:
-    """The rule of a name."""
+    """The rule with a name."""
     return AlignProp(rho) if name == "align-prop" else registry.get("learning_rules", name)()
 
 
 def trained(
     rule: LearningRule[Any], width: int, chosen: Tensor, *, rate: float, epochs: int, batch: int, seeds: Tensor
 ) -> nn.Module:
-    """A network that a rule has trained on some of the images; raises FloatingPointError where it diverges."""
+    """A network trained by a rule on some of the images; raises FloatingPointError if it diverges."""
     of_network, of_rule, of_batches = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
     model = wide_mlp((64, width, width, CLASSES), generator=of_network)
     x, classes = digits()
@@ -93,7 +100,7 @@ def trained(
 
 @torch.no_grad()
 def accuracy(model: nn.Module, rows: slice) -> float:
-    """How often a network is right, on images that normalise one another."""
+    """The accuracy of a network, on a batch of images that normalise one another."""
     x, classes = digits()
     return float((model(x[rows]).argmax(1) == classes[rows]).double().mean())
 
@@ -101,7 +108,7 @@ def accuracy(model: nn.Module, rows: slice) -> float:
 def at_rates(
     config: Widths | FewSamples, run: Run, size: int, models: Callable[[float], Iterable[nn.Module]]
 ) -> dict[str, float]:
-    """The accuracy of networks at the chosen rate and at the published one, and the choice; means over networks."""
+    """The accuracies at the chosen and the published learning rate, as means over networks, and the chosen rate."""
 
     def train(rate: float) -> tuple[float, list[float]]:
         parts = slice(FITTED, TRAINED), slice(TRAINED, None)
@@ -115,7 +122,7 @@ def at_rates(
 
 
 def widths(config: Widths, run: Run) -> dict[str, Any]:
-    """Train networks of all widths, at the rate that suits each best."""
+    """Train networks of all widths, each at its best learning rate."""
     rule, seeds = rule_of(config.rule, config.rho), torch.randint(2**62, (3,), generator=run.generator)
     options: dict[str, Any] = {"epochs": config.epochs, "batch": 100, "seeds": seeds}
     result: dict[str, Any] = {}
@@ -129,7 +136,7 @@ def widths(config: Widths, run: Run) -> dict[str, Any]:
 
 
 def few_samples(config: FewSamples, run: Run) -> dict[str, Any]:
-    """Train networks on few images, in draws of their own, and average; at the rate that suits each number best."""
+    """Train networks on few images, averaged over two draws, at the best learning rate for each number of images."""
     seeds = torch.randint(2**62, (DRAWS, 4), generator=run.generator)  # the same for all rules
     result: dict[str, Any] = {}
     for size in config.sizes:

@@ -1,11 +1,10 @@
-"""Networks are meta-learned to learn class after class and to forget little of it (Beaulieu et al., 2020).
+"""Networks are meta-trained to learn classes one after another with little forgetting (Beaulieu et al., 2020).
 
-Networks are meta-learned on some characters: after twenty steps on one of them they are to know it and all others. Then
-all but their last layer is frozen, and that layer learns a stream of other characters, each image once. ANML gates its
-features by a second network. It is compared with OML, with pretraining on shuffled images, with networks that learned
-nothing before, and, where both are meta-learned for longer, with the same network without the gate. Each also learns
-the same images in random order, where no class comes before the others and so none is forgotten. The learning rate of a
-stream is chosen on other streams.
+In meta-training, twenty steps on one character should leave the network able to recognise it and all others. Then all
+layers but the last are frozen, and the last learns a stream of new characters, each image once. ANML gates its features
+by a second network. It is compared with OML, with pretraining on shuffled images, with untrained networks, and, with
+longer meta-training of both, with the same network without the gate. Each also learns the same images in random order,
+where no class comes before the others, so none is forgotten. The learning rate for a stream is chosen on other streams.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ from engram.tasks import ClassStreams, synthetic_glyphs
 from engram.tasks.data import load
 
 SIDE = 28
-SHOTS = 15  # images of a class that are learned, of 20
-ACTIVE = 0.01  # above which a unit counts as active
+SHOTS = 15  # images of a class that are learned, out of 20
+ACTIVE = 0.01  # the threshold above which a unit counts as active
 NEIGHBOURS = 5
-BATCH = 256  # images whose features are made at once
+BATCH = 256  # images whose features are computed at once
 SHOWN = {"anml": "ANML", "anml-order-1": "ANML, order 1", "anml-longer": "ANML, longer"}
 SHOWN |= {"sanml-longer": "without gate, longer", "oml": "OML"}
 SHOWN |= {"pretrained": "pretrained", "random": "random features", "scratch": "from scratch"}
@@ -49,33 +48,33 @@ SHOWN |= {"pretrained": "pretrained", "random": "random features", "scratch": "f
 
 @settings
 class Config:
-    """What one trial is made of.
+    """The settings of a trial.
 
-    The network is ANML's, the same without its gate, or OML's, whose head of one or two layers alone moves in the inner
-    loop. It learns by meta-learning; by classification of as many images in random order, with or without drawing the
-    last layer anew after each pass; or not at all.
+    The network is ANML's, the same without its gate, or OML's, in which only the head of one or two layers is updated
+    in the inner loop. It is trained by meta-learning, by classification of as many images in random order, with or
+    without reinitialising the last layer after each pass, or not at all.
     """
 
     network: Literal["anml", "sanml", "oml"] = setting("anml", "ANML's, without its gate, or OML's")
-    learning: Literal["meta", "iid", "iid-zapped", "none"] = setting("meta", "what comes before the streams")
-    learns: Literal["head", "everything"] = setting("head", "what learns the streams")
-    order: int = setting(2, "order of the outer gradient; the released program has 1", ge=1, le=2)
+    learning: Literal["meta", "iid", "iid-zapped", "none"] = setting("meta", "the training before the streams")
+    learns: Literal["head", "everything"] = setting("head", "the part that learns the streams")
+    order: int = setting(2, "order of the outer gradient; the released code uses 1", ge=1, le=2)
     characters: Literal["glyphs", "omniglot", "omniglot-small"] = setting("omniglot-small", "glyphs: synthetic ones")
     classes: int = setting(242, "synthetic characters", ge=2)
-    withheld: int = setting(100, "characters of the streams, where the data has no split of its own", ge=1)
+    withheld: int = setting(100, "characters kept for the streams, if the data has no split of its own", ge=1)
     channels: int = setting(64, "channels of each convolution", ge=1)
     gate_channels: int = setting(32, "channels of each convolution of the gate", ge=1)
-    hidden: int = setting(0, "units between OML's features and its outputs; 0: its head is linear", ge=0)
+    hidden: int = setting(0, "hidden units of OML's head; 0: a linear head", ge=0)
     outputs: int = setting(200, "outputs of the network; at least as many as classes", ge=2)
     steps: int = setting(400, "steps of meta-learning", ge=1, scales=True)
-    trajectory: int = setting(20, "images of a class in a step of meta-learning", ge=1, le=20)
-    remember: int = setting(64, "images to be remembered in it", ge=1)
+    trajectory: int = setting(20, "images of one class in a step of meta-learning", ge=1, le=20)
+    remember: int = setting(64, "images to remember in each step", ge=1)
     inner_lr: float = setting(0.03, "learning rate of the inner loop", gt=0, le=1)
-    outer_lr: float = setting(3e-3, "learning rate of Adam, outside it, and of pretraining", gt=0, le=1)
+    outer_lr: float = setting(3e-3, "learning rate of Adam in the outer loop and in pretraining", gt=0, le=1)
     lengths: tuple[int, ...] = setting((20, 50, 100), "numbers of classes in a stream")
     judged: int = setting(50, "the length that most claims are about", ge=1)
-    lrs: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "rates of the stream, to choose from")
-    selections: int = setting(1, "streams by which a rate is chosen", ge=1)
+    lrs: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "candidate learning rates for the stream")
+    selections: int = setting(1, "streams on which a learning rate is chosen", ge=1)
     streams: int = setting(30, "streams of each length", ge=1)
 
     def __post_init__(self) -> None:
@@ -86,7 +85,7 @@ class Config:
 UNGATED: dict[str, Any] = {"network": "sanml"}
 SHORT: dict[str, Any] = {"lengths": lambda arm: (arm.judged,), "streams": 10}
 LONGER: dict[str, Any] = {"steps": 1000, **SHORT}
-# OML has twice as many layers as ANML, on larger maps; its rates are the best of four pairs in pilots.
+# OML has twice as many layers as ANML, on larger feature maps; its learning rates are the best of four pairs in pilots.
 OML: dict[str, Any] = {"network": "oml", "channels": 32, "outer_lr": 1e-3}
 arms: dict[str, dict[str, Any]] = {
     "anml": {},
@@ -132,7 +131,7 @@ presets = {
 
 
 def characters(config: Config, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images of the characters to meta-learn from and of those of the streams, 1 where there is paper."""
+    """Images of the characters for meta-training and of those for the streams, with a background of 1."""
     if config.characters == "omniglot":
         parts = (load("omniglot", split=split, size=SIDE).images for split in ("background", "evaluation"))
         known, new = (torch.from_numpy(images).float() / 255 for images in parts)
@@ -146,7 +145,7 @@ def characters(config: Config, generator: torch.Generator) -> tuple[Tensor, Tens
 
 
 def build(config: Config, generator: torch.Generator) -> GatedNet:
-    """Build the network of a trial."""
+    """The network of a trial."""
     common: dict[str, Any] = {"num_outputs": config.outputs, "generator": generator}
     if config.network == "oml":
         return oml_net(channels=config.channels, hidden=config.hidden or None, **common)
@@ -156,7 +155,7 @@ def build(config: Config, generator: torch.Generator) -> GatedNet:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train one network and let it learn streams; its results are shares of right answers at their end."""
+    """Train one network and let it learn streams; the results are accuracies at the end of the streams."""
     known, new = (images.to(run.device) for images in characters(config, run.generator))
     net = build(config, run.generator).to(run.device)
     result = {f"{name}_untrained": number for name, number in gating(net, new).items()}
@@ -166,12 +165,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         classify(net, known, config, run)
     run.keep(net=net)
     pool, learner, learning = new.unsqueeze(2), net, {"": tuple(name for name, _ in net.named_children())}
-    if config.learns == "head":  # features once for all streams
+    if config.learns == "head":  # compute the features once for all streams
         with torch.no_grad():
             features = [net.features(images).post for images in torch.split(pool.flatten(0, 1), BATCH)]
         pool = torch.cat(features).reshape(*new.shape[:2], -1, 1, 1)
         learner, learning = GatedNet(nn.Flatten(), net.head), {"": ("head",)}
-    if config.hidden:  # both layers of the head learn, or its last one alone
+    if config.hidden:  # both layers of the head learn, or only the last
         learning["last_layer_"] = ("head.2",)
     for prefix, train in learning.items():
         streams = {
@@ -190,14 +189,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def shares_of(streams: Remembered) -> dict[str, float]:
-    """The shares of right answers about images held out and about those learned, averaged over streams."""
+    """The accuracies on held-out and on learned images, averaged over streams."""
     return {"held_out": float(np.mean(streams.held_out)), "seen": float(np.mean(streams.seen))}
 
 
 def streams_of(  # noqa: PLR0917
     net: GatedNet, pool: Tensor, name: str, length: int, train: tuple[str, ...], config: Config, run: Run
 ) -> Remembered:
-    """Streams of a length, in order or shuffled, at the learning rate that is best on others of them."""
+    """The results of streams of a length, in order or shuffled, at the learning rate that is best on other streams."""
     shuffled, seed = "oracle" in name, int(torch.randint(2**31, (), generator=run.generator))
 
     def learned(rate: float, runs: int, generator: torch.Generator) -> Remembered:
@@ -212,7 +211,7 @@ def streams_of(  # noqa: PLR0917
 
 
 def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
-    """Meta-learn: a class an image at a time, while others are to be remembered."""
+    """Meta-train a network to learn a class one image at a time while remembering others."""
     streams = ClassStreams(known, config.trajectory, config.remember)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.outer_lr)
     fast = ("head",) if config.network == "oml" else ("body", "head")
@@ -225,7 +224,7 @@ def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], co
 
 
 def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
-    """Learn to classify as many images, in random order."""
+    """Train a network to classify as many images in random order."""
     optimizer = torch.optim.Adam(net.parameters(), lr=config.outer_lr)
     batch, (classes, drawings) = config.trajectory + config.remember, known.shape[:2]
     every = max(1, classes * drawings // batch)
@@ -242,13 +241,13 @@ def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], conf
 
 
 def log(run: Run, step: int, config: Config, **metrics: float | Tensor) -> None:
-    """Log a hundred means."""
+    """Log metrics as a hundred means."""
     run.log(step + 1, every=max(1, config.steps // 100), **metrics)
 
 
 @torch.no_grad()
 def gating(net: GatedNet, new: Float[Tensor, "classes drawings 28 28"]) -> dict[str, float]:
-    """The share of active features before and after the gate, and what its neighbours tell of a gate's class."""
+    """The shares of active features before and after the gate, and the accuracy of nearest neighbours on gates."""
     if net.gate is None:
         return {}
     batches = [net.features(images) for images in torch.split(new.flatten(0, 1).unsqueeze(1), BATCH)]
@@ -270,8 +269,8 @@ GATE = {
 
 
 def figure(results: Results) -> go.Figure:
-    """Right answers about new classes over the length of the stream, and the gate of ANML before and after learning."""
-    titles = "right answers, images held out; x: in random order", "the gate of ANML, for new classes"
+    """The accuracy on new classes against the length of the stream, and ANML's gate before and after meta-training."""
+    titles = "accuracy on held-out images; x: in random order", "ANML's gate on new classes"
     plot = make_subplots(2, 1, subplot_titles=titles, row_heights=[0.64, 0.36], vertical_spacing=0.17)
     for arm, color in colors(results.arms).items():
         if arm not in SHOWN or not results.values(arm):
@@ -287,11 +286,11 @@ def figure(results: Results) -> go.Figure:
         shares = [np.mean(results.values("anml", f"{key}{gates[name]}")) for key in GATE]
         plot.add_bar(x=list(GATE.values()), y=shares, name=name, marker_color=color, row=2, col=1)
     plot.update_xaxes(title="classes of the stream", row=1, col=1).update_yaxes(title="share", rangemode="tozero")
-    return plot.update_layout(height=760, title="What is left of a stream of classes at its end")
+    return plot.update_layout(height=760, title="Accuracy on a stream of classes at its end")
 
 
 def check_requirements(config: Config) -> None:
-    """Read the characters, so that a run without them does not begin."""
+    """Load the characters, so that a run without them fails at once."""
     if config.characters != "glyphs":
         load(config.characters, size=SIDE)
 
@@ -306,13 +305,13 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=check_requirements,
-    answer="""After a stream of 50 classes, each image once, ANML recognises .62 of other images of them, where .55 was
-    asked for with more certainty [learns-sequentially: is open], and .78 of those that it learned [remembers: holds].
+    answer="""After a stream of 50 classes, each image once, ANML classifies .62 of held-out images correctly, not
+    certainly above the required .55 [learns-sequentially: is open], and .78 of the learned ones [remembers: holds].
     That is far more than OML [oml-does-not-do: holds] [oml-last-layer-does-not-do: holds], pretraining
-    [pretraining-does-not-do: holds] or its untrained features [random-features-do-not: holds]; OML with a linear head
-    comes nearest [oml-linear-does-not-do: is open]. Class by class it loses .20 of what it learns in random order
-    [order-costs-little: holds]; a network that learned nothing before loses .62, not nearly all as published
-    [order-costs-scratch-nearly-all: fails]. The gate silences features [the-gate-silences: holds], but whether it helps
-    is open [the-gate-helps: is open], and meta-learning without second derivatives does as well
-    [first-order-does: holds]: begin with the cheaper version.""",
+    [pretraining-does-not-do: holds] or a head on untrained features [random-features-do-not: holds]; OML with a linear
+    head comes nearest [oml-linear-does-not-do: is open]. Learning class by class, it loses .20 of the accuracy that it
+    reaches in random order [order-costs-little: holds]; a network trained from scratch loses .62, not nearly all as
+    published [order-costs-scratch-nearly-all: fails]. The gate suppresses features [the-gate-silences: holds], but
+    whether it helps is open [the-gate-helps: is open], and meta-learning without second derivatives does as well
+    [first-order-does: holds]: start with this cheaper version.""",
 )

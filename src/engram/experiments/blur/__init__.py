@@ -1,9 +1,10 @@
-"""Evolved rules of 23 numbers are ahead of gradient descent at first on functions of the plane (Sandler et al., 2021).
+"""Evolved rules with 23 parameters learn 2-D functions faster than gradient descent at first (Sandler et al., 2021).
 
-Neurons have several states and synapses several channels; a few small matrices and numbers, the genome, say how they
-are updated, with labels coming in as a state of the output, and neither loss nor gradient. Backpropagation is one
-genome. The question is whether others learn faster than gradient descent, on tasks and networks they were not found on,
-and for how many steps; on images also than momentum with normalised units, which the genome's networks have as well.
+Neurons have several states and synapses several channels. A few small matrices and numbers, the genome, define how they
+are updated, with labels entering as a state of the output and without a loss or gradient. Backpropagation is one such
+genome. The question is whether others learn faster than gradient descent, on tasks and networks other than those of the
+search, and for how many steps; on images the baselines include momentum with normalised units, which the genome's
+networks have as well.
 """
 
 from __future__ import annotations
@@ -50,15 +51,15 @@ panels = {"unseen functions": ("evolved", on_functions)} | {
 }
 figure = Grid(
     [
-        Profiles({name: (arm, key) for name, key in keys.items()}, "times", title, "steps", "right answers", log="x")
+        Profiles({name: (arm, key) for name, key in keys.items()}, "times", title, "steps", "accuracy", log="x")
         for title, (arm, keys) in panels.items()
     ],
-    title="A learned rule against gradient descent, at the best rate for each number of steps",
+    title="A learned rule against gradient descent at the best learning rate for each number of steps",
 )
 
 
 def check_requirements(config: planar.PlanarSearch | images.ImageSearch) -> None:
-    """Raise what to do where the images of an arm are missing."""
+    """Raise an error that says what to do if the images of an arm are missing."""
     if isinstance(config, images.ImageSearch) and config.images == "mnist":
         data.load("mnist", split="test")
 

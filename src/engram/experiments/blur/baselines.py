@@ -1,4 +1,4 @@
-"""Gradient descent on the same lives, with and without momentum and normalisation, and Adam, each at a chosen rate."""
+"""Gradient descent on the same lifetimes, with and without momentum and normalisation, and Adam, at chosen rates."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ RATES = {"sgd": SGD_RATES, "momentum": SGD_RATES, "normalised": SGD_RATES, "adam
 
 
 class Descent:
-    """Gradient descent on the lives of a test, with each rate once, all from the same weights.
+    """Gradient descent on the lifetimes of a test, once at each learning rate, all from the same weights.
 
     Args:
         sizes: Units of each layer.
-        test: The lives.
-        run: Where choices are written down.
-        rates: How many learning rates of each kind are tried.
-        name: Of the test, before the names of choices.
+        test: The lifetimes.
+        run: The run that records the choices.
+        rates: The number of learning rates tried for each optimiser.
+        name: The name of the test, a prefix to the names of choices.
     """
 
     def __init__(self, sizes: tuple[int, ...], test: Test, run: Run, *, rates: int, name: str = "") -> None:
@@ -38,20 +38,20 @@ class Descent:
         self._curves: dict[tuple[str, float], dict[str, list[float]]] = {}
 
     def curves(self, kind: str, rate: float) -> dict[str, list[float]]:
-        """The accuracy after each number of steps, in what is asked and in validation."""
+        """The test and validation accuracies after each number of steps."""
         if (kind, rate) not in self._curves:
             generator = torch.Generator().manual_seed(self._seed)
             self._curves[kind, rate] = descended(kind, rate, self.sizes, self.test, generator)
         return self._curves[kind, rate]
 
     def best(self, *kinds: str) -> list[float]:
-        """The accuracy at the kind and the rate that are best in validation, for every number of steps by itself."""
+        """The test accuracy at the optimiser and rate with the best validation accuracy, for each number of steps."""
         tried = [self.curves(kind, rate) for kind in kinds for rate in RATES[kind][: self.rates]]
         chosen = np.argmax([curves["validation"] for curves in tried], 0)
         return [tried[number]["asked"][at] for at, number in enumerate(chosen)]
 
     def after(self, time: int, *kinds: str) -> float:
-        """The accuracy after a number of steps, at the kind and the rate that are chosen for it in validation."""
+        """The test accuracy after a number of steps, at the optimiser and rate chosen for it by validation."""
         at = TIMES.index(time)
         chosen = [
             self.curves(kind, self.run.choose(f"{self.name}{kind}_{time}", RATES[kind][: self.rates], score))
@@ -64,7 +64,7 @@ class Descent:
 def descended(
     name: str, rate: float, sizes: tuple[int, ...], test: Test, generator: torch.Generator
 ) -> dict[str, list[float]]:
-    """The accuracy of networks of torch's initialisation, one for each life and task, trained side by side."""
+    """The accuracy of networks with torch's initialisation, one for each lifetime and task, trained in parallel."""
     x, y = test.batches
     weights = [
         torch.empty(*x.shape[1:-2], post, pre + 1)
@@ -78,7 +78,7 @@ def descended(
     )
     accuracies: dict[str, list[float]] = {"asked": [], "validation": []}
     for step in range(max(TIMES)):
-        # The sum over networks: none is in the gradient of another.
+        # Summed over networks, whose gradients are independent.
         loss = cross_entropy(answer(weights, x[step], name == "normalised"), y[step]).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -91,7 +91,7 @@ def descended(
 
 
 def answer(weights: Sequence[Tensor], x: Tensor, normalised: bool = False) -> Tensor:
-    """The output of a network, its biases the last columns, hidden inputs normalised over the batch or not."""
+    """The output of a network, with biases in the last columns of the weights and optional batch normalisation."""
     for place, weight in enumerate(weights):
         x = functional.pad(x, (0, 1), value=1.0) @ weight.mT
         if place + 1 == len(weights):

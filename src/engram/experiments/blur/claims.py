@@ -1,4 +1,4 @@
-"""What is claimed of learned bidirectional rules, and what would show it."""
+"""Claims about learned bidirectional update rules, with their criteria."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ from engram.lab import Measure, claims_from, metric, minimum
 
 PAPER = "Sandler et al. 2021"
 DESCENT = ("sgd", "momentum", "normalised", "adam")
-source = partial(claims_from, seeds=6)  # a median's interval has no ends with fewer
+source = partial(claims_from, seeds=6)  # with fewer, a median's interval is unbounded
 faster = source(
     f"{PAPER}, figures 5 and 6; criterion ours", published="converges much faster than SGD at first (curves)"
 )
@@ -23,19 +23,19 @@ unseen_10 = metric("unseen_10")
 
 
 def lead(arm: str, key: str, other_key: str) -> Measure:
-    """By how much one number of an arm is above another of it."""
+    """The difference between two metrics of an arm."""
     return metric(key)(arm) - metric(other_key)(arm)
 
 
 claims = [
-    other("descent-is-a-genome", "Trained by the genome of backpropagation, weights are those of SGD over 20 steps",
+    other("descent-is-a-genome", "Weights trained by the backpropagation genome equal those of SGD over 20 steps",
         metric("distance_from_sgd")("evolved") <= 1e-10, source=f"{PAPER}, section 3.1",
         published="SGD is a special case", sameness="identity"),
     general("evolved-genome-learns-unseen-functions",
-        "Ten steps with an evolved genome learn functions of the plane that it has never seen",
+        "An evolved genome learns unseen functions of the plane in ten steps",
         unseen_10("evolved") >= 0.78),
     control("it-was-not-there-at-the-start",
-        "The genome that the search starts from does not learn unseen functions in ten steps",
+        "The initial genome of the search does not learn unseen functions in ten steps",
         metric("start")("evolved") <= 0.66),
     faster("ahead-of-sgd-at-ten-steps",
         "After ten steps an evolved genome is clearly ahead of plain SGD at its best rate, on unseen functions",
@@ -47,32 +47,33 @@ claims = [
         "After 50 steps SGD with momentum at its best rate is not behind an evolved genome",
         lead("evolved", "best_momentum_50", "unseen_50") >= -0.01),
     other("genomes-are-found-by-gradients",
-        "The gradient through lives of ten steps lowers the loss on unseen functions",
+        "Descending the gradient through lifetimes of ten steps lowers the loss on unseen functions",
         metric("gain")("descended").median() >= 0.1, source=f"{PAPER}, section 3.2; criterion ours",
         published="unrolled Adam finds genomes (curves)"),
     *(
         other(f"norm-on-both-ways-beats-{other_arm}",
-            f"A genome evolved with normalisation on both ways learns unseen functions better in ten steps than {how}",
+            "A genome evolved with normalisation in both passes learns unseen functions better in ten steps than "
+            f"{how}",
             (unseen_10("evolved") - unseen_10(other_arm)).median() >= 0.01, source=f"{PAPER}, figure 8; criterion ours",
             published="without it, or with it on one way, genomes generalise worse (curves)")
         for other_arm, how in (
-            ("normed-forward", "with it forwards alone"),
-            ("normed-backward", "with it backwards alone"),
+            ("normed-forward", "with it in the forward pass alone"),
+            ("normed-backward", "with it in the backward pass alone"),
             ("not-normed", "without"),
         )
     ),
     bounded("oja-bounds-synapses", "With Oja's decay synapses stay bounded over 200 steps (standard deviation)",
         metric("std_oja")("evolved").median() <= 10.0),
-    bounded("without-it-they-grow", "Without Oja's decay synapses grow further (ratio of standard deviations)",
+    bounded("without-it-they-grow", "Without Oja's decay synapses grow larger (ratio of standard deviations)",
         (metric("std_unlimited")("evolved") / metric("std_oja")("evolved")).median() >= 2.0),
     other("no-gradient-of-anything",
-        "The learned update is no gradient field (antisymmetric part of its Jacobian, relative)",
+        "The learned update is not a gradient field (relative antisymmetric part of its Jacobian)",
         metric("antisymmetry")("evolved") >= 1e-3, source=f"{PAPER}, figure 2; criterion ours",
         published="mixed derivatives differ (picture)", sameness="numeric"),
     control("descent-is-one", "The update of the backpropagation genome is a gradient field",
         metric("antisymmetry_of_backprop")("evolved") <= 1e-10, sameness="identity"),
     other("more-states-help",
-        "Genomes of four states learn unseen functions better than those of two, in ten steps",
+        "Genomes with four states learn unseen functions better in ten steps than those with two",
         (unseen_10("four-states") - unseen_10("evolved")).median() >= 0.01,
         source=f"{PAPER}, figure 13; criterion ours", published="2, 4, 8, 16 states: better and better (curves)"),
     *(
@@ -84,18 +85,20 @@ claims = [
         )
         for claim in (
             faster(f"{data}-after-{time}", f"After {time} steps a genome evolved on MNIST of 10 x 10 pixels is not "
-                f"behind SGD with or without momentum on {what}, at the best rate for so many steps",
+                f"behind SGD with or without momentum on {what}, at the best learning rate for that number of steps",
                 lead("images", f"{data}_{time}", f"{data}_sgd_{time}").median() >= -0.02),
             control(f"{data}-after-{time}-normalised", f"After {time} steps a genome evolved on MNIST of 10 x 10 "
-                f"pixels is not behind momentum with normalised units on {what}, at the best rate for so many steps",
+                f"pixels is not behind momentum with normalised units on {what}, at the best learning rate for that "
+                "number of steps",
                 lead("images", f"{data}_{time}", f"{data}_normalised_{time}").median() >= -0.02),
         )
     ),
     caught_up("sgd-catches-up-on-images",
-        "After 50 steps SGD at its best is not behind on scikit-learn's digits and on MNIST of both sizes",
+        "After 50 steps the best SGD is not behind the evolved genome on scikit-learn's digits and on MNIST of both "
+        "sizes",
         minimum(*(lead("images", f"{d}_sgd_50", f"{d}_50") for d in ("small", "large", "digits"))).median() >= -0.01),
     bounded("learns-other-labels",
-        "Where classes change their labels after ten steps, ten more with an evolved genome learn most of them",
+        "If the labels of classes change after ten steps, an evolved genome learns most of them in ten more",
         metric("relabelled_10")("images").median() >= 0.7, published="learns on after labels are drawn anew (curves)"),
     deep("shallow-genomes-do-not-go-deeper",
         "A genome evolved with one hidden layer loses accuracy with two (after ten steps)",

@@ -1,6 +1,6 @@
-"""Genomes searched on small images of digits, and tested on images, sizes, depths and data they have never seen.
+"""Genomes evolved on small images of digits, and tested on unseen images, sizes, depths and data sets.
 
-Images are split in three: those of the lives, those that the search asks, and those that only the test asks.
+Images are split into three parts: for training in a lifetime, for evaluation in the search, and for the test.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ from engram.learned.blur import BlurNetwork, Genome, lifetime
 from engram.tasks import data
 
 BATCH = 128
-SHARES = (0.6, 0.8)  # of the images: up to the first those of lives, up to the second those that the search asks
-GROUPS = (((0, 10),), ((0, 5), (5, 10)))  # tasks as ranges of classes, together where they have as many
+SHARES = (0.6, 0.8)  # of the images: bounds of the parts for training and for the search; the rest is the test set
+GROUPS = (((0, 10),), ((0, 5), (5, 10)))  # tasks as ranges of classes, grouped by their number of classes
 
 
 @settings
 class ImageSearch:
-    """A search on images, and its tests."""
+    """The settings of a search on images and of its tests."""
 
     planar: PlanarSearch = setting(
-        PlanarSearch(generations=100, baselines=False), "the search on functions whose genome this one starts from"
+        PlanarSearch(generations=100, baselines=False), "the search on functions whose genome is the starting point"
     )
     depth: Literal["one", "two"] = setting("one", "hidden layers in the search: one of 64 units, or two of 48 and 32")
     images: Literal["mnist", "digits"] = setting(
-        "mnist", "MNIST's test images, or scikit-learn's digits enlarged to their size, which need no download"
+        "mnist", "MNIST's test images, or scikit-learn's digits enlarged to that size, which need no download"
     )
     generations: int = setting(150, "generations of CMA-ES", ge=1, scales=True)
-    size: int = setting(16, "individuals of a generation", ge=4)
-    restarts: int = setting(2, "searches from this start, the best of which is tested; published: 8", ge=1)
-    steps: int = setting(10, "steps of a life in the search", ge=1)
-    rates: int = setting(8, "learning rates of gradient descent, of each kind", ge=1, le=8)
-    lives: int = setting(3, "lives of a test", ge=1)
+    size: int = setting(16, "individuals in a generation", ge=4)
+    restarts: int = setting(2, "restarts, the best of which is tested; published: 8", ge=1)
+    steps: int = setting(10, "steps of a lifetime in the search", ge=1)
+    rates: int = setting(8, "learning rates tried for each optimiser", ge=1, le=8)
+    lives: int = setting(3, "lifetimes in a test", ge=1)
 
 
 arms: dict[str, dict[str, Any]] = {"images": {}, "deep-images": {"depth": "two"}}
 
 
 class Images(NamedTuple):
-    """Images as rows, standardised by those of lives, and their classes: of lives, asked in the search, in the test."""
+    """Images as rows, standardised by the training part, and their classes: for training, the search and the test."""
 
     x: tuple[Tensor, Tensor, Tensor]
     classes: tuple[Tensor, Tensor, Tensor]
 
 
 def trial(config: ImageSearch, run: Run) -> dict[str, Any]:
-    """Search a genome; its result is the share of right answers in a number of steps, by data and network."""
+    """Search for a genome; the results are its accuracies after numbers of steps, by data set and network."""
     small, large, digits = data_sets(config.images)
     hidden = (64,) if config.depth == "one" else (48, 32)
     start, _ = planar.searched(config.planar, planar.start_of(config.planar, run), run)
@@ -90,12 +90,12 @@ def trial(config: ImageSearch, run: Run) -> dict[str, Any]:
     return result
 
 
-# Of each data set the numbers of steps after which descent stands in a claim, with momentum or without, and normalised.
+# The numbers of steps at which claims compare descent with and without momentum, and normalised, for each data set.
 CLAIMED = {"small": ((50,), ()), "large": ((2, 50), (2,)), "digits": ((2, 5, 50), (2, 5))}
 
 
 def descent_results(name: str, descent: Descent) -> dict[str, Any]:
-    """What descent reaches with momentum or without, and with normalised units, at the best rate for each time."""
+    """The accuracy of descent with or without momentum, and with normalised units, at the best rates for each time."""
     plain, normalised = CLAIMED[name]
     result: dict[str, Any] = {f"{name}_sgd_{time}": descent.after(time, "sgd", "momentum") for time in plain}
     result |= {f"{name}_normalised_{time}": descent.after(time, "normalised") for time in normalised}
@@ -107,7 +107,7 @@ def descent_results(name: str, descent: Descent) -> dict[str, Any]:
 
 @torch.no_grad()
 def relabelled(network: BlurNetwork, genome: Genome, test: Test, run: Run) -> float:
-    """The share of right answers where after ten steps each class is given the label of the next, after ten more."""
+    """The accuracy after ten steps of learning and ten more with the labels of all classes shifted by one."""
     (x, y), (asked, answers), _ = test
     other = [part.roll(1, -1) for part in (y, answers)]
     state = lifetime(network, genome, network.init(run.generator, tuple(x.shape[1:-2])), (x[:10], y[:10]))
@@ -117,7 +117,7 @@ def relabelled(network: BlurNetwork, genome: Genome, test: Test, run: Run) -> fl
 
 @cache
 def data_sets(source: str) -> tuple[Images, Images, Images]:
-    """Images of 10 x 10, the same at 28 x 28, and scikit-learn's digits of 8 x 8."""
+    """Images of 10 x 10 pixels, the same at 28 x 28, and scikit-learn's digits of 8 x 8."""
     digits = load_digits()
     if source == "mnist":
         pixels, labels = data.load("mnist", split="test")
@@ -129,7 +129,7 @@ def data_sets(source: str) -> tuple[Images, Images, Images]:
 
 
 def in_three_parts(images: np.ndarray, labels: np.ndarray) -> Images:
-    """Images in three parts, always the same."""
+    """Images in three parts, always split in the same way."""
     order = np.random.default_rng(0).permutation(len(images))
     rows = torch.tensor(images.reshape(len(images), -1)[order], dtype=torch.float32)
     cuts = [int(share * len(rows)) for share in SHARES]
@@ -142,7 +142,7 @@ def in_three_parts(images: np.ndarray, labels: np.ndarray) -> Images:
 def task_lives(
     images: Images, group: tuple[tuple[int, int], ...], hidden: tuple[int, ...], steps: int, run: Run
 ) -> tuple[BlurNetwork, Batches]:
-    """A network and batches (steps + 1, tasks, images), the last of images that only the search asks."""
+    """A network and batches (steps + 1, tasks, images), the last of them from the part for the search."""
     parts = []
     for low, high in group:
         lives, asked = (batch_of(images, part, (low, high), (many, BATCH), run) for part, many in ((0, steps), (1, 1)))
@@ -152,16 +152,16 @@ def task_lives(
 
 
 def test_of(images: Images, lives: int, run: Run) -> Test:
-    """Lives on batches (steps, lives, images), in which all images are asked that only tests ask.
+    """Lifetimes on batches (steps, lives, images), evaluated on all images of the test set.
 
-    Rates are chosen by the images that the search asks.
+    Learning rates are chosen on the part for the search.
     """
     validation, asked = ((images.x[part][None], targets(images.classes[part], 0, 10)[None]) for part in (1, 2))
     return Test(batch_of(images, 0, (0, 10), (max(TIMES), lives, BATCH), run), asked, validation)
 
 
 def batch_of(images: Images, part: int, classes: tuple[int, int], shape: tuple[int, ...], run: Run) -> Batches:
-    """Images that are drawn from a part and of a range of classes."""
+    """Images drawn from a part and a range of classes."""
     low, high = classes
     of_range = ((images.classes[part] >= low) & (images.classes[part] < high)).nonzero()[:, 0]
     chosen = of_range[torch.randint(len(of_range), shape, generator=run.generator)]
@@ -169,5 +169,5 @@ def batch_of(images: Images, part: int, classes: tuple[int, int], shape: tuple[i
 
 
 def targets(classes: Tensor, low: int, high: int) -> Tensor:
-    """+1 for the class of a range, else -1."""
+    """Targets of +1 for the class within the range and -1 for the others."""
     return 2.0 * torch.nn.functional.one_hot(classes - low, high - low) - 1.0

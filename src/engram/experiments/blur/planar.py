@@ -1,4 +1,4 @@
-"""Genomes searched on functions of the plane, and tested on other functions, beside gradient descent."""
+"""Genomes evolved on functions of the plane, and compared with gradient descent on other functions."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ from engram.learned.blur import BlurNetwork, BlurState, Genome, cross_entropy, l
 from engram.tasks.functions_2d import TRAINING, Function2D, function_2d
 
 UNSEEN = ("cross", "triangle", "or")
-ASKED = 1000  # points of each function that a test asks
-LONG = 200  # steps after which synapses are looked at
+ASKED = 1000  # test points of each function
+LONG = 200  # steps after which synapses are measured
 
 
 @settings
 class PlanarSearch:
-    """A search on functions of the plane, and its tests."""
+    """The settings of a search on functions of the plane and of its tests."""
 
     search: Literal["evolution", "gradient"] = setting("evolution", "how the genome is found")
     n_states: int = setting(2, "states of a neuron", ge=2)
-    norm: Literal["both", "forward", "backward", "none"] = setting("both", "ways on which inputs are normalised")
+    norm: Literal["both", "forward", "backward", "none"] = setting("both", "passes in which inputs are normalised")
     hidden: int = setting(20, "hidden units", ge=1)
-    steps: int = setting(10, "steps of a life in the search", ge=1)
+    steps: int = setting(10, "steps of a lifetime in the search", ge=1)
     batch: int = setting(64, "points of a batch in the search", ge=2)
     generations: int = setting(250, "generations of CMA-ES", ge=1, scales=True)
-    size: int = setting(48, "individuals of a generation", ge=4)
-    restarts: int = setting(1, "searches, the best of which on the training functions is tested; published: 8", ge=1)
-    meta_steps: int = setting(1500, "steps down the gradient", ge=1)
+    size: int = setting(48, "individuals in a generation", ge=4)
+    restarts: int = setting(1, "restarts, of which the best on the training functions is tested; published: 8", ge=1)
+    meta_steps: int = setting(1500, "steps of gradient descent on the genome", ge=1)
     learning_rate: float = setting(0.01, "of Adam on the genome", gt=0, le=1)
-    baselines: bool = setting(True, "whether gradient descent is run beside it")
-    rates: int = setting(8, "learning rates of gradient descent, of each kind", ge=1, le=8)
-    lives: int = setting(10, "lives of a test on each function", ge=1)
+    baselines: bool = setting(True, "whether to run gradient descent for comparison")
+    rates: int = setting(8, "learning rates tried for each optimiser", ge=1, le=8)
+    lives: int = setting(10, "lifetimes in a test on each function", ge=1)
     test_batch: int = setting(128, "points of a batch in a test", ge=2)
 
 
-# Evolution, gradients, normalisation on one way or none, and four states.
+# Evolution, gradients, normalisation in one pass or none, and four states.
 plain = {"baselines": False}
 arms: dict[str, dict[str, Any]] = {
     "evolved": {},
@@ -76,9 +76,9 @@ def network_of(config: PlanarSearch) -> BlurNetwork:
 
 
 def start_of(config: PlanarSearch, run: Run) -> Tensor:
-    """The genome that a search starts from: near backpropagation, of further states nothing but noise.
+    """The initial genome of a search: near backpropagation, with noise in any additional states.
 
-    Descent starts from a genome with noise, of which one in four explodes within ten steps: that is drawn again.
+    Descent starts from a noisy genome. One in four diverges within ten steps and is drawn again.
     """
     while True:
         genome = Genome.near_backprop(0.0 if config.search == "evolution" else 0.1, run.generator)
@@ -92,7 +92,7 @@ def start_of(config: PlanarSearch, run: Run) -> Tensor:
 
 
 def descends(config: PlanarSearch, vector: Tensor, run: Run) -> bool:
-    """Whether the gradient through a life of a genome is finite."""
+    """Whether the gradient through a lifetime of a genome is finite."""
     vector = vector.clone().requires_grad_()
     loss = losses(Genome.from_vector(vector), [lives_of(config, run)], run.generator).sum()
     (gradient,) = torch.autograd.grad(loss, vector)
@@ -100,19 +100,19 @@ def descends(config: PlanarSearch, vector: Tensor, run: Run) -> bool:
 
 
 def drawn(functions: list[Function2D], shape: tuple[int, ...], run: Run) -> Batches:
-    """Batches (*shape, functions, points); the last of ``shape`` are the points."""
+    """Batches (*shape, functions, points), where the last entry of ``shape`` is the number of points."""
     x, y = zip(*(function.sample(shape, run.generator) for function in functions), strict=True)
     return torch.stack(x, -3), torch.stack(y, -3)
 
 
 def lives_of(config: PlanarSearch, run: Run) -> tuple[BlurNetwork, Batches]:
-    """A network and batches of a life on each training function, the last of what is asked at its end."""
+    """A network and batches for a lifetime on each training function, the last for evaluation."""
     functions = [function_2d(name) for name in TRAINING]
     return network_of(config), drawn(functions, (config.steps + 1, config.batch), run)
 
 
 def searched(config: PlanarSearch, start: Tensor, run: Run) -> tuple[Tensor, list[float]]:
-    """The genome that a search on the training functions finds, and the losses of all that it chose from."""
+    """The genome found by a search on the training functions, and the losses of all restarts."""
 
     def draw() -> Lives:
         return [lives_of(config, run)]
@@ -123,7 +123,7 @@ def searched(config: PlanarSearch, start: Tensor, run: Run) -> tuple[Tensor, lis
 
 
 def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
-    """Search a genome; its result is the share of right answers that it reaches in a number of steps."""
+    """Search for a genome; the results are its accuracies after numbers of steps."""
     network, start = network_of(config), start_of(config, run)
     vector, restarts = searched(config, start, run)
     run.keep(genome=vector)
@@ -151,7 +151,7 @@ def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
 
 
 def descent_results(config: PlanarSearch, run: Run, fresh: Test) -> dict[str, Any]:
-    """What gradient descent reaches in the same lives, at the best rate for each number of steps."""
+    """The accuracies of gradient descent in the same lifetimes, at the best rate for each number of steps."""
     descent = Descent((2, config.hidden, 2), fresh, run, rates=config.rates)
     result: dict[str, Any] = {f"best_{kind}": descent.best(kind) for kind in RATES}
     result |= {f"best_{kind}_2": descent.after(2, kind) for kind in RATES}
@@ -159,7 +159,7 @@ def descent_results(config: PlanarSearch, run: Run, fresh: Test) -> dict[str, An
 
 
 def genome_properties(network: BlurNetwork, genome: Genome, run: Run, batches: Batches) -> dict[str, float]:
-    """How large synapses get with Oja's decay and without, and how far the rule is from any gradient."""
+    """The size of synapses with and without Oja's decay, and the rule's distance from a gradient field."""
     result: dict[str, float] = {}
     for name, limited in (("oja", network), ("unlimited", replace(network, saturation=None))):
         state = limited.init(run.generator, tuple(batches[0].shape[1:-2]))
@@ -176,7 +176,7 @@ def genome_properties(network: BlurNetwork, genome: Genome, run: Run, batches: B
 
 
 def antisymmetry(network: BlurNetwork, genome: Genome, run: Run) -> float:
-    """|J - J^T| / |J| of the Jacobian of the synapses' change by the synapses: 0 if it is a gradient."""
+    """|J - J^T| / |J| of the Jacobian of the synaptic update: 0 if the update is a gradient field."""
     genome = Genome(*(part.double() for part in genome))
     state = network.init(run.generator, dtype=torch.float64)
     x, y = (part.double() for part in function_2d("xor").sample((64,), run.generator))
@@ -193,7 +193,7 @@ def antisymmetry(network: BlurNetwork, genome: Genome, run: Run) -> float:
 
 
 def distance_from_sgd(run: Run) -> float:
-    """The largest difference, over 20 steps, of weights trained by the genome of descent and by ``SGD``."""
+    """The largest difference over 20 steps between weights trained by the backpropagation genome and by ``SGD``."""
     network = BlurNetwork.backprop((2, 20, 2), synapse_std=0.5)
     genome, state = Genome.backprop(0.3, dtype=torch.float64), network.init(run.generator, dtype=torch.float64)
     weights = [weight[0].clone().requires_grad_() for weight in state.W]

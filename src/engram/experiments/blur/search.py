@@ -1,4 +1,4 @@
-"""The search for a genome, by evolution or by the gradient through lives, and what a genome reaches in fresh lives."""
+"""The search for a genome, by evolution or by the gradient through lifetimes, and its evaluation in new lifetimes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from engram.learned.blur import BlurNetwork, Genome, cross_entropy, lifetime, me
 from engram.optim import CMAES
 
 Batches = tuple[Float[Tensor, "time ... batch features"], Float[Tensor, "time ... batch outputs"]]
-Lives = Sequence[tuple[BlurNetwork, Batches]]  # of networks that differ in size, each with batches of some tasks
+Lives = Sequence[tuple[BlurNetwork, Batches]]  # networks of different sizes, each with batches of some tasks
 Draw = Callable[[], Lives]
 
-TIMES = (1, 2, 5, 10, 20, 50)  # numbers of steps after which a test asks
-WORST = 1e6  # the loss of a life that explodes
-EXPLODED = 3  # lives in a row that explode before descent goes back
-JUDGED = 20  # lives on each task that a candidate is judged by
+TIMES = (1, 2, 5, 10, 20, 50)  # numbers of steps after which accuracy is tested
+WORST = 1e6  # the loss of a lifetime that diverges
+EXPLODED = 3  # diverging lifetimes in a row after which descent goes back
+JUDGED = 20  # lifetimes on each task by which a candidate is evaluated
 
 
 class Test(NamedTuple):
-    """Lives side by side, what is asked in them, and what rates of gradient descent are chosen by."""
+    """Parallel lifetimes with their test data, and validation data for choosing learning rates of gradient descent."""
 
     batches: Batches
     asked: Batches
@@ -32,7 +32,7 @@ class Test(NamedTuple):
 
 
 def losses(genome: Genome, lives: Lives, generator: torch.Generator) -> Float[Tensor, "..."]:
-    """The loss on the last batch after a life on the others, by genome, meant over tasks."""
+    """The loss on the last batch after a lifetime on the others, for each genome, averaged over tasks."""
     of_networks = []
     for network, (x, y) in lives:
         state = network.init(generator, tuple(x.shape[1:-2]))
@@ -43,7 +43,7 @@ def losses(genome: Genome, lives: Lives, generator: torch.Generator) -> Float[Te
 
 @torch.no_grad()
 def mean_losses(vectors: Sequence[Tensor], draw: Draw, run: Run) -> list[float]:
-    """The mean loss of genomes on the same fresh lives."""
+    """The mean losses of genomes on the same new lifetimes."""
     genomes = Genome.from_vector(torch.stack(list(vectors))[:, None])
     of_lives = torch.stack([losses(genomes, draw(), run.generator) for _ in range(JUDGED)])
     return of_lives.mean(0).nan_to_num(WORST).tolist()
@@ -53,7 +53,7 @@ def mean_losses(vectors: Sequence[Tensor], draw: Draw, run: Run) -> list[float]:
 def evolve(
     start: Tensor, draw: Draw, run: Run, *, generations: int, size: int, restarts: int = 1, sigma: float = 0.3
 ) -> tuple[Tensor, list[float]]:
-    """The best of some genomes that CMA-ES found, all from the same start, and the losses of all of them."""
+    """The best genome of several CMA-ES searches from the same start, and the losses of all of them."""
     starts = [start.clone() for _ in range(restarts)]
     searches = [CMAES([vector], sigma, population_size=size, generator=run.generator) for vector in starts]
     for generation in run.steps(generations, **{f"search_{place}": search for place, search in enumerate(searches)}):
@@ -69,9 +69,9 @@ def evolve(
 
 
 def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float) -> Tensor:
-    """The genome that descends the gradient through lives, as it was when it was judged best.
+    """The best genome met while descending the gradient through lifetimes.
 
-    One whose lives keep exploding has nothing to descend by, and goes back to that best one.
+    If its lifetimes keep diverging there is no gradient, and the search returns to the best genome so far.
     """
     vector = start.clone().requires_grad_()
     adam = torch.optim.Adam([vector], lr=rate)
@@ -93,7 +93,7 @@ def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float
 
 @torch.no_grad()
 def curve(network: BlurNetwork, genome: Genome, test: Test, run: Run, times: Sequence[int] = TIMES) -> list[float]:
-    """The share of right answers after some numbers of steps, meant over lives and tasks."""
+    """The accuracy after some numbers of steps, averaged over lifetimes and tasks."""
     (x, y), (asked, answers), _ = test
     state, accuracies = network.init(run.generator, tuple(x.shape[1:-2])), []
     for step in range(max(times)):
@@ -104,11 +104,11 @@ def curve(network: BlurNetwork, genome: Genome, test: Test, run: Run, times: Seq
 
 
 def right(prediction: Float[Tensor, "... batch outputs"], y: Float[Tensor, "... batch outputs"]) -> Tensor:
-    """Where the largest output is that of the class, as 0 or 1."""
+    """Whether the largest output is that of the class, as 0 or 1."""
     return (prediction.argmax(-1) == y.argmax(-1)).float()
 
 
 def balanced(prediction: Float[Tensor, "... batch outputs"], y: Float[Tensor, "... batch outputs"]) -> float:
-    """The mean over classes of the share of their samples that are answered right, meant over tasks."""
+    """The balanced accuracy, averaged over tasks."""
     hit, of_class = right(prediction, y).unsqueeze(-1), (y > 0).float()
     return float(((hit * of_class).sum(-2) / of_class.sum(-2).clamp(min=1)).mean())

@@ -1,9 +1,10 @@
-"""What every continual learner of the library forgets, in its features and in its read-out.
+"""How much each continual learner of the library forgets, in its features and in its readout.
 
-Five tasks one after another: pairs of digits, each with a head, or all digits, with one head, the pixels in another
-order each time. After each task probes fitted anew tell what the features still hold; the difference from what the
-outputs say is forgetting of the read-out alone. How strongly a method holds on, and how long a learned update has been
-trained, if at all, is chosen by other sequences. No paper has this table: every criterion is ours.
+Five tasks are learned one after another: pairs of digits with a head each, or all digits with one head and the pixels
+permuted anew for each task. After each task, new linear probes measure what the features still encode; the difference
+from the accuracy of the outputs is forgetting in the readout alone. The regularisation strength of a method, and how
+long a learned update has been trained, if at all, are chosen on other sequences. No paper has this table: every
+criterion is ours.
 """
 
 from __future__ import annotations
@@ -47,29 +48,30 @@ from engram.learned.updates import (
 from engram.tasks import ClassificationTask, permuted, split
 
 Benchmark = Literal["split", "permuted", "imbalanced"]
-BOTH: tuple[Benchmark, ...] = ("split", "permuted")  # which claims speak of
-TRAINED, RARE = 1200, 10  # images; of a rare class every tenth is there
+BOTH: tuple[Benchmark, ...] = ("split", "permuted")  # the benchmarks that claims are about
+TRAINED, RARE = 1200, 10  # training images; one in so many images of a rare class is kept
 
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
     benchmark: Benchmark = setting(
-        "permuted", "pairs of digits, with a head each, also with few images of one of them, or permuted pixels of all"
+        "permuted",
+        "pairs of digits, with a head each; the same with few images of one digit; or permuted pixels of all digits",
     )
     learner: str = setting("finetune", "a learner of the library, or any registered continual method")
     tasks: int = setting(5, "tasks in a sequence", ge=2, le=5)
     units: int = setting(64, "units of the first layer of the body", ge=2)
-    # Of many random features a probe reads almost as much as of learned ones.
-    features: int = setting(16, "units of its second layer, or of the recurrent one", ge=2)
-    train_images: int = setting(600, "images to learn from", ge=100, le=TRAINED)
+    # With many features, a probe reads almost as much from random ones as from learned ones.
+    features: int = setting(16, "units of the second layer of the body, or of the recurrent layer", ge=2)
+    train_images: int = setting(600, "training images", ge=100, le=TRAINED)
     steps: int = setting(200, "steps of Adam on a task", ge=1, scales=True)
     batch_size: int = setting(32, "images in a batch", ge=2)
-    sequences: int = setting(3, "sequences of tasks, over which results are means", ge=1, scales=True)
-    chosen_by: int = setting(5, "other sequences, which strengths and learned updates are chosen by", ge=1)
-    bodies: int = setting(8, "bodies to train the learned update with", ge=1)
-    meta_updates: int = setting(400, "changes of the learned update, at most", ge=4)
+    sequences: int = setting(3, "sequences of tasks, over which results are averaged", ge=1, scales=True)
+    chosen_by: int = setting(5, "other sequences, on which strengths and learned updates are chosen", ge=1)
+    bodies: int = setting(8, "bodies with which the learned update is trained", ge=1)
+    meta_updates: int = setting(400, "meta-training steps of the learned update, at most", ge=4)
 
     def __post_init__(self) -> None:
         if self.learner not in learners() and not references.is_reference(self.learner):
@@ -77,7 +79,7 @@ class Config:
 
 
 def arms() -> dict[str, dict[str, Any]]:
-    """Every learner, on both benchmarks."""
+    """The arms of all learners on both benchmarks."""
     return {arm: own for name in BOTH for learner in learners() for arm, own in arm_of(learner, name).items()}
 
 
@@ -102,7 +104,7 @@ presets = {
 
 
 def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) -> list[ClassificationTask]:
-    """Draw the tasks of a sequence; with ``held_out`` tested on images that no training sees, else on some of these."""
+    """The tasks of a sequence, tested on images kept from all training if ``held_out``, else on training images."""
     images, labels = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
     pixels = images.float() / 16
     last = config.train_images if not held_out else None
@@ -114,12 +116,12 @@ def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) ->
     order = torch.randperm(10, generator=generator).view(5, 2)[: config.tasks].sort().values
     if config.benchmark == "imbalanced":
         train = few_of_some(train, order[:, 0], generator)
-    mixed = torch.randperm(pixels.shape[1], generator=generator)  # so that tasks to choose by are others
+    mixed = torch.randperm(pixels.shape[1], generator=generator)  # so that the tasks used for choices differ
     return split((train[0][:, mixed], train[1]), (test[0][:, mixed], test[1]), order.tolist())
 
 
 def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images and labels, with every tenth image of some classes."""
+    """Images and labels, with only a tenth of the images of some classes."""
     images, labels = data
     drawn = torch.rand(len(labels), generator=generator) < 1 / RARE
     chosen = drawn | ~torch.isin(labels, rare)
@@ -127,7 +129,7 @@ def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Gene
 
 
 def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
-    """What the instrument says of a network that learned tasks one after another."""
+    """The measured forgetting of a network that learned tasks one after another."""
     heads: list[Any] = [stage.head for stage in stages[1:]]
     if config.benchmark != "permuted":
         heads = [[Outputs(head, task.classes) for task in tasks[: number + 1]] for number, head in enumerate(heads)]
@@ -136,7 +138,7 @@ def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage
 
 @torch.no_grad()
 def accuracy(tasks: list[ClassificationTask], stages: list[Stage]) -> float:
-    """The share of right answers that the outputs give at the end, among the classes of each task."""
+    """The final accuracy of the outputs, among the classes of each task."""
     body, head = (module.eval() for module in stages[-1])
     right = []
     for task in tasks:
@@ -153,12 +155,12 @@ class Outputs(nn.Module):
         self.head, self.classes = head, list(classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """The logits of these classes."""
+        """The logits of the chosen classes."""
         return self.head(features)[:, self.classes]  # type: ignore[no-any-return]
 
 
 def measured(report: RepresentationReport) -> dict[str, float]:
-    """Means over old tasks, and what is told of the last."""
+    """Means over old tasks, and the accuracy on the last task."""
     probed, old = report.probed(), slice(0, -1)
     columns = {
         "accuracy": report.output[-1],
@@ -176,7 +178,7 @@ def measured(report: RepresentationReport) -> dict[str, float]:
 
 
 def new_episode(config: Config, generator: torch.Generator) -> tuple[Net, MimicryEpisode]:
-    """A pair of tasks with other orders of pixels, to train the learned update with."""
+    """A pair of tasks with different pixel permutations, for training the learned update."""
     first, second = draw_tasks(config, generator, held_out=False)[:2]
     net = new_net("finetune", config.units, config.features, generator)
     options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
@@ -187,7 +189,7 @@ def new_episode(config: Config, generator: torch.Generator) -> tuple[Net, Mimicr
     pairs = [(task.train.inputs, _from_zero(task)) for task in (first, second)]
     heads = [
         new_net("finetune", config.units, config.features, generator).head for _ in pairs
-    ]  # of which the first outputs are used
+    ]  # only the first outputs are used
     teacher = train_teacher(net.body, heads, pairs, **options)
     probes = first.test.inputs, second.test.inputs
     with torch.no_grad():
@@ -200,12 +202,12 @@ def _from_zero(task: ClassificationTask) -> Tensor:
 
 
 def learned_rules(config: Config, run: Run) -> dict[float, UpdateRule]:
-    """An update rule that is trained to mimic teachers of two tasks, by how often it was changed: not yet, or more."""
+    """Update rules trained to mimic teachers of two tasks, by the number of meta-training steps, from 0 on."""
     drawn = [new_episode(config, run.generator) for _ in range(config.bodies)]
     body = drawn[0][0].body
     rule = GatedCoordinateRule(len(list(body.parameters())), generator=run.generator)
     options: dict[str, Any] = {"lr": RATE, "head_lr": RATE, "batch_size": config.batch_size, "generator": run.generator}
-    options["lengths"] = max(1, config.steps // 2), max(1, config.steps * 3 // 2)  # as students will learn
+    options["lengths"] = max(1, config.steps // 2), max(1, config.steps * 3 // 2)  # around those of students
     trainer = TeacherMimicTrainer(body, rule, [episode for _, episode in drawn], **options)
     marks = [config.meta_updates * quarter // 4 for quarter in range(5)]
     rules = nn.ModuleList(copy.deepcopy(rule) for _ in marks)
@@ -217,13 +219,13 @@ def learned_rules(config: Config, run: Run) -> dict[float, UpdateRule]:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Let one learner learn task after task, as strongly as does best on others; return what the instrument says."""
+    """Train a learner on task after task, at the strength that does best on other sequences, and measure forgetting."""
     seed = 1000 * int(torch.randint(10**6, (), generator=run.generator))
 
     def taught(
         number: int, strength: float, rule: UpdateRule | None, *, held_out: bool
     ) -> tuple[list[ClassificationTask], list[Stage]]:
-        generator = torch.Generator().manual_seed(seed + number)  # the same tasks and starts for all learners
+        generator = torch.Generator().manual_seed(seed + number)  # the same tasks and initial weights for all learners
         tasks = draw_tasks(config, generator, held_out=held_out)
         net = new_net(config.learner, config.units, config.features, generator)
         options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
@@ -253,7 +255,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def step_of(config: Config) -> Callable[[], object]:
-    """A step of training in a second task, as often as one likes: to be timed."""
+    """A function to be timed, which makes a training step on a second task."""
     generator = torch.Generator().manual_seed(0)
     tasks = draw_tasks(config, generator, held_out=False)[:2]
     net = new_net(config.learner, config.units, config.features, generator)
@@ -287,7 +289,7 @@ contests = [
 
 
 def figure(results: Results) -> go.Figure:
-    """What each learner forgot, as the part that its features lost and the part of the read-out alone."""
+    """What each learner forgot, split into the loss in the features and in the readout alone."""
     plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[f"{name} digits" for name in BOTH])
     parts = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
     for column, name in enumerate(BOTH, 1):
@@ -301,7 +303,7 @@ def figure(results: Results) -> go.Figure:
             style = {"name": part, "legendgroup": part, "showlegend": column == 1, "marker_color": color}
             plot.add_bar(y=shown, x=lost[part], orientation="h", **style, row=1, col=column)
     plot.update_xaxes(title="accuracy lost on old tasks")
-    return plot.update_layout(title="What is forgotten, in the features and in the read-out", barmode="relative")
+    return plot.update_layout(title="Forgetting in the features and in the readout", barmode="relative")
 
 
 experiment = Experiment(
@@ -315,15 +317,15 @@ experiment = Experiment(
     headline="probes",
     contests=contests,
     answer="""Features outlast outputs: on split digits [split-features-outlast-outputs: holds] and on permuted ones
-    [permuted-features-outlast-outputs: holds] probes read off far more of the old tasks than the old heads do; of what
-    learning a task had added to the features, plain training loses only a third [what-was-learned-is-lost: fails].
-    EWC [ewc-keeps-outputs: holds], its online form [online-ewc-keeps-outputs: holds], synaptic intelligence
+    [permuted-features-outlast-outputs: holds] probes recover far more of the old tasks than the old heads do; plain
+    training loses only a third of what learning a task had added to the features [what-was-learned-is-lost: fails]. EWC
+    [ewc-keeps-outputs: holds], its online form [online-ewc-keeps-outputs: holds], synaptic intelligence
     [si-keeps-outputs: holds], MAS [mas-keeps-outputs: holds] and learning without forgetting [lwf-keeps-outputs: holds]
-    keep 5 to 17 % more of the outputs on permuted digits, and replaying 100 images keeps 30 % more
+    keep 5 to 17 % more of the outputs on permuted digits, and replay of 100 images keeps 30 % more
     [replay-keeps-outputs: holds]. Online EWC and synaptic intelligence pay for it with a fifth of the accuracy on new
-    tasks or more [online-ewc-learns-new: fails] [si-learns-new: fails]; replay pays next to nothing
-    [replay-learns-new: holds] and alone surely keeps features, too [replay-keeps-features: holds]. The learned update,
-    trained this briefly, keeps neither outputs [learned-keeps-outputs: fails] nor features [learned-keeps-features:
-    fails]; plastic recurrent networks keep fewer features than those without plasticity [plastic-rnn-keeps-features:
-    fails] and learn new tasks as well [plastic-rnn-learns-new: holds].""",
+    tasks or more [online-ewc-learns-new: fails] [si-learns-new: fails]; replay costs next to nothing
+    [replay-learns-new: holds] and is the only one shown to keep features too [replay-keeps-features: holds]. The
+    learned update, trained this briefly, keeps neither outputs [learned-keeps-outputs: fails] nor features
+    [learned-keeps-features: fails]; plastic recurrent networks keep fewer features than non-plastic ones
+    [plastic-rnn-keeps-features: fails] but learn new tasks as well [plastic-rnn-learns-new: holds].""",
 )

@@ -1,12 +1,12 @@
-"""What is claimed of what continual learners forget. Nobody published this table: each criterion is ours.
+"""Claims about what continual learners forget; nobody has published this table, so each criterion is ours.
 
-What keeps old tasks may do so by learning less of new ones: beside each claim of keeping stands one of what that costs.
+A method may keep old tasks by learning new ones less well, so each claim of keeping is paired with one about its cost.
 """
 
 from engram.lab import claims_from, metric, minimum
 
 NAMES = {
-    "l2": "An anchor of all weights",
+    "l2": "An L2 anchor on all weights",
     "ewc": "EWC",
     "online-ewc": "Online EWC",
     "si": "Synaptic intelligence",
@@ -29,7 +29,7 @@ on_permuted = "on permuted digits"
 claims = [
     *(
         ours(f"{benchmark}-features-outlast-outputs",
-            f"On {benchmark} digits features lose far less than the outputs of plain training forget",
+            f"On {benchmark} digits with plain training, features forget far less than outputs",
             0.6 * outputs_lost(f"{benchmark}-finetune") - features_lost(f"{benchmark}-finetune") >= 0.0,
             source="Davari et al. 2022 (arXiv 2203.13381), abstract; criterion ours",
             published="naive training often has small representation forgetting (abstract)")
@@ -52,22 +52,26 @@ claims = [
         for arm, name in NAMES.items()
     ),
     *(
-        ours(f"{arm}-learns-new", f"{name} tells a new task nearly as often as plain training, {on_permuted}",
+        ours(f"{arm}-learns-new", f"{name} is nearly as accurate on a new task as plain training, {on_permuted}",
             new_output(f"permuted-{arm}") - new_output("permuted-finetune") >= -0.05)
         for arm, name in NAMES.items()
     ),
-    ours("importance-matters", "EWC, synaptic intelligence and MAS each keep more of the features of old tasks than "
-        "an anchor of all weights alike, on permuted digits",
+    ours("importance-matters", "EWC, synaptic intelligence and MAS each keep more of the features of old tasks than a "
+        "uniform L2 anchor on all weights, on permuted digits",
         minimum(*(probe(f"permuted-{arm}") - probe("permuted-l2") for arm in ("ewc", "si", "mas"))) >= 0.01),
     ours("frozen-body-pays",
-        "A body frozen after the first task tells less of the last than plain training, on permuted digits",
+        "The features of a body frozen after the first task encode less of the last task than with plain training, on "
+        "permuted digits",
         new("permuted-finetune") - new("permuted-frozen") >= 0.02),
     ours("prototypes-keep-outputs", "A plastic softmax head keeps more of the outputs of old tasks than a linear one "
-        "that starts alike, on permuted digits", output("permuted-dhp") - output("permuted-dhp-control") >= 0.02),
-    ours("prototypes-keep-features", "A plastic softmax head keeps more of the features of old tasks than a linear "
-        "one that starts alike, on permuted digits", probe("permuted-dhp") - probe("permuted-dhp-control") >= 0.01),
-    ours("prototypes-learn-new", "A plastic softmax head tells a new task nearly as often as a linear one that starts "
-        "alike, on permuted digits", new_output("permuted-dhp") - new_output("permuted-dhp-control") >= -0.05),
+        "with the same initial weights, on permuted digits",
+        output("permuted-dhp") - output("permuted-dhp-control") >= 0.02),
+    ours("prototypes-keep-features", "A plastic softmax head keeps more of the features of old tasks than a linear one "
+        "with the same initial weights, on permuted digits",
+        probe("permuted-dhp") - probe("permuted-dhp-control") >= 0.01),
+    ours("prototypes-learn-new", "A plastic softmax head is nearly as accurate on a new task as a linear one with the "
+        "same initial weights, on permuted digits",
+        new_output("permuted-dhp") - new_output("permuted-dhp-control") >= -0.05),
     *(
         ours(f"{arm}-keeps-features",
             f"{name} keeps more of the features of old tasks than one without plasticity, {on_permuted}",
@@ -76,7 +80,7 @@ claims = [
     ),
     *(
         ours(f"{arm}-learns-new",
-            f"{name} tells a new task nearly as often as one without plasticity, {on_permuted}",
+            f"{name} is nearly as accurate on a new task as one without plasticity, {on_permuted}",
             new_output(f"permuted-{arm}") - new_output(f"permuted-{plain}") >= -0.05)
         for arm, name, plain in RECURRENT
     ),

@@ -22,7 +22,7 @@ LEARNERS = (
     "finetune", "frozen", "l2", "ewc", "online-ewc", "si", "mas", "lwf", "replay", "learned", "dhp", "dhp-control",
     "rnn", "plastic-rnn", "modulated-rnn", "lstm", "plastic-lstm",
 )  # fmt: skip
-STRENGTHS: dict[str, tuple[float, ...]] = {  # to choose from, and beyond; 0 is plain training
+STRENGTHS: dict[str, tuple[float, ...]] = {  # candidates, extended if needed; 0 is plain training
     "l2": (0.0, 0.001, 0.01, 0.1, 1.0),
     "ewc": (0.0, 0.1, 1.0, 10.0, 100.0),
     "online-ewc": (0.0, 0.1, 1.0, 10.0, 100.0),
@@ -56,17 +56,17 @@ RECURRENT: dict[str, Callable[..., nn.Module]] = {
 
 
 def learners() -> list[str]:
-    """The library's, and every continual method that another package has registered."""
+    """The names of the library's learners and of all continual methods registered by other packages."""
     return list(dict.fromkeys((*LEARNERS, *registry.names("continual_methods"))))
 
 
 def is_method(learner: str) -> bool:
-    """Whether a learner is a continual method, and no network."""
+    """Whether a learner is a continual method rather than a network."""
     return references.is_reference(learner) or learner in registry.names("continual_methods")
 
 
 def strengths_of(learner: str) -> tuple[float, ...]:
-    """The strengths from which a learner chooses; none where it has none."""
+    """The candidate strengths of a learner; empty if it has none."""
     if learner in STRENGTHS or not is_method(learner):
         return STRENGTHS.get(learner, ())
     parameters = inspect.signature(registry.get("continual_methods", learner)).parameters
@@ -74,34 +74,34 @@ def strengths_of(learner: str) -> tuple[float, ...]:
 
 
 class Rows(nn.Module):
-    """A recurrent network that reads an image row by row; its last activity is what it makes of it."""
+    """A recurrent network that reads an image row by row; its last activity is the feature vector."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of flat images; traces begin at zero for each."""
+        """The features of flat images; traces start at zero for each."""
         output, _ = self.net(images.view(len(images), SIDE, SIDE).transpose(0, 1))
         return output[-1]  # type: ignore[no-any-return]
 
 
 class Net(nn.Module):
-    """A body, from images to features, and a head with outputs for all classes, which may be told the labels."""
+    """A body from images to features and a head with outputs for all classes, which may take the labels."""
 
     def __init__(self, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.body, self.head = body, head
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits."""
+        """The logits."""
         features = self.body(images)
         with_labels = (labels,) if isinstance(self.head, DHPSoftmax) and labels is not None else ()
         return self.head(features, *with_labels)  # type: ignore[no-any-return]
 
 
 def new_net(learner: str, units: int, features: int, generator: torch.Generator) -> Net:
-    """The untrained network of a learner; they are alike wherever their parts are."""
+    """The untrained network of a learner; parts shared by learners start from the same weights."""
     if learner in RECURRENT:
         body: nn.Module = Rows(RECURRENT[learner](SIDE, features, generator=generator))
     else:
@@ -126,7 +126,7 @@ class Stage(NamedTuple):
 def method_of(
     learner: str, net: Net, strength: float, rule: UpdateRule | None, generator: torch.Generator
 ) -> ContinualMethod:
-    """What keeps a learner from forgetting: a registered method, or nothing, where body or head is to."""
+    """The method that protects a learner from forgetting; none if its body or head is to do so."""
     if not is_method(learner):
         return ContinualMethod(net)
     options = dict(OPTIONS.get(learner, {}))
@@ -147,9 +147,9 @@ def learned_in_order(
     batch_size: int,
     generator: torch.Generator,
 ) -> list[Stage]:
-    """Train a network on tasks, one after another: copies of it before the first and after each.
+    """Train a network on tasks one after another; the result is copies of it before the first and after each.
 
-    Whatever the learner, the loss of a task runs over the outputs of its classes alone, which are known.
+    For all learners, the loss on a task covers only the outputs of its classes, which are known.
     """
     adam, draw = torch.optim.Adam(net.parameters(), RATE, fused=True), random_batches(batch_size, generator)
     training = train_on_tasks(net, tasks, method, adam, steps=steps, draw=draw, labelled=True)

@@ -1,10 +1,10 @@
 """A policy over states swings up a pendulum, and learns from states alone (Edwards et al., 2020).
 
-D3G proposes where to go, and an inverse model finds the action that leads there. Studied are whether proposals stay
-where one can get to, what stays when the actuators change, and what a log of random states without actions teaches.
-With other actuators D3G learns sooner than from scratch, but TD3, which simply learns on, sooner still.
-Networks and updates are those of the published code; of its figures none could be read, and its robots need a
-simulator, so that tasks and criteria are ours.
+D3G proposes the next state, and an inverse model finds the action that leads there. The experiment asks whether
+proposals remain reachable, what is retained when the actuators change, and what can be learned from a log of random
+states without actions. After a change of actuators D3G learns sooner than from scratch, but TD3, which simply continues
+learning, is faster still. Networks and updates are those of the published code; none of the paper's figures could be
+read, and its robots need a simulator, so tasks and criteria are ours.
 """
 
 from __future__ import annotations
@@ -59,33 +59,35 @@ claims = [
     paper("without-the-cycle-it-does-not", "Without its cycle D3G does not swing up a pendulum (mean return)",
         returns("pendulum-no-cycle") <= -800.0),
     paper("the-cycle-keeps-proposals-reachable",
-        "On a pendulum proposals reach much farther without the cycle than with it (largest number, median ratio)",
+        "On a pendulum proposals reach much farther without the cycle than with it (largest coordinate, median ratio)",
         (largest_step("pendulum-no-cycle") / largest_step("pendulum-d3g")).median() >= 5.0, seeds=10),
-    paper("no-worse-than-td3", "On a pendulum the mean return of D3G is hardly below that of TD3",
+    paper("no-worse-than-td3", "On a pendulum the mean return of D3G is not much below that of TD3",
         returns("pendulum-d3g") - returns("pendulum-td3") >= -60.0),
     paper("values-survive-other-actuators",
-        "800 steps after its actuators were turned D3G, which keeps its values, gets more return than from scratch",
+        "800 steps after its actuators were rotated, D3G, which keeps its values, has a higher return than from "
+        "scratch",
         returns("transfer-d3g") - returns("scratch-d3g") >= 1.0),
     paper("kept-values-as-good-as-learning-on",
-        "800 steps after their actuators were turned D3G, which keeps its values, gets no less return than TD3, which "
-        "learns on",
+        "800 steps after the actuators were rotated, D3G, which keeps its values, has no lower return than TD3, which "
+        "continues learning",
         returns("transfer-d3g") - returns("transfer-td3") >= -0.2),
     paper("random-states-teach",
-        "States of random walks and 480 own steps teach D3G to get to the middle of the point world (mean return)",
+        "From states of random walks and 480 steps of its own, D3G learns to reach the middle of the point world (mean "
+        "return)",
         metric("first_round")("observed-d3g") >= -6.0),
     paper("ahead-of-cloning",
-        "From states of random walks D3G gets a higher mean return than behavioural cloning from them",
+        "From states of random walks D3G reaches a higher mean return than behavioural cloning",
         last_round("observed-d3g") - last_round("observed-bco") >= 15.0),
     paper("cloning-is-as-good-as-its-demonstrator",
-        "Behavioural cloning from states of random walks gets about the mean return of random actions",
+        "Behavioural cloning from states of random walks reaches about the mean return of random actions",
         (last_round("observed-bco") - metric("random")("observed-bco")).within(0.0, 6.0), source="ours",
         published="BCO as the baseline (no figure readable)"),
 ]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:
-    """Proposals in the point world against what can be reached, and returns after the actuators were turned."""
-    titles = "proposals, as steps; dotted: in reach", "return after the actuators were turned"
+    """Proposals in the point world with the reachable region, and returns after the actuators were rotated."""
+    titles = "proposals, as steps; dotted: reachable", "return after the actuators were rotated"
     plot = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.12)
     names = {"point-no-cycle": "no cycle", "transfer-d3g": "with the cycle"}
     for arm, color in colors(names).items():
@@ -114,13 +116,12 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="return",
-    answer="""D3G swings up a pendulum [d3g-swings-up: holds] and gets what TD3 gets, a mean return of -167
+    answer="""D3G swings up a pendulum [d3g-swings-up: holds] as well as TD3 does, with a mean return of -167
     [no-worse-than-td3: holds]. It needs its cycle: without it the return is -1449
-    [without-the-cycle-it-does-not: holds], though whether it is the reach of proposals that the cycle keeps in
-    bounds is open [the-cycle-keeps-proposals-reachable: is open]. States of random walks and 480 own steps teach
-    it to get to the middle of the point world [random-states-teach: holds], with a return of -3 where behavioural
-    cloning gets -30 [ahead-of-cloning: holds], as random actions do
-    [cloning-is-as-good-as-its-demonstrator: holds]. Whether its values pay after a change of actuators is open
-    [values-survive-other-actuators: is open]. So D3G is for logs of states without actions; where actions are
-    known, TD3 does as well.""",
+    [without-the-cycle-it-does-not: holds], though whether the cycle works by keeping proposals reachable is open
+    [the-cycle-keeps-proposals-reachable: is open]. From states of random walks and 480 steps of its own it learns to
+    reach the middle of the point world [random-states-teach: holds], with a return of -3, where behavioural cloning
+    gets -30 [ahead-of-cloning: holds], as random actions do [cloning-is-as-good-as-its-demonstrator: holds]. Whether
+    keeping its values pays off after a change of actuators is open [values-survive-other-actuators: is open]. So D3G is
+    useful for logs of states without actions; if actions are known, TD3 does as well.""",
 )

@@ -1,4 +1,4 @@
-"""What the studies of D3G share: agents, and episodes in which an agent acts and learns."""
+"""Shared parts of the D3G studies: agents, and episodes in which an agent acts and learns."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Update = Callable[[TransitionBatch], object]
 class Agent:
     """The agent of a trial."""
 
-    learner: Literal["d3g", "no-cycle", "observed", "td3", "bco"] = setting("d3g", "what it learns by")
+    learner: Literal["d3g", "no-cycle", "observed", "td3", "bco"] = setting("d3g", "the learning algorithm")
     width: int = setting(64, "units of each of two hidden layers", ge=1)
     learning_rate: float = setting(1e-3, "learning rate of Adam", gt=0, le=1)
     batch_size: int = setting(64, "transitions in a batch", ge=1)
-    noise: float = setting(0.1, "deviation of explored actions, over half their range", ge=0)
+    noise: float = setting(0.1, "standard deviation of exploration noise, relative to half the action range", ge=0)
 
 
 def build(config: Agent, observed: spaces.Box, actions: spaces.Box, run: Run) -> Any:
-    """Build the agent."""
+    """The agent of a trial."""
     options: dict[str, Any] = {
         "generator": run.generator,
         "hidden": (config.width, config.width),
@@ -53,7 +53,7 @@ def live(
     update: Update | None = None,
     reward_scale: float = 1.0,
 ) -> None:
-    """Let an agent act for an episode in each environment, and learn from a batch after each step but random ones."""
+    """Run an episode in each environment, learning from a batch after each step that is not random."""
 
     def act(seen: Any) -> Any:
         if buffer.written < random_steps:
@@ -69,12 +69,12 @@ def live(
 
 
 def mean_return(env: VectorEnv[Any, Any, Any], agent: Any, run: Run) -> float:
-    """The mean return of an episode in each environment, without noise."""
+    """The mean return of one episode in each environment, without noise."""
     return float(vector_episodes(env, agent.act, int(run.rng.integers(2**31))).mean())
 
 
 def largest_step(env: VectorEnv[Any, Any, Any], agent: D3G, run: Run) -> float:
-    """The largest coordinate of tau on the states of an episode in each environment."""
+    """The largest coordinate of tau over the states of one episode in each environment."""
     largest = 0.0
 
     def act(seen: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Whether the cycle matters: a pendulum to be swung up."""
+"""The swing-up of a pendulum, with and without the cycle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engram.experiments.d3g.learning import Agent, build, largest_step, live, me
 from engram.lab import Run, setting, settings
 
 EPISODE = 200  # steps
-SCALE = np.array([1.0, 1.0, 1 / 8], dtype=np.float32)  # of cosine, sine and velocity
+SCALE = np.array([1.0, 1.0, 1 / 8], dtype=np.float32)  # factors of cosine, sine and velocity
 
 
 @settings
@@ -23,13 +23,13 @@ class Pendulum(Agent):
     """An agent that swings up a pendulum."""
 
     episodes: int = setting(60, "episodes of 200 steps", ge=1, scales=True)
-    random_steps: int = setting(1000, "steps of random actions at first", ge=0)
+    random_steps: int = setting(1000, "initial steps of random actions", ge=0)
     look_every: int = setting(10, "episodes between evaluations", ge=1)
-    evaluations: int = setting(10, "episodes of an evaluation", ge=1)
+    evaluations: int = setting(10, "episodes in an evaluation", ge=1)
 
 
 def pendulum(num_envs: int) -> VectorEnv[Any, Any, Any]:
-    """Make pendulums whose observations have one scale."""
+    """Pendulums with observations of equal scale."""
     env = gymnasium.make_vec("Pendulum-v1", num_envs=num_envs, vectorization_mode="sync")
     scaled = gymnasium.spaces.Box(-1.0, 1.0, (3,))
     return TransformObservation(env, lambda seen: seen * SCALE, single_observation_space=scaled)
@@ -45,7 +45,7 @@ def trial(config: Pendulum, run: Run) -> dict[str, Any]:
     buffer = ReplayBuffer(config.episodes * EPISODE, observed, actions, device=run.device)
     for episode in run.steps(config.episodes, agent=agent, buffer=buffer):
         with warnings.catch_warnings():
-            if config.learner == "no-cycle":  # which diverges: that is what is studied
+            if config.learner == "no-cycle":  # it diverges, which is what is studied
                 warnings.filterwarnings("ignore", "D3G: proposals are", RuntimeWarning)
             steps = config.random_steps
             live(env, agent, buffer, config, run, random_steps=steps, update=agent.update, reward_scale=0.1)

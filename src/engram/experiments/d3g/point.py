@@ -1,4 +1,4 @@
-"""What stays when actuators change, and what states alone teach: a point that is pushed to the middle."""
+"""A point to be pushed to the middle: transfer after a change of actuators, and learning from states alone."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ SHOWN = 100  # proposals in the figure
 
 @settings
 class Transfer(Agent):
-    """An agent whose actuators are turned by a right angle."""
+    """An agent whose actuators are rotated by 90 degrees."""
 
-    source_episodes: int = setting(125, "episodes of 40 steps before it; 0: from scratch", ge=0)
-    source_random_steps: int = setting(1000, "steps of random actions at first", ge=0)
-    target_episodes: int = setting(30, "episodes after it", ge=0)
-    target_random_steps: int = setting(400, "steps of random actions at first, after it", ge=0)
+    source_episodes: int = setting(125, "episodes of 40 steps before the rotation; 0: from scratch", ge=0)
+    source_random_steps: int = setting(1000, "initial steps of random actions", ge=0)
+    target_episodes: int = setting(30, "episodes after the rotation", ge=0)
+    target_random_steps: int = setting(400, "initial steps of random actions after the rotation", ge=0)
     look_every: int = setting(5, "episodes between evaluations", ge=1)
     judged_after: int = setting(20, "episodes after which returns are compared", ge=1)
-    evaluations: int = setting(50, "episodes of an evaluation", ge=1)
+    evaluations: int = setting(50, "episodes in an evaluation", ge=1)
 
 
 @settings
 class Observed(Agent):
-    """An agent that learns from the states of random walks, and then which actions cause what.
+    """An agent that learns from the states of random walks, and then learns the effects of actions.
 
-    The log teaches values and proposals, or, where it is cloned, what was done.
+    From the log it learns values and proposals, or clones the behaviour.
     """
 
     walks: int = setting(250, "random walks of 40 steps in the log", ge=1)
     updates: int = setting(10_000, "updates on the log", ge=0, scales=True)
-    rounds: int = setting(6, "rounds of own steps", ge=1)
-    episodes: int = setting(12, "episodes of a round; of the first round they are random", ge=1)
+    rounds: int = setting(6, "rounds of its own steps", ge=1)
+    episodes: int = setting(12, "episodes in a round; those of the first round are random", ge=1)
     inverse_updates: int = setting(1000, "updates of the inverse model in a round", ge=1)
     cloning_updates: int = setting(3000, "updates of cloning in a round", ge=1)
-    evaluations: int = setting(50, "episodes of an evaluation", ge=1)
+    evaluations: int = setting(50, "episodes in an evaluation", ge=1)
 
 
 def transfer(config: Transfer, run: Run) -> dict[str, Any]:
-    """Train one agent, turn its actuators, and train on, D3G only what its actions do."""
+    """Train one agent, rotate its actuators and continue training; D3G retrains only its inverse model."""
     source, judged_source = points(1), points(config.evaluations)
     target, judged = points(1, rotate=90.0), points(config.evaluations, rotate=90.0)
     agent = build(config, *SPACES, run)
@@ -108,17 +108,17 @@ def observed(config: Observed, run: Run) -> dict[str, Any]:
 
 
 def points(num_envs: int, **options: Any) -> Any:
-    """Make point worlds."""
+    """Parallel point worlds."""
     return gymnasium.make_vec(point_world.ENV_ID, num_envs=num_envs, **options)
 
 
 def new_buffer(episodes: int, run: Run) -> ReplayBuffer:
-    """A buffer that holds so many episodes."""
+    """A buffer for a number of episodes."""
     return ReplayBuffer(max(1, episodes * EPISODE), *SPACES, device=run.device)
 
 
 def shown(agent: D3G, run: Run) -> list[list[float]]:
-    """The steps that tau proposes in some random states."""
+    """The steps that tau proposes in random states."""
     states = run.rng.uniform(-1, 1, (SHOWN, 2))
     steps: list[list[float]] = (agent.propose(states, cycled=False) - states).tolist()
     return steps

@@ -1,8 +1,8 @@
-"""A plastic softmax layer forgets less by its larger initial weights, not by its plasticity (Thangarasa et al., 2020).
+"""A plastic softmax layer forgets less due to larger initial weights, not plasticity (Thangarasa et al., 2020).
 
-Digits are learned two at a time, or all of them under one permutation of the pixels after another; then all tasks are
-tested. Full text and settings of the paper could not be read: layer, its initial values, loss, the settings of split
-MNIST and the table of results are those that the first author published of the 2019 version; the rest is ours.
+Digits are learned two at a time, or all of them under a sequence of pixel permutations; then all tasks are tested. The
+full text and the settings of the paper could not be read: the layer, its initial values, the loss, the settings of
+split MNIST and the table of results are those that the first author published of the 2019 version; the rest is ours.
 """
 
 from __future__ import annotations
@@ -87,39 +87,42 @@ ours = claims_from("our control: a linear head that starts from the same weights
 identity = claims_from("by construction, in double precision", published="-", sameness="identity")
 claims = [
     paper("plastic-head-gains",
-        "A plastic layer does better on split digits than a linear one with its usual initial weights",
+        "A plastic layer does better on split digits than a linear one with the usual initial weights",
         accuracy("split-dhp") - accuracy("split-plain") >= 0.007, published="92.75 to 97.44 %"),
     ours("initial-scale-gains",
-        "The published initial scale alone, of a linear layer, raises the accuracy on split digits",
+        "The published initial scale alone raises the accuracy of a linear layer on split digits",
         accuracy("split-linear") - accuracy("split-plain") >= 0.007),
-    ours("no-rate-makes-up-for-it", "No rate from 0.003 to 0.03 makes up for the usual initial weights on split digits",
+    ours("no-rate-makes-up-for-it", "No learning rate from 0.003 to 0.03 compensates for the usual initial weights on "
+        "split digits",
         accuracy("split-linear") - maximum(*(accuracy(f"split-plain{rate}") for rate in ("", "-0.003", "-0.03")))
         >= 0.007),
     ours("published-coefficients-stay-small",
         "From the published initial coefficients, the plastic term stays a small part of the weights on split digits",
         plastic_share("split-dhp") <= 0.05),
     ours("larger-coefficients-count",
-        "From coefficients a hundred times as large, the plastic term is a large part of the weights on split digits",
+        "From initial coefficients a hundred times as large, the plastic term is a large part of the weights on split "
+        "digits",
         plastic_share("split-dhp-alpha-1") >= 0.3),
     *(
         ours(f"plasticity-gains-little{ending}", f"With equal initial weights, plasticity hardly changes the accuracy "
             f"on {what}", (accuracy(plastic) - accuracy(linear)).within(0, 0.01))
         for ending, what, plastic, linear in (
             ("", "split digits", "split-dhp", "split-linear"),
-            ("-if-large", "split digits, from large coefficients either", "split-dhp-alpha-1", "split-linear"),
+            ("-if-large", "split digits, even from large coefficients", "split-dhp-alpha-1", "split-linear"),
             ("-permuted", "permuted digits", "permuted-dhp", "permuted-linear"),
-            ("-imbalanced", "permuted digits of imbalanced classes", "imbalanced-dhp", "imbalanced-linear"),
+            ("-imbalanced", "permuted digits with imbalanced classes", "imbalanced-dhp", "imbalanced-linear"),
         )
     ),
     ours("nothing-gains-more",
-        "With equal initial weights, no rate of the prototypes from 0.001 to 0.1, frozen or not, no faster or larger "
-        "coefficients, and no detached prototypes gain much on split digits",
+        "With equal initial weights, neither prototype rates from 0.001 to 0.1, frozen or not, nor faster or larger "
+        "coefficients, nor detached prototypes gain much on split digits",
         maximum(*(accuracy(f"split-dhp{kind}") for kind in KINDS)) - accuracy("split-linear") <= 0.01),
     paper("plastic-head-gains-permuted",
-        "A plastic layer does better on permuted digits than a linear one with its usual initial weights",
+        "A plastic layer does better on permuted digits than a linear one with the usual initial weights",
         accuracy("permuted-dhp") - accuracy("permuted-plain") >= 0.007, published="76.73 to 78.49 %"),
     paper("plastic-head-gains-imbalanced",
-        "A plastic layer does better on permuted digits of imbalanced classes than a linear one with usual weights",
+        "A plastic layer does better on permuted digits with imbalanced classes than a linear one with the usual "
+        "initial weights",
         accuracy("imbalanced-dhp") - accuracy("imbalanced-plain") >= 0.007, published="76.44 to 80.85 %"),
     *(
         paper(f"{penalty}-works", f"On permuted digits {NAMES[penalty]} raises the accuracy",
@@ -137,13 +140,13 @@ claims = [
         (metric("weights")("split-dhp-alpha-0") - metric("weights")("split-linear")).within(0, 0),
         source="by construction"),
     identity("merged-is-the-sum",
-        "EWC's penalty and its gradient, kept in the memory of one task, are those of the sum over tasks",
+        "EWC's penalty and its gradient, stored in the memory of one task, equal those of the sum over tasks",
         metric("gap")("exactness") <= 1e-9),
 ]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:
-    """Accuracy on each task after each task, the mean over seeds: without a penalty, with each, and with each head."""
+    """The accuracy on each task after each task, averaged over seeds, for each penalty or none and each head."""
     hidden = ("alpha", "eta", "imbalanced", "exactness")
     shown = [arm for arm in results.arms if results.values(arm) and not any(part in arm for part in hidden)]
     averages = {arm: np.mean(results.values(arm, "matrix"), axis=0) for arm in shown}
@@ -173,13 +176,13 @@ experiment = Experiment(
     headline="accuracy",
     check_requirements=lambda config: loaded(config.images),
     answer="""A plastic softmax layer does better than a usual linear one: by .02 on split digits
-    [plastic-head-gains: holds], by .01 on permuted ones [plastic-head-gains-permuted: holds], by .06 where classes are
-    imbalanced [plastic-head-gains-imbalanced: holds]. But its larger initial weights alone do as much
-    [initial-scale-gains: holds]: with equal ones, plasticity changes nothing by .01, on split
+    [plastic-head-gains: holds], by .01 on permuted ones [plastic-head-gains-permuted: holds], by .06 with imbalanced
+    classes [plastic-head-gains-imbalanced: holds]. But its larger initial weights alone do as much
+    [initial-scale-gains: holds]: with equal ones, plasticity changes the accuracy by less than .01, on split
     [plasticity-gains-little: holds], permuted [plasticity-gains-little-permuted: holds] or imbalanced digits
-    [plasticity-gains-little-imbalanced: holds], nor where it is a large part of the weights
-    [plasticity-gains-little-if-large: holds], at any rate that was tried [nothing-gains-more: holds]. Penalties on
-    changed weights give ten times as much on permuted digits [online-ewc-works: holds] [si-works: holds], and the layer
-    goes with them without a loss [permuted-online-ewc-keeps: holds] [permuted-si-keeps: holds]. So who wants its gain
-    may scale the first weights.""",
+    [plasticity-gains-little-imbalanced: holds], even if it is a large part of the weights
+    [plasticity-gains-little-if-large: holds] and at any rate that was tried [nothing-gains-more: holds]. Penalties on
+    weight changes gain ten times as much on permuted digits [online-ewc-works: holds] [si-works: holds], and combine
+    with the layer without loss [permuted-online-ewc-keeps: holds] [permuted-si-keeps: holds]. So to get its gain, scale
+    the initial weights.""",
 )

@@ -1,4 +1,4 @@
-"""Trials of sequences of digits: a network with either head, and with either penalty or none."""
+"""Training on sequences of digit tasks, with either head and with any penalty or none."""
 
 from __future__ import annotations
 
@@ -21,45 +21,51 @@ from engram.tasks import ClassificationTask, permuted, split
 from engram.tasks.data import load
 
 CLASSES = 10
-RHO = 0.1  # share of the rarest class, where classes are imbalanced
+RHO = 0.1  # share of the rarest class if classes are imbalanced
 Penalty = Literal["none", "online-ewc", "si", "mas"]
 PENALTIES: tuple[Penalty, ...] = ("online-ewc", "si", "mas")
 
 
 @settings
 class Training:
-    """What one trial is made of; where classes are split, a softmax over the two of a task decides."""
+    """The settings of a trial; if classes are split, a softmax over the two of a task decides."""
 
-    tasks: Literal["split", "permuted", "imbalanced"] = setting("split", "two digits a task, or all, permuted")
-    images: Literal["mnist", "mnist-whole", "digits"] = setting("mnist", "10,000 of MNIST, all of it, or small ones")
-    head: Literal["linear", "dhp"] = setting("linear", "last layer; neither has a bias")
-    init: Literal["fan_in", "author"] = setting("author", "its scale: bound units^-1/2, or classes^-1/2")
-    penalty: Penalty = setting("none", "what holds the slow weights")
+    tasks: Literal["split", "permuted", "imbalanced"] = setting(
+        "split", "two digits per task, or all digits with permuted pixels"
+    )
+    images: Literal["mnist", "mnist-whole", "digits"] = setting(
+        "mnist", "10,000 images of MNIST, all of MNIST, or small digits"
+    )
+    head: Literal["linear", "dhp"] = setting("linear", "last layer, without a bias")
+    init: Literal["fan_in", "author"] = setting("author", "its initial bound: units^-1/2 or classes^-1/2")
+    penalty: Penalty = setting("none", "the penalty on changes of the slow weights")
     strength: float = setting(0.0, "strength of the penalty", ge=0)
     eta: float = setting(0.01, "initial rate of the class prototypes; not published", ge=0, le=1)
-    learn_eta: bool = setting(True, "train this rate")
-    detach_input: bool = setting(False, "take prototypes for constants in what is below")
+    learn_eta: bool = setting(True, "whether this rate is trained")
+    detach_input: bool = setting(False, "whether lower layers treat prototypes as constants")
     alpha_scale: float = setting(0.01, "initial scale of the plasticity coefficients; at 0 they are frozen", ge=0)
-    alpha_rate: float = setting(1.0, "rate of these coefficients, over that of all others", gt=0)
+    alpha_rate: float = setting(1.0, "learning rate of these coefficients, relative to all others", gt=0)
     units: int = setting(256, "units of each of the two hidden layers", ge=1)
-    learning_rate: float = setting(0.01, "of plain gradient descent", gt=0)
+    learning_rate: float = setting(0.01, "learning rate of plain gradient descent", gt=0)
     epochs: int = setting(10, "passes over the images of a task", ge=1, scales=True)
     batch_size: int = setting(64, "images in a batch", ge=1)
     permutations: int = setting(10, "tasks of permuted pixels", ge=2)
-    train_images: int = setting(8000, "of all tasks of a split, or of each permutation", ge=100, le=60_000, scales=True)
-    test_images: int = setting(2000, "images to be tested on", ge=100, le=10_000)
-    measured: int = setting(400, "images of a task for importances", ge=1)
+    train_images: int = setting(
+        8000, "training images of all tasks together if split, or of each permutation", ge=100, le=60_000, scales=True
+    )
+    test_images: int = setting(2000, "test images", ge=100, le=10_000)
+    measured: int = setting(400, "images of a task from which importances are estimated", ge=1)
 
 
 class Classifier(nn.Module):
-    """Two rectified layers and a head, which hears the labels where it is plastic."""
+    """Two ReLU layers and a head, which takes the labels if it is plastic."""
 
     def __init__(self, config: Training, features: int, generator: torch.Generator) -> None:
         super().__init__()
         sizes = (features, config.units, config.units)
         layers = [uniform(nn.Linear, *pair, generator=generator) for pair in pairwise(sizes)]
         self.body = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU())
-        # Drawn alike for all heads, which then differ by the scale alone.
+        # Drawn identically for all heads, which then differ only in scale.
         bound = (config.units if config.init == "fan_in" else CLASSES) ** -0.5
         theta = uniform(nn.Linear, config.units, CLASSES, bound=bound, bias=False, generator=generator)
         self.head: nn.Linear | DHPSoftmax = theta
@@ -71,7 +77,7 @@ class Classifier(nn.Module):
             self.head.weight.data.copy_(theta.weight.data)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Logits; with labels, the prototypes are trained."""
+        """The logits; labels, if given, update the prototypes."""
         features = self.body(x)
         logits: Tensor = self.head(features, y) if isinstance(self.head, DHPSoftmax) else self.head(features)
         return logits
@@ -79,7 +85,7 @@ class Classifier(nn.Module):
 
 @cache
 def loaded(source: str) -> tuple[Tensor, Tensor]:
-    """All images as rows of numbers from 0 to 1, and their digits."""
+    """All images as rows, scaled to 0 to 1, and their labels."""
     if source == "digits":
         pixels, labels = load_digits(return_X_y=True)
         return torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
@@ -91,7 +97,7 @@ def loaded(source: str) -> tuple[Tensor, Tensor]:
 
 
 def sequence(config: Training, generator: torch.Generator) -> list[ClassificationTask]:
-    """The tasks of a trial; which images are learned and which are tested is drawn."""
+    """The tasks of a trial, with a random split into training and test images."""
     images, labels = loaded(config.images)
     order = torch.randperm(len(images), generator=generator)
     cut = min(config.train_images, len(order) * 2 // 3)
@@ -104,7 +110,7 @@ def sequence(config: Training, generator: torch.Generator) -> list[Classificatio
 
 
 def method_of(config: Training, net: Classifier) -> ContinualMethod:
-    """What holds the slow weights, measured with the first images of a task; their order is random."""
+    """The penalty on the slow weights, estimated from the first images of a task, whose order is random."""
     if config.penalty == "none":
         return ContinualMethod(net)
     options = {} if config.penalty == "si" else {"n_samples": config.measured}
@@ -113,7 +119,7 @@ def method_of(config: Training, net: Classifier) -> ContinualMethod:
 
 
 def trial(config: Training, run: Run) -> dict[str, Any]:
-    """Learn one task after another; the result is the accuracy on all tasks after the last one."""
+    """Train on one task after another; the main result is the mean accuracy on all tasks after the last one."""
     seeds = torch.randint(2**62, (2,), generator=run.generator)  # the same in all arms
     of_data, of_network = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
     tasks = sequence(config, of_data)
@@ -168,7 +174,7 @@ def task_loss(logits: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tenso
 
 @torch.no_grad()
 def accuracy(net: Classifier, task: ClassificationTask) -> float:
-    """The share of right answers among the classes of a task."""
+    """The accuracy among the classes of a task."""
     net.eval()
     classes = torch.tensor(task.classes)
     answers = classes[net(task.test.inputs)[:, classes].argmax(1)]
@@ -176,7 +182,7 @@ def accuracy(net: Classifier, task: ClassificationTask) -> float:
 
 
 def exactness(config: Training, run: Run) -> dict[str, Any]:
-    """Compare EWC's merged penalty to the sum of a penalty for each task, while a network moves on."""
+    """Compare EWC's merged penalty with the sum of one penalty per task during training."""
     tasks = sequence(config, run.generator)
     tasks = [task._replace(train=task.train._replace(inputs=task.train.inputs.double())) for task in tasks]
     net = Classifier(config, tasks[0].train.inputs.shape[1], run.generator).double()

@@ -1,11 +1,11 @@
-"""Operators fitted to activity tell dynamics apart, as does how far its trials spread (Ostrow et al., 2023).
+"""Operators fitted to activity separate different dynamics, but so does the spread of trials (Ostrow et al., 2023).
 
-Where mean trajectories are the same by design their geometry tells nothing. What tells such systems apart is the
-noise of trials, which operators see, and so does its spread, without any order in time. Where random embeddings of
-the same trajectories are compared, geometry tells more than operators. Each study makes systems of which it is known
-which are alike, fits an operator to each, and asks how well distances find it out: those between operators (DSA),
-between their eigenvalues, and between shapes (Procrustes, CKA). The settings of the published case studies could not
-be read but for two notebooks; the others are ours.
+If mean trajectories are the same by design, their geometry carries no information. Such systems differ in the noise of
+trials, which operators capture; but so does its spread, without any temporal order. For random embeddings of the same
+trajectories, geometry separates systems better than operators do. Each study generates systems with known similarity,
+fits an operator to each, and asks how well distances recover it: distances between operators (DSA), between their
+eigenvalues, and between shapes (Procrustes, CKA). The settings of the published case studies could not be read except
+for two notebooks; the others are ours.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ studies = {
     "rules": Study(trial, {"rules": {}}, Rules),
     "flip-flop": Study(trial, {"flip-flop": {}}, FlipFlop),
     "order": Study(order.trial, {"order": {}}),
-    "measures": Study(measured.trial, {}),  # whose arms are those of `engram compare`
+    "measures": Study(measured.trial, {}),  # its arms are those of `engram compare`
 }
 small: dict[str, dict[str, Any]] = {
     "same-geometry": {"models": 2, "trials": 4, "steps": 200, "fit": {"n_delays": 2, "rank": 4}},
@@ -62,7 +62,7 @@ presets = {
             "order": {"models": 1, "steps": 50},
         },
     ),
-    # Smaller networks, and shorter sequences that they learn in a minute.
+    # Smaller networks and shorter sequences, learned within a minute.
     "laptop": Preset(
         seeds=10,
         changes={
@@ -74,10 +74,10 @@ presets = {
 
 
 def figure(results: Results) -> go.Figure:
-    """The distances between the systems of the same geometry, first seed, and their map."""
+    """The distances between the systems with the same geometry for the first seed, and an MDS map of them."""
     result = results.values("same-geometry")[0]
     distances, labels = np.array(result["distances"]), result["labels"]
-    plot = make_subplots(2, 1, subplot_titles=("DSA distance (radians)", "its map (MDS)"), vertical_spacing=0.15)
+    plot = make_subplots(2, 1, subplot_titles=("DSA distance (radians)", "map (MDS)"), vertical_spacing=0.15)
     names = [f"{label} {number}" for number, label in enumerate(labels)]
     bar = {"y": 0.8, "len": 0.45}
     plot.add_trace(go.Heatmap(z=distances, x=names, y=names, colorscale="Viridis", colorbar=bar), 1, 1)
@@ -96,14 +96,15 @@ experiment = Experiment(
     figure=figure,
     headline="",
     contests=measured.contests,
-    answer="""Where mean trajectories are the same by design, DSA clusters a saddle, a line and a point attractor with
-    a silhouette of 0.76 [dsa-tells-dynamics: holds], and the nearest other system is of the same kind
-    [nearest-neighbour: holds]. How far the same trials spread, without any order, clusters them no worse: 0.90
-    [dsa-tells-more-than-spread: fails]. Through random embeddings of trajectories of their own, systems stand out far
-    more by DSA than by CKA [embeddings-cka: holds]; through embeddings of the same trajectories CKA tells five times
-    more [shared-embeddings-cka: fails]. Steeper sigmoids change it no less than Procrustes, each in its units
-    [deformation-in-units: fails], and networks that hold three bits are told apart no less
-    [same-computation: fails]. The nearest networks by DSA tell one of four learning rules for 59 %, so that 60 % is
-    open [learning-rules: is open]; a random forest that is taught them, for 92 % [learning-rules-forest: fails].
-    The rank that best predicts held-out trials is the order of a noisy linear system [rank-by-prediction: holds].""",
+    answer="""If mean trajectories are the same by design, DSA clusters a saddle, a line and a point attractor with a
+    silhouette of 0.76 [dsa-tells-dynamics: holds], and the nearest other system is of the same kind
+    [nearest-neighbour: holds]. The spread of the same trials, without temporal order, clusters them no worse: 0.90
+    [dsa-tells-more-than-spread: fails]. With random embeddings of different trajectories, systems are separated far
+    better by DSA than by CKA [embeddings-cka: holds]; with embeddings of the same trajectories CKA separates them five
+    times better [shared-embeddings-cka: fails]. Steeper sigmoids change DSA no less than Procrustes, each in its own
+    units [deformation-in-units: fails], and networks that hold three bits are separated no less
+    [same-computation: fails]. Nearest neighbours by DSA identify one of four learning rules with 59 % accuracy, so the
+    required 60 % is open [learning-rules: is open]; a supervised random forest reaches 92 %
+    [learning-rules-forest: fails]. The rank that best predicts held-out trials equals the order of a noisy linear
+    system [rank-by-prediction: holds].""",
 )

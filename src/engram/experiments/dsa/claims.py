@@ -1,8 +1,8 @@
-"""What is claimed of dynamical similarity analysis, and what would show it."""
+"""Claims about dynamical similarity analysis, with their criteria."""
 
 from engram.lab import claims_from, maximum, metric, share
 
-MATTERS, LESS = 0.1, 0.9  # a difference of silhouettes or accuracies, and a ratio, that matter
+MATTERS, LESS = 0.1, 0.9  # the smallest relevant difference of silhouettes or accuracies, and a relevant ratio
 
 claim = claims_from("abstract; criterion ours", published="geometric methods fall short (no figure)")
 alike = claims_from("abstract; criterion ours", published="sees conjugate networks as alike (no figure)")
@@ -17,66 +17,68 @@ deformation = metric("dsa_most")("ring") / metric("procrustes_most")("ring")
 unrelated = metric("dsa_unrelated")("ring") / metric("procrustes_unrelated")("ring")
 claims = [
     claim("dsa-tells-dynamics",
-        "Where mean trajectories are the same, DSA clusters a saddle, a line and a point attractor (silhouette)",
+        "If mean trajectories are the same, DSA clusters a saddle, a line and a point attractor (silhouette)",
         silhouette("same-geometry") >= 0.6, source="tutorial of figure 3; criterion ours",
         published="blocks in a heat map (no figure)"),
     claim("geometry-does-not",
-        "Of mean trajectories that are the same by design, neither Procrustes nor linear CKA clusters such systems "
+        "From mean trajectories that are the same by design, neither Procrustes nor linear CKA clusters such systems "
         "(silhouette)",
         maximum(metric("procrustes_silhouette")("same-geometry"), metric("cka_silhouette")("same-geometry")) <= 0.1,
         sameness="identity"),
     claim("dsa-tells-more-than-spread",
-        "DSA clusters such systems better than does how far the same trials spread about their mean, whatever their "
+        "DSA clusters such systems better than the spread of the same trials about their mean, regardless of temporal "
         "order (difference of silhouettes)",
         silhouette("same-geometry") - metric("spread_silhouette")("same-geometry") >= MATTERS),
     ours("nearest-neighbour", "The nearest other system by DSA is nearly always of the same kind",
         accuracy("same-geometry") >= 0.9),
     ours("more-than-eigenvalues",
-        "Operators tell kinds of dynamics apart no worse than their eigenvalues alone (difference of silhouettes)",
+        "Operators separate kinds of dynamics no worse than their eigenvalues alone (difference of silhouettes)",
         silhouette("same-geometry") - metric("spectral_silhouette")("same-geometry") >= -MATTERS),
     ours("delays-help",
-        "DSA with 20 delays does no worse than without, though all of the state is seen (difference of silhouettes)",
+        "DSA with 20 delays does no worse than without, although the state is fully observed (difference of "
+        "silhouettes)",
         silhouette("same-geometry") - silhouette("no-delays") >= -MATTERS),
-    ours("averages-do-not-tell", "On the averages of the trials DSA does not tell kinds of dynamics apart (silhouette)",
+    ours("averages-do-not-tell", "On trial averages DSA does not separate kinds of dynamics (silhouette)",
         silhouette("averages") <= 0.1, published="dynamics are seen by the noise of single trials (no figure)"),
     alike("embeddings",
-        "Through random embeddings of trajectories of their own, systems stand out by DSA (ratio of distances)",
+        "With random embeddings of different trajectories, DSA separates systems (ratio of distances)",
         ratio("embeddings") >= 2.0),
     alike("shared-embeddings",
-        "Through random embeddings of the same trajectories, systems stand out by DSA (ratio of distances)",
+        "With random embeddings of the same trajectories, DSA separates systems (ratio of distances)",
         ratio("shared-embeddings") >= 2.0),
     *(claim(f"{arm}-{kind.lower()}",
-        f"Through random embeddings of {trajectories}, systems stand out less by {kind} than by DSA",
+        f"With random embeddings of {trajectories}, {kind} separates systems less than DSA",
         metric(f"{kind.lower()}_ratio")(arm) / ratio(arm) <= LESS)
-        for arm, trajectories in (("embeddings", "trajectories of their own"), ("shared-embeddings", "the same "
+        for arm, trajectories in (("embeddings", "different trajectories"), ("shared-embeddings", "the same "
         "trajectories")) for kind in ("Procrustes", "CKA")),
     notebook("deformation-in-units",
-        "Seen through ever steeper sigmoids, a ring attractor changes less by DSA than by Procrustes, each in units of "
+        "Seen through ever steeper sigmoids, a ring attractor changes less by DSA than by Procrustes, each relative to "
         "an unrelated ring",
         deformation / unrelated <= 0.3),
     notebook("closing",
-        "Where a line is closed to a ring, DSA makes its largest step (that step over the largest before)",
+        "DSA makes its largest step where a line closes to a ring (that step over the largest before)",
         metric("dsa_last_jump")("topology") >= 1.0, published="DSA jumps where the ring closes (no figure)",
-        untestable="sampled as in the notebook no step stands out, whatever the drive"),
+        untestable="sampled as in the notebook, no step stands out, whatever the drive"),
     claim("learning-rules",
-        "From statistics of training, the nearest networks by DSA tell by which of four rules one learns",
+        "From training statistics, nearest neighbours by DSA identify which of four rules a network learns by",
         accuracy("rules") >= 0.6, published="separates learning rules without supervision (no figure)"),
     claim("learning-rules-procrustes",
-        "From statistics of training, DSA tells the learning rule better than Procrustes (difference of accuracies)",
+        "From training statistics, DSA identifies the learning rule better than Procrustes (difference of accuracies)",
         accuracy("rules") - metric("procrustes_accuracy")("rules") >= MATTERS),
     claim("learning-rules-cka",
-        "From statistics of training, DSA tells the learning rule better than linear CKA (difference of accuracies)",
+        "From training statistics, DSA identifies the learning rule better than linear CKA (difference of accuracies)",
         accuracy("rules") - metric("cka_accuracy")("rules") >= MATTERS),
     ours("learning-rules-forest",
-        "A random forest that is taught the learning rules tells them no better than DSA (difference of accuracies)",
+        "A supervised random forest identifies the learning rules no better than DSA (difference of accuracies)",
         accuracy("rules") - metric("forest_accuracy")("rules") >= -MATTERS),
     alike("same-computation",
-        "Trained networks of three kinds that hold three bits are told apart less by DSA than by Procrustes",
+        "Three kinds of networks trained to hold three bits are separated less by DSA than by Procrustes",
         ratio("flip-flop") / metric("procrustes_ratio")("flip-flop") <= LESS),
     rank("rank-by-prediction",
-        "Of noisy linear systems, the rank that best predicts held-out trials (AIC) is the order (share of systems)",
+        "For noisy linear systems, the rank that best predicts held-out trials (AIC) equals the order (share of "
+        "systems)",
         share("aic_found", "systems")("order") >= 0.9),
     rank("rank-by-singular-values",
-        "Of noisy linear systems, the hard threshold of singular values misses the order by one at most (share)",
+        "For noisy linear systems, hard thresholding of singular values misses the order by at most one (share)",
         share("svht_near", "systems")("order") >= 0.9),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The trial of all studies: operators are fitted to systems, and distances between these tell what is known, or not."""
+"""The common trial: operators are fitted to systems, and their distances are tested against known similarity."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from sklearn.neighbors import KNeighborsClassifier
 from engram import analysis
 from engram.lab import Run, setting, settings
 
-COMPONENTS = 15  # principal components of the activity of a network
+COMPONENTS = 15  # principal components of a network's activity
 
 
 @settings
 class Fit:
-    """How an operator is fitted."""
+    """The settings for fitting an operator."""
 
     n_delays: int = setting(10, "delays of the embedding", ge=1)
     rank: int = setting(15, "rank of the operator", ge=1)
 
 
 class Systems(NamedTuple):
-    """What is compared."""
+    """The systems to be compared."""
 
-    activity: list[list[np.ndarray]]  # what operators are fitted to, trials (time, features) of each system
-    shapes: list[np.ndarray]  # what geometry sees, (samples, features) of each
-    labels: list[Any]  # the class of each, or a number by which they are ordered; None stands for none
-    ordered: bool = False  # whether it is such a number; distances then are those to the first
-    raw: np.ndarray | None = None  # (systems, features) from which a forest is taught the classes
-    neighbours: int = 1  # how many nearest systems a class is guessed from
-    spreads: np.ndarray | None = None  # (systems, directions) how far trials are from their mean, whatever their order
+    activity: list[list[np.ndarray]]  # the trials of each system, (time, features), to which operators are fitted
+    shapes: list[np.ndarray]  # the data for geometric measures, (samples, features) for each system
+    labels: list[Any]  # the class of each system, or a number by which they are ordered; None if it has none
+    ordered: bool = False  # whether labels are such numbers; distances are then measured from the first system
+    raw: np.ndarray | None = None  # (systems, features) for training a random forest on the classes
+    neighbours: int = 1  # number of nearest systems from which a class is predicted
+    spreads: np.ndarray | None = None  # (systems, directions) spread of trials, regardless of temporal order
 
 
 def trial(config: Any, run: Run) -> dict[str, Any]:
-    """Make the systems of a study, fit an operator to each, and compare them."""
+    """Generate the systems of a study, fit an operator to each, and compare them."""
     systems: Systems = config.systems(run)
     fit: Fit = config.fit
     operators = np.empty((len(systems.activity), fit.rank, fit.rank))
     for step in run.steps(len(operators), operators=operators):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of an unstable fit: its radius is logged
+            warnings.simplefilter("ignore", RuntimeWarning)  # about an unstable fit; its radius is logged
             dmd = analysis.HankelDMD(fit.n_delays, rank=fit.rank).fit(systems.activity[step])
         operators[step] = dmd.operator_
         run.log(step + 1, prediction=dmd.score(systems.activity[step]), radius=dmd.spectral_radius_)
@@ -53,7 +53,7 @@ def trial(config: Any, run: Run) -> dict[str, Any]:
 
 
 def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
-    """How well each distance finds the classes."""
+    """The separation of the classes by each distance."""
     by_name: dict[str, np.ndarray] = {
         "dsa": analysis.operator_distances(operators),
         "spectral": analysis.pairwise(operators, analysis.spectral_distance),
@@ -72,7 +72,7 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
 
 
 def separation(distances: Float[np.ndarray, "systems systems"], systems: Systems) -> dict[str, float]:
-    """How well distances find the classes: clustered, by the nearest, and as a ratio of mean distances."""
+    """The separation of classes: the silhouette, nearest-neighbour accuracy, and a ratio of mean distances."""
     labels = np.array(systems.labels)
     same = labels[:, None] == labels
     others = ~np.eye(len(labels), dtype=bool)
@@ -85,7 +85,7 @@ def separation(distances: Float[np.ndarray, "systems systems"], systems: Systems
 
 
 def along(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
-    """Distances to the first system, in radians; what has no number is unrelated."""
+    """Distances to the first system, in radians; systems without a number are unrelated."""
     dsa = analysis.operator_distances(operators[:1], operators)[0]
     shape = np.array([analysis.procrustes_angle(systems.shapes[0], other) for other in systems.shapes])
     numbered = [i for i, label in enumerate(systems.labels) if label is not None]

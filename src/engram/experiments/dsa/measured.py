@@ -1,4 +1,4 @@
-"""Any measure of similarity on systems of which it is known which are alike: how well it finds that out."""
+"""A test of any similarity measure on systems whose similarity is known."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TITLES: dict[Battery, str] = {
 
 
 class Size(SimilarityMeasure):
-    """How much larger the activity of one system is than that of the other: next to nothing of what it is."""
+    """A trivial baseline that compares only the magnitude of activity."""
 
     invariant = ("shift", "rotation")
 
@@ -35,7 +35,7 @@ class Size(SimilarityMeasure):
         return float(np.log(np.linalg.norm(np.concatenate(trials).std(0))))
 
     def distance(self, first: float, second: float) -> float:
-        """The difference of logarithms."""
+        """The absolute difference of logarithms."""
         return abs(first - second)
 
 
@@ -44,20 +44,22 @@ MEASURES = {"size": f"{__name__}:Size"}
 
 @settings
 class Measured:
-    """A measure, and the systems that it is to tell apart."""
+    """The settings of a measure and of the systems that it should separate."""
 
-    measure: str = setting("dsa", "a registered measure of similarity, or where it is")
+    measure: str = setting("dsa", "a registered similarity measure, or a reference such as file.py:Name")
     battery: Battery = setting("same-geometry", "the systems")
-    same_geometry: SameGeometry = setting(SameGeometry(), "those of the same geometry")
-    embeddings: Embeddings = setting(Embeddings(), "those that are embedded, each from trajectories of its own")
-    shared_embeddings: Embeddings = setting(Embeddings(shared=True), "those that are embedded from the same ones")
-    rules: Rules = setting(Rules(networks=2), "networks that learn by four rules")
+    same_geometry: SameGeometry = setting(SameGeometry(), "the systems with the same geometry")
+    embeddings: Embeddings = setting(Embeddings(), "the systems with embeddings of different trajectories")
+    shared_embeddings: Embeddings = setting(
+        Embeddings(shared=True), "the systems with embeddings of the same trajectories"
+    )
+    rules: Rules = setting(Rules(networks=2), "networks trained by four learning rules")
 
     def __post_init__(self) -> None:
         registry.check("similarity_measures", self.measure, "measure")
 
     def systems(self, run: Run) -> Systems:
-        """Make them."""
+        """The systems of the battery."""
         made: Systems = getattr(self, self.battery.replace("-", "_")).systems(run)
         return made
 
@@ -73,7 +75,7 @@ def measure_of(config: Measured) -> SimilarityMeasure:
 
 
 def trial(config: Measured, run: Run) -> dict[str, Any]:
-    """Make the systems of a battery and compare them: shapes by what compares samples, else the trials themselves."""
+    """Compare the systems of a battery, by shapes if the measure pairs samples, otherwise by trials."""
     systems, measure = config.systems(run), measure_of(config)
     scores = separation(measure.distances(systems.shapes if measure.paired else systems.activity), systems)
     run.log(1, silhouette=scores["silhouette"])
@@ -81,7 +83,7 @@ def trial(config: Measured, run: Run) -> dict[str, Any]:
 
 
 def step_of(config: Measured) -> Callable[[], object]:
-    """A distance between two systems of 20 trials, as often as one likes: to be timed."""
+    """A function to be timed, which computes the distance between two systems of 20 trials."""
     rng, measure = np.random.default_rng(0), measure_of(config)
     systems = rng.normal(size=(2, 20, 100, 10)).cumsum(2)
     return lambda: measure(*systems)

@@ -1,4 +1,4 @@
-"""Networks that are trained: by four rules, while they learn digits; and of three kinds, to hold three bits."""
+"""Trained networks: by four learning rules on digits, and of three kinds that hold three bits."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from engram.tasks.dynamics.learning_rule_traces import RULES
 
 @settings
 class Rules:
-    """Networks that learn digits by four rules, as statistics of their weights and activity over training."""
+    """Networks that learn digits by four rules, described by statistics of their weights and activity over training."""
 
-    networks: int = setting(8, "networks of each learning rule and learning rate", ge=1)
-    observations: int = setting(200, "observations of a network, one in five steps of training", ge=20, scales=True)
-    fit: Fit = setting(Fit(rank=10), "how operators are fitted")
+    networks: int = setting(8, "networks for each learning rule and learning rate", ge=1)
+    observations: int = setting(200, "observations of a network, one every five training steps", ge=20, scales=True)
+    fit: Fit = setting(Fit(rank=10), "settings for fitting operators")
 
     def systems(self, run: Run) -> Systems:
-        """Train them; the rules are the classes."""
+        """Train the networks; the rules are the classes."""
         shapes: list[np.ndarray] = []
         labels, raw = [], []
         for rule in RULES:
@@ -45,16 +45,16 @@ class FlipFlop:
     """Recurrent networks of three kinds, trained to hold three bits."""
 
     models: int = setting(3, "networks of each kind", ge=2)
-    units: int = setting(128, "units of the first network of a kind; the next has half as many, in turn", ge=2)
-    trials: int = setting(64, "sequences in which they are compared", ge=2)
+    units: int = setting(128, "units of the first network of a kind; every other one has half as many", ge=2)
+    trials: int = setting(64, "sequences on which the networks are compared", ge=2)
     steps: int = setting(200, "steps of a sequence", ge=50)
     updates: int = setting(1500, "steps of the optimiser", ge=1, scales=True)
-    batch: int = setting(64, "sequences in each", ge=1)
-    learning_rate: float = setting(1e-3, "of Adam", gt=0, le=1)
-    fit: Fit = setting(Fit(n_delays=5, rank=20), "how operators are fitted")
+    batch: int = setting(64, "sequences in a batch", ge=1)
+    learning_rate: float = setting(1e-3, "learning rate of Adam", gt=0, le=1)
+    fit: Fit = setting(Fit(n_delays=5, rank=20), "settings for fitting operators")
 
     def systems(self, run: Run) -> Systems:
-        """Train them; the kinds are the classes."""
+        """Train the networks; the kinds are the classes."""
         kinds: dict[str, Callable[[int], nn.Module]] = {
             "tanh": lambda units: nn.RNN(3, units),
             "relu": lambda units: nn.RNN(3, units, nonlinearity="relu"),

@@ -1,4 +1,4 @@
-"""Linear systems under noise, of which the order is to be found: by prediction, and by singular values."""
+"""The order of noisy linear systems, estimated by prediction and by singular values."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ DELAYS, MAX_ORDER = (1, 2, 5), 8
 
 @settings
 class Order:
-    """Rotations of several planes, at a speed of its own each, seen by units with noise."""
+    """The settings of systems that rotate several planes at different speeds, observed by noisy units."""
 
-    models: int = setting(6, "systems, each of an order drawn from 1 to 8", ge=1, scales=True)
+    models: int = setting(6, "systems, each with a random order from 1 to 8", ge=1, scales=True)
     trials: int = setting(6, "trajectories of a system", ge=2)
     steps: int = setting(200, "samples of a trajectory", ge=40)
-    noise: float = setting(0.5, "standard deviation of the noise of a unit over that of what it sees", ge=0, le=10)
+    noise: float = setting(0.5, "standard deviation of a unit's noise relative to that of its signal", ge=0, le=10)
 
 
 def trial(config: Order, run: Run) -> dict[str, Any]:
-    """Look for the order of each system: the share that is found, and that is missed by one at most."""
+    """Estimate the order of each system; the results are the shares found exactly and within one."""
     missed = np.zeros((config.models, 2))
     for step in run.steps(config.models, missed=missed):
         order = int(run.rng.integers(1, MAX_ORDER + 1))
@@ -41,7 +41,7 @@ def trial(config: Order, run: Run) -> dict[str, Any]:
 def rotations(
     order: int, rng: np.random.Generator, *, noise: float, trials: int = 6, time: int = 200, units: int = 20
 ) -> Float[np.ndarray, "trials time units"]:
-    """Noisy units that see ``order`` coordinates: planes that turn, and of an odd order a constant as well."""
+    """Noisy observations of ``order`` coordinates: rotating planes, and a constant if the order is odd."""
     planes = order // 2
     speeds = (np.arange(planes) + rng.uniform(0.2, 0.8, planes)) * np.pi / max(planes, 1)
     phases = rng.uniform(0, 2 * np.pi, (trials, 1, planes)) + np.arange(time)[:, None] * speeds

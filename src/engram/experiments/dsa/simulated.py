@@ -1,4 +1,4 @@
-"""Systems that are simulated: of the same geometry, seen through random embeddings, and attractors on a ring."""
+"""Simulated systems: with the same geometry, seen through random embeddings, and ring attractors."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ from engram.tasks.dynamics.same_geometry import KINDS
 class SameGeometry:
     """A saddle, a line attractor and a point attractor whose trajectories have the same mean."""
 
-    data: Literal["trials", "averages"] = setting(
-        "trials", "what is fitted: single trials, or the mean of each condition"
-    )
+    data: Literal["trials", "averages"] = setting("trials", "data to fit: single trials, or the mean of each condition")
     models: int = setting(4, "systems of each kind", ge=2)
-    trials: int = setting(100, "trials of a condition", ge=2)
+    trials: int = setting(100, "trials per condition", ge=2)
     steps: int = setting(10_000, "steps simulated", ge=50, scales=True)
-    noise: float = setting(0.05, "standard deviation of the noise of a step", ge=0)
-    fit: Fit = setting(Fit(n_delays=20), "how operators are fitted")
+    noise: float = setting(0.05, "standard deviation of the noise per step", ge=0)
+    fit: Fit = setting(Fit(n_delays=20), "settings for fitting operators")
 
     def systems(self, run: Run) -> Systems:
-        """Simulate them; geometry sees the means of conditions, and the spread of trials is that about these."""
+        """Simulate the systems; geometric measures see the condition means, and spreads are about these means."""
         states = same_geometry(self.models, run.rng, trials=self.trials, steps=self.steps, noise=self.noise)
         kinds, models, trials, _, units = states.shape
         by_condition = states.reshape(kinds, models, 2, trials // 2, *states.shape[3:])
@@ -45,16 +43,16 @@ class SameGeometry:
 
 @settings
 class Embeddings:
-    """Three systems, each seen by several random populations, in the same trajectories or in its own."""
+    """Three systems, each seen by several random populations, on the same or on different trajectories."""
 
     views: int = setting(5, "embeddings of each system", ge=2)
-    shared: bool = setting(False, "whether all embeddings of a system see the same trajectories, or each its own")
+    shared: bool = setting(False, "whether all embeddings of a system see the same trajectories")
     trials: int = setting(20, "trajectories of a system", ge=2)
     steps: int = setting(400, "samples of a trajectory", ge=50, scales=True)
-    fit: Fit = setting(Fit(), "how operators are fitted")
+    fit: Fit = setting(Fit(), "settings for fitting operators")
 
     def systems(self, run: Run) -> Systems:
-        """Simulate and embed them."""
+        """Simulate and embed the systems."""
         activity = []
         for kind in DYNAMICS:
             for view in range(self.views):
@@ -67,17 +65,18 @@ class Embeddings:
 
 @settings
 class Ring:
-    """A driven ring attractor through ever steeper sigmoids, and another ring of another drive.
+    """A driven ring attractor seen through ever steeper sigmoids, and an unrelated ring.
 
-    The rates go to 0.5: the published sigmoids, to a steepness of 3.6, hardly bend, so that steeper ones follow.
+    Firing rates reach 0.5, where the published sigmoids, up to a steepness of 3.6, are nearly linear, so steeper ones
+    are added.
     """
 
     neurons: int = setting(100, "neurons of a population", ge=10)
     steps: int = setting(2000, "steps simulated", ge=50, scales=True)
-    fit: Fit = setting(Fit(rank=12), "how operators are fitted")  # beyond it there is noise
+    fit: Fit = setting(Fit(rank=12), "settings for fitting operators")  # higher ranks fit noise
 
     def systems(self, run: Run) -> Systems:
-        """Simulate them; the last is the other ring."""
+        """Simulate the rings; the last is the unrelated one."""
         widths = run.rng.uniform(0.55, 0.65, 2) * self.neurons
         weights = np.stack([ring_weights(self.neurons, width) for width in widths])
         rates = ring_rates(weights, np.tile([2.0, 1.0], (self.steps, 1)), run.rng)[:, self.steps // 10 :]
@@ -89,14 +88,14 @@ class Ring:
 
 @settings
 class Topology:
-    """A line attractor that is closed to a ring, driven to and fro."""
+    """A line attractor that is gradually closed to a ring, driven back and forth."""
 
     neurons: int = setting(100, "neurons of a population", ge=10)
     steps: int = setting(8000, "steps simulated", ge=50, scales=True)
-    fit: Fit = setting(Fit(rank=16), "how operators are fitted")
+    fit: Fit = setting(Fit(rank=16), "settings for fitting operators")
 
     def systems(self, run: Run) -> Systems:
-        """Simulate the line, the ring, and what is between."""
+        """Simulate the line, the ring and the stages in between."""
         closure = np.linspace(0, 1, 11).round(1).tolist()
         width = run.rng.uniform(0.55, 0.65) * self.neurons
         weights = np.stack([ring_weights(self.neurons, width, alpha) for alpha in closure])
@@ -111,5 +110,5 @@ class Topology:
 
 
 def components(activity: np.ndarray) -> list[np.ndarray]:
-    """The principal components of one trial."""
+    """The principal components of a single trial."""
     return [PCA(COMPONENTS).fit_transform(activity)]

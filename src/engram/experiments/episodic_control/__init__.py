@@ -1,9 +1,9 @@
 """What a small episodic memory should keep: dynamic online k-means against other rules (Agostinelli et al., 2019).
 
-An agent remembers what each action led to and acts on what similar states remember. Compared are rules for what stays
-in a memory that is too small; the paper's is dynamic online k-means, here as published and corrected. Beside them are a
-memory that forgets nothing and a table of Q-learning at a chosen learning rate. Of the paper only the abstract and the
-published code for Atari were known, so that all sizes and criteria on small environments are ours.
+An agent stores the return of each action and acts on the values stored for similar states. The experiment compares
+rules for what to keep in a memory that is too small; the paper's rule is dynamic online k-means, here as published and
+corrected. Baselines are a memory that forgets nothing and tabular Q-learning at a chosen learning rate. Only the
+paper's abstract and its published code for Atari were known, so all sizes and criteria on small environments are ours.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from engram.lab import Contest, Experiment, Preset, Results, Study
 from engram.lab.figures import add_line, colors
 from engram.tasks.environments.atari import make_atari
 
-SIZES = (100, 1000)  # rows for each action on CartPole
+SIZES = (100, 1000)  # memory rows per action on CartPole
 NEC: dict[str, Any] = {"learner": "nec", "value_update": "ema", "neighbours": 50, "epsilon": 0.001}
 ROOMS: dict[str, Any] = {"environment": "engram/FourRoom-v0", "capacity": 60, "neighbours": 5, "epsilon": 0.1}
 
 
 def shorter(arm: control.Config) -> int:
-    """The steps of an agent in four rooms."""
+    """The number of steps of an agent in four rooms."""
     return arm.steps * 3 // 8
 
 
-TASKS: dict[str, dict[str, Any]] = {  # on which policies are compared
+TASKS: dict[str, dict[str, Any]] = {  # the tasks on which policies are compared
     "cartpole-100": {},
     "four-room": {**ROOMS, "steps": shorter, "agents": 3},
     "stream": {},
@@ -84,13 +84,13 @@ presets = {
 
 
 def check_requirements(config: Any) -> None:
-    """Make the Atari game, so that a run without the emulator does not begin."""
+    """Make the Atari game, so that a run without the emulator fails at once."""
     if isinstance(config, control.Config) and config.environment in GAMES:
         make_atari(config.environment).close()
 
 
 def figure(results: Results) -> go.Figure:
-    """Late return by size and policy, with its range; the error on the stream over time; all other late returns."""
+    """Late returns with ranges by size and policy, the error on the stream over time, and other late returns."""
     titles = "CartPole: late return", "Stream: error over time (dotted: batches of 8)", "Late return elsewhere"
     plot = make_subplots(rows=3, cols=1, subplot_titles=titles, vertical_spacing=0.1)
     for policy, color in colors(POLICIES).items():
@@ -119,7 +119,7 @@ def figure(results: Results) -> go.Figure:
 
 
 def step_of(config: control.Config | stream.Stream) -> Callable[[], object]:
-    """A look-up and a write, as often as one likes: to be timed."""
+    """A function to be timed, which makes a look-up and a write."""
     rows, k = (config.capacity, config.neighbours) if isinstance(config, control.Config) else (stream.CENTRES, 1)
     return look_up.step_of(config.policy, rows, k)
 
@@ -136,7 +136,7 @@ contests = [
         costs={"error before they jump": "before_1", "error in batches of 8": "end_8"},
     ),
     contest(
-        "CartPole by 100 rows",
+        "CartPole with 100 rows",
         partial(arm_of, task="cartpole-100"),
         "late_return",
         study="agents",
@@ -144,7 +144,7 @@ contests = [
         costs={"bytes": "bytes"},
     ),
     contest(
-        "four rooms by 60 rows",
+        "four rooms with 60 rows",
         partial(arm_of, task="four-room"),
         "late_return",
         study="agents",
@@ -171,13 +171,13 @@ experiment = Experiment(
     headline="return",
     check_requirements=check_requirements,
     contests=contests,
-    answer="""With 100 rows on CartPole, corrected dynamic k-means gets 86 and the published form 103 where LRU gets 82;
-    whether either difference is as much as 15 % is open [dkm-beats-lru: is open] [dkm-author-beats-lru: is open], and
-    so is whether LRU is better with 1000 rows [lru-is-better-with-1000-rows: is open]. A table of Q-learning whose rate
-    is tuned gets about as much [dkm-beats-a-table: is open], and a memory that forgets nothing three times as much
-    [small-is-no-worse: fails]. In four rooms, where only the goal pays, the published form averages the rare return
-    away and hardly ever gets there [published-form-loses-the-goal: holds]; whether the corrected one gets there nearly
-    as often as LRU is open [corrected-finds-the-goal: is open]. With learned keys and 250 rows the corrected form gets
-    1.6 times the return of LRU, in seeds that differ widely [dkm-beats-lru-with-learned-keys: is open]. So take more
-    rows first.""",
+    answer="""With 100 rows on CartPole, the return is 86 with corrected dynamic k-means, 103 with the published form
+    and 82 with LRU; whether either difference reaches 15 % is open [dkm-beats-lru: is open]
+    [dkm-author-beats-lru: is open], and so is whether LRU is better with 1000 rows
+    [lru-is-better-with-1000-rows: is open]. Tabular Q-learning at a tuned learning rate gets about as much
+    [dkm-beats-a-table: is open], a memory that forgets nothing three times as much [small-is-no-worse: fails]. In four
+    rooms, where only the goal is rewarded, the published form averages the rare return away and hardly ever reaches the
+    goal [published-form-loses-the-goal: holds]; whether the corrected form reaches it nearly as often as LRU is open
+    [corrected-finds-the-goal: is open]. With learned keys and 250 rows the corrected form gets 1.6 times the return of
+    LRU, but seeds differ widely [dkm-beats-lru-with-learned-keys: is open]. So increase the number of rows first.""",
 )

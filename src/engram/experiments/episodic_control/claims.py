@@ -1,4 +1,4 @@
-"""What is claimed of memories that are too small; LRU: the least recently used row makes room."""
+"""Claims about memories that are too small; LRU replaces the least recently used row."""
 
 from engram.experiments.episodic_control.control import GAMES, OTHERS
 from engram.experiments.episodic_control.stream import BATCHES
@@ -10,7 +10,7 @@ late = metric("late_return")
 
 
 def of_stream(form: str, over: str, moment: str) -> Measure:
-    """The error of a form of dynamic k-means over both batch sizes, in units of another policy's."""
+    """The error of a form of dynamic k-means over both batch sizes, relative to that of another policy."""
 
     def error(policy: str) -> Measure:
         single, batches = (metric(f"{moment}_{batch}")(f"stream-{policy}") for batch in BATCHES)
@@ -25,12 +25,12 @@ def gain(memory: str, policy: str = "dkm", over: str = "lru") -> Measure:
 
 
 def better_games(results: ResultsOfSeed) -> float:
-    """In how many games dynamic k-means scores more than the least recently used making room."""
+    """The number of games in which dynamic k-means scores higher than LRU."""
     score = {arm: float(results[arm]["late_score"]) for arm in ATARI}
     return float(sum(score[f"{game}-mfec-dkm-author"] > score[f"{game}-mfec-lru"] for game in GAMES))
 
 
-MORE = 1.15  # a ratio from which on a difference matters
+MORE = 1.15  # the smallest relevant ratio
 FORMS = {"dkm": "corrected", "dkm-author": "as published"}
 ours = claims_from("ours", presets=("laptop",), seeds=5)
 paper = claims_from(
@@ -42,61 +42,64 @@ paper = claims_from(
 claims = [
     *(
         paper(f"{form}-beats-lru",
-            f"With 100 rows on CartPole, MFEC gets more return with dynamic k-means ({name}) than with LRU",
+            f"With 100 rows on CartPole, MFEC has a higher return with dynamic k-means ({name}) than with LRU",
             gain("100", form) >= MORE)
         for form, name in FORMS.items()
     ),
     paper("the-smaller-the-better",
-        "Corrected dynamic k-means does better, in units of LRU's return, with 100 rows than with 1000 (quotient)",
+        "Corrected dynamic k-means does better relative to LRU with 100 rows than with 1000 (ratio)",
         gain("100") / gain("1000") >= MORE),
     ours("lru-is-better-with-1000-rows",
-        "With 1000 rows on CartPole, MFEC gets more return with LRU than with corrected dynamic k-means",
+        "With 1000 rows on CartPole, MFEC has a higher return with LRU than with corrected dynamic k-means",
         gain("1000", "lru", "dkm") >= MORE),
     *(
         ours(f"no-rule-beats-{form}",
-            f"With 100 rows MFEC gets no less with dynamic k-means ({name}) than under the best rule of another kind, "
-            "best in each seed (ratio)",
+            f"With 100 rows the return of MFEC with dynamic k-means ({name}) is no lower than with the best other "
+            "rule, chosen per seed (ratio)",
             late(f"cartpole-100-{form}") / maximum(*(late(f"cartpole-100-{rule}") for rule in ("lru", *OTHERS)))
             >= 1 / MORE)
         for form, name in FORMS.items()
     ),
     ours("small-is-no-worse",
-        "With 100 rows and corrected dynamic k-means MFEC gets no less than with a memory that forgets nothing",
+        "With 100 rows and corrected dynamic k-means the return of MFEC is no lower than with a memory that forgets "
+        "nothing",
         late("cartpole-100-dkm") / late("cartpole-unlimited") >= 1 / MORE),
     *(
         ours(f"{form}-beats-a-table",
-            f"With 100 rows and dynamic k-means ({name}) MFEC gets more return than tabular Q-learning on a grid, at a "
-            "learning rate chosen for it",
+            f"With 100 rows and dynamic k-means ({name}) MFEC has a higher return than tabular Q-learning on a grid at "
+            "a tuned learning rate",
             late(f"cartpole-100-{form}") / late("cartpole-tabular-q") >= MORE, source="ours: the trivial baseline")
         for form, name in FORMS.items()
     ),
     paper("dkm-beats-lru-with-learned-keys",
-        "With 250 rows on CartPole, NEC gets more return with corrected dynamic k-means than with LRU",
+        "With 250 rows on CartPole, NEC has a higher return with corrected dynamic k-means than with LRU",
         gain("nec") >= MORE),
     ours("corrected-finds-the-goal",
-        "In four rooms, where only the goal pays, corrected dynamic k-means reaches it nearly as often as LRU does",
+        "In four rooms, where only the goal is rewarded, corrected dynamic k-means reaches it nearly as often as LRU",
         late("four-room-dkm") - late("four-room-lru") >= -0.1),
     ours("published-form-loses-the-goal",
         "In four rooms dynamic k-means as published hardly ever reaches the goal: it averages the rare return away",
         late("four-room-dkm-author") <= 0.1),
     *(
         ours(f"{form}-follows-a-stream",
-            f"When a stream's centres have jumped, dynamic k-means ({name}) ends with half the error of online k-means",
+            f"After a stream's centres have jumped, dynamic k-means ({name}) ends with at most half the error of "
+            "online k-means",
             of_stream(form, "k-means", "end") <= 0.5, published="clusters follow a changing stream (no figure)")
         for form, name in FORMS.items()
     ),
     ours("short-memory-forgets-too-fast",
-        "Dynamic k-means whose rows remember 8 samples ends with less error than with 1 sample",
+        "Dynamic k-means whose rows average over 8 samples ends with a smaller error than over 1 sample",
         of_stream("dkm", "dkm-short", "end") <= 1 / MORE),
     *(
         ours(f"still-water-is-for-k-means-not-{form}",
-            f"Before the centres of a stream jump, online k-means has no larger error than dynamic k-means ({name})",
+            "Before the centres of a stream jump, the error of online k-means is no larger than that of dynamic "
+            f"k-means ({name})",
             of_stream(form, "k-means", "before") >= 1 / MORE)
         for form, name in FORMS.items()
     ),
     *(
         ours(f"{form}-beats-samples",
-            f"Dynamic k-means ({name}) has less error than LRU, before the jump, soon after it and at the end",
+            f"Dynamic k-means ({name}) has a smaller error than LRU before the jump, soon after it and at the end",
             maximum(*(of_stream(form, "lru", moment) for moment in ("before", "after", "end"))) <= 1 / MORE)
         for form, name in FORMS.items()
     ),
@@ -107,7 +110,7 @@ claims = [
         "The time of a look-up grows no faster than the memory (exponent, from 16,000 to 64,000 rows)",
         metric("exponent")("look-up") <= 1.1),
     paper("atari",
-        "With 10,000 rows on Atari, MFEC scores more with dynamic k-means than with LRU, in most of five games",
+        "With 10,000 rows on Atari, MFEC scores higher with dynamic k-means than with LRU in most of five games",
         Measure(better_games, ATARI) >= 3, source="abstract; scripts of the published code", presets=("paper",),
         seeds=3),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Agents with an episodic memory, or a table, in an environment."""
+"""Agents with an episodic memory or a table in an environment."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ POLICIES = ("lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm", 
 FORMS, PAIR = ("lru", "dkm-author", "dkm"), ("lru", "dkm")
 OTHERS = ("max-surprise", "max-value", "k-means", "fifo", "random")
 Game = Literal["Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert"]
-GAMES: tuple[Game, ...] = get_args(Game)  # of Atari
+GAMES: tuple[Game, ...] = get_args(Game)  # Atari games
 PIXELS = 4 * 84 * 84
 Learner = MFEC | NEC | TabularQ
-# Where a grid for tabular Q-learning begins and ends, and its cells.
+# The bounds of a grid for tabular Q-learning, and its numbers of cells.
 GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
     "CartPole-v1": ([-2.4, -3.0, -0.21, -3.5], [2.4, 3.0, 0.21, 3.5], [4, 4, 8, 8]),
 }
-RATES, TRIED = (0.1, 0.2, 0.4, 0.8), 2  # learning rates of a table, and other agents that try each of them
-CHUNKS, SHORTEST = 100, 40  # most points of a curve of returns, and least steps between two
+RATES, TRIED = (0.1, 0.2, 0.4, 0.8), 2  # candidate learning rates of a table, and other agents that try each
+CHUNKS, SHORTEST = 100, 40  # most points of a learning curve, and fewest steps between two of them
 
 
 @settings
 class Config:
-    """The agent, and where it acts."""
+    """The settings of the agent and its environment."""
 
-    environment: Literal["CartPole-v1", "engram/FourRoom-v0", Game] = setting("CartPole-v1", "where the agent acts")
+    environment: Literal["CartPole-v1", "engram/FourRoom-v0", Game] = setting("CartPole-v1", "the environment")
     learner: Literal["mfec", "nec", "tabular-q"] = setting("mfec", "the agent")
-    policy: str = setting("lru", "what the memory keeps: a registered policy, or where it is")
-    value_update: Literal["max", "mean", "ema"] = setting("max", "what becomes of a value when its state comes again")
-    capacity: int = setting(100, "rows for each action", ge=2)
-    neighbours: int = setting(11, "rows that an estimate is made from", ge=1)
-    gamma: float = setting(0.99, "discount for each step", ge=0, le=1)
-    epsilon: float = setting(0.005, "share of random actions in the end", ge=0, le=1)
+    policy: str = setting(
+        "lru", "what the memory keeps: a registered replacement policy, or a reference such as file.py:Name"
+    )
+    value_update: Literal["max", "mean", "ema"] = setting("max", "how a value is updated when its state recurs")
+    capacity: int = setting(100, "memory rows per action", ge=2)
+    neighbours: int = setting(11, "neighbours from which a value is estimated", ge=1)
+    gamma: float = setting(0.99, "discount per step", ge=0, le=1)
+    epsilon: float = setting(0.005, "final share of random actions", ge=0, le=1)
     explore_from: int = setting(500, "step up to which all actions are random", ge=0)
-    explore_until: int = setting(4000, "step from which there are no more random actions than in the end", ge=0)
-    steps: int = setting(40_000, "of an agent; the last episode is played to its end", ge=100, scales=True)
+    explore_until: int = setting(4000, "step from which the share of random actions is final", ge=0)
+    steps: int = setting(40_000, "steps of an agent; the last episode is completed", ge=100, scales=True)
     agents: int = setting(1, "agents in one trial, whose returns are averaged", ge=1, scales=True)
-    key_dim: int = setting(32, "length of keys that are learned or projected", ge=1)
+    key_dim: int = setting(32, "length of learned or projected keys", ge=1)
     learning_rate: float = setting(5e-4, "learning rate of an encoder; a table's is chosen by other agents", gt=0, le=1)
     learning_starts: int = setting(1000, "steps before an encoder is trained", ge=0)
 
@@ -59,7 +61,7 @@ class Config:
 
 
 def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -> Learner:
-    """Build the agent of a trial, whose table or encoder learns at a rate."""
+    """The agent of a trial, whose table or encoder has the given learning rate."""
     actions = int(env.action_space.n)  # type: ignore[attr-defined]
     exploration = EpsilonGreedy(config.epsilon, config.explore_from, config.explore_until)
     if config.learner == "tabular-q":
@@ -88,7 +90,7 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -
 def play(
     env: gymnasium.Env[Any, Any], agent: Learner, until: int, seed: int | None, identity: Any = None
 ) -> list[float]:
-    """The returns of the episodes that an agent plays until it has taken so many steps."""
+    """The returns of the episodes that an agent plays until a number of steps."""
     returns = []
     while agent.steps < until:
         returns.append(play_episode(env, agent, seed, identity).total)
@@ -97,7 +99,7 @@ def play(
 
 
 def late_return(config: Config, run: Run, rate: float) -> float:
-    """The mean return late in training of other agents than the trial's, which learn at a rate."""
+    """The mean late return at a learning rate, of agents other than the trial's."""
     means = []
     for _ in range(TRIED):
         env = _make(config.environment)
@@ -108,7 +110,7 @@ def late_return(config: Config, run: Run, rate: float) -> float:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Let agents act and learn; the result is the mean return of the episodes in the last quarter of training."""
+    """Let agents act and learn; the main result is the mean return over the last quarter of training."""
     pixels = config.environment in GAMES
     envs = [_make(config.environment) for _ in range(config.agents)]
     rate = config.learning_rate
@@ -118,12 +120,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     states = _random_states(envs[0], run) if pixels else []
     whole_games = _make(config.environment, training=False) if pixels else None
     named = {f"agent_{i}": agent for i, agent in enumerate(agents)}
-    late = np.zeros((config.agents, 2))  # of each agent, sum and number of returns: who succeeds has more episodes
+    late = np.zeros((config.agents, 2))  # sum and number of returns of each agent: successful ones have more episodes
     chunks = min(CHUNKS, config.steps // SHORTEST)
     for chunk in run.steps(chunks, late=late, **named):
         means, end = [], (chunk + 1) * config.steps // chunks
         for i, (env, agent) in enumerate(zip(envs, agents, strict=True)):
-            # What an environment does in a chunk depends on nothing before it, so that a chunk can be begun again.
+            # Chunks of an environment are independent of each other, so a chunk can be restarted.
             seed = int(run.rng.integers(2**31))
             returns = play(env, agent, end, seed, ram if pixels else None)
             if returns:
@@ -144,7 +146,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     if isinstance(agents[0], MFEC):
         memory = agents[0].memory
         tables, rows, size = memory.keys.shape
-        # Keys, hashes as long, a value and a number for the policy, as the published code has them, of 4 bytes each.
+        # As in the published code: keys, equally long hashes, a value and a number for the policy, of 4 bytes each.
         result |= {"bytes": memory.nbytes, "published_bytes": tables * rows * (2 * size + 2) * 4}
     return result
 
@@ -156,7 +158,7 @@ def _make(environment: str, training: bool = True) -> gymnasium.Env[Any, Any]:
 
 
 def _random_states(env: gymnasium.Env[Any, Any], run: Run, count: int = 500) -> list[Any]:
-    """States that random actions lead to."""
+    """States reached by random actions."""
     states = [env.reset(seed=int(run.rng.integers(2**31)))[0]]
     while len(states) < count:
         state, _, terminated, truncated, _ = env.step(run.rng.integers(env.action_space.n))  # type: ignore[attr-defined]

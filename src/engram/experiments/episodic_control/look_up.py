@@ -1,4 +1,4 @@
-"""The time of a look-up by the size of the memory."""
+"""The time of a look-up as a function of memory size."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ LOOKED_UP = (1000, 4000, 16000, 64000)  # rows of a table
 
 @settings
 class LookUp:
-    """What is looked for."""
+    """The settings of the look-up."""
 
-    neighbours: int = setting(11, "rows that an estimate is made from", ge=1)
+    neighbours: int = setting(11, "neighbours from which a value is estimated", ge=1)
 
 
 def step_of(policy: str, rows: int, neighbours: int) -> Callable[[], object]:
-    """A look-up in full tables and a write, as often as one likes: to be timed.
+    """A function to be timed, which makes a look-up in full tables and a write.
 
     Args:
-        policy: A registered policy, or where it is.
+        policy: A registered replacement policy, or a reference such as ``file.py:Name``.
         rows: Rows of each of two tables.
-        neighbours: Rows that are looked for.
+        neighbours: The number of nearest rows to find.
     """
     generator = torch.Generator().manual_seed(0)
     keep = registry.get("replacement_policies", policy)()
@@ -46,7 +46,7 @@ def step_of(policy: str, rows: int, neighbours: int) -> Callable[[], object]:
 
 
 def trial(config: LookUp, run: Run) -> dict[str, Any]:
-    """Measure how long two full tables are searched, by their size; the result is the exponent of its growth."""
+    """Measure the search time of two full tables by their size; the main result is the exponent of its growth."""
     shortest = np.full(len(LOOKED_UP), np.inf)
     for _ in run.steps(1, shortest=shortest):
         for i, rows in enumerate(LOOKED_UP):

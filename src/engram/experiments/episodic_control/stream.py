@@ -1,4 +1,4 @@
-"""Clusters that follow a stream of points whose centres jump."""
+"""Clustering of a stream of points whose centres jump."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ MEASURED = 80  # points between two measurements
 
 @settings
 class Stream:
-    """What the memory keeps, and the stream."""
+    """The settings of the memory and the stream."""
 
-    policy: str = setting("lru", "what the memory keeps: a registered policy, or where it is")
+    policy: str = setting(
+        "lru", "what the memory keeps: a registered replacement policy, or a reference such as file.py:Name"
+    )
     points: int = setting(4000, "points of a stream; a multiple of 160", ge=960, scales=True)
-    streams: int = setting(4, "streams, each on its own; their errors are averaged", ge=1, scales=True)
+    streams: int = setting(4, "independent streams, whose errors are averaged", ge=1, scales=True)
 
     def __post_init__(self) -> None:
         registry.check("replacement_policies", self.policy, "policy")
@@ -30,7 +32,7 @@ class Stream:
 
 
 def trial(config: Stream, run: Run) -> dict[str, Any]:
-    """Follow points around centres that jump at half time; the result is how far points are from the nearest key."""
+    """Track points around centres that jump halfway; the results are squared distances to the nearest key."""
     half, streams = config.points // 2, config.streams
     points, tests = torch.zeros(streams, config.points, 2), torch.zeros(2, streams, TESTED, 2)
     for of_stream, (before, after) in zip(points, tests.unbind(1), strict=True):

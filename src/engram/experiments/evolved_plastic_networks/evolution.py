@@ -1,4 +1,4 @@
-"""Evolution of a network that learns in its lifetime, and what is asked of the genome at its end."""
+"""Evolution of a network that learns in its lifetime, and the tests of the final genome."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ from engram.plasticity.node_perturbation import CONSTANT, FREE
 from engram.tasks.two_stimulus import Block, Timing, TwoStimulus, ladder, ladder_rung
 from engram.tasks.two_stimulus import training_tasks as tasks_but
 
-EARLY = 31  # trials before the first change of a weight
+EARLY = 31  # trials before the first weight change
 TEST_EVERY = 10  # generations
-NOISE_SETS, LIVES_PER_TASK = 4, 3  # of the final test on the training tasks
-SHORT_TRACE = 2  # steps that the trace lasts in the control without one, half of it surviving a step
+NOISE_SETS, LIVES_PER_TASK = 4, 3  # for the final test on the training tasks
+SHORT_TRACE = 2  # time constant of the trace in steps in the control with a short trace; half of it survives a step
 Withheld = Literal["dms", "nand"]
 
 
 @settings
 class Config:
-    """The tasks, evolution, the lives in it, and the tests after it."""
+    """The settings of the tasks, the evolution, its lifetimes and the final tests."""
 
-    plastic: bool = setting(True, "whether connections change in a lifetime, in evolution and in the tests")
-    withheld: Withheld = setting("dms", "the task that evolution never sees, nor its negation")
-    author_tables: bool = setting(False, "use the truth tables of the published code, two of which are wrong")
-    population: int = setting(200, "individuals of a generation; even", ge=4, scales=True)
-    generations: int = setting(400, "generations; each is one lifetime of each individual", ge=4, scales=True)
+    plastic: bool = setting(True, "whether connections change during lifetimes, in evolution and in the tests")
+    withheld: Withheld = setting("dms", "the task withheld from evolution, together with its negation")
+    author_tables: bool = setting(
+        False, "whether to use the truth tables of the published code, two of which are wrong"
+    )
+    population: int = setting(200, "individuals in a generation; even", ge=4, scales=True)
+    generations: int = setting(400, "generations; in each, every individual lives once", ge=4, scales=True)
     trials: int = setting(250, "trials of a lifetime", ge=33, scales=True)
-    scored: int = setting(80, "last trials of a lifetime, whose mean loss is to be minimised", ge=1)
+    scored: int = setting(80, "last trials of a lifetime, whose mean loss is minimised", ge=1)
     units: int = setting(48, "units of a network; published: 70", ge=12)
-    dt: float = setting(40.0, "duration of a step, ms; published: 20", gt=0, le=60)
+    dt: float = setting(40.0, "duration of a step in ms; published: 20", gt=0, le=60)
     sigma: float = setting(0.03, "standard deviation of the mutations", gt=0)
-    learning_rate: float = setting(0.01, "of Adam", gt=0, le=1)
+    learning_rate: float = setting(0.01, "learning rate of Adam", gt=0, le=1)
     weight_decay: float = setting(3e-4, "weight decay, added to the gradient", ge=0)
-    test_lives: int = setting(64, "independent lifetimes of a test on the withheld task", ge=2)
+    test_lives: int = setting(64, "independent lifetimes in a test on the withheld task", ge=2)
     decoded_lives: int = setting(500, "lifetimes whose activity is decoded; 0: no decoding", ge=0)
     controls: bool = setting(True, "whether the evolved genome is also tested with parts of it replaced")
 
@@ -61,37 +63,37 @@ class Config:
 
 
 class Genome(NamedTuple):
-    """What evolution shapes."""
+    """The parameters that evolution shapes."""
 
     weight: Tensor
     alpha: Tensor
 
 
 def build(config: Config, generator: torch.Generator) -> NodePerturbationRNN:
-    """Build the network of a trial."""
+    """The network of a trial."""
     eta = 0.03 if config.plastic else 0.0
     return NodePerturbationRNN(config.units, dt=config.dt, eta=eta, generator=generator)
 
 
 def training_tasks(withheld: Withheld, parity: Literal[0, 1] | None = None) -> tuple[str, ...]:
-    """The tasks of evolution: all but the withheld one and its negation."""
+    """The tasks used in evolution: all but the withheld one and its negation."""
     return tasks_but({"dms": ("dms", "dnms"), "nand": ("nand", "and")}[withheld], parity)
 
 
 def two_stimulus(config: Config, tasks: tuple[str, ...]) -> TwoStimulus:
-    """The trials of a trial's lifetimes."""
+    """The task trials in the lifetimes of a trial."""
     return TwoStimulus(tasks, config.trials, Timing.default(config.dt), config.author_tables)
 
 
 def live(net: NodePerturbationRNN, task: TwoStimulus, block: Block, run: Run, genome: Any, **options: Any) -> Lifetimes:
-    """Let individuals live through a block of trials."""
+    """Run individuals through a block of trials."""
     timing = task.timing
     trials = Trials(task.inputs(), block.kind, block.answer, timing.response, timing.decision, timing.feedback)
     return lifetimes(net, trials, run.generator, weight=genome[0], alpha=genome[1], **options)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Evolve one genome; its result is what it learns in lifetimes of its own, and what is in its activity."""
+    """Evolve one genome; the results are what it learns in new lifetimes, and what its activity encodes."""
     net = build(config, run.generator)
     newborn = genome_of(net)
     adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -101,7 +103,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     )
     halves = [two_stimulus(config, training_tasks(config.withheld, parity)) for parity in (0, 1)]
     rungs = ladder(two_stimulus(config, training_tasks(config.withheld)).tables)
-    length = 4 * max(1, config.generations // 400)  # four generations see all tasks
+    length = 4 * max(1, config.generations // 400)  # four generations cover all tasks
     known = rungs[0].knows
     for generation in run.steps(config.generations, net=net, es=es):
         with torch.no_grad():
@@ -127,12 +129,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def genome_of(net: NodePerturbationRNN) -> Genome:
-    """A copy of what evolved, for all individuals alike; plasticities are not negative."""
+    """A copy of the genome for all individuals, with plasticities clamped at zero."""
     return Genome(net.weight.detach()[None].clone(), net.alpha.detach()[None].clamp(min=0))
 
 
 def on_withheld(net: NodePerturbationRNN, config: Config, run: Run, genome: Genome, **options: Any) -> float:
-    """The share of right answers on the withheld task, in independent lifetimes."""
+    """The accuracy on the withheld task in independent lifetimes."""
     task = two_stimulus(config, (config.withheld,))
     block = task.block(config.test_lives, run.generator)
     lives = live(net, task, block, run, genome, shared_noise=False, **options)
@@ -140,7 +142,7 @@ def on_withheld(net: NodePerturbationRNN, config: Config, run: Run, genome: Geno
 
 
 def on_training(net: NodePerturbationRNN, config: Config, run: Run, genome: Genome, **options: Any) -> dict[str, float]:
-    """What the genome learns of the training tasks, in lifetimes of several sets of perturbations."""
+    """The performance of a genome on the training tasks, in lifetimes with several sets of perturbations."""
     task = two_stimulus(config, training_tasks(config.withheld))
     table = torch.arange(len(task.tasks)).repeat(LIVES_PER_TASK)
     scores = []
@@ -154,7 +156,7 @@ def on_training(net: NodePerturbationRNN, config: Config, run: Run, genome: Geno
 
 
 def tested(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
-    """All that is asked of an evolved genome."""
+    """The results of all tests of an evolved genome."""
     result: dict[str, Any] = on_training(net, config, run, evolved)
     result["withheld_accuracy"] = on_withheld(net, config, run, evolved)
     result["newborn_withheld_accuracy"] = on_withheld(net, config, run, newborn)
@@ -169,7 +171,7 @@ def tested(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, 
 
 
 def without_plasticity(net: NodePerturbationRNN) -> NodePerturbationRNN:
-    """The same network with the learning rate of its lifetime at zero."""
+    """The same network with its lifetime learning rate set to zero."""
     other = copy.deepcopy(net)
     other.eta = 0.0
     return other
@@ -178,7 +180,7 @@ def without_plasticity(net: NodePerturbationRNN) -> NodePerturbationRNN:
 def controls(
     net: NodePerturbationRNN, evolved: Genome, run: Run
 ) -> dict[str, tuple[NodePerturbationRNN, Genome, dict[str, Any]]]:
-    """The evolved genome with one thing taken from it in turn, (a) to (e) and (g) of the protocol."""
+    """The evolved genome with one part at a time ablated, (a) to (e) and (g) of the protocol."""
     short = copy.deepcopy(net)
     short.tau_e = SHORT_TRACE * net.dt
     redrawn = NodePerturbationRNN(net.units, dt=net.dt, generator=run.generator).weight.detach()[None]
@@ -195,7 +197,7 @@ def controls(
 
 
 def decoded(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
-    """How well target and stimuli are decoded across time, before and after evolution and life."""
+    """The decoding accuracy of target and stimuli across time, before and after evolution and lifetime."""
     task = two_stimulus(config, (config.withheld,))
     timing = task.timing
     block = task.block(config.decoded_lives, run.generator)

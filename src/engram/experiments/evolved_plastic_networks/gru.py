@@ -1,4 +1,4 @@
-"""The arm without evolution: a GRU that is trained by back-propagation and learns by its activity."""
+"""The arm without evolution: a GRU trained by back-propagation, which learns through its activity."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ from engram.lab import Run, setting, settings
 from engram.tasks.meta import MetaTaskVectorEnv, named
 from engram.tasks.meta.wrappers import RL2Observation
 
-STEPS = 3  # of a trial of the discrete twin
+STEPS = 3  # of a trial in the discrete version of the tasks
 UNITS, TRIALS, LIVES = 64, 20, 64
 SETTINGS = A2C(clip_norm=50.0, value_coefficient=0.05, entropy_coefficient=0.1)
 
 
 @settings
 class Config:
-    """The tasks, training and the test after it."""
+    """The settings of the tasks, training and the final test."""
 
-    withheld: Withheld = setting("dms", "the task that is not trained, nor its negation")
+    withheld: Withheld = setting("dms", "the task withheld from training, together with its negation")
     iterations: int = setting(1000, "steps of the optimiser", ge=1, scales=True)
-    rates: tuple[float, ...] = setting((3e-3, 1e-2, 3e-2), "learning rates, chosen by rewards in the trained tasks")
-    tried: int = setting(200, "steps of the optimiser at each rate of the choice", ge=1)
-    test_lives: int = setting(64, "a twelfth of the lifetimes of a test", ge=2)
+    rates: tuple[float, ...] = setting(
+        (3e-3, 1e-2, 3e-2), "candidate learning rates, chosen by rewards on the training tasks"
+    )
+    tried: int = setting(200, "steps of the optimiser for trying each rate", ge=1)
+    test_lives: int = setting(64, "lifetimes in a test, divided by twelve", ge=2)
 
 
 def twin(tasks: tuple[str, ...], trials: int, lifetimes: int) -> Any:
-    """Lifetimes of the discrete twin of the tasks."""
-    with warnings.catch_warnings(action="ignore"):  # that a single task is always the same
+    """Lifetimes of the discrete version of the tasks."""
+    with warnings.catch_warnings(action="ignore"):  # about a single task being always the same
         task = named.two_stimulus(tasks, horizon=STEPS * trials)
     return RL2Observation(MetaTaskVectorEnv(task, lifetimes), time=False)
 
 
 class Training:
-    """A GRU, and its training at a learning rate.
+    """The training of a GRU at a learning rate.
 
     Args:
         rate: The learning rate.
-        config: The tasks, and for how many steps of the optimiser it is trained.
-        run: Whose randomness it uses.
-        iterations: How many steps.
+        config: The settings.
+        run: The run whose random generators are used.
+        iterations: The number of training steps.
     """
 
     def __init__(self, rate: float, config: Config, run: Run, iterations: int) -> None:
@@ -56,7 +58,7 @@ class Training:
         self.optimizer = self.settings.optimizer(self.agent)
 
     def step(self, iteration: int) -> float:
-        """Live a batch of lifetimes, and learn from them; return the share of right answers."""
+        """Run a batch of lifetimes, learn from them, and return the accuracy."""
         episodes = rollout(self.env, self.agent, self.run.generator, seed=int(self.run.rng.integers(2**31)))
         entropy = SETTINGS.entropy_coefficient * (1 - iteration / self.iterations)
         a2c_step(self.agent, self.optimizer, episodes, replace(self.settings, entropy_coefficient=entropy))
@@ -64,7 +66,7 @@ class Training:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train a GRU on the discrete twin of the tasks; its result is what it does in lifetimes of its own."""
+    """Train a GRU on the discrete version of the tasks; the results are its accuracies in new lifetimes."""
 
     def score(rate: float) -> float:
         training = Training(rate, config, run, config.tried)

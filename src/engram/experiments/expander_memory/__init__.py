@@ -1,9 +1,9 @@
-"""An expander network stores exponentially many states, safe from errors in a share of nodes (Chaudhuri & Fiete, 2019).
+"""An expander network stores exponentially many error-correcting states (Chaudhuri & Fiete, 2019).
 
-A network of simple neurons on an expander graph is shown stored states with a share of their nodes flipped; what is
-asked for is exactly the stored state. Expanders are compared with what is none, then decoders, faults, learning, and
-other associative memories. A seed has its own graphs, states and noise. Only abstracts and reviews of the papers could
-be read, so that sizes, noise and criteria are ours.
+A network of simple neurons on an expander graph is cued with stored states in which a share of the nodes is flipped,
+and has to recover the stored state exactly. Expanders are compared with other graphs; then decoders, faults, learning
+and other associative memories are studied. Each seed has its own graphs, states and noise. Only abstracts and reviews
+of the papers could be read, so sizes, noise and criteria are ours.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ presets = {
 
 
 def figure(results: Results) -> go.Figure:
-    """How much is recovered by size and share of errors, on expanders and on what is none: means over seeds."""
+    """The share of recovered states by size and error rate, on expanders and other graphs, as means over seeds."""
     plot = go.Figure()
     shown = [arm for arm in results.arms if any("size_second" in result for result in results.values(arm))]
     for arm, color in colors(shown).items():
@@ -71,7 +71,7 @@ def figure(results: Results) -> go.Figure:
             style = {"line": {"color": color, "dash": dash}, "name": f"{arm}, {share:.0%}", "legendgroup": arm}
             plot.add_scatter(x=x, y=y, mode="lines+markers", **style)
     return plot.update_layout(
-        title="States recovered exactly, by nodes, graph (z-r) and share of flipped nodes; means over seeds",
+        title="States recovered exactly, by number of nodes, graph (z-r) and share of flipped nodes; means over seeds",
         xaxis={"title": "nodes", "type": "log"},
         yaxis={"title": "share recovered", "rangemode": "tozero"},
     )
@@ -88,12 +88,12 @@ experiment = Experiment(
     figure=figure,
     headline="",
     answer="""Expander networks of all sizes recover 99 % of states with 4 % of their nodes flipped
-    [errors-in-a-fixed-share: holds], the largest as well as the smallest [no-loss-with-size: holds], of a number
-    of states that grows exponentially with the nodes [exponentially-many-states: holds]. Local wiring
-    [local-wiring-fails: holds] and independent blocks [blocks-fail: holds] do not. At 10 % errors the network
-    recovers 16 % [par-is-in-scaling-only: holds] and belief propagation on the same graph all
-    [belief-propagation-goes-further: holds]: it is good in how it scales, not in how much it corrects. Its states
-    are those of its code, and random patterns of one's own would leave none that suits all clusters
-    [and-leave-no-joint-state: holds]. Contents of one's own are kept on a scaffold, as many as it has nodes
-    [scaffold-holds-its-nodes: holds].""",
+    [errors-in-a-fixed-share: holds], the largest as well as the smallest [no-loss-with-size: holds], and the number of
+    states grows exponentially with that of nodes [exponentially-many-states: holds]. Local wiring
+    [local-wiring-fails: holds] and independent blocks [blocks-fail: holds] do not. At 10 % errors the network recovers
+    16 % of the states [par-is-in-scaling-only: holds] and belief propagation on the same graph all of them
+    [belief-propagation-goes-further: holds]: the network's strength is its scaling, not the number of errors it
+    corrects. Its states are those of its code; storing arbitrary random patterns would leave no state consistent with
+    all clusters [and-leave-no-joint-state: holds]. Arbitrary contents can be stored on a scaffold, as many as it has
+    nodes [scaffold-holds-its-nodes: holds].""",
 )

@@ -1,4 +1,4 @@
-"""What is claimed of the expander network, and what would show it."""
+"""Claims about the expander network, with their criteria."""
 
 import itertools
 import re
@@ -16,12 +16,12 @@ def least_recovery(arm: str) -> Measure:
 
 
 def growth(arm: str, first: str, last: str) -> Measure:
-    """By how much recovery from 4 % errors grows from one size to another."""
+    """The difference in recovery from 4 % errors between two sizes."""
     return metric(f"recovery_{last}_0.04")(arm) - metric(f"recovery_{first}_0.04")(arm)
 
 
 def lead(*pairs: tuple[str, str]) -> Measure:
-    """The smallest lead of an arm over another, over some pairs and all shares of flipped nodes."""
+    """The smallest lead of one arm over another, over some pairs and all shares of flipped nodes."""
     return Measure(
         lambda results: min(
             float(results[better][key] - results[worse][key])
@@ -50,7 +50,7 @@ STEEP = ("stored-attention", "stored-dense-exponential")
 HOPFIELD = ("contents-hebb", "contents-pseudo-inverse")
 claims = [
     abstract("errors-in-a-fixed-share",
-        "An expander network of any size recovers states with 4 % of their nodes flipped (least share recovered)",
+        "An expander network of any size recovers states with 4 % of their nodes flipped (smallest share recovered)",
         least_recovery("5-6") >= 0.95),
     abstract("no-loss-with-size", "The largest expander network recovers as much as the smallest (difference)",
         growth("5-6", "first", "fourth") >= -0.02),
@@ -60,78 +60,82 @@ claims = [
         metric("recovery_fourth_0.04")("hamming") <= 0.02,
         published="the Hamming code motivates, and fails (no figure)", source="NeurIPS review 1"),
     ours("five-constraints-scale",
-        "At rate 1/2, nodes in 5 constraints recover at 1920 nodes what they do at 480 (difference, 4 %)",
+        "At rate 1/2 with 5 constraints per node, recovery is as good with 1920 nodes as with 480 (difference, 4 %)",
         growth("5-10", "second", "fourth") >= -0.02,
         source="Sipser & Spielman 1996: expansion above 3/4 needs z of at least 5"),
-    ours("three-constraints-do-not", "At rate 1/2, nodes in 3 constraints recover less at 1920 nodes than at 480",
+    ours("three-constraints-do-not", "At rate 1/2 with 3 constraints per node, recovery is worse with 1920 nodes than "
+        "with 480",
         growth("3-6", "second", "fourth") <= -0.15),
-    ours("four-constraints-do-not", "At rate 1/2, nodes in 4 constraints recover less at 1920 nodes than at 480",
+    ours("four-constraints-do-not", "At rate 1/2 with 4 constraints per node, recovery is worse with 1920 nodes than "
+        "with 480",
         growth("4-8", "second", "fourth") <= -0.15),
     abstract("exponentially-many-states",
-        "The number of stored states grows as 2^((1 - z/r) N) (largest difference of its logarithm from that)",
+        "The number of stored states grows as 2^((1 - z/r) N) (largest deviation of its logarithm)",
         maximum(metric("excess_states")("5-6"), metric("excess_states")("5-10")) <= 2.0, sameness="identity"),
     abstract("states-by-all-neurons",
-        "For each neuron, hidden ones included, there are (1 - z/r) / (1 + z 2^(r-1) / r) = 0.0060 bits of states, "
-        "times the share recovered from 4 % errors (bits over that share)",
+        "Per neuron, including hidden ones, the states hold (1 - z/r) / (1 + z 2^(r-1) / r) = 0.0060 bits, times the "
+        "share recovered from 4 % errors (bits over that share)",
         (metric("bits_per_neuron")("5-6") / least_recovery("5-6")).within(0.00602, 0.0001), sameness="identity"),
     abstract("classic-network-holds-few",
-        "A classic Hopfield network recovers half of its patterns only while they are few (patterns a node)",
+        "A classic Hopfield network recovers half of its patterns only if they are few (patterns per node)",
         metric("capacity")("load") <= 0.14, published="about N patterns", sameness="numeric"),
     abstract("winners-correct",
-        "The pairwise network alone, with winners drawn at random, recovers 480 nodes from 4 % errors",
+        "The pairwise network alone, with randomly drawn winners, recovers states of 480 nodes from 4 % errors",
         metric("recovery_first_0.04")("wta") >= 0.9),
-    ours("same-stable-states", "The pairwise network alone rests in the same states as single flips",
+    ours("same-stable-states", "The pairwise network alone has the same stable states as single flips",
         metric("same_rest")("faults") >= 1.0, sameness="identity"),
     abstract("hidden-faults",
         "With 2 % of the clusters answering at random in every sweep, the network recovers from 2 % errors",
         metric("recovery_0.02_0.02")("faults") >= 0.9, published="robust to errors of all nodes (no figure)"),
     abstract("learns-the-code",
-        "Clusters that have learned from 600 states know those of the 2^80 others that they are asked about",
+        "Clusters that have learned from 600 states recognise tested ones among the 2^80 others",
         metric("known")("learning") >= 0.99),
     ours("learned-is-as-good",
-        "Clusters that have learned correct errors as well as clusters that were given their patterns (loss)",
+        "Learned clusters correct errors as well as clusters with built-in patterns (loss)",
         metric("loss")("learning") <= 0.05),
     ours("steep-memories-keep-what-they-store",
-        "Attention and the exponential dense network recover their stored patterns, 10 to 10,000 (least share)",
+        "Attention and the exponential dense network recover their stored patterns, 10 to 10,000 (smallest share)",
         minimum(*map(kept, STEEP)) >= 0.99),
     ours("shallow-memories-lose-them",
         "A classic Hopfield network and a cubic one lose many of 10,000 stored patterns (larger share recovered)",
         maximum(metric("recovery")("stored-hebb"), metric("recovery")("stored-dense-3")) <= 0.5),
     ours("but-nothing-else",
-        "Of states of the code that were not stored, attention and the exponential dense network recover none",
+        "Attention and the exponential dense network recover no states of the code that were not stored",
         maximum(*map(others, STEEP)) <= 0.0, sameness="identity"),
     abstract("expander-treats-all-alike",
-        "The expander network recovers any states of its code, which nobody has to store",
+        "The expander network recovers any states of its code without storing them",
         others("stored-expander") >= 0.95),
     ours("with-fewer-weights", "The expander network has far fewer weights than attention over 10,000 patterns (ratio)",
         metric("weights")("stored-expander") / metric("weights")("stored-attention") <= 0.02,
         published="sparse weights of low dynamic range", sameness="identity"),
-    scaffold("scaffold-holds-its-nodes", "As many contents as nodes come back from 4 % errors on a scaffold (cosine)",
+    scaffold("scaffold-holds-its-nodes", "A scaffold recalls as many contents as it has nodes from 4 % errors (cosine)",
         overlap("contents-scaffold") >= 0.95),
-    scaffold("scaffold-declines-smoothly", "Beyond its number of nodes, twice the contents cost a scaffold less than "
-        "Hopfield networks of as many weights (largest loss of the cosine, less that of the better of two rules)",
+    scaffold("scaffold-declines-smoothly", "Doubling the number of contents costs a scaffold less than Hopfield "
+        "networks with as many weights (largest loss of cosine, minus that of the better of two rules)",
         loss("contents-scaffold") - minimum(*map(loss, HOPFIELD)) <= -0.1),
     scaffold("scaffold-keeps-something",
-        "Of four times as many contents as nodes, a scaffold keeps more than Hopfield networks (difference of cosines)",
+        "With four times as many contents as nodes, a scaffold keeps more than Hopfield networks (difference of "
+        "cosines)",
         overload("contents-scaffold") - maximum(*map(overload, HOPFIELD)) >= 0.05),
-    ours("random-patterns-pack-loosely", "Clusters of 4 to 10 nodes that learn random patterns, none one flip from "
-        "another, end 1.43 to 2.08 bits short of all patterns, as sets drawn directly do, where a parity lacks 1 "
-        "(largest difference)", metric("error")("packing") <= 0.05,
+    ours("random-patterns-pack-loosely", "Clusters of 4 to 10 nodes that learn random patterns, no two of them one "
+        "flip apart, end 1.43 to 2.08 bits short of all patterns, like directly drawn sets; a parity code is 1 bit "
+        "short (largest difference)", metric("error")("packing") <= 0.05,
         source="ours: sets to which nothing can be added, drawn one pattern at a time"),
-    ours("and-leave-no-joint-state", "Were clusters of random patterns independent, no state would suit them all "
-        "(logarithm of the number of such states for each node, 1 - z bits / r, with 6 or 10 nodes in a cluster)",
+    ours("and-leave-no-joint-state", "If clusters of random patterns were independent, no state would be consistent "
+        "with all of them (logarithm of the number of such states per node, 1 - z bits / r, with 6 or 10 nodes in a "
+        "cluster)",
         maximum(metric("exponent_6")("packing"), metric("exponent_10")("packing")) <= -0.01,
         source="ours: a first moment"),
-    ours("ladder-of-decoders", "Belief propagation recovers no less than flips of the worst node, these no less than "
-        "random flips, and these than parallel ones (smallest lead at any share of errors)",
+    ours("ladder-of-decoders", "Belief propagation recovers no less than flips of the worst node, which recover no "
+        "less than random flips, and these no less than parallel flips (smallest lead at any error rate)",
         lead(*itertools.pairwise(f"decoder-{name}" for name in ("belief-propagation", *FLIPS))) >= -0.1),
     par("belief-propagation-goes-further", "At 10 % errors, belief propagation still recovers everything",
         metric("recovery_first_0.1")("decoder-belief-propagation") >= 0.95),
     par("par-is-in-scaling-only",
-        "At 10 % errors, the network does not recover: it is at par in how it scales, not in how much it corrects",
+        "At 10 % errors the network does not recover: it is on par in scaling, not in the number of errors it corrects",
         metric("recovery_first_0.1")("decoder-max") <= 0.3),
     ours("nothing-beats-the-nearest",
-        "On 20 nodes, where the nearest stored state can be found, nobody beats it (smallest lead)",
+        "With 20 nodes, where the nearest stored state can be found exactly, no decoder beats it (smallest lead)",
         lead(("small-nearest", "small-belief-propagation"), ("small-nearest", "small-max")) >= -0.1,
         sameness="identity"),
 ]  # fmt: skip

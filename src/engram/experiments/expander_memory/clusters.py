@@ -1,4 +1,4 @@
-"""Clusters that fail, by votes of their winners, and clusters that learn their patterns from samples of a code."""
+"""Faulty clusters, which vote by their winners, and clusters that learn their patterns from samples of a code."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from engram.memory import ExpanderMemory, corrupted, random_regular
 from engram.memory.expander.recovery import random_states
 
 FAULTS = (0.0, 0.02, 0.05)
-SHARES = (0.02, 0.04)  # of flipped nodes
-# Bits that a random packing lacks, by nodes of a cluster: means over 100 to 4000 packings, drawn one pattern at a time.
+SHARES = (0.02, 0.04)  # shares of flipped nodes
+# Bits by which random packings fall short, by nodes per cluster: means over 100 to 4000 packings drawn pattern by
+# pattern.
 DEFICITS = {4: 1.428, 5: 1.570, 6: 1.687, 8: 1.907, 10: 2.084}
 
 
 @settings
 class Faults(Network):
-    """A network, and how long its clusters vote."""
+    """The settings of a network with faulty clusters."""
 
-    sweeps: int = setting(1500, "most sweeps", ge=1)
+    sweeps: int = setting(1500, "the maximal number of sweeps", ge=1)
 
 
 def failing(config: Faults, run: Run) -> dict[str, Any]:
-    """Recover states by votes of the clusters' winners, some of which are random in every sweep."""
+    """Recover states by votes of the clusters' winners, some of them random in every sweep."""
     memory = ExpanderMemory(config.graph(run.rng), order="wta")
     rates = np.zeros((len(FAULTS), len(SHARES)))
     x = random_states(memory, config.words, run.generator)
@@ -41,7 +42,7 @@ def failing(config: Faults, run: Run) -> dict[str, Any]:
         f"recovery_{q}_{share}": float(rates[row, column])
         for (row, q), (column, share) in itertools.product(enumerate(FAULTS), enumerate(SHARES))
     }
-    # Where the votes rest, single flips rest too, and the other way round: from far away, where nearly all end wrong.
+    # Votes and single flips should have the same stable states, tested from distant starts, which mostly end in errors.
     far = corrupted(x, 0.1, generator=run.generator)
     ends = memory.recall(far, order="random", generator=run.generator).x
     votes = memory.recall(ends, 10, "wta", run.generator).x
@@ -54,13 +55,13 @@ def failing(config: Faults, run: Run) -> dict[str, Any]:
 
 @settings
 class Learning(Network):
-    """A network, and what it learns from."""
+    """The settings of a network that learns."""
 
     samples: int = setting(600, "states from which clusters learn", ge=1)
 
 
 def learning(config: Learning, run: Run) -> dict[str, Any]:
-    """Teach clusters their patterns by samples of a code, and recover states that they have not seen."""
+    """Let clusters learn their patterns from samples of a code, and recover states that they have not seen."""
     graph = config.graph(run.rng)
     code, memory = ExpanderMemory(graph), ExpanderMemory(graph, "learn")
     sizes = [len(part) for part in np.array_split(np.arange(config.samples), min(20, config.samples))]
@@ -85,10 +86,10 @@ def learning(config: Learning, run: Run) -> dict[str, Any]:
 
 @settings
 class Packing:
-    """Networks that learn random states."""
+    """The settings of networks that learn random states."""
 
     nodes: int = setting(480, "nodes of each network; a multiple of 24", ge=24, scales=True)
-    samples: int = setting(20_000, "random states that clusters are shown", ge=1, scales=True)
+    samples: int = setting(20_000, "random states shown to the clusters", ge=1, scales=True)
 
     def __post_init__(self) -> None:
         if self.nodes % 24:
@@ -96,9 +97,9 @@ class Packing:
 
 
 def packing(config: Packing, run: Run) -> dict[str, Any]:
-    """Let clusters of 4 to 10 nodes learn random states, rejecting what is one flip from what they permit.
+    """Let clusters of 4 to 10 nodes learn random states, rejecting those one flip from a permitted pattern.
 
-    Each ends with a set to which nothing can be added: by how many bits it is smaller than all 2^r patterns.
+    Each ends with a maximal set; the result is by how many bits it is smaller than all 2^r patterns.
     """
     lacking = np.zeros(len(DEFICITS))
     for step in run.steps(len(DEFICITS), lacking=lacking):

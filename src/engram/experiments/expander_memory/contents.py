@@ -1,4 +1,4 @@
-"""Contents by load: tied to a scaffold of stable states, and in Hopfield networks of as many weights."""
+"""Recall of contents by load, with a scaffold of stable states and in Hopfield networks with as many weights."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from engram.experiments.expander_memory.recovery import Network
 from engram.lab import Run, setting, settings
 from engram.memory import ExpanderMemory, HebbHopfield, Scaffold, corrupted
 
-LOADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # items a node of the scaffold
-WIDTH = 4  # features of a content for each node: a scaffold of N nodes has 2 x N x 4 N weights, a network (4 N)^2 / 2
+LOADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # items per node of the scaffold
+WIDTH = 4  # features of a content per node: a scaffold of N nodes has 2 x N x 4 N weights, a network (4 N)^2 / 2
 Kind = Literal["scaffold", "hebb", "pseudo-inverse"]
 arms = {f"contents-{kind}": {"memory": kind} for kind in get_args(Kind)}
 
 
 @settings
 class Contents(Network):
-    """The scaffold, and what holds the contents."""
+    """The settings of the scaffold and of the memory for contents."""
 
     nodes: int = setting(240, "nodes of the scaffold", ge=10)
-    memory: Kind = setting("scaffold", "what holds them: it, or a Hopfield network by a rule; each arm sets its own")
+    memory: Kind = setting("scaffold", "the memory: the scaffold, or a Hopfield network with a rule; set by each arm")
 
 
 def trial(config: Contents, run: Run) -> dict[str, Any]:
-    """Recall random contents from 4 % errors, by how many are stored: the mean cosine with the right one."""
+    """Recall random contents from 4 % errors by load; the results are mean cosines with the correct content."""
     features = WIDTH * config.nodes
     scaffolding = ExpanderMemory(config.graph(run.rng))
     overlaps = np.zeros(len(LOADS))

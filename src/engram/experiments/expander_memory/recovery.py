@@ -30,44 +30,46 @@ Z, R = 5, 6  # constraints of each node, nodes of each constraint
 
 @settings
 class Network:
-    """An expander network and how often it is asked; the config of a study of one size, or what such a one extends."""
+    """The settings of an expander network and its cues, the config or its base for studies of a single size."""
 
     nodes: int = setting(480, "nodes of the network", ge=10)
-    words: int = setting(200, "noisy states for each point", ge=2, scales=True)
+    words: int = setting(200, "noisy states per point", ge=2, scales=True)
 
     def __post_init__(self) -> None:
         check_regular("nodes", self.nodes, Z, R)
 
     def graph(self, rng: np.random.Generator) -> BipartiteGraph:
-        """A graph of the network, drawn."""
+        """A random graph for the network."""
         return random_regular(self.nodes, Z, R, seed=rng)
 
 
 def check_regular(name: str, nodes: int, z: int, r: int) -> None:
-    """Refuse a number of nodes for which there is no regular graph."""
+    """Raise ValueError for a number of nodes for which there is no regular graph."""
     if nodes * z % r:
         raise ValueError(f"{name} = {nodes}: expected a multiple of r / z, here of {r} / {z}")
 
 
 def rate(answer: Tensor, right: Tensor) -> float:
-    """The share of the cases in which a state is exactly right."""
+    """The share of states that are exactly right."""
     return float((answer == right).all(1).double().mean())
 
 
 @settings
 class Recovery:
-    """The networks, what is asked of them, and how they answer."""
+    """The settings of networks, their cues and their decoders."""
 
-    graph: Literal["random", "local", "hamming"] = setting("random", "wiring, or blocks of Hamming codes")
+    graph: Literal["random", "local", "hamming"] = setting(
+        "random", "random or local wiring, or blocks of Hamming codes"
+    )
     z: int = setting(Z, "constraints of each node", ge=1)
     r: int = setting(R, "nodes of each constraint", ge=2)
-    decoder: Decoder = setting("max", "order of the network's flips, or another decoder of the same code")
+    decoder: Decoder = setting("max", "order of the network's flips, or another decoder for the same code")
     smallest: int = setting(240, "nodes of the smallest network; of Hamming blocks, the next multiple of 7", ge=10)
-    doublings: int = setting(3, "networks beyond it, each of twice as many nodes", ge=0, le=8)
+    doublings: int = setting(3, "further networks, each with twice as many nodes as the one before", ge=0, le=8)
     lowest: float = setting(0.02, "smallest share of flipped nodes", gt=0, le=0.5)
-    highest: float = setting(0.1, "largest share; between them steps of 0.02", gt=0, le=0.5)
-    words: int = setting(200, "noisy states for each point", ge=2, scales=True)
-    sweeps: int = setting(2000, "most sweeps where clusters' winners vote", ge=1)
+    highest: float = setting(0.1, "largest share, reached in steps of 0.02", gt=0, le=0.5)
+    words: int = setting(200, "noisy states per point", ge=2, scales=True)
+    sweeps: int = setting(2000, "maximal number of sweeps if clusters' winners vote", ge=1)
 
     def __post_init__(self) -> None:
         if self.lowest > self.highest:
@@ -88,7 +90,7 @@ class Recovery:
         return [round(self.lowest + 0.02 * k, 3) for k in range(count)]
 
 
-# One size for what follows: for decoders the third, for votes the second, and one where the nearest can be found.
+# The other arms have one size: decoders the third, votes the second, and one for which the nearest state can be found.
 SMALL = {"smallest": 20, "doublings": 0, "r": 10, "lowest": 0.05, "highest": 0.15}
 arms: dict[str, dict[str, Any]] = {
     **{f"{z}-{r}": {"z": z, "r": r} for z, r in ((5, 6), (5, 10), (3, 6), (4, 8))},
@@ -106,7 +108,7 @@ arms: dict[str, dict[str, Any]] = {
 def trial(config: Recovery, run: Run) -> dict[str, Any]:
     """Recover random stored states, for each size and each share of flipped nodes."""
     sizes, shares = config.sizes(), config.shares()
-    reference = int(np.abs(np.array(shares) - 0.04).argmin())  # the share that stands for all
+    reference = int(np.abs(np.array(shares) - 0.04).argmin())  # the share used for summaries
     graph_seeds = run.rng.integers(2**62, size=len(sizes))
     rates, (states, total) = np.zeros((len(sizes), len(shares))), np.zeros((2, len(sizes)))
     for step in run.steps(rates.size, rates=rates, states=states, total=total):
@@ -132,7 +134,7 @@ def trial(config: Recovery, run: Run) -> dict[str, Any]:
 
 
 def build_graph(config: Recovery, nodes: int, rng: np.random.Generator) -> BipartiteGraph:
-    """Draw the graph of a network."""
+    """A random graph for a network of the given size."""
     if config.graph == "hamming":
         return hamming74_blocks(-(-nodes // 7))
     if config.graph == "local":
@@ -143,7 +145,7 @@ def build_graph(config: Recovery, nodes: int, rng: np.random.Generator) -> Bipar
 def decoded(
     config: Recovery, memory: ExpanderMemory, noisy: Tensor, fraction: float, generator: torch.Generator
 ) -> Tensor:
-    """What a decoder makes of noisy states."""
+    """The states that a decoder recovers from noisy ones."""
     match config.decoder:
         case "belief-propagation":
             bits = belief_propagation(memory.graph, noisy < 0, fraction).x

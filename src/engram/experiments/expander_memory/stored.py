@@ -1,4 +1,4 @@
-"""Associative memories by load: states of a code that they store, others, and a classic network's random patterns."""
+"""Associative memories by load: stored and other states of a code, and random patterns in a classic network."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from engram.lab import Run, setting, settings
 from engram.memory import AttentionMemory, DenseHopfield, ExpanderMemory, HebbHopfield, corrupted
 from engram.memory.expander.recovery import random_states
 
-LOADS = (0.04, 0.08, 0.12, 0.14, 0.2)  # random patterns a node
+LOADS = (0.04, 0.08, 0.12, 0.14, 0.2)  # random patterns per node
 Memory = Literal["expander", "hebb", "dense-3", "dense-exponential", "attention"]
 arms = {f"stored-{memory}": {"memory": memory} for memory in get_args(Memory)}
 
 
 @settings
 class Stored(Network):
-    """The code, and what stores how many of its states."""
+    """The settings of the code and of the memory that stores its states."""
 
-    memory: Memory = setting("expander", "what stores them; each arm sets its own")
-    most_stored: int = setting(10_000, "most patterns, from 10 on in powers of ten", ge=10)
+    memory: Memory = setting("expander", "the memory; set by each arm")
+    most_stored: int = setting(10_000, "largest number of patterns, in powers of ten from 10 on", ge=10)
 
 
 def trial(config: Stored, run: Run) -> dict[str, Any]:
-    """Recover stored states of a code, and states of it that are not stored, from an associative memory."""
+    """Recover stored and other states of a code from an associative memory."""
     code = ExpanderMemory(config.graph(run.rng))
     counts = [10**k for k in range(1, len(str(config.most_stored)))]
     rates = np.zeros((2, len(counts)))
@@ -52,7 +52,7 @@ def trial(config: Stored, run: Run) -> dict[str, Any]:
 def associative(
     config: Stored, code: ExpanderMemory, patterns: Tensor, generator: torch.Generator
 ) -> tuple[Callable[[Tensor], Tensor], int]:
-    """What recalls, having stored patterns where it stores any, and its number of weights."""
+    """The recall function of a memory, after storing the patterns if it stores any, and its number of weights."""
     if config.memory == "expander":
         return lambda noisy: code.recall(noisy, generator=generator).x, code.n_weights
     if config.memory == "attention":
@@ -69,7 +69,7 @@ def associative(
 
 
 def classic(config: Network, run: Run) -> dict[str, Any]:
-    """Recover random patterns from a classic Hopfield network, by the number of patterns that it holds."""
+    """Recover random patterns from a classic Hopfield network, by the number of stored patterns."""
     rates = np.zeros(len(LOADS))
     for step in run.steps(len(LOADS), rates=rates):
         shape = max(1, round(LOADS[step] * config.nodes)), config.nodes

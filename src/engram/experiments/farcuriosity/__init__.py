@@ -1,9 +1,10 @@
-"""Does curiosity that is kept in fragments come back to what is known? After Hwang et al. (2023).
+"""Whether fragmented curiosity modules prevent known places from becoming novel again (after Hwang et al., 2023).
 
-Curiosity pays for what a predictor cannot predict. One predictor forgets the first room while it learns the others, so
-that the first is new again. Here rooms are learned one after another, by one predictor and by others that should keep
-more; then a walk goes around them twice, and fragments begin at surprise and are recalled at the doors, beside controls
-that cut by chance, never recall, or have room for two; then an agent is paid by either curiosity and nothing else.
+Curiosity rewards what a predictor cannot predict. A single predictor forgets the first room while it learns the others,
+so the first becomes novel again. Here rooms are learned one after another, by one predictor and by methods that should
+forget less. Then a walk goes around the rooms twice, fragments begin at surprise and are recalled at the doors, and
+controls cut at random, never recall, or have room for only two modules. Finally an agent is rewarded only by one of
+these curiosities.
 """
 
 from __future__ import annotations
@@ -41,19 +42,19 @@ presets = {
 
 
 def check_requirements(config: Any) -> None:
-    """Make the game, so that a run without the emulator does not begin."""
+    """Make the game, so that a run without the emulator fails at once."""
     if isinstance(config, policy.Policy) and config.game:
         policy.games(config.game, 1).close()
 
 
 def figure(results: Results) -> go.Figure:
-    """Curiosity along a walk; in each cell, lap by lap; cells seen by agents; and forgetting."""
+    """Curiosity along a walk and in each cell by lap, cells seen by agents, and forgetting."""
     shown = [arm for arm in SHOWN if arm in results.arms and results.values(arm, "map")]
-    titles = ["Curiosity on a walk, twice around four rooms; colours are the fragments at hand"]
+    titles = ["Curiosity on a walk, twice around four rooms; colours show the active fragment"]
     titles += [f"{SHOWN[arm]}, lap {lap + 1}: curiosity in each cell" for arm in shown for lap in range(walk.LAPS)]
     titles += [
         "Cells seen in 10,000 steps",
-        "Powers of ten by which the error in the first room rises",
+        "Increase of the error in the first room (orders of magnitude)",
     ]
     rows = 2 + (len(titles) - 3)
     plot = make_subplots(
@@ -101,7 +102,7 @@ experiment = Experiment(
         "walk": Study(walk.trial, walk.arms),
         "policy": Study(policy.trial, policy.arms),
         "atari": Study(policy.trial, policy.atari),
-        "returning": Study(compared.returning, {}),  # whose arms, as those of the next, are those of `engram compare`
+        "returning": Study(compared.returning, {}),  # like the next, with the arms of `engram compare`
         "exploring": Study(compared.exploring, {}),
     },
     presets=presets,
@@ -110,13 +111,13 @@ experiment = Experiment(
     headline="curiosity",
     contests=compared.contests,
     check_requirements=check_requirements,
-    answer="""One predictor forgets: its error in the first room doubles at a low rate [forgets-slow: holds] and
-    rises twentyfold at a high one [forgets-fast: holds], and more units do not help [width-forgets-too: holds]. A
-    predictor for each room forgets far less than one with EWC at its best strength [rooms-over-ewc: holds];
-    replaying a tenth of old observations keeps most of it, too [replay-keeps: holds]. Cut at surprise, fragments
-    begin at doors [cuts-at-doors: holds] and new rooms stay as interesting [novelty-stays: holds]. That a known
-    room is less interesting afterwards held with three seeds of five, which does not decide it [known-again: is
-    open], and where all rooms are alike there are fragments nevertheless [same-rooms: fails]. Whether an agent paid
-    so explores more is open [explores-more: is open]; that curiosity explores at all is not [curiosity-explores:
-    holds].""",
+    answer="""A single predictor forgets: its error in the first room doubles at a low learning rate
+    [forgets-slow: holds] and rises twentyfold at a high one [forgets-fast: holds], and more units do not help
+    [width-forgets-too: holds]. A predictor for each room forgets far less than one with EWC at its best strength
+    [rooms-over-ewc: holds]; replay of old observations, a tenth of each batch, also retains most of it
+    [replay-keeps: holds]. When cut at surprise, fragments begin at doors [cuts-at-doors: holds] and new rooms remain as
+    interesting [novelty-stays: holds]. That a known room is less interesting on return held for three seeds of five, so
+    it is undecided [known-again: is open], and if all rooms are identical, fragments are made nevertheless
+    [same-rooms: fails]. Whether an agent with this reward explores more is open [explores-more: is open]; that
+    curiosity helps exploration at all is not [curiosity-explores: holds].""",
 )

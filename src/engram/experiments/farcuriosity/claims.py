@@ -1,4 +1,4 @@
-"""What was claimed of curiosity in fragments, and what we ask beside it."""
+"""Claims about curiosity in fragments, published and ours."""
 
 from __future__ import annotations
 
@@ -15,51 +15,58 @@ fragments, at_switch, recalled = map(metric, ("fragments", "at_switch", "recalle
 first, again, stay, cells, modules = map(metric, ("first", "again", "stay", "cells", "modules"))
 
 claims = [
-    forgets("forgets-slow", "At a low rate, one predictor's error in the first room doubles while it learns others",
+    forgets("forgets-slow", "At a low learning rate, a single predictor's error in the first room doubles while it "
+        "learns others",
         orders("slow-rnd") >= 0.3),
-    forgets("forgets-fast", "At a high rate, one predictor's error in the first room rises twentyfold",
+    forgets("forgets-fast", "At a high learning rate, a single predictor's error in the first room rises twentyfold",
         orders("fast-rnd") >= 1.3),
-    ours("learned", "At the high rate, what is forgotten was learned: errors fell to a tenth",
+    ours("learned", "At the high learning rate, what is forgotten had been learned: errors fell to a tenth",
         learned("fast-rnd") <= 0.1),
-    ours("width-forgets-too", "Four times the width does not keep it from forgetting", orders("fast-wide") >= 1.0),
-    ours("replay-keeps", "A tenth of old observations in each batch keeps most of it",
+    ours("width-forgets-too", "A single predictor of four times the width forgets as well", orders("fast-wide") >= 1.0),
+    ours("replay-keeps", "Replay of old observations, a tenth of each batch, prevents most of the forgetting",
         orders("fast-replay") - orders("fast-rnd") <= -0.7),
-    ours("rooms-over-ewc", "A predictor for each room forgets less than one with EWC, whose strength is chosen",
+    ours("rooms-over-ewc", "A predictor for each room forgets less than one with EWC at its chosen strength",
         orders("fast-ewc") - orders("fast-rooms") >= 0.3),
-    ours("rooms-forget-nothing", "A predictor for each room forgets nothing, as no other room is learned by it",
+    ours("rooms-forget-nothing", "A predictor for each room forgets nothing, since it learns no other room",
         orders("fast-rooms").within(0.0, 1e-6), sameness="identity"),
-    keeps("cuts-at-doors", "Fragments begin where a room is entered for the first time", at_switch("walk-far") >= 0.9,
+    keeps("cuts-at-doors", "Fragments begin where rooms are entered for the first time", at_switch("walk-far") >= 0.9,
         published="fragments at high surprisal (no figure was read)"),
-    keeps("few-fragments", "New fragments on two laps are about as many as rooms",
+    keeps("few-fragments", "The number of fragments made on two laps is about the number of rooms",
         fragments("walk-far").within(5.5, 2.5), published="fragments at high surprisal (no figure was read)"),
-    keeps("recalls", "In the second lap most rooms' fragments are taken up again at the door",
+    keeps("recalls", "In the second lap the fragments of most rooms are recalled at the door",
         recalled("walk-far") >= 0.7, published="recall at stored fracture points (no figure was read)"),
-    keeps("known-again", "Soon after it is entered in the second lap a room is less interesting to fragments than to "
-        "one module", again("walk-far") / again("walk-rnd") <= 0.3),
-    ours("known-to-the-end", "Until it is left in the second lap, too, a room is no more interesting to fragments than "
-        "to one module", stay("walk-far") / stay("walk-rnd") <= 1.0),
-    ours("windows-forget-too", "Compared with the latest errors alone, corners of known rooms are surprising as well",
+    keeps("known-again", "Soon after entry in the second lap, a room is less interesting to fragments than to a single "
+        "module", again("walk-far") / again("walk-rnd") <= 0.3),
+    ours("known-to-the-end", "Over the whole stay in the second lap, a room is no more interesting to fragments than "
+        "to a single module", stay("walk-far") / stay("walk-rnd") <= 1.0),
+    ours("windows-forget-too", "If errors are compared only with recent ones, corners of known rooms are surprising as "
+        "well",
         fragments("walk-window") - fragments("walk-far") >= 2.0),
-    keeps("surprise-matters", "A room is less interesting the second time than to as many fragments cut by chance",
+    keeps("surprise-matters", "On return a room is less interesting than with as many fragments cut at random",
         again("walk-far") / again("walk-random") <= 0.5),
-    keeps("recall-matters", "A room is less interesting the second time than without recall",
+    keeps("recall-matters", "On return a room is less interesting than without recall",
         again("walk-far") / again("walk-no-recall") <= 0.5),
-    ours("novelty-stays", "A room that is entered for the first time is as interesting to fragments as to one module",
+    ours("novelty-stays", "A room entered for the first time is as interesting to fragments as to a single module",
         first("walk-far") / first("walk-rnd") >= 0.8),
-    ours("as-many-cuts", "Fragments by chance are about as many as at surprise",
+    ours("as-many-cuts", "Random cuts make about as many fragments as surprise",
         (fragments("walk-random").averaged() / fragments("walk-far").averaged()).within(1.0, 0.4)),
-    ours("two-modules-forget", "With room for two modules the second lap is more interesting than with room for all",
+    ours("two-modules-forget", "With a capacity of two modules, known rooms are more interesting in the second lap "
+        "than with enough for all",
         again("walk-two-modules") / again("walk-far") >= 1.5),
-    ours("released-keys", "Keys by the module at hand, as released, lead back less often than one encoder's",
+    ours("released-keys", "Keys from the active module, as in the released code, are recalled less often than keys "
+        "from one fixed encoder",
         recalled("walk-far") - recalled("walk-author-keys") >= 0.3),
-    ours("tenfold-is-never", "On so short a walk no error is ten times the mean, which is surprising as published",
+    ours("tenfold-is-never", "On so short a walk no error reaches ten times the mean, the published threshold for "
+        "surprise",
         fragments("walk-tenfold") <= 0.5),
-    ours("same-rooms", "Where all rooms are alike there are no fragments", fragments("walk-same-rooms") <= 0.5),
-    explores("explores-more", "Paid by fragments, an agent sees more cells in 10,000 steps than paid by one module",
+    ours("same-rooms", "If all rooms are identical, no fragments are made", fragments("walk-same-rooms") <= 0.5),
+    explores("explores-more", "Rewarded by fragments, an agent sees more cells in 10,000 steps than rewarded by a "
+        "single module",
         cells("policy-far") / cells("policy-rnd") >= 1.05),
-    explores("more-than-by-chance", "Paid by fragments, it sees more cells than paid by fragments cut by chance",
+    explores("more-than-by-chance", "Rewarded by fragments, an agent sees more cells than rewarded by fragments cut at "
+        "random",
         cells("policy-far") / cells("policy-random") >= 1.05),
-    ours("curiosity-explores", "Paid by one module, an agent sees more cells than paid by nothing",
+    ours("curiosity-explores", "Rewarded by a single module, an agent sees more cells than without a reward",
         cells("policy-rnd") / cells("policy-none") >= 1.05),
-    ours("policy-fragments", "The agent's curiosity is in several fragments", modules("policy-far") >= 3.0),
+    ours("policy-fragments", "The agent's curiosity has several fragments", modules("policy-far") >= 3.0),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Any exploration bonus: how much of it is paid for what is known, and how much of a world it leads an agent to see."""
+"""A test of any exploration bonus: how much it pays for known places, and how much of a world an agent explores."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from engram.experiments.farcuriosity.policy import Policy, explore
 from engram.experiments.farcuriosity.walk import Walk, by_lap, go_through, walk_of
 from engram.lab import Contest, Run, setting, settings
 
-PATCH, STEPS = (7, 7, 3), 64  # of an observation; of the rollout that is timed
+PATCH, STEPS = (7, 7, 3), 64  # shape of an observation, and length of the timed rollout
 
 
 class Nothing(nn.Module):
-    """No bonus."""
+    """A curiosity that pays no bonus."""
 
     def __init__(self, obs_shape: tuple[int, ...], num_envs: int = 1, *, generator: torch.Generator) -> None:
         super().__init__()
@@ -39,10 +39,10 @@ CURIOSITIES = {"none": f"{__name__}:Nothing"}
 
 @settings
 class Returning:
-    """A bonus, and the walk on which it is paid."""
+    """The settings of a bonus and of the walk on which it is measured."""
 
-    curiosity: str = setting("rnd", "a registered curiosity, or where it is")
-    walk: Walk = setting(Walk(), "the walk, whoever is curious on it there")
+    curiosity: str = setting("rnd", "a registered curiosity, or a reference such as file.py:Name")
+    walk: Walk = setting(Walk(), "the walk; its own learner is ignored")
 
     def __post_init__(self) -> None:
         registry.check("curiosities", self.curiosity, "curiosity")
@@ -50,10 +50,10 @@ class Returning:
 
 @settings
 class Exploring:
-    """A bonus, and the agent that is paid by it alone."""
+    """The settings of a bonus and of the agent that is rewarded only by it."""
 
-    curiosity: str = setting("rnd", "a registered curiosity, or where it is")
-    policy: Policy = setting(Policy(steps=100_000), "the agent and its world, whatever its curiosity there")
+    curiosity: str = setting("rnd", "a registered curiosity, or a reference such as file.py:Name")
+    policy: Policy = setting(Policy(steps=100_000), "the agent and its world; its own curiosity is ignored")
 
     def __post_init__(self) -> None:
         registry.check("curiosities", self.curiosity, "curiosity")
@@ -62,12 +62,12 @@ class Exploring:
 
 
 def bonus_of(curiosity: str, num_envs: int, generator: torch.Generator, **scale: Tensor) -> CheckedBonus:
-    """The bonus of an arm, for observations of this scale, which it is given standardised."""
+    """The bonus of an arm; observations are standardised by the given scale."""
     return CheckedBonus(registry.get("curiosities", curiosity), PATCH, num_envs, generator=generator, **scale)
 
 
 def returning(config: Returning, run: Run) -> dict[str, float]:
-    """Walk around four rooms twice; the result is what is paid the second time, as a share of what was the first."""
+    """Walk around four rooms twice; the results are the bonus on return relative to that on the first visit."""
     views, _, seen = walk_of(config.walk, run)
     cells = views.flatten(0, 1)
     bonus = bonus_of(config.curiosity, 1, run.generator, mean=cells.mean(0), std=cells.std(0))
@@ -86,18 +86,18 @@ def returning(config: Returning, run: Run) -> dict[str, float]:
 
 
 def exploring(config: Exploring, run: Run) -> dict[str, float]:
-    """Learn by PPO from the bonus alone; the result is how many cells are seen in 10,000 steps."""
+    """Train by PPO on the bonus alone; the result is the number of cells seen in 10,000 steps."""
     make = partial(bonus_of, config.curiosity, config.policy.num_envs, run.generator)
     return explore(config.policy, run, lambda scale: make(**scale))[0]
 
 
 def arm_of(curiosity: str, task: str) -> dict[str, dict[str, Any]]:
-    """The arm of a curiosity in a task."""
+    """The arm of a curiosity on a task."""
     return {f"{task}-{curiosity}": {"curiosity": CURIOSITIES.get(curiosity, curiosity)}}
 
 
 def step_of(config: Returning | Exploring) -> Callable[[], object]:
-    """The bonus of a rollout and a step of learning from it, as often as one likes: to be timed."""
+    """A function to be timed, which computes the bonus of a rollout and learns from it once."""
     generator, num_envs = torch.Generator().manual_seed(0), 1
     if isinstance(config, Exploring):
         num_envs = config.policy.num_envs

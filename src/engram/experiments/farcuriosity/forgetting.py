@@ -1,4 +1,4 @@
-"""Rooms learned one after another: what a predictor still knows of the first when it has learned the last."""
+"""Rooms learned one after another, and how well a predictor remembers the first after the last."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from engram.experiments.choosing import judged
 from engram.lab import Run, setting, settings
 from engram.tasks import TextureRoomsVectorEnv
 
-STRENGTHS = (1.0, 10.0, 100.0)  # of EWC's penalty
+STRENGTHS = (1.0, 10.0, 100.0)  # candidate strengths of EWC's penalty
 FISHER_SAMPLES, REPLAYED = 64, 0.1
 
 
 @settings
 class Forgetting:
-    """A predictor, and what keeps it from forgetting."""
+    """The settings of a predictor and of the method against forgetting."""
 
     learner: Literal["rnd", "replay", "ewc", "rooms"] = setting(
-        "rnd", "one predictor; with a tenth of each batch from earlier rooms; with EWC; or a predictor for each room"
+        "rnd",
+        "a single predictor; with replay of earlier rooms in a tenth of each batch; with EWC; or a predictor "
+        "for each room",
     )
-    learning_rate: float = setting(1e-4, "of Adam", gt=0)
-    updates: int = setting(1000, "steps of learning in each room", ge=10, scales=True)
-    hidden: int = setting(128, "units of a layer", ge=1)
+    learning_rate: float = setting(1e-4, "learning rate of Adam", gt=0)
+    updates: int = setting(1000, "training steps in each room", ge=10, scales=True)
+    hidden: int = setting(128, "units per layer", ge=1)
     rooms: int = setting(4, "rooms", ge=2)
 
 
 def rnd_of(views: Float[Tensor, "rooms cells *patch"], learning_rate: float, hidden: int, run: Run) -> RND:
-    """A curiosity that knows mean and deviation over all rooms, and learns from all that it is given."""
+    """A curiosity with fixed mean and standard deviation over all rooms, which learns from all its input."""
     cells = views.flatten(0, 1)
     scale: dict[str, Any] = {"mean": cells.mean(0), "std": cells.std(0), "running": False}
     sizes: dict[str, Any] = {"hidden": hidden, "feature_dim": 64, "keep_prob": 1.0}
@@ -42,13 +44,13 @@ def rnd_of(views: Float[Tensor, "rooms cells *patch"], learning_rate: float, hid
 
 
 def views_of(run: Run, rooms: int, overlap: float = 0.0) -> tuple[TextureRoomsVectorEnv, Float[Tensor, "..."]]:
-    """New rooms, and what is seen in each cell of each."""
+    """New rooms and the view from each of their cells."""
     env = TextureRoomsVectorEnv(rooms=rooms, overlap=overlap, texture_seed=int(run.rng.integers(2**31)))
     return env, torch.from_numpy(env.views).flatten(1, 2)
 
 
 def trial(config: Forgetting, run: Run) -> dict[str, Any]:
-    """Learn rooms one after another; the results are errors, ``orders`` the powers of ten by which the first rose."""
+    """Learn rooms in sequence; ``orders`` is the increase of the first room's error in orders of magnitude."""
     _, views = views_of(run, config.rooms)
     stages = np.zeros((config.rooms + 1, config.rooms))
     learners = [
@@ -63,7 +65,7 @@ def trial(config: Forgetting, run: Run) -> dict[str, Any]:
             penalty = QuadraticPenalty(learner.predictor, strength)
             penalty.attach(learner.optimizer)
             tour(config, views, [learner], range(total), stages, generator=run.generator, penalty=penalty)
-            return -float(stages[-1].mean()), stages.ravel().copy()  # in its favour: chosen by what is measured
+            return -float(stages[-1].mean()), stages.ravel().copy()  # favours EWC: chosen by the test measure
 
         strength, found = judged(run, "strength", STRENGTHS, train, stages.size)
         stages[:] = found[strength].reshape(stages.shape)
@@ -99,7 +101,7 @@ def tour(
     log: Callable[..., Any] | None = None,
     penalty: QuadraticPenalty | None = None,
 ) -> None:
-    """Learn from random cells of a room after another; ``stages`` are errors in all rooms before, and after each."""
+    """Train on random cells of one room after another; ``stages`` receives the errors before and after each room."""
     importance = {name: torch.zeros_like(p) for name, p in learners[0].predictor.named_parameters()}
     for step in steps:
         room = step // config.updates
@@ -124,14 +126,14 @@ def tour(
 
 @torch.no_grad()
 def errors(learners: list[RND], views: Float[Tensor, "rooms cells *patch"]) -> list[float]:
-    """The mean error in each room, of its own predictor where there are several."""
+    """The mean error in each room, by its own predictor if there are several."""
     return [float(learners[room % len(learners)].error(cells).mean()) for room, cells in enumerate(views)]
 
 
 def fisher(
     rnd: RND, views: Float[Tensor, "cells *patch"], generator: torch.Generator
 ) -> dict[str, Float[Tensor, "..."]]:
-    """The Fisher information of a predictor whose answers have noise of variance 1: the mean square of gradients."""
+    """The diagonal Fisher information of a predictor with output noise of variance 1, from sampled gradients."""
     parameters = dict(rnd.predictor.named_parameters())
     sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
     order = torch.randperm(len(views), generator=generator)[:FISHER_SAMPLES]

@@ -1,4 +1,4 @@
-"""An agent that is paid for novelty alone: how much of the world does it see?"""
+"""An agent rewarded only for novelty, and how much of the world it sees."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from engram.tasks.environments.atari import make_atari
 
 @settings
 class Policy:
-    """An agent, its curiosity and its world."""
+    """The settings of an agent, its curiosity and its world."""
 
     curiosity: Literal["none", "rnd", "far", "random"] = setting(
-        "far", "none; one module; fragments at surprise; or as many fragments by chance"
+        "far", "none; a single module; fragments cut at surprise; or about as many cut at random"
     )
-    game: str = setting("", "a game of Atari; none: rooms with textures")
-    steps: int = setting(300_000, "steps of all environments", ge=512, scales=True)
+    game: str = setting("", "an Atari game; empty: rooms with textures")
+    steps: int = setting(300_000, "steps over all environments", ge=512, scales=True)
     num_envs: int = setting(8, "environments", ge=4)
-    rollout: int = setting(64, "steps of each between two times of learning", ge=1)
+    rollout: int = setting(64, "steps of each environment between updates", ge=1)
     rooms: int = setting(8, "rooms", ge=2)
     episode_len: int = setting(200, "steps of an episode", ge=1)
-    hidden: int = setting(64, "units of a layer of the policy", ge=1)
+    hidden: int = setting(64, "units per layer of the policy", ge=1)
     memory: int = setting(0, "units of the policy's LSTM; 0: none", ge=0)
-    threshold: float = setting(3.0, "times the mean of all errors of a fragment; 10 as published", gt=0)
-    predictor_rate: float = setting(1e-3, "learning rate of the predictors; 1e-4 as published", gt=0)
-    ppo: PPO = setting(PPO(learning_rate=3e-4, entropy_coefficient=0.01), "the learner of the policy")
+    threshold: float = setting(
+        3.0, "threshold of surprise, as a multiple of the mean error of a fragment; published: 10", gt=0
+    )
+    predictor_rate: float = setting(1e-3, "learning rate of the predictors; published: 1e-4", gt=0)
+    ppo: PPO = setting(PPO(learning_rate=3e-4, entropy_coefficient=0.01), "settings of PPO for the policy")
 
 
 arms: dict[str, dict[str, Any]] = {f"policy-{name}": {"curiosity": name} for name in ("none", "rnd", "far", "random")}
@@ -48,19 +50,19 @@ atari: dict[str, dict[str, Any]] = {
 
 
 class SignedGame(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A game whose rewards are -1, 0 or 1, and whose score is in the infos."""
+    """A game with rewards clipped to -1, 0 or 1 and the score in the infos."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Act."""
+        """Take a step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, float(np.sign(float(reward))), terminated, truncated, info | {"score": float(reward)}
 
 
 class Games(SyncVectorEnv):
-    """Games side by side. Emulators are not stored: a trial that goes on begins new episodes."""
+    """Parallel games; emulator states are not saved, so a resumed trial begins new episodes."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
+        """An empty state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -69,12 +71,12 @@ class Games(SyncVectorEnv):
 
 
 def games(name: str, count: int) -> Games:
-    """Games as published, but for the resizing, which is Gymnasium's; an episode is a life, of 4500 steps at most."""
+    """Games as published except for Gymnasium's resizing; an episode is one life of at most 4500 steps."""
     return Games([lambda: gymnasium.wrappers.TimeLimit(SignedGame(make_atari(name)), 4500) for _ in range(count)])
 
 
 def curiosity_of(config: Policy, scale: dict[str, Any], run: Run) -> RND | FragmentedCuriosity | None:
-    """The curiosity of an arm, for observations of this scale to begin with."""
+    """The curiosity of an arm, with the given initial scale of observations."""
     sizes: dict[str, Any] = {} if config.game else {"hidden": 128, "feature_dim": 64}
     common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
     rate = torch.full((1,), 1e-4, dtype=torch.float64)
@@ -94,7 +96,7 @@ def curiosity_of(config: Policy, scale: dict[str, Any], run: Run) -> RND | Fragm
 
 
 def trial(config: Policy, run: Run) -> dict[str, Any]:
-    """Learn by PPO from an arm's curiosity; the results are those of ``explore``, and how many modules there are."""
+    """Train by PPO on an arm's curiosity; the results are those of ``explore`` and the number of modules."""
     result, curiosity = explore(config, run, lambda scale: curiosity_of(config, scale, run))
     cuts = 0 if not isinstance(curiosity, FragmentedCuriosity) else len(curiosity.store) - 1
     return {"modules": float(cuts + 1)} | result
@@ -103,12 +105,13 @@ def trial(config: Policy, run: Run) -> dict[str, Any]:
 def explore(
     config: Policy, run: Run, make_curiosity: Callable[[dict[str, Tensor]], Any]
 ) -> tuple[dict[str, float], Any]:
-    """Learn by PPO from curiosity, and in games from rewards; return means over the last third, and the curiosity.
+    """Train by PPO on curiosity, and in games on rewards; return means over the last third, and the curiosity.
 
     Args:
-        config: The agent and its world, whatever its curiosity.
+        config: The agent and its world; its curiosity is ignored.
         run: The run.
-        make_curiosity: From mean and deviation of observations under random actions to a curiosity, or None.
+        make_curiosity: Maps the mean and standard deviation of observations under random actions to a curiosity or
+            None.
     """
     env: Any
     if config.game:
@@ -118,7 +121,7 @@ def explore(
         env = TextureRoomsVectorEnv(config.num_envs, texture_seed=int(run.rng.integers(2**31)), **size)
     seed, shape = int(run.rng.integers(2**31)), env.single_observation_space.shape
     scale = _scale(env, 10_000 // config.num_envs, seed)
-    last = {name: value[-1:] if config.game else value for name, value in scale.items()}  # of a stack, the last frame
+    last = {name: value[-1:] if config.game else value for name, value in scale.items()}  # the last frame of a stack
     agent = CuriousActorCritic(
         shape, int(env.single_action_space.n), hidden=config.hidden, memory=config.memory or None,
         generator=run.generator, **scale,
@@ -152,14 +155,14 @@ def explore(
 
 
 def coverage(seen: np.ndarray, config: Policy) -> float:
-    """Distinct cells that were seen in 10,000 steps, the mean over the last such stretches, at most ten."""
+    """The number of distinct cells seen in 10,000 steps, averaged over at most ten final stretches."""
     length = min(len(seen), max(1, 10_000 // (config.rollout * config.num_envs)))
     stretches = [seen[end - length : end] for end in range(len(seen), length - 1, -length)][:10]
     return float(np.mean([len(np.unique(stretch[stretch >= 0])) for stretch in stretches]))
 
 
 def _scale(env: Any, steps: int, seed: int) -> dict[str, Tensor]:
-    """Mean and deviation of observations under random actions."""
+    """The mean and standard deviation of observations under random actions."""
     rng, _ = np.random.default_rng(seed), env.reset(seed=seed)
     actions = rng.integers(env.single_action_space.n, size=(steps, env.num_envs))
     seen = torch.from_numpy(np.concatenate([np.array(env.step(now)[0]) for now in actions])).float()

@@ -1,11 +1,11 @@
-"""A walk around the rooms, twice: is the second time less interesting, and to whom?
+"""A walk around the rooms twice, and how interesting each curiosity finds the second lap.
 
-How long a stay is and how much is learned from each step were not published for rooms. Here each rollout is learned
-from four times, as often as published, and a stay is long enough that every corner of a room has been learned before
-the next one. An error is compared with all errors of its fragment so far, as published; a few thousand of them, the
-large first ones among them, do not let any be ten times the mean, and three times is what counts as surprising here.
-Compared with the latest errors alone, which go on to fall as a room is learned, rare corners of a known room are
-surprises too.
+The length of a stay and the number of updates per step were not published for rooms. Here each rollout is learned from
+four times, as often as published, and a stay is long enough for every corner of a room to be learned before the next
+one. An error is compared with all errors of its fragment so far, as published. After a few thousand of them, including
+the large first ones, no error reaches ten times the mean, so the threshold of surprise here is three times. If errors
+are compared only with recent ones, which keep falling while a room is learned, rare corners of a known room are
+surprising too.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from engram.tasks import tour
 
 Criterion = Literal["ratio", "zscore", "random"]
 ROOMS, LAPS = 4, 2
-AT_SWITCH, ENTRY = 64, 256  # steps after an entry: a cut is at it; and curiosity is looked at
+AT_SWITCH, ENTRY = 64, 256  # steps after an entry within which a cut is at it, and over which curiosity is averaged
 
 
 @settings
 class Walk:
-    """A walk, and who is curious on it."""
+    """The settings of a walk and of the curiosity on it."""
 
-    learner: Literal["rnd", "far"] = setting("far", "one module, or one for each fragment")
+    learner: Literal["rnd", "far"] = setting("far", "a single module, or one for each fragment")
     criterion: Criterion = setting(
         "ratio",
-        "where a fragment begins: at errors of so many times the mean, or so many standard deviations above it; or as "
-        "often as by the first, by chance",
+        "where a fragment begins: at errors of a multiple of the mean, or of a number of standard deviations above it; "
+        "or at random, as often as by the first",
     )
-    threshold: float = setting(3.0, "what counts as surprising; 10 as published", gt=0)
-    window: int = setting(0, "errors that are compared with; 0: all", ge=0)
-    min_samples: int = setting(25, "errors of a fragment before one is surprising", ge=2)
-    recall: bool = setting(True, "whether a fragment is taken up again where its key is met")
-    author_keys: bool = setting(False, "whether keys are features of the module at hand, as in the released code")
-    capacity: int = setting(800, "most fragments", ge=2)
-    overlap: float = setting(0.0, "share of the texture that all rooms have in common", ge=0, le=1)
+    threshold: float = setting(3.0, "threshold of surprise; published: 10", gt=0)
+    window: int = setting(0, "number of recent errors to compare with; 0: all", ge=0)
+    min_samples: int = setting(25, "errors of a fragment before one can be surprising", ge=2)
+    recall: bool = setting(True, "whether a fragment is recalled where its key is matched")
+    author_keys: bool = setting(False, "whether keys are features of the active module, as in the released code")
+    capacity: int = setting(800, "maximal number of fragments", ge=2)
+    overlap: float = setting(0.0, "share of the texture common to all rooms", ge=0, le=1)
     steps: int = setting(5120, "steps in each room; a multiple of the rollout", ge=64)
-    rollout: int = setting(64, "steps between two times of learning", ge=1)
-    updates: int = setting(4, "steps of learning after each", ge=1)
-    learning_rate: float = setting(1e-3, "of Adam", gt=0)
+    rollout: int = setting(64, "steps between updates", ge=1)
+    updates: int = setting(4, "training steps per rollout", ge=1)
+    learning_rate: float = setting(1e-3, "learning rate of Adam", gt=0)
 
     def __post_init__(self) -> None:
         if self.steps % self.rollout or self.steps < 4 * self.rollout:
@@ -75,7 +75,7 @@ arms: dict[str, dict[str, Any]] = {
 
 
 def monitor_of(config: Walk, rate: float, generator: torch.Generator) -> SurprisalMonitor:
-    """The monitor of a fragment's errors; by chance it fires at this rate."""
+    """The monitor of a fragment's errors; with the random criterion it fires at the given rate."""
     common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
     if config.criterion == "random":
         return SurprisalMonitor("random", rate, min_samples=0, generator=generator, **common)
@@ -87,7 +87,7 @@ def monitor_of(config: Walk, rate: float, generator: torch.Generator) -> Surpris
 def walk_of(
     config: Walk, run: Run
 ) -> tuple[Float[Tensor, "rooms cells *patch"], Int[np.ndarray, "time 3"], Float[Tensor, "time 1 *patch"]]:
-    """New rooms, a walk around them, and what is seen on it."""
+    """New rooms, a walk around them, and the views along it."""
     env, views = views_of(run, ROOMS, config.overlap)
     places = tour(env, config.steps, LAPS, rng=run.rng)
     seen = views[torch.from_numpy(places[:, 0]), torch.from_numpy(places[:, 1] * env.size + places[:, 2])]
@@ -103,7 +103,7 @@ def go_through(
     curiosity: Any,
     **looked: np.ndarray,
 ) -> None:
-    """Go through a walk rollout by rollout: look at it, which fills arrays, and learn from it."""
+    """Go through a walk by rollouts, calling ``look``, which fills arrays, and then learning from each."""
     for number in run.steps(len(seen) // config.rollout, curiosity=curiosity, **looked):
         part = slice(number * config.rollout, (number + 1) * config.rollout)
         look(part)
@@ -112,7 +112,7 @@ def go_through(
 
 
 def trial(config: Walk, run: Run) -> dict[str, Any]:
-    """Walk around the rooms twice; the results are where fragments began, and how curious each visit was."""
+    """Walk around the rooms twice; the results are where fragments began, and the curiosity on each visit."""
     views, places, seen = walk_of(config, run)
     errors, owners = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
     never = torch.zeros(config.rollout, 1, dtype=torch.bool)
@@ -141,7 +141,7 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
         return curiosity  # type: ignore[no-any-return]
 
     cuts = 0.0
-    if config.criterion == "random":  # how many cuts surprise makes
+    if config.criterion == "random":  # count the cuts made by surprise
         cuts = sum(event.kind == "fragment" for event in walk(0.0, "ratio").events)  # type: ignore[union-attr]
     curiosity = walk(max(cuts, 0.5) / len(places), config.criterion)
     for number, mean in enumerate(errors.reshape(-1, config.rollout).mean(1)):
@@ -150,7 +150,7 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
     events = [] if isinstance(curiosity, RND) else curiosity.events
     result: dict[str, Any] = measures(config, errors, owners, events) | {"owners": owners[:: config.rollout].tolist()}
     of_size = {"learner": "far", "steps": Walk().steps, "updates": Walk().updates}
-    if vars(config) | of_size == vars(Walk()):  # one module, or fragments with all that belongs to them
+    if vars(config) | of_size == vars(Walk()):  # a single module, or fragments with default settings
         result["map"] = maps(places, errors).round(4).tolist()
     return result
 
@@ -158,11 +158,12 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
 def measures(
     config: Walk, errors: Float[np.ndarray, " time"], owners: Int[np.ndarray, " time"], events: list[Any]
 ) -> dict[str, float]:
-    """What a walk comes to.
+    """The summary of a walk.
 
-    ``fragments`` began; ``at_switch`` is the share of the first K - 1 that began within 64 steps of an entry in the
-    first lap; ``recalled`` the share of entries in the second lap after which, within two rollouts, the fragment was
-    taken up that the room had most of the time in the first; the others are those of ``by_lap``.
+    ``fragments`` is the number of fragments begun; ``at_switch`` the share of the first K - 1 that began within 64
+    steps of an entry in the first lap; ``recalled`` the share of entries in the second lap after which, within two
+    rollouts, the fragment that was active most of the time in this room in the first lap was recalled; the others are
+    those of ``by_lap``.
     """
     at = [(event.call * config.rollout + event.step, event) for event in events]
     cuts = [time for time, event in at if event.kind == "fragment"]
@@ -183,11 +184,11 @@ def measures(
 
 
 def by_lap(config: Walk, curious: Float[np.ndarray, " time"]) -> dict[str, float]:
-    """How curious visits were in either lap, by the error, or by what was paid, at each step.
+    """The mean curiosity on visits in each lap, from the error or bonus at each step.
 
-    ``first`` and ``again`` are means over the first 256 steps after an entry, without the rollout of the entry, in
-    either lap, and ``first`` is without the first room; ``whole`` is ``again`` with the rollout of the entry; ``stay``
-    is the mean over the rest of a stay in the second lap.
+    ``first`` and ``again`` are means in the first and second lap over 256 steps after an entry, excluding the rollout
+    of the entry, where ``first`` also excludes the first room; ``whole`` is ``again`` including the rollout of the
+    entry; ``stay`` is the mean over a stay in the second lap, excluding the rollout of the entry.
     """
     visits = curious.reshape(LAPS, ROOMS, config.steps)
     after = slice(config.rollout, config.rollout + ENTRY)
@@ -200,7 +201,7 @@ def by_lap(config: Walk, curious: Float[np.ndarray, " time"]) -> dict[str, float
 
 
 def maps(places: Int[np.ndarray, "time 3"], errors: Float[np.ndarray, " time"]) -> Float[np.ndarray, "laps rows width"]:
-    """The mean error in each cell, of the rooms side by side, in each lap; -1 where the walk did not come."""
+    """The mean error in each cell of the rooms side by side, in each lap; -1 for cells not visited."""
     size = int(places[:, 1:].max()) + 1
     drawn = []
     for lap in range(LAPS):

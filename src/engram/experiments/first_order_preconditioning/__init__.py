@@ -1,8 +1,8 @@
-"""Optimisers learn, from consecutive gradients alone, by which matrix to multiply their steps (Moskovitz et al., 2019).
+"""Optimisers learn a preconditioning matrix from consecutive gradients alone (Moskovitz et al., 2019).
 
-Of the paper the abstract could be read and no figure, so that tasks and criteria are ours. Beside every gain stands the
-control, one learned number in the place of each matrix: what it gains as well is an adapted learning rate, and only the
-rest comes of directions. Baselines at other learning rates say what the choice of one is worth.
+Only the abstract of the paper could be read and no figure, so tasks and criteria are ours. Every gain is compared with
+a control that learns one scalar in place of each matrix: the control's gain is due to an adapted learning rate, and
+only the remainder to directions. Baselines at other learning rates show how much the choice of one matters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engram.lab import Experiment, Measure, Preset, Results, Study, claims_from,
 
 SCALAR: dict[str, Any] = {"structure": "scalar"}
 MOMENTUM: dict[str, Any] = {"momentum": 0.9}
-ALONE: dict[str, Any] = {"rho": 0.0}  # the base, with nothing learned
+ALONE: dict[str, Any] = {"rho": 0.0}  # the base optimiser, without a preconditioner
 at_one_rate: dict[str, Any] = {"rates": (0.1,)}
 bowl_arms: dict[str, dict[str, Any]] = {
     "bowl-sgd": ALONE,
@@ -74,48 +74,53 @@ presets = {
 
 loss, steps, accuracy, length = map(metric, ("loss", "steps", "accuracy", "length"))
 highest, condition, step_length, unseen = map(metric, ("highest", "condition", "step_length", "unseen_loss"))
-LESS, MORE = 0.9, 1.1  # a tenth less or more is a difference that matters
+LESS, MORE = 0.9, 1.1  # the smallest relevant ratios
 STANDARD = "improves standard optimisers (no figure was read)"
 paper = claims_from("abstract; task and criterion ours", published=STANDARD, presets=("laptop",))
 ours = claims_from("ours", presets=("laptop",))
-EVERY, TYPICAL = {"sameness": "numeric"}, {"seeds": 10}  # of a median, whose interval few seeds leave open
+EVERY, TYPICAL = {"sameness": "numeric"}, {"seeds": 10}  # for medians, whose intervals are unbounded with few seeds
 
 
 def tamed(kind: str) -> Measure:
-    """By what the loss at the smaller of two rates is above that at the larger."""
+    """The ratio of the loss at the smaller of two learning rates to that at the larger."""
     return loss(f"digits-{kind}") / loss(f"digits-{kind}-fast")
 
 
 bowl_claims = [
-    paper("bowl-fast", "A matrix descends a bowl of condition 647 fast", steps("bowl-fop") <= 90, **EVERY),
-    ours("bowl-slow", "Gradient descent takes three times as many steps down a bowl of condition 647 as a matrix does, "
-        "each at its best rate", steps("bowl-sgd") / steps("bowl-fop") >= 3),
+    paper("bowl-fast", "A learned matrix descends a bowl with condition number 647 quickly",
+        steps("bowl-fop") <= 90, **EVERY),
+    ours("bowl-slow", "Without a learned matrix gradient descent takes three times as many steps down a bowl with "
+        "condition number 647 as with one, each at its best rate", steps("bowl-sgd") / steps("bowl-fop") >= 3),
     ours("bowl-momentum-as-fast", "Momentum descends a bowl as fast as a learned matrix, each at its best rate",
         (steps("bowl-momentum") / steps("bowl-fop")).within(1, 1 / 3)),
-    paper("bowl-condition", "A learned matrix makes a bowl of condition 647 round", condition("bowl-fop") <= 60,
+    paper("bowl-condition", "A learned matrix makes a bowl with condition number 647 nearly round",
+        condition("bowl-fop") <= 60,
         **EVERY),
-    ours("bowl-control", "With a number in the place of the matrix the loss rises on its way, at two rates of learning "
-        "it", minimum(highest("bowl-scalar-0.01"), highest("bowl-scalar-0.03")) >= 1000, **EVERY),
+    ours("bowl-control", "With a scalar in place of the matrix the loss rises during training, at two rates of "
+        "learning the scalar", minimum(highest("bowl-scalar-0.01"), highest("bowl-scalar-0.03")) >= 1000, **EVERY),
     ours("plain-does-little", "In most bowls the plain hypergradient at rho 0.01 changes nothing",
         met((steps("bowl-plain-0.01") / steps("bowl-plain-0.0")).within(1.0, 0.03)) >= 0.5),
     ours("plain-diverges", "In most bowls the plain hypergradient at rho 0.02 and 0.05 diverges",
         met(minimum(highest("bowl-plain-0.02"), highest("bowl-plain-0.05")) >= bowl.LOST) >= 0.5),
-    paper("steep-first", "After 60 steps the matrix is least in the direction of the highest curvature (cosine)",
+    paper("steep-first", "After 60 steps the matrix is smallest in the direction of the highest curvature (cosine)",
         metric("alignment")("bowl-fop-0.1") >= 0.99, published="learned matrices are looked at (no figure was read)",
         **EVERY),
     ours("steep-is-newton", "Along the highest curvature the step of a learned matrix is Newton's",
         metric("steepest")("bowl-fop-0.1").within(1.0, 0.1)),
     ours("flat-is-not", "Along the lowest curvature the step of a learned matrix is far below Newton's",
         metric("flattest")("bowl-fop-0.1") <= 0.1),
-    paper("noisy-gain", "In batches of 64 a learned matrix divides the loss of gradient descent, each at its best rate",
+    paper("noisy-gain", "With batches of 64 a learned matrix lowers the loss of gradient descent several times, each "
+        "at its best rate",
         loss("noisy-64-fop") / loss("noisy-64-sgd") <= 1 / 4),
-    paper("noisy-gain-over-momentum", "In batches of 64 a learned matrix divides the loss of momentum, each at its "
-        "best rate", loss("noisy-64-fop") / loss("noisy-64-momentum") <= 1 / 4),
-    ours("noisy-control", "In batches of 64 a learned number ends far above a learned matrix, each at its best rate",
+    paper("noisy-gain-over-momentum", "With batches of 64 a learned matrix lowers the loss of momentum several times, "
+        "each at its best rate", loss("noisy-64-fop") / loss("noisy-64-momentum") <= 1 / 4),
+    ours("noisy-control", "With batches of 64 a learned scalar ends at a far higher loss than a learned matrix, each "
+        "at its best rate",
         loss("noisy-64-scalar") / loss("noisy-64-fop") >= 10),
-    ours("smaller-batches-gain-less", "In batches of 16 a matrix gains less than in batches of 64",
+    ours("smaller-batches-gain-less", "With batches of 16 a matrix gains less than with batches of 64",
         (loss("noisy-16-sgd") / loss("noisy-16-fop")) / (loss("noisy-64-sgd") / loss("noisy-64-fop")) <= 0.5),
-    ours("noise-shrinks", "Noise makes the steps of a learned matrix shorter: in batches of 16 than of 64",
+    ours("noise-shrinks", "Noise shortens the steps of a learned matrix: they are shorter with batches of 16 than of "
+        "64",
         step_length("noisy-16-fop") / step_length("noisy-64-fop") <= LESS),
 ]  # fmt: skip
 for n in (64, 16):
@@ -123,51 +128,56 @@ for n in (64, 16):
     gain, control = (loss(f"{halved}-{kind}") / loss(halved) for kind in ("fop", "scalar"))
     bowl_claims += [
         paper(f"momentum-gains-{n}",
-            f"A learned matrix halves the loss of momentum at half the rate, in batches of {n}", gain <= 0.5),
+            f"A learned matrix halves the loss of momentum at half the rate, with batches of {n}", gain <= 0.5),
         ours(f"momentum-control-{n}",
-            f"A learned number does not halve the loss of momentum at half the rate, in batches of {n}",
+            f"A learned scalar does not halve the loss of momentum at half the rate, with batches of {n}",
             control >= 0.5),
     ]  # fmt: skip
 NAMES = {"sgd": "SGD", "momentum": "momentum", "adam": "Adam"}
 digits_claims = [
-    *(paper(f"digits-{base}-gain", f"At a small learning rate matrices of kernels train {NAMES[base]} faster",
+    *(paper(f"digits-{base}-gain", "At a small learning rate, preconditioning kernels with matrices speeds up "
+        f"{NAMES[base]}",
         loss(f"digits-{base}-fop") / loss(f"digits-{base}") <= threshold)
         for base, threshold in (("sgd", 0.65), ("momentum", 0.65), ("adam", 0.6))),
-    *(ours(f"digits-{base}-control", "At a small learning rate a learned number a layer typically trains "
-        f"{NAMES[base]} as fast as matrices do",
+    *(ours(f"digits-{base}-control", "At a small learning rate, a learned scalar per layer typically speeds up "
+        f"{NAMES[base]} as much as matrices do",
         (loss(f"digits-{base}-scalar") / loss(f"digits-{base}-fop")).median() <= MORE, **TYPICAL)
         for base in BASES),
-    *(paper(f"digits-{base}-tuned", f"Each at its best rate, matrices lower what {NAMES[base]} loses on unseen digits",
+    *(paper(f"digits-{base}-tuned", f"Each at its best rate, matrices lower the loss of {NAMES[base]} on unseen digits",
         unseen(f"digits-{base}-fop-tuned") / unseen(f"digits-{base}-tuned") <= LESS) for base in BASES),
-    *(ours(f"digits-{base}-tuned-control", f"Each at its best rate, matrices lose less on unseen digits than a number "
-        f"a layer, with {NAMES[base]}",
+    *(ours(f"digits-{base}-tuned-control", "Each at its best rate, matrices have a lower loss on unseen digits than a "
+        f"scalar per layer, with {NAMES[base]}",
         unseen(f"digits-{base}-fop-tuned") / unseen(f"digits-{base}-scalar-tuned") <= LESS) for base in BASES),
-    paper("digits-accuracy", "At a small learning rate matrices of kernels tell no fewer unseen digits than SGD does",
+    paper("digits-accuracy", "At a small learning rate the accuracy on unseen digits with kernel matrices is no lower "
+        "than with SGD",
         accuracy("digits-sgd-fop") - accuracy("digits-sgd") >= -0.01),
-    paper("digits-rate", "With matrices the rate, 0.02 or 0.1, typically matters less than for SGD",
+    paper("digits-rate", "With matrices the choice of the learning rate, 0.02 or 0.1, typically matters less than with "
+        "SGD",
         (tamed("sgd-fop-free") / tamed("sgd")).median() <= LESS, **TYPICAL),
-    ours("digits-rate-control", "With a number a layer the rate typically matters no more than with matrices",
+    ours("digits-rate-control", "With a scalar per layer the choice of the learning rate typically matters no more "
+        "than with matrices",
         (tamed("sgd-scalar-free") / tamed("sgd-fop-free")).median() <= MORE, **TYPICAL),
-    ours("before-momentum-fails", "Matrices before the momentum mostly learn nothing, with and without bounds",
+    ours("before-momentum-fails", "Networks with matrices applied before the momentum mostly learn nothing, with and "
+        "without bounds on eigenvalues",
         met(maximum(accuracy("digits-momentum-before"), accuracy("digits-momentum-before-clamped")) <= 0.2) >= 0.5),
 ]  # fmt: skip
 pole_claims = [
-    paper("pole", "Adam with matrices balances a pole no less long than Adam, over all of training and at one rate",
+    paper("pole", "Adam with matrices balances a pole as long as Adam, over all of training and at one learning rate",
         length("pole-fop") - length("pole-adam") >= -25),
-    ours("pole-control", "Matrices balance a pole longer than numbers, over all of training and at one rate",
+    ours("pole-control", "Matrices balance a pole longer than scalars, over all of training and at one learning rate",
         length("pole-fop") - length("pole-scalar") >= 25),
 ]  # fmt: skip
 claims = [*bowl_claims, *digits_claims, *pole_claims]
 
 
 def figure(results: Results) -> go.Figure:
-    """Step sizes against curvature, and the matrices that were learned: means over seeds."""
+    """Step sizes against curvature, and the learned matrices, as means over seeds."""
     shown = {
         "of the bowl, after 60 steps": ("bowl-fop-0.1", "matrix"),
         "of digits, layer 1": ("digits-sgd-fop", "matrix_1"),
         "of digits, layer 2": ("digits-sgd-fop", "matrix_2"),
     }
-    plot = make_subplots(2, 2, subplot_titles=["step along a direction, as part of Newton's", *shown])
+    plot = make_subplots(2, 2, subplot_titles=["step along a direction, relative to Newton's", *shown])
     for bowl_result in results.values("bowl-fop-0.1"):
         line: dict[str, Any] = {"x": bowl_result["curvature"], "y": bowl_result["newton"], "mode": "lines+markers"}
         plot.add_scatter(**line, showlegend=False, row=1, col=1)
@@ -178,7 +188,7 @@ def figure(results: Results) -> go.Figure:
             plot.add_heatmap(z=mean[::-1], row=1 + place // 2, col=1 + place % 2, **scale)
     plot.add_hline(y=1, line_dash="dot", row=1, col=1)
     plot.update_xaxes(type="log", title="curvature", row=1, col=1)
-    title = "What is learned: long steps where the loss is flat, and matrices over the 9 places of a 3 x 3 kernel"
+    title = "Learned preconditioners: step lengths by curvature, and matrices over the 9 positions of a 3 x 3 kernel"
     return plot.update_layout(title=title, height=820)
 
 
@@ -196,12 +206,12 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     answer="""A learned matrix makes a bowl round [bowl-condition: holds] and descends it several times as fast as
-    gradient descent [bowl-slow: holds], but momentum at its best rate is as fast [bowl-momentum-as-fast: holds]. Along
-    the highest curvature its step is Newton's [steep-is-newton: holds], along the lowest far shorter [flat-is-not:
-    holds]. In noisy batches it divides the loss of momentum by nine [noisy-gain-over-momentum: holds], where a learned
-    number does not come near [noisy-control: holds]. On digits at a small rate matrices train momentum and Adam faster
-    [digits-momentum-gain: holds] [digits-adam-gain: holds], but a learned number a layer does so as well
-    [digits-momentum-control: holds] [digits-adam-control: holds]: there it is the learning rate that was learned. With
-    each at its best rate no gain on unseen digits is seen [digits-sgd-tuned: is open] [digits-adam-tuned: is open], and
-    a pole is balanced no longer by matrices than by numbers [pole-control: fails].""",
+    gradient descent [bowl-slow: holds], but momentum at its best rate is equally fast [bowl-momentum-as-fast: holds].
+    Along the highest curvature its step is Newton's [steep-is-newton: holds], along the lowest far shorter
+    [flat-is-not: holds]. With noisy batches it divides the loss of momentum by nine [noisy-gain-over-momentum: holds],
+    and a learned scalar does not come close [noisy-control: holds]. On digits at a small learning rate matrices speed
+    up momentum and Adam [digits-momentum-gain: holds] [digits-adam-gain: holds], but a learned scalar per layer does so
+    too [digits-momentum-control: holds] [digits-adam-control: holds]: there, what is learned is the learning rate. With
+    each at its best rate, no gain on unseen digits is found [digits-sgd-tuned: is open] [digits-adam-tuned: is open],
+    and matrices balance a pole no longer than scalars do [pole-control: fails].""",
 )

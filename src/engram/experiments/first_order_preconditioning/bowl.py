@@ -1,4 +1,4 @@
-"""A quadratic bowl whose curvature is that of a 3 x 3 convolution on smooth images: exact gradients, and noisy ones."""
+"""A quadratic bowl with the curvature of a 3 x 3 convolution on smooth images, with exact and noisy gradients."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor
 from engram.lab import Run, setting, settings
 from engram.optim import FOP
 
-PLACES, PAIRS, NOISE = 9, 32, 0.1  # of the kernel, of channels, of the targets of a batch
+PLACES, PAIRS, NOISE = 9, 32, 0.1  # positions in the kernel, pairs of channels, and noise of the targets in a batch
 SOLVED, LOST, SHOWN_AT, LAST = 1e-3, 1e6, 60, 100
-ROSE = 10.0  # a rate at which the loss rises so many times on its way is not chosen
+ROSE = 10.0  # a learning rate at which the loss rises by this factor during training is not chosen
 
 
 @settings
 class Bowl:
-    """A linear 3 x 3 convolution that learns another one."""
+    """The settings of a linear 3 x 3 convolution that learns another one."""
 
-    batch_size: int = setting(0, "images of a batch; 0: all that there could be", ge=0)
-    rates: tuple[float, ...] = setting((0.025, 0.05, 0.1, 0.2), "learning rates to choose from")
-    momentum: float = setting(0.0, "momentum of the base", ge=0, lt=1)
-    rho: float = setting(0.1, "rate at which the preconditioner is learned; 0: none", ge=0)
-    structure: Literal["left", "scalar"] = setting("left", "a matrix over places, or a number")
+    batch_size: int = setting(0, "images in a batch; 0: exact gradients over the distribution", ge=0)
+    rates: tuple[float, ...] = setting((0.025, 0.05, 0.1, 0.2), "candidate learning rates")
+    momentum: float = setting(0.0, "momentum of the base optimiser", ge=0, lt=1)
+    rho: float = setting(0.1, "learning rate of the preconditioner; 0: none", ge=0)
+    structure: Literal["left", "scalar"] = setting("left", "a matrix over positions, or a scalar")
     hypergrad_norm: Literal["cosine", "none"] = setting("cosine", "how the hypergradient is scaled")
     steps: int = setting(2000, "steps of the optimiser", ge=1, scales=True)
 
@@ -39,12 +39,12 @@ def curvature() -> Float[Tensor, "9 9"]:
 
 
 class Descent:
-    """One descent towards a target that is drawn, and what is known of it.
+    """One descent towards a random target, with its statistics.
 
     Args:
         config: The settings.
         lr: Learning rate.
-        generator: Where the target comes from, and the batches.
+        generator: The source of the target and the batches.
     """
 
     def __init__(self, config: Bowl, lr: float, generator: torch.Generator) -> None:
@@ -65,13 +65,13 @@ class Descent:
         self.solved, self.highest = np.full(1, float(config.steps)), np.ones(1)
 
     def step(self, number: int) -> float:
-        """Take a step; the loss before it."""
+        """Take a step and return the loss before it."""
         loss = loss_of(self.theta, self.target, self.C)
         if loss <= SOLVED * self.first:
             self.solved[0] = min(self.solved[0], number)
         self.highest[0] = max(self.highest[0], min(loss / self.first, LOST) if math.isfinite(loss) else LOST)
         if self.highest[0] >= LOST:
-            return LOST * self.first  # nothing is computed of it any more
+            return LOST * self.first  # given up as diverged
         error = self.theta.detach() - self.target
         exact = self.C @ error
         batch = (error, self.root, self.batch_size, self.generator)
@@ -81,7 +81,7 @@ class Descent:
 
 
 def trial(config: Bowl, run: Run) -> dict[str, Any]:
-    """Descend; the result is when the loss was a thousandth, how low it ended, and what the preconditioner became."""
+    """Run a descent; the results are the steps to a thousandth of the loss, the final loss and the preconditioner."""
 
     def score(lr: float) -> float:
         descent = Descent(config, lr, run.generator)
@@ -109,27 +109,27 @@ def trial(config: Bowl, run: Run) -> dict[str, Any]:
 
 
 def loss_of(theta: Tensor, target: Tensor, C: Tensor) -> float:
-    """The loss for all images there could be, a pair of channels."""
+    """The expected loss over images, per pair of channels."""
     error = theta.detach() - target
     return float((error * (C @ error)).sum()) / (2 * PAIRS)
 
 
 def noisy_gradient(error: Tensor, root: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
-    """The gradient of a batch of images, whose targets are noisy."""
+    """The gradient on a batch of images with noisy targets."""
     x = root @ torch.randn(PLACES, batch_size, generator=generator, dtype=torch.float64)
     noise = torch.randn(batch_size, PAIRS, generator=generator, dtype=torch.float64)
     return x @ (x.mT @ error + NOISE * noise) / batch_size
 
 
 def matrix(optimizer: FOP, theta: Tensor) -> Float[Tensor, "9 9"]:
-    """The preconditioner as a matrix, also where it is a number."""
+    """The preconditioner as a matrix, even if it is a scalar."""
     P = optimizer.preconditioner(theta)
     assert isinstance(P, Tensor)
     return P if P.ndim else P * torch.eye(PLACES, dtype=P.dtype)
 
 
 def read(P: Float[np.ndarray, "9 9"], C: Tensor, lr: float) -> dict[str, Any]:
-    """How long the steps are along the directions of curvature, as parts of Newton's, and where P is least."""
+    """The step lengths along the eigenvectors of curvature, relative to Newton's, and the direction of smallest P."""
     values, vectors = np.linalg.eigh(C.numpy())
     parts = lr * values * np.einsum("ki,kl,li->i", vectors, P, vectors)
     least = np.linalg.eigh(P)[1][:, 0]

@@ -1,4 +1,4 @@
-"""A pole balanced by proximal policy optimisation, with Adam and with preconditioned Adam."""
+"""Cart-pole learned by proximal policy optimisation, with Adam and with preconditioned Adam."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ GAMMA, LAMBDA, CLIP, EPOCHS, CLIP_NORM, VALUE = 0.98, 0.8, 0.2, 20, 0.5, 0.5  # 
 
 @settings
 class CartPole:
-    """Two networks of 64 and 64 units, one that acts and one that predicts returns."""
+    """The settings of an actor and a critic, each with two layers of 64 units."""
 
     lr: float = setting(1e-3, "learning rate of Adam", gt=0)
-    rho: float = setting(0.01, "rate at which preconditioners of the weights are learned; 0: none", ge=0)
-    structure: Literal["left", "scalar"] = setting("left", "a matrix over units, or a number")
-    worlds: int = setting(8, "poles at a time", ge=1)
-    rollout: int = setting(32, "steps of each between two updates", ge=2)
+    rho: float = setting(0.01, "learning rate of the preconditioners of the weights; 0: none", ge=0)
+    structure: Literal["left", "scalar"] = setting("left", "a matrix over units, or a scalar")
+    worlds: int = setting(8, "parallel environments", ge=1)
+    rollout: int = setting(32, "steps of each environment between updates", ge=2)
     updates: int = setting(160, "updates, of 20 steps of the optimiser each", ge=1, scales=True)
 
 
 class Carts:
-    """Poles side by side, whose state can be kept."""
+    """Parallel cart-poles whose state can be saved."""
 
     def __init__(self, count: int, rng: np.random.Generator) -> None:
         made: Any = gymnasium.make_vec("CartPole-v1", count, vectorization_mode="vector_entry_point")
@@ -39,22 +39,22 @@ class Carts:
         self.env.state = rng.uniform(-0.05, 0.05, (4, count))
 
     def observed(self) -> Tensor:
-        """What is seen, (poles, 4)."""
+        """The observations, (poles, 4)."""
         return torch.from_numpy(self.env.state.T.astype(np.float32))
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Where everything is."""
+        """The state of all environments."""
         return {key: getattr(self.env, key) for key in ("state", "steps", "prev_done")}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put everything back."""
+        """Restore the state of all environments."""
         check_state(state, self.state_dict())
         for key, value in state.items():
             setattr(self.env, key, np.array(value))
 
 
 def build(generator: torch.Generator) -> nn.ModuleDict:
-    """Build both networks, with orthogonal weights."""
+    """Both networks, with orthogonal initial weights."""
     net = nn.ModuleDict()
     for name, outputs, gain in (("policy", 2, 0.01), ("value", 1, 1.0)):
         layers = [nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs)]
@@ -66,7 +66,7 @@ def build(generator: torch.Generator) -> nn.ModuleDict:
 
 
 def trial(config: CartPole, run: Run) -> dict[str, Any]:
-    """Train one agent; its result is the mean length of the episodes, over all of training and at its end."""
+    """Train one agent; the results are the mean episode lengths over all of training and at its end."""
     carts, net = Carts(config.worlds, run.rng), build(run.generator)
     groups = auto_groups(net, linear=config.structure) if config.rho else net.parameters()
     optimizer = FOP(groups, lr=config.lr, base="adam", eps=1e-5, rho=config.rho)
@@ -84,11 +84,11 @@ def trial(config: CartPole, run: Run) -> dict[str, Any]:
 def rollout(
     net: nn.ModuleDict, carts: Carts, config: CartPole, generator: torch.Generator
 ) -> tuple[dict[str, Tensor], list[int]]:
-    """What to learn from, and the lengths of the episodes that ended."""
+    """A batch to learn from, and the lengths of finished episodes."""
     kept: dict[str, list[Tensor]] = {key: [] for key in ("seen", "action", "log", "reward", "over", "cut", "real")}
     ended: list[int] = []
     for _ in range(config.rollout):
-        seen, real = carts.observed(), torch.from_numpy(~carts.env.prev_done)  # after an end a step only begins anew
+        seen, real = carts.observed(), torch.from_numpy(~carts.env.prev_done)  # the step after an end only resets
         logs = net["policy"](seen).log_softmax(1)
         action = torch.multinomial(logs.exp(), 1, generator=generator)
         _, reward, over, cut, _ = carts.env.step(action[:, 0].numpy())
@@ -104,7 +104,7 @@ def rollout(
 
 
 def advantages(reward: Tensor, values: Tensor, over: Tensor, cut: Tensor) -> Tensor:
-    """Generalised advantages: nothing follows where an episode was over, what was cut has its predicted value.
+    """Generalised advantages, with a value of 0 after terminations and the predicted value after truncations.
 
     d(t) = r(t) + gamma V(t+1) - V(t),   A(t) = d(t) + gamma lambda A(t+1)
     """
@@ -116,7 +116,7 @@ def advantages(reward: Tensor, values: Tensor, over: Tensor, cut: Tensor) -> Ten
 
 
 def learn(net: nn.ModuleDict, optimizer: FOP, batch: dict[str, Tensor]) -> None:
-    """Take steps on one batch, each on all of it."""
+    """Take several full-batch steps on one batch."""
     advantage = (batch["advantage"] - batch["advantage"].mean()) / (batch["advantage"].std() + 1e-8)
     for _ in range(EPOCHS):
         log = net["policy"](batch["seen"]).log_softmax(1).gather(1, batch["action"])

@@ -1,4 +1,4 @@
-"""Digits told apart by a small convolutional network, with and without preconditioned kernels."""
+"""Digit classification by a small convolutional network, with and without preconditioned kernels."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ KERNELS = ("0.weight", "2.weight")
 
 @settings
 class Digits:
-    """A network of two convolutions and a linear layer."""
+    """The settings of a network of two convolutions and a linear layer."""
 
     base: Literal["sgd", "adam"] = setting("sgd", "optimiser")
-    rates: tuple[float, ...] = setting((0.02,), "learning rates; one of several is chosen by validation")
+    rates: tuple[float, ...] = setting(
+        (0.02,), "candidate learning rates; if there are several, one is chosen by validation"
+    )
     momentum: float = setting(0.0, "momentum of SGD", ge=0, lt=1)
-    rho: float = setting(0.03, "rate at which preconditioners of the kernels are learned; 0: none", ge=0)
-    structure: Literal["spatial", "scalar"] = setting("spatial", "for each layer a matrix, or the control, a number")
-    placement: Literal["velocity", "gradient"] = setting("velocity", "what is multiplied")
-    clamp: bool = setting(True, "whether eigenvalues are kept within bounds")
+    rho: float = setting(0.03, "learning rate of the preconditioners of kernels; 0: none", ge=0)
+    structure: Literal["spatial", "scalar"] = setting("spatial", "a matrix per layer, or the control, a scalar")
+    placement: Literal["velocity", "gradient"] = setting("velocity", "what the preconditioner is applied to")
+    clamp: bool = setting(True, "whether eigenvalues are clamped")
     steps: int = setting(450, "steps of the optimiser", ge=1, scales=True)
-    batch_size: int = setting(64, "images of a step", ge=1)
+    batch_size: int = setting(64, "images in a batch", ge=1)
 
 
 def data(generator: torch.Generator) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Images and classes to train on, and others, by a permutation of all; scaled alike."""
+    """Images and classes for training and for testing, randomly split and equally scaled."""
     digits = load_digits()
     order = torch.randperm(len(digits.target), generator=generator)
     images = torch.from_numpy(digits.images / 16).float()[order, None]
@@ -44,7 +46,7 @@ def data(generator: torch.Generator) -> tuple[tuple[Tensor, Tensor], tuple[Tenso
 
 
 def build(generator: torch.Generator) -> nn.Sequential:
-    """Build the network, its weights and biases uniform within 1 / sqrt(inputs of a unit)."""
+    """The network, with weights and biases uniform within 1 / sqrt(fan-in)."""
     return nn.Sequential(
         uniform(nn.Conv2d, 1, 16, 3, padding=1, generator=generator),
         nn.ReLU(),
@@ -56,7 +58,7 @@ def build(generator: torch.Generator) -> nn.Sequential:
 
 
 def optimizer_of(net: nn.Module, config: Digits, lr: float) -> FOP:
-    """Build the optimiser of a trial."""
+    """The optimiser of a trial."""
     groups = auto_groups(net)
     groups[0]["structure"] = config.structure if config.rho else "none"
     return FOP(
@@ -71,14 +73,14 @@ def optimizer_of(net: nn.Module, config: Digits, lr: float) -> FOP:
 
 
 class Training:
-    """A network in training on some images.
+    """The training of a network on some images.
 
     Args:
         config: The settings.
         lr: Learning rate.
-        images: What it is trained on.
-        classes: And what that is.
-        run: The laboratory.
+        images: The training images.
+        classes: Their classes.
+        run: The run.
     """
 
     def __init__(self, config: Digits, lr: float, images: Tensor, classes: Tensor, run: Run) -> None:
@@ -87,7 +89,7 @@ class Training:
         self.optimizer = optimizer_of(self.net, config, lr)
 
     def step(self) -> Tensor:
-        """Take a step on a random batch; its loss."""
+        """Take a step on a random batch and return its loss."""
         rows = torch.randint(len(self.images), (self.batch_size,), generator=self.run.generator).to(self.run.device)
         self.optimizer.zero_grad()
         loss = cross_entropy(self.net(self.images[rows]), self.classes[rows])
@@ -97,19 +99,19 @@ class Training:
 
     @torch.no_grad()
     def judged(self, images: Tensor, classes: Tensor) -> tuple[float, float]:
-        """Loss, that of knowing nothing where it is not a number, and accuracy on other images."""
+        """The loss and accuracy on other images; a loss that is not finite is replaced by that of guessing."""
         logits = self.net(images)
         loss = float(cross_entropy(logits, classes))
         return finite(loss), float((logits.argmax(1) == classes).double().mean())
 
 
 def finite(loss: float) -> float:
-    """A loss, that of knowing nothing where it is not a number."""
+    """The loss, or that of guessing if it is not finite."""
     return loss if math.isfinite(loss) else math.log(10)
 
 
 def trial(config: Digits, run: Run) -> dict[str, Any]:
-    """Train one network; its result is the loss of the last batches and of other images, and the matrices."""
+    """Train one network; the results are the losses on the last batches and on other images, and the matrices."""
     (images, classes), unseen = (tuple(t.to(run.device) for t in part) for part in data(run.generator))
 
     def score(lr: float) -> float:

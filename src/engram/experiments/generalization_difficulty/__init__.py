@@ -1,9 +1,9 @@
-"""The bits that a learner must bring along rise from digits to MNIST to CIFAR-10 (Boopathy et al., 2023).
+"""The inductive bias needed to generalise rises from digits to MNIST to CIFAR-10 (Boopathy et al., 2023).
 
-The published table of tasks from the published quantities, the quantities measured anew on data, and what noise and
-partial observation do to them. Of learners the measure tells no more than their test errors, by which it is computed.
-Only abstract and blog post of the paper could be read; what is called published is the authors' script, its formula
-applied to its inputs.
+The experiment recomputes the published table of tasks from the published quantities, measures these quantities anew on
+data, and studies the effects of noise and partial observation. For learners the measure says no more than their test
+errors, from which it is computed. Only the abstract and blog post of the paper could be read; "published" refers to the
+formula in the authors' script, applied to its inputs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from engram.lab.figures import PALETTE
 
 @settings
 class Fixed:
-    """The config of a study in which nothing is to be set."""
+    """The config of a study without settings."""
 
 
 studies = {
@@ -53,7 +53,7 @@ presets = {
             "regression.draws": 3,
             "architectures.epochs": 1,
         },
-        arms=["published", "digits", "cartpole", "regression", "architectures"],  # quick, and in need of no files
+        arms=["published", "digits", "cartpole", "regression", "architectures"],  # quick, and without files to download
     ),
     "laptop": Preset(seeds=15),
     "paper": Preset(
@@ -63,7 +63,7 @@ presets = {
 
 
 def figure(results: Results) -> go.Figure:
-    """The tasks with their inputs and bits: as published, computed, and measured here."""
+    """The tasks with their inputs and bits, as published, as computed and as measured here."""
 
     def mean(arm: str, key: str) -> float:
         values = results.values(arm, key)
@@ -86,7 +86,7 @@ def figure(results: Results) -> go.Figure:
     plot.add_bar(y=names, x=bits, orientation="h", name="computed, or measured", marker_color=PALETTE[0], **of_task)
     published = {"y": list(PUBLISHED), "x": list(PUBLISHED.values()), "mode": "markers", "name": "published"}
     plot.add_scatter(**published, marker={"symbol": "line-ns-open", "size": 16, "color": PALETTE[1], "line_width": 3})
-    title = "log10 of the bits that a learner must bring along"
+    title = "log10 of the bits of inductive bias needed"
     return plot.update_layout(title=title, height=160 + 24 * len(names), yaxis_autorange="reversed")
 
 
@@ -102,10 +102,10 @@ experiment = Experiment(
     check_requirements=lambda config: data_sets.images_of(config) if isinstance(config, DataSet) else None,
     answer="""The formula gives the published bits of MNIST, SVHN, CIFAR-10 and ImageNet from the published dimensions
     [table: holds]. Measured anew, MNIST [dimension-of-mnist: holds] and CIFAR-10 [dimension-of-cifar10: holds] have
-    about the published dimensions, Omniglot a little fewer [dimension-of-omniglot: fails], and bits rise from digits to
-    MNIST to CIFAR-10 [order-of-measured-bits: holds]; of shapes whose dimension is known, cubes come out 5 % wrong
-    [known-cube: fails], spheres less [known-sphere: holds]. Noisy observations cost bits [noise-is-hard: holds], noisy
-    inputs too [noise-inputs-cost-bits: holds]. But the formula goes on to count free dimensions until there are twice
-    as many samples as are needed to know the function [formula-knows-when: fails]. Of learners the bits say what
-    their test errors say [mlp-brings-more: holds]: use the measure to compare tasks, not learners.""",
+    about the published dimensions, Omniglot slightly fewer [dimension-of-omniglot: fails], and bits rise from digits to
+    MNIST to CIFAR-10 [order-of-measured-bits: holds]; for shapes of known dimension, the error is about 5 % for cubes
+    [known-cube: fails] and less for spheres [known-sphere: holds]. Noisy observations cost bits [noise-is-hard: holds],
+    noisy inputs too [noise-inputs-cost-bits: holds]. But the formula counts free dimensions until there are twice as
+    many samples as are needed to determine the function [formula-knows-when: fails]. For learners the bits say only
+    what their test errors say [mlp-brings-more: holds]: use the measure to compare tasks, not learners.""",
 )

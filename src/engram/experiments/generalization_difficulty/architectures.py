@@ -1,4 +1,4 @@
-"""Bits that three networks bring along, at the errors that they reach on digits."""
+"""The inductive bias of three networks in bits, from their errors on digits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engram import analysis
 from engram.experiments.generalization_difficulty.data_sets import ERROR
 from engram.lab import Run, setting, settings
 
-TEST, HELD_OUT = 500, 300  # digits to be tested on, and to choose rates by
+TEST, HELD_OUT = 500, 300  # digits for testing, and for choosing learning rates
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(64, 10),
     "mlp": lambda: nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
@@ -28,14 +28,16 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 @settings
 class Architectures:
-    """How networks are trained."""
+    """The settings for training networks."""
 
-    epochs: int = setting(40, "passes of the networks over the digits", ge=1, scales=True)
-    rates: tuple[float, ...] = setting((1e-3, 3e-3, 1e-2), "rates of Adam to choose from, by held-out digits")
+    epochs: int = setting(40, "passes over the digits", ge=1, scales=True)
+    rates: tuple[float, ...] = setting(
+        (1e-3, 3e-3, 1e-2), "candidate learning rates of Adam, chosen on held-out digits"
+    )
 
 
 def trial(config: Architectures, run: Run) -> dict[str, Any]:
-    """Train three networks on digits, each at its best rate, and compute the bits at the errors that they reach."""
+    """Train three networks on digits, each at its best rate, and compute their bits from the errors reached."""
     images, labels = load_digits(return_X_y=True)
     margin = analysis.class_margin(images / 16, labels, "exact").value
     order = run.rng.permutation(len(images))
@@ -80,5 +82,5 @@ def trial(config: Architectures, run: Run) -> dict[str, Any]:
 
 @torch.no_grad()
 def wrong(network: nn.Module, x: Tensor, y: Tensor) -> float:
-    """The share of inputs that a network puts into a wrong class."""
+    """The error rate of a network."""
     return float((network(x).argmax(1) != y).float().mean())

@@ -1,4 +1,4 @@
-"""What is claimed of the bits, and what would show it."""
+"""Claims about the bits of inductive bias, with their criteria."""
 
 import itertools
 
@@ -9,23 +9,23 @@ from engram.lab import Measure, claims_from, maximum, metric, minimum
 
 
 def lead(arm: str, *keys: str) -> Measure:
-    """The smallest difference of what an arm returned, of each of some results and the next."""
+    """The smallest difference between consecutive results of an arm."""
     return minimum(*(metric(one)(arm) - metric(other)(arm) for one, other in itertools.pairwise(keys)))
 
 
 def rise(key: str) -> Measure:
-    """The smallest rise of what was measured from digits to MNIST to CIFAR-10."""
+    """The smallest increase of a metric from digits to MNIST to CIFAR-10."""
     measured = metric(key)
     return minimum(measured("mnist") - measured("digits"), measured("cifar10") - measured("mnist"))
 
 
 def of_table(key: str) -> Measure:
-    """What the published table, or the formula that it was made with, gives."""
+    """A metric of the published table and its formula."""
     return metric(key)("published")
 
 
 script = claims_from("author script")
-# A formula applied to published numbers: what it says tests the code.
+# A formula applied to published numbers, which tests the code.
 table = claims_from(
     "abstract; blog post; author script",
     published="MNIST 1.48e16 < SVHN 1.21e31 < CIFAR-10 3.44e32 < ImageNet 3.58e41 < Omniglot 1.79e145; control tasks, "
@@ -40,17 +40,18 @@ boopathy = claims_from("Boopathy et al. 2024", published="no figure")
 networks = claims_from("blog post, architecture information", published="Linear < AlexNet < ResNet < ViT on images")
 claims = [
     table("table", "The formula gives the published bits (largest relative deviation)", of_table("deviation") <= 1e-3),
-    table("order", "Published tasks are ordered as published (step of log10 bits)", of_table("least_step") >= 0.0),
+    table("order", "The tasks are ordered as published (smallest step of log10 bits)", of_table("least_step") >= 0.0),
     table("observations",
-        "Each observation more that the cart and pole's policy sees multiplies the bits (smallest ratio)",
+        "Each additional observation of the cart-pole policy multiplies the bits (smallest ratio)",
         of_table("cartpole_ratio") >= 1e7),
-    table("exponential-in-dimension", "The bits grow exponentially with the dimension (least slope of log10, MNIST)",
+    table("exponential-in-dimension", "The bits grow exponentially with the dimension (smallest slope of log10, MNIST)",
         of_table("least_slope") >= 0.0),
-    table("ever-more-slowly", "The bits grow ever more slowly with the dimension (largest rise of the slope, MNIST)",
+    table("ever-more-slowly", "The exponential growth slows with the dimension (largest increase of the slope, MNIST)",
         of_table("largest_rise_of_slope") <= 0.0, source="author script; derived"),
-    table("linear-in-log-n", "The bits fall linearly with the logarithm of the samples (ImageNet, spread over decades)",
+    table("linear-in-log-n", "The bits fall linearly with the logarithm of the number of samples (ImageNet, spread "
+        "over decades)",
         of_table("per_decade_spread") <= 1e-6),
-    table("linear-in-log-error", "The bits fall by one a free dimension when the target error doubles",
+    table("linear-in-log-error", "The bits fall by one per free dimension when the target error doubles",
         of_table("per_doubling").within(1.0, 1e-6)),
     table("polynomial-in-resolution", "The order of the bits in 1 / resolution is not far below m (ratio)",
         of_table("least_order") >= 0.85),
@@ -58,9 +59,10 @@ claims = [
         of_table("largest_order") <= 1.02),
     *(
         ours(f"known-{shape}",
-            f"{what} of up to {max(SHAPES[shape])} dimensions are found to have them (largest relative error)",
+            f"The estimated dimension of {what} of up to {max(SHAPES[shape])} dimensions is right (largest relative "
+            "error)",
             metric(f"error_{shape}")("shapes") <= 0.05)
-        for shape, what in (("sphere", "Spheres"), ("torus", "Flat tori"), ("cube", "Cubes, which have edges,"))
+        for shape, what in (("sphere", "spheres"), ("torus", "flat tori"), ("cube", "cubes, which have edges,"))
     ),
     *(
         script(f"dimension-of-{name}", f"{what} has the published intrinsic dimension",
@@ -71,44 +73,48 @@ claims = [
             ("omniglot", 29, "Omniglot (laptop: eight alphabets)"),
         )
     ),
-    # All images of an alphabet: no seed.
+    # All images of an alphabet are used, so there is no seed.
     script("dimension-of-alphabets", "An alphabet of Omniglot has the published intrinsic dimension",
         metric("m_within")("omniglot").within(22, 1.5), published="22", sameness="numeric"),
     ours("order-of-measured-dimensions", "Measured dimensions rise from digits to MNIST to CIFAR-10", rise("m") >= 1.0,
         published="14 and 27"),
     ours("order-of-measured-bits",
-        "Bits by measured dimensions rise from digits to MNIST to CIFAR-10, at one target error (step of log10)",
+        "Bits computed from measured dimensions rise from digits to MNIST to CIFAR-10 at one target error (step of "
+        "log10)",
         rise("log10_bits") >= 0.3, published="16.2 and 32.5, at different errors"),
-    ours("noise-adds-dimensions", "Noise in three observations adds to the dimension",
+    ours("noise-adds-dimensions", "Noise in three observations raises the measured dimension",
         lead("cartpole", "m_noisy_3", "m_clean_3") >= 1.0, source="abstract: partially observed is harder"),
     ours("each-noisy-observation-adds",
-        "Each noisy observation more adds to the measured dimension (smallest step, 1 to 3)",
+        "Each additional noisy observation raises the measured dimension (smallest step, 1 to 3)",
         lead("cartpole", "m_noisy_3", "m_noisy_2", "m_noisy_1") >= 0.25, published="two each, by construction"),
-    ours("noise-is-hard", "Three noisy observations take more bits than three exact ones, and these than one (log10)",
+    ours("noise-is-hard", "Three noisy observations need more bits than three exact ones, which need more than one "
+        "(log10)",
         lead("cartpole", "log10_bits_noisy_3", "log10_bits_clean_3", "log10_bits_clean_1") >= 0.3),
     ours("modes-must-be-sampled",
-        "With one sample less than modes, a band-limited function is not found (least error, m = 1 to 3)",
+        "With one sample fewer than modes, a band-limited function is not recovered (smallest error, m = 1 to 3)",
         minimum(*(metric(f"error_{m}_but_one")("regression") for m in MODES)) >= 1e-3, sameness="identity"),
-    # Rounding, squared, times the squared condition of random samples, which is 1e14 in the worst of 15 seeds.
-    ours("modes-suffice", "With as many samples as modes, a band-limited function is found (largest error)",
+    # Squared rounding error times the squared condition number of random samples, which is 1e14 in the worst of 15
+    # seeds.
+    ours("modes-suffice", "With as many samples as modes, a band-limited function is recovered (largest error)",
         maximum(*(metric(f"error_{m}_all")("regression") for m in MODES)) <= 1e-12, sameness="identity"),
-    ours("formula-knows-when", "The formula's free dimensions end with as many samples (largest ratio to the modes)",
+    ours("formula-knows-when", "The formula's free dimensions vanish with as many samples as modes (largest ratio to "
+        "the modes)",
         maximum(*(metric(f"formula_{m}")("regression") for m in MODES)).within(1.0, 0.15),
         published="2 E D dimensions, D a sample", sameness="numeric"),
     boopathy("samples-bring-bits",
-        "Directly computed, bits fall as training digits are added (least fall, 50 to 200 to 800)",
+        "Directly computed bits fall as training digits are added (smallest fall, 50 to 200 to 800)",
         lead("direct", *(f"bits_ten_{size}" for size in SIZES)) >= 10.0),
-    boopathy("noise-inputs-cost-bits", "Inputs that are noise cost bits, with any number of digits (least cost)",
+    boopathy("noise-inputs-cost-bits", "Noise inputs cost bits, with any number of digits (smallest cost)",
         minimum(*(lead("direct", f"bits_noise_{size}", f"bits_ten_{size}") for size in SIZES)) >= 10.0),
-    boopathy("ten-classes-cost-more", "Ten classes cost more than two",
+    boopathy("ten-classes-cost-more", "Ten classes cost more bits than two",
         lead("direct", "bits_ten_50", "bits_two_50") >= 10.0),
     ours("saddlepoint-is-exact",
         "The saddlepoint agrees with 100,000 draws at a probability of 1e-3 (difference in bits)",
         metric("off_by")("direct").within(0.0, 0.15)),
-    networks("mlp-brings-more", "On digits a network with a hidden layer brings more bits than a linear one, which "
-        "says that its test error is smaller (difference)",
+    networks("mlp-brings-more", "On digits a network with a hidden layer has more bits of inductive bias than a linear "
+        "one, which means that its test error is smaller (difference)",
         lead("architectures", "error_linear", "error_mlp") >= 0.005),
-    networks("cnn-brings-more", "On digits a convolutional network brings more bits than one with a hidden layer, "
-        "which says that its test error is smaller (difference)",
+    networks("cnn-brings-more", "On digits a convolutional network has more bits of inductive bias than one with a "
+        "hidden layer, which means that its test error is smaller (difference)",
         lead("architectures", "error_mlp", "error_cnn") >= 0.005),
 ]  # fmt: skip

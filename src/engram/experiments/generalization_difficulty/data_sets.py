@@ -1,4 +1,4 @@
-"""Data sets: dimension, radius and margin as measured, and the bits that follow."""
+"""The measured dimension, radius and margin of data sets, and the bits that follow."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from engram.tasks.data import load
 Name = Literal["digits", "mnist", "omniglot", "cifar10"]
 DATA: tuple[Name, ...] = get_args(Name)
 NEIGHBOURS = (3, 5, 10, 20)
-ERROR = 0.01  # the one target error where measured tasks are compared
+ERROR = 0.01  # the common target error for comparing measured tasks
 
 
 @settings
 class DataSet:
-    """A data set, and how much of it is looked at.
+    """The settings of a data set and the part of it that is used.
 
-    As published are MNIST's training images, CIFAR-10 uncompressed and all of Omniglot; else a trial takes what is at
-    hand. Where a data set has fewer pairs with different labels than are asked for, all are looked at.
+    The published data sets are MNIST's training images, uncompressed CIFAR-10 and all of Omniglot; otherwise a trial
+    takes smaller available versions. If a data set has fewer pairs with different labels than requested, all are used.
     """
 
-    whole: bool = setting(False, "data sets as published")
-    queries: int = setting(2000, "samples whose neighbours are looked for", ge=10)
+    whole: bool = setting(False, "whether to use the data sets as published")
+    queries: int = setting(2000, "samples whose nearest neighbours are found", ge=10)
     pairs: int = setting(400_000, "pairs from which the margin is extrapolated", ge=3000, scales=True)
-    name: Name = setting("digits", "the data set; each arm sets its own")
+    name: Name = setting("digits", "the data set; set by each arm")
 
 
 def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Images with values from 0 to 1, a row each, their labels, and the alphabets of labels that have one."""
+    """Images as rows with values from 0 to 1, their labels, and the alphabets of labels, if any."""
     alphabets: list[str] = []
     if config.name == "digits":
         images, labels = load_digits(return_X_y=True)
@@ -45,7 +45,7 @@ def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:
         alphabets = [name.split("/")[0] for name in drawn.names]
     else:
         name = "cifar10-jpeg" if config.name == "cifar10" and not config.whole else config.name
-        # Of MNIST's images, those of the test come with every copy of the data.
+        # MNIST's test images come with every copy of the data.
         images, labels = load(name, split="test" if config.name == "mnist" and not config.whole else "train")
         images = np.divide(images, 255, dtype=np.float32)
     return images.reshape(len(images), -1).astype(np.float32, copy=False), labels.astype(np.int64), alphabets

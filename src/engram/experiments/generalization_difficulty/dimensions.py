@@ -1,4 +1,4 @@
-"""The dimension of shapes that have a known one, and of what is seen of a cart and pole, in part and with noise."""
+"""The estimated dimension of shapes of known dimension, and of partial and noisy observations of a cart-pole."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from engram import analysis
 from engram.lab import Run, setting, settings
 
 SHAPES = {"sphere": (1, 2, 5), "torus": (2, 4), "cube": (2, 4)}
-DRAWS = 10  # of points of a shape, so that what is off is the estimate and not a draw
-NOISE, STRIDE, WINDOWS = 0.1, 3, 4000  # of the cart and pole's observations
+DRAWS = 10  # draws of points of a shape, to average out sampling noise
+NOISE, STRIDE, WINDOWS = 0.1, 3, 4000  # of the cart-pole observations
 
 
 def shapes(config: object, run: Run) -> dict[str, Any]:
-    """Measure the dimension of shapes that have a known one, by draws of 2000 points of each."""
+    """Estimate the dimension of shapes of known dimension, from draws of 2000 points."""
     cases = [(shape, m) for shape, dimensions in SHAPES.items() for m in dimensions]
     measured = np.zeros(len(cases))
     for step in run.steps(len(cases), measured=measured):
@@ -31,7 +31,7 @@ def shapes(config: object, run: Run) -> dict[str, Any]:
 
 
 def points_on(shape: str, m: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw points of an m-dimensional sphere, flat torus or cube."""
+    """Random points on an m-dimensional sphere or flat torus, or in a cube."""
     if shape == "cube":
         return rng.random((count, m))
     if shape == "torus":
@@ -42,13 +42,13 @@ def points_on(shape: str, m: int, count: int, rng: np.random.Generator) -> np.nd
 
 @settings
 class CartPole:
-    """How long the cart and pole is watched."""
+    """The settings for observing a cart-pole."""
 
-    steps: int = setting(50_000, "steps of the cart and pole", ge=2000, scales=True)
+    steps: int = setting(50_000, "steps of the cart-pole", ge=2000, scales=True)
 
 
 def cartpole(config: CartPole, run: Run) -> dict[str, Any]:
-    """Measure the dimension of windows of what is seen of a cart and pole: all or the positions, exact or noisy."""
+    """Estimate the dimension of windows of cart-pole observations: full or positions only, exact or noisy."""
     rng = run.rng
 
     def policy(observation: np.ndarray) -> int:

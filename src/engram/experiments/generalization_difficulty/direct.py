@@ -1,4 +1,4 @@
-"""Bits of a Gaussian process, computed directly from the distribution of its test error."""
+"""The bits needed by a Gaussian process, computed directly from the distribution of its test error."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sklearn.gaussian_process.kernels import RBF
 from engram import analysis
 from engram.lab import Run
 
-SIZES, FEW_SIZES = (50, 200, 800), (50, 150)  # training sets of ten classes, and of two
+SIZES, FEW_SIZES = (50, 200, 800), (50, 150)  # training set sizes for ten classes and for two
 NOISE_INPUTS, NOISE_SD = 16, 0.5
 TARGET = 0.05
 RARE, SAMPLES = 1e-3, 100_000
 
 
 def trial(config: object, run: Run) -> dict[str, Any]:
-    """Compute the bits by which a Gaussian process falls short of generalising on digits."""
+    """Compute the bits that a Gaussian process lacks to generalise on digits."""
     images, labels = load_digits(return_X_y=True)
     order = run.rng.permutation(len(images))
     images, labels = images[order] / 16, labels[order]

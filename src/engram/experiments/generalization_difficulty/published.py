@@ -1,4 +1,4 @@
-"""The published table from the published quantities, and how the bits depend on each of them."""
+"""The published table recomputed from the published quantities, and the dependence of bits on each of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IMAGES = ("mnist", "svhn", "cifar10", "imagenet", "omniglot")  # from easy to ha
 
 
 def trial(config: object, run: Run) -> dict[str, Any]:
-    """Compute the published table, and how the bits depend on each of their inputs."""
+    """Compute the published table and the dependence of the bits on each input."""
     log10_bits = np.zeros(len(PUBLISHED))
     for step in run.steps(len(PUBLISHED), log10_bits=log10_bits):
         log10_bits[step] = analysis.BENCHMARKS[list(PUBLISHED)[step]].difficulty().log10_bits

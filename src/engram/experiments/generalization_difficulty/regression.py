@@ -1,4 +1,4 @@
-"""What the dimension predicts of regression: how many samples a band-limited function takes."""
+"""The number of samples needed to fit a band-limited function, against the prediction from its dimension."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from engram import analysis
 from engram.lab import Run, setting, settings
 
-MODES = {1: 8, 2: 4, 3: 4}  # highest frequency on the torus, by its dimension
+MODES = {1: 8, 2: 4, 3: 4}  # highest frequency on the torus, by dimension
 
 
 @settings
 class Regression:
-    """How often functions are drawn."""
+    """The settings of the regression."""
 
     draws: int = setting(20, "random functions of each dimension", ge=1, scales=True)
 
 
 def trial(config: Regression, run: Run) -> dict[str, Any]:
-    """Fit random functions of limited frequency on the torus, with as many samples as there are modes, or fewer."""
+    """Fit random band-limited functions on the torus, with as many samples as modes or fewer."""
     result: dict[str, Any] = {}
     for m, M in MODES.items():
         grid = np.stack(np.meshgrid(*[np.arange(-M, M + 1)] * m, indexing="ij"), -1).reshape(-1, m)
@@ -32,7 +32,8 @@ def trial(config: Regression, run: Run) -> dict[str, Any]:
         for draw in run.steps(config.draws, errors=errors):
             target = run.rng.normal(size=modes) / math.sqrt(modes)
             x = run.rng.uniform(0, 2 * np.pi, size=(modes, m))
-            # Of k and -k, one is a cosine and one a sine: an orthonormal basis, in which errors are of coefficients.
+            # One of k and -k is a cosine and the other a sine: an orthonormal basis, in which errors are those of
+            # coefficients.
             cosine = (frequencies > 0).any(1) & (frequencies[np.arange(modes), (frequencies != 0).argmax(1)] > 0)
             phase = x @ frequencies.T
             basis = math.sqrt(2) * np.where(cosine, np.cos(phase), np.sin(phase))
@@ -42,7 +43,7 @@ def trial(config: Regression, run: Run) -> dict[str, Any]:
             run.log(draw + 1, **{f"error_{m}": errors[draw, -2]})
         names = ("fifth", "half", "but_one", "all")
         result |= {f"error_{m}_{name}": mean for name, mean in zip(names, errors.mean(0).tolist(), strict=True)}
-        # Samples from which the formula's free dimensions are none, over those from which the fit is exact.
+        # The number of samples at which the formula has no free dimensions, over that at which the fit is exact.
         task = analysis.control_task(m, 1, n=1, resolution=2 * np.pi / M)
         result[f"modes_{m}"] = modes
         result[f"formula_{m}"] = float(2 ** task.difficulty().dim_theta_log2) / modes
@@ -50,8 +51,8 @@ def trial(config: Regression, run: Run) -> dict[str, Any]:
 
 
 def least_fit(basis: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The smallest coefficients that have the values of the target's."""
-    # Samples that are nearly dependent magnify rounding, so that values and residuals are of higher precision.
+    """The minimum-norm coefficients that reproduce the values of the target."""
+    # Nearly dependent samples magnify rounding, so values and residuals have higher precision.
     exact, fitted = basis.astype(np.longdouble), np.zeros(len(target), np.longdouble)
     values = exact @ target
     for _ in range(4):

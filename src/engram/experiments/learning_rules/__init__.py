@@ -1,9 +1,9 @@
-"""Rules that train without backpropagation, or beside it: how right, how near to the gradient, at what cost.
+"""Accuracy, cosine to the gradient and cost of learning rules with and without backpropagation.
 
-Every registered learning rule that fits trains a narrow and a wide network on images of digits, since in a wide one
-even random features will do; some a thin and a deep one too, where random features will not; and a recurrent network on
-the same images row by row. Learning rates are chosen for each rule and seed on images of the training set that it is
-not trained on. Equilibrium propagation has the network that it was published for, of clipped units: with others it does
+Every applicable registered learning rule trains a narrow and a wide network on images of digits, because random
+features suffice in a wide one. Some rules also train a thin and a deep network, where random features do not suffice,
+and a recurrent network reads the same images row by row. Learning rates are chosen for each rule and seed on validation
+images. Equilibrium propagation trains the network that it was published for, with clipped units; with others it does
 not settle. The experiment, its tasks and its criteria are ours; the review that it follows has no experiments.
 """
 
@@ -41,9 +41,9 @@ RATES: dict[str, tuple[float, ...]] = {
     "node-perturbation": (0.001, 0.003, 0.01), "weight-perturbation": (0.0001, 0.0003, 0.001),
 }  # fmt: skip
 RATES_OF_BLACK_BOXES = (0.0003, 0.001, 0.003)
-RATES_OF_SUMS = (0.003, 0.01, 0.03)  # of losses summed over time
-ENERGY = ("ep", "ep-one-sided")  # where units are not clipped, they settle in hundreds of steps, if at all
-ORACLES = ("rtrl",)  # the same as backpropagation through time, and slow
+RATES_OF_SUMS = (0.003, 0.01, 0.03)  # for losses summed over time
+ENERGY = ("ep", "ep-one-sided")  # unclipped units settle after hundreds of steps, if at all
+ORACLES = ("rtrl",)  # equal to backpropagation through time, but slow
 CONTROLS = ("backprop", "last-layer")
 NAMES = {
     "kolen-pollack": "Kolen-Pollack's rule", "usf": "Sign symmetry", "pc-strict": "Strict predictive coding",
@@ -63,7 +63,7 @@ def fits(name: str, network: Network) -> bool:
 
 
 def arm_of(name: str, network: Network, suffix: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule on a network; none where the rule does not fit."""
+    """The arm of a rule on a network; empty if the rule cannot train it."""
     usual = RATES_OF_SUMS if network == "adding" else training.RATES
     usual = RATES_OF_BLACK_BOXES if rule_of(name).properties.black_box else usual
     own = {"rule": name, "network": network, "rates": RATES.get(name, usual)}
@@ -71,12 +71,12 @@ def arm_of(name: str, network: Network, suffix: str) -> dict[str, dict[str, Any]
 
 
 def rules() -> list[str]:
-    """The registered rules, without the oracles."""
+    """The registered rules except the oracles."""
     return [name for name in registry.names("learning_rules") if name not in ORACLES]
 
 
 def feedforward_arms() -> dict[str, dict[str, Any]]:
-    """Each registered rule that fits, on the narrow and the wide network; some on others too."""
+    """The arms of all applicable rules on the narrow and wide networks, and of some on other networks."""
     table: dict[str, dict[str, Any]] = {}
     for name in rules():
         table |= arm_of(name, "narrow", "") | arm_of(name, "wide", "-wide")
@@ -88,7 +88,7 @@ def feedforward_arms() -> dict[str, dict[str, Any]]:
 
 
 def recurrent_arms() -> dict[str, dict[str, Any]]:
-    """Each registered rule that fits on the recurrent network, and its readout trained alone."""
+    """The arms of all applicable rules on the recurrent network, and of training only its readout."""
     table: dict[str, dict[str, Any]] = {}
     for name in rules():
         table |= arm_of(name, "recurrent", "-in-time")
@@ -96,7 +96,7 @@ def recurrent_arms() -> dict[str, dict[str, Any]]:
 
 
 def figure(results: Results) -> go.Figure:
-    """Accuracy of each rule, a mark for each network that it trains: means over seeds."""
+    """The accuracy of each rule on each network, as means over seeds."""
     plot = go.Figure()
     for network, color in colors(("narrow", "wide", "thin", "deep", "clipped")).items():
         arms = [arm for arm in results.arms if getattr(results.configs[arm], "network", "") == network]
@@ -109,7 +109,7 @@ def figure(results: Results) -> go.Figure:
 
 
 def cosines(results: Results) -> go.Figure:
-    """Cosines to the gradient over epochs, in both hidden layers of the narrow network: a row for each rule."""
+    """Cosines to the gradient over epochs in both hidden layers of the narrow network, with a row for each rule."""
     arms = [arm for arm in results.arms if getattr(results.configs[arm], "network", "") == "narrow"]
     plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=("hidden layer 1", "hidden layer 2"))
     for layer in (1, 2):
@@ -124,9 +124,9 @@ def cosines(results: Results) -> go.Figure:
 
 
 def accuracy_in_time(results: Results) -> go.Figure:
-    """Accuracy of the recurrent networks."""
+    """The accuracy of the recurrent networks."""
     arms = [arm for arm in results.arms if arm.endswith("-in-time")]
-    return Points("accuracy", "Accuracy of recurrent networks, one point a seed", "accuracy", arms=arms)(results)
+    return Points("accuracy", "Accuracy of recurrent networks, one point per seed", "accuracy", arms=arms)(results)
 
 
 studies = {
@@ -156,7 +156,7 @@ claim = claims_from("ours; the rules are as published, task and criterion are no
 
 
 def lead(arm: str, other: str) -> Measure:
-    """How much more often one arm is right than another."""
+    """The difference in accuracy between two arms."""
     return accuracy(arm) - accuracy(other)
 
 
@@ -166,38 +166,40 @@ claims = [
         metric("gap")("pc-fixed") <= 1e-6, sameness="identity"),
     *(
         claim(f"{rule}-learns-{network}-layers",
-            f"{name} makes a {network} network right more often than training its last layer alone does",
+            f"{name} trains a {network} network to a higher accuracy than training only its last layer",
             lead(f"{rule}-{network}", f"last-layer-{network}") >= 0.10)
         for network in ("thin", "deep")
         for rule, name in NAMES.items()
     ),
     *(
-        claim(f"{rule}-near-backprop", f"{name} comes near backpropagation's accuracy in a narrow network, or above it",
+        claim(f"{rule}-near-backprop", f"{name} comes close to the accuracy of backpropagation in a narrow network, or "
+            "exceeds it",
             lead(rule, "backprop") >= -0.03)
         for rule, name in NAMES.items()
     ),
     claim("random-features-suffice-when-wide",
-        "Training the last layer alone does better in a wide network than in a narrow one",
+        "Training only the last layer does better in a wide network than in a narrow one",
         lead("last-layer-wide", "last-layer") >= 0.05),
     *(
-        claim(f"{rule}-aligned", f"{NAMES[rule]} ends at a high cosine to the gradient in both hidden layers",
+        claim(f"{rule}-aligned", f"{NAMES[rule]} ends with a high cosine to the gradient in both hidden layers",
             cosine(rule) >= threshold)
         for rule, threshold in {"kolen-pollack": 0.9, "usf": 0.8, "fa": 0.4, "dfa": 0.4}.items()
     ),
     *(
         claim(f"{rule}-aligns",
-            f"{NAMES[rule]} ends nearer to the gradient than after the first epoch, in both hidden layers",
+            f"{NAMES[rule]} ends with a higher cosine to the gradient than after the first epoch, in both hidden "
+            "layers",
             rise_of_cosine(rule) >= 0.05)
         for rule in ("fa", "dfa")
     ),
-    claim("node-perturbation-learns", "Node perturbation is nearly always right in a narrow network",
+    claim("node-perturbation-learns", "Node perturbation reaches a high accuracy in a narrow network",
         accuracy("node-perturbation") >= 0.90),
     claim("nodes-before-weights", "Node perturbation does better than weight perturbation in a narrow network",
         lead("node-perturbation", "weight-perturbation") >= 0.05),
     claim("weight-perturbation-worse-when-wide",
         "Weight perturbation does worse in a wide network than in a narrow one",
         lead("weight-perturbation-wide", "weight-perturbation") <= -0.02),
-    claim("equilibrium-propagation-learns", "Equilibrium propagation nudged both ways is nearly always right",
+    claim("equilibrium-propagation-learns", "Equilibrium propagation nudged both ways reaches a high accuracy",
         accuracy("ep-clipped") >= 0.94),
     claim("two-nudges-before-one", "Equilibrium propagation nudged both ways does at least as well as nudged one way",
         lead("ep-clipped", "ep-one-sided-clipped") >= -0.01),
@@ -206,19 +208,19 @@ claims = [
     claim("eprop-near-backprop-through-time", "Backpropagation through time does little better than e-prop, if at all",
         lead("backprop-in-time", "eprop-in-time") <= 0.10),
     claim("symmetric-before-random-feedback",
-        "Learning in time by e-prop is at least as good with symmetric feedback as with random",
+        "In recurrent networks e-prop is at least as good with symmetric feedback as with random feedback",
         lead("eprop-in-time", "eprop-random-in-time") >= -0.01),
     claim("eprop-learns-recurrent-weights",
-        "Training a recurrent network by e-prop with random feedback beats training its readout alone",
+        "Training a recurrent network by e-prop with random feedback is better than training only its readout",
         lead("eprop-random-in-time", "readout-in-time") >= 0.04),
     claim("components-before-random-features",
-        "A readout of 16 principal components, found by Sanger's rule, beats one of 16 random features",
+        "A readout of 16 principal components found by Sanger's rule is better than one of 16 random features",
         lead("sanger-features", "random-features") >= 0.05),
 ]  # fmt: skip
 
 
 def contest(task: str, network: Network, suffix: str, measure: str = "", **options: Any) -> Contest:
-    """Learning rules compared on a network; where the loss goes through time, the others train its readout alone."""
+    """A contest of learning rules on a network."""
     return Contest(
         "learning_rules",
         task,
@@ -262,16 +264,17 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     contests=contests,
-    answer="""Given a rate that validation chose, nearly every rule with feedback of its own comes within 3 % of
+    answer="""At learning rates chosen by validation, nearly every rule with its own feedback comes within 3 % of
     backpropagation in a narrow network: feedback alignment [fa-near-backprop: holds], direct feedback alignment
     [dfa-near-backprop: holds], sign symmetry [usf-near-backprop: holds], difference target propagation
     [dtp-near-backprop: holds], strict predictive coding [pc-strict-near-backprop: holds] and Kolen-Pollack's rule
-    [kolen-pollack-near-backprop: holds]. In a wide network this says little, since random features do
-    [random-features-suffice-when-wide: holds]; in thin ones, where the last layer alone gets 67 %, feedback alignment
-    gets 95 % [fa-learns-thin-layers: holds], in deep ones 91 % against 76 % [fa-learns-deep-layers: holds].
-    Perturbing weights gets 74 % and perturbing nodes 94 % [nodes-before-weights: holds]; width does not harm the
-    former [weight-perturbation-worse-when-wide: fails]. Equilibrium propagation gets 97 % of images right where its
-    units are clipped [equilibrium-propagation-learns: holds]. In time e-prop stays 4 to 5 % behind
-    backpropagation through time [eprop-near-backprop-through-time: holds], and what it brings to recurrent weights is
-    about the 4 % that were asked for [eprop-learns-recurrent-weights: is open].""",
+    [kolen-pollack-near-backprop: holds]. In a wide network this says little, since random features suffice
+    [random-features-suffice-when-wide: holds]; in a thin network, where training only the last layer reaches 67 %,
+    feedback alignment reaches 95 % [fa-learns-thin-layers: holds], in a deep one 91 % against 76 %
+    [fa-learns-deep-layers: holds]. Weight perturbation reaches 74 % and node perturbation 94 %
+    [nodes-before-weights: holds]; width does not harm the former [weight-perturbation-worse-when-wide: fails].
+    Equilibrium propagation reaches 97 % with clipped units [equilibrium-propagation-learns: holds]. In recurrent
+    networks e-prop stays 4 to 5 % behind backpropagation through time [eprop-near-backprop-through-time: holds], and
+    the gain from training recurrent weights with it is about the required 4 %
+    [eprop-learns-recurrent-weights: is open].""",
 )

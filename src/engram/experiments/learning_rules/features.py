@@ -1,4 +1,4 @@
-"""Trials of synaptic rules: features learned without classes, and a readout of them."""
+"""Unsupervised features learned by synaptic rules, and a readout of them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ FEATURES, RANDOM = 16, "random"
 
 @settings
 class Features:
-    """What one trial of unsupervised features with a readout is made of."""
+    """The settings of a trial of unsupervised features with a readout."""
 
-    rule: str = setting("sanger", "name of the synaptic rule; random: none, but random features")
-    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond, of both")
-    epochs: int = setting(20, "passes over the training set, for features and again for the readout", ge=1, scales=True)
+    rule: str = setting("sanger", "name of the synaptic rule; random: random features instead")
+    rates: tuple[float, ...] = setting(RATES, "candidate learning rates of features and readout, extended if needed")
+    epochs: int = setting(
+        20, "passes over the training set for the features, and as many for the readout", ge=1, scales=True
+    )
 
     def __post_init__(self) -> None:
         checks.choice("rule", self.rule, [RANDOM, *registry.names("synaptic_rules")])
 
 
 def trial(config: Features, run: Run) -> dict[str, Any]:
-    """Learn features without classes, and then a readout of them, each at a rate chosen by what the readout tells."""
+    """Learn features without labels and then a readout, at learning rates chosen by the readout's validation score."""
     data = digits(in_time=False)
     seeds = torch.randint(2**62, (3,), generator=run.generator)
 
-    @cache  # the readouts of the chosen features were trained when these were chosen
+    @cache  # readouts of the chosen features were already trained for the choice
     def train(of_features: float, of_readout: float) -> tuple[float, list[float]]:
         of_weights, of_images, _ = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         weight = torch.randn(FEATURES, data.x.shape[1], generator=of_weights) / 8
@@ -72,6 +74,6 @@ def trained_weight(config: Features, weight: Tensor, x: Tensor, rate: float, gen
 
 
 def features(config: Features, weight: Tensor, x: Tensor) -> Tensor:
-    """What the readout sees: the activities of linear units, or of random ones of tanh."""
+    """The inputs of the readout: the activities of linear units, or of random tanh units."""
     drive = x @ weight.T
     return drive.tanh() if config.rule == RANDOM else drive

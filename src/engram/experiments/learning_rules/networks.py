@@ -1,4 +1,4 @@
-"""The networks that are trained, and what they are trained on."""
+"""The networks and the data that they are trained on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engram.nn import LeakyRNN, ReadoutNetwork
 from engram.nn.initial import lecun
 from engram.tasks import DelayedAdd
 
-FITTED, TRAINED = 1150, 1437  # of 1797 samples: those between are to choose rates by, the last to judge by
+FITTED, TRAINED = 1150, 1437  # of 1797 samples: those in between choose learning rates, those after are the test set
 Network = Literal[
     "narrow", "wide", "thin", "deep", "clipped", "rectified", "recurrent", "convolutional", "student", "adding"
 ]  # fmt: skip
@@ -25,23 +25,23 @@ HIDDEN: dict[Network, tuple[int, ...]] = {
     "narrow": (32, 16), "wide": (128, 64), "thin": (16, 8), "deep": (16, 16, 16, 16), "clipped": (64,),
     "rectified": (64,), "recurrent": (32,), "convolutional": (8, 16), "student": (32, 32), "adding": (32,),
 }  # fmt: skip
-VALUED = ("student", "adding")  # whose targets are values; the others tell images of digits apart
+VALUED = ("student", "adding")  # networks trained on regression; the others classify images of digits
 INPUTS, TEACHER, TAUGHT = 16, (16, 8), 4  # inputs, hidden units and outputs of the teacher
 
 
 class Samples(NamedTuple):
-    """Images, vectors, or sequences, time first in these, and their classes or values."""
+    """Images, vectors or time-first sequences, and their classes or target values."""
 
     x: Tensor
     y: Tensor
 
     def of(self, chosen: Any) -> Samples:
-        """Some of them."""
+        """A selection of the samples."""
         return Samples(*(part[:, chosen] if part.ndim == 3 else part[chosen] for part in self))
 
 
 def samples_for(network: Network) -> Samples:
-    """What a network is trained on."""
+    """The data for a network."""
     if network == "student":
         return taught()
     if network == "adding":
@@ -52,7 +52,7 @@ def samples_for(network: Network) -> Samples:
 
 @cache
 def digits(in_time: bool) -> Samples:
-    """The digits, centred on the training set; in time as 8 rows of 8, doubled."""
+    """The digits, centred on the training set; in time as sequences of 8 rows, scaled by 2."""
     images, order = load_digits(), np.random.default_rng(0).permutation(1797)
     x, y = torch.from_numpy(images.data / 16).float()[order], torch.from_numpy(images.target)[order]
     x -= x[:TRAINED].mean(0)
@@ -61,7 +61,7 @@ def digits(in_time: bool) -> Samples:
 
 @cache
 def taught() -> Samples:
-    """Normal inputs, and what a fixed network of tanh makes of them, each output with mean 0 and variance 1."""
+    """Normal inputs, and the outputs of a fixed tanh network, normalised to mean 0 and variance 1."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1797, INPUTS, generator=generator)
     with torch.no_grad():
@@ -73,13 +73,13 @@ def taught() -> Samples:
 
 @cache
 def sums() -> Samples:
-    """Sequences of bits, and at each step a sum of earlier ones, less its mean."""
+    """Sequences of bits, with a centred sum of earlier bits as the target at each step."""
     x, y, _ = DelayedAdd(length=12).sample(1797, torch.Generator().manual_seed(0))
     return Samples(x - 0.5, y - y.mean())
 
 
 def build(network: Network, generator: torch.Generator) -> nn.Module:
-    """A network with weights of variance 1 / fan-in and biases of 0."""
+    """A network with weights of variance 1 / fan-in and zero biases."""
     if network in ("recurrent", "adding"):
         inputs, outputs = (8, 10) if network == "recurrent" else (1, 1)
         core = LeakyRNN(inputs, *HIDDEN[network], alpha=0.5, gain=0.9, generator=generator)
@@ -99,18 +99,18 @@ def build(network: Network, generator: torch.Generator) -> nn.Module:
 
 
 def activation_of(network: Network) -> nn.Module:
-    """What is behind a layer of units."""
+    """The activation function of a network."""
     return nn.Hardtanh(0, 1) if network == "clipped" else nn.ReLU() if network == "rectified" else nn.Tanh()
 
 
 @cache
 def bits_of_digits() -> float:
-    """The logarithm to base 2 of the bits of inductive bias that it takes to tell 99 % of new digits apart."""
+    """The base-2 logarithm of the bits of inductive bias needed to classify 99 % of new digits correctly."""
     x, y = digits(in_time=False).of(slice(TRAINED))
     measured = classification_difficulty(x.double().numpy(), y.numpy(), error=0.01, resolution="exact")
     return float(measured.difficulty.log2_bits)
 
 
 def targets(data: Samples, network: Network) -> tuple[Tensor, Tensor]:
-    """Inputs and targets: classes, or for clipped outputs what they should be."""
+    """The inputs and targets: classes, or one-hot vectors for clipped outputs."""
     return data.x, one_hot(data.y, 10).to(data.x) if network == "clipped" else data.y

@@ -1,4 +1,4 @@
-"""Trials of learning rules: a network trained by one, at a rate that validation images have chosen."""
+"""Training of a network by a learning rule, at a learning rate chosen by validation."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ READOUT_ONLY = "readout-only"
 RECURRENT = "core.weight_hh"
 PROBES, BATCH, MOMENTUM = 256, 32, 0.9
 COSTS = ("seconds", "extra_kib", "forward_equivalents", "gap", "residual", "radius")
-CERTIFIED = 100  # test images whose radius is certified
+CERTIFIED = 100  # test images with certified radii
 SETTLED = {"free_steps": 300, "nudge_steps": 15, "epsilon": 0.8, "tolerance": 1e-3}
 OPTIONS: dict[str, dict[str, Any]] = {"ep": SETTLED, "ep-one-sided": SETTLED}
 
 
 @settings
 class Training:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
     rule: str = setting("backprop", "name of the learning rule")
     network: Network = setting(
         "narrow",
-        "64-32-16-10, 64-128-64-10, 64-16-8-10 or 64-16-16-16-16-10 of tanh, 64-64-10 of units clipped to 0..1 or of "
-        "ReLU, 32 leaky units, 8 and 16 channels of tanh, a student 16-32-32-4 of a teacher, 32 leaky units that add",
+        "tanh networks 64-32-16-10, 64-128-64-10, 64-16-8-10 or 64-16-16-16-16-10; 64-64-10 with units clipped to 0..1 "
+        "or ReLU; 32 leaky units; 8 and 16 convolutional tanh channels; a student 16-32-32-4 of a teacher; 32 leaky "
+        "units that add bits",
     )
-    rates: tuple[float, ...] = setting(RATES, "learning rates to choose from, and beyond")
+    rates: tuple[float, ...] = setting(RATES, "candidate learning rates, extended if needed")
     epochs: int = setting(20, "passes over the training set", ge=1, scales=True)
 
     def __post_init__(self) -> None:
@@ -60,14 +61,14 @@ class Training:
 
 
 def rule_of(name: str) -> LearningRule[Any]:
-    """The rule of a name."""
+    """The rule with a name."""
     made = registry.get("learning_rules", "backprop" if name == READOUT_ONLY else name)
     rule: LearningRule[Any] = made(**OPTIONS.get(name, {}))
     return rule
 
 
 def trial(config: Training, run: Run) -> dict[str, Any]:
-    """Choose a rate, train by it, and look at accuracy, cosines to the gradient and costs on the way."""
+    """Choose a learning rate, train with it, and measure accuracy, cosines to the gradient and costs."""
     data, measure = samples_for(config.network), measure_of(config.network)
     seeds = torch.randint(2**62, (3,), generator=run.generator)  # the same for all rules
     rule = rule_of(config.rule)
@@ -116,9 +117,9 @@ def learn(  # noqa: PLR0917
     generators: Sequence[torch.Generator],
     log: Callable[[int, Any], None] | None = None,
 ) -> tuple[Any, float]:
-    """Train a network; return the rule's state, and the seconds of the processor that the steps took.
+    """Train a network; return the rule's state and the CPU time of the steps in seconds.
 
-    The generators are that of the batches and that of the rule; ``log`` is called before and after each epoch.
+    The generators are for the batches and for the rule; ``log`` is called before training and after each epoch.
     """
     of_batches, of_rule = generators
     state, seconds = rule.init(model, of_rule), 0.0
@@ -136,18 +137,18 @@ def learn(  # noqa: PLR0917
 
 
 def batches(images: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """The images of each batch of an epoch."""
+    """The indices of the images in each batch of an epoch."""
     return torch.split(torch.randperm(images, generator=generator), BATCH)
 
 
 def measure_of(network: Network) -> str:
-    """What ``score`` is called: the share of right answers, or of the variance of values that is explained."""
+    """The name of ``score`` for a network: accuracy, or the explained share of variance."""
     return "explained" if network in VALUED else "accuracy"
 
 
 @torch.no_grad()
 def score(rule: LearningRule[Any], model: nn.Module, data: Samples) -> float:
-    """How well a network does."""
+    """The accuracy of a network, or the share of variance that it explains."""
     output = rule.predict(model, data.x)
     if data.y.is_floating_point():
         return 1 - float((output - data.y).square().mean() / data.y.var())
@@ -155,7 +156,7 @@ def score(rule: LearningRule[Any], model: nn.Module, data: Samples) -> float:
 
 
 def cosines_of(rule: LearningRule[Any], model: nn.Module, probe: tuple[Tensor, Tensor], state: Any) -> list[float]:
-    """On probe images the cosine to the gradient of each hidden layer, or of recurrent weights."""
+    """The cosine to the gradient on probe images, for each hidden layer or the recurrent weights."""
     grads, reference = apply_rule(rule, model, *probe, state).grads, Backprop().update(model, *probe, None).grads
     hidden = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters()))[:-1]
     if hidden == ["core"]:
@@ -165,7 +166,7 @@ def cosines_of(rule: LearningRule[Any], model: nn.Module, probe: tuple[Tensor, T
 
 
 def step_of(config: Training) -> Callable[[], object]:
-    """A step of training on a batch, as often as one likes: to be timed."""
+    """A function to be timed, which makes a training step on a batch."""
     rule, model = rule_of(config.rule), build(config.network, torch.Generator().manual_seed(0))
     optimizer = torch.optim.SGD(model.parameters(), 0.0, MOMENTUM)
     batch = targets(samples_for(config.network).of(slice(BATCH)), config.network)
@@ -176,7 +177,7 @@ def step_of(config: Training) -> Callable[[], object]:
 def costs_of(
     rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any
 ) -> tuple[float, float]:
-    """KiB beyond those of a forward pass, and how many forward passes' multiplications an update does."""
+    """The memory beyond a forward pass in KiB, and the multiplications of an update in units of forward passes."""
 
     def forward() -> Tensor:
         with torch.no_grad():
@@ -188,7 +189,7 @@ def costs_of(
 
 
 def certified(model: nn.Module, data: Samples) -> float:
-    """The median radius of max |x - x0| within which the answer to an image is surely right; 0 where it is wrong."""
+    """The median certified radius in max |x - x0| of correct classification; 0 for misclassified images."""
     x, y = data.of(slice(CERTIFIED))
     return float(np.median(certified_radius(as_affine_relu(model.eval()), x.double().numpy(), y.numpy())))
 
@@ -196,9 +197,9 @@ def certified(model: nn.Module, data: Samples) -> float:
 def gap_and_residual(
     rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any
 ) -> tuple[float, float]:
-    """The largest difference of a pseudo-gradient from the gradient, and how far from settled a network is that has to.
+    """The largest deviation of a pseudo-gradient from the gradient, and the residual of a settling network.
 
-    A network that has not to settle is.
+    The residual is 0 for a network that need not settle.
     """
     update, reference = rule.update(model, *batch, state), Backprop().update(model, *batch, None).grads
     differences = [float((update.grads.get(name, 0 * grad) - grad).abs().max()) for name, grad in reference.items()]

@@ -1,8 +1,8 @@
-"""Local rules of neurons and synapses are found by learning to remember, through short windows (Gregor, 2020).
+"""Local rules for neurons and synapses are found by learning to remember over short windows (Gregor, 2020).
 
-A network's bodies and synapses have vectors as states, which two small functions change that all of them share. They
-are trained to recall, some frames later, what was shown, by back-propagation through that one short window. Only
-abstract and introduction of the paper could be read: the functions, the task, all sizes and criteria are ours.
+The cell bodies and synapses of a network have vector states, updated by two small functions that all of them share. The
+functions are trained to recall what was shown some frames earlier, by back-propagation through one short window. Only
+the abstract and introduction of the paper could be read: the functions, the task, all sizes and criteria are ours.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ presets = {
 
 
 def figure(results: Results) -> go.Figure:
-    """How much is recalled by how many windows ago it was shown: each seed, and the mean."""
+    """The accuracy of recall by the age of a snippet in windows, for each seed and on average."""
     plot = go.Figure()
     shown = [arm for arm in ("retention", "retention-untrained", "carried") if results.values(arm)]
     for arm, color in colors(shown).items():
@@ -52,7 +52,7 @@ def figure(results: Results) -> go.Figure:
         plot.add_scatter(y=curves.mean(0), mode="lines+markers", name=arm, line=line)
     plot.add_hline(y=0.5, line_dash="dot", annotation_text="chance")
     plot.update_xaxes(title="windows since the snippet was shown", dtick=1)
-    return plot.update_layout(title="Recall by age", yaxis_title="share of right bits")
+    return plot.update_layout(title="Recall by age", yaxis_title="share of correct bits")
 
 
 experiment = Experiment(

@@ -1,7 +1,7 @@
-"""What is claimed of rules learned by remembering. Published are words alone: each criterion is ours.
+"""Claims about rules learned by remembering; the paper's are in words only, so each criterion is ours.
 
-A rule may stay at what bodies alone can hold for thousands of windows before it finds its synapses, so that accuracies
-lie apart: claims are of the median seed, whose interval has ends from six seeds on.
+A rule may stay for thousands of windows at the accuracy that bodies alone allow before it uses its synapses, so
+accuracies are bimodal: claims are about the median over seeds, whose interval is bounded from six seeds on.
 """
 
 from itertools import pairwise
@@ -24,21 +24,22 @@ by_age = [metric(f"age_{age}") for age in range(AGES)]
 
 
 def above_bodies(arm: str, snippets: int) -> Measure:
-    """By how much an arm is better than what bodies without synapses can be."""
+    """The lead of an arm over the best accuracy of bodies without synapses."""
     return accuracy(arm) - body_only_accuracy(snippets)
 
 
 def above_reference(arm: str, reference: str) -> Measure:
-    """By how much an arm is better than a known rule."""
+    """The lead of an arm over a known rule."""
     return accuracy(arm) - metric(reference)("references")
 
 
 NETWORKS = {
     "recurrent": "A recurrent network recalls most bits of four snippets",
-    "sparse": "A recurrent network with four visible and four hidden inputs to each neuron recalls most bits of four",
+    "sparse": "A recurrent network with four visible and four hidden inputs per neuron recalls most bits of four "
+    "snippets",
     "layered": "A layered network recalls most bits of two pairs",
-    "feedforward": "A layered network without messages back recalls most bits of two pairs",
-    "deep": "A network of two hidden layers recalls most bits of two pairs",
+    "feedforward": "A layered network without backward messages recalls most bits of two pairs",
+    "deep": "A network with two hidden layers recalls most bits of two pairs",
 }
 claims = [
     published("rule-is-found", "A rule found in 4,000 short windows recalls nearly all bits of four snippets",
@@ -46,55 +47,59 @@ claims = [
     published("untrained-knows-nothing", "An untrained rule recalls hardly more than half of the bits",
         metric("untrained")("four") <= 0.6),
     published("memory-goes-on",
-        "A rule trained with states that go on recalls nearly all bits, over a life without an end",
+        "A rule trained with persistent states recalls nearly all bits over a lifetime without resets",
         metric("accuracy_later")("carried").median() >= 0.99),
     published("synapses-stay-small",
-        "Synapses that change for 10,000 windows without a fresh start stay small in the mean",
+        "Synapses that change for 10,000 windows without a reset stay small on average",
         metric("largest_synapses")("carried") <= 10.0),
     ours("products-matter",
-        "A rule without products of its neurons recalls clearly less than all bits after as many windows",
+        "A rule without products of neural activities falls clearly short of recalling all bits after as many windows",
         accuracy("additive").median() <= 0.90),
-    ours("harder-with-more-snippets", "Of twelve snippets less is recalled of each than of two",
+    ours("harder-with-more-snippets", "Recall is less accurate with twelve snippets than with two",
         (accuracy("two") - accuracy("twelve")).median() >= 0.01),
-    ours("better-than-bodies", "Of two, four, six and twelve snippets a learned rule recalls far more than bodies can",
+    ours("better-than-bodies", "With two, four, six and twelve snippets a learned rule recalls far more than bodies "
+        "can",
         minimum(*(above_bodies(arm, n) for arm, n in SIZES.items())).median() >= 0.10),
-    ours("as-good-as-hebb", "Of six snippets a learned rule recalls about as much as Hebb's rule, or more",
+    ours("as-good-as-hebb", "With six snippets a learned rule recalls about as much as Hebb's rule or more",
         above_reference("six", "hebb_6").median() >= -0.02),
     ours("bodies-alone-are-bounded",
-        "Of four snippets a network whose synapses do not change recalls hardly more than bodies can",
+        "With four snippets a network with fixed synapses recalls hardly more than bodies can",
         above_bodies("static", 4) <= 0.03),
-    ours("memory-is-in-synapses", "Of four snippets synapses that change recall far more than such that do not",
+    ours("memory-is-in-synapses", "With four snippets a network with changing synapses recalls far more than one with "
+        "fixed synapses",
         (accuracy("four") - accuracy("static")).median() >= 0.15),
-    ours("recent-is-recalled", "A rule trained to recall earlier windows recalls nearly all bits of the present one",
+    ours("recent-is-recalled", "A rule trained to recall earlier windows recalls nearly all bits of the current one",
         by_age[0]("retention").median() >= 0.97),
-    ours("the-last-window-is-recalled", "A rule trained to recall earlier windows recalls most bits of the last one",
+    ours("the-last-window-is-recalled", "A rule trained to recall earlier windows recalls most bits of the previous "
+        "one",
         by_age[1]("retention") >= 0.75),
     ours("recall-falls-with-age",
         "A rule trained to recall earlier windows recalls each window better than the one before it",
         minimum(*(later("retention") - earlier("retention") for later, earlier in pairwise(by_age))) >= 0.01),
-    ours("retention-is-trained", "To be asked for earlier windows in training makes recall better in the mean of ages",
+    ours("retention-is-trained", "Queries for earlier windows in training improve recall on average over ages",
         (sum(age("retention") for age in by_age) - sum(age("retention-untrained") for age in by_age)) / AGES >= 0.05),
     ours("rule-runs-in-larger-networks",
         "A rule found for 12 neurons recalls nearly all bits of four snippets with 24 and with 48",
         minimum(metric("transfer_24")("mean"), metric("transfer_48")("mean")).median() >= 0.98),
     *(ours(f"{arm}-learns", statement, accuracy(arm).median() >= 0.90) for arm, statement in NETWORKS.items()),
-    ours("messages-back-change-little", "A layered network recalls as much with messages back as without",
+    ours("messages-back-change-little", "A layered network recalls as much with backward messages as without",
         abs(accuracy("layered") - accuracy("feedforward")).median() <= 0.02),
-    ours("types-help", "A recurrent network recalls more if its neurons are told apart by type",
+    ours("types-help", "A recurrent network recalls more if its rule distinguishes types of neurons",
         (accuracy("recurrent") - accuracy("no-types")).median() >= 0.01),
-    ours("one-number-is-enough", "A synapse of one number recalls as much as one of two",
+    ours("one-number-is-enough", "Synapses with one state variable recall as much as those with two",
         (accuracy("four") - accuracy("scalar-synapse")).median() <= 0.02),
     ours("outer-products-are-enough", "Learned outer products alone, Hebb's family, recall as much as a gated network",
         (accuracy("four") - accuracy("outer")).median() <= 0.02),
-    ours("errors-are-not-needed", "Outer products of the error, the delta rule's family, recall no more than without",
+    ours("errors-are-not-needed", "Outer products with the error, the delta rule's family, recall no more than those "
+        "without it",
         (accuracy("delta") - accuracy("outer")).median() <= 0.02),
-    ours("better-than-lstm", "An LSTM with about as many numbers of state recalls far less after as many windows",
+    ours("better-than-lstm", "An LSTM with about as many state variables recalls far less after as many windows",
         (accuracy("four") - accuracy("lstm")).median() >= 0.10),
     ours("as-good-as-gradient-descent",
-        "Of two snippets a learned rule recalls no less than gradient descent online at a rate chosen in validation",
+        "With two snippets a learned rule recalls no less than online gradient descent at a rate chosen by validation",
         above_reference("two", "sgd_linear_2").median() >= -0.01,
         published="the objective is related to training by back-propagation (argument, no figure)"),
-    ours("better-than-deep-gradient-descent", "Of four and of six snippets a learned rule recalls more than gradient "
-        "descent online in a network with a hidden layer, at a rate chosen in validation",
+    ours("better-than-deep-gradient-descent", "With four and six snippets a learned rule recalls more than online "
+        "gradient descent in a network with a hidden layer, at a rate chosen by validation",
         minimum(above_reference("four", "sgd_deep_4"), above_reference("six", "sgd_deep_6")).median() >= 0.02),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Known rules on the same windows: Hebb's, the delta rule, the pseudo-inverse, and gradient descent online."""
+"""Known rules on the same windows: Hebb's, the delta rule, the pseudo-inverse, and online gradient descent."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ RATES = tuple(10 ** (-3 + k / 2) for k in range(7))  # 0.001 to 1
 
 @settings
 class References:
-    """Memories of known rules, one pass over the snippets of each window."""
+    """The settings of memories with known rules, with one pass over the snippets of each window."""
 
     bits: int = setting(12, "bits of a pattern", ge=2)
     snippets: tuple[int, ...] = setting((2, 4, 6, 12), "snippets of a window")
     windows: int = setting(2000, "windows", ge=1, scales=True)
-    hidden: int = setting(24, "hidden units of the network that learns by gradient descent", ge=1)
-    decay: float = setting(0.9, "what remains of a decaying Hebbian memory at each snippet", gt=0, le=1)
+    hidden: int = setting(24, "hidden units of the network trained by gradient descent", ge=1)
+    decay: float = setting(0.9, "factor by which a decaying Hebbian memory shrinks at each snippet", gt=0, le=1)
 
 
 def trial(config: References, run: Run) -> dict[str, Any]:
-    """The share of right bits of each memory, by the number of snippets; of descent at a rate chosen before."""
+    """Measure the share of correct bits of each memory by the number of snippets, for descent at a chosen rate."""
     shares: dict[str, float] = {}
     for count in config.snippets:
         stream = SnippetStream(config.bits, count)
@@ -57,15 +57,15 @@ def trial(config: References, run: Run) -> dict[str, Any]:
 
 
 def answered(x: Tensor, weight: Tensor) -> Tensor:
-    """What a memory answers to cues."""
+    """The outputs of a memory for cues."""
     return x @ weight.transpose(1, 2)
 
 
 def linear_share(x: Tensor, y: Tensor, rate: float) -> float:
-    """The share of right bits after gradient descent online on a linear layer, which is the delta rule."""
+    """The share of correct bits after online gradient descent on a linear layer, which is the delta rule."""
     return float(bit_accuracy(answered(x, delta_memory(x, y, rate)), y))
 
 
 def deep_share(x: Tensor, y: Tensor, hidden: int, generator: torch.Generator, rate: float) -> float:
-    """The share of right bits after gradient descent online in a network with a hidden layer."""
+    """The share of correct bits after online gradient descent in a network with a hidden layer."""
     return float(bit_accuracy(sgd_recall(x, y, rate, hidden, generator), y))

@@ -1,4 +1,4 @@
-"""Training a rule by short windows, and what it then recalls: by age, for long, and in larger networks."""
+"""Training of a rule over short windows, and its recall by age, over long runs, and in larger networks."""
 
 from __future__ import annotations
 
@@ -25,48 +25,48 @@ from engram.learned.learning_to_remember import (
 )
 from engram.tasks import SnippetStream
 
-STATE_UNITS = 256  # beyond which the LSTM with as many numbers of state is not taken
+STATE_UNITS = 256  # the upper limit of LSTM units when matching the number of state variables
 
 
 @settings
 class Remembering:
-    """What one trial is made of. Nothing but the training by short windows is published; all numbers are ours."""
+    """The settings of a trial; only the training over short windows is published, all numbers are ours."""
 
     network: Literal["visible", "recurrent", "sparse", "layered", "feedforward", "deep", "lstm"] = setting(
-        "visible", "a layered, feedforward or deep one learns pairs of patterns, the others sequences of two"
+        "visible", "layered, feedforward and deep networks learn pairs of patterns, the others sequences of two"
     )
     rule: Literal["gated", "additive", "outer", "delta", "static"] = setting(
         "gated",
-        "how synapses change: with products of their neurons, without, by an outer product, by one of the "
-        "error, or not at all",
+        "how synapses change: with products of neural activities, without them, by an outer product, by an outer "
+        "product with the error, or not at all",
     )
-    typed: bool = setting(True, "tell groups of neurons apart by an embedding of their types")
-    aggregate: Literal["sqrt", "mean"] = setting("sqrt", "how messages are put together")
+    typed: bool = setting(True, "whether groups of neurons are distinguished by type embeddings")
+    aggregate: Literal["sqrt", "mean"] = setting("sqrt", "how messages are aggregated")
     bits: int = setting(12, "bits of a pattern", ge=2)
     snippets: int = setting(4, "snippets of a window", ge=1)
-    hidden: int = setting(12, "hidden neurons, where there are any", ge=1)
+    hidden: int = setting(12, "hidden neurons, if any", ge=1)
     carry: bool = setting(
-        False, "let states go on from window to window; a stream begins anew with a probability of 5 %"
+        False, "whether states persist from window to window; a stream is reset with a probability of 5 %"
     )
-    old: float = setting(0.0, "probability that a query of training is for an earlier window, with carry", ge=0, le=1)
-    oldest: int = setting(4, "how many windows ago that may have been", ge=1)
-    windows: int = setting(2000, "windows of training, one step of the optimiser each", ge=10, scales=True)
-    further: int = setting(0, "windows after training in which states that go on are watched", ge=0)
+    old: float = setting(0.0, "probability that a training query is for an earlier window, with carry", ge=0, le=1)
+    oldest: int = setting(4, "largest age of such a query in windows", ge=1)
+    windows: int = setting(2000, "training windows, each with one step of the optimiser", ge=10, scales=True)
+    further: int = setting(0, "windows after training in which persistent states are followed", ge=0)
     transfer: tuple[int, ...] = setting(
-        (), "bits of larger networks that the rule is put into, to recall four snippets"
+        (), "bits of larger networks to which the rule is transferred, to recall four snippets"
     )
-    body_size: int = setting(4, "numbers of a body's state", ge=1)
-    channels: int = setting(2, "numbers of a synapse's state", ge=1)
+    body_size: int = setting(4, "size of a body's state", ge=1)
+    channels: int = setting(2, "size of a synapse's state", ge=1)
     synapse_hidden: int = setting(8, "hidden units of the synapses' function", ge=1)
     body_hidden: int = setting(16, "hidden units of the bodies' function", ge=1)
-    batch_size: int = setting(16, "streams", ge=1)
-    learning_rate: float = setting(1e-2, "of Adam", gt=0, le=1)
-    tested: int = setting(200, "windows of the test, of as many streams each", ge=1)
+    batch_size: int = setting(16, "parallel streams", ge=1)
+    learning_rate: float = setting(1e-2, "learning rate of Adam", gt=0, le=1)
+    tested: int = setting(200, "test windows, each with as many streams", ge=1)
 
 
-# Of two snippets bodies alone recall .875 of the bits, of four .773. Layered networks learn pairs, of two of which it
-# is .75; of four pairs they need more windows than fit here. The rates are the best of .004, .01 and .02 for networks
-# whose neurons are all seen, of .004 and .01 for layered ones, which may collapse at .01.
+# Bodies alone recall .875 of the bits with two snippets and .773 with four. Layered networks learn pairs; with two
+# pairs bodies recall .75, and four pairs need more windows than fit here. The rates are the best of .004, .01 and .02
+# for networks with only visible neurons, and of .004 and .01 for layered ones, which may collapse at .01.
 pairs = {"snippets": 2, "learning_rate": 4e-3}
 arms: dict[str, dict[str, Any]] = {
     "four": {},
@@ -98,7 +98,7 @@ def build(config: Remembering, generator: torch.Generator) -> RuleNetwork | LSTM
     if config.network == "lstm":
         floats = bits * config.body_size + bits**2 * config.channels
         return LSTMMemory(bits, min(floats // 2, STATE_UNITS), generator=generator)
-    # Messages go forwards alone where all neurons are seen, as in the measurements that our criteria come from.
+    # With only visible neurons messages go forward only, as in the measurements behind our criteria.
     topology = {
         "visible": lambda: Topology.visible(bits, bidirectional=False),
         "recurrent": lambda: Topology.recurrent(bits, hidden),
@@ -126,19 +126,19 @@ def build(config: Remembering, generator: torch.Generator) -> RuleNetwork | LSTM
 
 
 def stream_of(config: Remembering) -> SnippetStream:
-    """What a trial learns from."""
+    """The data stream of a trial."""
     paired = config.network in ("layered", "feedforward", "deep")
     mode: Literal["paired", "sequence"] = "paired" if paired else "sequence"
     return SnippetStream(config.bits, config.snippets, mode, old=config.old)
 
 
 def fresh_state(net: RuleNetwork | LSTMMemory, batch: int, generator: torch.Generator) -> Any:
-    """States as they begin."""
+    """The initial states."""
     return net.init(batch, generator) if isinstance(net, RuleNetwork) else net.init(batch)
 
 
 def trial(config: Remembering, run: Run) -> dict[str, Any]:
-    """Train a rule, and test it on streams that are new; its result is above all the share of right bits."""
+    """Train a rule and test it on new streams; the main result is the share of correct bits."""
     generator, batch = run.generator, config.batch_size
     stream, net = stream_of(config), build(config, run.generator)
     untrained = recall_of(config, net, stream, generator)[0].accuracy
@@ -188,10 +188,10 @@ def trial(config: Remembering, run: Run) -> dict[str, Any]:
 def recall_of(
     config: Remembering, net: RuleNetwork | LSTMMemory, stream: SnippetStream, generator: torch.Generator
 ) -> list[Recall]:
-    """What a network recalls of new streams, by age.
+    """The recall of a network on new streams, by age.
 
-    Where states go on, so they do here, without a fresh one, for as many windows after 50; half of the queries are for
-    earlier windows. Else each window has fresh states.
+    If states persist, they do so here without resets, over the test windows after 50 others, and half of the queries
+    are for earlier windows. Otherwise each window has new states.
     """
     if not config.carry:
         window = stream.sample(config.tested * config.batch_size, generator)
@@ -213,7 +213,7 @@ def recall_of(
 def long_run(
     config: Remembering, net: RuleNetwork, stream: SnippetStream, generator: torch.Generator
 ) -> dict[str, float]:
-    """How large synapses become over windows in which nothing begins anew, and how much is right at the end."""
+    """The largest mean size of synapses over windows without resets, and the accuracy at the end."""
     state, largest, right = net.init(config.batch_size, generator), 0.0, []
     for number in range(config.further):
         window = stream.sample(config.batch_size, generator)

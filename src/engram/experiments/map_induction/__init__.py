@@ -1,9 +1,9 @@
-"""Guessing that the unseen looks like the seen finds rewards sooner where it does, and not where it does not (Sharma).
+"""Inducing unseen parts of a map from seen ones finds rewards sooner if units repeat, but not otherwise (Sharma).
 
 A world repeats a unit that hides a reward. Planners that induce a map from the submaps seen are compared with the same
-planners without induction: a search by simulated episodes, and going greedily to where a reward is likely and near. The
-control is a world in which units share their walls alone. Of the paper the abstract and the published code were known;
-worlds and criteria are ours.
+planners without induction: a search by simulated episodes, and a greedy planner that goes where a reward is likely and
+near. The control is a world in which units share only their walls. The abstract and the published code of the paper
+were known; worlds and criteria are ours.
 """
 
 from __future__ import annotations
@@ -50,37 +50,42 @@ paper = claims_from("Sharma et al. (2021), abstract; world and criterion ours", 
 ours = claims_from("ours")
 claims = [
     paper("induction-finds-rewards-sooner",
-        "Where units are alike, search in all hypotheses moves fewer cells than search in none (ratio)",
+        "If units are identical, search over all hypotheses needs fewer moves than search without induction (ratio)",
         cells("same-distribution") / cells("same-uniform") <= 0.80),
     paper("the-best-hypothesis-does-too",
-        "Where units are alike, search in the best hypothesis moves fewer cells than search in none (ratio)",
+        "If units are identical, search with the best hypothesis needs fewer moves than search without induction "
+        "(ratio)",
         cells("same-map") / cells("same-uniform") <= 0.80),
     ours("greedy-induction-beats-the-frontier",
-        "Where units are alike, going to likely rewards moves fewer cells than going to the nearest unknown cell",
+        "If units are identical, going to likely rewards needs fewer moves than going to the nearest unknown cell",
         cells("same-greedy") / cells("same-frontier") <= 0.85),
     ours("greedy-induction-is-near-the-oracle",
-        "Where units are alike, going to likely rewards moves hardly more cells than going to the true ones",
+        "If units are identical, going to likely rewards needs hardly more moves than going to the true ones",
         cells("same-greedy") / cells("same-oracle") <= 1.15),
     ours("two-variants-do-no-harm",
-        "With two variants of the unit, going to likely rewards moves hardly more cells than to the nearest unknown",
+        "With two variants of the unit, going to likely rewards needs hardly more moves than going to the nearest "
+        "unknown cell",
         cells("variants-greedy") / cells("variants-frontier") <= 1.05),
     ours("landmarks-tell-variants-apart",
-        "Where a colour tells which variant a unit is, going to likely rewards moves fewer cells than the frontier",
+        "If a colour indicates the variant of a unit, going to likely rewards needs fewer moves than the frontier "
+        "planner",
         cells("landmark-greedy") / cells("landmark-frontier") <= 0.85),
     ours("induction-harms-where-nothing-repeats",
-        "Where units share their walls alone, going to likely rewards moves somewhat more cells than the frontier",
+        "If units share only their walls, going to likely rewards needs somewhat more moves than the frontier planner",
         (cells("independent-greedy") / cells("independent-frontier")).within(1.225, 0.125)),
     ours("the-harm-to-search-is-bounded",
-        "Where units share their walls alone, search in all hypotheses moves not many more cells than search in none",
+        "If units share only their walls, search over all hypotheses needs not many more moves than search without "
+        "induction",
         cells("independent-distribution") / cells("independent-uniform") <= 1.5),
     ours("no-structure-as-a-hypothesis-heals",
-        "With the hypothesis that nothing repeats, greedy planning moves hardly more cells than the frontier there",
+        "If units share only their walls, greedy planning with the hypothesis that nothing repeats needs hardly more "
+        "moves than the frontier planner",
         cells("independent-no-structure") / cells("independent-frontier") <= 1.15),
     ours("no-structure-costs-little",
-        "Where units are alike, the hypothesis that nothing repeats takes little away",
+        "If units are identical, the hypothesis that nothing repeats costs little of the gain",
         cells("same-no-structure") / cells("same-frontier") <= 0.90),
     paper("ways-tell-the-planner",
-        "Of the way that a search took, the search that is likelier is of its family, with induction or without",
+        "From the path of a search, the likelier family of searches, with or without induction, is the true one",
         share("recovered", "ways")("recovery") >= 0.9, published="people are told better by induction (no figure)"),
 ]  # fmt: skip
 COLOURS = {"0": (240, 240, 236), "2": (230, 159, 0), "3": (64, 64, 64), "7": (213, 94, 0), "8": (204, 121, 167)}
@@ -88,15 +93,15 @@ AGENT, NOTHING, CERTAIN = (0, 114, 178), np.array((168, 168, 176)), np.array((23
 
 
 def picture(frame: str, width: int) -> UInt8[np.ndarray, "h w 3"]:
-    """The colours of a frame: grey to red for the probability of a reward in unknown cells."""
+    """The colours of a frame, with grey to red for the probability of a reward in unknown cells."""
     guessed = {chr(97 + tenth): NOTHING + (CERTAIN - NOTHING) * tenth / 10 for tenth in range(11)}
     pixels = [({"A": AGENT} | COLOURS | guessed)[cell] for cell in frame]
     return np.array(pixels).reshape(-1, width, 3).astype(np.uint8)
 
 
 def figure(results: Results) -> go.Figure:
-    """The posterior as it narrows, news by news, and how far each planner moved."""
-    titles = "reward guessed (red), seen (orange)", "cells moved until all rewards were collected"
+    """The posterior as it narrows with each observation, and the number of moves of each planner."""
+    titles = "probability of reward (red), seen reward (orange)", "moves until all rewards are collected"
     plot = make_subplots(rows=1, cols=2, subplot_titles=titles, column_widths=[0.35, 0.65], horizontal_spacing=0.22)
     first = next(arm for arm in ("same-greedy", "independent-greedy") if results.values(arm, "frames"))
     width = results.values(first, "width")[0]
@@ -110,7 +115,9 @@ def figure(results: Results) -> go.Figure:
         {"label": str(n), "method": "animate", "args": [[str(n)], {"mode": "immediate"}]} for n in range(len(pictures))
     ]
     plot.update_xaxes(visible=False, row=1, col=1).update_yaxes(visible=False, row=1, col=1)
-    return plot.update_layout(height=700, sliders=[{"steps": steps, "len": 0.27, "currentvalue": {"prefix": "news "}}])
+    return plot.update_layout(
+        height=700, sliders=[{"steps": steps, "len": 0.27, "currentvalue": {"prefix": "observation "}}]
+    )
 
 
 experiment = Experiment(
@@ -123,15 +130,15 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="cells",
-    answer="""Where a world repeats a unit, a search that guesses the map collects all rewards in 178 moves, one that
-    guesses nothing in 327 [induction-finds-rewards-sooner: holds]; the best guess alone does as well
+    answer="""If a world repeats a unit, a search with map induction collects all rewards in 178 moves, one without in
+    327 [induction-finds-rewards-sooner: holds]; the best hypothesis alone does as well
     [the-best-hypothesis-does-too: holds]. Going greedily to likely rewards takes 141 moves, going to the nearest
-    unknown cell 213 [greedy-induction-beats-the-frontier: holds], who knows the map needs 138
-    [greedy-induction-is-near-the-oracle: holds]. With two variants of the unit guessing does no harm
-    [two-variants-do-no-harm: holds]; a colour that tells them apart saves 14.7 %, so that 15 % is open
-    [landmarks-tell-variants-apart: is open]. Where units share their walls alone guessing costs 17 %
-    [induction-harms-where-nothing-repeats: holds], and 6 % if that nothing repeats is one of the hypotheses
-    [no-structure-as-a-hypothesis-heals: holds], which takes nothing away where units are alike
-    [no-structure-costs-little: holds]. Of 77 % of all ways it can be told whether they were walked by guessing, less
-    than was asked for [ways-tell-the-planner: fails].""",
+    unknown cell 213 [greedy-induction-beats-the-frontier: holds], and knowing the map 138
+    [greedy-induction-is-near-the-oracle: holds]. With two variants of the unit induction does no harm
+    [two-variants-do-no-harm: holds]; with a colour that distinguishes them it saves 14.7 %, so the required 15 % is
+    open [landmarks-tell-variants-apart: is open]. If units share only their walls, induction costs 17 %
+    [induction-harms-where-nothing-repeats: holds], or 6 % if one hypothesis is that nothing repeats
+    [no-structure-as-a-hypothesis-heals: holds], which costs nothing if units are identical
+    [no-structure-costs-little: holds]. For 77 % of all paths it can be inferred whether they were walked with
+    induction, less than required [ways-tell-the-planner: fails].""",
 )

@@ -1,4 +1,4 @@
-"""Collecting all rewards of a world that repeats a unit, by planners that guess the rest of the map, or do not."""
+"""Collecting all rewards of a world that repeats a unit, by planners with and without map induction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engram.numeric.grid_cells import UNOBSERVED
 from engram.spatial.induction import MapInductionPlanner, MapPosterior, SubmapGrammar
 from engram.tasks import RepeatedUnitWorld
 
-ALCOVES = (4, 5)  # of a unit, in the two worlds that are drawn at a time
+ALCOVES = (4, 5)  # alcoves per unit in the two worlds drawn at a time
 KINDS: dict[str, dict[str, Any]] = {
     "same": {},
     "variants": {"variants": 2},
@@ -26,22 +26,24 @@ FRAMES = 12
 
 @settings
 class Search:
-    """A search as published, but for fewer episodes."""
+    """The settings of a search, as published except for fewer episodes."""
 
-    queries: int = setting(300, "simulated episodes of a plan", ge=1, scales=True)
+    queries: int = setting(300, "simulated episodes per plan", ge=1, scales=True)
     depth: int = setting(20, "steps of a simulated episode", ge=1)
-    discount: float = setting(0.9, "what a reward one step later is worth", gt=0, le=1)
+    discount: float = setting(0.9, "discount per step", gt=0, le=1)
     ucb: float = setting(1.0, "weight of exploration", ge=0)
-    optimism: float = setting(2e-5, "what nearness to unknown cells pays", ge=0)
+    optimism: float = setting(2e-5, "bonus for proximity to unknown cells", ge=0)
 
 
 @settings
 class Explore:
-    """A planner in some worlds."""
+    """The settings of a planner in some worlds."""
 
-    kind: Kind = setting("same", "which alcove has the reward: the same, one of two, shown or not, or any")
+    kind: Kind = setting(
+        "same", "which alcove has the reward: always the same, one of two, with or without a landmark, or any"
+    )
     planner: Literal["oracle", "frontier", "greedy", "distribution", "map", "uniform"] = setting(
-        "distribution", "knows the map, goes to the nearest unknown cell or to likely rewards, or searches"
+        "distribution", "knows the map; goes to the nearest unknown cell or to likely rewards; or searches"
     )
     unstructured: float = setting(0.0, "prior weight of the hypothesis that nothing is repeated", ge=0, le=1)
     worlds: int = setting(2, "worlds of each size", ge=1, scales=True)
@@ -51,7 +53,7 @@ class Explore:
 
 
 def make_planner(name: str, search: Search, seed: int, units: int, unstructured: float = 0.0) -> MapInductionPlanner:
-    """Build a planner; every search is also drawn to the first reward in sight."""
+    """A planner; every search is also attracted by the first reward in sight."""
     rng = np.random.default_rng(seed)
     grammar = SubmapGrammar(fragments=units, include_unstructured=unstructured, random_state=rng)
     if name not in SEARCHES:
@@ -64,7 +66,7 @@ def make_planner(name: str, search: Search, seed: int, units: int, unstructured:
 
 
 def trial(config: Explore, run: Run) -> dict[str, Any]:
-    """Let a planner collect all rewards; the result is how many cells it moved, on average over worlds."""
+    """Let a planner collect all rewards; the main result is its number of moves, averaged over worlds."""
     seeds = run.rng.integers(2**31, size=(config.worlds, len(ALCOVES), 2))  # the same worlds for all planners
     moved = np.zeros(config.worlds * len(ALCOVES))
     frames: list[str] = []
@@ -92,10 +94,10 @@ def trial(config: Explore, run: Run) -> dict[str, Any]:
 
 
 def add_frame(frames: list[str], observation: dict[str, Any], posterior: MapPosterior | None) -> None:
-    """Add a picture of what is known and guessed, where that is news, up to ``FRAMES``.
+    """Add a frame of the known and inferred map if it has changed, up to ``FRAMES`` of them.
 
-    A character is the code of a known cell, ``A`` for the agent, or, from ``a`` to ``k``, in tenths the probability
-    that there is a reward in an unknown one.
+    A character is the code of a known cell, ``A`` for the agent, or ``a`` to ``k`` for the probability in tenths of a
+    reward in an unknown cell.
     """
     known: Int8[np.ndarray, "h w"] = observation["known"]
     assert posterior is not None

@@ -1,4 +1,4 @@
-"""Whether the way that a planner took tells which planner it was."""
+"""Inference of the planner from its path."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from engram.tasks import RepeatedUnitWorld
 
 @settings
 class Recovery:
-    """Trajectories of all planners, each judged by all."""
+    """The settings for trajectories of all planners, each evaluated under all planners."""
 
-    trajectories: int = setting(1, "worlds, in each of which every planner walks once", ge=1, scales=True)
-    steps: int = setting(400, "the most steps of a trajectory, nothing of which tells before the first reward", ge=2)
+    trajectories: int = setting(1, "worlds, with one trajectory of every planner in each", ge=1, scales=True)
+    steps: int = setting(400, "most steps of a trajectory, which is uninformative before the first reward", ge=2)
     units: int = setting(5, "units of a world", ge=2)
     alcoves: int = setting(4, "alcoves of a unit", ge=1)
-    temperature: float = setting(0.1, "of the softmax over visits at the root, as a share of the most visits", gt=0)
+    temperature: float = setting(
+        0.1, "temperature of the softmax over visits at the root, relative to the largest number of visits", gt=0
+    )
     search: Search = setting(Search(), "the search")
 
 
 def trial(config: Recovery, run: Run) -> dict[str, Any]:
-    """Walk, and judge; the results are in how many of the ways the right family is the likelier one."""
+    """Generate and evaluate trajectories; the main result is how often the correct family is likelier."""
     seeds = run.rng.integers(2**31, size=(config.trajectories, 2))
     total = config.trajectories * len(SEARCHES)
     means = np.zeros((total, len(SEARCHES)))
@@ -48,7 +50,7 @@ def trial(config: Recovery, run: Run) -> dict[str, Any]:
 
 
 def walk(env: RepeatedUnitWorld, name: str, config: Recovery, seeds: Any) -> list[dict[str, Any]]:
-    """What a planner sees on its way, each move drawn from the softmax of visits."""
+    """The observations of a planner along its path, with moves drawn from the softmax of visits."""
     planner = make_planner(name, config.search, int(seeds[1]) + 1, config.units)
     rng = np.random.default_rng(int(seeds[1]))
     observation, _ = env.reset(seed=int(seeds[0]))

@@ -1,4 +1,4 @@
-"""What is known of named meta-tasks: the returns of chance, and of who knows the instance."""
+"""Known returns of named meta-tasks: of chance, and of an oracle that knows the instance."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named
 
 @dataclass(frozen=True)
 class KnownReturn:
-    """The return of an agent in a task, as it is known."""
+    """The known return of an agent in a task."""
 
     task: MetaTask
     agent: Callable[[np.random.Generator], Agent]
-    value: float  # in units
-    units: float = 1.0  # by what the return of a lifetime is divided
-    rounding: float = 0.0  # of the known figure; closed forms are not rounded
-    regret: bool = False  # whether it is not the return that is known, but the regret
+    value: float  # in units of ``units``
+    units: float = 1.0  # divisor of the return of a lifetime
+    rounding: float = 0.0  # rounding error of the known figure; closed forms are exact
+    regret: bool = False  # whether the regret is known instead of the return
 
     def measure(self, lifetimes: int, seed: int) -> tuple[float, float]:
-        """Let the agent live; return the mean of the return or regret, and its standard error.
+        """Run the agent; return the mean of its return or regret and the standard error.
 
         Examples:
             >>> known = exact_returns()["dependent bandit easy, oracle"]
@@ -37,12 +37,12 @@ class KnownReturn:
         return float(values.mean()), float(values.std(ddof=1) / np.sqrt(lifetimes))
 
     def off(self, value: float) -> float:
-        """How far a value is from the known one, but for rounding."""
+        """The deviation of a value from the known one beyond rounding."""
         return max(0.0, abs(value - self.value) - self.rounding)
 
 
 def exact_returns() -> dict[str, KnownReturn]:
-    """The returns of acting at random and of knowing the instance, in closed form, by name."""
+    """The returns of random actions and of knowing the instance, in closed form, by name."""
     bandit, ten, trips = named.bandit(2), named.bandit(10), named.t_maze(horizon=99)
     dark, distance = named.dark_room(9), [abs(r) + abs(c) for r in range(-4, 5) for c in range(-4, 5)]
     tasks = {

@@ -1,4 +1,4 @@
-"""Agents that learn within their lifetimes, on one task or on many that they were never trained on."""
+"""Agents that learn within their lifetimes, on a single task or on many unseen ones."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ PUBLISHED = A2C(learning_rate=3e-3, clip_norm=50.0, value_coefficient=0.05, entr
 
 @settings
 class Training:
-    """How an agent is trained and tested; the weight of squared probabilities falls to 0 in a straight line."""
+    """The settings for training and testing an agent; the weight of squared probabilities falls linearly to 0."""
 
-    test_lifetimes: int = setting(64, "lifetimes of each task of the test; of a single task 16 times as many", ge=1)
+    test_lifetimes: int = setting(64, "lifetimes in each test task; 16 times as many if there is a single task", ge=1)
     horizon: int = setting(100, "steps of a lifetime", ge=8)
     hidden_size: int = setting(48, "units of the network", ge=1)
     batch_size: int = setting(64, "lifetimes in a batch", ge=1)
     iterations: int = setting(800, "steps of the optimiser, each on a batch of whole lifetimes", ge=10, scales=True)
-    a2c: A2C = setting(PUBLISHED, "how the agent learns")
+    a2c: A2C = setting(PUBLISHED, "settings of A2C")
 
 
 @settings
 class OneTask(Training):
-    """An agent that is trained and tested on one named task."""
+    """The settings of an agent trained and tested on one named task."""
 
     task: Literal["bandit", "two-step"] = setting("bandit", "two dependent arms, or the two-step task")
     agent: Literal["lstm", "bayes", "greedy", "ucb1"] = setting(
-        "lstm", "who is trained on it; a filter that knows it and infers; of the bandit, textbook players"
+        "lstm", "an LSTM trained on the task; a Bayes filter that knows it; or textbook players of the bandit"
     )
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class OneTask(Training):
             raise ValueError(f"agent = {self.agent!r}: expected 'lstm' or 'bayes' with task = {self.task!r}")
 
 
-# Who needs no training: a filter that infers, who knows that one arm pays as often as the other does not, and UCB1.
+# Agents without training: a Bayes filter, a greedy player that knows the dependence between the arms, and UCB1.
 REFERENCES: dict[str, Callable[[MetaTask, np.random.Generator], Agent]] = {
     "bayes": lambda task, rng: BayesFilterAgent(pomdp(task), rng=rng),
     "greedy": lambda task, rng: BanditAgent("greedy", rng, dependent=True),
@@ -64,15 +64,15 @@ REFERENCES: dict[str, Callable[[MetaTask, np.random.Generator], Agent]] = {
 
 @settings
 class ManyTasks(Training):
-    """An LSTM that is trained on random tasks and tested on others."""
+    """The settings of an LSTM trained on random tasks and tested on others."""
 
     iterations: int = setting(2000, "steps of the optimiser, each on a batch of whole lifetimes", ge=10, scales=True)
-    train_tasks: int = setting(64, "random tasks that it is trained on", ge=1)
-    test_tasks: int = setting(32, "random tasks that it is tested on and never trained on", ge=1)
+    train_tasks: int = setting(64, "random training tasks", ge=1)
+    test_tasks: int = setting(32, "random test tasks, unseen in training", ge=1)
 
 
 def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
-    """Train an agent on a task, unless it knows it; the results tell whether it learns within other lifetimes of it."""
+    """Train an agent on a task, unless it needs no training; the results measure learning within new lifetimes."""
     task = (named.dependent_bandit if config.task == "bandit" else named.two_step)(horizon=config.horizon)
     lifetimes = 16 * config.test_lifetimes
     if config.agent in REFERENCES:
@@ -87,7 +87,7 @@ def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
     choices, rewarded = lived.actions[:, ::2], lived.rewards[:, 1::2] > 0
     common = (lived.reached[:, ::2] == 1) == (choices == 1)  # action 1 commonly leads to state 1
     stays = stay_probabilities(choices[:, : rewarded.shape[1]], rewarded, common[:, : rewarded.shape[1]])
-    # A choice that is always the same leaves some of them without a trial.
+    # If the choice is always the same, some of these have no trials.
     return result | {
         "reward_per_trial": float(lived.rewards.sum(1).mean() / rewarded.shape[1]),
         "stays": np.nan_to_num(stays, nan=0.5).tolist(),
@@ -95,7 +95,7 @@ def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
 
 
 def on_many_tasks(config: ManyTasks, run: Run) -> dict[str, Any]:
-    """Train an agent on random tasks; the results tell whether it learns within lifetimes of unseen ones."""
+    """Train an agent on random tasks; the results measure learning within lifetimes of unseen ones."""
     train, test = tasks_of(config, int(run.rng.integers(2**31)))
     env, lived, seed = lives(config, run, train, test, len(test) * config.test_lifetimes)
     raw = env.unwrapped
@@ -104,7 +104,7 @@ def on_many_tasks(config: ManyTasks, run: Run) -> dict[str, Any]:
     quarter = lived.rewards.shape[1] // 4
 
     def score(part: slice) -> float:
-        # Of all tasks together: single ones, some with little to gain, would add more noise than they tell.
+        # Over all tasks together, since single ones with little to gain would be dominated by noise.
         mine, chance, best = (float(played.rewards[:, part].mean()) for played in (lived, random, oracle))
         return float(normalized_return(mine, chance, best)) if best > chance else 0.0
 
@@ -117,25 +117,25 @@ def on_many_tasks(config: ManyTasks, run: Run) -> dict[str, Any]:
 
 
 def tasks_of(config: ManyTasks, seed: int) -> tuple[list[MetaTask], list[MetaTask]]:
-    """The tasks to train on and those to test on."""
+    """The training and test tasks."""
     train = sample_many(config.train_tasks, seed, split="train", horizon=config.horizon)
     return train, sample_many(config.test_tasks, seed, split="test", horizon=config.horizon)
 
 
 def observed(tasks: list[MetaTask], num_envs: int, *, memory: bool = True) -> Any:
-    """Environments as a network sees them, with its last action and reward or without."""
+    """Environments whose observations include the last action and reward, or do not."""
     return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
 
 
 def rewarded(episodes: Rollout) -> dict[str, Any]:
-    """The mean reward of a step."""
+    """The mean reward per step."""
     return {"reward": episodes.rewards.sum() / episodes.mask.sum()}
 
 
 def lives(
     config: Training, run: Run, train: list[MetaTask], test: list[MetaTask], lifetimes: int
 ) -> tuple[Any, Lifetimes, int]:
-    """Train an LSTM, and let it live lifetimes of the test; return their environment, them and their seed."""
+    """Train an LSTM and run it through test lifetimes; return their environment, the lifetimes and their seed."""
     env = observed(train, config.batch_size)
     features, actions = env.single_observation_space.shape[0], int(env.single_action_space.n)
     network = nn.LSTM(features, config.hidden_size)

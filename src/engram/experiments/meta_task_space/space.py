@@ -1,4 +1,4 @@
-"""What the space holds: known returns of named tasks, and what is wrong with tasks that are drawn at random."""
+"""Known returns of named tasks in the space, and diagnoses of tasks drawn at random."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
 
 @settings
 class Anchors:
-    """Known returns of named tasks."""
+    """The settings for measuring known returns of named tasks."""
 
-    lifetimes: int = setting(10_000, "lifetimes by which a return is measured", ge=8, scales=True)
+    lifetimes: int = setting(10_000, "lifetimes over which a return is measured", ge=8, scales=True)
 
 
 @settings
 class Generator:
-    """Random tasks and their diagnoses."""
+    """The settings for random tasks and their diagnoses."""
 
     attempts: int = setting(20_000, "draws of the published generator", ge=20)
-    accepted: int = setting(1500, "tasks accepted by the published criteria that are diagnosed", ge=2, scales=True)
+    accepted: int = setting(1500, "tasks accepted by the published criteria and diagnosed", ge=2, scales=True)
 
 
 def measure_anchors(config: Anchors, run: Run) -> dict[str, Any]:
-    """Measure known returns; the result is whether all deviations together are those of chance."""
+    """Measure known returns; the result is whether all deviations together are compatible with chance."""
     every = exact_returns()
     measured, off = np.zeros((len(every), 2)), np.zeros(len(every))
     seed = int(run.rng.integers(2**31))
     for i in run.steps(len(every), measured=measured, off=off):
         known = list(every.values())[i]
-        # Lifetime k of an environment has the seed + k: none is lived twice, so that deviations are independent.
+        # Lifetime k of an environment has the seed + k: no seed is used twice, so deviations are independent.
         value, error = measured[i] = known.measure(config.lifetimes, seed + i * config.lifetimes)
         far = known.off(value)
-        off[i] = far / error if error else (0.0 if far < 1e-9 else np.inf)  # some returns are always the same
+        off[i] = far / error if error else (0.0 if far < 1e-9 else np.inf)  # some returns are deterministic
         run.log(i + 1, off=off[i])
     return {
         "exact_p": float(chi2.sf((off**2).sum(), np.count_nonzero(measured[:, 1]))),
@@ -51,7 +51,7 @@ PARTS = 10
 
 
 def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
-    """Draw tasks and diagnose them; the result is how many of them are what."""
+    """Draw tasks and diagnose them; the results are the shares of each diagnosis."""
     attempts, diagnosed = PARTS * (config.attempts // PARTS), PARTS * max(1, config.accepted // PARTS)
     known = sorted(DEGENERACIES + COSMETIC)
     accepted, codes, good = np.zeros(1), np.zeros(len(known)), np.zeros(1)
@@ -81,7 +81,7 @@ def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
 
 @functools.cache
 def of_named_tasks() -> dict[str, float | int]:
-    """How many degeneracies named tasks have by diagnosis, and the share of planted defects that it finds."""
+    """The number of degeneracies diagnosed in named tasks, and the share of planted defects that are found."""
     return {
         "false_alarms": sum(len(diagnose(task).degeneracies) for task in named.catalogue().values()),
         "detected": float(np.mean([code in diagnose(task).codes for task, code in named.degenerate().values()])),

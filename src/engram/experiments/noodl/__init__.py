@@ -1,9 +1,9 @@
-"""A dictionary and its sparse codes are learned from a stream, both exactly, by local updates (Rambhatla et al., 2019).
+"""Local updates learn a dictionary and sparse codes exactly from a stream (Rambhatla et al., 2019).
 
-Every batch holds fresh samples, each a sum of a few atoms of a dictionary that nobody knows. What is asked for is the
-dictionary itself, and which atoms a sample is made of. NOODL is compared with simpler neural rules and with a lasso,
-then put under harder and harder conditions. All arms of a seed see the same dictionary, start and samples where their
-settings allow it.
+Every batch has new samples, each a sum of a few atoms of an unknown dictionary. The task is to recover the dictionary
+and the atoms of each sample. NOODL is compared with simpler neural rules and with a lasso, and then tested under
+increasingly hard conditions. All arms of a seed have the same dictionary, initialisation and samples if their settings
+allow it.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ experiment = Experiment(
     figure=Lines(
         "dictionary_error",
         "Error of the dictionary, median over seeds",
-        "batches of fresh samples",
+        "batches of new samples",
         "relative error",
         arms=[*METHODS, *LASSOS],
         average="median",
         log=True,
     ),
     headline="dictionary_error",
-    answer="""In 60 batches NOODL recovers the dictionary to an error of 5e-8 [exact-dictionary: holds] and the
-    codes to 1e-8 [exact-codes: holds]; the rules of Arora et al., at the best of several steps and averaged, stall at
-    0.04 [arora-stalls: holds], and the best lasso, ahead for the first batches [lasso-leads-early: holds], is at 0.004
+    answer="""In 60 batches NOODL recovers the dictionary to an error of 5e-8 [exact-dictionary: holds] and the codes to
+    1e-8 [exact-codes: holds]; the rules of Arora et al., at the best of several steps and averaged, stall at 0.04
+    [arora-stalls: holds], and the best lasso, ahead for the first batches [lasso-leads-early: holds], is at 0.004
     [lasso-stays-behind: holds]. It does so with up to 16 atoms in a sample [up-to-16-atoms: holds] and not with 32
-    [not-with-32-atoms: holds], and from starts near enough [wide-basin: holds]. It follows a dictionary that turns
-    better than a lasso that forgets [lasso-lags: holds]. Started from samples it finds 93 % of the atoms, and 99 % if
-    mixed atoms are mended, but seeds differ so widely that both [blind-start: is open] and the gain
-    [mending-finds-more: is open] are open. Whether a lasso explains 1 % more of a photograph's patches is open, too
-    [lasso-is-better-on-patches: is open]. So NOODL is for streams that are sparse sums of atoms with coefficients that
+    [not-with-32-atoms: holds], and from initialisations that are close enough [wide-basin: holds]. It tracks a rotating
+    dictionary better than a lasso with forgetting [lasso-lags: holds]. Initialised with samples it finds 93 % of the
+    atoms, and 99 % if mixed atoms are repaired, but seeds differ so widely that both [blind-start: is open] and the
+    gain [mending-finds-more: is open] are open. Whether a lasso explains 1 % more of a photograph's patches is also
+    open [lasso-is-better-on-patches: is open]. So NOODL is suited to streams of sparse sums of atoms whose coefficients
     are not small.""",
 )

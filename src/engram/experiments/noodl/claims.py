@@ -1,4 +1,4 @@
-"""What is claimed of NOODL, and what would show it."""
+"""Claims about NOODL, with their criteria."""
 
 from engram.experiments.noodl.synthetic import ALPHAS, NOISES
 from engram.lab import claims_from, maximum, met, metric, minimum
@@ -20,17 +20,17 @@ hypothesis = claims_from("ours, a hypothesis")
 error, code_error, matched_error = metric("error"), metric("code_error"), metric("matched_error")
 early_error, late_error, averaged_error = metric("error_5"), metric("late_error"), metric("averaged_error")
 support, iterations, atoms, explained = metric("support"), metric("iterations"), metric("found"), metric("explained_4")
-MATTERS, LESS, MORE = 0.01, 0.9, 1.1  # a share that is explained, and ratios, that differ
+MATTERS, LESS, MORE = 0.01, 0.9, 1.1  # the smallest relevant difference in explained share, and relevant ratios
 rivals = [measure(arm) for arm in (*ARORA, *LASSOS) for measure in (error, averaged_error)]
 claims = [
     exact("exact-dictionary", "NOODL recovers the dictionary in 60 batches", error("noodl") <= 1e-6,
         sameness="numeric"),
     exact("exact-codes", "NOODL recovers the codes in 60 batches", code_error("noodl") <= 2e-6, sameness="numeric"),
-    exact("published-solver-as-well", "With the published iterations alone NOODL recovers the dictionary as well",
+    exact("published-solver-as-well", "NOODL with only the published iterations also recovers the dictionary",
         error("noodl-iht") <= 1e-6, source=DEMONSTRATION, sameness="numeric"),
-    beaten("arora-stalls", "The dictionaries of Arora et al. stall at a bias, at the best of several steps and "
-        "averaged", minimum(*map(error, ARORA), *map(averaged_error, ARORA)) >= 0.01),
-    beaten("arora-codes-stall", "The codes of Arora et al. stall at a bias, at the best of several steps",
+    beaten("arora-stalls", "The dictionaries of Arora et al. stall at a bias, even averaged and at the best of several "
+        "step sizes", minimum(*map(error, ARORA), *map(averaged_error, ARORA)) >= 0.01),
+    beaten("arora-codes-stall", "The codes of Arora et al. stall at a bias, even at the best of several step sizes",
         minimum(*map(code_error, ARORA)) >= 0.15),
     beaten("lasso-stays-behind", "No lasso recovers the dictionary in 60 batches",
         minimum(*map(error, LASSOS)) >= 1e-3),
@@ -41,55 +41,59 @@ claims = [
         minimum(*map(early_error, LASSOS)) / early_error("noodl") <= LESS),
     exact("geometric", "The logarithm of NOODL's error is linear in the batch, from 5 to 45 (share explained)",
         metric("linearity")("noodl") >= 0.99),
-    demonstration("rate", "NOODL's error falls fast (decades a batch)", metric("slope")("noodl") <= -0.08),
+    demonstration("rate", "NOODL's error falls fast (decades per batch)", metric("slope")("noodl") <= -0.08),
     demonstration("exact-supports",
-        "From the sixth batch on, nearly all samples have exactly the right atoms and signs",
+        "From the sixth batch on, the codes of nearly all samples have exactly the right atoms and signs",
         minimum(support("noodl"), support("noodl-iht")) >= 0.99, published="the signed support is exact"),
-    solver("pruning-is-needed", "Least squares without pruning has wrong atoms", support("noodl-unpruned") <= 0.8),
+    solver("pruning-is-needed", "Least squares without pruning selects wrong atoms", support("noodl-unpruned") <= 0.8),
     demonstration("up-to-16-atoms", "With up to 4, 8 and 16 atoms in a sample the dictionary is recovered",
         maximum(error("nonzero-4"), error("noodl"), error("nonzero-16")) <= 1e-4,
         published="compared over the sparsity (curves)"),
     demonstration("not-with-32-atoms", "With 32 of 250 atoms the dictionary is not recovered",
         error("nonzero-32") >= 1e-4),
-    demonstration("wide-basin", "The dictionary is recovered from starts 1, 4, 6 and 10 / log n away (matched)",
+    demonstration("wide-basin", "The dictionary is recovered from initialisations at a distance of 1, 4, 6 and 10 / "
+        "log n (matched)",
         maximum(*(matched_error(f"start-{radius}") for radius in (1, 4, 6, 10))) <= 1e-4,
         published="started at 2 / log n"),
     demonstration("basin-with-16-atoms",
-        "With 16 atoms in a sample, too, the dictionary is recovered from starts up to 10 / log n away (matched)",
+        "With 16 atoms in a sample the dictionary is also recovered from initialisations at up to 10 / log n (matched)",
         maximum(matched_error("start-4-nonzero-16"), matched_error("start-10-nonzero-16")) <= 1e-4),
     demonstration("basin-ends",
-        "From starts 14 / log n away the dictionary is not recovered, with 8 or with 16 atoms (matched)",
+        "From initialisations at 14 / log n the dictionary is not recovered, with 8 or with 16 atoms (matched)",
         minimum(matched_error("start-14"), matched_error("start-14-nonzero-16")) >= 1e-4),
-    demonstration("small-batches", "With the automatic step, batches of 250, 100 and 50 samples are enough",
+    demonstration("small-batches", "With the automatic step size, batches of 250, 100 and 50 samples are enough",
         maximum(error("batch-250"), error("batch-100"), error("batch-50")) <= 1e-3,
         published="the theory asks for m k^2 samples"),
-    demonstration("large-steps-need-large-batches", "A large batch's step needs large batches",
+    demonstration("large-steps-need-large-batches", "The step size for large batches fails with small ones",
         error("batch-100-fixed") >= 1e-2),
-    demonstration("noise-floor", "Under noise the error ends at twice its standard deviation (how far, at most)",
+    demonstration("noise-floor", "With noise the final error is twice its standard deviation (largest deviation of the "
+        "ratio)",
         maximum(*(abs(error(f"noise-{noise}") / noise - 2) for noise in NOISES)) <= 0.5,
         published="outside the theory"),
     hypothesis("averaging-lowers-the-floor",
-        "Under noise the mean dictionary of the second half is nearer to the truth than the last one",
+        "With noise the average dictionary over the second half is closer to the true one than the last",
         maximum(*(averaged_error(arm) / matched_error(arm) for arm in ("noise-0.03", "noise-0.1"))) <= 0.8),
-    solver("least-squares-as-exact", "Pruned least squares is as exact as iterations",
+    solver("least-squares-as-exact", "Pruned least squares is as exact as the iterations",
         error("noodl") / error("noodl-iht") <= MORE),
-    solver("least-squares-in-fewer-iterations", "Pruned least squares takes far fewer iterations than published",
+    solver("least-squares-in-fewer-iterations", "Pruned least squares needs far fewer iterations than published",
         iterations("noodl") / iterations("noodl-iht") <= 0.25),
-    demonstration("blind-start", "Started from samples, NOODL finds most atoms (least share)",
+    demonstration("blind-start", "Initialised with samples, NOODL finds most atoms (smallest share)",
         minimum(*map(atoms, BLIND)) >= 0.9, published="outside the theory"),
     hypothesis("mending-finds-nearly-all",
-        "Started from samples, NOODL mostly finds nearly all atoms if those that mix several true ones are mended",
+        "Initialised with samples, NOODL mostly finds nearly all atoms if those that mix several true ones are "
+        "repaired",
         met(minimum(*map(atoms, MENDED)) >= 0.98) >= 0.5),
-    hypothesis("mending-finds-more", "Mending atoms that mix several true ones lets NOODL find more of them",
+    hypothesis("mending-finds-more", "Repairing atoms that mix several true ones lets NOODL find more of them",
         minimum(*map(atoms, MENDED)) - minimum(*map(atoms, BLIND)) >= 0.01),
-    hypothesis("tracks", "A dictionary that turns by half a degree a batch is tracked", late_error("drift") <= 0.04),
+    hypothesis("tracks", "NOODL tracks a dictionary that rotates by half a degree per batch",
+        late_error("drift") <= 0.04),
     hypothesis("lasso-lags",
-        "A lasso that forgets old batches, as fast as is best, tracks a turning dictionary less well than NOODL",
+        "A lasso with the best rate of forgetting tracks a rotating dictionary less well than NOODL",
         late_error("drift") / late_error("drift-lasso") <= LESS),
-    unstated("patches-beat-random", "Of a photograph's patches, 4 of NOODL's atoms explain more than 4 random patches",
+    unstated("patches-beat-random", "For a photograph's patches, 4 of NOODL's atoms explain more than 4 random patches",
         explained("patches-noodl") - explained("patches-random") >= MATTERS),
     unstated("lasso-is-better-on-patches",
-        "Of patches, whose coefficients are not bounded below, 4 atoms of a lasso explain more than 4 of NOODL's",
+        "For patches, whose coefficients are not bounded below, 4 atoms of a lasso explain more than 4 of NOODL's",
         maximum(explained("patches-lasso-0.05"), explained("patches-lasso-0.2")) - explained("patches-noodl")
         >= MATTERS),
     demonstration("large-dictionary",

@@ -1,4 +1,4 @@
-"""What learns a dictionary from batches: NOODL, a rule of Arora et al., or scikit-learn's lasso."""
+"""The learners of a dictionary from batches: NOODL, a rule of Arora et al., or scikit-learn's lasso."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from engram.memory import NOODL
 
 @settings
 class Learner:
-    """A learner and the batches that it gets; the config of each study is a subclass."""
+    """The settings of a learner and its batches, the base of each study's config."""
 
     method: Literal["iht-ls", "iht", "iht-ls-unpruned", "arora-biased", "arora-unbiased", "lasso"] = setting(
         "iht-ls", "NOODL with a solver of its codes, a rule of Arora et al., or a lasso (scikit-learn)"
     )
     n_components: int = setting(250, "atoms of the dictionary", ge=2)
     batch_size: int = setting(500, "samples in a batch", ge=1)
-    updates: int = setting(60, "batches, each of fresh samples and a step of the dictionary", ge=6, scales=True)
+    updates: int = setting(60, "batches of new samples, each with one step of the dictionary", ge=6, scales=True)
     dict_step: float = setting(15.0, "step size of the dictionary; 0: automatic", ge=0)
     code_step: float = setting(0.2, "step size of the codes; 0: automatic", ge=0)
-    coef_min: float = setting(1.0, "least size of a coefficient; the synthetic ones have it", gt=0)
+    coef_min: float = setting(1.0, "smallest absolute value of a coefficient, as in the synthetic data", gt=0)
     threshold: float = setting(0.1, "threshold of the codes", ge=0)
     lasso_alpha: float = setting(0.0, "penalty of the lasso", ge=0)
-    forgetting: float = setting(0.0, "share of its statistics that a lasso forgets at a batch", ge=0, le=1)
-    mend: bool = setting(False, "mixtures of true atoms are mended")
+    forgetting: float = setting(0.0, "share of its statistics that a lasso forgets at each batch", ge=0, le=1)
+    mend: bool = setting(False, "whether mixtures of true atoms are repaired")
 
 
 class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
-    """scikit-learn's online dictionary learning, with its state at hand so that a killed trial goes on exactly.
+    """scikit-learn's online dictionary learning with an accessible state, so that a killed trial resumes exactly.
 
     Attributes:
-        forgetting: Share of its statistics that it forgets at a batch; at 0 all batches weigh alike in the end.
+        forgetting: Share of its statistics forgotten at each batch; at 0 all batches finally have equal weights.
     """
 
     forgetting = 0.0
@@ -49,7 +49,7 @@ class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
         batch_size: int,
         step: int,
     ) -> None:
-        """Take a batch into the statistics that the dictionary is learned from."""
+        """Add a batch to the statistics from which the dictionary is learned."""
         if self.forgetting:
             self._A *= 1 - self.forgetting
             self._A += code.T @ code / batch_size
@@ -59,14 +59,14 @@ class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
             super()._update_inner_stats(X, code, batch_size, step)
 
     def state_dict(self) -> dict[str, Any]:
-        """All but the arguments."""
+        """All attributes except the arguments."""
         state = {name: value for name, value in vars(self).items() if name not in self.get_params()}
         if "_random_state" in state:
             state["_random_state"] = state["_random_state"].get_state(legacy=False)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Resume from a state."""
         for name, value in state.items():
             setattr(self, name, np.asfortranarray(value) if name == "components_" else value)
         if "_random_state" in state:
@@ -75,14 +75,14 @@ class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
 
 
 def build_learner(config: Learner, start: Float[np.ndarray, "atoms features"]) -> NOODL | Lasso:
-    """What learns in a trial, from a dictionary to start with."""
+    """The learner of a trial, with an initial dictionary."""
     if config.method == "lasso":
         lasso = Lasso(
             config.n_components,
             alpha=config.lasso_alpha,
             batch_size=config.batch_size,
             fit_algorithm="cd",
-            dict_init=start.copy(),  # it writes into the start that it is given
+            dict_init=start.copy(),  # copied, since it is modified in place
             random_state=0,
         )
         lasso.forgetting = config.forgetting
@@ -102,7 +102,7 @@ def build_learner(config: Learner, start: Float[np.ndarray, "atoms features"]) -
 
 
 def learn(learner: NOODL | Lasso, X: Float[np.ndarray, "samples features"]) -> None:
-    """Take one step; that an arm's step is too large is seen in its results."""
+    """Take one step, without warnings: a step size that is too large shows in the results."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -1,4 +1,4 @@
-"""A dictionary of a photograph's patches: how well it reconstructs patches that it has not seen."""
+"""A dictionary of a photograph's patches, and its reconstruction of unseen patches."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NONZEROS = (4, 8)  # coefficients with which patches are reconstructed
 
 @settings
 class Patches(Learner):
-    """A learner of patches."""
+    """The settings of a learner of patches."""
 
-    learning: bool = setting(True, "whether it learns; if not, its atoms are random patches")
-    held_out: int = setting(2000, "patches on which atoms are judged", ge=1)
+    learning: bool = setting(True, "whether to learn; otherwise the atoms are random patches")
+    held_out: int = setting(2000, "patches on which atoms are evaluated", ge=1)
 
 
 arms: dict[str, dict[str, Any]] = {
@@ -31,7 +31,7 @@ arms: dict[str, dict[str, Any]] = {
 
 
 def trial(config: Patches, run: Run) -> dict[str, Any]:
-    """Learn from patches; the result is how well new ones are reconstructed from a few atoms."""
+    """Learn from patches; the results are the explained shares of new ones with a few atoms."""
     rng = run.rng
     samples = photograph_patches(50 * config.batch_size, PATCH, "train", rng)
     held_out = photograph_patches(config.held_out, PATCH, "test", rng)

@@ -1,4 +1,4 @@
-"""Samples of a dictionary that nobody knows: how near the learned dictionary and codes come to the truth."""
+"""Samples from an unknown dictionary, and the errors of the learned dictionary and codes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from engram.memory import NOODL, match_dictionaries, relative_error
 from engram.numeric.unit_rows import unit_rows
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
 
-FOUND = 0.99  # cosine from which an atom counts as found
+FOUND = 0.99  # the smallest cosine at which an atom counts as found
 
 
 @settings
 class Synthetic(Learner):
-    """A learner, where it starts, and the samples."""
+    """The settings of a learner, its initialisation and the samples."""
 
     n_features: int = setting(200, "features of a sample", ge=2)
     n_nonzero: int = setting(8, "largest number of atoms in a sample", ge=1)
-    exact: bool = setting(False, "every sample has as many")
-    start: Literal["near", "samples"] = setting("near", "near the true dictionary, or samples of the first batch")
-    start_radius: float = setting(2.0, "distance of a near start, in units of 1 / log(n_features)", ge=0)
+    exact: bool = setting(False, "whether every sample has exactly this number")
+    start: Literal["near", "samples"] = setting(
+        "near", "initialisation: near the true dictionary, or samples of the first batch"
+    )
+    start_radius: float = setting(2.0, "distance of a near initialisation, in units of 1 / log(n_features)", ge=0)
     noise: float = setting(0.0, "standard deviation of noise in each feature", ge=0)
-    drift: float = setting(0.0, "degrees by which every true atom turns between batches", ge=0, le=90)
-    chosen: tuple[str, ...] = setting((), "settings that are chosen on another dictionary, one after another")
+    drift: float = setting(0.0, "rotation of every true atom between batches, in degrees", ge=0, le=90)
+    chosen: tuple[str, ...] = setting((), "settings to be chosen one after another on another dictionary")
 
     def __post_init__(self) -> None:
         if self.n_nonzero > self.n_components:
@@ -41,12 +43,12 @@ class Synthetic(Learner):
 
 
 def step_for(arm: Synthetic) -> float:
-    """The step of the dictionary that suits how many atoms there are, and how many a sample has on average."""
+    """The step size of the dictionary for the numbers of atoms in total and, on average, in a sample."""
     return 0.5 * arm.n_components / (arm.n_nonzero if arm.exact else (arm.n_nonzero + 1) / 2)
 
 
 GRIDS = {"dict_step": (1.0, 2.0, 4.0, 8.0, 16.0), "forgetting": (0.2, 0.4, 0.8)}
-ALPHAS = (0.01, 0.03, 0.1, 0.3)  # of the lasso
+ALPHAS = (0.01, 0.03, 0.1, 0.3)  # penalties of the lasso
 NOISES = (0.01, 0.03, 0.1)
 DRIFT: dict[str, Any] = {"drift": 0.5, "updates": 100, "dict_step": step_for}
 BLIND: dict[str, Any] = {"n_features": 64, "exact": True, "start": "samples", "updates": 100, "dict_step": step_for}
@@ -87,7 +89,7 @@ arms: dict[str, dict[str, Any]] = {
 def draw(
     config: Synthetic, dictionary: Float[np.ndarray, "atoms features"], rng: np.random.Generator, count: int
 ) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "samples atoms"]]:
-    """Fresh samples and their codes."""
+    """New samples and their codes."""
     X, _, code = make_sparse_dictionary_data(
         count,
         n_nonzero=config.n_nonzero,
@@ -101,11 +103,11 @@ def draw(
 
 
 class Problem:
-    """A dictionary that nobody knows, which may turn, and where to start.
+    """An unknown dictionary, which may rotate, and an initialisation.
 
     Args:
         config: The settings.
-        rng: What it is drawn from, and its samples.
+        rng: The source of the dictionary and the samples.
     """
 
     def __init__(self, config: Synthetic, rng: np.random.Generator) -> None:
@@ -118,16 +120,16 @@ class Problem:
             self.start = unit_rows(draw(config, self.first, rng, config.n_components)[0])
 
     def true(self, step: int) -> Float[np.ndarray, "atoms features"]:
-        """The dictionary of a batch."""
+        """The true dictionary at a batch."""
         return turn_dictionary(self.first, self.towards, step * self.config.drift)
 
     def batch(self, step: int) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "samples atoms"]]:
-        """Fresh samples and their codes."""
+        """New samples and their codes."""
         return draw(self.config, self.true(step), self.rng, self.config.batch_size)
 
 
 def score(config: Synthetic, rng: np.random.Generator, name: str, value: Any) -> float:
-    """Minus the error at which another dictionary is learned, or its mean over the second half if that is nearer."""
+    """The negative error on another dictionary, of the last estimate or the average of the second half if better."""
     config = replace(config, **{name: value})
     problem = Problem(config, rng)
     model, average = build_learner(config, problem.start), np.zeros_like(problem.first)
@@ -143,8 +145,8 @@ def score(config: Synthetic, rng: np.random.Generator, name: str, value: Any) ->
 
 
 def trial(config: Synthetic, run: Run) -> dict[str, Any]:
-    """Learn from fresh batches; the result is how near dictionary and codes are to the truth."""
-    # Drawn before anything is chosen, so that all arms have the same; what is tried draws from numbers of its own.
+    """Learn from new batches; the results are the errors of dictionary and codes."""
+    # Drawn before any choice, so that all arms have the same problem; choices use a separate generator.
     problem, others = Problem(config, run.rng), run.rng.spawn(1)[0]
     for name in config.chosen:
         most = 1.0 if name == "forgetting" else math.inf
@@ -164,7 +166,7 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
                     values["code_error"] = relative_error(estimate, code)
                     values["support"] = float((np.sign(estimate) == np.sign(code)).all(axis=1).mean())
                 learn(model, X)
-            except RuntimeError:  # it diverges, and stays what it was
+            except RuntimeError:  # it diverges and is left unchanged
                 broken[0] = 1
         if coded:
             values["iterations"] = model.code_iterations_
@@ -190,7 +192,7 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
 
 
 def of_curves(metrics: pl.DataFrame, aligned: bool) -> dict[str, float]:
-    """What the curves of a trial say; of the error only where atoms keep their places from the start."""
+    """A summary of the curves of a trial; errors are included only if atoms keep their initial order."""
     curves = {
         str(name): (rows["step"].to_numpy(), rows["value"].to_numpy())
         for (name,), rows in metrics.group_by("metric", maintain_order=True)

@@ -1,10 +1,10 @@
-"""A plastic output layer tells characters apart from one drawing, better than pixels do and worse than discriminants.
+"""A plastic output layer classifies characters from one drawing better than pixels do, but worse than discriminants.
 
 After Miconi, Clune and Stanley (2018). Each episode shows one drawing of each of five characters with its label, then
-asks for the label of a sixth drawing. An encoder turns drawings into features; plastic connections from features to
-labels are all that can remember. Beside it stand the label of the drawing that is nearest in its pixels, and methods
-that were made for the task: the same encoder trained to bring drawings of a character together, and discriminants of
-random features. Rates, and how many discriminants, are chosen for each on characters that nothing is learned from.
+asks for the label of a sixth drawing. An encoder turns drawings into features; only plastic connections from features
+to labels can store information. Baselines are the label of the drawing nearest in pixels, and specialised methods: the
+same encoder trained to bring drawings of a character together, and discriminants of random features. Learning rates and
+the number of discriminants are chosen for each on validation characters.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ presets = {
 
 
 def check_requirements(config: Config) -> None:
-    """Read the characters, so that a run without them does not begin."""
+    """Load the characters, so that a run without them fails at once."""
     if config.characters != "glyphs":
         load(config.characters, size=config.size)
 
@@ -44,27 +44,28 @@ claim = claims_from(
     "abstract; author code, omniglot/omniglot.py; criterion ours",
     published="competitive with specialised methods (no figure found)",
 )
-MATTERS = 0.02  # a difference of accuracy that matters
-rivals = {"the same encoder does that is trained to bring drawings of a character together": "matching",
-    "discriminants of random features do": "discriminants"}  # fmt: skip
+MATTERS = 0.02  # the smallest relevant difference in accuracy
+rivals = {"the same encoder trained to bring drawings of a character together": "matching",
+    "discriminants of random features": "discriminants"}  # fmt: skip
 claims = [
-    claim("beats-nearest-pixels", "A plastic output layer tells characters never seen in training from one drawing of "
-        "each, better than the drawing does that is nearest in its pixels, blurred as is best",
+    claim("beats-nearest-pixels", "A plastic output layer classifies characters unseen in training from one drawing of "
+        "each more accurately than the nearest drawing in pixels at the best blur",
         accuracy("connection") - accuracy("blurred-pixels") >= MATTERS),
-    claim("beats-nearest-pixels-on-omniglot", "Handwritten characters of Omniglot's small background sets are "
-        "recognised from one drawing better than by which drawing is nearest in its pixels",
+    claim("beats-nearest-pixels-on-omniglot", "A plastic output layer classifies characters of Omniglot's small "
+        "background sets from one drawing more accurately than the nearest drawing in pixels",
         accuracy("omniglot-connection") - accuracy("omniglot-blurred-pixels") >= MATTERS,
         presets=("laptop",)),
-    *(claim(f"competitive-with-{arm}", f"A plastic output layer tells characters as well as {words}",
+    *(claim(f"competitive-with-{arm}", f"A plastic output layer classifies characters as accurately as {words}",
         accuracy("connection") - accuracy(arm) >= -MATTERS) for words, arm in rivals.items()),
-    *(claim(f"competitive-with-{arm}-on-omniglot", f"A plastic output layer tells Omniglot's characters as well as "
-        f"{words}", accuracy("omniglot-connection") - accuracy(f"omniglot-{arm}") >= -MATTERS, presets=("laptop",))
+    *(claim(f"competitive-with-{arm}-on-omniglot", "A plastic output layer classifies Omniglot's characters as "
+        f"accurately as {words}",
+        accuracy("omniglot-connection") - accuracy(f"omniglot-{arm}") >= -MATTERS, presets=("laptop",))
         for words, arm in rivals.items()),
     claim("one-coefficient-suffices", "A single plasticity coefficient is no worse than one for each connection",
         accuracy("homogeneous") - accuracy("connection") >= -MATTERS,
         source="author code, omniglot/omniglot.py, where it is an option; criterion ours", published=""),
     claim("non-plastic-guesses",
-        "Without plasticity a network guesses which character it is shown: it has nothing to remember with",
+        "Without plasticity a network guesses, since it has no memory",
         metric("accuracy")("non-plastic") <= 0.25, published="", presets=("laptop",), sameness="identity"),
 ]  # fmt: skip
 experiment = Experiment(
@@ -76,17 +77,17 @@ experiment = Experiment(
     claims=claims,
     figure=Points(
         KEY,
-        "Accuracy on other drawings of withheld characters, one point a seed",
-        "share of right answers",
+        "Accuracy on other drawings of withheld characters, one point per seed",
+        "accuracy",
         chance=1 / Config().ways,
         range=(0, 1),
     ),
     headline="accuracy",
     check_requirements=check_requirements,
-    answer="""A plastic output layer tells Omniglot's characters from one drawing far better than the nearest
-    drawing by pixels does (.23 more often right) [beats-nearest-pixels-on-omniglot: holds]. With the same encoder,
-    matching by nearest code is as good or a little better, on glyphs [competitive-with-matching: is open] and on
-    Omniglot [competitive-with-matching-on-omniglot: is open], as are discriminants of random features
-    [competitive-with-discriminants-on-omniglot: is open]; five seeds decide neither within .02. Without plasticity
-    the network guesses [non-plastic-guesses: holds].""",
+    answer="""A plastic output layer classifies Omniglot's characters from one drawing far better than the nearest
+    drawing in pixels (by .23) [beats-nearest-pixels-on-omniglot: holds]. With the same encoder, matching by the nearest
+    code is as good or slightly better, on glyphs [competitive-with-matching: is open] and on Omniglot
+    [competitive-with-matching-on-omniglot: is open], as are discriminants of random features
+    [competitive-with-discriminants-on-omniglot: is open]; five seeds decide none of these within .02. Without
+    plasticity the network guesses [non-plastic-guesses: holds].""",
 )

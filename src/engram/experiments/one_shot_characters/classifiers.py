@@ -1,4 +1,4 @@
-"""What names a drawing: a network with a plastic output layer or without one, and discriminants."""
+"""Classifiers of drawings: networks with or without a plastic output layer, and discriminants."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from engram.nn.initial import uniform
 from engram.plasticity import Hebb, Oja, PlasticLinear, plastic_current
 
 FEATURES = 64
-INITIAL_ALPHA = 0.01  # of PlasticLinear
+INITIAL_ALPHA = 0.01  # the initial scale in PlasticLinear
 MOST = 256  # discriminants
 
 
 class Classifier(nn.Module):
-    """An encoder of drawings, and an output layer from features to labels, plastic or not, or none."""
+    """An encoder of drawings and an output layer from features to labels, plastic, non-plastic or absent."""
 
     def __init__(self, config: Config, generator: torch.Generator) -> None:
         super().__init__()
@@ -64,14 +64,14 @@ class Classifier(nn.Module):
 def query_logits(
     head: PlasticLinear, features: Float[Tensor, "time batch features"], labels: Float[Tensor, "time batch ways"]
 ) -> Float[Tensor, "batch ways"]:
-    """The logits of the last step, after each label was shown once, in closed form.
+    """The logits of the last step after each label was shown once, in closed form.
 
         oja:   H[k] = eta x_k                        hebb: H[k] = eta (1 - eta)^(shots after k) x_k
         logits = (W + alpha * H) x
 
-    In the published loop 1000 is added to the logit of a shown label, so that softmax is exactly one-hot in float32.
-    Then nothing but the features that came with a label is written into its row of the trace, and the steps need not
-    be taken one by one.
+    In the published loop 1000 is added to the logit of a shown label, which makes the softmax exactly one-hot in
+    float32. So only the features shown with a label are written into its row of the trace, and the steps need not be
+    simulated one by one.
 
     Args:
         head: The output layer, whose rule is ``Oja`` or ``Hebb``.
@@ -99,17 +99,17 @@ def query_logits(
 def nearest_logits(
     images: Float[Tensor, "time batch *shape"], labels: Float[Tensor, "time batch ways"]
 ) -> Float[Tensor, "batch ways"]:
-    """For each label how near its drawing, or what was made of it, is to the last one: minus the squared distance."""
+    """The negative squared distance of each label's drawing, or its features, to the last one."""
     return -torch.einsum("tb,tbk->bk", (images[:-1] - images[-1]).square().flatten(2).sum(2), labels[:-1])
 
 
 class Discriminants(NamedTuple):
-    """A Gaussian model of characters: what all of them have, and where they differ most against their own variety.
+    """A Gaussian model of characters, with the directions of largest variance between relative to within them.
 
     Attributes:
         mean: The mean of all features.
-        directions: The discriminants, the best first, along which a character has the variance 1.
-        variances: How much characters vary along each of them.
+        directions: The discriminants, best first, scaled to variance 1 within characters.
+        variances: The variance between characters along each discriminant.
     """
 
     mean: Float[Tensor, " features"]
@@ -118,13 +118,13 @@ class Discriminants(NamedTuple):
 
 
 def discriminants(features: Float[Tensor, "characters drawings features"], shrinkage: float) -> Discriminants:
-    """Fit a Gaussian model, in which all characters vary alike.
+    """Fit a Gaussian model with the same covariance within all characters.
 
         S_b v = lambda (S_w + shrinkage tr(S_w) / n I) v
 
     Args:
         features: Features of drawings, by character.
-        shrinkage: How much of a sphere is added to how a character varies.
+        shrinkage: The weight of an isotropic term added to the covariance within characters.
 
     Source: Ioffe, "Probabilistic linear discriminant analysis" (2006).
     """
@@ -151,7 +151,7 @@ def gaussian_logits(
     labels: Float[Tensor, "time batch ways"],
     number: int = MOST,
 ) -> Float[Tensor, "batch ways"]:
-    """The log-likelihoods, but for a constant, of the last drawing given the one with each label.
+    """The log-likelihoods, up to a constant, of the last drawing given the drawing with each label.
 
         logit[k] = -sum_j (q_j - a_j s[k]_j)^2 / (2 + 2 a_j),   a_j = lambda_j / (1 + lambda_j)
 
@@ -159,7 +159,7 @@ def gaussian_logits(
         model: The model.
         features: Features of the drawings, the last one to be classified.
         labels: Their labels, one-hot, no label twice; the last is not read.
-        number: How many discriminants.
+        number: The number of discriminants.
 
     Source: Ioffe, "Probabilistic linear discriminant analysis" (2006).
     """

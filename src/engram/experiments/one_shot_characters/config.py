@@ -6,15 +6,17 @@ from typing import Any, Literal
 
 from engram.lab import setting, settings
 
-CONVOLUTION_SIZE = 31  # which four convolutions of stride 2 bring down to one pixel
+CONVOLUTION_SIZE = 31  # reduced to one pixel by four convolutions of stride 2
 
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
     network: Literal["connection", "homogeneous", "non-plastic", "matching", "discriminants", "blurred-pixels"] = (
-        setting("connection", "a plasticity coefficient for each connection, one or none; or what else names drawings")
+        setting(
+            "connection", "a plasticity coefficient for each connection, a single one or none; or another classifier"
+        )
     )
     rule: Literal["oja", "hebb"] = setting("oja", "plasticity rule of the output layer")
     encoder: Literal["dense", "convolution"] = setting(
@@ -23,24 +25,28 @@ class Config:
     characters: Literal["glyphs", "omniglot", "omniglot-small"] = setting(
         "glyphs", "synthetic characters that need no download, Omniglot, or its small background sets"
     )
-    inverted: bool = setting(False, "exchange ink and paper, which of synthetic characters are 1 and 0")
-    size: int = setting(16, "side of the drawings, in pixels; 31 for the convolutions", ge=4, le=105)
+    inverted: bool = setting(False, "whether to invert ink and paper, which are 1 and 0 in synthetic characters")
+    size: int = setting(16, "side of the drawings in pixels; 31 for the convolutions", ge=4, le=105)
     classes: int = setting(240, "synthetic characters", ge=1)
     drawings: int = setting(10, "drawings of each synthetic character", ge=2)
-    variability: float = setting(2.0, "how different these are; at 2 as much, in pixels, as Omniglot's", ge=0, le=10)
-    withheld: int = setting(40, "characters that are kept for the test", ge=1)
-    validation: int = setting(40, "characters on which a rate is chosen", ge=1)
+    variability: float = setting(
+        2.0, "variability of these drawings; at 2 they vary in pixels as much as Omniglot's", ge=0, le=10
+    )
+    withheld: int = setting(40, "characters kept for the test", ge=1)
+    validation: int = setting(40, "characters on which a learning rate is chosen", ge=1)
     ways: int = setting(5, "characters in an episode", ge=2)
     updates: int = setting(2500, "steps of the optimiser, each on a batch of new episodes", ge=10, scales=True)
     batch_size: int = setting(32, "episodes in a batch", ge=1)
-    rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "initial learning rates of Adam to choose from")
-    tried_updates: int = setting(1250, "steps of the optimiser with which one of several is tried", ge=1)
-    decay: float = setting(0.666, "what the learning rate is multiplied by from time to time", gt=0, le=1)
-    decay_updates: int = setting(1_000_000, "steps of the optimiser after which it is", ge=1)
-    test_episodes: int = setting(2000, "episodes with withheld characters on which the network is judged", ge=1)
-    # With the published 0.01 nothing is learned of Omniglot in as many steps.
-    alpha_init: float = setting(1.0, "initially coefficients are between 0 and this, a single one is this", gt=0, le=10)
-    eta_init: float = setting(0.1, "initial plasticity rate; 0.01 is published", gt=0, le=1)
+    rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "candidate initial learning rates of Adam")
+    tried_updates: int = setting(1250, "steps of the optimiser for trying each of several rates", ge=1)
+    decay: float = setting(0.666, "factor by which the learning rate is periodically multiplied", gt=0, le=1)
+    decay_updates: int = setting(1_000_000, "steps of the optimiser between these multiplications", ge=1)
+    test_episodes: int = setting(2000, "test episodes with withheld characters", ge=1)
+    # With the published 0.01 nothing is learned on Omniglot in as many steps.
+    alpha_init: float = setting(
+        1.0, "upper bound of initial plasticity coefficients, or the initial value of a single one", gt=0, le=10
+    )
+    eta_init: float = setting(0.1, "initial plasticity rate; published: 0.01", gt=0, le=1)
 
     def __post_init__(self) -> None:
         if self.encoder == "convolution" and self.size != CONVOLUTION_SIZE:

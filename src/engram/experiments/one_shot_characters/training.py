@@ -1,4 +1,4 @@
-"""How a classifier is trained and chosen, and what it is judged by."""
+"""Training, model selection and evaluation of classifiers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from engram.lab import Run
 from engram.tasks import OneShotCharacters, synthetic_glyphs
 from engram.tasks.data import load
 
-BLURS = (0.5, 1.0, 1.5, 2.0, 3.0)  # widths, in sixteenths of a drawing
-RANDOM_FEATURES, SHRINKAGE = 2000, 0.1  # of discriminants, by pilots of this task
+BLURS = (0.5, 1.0, 1.5, 2.0, 3.0)  # blur widths in sixteenths of a drawing
+RANDOM_FEATURES, SHRINKAGE = 2000, 0.1  # for discriminants, from pilots on this task
 
 
 def tasks_of(config: Config, generator: torch.Generator) -> list[OneShotCharacters]:
-    """The task with the characters to learn from, with those for validation, and with those that are withheld."""
+    """The tasks with training, validation and withheld characters."""
     if config.characters == "glyphs":
         images = synthetic_glyphs(config.classes, config.drawings, generator, config.size, config.variability)
     else:
@@ -42,7 +42,7 @@ def tasks_of(config: Config, generator: torch.Generator) -> list[OneShotCharacte
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train one network on fresh episodes, if it is one; its result is the accuracy on withheld characters."""
+    """Train a classifier on new episodes; the results are accuracies on withheld characters."""
     known, validation, test = tasks_of(config, run.generator)
     result: dict[str, Any] = {}
     if config.network == "blurred-pixels":
@@ -61,7 +61,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def trained(config: Config, known: OneShotCharacters, validation: OneShotCharacters, run: Run) -> Learner:
-    """Train a network at the best of several rates, which are tried for fewer steps."""
+    """Train a network at the best of several learning rates, each tried for fewer steps."""
 
     def score(rate: float) -> float:
         learner = Learner(config, rate, known, run)
@@ -80,13 +80,13 @@ def trained(config: Config, known: OneShotCharacters, validation: OneShotCharact
 
 
 class Learner:
-    """A network in training, with its optimiser.
+    """The training of a network.
 
     Args:
         config: The settings.
         rate: Initial learning rate.
-        task: What it learns from.
-        run: The laboratory.
+        task: The training task.
+        run: The run.
     """
 
     def __init__(self, config: Config, rate: float, task: OneShotCharacters, run: Run) -> None:
@@ -97,7 +97,7 @@ class Learner:
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, config.decay_updates, config.decay)
 
     def update(self) -> dict[str, Tensor]:
-        """Take a step on a batch of new episodes; loss and accuracy."""
+        """Take a step on a batch of new episodes and return loss and accuracy."""
         inputs, targets, _ = self.task.sample(self.batch_size, self.run.generator)
         logits, target = self.net(*self.task.split(inputs.to(self.run.device))), targets[-1].to(self.run.device)
         loss = functional.binary_cross_entropy(logits.softmax(1), target)
@@ -112,14 +112,14 @@ class Learner:
 def share_right(
     classify: Callable[..., Tensor], task: OneShotCharacters, config: Config, run: Run, *, distinct: bool = True
 ) -> float:
-    """The share of test episodes that a network, or what is called like one, answers right.
+    """The accuracy of a classifier on test episodes.
 
     Args:
-        classify: From drawings and labels to logits.
+        classify: Maps drawings and labels to logits.
         task: The task.
         config: The settings.
-        run: The laboratory.
-        distinct: Whether the last drawing differs from that shown before.
+        run: The run.
+        distinct: Whether the last drawing differs from the one shown with its label.
     """
     task, right, batch = replace(task, distinct=distinct), 0, 250
     for left in range(config.test_episodes, 0, -batch):
@@ -130,13 +130,13 @@ def share_right(
 
 
 def blurred(images: Float[Tensor, "a b size size"], width: float) -> Float[Tensor, "a b size size"]:
-    """Drawings, blurred ``width`` sixteenths of a drawing wide."""
+    """Drawings blurred with a width of ``width`` sixteenths of a drawing."""
     sigma = width * images.shape[2] / 16
     return torch.from_numpy(gaussian_filter(images.numpy(), sigma, axes=(2, 3), mode="nearest"))
 
 
 def nearest(config: Config, known: OneShotCharacters, run: Run) -> Callable[..., Tensor]:
-    """A classifier by the nearest of the drawings; the blur is the best for the characters to learn from."""
+    """A nearest-drawing classifier, with the blur that is best for the training characters."""
 
     def of(width: float) -> Callable[..., Tensor]:
         return lambda images, labels: nearest_logits(blurred(images, width), labels)
@@ -147,14 +147,14 @@ def nearest(config: Config, known: OneShotCharacters, run: Run) -> Callable[...,
 def discriminating(
     config: Config, known: OneShotCharacters, validation: OneShotCharacters, run: Run
 ) -> Callable[..., Tensor]:
-    """A classifier by discriminants of random rectified features, of which the best number is taken."""
+    """A classifier by the best number of discriminants of random ReLU features."""
     weights = torch.randn((config.size**2, RANDOM_FEATURES), generator=run.generator) / config.size
     shift, scale = known.images.mean(), known.images.std()
 
     def features(images: Float[Tensor, "a b size size"]) -> Float[Tensor, "a b features"]:
         return torch.relu((images.flatten(2) - shift) / scale @ weights)
 
-    # A character that is turned is another one.
+    # Rotated characters count as different ones.
     turned = torch.cat([known.images.rot90(turns, (2, 3)) for turns in range(4)])
     model = discriminants(features(turned), SHRINKAGE)
 

@@ -1,4 +1,4 @@
-"""Layers of LSTM units, plastic or not, as a model of text: what is carried on, its predictions, and its size."""
+"""A language model of plastic or plain LSTM layers: its carried state, predictions and size."""
 
 from __future__ import annotations
 
@@ -23,43 +23,51 @@ from engram.plasticity import (
 )
 from engram.state import Maybe, check_state
 
-BOUND = 2.0  # of the traces
-INITIAL_ALPHA = 1e-4  # of PlasticLSTM
+BOUND = 2.0  # bound of the traces
+INITIAL_ALPHA = 1e-4  # the initial scale in PlasticLSTM
 
 Carried = list[tuple[Tensor, ...]]
-"""What each layer carries on: hidden and cell state and, if plastic, traces."""
+"""The state that each layer carries over: hidden and cell states and, if plastic, traces."""
 
 
 @settings
 class Model:
-    """The network."""
+    """The settings of the network."""
 
     network: Literal["lstm", "plastic", "modulated", "retroactive"] = setting(
-        "lstm", "LSTM, with plastic connections, or with plasticity that it modulates, at once or retroactively"
+        "lstm", "an LSTM; with plastic connections; or with plasticity that it modulates, immediately or retroactively"
     )
     layers: int = setting(1, "layers of LSTM units", ge=1)
     embedding_size: int = setting(20, "features of a word", ge=1)
-    weight_init: float = setting(0.0, "weights, biases and features are initially within this; 0: torch's", ge=0, le=1)
-    embedding_init: float = setting(1.5, "standard deviation of features that are not uniform", gt=0, le=10)
-    gate_bias: float = setting(1.0, "added to the biases of the three gates, which are then open at first", ge=0, le=10)
-    hidden_size: int = setting(40, "units of a layer; what is plastic has fewer, for as many parameters", ge=1)
-    alpha: Literal["connection", "post"] = setting("connection", "what has a plasticity coefficient of its own")
-    # In the place of a rate, what modulates its plasticity has a weight of the signal for each receiving unit or each
-    # connection; with the latter, as published, the signal is of the activity of the step before.
-    rates: Literal["layer", "connection"] = setting("layer", "what has a rate of plasticity of its own")
-    # At 1 modulated networks stay on the plateau of guessing in most runs.
-    alpha_init: float = setting(0.1, "plasticity coefficients are initially between 0 and this", gt=0, le=10)
+    weight_init: float = setting(
+        0.0, "bound of initial weights, biases and features; 0: torch's initialisation", ge=0, le=1
+    )
+    embedding_init: float = setting(1.5, "standard deviation of initial features if they are not uniform", gt=0, le=10)
+    gate_bias: float = setting(
+        1.0, "added to the biases of the three gates, which are then initially open", ge=0, le=10
+    )
+    hidden_size: int = setting(40, "units per layer; plastic networks have fewer, for as many parameters", ge=1)
+    alpha: Literal["connection", "post"] = setting(
+        "connection", "whether each connection or each receiving unit has its own plasticity coefficient"
+    )
+    # Instead of a rate, a modulated network has a weight of the signal for each receiving unit or each connection; with
+    # the latter, as published, the signal depends on the activity of the previous step.
+    rates: Literal["layer", "connection"] = setting(
+        "layer", "whether each layer or each connection has its own plasticity rate"
+    )
+    # At 1 modulated networks stay at chance in most runs.
+    alpha_init: float = setting(0.1, "upper bound of initial plasticity coefficients", gt=0, le=10)
     eta_init: float = setting(0.3, "initial rate of unmodulated plasticity, or of the eligibility trace", gt=0, le=1)
 
     def count(self, types: int) -> int:
-        """The number of parameters of the LSTM layers and of what reads them, for so many words."""
+        """The number of parameters of the LSTM layers and of the decoder, for a number of words."""
         size = self.hidden_size
         total = (size + 1) * types
         for layer in range(self.layers):
             inputs = size if layer else self.embedding_size
             total += 4 * size * (inputs + size)
             if self.network == "lstm":
-                total += 8 * size  # each gate has a bias of its inputs and one of its recurrent connections
+                total += 8 * size  # each gate has one bias for its inputs and one for its recurrent connections
             else:
                 total += 7 * size + (size**2 if self.alpha == "connection" else size)
                 each = self.rates == "connection"
@@ -70,7 +78,7 @@ class Model:
 
 
 class LanguageModel(nn.Module):
-    """Word features, layers of LSTM units, plastic or not, and a linear prediction of the next word."""
+    """Word features, plastic or plain LSTM layers, and a linear prediction of the next word."""
 
     def __init__(self, model: Model, types: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -87,7 +95,7 @@ class LanguageModel(nn.Module):
     def forward(
         self, words: Int64[Tensor, "time batch"], carried: Carried | None = None
     ) -> tuple[Float[Tensor, "time batch types"], Carried]:
-        """The logits of the next word at each step, and what the layers carry on."""
+        """The logits of the next word at each step, and the state carried over."""
         activity = self.embedding(words)
         after: Carried = []
         for number, layer in enumerate(self.layers):
@@ -134,7 +142,7 @@ def _layer(model: Model, inputs: int, generator: torch.Generator) -> nn.LSTM | P
 
 @torch.no_grad()
 def uniform(layer: nn.Module, bound: float, generator: torch.Generator | None) -> None:
-    """Draw all parameters of a layer, uniformly within this."""
+    """Initialise all parameters of a layer uniformly within a bound."""
     for parameter in layer.parameters():
         parameter.uniform_(-bound, bound, generator=generator)
 
@@ -142,7 +150,7 @@ def uniform(layer: nn.Module, bound: float, generator: torch.Generator | None) -
 def through(
     layer: nn.Module, activity: Float[Tensor, "time batch features"], carried: tuple[Tensor, ...] | None
 ) -> tuple[Float[Tensor, "time batch units"], tuple[Tensor, ...]]:
-    """The activity of a layer of LSTM units, plastic or not, and what it carries on."""
+    """The activity of a plastic or plain LSTM layer, and the state carried over."""
     if not isinstance(layer, PlasticLSTM):
         output, after = layer(activity, carried)
         return output, after
@@ -152,27 +160,27 @@ def through(
 
 
 class Memory:
-    """What a network carries from one window of a text to the next, as part of a checkpoint."""
+    """The state that a network carries from one window of a text to the next, as part of a checkpoint."""
 
     def __init__(self) -> None:
         self.carried: Carried | None = None
 
     def keep(self, carried: Sequence[tuple[Tensor, ...]]) -> None:
-        """Carry this on, without its gradient."""
+        """Store a state without its gradient."""
         self.carried = [tuple(tensor.detach() for tensor in layer) for layer in carried]
 
     def state_dict(self) -> dict[str, Any]:
-        """The tensors, layer by layer."""
+        """The tensors of each layer."""
         return {"layers": None if self.carried is None else [list(layer) for layer in self.carried]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with these."""
+        """Restore the tensors."""
         check_state(state, {"layers": Maybe(list)})
         self.carried = None if state["layers"] is None else [tuple(layer) for layer in state["layers"]]
 
 
 def in_rows(tokens: Int64[Tensor, " tokens"], rows: int) -> Int64[Tensor, "time rows"]:
-    """Cut a text into ``rows`` parts of equal length, side by side; what is left over at the end is dropped."""
+    """A text cut into ``rows`` parallel parts of equal length, dropping the rest at the end."""
     return tokens[: len(tokens) // rows * rows].view(rows, -1).t().contiguous()
 
 
@@ -184,7 +192,7 @@ def losses(
 
 
 def perplexity(net: nn.Module, text: Int64[Tensor, "time rows"], window: int) -> float:
-    """The exponential of the mean cross-entropy of a text, read from its start with all that is carried on."""
+    """The exponential of the mean cross-entropy of a text, read from its start with the state carried over."""
     total, memory = 0.0, None
     with torch.no_grad():
         for start in range(0, len(text) - 1, window):

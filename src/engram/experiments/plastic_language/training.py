@@ -1,4 +1,4 @@
-"""Learning a text: documents of a language whose bigrams hold in one document only, or the user's Penn Treebank."""
+"""Training on text: documents with document-specific bigrams, or the user's Penn Treebank."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from engram.tasks import DocumentBigrams, read_penn_treebank
 
 @settings
 class Config:
-    """What one trial is made of; the Penn Treebank has other sizes, of which the paper preset tells."""
+    """The settings of a trial; the sizes for the Penn Treebank are those of the paper preset."""
 
     corpus: Literal["document-bigrams", "penn-treebank"] = setting(
         "document-bigrams", "language of document-specific bigrams, or the Penn Treebank from the user's files"
     )
     model: Model = setting(Model(), "the network")
-    batch_size: int = setting(32, "documents in a batch, or parts of the text that are read side by side", ge=1)
-    # Of 0.003, 0.01, 0.03 and 0.1 the best for each network in pilots with other seeds.
-    learning_rate: float = setting(3e-2, "of Adam on documents, of gradient descent on the treebank", gt=0, le=100)
-    gradient_norm: float = setting(5.0, "norm above which the gradient is scaled down to it", gt=0)
+    batch_size: int = setting(32, "documents in a batch, or parts of the text read in parallel", ge=1)
+    # The best of 0.003, 0.01, 0.03 and 0.1 for each network in pilots with other seeds.
+    learning_rate: float = setting(
+        3e-2, "learning rate of Adam on documents, of gradient descent on the treebank", gt=0, le=100
+    )
+    gradient_norm: float = setting(5.0, "norm at which the gradient is clipped", gt=0)
     words: int = setting(15, "documents: words of the language", ge=3)
-    name_words: int = setting(3, "documents: names, of which each says which attribute belongs to which", ge=1)
-    document_length: int = setting(50, "documents: words in one", ge=2)
-    name_rate: float = setting(0.9, "documents: probability of a name where one may stand", gt=0, lt=1)
+    name_words: int = setting(3, "documents: names; each document assigns attributes to names", ge=1)
+    document_length: int = setting(50, "documents: words per document", ge=2)
+    name_rate: float = setting(0.9, "documents: probability of a name where one is possible", gt=0, lt=1)
     gap: int = setting(1, "documents: words between a name and its attribute", ge=0)
     updates: int = setting(1800, "documents: steps of the optimiser", ge=10, scales=True)
-    test_documents: int = setting(1000, "documents: on how many the trained network is judged", ge=1)
+    test_documents: int = setting(1000, "documents: number of test documents", ge=1)
     epochs: int = setting(13, "treebank: passes over the text", ge=1, scales=True)
-    window: int = setting(20, "treebank: words through which the gradient flows back", ge=1)
-    decay: float = setting(0.3, "treebank: what the rate is multiplied by after each of the later epochs", gt=0, le=1)
-    decay_from: int = setting(5, "treebank: the first epoch with a smaller rate, from 1", ge=1, lt=1000)
-    weight_decay: float = setting(1e-6, "treebank: share of a weight that is added to its gradient", ge=0, le=1)
+    window: int = setting(20, "treebank: words through which the gradient is backpropagated", ge=1)
+    decay: float = setting(0.3, "treebank: factor of the learning rate in each of the later epochs", gt=0, le=1)
+    decay_from: int = setting(5, "treebank: the first epoch with a smaller rate, counted from 1", ge=1, lt=1000)
+    weight_decay: float = setting(1e-6, "treebank: weight decay, added to the gradient", ge=0, le=1)
 
     def __post_init__(self) -> None:
         if self.words <= 2 * self.name_words:
@@ -44,14 +46,14 @@ class Config:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train a network on a text; judge it by text that it has not read."""
+    """Train a network on a text and evaluate it on unseen text."""
     return (on_treebank if config.corpus == "penn-treebank" else on_documents)(config, run)
 
 
 def on_documents(config: Config, run: Run) -> dict[str, Any]:
-    """Train on fresh documents, each a sequence of its own; judge by the attributes that were met before.
+    """Train on new documents, each a separate sequence, and evaluate on attributes that have occurred before.
 
-    Their mean cross-entropy over all of training tells how soon they are learned; that on other documents, how well.
+    Their mean cross-entropy over training measures how soon they are learned; that on test documents, how well.
     """
     task = DocumentBigrams(config.words, config.name_words, config.document_length, config.name_rate, config.gap)
     net = LanguageModel(config.model, config.words, run.generator).to(run.device)
@@ -84,7 +86,7 @@ def on_documents(config: Config, run: Run) -> dict[str, Any]:
 
 
 def on_treebank(config: Config, run: Run) -> dict[str, Any]:
-    """Train on the text, window by window; judge by the perplexity of its test part."""
+    """Train on the text by windows and evaluate the perplexity on its test part."""
     corpus = read_penn_treebank()
     train, valid, test = (
         in_rows(part, config.batch_size).to(run.device) for part in (corpus.train, corpus.valid, corpus.test)

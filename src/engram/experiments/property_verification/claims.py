@@ -1,4 +1,4 @@
-"""What is claimed of regions and radii with a proof, and what would show it."""
+"""Claims about certified regions and radii, with their criteria."""
 
 import math
 
@@ -6,7 +6,7 @@ from engram.experiments.property_verification.radii import WAYS
 from engram.experiments.property_verification.regions import DATA_SETS
 from engram.lab import claims_from, maximum, metric, minimum, share
 
-LARGER, NO_WORSE = 1.1, 0.9  # ratios from which on a difference matters
+LARGER, NO_WORSE = 1.1, 0.9  # relevant ratios
 SIZES = ("2-4-2", "5-8-8-2", "5-2-5-4-3")
 larger = claims_from(
     "abstract; criterion ours", published="a larger input region than the existing approach (no figure)"
@@ -27,31 +27,32 @@ claims = [
         for size in SIZES
     ),
     larger("larger-where-direct-fails",
-        "Where the direct proof fails at the start, structural regions are 1.5 times as large as the fallback (2-4-2)",
+        "Where the direct proof fails at the input, structural regions are 1.5 times as large as the fallback (2-4-2)",
         metric("structural_where_direct_fails")("2-4-2") - 1.5 * metric("direct_where_direct_fails")("2-4-2") >= 0.0),
     *(
         larger(f"larger-on-{name}",
-            f"Around test inputs of {name}, structural regions hold more training inputs than direct ones",
+            f"Around test inputs of {name}, structural regions contain more training inputs than direct ones",
             metric("support_structural")(name) - LARGER * metric("support_direct")(name) >= 0.0)
         for name in DATA_SETS
     ),
     larger("larger-on-ten-layers",
-        "Around images of MNIST, inner boxes of structural regions of ten layers are larger than of direct ones",
+        "For networks of ten layers on MNIST, inner boxes of structural regions are larger than those of direct ones",
         metric("log_volume_structural")("ten-layers") - metric("log_volume_direct")("ten-layers") >= math.log(LARGER),
         presets=("paper",)),
     derived("never-smaller-where-direct-fails",
-        "Where the direct proof fails at the start, structural regions hold all of the fallback beyond their slack",
+        "Where the direct proof fails at the input, structural regions contain all of the fallback up to their slack",
         maximum(*map(lost, SIZES)) <= 0.0, source="elementary; ours"),
     *(
         ours(f"tightening-pays-{size}",
-            f"On {size}, a loose slack, tightened after relaxing, is no worse than one half of the margin as published",
+            f"On {size}, a loose slack tightened after relaxation is no worse than a slack of half the margin as "
+            "published",
             tight(size) - NO_WORSE * half(size) >= 0.0)
         for size in SIZES[:2]
     ),
     ours("both-are-better-than-one",
         "The larger of direct and tightened regions has 1.05 times the mean volume of direct ones (2-4-2, 5-8-8-2)",
         minimum(*(best(size) - 1.05 * direct(size) for size in SIZES[:2])) >= 0.0),
-    derived("regions-are-sound", "No sampled input of any region is answered otherwise (number, in the worst arm)",
+    derived("regions-are-sound", "No sampled input in any region is classified differently (number in the worst arm)",
         maximum(*map(wrong, (*SIZES, *DATA_SETS))) <= 0.0),
     *(
         ours(f"hebbian-radius-{other}-{name}",
@@ -60,9 +61,9 @@ claims = [
         for name, arm, images in IMAGES
         for other, what, times in (
             ("matched", "back-propagation stopped at the same accuracy", 1.1),
-            ("decay", "back-propagation with the best weight decay of those as accurate", 1.1),
+            ("decay", "back-propagation with the best weight decay at the same accuracy", 1.1),
             ("backprop", "back-propagation to the end", 1.3),
-            ("random", "a layer that was drawn and learned nothing", 1.1),
+            ("random", "a random layer", 1.1),
             ("feedback", "feedback alignment", 1.3),
             ("align", "align-ada", 1.3),
         )
@@ -73,18 +74,18 @@ claims = [
             radius(f"{arm}-soft") / radius(f"{arm}-random") >= 1.1)
         for name, arm, images in IMAGES
     ),
-    derived("bounds-are-ordered", "Bounds by intervals, by CROWN cut with them, with steps of alpha, by linear and "
-        "mixed-integer programs never cross those that are tighter, nor do samples cross them, nor certified radii "
-        "exact ones", maximum(disorder("bounds"), *(disorder(f"radius-{way}") for way in WAYS)) <= 0.0,
+    derived("bounds-are-ordered", "Bounds by intervals, CROWN intersected with them, CROWN with alpha steps, linear "
+        "and mixed-integer programs are ordered by tightness, samples never exceed them, and certified radii never "
+        "exceed exact ones", maximum(disorder("bounds"), *(disorder(f"radius-{way}") for way in WAYS)) <= 0.0,
         source="theory"),
     ours("alpha-closes-the-gap",
         "On random networks 5-8-8-3, 20 steps of alpha close much of the gap between CROWN and the exact maximum",
         metric("closed")("bounds") >= 1 / 3),
     ours("collision-advice",
-        "On networks fitted to the costs of manoeuvres, properties 1 and 3 are decided (share of the questions)",
+        "For networks fitted to the costs of manoeuvres, properties 1 and 3 are decided (share of the queries)",
         share("settled", "questions")("advice") >= 0.9),
     ours("acas-xu",
-        "Properties 1, 3 and 4 are proved for their ACAS Xu networks (share of the questions that were drawn)",
+        "Properties 1, 3 and 4 are proved for their ACAS Xu networks (share of the sampled queries)",
         share("proved", "questions")("acasxu") >= 0.9,
         source="Katz et al. 2017; VNN-COMP 2021", published="hold, for all"),
 ]  # fmt: skip

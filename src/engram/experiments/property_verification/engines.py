@@ -1,4 +1,4 @@
-"""The engines beneath: the order of their bounds on random networks, and questions about ACAS Xu and its like."""
+"""The verification engines: the order of their bounds on random networks, and queries about ACAS Xu and the like."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from engram.tasks.data import load
 
 @settings
 class AcasXu:
-    """What a question may cost."""
+    """The budget of queries about ACAS Xu."""
 
-    boxes: int = setting(20_000, "at most for a question; not seconds, so that answers do not vary", ge=1)
-    questions: int = setting(12, "drawn from the 129 of properties 1, 3 and 4", ge=1, scales=True)
+    boxes: int = setting(20_000, "most boxes per query; not a time limit, so that answers are reproducible", ge=1)
+    questions: int = setting(12, "queries drawn from the 129 of properties 1, 3 and 4", ge=1, scales=True)
 
 
 @settings
 class Advice:
-    """A network 5-20-20-20-5 that is fitted to the costs of manoeuvres, and what a question may cost."""
+    """The settings of a network 5-20-20-20-5 fitted to the costs of manoeuvres, and the budget of queries."""
 
-    samples: int = setting(20_000, "encounters to learn from; as many are for the test", ge=100)
+    samples: int = setting(20_000, "training encounters, and as many for the test", ge=100)
     epochs: int = setting(16, "epochs of training", ge=1, scales=True)
-    boxes: int = setting(20_000, "at most for a question", ge=1)
+    boxes: int = setting(20_000, "most boxes per query", ge=1)
 
 
 def order(config: RandomNetworks, run: Run) -> dict[str, Any]:
@@ -57,12 +57,13 @@ def order(config: RandomNetworks, run: Run) -> dict[str, Any]:
         sampled = net(run.rng.uniform(box.low, box.high, (config.points, net.sizes[0])))[:, 0].max()
         upper = {engine: maximize(net, box, q, engine=engine).upper for engine in ("crown", "lp", "milp")}
         interval = float(interval_bounds(net, box.low, box.high)[1][0])
-        # Layers within are cut with intervals by the bounds themselves, the output is here: neither is always tighter.
+        # CROWN intersects inner layers with interval bounds itself; the output is done here, since neither is always
+        # tighter.
         upper["crown"] = min(upper["crown"], interval)
         alpha = crown_bounds(net, box.low, box.high, q[None], alpha_steps=20).upper[0]
         table[number] = interval, *upper.values(), sampled, min(alpha, interval)
         run.log(number + 1, gap=upper["crown"] - upper["milp"])
-    # Tightened relaxations of hidden units may take alpha below the linear program, and never below the exact one.
+    # With tightened relaxations of hidden units alpha may be below the linear program, but never below the exact bound.
     chains = [table[:, :5], table[:, [1, 5, 3]]]
     disorder = sum(float((np.diff(chain) > 1e-6).sum()) for chain in chains)
     result = {f"gap_{name}": float((table[:, i] - table[:, 3]).mean()) for i, name in enumerate(names)}
@@ -71,7 +72,7 @@ def order(config: RandomNetworks, run: Run) -> dict[str, Any]:
 
 
 def acasxu(config: AcasXu, run: Run) -> dict[str, Any]:
-    """Ask some of the standard questions about the ACAS Xu networks."""
+    """Verify some of the standard properties of the ACAS Xu networks."""
     every = [(number, name) for number in (1, 3, 4) for name in acasxu_property(number).networks]
     asked = [every[i] for i in run.rng.permutation(len(every))[: config.questions]]
     answers = np.zeros(len(asked))
@@ -86,7 +87,7 @@ def acasxu(config: AcasXu, run: Run) -> dict[str, Any]:
 
 
 def advice(config: Advice, run: Run) -> dict[str, Any]:
-    """Fit a network to the costs of manoeuvres and ask what properties 1 and 3 ask of ACAS Xu."""
+    """Fit a network to the costs of manoeuvres and verify analogues of properties 1 and 3 of ACAS Xu."""
     X, costs = collision_advice(2 * config.samples, run.rng)
     half = config.samples
     net = trained((5, 20, 20, 20, 5), X[:half], costs[:half], config.epochs, run.generator)
@@ -111,9 +112,9 @@ def advice(config: Advice, run: Run) -> dict[str, Any]:
 
 
 def questions() -> list[tuple[Box, Property]]:
-    """What is asked about the costs of manoeuvres, true of the costs themselves.
+    """The queries about the costs of manoeuvres, which are true of the costs themselves.
 
-    An intruder that is far away and slow: clear of conflict never costs much. One that comes head-on: it is never best.
+    For a distant, slow intruder "clear of conflict" never costs much; for one coming head-on it is never optimal.
     """
     far = [(0.42, 0.5), (-0.5, 0.5), (-0.5, 0.5), (0.45, 0.5), (-0.5, -0.45)]
     ahead = [(0.2, 0.3), (-0.01, 0.01), (0.49, 0.5), (0.32, 0.5), (0.3, 0.5)]
@@ -123,5 +124,5 @@ def questions() -> list[tuple[Box, Property]]:
 
 
 def answer(net: AffineReLU, box: Box, claim: Property, boxes: int) -> Result:
-    """Ask one question, within a number of boxes."""
+    """The result of one query, within a number of boxes."""
     return verify(net, box, claim, engine="inputs", budget=Budget(seconds=1e6, nodes=boxes))

@@ -1,4 +1,4 @@
-"""The networks whose properties are proved: random ones, and ones trained on small data sets."""
+"""The networks to verify: random ones, and ones trained on small data sets."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Sizes = Literal["2-4-2", "5-8-8-2", "5-2-5-4-3", "5-8-8-3"]
 
 @settings
 class RandomNetworks:
-    """Random networks and samples of their inputs."""
+    """The settings of random networks and samples of their inputs."""
 
-    sizes: Sizes = setting("2-4-2", "units of a network; each arm sets its own")
-    networks: int = setting(6, "networks of a trial", ge=2, scales=True)
-    points: int = setting(100_000, "samples of the box, for shares and for inputs that break what was proved", ge=100)
+    sizes: Sizes = setting("2-4-2", "units of a network; set by each arm")
+    networks: int = setting(6, "networks per trial", ge=2, scales=True)
+    points: int = setting(100_000, "samples of the box, for estimating shares and finding counterexamples", ge=100)
 
 
 def random_network(sizes: str, rng: np.random.Generator) -> AffineReLU:
-    """A network whose weights and biases are drawn from N(0, 1)."""
+    """A network with weights and biases drawn from N(0, 1)."""
     units = [int(size) for size in sizes.split("-")]
     pairs = list(itertools.pairwise(units))
     return AffineReLU(
@@ -41,7 +41,7 @@ def random_network(sizes: str, rng: np.random.Generator) -> AffineReLU:
 
 
 def data_set(name: str, rng: np.random.Generator) -> tuple[Array, np.ndarray, Array, np.ndarray]:
-    """Training inputs and classes, then those of the test; inputs between 0 and 1, digits in 8 components."""
+    """The training inputs and classes, then the test ones; inputs lie in [0, 1], digits have 8 components."""
     if name == "moons":
         X, y = make_moons(600, noise=0.15, random_state=int(rng.integers(2**31)))
     else:
@@ -66,10 +66,10 @@ def trained(
     rule: LearningRule[Any] | None = None,
     weight_decay: float = 0.0,
 ) -> AffineReLU:
-    """A network trained by Adam on the cross-entropy, or on the squared error where ``y`` has a value for each output.
+    """A network trained by Adam on the cross-entropy, or on the squared error if ``y`` has a value for each output.
 
-    With ``hidden``, the read-out alone is trained; with ``rule``, Adam takes its pseudo-gradients in the place of
-    gradients; ``enough`` may stop it earlier.
+    With ``hidden``, only the readout is trained; with ``rule``, Adam uses its pseudo-gradients instead of gradients;
+    ``enough`` may stop training early.
     """
     linear = [uniform(nn.Linear, *pair, dtype=torch.float64, generator=generator) for pair in itertools.pairwise(sizes)]
     net = nn.Sequential(*[module for layer in linear for module in (layer, nn.ReLU())][:-1])

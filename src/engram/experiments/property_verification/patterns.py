@@ -1,6 +1,7 @@
-"""Regions in balls around images of MNIST, one for each of the most frequent patterns of a network of ten layers.
+"""Regions in balls around MNIST images, one for each of the most frequent patterns of a network of ten layers.
 
-A ball hardly ever holds a second image, so that volume and perimeter, as parts of the ball's, tell more than support.
+A ball hardly ever contains a second image, so volume and perimeter relative to the ball are more informative than
+support.
 """
 
 from __future__ import annotations
@@ -15,23 +16,25 @@ from engram.lab import Run, setting, settings
 from engram.tasks.data import load
 
 SIZES = (784, *[10] * 10, 10)
-TRAIN = 8000  # of the 10,000 images of MNIST's test set: as small a file as has them
+TRAIN = 8000  # of the 10,000 images of MNIST's test set, which is the smaller file
 PUBLISHED = (1e-5, 1e-3, 0.1, 1.0)  # slacks
 METHODS = ("direct", *(f"eps {eps:g}" for eps in PUBLISHED), "tight")
-FLAT = -10_000.0  # logarithm of a volume of 0; that of regions with a volume is far above, and means have to be finite
+FLAT = -10_000.0  # stands for the logarithm of a zero volume, far below that of any other, to keep means finite
 MEASURES = ("support", "log_volume", "perimeter")
 
 
 @settings
 class Patterns:
-    """Inputs, and what a question may cost."""
+    """The settings of the inputs and the budget of queries."""
 
     inputs: int = setting(
-        50, "images around which regions are computed, one for each of so many patterns", ge=1, scales=True
+        50, "images around which regions are computed, each with a different pattern", ge=1, scales=True
     )
-    radius: float = setting(0.05, "of the ball that holds the regions, in each pixel from 0 to 1", gt=0)
+    radius: float = setting(0.05, "radius of the ball around an image, with pixels from 0 to 1", gt=0)
     epochs: int = setting(60, "epochs of training", ge=1)
-    nodes: int = setting(20, "of the solver, at most, for a question: not seconds, so that answers do not vary", ge=1)
+    nodes: int = setting(
+        20, "most nodes of the solver per query; not a time limit, so that answers are reproducible", ge=1
+    )
 
 
 def trial(config: Patterns, run: Run) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def trial(config: Patterns, run: Run) -> dict[str, Any]:
         top = np.sort(net(x0))
         whole = np.log(box.high - box.low).sum(), (box.high - box.low).sum()
         for place, name in enumerate(METHODS):
-            # A slack above the margin would leave the input outside its own region.
+            # A slack above the margin would exclude the input from its own region.
             kind: Any = {"mode": "direct"} if name == "direct" else {}
             if name.startswith("eps"):
                 kind = {"eps_absolute": min(PUBLISHED[place - 1], top[-1] - top[-2]), "tighten": False}

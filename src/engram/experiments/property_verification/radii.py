@@ -1,4 +1,4 @@
-"""Certified radii of networks of one hidden layer on images, whose hidden layer learned in one of eight ways."""
+"""Certified radii of networks with one hidden layer on images, trained in one of eight ways."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ from engram.rules.synaptic import competitive
 from engram.tasks.data import load
 
 Training = Literal["backprop", "matched", "decay", "hebbian", "soft", "random", "feedback", "align"]
-DECAYS, JUDGED = (0.0, 0.03, 0.1, 0.3), 300  # of weights; validation images whose radii choose one of them
+DECAYS, JUDGED = (0.0, 0.03, 0.1, 0.3), 300  # candidate weight decays; validation images whose radii choose one of them
 SOFT = competitive(temperature=0.1)
-# The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
+# A limit on the solver's nodes per query, not on time, so that answers are the same everywhere.
 exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, maximum=0.5, time_limit=1e6, node_limit=500)
 
 
 @settings
 class Radii:
-    """How the network learned, and how many radii are exact.
+    """The settings for training a network and computing exact radii.
 
-    Matched: back-propagation stopped at Hebbian's accuracy on validation images; decay: with the weight decay that has
-    the largest radii of those that reach it; soft: Hebbian with soft competition; feedback: feedback alignment; align:
-    align-ada.
+    ``matched`` is back-propagation stopped at the validation accuracy of the Hebbian network, ``decay`` the weight
+    decay with the largest radii among those that reach this accuracy, ``soft`` Hebbian learning with soft competition,
+    ``feedback`` feedback alignment, and ``align`` align-ada.
     """
 
-    training: Training = setting("backprop", "how the hidden layer learned; each arm sets its own")
-    images: Literal["digits", "mnist"] = setting("digits", "8 x 8 pixels, or means over squares of 4 x 4 of 28 x 28")
-    exact: int = setting(1, "test inputs for which the solver is asked for the radius, too", ge=1, scales=True)
+    training: Training = setting("backprop", "how the hidden layer learns; set by each arm")
+    images: Literal["digits", "mnist"] = setting(
+        "digits", "digits of 8 x 8 pixels, or MNIST averaged over squares of 4 x 4 pixels"
+    )
+    exact: int = setting(1, "test inputs for which the exact radius is also computed", ge=1, scales=True)
     epochs: int = setting(60, "epochs of training", ge=1)
     hidden: int = setting(64, "units of the hidden layer", ge=1)
 
@@ -50,9 +52,9 @@ arms: dict[str, dict[str, Any]] = {
 def hebbian_layer(
     X: Array, units: int, rng: np.random.Generator, rule: SynapticRule[None] | None = None
 ) -> tuple[Array, Array]:
-    """A layer learned by winner-take-all: the unit most active turns towards the input, less the mean of all inputs.
+    """A layer trained by winner-take-all learning: the most active unit moves towards the centred input.
 
-    With a rule, its pseudo-gradients turn all units instead.
+    With a rule, its pseudo-gradients update all units instead.
     """
     mean = X.mean(0)
     W = rng.normal(size=(units, X.shape[1]))
@@ -72,7 +74,7 @@ def hebbian_layer(
 
 
 def drawn_images(images: str, rng: np.random.Generator) -> list[tuple[Array, np.ndarray]]:
-    """Images between 0 and 1 in a drawn order and their digits: to train on, for validation, and for the test."""
+    """Randomly ordered images in [0, 1] with their digits, for training, validation and test."""
     if images == "digits":
         X, y = load_digits(return_X_y=True)
         X, ends = X / 16, (1000, 1200)
@@ -96,7 +98,7 @@ def radii(net: AffineReLU, X: Array, y: np.ndarray) -> Array:
 
 
 def trial(config: Radii, run: Run) -> dict[str, Any]:
-    """Measure certified radii of a network whose hidden layer learned in one of eight ways."""
+    """Measure certified radii of a network trained in one of eight ways."""
     (X, y), validation, (X_test, y_test) = drawn_images(config.images, run.rng)
     sizes = (X.shape[1], config.hidden, 10)
     hebbian = hebbian_layer(X, config.hidden, run.rng)
@@ -113,7 +115,7 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
         enough = lambda net: is_correct(net, *validation).mean() >= hebbian_accuracy  # noqa: E731
 
     def score(decay: float) -> float:
-        """The median radius of those as accurate as Hebbian; below 0, the more accurate the higher, of others."""
+        """The median radius if as accurate as the Hebbian network, otherwise the accuracy minus 1."""
         net = learn(run.generator, weight_decay=decay)
         accuracy = float(is_correct(net, *validation).mean())
         return float(np.median(radii(net, *judged))) if accuracy >= hebbian_accuracy else accuracy - 1

@@ -1,4 +1,4 @@
-"""Regions with a proof, of all methods: on random networks their shares of the box, on data what they hold."""
+"""Certified regions of all methods, measured by their share of the box or by the data they contain."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from engram.lab import Run, setting, settings
 
 DataSet = Literal["moons", "iris", "digits"]
 DATA_SETS: tuple[DataSet, ...] = get_args(DataSet)
-# The solver may take so many nodes for one question: not seconds, so that answers are the same everywhere.
+# A limit on the solver's nodes per query, not on time, so that answers are the same everywhere.
 proved_region = partial(relaxed_region, time_limit=1e6, node_limit=500)
 GRID = (0.001, 0.5, 0.95)  # published slacks are absolute; these are shares of the margin at the input
-SIDE = 3.0  # of the box, on both sides of 0
+SIDE = 3.0  # half the side of the box, centred at 0
 COLUMNS = ("holds", "direct", "structural", "half", "tight", "best", "crown", "lost", "wrong")
 
 
 @settings
 class Data:
-    """A data set, the network trained on it, and the inputs for which there are regions."""
+    """The settings of a data set, the network trained on it, and the inputs with regions."""
 
-    data: DataSet = setting("moons", "which data; each arm sets its own")
+    data: DataSet = setting("moons", "the data set; set by each arm")
     inputs: int = setting(3, "test inputs for which regions are computed", ge=2, scales=True)
-    points: int = setting(100_000, "samples for inputs that break what was proved", ge=100)
+    points: int = setting(100_000, "samples for finding counterexamples", ge=100)
     epochs: int = setting(60, "epochs of training", ge=1)
 
 
@@ -60,7 +60,7 @@ def random_regions(config: RandomNetworks, run: Run) -> dict[str, Any]:
         tight = max(share[f"tight {s}"] for s in GRID)
         lost = 0
         if by_method["direct"].mode == "fallback":
-            # Beyond the shell of its slack, the structural region has all that its pattern has.
+            # Up to its slack, the structural region contains all of its pattern's region.
             smallest = by_method[f"structural {GRID[0]}"]
             G, h = pattern_halfspaces(net, activation_pattern(net, x0), smallest.pattern)
             lost = int((inside["direct"] & (h + 1e-9 < X @ G.T).any(1)).sum())
@@ -131,7 +131,7 @@ def data_regions(config: Data, run: Run) -> dict[str, Any]:
 
 
 def polygon(region: Region) -> Float[np.ndarray, "corners 2"]:
-    """The corners of a region of two inputs: its box, cut by one half-space after another."""
+    """The corners of a region with two inputs, from successively cutting its box with half-spaces."""
     (a, b), (c, d) = region.box.low, region.box.high
     corners = [np.array(corner) for corner in ((a, b), (c, b), (c, d), (a, d))]
     for g, h in zip(region.G, region.h, strict=True):

@@ -1,10 +1,10 @@
-"""Features outlast outputs: what a network seems to have forgotten a fresh read-out finds (after Xiong et al., 2019).
+"""Features outlast outputs: a new readout recovers what a network seems to have forgotten (after Xiong et al., 2019).
 
-A network learns ten characters of one alphabet, then ten of another. Probes fitted anew tell what of the first task its
-features still hold. A small network that sees each weight's gradient, and what the old task left, is trained so that
-the student's activity is that of a teacher of both tasks; the question is whether that keeps more than rules made by
-hand do, at their best. Only the abstract of the paper could be read: this is a method after it, re-designed, and no
-reproduction of its figures.
+A network learns ten characters of one alphabet, then ten of another. New linear probes measure what its features still
+encode about the first task. A small network that sees each weight's gradient, and information stored about the old
+task, is trained as an update rule that brings the student's activity close to that of a teacher of both tasks; the
+question is whether it retains more than the best hand-made rules. Only the abstract of the paper could be read: this is
+a redesigned method inspired by it, not a reproduction of its figures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.figures import colors
 from engram.tasks.data import load
 
-COMPARED = {"teachers": True, "sequences": 3}  # also by their activity, and after five tasks
+COMPARED = {"teachers": True, "sequences": 3}  # compared also by activity and after five tasks
 arms: dict[str, dict[str, Any]] = {
     "finetune": COMPARED,
     "finetune-single-head": {"single_head": True},
@@ -83,22 +83,22 @@ presets = {
 
 
 def check_requirements(config: Config) -> None:
-    """Read the characters, so that a run without them does not begin."""
+    """Load the characters, so that a run without them fails at once."""
     if config.characters != "glyphs":
         load(config.characters, size=config.size)
 
 
 def figure(results: Results) -> go.Figure:
-    """What probes tell of the new task against what they tell of the old: each seed, and the mean, arm by arm."""
+    """Probe accuracy on the new task against that on the old, for each seed and on average, by arm."""
     plot = go.Figure()
     for arm, color in colors(results.arms).items():
         old, new = (results.values(arm, name) for name in ("probe_old", "probe_new"))
         style = {"name": arm, "legendgroup": arm, "marker_color": color, "mode": "markers"}
         plot.add_scatter(x=old, y=new, opacity=0.4, showlegend=False, **style)
         plot.add_scatter(x=[sum(old) / len(old)], y=[sum(new) / len(new)], marker_size=12, **style)
-    plot.update_xaxes(title="probes of the old task: share of right answers")
-    plot.update_yaxes(title="probes of the new task")
-    return plot.update_layout(title="What is left of the old, and gained of the new")
+    plot.update_xaxes(title="probe accuracy on the old task")
+    plot.update_yaxes(title="probe accuracy on the new task")
+    return plot.update_layout(title="Retention of the old task and learning of the new one")
 
 
 experiment = Experiment(
@@ -111,12 +111,12 @@ experiment = Experiment(
     figure=figure,
     headline="balance",
     check_requirements=check_requirements,
-    answer="""With one head for all classes the outputs forget the first task altogether [outputs-are-forgotten: holds],
-    but its features are left [features-are-left: holds]: probes with five examples of each class give back .62 of its
-    answers [few-examples-recover: holds]. Whether an update that is learned from a teacher of both tasks keeps more
-    than Adam at its best rate is open: by .016, with an interval of .05 either way
-    [learned-updates-keep-more: is open]; over both tasks it comes within .01 of an anchor [as-good-as-l2: is open], EWC
-    [as-good-as-ewc: is open] and learning without forgetting [as-good-as-lwf: is open], so that a large gain over rules
-    made by hand is not to be expected. It brings activity nearer to the teacher's, in the mean by a quarter
+    answer="""With one head for all classes the outputs forget the first task completely [outputs-are-forgotten: holds],
+    but its features remain [features-are-left: holds]: probes with five examples per class recover .62 of its answers
+    [few-examples-recover: holds]. Whether an update learned from a teacher of both tasks retains more than Adam at its
+    best rate is open: the difference is .016, with an interval of .05 either way [learned-updates-keep-more: is open];
+    over both tasks it comes within .01 of an anchor [as-good-as-l2: is open], EWC [as-good-as-ewc: is open] and
+    learning without forgetting [as-good-as-lwf: is open], so a large gain over hand-made rules is not to be expected.
+    Whether it brings activity closer to the teacher's, on average by a quarter, is open too
     [it-mimics-the-teacher: is open].""",
 )

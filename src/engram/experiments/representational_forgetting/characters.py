@@ -1,4 +1,4 @@
-"""Tasks of handwritten characters: some of one alphabet, which is one to learn from, to choose by, or to test."""
+"""Tasks of handwritten characters from alphabets for training, validation or test."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ Role = Literal["train", "validation", "test"]
 Alphabet = Float[Tensor, "characters drawings 1 side side"]
 
 VALIDATION = ("Ojibwe", "Sanskrit", "Syriac_(Estrangelo)", "Tagalog", "Tifinagh")
-TESTED = ("Balinese", "Early_Aramaic", "Latin")  # of the small sets, which have no part for tests
+TESTED = ("Balinese", "Early_Aramaic", "Latin")  # from the small sets, which have no test part
 TRAIN_DRAWINGS = 15
 
 
 def alphabets(
     characters: Characters, size: int, rotations: bool, generator: torch.Generator
 ) -> dict[Role, list[Alphabet]]:
-    """The alphabets of each role, ink 1 and paper 0.
+    """The alphabets of each role, with ink 1 and paper 0.
 
-    With ``rotations`` those to learn from are there four times, each time turned by a right angle further, which makes
-    other characters of them.
+    With ``rotations`` the training alphabets appear in four orientations, which count as different characters.
     """
     alphabets: dict[Role, list[Alphabet]] = {"train": [], "validation": [], "test": []}
     if characters == "glyphs":
@@ -56,10 +55,10 @@ def _read(name: str, **options: object) -> dict[str, Alphabet]:
 
 
 def draw_tasks(pool: list[Alphabet], ways: int, count: int, generator: torch.Generator) -> list[ProbedTask]:
-    """Tasks of characters that no two of them share, of different alphabets as long as there are enough.
+    """Tasks with disjoint characters, from different alphabets as long as there are enough.
 
     Raises:
-        ValueError: There are fewer characters than so many tasks need.
+        ValueError: There are too few characters for the tasks.
     """
     groups = [torch.split(torch.randperm(len(alphabet), generator=generator), ways) for alphabet in pool]
     order = torch.randperm(len(pool), generator=generator).tolist()
@@ -72,7 +71,7 @@ def draw_tasks(pool: list[Alphabet], ways: int, count: int, generator: torch.Gen
 
 
 def _task(images: Alphabet) -> ProbedTask:
-    """The task of naming characters: the first fifteen drawings of each are learned from, the others tested."""
+    """The task of classifying characters, with the first fifteen drawings of each for training, the others for test."""
     parts = []
     for drawings in (images[:, :TRAIN_DRAWINGS], images[:, TRAIN_DRAWINGS:]):
         labels = torch.arange(len(drawings)).repeat_interleave(drawings.shape[1])

@@ -1,6 +1,6 @@
-"""What is claimed of representational forgetting: published are words alone, so that each criterion is ours.
+"""Claims about representational forgetting; the paper's are in words only, so each criterion is ours.
 
-All were written down before any record was made. They follow from the abstract and from what the parts are known to do.
+All were written before any record was made. They follow from the abstract and from known properties of the methods.
 """
 
 from engram.lab import claims_from, metric
@@ -26,45 +26,46 @@ mimicry, cka = metric("mimicry"), metric("teacher_cka")
 SINGLE = "finetune-single-head"
 claims = [
     survives("outputs-are-forgotten", "With one head for all classes, plain training on a second task leaves the "
-        "outputs little of the first task's answers", output(SINGLE) <= 0.10),
-    survives("features-are-left", "Where outputs are forgotten, probes with five examples of each class tell much of "
-        "what they told just after the first task", five(SINGLE) - 0.6 * five_before(SINGLE) >= 0.0),
+        "outputs a low accuracy on the first", output(SINGLE) <= 0.10),
+    survives("features-are-left", "If outputs are forgotten, probes with five examples per class retain much of their "
+        "accuracy just after the first task", five(SINGLE) - 0.6 * five_before(SINGLE) >= 0.0),
     survives("forgetting-is-mostly-the-read-out",
-        "With a head for each task, what is lost in the features is well below what the outputs forget",
+        "With a head for each task, the features forget much less than the outputs",
         features_lost("finetune") - 0.6 * outputs_lost("finetune") <= 0.0),
     survives("few-examples-recover",
-        "Where outputs are forgotten, probes with five examples of each class tell many more answers than these",
+        "If outputs are forgotten, probes with five examples per class are far more accurate than the outputs",
         five(SINGLE) - output(SINGLE) >= 0.3),
     survives("few-examples-are-enough",
-        "Where outputs are forgotten, probes with five examples of each class tell nearly what those with all tell",
+        "If outputs are forgotten, probes with five examples per class are nearly as accurate as those with all",
         five(SINGLE) - 0.85 * probe(SINGLE) >= 0.0),
     improves("learned-updates-keep-more",
-        "After a learned update probes tell more of the old task than after Adam at its best rate",
+        "After a learned update probes are more accurate on the old task than after Adam at its best rate",
         probe("learned") - probe("finetune") >= 0.01),
     improves("learned-updates-do-not-pay",
-        "After a learned update probes tell as much of the new task as after Adam at its best rate",
+        "After a learned update probes are as accurate on the new task as after Adam at its best rate",
         new("learned") - new("finetune") >= -0.01),
     ours("a-frozen-body-pays",
-        "Probes of a frozen body tell less of the new task than after Adam: to stand still is no answer",
+        "Probes on a frozen body are less accurate on the new task than after Adam: not learning is no solution",
         new("finetune") - new("frozen") >= 0.01),
     *(
         ours(f"as-good-as-{arm}",
-            f"Over both tasks probes tell as much after a learned update as after {how}, at its best strength and rate",
+            f"Over both tasks probes are as accurate after a learned update as after {how} at its best strength and "
+            "rate",
             balance("learned") - balance(arm) >= -0.01)
         for arm, how in HAND_MADE.items()
     ),
-    ours("not-only-rates", "Over both tasks probes tell more after an update learned for each weight than after one "
-        "that is but a learned rate for each layer", balance("learned") - balance("learned-rates") >= 0.01),
-    improves("it-mimics-the-teacher", "On pairs of tasks that it was not trained on, a learned update brings activity "
-        "nearer to that of a teacher of both tasks than Adam does at its best rate (ratio of squared errors)",
+    ours("not-only-rates", "Over both tasks probes are more accurate after an update learned for each weight than "
+        "after one with only a learned rate for each layer", balance("learned") - balance("learned-rates") >= 0.01),
+    improves("it-mimics-the-teacher", "On unseen pairs of tasks, a learned update brings activity closer to that of a "
+        "teacher of both tasks than Adam at its best rate (ratio of squared errors)",
         mimicry("learned") / mimicry("finetune") <= 0.95),
-    improves("its-geometry-is-nearer-to-the-teachers", "On pairs of tasks that it was not trained on, a learned update "
-        "brings geometry nearer to that of a teacher of both tasks than Adam does at its best rate (difference of CKA)",
+    improves("its-geometry-is-nearer-to-the-teachers", "On unseen pairs of tasks, a learned update brings geometry "
+        "closer to that of a teacher of both tasks than Adam at its best rate (difference of CKA)",
         cka("learned") - cka("finetune") >= 0.01),
     ours("longer-sequences",
-        "After five tasks probes tell more of the first four with an update that was trained on pairs than with Adam",
+        "After five tasks probes are more accurate on the first four with an update trained on pairs than with Adam",
         sequence("learned") - sequence("finetune") >= 0.01),
     ours("untrained-is-adam",
-        "An untrained rule makes the steps of Adam (gap as a part of the largest weight, over twenty steps)",
+        "An untrained rule takes the steps of Adam (gap relative to the largest weight, over twenty steps)",
         metric("gap_to_adam")("learned") <= 1e-4, sameness="identity"),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What becomes of pairs of tasks, learned one after the other by one method, under the instrument."""
+"""Pairs of tasks learned in sequence by one method, with measurements of forgetting."""
 
 from __future__ import annotations
 
@@ -52,41 +52,43 @@ RATES = (3e-4, 1e-3, 3e-3)
 
 @settings
 class Config:
-    """What one trial is made of."""
+    """The settings of a trial."""
 
-    method: Method = setting("finetune", "how the second task is learned")
-    # Without its residual; without what old tasks left; a rate a layer.
+    method: Method = setting("finetune", "the method for learning the second task")
+    # The variants are without the residual, without the memory of old tasks, and with only a rate per layer.
     learned_rule: Literal["gated", "gate-only", "no-memory", "rates"] = setting(
-        "gated", "the learned update, or a part"
+        "gated", "the learned update, or an ablation of it"
     )
-    # Of Omniglot's small sets 3 alphabets are for training, 2 for choices and 3 for tests; glyphs need no download.
+    # Omniglot's small sets have 3 alphabets for training, 2 for validation and 3 for tests; glyphs need no download.
     characters: Characters = setting("omniglot-small", "Omniglot's small sets, all of it, or synthetic characters")
-    rotations: bool = setting(True, "whether alphabets to meta-train with come in four orientations")
-    single_head: bool = setting(False, "whether one head has the classes of both tasks; else the task is known")
-    size: int = setting(28, "side of the images, in pixels", ge=8, le=105)
+    rotations: bool = setting(True, "whether alphabets for meta-training come in four orientations")
+    single_head: bool = setting(False, "whether one head has the classes of both tasks; otherwise the task is known")
+    size: int = setting(28, "side of the images in pixels", ge=8, le=105)
     channels: int = setting(16, "channels of the convolutions", ge=1)
     units: int = setting(64, "features", ge=1)
-    ways: int = setting(10, "characters of a task", ge=2)
-    pairs: int = setting(30, "pairs of tasks of the test", ge=1)
-    chosen_by: int = setting(5, "pairs of tasks, of other alphabets, by which rates and strengths are chosen", ge=1)
-    judged_by: int = setting(10, "pairs of these alphabets by which a learned update is judged as it is trained", ge=1)
-    sequences: int = setting(0, "sequences of five tasks of the test", ge=0)
+    ways: int = setting(10, "characters per task", ge=2)
+    pairs: int = setting(30, "test pairs of tasks", ge=1)
+    chosen_by: int = setting(5, "validation pairs, from other alphabets, for choosing rates and strengths", ge=1)
+    judged_by: int = setting(10, "validation pairs for evaluating a learned update during its training", ge=1)
+    sequences: int = setting(0, "test sequences of five tasks", ge=0)
     teachers: bool = setting(False, "whether students are compared with a teacher of both tasks")
-    draws: int = setting(3, "how often the few examples of a probe are drawn", ge=1)
+    draws: int = setting(3, "draws of the few examples for a probe", ge=1)
     first_steps: int = setting(150, "steps on the first task", ge=1)
-    steps: int = setting(100, "steps on each further one", ge=1, scales=True)
-    teacher_steps: int = setting(200, "steps of a teacher on both", ge=1)
+    steps: int = setting(100, "steps on each further task", ge=1, scales=True)
+    teacher_steps: int = setting(200, "steps of a teacher on both tasks", ge=1)
     batch_size: int = setting(32, "images in a batch", ge=2)
     replayed: int = setting(1, "old images of each class that replay keeps", ge=1)
-    bodies: int = setting(24, "bodies to meta-train with that learned a first task; each has two second ones", ge=1)
-    meta_updates: int = setting(400, "changes of the learned update, each after an unroll of ten steps", ge=1)
-    judgements: int = setting(8, "how often it is judged; the best is taken", ge=1)
-    every: int = setting(8, "of how many weights one is looked at for the gradient of the learned update", ge=1)
-    students: int = setting(4, "students that are alive at once in meta-training", ge=1)
+    bodies: int = setting(
+        24, "bodies for meta-training, each trained on a first task and used with two second tasks", ge=1
+    )
+    meta_updates: int = setting(400, "meta-training steps of the learned update, each on an unroll of ten steps", ge=1)
+    judgements: int = setting(8, "validations in meta-training; the best update is kept", ge=1)
+    every: int = setting(8, "one in so many weights is used for the gradient of the learned update", ge=1)
+    students: int = setting(4, "parallel students in meta-training", ge=1)
 
 
 class Start(NamedTuple):
-    """A body that learned the first of some tasks, untrained heads of the others, and seeds of what follows."""
+    """A body trained on the first of some tasks, untrained heads for the others, and the seed for what follows."""
 
     tasks: list[ProbedTask]
     untrained: nn.Module
@@ -97,7 +99,7 @@ class Start(NamedTuple):
 
 
 class Scenery(NamedTuple):
-    """All that scenes depend on but their own seeds, and nothing else of a config: what arms have in common."""
+    """The part of a config on which starts depend, apart from their seeds, so that arms can share them."""
 
     characters: Characters
     rotations: bool
@@ -113,7 +115,7 @@ class Scenery(NamedTuple):
 
     @classmethod
     def of(cls, config: Config, glyphs: int) -> Scenery:
-        """That of a trial, whose synthetic characters have a seed."""
+        """The scenery of a trial, with the seed of its synthetic characters."""
         return cls(**{name: getattr(config, name) for name in cls._fields[:-1]}, glyphs=glyphs)
 
     @property
@@ -128,17 +130,17 @@ def _pools(characters: Characters, size: int, rotations: bool, glyphs: int) -> d
 
 
 def draw_start(scenery: Scenery, role: Role, tasks: int, seed: int) -> Start:
-    """The scene of a seed, the same whatever the method, so that methods are compared on equal terms."""
+    """The start for a seed, the same for all methods, for a fair comparison."""
     generator = torch.Generator().manual_seed(seed)
     drawn = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
     return Start(drawn, *_begun(scenery, role, tasks, seed), seed)
 
 
-@lru_cache(maxsize=1024)  # half a megabyte each: arms that run in one process share what they begin with
+@lru_cache(maxsize=1024)  # half a megabyte each, shared by arms in one process
 def _begun(
     scenery: Scenery, role: Role, tasks: int, seed: int
 ) -> tuple[nn.Module, Student, list[nn.Linear], dict[str, Tensor]]:
-    """The untrained body, what learned the first task, heads of the others, and what was important for the first."""
+    """The untrained body, the student after the first task, heads for the others, and the first task's importance."""
     generator = torch.Generator().manual_seed(seed)
     drawn = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
     body = new_body(scenery.channels, scenery.size, scenery.units, generator)
@@ -150,7 +152,7 @@ def _begun(
 
 @lru_cache(maxsize=1024)
 def teacher_of(scenery: Scenery, role: Role, seed: int, tasks: int = 2, second: int = 1) -> nn.Module:
-    """The teacher of the first and one further task of a scene."""
+    """The teacher of the first and one further task of a start."""
     start = draw_start(scenery, role, tasks, seed)
     heads, both = [start.first.heads[0], start.heads[second - 1]], [start.tasks[0].train, start.tasks[second].train]
     generator = torch.Generator().manual_seed(seed + second)
@@ -159,7 +161,7 @@ def teacher_of(scenery: Scenery, role: Role, seed: int, tasks: int = 2, second: 
 
 
 def stages(config: Config, start: Start, setting: Setting, rule: UpdateRule | None) -> list[Student]:
-    """The student of a scene after each of its tasks."""
+    """The student of a start after each of its tasks."""
     generator = torch.Generator().manual_seed(start.seed)
     students, importances = [start.first], start.importance
     for number, task in enumerate(start.tasks[1:], 1):
@@ -182,7 +184,7 @@ def stages(config: Config, start: Start, setting: Setting, rule: UpdateRule | No
 
 
 def measured(config: Config, start: Start, students: list[Student], teacher: nn.Module | None) -> dict[str, float]:
-    """What the instrument says of a scene of two tasks; NaN where a measure is not defined."""
+    """The measurements on a start with two tasks; NaN if a measure is not defined."""
     old, new = start.tasks
     tasks, first, last = start.tasks, students[0], students[-1]
     if config.single_head:
@@ -226,12 +228,12 @@ def measured(config: Config, start: Start, students: list[Student], teacher: nn.
 
 @torch.no_grad()
 def mimicry(start: Start, student: Student, teacher: nn.Module) -> float:
-    """How far a student's activity is from a teacher's, over both tasks: what a learned update is trained by."""
+    """The distance between a student's and a teacher's activity over both tasks, the loss of a learned update."""
     return sum(float(nmse(student.body(task.test[0]), teacher(task.test[0]))) for task in start.tasks)
 
 
 def balance(config: Config, starts: Iterable[Start], setting: Setting) -> float:
-    """What probes tell of both tasks, the mean over them and over scenes: what choices are made by."""
+    """The mean probe accuracy over both tasks and all starts, by which hyperparameters are chosen."""
     shares = []
     for start in starts:
         body = stages(config, start, setting, None)[-1].body
@@ -242,7 +244,7 @@ def balance(config: Config, starts: Iterable[Start], setting: Setting) -> float:
 
 
 def chosen(config: Config, run: Run, validation: list[Start]) -> Setting:
-    """The strength that is best at the usual rate, then the rate that is best at this strength."""
+    """The best strength at the default rate, with the best rate at this strength."""
     setting = Setting()
     fields: dict[str, tuple[float, ...]] = {"strength": STRENGTHS.get(config.method, ()), "rate": RATES}
     for field, values in fields.items() if validation else ():
@@ -257,9 +259,9 @@ def _score(config: Config, validation: list[Start], setting: Setting, field: str
 
 
 def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> UpdateRule:
-    """The update rule that is trained on pairs of other alphabets, as it was when it did best in validation.
+    """The update rule trained on pairs from other alphabets, at its best validation.
 
-    It is judged by what it is trained by, whole lives of students on pairs that it was not trained on.
+    Validation uses the training loss, over the whole training of students on unseen pairs.
     """
     body = new_body(config.channels, config.size, config.units, run.generator)
     tensors = len(list(body.parameters()))
@@ -292,7 +294,7 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
 
 
 def judged(config: Config, scenery: Scenery, rule: UpdateRule, seed: int) -> float:
-    """How far students are from their teachers at the end of pairs of validation."""
+    """The mean distance between students and their teachers at the end of validation pairs."""
     far = []
     for number in range(config.judged_by):
         start = draw_start(scenery, "validation", 2, seed + number)
@@ -302,7 +304,7 @@ def judged(config: Config, scenery: Scenery, rule: UpdateRule, seed: int) -> flo
 
 
 def episodes(scenery: Scenery, seed: int) -> Iterator[MimicryEpisode]:
-    """Yield the episodes of a body that learned the first task: each of two others is the second of one."""
+    """Yield the episodes of a body trained on the first task, one for each of two second tasks."""
     start = draw_start(scenery, "train", 3, seed)
     weights = {name: p.detach() for name, p in start.first.body.named_parameters()}
     memory = {name: TaskMemory(weights[name], value) for name, value in start.importance.items()}
@@ -315,7 +317,7 @@ def episodes(scenery: Scenery, seed: int) -> Iterator[MimicryEpisode]:
 
 
 def gap_to_adam(start: Start, batch_size: int) -> float:
-    """By how much twenty steps of an untrained rule differ from Adam's, relative to the largest weight."""
+    """The difference between twenty steps of an untrained rule and of Adam, relative to the largest weight."""
     rule = GatedCoordinateRule(generator=torch.Generator().manual_seed(0))
     nn.init.zeros_(list(rule.network.parameters())[-2])
     moved = []
@@ -331,7 +333,7 @@ def gap_to_adam(start: Start, batch_size: int) -> float:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Learn pairs of tasks by one method; the result are the means over pairs of what the instrument says."""
+    """Learn pairs of tasks by one method; the results are means of the measurements over pairs."""
     seed = 10_000 * int(torch.randint(10**6, (), generator=run.generator))
     scenery = Scenery.of(config, seed)
     learned = config.method == "learned"

@@ -28,14 +28,14 @@ HEAD_RATE, FIRST_RATE, TEMPERATURE = 1e-2, 1e-3, 2.0
 
 
 class Setting(NamedTuple):
-    """What is chosen on validation pairs: the body's learning rate, and how strongly a rule holds on to the old."""
+    """The hyperparameters chosen on validation pairs: the body's learning rate, and the strength of a method."""
 
     rate: float = FIRST_RATE
     strength: float = 1.0
 
 
 class Schedule(NamedTuple):
-    """How a task is learned: steps, images in a batch, and what draws them."""
+    """The schedule of a task: steps, images in a batch, and the generator that draws them."""
 
     steps: int
     batch_size: int
@@ -43,14 +43,14 @@ class Schedule(NamedTuple):
 
 
 class Student(NamedTuple):
-    """A body, and a head for each task so far; or, shared by all tasks, one."""
+    """A body, and a head for each task so far or a shared one."""
 
     body: nn.Module
     heads: list[nn.Linear]
 
 
 def new_body(channels: int, size: int, units: int, generator: torch.Generator) -> nn.Sequential:
-    """The untrained body: two convolutions, each with pooling, and a layer of units; nothing normalises."""
+    """The untrained body: two convolutions, each with pooling, and a dense layer, without normalisation."""
     conv_1 = kaiming(nn.Conv2d, 1, channels, 3, padding=1, generator=generator)
     conv_2 = kaiming(nn.Conv2d, channels, channels, 3, padding=1, generator=generator)
     linear = kaiming(nn.Linear, channels * (size // 4) ** 2, units, generator=generator)
@@ -59,12 +59,12 @@ def new_body(channels: int, size: int, units: int, generator: torch.Generator) -
 
 
 def new_head(units: int, classes: int, generator: torch.Generator) -> nn.Linear:
-    """An untrained read-out; it is not zero, which would give the body no gradient at first."""
+    """An untrained readout, not zero, since that would give the body no initial gradient."""
     return kaiming(nn.Linear, units, classes, generator=generator)
 
 
 def importance(student: Student, task: ProbedTask, generator: torch.Generator) -> dict[str, Tensor]:
-    """The diagonal of Fisher's information on the last task, of the body's parameters by name."""
+    """The diagonal Fisher information of the body's parameters on the last task, by name."""
     fisher = fisher_diagonal(network(student), [task.train], fisher="sample", generator=generator)
     return {name.removeprefix("0."): value for name, value in fisher.items() if name.startswith("0.")}
 
@@ -79,16 +79,16 @@ def learn(
     first_class: int = 0,
     old_head: nn.Module | None = None,
 ) -> None:
-    """Train a student's body and its last head, by Adam, on a task.
+    """Train a student's body and last head on a task by Adam.
 
     Args:
         student: The student, whose network for the task is ``network(student)``.
         task: The task.
-        schedule: How long.
-        body: Options of Adam on the body; None: the body stays as it is.
-        method: What keeps the student from forgetting.
-        first_class: The output of the task's first class.
-        old_head: A further head that is trained, by the method's loss.
+        schedule: The schedule.
+        body: Options of Adam for the body; None keeps the body fixed.
+        method: The method against forgetting.
+        first_class: The index of the output for the task's first class.
+        old_head: A further head, trained by the method's loss.
     """
     net = network(student)
     heads = [*student.heads[-1].parameters(), *(old_head.parameters() if old_head is not None else ())]
@@ -116,14 +116,14 @@ def network(student: Student) -> nn.Sequential:
 
 
 def first_task(task: ProbedTask, body: nn.Module, head: nn.Linear, schedule: Schedule) -> Student:
-    """The student that learned its first task."""
+    """The student after its first task."""
     student = Student(copy.deepcopy(body), [copy.deepcopy(head)])
     learn(student, task, schedule, body={"lr": FIRST_RATE})
     return student
 
 
 class Past(NamedTuple):
-    """What there is of the past: the student, its last task, which replay alone looks at, and all tasks' importance."""
+    """The past: the student, its last task, which only replay uses, and the importance over all tasks."""
 
     student: Student
     task: ProbedTask
@@ -142,7 +142,7 @@ def next_task(
     rule: UpdateRule | None = None,
     shots: int = 1,
 ) -> Student:
-    """A copy of a student that went on to learn the next task by a method; with no new head, by the last."""
+    """A copy of a student after learning the next task by a method, with the last head if there is no new one."""
     body, heads = copy.deepcopy(past.student.body), copy.deepcopy(past.student.heads)
     old_head = heads[-1]
     student = Student(body, heads if head is None else [*heads, copy.deepcopy(head)])
@@ -168,7 +168,7 @@ def method_of(
     shots: int,
     generator: torch.Generator,
 ) -> ContinualMethod:
-    """What holds on to the old task while a student learns the next, from what there is of the past."""
+    """The method that protects the old task while a student learns the next, built from the past."""
     net, old_head = network(student), student.heads[len(past.student.heads) - 1]
     match method:
         case "l2" | "ewc":
@@ -191,19 +191,19 @@ def method_of(
 
 
 class SameFeatures(ContinualMethod):
-    """The features of the new task's images are to stay what they were."""
+    """A penalty on changes of the features of the new task's images."""
 
     def __init__(self, body: nn.Module, old_body: nn.Module, strength: float) -> None:
         super().__init__(body)
         self.old_body, self.strength = old_body, strength
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
-        """The change of the features."""
+        """The penalty on the change of features."""
         return self.strength * nmse(self.model(x), self.old_body(x).detach())
 
 
 class SameAnswers(ContinualMethod):
-    """The old head's answers to the new task's images are to stay what they were; it is trained as well."""
+    """A penalty on changes of the old head's outputs for the new task's images; the old head is trained too."""
 
     def __init__(self, body: nn.Module, past: Past, head: nn.Module, strength: float) -> None:
         super().__init__(body)
@@ -212,12 +212,12 @@ class SameAnswers(ContinualMethod):
         self.lwf.end_task(TaskData(past.task.train))
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
-        """The divergence of the answers."""
+        """The divergence between old and new outputs."""
         return self.lwf.loss(x, y, self.head(self.model(x)))
 
 
 class FewReplayed(ContinualMethod):
-    """The first few images of each old class are learned again, by the old head."""
+    """Replay of the first few images of each old class through the old head."""
 
     def __init__(
         self, body: nn.Module, task: ProbedTask, head: nn.Module, shots: int, generator: torch.Generator
@@ -228,6 +228,6 @@ class FewReplayed(ContinualMethod):
         self.head, self.images, self.labels = head, images[rows], labels[rows]
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
-        """The cross-entropy of a batch of them, as large as that of the new task."""
+        """The cross-entropy on a batch of replayed images, as large as that of the new task."""
         batch = torch.randint(len(self.images), (len(x),), generator=self.generator)
         return functional.cross_entropy(self.head(self.model(self.images[batch])), self.labels[batch])
