@@ -2,8 +2,7 @@
 
 D3G proposes the next state, and an inverse model finds the action that leads there. The experiment asks whether
 proposals remain reachable, what is retained when the actuators change, and what can be learned from a log of random
-states without actions. After a change of actuators D3G learns sooner than from scratch, but TD3, which simply continues
-learning, is faster still. Networks and updates are those of the published code; none of the paper's figures could be
+states without actions. Networks and updates are those of the published code; none of the paper's figures could be
 read, and its robots need a simulator, so tasks and criteria are ours.
 """
 
