@@ -249,9 +249,9 @@ claims = [
     surprise("surprise-memory-clock", "Cuts at surprise give a smaller active map than as many cuts at regular "
         "intervals",
         memory("farmap") / memory("farmap-uniform") <= 0.95),
-    ours("as-many-cuts", "There are as many random cuts as cuts at surprise",
+    ours("as-many-cuts", "Random cuts are as many as cuts at surprise",
         (cuts("farmap-random") / cuts("farmap")).within(1.0, 0.2)),
-    ours("as-many-cuts-clock", "There are as many cuts at regular intervals as at surprise",
+    ours("as-many-cuts-clock", "Cuts at regular intervals are as many as cuts at surprise",
         (cuts("farmap-uniform") / cuts("farmap")).within(1.0, 0.2)),
     faster("recall-matters", "FARMap covers more with recall than without",
         published="recall is used (no figure was read)",
