@@ -186,3 +186,17 @@ def results_of(experiment: Experiment) -> Results:
     run = {"preset": "laptop", "changed": {}, "configs": configs, "seeds": 1, "trials": trials}
     claimed = {"claimed": experiment.claims, "headline": experiment.headline, "experiment": experiment.name}
     return Results(metrics=pl.DataFrame(schema=COLUMNS), environment={"versions": {}, "hardware": {}}, **run, **claimed)
+
+
+def test_smaller_candidates_are_tried_if_none_has_a_score(tmp_path):
+    def score(rate):
+        if rate > 0.15:
+            raise FloatingPointError("diverged")
+        return rate
+
+    run = Run(TrialFolder(tmp_path), 0)
+    assert run.choose("rate", (0.4, 0.8), score) == pytest.approx(0.1)
+    assert run.choices["rate"]["candidates"] == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8])
+    assert run.choices["rate"]["end"] == ""
+    with pytest.raises(FloatingPointError, match=r"none of \[0.4, 0.8\] as other has a score"):
+        run.choose("other", (0.4, 0.8), score, extend=False)

@@ -64,12 +64,15 @@ def ranking(candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"]
 
 
 def beyond(candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"], bounds: tuple[float, float]) -> float:
-    """The next candidate, a factor beyond the end of the grid that scores best; NaN if the best is not at an end."""
+    """The next candidate, a factor beyond the end of the grid that scores best; NaN if the best is not at an end.
+
+    If none has a score, all are taken to be too large.
+    """
     candidates = candidates[~np.isnan(candidates)]
-    ranked = ranking(candidates, scores[: len(candidates)])
-    if len(candidates) < 2 or not ranked:
+    ranked, ordered = ranking(candidates, scores[: len(candidates)]), np.sort(candidates)
+    if len(candidates) < 2:
         return math.nan
-    best, ordered = candidates[ranked[0]], np.sort(candidates)
+    best = candidates[ranked[0]] if ranked else ordered[0]
     for end, next_to_it in ((ordered[0], ordered[1]), (ordered[-1], ordered[-2])):
         if best == end and end > 0 and next_to_it > 0:
             further = min(max(end * end / next_to_it, bounds[0]), bounds[1])

@@ -167,8 +167,8 @@ class Run:
     ) -> float:
         """Choose the candidate that scores best, resumably, and record the candidates and their scores.
 
-        If the best is at an end of the grid, up to three more are tried beyond it, each a factor further. Of equal
-        scores the middle one is taken.
+        If the best is at an end of the grid, up to three more are tried beyond it, each a factor further; smaller ones
+        if none has a score. Of equal scores the middle one is taken.
 
         Args:
             name: The name of the choice, as ``"learning_rate"``; unique in a trial.
