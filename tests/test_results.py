@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 import time
 from dataclasses import replace
@@ -69,7 +70,10 @@ def test_no_arm_of_a_record_chose_at_an_end_of_its_grid_that_is_no_bound(name):
 
 @pytest.mark.parametrize("name", CURRENT)
 def test_an_answer_says_what_the_record_says(name):
-    said = engram.registry.get("experiments", name).answered
+    experiment = engram.registry.get("experiments", name)
+    said = experiment.answered
+    tags = re.findall(r"\[([^\]]*?):\s", experiment.answer)
+    assert (set(tags), len(tags)) == (set(said), experiment.answer.count("[")), "holds, fails and is open are verdicts"
     verdicts = {judged.claim.id: judged.verdict for judged in results.recorded(name)["laptop"].claims()}
     words = {**dict.fromkeys(BAD, "fails"), "undecided": "is open"}
     assert said == {claim: words.get(verdicts[claim], "holds") for claim in said}

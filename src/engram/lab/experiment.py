@@ -208,7 +208,7 @@ class Experiment:
     @property
     def answered(self) -> dict[str, str]:
         """The verdicts cited in the answer: ``"holds"``, ``"fails"`` or ``"is open"``, by claim id."""
-        return dict(SAID.findall(self.answer))
+        return dict(SAID.findall(" ".join(self.answer.split())))  # a tag may be broken over two lines
 
     @property
     def by_name(self) -> Mapping[str, Study]:
