@@ -128,6 +128,8 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     compared = Comparison.of(event, [], ["backprop", "fa"], "smoke")
     results = run(compared.experiment, preset="smoke", arms=["backprop", "fa"], seeds=1, runs=tmp_path, jobs=1)
     recorded.ship(results, compared.to_ship(fresh))
+    files = recorded.all_records()["learning-rules"]["manifest"]["files"]
+    assert {name.partition("/")[0] for name in files} == {"engram"}  # nothing that differs between machines
     taken = engram.compare("last-layer", **options).entries[task]
     assert taken["fa"].is_recorded
     assert taken["fa"].values == pytest.approx(fresh["fa"].values, rel=1e-5)

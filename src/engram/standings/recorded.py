@@ -75,7 +75,8 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
     parts: dict[str, str] = {}
     for trial in results.trials:
         if trial.arm in arms and (stored := TrialFolder(Path(trial.folder)).result()) is not None:
-            files |= stored["manifest"]["files"]
+            # A file with a whole path, as of a time zone, is another one on another machine.
+            files |= {name: of for name, of in stored["manifest"]["files"].items() if not Path(name).is_absolute()}
             parts |= stored["manifest"]["parts"]
     manifest: Manifest = {"files": files, "parts": parts, "packages": {}}
     others: dict[str, RecordedArm] = {}
