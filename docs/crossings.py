@@ -97,15 +97,15 @@ def agents_by_meta_tasks() -> Crossing:
 def rules_from_networks() -> Crossing:
     """How often the rule that trained a network is guessed from the network."""
     record = record_of("rule-fingerprints")
-    arms = {"rules": "six rules", "near twins": "rules that are nearly alike"}
+    arms = {"rules": "six rules", "near twins": "six values of momentum"}
     guessed = {arm: {key: record.values(arm, f"{key}_guessed") for key in MEASURES} for arm in arms}
     chance = {arm: 1 / len(set(record.values(arm, "names")[0])) for arm in arms}
     order = sorted(MEASURES, key=lambda key: -np.mean(guessed["rules"][key]))
     return Crossing(
         f"{MEASURES[order[0]].capitalize()} tells most: {np.mean(guessed['rules'][order[0]]):.0%} of the networks are "
         f"assigned to the right one of six rules (chance {chance['rules']:.0%}), test accuracy alone "
-        f"{np.mean(guessed['rules']['accuracy']):.0%}. Of rules that are nearly alike it tells "
-        f"{np.mean(guessed['near twins'][order[0]]):.0%} (chance {chance['near twins']:.0%}).",
+        f"{np.mean(guessed['rules']['accuracy']):.0%}. Six values of momentum it tells apart in "
+        f"{np.mean(guessed['near twins'][order[0]]):.0%} of the cases (chance {chance['near twins']:.0%}).",
         ["measure", *(f"{title}, share guessed" for title in arms.values())],
         [
             *([MEASURES[key], *(cell(guessed[arm][key]) for arm in arms)] for key in order),
