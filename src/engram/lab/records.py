@@ -222,7 +222,7 @@ def _read_trial(
     return made(state, {}, status.seconds, message=status.message), None, None
 
 
-def merged_environments(environments: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+def merged_environments(environments: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Versions and hardware of all trials; all values that occur if they differ."""
     occurring: dict[str, dict[str, Any]] = {}
     for group in ("versions", "hardware"):
