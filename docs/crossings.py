@@ -84,7 +84,7 @@ def agents_by_meta_tasks() -> Crossing:
     named = f": {', '.join(above)}" if above else ""
     return Crossing(
         f"Over the four tasks {agents[best]} has the best mean rank, {ranks[best]:.2g} of {len(agents)}; "
-        f"{len(above)} of {len(learners)} learners get more than random actions in every task"
+        f"{len(above) or 'none'} of {len(learners)} learners get more than random actions in every task"
         f"{named}. The returns are means over a life that begins knowing nothing.",
         ["agent", *META_TASKS, "mean rank"],
         [

@@ -35,7 +35,7 @@ WAITING = {
     "learning-to-remember",
     "meta-rl-agents",
 }
-UNRECORDED = {"agents"}
+UNRECORDED: set[str] = set()
 CURRENT = [name for name in engram.experiments() if name not in WAITING | UNRECORDED]
 
 
