@@ -3,6 +3,7 @@
 import pytest
 
 import engram
+from engram import cli
 
 MEMORIES = '''
 import torch
@@ -93,3 +94,10 @@ def test_the_kind_stands_by_its_registered_parts(tmp_path):
     standing = engram.compare("associative-memories", tasks=["families"], **options)
     assert {*engram.registry.names("associative_memories"), "cue"} == set(standing.methods)
     assert standing.entries["families of patterns"]["cue"].mean == 0
+
+
+def test_a_comparison_that_has_nothing_to_run_makes_its_folder(tmp_path, capsys):
+    runs = tmp_path / "new" / "runs"
+    assert cli.run(["compare", "associative-memories", "--tasks", "noise", "--seeds", "1", "--runs", str(runs)]) == 0
+    assert (runs / "compare.html").is_file()
+    assert "few patterns" in capsys.readouterr().out

@@ -92,8 +92,9 @@ def compare(command: Compare) -> None:
     console.print()
     for sentence in standing.sentences:
         console.print(escape(sentence), soft_wrap=console.width >= LEAST)
-    path = command.out or runs_folder(command.runs) / "compare.html"
-    print(f"report: {standing.report(path)}")
+    runs = runs_folder(command.runs)
+    runs.mkdir(parents=True, exist_ok=True)  # if all results ship, nothing ran
+    print(f"report: {standing.report(command.out or runs / 'compare.html')}")
 
 
 def sweep(command: Sweep, rest: list[str]) -> int:
