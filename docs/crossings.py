@@ -77,9 +77,9 @@ def agents_by_meta_tasks() -> Crossing:
     means = np.array([[np.mean(returns[task][agent]) for task in META_TASKS] for agent in agents])
     ranks = rankdata(-means, axis=0).mean(1)
     best, learners = int(ranks.argmin()), [agent for agent in agents if agent != "random"]
-    lower = {task: estimate(returns[task]["random"]).high for task in META_TASKS}
+    of_random = {task: estimate(returns[task]["random"]).high for task in META_TASKS}
     above = [
-        agent for agent in learners if all(estimate(returns[task][agent]).low > lower[task] for task in META_TASKS)
+        agent for agent in learners if all(estimate(returns[task][agent]).low > of_random[task] for task in META_TASKS)
     ]
     named = f": {', '.join(above)}" if above else ""
     return Crossing(
