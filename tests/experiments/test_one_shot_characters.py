@@ -13,6 +13,7 @@ from engram.experiments.one_shot_characters.classifiers import (
     gaussian_logits,
     nearest_logits,
     query_logits,
+    stepwise_logits,
 )
 from engram.experiments.one_shot_characters.config import Config
 from engram.experiments.one_shot_characters.training import blurred, tasks_of
@@ -70,7 +71,17 @@ def test_the_closed_form_equals_the_published_loop(rule, alpha, eta, sizes, seed
     looped = head(seen, drive=1000 * shown)[0][-1]
     closed = query_logits(head, seen, shown).softmax(1)
     torch.testing.assert_close(closed, looped, atol=1e-6, rtol=0)
-    torch.testing.assert_close(gradients(closed), gradients(looped), atol=1e-5, rtol=1e-4)
+    stepwise = stepwise_logits(head, seen, shown).softmax(1)
+    torch.testing.assert_close(stepwise, looped, atol=1e-6, rtol=0)
+    expected = gradients(looped)
+    torch.testing.assert_close(gradients(closed), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(gradients(stepwise), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_only_a_stepwise_network_takes_any_rule():
+    assert Config(network="stepwise", rule="instar").rule == "instar"
+    with pytest.raises(ValueError, match="rule = 'instar': expected 'oja' or 'hebb', because network = 'connection'"):
+        Config(rule="instar")
 
 
 @pytest.mark.parametrize(("ways", "chance"), [(5, 0.50040), (3, 0.63651)])

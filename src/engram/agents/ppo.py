@@ -152,8 +152,8 @@ class VectorActor:
             torch.stack(column) for column in zip(*columns, strict=True)
         )
         next_values, following = torch.cat((values[1:], after.values)), torch.cat((seen[1:], self._observation[None]))
-        taken = actions, log_probs, values, next_values, rewards.to(values), terminated_, done, mask
-        return PPORollout(seen, following, previous, starts, *taken, before, infos)
+        outcomes = actions, log_probs, values, next_values, rewards.to(values), terminated_, done, mask
+        return PPORollout(seen, following, previous, starts, *outcomes, before, infos)
 
     def _tensor(self, observations: Any) -> Tensor:
         return torch.from_numpy(np.array(observations))

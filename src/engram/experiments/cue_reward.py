@@ -14,8 +14,21 @@ import torch
 
 from engram import registry
 from engram.agents import A2C, ActorCritic, Rollout, plastic_actor_critic
-from engram.experiments.reinforcement import NO_RULE, learn, rule_of
-from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, maximum, met, metric, setting, settings
+from engram.experiments.reinforcement import NO_RULE, NON_PLASTIC, learn, rule_of, step_of
+from engram.lab import (
+    Contest,
+    Experiment,
+    Points,
+    Preset,
+    Run,
+    Study,
+    claims_from,
+    maximum,
+    met,
+    metric,
+    setting,
+    settings,
+)
 from engram.tasks.environments import cue_reward
 
 CHANCE, LEARNED = 0.5, 0.85
@@ -90,22 +103,26 @@ presets = {
 }
 
 
-def build(config: Config, features: int, actions: int, generator: torch.Generator) -> ActorCritic:
+def build(config: Config, generator: torch.Generator) -> ActorCritic:
     """The network of a trial."""
     rule = rule_of(config.rule, config.eta)
     if rule is not None:
         rule.requires_grad_(config.eta_trained)
-    return plastic_actor_critic(features, config.hidden_size, actions, rule, generator=generator)
+    return plastic_actor_critic(config.cue_bits + 7, config.hidden_size, 2, rule, generator=generator)
+
+
+def environments(config: Config) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+    """The environments of a trial."""
+    task: dict[str, Any] = {"n_cues": config.cues, "cue_bits": config.cue_bits, "episode_len": config.episode_len}
+    task["reward_delay"] = config.reward_delay
+    one_hot = torch.eye(config.cues, config.cue_bits).tolist() if config.fixed_cues else None
+    return gymnasium.make_vec(cue_reward.ENV_ID, config.batch_size, **task, fixed_cues=one_hot)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one agent; the main result is its accuracy over the last tenth of training."""
-    task: dict[str, Any] = {"n_cues": config.cues, "cue_bits": config.cue_bits, "episode_len": config.episode_len}
-    task["reward_delay"] = config.reward_delay
-    one_hot = torch.eye(config.cues, config.cue_bits).tolist() if config.fixed_cues else None
-    env = gymnasium.make_vec(cue_reward.ENV_ID, config.batch_size, **task, fixed_cues=one_hot)
-    agent = build(config, config.cue_bits + 7, 2, run.generator).to(run.device)
-    learn(env, agent, config, run, answered)
+    agent = build(config, run.generator).to(run.device)
+    learn(environments(config), agent, config, run, answered)
     first, last = run.ends("accuracy")
     result = {"accuracy": last, "first_accuracy": first, "accuracy_in_training": run.ends("accuracy", parts=1)[0]}
     if "network.rule.eta" in (parameters := agent.state_dict()):
@@ -119,6 +136,24 @@ def answered(episodes: Rollout) -> dict[str, float]:
     return {"accuracy": right / answers}
 
 
+def arm_of(rule: str) -> dict[str, dict[str, Any]]:
+    """The arm of a rule, or of a network without plasticity."""
+    return {f"rule-{rule}": {"rule": NO_RULE if rule == NON_PLASTIC else rule}}
+
+
+contests = [
+    Contest(
+        "plasticity_rules",
+        "new cues and their reward",
+        arm_of,
+        "accuracy",
+        margin=0.05,
+        baselines=(*registry.names("plasticity_rules"), NON_PLASTIC),
+        chance=CHANCE,
+        trivial=NON_PLASTIC,
+        step=lambda config: step_of(environments(config), build(config, torch.Generator()), config.a2c),
+    )
+]
 accuracy, in_training = metric("accuracy"), metric("accuracy_in_training")
 unmodulated = maximum(accuracy("clipped-hebb"), accuracy("non-plastic"))
 claim = claims_from(
@@ -172,6 +207,7 @@ experiment = Experiment(
         range=(0.4, 1),
     ),
     headline="accuracy",
+    contests=contests,
     answer="""A network that modulates its plasticity learns which new cue is rewarded, with every seed: its accuracy is
     93 % [modulated-learns: holds]. Without modulation networks stay at chance, 50 %, plastic or not
     [non-modulated-fail: holds], so this task needs modulation [modulation-matters: holds]; retroactive modulation works

@@ -369,9 +369,9 @@ def figure(results: Results) -> go.Figure:
     plot.update_xaxes(title="step", row=1, col=3).update_yaxes(range=[0, 1.02], row=1, col=3)
     for result in results.values("balanced")[:1]:
         checks = list(zip(map(picture, result["frames"]), result["sheets"], strict=True))
-        kept = len(plot.data)
+        first = len(plot.data)
         plot.add_traces(snapshot(*checks[-1]), rows=[1] * 3, cols=[1, 2, 2])
-        moving = list(range(kept, kept + 3))
+        moving = list(range(first, first + 3))
         plot.frames = [go.Frame(name=str(n), data=snapshot(*part), traces=moving) for n, part in enumerate(checks)]
         jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
         steps = [

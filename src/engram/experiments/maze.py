@@ -8,7 +8,6 @@ the weights.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,8 +16,8 @@ import numpy as np
 import torch
 
 from engram import registry
-from engram.agents import A2C, ActorCritic, a2c_step, plastic_actor_critic, rollout
-from engram.experiments.reinforcement import NO_RULE, learn, rule_of
+from engram.agents import A2C, ActorCritic, plastic_actor_critic
+from engram.experiments.reinforcement import NO_RULE, NON_PLASTIC, learn, rule_of, step_of
 from engram.lab import (
     Contest,
     Experiment,
@@ -37,7 +36,7 @@ from engram.tasks.environments import grid_maze
 
 REWARD = 10.0
 OBSERVATION, ACTIONS = 17, 4
-RANDOM, NON_PLASTIC = "random", "non-plastic"
+RANDOM = "random"
 
 
 @settings
@@ -105,10 +104,15 @@ presets = {
 }
 
 
+def environments(config: Config) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+    """The mazes of a trial."""
+    shape: dict[str, Any] = {"size": config.size, "episode_len": config.episode_len, "reward": REWARD}
+    return gymnasium.make_vec(grid_maze.ENV_ID, config.batch_size, **shape)
+
+
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one agent; the main result is how often it reaches the reward per episode in the last tenth of training."""
-    shape: dict[str, Any] = {"size": config.size, "episode_len": config.episode_len, "reward": REWARD}
-    env = gymnasium.make_vec(grid_maze.ENV_ID, config.batch_size, **shape)
+    env = environments(config)
     if config.rule == RANDOM:
         return walk_at_random(config, run, env)
     agent = build(config, run.generator).to(run.device)
@@ -134,15 +138,6 @@ def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     return {f"rule-{rule}": {"rule": own, "iterations": lambda arm: max(10, arm.iterations // 4)}}
 
 
-def step_of(config: Config) -> Callable[[], object]:
-    """A function to be timed, which plays a batch of episodes and makes a training step on it."""
-    generator = torch.Generator().manual_seed(0)
-    env = gymnasium.make_vec(grid_maze.ENV_ID, config.batch_size, size=config.size, episode_len=config.episode_len)
-    agent = build(config, generator)
-    optimizer = config.a2c.optimizer(agent)
-    return lambda: a2c_step(agent, optimizer, rollout(env, agent, generator, seed=0), config.a2c)
-
-
 contests = [
     Contest(
         "plasticity_rules",
@@ -152,7 +147,7 @@ contests = [
         margin=0.2,
         baselines=(*registry.names("plasticity_rules"), NON_PLASTIC),
         trivial=NON_PLASTIC,
-        step=step_of,
+        step=lambda config: step_of(environments(config), build(config, torch.Generator()), config.a2c),
     )
 ]
 hits = metric("hits")

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from engram import registry
-from engram.agents import ActorCritic, Rollout, a2c_step, rollout
+from engram.agents import A2C, ActorCritic, Rollout, a2c_step, rollout
 from engram.lab import Run
 from engram.plasticity import PlasticityRule
 
-NO_RULE = "none"
+NO_RULE, NON_PLASTIC = "none", "non-plastic"
 
 
 def rule_of(name: str, eta: float) -> PlasticityRule | None:
@@ -51,3 +53,9 @@ def learn(
         metrics = {"loss": loss, "value_loss": parts.value, "concentration": parts.concentration}
         run.log(iteration + 1, every=max(1, config.iterations // 100), **measure(episodes), **metrics)
     run.keep(agent=agent)
+
+
+def step_of(env: Any, agent: ActorCritic, a2c: A2C) -> Callable[[], object]:
+    """A function to be timed, which plays a batch of episodes and makes a training step on it."""
+    generator, optimizer = torch.Generator().manual_seed(0), a2c.optimizer(agent)
+    return lambda: a2c_step(agent, optimizer, rollout(env, agent, generator, seed=0), a2c)

@@ -58,7 +58,14 @@ KINDS = {
     "plasticity_rules": Kind(
         "engram.plasticity:PlasticityRule",
         "engram.testing.rule:check_rule",
-        ("pattern-completion", "image-completion", "maze"),
+        (
+            "pattern-completion",
+            "image-completion",
+            "one-shot-characters",
+            "cue-reward",
+            "maze",
+            "plastic-language",
+        ),
     ),
 }
 

@@ -150,8 +150,8 @@ def _fills_before_it_replaces(make: Make) -> None:
         filled, expected = int(memory.n_filled), min(number + 1, _CAPACITY)
         assert filled == expected, f"after {number + 1} different samples {filled} rows are in use, not {expected}"
         if number < _CAPACITY:
-            kept = (memory.keys[0, :filled, None] == keys[None, : number + 1]).all(-1).any(0)
-            assert kept.all(), f"of {number + 1} different samples only {int(kept.sum())} are there"
+            is_stored = (memory.keys[0, :filled, None] == keys[None, : number + 1]).all(-1).any(0)
+            assert is_stored.all(), f"of {number + 1} different samples only {int(is_stored.sum())} are there"
 
 
 def _keeps_what_there_was(make: Make) -> None:

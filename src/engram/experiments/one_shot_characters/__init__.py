@@ -9,9 +9,12 @@ the number of discriminants are chosen for each on validation characters.
 
 from __future__ import annotations
 
+from typing import Any
+
+from engram import registry
 from engram.experiments.one_shot_characters.config import Config, omniglot, synthetic
-from engram.experiments.one_shot_characters.training import trial
-from engram.lab import Experiment, Points, Preset, Study, claims_from, metric
+from engram.experiments.one_shot_characters.training import step_of, trial
+from engram.lab import Contest, Experiment, Points, Preset, Study, claims_from, metric
 from engram.tasks.data import load
 
 presets = {
@@ -38,7 +41,27 @@ def check_requirements(config: Config) -> None:
         load(config.characters, size=config.size)
 
 
-KEY = "accuracy_other_drawing"
+def arm_of(rule: str) -> dict[str, dict[str, Any]]:
+    """The arm of a rule, trained for half of the time, or of the nearest drawing in pixels."""
+    if rule == NEAREST:
+        return {f"rule-{rule}": {"network": "blurred-pixels"}}
+    halved = {"updates": lambda arm: max(10, arm.updates // 2), "tried_updates": lambda arm: arm.tried_updates // 2}
+    return {f"rule-{rule}": {"network": "stepwise", "rule": rule, **halved}}
+
+
+KEY, NEAREST = "accuracy_other_drawing", "nearest-pixels"
+contests = [
+    Contest(
+        "plasticity_rules",
+        "characters seen once",
+        arm_of,
+        KEY,
+        baselines=(*registry.names("plasticity_rules"), NEAREST),
+        chance=1 / Config().ways,
+        trivial=NEAREST,
+        step=step_of,
+    )
+]
 accuracy = metric(KEY)
 claim = claims_from(
     "abstract; author code, omniglot/omniglot.py; criterion ours",
@@ -83,6 +106,7 @@ experiment = Experiment(
         range=(0, 1),
     ),
     headline="accuracy",
+    contests=contests,
     check_requirements=check_requirements,
     answer="""A plastic output layer classifies Omniglot's characters from one drawing far better than the nearest
     drawing in pixels (by .23) [beats-nearest-pixels-on-omniglot: holds]. With the same encoder, matching by the nearest

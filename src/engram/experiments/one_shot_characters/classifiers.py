@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.experiments.one_shot_characters.config import Config
+from engram.experiments.reinforcement import rule_of
 from engram.nn.initial import uniform
-from engram.plasticity import Hebb, Oja, PlasticLinear, plastic_current
+from engram.plasticity import Hebb, PlasticLinear, plastic_current
 
 FEATURES = 64
 INITIAL_ALPHA = 0.01  # the initial scale in PlasticLinear
 MOST = 256  # discriminants
+SHOWN = 1000.0  # added to the logit of a shown label, so that the softmax is one-hot in float32
 
 
 class Classifier(nn.Module):
@@ -35,7 +37,7 @@ class Classifier(nn.Module):
             pairs = itertools.pairwise([config.size**2, 2 * FEATURES, FEATURES])
             first, second = (uniform(nn.Linear, *pair, generator=generator) for pair in pairs)
             self.encoder = nn.Sequential(nn.Flatten(), first, nn.Tanh(), second, nn.Tanh())
-        rule = {"oja": Oja, "hebb": Hebb}[config.rule](config.eta_init)
+        rule = rule_of(config.rule, config.eta_init)
         alpha: Literal["connection", "homogeneous"] = "homogeneous" if config.network == "homogeneous" else "connection"
         self.head = PlasticLinear(
             FEATURES, config.ways, rule=rule, alpha=alpha, bias=False, nonlinearity="softmax", generator=generator
@@ -58,7 +60,7 @@ class Classifier(nn.Module):
         features = self.encoder(images.flatten(0, 1)).view(*images.shape[:2], FEATURES)
         if self.network == "matching":
             return nearest_logits(features, labels)
-        return query_logits(self.head, features, labels)
+        return (stepwise_logits if self.network == "stepwise" else query_logits)(self.head, features, labels)
 
 
 def query_logits(
@@ -94,6 +96,22 @@ def query_logits(
         written = written * (1 - eta) ** torch.arange(len(shots) - 1, -1, -1, device=eta.device)
     trace = torch.einsum("t,tbk,tbf->bkf", written, labels[:-1], shots)
     return plastic_current(functional.linear(query, head.weight), query, head.get_parameter("alpha"), trace)
+
+
+def stepwise_logits(
+    head: PlasticLinear, features: Float[Tensor, "time batch features"], labels: Float[Tensor, "time batch ways"]
+) -> Float[Tensor, "batch ways"]:
+    """The logits of the last step after each label was shown once, with any rule; a modulated one gets the signal 1.
+
+    Args:
+        head: The output layer.
+        features: Features of the drawings, the last one to be classified.
+        labels: Their labels, one-hot, no label twice; the last is not read.
+    """
+    shots, query = features[:-1], features[-1]
+    signal = shots.new_ones(*shots.shape[:2], 1) if head.rule.modulated else None
+    _, state = head(shots, drive=SHOWN * labels[:-1], modulator=signal)
+    return plastic_current(functional.linear(query, head.weight), query, head.get_parameter("alpha"), state.trace)
 
 
 def nearest_logits(
@@ -163,8 +181,8 @@ def gaussian_logits(
 
     Source: Ioffe, "Probabilistic linear discriminant analysis" (2006).
     """
-    kept = slice(None, number)
-    likeness = model.variances[kept] / (1 + model.variances[kept])
-    projected = (features - model.mean) @ model.directions[:, kept]
+    leading = slice(None, number)
+    likeness = model.variances[leading] / (1 + model.variances[leading])
+    projected = (features - model.mean) @ model.directions[:, leading]
     expected = torch.cat((likeness * projected[:-1], projected[-1:]))
     return nearest_logits(expected / (2 + 2 * likeness).sqrt(), labels)

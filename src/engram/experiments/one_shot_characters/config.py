@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from engram import registry
 from engram.lab import setting, settings
 
 CONVOLUTION_SIZE = 31  # reduced to one pixel by four convolutions of stride 2
@@ -13,12 +14,14 @@ CONVOLUTION_SIZE = 31  # reduced to one pixel by four convolutions of stride 2
 class Config:
     """The settings of a trial."""
 
-    network: Literal["connection", "homogeneous", "non-plastic", "matching", "discriminants", "blurred-pixels"] = (
-        setting(
-            "connection", "a plasticity coefficient for each connection, a single one or none; or another classifier"
-        )
+    network: Literal[
+        "connection", "stepwise", "homogeneous", "non-plastic", "matching", "discriminants", "blurred-pixels"
+    ] = setting(
+        "connection",
+        "a plasticity coefficient for each connection, in closed form or simulated step by step; a single one or none; "
+        "or another classifier",
     )
-    rule: Literal["oja", "hebb"] = setting("oja", "plasticity rule of the output layer")
+    rule: str = setting("oja", "plasticity rule of the output layer: oja or hebb; any one if stepwise")
     encoder: Literal["dense", "convolution"] = setting(
         "dense", "two dense layers of 128 and 64 units, or four convolutions of 64 channels; both with tanh"
     )
@@ -49,6 +52,10 @@ class Config:
     eta_init: float = setting(0.1, "initial plasticity rate; published: 0.01", gt=0, le=1)
 
     def __post_init__(self) -> None:
+        if self.network == "stepwise":
+            registry.check("plasticity_rules", self.rule, "rule")
+        elif self.rule not in ("oja", "hebb"):
+            raise ValueError(f"rule = {self.rule!r}: expected 'oja' or 'hebb', because network = {self.network!r}")
         if self.encoder == "convolution" and self.size != CONVOLUTION_SIZE:
             raise ValueError(f"size = {self.size}: expected {CONVOLUTION_SIZE}, because encoder = 'convolution'")
         for name, count in (("withheld", self.withheld), ("validation", self.validation)):

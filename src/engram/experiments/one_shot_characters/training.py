@@ -64,14 +64,14 @@ def trained(config: Config, known: OneShotCharacters, validation: OneShotCharact
     """Train a network at the best of several learning rates, each tried for fewer steps."""
 
     def score(rate: float) -> float:
-        learner = Learner(config, rate, known, run)
+        learner = Learner(config, rate, known, run.generator, run.device)
         for _ in range(config.tried_updates):
             learner.update()
         return share_right(learner.net, validation, config, run)
 
     several = len(config.rates) > 1
     rate = run.choose("learning_rate", config.rates, score, bounds=(0.0, 1.0)) if several else config.rates[0]
-    learner = Learner(config, rate, known, run)
+    learner = Learner(config, rate, known, run.generator, run.device)
     of_net = {"net": learner.net, "optimizer": learner.optimizer, "schedule": learner.schedule}
     for step in run.steps(config.updates, **of_net):
         run.log(step + 1, every=max(1, config.updates // 100), **learner.update())
@@ -86,26 +86,44 @@ class Learner:
         config: The settings.
         rate: Initial learning rate.
         task: The training task.
-        run: The run.
+        generator: Draws weights and episodes.
+        device: Of the network.
     """
 
-    def __init__(self, config: Config, rate: float, task: OneShotCharacters, run: Run) -> None:
-        self.net, self.task, self.run, self.batch_size = Classifier(config, run.generator), task, run, config.batch_size
-        self.net.to(run.device)
+    def __init__(
+        self,
+        config: Config,
+        rate: float,
+        task: OneShotCharacters,
+        generator: torch.Generator,
+        device: torch.device | None = None,
+    ) -> None:
+        self.task, self.batch_size, self.generator, self.device = task, config.batch_size, generator, device
+        self.net = Classifier(config, generator).to(device)
         learned = [p for p in self.net.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=rate, fused=True)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, config.decay_updates, config.decay)
 
     def update(self) -> dict[str, Tensor]:
         """Take a step on a batch of new episodes and return loss and accuracy."""
-        inputs, targets, _ = self.task.sample(self.batch_size, self.run.generator)
-        logits, target = self.net(*self.task.split(inputs.to(self.run.device))), targets[-1].to(self.run.device)
+        inputs, targets, _ = self.task.sample(self.batch_size, self.generator)
+        logits, target = self.net(*self.task.split(inputs.to(self.device))), targets[-1].to(self.device)
         loss = functional.binary_cross_entropy(logits.softmax(1), target)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.schedule.step()
         return {"loss": loss, "accuracy": (logits.argmax(1) == target.argmax(1)).float().mean()}
+
+
+def step_of(config: Config) -> Callable[[], object]:
+    """A function to be timed, which makes a training step on a batch of episodes, or classifies one."""
+    generator = torch.Generator().manual_seed(0)
+    known, *_ = tasks_of(config, generator)
+    if config.network != "blurred-pixels":
+        return Learner(config, config.rates[0], known, generator).update
+    images, labels = known.split(known.sample(config.batch_size, generator).inputs)
+    return lambda: nearest_logits(blurred(images, BLURS[0]), labels)
 
 
 @torch.no_grad()

@@ -19,8 +19,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from engram.experiments.plastic_language.training import Config, trial
-from engram.lab import Experiment, Points, Preset, Results, Study, claims_from, metric
+from engram import registry
+from engram.experiments.plastic_language.training import Config, step_of, trial
+from engram.experiments.reinforcement import NON_PLASTIC
+from engram.lab import Contest, Experiment, Points, Preset, Results, Study, claims_from, metric
 from engram.tasks import read_penn_treebank
 
 TYPES = 10_000  # words of the Penn Treebank
@@ -57,6 +59,27 @@ presets = {
     ),
 }
 IN_TRAINING = "known_attributes_in_training"
+
+
+def arm_of(rule: str) -> dict[str, dict[str, Any]]:
+    """The arm of a rule, with as many parameters as an LSTM, or of the LSTM."""
+    own: dict[str, Any] = {"model.network": rule, "model.hidden_size": fitting}
+    return {f"rule-{rule}": {"model.network": "lstm"} if rule == NON_PLASTIC else own}
+
+
+contests = [
+    Contest(
+        "plasticity_rules",
+        "bigrams of a document",
+        arm_of,
+        IN_TRAINING,
+        maximize=False,
+        margin=0.1,
+        baselines=(*registry.names("plasticity_rules"), NON_PLASTIC),
+        trivial=NON_PLASTIC,
+        step=step_of,
+    )
+]
 soon, perplexity = metric(IN_TRAINING), metric("perplexity")
 claim = claims_from(
     "ours, after section 4.3",
@@ -109,6 +132,7 @@ experiment = Experiment(
     presets=presets,
     claims=claims,
     figure=figure,
+    contests=contests,
     check_requirements=lambda config: read_penn_treebank() if config.corpus == "penn-treebank" else None,
     answer="""A retroactively modulated LSTM learns to predict attributes that have occurred sooner than an LSTM with as
     many parameters: 0.24 against 0.72 nats averaged over training [retroactive-before-lstm: holds]. For the plastic

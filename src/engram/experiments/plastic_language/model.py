@@ -11,6 +11,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram import registry
+from engram.experiments.reinforcement import rule_of
 from engram.lab import setting, settings
 from engram.plasticity import (
     ClippedHebb,
@@ -23,6 +25,7 @@ from engram.plasticity import (
 )
 from engram.state import Maybe, check_state
 
+NETWORKS = ("lstm", "plastic", "modulated", "retroactive")
 BOUND = 2.0  # bound of the traces
 INITIAL_ALPHA = 1e-4  # the initial scale in PlasticLSTM
 
@@ -34,8 +37,10 @@ Carried = list[tuple[Tensor, ...]]
 class Model:
     """The settings of the network."""
 
-    network: Literal["lstm", "plastic", "modulated", "retroactive"] = setting(
-        "lstm", "an LSTM; with plastic connections; or with plasticity that it modulates, immediately or retroactively"
+    network: str = setting(
+        "lstm",
+        "lstm; plastic, with plastic connections; modulated or retroactive, with plasticity that it modulates "
+        "immediately or retroactively; or the name of another plasticity rule",
     )
     layers: int = setting(1, "layers of LSTM units", ge=1)
     embedding_size: int = setting(20, "features of a word", ge=1)
@@ -59,21 +64,35 @@ class Model:
     alpha_init: float = setting(0.1, "upper bound of initial plasticity coefficients", gt=0, le=10)
     eta_init: float = setting(0.3, "initial rate of unmodulated plasticity, or of the eligibility trace", gt=0, le=1)
 
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            registry.check("plasticity_rules", self.network, "network")
+
+    def rule(self) -> PlasticityRule | None:
+        """The plasticity rule of each layer."""
+        if self.network in ("lstm", "modulated"):
+            return None if self.network == "lstm" else Modulated(BOUND)
+        if self.network == "retroactive":
+            return Retroactive(self.eta_init, BOUND)
+        connections = (self.hidden_size, self.hidden_size) if self.rates == "connection" else None
+        if self.network == "plastic":
+            return ClippedHebb(self.eta_init, BOUND, connections=connections)
+        return rule_of(self.network, self.eta_init)
+
     def count(self, types: int) -> int:
         """The number of parameters of the LSTM layers and of the decoder, for a number of words."""
         size = self.hidden_size
-        total = (size + 1) * types
+        total, rule = (size + 1) * types, self.rule()
         for layer in range(self.layers):
             inputs = size if layer else self.embedding_size
             total += 4 * size * (inputs + size)
-            if self.network == "lstm":
+            if rule is None:
                 total += 8 * size  # each gate has one bias for its inputs and one for its recurrent connections
             else:
                 total += 7 * size + (size**2 if self.alpha == "connection" else size)
-                each = self.rates == "connection"
-                total += {"plastic": size**2 if each else 1, "modulated": 0, "retroactive": 1}[self.network]  # eta
-                if self.network != "plastic":  # the modulating unit and its fan-out
-                    total += size + 1 + (size**2 if each else 2 * size)
+                total += sum(parameter.numel() for parameter in rule.parameters())
+                if rule.modulated:  # the modulating unit and its fan-out
+                    total += size + 1 + (size**2 if self.rates == "connection" else 2 * size)
         return total
 
 
@@ -106,26 +125,20 @@ class LanguageModel(nn.Module):
 
 @torch.no_grad()
 def _layer(model: Model, inputs: int, generator: torch.Generator) -> nn.LSTM | PlasticLSTM:
-    size = model.hidden_size
+    size, rule = model.hidden_size, model.rule()
     layer: nn.LSTM | PlasticLSTM
-    if model.network == "lstm":
+    if rule is None:
         layer = nn.LSTM(inputs, size)
         uniform(layer, model.weight_init or size**-0.5, generator)
         bias = layer.get_parameter("bias_ih_l0")
     else:
         each = model.rates == "connection"
-        rules: dict[str, PlasticityRule] = {
-            "plastic": ClippedHebb(model.eta_init, BOUND, connections=(size, size) if each else None),
-            "modulated": Modulated(BOUND),
-            "retroactive": Retroactive(model.eta_init, BOUND),
-        }
-        modulating = each and model.network != "plastic"
         layer = PlasticLSTM(
             inputs,
             size,
-            rule=rules[model.network],
+            rule=rule,
             alpha=model.alpha,
-            neuromodulator=Neuromodulator(size, "connection", generator=generator) if modulating else None,
+            neuromodulator=Neuromodulator(size, "connection", generator=generator) if each and rule.modulated else None,
             modulator_source="previous" if each else "hidden",
             generator=generator,
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from engram.experiments.plastic_language.model import LanguageModel, Memory, Model, in_rows, losses, perplexity
@@ -50,19 +52,39 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return (on_treebank if config.corpus == "penn-treebank" else on_documents)(config, run)
 
 
+def documents_of(config: Config) -> DocumentBigrams:
+    """The language of a trial."""
+    return DocumentBigrams(config.words, config.name_words, config.document_length, config.name_rate, config.gap)
+
+
+def errors_on(
+    task: DocumentBigrams, net: LanguageModel, documents: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "time batch"], Bool[Tensor, "time batch"]]:
+    """The cross-entropy of each word of new documents, and which are attributes that have occurred before."""
+    device = net.embedding.weight.device
+    inputs, targets, known = task.sample(documents, generator)
+    logits, _ = net(inputs.argmax(2).to(device))
+    return losses(logits, targets.argmax(2).to(device)), known.to(device)
+
+
+def step_of(config: Config) -> Callable[[], object]:
+    """A function to be timed, which computes the loss of a batch of documents and its gradient."""
+    generator = torch.Generator().manual_seed(0)
+    task, net = documents_of(config), LanguageModel(config.model, config.words, generator)
+    return lambda: errors_on(task, net, config.batch_size, generator)[0].mean().backward()  # type: ignore[no-untyped-call]
+
+
 def on_documents(config: Config, run: Run) -> dict[str, Any]:
     """Train on new documents, each a separate sequence, and evaluate on attributes that have occurred before.
 
     Their mean cross-entropy over training measures how soon they are learned; that on test documents, how well.
     """
-    task = DocumentBigrams(config.words, config.name_words, config.document_length, config.name_rate, config.gap)
+    task = documents_of(config)
     net = LanguageModel(config.model, config.words, run.generator).to(run.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
 
     def errors(documents: int) -> tuple[Tensor, Tensor]:
-        inputs, targets, known = task.sample(documents, run.generator)
-        logits, _ = net(inputs.argmax(2).to(run.device))
-        return losses(logits, targets.argmax(2).to(run.device)), known.to(run.device)
+        return errors_on(task, net, documents, run.generator)
 
     for step in run.steps(config.updates, net=net, optimizer=optimizer):
         loss, known = errors(config.batch_size)

@@ -192,15 +192,15 @@ class GibbsWithGradients:
         checks.finite("energy(x)", new.values)
         gain = new.values - order.values[parent]
         if self.accept == "always":
-            taken = np.ones(len(inverse), bool)
+            accepted = np.ones(len(inverse), bool)
         elif self.accept == "greedy":
-            taken = (gain > 0)[inverse]
+            accepted = (gain > 0)[inverse]
         else:
             there = self.log_proposal(order.changes)[parent, move]
             ratio = np.exp(self._log_ratio(gain, there, new, tokens[parent], move).clip(max=0.0))[inverse]
-            taken = uniform > ratio if self.accept == "author" else uniform < ratio
-        share = float(taken.mean())
-        chosen = np.unique(inverse[taken])
+            accepted = uniform > ratio if self.accept == "author" else uniform < ratio
+        share = float(accepted.mean())
+        chosen = np.unique(inverse[accepted])
         rows = np.unique(mutants[chosen], axis=0, return_index=True)[1]
         chosen = chosen[np.sort(rows)]
         chosen = chosen[[mutants[row].tobytes() not in known for row in chosen]] if len(chosen) else chosen

@@ -356,15 +356,15 @@ def _filtered(
     """Drop what says nothing new, what contradicts a reward, and what leaves none to be collected."""
     order = np.argsort((maps == UNOBSERVED).sum((1, 2)), kind="stable")
     maps, logs = maps[order], logs[order]
-    kept: Bool[np.ndarray, "n"] = np.zeros(len(maps), np.bool_)
-    distinct(maps.reshape(len(maps), -1), kept)
+    is_kept: Bool[np.ndarray, "n"] = np.zeros(len(maps), np.bool_)
+    distinct(maps.reshape(len(maps), -1), is_kept)
     goals: set[bytes] = set()
-    for place in np.flatnonzero(kept):
+    for place in np.flatnonzero(is_kept):
         rewards = np.packbits(maps[place] == REWARD).tobytes()
-        kept[place] = rewards not in goals
+        is_kept[place] = rewards not in goals
         goals.add(rewards)
     both = (cells != UNOBSERVED) & (maps != UNOBSERVED)
-    kept &= ~(both & (maps != cells)).any((1, 2)) & (maps == REWARD).any((1, 2))
-    maps = np.where(seen != UNOBSERVED, seen, maps[kept])
+    is_kept &= ~(both & (maps != cells)).any((1, 2)) & (maps == REWARD).any((1, 2))
+    maps = np.where(seen != UNOBSERVED, seen, maps[is_kept])
     rewarded = (maps == REWARD).any((1, 2))
-    return maps[rewarded], logs[kept][rewarded]
+    return maps[rewarded], logs[is_kept][rewarded]

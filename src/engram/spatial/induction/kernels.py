@@ -191,10 +191,10 @@ def content(grid, alive, maps, drawn, cell, count, rng):
             for h in range(alive.size):
                 if alive[h] <= 0.0:
                     continue
-                taken = False
+                is_drawn = False
                 for earlier in range(count):
-                    taken |= drawn[earlier] == h
-                if not taken:
+                    is_drawn |= drawn[earlier] == h
+                if not is_drawn:
                     chosen = h
                     chance -= alive[h]
                     if chance < 0.0:
