@@ -16,7 +16,21 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("benchmark", ["split", "permuted"])
+MNIST = pytest.mark.needs_data("mnist/t10k-images-idx3-ubyte.gz")
+CIFAR = pytest.mark.needs_data("cifar10-jpeg/train.parquet")
+
+
+@pytest.mark.parametrize(
+    "benchmark",
+    [
+        "split",
+        "permuted",
+        "imbalanced",
+        "classes",
+        pytest.param("permuted-mnist", marks=MNIST),
+        pytest.param("split-cifar10", marks=CIFAR),
+    ],
+)
 def test_what_is_chosen_by_is_not_what_is_tested(benchmark):
     config = dataclasses.replace(CONFIG, benchmark=benchmark)
     tested, chosen = (experiment.draw_tasks(config, seeded(), held_out=held_out) for held_out in (True, False))
@@ -72,6 +86,32 @@ def test_heads_of_split_tasks_have_the_outputs_of_their_classes():
     found = experiment.measured(report)
     assert found["output_new"] == report.output[-1, -1]
     assert found["probe_random"] == pytest.approx(report.probed()[0, :-1].mean())
+
+
+def test_class_by_class_an_unprotected_head_answers_with_the_last_classes():
+    config = dataclasses.replace(CONFIG, benchmark="classes", learner="finetune", steps=60)
+    tasks = experiment.draw_tasks(config, seeded(), held_out=True)
+    assert all(task.classes == tuple(range(10)) and len(set(task.train.labels.tolist())) == 2 for task in tasks)
+    net = new_net("finetune", 16, 16, seeded(1))
+    stages = learned_in_order(net, tasks, ContinualMethod(net), steps=60, batch_size=32, generator=seeded(2))
+    report = experiment.reported(config, tasks, stages)
+    assert report.output[-1, -1] > 0.7
+    assert report.output[-1, :-1].max() < 0.1  # at 1/2 with the outputs of each pair alone
+    assert report.output[-1].mean() == pytest.approx(experiment.accuracy(tasks, stages))
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "numbers"),
+    [pytest.param("permuted-mnist", 28, marks=MNIST), pytest.param("split-cifar10", 96, marks=CIFAR)],
+)
+def test_a_recurrent_network_reads_larger_images_row_by_row(benchmark, numbers):
+    images, labels = experiment.images_of(benchmark)
+    assert (len(images), images.shape[1]) == (1797, experiment.SHAPES[benchmark][0] * numbers)
+    assert images.min() == 0
+    assert 0.99 < images.max() <= 1
+    assert labels.unique().tolist() == list(range(10))
+    net = new_net("rnn", 8, 8, seeded(), experiment.SHAPES[benchmark])
+    assert net(images[:3]).shape == (3, 10)
 
 
 def test_a_method_of_another_package_has_arms(monkeypatch):

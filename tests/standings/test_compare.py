@@ -11,10 +11,12 @@ import sys
 import pytest
 
 import engram
+from engram.experiments import continual_learners
 from engram.lab import run
 from engram.standings import Entry, Standing, Task, comparison, recorded
 from engram.standings.comparison import Comparison
 from engram.standings.kinds import events
+from engram.tasks.data import DataError
 
 OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
 RULES = '''
@@ -108,6 +110,20 @@ def test_a_plasticity_rule_takes_part_in_every_task_of_its_kind(tmp_path):
         assert not row["Twin"].note
         assert set(row) == {"Twin", "hebb", task.trivial}
     assert {task.trivial for task in standing.tasks} == {"non-plastic", "nearest-pixels"}
+
+
+def test_a_task_without_its_data_is_left_out_and_said(tmp_path, monkeypatch):
+    def absent(name, split):
+        raise DataError(f"{name} is neither here nor to be had")
+
+    monkeypatch.setattr(continual_learners, "load", absent)
+    continual_learners.images_of.cache_clear()
+    options = {"against": [], "seeds": 1, "runs": tmp_path, **OPTIONS}
+    standing = engram.compare("frozen", tasks=["split"], **options)
+    assert [task.name for task in standing.tasks] == ["split digits"]
+    assert standing.notes == ("split CIFAR-10 is left out: cifar10-jpeg is neither here nor to be had",)
+    with pytest.raises(ValueError, match="the data of none of them is here: permuted MNIST is left out"):
+        engram.compare("frozen", tasks=["permuted MNIST"], **options)
 
 
 def test_a_kind_stands_by_its_registered_parts(tmp_path):

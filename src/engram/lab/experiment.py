@@ -122,6 +122,8 @@ class Contest:
         costs: The costs to report: keys of results, by title.
         step: A function from the settings of an arm to a function that does one step, for timing.
         bits: Measures the task's difficulty: the base-2 logarithm of the bits of inductive bias needed to generalise.
+        check_requirements: Raises ``DataError`` where the task's data is neither here nor can be fetched; then the task
+            is left out.
     """
 
     kind: str
@@ -137,6 +139,7 @@ class Contest:
     costs: Mapping[str, str] = field(default_factory=dict)
     step: Callable[[Any], Callable[[], object]] | None = None
     bits: Callable[[], float] | None = None
+    check_requirements: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)

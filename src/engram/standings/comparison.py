@@ -29,6 +29,7 @@ from engram.standings.part import Part, find_part, title_of
 from engram.standings.scores import Entry, Scores, Task
 from engram.standings.standing import Standing
 from engram.storage.files import runs_folder
+from engram.tasks.data import DataError
 
 SLOW = 10.0  # most times as long as the others that a method may take
 STARTING = 60.0  # further seconds allowed for imports and compilation
@@ -115,6 +116,12 @@ def compare(
     entries: dict[str, dict[str, Entry]] = {}
     described: list[Task] = []
     for event in chosen:
+        try:
+            event.contest.check_requirements()
+        except DataError as error:
+            notes.append(f"{event.contest.task} is left out: {error}")
+            console.print(f"[yellow]{escape(notes[-1])}[/]", highlight=False, soft_wrap=True)
+            continue
         comparison = Comparison.of(event, own, against, preset)
         looks = list(event.experiment.presets[preset].looks) if until_decided else [seeds]
         known = {} if fresh else comparison.recorded(preset, present, console)
@@ -130,6 +137,8 @@ def compare(
         entries[task.name] = comparison.timed(row)
         described.append(task)
         console.print(_line(Standing(kind, titles, (task,), entries)), highlight=False, soft_wrap=True)
+    if not described:
+        raise ValueError(f"tasks = {tasks!r}: the data of none of them is here: {'; '.join(notes)}")
     return Standing(kind, titles, tuple(described), entries, tuple(notes))
 
 

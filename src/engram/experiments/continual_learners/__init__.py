@@ -1,7 +1,8 @@
 """How much each continual learner of the library forgets, in its features and in its readout.
 
 Five tasks are learned one after another: pairs of digits with a head each, or all digits with one head and the pixels
-permuted anew for each task. After each task, new linear probes measure what the features still encode; the difference
+permuted anew for each task. Methods are also compared on pairs of digits with one head for all, and on MNIST and
+CIFAR-10. After each task, new linear probes measure what the features still encode; the difference
 from the accuracy of the outputs is forgetting in the readout alone. The regularisation strength of a method, and how
 long a learned update has been trained, if at all, are chosen on other sequences. No paper has this table: every
 criterion is ours.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from engram.analysis import RepresentationReport, representational_forgetting
 from engram.continual import ContinualMethod, fisher_diagonal, random_batches, train_on_tasks
 from engram.experiments.continual_learners.claims import claims
 from engram.experiments.continual_learners.learners import (
+    CLASSES,
     RATE,
     Net,
     Stage,
@@ -46,10 +48,12 @@ from engram.learned.updates import (
     train_teacher,
 )
 from engram.tasks import ClassificationTask, permuted, split
+from engram.tasks.data import load
 
-Benchmark = Literal["split", "permuted", "imbalanced"]
+Benchmark = Literal["split", "permuted", "imbalanced", "classes", "permuted-mnist", "split-cifar10"]
 BOTH: tuple[Benchmark, ...] = ("split", "permuted")  # the benchmarks that claims are about
-TRAINED, RARE = 1200, 10  # training images; one in so many images of a rare class is kept
+SHAPES: dict[Benchmark, tuple[int, int]] = {"permuted-mnist": (28, 28), "split-cifar10": (32, 96)}  # others: (8, 8)
+IMAGES, TRAINED, RARE = 1797, 1200, 10  # images and training images; one in so many images of a rare class is kept
 
 
 @settings
@@ -58,7 +62,8 @@ class Config:
 
     benchmark: Benchmark = setting(
         "permuted",
-        "pairs of digits, with a head each; the same with few images of one digit; or permuted pixels of all digits",
+        "pairs of digits with a head each; the same with few images of one digit; permuted pixels of all digits; pairs "
+        "of digits with one head for all; or permuted MNIST or split CIFAR-10",
     )
     learner: str = setting("finetune", "a learner of the library, or any registered continual method")
     tasks: int = setting(5, "tasks in a sequence", ge=2, le=5)
@@ -103,21 +108,35 @@ presets = {
 }
 
 
+@cache
+def images_of(benchmark: Benchmark) -> tuple[Tensor, Tensor]:
+    """Flat images from 0 to 1 and their classes: 1,797 digits of 8 x 8 pixels, or as many of MNIST or CIFAR-10.
+
+    Those of MNIST are of its test set; those of CIFAR-10 were JPEG-encoded.
+    """
+    if benchmark not in SHAPES:
+        digits = load_digits()
+        return torch.from_numpy(digits.data).float() / 16, torch.from_numpy(digits.target)
+    name, part = ("mnist", "test") if benchmark == "permuted-mnist" else ("cifar10-jpeg", "train")
+    images, labels = (torch.from_numpy(array[:IMAGES]) for array in load(name, split=part))
+    return images.flatten(1).float() / 255, labels.long()
+
+
 def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) -> list[ClassificationTask]:
     """The tasks of a sequence, tested on images kept from all training if ``held_out``, else on training images."""
-    images, labels = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
-    pixels = images.float() / 16
+    pixels, labels = images_of(config.benchmark)
     last = config.train_images if not held_out else None
     first = config.train_images if held_out else config.train_images * 3 // 4
     begin = TRAINED if held_out else first
     train, test = (pixels[:first], labels[:first]), (pixels[begin:last], labels[begin:last])
-    if config.benchmark == "permuted":
+    if config.benchmark in ("permuted", "permuted-mnist"):
         return permuted(train, test, config.tasks, generator)
     order = torch.randperm(10, generator=generator).view(5, 2)[: config.tasks].sort().values
     if config.benchmark == "imbalanced":
         train = few_of_some(train, order[:, 0], generator)
     mixed = torch.randperm(pixels.shape[1], generator=generator)  # so that the tasks used for choices differ
-    return split((train[0][:, mixed], train[1]), (test[0][:, mixed], test[1]), order.tolist())
+    tasks = split((train[0][:, mixed], train[1]), (test[0][:, mixed], test[1]), order.tolist())
+    return [task._replace(classes=(*range(CLASSES),)) for task in tasks] if config.benchmark == "classes" else tasks
 
 
 def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -131,7 +150,7 @@ def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Gene
 def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
     """The measured forgetting of a network that learned tasks one after another."""
     heads: list[Any] = [stage.head for stage in stages[1:]]
-    if config.benchmark != "permuted":
+    if config.benchmark in ("split", "imbalanced", "split-cifar10"):  # each task has outputs of its own
         heads = [[Outputs(head, task.classes) for task in tasks[: number + 1]] for number, head in enumerate(heads)]
     return representational_forgetting([stage.body for stage in stages], tasks, shots=(None,), heads=heads)
 
@@ -180,7 +199,8 @@ def measured(report: RepresentationReport) -> dict[str, float]:
 def new_episode(config: Config, generator: torch.Generator) -> tuple[Net, MimicryEpisode]:
     """A pair of tasks with different pixel permutations, for training the learned update."""
     first, second = draw_tasks(config, generator, held_out=False)[:2]
-    net = new_net("finetune", config.units, config.features, generator)
+    shape = SHAPES.get(config.benchmark, (8, 8))
+    net = new_net("finetune", config.units, config.features, generator, shape)
     options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
     learned_in_order(net, [first], ContinualMethod(net), **options)
     importance = fisher_diagonal(net, [tuple(first.train)], fisher="sample", classes=first.classes, generator=generator)
@@ -188,7 +208,7 @@ def new_episode(config: Config, generator: torch.Generator) -> tuple[Net, Mimicr
     memory = {name: TaskMemory(w, importance[f"body.{name}"]) for name, w in start.items()}
     pairs = [(task.train.inputs, _from_zero(task)) for task in (first, second)]
     heads = [
-        new_net("finetune", config.units, config.features, generator).head for _ in pairs
+        new_net("finetune", config.units, config.features, generator, shape).head for _ in pairs
     ]  # only the first outputs are used
     teacher = train_teacher(net.body, heads, pairs, **options)
     probes = first.test.inputs, second.test.inputs
@@ -226,8 +246,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         number: int, strength: float, rule: UpdateRule | None, *, held_out: bool
     ) -> tuple[list[ClassificationTask], list[Stage]]:
         generator = torch.Generator().manual_seed(seed + number)  # the same tasks and initial weights for all learners
-        tasks = draw_tasks(config, generator, held_out=held_out)
-        net = new_net(config.learner, config.units, config.features, generator)
+        tasks, shape = draw_tasks(config, generator, held_out=held_out), SHAPES.get(config.benchmark, (8, 8))
+        net = new_net(config.learner, config.units, config.features, generator, shape)
         options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
         return tasks, learned_in_order(net, tasks, method_of(config.learner, net, strength, rule, generator), **options)
 
@@ -258,7 +278,7 @@ def step_of(config: Config) -> Callable[[], object]:
     """A function to be timed, which makes a training step on a second task."""
     generator = torch.Generator().manual_seed(0)
     tasks = draw_tasks(config, generator, held_out=False)[:2]
-    net = new_net(config.learner, config.units, config.features, generator)
+    net = new_net(config.learner, config.units, config.features, generator, SHAPES.get(config.benchmark, (8, 8)))
     rule = GatedCoordinateRule(len(list(net.body.parameters())), generator=generator)
     method = method_of(config.learner, net, 1.0, rule, generator)
     adam, draw = torch.optim.Adam(net.parameters(), RATE, fused=True), random_batches(config.batch_size, generator)
@@ -268,11 +288,18 @@ def step_of(config: Config) -> Callable[[], object]:
     return partial(next, training)
 
 
-CHANCE: dict[Benchmark, float] = {"split": 0.5, "permuted": 0.1, "imbalanced": 0.5}
+TASKS: dict[Benchmark, tuple[str, float]] = {  # what has to be learned, and what guessing reaches
+    "split": ("split digits", 0.5),
+    "permuted": ("permuted digits", 0.1),
+    "imbalanced": ("imbalanced digits", 0.5),
+    "classes": ("digits, class by class", 0.1),
+    "permuted-mnist": ("permuted MNIST", 0.1),
+    "split-cifar10": ("split CIFAR-10", 0.5),
+}
 contests = [
     Contest(
         "continual_methods",
-        f"{benchmark} digits",
+        title,
         partial(arm_of, benchmark=benchmark),
         "accuracy",
         chance=chance,
@@ -283,8 +310,9 @@ contests = [
             "lost by features": "representational_forgetting",
         },
         step=step_of,
+        check_requirements=partial(images_of, benchmark),
     )
-    for benchmark, chance in CHANCE.items()
+    for benchmark, (title, chance) in TASKS.items()
 ]
 
 

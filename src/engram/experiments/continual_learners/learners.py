@@ -39,7 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "replay": {"capacity": 100},
 }
 STRENGTHS_OF_OTHERS = (0.0, 0.01, 0.1, 1.0, 10.0)
-SIDE, CLASSES, RATE = 8, 10, 1e-3
+CLASSES, RATE = 10, 1e-3
 
 
 def _lstm(few: int, many: int, *, generator: torch.Generator) -> nn.LSTM:
@@ -76,13 +76,13 @@ def strengths_of(learner: str) -> tuple[float, ...]:
 class Rows(nn.Module):
     """A recurrent network that reads an image row by row; its last activity is the feature vector."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, rows: int) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.rows = net, rows
 
     def forward(self, images: Tensor) -> Tensor:
         """The features of flat images; traces start at zero for each."""
-        output, _ = self.net(images.view(len(images), SIDE, SIDE).transpose(0, 1))
+        output, _ = self.net(images.view(len(images), self.rows, -1).transpose(0, 1))
         return output[-1]  # type: ignore[no-any-return]
 
 
@@ -100,12 +100,23 @@ class Net(nn.Module):
         return self.head(features, *with_labels)  # type: ignore[no-any-return]
 
 
-def new_net(learner: str, units: int, features: int, generator: torch.Generator) -> Net:
-    """The untrained network of a learner; parts shared by learners start from the same weights."""
+def new_net(
+    learner: str, units: int, features: int, generator: torch.Generator, shape: tuple[int, int] = (8, 8)
+) -> Net:
+    """The untrained network of a learner; parts shared by learners start from the same weights.
+
+    Args:
+        learner: Its name.
+        units: Units of the first layer of the body.
+        features: Units of the second layer, or of the recurrent layer.
+        generator: Draws the weights.
+        shape: The rows of an image, and the numbers in each.
+    """
+    rows, columns = shape
     if learner in RECURRENT:
-        body: nn.Module = Rows(RECURRENT[learner](SIDE, features, generator=generator))
+        body: nn.Module = Rows(RECURRENT[learner](columns, features, generator=generator), rows)
     else:
-        first = kaiming(nn.Linear, SIDE**2, units, generator=generator)
+        first = kaiming(nn.Linear, rows * columns, units, generator=generator)
         layers = [first, nn.ReLU(), kaiming(nn.Linear, units, features, generator=generator), nn.ReLU()]
         body = nn.Sequential(*layers)
     if learner not in ("dhp", "dhp-control"):
