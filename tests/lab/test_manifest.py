@@ -7,6 +7,7 @@ import json
 import random
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,6 +69,53 @@ def trial(config, run):
 presets = {name: Preset(1, {"bits": 10, "hidden_size": 11, "episodes": 20}) for name in ("smoke", "laptop", "paper")}
 study = Study(trial, {"plastic": {"network": "plastic"}}, pattern_completion.Config)
 experiment = Experiment("mine", "It.", "None", study, presets, (), lambda results: None)
+""",
+    "mine/read-csv.csv": "a\n1\n",
+    "mine/read-sql.db": "",
+    "mine/read-tool.txt": "1",
+    "mine/read-setting.csv": "a\n1\n",
+    "mine/pieces/1.csv": "a\n1\n",
+    "mine/readers.py": """
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import polars
+from engram.lab import Experiment, Preset, Study, setting, settings
+
+HERE = Path(__file__).parent
+
+
+@settings
+class Config:
+    reader: str = setting("csv", "how a file is read")
+    path: str = setting("", "a file")
+
+
+def first(path):
+    return polars.read_csv(path)["a"][0]
+
+
+def trial(config: Config, run):
+    reader = config.reader
+    if reader == "csv":
+        value = first(HERE / f"read-{reader}.csv")
+    elif reader == "sql":
+        with sqlite3.connect(HERE / ("read-" + reader + ".d" + "b")) as base:
+            value = base.execute("pragma user_version").fetchone()[0]
+    elif reader == "tool":
+        value = subprocess.check_output(["cat", "read-" + reader + ".tx" + "t"], cwd=HERE)
+    elif reader == "pieces":
+        value = sum(first(path) for path in (HERE / reader).glob("*." + "csv"))
+    else:
+        value = first(config.path)
+    return {"value": float(value)}
+
+
+presets = {name: Preset(1) for name in ("smoke", "laptop", "paper")}
+arms = {name: {"reader": name} for name in ("csv", "sql", "tool", "pieces")}
+arms["setting"] = {"reader": "setting", "path": str(HERE / ("read-" + "setting.csv"))}
+experiment = Experiment("mine", "It.", "None", Study(trial, arms), presets, (), lambda results: None)
 """,
     "mine/dynamic.py": """
 from engram.lab import Experiment, Preset, Study, setting, settings
@@ -151,12 +199,13 @@ try:
     from engram.lab.trial import trials
     assert engram.__file__.startswith(tree)
     experiment = importlib.import_module(module).experiment
-    (trial,) = trials(experiment, experiment.arms("smoke"), seeds=1)
+    arms = experiment.arms("smoke")
+    (trial,) = trials(experiment, arms, seeds=1, arms=[arm or next(iter(arms))])
     job = prepare(trial, Path(runs, "mine"), Path(runs, "stop"))
     reused = job.folder.path.exists() and job.folder.result() is not None
     answer = {"reused": reused, "differs": getattr(job, "differs", "")}
     if run == "anyway" or run and reused:
-        options = dict(preset="smoke", jobs=1, device="cpu", progress=False)
+        options = dict(preset="smoke", jobs=1, device="cpu", progress=False, arms=[trial.arm])
         (done,) = engram.run(experiment, runs=runs if run == "anyway" else run, **options).trials
         answer |= {"state": done.state, "result": dict(done.result), "message": done.message}
 except Exception:
@@ -172,7 +221,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     shutil.copytree(SOURCE, tree / "src")  # with what is compiled
     for name, content in FILES.items():
-        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).parent.mkdir(exist_ok=True, parents=True)
         (tree / name).write_text(content)
     return tree
 
@@ -184,8 +233,9 @@ def ask(tree: Path) -> Iterator[Ask]:
         [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
 
-        def ask(run: str = "", module: str = "mine.experiment") -> dict[str, Any]:
+        def ask(run: str = "", module: str = "mine.experiment", arm: str = "") -> dict[str, Any]:
             call = {"tree": str(tree), "runs": str(tree / "runs"), "run": run, "module": module, "code": ASK}
+            call["arm"] = arm
             print(json.dumps(call), file=server.stdin, flush=True)
             while not (line := server.stdout.readline()).startswith("answer"):
                 assert line, "the server died"
@@ -248,6 +298,40 @@ def test_a_module_whose_name_is_not_in_the_source_counts(ask, edited):
     assert ask("anyway", "mine.dynamic")["result"] == {"plugin": 2}
 
 
+def of_version(path: Path, version: int) -> None:
+    with sqlite3.connect(path) as base:
+        base.execute(f"pragma user_version = {version}")
+    base.close()
+
+
+@pytest.mark.parametrize(
+    ("reader", "name"),
+    [
+        ("csv", "mine/read-csv.csv"),
+        ("sql", "mine/read-sql.db"),
+        ("tool", "mine/read-tool.txt"),
+        ("setting", "mine/read-setting.csv"),
+        ("pieces", "mine/pieces/"),
+    ],
+)
+def test_a_file_that_is_read_without_python_counts(ask, tree, reader, name):
+    path = tree / name
+    if reader == "sql":
+        of_version(path, 1)
+    answer = ask("anyway", "mine.readers", reader)
+    assert answer.get("result") == {"value": 1}, answer
+    assert ask("", "mine.readers", reader)["reused"]
+    if reader == "sql":
+        of_version(path, 2)
+    elif reader == "pieces":
+        (path / "2.csv").write_text("a\n1\n")
+    else:
+        path.write_text(path.read_text().replace("1", "2"))
+    again = ask("anyway", "mine.readers", reader)
+    assert again["differs"] == f"{name} was edited"
+    assert again["result"] == {"value": 2}
+
+
 def test_what_an_edit_left_behind_is_reused_when_it_is_taken_back(first, ask, edited, tree):
     path = edited("helper.py", "")
     again = ask("anyway")
@@ -256,6 +340,14 @@ def test_what_an_edit_left_behind_is_reused_when_it_is_taken_back(first, ask, ed
     path.write_text(FILES["helper.py"])
     assert ask("anyway")["result"] == first
     assert len(list(tree.glob("runs/mine/plastic-0-*"))) == 2
+
+
+def test_the_reason_is_what_differs_from_the_result_used_last(ask, edited, tree):
+    for name in ("mine/literal.py", "mine/late.py"):
+        path = edited(name, "")
+        assert ask("anyway")["differs"] == f"{name} was edited"
+        path.write_text(FILES[name])
+        assert ask("anyway")["reused"]
 
 
 def test_a_run_beside_stale_results_is_loaded_like_any_other(toy, tmp_path, monkeypatch):

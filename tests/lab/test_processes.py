@@ -214,7 +214,8 @@ def test_what_worked_for_a_process_that_was_killed_ends(toy, tmp_path, moment):
     _, alive = psutil.wait_procs(children, timeout=60)
     assert children
     assert not alive
-    wait(lambda: not list(tmp_path.glob("toy/.*.run")))  # which is what the tracker does before it ends
+    # The tracker removes both before it ends.
+    wait(lambda: not [*tmp_path.glob("toy/.*.run"), *tmp_path.glob("toy/.*.code")])
     states = {status.state for status in statuses(tmp_path)}
     if moment == "before a trial begins":
         assert (begun, states) == ([], set())

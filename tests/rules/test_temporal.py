@@ -43,6 +43,15 @@ def test_only_symmetric_feedback_transports_weights():
         assert rule.properties == replace(EProp.properties, no_weight_transport=free)
 
 
+@pytest.mark.parametrize("rule", [RTRL(), EProp(), EProp.random(), EProp.adaptive()], ids=repr)
+@pytest.mark.parametrize("classes", [True, False], ids=["classes", "values"])
+def test_autocast_is_named(rule, classes):
+    net = network(RATES)
+    state = rule.init(net, generator())
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match=r"torch\.autocast is on: expected"):
+        rule.update(net, *batch(classes=classes), state)
+
+
 @pytest.mark.parametrize("classes", [True, False], ids=["classes", "values"])
 @pytest.mark.parametrize("every_step", [True, False], ids=["every step", "last step"])
 @pytest.mark.parametrize("kappa", [0.0, 0.7])

@@ -209,6 +209,16 @@ class TrialFolder:
         for path in self._checkpoints().values():
             path.unlink()
 
+    def mark_used(self) -> None:
+        """Note that the result is used again, in the time of its file."""
+        with contextlib.suppress(OSError):  # somebody else's, perhaps, and only to be read
+            os.utime(self.path / "result.json")
+
+    def last_used(self) -> float:
+        """When the result was written or last used, or the last checkpoint written; 0 without either."""
+        written = [self.path / "result.json", *self._checkpoints().values()]
+        return max((path.stat().st_mtime for path in written if path.exists()), default=0.0)
+
     def result(self) -> Stored | None:
         """What came of a finished trial; None if unfinished.
 

@@ -10,7 +10,7 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import filelock
 
 from engram.lab import loaded
+from engram.lab.config import to_dict
 from engram.lab.folder import Status, TrialFolder, name_of
 from engram.lab.loop import Interrupted, Run
 from engram.lab.manifest import Present, Use
@@ -29,6 +30,7 @@ from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writ
 
 LOCK_POLL_SECONDS = 0.2
 RESTARTS = 3  # most attempts that may end in a corrupt file
+LONGEST_PATH = 1000
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,23 @@ class Job:
         """Start recording what the trial uses, in this process."""
         modules = self.trial.modules
         here = "__main__" not in modules or loaded.script() == self.main
-        return Use(modules, None if here else self.main)
+        return Use(modules, None if here else self.main, strings(to_dict(self.trial.config)))
+
+
+def strings(settings: Any) -> set[str]:
+    """The strings among settings, as JSON values."""
+    if isinstance(settings, Mapping):
+        settings = settings.values()
+    if isinstance(settings, str):
+        return {settings} if settings and len(settings) <= LONGEST_PATH else set()
+    return {text for part in settings for text in strings(part)} if isinstance(settings, Iterable) else set()
 
 
 def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None, **options: Any) -> Job:
     """Make the job that performs a trial in its folder below ``root``.
 
     A result that depends on files that have changed stays where it is, in case the change is undone, and the trial is
-    performed in another folder beside it, ``<name>.2``.
+    performed in another folder beside it, ``<name>.2``. What has changed is said of the result that was used last.
 
     Args:
         trial: The trial.
@@ -77,7 +88,7 @@ def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None
     present = Present() if present is None else present
     name = name_of(identity)
     options["main"] = loaded.script() if "__main__" in trial.modules else {}
-    free, differs = None, ""
+    free, differs, last_used = None, "", -1.0
     for number in itertools.count(1):
         folder = TrialFolder(root / (f"{name}.{number}" if number > 1 else name))
         if not folder.path.exists():
@@ -87,8 +98,11 @@ def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None
         except CorruptFileError:  # the worker reports it, sets it aside and starts again
             is_finished, why = False, ""
         if is_finished and not why:
+            folder.mark_used()
             return Job(trial, identity, folder, stop, finished=True, **options)
-        free, differs = (folder if not why else free), why or differs
+        free = folder if not why else free
+        if why and (used := folder.last_used()) >= last_used:
+            differs, last_used = why, used
     return Job(trial, identity, free or folder, stop, differs="" if free else differs, **options)
 
 

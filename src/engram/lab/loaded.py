@@ -1,4 +1,4 @@
-"""The files that this process has loaded and opened, as they were at the time, recorded by an audit hook."""
+"""The files that this process has loaded and opened, and the folders it has listed, recorded by an audit hook."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from engram import registry
 
 SHOWING = ("engram.lab.", "engram.cli")
 """Modules that only read and show the folders of runs: no trial computes with them."""
+_OWN = ("engram.lab", "engram.cli", "engram.storage", "engram.registry")
 _STANDARD = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 _APART = re.compile(
     r"^(<|$)|/(site|dist)-packages/(?!engram/)|\.(dist|egg)-info/|^/(proc|sys|dev)/|__pycache__/[^/]*(?<!\.pyc)$"
@@ -40,16 +41,64 @@ class Source(NamedTuple):
 # All keyed by path.
 sources: dict[str, Source] = {}
 opened: dict[str, Stamp] = {}  # files opened for reading, with their stamps at the time
-openers: dict[str, set[str]] = {}  # the modules that opened each file
-lately: set[str] = set()  # files opened since a trial began
+listed: set[str] = set()  # folders whose content was listed
+openers: dict[str, set[str]] = {}  # the modules that opened each file or listed each folder
+lately: set[str] = set()  # files opened and folders listed since a trial began
 written: set[str] = set()
 _loads: list[str] = []  # the paths of sources, each time they were loaded
 
 
 def _hear(event: str, args: tuple[Any, ...]) -> None:
-    if event in ("open", "ctypes.dlopen") and isinstance(args[0], str | bytes) and args[0]:
-        with suppress(OSError, ValueError):
-            _hear_open(str(Path(os.fsdecode(args[0])).absolute()), args[2] if event == "open" else os.O_RDONLY)
+    if event not in _HEARD or not args:
+        return
+    named = _named(*args) if event == "subprocess.Popen" else args[:1]
+    for name in named:
+        if isinstance(name, str | bytes | os.PathLike) and name:
+            path = str(Path(os.fsdecode(name)).absolute())
+            with suppress(OSError, ValueError):
+                if event in _LISTING:
+                    _hear_listing(path)
+                else:
+                    _hear_open(path, args[2] if event == "open" else os.O_RDONLY)
+
+
+_LISTING = ("os.listdir", "os.scandir")
+_HEARD = {"open", "ctypes.dlopen", "sqlite3.connect", "subprocess.Popen", *_LISTING}
+
+
+_SYSTEM = ("/bin/", "/usr/", sys.prefix)
+
+
+def _named(program: Any, arguments: Any, folder: Any, _: Any) -> list[str]:
+    """The paths that a command line may name, as seen from the folder it runs in, without programs of the system."""
+    words = [arguments] if isinstance(arguments, str | bytes | os.PathLike) else [*arguments]
+    try:
+        paths = [os.path.join(os.fsdecode(folder or ""), os.fsdecode(word)) for word in words]  # noqa: PTH118
+    except TypeError:
+        return []
+    return [path for path in paths if not path.startswith(_SYSTEM)]
+
+
+def _hear_listing(path: str) -> None:
+    """Record a folder that a module lists, by itself or through the standard library."""
+    frame: Any = sys._getframe(2)
+    if frame.f_code.co_filename.startswith("<frozen importlib") or _is_apart(f"{path}/"):
+        return
+    while frame is not None and _is_standard(frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is None or _is_apart(frame.f_code.co_filename) or (opener := _module(frame)).startswith(_OWN):
+        return
+    listed.add(path)
+    lately.add(path)
+    openers.setdefault(path, set()).add(opener)
+
+
+def listing(path: str) -> str:
+    """The SHA-256 of the names in a folder, without hidden ones and compiled code; empty if there is no folder."""
+    with suppress(OSError):
+        names = sorted(name for name in os.listdir(path) if name[0] != "." and name != "__pycache__")  # noqa: PTH208
+        return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
+    return ""
 
 
 def _hear_open(path: str, flags: int) -> None:
@@ -83,9 +132,15 @@ def _module(frame: Any) -> str:
 
 
 @functools.cache
+def _is_standard(path: str) -> bool:
+    """Whether a source is of the standard library."""
+    return path.startswith(("<frozen", *_STANDARD)) and "-packages" not in path
+
+
+@functools.cache
 def _is_apart(path: str) -> bool:
     """Whether a path is no file, or belongs to the interpreter, an installed package or the operating system."""
-    return (path.startswith(_STANDARD) and "-packages" not in path) or _APART.search(path) is not None
+    return _is_standard(path) or _APART.search(path) is not None
 
 
 def stamp_of(path: str) -> Stamp:

@@ -6,10 +6,12 @@ runs always count.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from typing_extensions import TypedDict
 
@@ -25,8 +27,8 @@ class Manifest(TypedDict):
     """What a result depends on.
 
     ``files`` by name (``"engram/registry.py"``, ``"$ENGRAM_DATA/..."``, or a path) with the SHA-256 of the file as
-    loaded, empty if that is no longer known; ``parts`` by kind and name with the registered object; ``packages`` with
-    their versions.
+    loaded, empty if that is no longer known, and folders that were listed (``"mine/data/"``) with that of the names in
+    them; ``parts`` by kind and name with the registered object; ``packages`` with their versions.
     """
 
     files: dict[str, str]
@@ -40,9 +42,13 @@ class Use:
     Args:
         roots: The modules that it starts from; the laboratory's own are added.
         main: The script that it was started from, if that is not the ``__main__`` of this process.
+        texts: Strings of its settings, which may be paths of files.
     """
 
-    def __init__(self, roots: Collection[str], main: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, roots: Collection[str], main: Mapping[str, str] | None = None, texts: Collection[str] = ()
+    ) -> None:
+        self._texts = {str(Path(text).absolute()): min(roots, default="") for text in texts}
         self._before = frozenset(loaded.modules())
         self._main = dict(main or {})
         self._roots = frozenset(roots) | {"engram.lab.job"}
@@ -61,6 +67,10 @@ class Use:
             if counts and path not in loaded.sources and (now := loaded.stamp_of(path)):
                 name = loaded.name_of_file(path, min(loaded.openers[path]))
                 files[name] = loaded.digest_of(path, stamp) if now == stamp else ""
+        for path in list(loaded.listed):
+            counts = path in loaded.lately or loaded.openers[path] & reached.modules
+            if counts and (names := loaded.listing(path)):
+                files[f"{loaded.name_of_file(path, min(loaded.openers[path]))}/"] = names
         return {"files": files, "parts": reached.parts, "packages": reached.packages}
 
     def _reach(self) -> Reach:
@@ -69,11 +79,14 @@ class Use:
         came = {name for name in loaded.modules().keys() - self._before if not name.startswith(loaded.SHOWING)}
         _late.update(came - reach(self._roots, state, asked).modules)
         reached = reach(self._roots | _late | came, state, asked)
-        for path, module in reached.texts.items():  # which a library may open without Python's audit hook noticing
-            if path not in loaded.lately | loaded.written and (stamp := loaded.stamp_of(path)):
-                loaded.opened[path] = stamp
-                loaded.lately.add(path)
-                loaded.openers.setdefault(path, set()).add(module)
+        for pattern, module in {**reached.texts, **self._texts}.items():
+            # A library may open them without Python's audit hook noticing.
+            paths = glob.glob(pattern) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
+            for path in {*paths, pattern} - loaded.lately - loaded.written:
+                if stamp := loaded.stamp_of(path):
+                    loaded.opened[path] = stamp
+                    loaded.lately.add(path)
+                    loaded.openers.setdefault(path, set()).add(module)
         return reached
 
 
@@ -101,7 +114,8 @@ class Present:
 def _now(kind: str, name: str) -> str:
     if kind == "files":
         top = name.partition("/")[0].partition(".")[0]
-        return loaded.digest_on_disk(os.path.expandvars(name) if name[0] in "/$" else f"{loaded.place_of(top)}/{name}")
+        path = os.path.expandvars(name) if name[0] in "/$" else f"{loaded.place_of(top)}/{name}"
+        return loaded.listing(path) if name.endswith("/") else loaded.digest_on_disk(path)
     if kind == "parts":
         of, _, registered = name.partition(" ")
         return " and ".join(registry.places(of, registered))

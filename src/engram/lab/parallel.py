@@ -41,6 +41,7 @@ def perform_all(
     """
     if _stale():
         get_reusable_executor().shutdown(wait=True)
+    stop = jobs[0].stop
     with _connected(engine, workers, address):
         try:
             done = parallel_map(
@@ -50,7 +51,7 @@ def perform_all(
                 backend=engine,
                 attempts=ATTEMPTS,
                 under_way=lambda job: job.folder.status().state == "running",
-                wait=partial(_undisturbed, engine, token(jobs[0].stop)),
+                wait=partial(_undisturbed, engine, [token(stop), stop.with_suffix(".code")]),
             )
         except NoWorkersError as error:
             return [_stranded(job, str(error)) for job in jobs]
@@ -92,15 +93,15 @@ def _connected(engine: Backend, workers: int, address: str | None) -> Iterator[N
         ray.shutdown()
 
 
-def _undisturbed(engine: Backend, file: Path, work: Callable[[], Any]) -> Any:
+def _undisturbed(engine: Backend, files: Sequence[Path], work: Callable[[], Any]) -> Any:
     """Work in a thread that blocks Ctrl-C, so that only this thread receives it and asks the trials to stop.
 
-    Workers inherit the block when they start. If this process is killed, the resource tracker removes the file as soon
+    Workers inherit the block when they start. If this process is killed, the resource tracker removes the files as soon
     as they have ended.
     """
     with ThreadPoolExecutor(1, initializer=_block_interrupts) as thread:
-        resource = str(file), "file"
-        loky_resource_tracker.register(*resource)
+        for file in files:
+            loky_resource_tracker.register(str(file), "file")
         try:
             working = thread.submit(work)
             # In short waits, since a signal delivered to another thread does not wake this one.
@@ -111,7 +112,8 @@ def _undisturbed(engine: Backend, file: Path, work: Callable[[], Any]) -> Any:
             kill_workers(engine)
             raise
         finally:
-            loky_resource_tracker.unregister(*resource)
+            for file in files:
+                loky_resource_tracker.unregister(str(file), "file")
 
 
 def _block_interrupts() -> None:

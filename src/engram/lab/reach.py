@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import glob
 import re
 import sys
 from collections.abc import Collection, Iterator
@@ -19,7 +20,7 @@ from engram.numeric.imports import deferred, imports
 DECLARING = frozenset(f"engram.lab.{name}" for name in ("claim", "experiment", "figures", "measure", "results"))
 """Modules with which an experiment is declared: no trial computes with them."""
 _TARGET = re.compile(r"([A-Za-z_][\w.]*):\S+")
-_FILE = re.compile(r"[^\s*?]{1,200}\.\w{1,12}")
+_FILE = re.compile(r"(?=.*\w)\S{1,200}\.(\w{1,12}|\*)")  # may have wildcards
 
 
 class _Reads(NamedTuple):
@@ -27,7 +28,7 @@ class _Reads(NamedTuple):
 
     ``imported`` is what ``imports`` returns, except for type checkers; ``executed`` are the names that are used in code
     that runs on import; ``modules`` are patterns of the names of modules that it imports by name; ``texts`` are strings
-    that may be names of files, and ``makes`` says whether it makes environments.
+    that may be names of files, or patterns of names, and ``makes`` says whether it makes environments.
     """
 
     imported: tuple[tuple[str, str], ...]
@@ -67,6 +68,8 @@ def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
                 named.append(".*")
             case ast.Attribute(attr="make" | "make_vec"):
                 makes = True
+            case ast.JoinedStr() | ast.BinOp(op=ast.Div()) if _FILE.fullmatch(pattern := _text(node)):
+                texts.append(pattern)
             case ast.Constant(value=str(constant)):
                 if (target := _TARGET.fullmatch(constant)) is not None:
                     named.append(re.escape(target[1]))
@@ -89,6 +92,18 @@ def _walk(tree: ast.AST, *, typed: bool = False) -> Iterator[ast.AST]:
         pending += node.orelse if typing else ast.iter_child_nodes(node)  # type: ignore[attr-defined]
 
 
+def _text(node: ast.AST) -> str:
+    """The pattern of a formatted string, or of the strings that a path is divided by, one after another."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(glob.escape(str(part.value)) if isinstance(part, ast.Constant) else "*" for part in parts)
+        case ast.BinOp(op=ast.Div(), left=folder, right=name):
+            return f"{_text(folder)}/{_text(name)}".removeprefix("/")
+    return ""
+
+
 def _pattern(name: ast.expr) -> str:
     match name:
         case ast.Constant(value=str(text)) if not text.startswith("."):
@@ -99,7 +114,7 @@ def _pattern(name: ast.expr) -> str:
 
 
 class Reach(NamedTuple):
-    """What modules reach, as in a manifest; ``texts`` are the paths of files named in a source, with its module."""
+    """What modules reach, as in a manifest; ``texts`` are patterns of paths named in a source, with its module."""
 
     modules: frozenset[str]
     files: dict[str, str]

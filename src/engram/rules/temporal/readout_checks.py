@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from engram.nn import ReadoutNetwork
+from engram.nn.sequence import autocast
 
 
 def check_network(model: nn.Module, rule: str) -> ReadoutNetwork:
@@ -23,13 +24,15 @@ def trained(model: ReadoutNetwork, grads: dict[str, Tensor]) -> dict[str, Tensor
 
 
 def check_sequences(model: ReadoutNetwork, x: Tensor, target: Tensor) -> None:
-    """Raise ValueError unless there is a step of time, and a target for each output.
+    """Raise ValueError unless there is a step of time, and a target for each output, and autocast is off.
 
     Args:
         model: The network.
         x: Its input.
         target: Targets.
     """
+    if autocast(x.device):
+        raise ValueError("torch.autocast is on: expected it off, as traces are kept in the parameters' precision")
     shape = x.shape[: 2 if model.every_step else 0] or x.shape[1:2]
     if not len(x):
         raise ValueError(f"x.shape = {tuple(x.shape)}: expected (time, batch, features), with a step at least")
