@@ -42,8 +42,9 @@ def test_what_is_chosen_by_is_not_what_is_tested(benchmark):
     for one, other in zip(tested, chosen, strict=True):
         assert one.classes == other.classes
         assert images(one.test).isdisjoint(images(one.train) | images(other.train) | images(other.test))
-        assert images(other.test) <= images(one.train)
         assert images(other.test).isdisjoint(images(other.train))
+        if benchmark != "imbalanced":  # which trains on few of some classes
+            assert images(other.test) <= images(one.train)
     if benchmark == "split":
         assert sorted(sum((task.classes for task in tested), ())) == list(range(10))
 

@@ -140,9 +140,10 @@ def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) ->
 
 
 def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images and labels, with only a tenth of the images of some classes."""
+    """Images and labels, with only a tenth of the images of some classes, at least the first of each."""
     images, labels = data
     drawn = torch.rand(len(labels), generator=generator) < 1 / RARE
+    drawn[[int((labels == label).int().argmax()) for label in rare if not drawn[labels == label].any()]] = True
     chosen = drawn | ~torch.isin(labels, rare)
     return images[chosen], labels[chosen]
 
