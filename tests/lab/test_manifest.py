@@ -22,6 +22,7 @@ from engram.lab.job import prepare
 from engram.lab.loaded import check_source
 from engram.lab.manifest import Manifest, Present, Use
 from engram.lab.trial import trials
+from engram.numeric import jit
 from engram.storage import checkpoint
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -400,8 +401,10 @@ def of_somebody(manifest: Manifest) -> set[str]:
 
 
 def test_what_comes_while_a_trial_runs_counts(package):
+    jit.are_cached()  # lists folders of the library, by which no trial computes
     using = use()
     assert of_somebody(using.manifest()) == {"__init__.py", "experiment.py", "learner.py"}
+    assert not [name for name in using.manifest()["files"] if name.endswith("/")]
     sys.modules["somebodys.learner"].learn()
     (package / "data.txt").write_text("1")
     before = (package / "old.txt").write_text("1")  # written here, so no input

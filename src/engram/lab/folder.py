@@ -122,7 +122,7 @@ class TrialFolder:
             "hardware": here,
             "attempts": [*machines, here],
         }
-        write_sealed(self.path / "trial.json", content)
+        write_sealed(self.path / "trial.json", content, named=False)  # a checkpoint or the result follows
         kinds = {
             tuple(machine.get(name) for name in ("processor", "kernels", "blas")) for machine in content["attempts"]
         }

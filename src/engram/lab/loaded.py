@@ -22,7 +22,7 @@ from engram import registry
 
 SHOWING = ("engram.lab.", "engram.cli")
 """Modules that only read and show the folders of runs: no trial computes with them."""
-_OWN = ("engram.lab", "engram.cli", "engram.storage", "engram.registry")
+_OWN = ("engram.lab", "engram.cli", "engram.storage", "engram.registry", "engram.numeric")
 _STANDARD = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 _APART = re.compile(
     r"^(<|$)|/(site|dist)-packages/(?!engram/)|\.(dist|egg)-info/|^/(proc|sys|dev)/|__pycache__/[^/]*(?<!\.pyc)$"

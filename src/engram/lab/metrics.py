@@ -44,7 +44,8 @@ class MetricsFile:
         """Write all rows to disk, and return the mark to which ``cut`` can go back; a failed write loses no row."""
         content = ("" if self._written else _HEADER) + "".join(self._pending)
         whole = self._written + content.encode()
-        write_atomic(self.path, whole)  # not into the existing file, which may be a link
+        # Not into the existing file, which may be a link. A checkpoint or the result follows, and makes it durable.
+        write_atomic(self.path, whole, named=False)
         self._written = whole
         self._pending.clear()
         return {"bytes": len(self._written), "sha256": hashlib.sha256(self._written).hexdigest()}

@@ -46,13 +46,15 @@ def writing(path: Path) -> Iterator[None]:
         raise CannotWriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Path, content: bytes, *, durable: bool = True, named: bool = True) -> None:
     """Write a file atomically: at any moment, even after a crash, it has either the old or the new content.
 
     Args:
         path: The file.
         content: Its new content.
         durable: Wait until the content is on the disk, so that it survives a power failure too.
+        named: Wait until the name is too, as are those of all earlier files in the folder then. Not needed where
+            another file of the folder follows that is useless without this one.
 
     Raises:
         CannotWriteError: It cannot be written; the file is as before, and nothing is left behind.
@@ -67,7 +69,7 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         with writing(path):
             temporary.replace(path)
-            if durable:
+            if durable and named:
                 folder = os.open(path.parent, os.O_RDONLY)
                 try:
                     os.fsync(folder)
@@ -78,15 +80,9 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
         raise
 
 
-def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Write a JSON file atomically.
-
-    Args:
-        path: The file.
-        content: JSON values.
-        durable: Wait until the content is on the disk.
-    """
-    write_atomic(path, (json.dumps(content, indent=1) + "\n").encode(), durable=durable)
+def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = True, named: bool = True) -> None:
+    """Write a JSON file of these values atomically; ``durable`` and ``named`` as in ``write_atomic``."""
+    write_atomic(path, (json.dumps(content, indent=1) + "\n").encode(), durable=durable, named=named)
 
 
 def read_json(path: Path, shape: type[Shape]) -> Shape:
@@ -99,23 +95,24 @@ def read_json(path: Path, shape: type[Shape]) -> Shape:
     return cast(Shape, _validated(path, _adapter(cast(Hashable, shape)).validate_json, read_bytes(path)))
 
 
-def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically, with a checksum of its content."""
-    write_json(path, {**content, "sha256": _digest(content)})
+def write_sealed(path: Path, content: Mapping[str, Any], *, named: bool = True) -> None:
+    """Write a JSON file atomically, with a checksum of its content; ``named`` as in ``write_atomic``."""
+    as_read = json.loads(json.dumps(content))  # JSON turns keys into text, by which they are sorted
+    write_json(path, {**as_read, "sha256": _digest(as_read)}, named=named)
 
 
 def read_sealed(path: Path, shape: type[Shape]) -> Shape:
     """Read what ``write_sealed`` wrote, as ``read_json`` does; CorruptFileError also if it was altered since."""
-    read = read_json(path, shape)
-    content = json.loads(read_bytes(path))
+    text = read_bytes(path)
+    read = _validated(path, _adapter(cast(Hashable, shape)).validate_json, text)
+    content = json.loads(text)
     if content.pop("sha256", None) != _digest(content):
         raise CorruptFileError(path, "its checksum differs")
-    return read
+    return cast(Shape, read)
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    as_read = json.loads(json.dumps(content))  # JSON turns keys into text, by which they are sorted
-    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def in_shape(path: Path, shape: type[Shape], content: Any) -> Shape:
