@@ -13,7 +13,7 @@ import pytest
 import engram
 from engram.experiments import continual_learners
 from engram.lab import run
-from engram.standings import Entry, Standing, Task, comparison, recorded
+from engram.standings import Entry, Standing, Task, comparison, recorded, renew
 from engram.standings.comparison import Comparison
 from engram.standings.kinds import events
 from engram.tasks.data import DataError
@@ -155,6 +155,13 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     assert not engram.compare("last-layer", fresh=True, **options).entries[task]["fa"].is_recorded
     recorded.all_records()["learning-rules"]["manifest"]["files"]["engram/rules/chain.py"] = "0" * 64
     assert not engram.compare("last-layer", **options).entries[task]["fa"].is_recorded
+    # The code is as it was, so the numbers are too, but for one that is not what the code computes.
+    recorded.all_records()["learning-rules"]["arms"]["backprop"]["values"][0] += 1e-3
+    assert renew("learning_rules", runs=tmp_path, jobs=1)[task] == ["backprop"]
+    again = engram.compare("last-layer", **options).entries[task]
+    assert again["fa"].is_recorded
+    assert again["fa"].values == taken["fa"].values
+    assert not again["backprop"].is_recorded
     recorded.all_records.cache_clear()
 
 

@@ -160,6 +160,41 @@ def record(kind: str, seeds: int = 5, *, jobs: int | None = None, runs: str | Pa
         recorded.ship(results, comparison.to_ship(row))
 
 
+def renew(kind: str, *, jobs: int | None = None, runs: str | Path | None = None) -> dict[str, list[str]]:
+    """Run the first seed of each shipped result of a kind again, and ship those that the code of today computes alike.
+
+    To be called after an edit that should leave all numbers as they are. Results that differ, in a part in 100,000 or
+    more, ship no longer.
+
+    Args:
+        kind: One of ``KINDS``.
+        jobs: How many trials at once (default: as many as fit on the cores).
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+
+    Returns:
+        The methods that differ, by task.
+    """
+    shipped = dict(recorded.all_records())
+    differing = {}
+    for event in events(kind):
+        record = shipped.get(event.experiment.name)
+        comparison = Comparison.of(event, [], None, record["preset"] if record else "laptop")
+        if record is None or not (before := comparison.taken(record["arms"])):
+            continue
+        options: dict[str, Any] = {"preset": record["preset"], "jobs": jobs, "runs": runs_folder(runs) / "compare"}
+        arms = [comparison.arms[method] for method in before]
+        results = run(comparison.experiment, seeds=1, arms=arms, **options)
+        again = {method: comparison.entry(results, comparison.arms[method], 0.0).values.get(0) for method in before}
+        alike = [
+            method
+            for method, value in again.items()
+            if value is not None and math.isclose(value, before[method].values[0], rel_tol=1e-5, abs_tol=1e-9)
+        ]
+        recorded.ship(results, {arm: record["arms"][arm] for arm in map(comparison.arms.__getitem__, alike)})
+        differing[event.contest.task] = [method for method in before if method not in alike]
+    return differing
+
+
 def standing_of_records(kind: str) -> Standing:
     """The standing of a kind's registered parts by the results that ship with engram, without running anything.
 
