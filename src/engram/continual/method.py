@@ -57,6 +57,9 @@ class ContinualMethod:
     def attach(self, optimizer: Optimizer) -> None:
         """Join the optimiser that trains the network, in the place of an earlier one.
 
+        A copy or an unpickled method is attached to nothing, even if it was copied together with its optimiser:
+        ``state_dict`` carries what it stored, and ``attach`` joins the copy of the optimiser.
+
         Args:
             optimizer: Any optimiser of ``torch.optim``.
 

@@ -45,7 +45,8 @@ def check_learning_rule(
     layer's name; the state of another network is refused; torch's default dtype and other threads make no difference.
     It does without what its properties rule out: ``no_weight_transport``, the weights of the last layer; ``one_phase``,
     more multiplications than three forward passes have; ``online``, a state that grows; ``unsupervised``, the target;
-    ``black_box``, activations that have a derivative. (``local`` and ``spikes`` are not checked.) Bad input is refused.
+    ``black_box``, activations that have a derivative. Bad input is refused. Not checked are ``local``, ``spikes``, and
+    whether a state that ``update`` changes holds weights: it may have learned them from activity, as a weight mirror's.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.
