@@ -16,6 +16,7 @@ from engram.experiments.diffusion_compose import (
     picture,
     sheet,
     snapshot,
+    summary,
     trial,
 )
 
@@ -81,6 +82,38 @@ def test_a_trial_is_determined_by_its_seed(performed, arm):
     assert ("frames" in first) == ("sheets" in first) == (arm == "balanced")
     assert ("seen" in first) == (arm == "square")
     assert len(run.metrics()) > 4
+
+
+def test_a_summary_tells_when_each_phase_began():
+    checks = np.array(  # step, one, accuracy, x, y, and the order in two probes
+        [
+            [25, 0.0, 0.0, 0.0, 0.0, 1.0, 0.5],
+            [50, 0.3, 0.0, 0.1, 0.2, 0.5, 0.3],
+            [75, 0.5, 0.2, 0.3, 0.3, 0.7, 0.3],
+            [100, 0.6, 0.4, 0.5, 0.4, 0.4, 0.3],
+            [125, 1.0, 0.9, 0.9, 0.9, 0.3, 0.3],
+            [150, 1.0, 0.7, 0.7, 0.7, 0.2, 0.3],
+            [175, 1.0, 1.0, 1.0, 1.0, 0.25, 0.3],
+        ]
+    )
+    trained = config("balanced", steps=175, checks=7)
+    phases = summary(trained, checks)
+    assert (phases["ordered_at"], phases["single_at"], phases["right_at"]) == (50, 100, 125)
+    assert (phases["accuracy_early"], phases["accuracy_end"], phases["order_end"]) == (0.0, 1.0, 0.25)
+    assert phases["misplaced_of_single"] == 1.0
+    assert phases["together"] == pytest.approx(np.corrcoef(checks[:, 3], checks[:, 4])[0, 1])
+    checks[1, 1] = 0.2  # too few for a share of them
+    assert summary(trained, checks)["misplaced_of_single"] == pytest.approx(0.6)
+    never = summary(trained, checks * [1, 0, 0, 0, 0, 0, 1] + [0, 0, 0, 0, 0, 0.9, 0])
+    assert {never[f"{phase}_at"] for phase in ("ordered", "single", "right")} == {350}
+    assert never["misplaced_of_single"] == never["together"] == 0
+    checks[:, 5:] = np.nan
+    assert "order_end" not in summary(config("fine-x", steps=175, checks=7), checks)
+
+
+def test_a_summary_of_few_checks_takes_the_first_for_an_early_one():
+    checks = np.array([[50, 0.5, 0.25, 0.5, 0.5, np.nan, np.nan], [100, 1.0, 1.0, 1.0, 1.0, np.nan, np.nan]])
+    assert summary(config("fine-x", steps=100, checks=2), checks)["accuracy_early"] == 0.25
 
 
 def test_a_sheet_lies_as_its_places_do_whatever_way_codes_are_turned():

@@ -39,6 +39,7 @@ LAYER = 4  # the last block before the bottleneck
 GRID, HELD, LOW, HIGH = 8, 7, 5.0, 10.0  # sampled labels per side, and bounds of the held-out part, of 16 pixels
 PICKED = 0, 2, 5, 7  # indices on the grid along x and y of the labels whose images are shown
 ORDERED, EARLY = 0.6, 0.1  # the order that counts as ordered, and the accuracy that counts as none
+SOME, SINGLE, CORRECT = 0.25, 0.5, 0.8  # shares of images: with one bump, some or most; with it in place
 
 
 @settings
@@ -215,22 +216,37 @@ def copied(config: Config, images: Tensor, labels: Tensor, asked: Tensor) -> flo
 
 
 def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, Any]:
-    """The steps at which factors were learned, and the accuracy over the last fifth of the checks."""
+    """When factors were learned, and the accuracy over the last fifth of the checks, at the last and early.
+
+    Where the representation is watched, also the steps at which phases begin; one that never does is given twice the
+    steps of training.
+    """
     steps, one, right, x, y, order, common = rows.T
     late = slice(-max(1, len(rows) // 5), None)
+    early = max(0, np.searchsorted(steps, config.steps / 7, side="right") - 1)
     together = coupling(steps, x, y)
     reached = {"x": together.first_x, "y": together.first_y}
     first = {
         axis: step if math.isfinite(step) else 2.0 * config.steps for axis, step in reached.items()
     }  # never counts as later
     result = {name: float(curve[late].mean()) for name, curve in (("accuracy", right), ("acc_x", x), ("acc_y", y))}
+    result |= {"accuracy_early": float(right[early]), "accuracy_end": float(right[-1])}
     together_by = min(first.values()) if min(first.values()) <= config.steps else 0.0  # neither learned: not coupled
     result |= {"first_x": first["x"], "first_y": first["y"], "coupling": together_by / max(first.values())}
+    result["together"] = together.correlation if math.isfinite(together.correlation) else 0.0
     if not np.isnan(order).any():
         ordered = order < ORDERED
         result["misplaced"] = float((one - right).max())
         result["ordered_before_right"] = float(right[ordered.argmax()]) if ordered.any() else 1.0
         result["order_common_early"] = float(common[right <= EARLY].min(initial=1.0))
+        begun = {"ordered": ordered, "single": one > SINGLE, "right": right >= CORRECT}
+        result |= {
+            f"{phase}_at": float(steps[checks][0]) if checks.any() else 2.0 * config.steps
+            for phase, checks in begun.items()
+        }
+        some = one >= SOME
+        result["misplaced_of_single"] = float((1 - right[some] / one[some]).max(initial=0.0))
+        result["order_end"] = float(order[-1])
     return result
 
 
@@ -298,10 +314,12 @@ def overlaps(config: Lattice, run: Run) -> dict[str, Any]:
 
 lattices: dict[str, dict[str, Any]] = {"overlaps": {}}
 accuracy, copied_, seen, first_x, index = map(metric, ("accuracy", "copied", "seen", "first_x", "coupling"))
-acc_x, acc_y = metric("acc_x"), metric("acc_y")
+acc_x, acc_y, together = metric("acc_x"), metric("acc_y"), metric("together")
+ordered_at, single_at, right_at = metric("ordered_at"), metric("single_at"), metric("right_at")
 A = "Liang, Liu & Fiete (2024), abstract; size and criterion ours"
 B = "Liang et al. (2024, NeurIPS), abstract; size and criterion ours"
 phases = claims_from(A, published="none or several bumps, one misplaced, then the right one (no figure)")
+sheets = claims_from(A, published="an ordered sheet of two dimensions (no figure)")
 coupled = claims_from(A, published="x and y are learned together (no figure)")
 composes = claims_from(B, published="composition good, interpolation limited (no figure)")
 stripes = claims_from(B, published="isolated factors and few compositions suffice (no figure)")
@@ -310,8 +328,23 @@ ours = claims_from("ours")
 claims = [
     phases("draws-bumps", "Trained on all positions, the model draws one bump at the right position",
         accuracy("balanced") >= 0.8),
+    phases("right-at-the-end", "When training ends, the model draws one bump at the right position",
+        metric("accuracy_end")("balanced") >= 0.9),
+    phases("wrong-early", "After a seventh of training, hardly any bump is drawn correctly",
+        metric("accuracy_early")("balanced") <= 0.1),
     phases("misplaced-bumps", "At some point in training many single bumps are misplaced (share of all images)",
         metric("misplaced")("balanced") >= 0.1),
+    phases("single-but-misplaced", "At some point in training most of the single bumps are misplaced (share of these)",
+        metric("misplaced_of_single")("balanced") >= 0.5),
+    phases("single-after-order", "Most images have a single bump only after the representation of noisy images is "
+        "ordered (steps between)",
+        single_at("balanced") - ordered_at("balanced") >= 1, sameness="numeric"),
+    phases("right-after-single", "Most images have a single bump before it is at the right position (steps between)",
+        right_at("balanced") - single_at("balanced") >= 1, sameness="numeric"),
+    sheets("ordered-at-the-end", "When training ends, the representation of noisy images is ordered",
+        metric("order_end")("balanced") <= 0.6),
+    sheets("few-dimensions", "The representation of the trained model has few dimensions (TwoNN, labels at random)",
+        metric("dimension")("balanced") <= 4.0),
     phases("order-first", "When the representation of noisy images first becomes ordered, few bumps are drawn "
         "correctly",
         metric("ordered_before_right")("balanced") <= 0.3),
@@ -324,6 +357,12 @@ claims = [
     coupled("coupled-fine-y", "With y sampled ten times as finely, x and y reach an accuracy of 0.8 at about the same "
         "time (ratio)",
         index("fine-y") >= 0.7),
+    *(
+        coupled(f"together-fine-{axis}", f"With {axis} sampled ten times as finely, the accuracies of x and y rise "
+            "together (correlation over training)",
+            together(f"fine-{axis}") >= 0.95)
+        for axis in ("x", "y")
+    ),
     ours("fine-alone-is-faster", "In stripes, which have one factor, a finely sampled factor is learned sooner than a "
         "coarse one (ratio)",
         first_x("fine-stripe") / first_x("coarse-stripe") <= 0.8),
@@ -336,6 +375,11 @@ claims = [
         composes(f"interpolates-worse-{axis}", f"Held-out values of {axis} are drawn less accurately than held-out "
             "pairs",
             accuracy("square") - accuracy(f"band-{axis}") >= 0.2)
+        for axis in ("x", "y")
+    ),
+    *(
+        composes(f"interpolation-is-limited-{axis}", f"Held-out values of {axis} are often drawn wrong",
+            accuracy(f"band-{axis}") <= 0.8)
         for axis in ("x", "y")
     ),
     composes("fails-in-the-unseen-x", "With values of x held out, y is correct more often than x",
