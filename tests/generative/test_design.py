@@ -262,6 +262,31 @@ def test_the_estimator_designs_better_sequences_and_the_same_again():
     np.testing.assert_array_equal(design.set_params(gamma=0.0).fit(sequences, y).labels_, design.noisy_labels_)
 
 
+def test_a_sequence_with_several_labels_is_told_and_may_take_their_mean():
+    sequences, y = written(2)
+    sequences, y = [*sequences, sequences[3]], np.append(y, y[3] + 2)
+    with pytest.warns(UserWarning, match=rf"sequences\[3\] and \[80\] are equal, with scores {y[3]:g}, {y[80]:g}"):
+        every = GGS("ACGT", random_state=0, **SMALL).fit(sequences, y)
+    assert len(every.start_.scores) == 81
+    mean = GGS("ACGT", random_state=0, duplicates="mean", **SMALL).fit(sequences, y)
+    assert mean.start_.scores[3] == y[3] + 1
+    assert len(mean.start_.scores) == 80
+    with pytest.raises(ValueError, match=r"sequences\[3\] and \[80\] are equal"):
+        GGS("ACGT", duplicates="error", **SMALL).fit(sequences, y)
+
+
+def test_predictions_far_above_all_that_was_measured_are_told():
+    tokens = np.random.default_rng(3).choice([0, 1, 3], size=(80, 8))
+    tokens[::2, 3] = 2  # at most one G: more of them are beyond the data
+    sequences = ["".join("ACGT"[token] for token in row) for row in tokens]
+    steep = GGS("ACGT", random_state=0, **(SMALL | {"rounds": 8, "lr": 1e-2, "gamma": 0.0}))
+    with pytest.warns(UserWarning, match=r"extrapolation: .* a median of 2\..*, where 1 is the most measured"):
+        best = steep.fit(sequences, (tokens == 2).sum(1)).sample(4)
+    assert min(row.count("G") for row in best) > 2
+    flat = clone(steep).set_params(gamma=1.0)  # with no such warning
+    assert flat.fit(sequences, (tokens == 2).sum(1)).predict(flat.sample(4)).max() < 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -57,8 +59,18 @@ def test_rows_without_a_score_are_dropped_and_duplicates_as_asked():
         known = measurements(["NN", "AR", "RR", "AR"], [1.0, 2.0, np.nan, 4.0])
     assert known.scores.tolist() == [1, 2, 4]
     assert measurements(["NN", "AR", "AR"], [1, 2, 4], duplicates="mean").scores.tolist() == [1, 3]
-    with pytest.raises(ValueError, match=r"sequences\[1\] has several scores"):
+    with pytest.raises(ValueError, match=r"sequences\[1\] and \[2\] are equal, with scores 2, 4: expected one"):
         measurements(["NN", "AR", "AR"], [1, 2, 4], duplicates="error")
+    rows, scores = ["NN", "AR", "RR", "AR", "NN", "RR", "NA"], [1, 2, np.nan, 4, 1, 0, 0]
+    with (
+        pytest.warns(UserWarning, match=r"sequences\[1\] and \[3\] are equal, with scores 2, 4: all rows are kept"),
+        pytest.warns(UserWarning, match="1 of 7 are NaN"),
+    ):
+        assert measurements(rows, scores, duplicates="warn").scores.tolist() == [1, 2, 4, 1, 0, 0]
+    with pytest.warns(UserWarning, match="and 2 other sequences have several scores"):
+        measurements([*rows, "NN", "NA"], [1, 2, 5, 4, 1, 5, 0, 3, 3], duplicates="warn")
+    assert measurements(["NN", "NN"], [1, 1], duplicates="error").scores.tolist() == [1]
+    assert measurements(["NN", "NN"], [1, 1], duplicates="warn").scores.tolist() == [1, 1]
     with pytest.raises(ValueError, match="scores"):
         measurements(["NN"], [np.inf])
     with pytest.raises(ValueError, match=r"scores.shape = \(1,\)"):
@@ -90,11 +102,13 @@ def test_measures():
 
 def test_a_split_has_its_bounds_and_its_gap():
     known = Measurements(np.eye(11, dtype=np.uint8), np.arange(11.0))
-    assert split(known, (0.2, 0.4), gap=0).tolist() == [2, 3, 4]
+    for distance in ("levenshtein", "hamming"):
+        with pytest.warns(UserWarning, match="gap = 0: the start leaks the best: a row is 2 edits from one of them"):
+            assert split(known, (0.2, 0.4), gap=0, distance=distance).tolist() == [2, 3, 4]
     assert split(known, (0.2, 0.4), gap=2, distance="hamming").tolist() == [2, 3, 4]
     with pytest.raises(ValueError, match=r"gap = 4: no row .* 0: 3, 1: 3, 2: 3, 3: 0, 4: 0"):
         split(known, (0.2, 0.4), gap=4)
-    with pytest.raises(ValueError, match="one of the best"):
+    with pytest.raises(ValueError, match="is one of the best"):
         split(known, (0.2, 0.95), gap=0, top=0.95)
     with pytest.raises(ValueError, match="percentile"):
         split(known, (0.4, 0.2))
@@ -110,8 +124,9 @@ def test_a_split_has_its_bounds_and_its_gap():
 )  # fmt: skip
 def test_splits_of_aav_have_the_published_counts(percentile, gap, rows, by_hamming):
     known = measurements(*load("aav"))
-    assert len(split(known, percentile, gap)) == rows
-    assert len(split(known, percentile, gap, distance="hamming")) == by_hamming
+    with nullcontext() if gap else pytest.warns(UserWarning, match="gap = 0"):
+        assert len(split(known, percentile, gap)) == rows
+        assert len(split(known, percentile, gap, distance="hamming")) == by_hamming
 
 
 @pytest.mark.needs_data("aav/ground_truth.csv")
