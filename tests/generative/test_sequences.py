@@ -1,3 +1,4 @@
+import itertools
 from contextlib import nullcontext
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from engram.generative.design import (
     NK,
+    Ehrlich,
     LookupTable,
     Measurements,
     RoughMountFuji,
@@ -174,6 +176,57 @@ def test_other_landscapes():
         LookupTable({"AB": 1.0}, "AB")(encode(["BB"], "AB"))
     with pytest.raises(ValueError, match=r"tokens.shape"):
         table(encode(["BBB"], "AB"))
+
+
+def of_its_definition(landscape, row):
+    if any(not landscape.allowed[pair] for pair in itertools.pairwise(row)):
+        return 0.0
+    product, q, k = 1.0, landscape.quantization, landscape.motifs.shape[1]
+    for motif, spacing in zip(landscape.motifs.tolist(), landscape.spacings.tolist(), strict=True):
+        counts = [
+            sum(row[start + place] == letter for place, letter in zip(spacing, motif, strict=True))
+            for start in range(len(row) - spacing[-1])
+        ]
+        product *= max(int(q * count / k) for count in counts) / q
+    return product
+
+
+@pytest.mark.parametrize(
+    ("length", "vocab", "options", "levels"),
+    [
+        (6, 4, {"n_motifs": 2, "motif_length": 2, "banned": 0.5}, {0, 0.25, 0.5, 1}),
+        (6, 5, {"n_motifs": 2, "motif_length": 3, "banned": 0.5}, {n * m / 9 for n in range(4) for m in range(4)}),
+        (8, 3, {"n_motifs": 1, "motif_length": 3, "quantization": 2, "banned": 1.0}, {0, 0.5, 1}),
+        (5, 6, {"n_motifs": 1, "motif_length": 4, "quantization": 1}, {0, 1}),
+    ],
+)
+def test_ehrlichs_function_is_its_definition_on_all_sequences(length, vocab, options, levels):
+    landscape = Ehrlich(np.random.default_rng(length), length, vocab, **options)
+    rows = list(itertools.product(range(vocab), repeat=length))
+    values = landscape(np.array(rows, dtype=np.uint8))
+    np.testing.assert_allclose(values, [of_its_definition(landscape, row) for row in rows], rtol=1e-12)
+    assert set(values.round(9)) <= {round(level, 9) for level in levels}
+    assert landscape(np.stack([landscape.optimum, landscape.wild_type]))[0] == values.max() == 1
+    paths = np.linalg.matrix_power(landscape.allowed.astype(int), length - 1).sum()
+    assert landscape.feasible(np.array(rows, dtype=np.uint8)).sum() == paths < len(rows)
+    assert landscape.feasible(landscape.wild_type[None]).all()
+
+
+def test_motifs_of_ehrlichs_function_fit_and_all_letters_can_be_reached():
+    for seed in range(20):
+        landscape = Ehrlich(np.random.default_rng(seed), 32, 20, n_motifs=4, motif_length=4, banned=0.9)
+        assert landscape.spacings[:, -1].max() < 8
+        assert (np.diff(landscape.spacings) > 0).all()
+        assert landscape.feasible(landscape.optimum[None]).all()
+        assert (np.linalg.matrix_power(landscape.allowed.astype(float), 19) > 0).all()
+    assert not np.array_equal(landscape.motifs, Ehrlich(np.random.default_rng(0), n_motifs=4).motifs)
+    for options, pattern in (
+        ({"n_motifs": 9, "motif_length": 4}, "motif_length = 4: expected 1 to 3"),
+        ({"quantization": 5}, "quantization = 5: expected 1 to 4"),
+        ({"banned": 1.5}, "banned = 1.5"),
+    ):
+        with pytest.raises(ValueError, match=pattern):
+            Ehrlich(np.random.default_rng(0), **options)
 
 
 def test_measured_mutants_are_different_and_noisy():

@@ -14,6 +14,7 @@ from engram.generative.design.ggs import GGS
 from engram.generative.design.gibbs import GibbsWithGradients, Population, Round, cluster_reduce, top
 from engram.generative.design.landscapes import (
     NK,
+    Ehrlich,
     Landscape,
     LookupTable,
     RoughMountFuji,
@@ -33,6 +34,7 @@ __all__ = [
     "AdaLead",
     "CbAS",
     "Consensus",
+    "Ehrlich",
     "FirstOrder",
     "Fitness",
     "GibbsWithGradients",
