@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from engram.analysis import intrinsic_dimension
-from engram.analysis.composition import (
+from engram.analysis import (
     bump_score,
     coupling,
     factorization,
+    intrinsic_dimension,
     percolation_ratio,
     representation_order,
 )

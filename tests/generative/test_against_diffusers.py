@@ -25,19 +25,69 @@ def test_schedules_are_the_same(ours, theirs):
     assert torch.allclose(diffusion.noised(x0, t, noise), scheduler.add_noise(x0, noise, t), atol=1e-6)
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
-def test_every_step_of_ddim_is_the_same(prediction):
-    options = {"beta_schedule": "linear", "prediction_type": prediction, "timestep_spacing": "linspace"}
-    scheduler = diffusers.DDIMScheduler(num_train_timesteps=100, set_alpha_to_one=True, clip_sample=False, **options)
-    theirs = SchedulerDiffusion(scheduler)
-    ours = GaussianDiffusion(100, "linear", theirs.prediction, clip=None)
+def in_double(scheduler, diffusion):
+    """Return a scheduler with the tables of a diffusion; its own are of single precision."""
+    assert torch.allclose(scheduler.betas.double(), diffusion.betas, atol=1e-6)
+    scheduler.betas, scheduler.alphas, scheduler.alphas_cumprod = diffusion.betas, 1 - diffusion.betas, diffusion.signal
+    return scheduler
+
+
+def denoiser():
     net = CondUNet(8, (4, 8), generator=seeded()).double()
     torch.nn.init.normal_(net.out.weight, std=0.1, generator=seeded())
-    labels = torch.rand(3, 2, generator=seeded(), dtype=torch.float64)
-    options = {"steps": 100, "hidden": net.layer(2)}
-    pair = [diffusion.sample(net, labels, (1, 8, 8), generator=seeded(1), **options) for diffusion in (ours, theirs)]
-    assert torch.allclose(pair[0].images, pair[1].images, rtol=1e-4, atol=1e-4)  # its betas are of single precision
-    assert torch.allclose(pair[0].hidden, pair[1].hidden, rtol=1e-4, atol=1e-4)
+    return net, torch.rand(3, 2, generator=seeded(), dtype=torch.float64)
+
+
+PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize(
+    ("schedule", "eta", "clip"),
+    [("linear", 0.0, None), ("linear", 0.7, 1.0), ("squaredcos_cap_v2", 0.0, 1.0), ("squaredcos_cap_v2", 0.7, 1.0)],
+)
+def test_every_step_of_ddim_is_the_same(schedule, prediction, eta, clip):
+    ours = GaussianDiffusion(100, SCHEDULES[schedule], PREDICTIONS[prediction], clip)
+    options = {"prediction_type": prediction, "timestep_spacing": "linspace", "clip_sample": clip is not None}
+    scheduler = in_double(diffusers.DDIMScheduler(100, beta_schedule=schedule, **options), ours)
+    scheduler.set_timesteps(100)
+    net, labels = denoiser()
+    drawn = ours.sample(net, labels, (1, 8, 8), generator=seeded(1), steps=100, eta=eta)
+    source = seeded(1)
+    x = torch.randn(3, 1, 8, 8, generator=source, dtype=torch.float64)
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            told = net(x, torch.full((3,), int(t)), labels)
+            x = scheduler.step(told, int(t), x, eta, use_clipped_model_output=True, generator=source).prev_sample
+    assert torch.allclose(drawn.images, x, rtol=0, atol=1e-6)
+
+
+def test_its_ddim_scheduler_takes_the_place_of_our_sampler():
+    ours = GaussianDiffusion(100, "linear", clip=None)
+    options = {"timestep_spacing": "linspace", "clip_sample": False}
+    theirs = SchedulerDiffusion(in_double(diffusers.DDIMScheduler(100, beta_schedule="linear", **options), ours))
+    net, labels = denoiser()
+    options = {"generator": seeded(1), "steps": 100, "hidden": net.layer(2)}
+    images, hidden = ours.sample(net, labels, (1, 8, 8), **options)
+    same = theirs.sample(net, labels, (1, 8, 8), **options | {"generator": seeded(1)})
+    assert torch.allclose(images, same.images, rtol=0, atol=1e-6)
+    assert torch.allclose(hidden, same.hidden, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_step_of_ddpm_is_the_same(schedule, prediction):
+    ours = GaussianDiffusion(100, SCHEDULES[schedule], PREDICTIONS[prediction])
+    options = {"prediction_type": prediction, "variance_type": "fixed_large"}
+    scheduler = in_double(diffusers.DDPMScheduler(100, beta_schedule=schedule, **options), ours)
+    net, labels = denoiser()
+    drawn = ours.sample(net, labels, (1, 8, 8), generator=seeded(1), sampler="ddpm", hidden=net.layer(2))
+    theirs = SchedulerDiffusion(scheduler).sample(
+        net, labels, (1, 8, 8), generator=seeded(1), steps=100, hidden=net.layer(2)
+    )
+    assert torch.allclose(drawn.images, theirs.images, rtol=0, atol=1e-6)
+    assert torch.allclose(drawn.hidden, theirs.hidden, rtol=0, atol=1e-6)
 
 
 def test_its_network_takes_the_place_of_ours():

@@ -12,9 +12,11 @@ from engram.generative.design import (
     NK,
     AdaLead,
     CbAS,
+    Consensus,
     GibbsWithGradients,
     HillClimb,
     Population,
+    RandomMutants,
     SeqCNN,
     cluster_reduce,
     consensus,
@@ -214,7 +216,7 @@ def test_the_best_of_each_cluster_stays():
     assert top(Population(centres, scores), 2).scores.tolist() == [5, 5]
 
 
-@pytest.mark.parametrize("kind", [HillClimb, AdaLead, CbAS])
+@pytest.mark.parametrize("kind", [RandomMutants, HillClimb, AdaLead, CbAS])
 def test_searches_climb_and_go_on_from_their_state(kind):
     landscape = NK(np.random.default_rng(0), 8, 4, k=0)
     start = tokens_of(6, 50, 8, 4)
@@ -242,6 +244,34 @@ def test_the_consensus_is_the_parent():
     assert consensus(encode(["ARND", "ARNC", "ARDD", "CRND"])).tolist() == encode(["ARND"])[0].tolist()
 
 
+def test_the_consensus_of_the_start_is_all_that_its_search_asks_for():
+    start = encode(["ARND", "ARNC", "ARDD", "CRND"])
+    search = Consensus(start[1:], np.array([1.0, 2.0, 3.0]), population_size=2)
+    for fitness in (9.0, 8.0):
+        asked = search.ask()
+        np.testing.assert_array_equal(asked, start[:1])
+        search.tell([fitness])
+    assert search.best(3).scores.tolist() == [9, 3]
+    other = Consensus(start[1:], np.array([1.0, 2.0, 3.0]), population_size=2)
+    other.load_state_dict(search.state_dict())
+    np.testing.assert_array_equal(other.ask(), start[:1])
+
+
+def test_random_mutants_are_of_the_start_however_they_score():
+    start = tokens_of(9, 6, 8, 4)
+    search = RandomMutants(start, np.arange(6.0), letters=3, population_size=500, vocab=4)
+    for _ in range(3):
+        asked = search.ask()
+        distances = (asked[:, None] != start).sum(2)
+        assert (distances == 3).any(1).all()
+        parents = np.bincount(distances.argmin(1), minlength=6)
+        assert parents.min() > 50  # also of those with low scores
+        search.tell(asked.sum(1) + 100)
+    assert search.best(4).scores.min() > 100
+    with pytest.raises(ValueError, match="letters = 9"):
+        RandomMutants(start, np.zeros(6), letters=9, vocab=4)
+
+
 SMALL = {"n_nodes": 300, "channels": 8, "epochs": 20, "batch_size": 16, "smooth_epochs": 10, "rounds": 4, "clusters": 8}
 
 
@@ -260,6 +290,31 @@ def test_the_estimator_designs_better_sequences_and_the_same_again():
     assert design.consensus_ == "".join("ACGT"[n] for n in consensus(encode(sequences, "ACGT")))
     assert not np.allclose(design.labels_, design.noisy_labels_)
     np.testing.assert_array_equal(design.set_params(gamma=0.0).fit(sequences, y).labels_, design.noisy_labels_)
+
+
+def test_a_sequence_with_several_labels_is_told_and_may_take_their_mean():
+    sequences, y = written(2)
+    sequences, y = [*sequences, sequences[3]], np.append(y, y[3] + 2)
+    with pytest.warns(UserWarning, match=rf"sequences\[3\] and \[80\] are equal, with scores {y[3]:g}, {y[80]:g}"):
+        every = GGS("ACGT", random_state=0, **SMALL).fit(sequences, y)
+    assert len(every.start_.scores) == 81
+    mean = GGS("ACGT", random_state=0, duplicates="mean", **SMALL).fit(sequences, y)
+    assert mean.start_.scores[3] == y[3] + 1
+    assert len(mean.start_.scores) == 80
+    with pytest.raises(ValueError, match=r"sequences\[3\] and \[80\] are equal"):
+        GGS("ACGT", duplicates="error", **SMALL).fit(sequences, y)
+
+
+def test_predictions_far_above_all_that_was_measured_are_told():
+    tokens = np.random.default_rng(3).choice([0, 1, 3], size=(80, 8))
+    tokens[::2, 3] = 2  # at most one G: more of them are beyond the data
+    sequences = ["".join("ACGT"[token] for token in row) for row in tokens]
+    steep = GGS("ACGT", random_state=0, **(SMALL | {"rounds": 8, "lr": 1e-2, "gamma": 0.0}))
+    with pytest.warns(UserWarning, match=r"extrapolation: .* a median of 2\..*, where 1 is the most measured"):
+        best = steep.fit(sequences, (tokens == 2).sum(1)).sample(4)
+    assert min(row.count("G") for row in best) > 2
+    flat = clone(steep).set_params(gamma=1.0)  # with no such warning
+    assert flat.fit(sequences, (tokens == 2).sum(1)).predict(flat.sample(4)).max() < 2
 
 
 @pytest.mark.parametrize(

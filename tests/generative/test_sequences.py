@@ -1,8 +1,12 @@
+import itertools
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 from engram.generative.design import (
     NK,
+    Ehrlich,
     LookupTable,
     Measurements,
     RoughMountFuji,
@@ -57,8 +61,18 @@ def test_rows_without_a_score_are_dropped_and_duplicates_as_asked():
         known = measurements(["NN", "AR", "RR", "AR"], [1.0, 2.0, np.nan, 4.0])
     assert known.scores.tolist() == [1, 2, 4]
     assert measurements(["NN", "AR", "AR"], [1, 2, 4], duplicates="mean").scores.tolist() == [1, 3]
-    with pytest.raises(ValueError, match=r"sequences\[1\] has several scores"):
+    with pytest.raises(ValueError, match=r"sequences\[1\] and \[2\] are equal, with scores 2, 4: expected one"):
         measurements(["NN", "AR", "AR"], [1, 2, 4], duplicates="error")
+    rows, scores = ["NN", "AR", "RR", "AR", "NN", "RR", "NA"], [1, 2, np.nan, 4, 1, 0, 0]
+    with (
+        pytest.warns(UserWarning, match=r"sequences\[1\] and \[3\] are equal, with scores 2, 4: all rows are kept"),
+        pytest.warns(UserWarning, match="1 of 7 are NaN"),
+    ):
+        assert measurements(rows, scores, duplicates="warn").scores.tolist() == [1, 2, 4, 1, 0, 0]
+    with pytest.warns(UserWarning, match="and 2 other sequences have several scores"):
+        measurements([*rows, "NN", "NA"], [1, 2, 5, 4, 1, 5, 0, 3, 3], duplicates="warn")
+    assert measurements(["NN", "NN"], [1, 1], duplicates="error").scores.tolist() == [1]
+    assert measurements(["NN", "NN"], [1, 1], duplicates="warn").scores.tolist() == [1, 1]
     with pytest.raises(ValueError, match="scores"):
         measurements(["NN"], [np.inf])
     with pytest.raises(ValueError, match=r"scores.shape = \(1,\)"):
@@ -90,11 +104,13 @@ def test_measures():
 
 def test_a_split_has_its_bounds_and_its_gap():
     known = Measurements(np.eye(11, dtype=np.uint8), np.arange(11.0))
-    assert split(known, (0.2, 0.4), gap=0).tolist() == [2, 3, 4]
+    for distance in ("levenshtein", "hamming"):
+        with pytest.warns(UserWarning, match="gap = 0: the start leaks the best: a row is 2 edits from one of them"):
+            assert split(known, (0.2, 0.4), gap=0, distance=distance).tolist() == [2, 3, 4]
     assert split(known, (0.2, 0.4), gap=2, distance="hamming").tolist() == [2, 3, 4]
     with pytest.raises(ValueError, match=r"gap = 4: no row .* 0: 3, 1: 3, 2: 3, 3: 0, 4: 0"):
         split(known, (0.2, 0.4), gap=4)
-    with pytest.raises(ValueError, match="one of the best"):
+    with pytest.raises(ValueError, match="is one of the best"):
         split(known, (0.2, 0.95), gap=0, top=0.95)
     with pytest.raises(ValueError, match="percentile"):
         split(known, (0.4, 0.2))
@@ -110,8 +126,9 @@ def test_a_split_has_its_bounds_and_its_gap():
 )  # fmt: skip
 def test_splits_of_aav_have_the_published_counts(percentile, gap, rows, by_hamming):
     known = measurements(*load("aav"))
-    assert len(split(known, percentile, gap)) == rows
-    assert len(split(known, percentile, gap, distance="hamming")) == by_hamming
+    with nullcontext() if gap else pytest.warns(UserWarning, match="gap = 0"):
+        assert len(split(known, percentile, gap)) == rows
+        assert len(split(known, percentile, gap, distance="hamming")) == by_hamming
 
 
 @pytest.mark.needs_data("aav/ground_truth.csv")
@@ -159,6 +176,57 @@ def test_other_landscapes():
         LookupTable({"AB": 1.0}, "AB")(encode(["BB"], "AB"))
     with pytest.raises(ValueError, match=r"tokens.shape"):
         table(encode(["BBB"], "AB"))
+
+
+def of_its_definition(landscape, row):
+    if any(not landscape.allowed[pair] for pair in itertools.pairwise(row)):
+        return 0.0
+    product, q, k = 1.0, landscape.quantization, landscape.motifs.shape[1]
+    for motif, spacing in zip(landscape.motifs.tolist(), landscape.spacings.tolist(), strict=True):
+        counts = [
+            sum(row[start + place] == letter for place, letter in zip(spacing, motif, strict=True))
+            for start in range(len(row) - spacing[-1])
+        ]
+        product *= max(int(q * count / k) for count in counts) / q
+    return product
+
+
+@pytest.mark.parametrize(
+    ("length", "vocab", "options", "levels"),
+    [
+        (6, 4, {"n_motifs": 2, "motif_length": 2, "banned": 0.5}, {0, 0.25, 0.5, 1}),
+        (6, 5, {"n_motifs": 2, "motif_length": 3, "banned": 0.5}, {n * m / 9 for n in range(4) for m in range(4)}),
+        (8, 3, {"n_motifs": 1, "motif_length": 3, "quantization": 2, "banned": 1.0}, {0, 0.5, 1}),
+        (5, 6, {"n_motifs": 1, "motif_length": 4, "quantization": 1}, {0, 1}),
+    ],
+)
+def test_ehrlichs_function_is_its_definition_on_all_sequences(length, vocab, options, levels):
+    landscape = Ehrlich(np.random.default_rng(length), length, vocab, **options)
+    rows = list(itertools.product(range(vocab), repeat=length))
+    values = landscape(np.array(rows, dtype=np.uint8))
+    np.testing.assert_allclose(values, [of_its_definition(landscape, row) for row in rows], rtol=1e-12)
+    assert set(values.round(9)) <= {round(level, 9) for level in levels}
+    assert landscape(np.stack([landscape.optimum, landscape.wild_type]))[0] == values.max() == 1
+    paths = np.linalg.matrix_power(landscape.allowed.astype(int), length - 1).sum()
+    assert landscape.feasible(np.array(rows, dtype=np.uint8)).sum() == paths < len(rows)
+    assert landscape.feasible(landscape.wild_type[None]).all()
+
+
+def test_motifs_of_ehrlichs_function_fit_and_all_letters_can_be_reached():
+    for seed in range(20):
+        landscape = Ehrlich(np.random.default_rng(seed), 32, 20, n_motifs=4, motif_length=4, banned=0.9)
+        assert landscape.spacings[:, -1].max() < 8
+        assert (np.diff(landscape.spacings) > 0).all()
+        assert landscape.feasible(landscape.optimum[None]).all()
+        assert (np.linalg.matrix_power(landscape.allowed.astype(float), 19) > 0).all()
+    assert not np.array_equal(landscape.motifs, Ehrlich(np.random.default_rng(0), n_motifs=4).motifs)
+    for options, pattern in (
+        ({"n_motifs": 9, "motif_length": 4}, "motif_length = 4: expected 1 to 3"),
+        ({"quantization": 5}, "quantization = 5: expected 1 to 4"),
+        ({"banned": 1.5}, "banned = 1.5"),
+    ):
+        with pytest.raises(ValueError, match=pattern):
+            Ehrlich(np.random.default_rng(0), **options)
 
 
 def test_measured_mutants_are_different_and_noisy():

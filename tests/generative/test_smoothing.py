@@ -126,6 +126,13 @@ def test_bad_arguments_of_the_smoother(arguments, pattern):
         GraphLabelSmoother(**arguments).fit(np.eye(4), np.arange(4.0))
 
 
+@pytest.mark.parametrize(("label", "what"), [(np.nan, "NaN"), (np.inf, "infinity")])
+def test_a_label_that_is_no_number_is_named(label, what):
+    for labels in ([0.0, 1.0, label, 3.0], np.array([0.0, 1.0, label, 3.0], np.float32)):
+        with pytest.raises(ValueError, match=rf"y\[2\] is {what}"):
+            GraphLabelSmoother(k=1).fit(np.eye(4), labels)
+
+
 def test_equal_rows_are_refused():
     with pytest.raises(ValueError, match=r"X\[0\] and X\[2\] are equal"):
         GraphLabelSmoother().fit([[0, 1], [1, 0], [0, 1]], [0.0, 1.0, 2.0])

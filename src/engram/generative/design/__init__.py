@@ -1,11 +1,20 @@
 """Sequence design: fitness landscapes, label smoothing over graphs, and optimisation of a learned fitness."""
 
-from engram.generative.design.baselines import AdaLead, CbAS, HillClimb, SequenceSearch, consensus
+from engram.generative.design.baselines import (
+    AdaLead,
+    CbAS,
+    Consensus,
+    HillClimb,
+    RandomMutants,
+    SequenceSearch,
+    consensus,
+)
 from engram.generative.design.expand import expand_hamming1, random_mutants
 from engram.generative.design.ggs import GGS
 from engram.generative.design.gibbs import GibbsWithGradients, Population, Round, cluster_reduce, top
 from engram.generative.design.landscapes import (
     NK,
+    Ehrlich,
     Landscape,
     LookupTable,
     RoughMountFuji,
@@ -24,6 +33,8 @@ __all__ = [
     "NK",
     "AdaLead",
     "CbAS",
+    "Consensus",
+    "Ehrlich",
     "FirstOrder",
     "Fitness",
     "GibbsWithGradients",
@@ -34,6 +45,7 @@ __all__ = [
     "Measurements",
     "Neighbours",
     "Population",
+    "RandomMutants",
     "RoughMountFuji",
     "Round",
     "SeqCNN",

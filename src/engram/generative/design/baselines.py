@@ -1,4 +1,4 @@
-"""Baselines for sequence design: the consensus, and gradient-free searches by ask and tell."""
+"""Baselines for sequence design: the consensus, random mutants, and gradient-free searches, all by ask and tell."""
 
 from __future__ import annotations
 
@@ -115,6 +115,54 @@ class SequenceSearch:
         """Keep the best of what was known and what is new."""
         both = Population(np.concatenate([self.tokens, tokens]), np.concatenate([self.scores, scores]))
         self.tokens, self.scores = top(both, self.population_size)
+
+
+class Consensus(SequenceSearch):
+    """The consensus of the start as a search: each generation is this one sequence.
+
+    Args:
+        tokens: Sequences that are known.
+        scores: How good they are.
+        options: ``population_size``, how many of the best are remembered, ``vocab`` and ``rng``, as of
+            ``SequenceSearch``.
+
+    Examples:
+        >>> search = Consensus(np.array([[0, 1], [0, 2], [1, 2]], np.uint8), np.zeros(3))
+        >>> search.ask().tolist()
+        [[0, 2]]
+    """
+
+    def __init__(self, tokens: Tokens, scores: Float[np.ndarray, "sequences"], **options: Any) -> None:
+        super().__init__(tokens, scores, **options)
+        self._consensus = consensus(tokens)[None]
+
+    def _propose(self) -> Tokens:
+        return self._consensus
+
+
+class RandomMutants(SequenceSearch):
+    """Random mutants of the start, whatever their scores: what a search finds by the number of its trials alone.
+
+    Args:
+        tokens: Sequences that are known.
+        scores: How good they are.
+        letters: Places of a mutant that get a letter other than their own.
+        options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
+
+    Examples:
+        >>> search = RandomMutants(np.zeros((1, 4), np.uint8), np.zeros(1), letters=2, population_size=9, vocab=2)
+        >>> search.ask().sum(1).tolist()
+        [2, 2, 2, 2, 2, 2, 2, 2, 2]
+    """
+
+    def __init__(
+        self, tokens: Tokens, scores: Float[np.ndarray, "sequences"], *, letters: int = 1, **options: Any
+    ) -> None:
+        super().__init__(tokens, scores, **options)
+        self._start, self.letters = tokens, checks.size("letters", letters, 1, tokens.shape[1])
+
+    def _propose(self) -> Tokens:
+        return random_mutants(self._start, self.population_size, self.rng, vocab=self.vocab, letters=self.letters)
 
 
 class HillClimb(SequenceSearch):

@@ -19,7 +19,7 @@ from engram.generative.design.baselines import consensus
 from engram.generative.design.expand import expand_hamming1
 from engram.generative.design.gibbs import Accept, GibbsWithGradients, Population, top
 from engram.generative.design.seq_cnn import SeqCNN, optimizer_of, train_epoch
-from engram.generative.design.sequences import AMINO_ACIDS, decode, encode, measurements
+from engram.generative.design.sequences import AMINO_ACIDS, Duplicates, decode, encode, measurements
 from engram.generative.design.smoother import GraphLabelSmoother
 
 
@@ -32,6 +32,8 @@ class GGS(BaseEstimator):  # type: ignore[misc]
 
     Args:
         alphabet: The letters.
+        duplicates: What becomes of a sequence that comes more than once, as of ``measurements``: all its rows are used,
+            and where their labels differ, it is warned of.
         n_nodes: Sequences of the graph; 250,000 as published.
         gamma: How smooth; 0: no smoothing, the fresh network learns what the first one said.
         explore: Of what mutants are made, as of ``expand_hamming1``.
@@ -76,6 +78,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         self,
         alphabet: Annotated[Any, str] = AMINO_ACIDS,
         *,
+        duplicates: Annotated[Any, Duplicates] = "warn",
         n_nodes: Annotated[Any, int] = 12_000,
         gamma: Annotated[Any, float] = 1.0,
         explore: Annotated[Any, Literal["ham1", "walk"]] = "ham1",
@@ -97,6 +100,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         random_state: Annotated[Any, int | np.random.Generator | None] = None,
     ) -> None:
         self.alphabet = alphabet
+        self.duplicates = duplicates
         self.n_nodes = n_nodes
         self.gamma = gamma
         self.explore = explore
@@ -119,7 +123,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, sequences: Sequence[str], y: ArrayLike) -> GGS:
         """Learn from sequences, strings of one length, and their fitness ``y``, to be maximised."""
-        known = measurements(sequences, y, self.alphabet)
+        known = measurements(sequences, y, self.alphabet, self.duplicates)
         self._sampler_of(None)
         checks.number("gamma", self.gamma, minimum=0)
         rng = checks.rng("random_state", self.random_state)

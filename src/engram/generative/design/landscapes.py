@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from engram import checks
 from engram.generative.design.sequences import AMINO_ACIDS, Measurements, check_tokens, encode
@@ -158,6 +158,89 @@ class RoughMountFuji(Landscape):
     def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
         noise = [np.random.default_rng([self.seed, *row]).standard_normal() for row in tokens.tolist()]
         return np.asarray(noise - self.slope * (tokens != self.wild_type).sum(1))
+
+
+class Ehrlich(Landscape):
+    r"""Spaced motifs that have to be present together in a sequence without banned transitions.
+
+        f(x) = prod_i h(x, a_i, s_i)  where no x_t x_t+1 is banned, else 0
+        h(x, a, s) = max_t floor(q / k sum_j [x_(t + s_j) = a_j]) / q
+
+    Most random sequences have 0; the most is 1, and ``optimum`` has it. Motifs, spacings and which transitions are
+    banned are drawn at random, but never banned are those to the same letter, those that ``optimum`` needs, and those
+    of a random circle of all letters, so that every letter can be reached.
+
+    Args:
+        rng: Source of the landscape.
+        length: Letters of a sequence.
+        vocab: Letters of the alphabet.
+        n_motifs: Number of motifs, each within an equal part of the length.
+        motif_length: Letters of a motif, k, all different.
+        quantization: Number of steps q in which a motif becomes present, at most k; None: k.
+        banned: Probability that a transition is banned.
+
+    Attributes:
+        motifs, spacings: The letters of motifs, and where they are from a motif's first, (motifs, letters).
+        allowed: Whether the second letter may follow the first, (vocab, vocab).
+        wild_type: A sequence drawn letter by letter, uniformly from what may follow.
+        optimum: A sequence of fitness 1.
+
+    Raises:
+        ValueError: An argument is out of range, or the motifs do not fit.
+
+    Source: Stanton et al., "Closed-form test functions for biophysical sequence optimization algorithms" (2024); how
+    motifs and banned transitions are drawn is ours.
+
+    Examples:
+        >>> landscape = Ehrlich(np.random.default_rng(0))
+        >>> landscape(np.stack([landscape.optimum, landscape.wild_type])).tolist()
+        [1.0, 0.0625]
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        length: int = 32,
+        vocab: int = 20,
+        *,
+        n_motifs: int = 2,
+        motif_length: int = 4,
+        quantization: int | None = None,
+        banned: float = 0.2,
+    ) -> None:
+        checks.arguments()
+        self.length, self.vocab = checks.size("length", length, 2), checks.size("vocab", vocab, 2, 255)
+        part = self.length // checks.size("n_motifs", n_motifs, 1, self.length)
+        k = checks.size("motif_length", motif_length, 1, min(part, self.vocab))
+        self.quantization = k if quantization is None else checks.size("quantization", quantization, 1, k)
+        checks.number("banned", banned, minimum=0, maximum=1)
+        self.motifs = np.array([rng.permutation(self.vocab)[:k] for _ in range(n_motifs)], dtype=np.uint8)
+        later = [np.sort(rng.permutation(part - 1)[: k - 1]) + 1 for _ in range(n_motifs)]
+        self.spacings = np.array([[0, *places] for places in later])
+        # Each letter of a motif stays until the next one's place.
+        ends = np.append((self.spacings + part * np.arange(n_motifs)[:, None]).ravel()[1:], self.length)
+        self.optimum = np.repeat(self.motifs.ravel(), np.diff(ends, prepend=0))
+        self.allowed = rng.random((self.vocab, self.vocab)) >= banned
+        circle = rng.permutation(self.vocab)
+        self.allowed[circle, np.roll(circle, 1)] = True
+        self.allowed[self.optimum[:-1], self.optimum[1:]] = True
+        np.fill_diagonal(self.allowed, True)
+        wild_type = [int(rng.integers(self.vocab))]
+        while len(wild_type) < self.length:
+            wild_type.append(int(rng.choice(np.flatnonzero(self.allowed[wild_type[-1]]))))
+        self.wild_type = np.array(wild_type, dtype=np.uint8)
+
+    def feasible(self, tokens: Tokens) -> Bool[np.ndarray, "sequences"]:
+        """Whether each sequence has no banned transition."""
+        return np.asarray(self.allowed[tokens[:, :-1], tokens[:, 1:]].all(1))
+
+    def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
+        present = self.feasible(tokens).astype(np.float64)
+        for motif, spacing in zip(self.motifs, self.spacings, strict=True):
+            starts = np.arange(self.length - spacing[-1])
+            letters = (tokens[:, starts[:, None] + spacing] == motif).sum(2).max(1)
+            present *= letters * self.quantization // len(motif) / self.quantization
+        return present
 
 
 class LookupTable(Landscape):

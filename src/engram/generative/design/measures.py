@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -123,7 +124,7 @@ def split(
     Args:
         known: All that was measured.
         percentile: The quantiles between which the start lies.
-        gap: Fewest edits to the best; 0: they may be as near as they are.
+        gap: Fewest edits to the best; 0: they may be as near as they are, which is warned of, since they show the way.
         top: The quantile from which on a row is one of the best.
         distance: ``"levenshtein"``, or ``"hamming"``, letters that differ.
 
@@ -152,13 +153,14 @@ def split(
     rows = np.flatnonzero((lowest <= scores) & (scores <= highest))
     if highest >= best:
         raise ValueError(f"percentile = {percentile}: its upper bound {highest} is one of the best (top = {top})")
-    if gap == 0:
-        return rows
     good = tokens[scores >= best]
     if distance == "levenshtein":
-        far = edits_to(tokens[rows], good, gap)
+        far = edits_to(tokens[rows], good, gap or None)
     else:
-        far = np.min([(tokens[rows] != one).sum(1).clip(max=gap) for one in good], axis=0)
+        far = np.min([(tokens[rows] != row).sum(1) for row in good], axis=0)
+    if gap == 0:
+        warnings.warn(f"gap = 0: the start leaks the best: a row is {far.min()} edits from one of them", UserWarning,
+                      stacklevel=2)  # fmt: skip
     if not (far >= gap).any():
         left = ", ".join(f"{least}: {int((far >= least).sum())}" for least in range(gap + 1))
         raise ValueError(f"gap = {gap}: no row is so far from the best; rows by gap are {left}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -14,6 +14,9 @@ from engram import checks
 
 AMINO_ACIDS = "ARNDCQEGHILKMFPSTWYV"
 """The twenty amino acids in the order of the published code."""
+
+
+Duplicates = Literal["keep", "warn", "mean", "error"]
 
 
 class Measurements(NamedTuple):
@@ -90,7 +93,7 @@ def measurements(
     sequences: Sequence[str],
     scores: ArrayLike,
     alphabet: str = AMINO_ACIDS,
-    duplicates: Literal["keep", "mean", "error"] = "keep",
+    duplicates: Duplicates = "keep",
 ) -> Measurements:
     """Sequences and their scores, those without a score left out.
 
@@ -98,8 +101,8 @@ def measurements(
         sequences: Strings of one length.
         scores: A number for each, to be maximised; NaN where there is none, which drops the row, with a warning.
         alphabet: The letters.
-        duplicates: Of a sequence that comes more than once, keep all rows, or the mean of their scores, or refuse what
-            has several scores.
+        duplicates: Of a sequence that comes more than once, keep all rows (``"keep"``; ``"warn"`` also warns where
+            their scores differ), or the mean of their scores, or refuse what has several scores.
 
     Raises:
         ValueError: As ``encode``; or there is not one number for each sequence, or one is infinite, or a sequence has
@@ -110,7 +113,7 @@ def measurements(
         [2.0, 5.0]
     """
     tokens = encode(sequences, alphabet)
-    checks.choice("duplicates", duplicates, ("keep", "mean", "error"))
+    checks.choice("duplicates", duplicates, get_args(Duplicates))
     with checks.noted(scores=scores):
         values = np.asarray(scores, dtype=np.float64)
     checks.has_shape("scores", values.shape, (len(tokens),))
@@ -126,10 +129,20 @@ def measurements(
         return Measurements(tokens, values)
     different, first, inverse, counts = np.unique(tokens, axis=0, return_index=True, return_inverse=True,
                                                   return_counts=True)  # fmt: skip
-    means = np.bincount(inverse.ravel(), values) / counts
-    if duplicates == "error" and (wrong := np.flatnonzero(~np.isclose(means[inverse.ravel()], values))).size:
-        raise ValueError(f"sequences[{np.flatnonzero(known)[wrong[0]]}] has several scores: expected one, or "
-                         "duplicates='keep' or 'mean'")  # fmt: skip
+    groups = inverse.ravel()
+    means = np.bincount(groups, values) / counts
+    differ = ~np.isclose(means[groups], values)
+    if duplicates != "mean" and differ.any():
+        equal = np.flatnonzero(groups == groups[differ.argmax()])
+        rows = " and ".join(f"[{row}]" for row in np.flatnonzero(known)[equal].tolist())
+        several = f"sequences{rows} are equal, with scores {', '.join(f'{score:g}' for score in values[equal])}"
+        if duplicates == "error":
+            raise ValueError(f"{several}: expected one score of a sequence, or duplicates='keep' or 'mean'")
+        others = len(np.unique(groups[differ])) - 1
+        text = f"{several}, and {others} other sequences have several scores" if others else several
+        warnings.warn(f"{text}: all rows are kept; duplicates='mean' would take means", UserWarning, stacklevel=2)
+    if duplicates == "warn":
+        return Measurements(tokens, values)
     order = np.argsort(first)
     return Measurements(different[order], means[order])
 

@@ -96,6 +96,8 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
             checks.choice(name, getattr(self, name), get_args(kind))
         dtype = "numeric" if self.metric == "hamming" else np.float64
         with checks.noted(X=X, y=y):
+            if np.asarray(y).dtype.kind == "f":
+                checks.finite("y", np.asarray(y))
             X, labels = validate_data(self, X, y, dtype=dtype, y_numeric=True, ensure_min_samples=2)
         self.indices_, self.weights_ = self._neighbours(np.asarray(X))
         rows = len(self.indices_)

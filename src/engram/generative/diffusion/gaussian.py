@@ -90,27 +90,21 @@ class GaussianDiffusion:
     def target(self, x0: Images, t: Steps, noise: Images) -> Images:
         """The network's target for noised images."""
         checks.arguments()
-        signal, noisy = self.scales(t, x0)
-        return {"eps": noise, "x0": x0, "v": signal * noise - noisy * x0}[self.prediction]
+        return self._target(x0, noise, *self.scales(t, x0))
 
     def loss(self, model: Denoiser, x0: Images, labels: Labels, generator: torch.Generator) -> Float[Tensor, ""]:
         """The mean square error of a network on images, each at a step and with noise from the generator."""
         checks.arguments()
         t = torch.randint(len(self), (len(x0),), generator=generator, device=generator.device).to(x0.device)
         noise = self.normal(x0, generator)
-        return functional.mse_loss(model(self.noised(x0, t, noise), t, labels), self.target(x0, t, noise))
+        signal, noisy = self._factors(t.cpu(), x0)
+        predicted = model(signal * x0 + noisy * noise, t, labels)
+        return functional.mse_loss(predicted, self._target(x0, noise, signal, noisy))
 
     def split(self, output: Images, x: Images, t: Steps) -> tuple[Images, Images]:
         """x_0, clipped, and the eps that agrees with it, from a network's output for x_t."""
         checks.arguments()
-        signal, noisy = self.scales(t, x)
-        x0 = {
-            "eps": lambda: (x - noisy * output) / signal,
-            "x0": lambda: output,
-            "v": lambda: signal * x - noisy * output,
-        }[self.prediction]()
-        x0 = x0 if self.clip is None else x0.clamp(-self.clip, self.clip)
-        return x0, (x - signal * x0) / noisy
+        return self._parts(output, x, *self.scales(t, x))
 
     @torch.no_grad()
     def sample(
@@ -150,15 +144,22 @@ class GaussianDiffusion:
         count = checks.size("steps", len(self) if steps is None or sampler == "ddpm" else steps, 1, len(self))
         start = torch.empty(len(labels), *shape, device=labels.device, dtype=labels.dtype)
         x, outputs = self.normal(start, generator), []
-        times = torch.linspace(len(self) - 1, 0, count, dtype=torch.float64).round().long().tolist()
+        times = torch.linspace(len(self) - 1, 0, count, dtype=torch.float64).round().long()
+        signal, noisy = (factor.to(x) for factor in (self.signal[times].sqrt(), (1 - self.signal[times]).sqrt()))
+        now, after = self.signal[times[:-1]], self.signal[times[1:]]
+        spread = (1.0 if sampler == "ddpm" else eta) * ((1 - after) / (1 - now) * (1 - now / after)).sqrt()
+        # Of round numbers the difference may be below 0.
+        direction = (1 - after - spread**2).clamp(min=0).sqrt().to(x)
+        deviation = (self.betas[times].sqrt() if sampler == "ddpm" else spread).to(x)
         with recorded(hidden) as seen:
-            for t, after in zip(times, [*times[1:], -1], strict=True):
-                batch = torch.full((len(x),), t, device=x.device)
-                x0, eps = self.split(model(x, batch, labels), x, batch)
-                x = self._step(x0, eps, t, after, 1.0 if sampler == "ddpm" else eta)
-                if after >= 0 and (eta > 0 or sampler == "ddpm"):
-                    deviation = self.betas[t] ** 0.5 if sampler == "ddpm" else eta * self._posterior(t, after)
-                    x = x + deviation.to(x) * self.normal(x, generator)
+            for call, t in enumerate(times.tolist()):
+                predicted = model(x, torch.full((len(x),), t, device=x.device), labels)
+                x0, eps = self._parts(predicted, x, signal[call], noisy[call])
+                x = x0
+                if call + 1 < count:
+                    x = signal[call + 1] * x0 + direction[call] * eps
+                    if eta > 0 or sampler == "ddpm":
+                        x = x + deviation[call] * self.normal(x, generator)
                 if hidden is not None:
                     outputs.append(only(seen, "hidden").flatten(1))
         return Samples(x, torch.stack(outputs) if hidden is not None else None)
@@ -174,27 +175,39 @@ class GaussianDiffusion:
             model(x, torch.full((len(x),), t, device=x.device), labels)
         return only(seen, "layer").flatten(1)
 
-    def _step(self, x0: Images, eps: Images, t: int, after: int, eta: float) -> Images:
-        """The mean of x at the step after ``t`` on the way down; -1 is no noise at all."""
-        if after < 0:
-            return x0
-        signal, spread = self.signal[after], eta * self._posterior(t, after)
-        # Of round numbers the difference may be below 0.
-        return signal.sqrt().to(x0) * x0 + (1 - signal - spread**2).clamp(min=0).sqrt().to(x0) * eps
-
-    def _posterior(self, t: int, after: int) -> Tensor:
-        """The standard deviation of x at step ``after``, given those at step ``t`` and at the end."""
-        now, then = self.signal[t], self.signal[after]
-        return ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
-
     def scales(self, t: Steps, like: Images) -> tuple[Tensor, Tensor]:
         """sqrt(a_t) and sqrt(1 - a_t), computed in float64, as factors of images."""
         checks.arguments()
         t = t.cpu()
         if checks.readable(t) and not ((t >= 0) & (t < len(self))).all():
             raise ValueError(f"t = {t.tolist()}: expected steps from 0 to {len(self) - 1}")
+        return self._factors(t, like)
+
+    def _factors(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         signal = self.signal[t].reshape(-1, *[1] * (like.dim() - 1))
         return signal.sqrt().to(like), (1 - signal).sqrt().to(like)
+
+    def _target(self, x0: Tensor, noise: Tensor, signal: Tensor, noisy: Tensor) -> Tensor:
+        match self.prediction:
+            case "eps":
+                return noise
+            case "x0":
+                return x0
+            case _:
+                return signal * noise - noisy * x0
+
+    def _parts(self, output: Images, x: Images, signal: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
+        """x_0, clipped, and eps; the output is of a network of the caller's, so its shape is checked."""
+        checks.arguments()
+        match self.prediction:
+            case "eps":
+                x0 = (x - noisy * output) / signal
+            case "x0":
+                x0 = output
+            case _:
+                x0 = signal * x - noisy * output
+        x0 = x0 if self.clip is None else x0.clamp(-self.clip, self.clip)
+        return x0, (x - signal * x0) / noisy
 
     @staticmethod
     def normal(like: Tensor, generator: torch.Generator) -> Tensor:
