@@ -2,6 +2,7 @@ import copy
 import warnings
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -232,6 +233,18 @@ def test_one_fragment_is_never_cut_and_one_in_use_never_goes():
         assert set(curiosity.current.tolist()) <= set(curiosity.store.ids)
         assert len(curiosity.store) <= 2
     assert curiosity.events
+
+
+def test_more_fragments_than_memory_has_room_for_are_warned_of():
+    def make():
+        return RND((5,), hidden=64, feature_dim=64, generator=torch.Generator().manual_seed(0))
+
+    each = sum(4 * p.nbytes for p in make().predictor.parameters()) + sum(p.nbytes for p in make().target.parameters())
+    most = psutil.virtual_memory().total // each + 1
+    with pytest.warns(UserWarning, match=f"capacity = {most}: {most} modules of .* need .* GiB, and .* GiB are free"):
+        FragmentedCuriosity(make, capacity=most)
+    with warnings.catch_warnings(action="error"):
+        FragmentedCuriosity(make, capacity=2)
 
 
 def test_constant_errors_and_zero_features_cut_nothing_and_nothing_done_counts():

@@ -322,6 +322,40 @@ def test_a_plan_is_followed_until_there_is_news():
     assert 0 < len(searches) < 12
 
 
+def test_where_no_layout_agrees_the_planner_says_so_and_plans_as_without_hypotheses():
+    known = seen(8, 9)
+    known[0, 0] = EMPTY  # where the only submap has a wall
+    options = {"n_queries": 50, "depth": 8, "random_state": 0}
+    planner = MapInductionPlanner(SubmapGrammar(one_off=False), **options)
+    uniform = MapInductionPlanner(mode="uniform", **options)
+    for _ in range(2):
+        planner.reset()
+        assert not planner.exhausted_
+        with pytest.warns(RuntimeWarning, match="no hypothesis is left"):
+            action = planner.act({"known": known, "position": (9, 0)})
+        assert planner.exhausted_
+        assert len(planner.posterior_.submaps) == 1
+        assert action == uniform.act({"known": known, "position": (9, 0)})
+        np.testing.assert_array_equal(planner.tree_.root_values, uniform.tree_.root_values)
+    planner.act({"known": seen(8, 9, 1), "position": (9, 0)})
+    assert not planner.exhausted_
+
+
+def test_where_all_expected_rewards_were_seen_not_to_be_there_the_planner_says_so_once():
+    planner = MapInductionPlanner(planner="greedy")
+    planner.act({"known": np.full((10, 3), UNKNOWN), "position": (9, 0)})
+    assert not planner.exhausted_  # nothing was seen so far
+    planner.act({"known": seen(8, 9, 1), "position": (9, 0)})
+    assert not planner.exhausted_
+    known = np.where(WHOLE == REWARD, EMPTY, WHOLE)
+    known[0, 0] = UNKNOWN
+    with pytest.warns(RuntimeWarning, match="no hypothesis is left"):
+        planner.act({"known": known, "position": (9, 0)})
+    known[2, 0] = UNKNOWN
+    planner.act({"known": known, "position": (9, 0)})
+    assert planner.exhausted_
+
+
 def test_the_greedy_way_goes_round_walls():
     known = np.array([[2, 3, 0], [0, 3, 0], [0, 0, 0]], np.int8)
     assert greedy_action(known, (0, 2)) == 1
@@ -374,6 +408,7 @@ def test_a_trajectory_gets_a_likelihood():
         (lambda: MapInductionPlanner(queries=3), "search = 'queries'"),
         (lambda: MapInductionPlanner().act({"known": WHOLE, "position": (10, 0)}), r"position = \(10, 0\)"),
         (lambda: MapInductionPlanner().act({"known": WHOLE}), "expected 'known' and 'position'"),
+        (lambda: MapInductionPlanner().act({"known": WHOLE, "position": (8, 0)}), r"position = \(8, 0\): .*no wall"),
     ],
 )
 def test_bad_arguments_are_named(call, pattern):

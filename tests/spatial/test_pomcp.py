@@ -199,6 +199,8 @@ class Says:
         ((0, [1], 1.0, False), TypeError, r"the observation \[1\].*hashable"),
         ((0, 0, "much", False), TypeError, "the reward 'much'"),
         ((0, 0, float("nan"), False), ValueError, "the reward nan: expected a finite number"),
+        ((0, 0, 1.0, "no"), TypeError, "done = 'no': expected a bool"),
+        ((0, 0, 1.0, 0), TypeError, "done = 0: expected a bool"),
     ],
 )
 def test_nonsense_of_a_model_is_named(result, error, pattern):
@@ -213,6 +215,15 @@ def test_a_compiled_model_observes_integers():
 
     with pytest.raises(TypeError, match="integer observation"):
         POMCP(Floats(), depth=2, n_queries=2, random_state=0).plan(0)
+
+
+def test_a_compiled_model_ends_with_a_bool():
+    class Says:
+        n_actions = 2
+        step = staticmethod(njit(lambda state, action, rng: (state, 0, 1.0, "no")))
+
+    with pytest.raises(TypeError, match="done = 'no': expected a bool"):
+        POMCP(Says(), depth=2, n_queries=2, random_state=0).plan(0)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -82,7 +83,8 @@ class FragmentedCuriosity:
         num_envs: Environments.
         make_monitor: Makes the monitor of a fragment's errors, over all environments in it; None: the published one,
             which forgets nothing. Early errors are large: in short experience a smaller threshold (3, say) will do.
-        capacity: Most fragments; the least recently used one without an environment is dropped.
+        capacity: Most fragments; the least recently used one without an environment is dropped. There is a warning if
+            as many, with their gradients and two moments for Adam, would need more memory than is free.
         recall_threshold: Cosine from which on a key recalls; None: never.
         novelty: Cosine below which a key is new, at first and at capacity; in between it falls by
             (modules - 1) (first - last) / capacity at each call, as published.
@@ -145,6 +147,7 @@ class FragmentedCuriosity:
             made = make_module()
         if not isinstance(made, Curiosity):
             raise TypeError(f"make_module makes a {type(made).__name__}: expected a Curiosity")
+        _warn_of_memory(made, capacity)
         first = Fragment(made, self._make_monitor())
         self.key_module = None if key_encoder is not None or author_keys else make_module()
         self._encode = self.key_module.features if self.key_module is not None else key_encoder
@@ -294,3 +297,26 @@ class FragmentedCuriosity:
         self.calls, self.novelty_threshold = int(state["calls"]), float(state["novelty_threshold"])
         self._last_keys = None if state["last_keys"] is None else np.array(state["last_keys"])
         self.events = [FragmentEvent(*event) for event in state["events"]]
+
+
+def _warn_of_memory(module: Any, capacity: int) -> None:
+    """Warn if as many modules as this one would need more memory than is free, where that is known."""
+    values = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
+    each = sum(value.nbytes * (4 if value.requires_grad else 1) for value in values)  # gradient, and two moments
+    free = _free_memory(values[0].device) if values else None
+    if free is not None and capacity * each > free:
+        need = (
+            f"{capacity} modules of {each / 2**20:.3g} MiB each, as they learn, need {capacity * each / 2**30:.3g} GiB"
+        )
+        warnings.warn(f"capacity = {capacity}: {need}, and {free / 2**30:.3g} GiB are free", stacklevel=3)
+
+
+def _free_memory(device: torch.device) -> int | None:
+    """Free bytes of a device; None where that is not known, as on the processor without psutil."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    with contextlib.suppress(ModuleNotFoundError):  # of the extra lab
+        import psutil
+
+        return int(psutil.virtual_memory().available) if device.type == "cpu" else None
+    return None

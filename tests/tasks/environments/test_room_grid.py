@@ -155,6 +155,12 @@ def test_mirrored_units_have_the_same_rooms():
         (lambda: RepeatedUnitWorld(variants=4), "variants = 4: expected 1 to 3"),
         (lambda: RepeatedUnitWorld(reflect_prob=2.0), "reflect_prob = 2"),
         (lambda: label_rooms("ab\na"), "labels has lines"),
+        (lambda: label_rooms([[1, 1], [1]]), r"labels = .*expected numbers of shape \(h, w\)"),
+        (lambda: label_rooms([[0.0, np.nan]]), r"labels\[0, 1\] is NaN"),
+        (lambda: label_rooms([[0.5, 1]]), r"labels\[0, 0\] = 0\.5: expected an integer"),
+        (lambda: RoomGrid(grid("35"), rooms=[[-1, 0.5]]), r"rooms\[0, 1\] = 0\.5: expected an integer"),
+        (lambda: RoomGrid(grid("35"), rooms=[[np.nan, 0]]), r"rooms\[0, 0\] is NaN"),
+        (lambda: RoomGrid([[3.5, 5]]), r"grid\[0, 0\] = 3\.5: expected an integer"),
     ],
 )
 def test_bad_maps_are_named(make, pattern):
