@@ -3,8 +3,17 @@ import pytest
 
 from engram.memory import SurprisalMonitor
 from engram.numeric.grid_view import MOVES
-from engram.spatial import FARMapExplorer, FrontierExplorer, ViewModel, active_memory_curve, coverage_curve, explore
-from engram.spatial.farmap_explorer import _alike
+from engram.spatial import (
+    FARMapExplorer,
+    FrontierExplorer,
+    LocalMap,
+    Pose,
+    ViewModel,
+    active_memory_curve,
+    coverage_curve,
+    explore,
+)
+from engram.spatial.farmap_explorer import Fracture, _alike
 from engram.tasks import colour_walls, generate_room_maps, maze_of
 
 TWO_ROOMS = maze_of("\n".join(["#" * 19, *["#........#........#"] * 3, "#" + "." * 17 + "#",
@@ -104,6 +113,49 @@ def test_options_change_what_they_say():
     for option in ({"predict_before_update": True}, {"view_at_once": True}, {"recall": "cosine"}, {"ltm_gate": 0.5}):
         other = explore(world, start, FARMapExplorer(rng=0, **option), 500)
         assert other.cuts + other.recalls != plain.cuts + plain.recalls, option
+
+
+def look_around(local_map, world, place):
+    for heading in range(4):
+        local_map.place(Pose(0, 0, heading))
+        local_map.update(ViewModel().observe(world, (*place, heading)))
+    return local_map
+
+
+def in_open_space(**options):
+    """An explorer in the middle of an open space, and the numbers of two other maps: an empty one, and an open one."""
+    explorer, field = FARMapExplorer(rng=0, **options), np.zeros((40, 40), np.int32)
+    look_around(explorer.map, field, (20, 20))
+    open_one = look_around(LocalMap(), field, (20, 20))
+    return explorer, explorer.store.write(LocalMap()), explorer.store.write(open_one)
+
+
+def across(*pose):
+    return Fracture(Pose(*pose), 0, 0)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("multi_hop", [False, True])
+def test_of_two_fractures_to_a_map_the_nearer_is_walked_to(order, multi_hop):
+    explorer, near, _ = in_open_space(multi_hop=multi_hop)
+    fractures = [across(-5, 0, 0), across(1, 2, 3)]
+    for k in order:
+        explorer.store.connect(0, near, fractures[k], across(0, 0, 2))
+    moves = explorer._elsewhere(-1.0)
+    assert (MOVES[moves].sum(0).tolist(), moves[-1]) == ([1, 2], 3)
+    assert explorer._ways() == {near: (3, Pose(1, 2, 3))}
+
+
+def test_beyond_neighbours_maps_compete_by_the_length_of_the_whole_way_if_they_may():
+    for multi_hop in (False, True):
+        explorer, near, far = in_open_space(multi_hop=multi_hop)
+        explorer.store.connect(0, near, across(-4, 0, 0), across(0, 0, 1))
+        explorer.store.connect(near, far, across(0, 9, 3), across(0, 0, 2))
+        explorer.store.connect(near, far, across(-2, 0, 0), across(0, 0, 1))  # 4 + 2 cells away, by two fractures
+        q, recency = explorer.store.get(far).q, min(1.0, 0.95 + 0.01 * explorer.store.ids.index(far))
+        value = recency * q / (6 + explorer.epsilon)
+        assert explorer._elsewhere(value * 1.001) == []
+        assert explorer._elsewhere(value * 0.999) == ([0] * 4 if multi_hop else [])
 
 
 def test_views_are_alike_by_their_visible_cells():
