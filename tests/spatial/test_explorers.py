@@ -97,6 +97,24 @@ def test_who_walks_back_over_a_fracture_is_where_it_was_on_the_old_map():
     assert recalls > 3
 
 
+def test_a_map_is_recalled_by_its_first_view_from_maps_that_it_does_not_border_on_too():
+    world, start = rooms(0, count=4)
+    explorer, beyond = FARMapExplorer(rng=0, recall="cosine"), 0
+    model, (row, column), heading, moved = ViewModel(), start, 0, True
+    for _ in range(800):
+        move = explorer.act(model.observe(world, (row, column, heading)), moved=moved)
+        if explorer.decisions and explorer.decisions[-1][0] == explorer._steps - 1:
+            decision = explorer.decisions[-1][1]
+            assert explorer.map.pose == (0, 0, heading)  # where it began
+            beyond += decision.kind == "recall" and decision.source not in explorer.store.neighbors(decision.target)
+        if move is None:
+            break
+        heading, ahead = move, (row + int(MOVES[move, 0]), column + int(MOVES[move, 1]))
+        moved = bool(world[ahead] == 0)
+        row, column = ahead if moved else (row, column)
+    assert beyond > 0
+
+
 def test_without_recall_none_happens_and_without_surprise_there_is_one_map():
     world, start = rooms(0)
     assert explore(world, start, FARMapExplorer(rng=0, recall="none"), 400).recalls == []

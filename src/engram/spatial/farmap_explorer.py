@@ -183,17 +183,20 @@ class FARMapExplorer(FrontierExplorer):
         self._steps += 1
 
     def _enter(self, source: int, pose: Pose) -> None:
-        """Put the agent where it is on the map that is recalled, as far along the fracture as it crosses it."""
-        target = self._far.current_id
-        offset, place = (0, 0), None
-        for here, there in zip(self.store.neighbors(source)[target], self.store.neighbors(target)[source], strict=True):
-            top, left, bottom, right = here.ends
-            crossed = pose.heading == here.pose.heading and top <= pose.row <= bottom and left <= pose.column <= right
-            if crossed or place is None or self.recall == "cosine":
-                place = there.pose
-                offset = (pose.row - here.pose.row, pose.column - here.pose.column) if crossed else (0, 0)
-        assert place is not None
-        self.store.get(target).place(Pose(place.row + offset[0], place.column + offset[1], pose.heading))
+        """Put the agent where it is on the map that is recalled: as far along the fracture as it crosses it.
+
+        What is recalled by a view, from whichever map, is recalled where it began.
+        """
+        target, row, column = self._far.current_id, 0, 0
+        if self.recall == "geometric":
+            edges = zip(self.store.neighbors(source)[target], self.store.neighbors(target)[source], strict=True)
+            for here, there in edges:
+                top, left, bottom, right = here.ends
+                inside = top <= pose.row <= bottom and left <= pose.column <= right
+                if inside and pose.heading == here.pose.heading:
+                    row = there.pose.row + pose.row - here.pose.row
+                    column = there.pose.column + pose.column - here.pose.column
+        self.store.get(target).place(Pose(row, column, pose.heading))
 
     def _decide(self) -> list[int]:
         seeks = self.ltm_gate is not None
