@@ -278,6 +278,30 @@ def test_the_compiled_world_moves_and_sees_as_the_world_does():
             break
 
 
+@pytest.mark.parametrize(("behind", "on_path"), [(WALL, False), (EMPTY, False), (EMPTY, True)])
+def test_a_far_move_collects_three_cells_ahead_only_where_it_ends_there(behind, on_path):
+    """O5: with a wall behind the reward the value is 1, else 0.9^2, by single steps or too far and back."""
+    cells = np.zeros((9, 1), int)
+    cells[8], cells[5], cells[4] = 5, REWARD, behind
+    env, actions, values = RoomGrid(cells, collect_on_path=on_path), [], []
+    options = {"mode": "uniform", "shaping": None, "optimism": 0.0, "collect_on_path": on_path}
+    for seed in range(100):
+        planner = MapInductionPlanner(**options, depth=20, n_queries=2000, discount=0.9, random_state=seed)
+        observation, _ = env.reset(seed=0)
+        planner.reset(env.views)
+        actions.append(planner.act(observation))
+        values.append(planner.tree_.root_values)
+    single, far = np.array(values)[:, [0, 4]].T
+    if behind == WALL or on_path:
+        assert actions.count(4) >= 99
+        np.testing.assert_allclose(far, 1.0)
+        assert single.max() <= 0.9 + 1e-12
+    else:
+        assert {0, 4} >= set(actions)
+        best = np.maximum(single, far)
+        assert 0.6 <= best.min() <= best.max() <= 0.81 + 1e-12
+
+
 def test_what_is_seen_in_a_simulation_drops_hypotheses():
     from engram.spatial.induction.kernels import sample, step
 
