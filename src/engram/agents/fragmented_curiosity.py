@@ -91,6 +91,9 @@ class FragmentedCuriosity:
         bidirectional: Also store the place where a fragment was left, as a key that leads back to it.
         normalised_surprisal: Watch the rewards in place of the errors, as the released code does.
         author_keys: Use the features of the current module as keys, as the released code does.
+        shared_target: Let the ``target`` of all modules be the network that makes the keys, instead of one each.
+        recompute_after_event: Take the reward of the rest of a rollout from the fragment that an event led to; as
+            published, all of it comes from the fragment in which the rollout began.
         burn_in: Calls after a new fragment in which its environment is not scanned.
         key_encoder: From observations to keys; None: the ``features`` of a module of its own.
 
@@ -128,6 +131,8 @@ class FragmentedCuriosity:
         bidirectional: bool = False,
         normalised_surprisal: bool = False,
         author_keys: bool = False,
+        shared_target: bool = False,
+        recompute_after_event: bool = False,
         burn_in: int = 1,
         key_encoder: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -141,6 +146,7 @@ class FragmentedCuriosity:
         self.recall_threshold, self.capacity = recall_threshold, capacity
         self.bidirectional, self.normalised_surprisal = bidirectional, normalised_surprisal
         self.author_keys, self.burn_in = author_keys, checks.size("burn_in", burn_in, minimum=0)
+        self.shared_target, self.recompute_after_event = shared_target, recompute_after_event
         self._make_module, self._make_monitor = make_module, make_monitor or published_monitor
         self.store: LongTermStore[Fragment] = LongTermStore("cosine", capacity)
         with checks.noted(make_module=make_module):
@@ -150,6 +156,9 @@ class FragmentedCuriosity:
         _warn_of_memory(made, capacity)
         first = Fragment(made, self._make_monitor())
         self.key_module = None if key_encoder is not None or author_keys else make_module()
+        if shared_target and not hasattr(self.key_module, "target"):
+            raise ValueError("shared_target = True: expected modules with a target, no key_encoder and no author_keys")
+        self._share_target(first)
         self._encode = self.key_module.features if self.key_module is not None else key_encoder
         if getattr(first.module, "num_envs", num_envs) != num_envs:
             raise ValueError(f"num_envs = {num_envs}: expected {first.module.num_envs}, as of make_module")  # type: ignore[attr-defined]
@@ -162,7 +171,12 @@ class FragmentedCuriosity:
         self._last_keys: Float[np.ndarray, "num_envs features"] | None = None
 
     def _make(self) -> Fragment:
-        return Fragment(self._make_module(), self._make_monitor())
+        return self._share_target(Fragment(self._make_module(), self._make_monitor()))
+
+    def _share_target(self, fragment: Fragment) -> Fragment:
+        if self.shared_target:
+            fragment.module.target = self.key_module.target  # type: ignore[attr-defined, union-attr]
+        return fragment
 
     def bonus(
         self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
@@ -183,24 +197,35 @@ class FragmentedCuriosity:
             keys = None if self._encode is None or not len(done) else self._encode(next_obs.flatten(0, 1))
         for number in np.unique(self.current):
             envs = np.flatnonzero(self.current == number)
-            module, rows = self.store.get(int(number)).module, torch.from_numpy(envs)
+            rows = torch.from_numpy(envs)
             arrived, over = next_obs[:, rows], done[:, rows]
-            module.observe(arrived[~over])
-            with torch.no_grad():
-                errors = module.error(arrived.flatten(0, 1)).view_as(over)
-            check_errors(errors)
-            error[:, rows], reward[:, rows] = errors, module.reward(errors, over, envs)
+            error[:, rows], reward[:, rows] = self._paid(int(number), arrived, over, envs)
             if self.author_keys and len(done):
-                features = module.features(arrived.flatten(0, 1)).view(*over.shape, -1)
+                features = self.store.get(int(number)).module.features(arrived.flatten(0, 1)).view(*over.shape, -1)
                 keys = features.new_zeros(*done.shape, features.shape[-1]) if keys is None else keys
                 keys[:, rows] = features
         if keys is not None:
             numbers = keys.reshape(*done.shape, -1).numpy(force=True)
             watched = (reward if self.normalised_surprisal else error).numpy(force=True)
+            before = len(self.events)
             self._go_through(numbers, watched, ~done.numpy(force=True))
+            for event in self.events[before:] if self.recompute_after_event else ():
+                rest = slice(event.step, None), slice(event.env, event.env + 1)
+                error[rest], reward[rest] = self._paid(event.target, next_obs[rest], done[rest], np.array([event.env]))
         self.calls += 1
         self.errors = error
         return reward
+
+    def _paid(
+        self, number: int, arrived: Tensor, over: Bool[Tensor, "time batch"], envs: Int[np.ndarray, "batch"]
+    ) -> tuple[Float[Tensor, "time batch"], Float[Tensor, "time batch"]]:
+        """The errors of a fragment's module on what some environments arrived at, and the reward for them."""
+        module = self.store.get(number).module
+        module.observe(arrived[~over])
+        with torch.no_grad():
+            errors = module.error(arrived.flatten(0, 1)).view_as(over)
+        check_errors(errors)
+        return errors, module.reward(errors, over, envs)
 
     def _go_through(self, keys: np.ndarray, errors: np.ndarray, valid: np.ndarray) -> None:
         if not self.calls:
