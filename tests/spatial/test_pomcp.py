@@ -236,6 +236,7 @@ def test_a_compiled_model_ends_with_a_bool():
         ({"ucb": float("inf")}, ValueError, "ucb = inf"),
         ({"ucb_scale": "max"}, ValueError, "ucb_scale = 'max'"),
         ({"rollout": 3}, ValueError, "rollout = 3"),
+        ({"rollout": np.zeros(0)}, ValueError, r"rollout = array of shape \(0,\)"),
         ({"model": object()}, TypeError, "model = <object.*expected n_actions and step"),
     ],
 )

@@ -163,7 +163,7 @@ class POMCP:
         self.discount = checks.number("discount", discount, above=0, maximum=1)
         self.ucb = checks.number("ucb", ucb, minimum=0)
         self.ucb_scale = checks.choice("ucb_scale", ucb_scale, (None, "range"))
-        if rollout != "random" and not callable(rollout):
+        if not (callable(rollout) or (isinstance(rollout, str) and rollout == "random")):
             raise ValueError(f"rollout = {checks.shown(rollout)}: expected 'random' or a function of state and rng")
         self.rollout = rollout
         self.avoid_terminal = bool(checks.instance("avoid_terminal", avoid_terminal, bool | np.bool_))  # type: ignore[arg-type]
