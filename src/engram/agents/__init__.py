@@ -10,7 +10,6 @@ from engram.agents.d3g import D3G
 from engram.agents.episode import OnlineAgent, Played, evaluate, play_episode
 from engram.agents.exploration import EpsilonGreedy, Exploration, MaxEntMellowmax
 from engram.agents.fragmented_curiosity import FragmentedCuriosity, FragmentEvent
-from engram.agents.heterogeneity import heterogeneity
 from engram.agents.intrinsic_reward import IntrinsicReward
 from engram.agents.inverse import InverseModel
 from engram.agents.mfec import MFEC
@@ -67,7 +66,6 @@ __all__ = [
     "discounted_returns",
     "evaluate",
     "generalised_advantages",
-    "heterogeneity",
     "meta_actor_critic",
     "monte_carlo_returns",
     "n_step_returns",

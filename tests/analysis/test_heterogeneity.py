@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from engram.agents import RND, heterogeneity
+from engram.agents import RND
+from engram.analysis import heterogeneity
 from engram.tasks import TextureRooms
 
 
