@@ -70,6 +70,22 @@ def test_what_is_not_as_annotated_is_refused_the_first_time_and_after_a_good_cal
         assert Range(np.float32(0), 2).high == 2
 
 
+@pytest.mark.parametrize(
+    ("numbers", "dtype", "message"),
+    [
+        ([0.0, 0.5], np.int64, r"cells\[1\] = 0\.5: expected an integer, of int64"),
+        ([0.0, np.nan], np.int64, r"cells\[1\] is NaN"),
+        ([0, 300], np.int8, r"cells\[1\] = 300: expected an integer, of int8"),
+        ([-1, 0], np.uint8, r"cells\[0\] = -1: expected an integer, of uint8"),
+        ([1, 1e300], np.int64, r"cells\[1\] = 1e\+300: expected an integer"),
+    ],
+)
+def test_an_array_of_integers_is_made_of_integers(numbers, dtype, message):
+    with pytest.raises(ValueError, match=message):
+        checks.array("cells", numbers, ("n",), dtype)
+    assert checks.array("cells", [2.0, 1], ("n",), dtype).tolist() == [2, 1]
+
+
 def test_an_error_passes_through_no_frame_of_the_checks():
     with pytest.raises(TypeError) as caught, checks.noted(numbers=[1, None]):
         sum([1, None])

@@ -295,7 +295,8 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
         dtype: The dtype to convert to.
 
     Raises:
-        ValueError: It is not made of numbers, has another shape, or is not finite.
+        ValueError: It is not made of numbers, has another shape, or is not finite; or a number is none of an integer
+            ``dtype``.
     """
     value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
     try:
@@ -304,8 +305,14 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
         numbers = np.asarray(None)
     if numbers.dtype.kind not in "biuf":
         raise ValueError(f"{name} = {value!r}: expected numbers of shape ({', '.join(map(str, shape))})")
-    converted = numbers.astype(dtype)
+    with np.errstate(invalid="ignore"):  # of what is no integer, which is refused below
+        converted = numbers.astype(dtype)
     has_shape(name, converted.shape, shape)
+    if converted.dtype.kind in "iu" and converted.dtype != numbers.dtype:
+        finite(name, numbers)
+        for changed in np.argwhere(converted != numbers)[:1].tolist():
+            value = numbers[tuple(changed)]
+            raise ValueError(f"{name}{changed or ''} = {value}: expected an integer, of {converted.dtype}")
     finite(name, converted)
     return converted
 

@@ -2,6 +2,7 @@ import copy
 import warnings
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -184,6 +185,131 @@ def test_only_fragments_with_an_environment_learn_and_each_by_itself():
     assert modules[0].optimizer.state[modules[0].predictor[1].weight]["step"] == 30
 
 
+def test_modules_may_imitate_the_one_network_that_makes_the_keys():
+    generator = torch.Generator().manual_seed(0)
+
+    def make():
+        return RND((5,), 2, hidden=8, feature_dim=4, keep_prob=1.0, learning_rate=1e-2, generator=generator)
+
+    curiosity, other = (FragmentedCuriosity(make, 2, shared_target=True) for _ in range(2))
+    second = curiosity.store.write(curiosity._make())
+    curiosity.current[1] = second
+    first, last = (curiosity.store.get(number).module for number in (0, second))
+    obs = torch.randn(6, 2, 5, generator=generator)
+    for module in (first, last):
+        torch.testing.assert_close(module.features(obs[0]), curiosity.key_module.features(obs[0]))
+    assert (first.error(obs[0]) != last.error(obs[0])).all()
+    before = first.error(obs[:, 0]).mean()
+    for _ in range(30):
+        curiosity.update(obs)
+    assert first.error(obs[:, 0]).mean() < 0.5 * before
+    other.load_state_dict(curiosity.state_dict())
+    assert other.store.get(second).module.target is other.key_module.target
+    torch.testing.assert_close(other.store.get(second).module.error(obs[0]), last.error(obs[0]))
+
+
+def test_the_rest_of_a_rollout_is_paid_by_the_fragment_that_an_event_led_to_if_asked():
+    made = []
+
+    class Numbered(Told):
+        """Pays by its number."""
+
+        def __init__(self):
+            super().__init__()
+            made.append(self)
+            self.number = len(made)
+
+        def error(self, obs):
+            return self.number * obs[:, 0]
+
+    here, there = np.eye(4)[[0, 1]]
+    errors = 1 + 0.1 * np.random.default_rng(0).random((3, 60, 2))
+    features = np.broadcast_to(here, (3, 60, 2, 4)).copy()
+    features[0, 40:, 1], errors[0, 40, 1] = there, 99.0  # the second environment is surprised, and then goes back
+    obs = torch.from_numpy(np.concatenate([errors[..., None], features], -1)).float()
+    done = torch.zeros(60, 2, dtype=torch.bool)
+    for again in (False, True):
+        made.clear()
+        curiosity = FragmentedCuriosity(Numbered, 2, recompute_after_event=again, burn_in=0)
+        bonuses = [curiosity.bonus(part, done) for part in obs]
+        assert [event[2:] for event in curiosity.events] == [(40, 1, 0, 1), (0, 1, 1, 0)]
+        number = torch.ones(3, 60, 2)
+        number[0, 40:, 1] = made[-1].number if again else 1
+        number[1, :, 1] = 1 if again else made[-1].number
+        torch.testing.assert_close(torch.stack(bonuses), number * obs[..., 0])
+        torch.testing.assert_close(curiosity.errors, obs[2, ..., 0])
+
+
+class ForwardModel(torch.nn.Module):
+    """A curiosity about transitions: how badly the next place is predicted from a place and an action."""
+
+    obs_shape = (8,)  # a place, (3,), an action, (2,), and the next place
+
+    def __init__(self, generator):
+        super().__init__()
+        layers = torch.nn.Linear(5, 32), torch.nn.Tanh(), torch.nn.Linear(32, 3)
+        self.network = torch.nn.Sequential(*layers)
+        for parameter in self.network.parameters():
+            torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-2)
+
+    def observe(self, obs):
+        pass
+
+    def error(self, obs):
+        return (self.network(obs[:, :5]) - obs[:, 5:]).square().mean(-1)
+
+    def reward(self, error, done, envs=None):
+        return error * ~done
+
+    def features(self, obs):
+        return obs[:, :3]
+
+    def update(self, obs, valid=None, envs=None):
+        loss = self.error(obs.reshape(-1, 8)).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def reset_parameters(self):
+        for parameter in self.network.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+
+
+def test_a_forward_model_forgets_the_first_of_two_worlds_and_one_in_fragments_does_not():
+    """In the second world, which is elsewhere, each action does the opposite."""
+    generator, errors = torch.Generator().manual_seed(0), {}
+
+    def rollout(world):
+        height = torch.full((60, 1, 1), 5.0 * world)
+        places = torch.cat((torch.rand(60, 1, 2, generator=generator), height), -1)
+        actions = torch.eye(2)[torch.randint(2, (60, 1), generator=generator)]
+        return torch.cat((places, actions, places + torch.cat((world * actions, 0 * height), -1)), -1)
+
+    def monitor():
+        options = {"window": 256, "append_on_trigger": False, "reset_on_trigger": False}
+        return SurprisalMonitor("ratio", 3.0, min_samples=25, **options)
+
+    single = ForwardModel(generator)
+    several = FragmentedCuriosity(lambda: ForwardModel(generator), make_monitor=monitor, recall_threshold=0.9)
+    done = torch.zeros(60, 1, dtype=torch.bool)
+    for world in (1, -1):
+        for _ in range(60):
+            seen = rollout(world)
+            several.bonus(seen, done)
+            for _ in range(10):
+                single.update(seen)
+                several.update(seen)
+    assert [event[4:] for event in several.events] == [(0, 1)]
+    again = rollout(1)
+    several.bonus(again, done)
+    assert [event[:1] + event[4:] for event in several.events[1:]] == [("recall", 1, 0)]
+    for name, model in (("single", single), ("several", several.store.get(0).module)):
+        errors[name] = model.error(again.flatten(0, 1)).mean().item()
+    assert errors["several"] < 0.1 * errors["single"]
+
+
 def test_keys_of_one_encoder_lead_back_from_anywhere_and_those_of_modules_do_not():
     here, there, beyond = (torch.eye(5)[k].expand(60, 1, 5) for k in (1, 2, 3))
     generator = torch.Generator().manual_seed(0)
@@ -234,6 +360,18 @@ def test_one_fragment_is_never_cut_and_one_in_use_never_goes():
     assert curiosity.events
 
 
+def test_more_fragments_than_memory_has_room_for_are_warned_of():
+    def make():
+        return RND((5,), hidden=64, feature_dim=64, generator=torch.Generator().manual_seed(0))
+
+    each = sum(4 * p.nbytes for p in make().predictor.parameters()) + sum(p.nbytes for p in make().target.parameters())
+    most = psutil.virtual_memory().total // each + 1
+    with pytest.warns(UserWarning, match=f"capacity = {most}: {most} modules of .* need .* GiB, and .* GiB are free"):
+        FragmentedCuriosity(make, capacity=most)
+    with warnings.catch_warnings(action="error"):
+        FragmentedCuriosity(make, capacity=2)
+
+
 def test_constant_errors_and_zero_features_cut_nothing_and_nothing_done_counts():
     curiosity = FragmentedCuriosity(Told)
     obs = torch.zeros(64, 1, 5)
@@ -276,6 +414,12 @@ def test_a_saved_state_goes_on_alike_with_as_many_fragments():
         (lambda: FragmentedCuriosity(lambda: torch.nn.Linear(1, 1)), TypeError, "make_module makes a Linear"),
         (lambda: FragmentedCuriosity(lambda: RND((5,), 3), 2), ValueError, "num_envs = 2"),
         (lambda: FragmentedCuriosity(Told, capacity=0), ValueError, "capacity = 0"),
+        (lambda: FragmentedCuriosity(Told, shared_target=True), ValueError, "shared_target = True"),
+        (
+            lambda: FragmentedCuriosity(lambda: RND((5,)), shared_target=True, author_keys=True),
+            ValueError,
+            "no author_keys",
+        ),
         (lambda: FragmentedCuriosity(Told, recall_threshold=2.0), ValueError, "recall_threshold = 2.0"),
         (
             lambda: FragmentedCuriosity(Told).bonus(torch.zeros(3, 2, 5), torch.zeros(3, 2).bool()),

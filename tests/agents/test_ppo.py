@@ -98,6 +98,119 @@ def test_learning_sees_what_the_agent_saw_when_it_acted(memory):
         assert not rollout.rewards[~rollout.mask].any()
 
 
+def step_by_step(agent, rollout, env):
+    """Logits and values of an environment from the equations of an LSTM, whose state is 0 where an episode starts."""
+    lstm, outputs = agent.lstm, []
+    hidden, cell = (part[0, env] for part in rollout.state)
+    for t, start in enumerate(rollout.starts[:, env].tolist()):
+        last = torch.zeros(agent.actions, dtype=hidden.dtype)
+        if start:
+            hidden, cell = torch.zeros_like(hidden), torch.zeros_like(cell)
+        else:
+            last[rollout.previous_actions[t, env]] = 1.0
+        x = torch.cat((agent.body(rollout.observations[t, env][None].to(hidden))[0], last))
+        gates = lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ hidden + lstm.bias_hh_l0
+        enters, forgets, new, leaves = gates.chunk(4)
+        cell = forgets.sigmoid() * cell + enters.sigmoid() * new.tanh()
+        hidden = leaves.sigmoid() * cell.tanh()
+        outputs.append((agent.policy(hidden).log_softmax(-1), agent.value(hidden)))
+    return (torch.stack(column) for column in zip(*outputs, strict=True))
+
+
+def test_what_was_collected_and_what_is_replayed_are_an_lstm_step_by_step():
+    """The second rollout begins within episodes, and each has ends within it."""
+    agent = agent_of(memory=6).double()
+    actor = VectorActor(cart_pole(), agent, seeded(1), seed=0)
+    for _ in range(2):
+        rollout = actor.rollout(40)
+        assert (rollout.starts[1:].sum(0) > 0).all()
+        part = torch.tensor([2, 0])
+        output, _ = agent(
+            rollout.observations[:, part], rollout.previous_actions[:, part], rollout.starts[:, part],
+            tuple(own[:, part] for own in rollout.state),
+        )  # fmt: skip
+        for column, env in enumerate(part.tolist()):
+            log_pi, values = step_by_step(agent, rollout, env)
+            taken = log_pi[torch.arange(40), rollout.actions[:, env]]
+            torch.testing.assert_close(rollout.log_prob[:, env], taken)
+            torch.testing.assert_close(rollout.values[:, env], values)
+            torch.testing.assert_close(output.logits[:, column].log_softmax(-1), log_pi)
+            torch.testing.assert_close(output.values[:, column], values)
+    assert not rollout.starts[0].all()
+
+
+def test_with_memory_an_update_is_steps_of_adam_down_the_loss_step_by_step():
+    settings = PPO(epochs=2, minibatches=2, learning_rate=1e-2, intrinsic=0.5)
+    agent, twin = (agent_of(memory=6).double() for _ in range(2))
+    rollout = VectorActor(cart_pole(4), agent, seeded(1), seed=0).rollout(30)
+    intrinsic = draw(30, 4)
+    ppo_update(agent, settings.optimizer(agent), rollout, intrinsic, settings, generator=seeded(3))
+    both = torch.stack(
+        [
+            generalised_advantages(
+                rewards, rollout.values[..., k], rollout.next_values[..., k], rollout.terminated,
+                rollout.done | ~rollout.mask, gamma=0.99, gae_lambda=0.95,
+            )
+            for k, rewards in enumerate((rollout.rewards, intrinsic))
+        ],
+        -1,
+    )  # fmt: skip
+    advantages, returns = both[..., 0] + 0.5 * both[..., 1], both + rollout.values
+    counted = advantages[rollout.mask]
+    advantages = (advantages - counted.mean()) / (counted.std(correction=0) + 1e-8)
+    optimizer, generator = torch.optim.Adam(twin.parameters(), lr=1e-2), seeded(3)
+    for _ in range(2):
+        for part in torch.randperm(4, generator=generator).tensor_split(2):
+            terms = []
+            for env in part.tolist():
+                log_pi, values = step_by_step(twin, rollout, env)
+                for t in rollout.mask[:, env].nonzero().flatten().tolist():
+                    ratio = (log_pi[t, rollout.actions[t, env]] - rollout.log_prob[t, env]).exp()
+                    gain = advantages[t, env]
+                    surrogate = torch.minimum(ratio * gain, ratio.clamp(0.9, 1.1) * gain)
+                    error = (values[t] - returns[t, env]).square().sum() / 2
+                    terms.append(error - surrogate + 0.001 * (log_pi[t].exp() * log_pi[t]).sum())
+            optimizer.zero_grad()
+            torch.stack(terms).mean().backward()
+            torch.nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
+            optimizer.step()
+    for ours, theirs in zip(agent.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
+class Recall(gymnasium.Env):
+    """Four steps of which the first shows a cue, and the last pays if the action is the cue."""
+
+    observation_space = gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.cue, self.steps = int(self.np_random.integers(2)), 0
+        return np.eye(2, dtype=np.float32)[self.cue], {}
+
+    def step(self, action):
+        self.steps += 1
+        over = self.steps == 4
+        return np.zeros(2, np.float32), float(over and action == self.cue), over, False, {}
+
+
+@pytest.mark.parametrize("memory", [8, None])
+def test_what_has_to_be_remembered_is_learned_with_memory_alone(memory):
+    env, generator = gymnasium.vector.SyncVectorEnv([Recall] * 16), seeded()
+    agent = CuriousActorCritic((2,), 2, hidden=8, memory=memory, generator=generator)
+    settings = PPO(learning_rate=1e-2, gamma=0.9, clip=0.2, entropy_coefficient=0.01, intrinsic=0.0, minibatches=2)
+    optimizer, actor, paid = settings.optimizer(agent), VectorActor(env, agent, generator), []
+    for _ in range(40):
+        rollout = actor.rollout(20)
+        ppo_update(agent, optimizer, rollout, torch.zeros(20, 16), settings, generator=generator)
+        paid.append((rollout.rewards.sum() / rollout.done.sum()).item())
+    if memory:
+        assert np.mean(paid[-10:]) > 0.9
+    else:
+        assert 0.4 < np.mean(paid[-10:]) < 0.6  # chance
+
+
 def test_memory_of_an_episode_does_not_reach_the_next():
     agent = agent_of(memory=6)
     observations, actions = draw(5, 1, 4).float(), torch.ones(5, 1, dtype=torch.int64)

@@ -130,7 +130,7 @@ MADE = {
     "make_network": lambda: HebbHopfield, "make_bonus": lambda: HashCounts,
     # Those of one class, function or method go before the others, and are given where there is a default, too.
     "ActorCritic.network": lambda: PlasticRNN(3, 3), "rollout.env": environments, "a2c_step.optimizer": optimizer,
-    "play_episode.env": lambda: MetaTaskEnv(TASK),
+    "play_episode.env": lambda: MetaTaskEnv(TASK), "heterogeneity.env": lambda: MetaTaskEnv(TASK),
     "FragmentedCuriosity.make_module": lambda: curiosity, "FragmentedCuriosity.num_envs": lambda: 3,
     "FragmentedCuriosity.bonus.next_obs": lambda: torch.ones(3, 3, 3),
     "FragmentedCuriosity.update.obs": lambda: torch.ones(3, 3, 3),

@@ -3,8 +3,17 @@ import pytest
 
 from engram.memory import SurprisalMonitor
 from engram.numeric.grid_view import MOVES
-from engram.spatial import FARMapExplorer, FrontierExplorer, ViewModel, active_memory_curve, coverage_curve, explore
-from engram.spatial.farmap_explorer import _alike
+from engram.spatial import (
+    FARMapExplorer,
+    FrontierExplorer,
+    LocalMap,
+    Pose,
+    ViewModel,
+    active_memory_curve,
+    coverage_curve,
+    explore,
+)
+from engram.spatial.farmap_explorer import Fracture, _alike
 from engram.tasks import colour_walls, generate_room_maps, maze_of
 
 TWO_ROOMS = maze_of("\n".join(["#" * 19, *["#........#........#"] * 3, "#" + "." * 17 + "#",
@@ -88,6 +97,24 @@ def test_who_walks_back_over_a_fracture_is_where_it_was_on_the_old_map():
     assert recalls > 3
 
 
+def test_a_map_is_recalled_by_its_first_view_from_maps_that_it_does_not_border_on_too():
+    world, start = rooms(0, count=4)
+    explorer, beyond = FARMapExplorer(rng=0, recall="cosine"), 0
+    model, (row, column), heading, moved = ViewModel(), start, 0, True
+    for _ in range(800):
+        move = explorer.act(model.observe(world, (row, column, heading)), moved=moved)
+        if explorer.decisions and explorer.decisions[-1][0] == explorer._steps - 1:
+            decision = explorer.decisions[-1][1]
+            assert explorer.map.pose == (0, 0, heading)  # where it began
+            beyond += decision.kind == "recall" and decision.source not in explorer.store.neighbors(decision.target)
+        if move is None:
+            break
+        heading, ahead = move, (row + int(MOVES[move, 0]), column + int(MOVES[move, 1]))
+        moved = bool(world[ahead] == 0)
+        row, column = ahead if moved else (row, column)
+    assert beyond > 0
+
+
 def test_without_recall_none_happens_and_without_surprise_there_is_one_map():
     world, start = rooms(0)
     assert explore(world, start, FARMapExplorer(rng=0, recall="none"), 400).recalls == []
@@ -104,6 +131,49 @@ def test_options_change_what_they_say():
     for option in ({"predict_before_update": True}, {"view_at_once": True}, {"recall": "cosine"}, {"ltm_gate": 0.5}):
         other = explore(world, start, FARMapExplorer(rng=0, **option), 500)
         assert other.cuts + other.recalls != plain.cuts + plain.recalls, option
+
+
+def look_around(local_map, world, place):
+    for heading in range(4):
+        local_map.place(Pose(0, 0, heading))
+        local_map.update(ViewModel().observe(world, (*place, heading)))
+    return local_map
+
+
+def in_open_space(**options):
+    """An explorer in the middle of an open space, and the numbers of two other maps: an empty one, and an open one."""
+    explorer, field = FARMapExplorer(rng=0, **options), np.zeros((40, 40), np.int32)
+    look_around(explorer.map, field, (20, 20))
+    open_one = look_around(LocalMap(), field, (20, 20))
+    return explorer, explorer.store.write(LocalMap()), explorer.store.write(open_one)
+
+
+def across(*pose):
+    return Fracture(Pose(*pose), 0, 0)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("multi_hop", [False, True])
+def test_of_two_fractures_to_a_map_the_nearer_is_walked_to(order, multi_hop):
+    explorer, near, _ = in_open_space(multi_hop=multi_hop)
+    fractures = [across(-5, 0, 0), across(1, 2, 3)]
+    for k in order:
+        explorer.store.connect(0, near, fractures[k], across(0, 0, 2))
+    moves = explorer._elsewhere(-1.0)
+    assert (MOVES[moves].sum(0).tolist(), moves[-1]) == ([1, 2], 3)
+    assert explorer._ways() == {near: (3, Pose(1, 2, 3))}
+
+
+def test_beyond_neighbours_maps_compete_by_the_length_of_the_whole_way_if_they_may():
+    for multi_hop in (False, True):
+        explorer, near, far = in_open_space(multi_hop=multi_hop)
+        explorer.store.connect(0, near, across(-4, 0, 0), across(0, 0, 1))
+        explorer.store.connect(near, far, across(0, 9, 3), across(0, 0, 2))
+        explorer.store.connect(near, far, across(-2, 0, 0), across(0, 0, 1))  # 4 + 2 cells away, by two fractures
+        q, recency = explorer.store.get(far).q, min(1.0, 0.95 + 0.01 * explorer.store.ids.index(far))
+        value = recency * q / (6 + explorer.epsilon)
+        assert explorer._elsewhere(value * 1.001) == []
+        assert explorer._elsewhere(value * 0.999) == ([0] * 4 if multi_hop else [])
 
 
 def test_views_are_alike_by_their_visible_cells():

@@ -278,6 +278,30 @@ def test_the_compiled_world_moves_and_sees_as_the_world_does():
             break
 
 
+@pytest.mark.parametrize(("behind", "on_path"), [(WALL, False), (EMPTY, False), (EMPTY, True)])
+def test_a_far_move_collects_three_cells_ahead_only_where_it_ends_there(behind, on_path):
+    """O5: with a wall behind the reward the value is 1, else 0.9^2, by single steps or too far and back."""
+    cells = np.zeros((9, 1), int)
+    cells[8], cells[5], cells[4] = 5, REWARD, behind
+    env, actions, values = RoomGrid(cells, collect_on_path=on_path), [], []
+    options = {"mode": "uniform", "shaping": None, "optimism": 0.0, "collect_on_path": on_path}
+    for seed in range(100):
+        planner = MapInductionPlanner(**options, depth=20, n_queries=2000, discount=0.9, random_state=seed)
+        observation, _ = env.reset(seed=0)
+        planner.reset(env.views)
+        actions.append(planner.act(observation))
+        values.append(planner.tree_.root_values)
+    single, far = np.array(values)[:, [0, 4]].T
+    if behind == WALL or on_path:
+        assert actions.count(4) >= 99
+        np.testing.assert_allclose(far, 1.0)
+        assert single.max() <= 0.9 + 1e-12
+    else:
+        assert {0, 4} >= set(actions)
+        best = np.maximum(single, far)
+        assert 0.6 <= best.min() <= best.max() <= 0.81 + 1e-12
+
+
 def test_what_is_seen_in_a_simulation_drops_hypotheses():
     from engram.spatial.induction.kernels import sample, step
 
@@ -320,6 +344,40 @@ def test_a_plan_is_followed_until_there_is_news():
     for _ in range(12):
         observation, *_ = env.step(planner.act(observation))
     assert 0 < len(searches) < 12
+
+
+def test_where_no_layout_agrees_the_planner_says_so_and_plans_as_without_hypotheses():
+    known = seen(8, 9)
+    known[0, 0] = EMPTY  # where the only submap has a wall
+    options = {"n_queries": 50, "depth": 8, "random_state": 0}
+    planner = MapInductionPlanner(SubmapGrammar(one_off=False), **options)
+    uniform = MapInductionPlanner(mode="uniform", **options)
+    for _ in range(2):
+        planner.reset()
+        assert not planner.exhausted_
+        with pytest.warns(RuntimeWarning, match="no hypothesis is left"):
+            action = planner.act({"known": known, "position": (9, 0)})
+        assert planner.exhausted_
+        assert len(planner.posterior_.submaps) == 1
+        assert action == uniform.act({"known": known, "position": (9, 0)})
+        np.testing.assert_array_equal(planner.tree_.root_values, uniform.tree_.root_values)
+    planner.act({"known": seen(8, 9, 1), "position": (9, 0)})
+    assert not planner.exhausted_
+
+
+def test_where_all_expected_rewards_were_seen_not_to_be_there_the_planner_says_so_once():
+    planner = MapInductionPlanner(planner="greedy")
+    planner.act({"known": np.full((10, 3), UNKNOWN), "position": (9, 0)})
+    assert not planner.exhausted_  # nothing was seen so far
+    planner.act({"known": seen(8, 9, 1), "position": (9, 0)})
+    assert not planner.exhausted_
+    known = np.where(WHOLE == REWARD, EMPTY, WHOLE)
+    known[0, 0] = UNKNOWN
+    with pytest.warns(RuntimeWarning, match="no hypothesis is left"):
+        planner.act({"known": known, "position": (9, 0)})
+    known[2, 0] = UNKNOWN
+    planner.act({"known": known, "position": (9, 0)})
+    assert planner.exhausted_
 
 
 def test_the_greedy_way_goes_round_walls():
@@ -374,6 +432,7 @@ def test_a_trajectory_gets_a_likelihood():
         (lambda: MapInductionPlanner(queries=3), "search = 'queries'"),
         (lambda: MapInductionPlanner().act({"known": WHOLE, "position": (10, 0)}), r"position = \(10, 0\)"),
         (lambda: MapInductionPlanner().act({"known": WHOLE}), "expected 'known' and 'position'"),
+        (lambda: MapInductionPlanner().act({"known": WHOLE, "position": (8, 0)}), r"position = \(8, 0\): .*no wall"),
     ],
 )
 def test_bad_arguments_are_named(call, pattern):

@@ -199,6 +199,8 @@ class Says:
         ((0, [1], 1.0, False), TypeError, r"the observation \[1\].*hashable"),
         ((0, 0, "much", False), TypeError, "the reward 'much'"),
         ((0, 0, float("nan"), False), ValueError, "the reward nan: expected a finite number"),
+        ((0, 0, 1.0, "no"), TypeError, "done = 'no': expected a bool"),
+        ((0, 0, 1.0, 0), TypeError, "done = 0: expected a bool"),
     ],
 )
 def test_nonsense_of_a_model_is_named(result, error, pattern):
@@ -215,6 +217,15 @@ def test_a_compiled_model_observes_integers():
         POMCP(Floats(), depth=2, n_queries=2, random_state=0).plan(0)
 
 
+def test_a_compiled_model_ends_with_a_bool():
+    class Says:
+        n_actions = 2
+        step = staticmethod(njit(lambda state, action, rng: (state, 0, 1.0, "no")))
+
+    with pytest.raises(TypeError, match="done = 'no': expected a bool"):
+        POMCP(Says(), depth=2, n_queries=2, random_state=0).plan(0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "pattern"),
     [
@@ -225,6 +236,7 @@ def test_a_compiled_model_observes_integers():
         ({"ucb": float("inf")}, ValueError, "ucb = inf"),
         ({"ucb_scale": "max"}, ValueError, "ucb_scale = 'max'"),
         ({"rollout": 3}, ValueError, "rollout = 3"),
+        ({"rollout": np.zeros(0)}, ValueError, r"rollout = array of shape \(0,\)"),
         ({"model": object()}, TypeError, "model = <object.*expected n_actions and step"),
     ],
 )

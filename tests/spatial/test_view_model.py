@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,17 +15,65 @@ def random_world(seed, density=0.25, side=24):
     return world, (*rng.choice(np.argwhere(world == 0)).tolist(), int(rng.integers(4)))
 
 
+def is_behind(size, target, obstacle):
+    """Whether the ray from the middle of the viewer's lower edge to that of a cell's lower edge meets an obstacle.
+
+    A cell has its edge away from the viewer's row and the one towards the viewer's column, but not the other two: so
+    are ties decided. An obstacle straight ahead hides its own column alone.
+    """
+    (row, column), (far, across), middle = obstacle, target, size // 2
+    if column == middle:
+        return across == middle and far < row
+    if column > middle:
+        column, across = size - 1 - column, size - 1 - across
+    if far >= row:
+        return False
+    enters, leaves = (
+        Fraction(size, 2) + Fraction((across - middle) * (size - y), size - far - 1) for y in (row + 1, row)
+    )
+    return column < enters > leaves <= column + 1
+
+
+def cast(world, pose, size, ratio):
+    """What is seen, by a ray to each cell: the specification's view without a table of shadows or a turned offset."""
+    row, column, heading = pose
+    turned = np.rot90(np.pad(world, size, constant_values=-1), quarters := (0, 2, 3, 1)[heading])
+    agent = np.zeros_like(world, dtype=bool)
+    agent[row, column] = True
+    bottom, middle = np.argwhere(np.rot90(np.pad(agent, size), quarters))[0].tolist()
+    ahead = turned[bottom - size + 1 : bottom + 1, middle - size // 2 : middle + size // 2 + 1]
+    obstacles = np.argwhere(ahead > 0).tolist()
+    lit = {cell for cell in np.ndindex(ahead.shape) if not any(is_behind(size, cell, wall) for wall in obstacles)}
+    sides = {column for i in range(size // 2) for column in (i, size - 1 - i)}
+    narrow = {
+        (size - 1 - up, side)
+        for side in sides
+        for up in range(max(1, int(size * ratio - 2 * ratio * (min(side, size - 1 - side) + 1))))
+    }
+    for dark in (set(), narrow):
+        lit, shown, spreads = lit - dark, set(), [(size - 1, size // 2)]
+        while spreads:
+            cell = spreads.pop()
+            if cell in lit and cell not in shown and ahead[cell] >= 0:
+                shown.add(cell)
+                if ahead[cell] == 0:
+                    spreads += [(cell[0] - 1, cell[1]), (cell[0], cell[1] - 1), (cell[0], cell[1] + 1)]
+        lit = shown
+    return np.array([[ahead[i, j] if (i, j) in lit else -1 for j in range(size)] for i in range(size)])
+
+
 @given(
     seed=st.integers(0, 10**6),
-    size=st.sampled_from([3, 5, 9, 15, 21]),
+    size=st.sampled_from([3, 5, 9, 15]),
     ratio=st.sampled_from([0.0, 0.25, 0.5]),
-    density=st.sampled_from([0.0, 0.1, 0.4]),
+    density=st.sampled_from([0.0, 0.05, 0.1, 0.4]),
 )
 @settings(max_examples=60, deadline=None)
-def test_the_fast_view_is_the_defined_one(seed, size, ratio, density):
+def test_the_view_is_what_rays_show(seed, size, ratio, density):
     world, pose = random_world(seed, density)
-    model = ViewModel(size, ratio)
-    np.testing.assert_array_equal(model.observe(world, pose), model.defined(world, pose))
+    model, seen = ViewModel(size, ratio), cast(world, pose, size, ratio)
+    np.testing.assert_array_equal(model.observe(world, pose), seen)
+    np.testing.assert_array_equal(model.defined(world, pose), seen)
 
 
 @given(seed=st.integers(0, 10**6))
@@ -54,22 +104,12 @@ def test_nothing_is_seen_outside_the_world_or_behind_a_wall_across():
     assert (view[:10] < 0).all()
 
 
-@pytest.mark.parametrize("size", [5, 9, 15])
+@pytest.mark.parametrize("size", [3, 5, 9, 15])
 def test_a_shadow_lies_where_rays_from_the_viewer_pass_the_obstacle(size):
-    """Cast rays by brute force from the middle of the viewer's lower edge to the middle of every cell."""
-    eye = np.array([size, size / 2])
-    centres = np.indices((size, size)).reshape(2, -1).T + 0.5
-    for row, column in np.ndindex(size - 1, size):
-        along = np.linspace(0, 1, 400)[:, None, None]
-        rays = eye + along * (centres - eye)
-        distance = np.abs(rays - np.array([row + 0.5, column + 0.5])).max(-1).min(0).reshape(size, size)
-        passed = (np.arange(size)[:, None] < row) & np.ones((size, size), bool)
-        hidden = shadow(size, row, column)
-        assert (distance[hidden] < 1.5).all(), (row, column, "hidden although the ray passes at a distance")
-        core = passed & (distance < 0.05)  # right through its middle
-        side = abs(column - size // 2) > 0
-        assert hidden[core].all() or side, (row, column)
-    assert not shadow(size, size - 1, size // 2).all()
+    cells = list(np.ndindex(size, size))
+    for obstacle in cells:
+        behind = [is_behind(size, cell, obstacle) for cell in cells]
+        np.testing.assert_array_equal(shadow(size, *obstacle).ravel(), behind, err_msg=str(obstacle))
 
 
 def test_a_wall_ahead_hides_what_is_behind_it_alone():

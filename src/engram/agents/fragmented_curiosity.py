@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -82,13 +83,17 @@ class FragmentedCuriosity:
         num_envs: Environments.
         make_monitor: Makes the monitor of a fragment's errors, over all environments in it; None: the published one,
             which forgets nothing. Early errors are large: in short experience a smaller threshold (3, say) will do.
-        capacity: Most fragments; the least recently used one without an environment is dropped.
+        capacity: Most fragments; the least recently used one without an environment is dropped. There is a warning if
+            as many, with their gradients and two moments for Adam, would need more memory than is free.
         recall_threshold: Cosine from which on a key recalls; None: never.
         novelty: Cosine below which a key is new, at first and at capacity; in between it falls by
             (modules - 1) (first - last) / capacity at each call, as published.
         bidirectional: Also store the place where a fragment was left, as a key that leads back to it.
         normalised_surprisal: Watch the rewards in place of the errors, as the released code does.
         author_keys: Use the features of the current module as keys, as the released code does.
+        shared_target: Let the ``target`` of all modules be the network that makes the keys, instead of one each.
+        recompute_after_event: Take the reward of the rest of a rollout from the fragment that an event led to; as
+            published, all of it comes from the fragment in which the rollout began.
         burn_in: Calls after a new fragment in which its environment is not scanned.
         key_encoder: From observations to keys; None: the ``features`` of a module of its own.
 
@@ -126,6 +131,8 @@ class FragmentedCuriosity:
         bidirectional: bool = False,
         normalised_surprisal: bool = False,
         author_keys: bool = False,
+        shared_target: bool = False,
+        recompute_after_event: bool = False,
         burn_in: int = 1,
         key_encoder: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -139,14 +146,19 @@ class FragmentedCuriosity:
         self.recall_threshold, self.capacity = recall_threshold, capacity
         self.bidirectional, self.normalised_surprisal = bidirectional, normalised_surprisal
         self.author_keys, self.burn_in = author_keys, checks.size("burn_in", burn_in, minimum=0)
+        self.shared_target, self.recompute_after_event = shared_target, recompute_after_event
         self._make_module, self._make_monitor = make_module, make_monitor or published_monitor
         self.store: LongTermStore[Fragment] = LongTermStore("cosine", capacity)
         with checks.noted(make_module=make_module):
             made = make_module()
         if not isinstance(made, Curiosity):
             raise TypeError(f"make_module makes a {type(made).__name__}: expected a Curiosity")
+        _warn_of_memory(made, capacity)
         first = Fragment(made, self._make_monitor())
         self.key_module = None if key_encoder is not None or author_keys else make_module()
+        if shared_target and not hasattr(self.key_module, "target"):
+            raise ValueError("shared_target = True: expected modules with a target, no key_encoder and no author_keys")
+        self._share_target(first)
         self._encode = self.key_module.features if self.key_module is not None else key_encoder
         if getattr(first.module, "num_envs", num_envs) != num_envs:
             raise ValueError(f"num_envs = {num_envs}: expected {first.module.num_envs}, as of make_module")  # type: ignore[attr-defined]
@@ -159,7 +171,12 @@ class FragmentedCuriosity:
         self._last_keys: Float[np.ndarray, "num_envs features"] | None = None
 
     def _make(self) -> Fragment:
-        return Fragment(self._make_module(), self._make_monitor())
+        return self._share_target(Fragment(self._make_module(), self._make_monitor()))
+
+    def _share_target(self, fragment: Fragment) -> Fragment:
+        if self.shared_target:
+            fragment.module.target = self.key_module.target  # type: ignore[attr-defined, union-attr]
+        return fragment
 
     def bonus(
         self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
@@ -180,24 +197,35 @@ class FragmentedCuriosity:
             keys = None if self._encode is None or not len(done) else self._encode(next_obs.flatten(0, 1))
         for number in np.unique(self.current):
             envs = np.flatnonzero(self.current == number)
-            module, rows = self.store.get(int(number)).module, torch.from_numpy(envs)
+            rows = torch.from_numpy(envs)
             arrived, over = next_obs[:, rows], done[:, rows]
-            module.observe(arrived[~over])
-            with torch.no_grad():
-                errors = module.error(arrived.flatten(0, 1)).view_as(over)
-            check_errors(errors)
-            error[:, rows], reward[:, rows] = errors, module.reward(errors, over, envs)
+            error[:, rows], reward[:, rows] = self._paid(int(number), arrived, over, envs)
             if self.author_keys and len(done):
-                features = module.features(arrived.flatten(0, 1)).view(*over.shape, -1)
+                features = self.store.get(int(number)).module.features(arrived.flatten(0, 1)).view(*over.shape, -1)
                 keys = features.new_zeros(*done.shape, features.shape[-1]) if keys is None else keys
                 keys[:, rows] = features
         if keys is not None:
             numbers = keys.reshape(*done.shape, -1).numpy(force=True)
             watched = (reward if self.normalised_surprisal else error).numpy(force=True)
+            before = len(self.events)
             self._go_through(numbers, watched, ~done.numpy(force=True))
+            for event in self.events[before:] if self.recompute_after_event else ():
+                rest = slice(event.step, None), slice(event.env, event.env + 1)
+                error[rest], reward[rest] = self._paid(event.target, next_obs[rest], done[rest], np.array([event.env]))
         self.calls += 1
         self.errors = error
         return reward
+
+    def _paid(
+        self, number: int, arrived: Tensor, over: Bool[Tensor, "time batch"], envs: Int[np.ndarray, "batch"]
+    ) -> tuple[Float[Tensor, "time batch"], Float[Tensor, "time batch"]]:
+        """The errors of a fragment's module on what some environments arrived at, and the reward for them."""
+        module = self.store.get(number).module
+        module.observe(arrived[~over])
+        with torch.no_grad():
+            errors = module.error(arrived.flatten(0, 1)).view_as(over)
+        check_errors(errors)
+        return errors, module.reward(errors, over, envs)
 
     def _go_through(self, keys: np.ndarray, errors: np.ndarray, valid: np.ndarray) -> None:
         if not self.calls:
@@ -294,3 +322,26 @@ class FragmentedCuriosity:
         self.calls, self.novelty_threshold = int(state["calls"]), float(state["novelty_threshold"])
         self._last_keys = None if state["last_keys"] is None else np.array(state["last_keys"])
         self.events = [FragmentEvent(*event) for event in state["events"]]
+
+
+def _warn_of_memory(module: Any, capacity: int) -> None:
+    """Warn if as many modules as this one would need more memory than is free, where that is known."""
+    values = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
+    each = sum(value.nbytes * (4 if value.requires_grad else 1) for value in values)  # gradient, and two moments
+    free = _free_memory(values[0].device) if values else None
+    if free is not None and capacity * each > free:
+        need = (
+            f"{capacity} modules of {each / 2**20:.3g} MiB each, as they learn, need {capacity * each / 2**30:.3g} GiB"
+        )
+        warnings.warn(f"capacity = {capacity}: {need}, and {free / 2**30:.3g} GiB are free", stacklevel=3)
+
+
+def _free_memory(device: torch.device) -> int | None:
+    """Free bytes of a device; None where that is not known, as on the processor without psutil."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    with contextlib.suppress(ModuleNotFoundError):  # of the extra lab
+        import psutil
+
+        return int(psutil.virtual_memory().available) if device.type == "cpu" else None
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from typing import Any, NamedTuple
 
@@ -58,6 +59,8 @@ class FARMapExplorer(FrontierExplorer):
         gamma: Decay of the confidence of its maps in a step.
         rho: Surprisal, in standard deviations above its mean, at which a new map begins.
         epsilon: Cells that are added to the distance of a fracture.
+        multi_hop: Whether all maps compete, not the neighbours alone; the distance of one is then that along the
+            fractures on the shortest way, on which the agent sets out.
         ltm_gate: The q below which other maps compete; 0: only if the current map has no frontier left; None: never.
         recall: ``"geometric"``: by crossing a fracture; ``"cosine"``: by seeing, in the same heading, what was seen
             where a map began, with a cosine of at least 0.99; ``"none"``.
@@ -91,6 +94,7 @@ class FARMapExplorer(FrontierExplorer):
         gamma: float = 0.9,
         rho: float = 2.0,
         epsilon: float = 5.0,
+        multi_hop: bool = False,
         ltm_gate: float | None = 0.05,
         recall: str = "geometric",
         monitor: SurprisalMonitor | None = None,
@@ -109,6 +113,7 @@ class FARMapExplorer(FrontierExplorer):
         self.epsilon = checks.number("epsilon", epsilon, above=0)
         self.ltm_gate = None if ltm_gate is None else checks.number("ltm_gate", ltm_gate, minimum=0)
         self.recall = checks.choice("recall", recall, RECALLS)
+        self.multi_hop = multi_hop
         self.predict_before_update, self.view_at_once = predict_before_update, view_at_once
         self.store: LongTermStore[LocalMap] = LongTermStore(_alike if recall == "cosine" else "geometric")
         self._far = FragmentAndRecall(
@@ -178,17 +183,20 @@ class FARMapExplorer(FrontierExplorer):
         self._steps += 1
 
     def _enter(self, source: int, pose: Pose) -> None:
-        """Put the agent where it is on the map that is recalled, as far along the fracture as it crosses it."""
-        target = self._far.current_id
-        offset, place = (0, 0), None
-        for here, there in zip(self.store.neighbors(source)[target], self.store.neighbors(target)[source], strict=True):
-            top, left, bottom, right = here.ends
-            crossed = pose.heading == here.pose.heading and top <= pose.row <= bottom and left <= pose.column <= right
-            if crossed or place is None or self.recall == "cosine":
-                place = there.pose
-                offset = (pose.row - here.pose.row, pose.column - here.pose.column) if crossed else (0, 0)
-        assert place is not None
-        self.store.get(target).place(Pose(place.row + offset[0], place.column + offset[1], pose.heading))
+        """Put the agent where it is on the map that is recalled: as far along the fracture as it crosses it.
+
+        What is recalled by a view, from whichever map, is recalled where it began.
+        """
+        target, row, column = self._far.current_id, 0, 0
+        if self.recall == "geometric":
+            edges = zip(self.store.neighbors(source)[target], self.store.neighbors(target)[source], strict=True)
+            for here, there in edges:
+                top, left, bottom, right = here.ends
+                inside = top <= pose.row <= bottom and left <= pose.column <= right
+                if inside and pose.heading == here.pose.heading:
+                    row = there.pose.row + pose.row - here.pose.row
+                    column = there.pose.column + pose.column - here.pose.column
+        self.store.get(target).place(Pose(row, column, pose.heading))
 
     def _decide(self) -> list[int]:
         seeks = self.ltm_gate is not None
@@ -202,22 +210,44 @@ class FARMapExplorer(FrontierExplorer):
         return (self._elsewhere(-1.0) if seeks else []) or self._back()
 
     def _elsewhere(self, score: float) -> list[int]:
-        """The moves to the fracture towards the neighbour that wins against a score; none where none does."""
-        source, pose, recent = self._far.current_id, self.map.pose, self.store.ids
-        goal = None
-        for target, fractures in self.store.neighbors(source).items():
-            distances = [abs(f.pose.row - pose.row) + abs(f.pose.column - pose.column) for f in fractures]
-            nearest = int(np.argmin(distances))
+        """The moves to the fracture towards the map that wins against a score; none where none does."""
+        goal, recent = None, self.store.ids
+        for target, (distance, begins) in self._ways().items():
             recency = min(1.0, 0.95 + 0.01 * recent.index(target))
-            value = recency * self.store.get(target).q / (distances[nearest] + self.epsilon)
+            value = recency * self.store.get(target).q / (distance + self.epsilon)
             if value > score:
-                score, goal = value, fractures[nearest].pose
+                score, goal = value, begins
         if goal is None:
             return []
-        order = (goal.heading, *(heading for heading in _TURNS[pose.heading] if heading != goal.heading))
+        order = (goal.heading, *(heading for heading in _TURNS[self.map.pose.heading] if heading != goal.heading))
         moves = self._walk(goal.row, goal.column, order) or []
         self._switching = bool(moves)
         return moves
+
+    def _ways(self) -> dict[int, tuple[float, Pose]]:
+        """How far the nearest fracture towards each other map is, and the pose at the first on the way there.
+
+        Neighbours come in the order in which they were connected: of maps of equal value the first wins.
+        """
+        source, number = self._far.current_id, 0
+        ways = dict.fromkeys(self.store.neighbors(source), (math.inf, self.map.pose))
+        queue, entered = [(0.0, number, source, self.map.pose, self.map.pose)], set()
+        while queue:
+            distance, _, current, pose, begins = heapq.heappop(queue)
+            if current != source and distance < ways.get(current, (math.inf,))[0]:
+                ways[current] = distance, begins
+            if (current, pose) in entered or (current != source and not self.multi_hop):
+                continue
+            entered.add((current, pose))
+            for target, fractures in self.store.neighbors(current).items():
+                arrivals = self.store.neighbors(target)[current] if self.multi_hop else fractures
+                for here, there in zip(fractures, arrivals, strict=True):
+                    number += 1
+                    length = abs(here.pose.row - pose.row) + abs(here.pose.column - pose.column)
+                    start = here.pose if current == source else begins
+                    if target != source:
+                        heapq.heappush(queue, (distance + length, number, target, there.pose, start))
+        return ways
 
     def _back(self) -> list[int]:
         """One step back; none where a wall is there."""

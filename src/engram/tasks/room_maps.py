@@ -12,6 +12,7 @@ from engram import checks
 
 Maze = Bool[np.ndarray, "rows columns"]
 HIDDEN_COLOUR = 88  # of what is not visible, in all three channels
+MOST_LABELS = 2**24 - 1  # colours of 24 bits but the one of what is not visible
 _CROSS = ndimage.generate_binary_structure(2, 1)
 
 
@@ -34,8 +35,8 @@ def maze_of(text: str, name: str = "text") -> Maze:
 
 def check_maze(maze: Any, name: str = "maze") -> Maze:
     """A maze as booleans, of which True is a wall; raise ValueError where it is none or has no empty cell."""
-    cells = np.asarray(maze)
-    if cells.ndim != 2 or cells.dtype.kind not in "biu" or not np.isin(cells, (0, 1)).all():
+    cells = checks.array(name, maze, ("rows", "columns"), np.int64)
+    if np.asarray(maze).dtype.kind == "f" or not np.isin(cells, (0, 1)).all():
         raise ValueError(f"{name} = {checks.shown(maze)}: expected rows of booleans, True for a wall")
     if cells.all():
         raise ValueError(f"{name} = {checks.shown(maze)}: expected at least one empty cell")
@@ -144,8 +145,8 @@ def colour_walls(maze: Maze, scale: int = 3, rng: Any = None) -> Int32[np.ndarra
     walls = check_maze(maze)
     checks.size("scale", scale, maximum=1000)
     count = int(walls.sum())
-    if count >= 2**24 - 1:
-        raise ValueError(f"maze has {count} walls: expected fewer than there are colours of 24 bits")
+    if count >= MOST_LABELS:
+        raise ValueError(f"maze has {count} walls: expected fewer than {MOST_LABELS}, the colours of 24 bits")
     labels = np.zeros(walls.shape, dtype=np.int32)
     labels[walls] = checks.rng("rng", rng).permutation(count) + 1
     return np.kron(labels, np.ones((scale, scale), np.int32))
@@ -163,9 +164,11 @@ def colours_of(labels: Any) -> UInt8[np.ndarray, "*shape 3"]:
     """
     with checks.noted(labels=labels):
         labels = checks.array("labels", labels, ("rows",) * np.ndim(labels), np.int64)
+    if labels.max(initial=0) >= MOST_LABELS:
+        raise ValueError(f"labels.max() = {labels.max()}: expected less than {MOST_LABELS}, the colours of 24 bits")
     colours = np.zeros((*labels.shape, 3), dtype=np.uint8)
     grey = sum(7 << 3 * bit for bit in range(8) if HIDDEN_COLOUR >> (7 - bit) & 1)
-    rest = np.where(labels == grey, 2**24 - 1, np.maximum(labels, 0))
+    rest = np.where(labels == grey, MOST_LABELS, np.maximum(labels, 0))
     for bit in range(8):
         for channel in range(3):
             colours[..., channel] |= ((rest >> channel & 1) << (7 - bit)).astype(np.uint8)

@@ -112,6 +112,11 @@ def test_drawn_mazes_are_like_the_published():
         (lambda: generate_room_maps(3, 4, 1, (5, 1)), "doors = 5"),
         (lambda: generate_room_maps(3, 4, 1, (1, 1), merge=1.5), "merge = 1.5"),
         (lambda: ColourMazeVectorEnv(view_size=8), "view_size = 8"),
+        (lambda: ColourMazeVectorEnv(maze=[[1, 0], [1]]), r"maze = \[\[1, 0\], \[1\]\]: .*rows, columns"),
+        (lambda: ColourMazeVectorEnv(maze=[[1, 2], [1, 0]]), "expected rows of booleans"),
+        (lambda: ColourMazeVectorEnv(maze=[[1.0, 0.0]]), "expected rows of booleans"),
+        (lambda: colour_walls(np.arange(2**24).reshape(4096, 4096) > 0), "maze has 16777215 walls: expected fewer"),
+        (lambda: colours_of([2**24 - 1]), r"labels.max\(\) = 16777215: expected less than"),
         (lambda: ColourMazeVectorEnv(maze="##\n##"), "expected at least one empty cell"),
     ],
 )

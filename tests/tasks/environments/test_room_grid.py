@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
@@ -86,6 +88,56 @@ def test_sight_ends_at_walls_and_rewards():
     assert known[2, 7] == known[12, 7] == known[7, 2] == known[7, 12] == 0  # all ways alike
 
 
+def cast(cells, position, degrees, step, reach):
+    """What rays from the middle of a cell show, one sample after another."""
+    seen = np.full(cells.shape, UNOBSERVED)
+    for angle in degrees:
+        for k in range(round(reach / step) + 1):
+            cell = []
+            for place, part in zip(position, (math.sin, math.cos), strict=True):
+                exact = round(place + k * step * part(math.radians(angle)), 9)
+                nearest = [at for at in range(-40, 80) if abs(at - exact) <= 0.5]  # two where it is between them
+                cell.append(min(nearest, key=lambda at: abs(at - place)))
+            if not all(0 <= at < side for at, side in zip(cell, cells.shape, strict=True)):
+                break
+            seen[*cell] = cells[*cell]
+            if cell != list(position) and cells[*cell] in (REWARD, WALL, 7, 8):
+                break
+    return seen
+
+
+@pytest.mark.parametrize(("code", "facing"), [(1, 0), (4, 90), (9, 180), (5, 270)])
+def test_sight_is_what_rays_show_sample_by_sample(code, facing):
+    rng = np.random.default_rng(code)
+    for shape in ((9, 14), (40, 7), (33, 36)):
+        cells = rng.choice([EMPTY, WALL, REWARD, 7], shape, p=[0.88, 0.08, 0.02, 0.02])
+        position = tuple(int(rng.integers(side)) for side in shape)
+        cells[position] = EMPTY
+        shown = cells.copy()
+        shown[position] = code
+        cone = range(facing - 45, facing + 46)
+        for mode, rays in (
+            ("line_of_sight", (range(0, 360, 5), 0.3, 5)),
+            ("directional_line_of_sight", (cone, 0.5, min(max(shape), 30))),
+        ):
+            known = RoomGrid(shown, observation_mode=mode).reset(seed=0)[0]["known"]
+            np.testing.assert_array_equal(known, cast(cells, position, *rays))
+
+
+@pytest.mark.parametrize("position", [(40, 20), (39, 21)])
+def test_an_agent_that_looks_up_sees_a_quarter_of_an_open_field(position):
+    cells = np.zeros((41, 41), int)
+    cells[position], cells[0, 0] = 5, 2
+    env = RoomGrid(cells, observation_mode="directional_line_of_sight")
+    known = env.reset(seed=0)[0]["known"]
+    up, aside = position[0] - np.arange(41)[:, None], np.abs(np.arange(41) - position[1])
+    far = np.hypot(up, aside)
+    assert (known[(aside <= up) & (far <= 29.5)] != UNOBSERVED).all()
+    assert (known[(aside > up) | (far > 30.5)] == UNOBSERVED).all()
+    known = env.step(LEFT)[0]["known"]
+    assert (known[position[0]] != UNOBSERVED).sum() == 2  # it still looks up
+
+
 def test_without_rewards_an_episode_ends_at_once():
     env = RoomGrid(grid("00", "50"), max_steps=3)
     env.reset(seed=0)
@@ -155,6 +207,12 @@ def test_mirrored_units_have_the_same_rooms():
         (lambda: RepeatedUnitWorld(variants=4), "variants = 4: expected 1 to 3"),
         (lambda: RepeatedUnitWorld(reflect_prob=2.0), "reflect_prob = 2"),
         (lambda: label_rooms("ab\na"), "labels has lines"),
+        (lambda: label_rooms([[1, 1], [1]]), r"labels = .*expected numbers of shape \(h, w\)"),
+        (lambda: label_rooms([[0.0, np.nan]]), r"labels\[0, 1\] is NaN"),
+        (lambda: label_rooms([[0.5, 1]]), r"labels\[0, 0\] = 0\.5: expected an integer"),
+        (lambda: RoomGrid(grid("35"), rooms=[[-1, 0.5]]), r"rooms\[0, 1\] = 0\.5: expected an integer"),
+        (lambda: RoomGrid(grid("35"), rooms=[[np.nan, 0]]), r"rooms\[0, 0\] is NaN"),
+        (lambda: RoomGrid([[3.5, 5]]), r"grid\[0, 0\] = 3\.5: expected an integer"),
     ],
 )
 def test_bad_maps_are_named(make, pattern):

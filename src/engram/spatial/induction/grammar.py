@@ -190,7 +190,7 @@ class SubmapGrammar:
         sizes = self.sizes(cells.shape) if unknown.any() else []
         parts = [part for size in sizes if (part := self._of_size(cells, size, len(sizes))) is not None]
         if not parts:
-            return self._none(seen, cells)
+            return self._none(seen, cells, sizes)
         evidence = np.array([part.log_evidence for part in parts])
         total = float(np.logaddexp.reduce(evidence))
         shares = np.exp(evidence - total)
@@ -207,14 +207,15 @@ class SubmapGrammar:
         fields = best.submaps, best.slots, best.candidates, best.programs, total
         return MapPosterior(maps, weights, seen, *fields, unstructured, chance)
 
-    def _none(self, seen: Int8[np.ndarray, "h w"], cells: Int8[np.ndarray, "h w"]) -> MapPosterior:
+    def _none(self, seen: Int8[np.ndarray, "h w"], cells: Int8[np.ndarray, "h w"], sizes: list[Size]) -> MapPosterior:
         """No hypothesis, or, of a map that is known, that one."""
         whole = not (cells == UNOBSERVED).any() and bool((seen == REWARD).any())
         maps = np.stack([seen] * whole) if whole else np.zeros((0, *seen.shape), np.int8)
         unstructured = float(self.include_unstructured > 0 and not whole)
         everywhere: tuple[Slot, ...] = ((slice(None), slice(None)),)
         chance = background(cells, None, everywhere) if unstructured else np.zeros(seen.shape)
-        return MapPosterior(maps, np.ones(len(maps)), seen, (), (), (), len(maps), -math.inf, unstructured, chance)
+        submaps = next(filter(None, (tuple(self._propose(_blocks(cells, size)[1])) for size in sizes)), ())
+        return MapPosterior(maps, np.ones(len(maps)), seen, submaps, (), (), len(maps), -math.inf, unstructured, chance)
 
     def _of_size(self, cells: Int8[np.ndarray, "h w"], size: Size, sizes: int) -> _OfSize | None:
         """Consistent maps of one block size, or draws of them, with the logs of their prior weights."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int8
 
 from engram import checks
-from engram.numeric.grid_cells import REWARD, Views
+from engram.numeric.grid_cells import REWARD, UNOBSERVED, Views, blocked
 from engram.spatial.induction.grammar import SubmapGrammar
 from engram.spatial.induction.greedy import greedy_action
 from engram.spatial.induction.kernels import POSITION_BITS, World
@@ -53,6 +54,9 @@ class MapInductionPlanner:
 
     Attributes:
         posterior_: The hypotheses of the last step; None in mode ``"uniform"``.
+        exhausted_: Whether no hypothesis is left, though there was one since the last reset, or there are submaps, of
+            which no layout agrees with the map. A warning says so the first time, and unknown cells are taken for
+            empty, as in mode ``"uniform"``, until there is a hypothesis again.
         tree_: The last tree of the search.
         goals_seen: Cells in which a reward was ever seen since the last reset.
 
@@ -115,6 +119,7 @@ class MapInductionPlanner:
         self.goals_seen: set[tuple[int, int]] = set()
         self.views = views
         self.posterior_, self._known, self._node = None, b"", 0
+        self.exhausted_ = self._had_some = self._has_warned = False
         self._world: World | None = None
 
     def act(self, observation: Mapping[str, Any]) -> int:
@@ -125,7 +130,7 @@ class MapInductionPlanner:
                 ``RoomGrid`` returns them; without these, those count that were ever in sight.
 
         Raises:
-            ValueError: The map has another shape than the views, or the position is outside it.
+            ValueError: The map has another shape than the views, or the position is outside it or a wall.
         """
         if not isinstance(observation, Mapping) or not {"known", "position"} <= set(observation):
             raise ValueError(f"observation = {checks.shown(observation)}: expected 'known' and 'position'")
@@ -133,6 +138,8 @@ class MapInductionPlanner:
         row, column = (int(place) for place in checks.array("position", observation["position"], (2,), np.int64))
         if not (0 <= row < len(known) and 0 <= column < known.shape[1]):
             raise ValueError(f"position = ({row}, {column}): expected a cell of a map of {known.shape}")
+        if blocked(known[row, column]):
+            raise ValueError(f"position = ({row}, {column}): expected a cell that is no wall")
         if known.size > 2**POSITION_BITS:
             raise ValueError(f"known has {known.size} cells: expected at most {2**POSITION_BITS}")
         rewarded = checks.array("rewards", observation.get("rewards", known == REWARD), known.shape, np.bool_)
@@ -162,6 +169,7 @@ class MapInductionPlanner:
         maps, weights = np.zeros((0, *known.shape), np.int8), np.zeros(0)
         if self.mode != "uniform":
             self.posterior_ = self.grammar.posterior(known, self.goals_seen)
+            self._note_exhaustion(self.posterior_)
             maps, weights = self._hypotheses(self.posterior_)
         if self.planner == "greedy":
             return
@@ -172,6 +180,20 @@ class MapInductionPlanner:
             optimism=self.optimism, sharpness=self.sharpness, discount=self.search.discount,
             collect_on_path=self.collect_on_path,
         )  # fmt: skip
+
+    def _note_exhaustion(self, posterior: MapPosterior) -> None:
+        none_fits = bool(posterior.submaps) and not posterior.programs
+        unknown = bool((posterior.known == UNOBSERVED).any())
+        self.exhausted_ = not len(posterior) and unknown and (self._had_some or none_fits)
+        self._had_some |= len(posterior) > 0
+        if self.exhausted_ and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                "no hypothesis is left that agrees with the map and has a reward to collect: unknown cells are taken "
+                "for empty, as in mode 'uniform'",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def _hypotheses(self, posterior: MapPosterior) -> tuple[Int8[np.ndarray, "n h w"], Float64[np.ndarray, "n"]]:
         if not len(posterior):

@@ -46,7 +46,8 @@ class MapPosterior:
         maps: The completed maps, what is known in place; cells that a hypothesis says nothing of are unknown.
         weights: Their weights, which add up to 1 where there are any.
         known: The map as known.
-        submaps: The submaps of the block size that carries most weight.
+        submaps: The submaps of the block size that carries most weight, or, where no program is consistent, of the
+            first that has any.
         slots: Rows and columns of each slot of that size, as slices.
         candidates: What each slot may hold.
         programs: How many assignments of submaps to slots agree with what is known; their product, never enumerated.

@@ -122,7 +122,7 @@ class POMCP:
         tree_: The tree of the last plan.
 
     Raises:
-        TypeError: The model has no number of actions or no step, or its step returns no tuple of four.
+        TypeError: The model has no number of actions or no step, or its step returns no tuple of four, or no bool.
         ValueError: Its reward is not finite, its observation not hashable; or an argument is out of range.
 
     Source: Silver and Veness, "Monte-Carlo planning in large POMDPs" (2010).
@@ -163,7 +163,7 @@ class POMCP:
         self.discount = checks.number("discount", discount, above=0, maximum=1)
         self.ucb = checks.number("ucb", ucb, minimum=0)
         self.ucb_scale = checks.choice("ucb_scale", ucb_scale, (None, "range"))
-        if rollout != "random" and not callable(rollout):
+        if not (callable(rollout) or (isinstance(rollout, str) and rollout == "random")):
             raise ValueError(f"rollout = {checks.shown(rollout)}: expected 'random' or a function of state and rng")
         self.rollout = rollout
         self.avoid_terminal = bool(checks.instance("avoid_terminal", avoid_terminal, bool | np.bool_))  # type: ignore[arg-type]
@@ -229,7 +229,7 @@ class POMCP:
                 ) from error
             if not math.isfinite(reward):
                 raise ValueError(f"model.step returned the reward {reward}: expected a finite number")
-            return state, number, reward, bool(ended)
+            return state, number, reward, _ended(ended)
 
         def acted(state: Any, rng: np.random.Generator) -> int:
             return checks.size("action of rollout", rollout(state, rng), 0, self.n_actions - 1)
@@ -247,12 +247,19 @@ class POMCP:
                     f"model.step returned {checks.shown(first)}: expected (state, observation, reward, done), and of "
                     "a compiled model an integer observation"
                 )
+            _ended(first[3])
             return int(compiled_search(self.model.step, sample, rollout, state, self.rng, tree, *options))
         except NumbaError as error:
             raise TypeError(
                 "model.step, model.sample or rollout cannot be compiled with the search: expected a state of one type, "
                 f"an integer observation, a number and a bool; numba says: {error}"
             ) from error
+
+
+def _ended(done: Any) -> bool:
+    if not isinstance(done, bool | np.bool_):
+        raise TypeError(f"model.step returned done = {checks.shown(done)}: expected a bool")
+    return bool(done)
 
 
 def _itself(root: Any, rng: np.random.Generator) -> Any:

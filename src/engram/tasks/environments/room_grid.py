@@ -29,10 +29,12 @@ from engram.tasks.picture import RENDERED, Picture
 
 ENV_ID = "engram/RepeatedUnit-v0"
 AGENT = 5  # in a map; the codes of the agent when it looks right, down and left are 1, 4 and 9
+FACING = {1: 0, 4: 90, 9: 180, AGENT: 270}  # degrees from the right to below
 AGENTS = (AGENT, 1, 4, 9)
 RADII = {"fixed_radius": 1, "fixed_radius_med": 2}
-MODES = ("room", *RADII, "line_of_sight")
-RAYS, RAY_STEP, SIGHT = 72, 0.3, 5  # of the line of sight: number, length of a step, and of a ray at most
+# Of the lines of sight: degrees from where the agent looks, length of a step, and of a ray at most.
+SIGHTS = {"line_of_sight": (range(0, 360, 5), 0.3, 5), "directional_line_of_sight": (range(-45, 46), 0.5, 30)}
+MODES = ("room", *RADII, *SIGHTS)
 SYMBOLS = {EMPTY: ".", REWARD: "G", WALL: "#", LANDMARKS[0]: "7", LANDMARKS[1]: "8", UNOBSERVED: "?"}
 ALCOVE, MOUTH, HALL, LEAST_HEIGHT = 1, 3, 4, 6  # rows of a unit, and how many it has at least
 
@@ -99,8 +101,8 @@ def _codes(lines: list[str], name: str) -> Int[np.ndarray, "h w"]:
     return np.array([[ord(character) for character in line] for line in lines])
 
 
-def _checked(grid: Any) -> tuple[Int8[np.ndarray, "h w"], tuple[int, int]]:
-    """A map without its agent, and where that was."""
+def _checked(grid: Any) -> tuple[Int8[np.ndarray, "h w"], tuple[int, int], int]:
+    """A map without its agent, where that was, and its code."""
     cells = checks.array("grid", grid, ("h", "w"), np.int64)
     wrong = np.argwhere(~np.isin(cells, (*CODES, *AGENTS)))
     if len(wrong):
@@ -111,8 +113,17 @@ def _checked(grid: Any) -> tuple[Int8[np.ndarray, "h w"], tuple[int, int]]:
         where = "".join(f", at {tuple(agent)}" for agent in agents[:3])
         raise ValueError(f"grid has {len(agents)} agents{where}: expected one cell of {sorted(AGENTS)}")
     position = agents[0][0], agents[0][1]
-    cells[position] = EMPTY
-    return cells.astype(np.int8), position
+    agent, cells[position] = int(cells[position]), EMPTY
+    return cells.astype(np.int8), position, agent
+
+
+def _rays(mode: str, facing: int, longest: int) -> Int[np.ndarray, "2 rays steps"]:
+    """The cells on each ray from an agent's own, the nearer one of two alike, as rows and columns from it."""
+    degrees, step, reach = SIGHTS[mode]
+    angles = np.deg2rad(facing + np.array(degrees))
+    lengths = np.arange(0, min(longest, reach) + step / 2, step)
+    away = np.stack([np.outer(part, lengths) for part in (np.sin(angles), np.cos(angles))])
+    return np.asarray(np.sign(away) * np.ceil(np.abs(away) - 0.5 - 1e-9)).astype(np.int64)
 
 
 class RoomGrid(gymnasium.Env[Any, Any]):
@@ -126,10 +137,11 @@ class RoomGrid(gymnasium.Env[Any, Any]):
 
     Args:
         grid: Codes of cells, (h, w), with one agent: 0 empty, 2 a reward, 3 a wall, 7 and 8 coloured walls, 5, 1, 4 or
-            9 the agent, whichever way it looks.
+            9 the agent, which looks up, right, down or left.
         rooms: Number of each cell's room, -1 for walls (default: what is connected is a room).
         observation_mode: What is seen from a cell: its ``"room"``; the cells around it (``"fixed_radius"``,
-            ``"fixed_radius_med"``: by one, by two); or those in ``"line_of_sight"``, up to five away.
+            ``"fixed_radius_med"``: by one, by two); those in ``"line_of_sight"``, up to five away; or those in
+            ``"directional_line_of_sight"``: up to 30 away, within 45 degrees of where the agent looks, which stays.
         reveal_walls: Whether a room shows the walls around it.
         action_set: ``"moves8"``, or ``"moves4"`` for moves by one cell alone.
         collect_on_path: Whether a move collects the rewards that it passes, too.
@@ -175,7 +187,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         self.reveal_walls = bool(reveal_walls)
         self.collect_on_path = bool(collect_on_path)
         self.max_steps = None if max_steps is None else checks.size("max_steps", max_steps)
-        self._start, self._start_position = _checked(grid)
+        self._start, self._start_position, agent = _checked(grid)
         shape: tuple[int, int] = (len(self._start), len(self._start[0]))
         walls = np.where(blocked(self._start), NO_ROOM, 0)
         self.rooms = label_rooms(walls) if rooms is None else checks.array("rooms", rooms, shape, np.int64)
@@ -183,6 +195,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
             raise ValueError("rooms: expected numbers from 0, or -1 for walls, and a room where the agent is")
         by_room, radius = observation_mode == "room", RADII.get(observation_mode, 0)
         self.views = views_of_rooms(self.rooms, self.reveal_walls) if by_room else views_of_radius(shape, radius)
+        self._rays = _rays(observation_mode, FACING[agent], max(shape)) if observation_mode in SIGHTS else None
         self.moves = MOVES[: 4 if checks.choice("action_set", action_set, ("moves8", "moves4")) == "moves4" else 8]
         self.action_space = spaces.Discrete(len(self.moves))
         self.observation_space = spaces.Dict(
@@ -235,8 +248,8 @@ class RoomGrid(gymnasium.Env[Any, Any]):
 
     def _observe(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """See what is seen from the agent's cell; return all that is known, and counts."""
-        if self.observation_mode == "line_of_sight":
-            seen = self._in_sight()
+        if self._rays is not None:
+            seen = self._in_sight(self._rays)
             self.known[seen] = self.grid[seen]
         else:
             view = self.views.view[self.position[0] * self.grid.shape[1] + self.position[1]]
@@ -249,14 +262,9 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         shown = {"known": self.known.copy(), "rewards": self.rewards.copy()}
         return {**shown, "position": np.array(self.position, np.int64)}, info
 
-    def _in_sight(self) -> Bool[np.ndarray, "h w"]:
+    def _in_sight(self, rays: Int[np.ndarray, "2 rays steps"]) -> Bool[np.ndarray, "h w"]:
         """The cells on rays from the agent's, each up to the first wall or reward."""
-        angles = 2 * np.pi * np.arange(RAYS) / RAYS
-        reach = np.arange(0, min(max(self.grid.shape), SIGHT) + RAY_STEP / 2, RAY_STEP)
-        rows, columns = (
-            np.rint(place + np.outer(part, reach)).astype(int)
-            for place, part in zip(self.position, (np.sin(angles), np.cos(angles)), strict=True)
-        )
+        rows, columns = (place + away for place, away in zip(self.position, rays, strict=True))
         inside = (rows >= 0) & (rows < self.grid.shape[0]) & (columns >= 0) & (columns < self.grid.shape[1])
         rows, columns = rows.clip(0, self.grid.shape[0] - 1), columns.clip(0, self.grid.shape[1] - 1)
         apart = (rows != self.position[0]) | (columns != self.position[1])

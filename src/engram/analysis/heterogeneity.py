@@ -1,0 +1,59 @@
+"""Heterogeneity: how different the observations of a world are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from engram import checks
+
+
+def heterogeneity(
+    env: gymnasium.Env[Any, Any],
+    features: Callable[[Tensor], Float[Tensor, "steps features"]],
+    *,
+    steps: int = 10_000,
+    rng: int | np.random.Generator | None = None,
+) -> float:
+    """The heterogeneity of an environment: how little its observations have in common, for a random policy.
+
+        1 - mean over t < u of cos(f(o(t)), f(o(u)))
+
+    It is 0 where all look alike. What has no features is like nothing: its cosines are 0.
+
+    Args:
+        env: The environment, of which one episode is played.
+        features: From observations to their features, such as the random ones of ``RND(...).features``.
+        steps: Most steps of the episode, at least 1.
+        rng: Chooses the episode and its actions: a generator or a seed.
+
+    Source: ours, for the claim of Hwang et al., "Neuro-inspired fragmentation and recall" (2023), on heterogeneous
+    environments, whose measure is not published.
+
+    Examples:
+        >>> from engram.agents import RND
+        >>> rnd = RND((4,), hidden=8, feature_dim=64, generator=torch.Generator().manual_seed(0))
+        >>> 0 < heterogeneity(gymnasium.make("CartPole-v1"), rnd.features, rng=0) < 1
+        True
+    """
+    checks.arguments()
+    draw = checks.rng("rng", rng)
+    env.action_space.seed(int(draw.integers(2**31)))
+    seen, over = [env.reset(seed=int(draw.integers(2**31)))[0]], False
+    for _ in range(checks.size("steps", steps)):
+        if over:
+            break
+        observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        seen.append(observation)
+        over = terminated or truncated
+    with checks.noted(features=features), torch.no_grad():
+        units = functional.normalize(features(torch.from_numpy(np.stack(seen))).flatten(1).double())
+    cosines = units.sum(0).square().sum() - units.square().sum()
+    return 1 - cosines.item() / (len(seen) * (len(seen) - 1))
