@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -82,7 +83,9 @@ def trial(config: Explore, run: Run) -> dict[str, Any]:
         ended = False
         while not ended:
             seen = {**observation, "known": env.grid} if config.planner == "oracle" else observation
-            action = planner.act(seen)
+            with warnings.catch_warnings():  # expected where units differ
+                warnings.filterwarnings("ignore", "no hypothesis is left", RuntimeWarning)
+                action = planner.act(seen)
             if number == 0 and config.planner == "greedy":
                 add_frame(frames, observation, planner.posterior_)
             observation, _, terminated, truncated, info = env.step(action)
