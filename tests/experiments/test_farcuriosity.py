@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+import engram
 from engram.agents import RND, FragmentEvent
 from engram.experiments.farcuriosity import experiment, policy, walk
 from engram.experiments.farcuriosity.forgetting import Forgetting, errors, fisher, tour
@@ -92,3 +93,22 @@ def test_controls_differ_from_the_fragments_in_one_thing_and_paper_is_as_publish
 def test_steps_have_to_be_whole_rollouts():
     with pytest.raises(ValueError, match="steps = 100"):
         Walk(steps=100)
+
+
+def test_an_agent_in_a_world_of_minigrid_is_also_rewarded_for_goals(tmp_path):
+    arms, near = ["doors-none", "doors-far"], {"game": "MiniGrid-Empty-Random-5x5-v0"}
+    changes = {"doors": {"steps": 4096}} | dict.fromkeys(arms, near)
+    options = {"preset": "paper", "arms": arms, "seeds": 1, "jobs": 1, "progress": False}
+    results = engram.run(experiment, runs=tmp_path, **options, **changes)
+    for trial in results.trials:
+        assert trial.state == "finished", trial.message
+        assert 0.3 < trial.result["success"] <= 1.0  # even at random the goal is near
+        assert trial.result["score"] > 0.0
+
+
+def test_games_that_all_restart_at_once_have_no_score_in_that_step():
+    games = policy.games("MiniGrid-Empty-5x5-v0", 2)
+    games.reset(seed=0)
+    scores = [games.step(np.zeros(2, dtype=int))[-1].get("score") for _ in range(101)]
+    assert scores[100] is None  # after 100 steps of turning, both episodes are over
+    assert all(score is not None for score in scores[:100])

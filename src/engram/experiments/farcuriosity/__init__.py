@@ -37,7 +37,7 @@ presets = {
     "laptop": Preset(
         seeds=5, changes={"policy": {"steps": 150_000}}, arms=[*forgetting.arms, *walk.arms, *policy.arms]
     ),
-    "paper": Preset(seeds=3, arms=[*forgetting.arms, *policy.atari]),
+    "paper": Preset(seeds=3, arms=[*forgetting.arms, *policy.doors, *policy.atari]),
 }
 
 
@@ -101,6 +101,7 @@ experiment = Experiment(
         "forgetting": Study(forgetting.trial, forgetting.arms),
         "walk": Study(walk.trial, walk.arms),
         "policy": Study(policy.trial, policy.arms),
+        "doors": Study(policy.trial, policy.doors),
         "atari": Study(policy.trial, policy.atari),
         "returning": Study(compared.returning, {}),  # like the next, with the arms of `engram compare`
         "exploring": Study(compared.exploring, {}),

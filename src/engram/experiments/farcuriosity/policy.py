@@ -11,6 +11,7 @@ import torch
 from gymnasium.vector import SyncVectorEnv
 from torch import Tensor
 
+from engram import extras
 from engram.agents import PPO, RND, CuriousActorCritic, FragmentedCuriosity, VectorActor, ppo_update
 from engram.lab import Run, setting, settings
 from engram.memory import SurprisalMonitor
@@ -25,7 +26,7 @@ class Policy:
     curiosity: Literal["none", "rnd", "far", "random"] = setting(
         "far", "none; a single module; fragments cut at surprise; or about as many cut at random"
     )
-    game: str = setting("", "an Atari game; empty: rooms with textures")
+    game: str = setting("", "an Atari game, or a world of MiniGrid by its id; empty: rooms with textures")
     steps: int = setting(300_000, "steps over all environments", ge=512, scales=True)
     num_envs: int = setting(8, "environments", ge=4)
     rollout: int = setting(64, "steps of each environment between updates", ge=1)
@@ -39,6 +40,11 @@ class Policy:
     predictor_rate: float = setting(1e-3, "learning rate of the predictors; published: 1e-4", gt=0)
     ppo: PPO = setting(PPO(learning_rate=3e-4, entropy_coefficient=0.01), "settings of PPO for the policy")
 
+    @property
+    def is_minigrid(self) -> bool:
+        """Whether the world is one of MiniGrid."""
+        return self.game.startswith("MiniGrid-")
+
 
 arms: dict[str, dict[str, Any]] = {f"policy-{name}": {"curiosity": name} for name in ("none", "rnd", "far", "random")}
 PUBLISHED: dict[str, Any] = {"num_envs": 32, "rollout": 128, "hidden": 512, "memory": 512, "steps": 98_304_000}
@@ -46,6 +52,10 @@ PUBLISHED |= {"threshold": 10.0, "predictor_rate": 1e-4}
 atari: dict[str, dict[str, Any]] = {
     f"atari-{name}": {**PUBLISHED, "game": "Jamesbond", "curiosity": name, "ppo": PPO()}
     for name in ("none", "rnd", "far")
+}
+DOORS = "MiniGrid-MultiRoom-N4-S5-v0"  # four rooms in a row, and a reward in the last
+doors: dict[str, dict[str, Any]] = {
+    f"doors-{name}": {"game": DOORS, "curiosity": name, "memory": 64} for name in ("none", "rnd", "far")
 }
 
 
@@ -59,7 +69,7 @@ class SignedGame(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class Games(SyncVectorEnv):
-    """Parallel games; emulator states are not saved, so a resumed trial begins new episodes."""
+    """Parallel games, whose states are not saved, so that a resumed trial begins new episodes."""
 
     def state_dict(self) -> dict[str, Any]:
         """An empty state."""
@@ -71,13 +81,27 @@ class Games(SyncVectorEnv):
 
 
 def games(name: str, count: int) -> Games:
-    """Games as published except for Gymnasium's resizing; an episode is one life of at most 4500 steps."""
+    """Games in parallel.
+
+    Those of Atari are as published except for Gymnasium's resizing: an episode is one life of at most 4500 steps. Of
+    MiniGrid the agent sees the 7 x 7 cells before it, as symbols.
+    """
+    if name.startswith("MiniGrid-"):
+        return Games([lambda: SignedGame(_minigrid(name)) for _ in range(count)])
     return Games([lambda: gymnasium.wrappers.TimeLimit(SignedGame(make_atari(name)), 4500) for _ in range(count)])
+
+
+def _minigrid(name: str) -> gymnasium.Env[Any, Any]:
+    try:
+        from minigrid.wrappers import ImgObsWrapper
+    except ModuleNotFoundError as error:
+        raise extras.missing("rl", name, error) from error
+    return ImgObsWrapper(gymnasium.make(name))  # type: ignore[no-untyped-call]
 
 
 def curiosity_of(config: Policy, scale: dict[str, Any], run: Run) -> RND | FragmentedCuriosity | None:
     """The curiosity of an arm, with the given initial scale of observations."""
-    sizes: dict[str, Any] = {} if config.game else {"hidden": 128, "feature_dim": 64}
+    sizes: dict[str, Any] = {} if config.game and not config.is_minigrid else {"hidden": 128, "feature_dim": 64}
     common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
     rate = torch.full((1,), 1e-4, dtype=torch.float64)
 
@@ -105,7 +129,7 @@ def trial(config: Policy, run: Run) -> dict[str, Any]:
 def explore(
     config: Policy, run: Run, make_curiosity: Callable[[dict[str, Tensor]], Any]
 ) -> tuple[dict[str, float], Any]:
-    """Train by PPO on curiosity, and in games on rewards; return means over the last third, and the curiosity.
+    """Train by PPO on curiosity, and in games on rewards too; return means over the last third, and the curiosity.
 
     Args:
         config: The agent and its world; its curiosity is ignored.
@@ -121,7 +145,8 @@ def explore(
         env = TextureRoomsVectorEnv(config.num_envs, texture_seed=int(run.rng.integers(2**31)), **size)
     seed, shape = int(run.rng.integers(2**31)), env.single_observation_space.shape
     scale = _scale(env, 10_000 // config.num_envs, seed)
-    last = {name: value[-1:] if config.game else value for name, value in scale.items()}  # the last frame of a stack
+    is_stack = bool(config.game) and not config.is_minigrid  # of frames, of which curiosity sees the last
+    last = {name: value[-1:] if is_stack else value for name, value in scale.items()}
     agent = CuriousActorCritic(
         shape, int(env.single_action_space.n), hidden=config.hidden, memory=config.memory or None,
         generator=run.generator, **scale,
@@ -130,18 +155,21 @@ def explore(
     optimizer, actor = config.ppo.optimizer(agent), VectorActor(env, agent, run.generator, seed)
     iterations = config.steps // (config.num_envs * config.rollout)
     seen = np.full((iterations, config.rollout, config.num_envs), -1, dtype=np.int32)
-    returns = np.zeros(iterations)
+    returns = np.zeros((iterations, 3))  # score, rewards above 0, and ends of episodes
     state: dict[str, Any] = {"agent": agent, "optimizer": optimizer, "actor": actor, "seen": seen, "returns": returns}
     state |= {} if curiosity is None else {"curiosity": curiosity}
     for iteration in run.steps(iterations, **state):
         rollout = actor.rollout(config.rollout)
-        looked = rollout._replace(next_observations=rollout.next_observations[:, :, -1:]) if config.game else rollout
+        arrived = rollout.next_observations[:, :, -1:] if is_stack else rollout.next_observations
+        looked = rollout._replace(next_observations=arrived.float())
         done = ~rollout.mask | rollout.terminated
         bonus = torch.zeros(done.shape) if curiosity is None else curiosity.bonus(looked.next_observations, done)
         ppo_update(agent, optimizer, looked._replace(observations=rollout.observations), bonus, config.ppo,
                    generator=run.generator, curiosity=curiosity)  # fmt: skip
         if config.game:
-            returns[iteration] = sum(float(np.sum(info["score"])) for info in rollout.infos)
+            score = sum(float(np.sum(info.get("score", 0.0))) for info in rollout.infos)  # none where all restart
+            counted = rollout.rewards > 0, rollout.done
+            returns[iteration] = score, *(float((column & rollout.mask).sum()) for column in counted)
         else:
             seen[iteration] = np.where(rollout.mask, [info["cell"] for info in rollout.infos], -1)
         if (iteration + 1) % max(1, iterations // 30) == 0 and not config.game:
@@ -150,7 +178,8 @@ def explore(
     run.keep(agent=agent)
     late = slice(iterations - max(1, iterations // 3), None)
     if config.game:
-        return {"score": float(returns[late].mean())}, curiosity
+        score, successes, episodes = returns[late].sum(0)
+        return {"score": score / len(returns[late]), "success": successes / max(1.0, episodes)}, curiosity
     return {"cells": coverage(seen[late], config)}, curiosity
 
 
