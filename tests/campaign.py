@@ -76,6 +76,8 @@ def run(name: str, runs: Path) -> Results:
 def begun(work: Callable[..., object], *arguments: object) -> int:
     """Start some work in a process of its own, which leads a group of processes; return its number."""
     if child := os.fork():
+        with contextlib.suppress(OSError):  # whoever is first: it may be killed before it does so itself
+            os.setpgid(child, child)
         return child
     os.setpgid(0, 0)
     code = 70

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
+import dis
 import doctest
 import importlib.util
 import re
 import subprocess
+from collections import defaultdict
 from pathlib import Path
+from types import CodeType
 
+import pytest
 import ruff
 
 spec = importlib.util.spec_from_file_location("house", Path(__file__).parents[1] / "docs" / "house.py")
@@ -54,3 +59,25 @@ def test_examples_seed_what_they_draw():
             if lines and "manual_seed" not in source:
                 unseeded[str(path.relative_to(house.SOURCE))] = lines
     assert unseeded == {}
+
+
+def parts(code):
+    """A code object and all that it contains."""
+    return [code, *(part for inner in code.co_consts if isinstance(inner, CodeType) for part in parts(inner))]
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "docs"])
+def test_what_runs_loads_no_name_that_is_not_there(folder):
+    """For the same reason no linter tells this of functions; annotations are not in the code that runs."""
+    undefined = {}
+    for path in (Path(__file__).parents[1] / folder).rglob("*.py"):
+        names = {part: defaultdict(set) for part in parts(compile(path.read_text(), str(path), "exec"))}
+        for part, of in names.items():
+            for step in dis.get_instructions(part):
+                of[step.opname].add(step.argval)
+        module = next(iter(names.values()))["STORE_NAME"] | {"__file__", "__name__", "__doc__", "__path__", "__annotations__"}
+        module |= {*vars(builtins)}.union(*(of["STORE_GLOBAL"] for of in names.values()))
+        missing = [of["LOAD_GLOBAL"] | of["LOAD_NAME"] - of["STORE_NAME"] for of in names.values()]
+        if names := set().union(*missing) - module:
+            undefined[str(path)] = names
+    assert undefined == {}

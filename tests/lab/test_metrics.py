@@ -17,7 +17,7 @@ def test_floats_come_back_bit_for_bit(tmp_path_factory, values):
     for step, value in enumerate(values):
         metrics.append(step, "loss", value)
     metrics.mark()
-    for frame in (metrics.frame(), read(metrics.path)):
+    for frame in (metrics.frame(), *read(metrics.path)):
         for value, back in zip(values, frame["value"], strict=True):
             assert struct.pack("d", value) == struct.pack("d", back) or (math.isnan(value) and math.isnan(back))
 
@@ -50,11 +50,31 @@ def test_a_damaged_file_is_noticed(tmp_path, damage):
         MetricsFile(metrics.path).cut(mark)
 
 
-def test_an_unreadable_table_is_named(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text("step,metric,value\n1,a,what\n")
-    with pytest.raises(CorruptFileError, match=r"metrics\.csv is corrupt"):
-        read(path)
+@pytest.mark.parametrize(
+    "content",
+    ["step,metric,value\n1,a,what\n", 'step,metric,value\n1,"a,1.0\n', "1,a,1.0\n", "step,metric,value\n1,a,1"],
+)
+def test_an_unreadable_table_is_named(tmp_path, content):
+    path, other = tmp_path / "metrics.csv", tmp_path / "other.csv"
+    path.write_text(content)
+    other.write_text('step,metric,value\n1,a",1.0\n')
+    for paths in ([path], [path, path], [path, other]):
+        with pytest.raises(CorruptFileError, match=r"metrics\.csv is corrupt"):
+            read(*paths)
+
+
+@given(lengths=st.lists(st.integers(0, 5), max_size=5))
+def test_tables_read_at_once_are_those_read_one_by_one(tmp_path_factory, lengths):
+    folder, paths = tmp_path_factory.mktemp("metrics"), []
+    for number, length in enumerate(lengths):
+        metrics = MetricsFile(folder / f"{number}.csv")
+        for step in range(length):
+            metrics.append(step, f"loss-{number}", step / 3)
+        metrics.mark()
+        paths.append(metrics.path)
+    for path, table in zip(paths, read(*paths), strict=True):
+        assert table.equals(read(path)[0])
+    assert [len(table) for table in read(*paths)] == lengths
 
 
 def test_a_name_that_would_break_the_table_is_refused(tmp_path):

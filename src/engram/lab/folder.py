@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import filelock
-import polars as pl
 import pydantic
 from typing_extensions import TypedDict
 
@@ -40,6 +39,7 @@ from engram.storage.files import (
 )
 
 FRESH_SECONDS = 60.0
+_AGAIN = re.compile(r"(\.\d+)?")  # the end of the name of a trial that ran again
 _CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]*)\.safetensors")
 State = Literal["waiting", "running", "interrupted", "failed", "finished"]
 
@@ -138,9 +138,9 @@ class TrialFolder:
             origin = read_sealed(path, Origin)
         except FileNotFoundError:
             raise CorruptFileError(path, "it is missing") from None
-        own = name_of(origin["identity"])
-        is_own = re.fullmatch(re.escape(own) + r"(\.\d+)?", self.path.name)  # a trial that ran again has a number
-        self.check_own(path, self.path.name if is_own else own)
+        own, name = name_of(origin["identity"]), self.path.name
+        is_own = name.startswith(own) and _AGAIN.fullmatch(name[len(own) :])
+        self.check_own(path, name if is_own else own)
         return origin
 
     def check_own(self, path: Path, trial: str) -> None:
@@ -235,10 +235,6 @@ class TrialFolder:
         metrics.check(self.metrics_path, stored["metrics"])
         self.origin()
         return stored
-
-    def metrics(self) -> pl.DataFrame:
-        """The trial's metrics as a frame with the columns step, metric and value."""
-        return metrics.read(self.metrics_path)
 
     def kept(self) -> dict[str, Any]:
         """The state that a finished trial kept, by name; empty if it keeps nothing.

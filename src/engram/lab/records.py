@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NotRequired
@@ -18,6 +19,7 @@ from engram.lab.experiment import Experiment, find_experiment
 from engram.lab.folder import Origin, Status, TrialFolder
 from engram.lab.job import Job
 from engram.lab.metrics import SCHEMA
+from engram.lab.metrics import read as read_metrics
 from engram.lab.results import Results, TrialResult
 from engram.storage.files import CorruptFileError, keep_aside, read_sealed, runs_folder, write_sealed
 
@@ -124,17 +126,35 @@ def read_back(
         last: The last status of trials that could not write it, by the name of their folder.
         metrics: Read the metrics too.
     """
-    read = [
-        _read_trial(entry, root, note, (last or {}).get(entry["folder"]), metrics=metrics) for entry in note["trials"]
+    read = [_read_trial(entry, root, note, (last or {}).get(entry["folder"])) for entry in note["trials"]]
+    tables, failed = _metrics([Path(trial.folder) for trial, origin in read if origin is not None and metrics])
+    trials = [
+        replace(trial, state="failed", result={}, message=failed[trial.folder]) if trial.folder in failed else trial
+        for trial, _ in read
     ]
-    frames = [
-        rows.select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
-        for trial, rows, _ in read
-        if rows is not None
+    rows = [
+        tables[trial.folder].select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
+        for trial in trials
+        if trial.folder in tables
     ]
-    all_rows = pl.concat([pl.DataFrame(schema=COLUMNS), *frames])
-    environment = merged_environments([origin for _, _, origin in read if origin is not None])
-    return _results(experiment, {**note, "environment": environment}, [trial for trial, _, _ in read], all_rows)
+    environment = merged_environments(
+        [origin for trial, origin in read if origin is not None and trial.folder not in failed]
+    )
+    all_rows = pl.concat([pl.DataFrame(schema=COLUMNS), *rows])
+    return _results(experiment, {**note, "environment": environment}, trials, all_rows)
+
+
+def _metrics(folders: Sequence[Path]) -> tuple[dict[str, pl.DataFrame], dict[str, str]]:
+    """The metrics of finished trials, and why those of others cannot be read, by folder."""
+    failed: dict[str, str] = {}
+    while True:
+        left = [folder for folder in folders if str(folder) not in failed]
+        try:
+            tables = read_metrics(*(TrialFolder(folder).metrics_path for folder in left))
+        except CorruptFileError as error:
+            failed[str(error.path.parent)] = str(error)
+        else:
+            return dict(zip(map(str, left), tables, strict=True)), failed
 
 
 def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
@@ -194,10 +214,8 @@ def _check(experiment: Experiment, note: Note) -> None:
             raise ValueError(f"{folder!r} is no folder of arm {arm}, seed {seed}")
 
 
-def _read_trial(
-    entry: Entry, root: Path, note: Note, last: Status | None, *, metrics: bool
-) -> tuple[TrialResult, pl.DataFrame | None, Origin | None]:
-    """A trial and, if it is finished, its metrics (if requested) and its origin."""
+def _read_trial(entry: Entry, root: Path, note: Note, last: Status | None) -> tuple[TrialResult, Origin | None]:
+    """A trial and, if it is finished, its origin."""
     folder = TrialFolder(root / entry["folder"])
     made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
     try:
@@ -210,16 +228,16 @@ def _read_trial(
                     is_of = f"of {name} {origin['identity'].get(name)}, and the run's of {value}"
                     raise CorruptFileError(folder.path / "trial.json", is_of)
             trial = made("finished", stored["result"], stored["seconds"], choices=stored["choices"])
-            return trial, folder.metrics() if metrics else None, origin
+            return trial, origin
     except CorruptFileError as error:
-        return made("failed", {}, message=str(error)), None, None
+        return made("failed", {}, message=str(error)), None
     status = last or folder.status()
     if status.state == "finished":
-        return made("interrupted", {}, message="its result is gone: the next run repeats it"), None, None
+        return made("interrupted", {}, message="its result is gone: the next run repeats it"), None
     # If no process holds the lock, the one that worked here has died.
     died = status.state == "running" and not folder.is_locked()
     state = "interrupted" if died else status.state
-    return made(state, {}, status.seconds, message=status.message), None, None
+    return made(state, {}, status.seconds, message=status.message), None
 
 
 def merged_environments(environments: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
