@@ -116,9 +116,10 @@ experiment = Experiment(
     holds] and rises twentyfold at a high one [forgets-fast: holds], and more units do not help [width-forgets-too:
     holds]. A predictor for each room forgets far less than one with EWC at its best strength [rooms-over-ewc: holds];
     replay of old observations, a tenth of each batch, also retains most of it [replay-keeps: holds]. When cut at
-    surprise, fragments begin at doors [cuts-at-doors: holds] and new rooms remain as interesting [novelty-stays:
-    holds]. Whether a known room is less interesting on return is undecided, since seeds differ widely [known-again: is
-    open], and if all rooms are identical, fragments are made nevertheless [same-rooms: fails]. Whether an agent with
-    this reward explores more is open [explores-more: is open], and whether curiosity does at all: six times the cells
-    of random actions on average, but with an interval from one to 36 times [curiosity-explores: is open].""",
+    surprise, fragments begin at doors [cuts-at-doors: holds], new rooms remain as interesting [novelty-stays: holds],
+    and known ones are recalled at the door [recalls: holds], so that on return they are a tenth as interesting as to a
+    single module [known-again: holds]; cuts at random do worse [surprise-matters: holds]. But if all rooms are
+    identical, fragments are made nevertheless [same-rooms: fails]. An agent rewarded by curiosity sees five times as
+    many cells as one without a reward [curiosity-explores: holds]; whether fragments add anything to that is open
+    [explores-more: is open]: with them it saw 5 % fewer cells than with a single module.""",
 )
