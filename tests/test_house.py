@@ -75,8 +75,8 @@ def test_what_runs_loads_no_name_that_is_not_there(folder):
         for part, of in names.items():
             for step in dis.get_instructions(part):
                 of[step.opname].add(step.argval)
-        module = next(iter(names.values()))["STORE_NAME"] | {"__file__", "__name__", "__doc__", "__path__", "__annotations__"}
-        module |= {*vars(builtins)}.union(*(of["STORE_GLOBAL"] for of in names.values()))
+        module = next(iter(names.values()))["STORE_NAME"] | {*vars(builtins)}
+        module |= {"__file__", "__annotations__"}.union(*(of["STORE_GLOBAL"] for of in names.values()))
         missing = [of["LOAD_GLOBAL"] | of["LOAD_NAME"] - of["STORE_NAME"] for of in names.values()]
         if names := set().union(*missing) - module:
             undefined[str(path)] = names
