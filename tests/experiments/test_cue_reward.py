@@ -8,7 +8,7 @@ from engram.experiments import cue_reward
 def test_where_the_reward_is_late_the_episodes_are_longer_and_the_rate_is_the_arms_own(arm):
     config = cue_reward.experiment.arms("laptop")[arm].config
     assert (config.reward_delay, config.episode_len) == (1, 67)
-    eta = cue_reward.build(config, 15, 2, torch.Generator()).network.rule.eta
+    eta = cue_reward.build(config, torch.Generator()).network.rule.eta
     assert (eta.item(), eta.requires_grad) == (pytest.approx(config.eta), config.eta_trained)
 
 

@@ -83,6 +83,7 @@ def query_logits(
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the Omniglot experiment; own derivation.
 
     Examples:
+        >>> from engram.plasticity import Oja
         >>> _ = torch.manual_seed(0)
         >>> head = PlasticLinear(2, 2, rule=Oja(0.1), alpha="homogeneous", bias=False)
         >>> features, labels = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 2.0]]]), torch.eye(3, 2).unsqueeze(1)
