@@ -113,7 +113,7 @@ class FARMapExplorer(FrontierExplorer):
         self.epsilon = checks.number("epsilon", epsilon, above=0)
         self.ltm_gate = None if ltm_gate is None else checks.number("ltm_gate", ltm_gate, minimum=0)
         self.recall = checks.choice("recall", recall, RECALLS)
-        self.multi_hop = multi_hop
+        self.multi_hop = bool(checks.instance("multi_hop", multi_hop, bool | np.bool_))  # type: ignore[arg-type]
         self.predict_before_update, self.view_at_once = predict_before_update, view_at_once
         self.store: LongTermStore[LocalMap] = LongTermStore(_alike if recall == "cosine" else "geometric")
         self._far = FragmentAndRecall(

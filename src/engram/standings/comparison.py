@@ -190,7 +190,7 @@ def renew(kind: str, *, jobs: int | None = None, runs: str | Path | None = None)
             for method, value in again.items()
             if value is not None and math.isclose(value, before[method].values[0], rel_tol=1e-5, abs_tol=1e-9)
         ]
-        recorded.ship(results, {arm: record["arms"][arm] for arm in map(comparison.arms.__getitem__, alike)})
+        recorded.ship(results, {comparison.arms[method]: record["arms"][comparison.arms[method]] for method in alike})
         differing[event.contest.task] = [method for method in before if method not in alike]
     return differing
 

@@ -18,6 +18,8 @@ from engram.memory import SurprisalMonitor
 from engram.tasks import TextureRoomsVectorEnv
 from engram.tasks.environments.atari import make_atari
 
+MINIGRID = "MiniGrid-"
+
 
 @settings
 class Policy:
@@ -41,9 +43,9 @@ class Policy:
     ppo: PPO = setting(PPO(learning_rate=3e-4, entropy_coefficient=0.01), "settings of PPO for the policy")
 
     @property
-    def is_minigrid(self) -> bool:
-        """Whether the world is one of MiniGrid."""
-        return self.game.startswith("MiniGrid-")
+    def is_atari(self) -> bool:
+        """Whether the world is an Atari game, of which the agent sees a stack of frames and curiosity the last."""
+        return bool(self.game) and not self.game.startswith(MINIGRID)
 
 
 arms: dict[str, dict[str, Any]] = {f"policy-{name}": {"curiosity": name} for name in ("none", "rnd", "far", "random")}
@@ -86,7 +88,7 @@ def games(name: str, count: int) -> Games:
     Those of Atari are as published except for Gymnasium's resizing: an episode is one life of at most 4500 steps. Of
     MiniGrid the agent sees the 7 x 7 cells before it, as symbols.
     """
-    if name.startswith("MiniGrid-"):
+    if name.startswith(MINIGRID):
         return Games([lambda: SignedGame(_minigrid(name)) for _ in range(count)])
     return Games([lambda: gymnasium.wrappers.TimeLimit(SignedGame(make_atari(name)), 4500) for _ in range(count)])
 
@@ -101,7 +103,7 @@ def _minigrid(name: str) -> gymnasium.Env[Any, Any]:
 
 def curiosity_of(config: Policy, scale: dict[str, Any], run: Run) -> RND | FragmentedCuriosity | None:
     """The curiosity of an arm, with the given initial scale of observations."""
-    sizes: dict[str, Any] = {} if config.game and not config.is_minigrid else {"hidden": 128, "feature_dim": 64}
+    sizes: dict[str, Any] = {} if config.is_atari else {"hidden": 128, "feature_dim": 64}
     common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
     rate = torch.full((1,), 1e-4, dtype=torch.float64)
 
@@ -145,8 +147,7 @@ def explore(
         env = TextureRoomsVectorEnv(config.num_envs, texture_seed=int(run.rng.integers(2**31)), **size)
     seed, shape = int(run.rng.integers(2**31)), env.single_observation_space.shape
     scale = _scale(env, 10_000 // config.num_envs, seed)
-    is_stack = bool(config.game) and not config.is_minigrid  # of frames, of which curiosity sees the last
-    last = {name: value[-1:] if is_stack else value for name, value in scale.items()}
+    last = {name: value[-1:] if config.is_atari else value for name, value in scale.items()}
     agent = CuriousActorCritic(
         shape, int(env.single_action_space.n), hidden=config.hidden, memory=config.memory or None,
         generator=run.generator, **scale,
@@ -160,7 +161,7 @@ def explore(
     state |= {} if curiosity is None else {"curiosity": curiosity}
     for iteration in run.steps(iterations, **state):
         rollout = actor.rollout(config.rollout)
-        arrived = rollout.next_observations[:, :, -1:] if is_stack else rollout.next_observations
+        arrived = rollout.next_observations[:, :, -1:] if config.is_atari else rollout.next_observations
         looked = rollout._replace(next_observations=arrived.float())
         done = ~rollout.mask | rollout.terminated
         bonus = torch.zeros(done.shape) if curiosity is None else curiosity.bonus(looked.next_observations, done)
