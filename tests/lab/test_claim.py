@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -162,6 +163,24 @@ def test_one_seed_decides_nothing(sameness, value):
 def test_seeds_that_did_not_finish_leave_a_claim_undecided():
     judged = judge(claim(), results(0.1, 0.2, 0.3), preset="laptop", seeds=5)
     assert (judged.verdict, judged.why) == ("undecided", "3 of the 5 seeds that it needs")
+
+
+@pytest.mark.parametrize("form", ["mean", "ratio"])
+def test_an_undecided_claim_says_how_many_seeds_would_decide_it(form):
+    offsets, ours = (-0.3, -0.1, 0.1, 0.3), 0.9  # half of the interval: 0.41
+    values = [ours + offset if form == "mean" else ours * math.exp(offset) for offset in offsets]
+    judged = judge(claim(replace(X, form=form)), results(*values), preset="laptop")
+    distance = 0.1 if form == "mean" else -math.log(ours)
+    half = judged.high - judged.ours if form == "mean" else math.log(judged.high / judged.ours)
+    expected = float(f"{4 * (half / distance) ** 2:.2g}")
+    assert f"about {expected:,.0f} seeds would decide it" in judged.why
+    assert 60 < expected < 70
+
+
+def test_no_number_of_seeds_decides_what_lies_on_the_threshold_and_an_open_look_names_none():
+    assert judge(claim(), results(0.5, 1.0, 1.5), preset="laptop").why == "the interval straddles the threshold"
+    at_look = judge(claim(), results(0.5, 0.9, 1.2), preset="laptop", looks=[3, 6])
+    assert (at_look.is_open, at_look.why) == (True, "the interval straddles the threshold")
 
 
 def test_a_metric_that_raises_is_a_reason_and_no_crash():

@@ -256,7 +256,28 @@ def judge(
             return judged(holds, **of_look)
         if estimated.high < claim.criterion.low or claim.criterion.high < estimated.low:
             return judged(fails, **of_look)
-    return judged("undecided", "the interval straddles the threshold", **of_look, is_open=0 < look < len(looks))
+    is_open = 0 < look < len(looks)
+    needed = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
+    how_many = f"; about {needed:,.0f} seeds would decide it, if our value is right" if needed < math.inf else ""
+    return judged("undecided", "the interval straddles the threshold" + how_many, **of_look, is_open=is_open)
+
+
+def _seeds_to_decide(claim: Claim, estimated: Estimate, seeds: int) -> float:
+    """How many seeds would give an interval that ends at the threshold; infinite where that is not known.
+
+    An interval shrinks with the square root of the number of seeds; that of a ratio does so in its logarithm.
+    """
+    is_ratio = claim.measure.form == "ratio" and estimated.low > 0
+    scale: Callable[[float], float] = math.log if is_ratio else float
+    ours, low, high = map(scale, estimated[:3])
+    shrinks = [1.0]
+    for threshold in vars(claim.criterion).values():
+        if estimated.low <= threshold <= estimated.high:
+            distance = scale(threshold) - ours
+            end = high if distance > 0 else low
+            shrinks.append(abs((end - ours) / distance) if distance else math.inf)
+    factor = max(shrinks) ** 2
+    return float(f"{seeds * factor:.2g}") if math.isfinite(factor) else math.inf
 
 
 def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of: Mapping[int, int]) -> float:
