@@ -22,6 +22,7 @@ from engram.agents import (
 )
 from engram.agents.running_scale import RunningScale
 from engram.continual.reservoir import Reservoir
+from engram.generative.design import AdaLead, CbAS, HillClimb
 from engram.learned.updates import MimicryEpisode, TeacherMimicTrainer
 from engram.learned.updates.adam_rule import AdamRule
 from engram.memory import (
@@ -35,7 +36,9 @@ from engram.memory import (
     random_regular,
 )
 from engram.memory.episodic.policies import LRU
+from engram.memory.fragments import FragmentAndRecall, LongTermStore, SurprisalMonitor
 from engram.state import Axes, Maybe, check_state
+from engram.tasks.environments.texture_rooms import TextureRoomsVectorEnv
 from engram.testing.promises import alike, assert_states_are_refused
 
 
@@ -131,6 +134,70 @@ MADE = {
 @pytest.mark.parametrize("name", MADE)
 def test_a_state_of_another_form_is_refused_by_name_and_changes_nothing(name):
     assert_states_are_refused(MADE[name](3), MADE[name](4).state_dict())
+
+
+def altered(state, where="state"):
+    """Copies of a state in each of which one part is missing or something else, with the part's place."""
+    parts = list(state.items() if isinstance(state, dict) else enumerate(state))
+    for key, part in parts if where == "state" else parts[:2]:
+        place, others = f"{where}[{key!r}]", [None, "x"]
+        if isinstance(part, dict | list | tuple):
+            others += [{}, *(inner for _, inner in altered(part, place))]
+        elif isinstance(part, int):
+            others += [-1]
+        for other in others:
+            yield place, {**state, key: other} if isinstance(state, dict) else [*state[:key], other, *state[key + 1 :]]
+        if isinstance(state, dict):
+            yield place, {name: value for name, value in state.items() if name != key}
+
+
+def rooms(size):
+    env = TextureRoomsVectorEnv(size)
+    env.reset(seed=0)
+    return env
+
+
+def search(kind):
+    def make(size):
+        draws = np.random.default_rng(0)
+        tokens, scores = draws.integers(4, size=(20, size + 3)).astype(np.uint8), draws.normal(size=20)
+        made = kind(tokens, scores, vocab=4, rng=draws, population_size=8)
+        made.tell(fitness=np.arange(len(made.ask()), dtype=float))
+        return made
+
+    return make
+
+
+def fragments(size):
+    made = FragmentAndRecall(dict, LongTermStore("cosine"), SurprisalMonitor("ratio", 1.5, min_samples=2))
+    for step in range(6):
+        made.step(float(1 + 9 * (step % 3 == 2)), np.full(size, 1.0 + step))
+    return made
+
+
+NESTED = MADE | {
+    "rooms": rooms,
+    "ada-lead": search(AdaLead),
+    "cbas": search(CbAS),
+    "hill-climb": search(HillClimb),
+    "fragments": fragments,
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_state_of_which_one_part_is_wrong_is_taken_whole_or_refused_whole(name):
+    part = NESTED[name](3)
+    before = copy.deepcopy(dict(part.state_dict()))
+    refusals = 0
+    for place, wrong in altered(before):
+        try:
+            part.load_state_dict(copy.deepcopy(wrong))
+        except (TypeError, ValueError):
+            refusals += 1
+            assert alike(before, part.state_dict()), f"a state that was refused for {place} changed something"
+        else:
+            part.load_state_dict(copy.deepcopy(before))
+    assert refusals > len(before)
 
 
 def memory():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from types import UnionType
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.serialization import add_safe_globals
@@ -86,9 +88,13 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
             check_state(state, {"state": dict, "param_groups": [dict] * len(groups)}, name)
             check_state([{"params": group.get("params")} for group in state["param_groups"]], sizes, name)
             for number, p in enumerate(p for group in groups for p in group["params"]):
-                for key, value in state["state"].get(number, {}).items():
+                of_parameter = state["state"].get(number, {})
+                _instance(f"{name}['state'][{number}]", of_parameter, Mapping)
+                for key, value in of_parameter.items():
                     if key in _LIKE_PARAMETERS and value is not None:
+                        _instance(f"{name}['state'][{number}][{key!r}]", value, Tensor)
                         checks.has_shape(f"{name}['state'][{number}][{key!r}]", value.shape, tuple(p.shape))
+            _try_steps(form.optimizer, state, name)
         case Mapping():
             _instance(name, state, Mapping)
             for key in {**form, **state}:
@@ -97,6 +103,8 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
                     raise ValueError(f"{name}[{key!r}] is {what}: expected the keys {', '.join(map(repr, form))}")
             for key, part in form.items():
                 check_state(state[key], part, f"{name}[{key!r}]")
+            if "bit_generator" in form:
+                _try_generator(form["bit_generator"], state, name)
         case Axes() | Tensor() | np.ndarray():
             shape, like = form if isinstance(form, Axes) else (tuple(form.shape), form)
             kind = like if isinstance(like, type) else Tensor if isinstance(like, Tensor) else np.ndarray
@@ -114,6 +122,32 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
             _instance(name, state, form)
         case _:
             _instance(name, state, type(form))
+
+
+def _try_steps(optimizer: Optimizer, state: Any, name: str) -> None:
+    """Raise ValueError unless a copy of one of torch's optimisers loads the state and takes a step from it.
+
+    An entry that is missing, such as Adam's ``step``, would only be noticed by the next step.
+    """
+    if not type(optimizer).__module__.startswith("torch.optim"):
+        return
+    try:
+        scratch = copy.deepcopy(optimizer)
+        scratch.load_state_dict(copy.deepcopy(state))
+        for p in (p for group in scratch.param_groups for p in group["params"]):
+            p.grad = torch.zeros_like(p)
+        scratch.step(lambda: torch.tensor(0.0))
+    except Exception as error:
+        expected = f"expected the state of {type(optimizer).__name__}"
+        raise ValueError(f"{name}: {expected}, which fails with {type(error).__name__}: {error}") from None
+
+
+def _try_generator(kind: Any, state: Mapping[str, Any], name: str) -> None:
+    """Raise ValueError unless a generator of random numbers of some kind takes the state."""
+    try:
+        getattr(np.random, kind)(0).state = state
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{name}: expected the state of {kind}, which fails with {error}") from None
 
 
 def _instance(name: str, value: Any, kind: Any) -> None:

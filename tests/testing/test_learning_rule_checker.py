@@ -123,6 +123,14 @@ class CopiesAPart(CopiesWeights):
     share = 0.1
 
 
+class CopiesOneBelow(CopiesWeights):
+    """Transports the weights of the lowest layer that has feedback, and of no other."""
+
+    def after_step(self, model, deltas, state):
+        lowest = next(iter(state))
+        return {**state, lowest: super().after_step(model, deltas, state)[lowest]}
+
+
 class TakesSharedWeights(FeedbackAlignment):
     def init(self, model, generator):
         separate = nn.Sequential(*(copy.deepcopy(module) for module in model))
@@ -229,6 +237,7 @@ BROKEN = {
     Transports: "no_weight_transport",
     CopiesWeights: "no_weight_transport: ``after_step``",
     CopiesAPart: "no_weight_transport: ``after_step``",
+    CopiesOneBelow: "no_weight_transport: ``after_step``",
     TakesAnyState: "state of a network of other sizes",
     TwoPhases: "one_phase",
     Remembers: "online",

@@ -220,7 +220,12 @@ class TrialFolder:
         return max((path.stat().st_mtime for path in written if path.exists()), default=0.0)
 
     def result(self) -> Stored | None:
-        """What came of a finished trial; None if unfinished.
+        """What came of a finished trial; None if unfinished. Raises as ``finished``."""
+        finished = self.finished()
+        return None if finished is None else finished[0]
+
+    def finished(self) -> tuple[Stored, Origin] | None:
+        """What came of a finished trial, and its identity with its machines; None if unfinished.
 
         Raises:
             CorruptFileError: The result or the metrics are truncated, altered or of another trial, or the trial's
@@ -233,8 +238,7 @@ class TrialFolder:
             return None
         self.check_own(path, stored["trial"])
         metrics.check(self.metrics_path, stored["metrics"])
-        self.origin()
-        return stored
+        return stored, self.origin()
 
     def kept(self) -> dict[str, Any]:
         """The state that a finished trial kept, by name; empty if it keeps nothing.

@@ -24,6 +24,7 @@ from engram.lab.results import Results, TrialResult
 from engram.storage.files import CorruptFileError, keep_aside, read_sealed, runs_folder, write_sealed
 
 NOTE = "last-run.json"
+_DIGEST = re.compile(r"[0-9a-f]{12}(\.\d+)?")  # the end of a folder's name
 COLUMNS = {"arm": pl.String, "seed": pl.Int64, **SCHEMA}
 
 
@@ -210,7 +211,8 @@ def _check(experiment: Experiment, note: Note) -> None:
             raise ValueError(f"arm {arm} is not as preset {note['preset']} has it: {config}")
     for entry in note["trials"]:
         arm, seed, folder = entry["arm"], entry["seed"], entry["folder"]
-        if arm not in note["arms"] or not re.fullmatch(re.escape(f"{arm}-{seed}-") + r"[0-9a-f]{12}(\.\d+)?", folder):
+        is_own = folder.startswith(f"{arm}-{seed}-") and _DIGEST.fullmatch(folder.removeprefix(f"{arm}-{seed}-"))
+        if arm not in note["arms"] or not is_own:
             raise ValueError(f"{folder!r} is no folder of arm {arm}, seed {seed}")
 
 
@@ -219,9 +221,9 @@ def _read_trial(entry: Entry, root: Path, note: Note, last: Status | None) -> tu
     folder = TrialFolder(root / entry["folder"])
     made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
     try:
-        stored = folder.result()
-        if stored is not None:
-            origin = folder.origin()
+        finished = folder.finished()
+        if finished is not None:
+            stored, origin = finished
             expected = {"experiment": note["experiment"], "config": note["arms"][entry["arm"]]}
             for name, value in expected.items():
                 if origin["identity"].get(name) != value:

@@ -302,7 +302,13 @@ def _copies_no_weights(case: _Case) -> None:
     A rule may know the change u of the weights. The step u - d W of an optimiser with weight decay d reveals W itself,
     and a rule that reads W to recover u is right for a single d, here at most 1/2.
     """
-    state, name = case.state(), f"{len(case.model) - 1}.weight"
+    for name, parameter in case.model.named_parameters():
+        if parameter.ndim > 1:
+            _copies_no_weight(case, name)
+
+
+def _copies_no_weight(case: _Case, name: str) -> None:
+    state = case.state()
     weight = case.model.get_parameter(name).detach()
     step, unknown = (0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(n)) for n in (4, 5))
 
@@ -321,7 +327,7 @@ def _copies_no_weights(case: _Case) -> None:
     slope = 2 * (half - without)
     decay = float((-without @ slope / (slope @ slope)).clamp(0, 0.5)) if slope.any() else 0.0
     off = (after(unknown.to(weight), decay) - known).abs().max() if known.numel() else 0.0
-    assert off < 1e-10, f"with other weights and the same change it differs by {off:.1e}"
+    assert off < 1e-10, f"with other values of {name!r} and the same change it differs by {off:.1e}"
 
 
 def _needs_no_weights_of_others(case: _Case) -> None:

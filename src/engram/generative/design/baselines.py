@@ -101,12 +101,15 @@ class SequenceSearch:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit; raises where it is of another form."""
-        sequences, scores = Axes(("sequences", self.tokens.shape[1]), self.tokens), Axes(("sequences",), np.ndarray)
-        form = {"tokens": sequences, "scores": scores, "asked": Maybe(sequences)}
-        check_state(state, form | {"rng": self.rng.bit_generator.state})
+        check_state(state, self._form())
         self.tokens, self.scores = state["tokens"].copy(), state["scores"].copy()
         self._asked = None if state["asked"] is None else state["asked"].copy()
         self.rng.bit_generator.state = state["rng"]
+
+    def _form(self) -> dict[str, Any]:
+        sequences, scores = Axes(("sequences", self.tokens.shape[1]), self.tokens), Axes(("sequences",), np.ndarray)
+        form = {"tokens": sequences, "scores": scores, "asked": Maybe(sequences)}
+        return form | {"rng": self.rng.bit_generator.state}
 
     def _propose(self) -> Tokens:
         raise NotImplementedError
@@ -307,7 +310,8 @@ class CbAS(SequenceSearch):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit."""
-        if not isinstance(state, Mapping) or not {"current", "least"} <= set(state):
-            raise ValueError(f"state = {checks.shown(state)}: expected 'current' and 'least' too")
-        super().load_state_dict({key: value for key, value in state.items() if key not in ("current", "least")})
+        super().load_state_dict(state)
         self._current, self._least = state["current"].copy(), float(state["least"])
+
+    def _form(self) -> dict[str, Any]:
+        return super()._form() | {"current": self._current, "least": int | float}

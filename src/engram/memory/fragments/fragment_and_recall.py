@@ -146,7 +146,9 @@ class FragmentAndRecall(Generic[T]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of ``state_dict``; raises if it has another form."""
         check_state(state, {"store": dict, "monitor": self.monitor.state_dict(), "current_id": int, "waits": int})
+        check_state(state["store"], self.store._form(state["store"]), "state['store']")
+        checks.choice("state['current_id']", state["current_id"], state["store"]["ids"])
         made = self.factory()
         self.store.load_state_dict(state["store"], self.factory if hasattr(made, "load_state_dict") else None)
         self.monitor.load_state_dict(state["monitor"])
-        self.current_id, self._waits = self.store._known("current_id", state["current_id"]), int(state["waits"])
+        self.current_id, self._waits = int(state["current_id"]), int(state["waits"])

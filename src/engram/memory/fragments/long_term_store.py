@@ -179,14 +179,15 @@ class LongTermStore(Generic[T]):
             if factory is not None:
                 item.load_state_dict(stored)
             items.append(item)
+        keys = [StoredKey(*key) for key in state["keys"]]
+        edges: list[Any] = [(i, j, payload_i, payload_j) for i, j, payload_i, payload_j in state["edges"]]
         for number in self._items:
             self._matcher.forget(number)
         self._items = dict(zip(state["ids"], items, strict=True))
         self._used = dict(zip(state["ids"], state["used"], strict=True))
-        self.keys = [StoredKey(*key) for key in state["keys"]]
+        self.keys, self._edges = keys, edges
         for key in self.keys:
             self._matcher.add(key.key, key.target)
-        self._edges = [tuple(edge) for edge in state["edges"]]
         self._clock, self._next = float(state["clock"]), int(state["next"])
 
     @staticmethod

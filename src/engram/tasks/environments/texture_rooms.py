@@ -195,6 +195,8 @@ class TextureRoomsVectorEnv(BatchedEnv):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of ``state_dict``; raises where it is not of as many environments."""
         check_state(state, self.state_dict() | {"rngs": list})
+        number = self.num_envs if state["rngs"] else 0  # there are none before the first reset
+        check_state(state["rngs"], [np.random.default_rng(0).bit_generator.state] * number, "state['rngs']")
         for name, value in state.items():
             if name != "rngs":
                 getattr(self, name)[...] = value
