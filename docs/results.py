@@ -160,6 +160,12 @@ def campaigns_block() -> str:
             f" {found['torch']['runs']} runs of {found['torch']['experiments']} experiments where the caller has "
             f"set up torch otherwise ({found['torch']['date']}): {found['torch']['differences']} differences."
         )
+    if "edits" in found:
+        edits = found["edits"]
+        text += (
+            f" {edits['edits']} files of the library edited one after another ({edits['date']}): {edits['reused']} "
+            f"results reused, {edits['differences']} of them another number than the edited code gives."
+        )
     return "\n".join(textwrap.wrap(text, 120)) + "\n"
 
 

@@ -7,7 +7,9 @@ nobody kills it. ``python tests/campaign.py hostile 1000`` damages, swaps and fo
 ``python tests/campaign.py calls 100000`` calls every public function with one wrong argument, or two.
 ``python tests/campaign.py sequences 2000`` trains learning rules and continual methods on random networks by random
 sequences of steps, while layers are frozen and thawed, with layers that share weights, in eight threads at once, and
-with states of other networks handed in. All add to ``results/campaigns.json``, which the documentation tells.
+with states of other networks handed in.
+``python tests/campaign.py edits 200`` edits files of the library one after another, and runs an experiment after each.
+All add to ``results/campaigns.json``, from which the documentation quotes.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +32,7 @@ from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import chain, cycle, islice, pairwise, product
 from pathlib import Path
+from xml.etree.ElementTree import parse
 
 import torch
 from torch import nn
@@ -477,7 +481,27 @@ def sequences(count: int) -> dict[str, object]:
     return {"sequences": count, "parts": len(parts), **tally}
 
 
-CAMPAIGNS = {"kills": kills, "hostile": hostile, "torch": torch_state, "calls": calls, "sequences": sequences}
+def edits(count: int) -> dict[str, object]:
+    """Run the test that edits files of the library, 200 at size soak; return how many results it used again."""
+    test = Path(__file__).parent / "lab" / "test_manifest.py"
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--soak", "-k", "test_no_edit_of_the_library", f"--junitxml={folder}/junit.xml"]
+        failed = subprocess.run([sys.executable, "-m", "pytest", test, *options], check=False).returncode
+        properties = parse(f"{folder}/junit.xml").iter("property")
+        found = {str(part.get("name")): int(part.get("value", 0)) for part in properties}
+    if not failed and found["edits"] != count:
+        raise ValueError(f"count = {count}: expected {found['edits']}, the number of edits of that test")
+    return {**found, "differences": int(failed > 0)}
+
+
+CAMPAIGNS = {
+    "kills": kills,
+    "hostile": hostile,
+    "torch": torch_state,
+    "calls": calls,
+    "sequences": sequences,
+    "edits": edits,
+}
 
 
 def main() -> None:

@@ -362,10 +362,13 @@ def test_a_run_beside_stale_results_is_loaded_like_any_other(toy, tmp_path, monk
     assert [trial.state for trial in loaded.trials] == ["finished", "finished"]
 
 
-def test_no_edit_of_the_library_leaves_a_result_that_it_makes_another(first, ask, edited, tree, effort):
+def test_no_edit_of_the_library_leaves_a_result_that_it_makes_another(  # noqa: PLR0917
+    first, ask, edited, tree, effort, record_property
+):
     names = sorted(str(path.relative_to(tree)) for path in tree.glob("src/engram/**/*.py"))
+    chosen = random.Random(0).sample(names, 6 if effort == 1 else 200)
     reused = 0
-    for number, name in enumerate(random.Random(0).sample(names, 6 if effort == 1 else 200)):
+    for number, name in enumerate(chosen):
         before = (tree / name).read_bytes()
         path = edited(name, TOUCH)
         answer = ask(str(tree / f"runs-{number}"))
@@ -373,6 +376,8 @@ def test_no_edit_of_the_library_leaves_a_result_that_it_makes_another(first, ask
         reused += answer["reused"]
         path.write_bytes(before)
     assert reused
+    record_property("edits", len(chosen))
+    record_property("reused", reused)
 
 
 @pytest.fixture
