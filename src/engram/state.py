@@ -136,7 +136,7 @@ def _try_steps(optimizer: Optimizer, state: Any, name: str) -> None:
         scratch.load_state_dict(copy.deepcopy(state))
         for p in (p for group in scratch.param_groups for p in group["params"]):
             p.grad = torch.zeros_like(p)
-        scratch.step(lambda: torch.tensor(0.0))
+        scratch.step(lambda: 0.0)
     except Exception as error:
         expected = f"expected the state of {type(optimizer).__name__}"
         raise ValueError(f"{name}: {expected}, which fails with {type(error).__name__}: {error}") from None
