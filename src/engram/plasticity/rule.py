@@ -121,7 +121,7 @@ class PlasticityRule(nn.Module, ABC):
         post: Annotated[Tensor, "batch post"],
         modulator: Annotated[Tensor, "batch *post"] | None = None,
     ) -> RuleState:
-        """The state after one step; what is not finite goes through it, as through torch's own modules.
+        """The state after one step; values that are not finite pass through, as in torch's own modules.
 
         Args:
             state: The state before it, trace (batch, post, pre).
@@ -151,7 +151,7 @@ class PlasticityRule(nn.Module, ABC):
             checks.tensor(f"state.{name}", trace, shape, like)
 
     def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
-        """Raise unless the arguments of ``update``, which see, belong together.
+        """Raise unless the arguments of ``update`` fit each other; see there.
 
         Args:
             state: The state before it.
@@ -210,12 +210,12 @@ class PlasticityRule(nn.Module, ABC):
 
 
 class RatedRule(PlasticityRule):
-    """A rule with a trained rate, of which the parameter is ``eta`` itself or its logit.
+    """A rule with a trained rate, whose parameter is ``eta`` itself or its logit.
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
-        eta_param: ``"raw"``: eta is the parameter. ``"sigmoid"``: its logit is.
-        shape: Of the parameter, () or (post, pre), of which all are ``eta`` at first.
+        eta_param: ``"raw"``: the parameter is eta. ``"sigmoid"``: it is the logit of eta.
+        shape: Shape of the parameter, () or (post, pre); all its values are ``eta`` at first.
         device: Of the parameters.
         dtype: Of the parameters.
     """
@@ -264,7 +264,7 @@ def accumulated(
 
 
 def of_connections(coefficient: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """What is broadcastable to (batch, post) or (batch, post, pre) so that it is to the latter."""
+    """A tensor that broadcasts to (batch, post) or (batch, post, pre), reshaped to broadcast to the latter."""
     return coefficient if coefficient.dim() == 3 else coefficient.unsqueeze(-1)
 
 

@@ -64,7 +64,7 @@ class BlurNetwork:
         a(l)   = s(norm(keep_n a(l) + gain_n V(l) (a(l+1) mu)))     back, layers L-1 to 1
         W(l)   = keep_s W(l) + gain_s mean (a(l) P) (a(l+1) Q^T) - |gain_s oja| W(l) sum_pre W(l)^2
 
-    The network owns neither genome nor synapses. Both, and what it is shown, may have leading axes that broadcast: a
+    The network owns neither genome nor synapses. Both, and inputs and targets, may have leading axes that broadcast: a
     population of genomes (16, 1), each on tasks (6,), makes synapses (16, 6). A population is one batched product.
 
     Args:
@@ -96,8 +96,8 @@ class BlurNetwork:
         ValueError: An argument is out of range or none of the choices.
 
     Source: Sandler et al., "Meta-learning bidirectional update rules" (2021), equations 5 to 8 and appendix C. Which
-    axes are normalised, the order within a step and the mean over the batch are ours, as the paper does not say or, of
-    the mean, sums.
+    axes are normalised and the order within a step are ours, since the paper does not say; so is the mean over the
+    batch, where the paper has a sum.
 
     Examples:
         >>> generator = torch.Generator().manual_seed(0)

@@ -19,7 +19,7 @@ def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
     """The parameters as they are now, by name, as tensors of their own.
 
     Raises:
-        TypeError: A layer gives something else each time, or averages over batches, and would do so twice.
+        TypeError: A layer is random, or averages over batches, which would happen twice.
     """
     checks.arguments()
     for name, module in model.named_modules():
@@ -63,5 +63,5 @@ class _Inject(torch.autograd.Function):
 
 
 def inject(frozen: Tensor, live: Tensor) -> Tensor:
-    """The first value, whose error goes to both: frozen + live - stop_gradient(live)."""
+    """The first value, with a gradient that goes to both: frozen + live - stop_gradient(live)."""
     return _Inject.apply(frozen, live)  # type: ignore[no-any-return, no-untyped-call]

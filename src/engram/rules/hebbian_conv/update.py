@@ -31,7 +31,7 @@ def hebbian_update(
 
     Args:
         x: Input: (batch, channels, height, width) of a convolution, (batch, features) of a linear layer.
-        y: Activity of the units, of any origin, such as what ``k_winners`` leaves of it.
+        y: Activity of the units, such as the result of ``k_winners``.
         weight: W: (units, channels, height, width), or (units, features).
         rule: d[j]: ``"instar"`` sum_p y[j, p], ``"hebb"`` 0, ``"oja"`` sum_p y[j, p]^2.
         stride: Of the convolution.
@@ -80,7 +80,8 @@ def hebbian_loss(
 
         L = -sum_jp y[j, p] s[j, p],   s = z - |W[j]|^2 q / 2
 
-    with y as a constant, and q = 1 (instar), 0 (Hebb) or y (Oja). No threshold belongs into z: it only shapes y.
+    with y as a constant, and q = 1 (instar), 0 (Hebb) or y (Oja). Do not subtract thresholds from z: they only act on
+    y.
 
     Args:
         z: Drive: the output of the convolution or linear layer, with its graph.
