@@ -95,7 +95,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: Its samples, (samples, features).
             y: Their classes, (samples,).
-            classes: All classes that there will be; needed at the first call.
+            classes: All classes that will occur; needed in the first call.
 
         Raises:
             TypeError, ValueError: An argument here or of the constructor is of the wrong type or out of range, X and y

@@ -39,8 +39,8 @@ class LeakyRNN(nn.Module):
         hidden_size: Number of units.
         alpha: What stays of a potential after a step, from 0 to 1.
         gain: g; W is initially normal with variance g^2 / hidden_size.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:

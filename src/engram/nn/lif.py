@@ -56,8 +56,8 @@ class LIFNetwork(nn.Module):
         refractory: Steps after a spike without another.
         surrogate: Spikes of v - threshold, one of ``surrogates`` or like them; if None a triangle of height
             0.3 / threshold and of the threshold's width.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:

@@ -23,8 +23,8 @@ class LowRank(nn.Module):
         rank: Number of factors on each side.
         post_size: Number of receiving units.
         pre_size: Number of sending units.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
 
     Attributes:
         post: P, (rank, post).

@@ -27,8 +27,8 @@ class ClippedHebb(RatedRule):
         connections: To give every connection a rate of its own, eta[j, i], the numbers of receiving and sending units
             of the layer, (post, pre); no kernel supports this. None: one rate for all.
         eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the non-modulated plastic baseline.
 

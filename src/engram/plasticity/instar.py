@@ -20,8 +20,8 @@ class Instar(RatedRule):
         eta: Initial plasticity rate, per step; a scalar parameter.
         eta_param: ``"raw"``: eta is the parameter and not constrained. ``"sigmoid"``: the parameter is its logit,
             ``eta_logit``, so that eta stays between 0 and 1.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
 
     Raises:
         ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.

@@ -41,8 +41,8 @@ class Modulated(PlasticityRule):
         only_half: Whether only the first half of the receiving units is modulated; in mode ``"clip"``.
         hebb_eta: Initial plasticity rate of the other half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
-        device: Of ``hebb_eta``.
-        dtype: Of ``hebb_eta``.
+        device: Device of ``hebb_eta``.
+        dtype: Data type of ``hebb_eta``.
 
     Raises:
         ValueError: An argument is out of range or unknown, or ``only_half`` is not available in the mode.

@@ -32,8 +32,8 @@ class Neuromodulator(nn.Module):
             that there is plasticity even where M is zero. ``"connection"``: every connection of a recurrent layer does;
             no kernel supports this.
         nonlinearity: f, ``"tanh"``, ``"sigmoid"`` or ``"identity"``; without a bound on M, traces soon saturate.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:

@@ -40,8 +40,8 @@ class PlasticLinear(nn.Module):
         alpha: Plasticity coefficients: ``"connection"``, ``"post"``, ``"homogeneous"``, or the rank of a product.
         batch_first: Whether sequences are (batch, time, features).
         backend: ``"eager"``, ``"fused"`` or ``"auto"``, as of ``PlasticRNN``.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:

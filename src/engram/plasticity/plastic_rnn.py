@@ -66,8 +66,8 @@ class PlasticRNN(nn.Module):
         nonlinearity: f, ``"tanh"`` or ``"relu"``.
         batch_first: Whether input, output and clamp are (batch, time, features) rather than (time, batch, features).
         backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:

@@ -132,7 +132,7 @@ class PlasticityRule(nn.Module, ABC):
 
         Raises:
             TypeError: An activity is no tensor, or the state is that of another kind of rule.
-            ValueError: The shapes, dtypes or devices do not belong together, or a modulated rule gets no signal.
+            ValueError: The shapes, dtypes or devices do not match, or a modulated rule gets no signal.
         """
         self.check_step(state, pre, post, modulator)
         trace = accumulated(state.trace, self.coefficients(post, modulator), pre)
@@ -216,8 +216,8 @@ class RatedRule(PlasticityRule):
         eta: Initial plasticity rate, per step; a scalar parameter.
         eta_param: ``"raw"``: the parameter is eta. ``"sigmoid"``: it is the logit of eta.
         shape: Shape of the parameter, () or (post, pre); all its values are ``eta`` at first.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
     """
 
     def __init__(
@@ -286,8 +286,8 @@ def trained_rate(
 
     Args:
         eta: Its value.
-        device: Of the parameter.
-        dtype: Of the parameter.
+        device: Device of the parameter.
+        dtype: Data type of the parameter.
         shape: Of the parameter, (): a scalar.
     """
     with checks.noted(eta=eta):

@@ -119,7 +119,7 @@ class LearningRule(ABC, Generic[State]):
             state: What ``init`` or the last update returned.
 
         Raises:
-            ValueError: The batch is empty, or shapes do not belong together.
+            ValueError: The batch is empty, or shapes do not match.
             FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
         """
 
@@ -258,13 +258,13 @@ class SynapticRule(ABC, Generic[State]):
         """The pseudo-gradient of the weights, a mean over the batch, and the next state.
 
         Args:
-            pre: Activity that comes in.
-            post: Activity that goes out.
+            pre: Presynaptic activity.
+            post: Postsynaptic activity.
             weight: W.
             state: What ``init`` or the last update returned.
 
         Raises:
-            ValueError: The batch is empty, or shapes do not belong together.
+            ValueError: The batch is empty, or shapes do not match.
         """
 
 
@@ -291,7 +291,7 @@ def apply_rule(
         The update.
 
     Raises:
-        ValueError: The batch is empty, or shapes, dtypes or classes do not belong together.
+        ValueError: The batch is empty, or shapes, dtypes or classes do not match.
         FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
 
     Examples:

@@ -67,7 +67,7 @@ class Genome(NamedTuple):
         Args:
             n_states: States of a neuron, k.
             generator: Source of the matrices.
-            dtype: Of all numbers; torch's default if None.
+            dtype: Data type of all numbers; torch's default if None.
 
         Raises:
             ValueError: ``n_states`` is below 1.

@@ -34,7 +34,7 @@ def lifetime(
         checkpointed: Less memory for the gradient, by one more pass (``engram.rules.unroll``).
 
     Raises:
-        ValueError: Shapes do not belong together, or inputs and targets are not of as many steps.
+        ValueError: Shapes do not match, or inputs and targets are not of as many steps.
     """
     checks.arguments()
     if len(batches[0]) != len(batches[1]):

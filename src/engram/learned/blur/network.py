@@ -183,7 +183,7 @@ class BlurNetwork:
         Args:
             generator: Source of all randomness.
             population: Leading axes, with synapses of their own for each place on them.
-            dtype: Of the synapses; torch's default if None.
+            dtype: Data type of the synapses; torch's default if None.
         """
         checks.arguments()
         options: dict[str, Any] = {"generator": checks.generator(generator), "device": generator.device, "dtype": dtype}
@@ -212,7 +212,7 @@ class BlurNetwork:
             moments: From ``moments``, so that a sample's prediction does not depend on the others; None: those of x.
 
         Raises:
-            ValueError: Shapes do not belong together, or one sample alone is to be normalised over the batch.
+            ValueError: Shapes do not match, or one sample alone is to be normalised over the batch.
         """
         self._check(genome, state, x, any_batch=moments is not None)
         return self._forward(genome, state, x, moments)[0][-1][..., 0, :, :]
@@ -244,7 +244,7 @@ class BlurNetwork:
             y: Targets, +1 or -1; of ``"squared_error"`` any values.
 
         Raises:
-            ValueError: Shapes do not belong together, or one sample alone is to be normalised over the batch.
+            ValueError: Shapes do not match, or one sample alone is to be normalised over the batch.
         """
         self._check(genome, state, x)
         if y.shape[-2:] != (x.shape[-2], self.sizes[-1]):

@@ -24,8 +24,8 @@ class NTKLinear(nn.Linear):
         out_features: Outputs.
         gain: sqrt(2) after a ReLU that no normalisation follows; else 1.
         bias: Whether there is b.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Attributes:
@@ -93,8 +93,8 @@ class NTKConv2d(nn.Conv2d):
             on either side, an odd one at the end.
         gain: sqrt(2) after a ReLU that no normalisation follows; else 1.
         bias: Whether there is b.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Attributes:

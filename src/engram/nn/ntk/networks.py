@@ -29,7 +29,7 @@ def wide_mlp(
     Args:
         sizes: Inputs, units of each hidden layer, outputs.
         norm: Whether ``BatchOnlyNorm`` stands before each ReLU.
-        dtype: Of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Raises:
@@ -70,7 +70,7 @@ def wide_cnn(
         strides: Of each convolution; as published for KMNIST, and (1, 1, 1, 2, 1, 2, 1) for CIFAR-10.
         channels: Of the images.
         outputs: Number of outputs.
-        dtype: Of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Raises:
@@ -111,7 +111,7 @@ def wide_rnn(
         inputs: Input features.
         hidden: Units.
         outputs: Outputs.
-        dtype: Of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Raises:

@@ -38,7 +38,7 @@ def hebbian_update(
         padding: Of the convolution.
 
     Raises:
-        ValueError: An unknown rule, or shapes that do not belong together.
+        ValueError: An unknown rule, or shapes that do not match.
 
     Source: Miconi, "Hebbian learning with gradients: Hebbian convolutional neural networks with modern deep learning
     frameworks" (2021).
@@ -90,7 +90,7 @@ def hebbian_loss(
         rule: ``"instar"``, ``"hebb"`` or ``"oja"``.
 
     Raises:
-        ValueError: An unknown rule, or shapes that do not belong together.
+        ValueError: An unknown rule, or shapes that do not match.
 
     Source: as of ``hebbian_update``.
 

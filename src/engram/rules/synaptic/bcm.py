@@ -63,8 +63,8 @@ class BCM(SynapticRule[Tensor]):
         """Minus the mean of x y (y - theta), and theta after it.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
             state: theta, (post,).
         """

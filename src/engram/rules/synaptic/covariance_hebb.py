@@ -67,8 +67,8 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
         """-(y - ybar)^T (x - xbar) / B, and the means after the batch.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
             state: The means before the batch.
         """

@@ -24,7 +24,7 @@ def homeostatic_scaling(
         exponent: Share of the correction that is made at once; with 1, all of it, if rates are proportional to weights.
 
     Raises:
-        ValueError: A rate or the target is not positive, or the shapes do not belong together.
+        ValueError: A rate or the target is not positive, or the shapes do not match.
 
     Source: Turrigiano et al., "Activity-dependent scaling of quantal amplitude in neocortical neurons" (1998); form
     ours.

@@ -48,8 +48,8 @@ class Sanger(SynapticRule[None]):
         """(tril(y^T y) W - y^T x) / B.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
             state: None.
         """

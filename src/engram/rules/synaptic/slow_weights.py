@@ -72,13 +72,13 @@ class SlowWeights(SynapticRule[None]):
         """Minus the mean change of the weights.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
             state: None.
 
         Raises:
-            ValueError: The batch is empty, or shapes do not belong together.
+            ValueError: The batch is empty, or shapes do not match.
         """
         check_activities(pre, post, weight)
         decay, gain, target = self.rule.coefficients(post)
@@ -91,8 +91,8 @@ class SlowWeights(SynapticRule[None]):
         """The change of the weights by each sample alone.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
         """
         checks.arguments()

@@ -91,14 +91,14 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         """Minus the mean of (M - base) E, and the traces.
 
         Args:
-            pre: Activity that comes in.
-            post: Activity that goes out.
+            pre: Presynaptic activity.
+            post: Postsynaptic activity.
             weight: W.
             state: What ``init`` or the last update returned.
             modulator: M, of each sample or of each unit of it.
 
         Raises:
-            ValueError: There is no modulator, or shapes do not belong together.
+            ValueError: There is no modulator, or shapes do not match.
         """
         check_activities(pre, post, weight)
         if modulator is None:
