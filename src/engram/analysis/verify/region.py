@@ -154,9 +154,9 @@ class Region:
         return self.centre[1] <= 1e-12
 
     def volume_fraction(self, n: int, rng: np.random.Generator) -> tuple[float, float, float]:
-        """The share of the box that it takes, from n uniform points, with a 95 % interval (Wilson).
+        """The share of the box that it fills, from n uniform points, with a 95 % interval (Wilson).
 
-        Beyond 10 dimensions, which are refused, shares are too small to be sampled.
+        More than 10 dimensions are refused, since shares are then too small to be sampled.
         """
         checks.arguments()
         size = len(self.box.low)

@@ -85,10 +85,10 @@ class NTKConv2d(nn.Conv2d):
         z = c W * h + b,   c = gain / sqrt(in_channels k^2),   W ~ N(0, 1),   b = 0
 
     Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
+        in_channels: Input channels.
+        out_channels: Output channels.
         kernel_size: k.
-        stride: Of the kernel.
+        stride: Stride of the kernel.
         padding: Zeros on every side; or ``"same_tf"``: as many as make the output ceil(size / stride), half of them
             on either side, an odd one at the end.
         gain: sqrt(2) after a ReLU that no normalisation follows; else 1.
