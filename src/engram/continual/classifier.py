@@ -34,7 +34,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         head: The last layer: ``"linear"``, or ``"dhp"``, a ``DHPSoftmax``.
         method: Makes the continual method: ``EWC``, ``partial(EWC, strength=10.0)``, your own subclass of
             ``ContinualMethod``, or another callable with the network and ``generator=``.
-        learning_rate: Of gradient descent, above 0.
+        learning_rate: Learning rate of gradient descent, above 0.
         batch_size: Samples in a batch.
         epochs: How often a call sees each sample.
         random_state: Seed or generator of the weights, of the order of samples, and of what the method draws.

@@ -143,7 +143,7 @@ class PlasticityRule(nn.Module, ABC):
 
         Args:
             state: What should be a state.
-            shape: Of its traces, a name where any size is allowed.
+            shape: Shape of its traces, a name where any size is allowed.
             like: A tensor of the dtype and device expected.
         """
         checks.instance("state", state, self.state_type)
@@ -288,7 +288,7 @@ def trained_rate(
         eta: Its value.
         device: Device of the parameter.
         dtype: Data type of the parameter.
-        shape: Of the parameter, (): a scalar.
+        shape: Shape of the parameter, (): a scalar.
     """
     with checks.noted(eta=eta):
         return nn.Parameter(torch.full(shape, checks.number("eta", eta), device=device, dtype=dtype))

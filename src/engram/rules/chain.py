@@ -60,7 +60,7 @@ class Layer:
     """A module with weights, and what stands between it and the next one.
 
     Attributes:
-        name: Of the module with weights, as ``named_modules`` has it.
+        name: Name of the module with weights, as ``named_modules`` has it.
         module: The module.
         after: The modules behind it, by name: activation, pooling, shape.
         any_activation: Whether these may be of any kind, because no derivative is needed.

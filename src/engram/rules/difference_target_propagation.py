@@ -154,7 +154,7 @@ def difference_targets(
 
     Args:
         network: The chain.
-        activities: Of its forward pass.
+        activities: Activities of its forward pass.
         step: How far the top hidden layer's target is below its output: gamma e W[L].
         inverses: g[l] by the name of W[l].
     """

@@ -213,7 +213,7 @@ def relax(
         net: The network.
         low: Lower ends, (boxes, inputs).
         high: Upper ends.
-        phases: Of the units of each hidden layer, (boxes, units); None: all are free.
+        phases: Phases of the units of each hidden layer, (boxes, units); None: all are free.
         line: Line below a ReLU, ``"adaptive"`` or ``"zero"``.
         backward: Carry lines back to the input; False: intervals alone.
         steps: Steps of Adam for the slopes of these lines.

@@ -62,7 +62,7 @@ def pattern_halfspaces(
         net: The network.
         at: The full pattern from which units were freed.
         pattern: Phases of each hidden layer, 2 where free; before a layer with a fixed unit none may be free.
-        tau: From which z a unit counts as on.
+        tau: Value of z from which a unit counts as on.
     """
     checks.arguments()
     rows, right = [np.zeros((0, net.sizes[0]))], [np.zeros(0)]

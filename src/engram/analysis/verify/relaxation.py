@@ -69,7 +69,7 @@ def relaxed_region(
         tighten: Replace eps, once units are freed, by the least slacks for which the proof goes through, one for each
             class, and leave out half-spaces that are not needed.
         order: Units of a layer are freed by number, or those first whose change of phase is farthest from x0.
-        tau: From which z a unit counts as on, in the proof and in the region; 1e-4 as published.
+        tau: Value of z from which a unit counts as on, in the proof and in the region; 1e-4 as published.
         time_limit: Seconds for one question to the solver; without an answer, a unit stays fixed.
         node_limit: Likewise, nodes of its search; unlike seconds the same on every machine.
         rng: Source of the samples that save calls of the solver, and of volumes; default: a generator of seed 0.

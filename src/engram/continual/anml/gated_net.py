@@ -111,8 +111,8 @@ def anml_net(
 
     Args:
         in_channels: Channels of the images.
-        body_channels: Of each convolution of the body, which has 9 times as many features.
-        gate_channels: Of each convolution of the gate.
+        body_channels: Channels of each convolution of the body, which has 9 times as many features.
+        gate_channels: Channels of each convolution of the gate.
         num_outputs: Classes that the head has room for.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
@@ -145,7 +145,7 @@ def sanml_net(
 
     Args:
         in_channels: Channels of the images.
-        body_channels: Of each convolution of the body, which has 9 times as many features.
+        body_channels: Channels of each convolution of the body, which has 9 times as many features.
         num_outputs: Classes that the head has room for.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
@@ -172,7 +172,7 @@ def oml_net(
 
     Args:
         in_channels: Channels of the images.
-        channels: Of each convolution, of strides 1, 1, 1, 2, 1, 2, each followed by ReLU.
+        channels: Channels of each convolution, of strides 1, 1, 1, 2, 1, 2, each followed by ReLU.
         hidden: Units of the layer between features and output; None: a linear head.
         num_outputs: Classes that the head has room for.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.

@@ -69,8 +69,8 @@ def learn_stream(
         generator: Source of the last layer's weights.
         lr: Learning rate.
         train: What learns: ``"body"``, ``"gate"``, ``"head"``, or submodules or parameters of them.
-        optimizer: Of parameters, as ``torch.optim.Adam``, called with ``lr``; None: Adam, as in the released programs
-            (the paper says SGD).
+        optimizer: Class of the optimiser, such as ``torch.optim.Adam``, called with ``lr``; None: Adam, as in the
+            released programs (the paper says SGD).
 
     Returns:
         A copy of the network that has learned.

@@ -101,7 +101,7 @@ class Genome(NamedTuple):
         Args:
             std: Standard deviation of the noise.
             generator: Source of the noise.
-            learning_rate: Of that backpropagation.
+            learning_rate: Learning rate of that backpropagation.
 
         It is made for the label as feedback, which has a minus sign in the error, so ``gain_s`` is above 0. Oja's
         decay is 1.

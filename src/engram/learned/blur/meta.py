@@ -65,7 +65,7 @@ def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped
     """A gradient step on the loss at the end of lifetimes, skipped if it is not finite because a lifetime diverged.
 
     Args:
-        optimizer: Of the genome's vector.
+        optimizer: Optimiser of the genome's vector.
         loss: The loss after some lifetimes of this genome.
         skipped: What the last call returned, at first 0.
         clip: Largest norm of the gradient, which is shortened to it.

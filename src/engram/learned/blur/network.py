@@ -78,9 +78,9 @@ class BlurNetwork:
         norm_forward: Whether on the way forward.
         norm_backward: Whether on the way back, where updates are additive.
         norm_output: Whether in the last layer too.
-        activation: Of hidden units on the way forward.
-        backward_activation: Of hidden units on the way back; None: the same.
-        output_activation: Of the last layer.
+        activation: Activation of hidden units on the way forward.
+        backward_activation: Activation of hidden units on the way back; None: the same.
+        output_activation: Activation of the last layer.
         derivative_states: Whether states from 1 on are s'(z) rather than s(z) on the way forward.
         backward_update: ``"additive"``; ``"multiplicative"``: s(keep_n a V(a mu)); ``"multiplicative_second_state"``:
             the same, with state 0 left as it is.
@@ -156,7 +156,7 @@ class BlurNetwork:
 
         Args:
             sizes: Units of each layer, the input first.
-            activation: Of hidden units.
+            activation: Activation of hidden units.
             feedback: The loss.
             backward: Whether errors go back by the same synapses or by fixed random ones.
             synapse_std: Standard deviation of the first synapses.

@@ -38,7 +38,7 @@ def recall_by_age(
     """Recall for each age at which something is asked for, the most recently shown first.
 
     Args:
-        logits: Of +1 against -1.
+        logits: Logits of +1 against -1.
         targets: -1 and +1, and 0 where nothing is asked for.
         age: For each frame, how many windows ago its snippet was shown.
 

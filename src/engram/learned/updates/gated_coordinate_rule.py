@@ -80,7 +80,7 @@ class GatedCoordinateRule(UpdateRule):
         """Context in which the gradient uses one in ``every`` weights, the first of them drawn at each step.
 
         Args:
-            every: Of how many weights one is looked at, at least 1.
+            every: One in how many weights is used, at least 1.
             generator: Draws which.
         """
         super().estimated(every, generator)

@@ -64,7 +64,7 @@ class TeacherMimicTrainer:
     episode begins. Images of the old task are looked at here, and never by a trained rule.
 
     Args:
-        body: From inputs to features; of the architecture of all episodes.
+        body: Network from inputs to features, with the architecture of all episodes.
         rule: The rule; trained in place.
         episodes: What students are made of.
         lr: Learning rate of students, as of ``LearnedOptimizer``.
@@ -75,7 +75,7 @@ class TeacherMimicTrainer:
         lengths: Least and greatest number of steps of a student; different lengths keep the rule from being
             short-sighted.
         batch_size: Samples in a batch.
-        distance: Of student's and teacher's features.
+        distance: Distance of student's and teacher's features.
         every: Estimate the rule's gradient from one in ``every`` weights, redrawn at each step; 1: from all.
         generator: Draws episodes, their lengths, read-outs and batches.
 

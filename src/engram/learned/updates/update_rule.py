@@ -93,7 +93,7 @@ class UpdateRule(nn.Module, abc.ABC):
         ``every``, which is right on average. The directions do not change. By default nothing changes.
 
         Args:
-            every: Of how many weights one is looked at, at least 1.
+            every: One in how many weights is used, at least 1.
             generator: Draws which.
         """
         checks.size("every", every)

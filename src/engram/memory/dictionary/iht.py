@@ -159,8 +159,8 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
     Args:
         X: Samples in rows.
         dictionary: Atoms in rows.
-        correlations: Of samples and atoms, (samples, atoms).
-        settings: Of the iterations.
+        correlations: Correlations of samples and atoms, (samples, atoms).
+        settings: Settings of the iterations.
     """
     search = _start(hard_threshold(correlations, settings.start, keep_equal=True))
     code, iterations, converged, grown = search
@@ -224,8 +224,8 @@ def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Set
 
     Args:
         dictionary: Atoms in rows.
-        correlations: Of samples and atoms, (samples, atoms).
-        settings: Of the iterations.
+        correlations: Correlations of samples and atoms, (samples, atoms).
+        settings: Settings of the iterations.
         n_jobs: Threads.
     """
     from engram.memory.dictionary import kernels

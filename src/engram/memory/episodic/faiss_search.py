@@ -58,7 +58,7 @@ class FaissSearch:
         """Rows and squared distances of near keys, mostly the nearest.
 
         Args:
-            keys: Of all tables.
+            keys: Keys of all tables.
             filled: Rows in use of each table, the first ones.
             x: Samples.
             k: Neighbours.

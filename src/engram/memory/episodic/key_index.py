@@ -38,7 +38,7 @@ class KeyIndex:
         """The lowest of a table's filled rows that equals each finite key, -1 for none.
 
         Args:
-            keys: Of all tables.
+            keys: Keys of all tables.
             n_filled: Rows in use of each table.
             table: Number of the table.
             queries: The finite keys.
@@ -68,7 +68,7 @@ class KeyIndex:
         """Follow the memory while it changes rows of a table.
 
         Args:
-            keys: Of all tables.
+            keys: Keys of all tables.
             n_filled: Rows in use of each table.
             table: Number of the table.
             rows: Rows that change.

@@ -43,10 +43,10 @@ def call(name: str, module: nn.Module, parameters: Mapping[str, Tensor], *inputs
     """The output of a part of a network, with the parameters of the whole.
 
     Args:
-        name: Of the part, as ``named_modules`` has it.
+        name: Name of the part, as ``named_modules`` has it.
         module: The part.
         parameters: Those of the whole network, by name.
-        *inputs: Of the part.
+        *inputs: Inputs of the part.
     """
     module_parameters = {key: parameters[f"{name}.{key}" if name else key] for key, _ in module.named_parameters()}
     return functional_call(module, module_parameters, inputs) if module_parameters else module(*inputs)

@@ -17,7 +17,7 @@ class AdaptiveThreshold(nn.Module):
     Args:
         units: Number of units.
         target: Share of the places at which a unit should win: k / units, if k win at each place.
-        rate: Of adaptation, per batch; 0: none.
+        rate: Rate of adaptation, per batch; 0: none.
 
     Attributes:
         theta: The thresholds, (units,), a buffer; initially 0. Only ``adapt`` changes them.

@@ -34,8 +34,8 @@ def hebbian_update(
         y: Activity of the units, such as the result of ``k_winners``.
         weight: W: (units, channels, height, width), or (units, features).
         rule: d[j]: ``"instar"`` sum_p y[j, p], ``"hebb"`` 0, ``"oja"`` sum_p y[j, p]^2.
-        stride: Of the convolution.
-        padding: Of the convolution.
+        stride: Stride of the convolution.
+        padding: Padding of the convolution.
 
     Raises:
         ValueError: An unknown rule, or shapes that do not match.

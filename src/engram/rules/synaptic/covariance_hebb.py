@@ -30,7 +30,7 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
     The means are those of the past, and start at 0.
 
     Args:
-        rate: Of the means, per update, from 0 to 1.
+        rate: Rate of the means, per update, from 0 to 1.
 
     Raises:
         ValueError: ``rate`` is out of range.

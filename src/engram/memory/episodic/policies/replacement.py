@@ -51,7 +51,7 @@ def placed(
         values: Their new values.
         slots: Rows that are replaced.
         new: Samples that replace them.
-        counts: Of the rows met, then of the replaced ones.
+        counts: Counts of the rows met, then of the replaced ones.
     """
     rows = np.concatenate((met, slots))
     keys, hashes = np.concatenate((table.keys[met], new.keys)), np.concatenate((table.hashes[met], new.hashes))
