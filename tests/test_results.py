@@ -16,6 +16,7 @@ import pytest
 import engram
 from engram.lab import Claim, Experiment, Preset, Run, Study, metric, setting, settings
 from engram.lab.choice import at_ends
+from engram.lab.experiment import SAID
 from engram.lab.records import from_record
 from engram.verdicts import BAD
 
@@ -77,6 +78,14 @@ def test_an_answer_says_what_the_record_says(name):
     verdicts = {judged.claim.id: judged.verdict for judged in results.recorded(name)["laptop"].claims()}
     words = {**dict.fromkeys(BAD, "fails"), "undecided": "is open"}
     assert said == {claim: words.get(verdicts[claim], "holds") for claim in said}
+
+
+@pytest.mark.parametrize("name", CURRENT)
+def test_an_answer_is_three_to_five_sentences(name):
+    text = " ".join(SAID.sub("", engram.registry.get("experiments", name).answer).split())
+    sentences = re.split(r"(?<=[.!?]) (?=[A-Z])", text)
+    assert 3 <= len(sentences) <= 5, sentences
+    assert all(sentence.endswith(".") for sentence in sentences)
 
 
 def test_every_experiment_but_the_newest_has_a_record():

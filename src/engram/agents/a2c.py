@@ -83,7 +83,7 @@ def rollout(
 ) -> Rollout:
     """One episode in every environment, from a reset until all are over.
 
-    No graph is built, so that fused kernels can act. The gradient comes from calling the agent again with all
+    No graph is built, so that fused kernels can be used. The gradient comes from calling the agent again with all
     ``observations`` at once, and is the same, since actions and rewards are constants in it.
 
     Args:
@@ -153,7 +153,7 @@ def a2c_loss(
         L = mean over t and b of  -log pi(a) A + beta_v (R - V)^2 + beta_e sum over a of pi(a)^2,   A = R - V
 
     where A is a constant, and R the discounted return of the episode, without bootstrap. The last term takes the place
-    of an entropy bonus. Numbers that are not finite go into the loss, as in torch's own losses.
+    of an entropy bonus. Numbers that are not finite make the loss not finite, as in torch's own losses.
 
     Args:
         log_prob: log pi(a) of the actions taken.

@@ -1,4 +1,4 @@
-"""Behavioural cloning from observation: imitate a log of states by the actions that would have caused it."""
+"""Behavioural cloning from observation: imitate a log of states, by actions inferred from it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Curiosity(Protocol):
 
     @abstractmethod
     def observe(self, obs: Shaped[Tensor, "batch *features"]) -> None:
-        """Take observations into the running statistics, where there are any."""
+        """Include observations in the running statistics, if there are any."""
 
     @abstractmethod
     def error(self, obs: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch"]:
@@ -56,7 +56,7 @@ class Curiosity(Protocol):
 
     @abstractmethod
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Go on from there."""
+        """Continue from a ``state_dict``."""
 
 
 def check_rollout(next_obs: Tensor, done: Tensor, shape: tuple[int, ...], num_envs: int) -> None:

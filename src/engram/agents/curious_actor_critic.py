@@ -38,7 +38,7 @@ class CuriousActorCritic(nn.Module):
         obs_shape: Shape of one observation; images with the channels first.
         actions: Number of actions.
         hidden: Units of a layer.
-        memory: Units of the LSTM; None: none, and nothing is known of earlier steps.
+        memory: Units of the LSTM; None: no LSTM, and so no memory of earlier steps.
         mean: Subtracted from observations, of ``obs_shape``; None: 0.
         std: What they are divided by; None: 1.
         generator: Source of the initial values, torch's own distributions; torch's global one if None.
@@ -112,7 +112,7 @@ class CuriousActorCritic(nn.Module):
 
         Args:
             observations: What is seen.
-            previous_actions: What was done before; at a start it does not count.
+            previous_actions: The actions before; ignored where an episode starts.
             starts: Where an episode starts.
             state: The state before, from ``initial`` or an earlier call; None: that before an episode.
         """

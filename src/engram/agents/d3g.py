@@ -25,7 +25,7 @@ CHECK_EVERY, MAXIMUM_RATIO = 1000, 10.0  # updates between checks of proposed st
 
 
 class D3G(Learner):
-    """Deep deterministic dynamics gradients: a policy over states, and an inverse model that carries it out.
+    """Deep deterministic dynamics gradients: a policy that proposes states, and an inverse model for the actions.
 
         proposal p = s + tau(s),  reachable proposal C(s) = s + f(s, I(s, p))
         y = r + gamma (1 - d) min_i Qi_target(s', C_target(s')),  L_Q = mse(Q1(s, s'), y) + mse(Q2(s, s'), y)
@@ -35,8 +35,9 @@ class D3G(Learner):
     C_target uses the target copy of tau. With ``cycle="value"`` f takes the value of the transition, not the action,
     C(s) = s + f(s, Q1(s, p)), so that states and rewards are enough to learn from; with ``cycle="none"`` C(s) = p.
 
-    It does not suit stochastic environments, or rewards that depend on the action, which it averages out. Losses
-    of states are in their units: standardise these by ``normalise`` if they differ; use sine and cosine of angles.
+    It does not suit stochastic environments, or rewards that depend on the action, over which it averages. Losses of
+    states are in the units of the states: standardise these by ``normalise`` if they differ, and use sine and cosine of
+    angles.
 
     Args:
         observation_space: A ``Box`` of vectors.

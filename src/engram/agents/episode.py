@@ -15,8 +15,9 @@ from engram.agents.exploration import ActionValues, greedy
 class OnlineAgent(Protocol):
     """An agent that acts and learns step by step: ``act``, ``observe`` and ``learn`` in turn, episode after episode.
 
-    What makes one for ``engram compare`` is called as ``make(observation_space, action_space, rng=...)``, with the
-    ``learning_rate`` too, if it has one; it raises TypeError, ValueError or AssertionError where spaces do not fit.
+    ``engram compare`` makes one by ``make(observation_space, action_space, rng=...)``, with ``learning_rate`` too if
+    ``make`` has this argument; it should raise TypeError, ValueError or AssertionError for spaces that it does not
+    support.
     """
 
     def act(self, observation: Any) -> Any:
@@ -63,8 +64,8 @@ def play_episode(
         env: An environment.
         agent: The agent.
         seed: Seed of the environment; None lets it continue with its own randomness.
-        identity: Reads from the environment which state it is in, for an agent whose ``act`` takes that too; None:
-            ``act`` is given the observation alone.
+        identity: Function that returns the environment's state, for an agent whose ``act`` takes this too; None:
+            ``act`` gets the observation alone.
 
     Examples:
         >>> import gymnasium, numpy as np

@@ -38,7 +38,7 @@ class EpisodicControl(ABC):
 
         Q(s, a) = value of s, if it is stored for a, else the mean over its k nearest, as the memory weighs them
 
-    A subclass computes the returns (``_returns``), and may learn more than them.
+    A subclass computes the returns (``_returns``), and may also train other parts.
 
     Args:
         memory: A memory with one table for each action, ``KeyValueMemory(..., tables=actions)``.

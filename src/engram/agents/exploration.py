@@ -126,5 +126,5 @@ class MaxEntMellowmax:
         return np.asarray(softmax(beta * values))
 
     def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
-        """An action; ``step`` does not matter."""
+        """An action; ``step`` is ignored."""
         return int(rng.choice(len(values), p=self.probabilities(values)))

@@ -25,7 +25,7 @@ class FragmentEvent(NamedTuple):
     Attributes:
         kind: Whether a new fragment began, or an old one was recalled.
         call: The number of the call of ``bonus``, from 0.
-        step: Of the rollout.
+        step: Step of the rollout.
         env: The environment.
         source: The fragment that it left.
         target: The fragment that it is in now.
@@ -82,10 +82,10 @@ class FragmentedCuriosity:
             ``features`` that are the keys.
         num_envs: Environments.
         make_monitor: Makes the monitor of a fragment's errors, over all environments in it; None: the published one,
-            which forgets nothing. Early errors are large: in short experience a smaller threshold (3, say) will do.
-        capacity: Most fragments; the least recently used one without an environment is dropped. There is a warning if
-            as many, with their gradients and two moments for Adam, would need more memory than is free.
-        recall_threshold: Cosine from which on a key recalls; None: never.
+            which forgets nothing. Since early errors are large, use a smaller threshold, such as 3, for short runs.
+        capacity: Largest number of fragments; the least recently used one that no environment is in is dropped. There
+            is a warning if as many, with their gradients and two moments for Adam, would need more memory than is free.
+        recall_threshold: Cosine from which on a key recalls its fragment; None: never.
         novelty: Cosine below which a key is new, at first and at capacity; in between it falls by
             (modules - 1) (first - last) / capacity at each call, as published.
         bidirectional: Also store the place where a fragment was left, as a key that leads back to it.
@@ -95,7 +95,7 @@ class FragmentedCuriosity:
         recompute_after_event: Take the reward of the rest of a rollout from the fragment that an event led to; as
             published, all of it comes from the fragment in which the rollout began.
         burn_in: Calls after a new fragment in which its environment is not scanned.
-        key_encoder: From observations to keys; None: the ``features`` of a module of its own.
+        key_encoder: Function from observations to keys; None: the ``features`` of a module of its own.
 
     Attributes:
         current: The number of each environment's fragment, (num_envs,).
@@ -219,7 +219,7 @@ class FragmentedCuriosity:
     def _paid(
         self, number: int, arrived: Tensor, over: Bool[Tensor, "time batch"], envs: Int[np.ndarray, "batch"]
     ) -> tuple[Float[Tensor, "time batch"], Float[Tensor, "time batch"]]:
-        """The errors of a fragment's module on what some environments arrived at, and the reward for them."""
+        """The errors of a fragment's module on the observations of some environments, and the rewards for them."""
         module = self.store.get(number).module
         module.observe(arrived[~over])
         with torch.no_grad():

@@ -44,7 +44,7 @@ def seeded(rng: np.random.Generator) -> torch.Generator:
 
 
 def grid_of(observation_space: spaces.Space[Any]) -> tuple[Edges, Edges, Int[np.ndarray, "features"]]:
-    """Where a grid over observations begins and ends, and its cells along each axis.
+    """The bounds of a grid over observations, and its number of cells along each axis.
 
     Args:
         observation_space: A ``Discrete``, or a ``Box`` of vectors of at most 18 numbers.

@@ -16,14 +16,14 @@ class IntrinsicReward(VectorWrapper):
 
         r = r_extrinsic + coefficient r_intrinsic(o')
 
-    ``infos["intrinsic"]`` is r_intrinsic, and ``infos["extrinsic"]`` the reward without it. The curiosity learns from
-    the last ``learn_every`` steps whenever so many were made.
+    ``infos["intrinsic"]`` is r_intrinsic, and ``infos["extrinsic"]`` the reward without it. After every ``learn_every``
+    steps the curiosity learns from these.
 
     Args:
         env: Vector environments whose episodes restart at the next step (Gymnasium's default).
-        curiosity: Such as ``RND`` or ``FragmentedCuriosity``, for as many environments.
-        coefficient: Of the intrinsic reward.
-        learn_every: Steps of all environments between two of learning; 0: it never learns here.
+        curiosity: A curiosity for as many environments, such as ``RND`` or ``FragmentedCuriosity``.
+        coefficient: Factor of the intrinsic reward.
+        learn_every: Steps of all environments between two steps of learning; 0: the wrapper does not train it.
 
     Raises:
         ValueError: The environments restart within a step or not at all, or the curiosity is made for another number.

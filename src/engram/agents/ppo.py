@@ -33,8 +33,8 @@ class PPO:
         value_coefficient: Weight of the values' errors in the loss.
         extrinsic: Weight of the extrinsic advantage.
         intrinsic: Weight of the intrinsic advantage.
-        epochs: How often a rollout is learned from.
-        minibatches: Parts of the environments, each a step of learning.
+        epochs: Passes over a rollout.
+        minibatches: Number of parts into which the environments are divided, one for each step of learning.
     """
 
     learning_rate: Annotated[float, Ge(0), Le(1)] = 1e-4
@@ -279,8 +279,8 @@ def ppo_update(
         intrinsic: The intrinsic rewards of its steps.
         settings: The hyperparameters.
         generator: Draws the parts.
-        curiosity: What learns alongside, from the observations after each step of the same parts, by its own optimiser;
-            None: nothing.
+        curiosity: A curiosity that is trained alongside, by its own optimiser, on the observations after each step of
+            the same parts; None: none.
 
     Returns:
         The parts of the loss, means over all steps of learning.

@@ -36,7 +36,7 @@ class Steps:
 
 
 class RecurrentAgent:
-    """An actor-critic that sees its last action and reward, and learns by A2C from an episode, or a few, at a time.
+    """An actor-critic that sees its last action and reward, and learns by A2C from one or a few episodes at a time.
 
         input(t) = [o(t), one-hot of a(t-1), r(t-1)],  both 0 at the start of an episode
 
@@ -58,7 +58,8 @@ class RecurrentAgent:
     Raises:
         TypeError, ValueError: A space does not fit, or an argument is out of range.
 
-    Source: Wang et al., "Learning to reinforcement learn" (2016); the others: Miconi et al., "Backpropamine" (2019).
+    Source: Wang et al., "Learning to reinforcement learn" (2016); plastic networks: Miconi et al., "Backpropamine"
+        (2019).
 
     Examples:
         >>> box, two = spaces.Box(-1.0, 1.0, (4,)), spaces.Discrete(2)

@@ -167,7 +167,7 @@ class ReplayBuffer:
         """Continue from a ``state_dict``.
 
         Args:
-            state: Of a buffer of this capacity, of observations and actions of these sizes.
+            state: State of a buffer with this capacity, and with observations and actions of these sizes.
 
         Raises:
             TypeError, ValueError: It is of another buffer.
@@ -189,7 +189,7 @@ def features_of(space: spaces.Space[Any]) -> int:
 
 
 def transition_consistency(batch: TransitionBatch) -> float:
-    """The ratio of distances between outcomes of nearly the same state and action, and of any two transitions.
+    """How far outcomes of nearly the same state and action are apart, relative to those of any two transitions.
 
         median |d_i - d_nearest(i)| / median |d_i - d_other(i)|,  d = s' - s
 

@@ -32,20 +32,20 @@ class RND(nn.Module):
 
     f, the target, is a layer of ``hidden`` units and a linear read-out; g, the predictor, has one more layer between.
     For images of at least 36 x 36 both begin with three convolutions, and g has two more layers. Weights are orthogonal
-    with gain sqrt(2), biases 0. mean, std and the deviation of R run with all that is seen.
+    with gain sqrt(2), biases 0. mean, std and the deviation of R are running statistics of all observations.
 
     Args:
         obs_shape: Shape of one observation; images with the channels first.
-        num_envs: Environments whose rewards are asked for side by side; each has its own R.
+        num_envs: Number of environments that are rewarded side by side; each has its own R.
         hidden: Units of a layer; 512 as published.
         feature_dim: K.
         keep_prob: Share of the samples that a step of learning takes.
-        learning_rate: Of the module's own Adam.
+        learning_rate: Learning rate of the module's own Adam.
         gamma: Discount of R.
         clip: c.
-        mean: Where the running mean begins, of ``obs_shape``: of some random steps, say; None: 0.
-        std: Where the running deviation begins; None: 1.
-        running: Whether mean and std run; if not, they stay what they are given as.
+        mean: Initial running mean, of ``obs_shape``, such as that of some random steps; None: 0.
+        std: Initial running standard deviation; None: 1.
+        running: Whether mean and std are updated; if not, they keep their initial values.
         generator: Draws weights, and the samples of each step; torch's global one if None.
 
     Source: Burda, Edwards, Storkey and Klimov, "Exploration by random network distillation" (2018); the networks and
@@ -115,7 +115,7 @@ class RND(nn.Module):
         self.optimizer = torch.optim.Adam(self.predictor.parameters(), lr=self.learning_rate, fused=True)
 
     def observe(self, obs: Shaped[Tensor, "batch *features"]) -> None:
-        """Take observations into mean and deviation, if these run."""
+        """Include observations in mean and deviation, if these are updated."""
         if self.running:
             self.moments.add(self._checked(obs))
 
@@ -138,7 +138,7 @@ class RND(nn.Module):
         done: Bool[Tensor, "time batch"],
         envs: Int[np.ndarray, "batch"] | None = None,
     ) -> Float[Tensor, "time batch"]:
-        """r, from e of successive steps; where done, R stays, and nothing is taken into its deviation."""
+        """r, from e of successive steps; where done, R and its deviation do not change."""
         checks.arguments()
         checks.finite("error", error, ("time", "env"))
         rows = np.arange(self.num_envs) if envs is None else envs
@@ -160,7 +160,7 @@ class RND(nn.Module):
     def bonus(
         self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
     ) -> Float[Tensor, "time batch"]:
-        """The intrinsic reward of a rollout: for each step, of the observation that it led to.
+        """The intrinsic reward of a rollout: for each step, that of the observation after it.
 
         Args:
             next_obs: Observations after each step, of all environments.
@@ -180,7 +180,7 @@ class RND(nn.Module):
     def loss(
         self, obs: Shaped[Tensor, "batch *features"], valid: Bool[Tensor, "batch"] | None = None
     ) -> Float[Tensor, ""]:
-        """L, of observations of which those that are not valid do not count."""
+        """L, over the observations that are valid."""
         checks.arguments()
         counted = torch.rand(len(obs), generator=self.generator) < self.keep_prob
         counted = counted.to(obs.device) & (torch.ones_like(counted) if valid is None else valid)
@@ -213,7 +213,7 @@ class RND(nn.Module):
         return {"optimizer": self.optimizer.state_dict()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Put back the state of the optimiser."""
+        """Restore the state of the optimiser."""
         check_state(state, {"optimizer": form_of(self.optimizer)})
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
 

@@ -16,10 +16,10 @@ class RunningMoments(nn.Module):
         mean = mean_a + d b / n,   var = (a var_a + b var_b + d^2 a b / n) / n
 
     Args:
-        shape: Of one sample; () for numbers.
-        mean: Where the mean begins, in double precision, of that shape; 0 if None.
-        std: Where the deviation begins; 1 if None.
-        count: How many samples that beginning counts as.
+        shape: Shape of one sample; () for numbers.
+        mean: Initial mean, in double precision, of that shape; 0 if None.
+        std: Initial standard deviation; 1 if None.
+        count: Number of samples for which these initial values count.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
 
@@ -50,7 +50,7 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def add(self, samples: Float[Tensor, "batch *shape"]) -> None:
-        """Take in a batch; one without samples changes nothing."""
+        """Include a batch; an empty one changes nothing."""
         size = len(samples)
         if not size:
             return

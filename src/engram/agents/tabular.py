@@ -83,7 +83,7 @@ class Tabular(ABC):
         return float(self.values(observation).max())
 
     def act(self, observation: Any, identity: Any = None) -> int:
-        """An action; ``identity`` does not matter."""
+        """An action; ``identity`` is ignored."""
         self._action = self.exploration(self.values(observation), self.steps, self.rng)
         self._cell = self.cell(observation)
         self.steps += 1
@@ -144,7 +144,8 @@ class Tabular(ABC):
     ) -> Float[np.ndarray, "episodes"]:
         """Run episodes in the tables of a decision process, millions of steps a second.
 
-        The exploration has to be ``EpsilonGreedy``, and continues from ``steps``; of equal actions the first is taken.
+        The exploration has to be ``EpsilonGreedy``, and continues from ``steps``; among equally good actions the first
+        is taken.
 
         Args:
             mdp: The decision process; its states are the cells.

@@ -35,7 +35,7 @@ class TabularQSS(Tabular):
     """QSS-learning: values of transitions, which do not depend on the set of actions.
 
         Q(s, s') <- Q(s, s') + lr (r + gamma max_{s'' in N(s')} Q(s', s'') - Q(s, s'))    the maximum 0 at a termination
-        policy: a from I(s, argmax_{s' in N(s)} Q(s, s')), any action where that is empty
+        policy: a from I(s, argmax_{s' in N(s)} Q(s, s')), any action if I is empty
 
     N(s) are the states reached from s in one step, and I(s, s') the actions that cause the transition. Redundant
     actions cost nothing; when the actions change, ``clear_inverse`` keeps the values; and a log without actions is
@@ -58,7 +58,8 @@ class TabularQSS(Tabular):
         **options: ``exploration`` and ``gamma`` of ``Tabular``.
 
     Raises:
-        ValueError: A cell has no neighbours, or one that is not a cell; or the inverse is empty, or not of actions.
+        ValueError: A cell has no neighbours, or one that is not a cell; or the inverse is empty, or returns something
+            else than actions.
 
     Source: Edwards et al., "Estimating Q(s,s') with deep deterministic dynamics gradients" (2020), section 3.
 

@@ -19,9 +19,9 @@ def cross_temporal_decoding(
     pair for each time t; a test sample at time t' is given the class whose template of t it correlates with more.
 
     Args:
-        activity: The activity, (samples, steps, units), in an order that does not matter.
+        activity: The activity, (samples, steps, units), in any order.
         labels: The class of each sample, two in all, both among the training samples.
-        train_fraction: Share of the samples, the first ones, that the templates are made of.
+        train_fraction: Share of the samples, taken from the front, from which the templates are made.
 
     Returns:
         Accuracies by time of the templates (rows) and of the tested activity (columns).

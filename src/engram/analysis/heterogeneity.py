@@ -26,12 +26,12 @@ def heterogeneity(
 
         1 - mean over t < u of cos(f(o(t)), f(o(u)))
 
-    It is 0 where all look alike. What has no features is like nothing: its cosines are 0.
+    It is 0 if all observations are alike. The cosines of an observation whose features are all 0 are 0.
 
     Args:
-        env: The environment, of which one episode is played.
-        features: From observations to their features, such as the random ones of ``RND(...).features``.
-        steps: Most steps of the episode, at least 1.
+        env: The environment, in which one episode is played.
+        features: Function from observations to features, such as the random ones of ``RND(...).features``.
+        steps: Largest number of steps of the episode, at least 1.
         rng: Chooses the episode and its actions: a generator or a seed.
 
     Source: ours, for the claim of Hwang et al., "Neuro-inspired fragmentation and recall" (2023), on heterogeneous

@@ -29,11 +29,11 @@ def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]
         cos = <g, r> / (|g| |r|),   over all parameters of a layer
 
     Args:
-        grads: By parameter name; one that is missing counts as zero.
-        reference: By parameter name, such as the gradients of backpropagation; it defines the layers.
+        grads: Pseudo-gradients by parameter name; missing ones count as zero.
+        reference: Gradients by parameter name, such as those of backpropagation; their names define the layers.
 
     Returns:
-        By the name of the module that has the parameters, in the order of ``reference``.
+        The cosines by the name of the module that has the parameters, in the order of ``reference``.
 
     Raises:
         ValueError: A parameter is unknown to ``reference``, or of another shape.
@@ -98,11 +98,12 @@ def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.n
 
 
 def extra_memory(update: Callable[[], object], forward: Callable[[], object], state: Iterable[Tensor] = ()) -> int:
-    """Bytes of tensors by which the peak of an update is above that of a forward pass.
+    """The peak memory of an update, in bytes of tensors, beyond that of a forward pass.
 
     Args:
-        update: Call of ``rule.update``; the pseudo-gradients that it returns are part of the peak.
-        forward: Call of the network alone, without gradients.
+        update: Function without arguments that calls ``rule.update``; the pseudo-gradients that it returns are part of
+            the peak.
+        forward: Function without arguments that calls the network alone, without gradients.
         state: Tensors of the rule's state, which exist all the time.
 
     Raises:
@@ -168,11 +169,11 @@ def _storages(nest: Any) -> list[torch.UntypedStorage]:
 
 
 def forward_equivalents(update: Callable[[], object], forward: Callable[[], object]) -> float:
-    """The multiplications of an update in forward passes, counting matrix products and convolutions.
+    """The cost of an update in units of a forward pass, by the multiplications in matrix products and convolutions.
 
     Args:
-        update: Call of ``rule.update``.
-        forward: Call of the network alone.
+        update: Function without arguments that calls ``rule.update``.
+        forward: Function without arguments that calls the network alone.
 
     Raises:
         TypeError: ``update`` or ``forward`` cannot be called.

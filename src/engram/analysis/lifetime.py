@@ -59,8 +59,8 @@ def stay_probabilities(
 ) -> Float[np.ndarray, "2 2"]:
     """The share of trials after which a choice is repeated, by [rewarded, common], each an index 0 or 1.
 
-    A model-based agent stays after a rewarded common transition and an unrewarded rare one; a model-free agent does not
-    look at the transition. NaN where there was no such trial.
+    A model-based agent stays after a rewarded common transition and an unrewarded rare one; a model-free agent ignores
+    whether the transition was common. NaN where there was no such trial.
 
     Args:
         choices: The first choice of each trial.

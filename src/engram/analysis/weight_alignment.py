@@ -26,7 +26,7 @@ def predicted_change(
     so that an infinitely wide network changes by just that, times the rate.
 
     Args:
-        model: The network, as a form only.
+        model: The network; only its structure is used.
         initial: Its parameters before training, by name.
         x: The training inputs.
         error_sum: E, the derivative of the loss by the output, summed over the steps.
@@ -62,8 +62,8 @@ def alignment_by_layer(
         predicted: The predicted change of each, of any scale, such as that of ``predicted_change``.
 
     Returns:
-        By the names of ``predicted``; kernels of convolutions are unfolded, (out, in * k * k), so that borders are
-        not accounted for.
+        The scores by the names of ``predicted``; kernels of convolutions are unfolded, (out, in * k * k), so that
+        borders are not accounted for.
 
     Raises:
         ValueError: A parameter is missing or of another shape, or a layer did not change.

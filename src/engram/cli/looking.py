@@ -72,10 +72,10 @@ def _list_experiments(command: List) -> None:
     root = runs_folder(command.runs)
     ran = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
     table = Table(box=None, pad_edge=False, expand=True)
-    columns = ["name", "claims reproduced", *(["last run here"] if ran else [])]
+    columns = ["name", "claims", *(["last run here"] if ran else [])]
     for column in columns:
         table.add_column(column, no_wrap=True)
-    table.add_column("what is learned, by what", no_wrap=True, ratio=1)
+    table.add_column("what it tests", no_wrap=True, ratio=1)
     for name in registry.experiments():
         try:
             about = registry.documentation(name)

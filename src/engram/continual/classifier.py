@@ -34,7 +34,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         head: The last layer: ``"linear"``, or ``"dhp"``, a ``DHPSoftmax``.
         method: Makes the continual method: ``EWC``, ``partial(EWC, strength=10.0)``, your own subclass of
             ``ContinualMethod``, or another callable with the network and ``generator=``.
-        learning_rate: Of gradient descent, above 0.
+        learning_rate: Learning rate of gradient descent, above 0.
         batch_size: Samples in a batch.
         epochs: How often a call sees each sample.
         random_state: Seed or generator of the weights, of the order of samples, and of what the method draws.
@@ -95,7 +95,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: Its samples, (samples, features).
             y: Their classes, (samples,).
-            classes: All classes that there will be; needed at the first call.
+            classes: All classes that will occur; needed in the first call.
 
         Raises:
             TypeError, ValueError: An argument here or of the constructor is of the wrong type or out of range, X and y

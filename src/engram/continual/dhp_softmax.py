@@ -21,28 +21,29 @@ class DHPSoftmax(nn.Module):
         H_c <- (1 - eta) H_c + eta mean{h_b : y_b = c}     for the classes c of the batch, while training
         z = (theta + alpha * H) h
 
-    It goes where ``nn.Linear`` was, and is called with the labels while training: ``layer(h, labels)``. The prototype
+    It replaces ``nn.Linear``, and is called with the labels while training: ``layer(h, labels)``. The prototype
     of a class stays as it is while that class is absent. Across batches H is a constant; within one, gradients flow
     through the new H.
 
     A warning about its gain: as published, theta starts larger than the weight of ``nn.Linear``, by sqrt(in / out), and
-    that alone makes for most of what the layer gains on split digits. Compare it with a linear layer that
-    starts alike: with one of ``alpha_scale=0`` and ``alpha`` frozen.
+    that alone explains most of the layer's gain on split digits. Compare it with a linear layer with the same initial
+    weights: this layer with ``alpha_scale=0`` and ``alpha`` frozen.
 
     Args:
         in_features: Units of the layer before.
         out_features: Classes.
         eta: Initial rate of the prototypes, from 0 to 1.
         alpha_scale: alpha starts uniform between 0 and this.
-        init: Of theta. ``"fan_in"``: as that of ``nn.Linear``, uniform within 1 / sqrt(in). ``"author"``: as published,
-            uniform within 1 / sqrt(out).
+        init: Initial values of theta. ``"fan_in"``: as in ``nn.Linear``, uniform within 1 / sqrt(in). ``"author"``: as
+            published, uniform within 1 / sqrt(out).
         learn_eta: Whether eta is trained.
-        constrain_eta: Whether eta is put back into 0..1 when a step of the optimiser took it out. Unconstrained, as
+        constrain_eta: Whether eta is clamped to [0, 1] after a step of the optimiser. Unconstrained, as
             published, it may become negative, and H grows without a bound.
-        detach_input: Whether H is a constant within the batch too, for what is below.
+        detach_input: Whether H is a constant within the batch too, so that no gradient reaches the layers below through
+            it.
         bias: Whether there is a bias; as published, there is none.
-        device: Of parameters and buffer; None: torch's default.
-        dtype: Of parameters and buffer; None: torch's default.
+        device: Device of parameters and buffer; None: torch's default.
+        dtype: Data type of parameters and buffer; None: torch's default.
         generator: Draws theta and alpha; None: torch's own.
 
     Attributes:
@@ -124,7 +125,7 @@ class DHPSoftmax(nn.Module):
         Args:
             input: h, the activity of the layer before.
             target: Classes, (batch,), int64; or probabilities of them, (batch, out), such as those of mixed samples.
-                Without effect in evaluation; without it in training there is no update.
+                Ignored in evaluation mode; if None in training mode, prototypes are not updated.
 
         Raises:
             ValueError: ``input`` is not finite or of another shape, or a class is out of range.
@@ -154,7 +155,7 @@ class DHPSoftmax(nn.Module):
 
     @contextmanager
     def frozen_trace(self) -> Iterator[None]:
-        """Leave the trace as it is, for a second forward pass of a batch: of a closure, or of checkpointing."""
+        """Context that leaves the trace unchanged, for a second forward pass of a batch (a closure, checkpointing)."""
         before, self._frozen = self._frozen, True
         try:
             yield
@@ -182,7 +183,7 @@ class DHPSoftmax(nn.Module):
         return torch.where((count > 0)[:, None], (1 - self.eta) * self.trace + self.eta * mean, self.trace)
 
     def _shares(self, target: Tensor, batch: int) -> Float[Tensor, "batch out"]:
-        """To what share each sample is of each class."""
+        """The share of each class in each sample."""
         if target.is_floating_point():
             checks.tensor("target", target, (batch, self.out_features), like=self.weight)
             if (target < 0).any() or ((target.sum(1) - 1).abs() > 1e-4).any():

@@ -14,23 +14,23 @@ from engram.continual.task import Task, task_batches
 
 
 class EWC(QuadraticPenalty):
-    """Elastic weight consolidation, with one penalty for each task so far, in the memory of one.
+    """Elastic weight consolidation with one penalty for each task so far, stored in the memory of one.
 
         P = strength * sum_t sum_k F_tk (theta_k - theta*_tk)^2
 
-    Only A = sum_t F_t, m = sum_t F_t theta*_t / A and a constant c are held, as P = strength (A (theta - m)^2 + c).
-    ``importance`` and ``anchor`` are A and m.
+    Only A = sum_t F_t, m = sum_t F_t theta*_t / A and a constant c are stored, since
+    P = strength (A (theta - m)^2 + c). ``importance`` and ``anchor`` are A and m.
 
     Args:
         model: The network, which returns logits, (batch, classes).
         strength: At least 0; half the lambda of the paper.
-        fisher: Whose answers the Fisher information F is of: ``"auto"``, ``"all"``, ``"sample"``, ``"true"`` or
-            ``"predicted"``, as in ``fisher_diagonal``.
-        n_samples: Samples of a task that it is measured with, from the front of the data, which should be shuffled;
-            None: all.
+        fisher: Which labels the Fisher information F is computed with: ``"auto"``, ``"all"``, ``"sample"``, ``"true"``
+            or ``"predicted"``, as in ``fisher_diagonal``.
+        n_samples: Samples of a task to measure it with, from the front of the data, which should be shuffled; None:
+            all.
         applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
         select: Which parameters, as in ``slow_parameters``.
-        generator: Draws the answers of ``fisher="sample"``; None: one with the seed 0.
+        generator: Draws the labels of ``fisher="sample"``; None: one with the seed 0.
 
     Raises:
         ValueError: An argument is out of range.
@@ -107,11 +107,11 @@ class OnlineEWC(EWC):
 
     Args:
         model: The network, which returns logits, (batch, classes).
-        strength: At least 0; half the lambda of the paper, times gamma where the penalty is written with gamma F.
-        gamma: What is left of the older tasks' importance at each new one, from 0 to 1.
+        strength: At least 0; half the lambda of the paper (times gamma, if the paper's penalty has gamma F).
+        gamma: Share of the older tasks' importance that is kept at each new task, from 0 to 1.
         normalise: Scale each task's Fisher information to a mean of 1 first, so that tasks count alike.
-        fisher: Whose answers the Fisher information is of, as in ``EWC``.
-        n_samples: Samples of a task that it is measured with, from the front of the data; None: all.
+        fisher: Which labels the Fisher information is computed with, as in ``EWC``.
+        n_samples: Samples of a task to measure it with, from the front of the data; None: all.
         applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
         select: Which parameters, as in ``slow_parameters``.
         generator: Draws the answers of ``fisher="sample"``; None: one with the seed 0.

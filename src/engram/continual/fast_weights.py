@@ -24,17 +24,17 @@ class FastWeights:
 
         w(0) = the module's parameters;  w(i+1), s(i+1) = update(dL/dw(i), w(i), s(i))
 
-    Each step returns new fast weights and changes nothing, so that no task can leave anything behind for the next, and
-    every stage of learning can still be called. A loss at the end has its gradient in the module's parameters, those
-    that moved and those that did not, and in whatever else the update is made of, as a learning rate.
+    Each step returns new fast weights and changes nothing, so that tasks cannot affect each other, and the network of
+    every stage of learning can still be called. A loss at the end has a gradient with respect to all of the module's
+    parameters, whether they moved or not, and to whatever else the update depends on, such as a learning rate.
 
     Args:
-        module: Any module; what is recurrent, normalises or shares weights too. Its buffers, as running means, are
-            copied and the copies changed.
+        module: Any module, even if it is recurrent, normalises or shares weights. Its buffers, such as running means,
+            are copied, and only the copies change.
         update: How weights move: ``sgd(lr)``, ``adam(lr)``, or a function of gradients, weights (dictionaries by name)
             and a state (None before the first step) that returns new weights and state.
         select: Names of the parameters that move, or of submodules all of whose parameters do; None: all that require a
-            gradient. One that is selected and requires none moves, but its start gets no gradient.
+            gradient. A selected parameter that requires no gradient moves, but its initial value gets no gradient.
         order: 2: the outer gradient goes through the inner ones. 1: inner gradients are constants, dw(i)/dw(0) = 1,
             which costs no more than the steps themselves.
 
@@ -120,16 +120,16 @@ class FastWeights:
         """Make a step on each of a sequence of batches.
 
         Args:
-            loss: Of fast weights and a batch, the number to lower: ``lambda fast, batch: fast(batch).square().mean()``.
-            batches: What each step gets: the first axis of a tensor, or any sequence.
-            checkpointed: Keep for the way back the weights before every sqrt(T)-th of the T steps only, and make the
-                steps between again when their gradients are due: memory for 2 sqrt(T) steps, by one more pass.
+            loss: The loss of fast weights on a batch, such as ``lambda fast, batch: fast(batch).square().mean()``.
+            batches: A batch for each step: the first axis of a tensor, or any sequence.
+            checkpointed: For the backward pass, store only the weights before every sqrt(T)-th of the T steps, and
+                repeat the steps between when their gradients are needed: memory for 2 sqrt(T) steps, by one more pass.
 
         Returns:
             The weights after the last step, and the loss before each, (steps,), with its graph.
 
         Raises:
-            ValueError: There are no batches, or a loss or the update is one that ``step`` refuses.
+            ValueError: There are no batches, or ``step`` refuses a loss or the update.
         """
         checks.arguments()
         sequence = list(batches)

@@ -47,7 +47,7 @@ def fisher_diagonal(
         model: Returns logits, (batch, classes).
         data: Batches, as a ``DataLoader`` yields them: (inputs, labels), or inputs alone where no labels are needed.
         fisher: q. ``"all"``: the network's own probabilities, exactly. ``"sample"``: one class drawn from them.
-            ``"true"``: the label, the "empirical Fisher". ``"predicted"``: the most probable class. ``"auto"``:
+            ``"true"``: the given label, the "empirical Fisher". ``"predicted"``: the most probable class. ``"auto"``:
             ``"all"`` for at most 10 classes, else ``"sample"``.
         n_samples: Number of samples to use, from the front of the data (which should then be shuffled); None: all.
         classes: The outputs over which the softmax runs, as of one task's head; None: all.
@@ -114,7 +114,7 @@ def gradient_magnitude(
     Args:
         model: Returns (batch, outputs).
         data: Batches, as a ``DataLoader`` yields them: inputs, or pairs (inputs, labels).
-        output: F: ``"logits"``, what the model returns, or the ``"softmax"`` of it.
+        output: F: ``"logits"``, the model's output, or its ``"softmax"``.
         norm: ``"l2sq"``: as above. ``"l1"``: the sum of magnitudes. ``"vector"``: the magnitude of each output's
             gradient, summed over outputs.
         batched: Take the magnitude of the gradient of a whole batch, in which opposite ones cancel, as the authors'

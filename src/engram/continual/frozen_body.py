@@ -17,7 +17,7 @@ from engram.continual.task import Task
 def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]:
     """Freeze all parameters but those of the head, and return these, for the optimiser of the next tasks.
 
-    Layers that normalise by batches go on moving their running means while they train: put them into evaluation mode.
+    Batch normalisation goes on updating its running means in training mode, so put such layers into evaluation mode.
 
     Args:
         model: Any module.

@@ -1,4 +1,4 @@
-"""Updates of fast weights that can be differentiated: of gradients, weights and a state, new weights and state."""
+"""Differentiable updates of fast weights: functions from gradients, weights and a state to new weights and state."""
 
 from __future__ import annotations
 

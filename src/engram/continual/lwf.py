@@ -78,15 +78,16 @@ class LwF(ContinualMethod):
         self._copy_teacher()
 
     def loss(self, x: Tensor, y: Tensor, logits: Float[Tensor, "batch outputs"]) -> Tensor | float:
-        """The penalty; 0 before the first task's end.
+        """The penalty; 0 until the first task has ended.
 
         Args:
             x: What the network was called with.
-            y: Not looked at.
+            y: Ignored.
             logits: What it returned, (batch, outputs).
 
         Raises:
-            ValueError: The teacher's outputs are more than the network's, or a task had a class that it has not.
+            ValueError: The teacher has more outputs than the network, or a task had a class that the network does not
+                have.
         """
         if self.teacher is None:
             return 0.0

@@ -20,11 +20,11 @@ class MAS(QuadraticPenalty):
     Args:
         model: The network, which returns (batch, outputs).
         strength: At least 0; the lambda of the paper.
-        output: F: ``"logits"``, what the model returns, or the ``"softmax"`` of it.
+        output: F: ``"logits"``, the model's output, or its ``"softmax"``.
         all_outputs: Whether all outputs count; else those of the task.
-        norm: Of F, as in ``gradient_magnitude``: ``"l2sq"``, ``"l1"`` or ``"vector"``.
+        norm: Norm of F, as in ``gradient_magnitude``: ``"l2sq"``, ``"l1"`` or ``"vector"``.
         batched: Whether the magnitude is of the gradient of a whole batch, as in the authors' code.
-        n_samples: Samples of a task that it is measured with, from the front of the data; None: all.
+        n_samples: Samples of a task to measure it with, from the front of the data; None: all.
         applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
         select: Which parameters, as in ``slow_parameters``.
         generator: Not used.
@@ -67,7 +67,7 @@ class MAS(QuadraticPenalty):
         """Measure the importance of the weights for the outputs, and anchor them at their current values.
 
         Args:
-            task: Its inputs are looked at, and its classes unless all outputs count.
+            task: Its inputs are used, and its classes unless all outputs count.
 
         Raises:
             ValueError, TypeError: There is no sample, or none of tensors, or a class is no output.

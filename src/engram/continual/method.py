@@ -20,12 +20,12 @@ class ContinualMethod:
     """A method against forgetting, for any training loop; this base class does nothing, which is fine-tuning.
 
     A loop calls ``attach`` before it trains, adds ``loss`` to the loss of each batch, and calls ``end_task`` after each
-    task. A method of your own overrides those it needs of the three, and names in ``stored`` what they change, so that
-    training goes on exactly from where it was interrupted.
+    task. To write your own method, override those of the three that you need, and list in ``stored`` the attributes
+    that they change, so that interrupted training can be resumed exactly.
 
     Args:
         model: The network, which returns logits, (batch, outputs).
-        generator: All that a method draws at random comes from it; None: one of its own, with the seed 0.
+        generator: Source of all randomness of a method; None: one of its own, with the seed 0.
 
     Attributes:
         stored: Names of the attributes that training changes: tensors, numbers, and lists or dicts of them.
@@ -55,10 +55,10 @@ class ContinualMethod:
     __repr__ = checks.described
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Join the optimiser that trains the network, in the place of an earlier one.
+        """Attach to the optimiser that trains the network, in place of an earlier one.
 
-        A copy or an unpickled method is attached to nothing, even if it was copied together with its optimiser:
-        ``state_dict`` carries what it stored, and ``attach`` joins the copy of the optimiser.
+        A copied or unpickled method is not attached, even if its optimiser was copied together with it: restore what it
+        stored from ``state_dict``, and call ``attach`` with the copy of the optimiser.
 
         Args:
             optimizer: Any optimiser of ``torch.optim``.
@@ -79,7 +79,7 @@ class ContinualMethod:
         return 0.0
 
     def end_task(self, task: Task) -> None:
-        """Store, after a task, what the method keeps of it.
+        """Store what the method remembers of a task that has ended.
 
         Args:
             task: Has the training data, ``train``, and the outputs, ``classes``; see ``TaskData``.

@@ -19,10 +19,10 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
 
     Args:
         model: Any module.
-        select: None: all that are trained, but for those of fast weights: what any submodule returns from a method
-            ``plastic_parameters()``, and alpha, rule and neuromodulator of a plastic module. Otherwise this alone says
-            which of the trained ones: a regular expression that is searched for in the name, the names, or a function
-            of name and parameter.
+        select: None: all that are trained, except those of fast weights, which are alpha, rule and neuromodulator of a
+            plastic module and whatever a submodule returns from a method ``plastic_parameters()``. Otherwise the
+            trained ones to select: a regular expression that is searched for in the name, a list of names, or a
+            function of name and parameter.
 
     Raises:
         TypeError: ``model`` is no module.

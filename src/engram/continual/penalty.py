@@ -26,21 +26,22 @@ class QuadraticPenalty(ContinualMethod):
         P = strength * sum_k Omega_k (theta_k - theta*_k)^2
 
     The importances Omega are given to ``consolidate``; the subclasses measure them at the end of a task. Parameters are
-    matched by name: what a network grows between tasks has importance 0, what it loses is dropped with a warning.
+    matched by name: those that a network gains between tasks have importance 0, those that it loses are dropped with a
+    warning.
 
     Args:
         model: Any module.
-        strength: At least 0. The lambda of EWC's papers, who write lambda / 2, is twice this.
+        strength: At least 0. The lambda of the papers on EWC, which write lambda / 2, is twice this.
         applied: How. ``"proximal"``: the attached optimiser's step is followed by the penalty's own, implicit one
-            (``prox_``), with the learning rate of each parameter's group; it is stable at any strength, and with
-            momentum or an adaptive optimiser weaker, or stronger, than the gradient would be. ``"gradient"``: its
-            gradient is added before that step; unstable under gradient descent where lr 2 strength Omega is above 2.
-            ``"loss"``: it is the method's ``loss``.
-        select: Which parameters, as in ``slow_parameters``; unless said, not those of fast weights.
-        generator: For subclasses that draw; None: one with the seed 0.
+            (``prox_``), with the learning rate of each parameter's group; it is stable at any strength; with momentum
+            or an adaptive optimiser it is weaker or stronger than the gradient would be. ``"gradient"``: its gradient
+            is added before that step; unstable under gradient descent where lr 2 strength Omega is above 2. ``"loss"``:
+            it is the method's ``loss``.
+        select: Which parameters, as in ``slow_parameters``; by default not those of fast weights.
+        generator: Source of randomness in subclasses; None: one with the seed 0.
 
     Attributes:
-        tasks: How often it was consolidated; before the first time there is no penalty.
+        tasks: Number of calls of ``consolidate``; before the first there is no penalty.
 
     Raises:
         ValueError: ``strength`` is negative or not finite, or ``select`` leaves no parameter.
@@ -120,7 +121,7 @@ class QuadraticPenalty(ContinualMethod):
         self._proximal_step(lr, range(len(self._parameters)))
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Join an optimiser, in the place of an earlier one; the training loop stays as it is.
+        """Attach to an optimiser, in place of an earlier one; the training loop needs no change.
 
         Args:
             optimizer: Any optimiser of the model's parameters.
@@ -139,13 +140,13 @@ class QuadraticPenalty(ContinualMethod):
         self._hooks = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
 
     def detach(self) -> None:
-        """Leave the optimiser that the penalty is attached to."""
+        """Detach the penalty from its optimiser."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
 
     def consolidate(self, importance: Mapping[str, Tensor]) -> None:
-        """Hold the weights where they are now.
+        """Anchor the weights at their current values.
 
         Args:
             importance: Omega, at least 0, by name; of parameters that are not named it is 0.
@@ -192,7 +193,7 @@ class QuadraticPenalty(ContinualMethod):
         """Continue from what ``state_dict`` returned.
 
         Args:
-            state: Of such a penalty on such a network.
+            state: State of the same kind of penalty on the same kind of network.
 
         Raises:
             TypeError, ValueError: It is of another penalty, or of another network; nothing was changed.

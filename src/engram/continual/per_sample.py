@@ -1,4 +1,4 @@
-"""Sums over a batch of powers of per-sample gradients, exact; without a gradient a sample where the layer allows it."""
+"""Exact sums of powers of per-sample gradients, without computing each gradient where the layer allows it."""
 
 from __future__ import annotations
 

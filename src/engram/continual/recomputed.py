@@ -1,4 +1,4 @@
-"""Checkpoints for functions that differentiate inside: memory for one stretch of a long unrolled loop at a time."""
+"""Checkpointing for functions that take gradients inside: a long loop takes the memory of one stretch at a time."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Result = TypeVar("Result")
 
 
 def recomputed(function: Callable[..., Result], *args: Any) -> Result:
-    """Call a function without storing what its gradient needs, and call it again in the backward pass.
+    """Call a function without storing intermediate values for its gradient, and call it again in the backward pass.
 
-    It may itself take gradients, which ``torch.utils.checkpoint`` answers by recomputing everything before each of
-    them: of n gradients inside, n(n+1)/2 steps instead of n. Whatever the function uses, arguments, modules or what it
-    closes over, gets its gradient, of any order.
+    The function may itself take gradients; ``torch.utils.checkpoint`` would recompute everything before each of them,
+    n(n+1)/2 steps instead of n for n gradients. Whatever the function uses, as arguments, modules or variables from
+    outside, gets its gradient, of any order.
 
     Args:
-        function: It must do the same when it is called again: nothing that it uses may change between, what it draws
-            from torch's global generators is drawn again, and autocast has to be entered inside it.
+        function: It must do the same when it is called again: nothing that it uses may change in between, and autocast
+            has to be entered inside it. Random numbers from torch's global generators are repeated.
         args: Its arguments.
 
     Returns:
         What the function returns, with a graph.
 
     Raises:
-        RuntimeError: On the way back, where the second call did something else than the first.
+        RuntimeError: In the backward pass, if the second call did something else than the first.
 
     Source: Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost" (2016), section 3.
 

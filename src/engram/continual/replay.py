@@ -17,12 +17,12 @@ from engram.continual.task import Task, task_batches, task_cross_entropy
 class Replay(ContinualMethod):
     """Replay: some samples of old tasks are stored, and learned together with the new ones.
 
-    Of all samples so far each is kept with the same probability. To the loss of a batch comes the mean cross-entropy of
-    as many kept ones, each over the outputs of its own task.
+    Each sample so far is kept with the same probability. The mean cross-entropy of as many stored samples as the batch
+    has is added to its loss, each over the outputs of its own task.
 
     Args:
         model: The network, which returns logits, (batch, outputs).
-        capacity: Samples that are kept at most.
+        capacity: Largest number of samples that are kept.
         generator: Draws what is kept, and what is replayed; None: one with the seed 0.
 
     Attributes:
@@ -49,12 +49,12 @@ class Replay(ContinualMethod):
         self.classes: list[list[int] | None] = []  # of each task so far
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
-        """The mean loss of as many kept samples as the batch has; 0 before the first task's end.
+        """The mean loss of as many stored samples as the batch has; 0 until the first task has ended.
 
         Args:
-            x: The batch, whose length counts.
-            y: Not looked at.
-            logits: Not looked at.
+            x: The batch, of which only the length is used.
+            y: Ignored.
+            logits: Ignored.
         """
         if not len(self.memory):
             return 0.0
@@ -73,7 +73,7 @@ class Replay(ContinualMethod):
             task: Its training data and classes.
 
         Raises:
-            ValueError: Samples differ in shape or dtype from earlier ones, or not each has a label.
+            ValueError: Samples differ in shape or dtype from earlier ones, or some have no label.
         """
         for inputs, labels in task_batches(task):
             self.memory.add(inputs, torch.stack((labels, torch.full_like(labels, len(self.classes))), 1))

@@ -18,7 +18,7 @@ class Reservoir:
     The n-th sample is kept with probability capacity / n, in the place of a random one.
 
     Args:
-        capacity: Samples that are kept at most.
+        capacity: Largest number of samples that are kept.
         generator: Draws what is kept, and what is replayed.
 
     Attributes:
@@ -51,7 +51,7 @@ class Reservoir:
 
         Args:
             inputs: (batch, ...).
-            labels: (batch, ...): classes, or whatever else belongs to a sample.
+            labels: (batch, ...): classes, or anything else to store with a sample.
 
         Raises:
             ValueError: There are not as many labels as inputs, or samples differ in shape or dtype from earlier ones.
@@ -80,7 +80,7 @@ class Reservoir:
         self.seen += len(inputs)
 
     def sample(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of different random samples, of all if there are no more.
+        """Inputs and labels of random samples without repetition, or of all if there are fewer.
 
         Args:
             batch_size: How many, at least 1.
@@ -105,7 +105,7 @@ class Reservoir:
         """Continue from what ``state_dict`` returned.
 
         Args:
-            state: Of a memory of this capacity.
+            state: State of a memory with this capacity.
 
         Raises:
             TypeError, ValueError: It is of something else, or of a memory of another capacity.

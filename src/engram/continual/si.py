@@ -21,8 +21,8 @@ class SynapticIntelligence(QuadraticPenalty):
         at each step        w_k <- w_k - g_k (theta_k' - theta_k)
         after each task     Omega_k <- max(0, Omega_k + w_k / ((theta_k - theta_k_start)^2 + xi)),   w_k <- 0
 
-    g is the gradient of the task's loss alone. So it is measured by the optimiser that it is attached to, whatever that
-    is, and the penalty is no part of the loss.
+    g is the gradient of the task's loss alone. Therefore it is measured in the steps of the attached optimiser, of any
+    kind, and the penalty is not part of the loss.
 
     Args:
         model: The network.
@@ -74,7 +74,7 @@ class SynapticIntelligence(QuadraticPenalty):
         """Turn the path integral into importance, and anchor the weights at their current values.
 
         Args:
-            task: Not looked at.
+            task: Ignored.
 
         Raises:
             ValueError: No step was taken since the last task.

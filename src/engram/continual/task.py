@@ -15,7 +15,7 @@ from engram import checks
 
 @runtime_checkable
 class Task(Protocol):
-    """What a task has to have: ``train`` and ``classes``, as in ``TaskData``; ``engram.tasks`` makes such tasks."""
+    """Any object with ``train`` and ``classes``, as in ``TaskData``; ``engram.tasks`` makes such tasks."""
 
     @property
     def train(self) -> Any:
@@ -30,8 +30,8 @@ class TaskData(NamedTuple):
     """A task.
 
     Attributes:
-        train: Training data: a tuple (inputs, labels), or batches of such pairs, as of a ``DataLoader``; shuffled, as
-            importances are measured with its first samples.
+        train: Training data: a tuple (inputs, labels), or batches of such pairs, as of a ``DataLoader``; shuffled,
+            since importances are measured with the first samples.
         classes: The outputs among which the task's answers are; None: all.
 
     Examples:
@@ -46,7 +46,7 @@ def task_batches(task: Task) -> Iterable[Any]:
     """The training data of a task as batches: one, if it is a tuple (inputs, labels).
 
     Raises:
-        TypeError: It is no task, with ``train`` and ``classes``, but for example the data alone.
+        TypeError: It is no object with ``train`` and ``classes``, but for example the data alone.
 
     Examples:
         >>> [len(x) for x, y in task_batches(TaskData((torch.ones(8, 2), torch.arange(8))))]

@@ -80,16 +80,16 @@ def train_on_tasks(
         model: The network, which returns logits, (batch, outputs).
         tasks: Each has ``train`` and ``classes``; see ``TaskData``.
         method: What keeps the network from forgetting; made with this network.
-        optimizer: Of the network's parameters.
+        optimizer: Optimiser of the network's parameters.
         steps: Steps on each task, at least 1: one number for all, or one for each.
         draw: Gives inputs and labels of a batch, for a task and the step within it, from 0; see ``random_batches``.
-        task_loss: Of logits, labels, and the task's ``classes``.
-        labelled: Whether the network is called with the labels too, as ``DHPSoftmax`` wants it.
+        task_loss: Function of logits, labels, and the task's ``classes``.
+        labelled: Whether the network is called with the labels too, as ``DHPSoftmax`` requires.
         loop: Numbers of the steps to take, ``range`` of all by default. Given an experiment's
             ``run.steps(total, model=model, method=method, optimizer=optimizer)``, training is resumed exactly.
 
     Yields:
-        What was done, a ``TrainingStep``.
+        A ``TrainingStep`` for each step.
 
     Raises:
         TypeError: An argument is of another type, or a task lacks ``train`` or ``classes``.

@@ -214,5 +214,6 @@ experiment = Experiment(
     too, with 93 % [retroactive-learns: holds]. A long eligibility trace gains nothing when rewards are late: 84 % with
     it and 84 % with a trace of one step [eligibility-bridges-a-delay: fails], and whether 85 % is reached there is
     open, since seeds differ widely [late-rewards-are-learned: is open]. Whether cues that stay the same are learned
-    sooner than new ones is open [fixed-cues-are-learned-sooner: is open].""",
+    sooner than new ones is open [fixed-cues-are-learned-sooner: is open]. So if a network has to learn from reward what
+    a stimulus means, let it modulate its own plasticity; the simple form, without a long trace, is enough here.""",
 )

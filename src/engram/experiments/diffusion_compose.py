@@ -472,5 +472,6 @@ experiment = Experiment(
     finely [coupled-fine-x: holds] [coupled-fine-y: holds]. The directions of x and y are far from parallel
     [factors-are-orthogonal: holds]. Adding stripes to fourteen bumps raises the accuracy at all positions by .13;
     whether this meets the criteria, .15 over bumps alone and .10 over copying, is undecided [stripes-help: is open]
-    [stripes-beyond-copies: is open].""",
+    [stripes-beyond-copies: is open]. So training data need not contain every combination of factor values, but they
+    must contain every value that is to be drawn.""",
 )

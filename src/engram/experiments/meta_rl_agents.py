@@ -275,8 +275,8 @@ curve = claims_from(
 )
 claims = [
     *(
-        claim(f"{arm}-above-chance", f"In unseen random tasks the {name} gains over chance a share of what the oracle "
-            "gains", in_random(arm) >= 0.1)
+        claim(f"{arm}-above-chance", f"In unseen random tasks the {name} is better than chance (lead over chance as a "
+            "share of the oracle's)", in_random(arm) >= 0.1)
         for arm, name in NAMES.items()
     ),
     claim("memory-pays", "In random tasks networks with memory do better than a memoryless network",
@@ -289,12 +289,12 @@ claims = [
         minimum(*map(metric("gain"), ("rnn", "plastic", "modulated"))) >= 0.1),
     *(
         control(f"each-learns-{task.lower().replace(' ', '-')}", "An LSTM trained only on a task of the literature "
-            f"({task}) gains in it over chance a share of what the oracle gains",
+            f"({task}) is far better at it than chance (lead over chance as a share of the oracle's)",
             metric("tasks", task)("lstm-each") >= 0.3)
         for task in LITERATURE
     ),
-    claim("random-tasks-teach-the-literature", "An LSTM trained on random tasks gains over chance, in the tasks of the "
-        "literature together, a share of what the oracle gains", in_literature("lstm") >= 0.1),
+    claim("random-tasks-teach-the-literature", "An LSTM trained on random tasks is better than chance in the tasks of "
+        "the literature together (lead over chance as a share of the oracle's)", in_literature("lstm") >= 0.1),
     claim("training-on-them-teaches-more", "In the tasks of the literature together LSTMs trained on each of them gain "
         "more than one trained on random tasks",
         in_literature("lstm-each") - in_literature("lstm") >= 0.1),

@@ -288,8 +288,8 @@ experiment = Experiment(
     gain of .55 [smoothing-helps: holds]), more than retraining on unsmoothed labels gains
     [smoothing-is-more-than-a-refit: holds]. Hill climbing and AdaLead gain less [smoothing-helps-hill-climb: holds]
     [smoothing-helps-adalead: holds], CbAS nothing [smoothing-helps-cbas: fails]. Yet the sequences found are as fit as
-    the consensus of the best measurements [near-the-consensus: holds] and no fitter [beats-the-consensus: fails]:
-    average first, and design only if that is not enough. The acceptance rule makes no difference
-    [acceptance-is-not-what-helps: holds] [author-acceptance-is-alike: holds]. From a nearly non-functional start the
-    search gets nowhere [a-dead-start-is-hopeless: holds].""",
+    the consensus of the best measurements [near-the-consensus: holds] and no fitter [beats-the-consensus: fails]. The
+    acceptance rule makes no difference [acceptance-is-not-what-helps: holds] [author-acceptance-is-alike: holds], and
+    from a nearly non-functional start the search gets nowhere [a-dead-start-is-hopeless: holds]. So try the consensus
+    first, and design only if it is not enough and a functional start is known.""",
 )

@@ -277,5 +277,7 @@ experiment = Experiment(
     holds], representational similarity [rsa-tells: holds] and centred kernel alignment [cka-tells: holds], more often
     than accuracy or speed do. Dynamical similarity is hardly behind, but whether its lead over them reaches .1 is open
     [dynamics-tells: is open], and so is whether all distances together tell more than the best one
-    [together-they-tell-more: is open]. Six values of momentum leave no such trace [near-twins-are-not-told: holds].""",
+    [together-they-tell-more: is open]. Six values of momentum leave no such trace [near-twins-are-not-told: holds]. So
+    to guess by which rule a network was trained, compare the geometry of its representations, but do not expect to
+    recover its settings.""",
 )

@@ -148,7 +148,7 @@ class Experiment:
 
     Attributes:
         name: Its name in the registry and on the command line.
-        about: The documentation of its module, whose first sentence says in a line what is learned, by what.
+        about: The documentation of its module, whose first sentence says what the experiment tests.
         paper: Authors, title, venue, year.
         studies: The studies: one, or several by name.
         presets: ``"smoke"`` (seconds), ``"laptop"`` (minutes on 2 cores) and ``"paper"`` (as published); any other runs

@@ -1,7 +1,7 @@
 """Memories: exact dictionaries, networks with exponentially many attractors, episodic memories, fragments.
 
-The rooms are ``dictionary``, ``hopfield``, ``expander``, ``episodic`` and ``fragments``, and ``associative``, where
-what stores patterns has one contract; their public parts can be had from here.
+The packages are ``dictionary``, ``hopfield``, ``expander``, ``episodic`` and ``fragments``, and ``associative``, one
+contract for all memories of patterns; their public parts can be imported from here.
 """
 
 from __future__ import annotations

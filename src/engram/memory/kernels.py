@@ -1,4 +1,4 @@
-"""The random numbers of ``engram.memory.counted_random`` as numba functions, for the kernels of all rooms."""
+"""The random numbers of ``engram.memory.counted_random`` as numba functions, for the kernels of all memories."""
 
 import numpy as np
 

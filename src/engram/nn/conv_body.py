@@ -22,13 +22,13 @@ class ConvBody(nn.Sequential):
     Instance norm, over the positions of each channel of each image, is what normalising one image at a time is, in one
     call for the whole batch; it has no running statistics, so that ``train`` and ``eval`` are the same.
 
-    The layers are what a call does, but the first block is computed as one (its own layers are not called): the mean
-    and variance of a convolution are those of patches, which no weight changes, times weights, so that convolution and
-    norm are one product, 1/4 of which is left after pooling.
+    The layers define the result, but the first block is computed in one step, without calling its layers: mean and
+    variance of a convolution follow from those of the patches, which do not depend on weights, so that convolution and
+    norm are one product, of which pooling keeps a quarter.
 
     Args:
-        channels: Of each convolution.
-        in_channels: Of the images.
+        channels: Channels of each convolution.
+        in_channels: Channels of the images.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
     Raises:
@@ -71,7 +71,7 @@ class Patches(NamedTuple):
     Attributes:
         values: Patches less their mean over positions, and a 1 for the bias; the positions of one pooling window are a
             quarter of all apart, and those outside every window are left out.
-        covariance: Of patches, over all positions.
+        covariance: Covariance of patches, over all positions.
         pooled: Height and width after pooling 2 x 2.
     """
 

@@ -13,7 +13,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 def uniform(
     kind: type[Layer], *sizes: int, generator: torch.Generator | None, bound: float | None = None, **options: Any
 ) -> Layer:
-    """A layer as torch draws it: weights and biases uniform within 1 / sqrt(fan-in), or ``bound``.
+    """A layer with torch's initial values: weights and biases uniform within 1 / sqrt(fan-in), or ``bound``.
 
     Args:
         kind: A layer with ``weight`` and perhaps ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.

@@ -37,10 +37,10 @@ class LeakyRNN(nn.Module):
     Args:
         input_size: Number of input features.
         hidden_size: Number of units.
-        alpha: What stays of a potential after a step, from 0 to 1.
+        alpha: Share of a potential that is left after a step, from 0 to 1.
         gain: g; W is initially normal with variance g^2 / hidden_size.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:
@@ -87,7 +87,7 @@ class LeakyRNN(nn.Module):
     def forward(
         self, input: Annotated[Tensor, "time batch input"], state: LeakyState | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], LeakyState]:
-        """The rates at every step, and the state after the last; no potential at first if ``state`` is None.
+        """The rates at every step, and the state after the last; potentials start at 0 if ``state`` is None.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -107,7 +107,7 @@ class LeakyRNN(nn.Module):
         return functional.linear(input, self.weight_ih, self.bias)
 
     def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
-        """The values of the recurrent connections that there are: all."""
+        """The values of the recurrent connections, of which none is missing."""
         return values
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LeakyState) -> LeakyState:

@@ -25,7 +25,7 @@ class LIFState(NamedTuple):
     Attributes:
         potential: v.
         activity: z, 1 where there was a spike, else 0.
-        rest: Steps left in which no spike can come.
+        rest: Number of steps left in which the neuron cannot spike.
     """
 
     potential: Float[Tensor, "batch hidden"]
@@ -41,23 +41,25 @@ register_states(LIFState)
 
 
 class LIFNetwork(nn.Module):
-    """Leaky integrate-and-fire neurons with recurrent connections, none to itself; called like ``nn.RNN``.
+    """Leaky integrate-and-fire neurons with recurrent connections, but none to themselves; called like ``nn.RNN``.
 
         v(t) = alpha v(t-1) + U input(t) + W z(t-1) - threshold z(t-1)
         z(t) = 1 where v(t) > threshold and none of the last ``refractory`` steps had a spike, else 0
 
-    Backward, a spike has the derivative of a surrogate, 0 while it cannot come, and nothing goes through the reset.
+    In the backward pass a spike has the derivative of a surrogate, 0 in the refractory period; no gradient passes
+    through the reset.
 
     Args:
         input_size: Number of input features.
         hidden_size: Number of neurons.
-        alpha: What stays of a potential after a step, from 0 to 1; exp(-dt / tau), by default of 20 steps.
-        threshold: Above which a neuron fires.
+        alpha: Share of a potential that is left after a step, from 0 to 1: exp(-dt / tau), by default with tau of 20
+            steps.
+        threshold: Potential above which a neuron fires.
         refractory: Steps after a spike without another.
-        surrogate: Spikes of v - threshold, one of ``surrogates`` or like them; if None a triangle of height
+        surrogate: Function from v - threshold to spikes, such as those of ``surrogates``; if None a triangle of height
             0.3 / threshold and of the threshold's width.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:
@@ -109,7 +111,7 @@ class LIFNetwork(nn.Module):
     def forward(
         self, input: Annotated[Tensor, "time batch input"], state: LIFState | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], LIFState]:
-        """The spikes of every step, and the state after the last; no potential at first if ``state`` is None.
+        """The spikes of every step, and the state after the last; potentials start at 0 if ``state`` is None.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -129,7 +131,7 @@ class LIFNetwork(nn.Module):
         return functional.linear(input, self.weight_ih)
 
     def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
-        """The values of the recurrent connections that there are, and 0 on the diagonal."""
+        """The values of the recurrent connections, with 0 on the diagonal."""
         checks.instance("values", values, Tensor)
         checks.has_shape("values", values.shape, (self.hidden_size, self.hidden_size))
         return values - values.diag().diag()

@@ -27,7 +27,7 @@ class ReadoutNetwork(nn.Module):
     Args:
         core: The recurrent network; it becomes part of this one.
         outputs: Number of outputs.
-        kappa: What stays of the filtered activity after a step, from 0 to less than 1.
+        kappa: Share of the filtered activity that is left after a step, from 0 to less than 1.
         every_step: Whether there is an output at each step.
         generator: Source of the initial values; torch's global one if None.
 

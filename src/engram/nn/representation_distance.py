@@ -14,8 +14,8 @@ def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -
 
         ||X - Y||_F^2 / (||Y - mean(Y)||_F^2 + 1e-6), the mean over samples
 
-    It is 0 where both are the same and 1 where X is Y's mean. It takes units one by one, so that it means something
-    only where unit i of one network is unit i of the other, as where both start from the same weights.
+    It is 0 if both are the same and 1 if X is Y's mean. It compares units one by one, so it is meaningful only if unit
+    i of one network corresponds to unit i of the other, as when both start from the same weights.
 
     Args:
         X: Activity.
@@ -36,7 +36,7 @@ def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -
 
 
 def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples others"]) -> Float[Tensor, ""]:
-    """The squared distance of the normalised Gram matrices of two activities, which no rotation changes.
+    """The squared distance of the normalised Gram matrices of two activities, which does not depend on rotations.
 
         || G_X / ||G_X||_F - G_Y / ||G_Y||_F ||_F^2,  G_X = X_c X_c^T,  columns centred
 

@@ -1,4 +1,4 @@
-"""Spikes with a derivative: forward a step, exactly, and backward a bump that stands for the step's derivative.
+"""Spikes with a surrogate derivative: a step in the forward pass, and a bump as its derivative in the backward pass.
 
 Each is a function of u, how far a potential is above its threshold, and gives 1 where u > 0 and 0 elsewhere.
 

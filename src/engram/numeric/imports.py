@@ -40,7 +40,7 @@ def deferred(
 
     Args:
         package: Its name.
-        modules: Of each module that waits, the names of the parts that are imported from it.
+        modules: For each module that is loaded late, the names of the parts that are imported from it.
 
     Examples:
         >>> get, _ = deferred("engram", {"engram.numeric.jit": ["jit"]})

@@ -23,8 +23,8 @@ inline = njit(forceinline=True, error_model="numpy")
 def jit(function: Callable[..., None], **options: Any) -> Any:
     """A compiled function that releases the lock of the interpreter, and is cached on disk.
 
-    Whether what is on disk is still good numba decides by a function's own file; here it is by all that the file
-    imports of its package too, since a kernel is made of it.
+    numba decides by a function's own file whether the cached version is up to date; here all files of its package that
+    the file imports count too, since the kernel depends on them.
 
     Args:
         function: What is compiled at its first call, for every combination of types.

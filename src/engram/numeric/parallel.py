@@ -1,6 +1,6 @@
 """Parallel work through joblib: in this process, on processes of this machine (loky), or on a Ray cluster.
 
-A worker that dies costs the item that it worked on another attempt, and the others nothing.
+If a worker dies, the item that it worked on is tried again, and no other item is lost.
 """
 
 from __future__ import annotations

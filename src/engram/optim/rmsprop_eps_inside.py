@@ -18,7 +18,7 @@ class RMSpropEpsInside(Optimizer):
 
         s <- alpha s + (1 - alpha) g^2,   p <- p - lr g / sqrt(s + eps)
 
-    ``torch.optim.RMSprop`` adds epsilon to the root, which differs where it is not small, as here.
+    ``torch.optim.RMSprop`` adds epsilon to the root, which makes a difference when epsilon is not small, as here.
 
     Args:
         params: Parameters, or groups of them.

@@ -23,8 +23,8 @@ class LowRank(nn.Module):
         rank: Number of factors on each side.
         post_size: Number of receiving units.
         pre_size: Number of sending units.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
 
     Attributes:
         post: P, (rank, post).
@@ -58,7 +58,7 @@ Alpha = nn.Parameter | LowRank
 
 
 def make_alpha(alpha: str | int, post_size: int, pre_size: int, **factory: Any) -> Alpha:
-    """Plasticity coefficients, all zero, of the kind that ``alpha`` of ``PlasticRNN`` asks for.
+    """Plasticity coefficients, all zero, of a kind that ``PlasticRNN`` takes as ``alpha``.
 
     Args:
         alpha: The kind, one of ``KINDS``, or the rank of a product.
@@ -103,7 +103,7 @@ def draw(alpha: Alpha, scale: float, generator: torch.Generator | None, *, norma
 
 
 def kind(alpha: Alpha | None) -> str | int | None:
-    """What ``make_alpha`` would be asked for to get such coefficients.
+    """The argument of ``make_alpha`` that makes such coefficients.
 
     Examples:
         >>> kind(make_alpha("post", 3, 4)), kind(make_alpha(2, 3, 4)), kind(None)

@@ -32,21 +32,22 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         H' = rule(H, x = p, y = p, m = w)           with the default rule, H' = H + w p p^T
 
     Completing. A cue q has NaN where it is unknown. The known units are clamped, the others start silent and settle
-    for ``recall_steps`` steps; no unit hears itself, and the traces stay as they are. Then every unit, the clamped
-    ones included, is read out linearly:
+    for ``recall_steps`` steps; no unit is connected to itself, and the traces stay as they are. Then every unit, the
+    clamped ones included, is read out linearly:
 
         W[j, i] = H[j, i] / (n - 1)                 for j != i, else 0, with n features
         y(t)    = tanh(gain W y(t-1))               or, where known, q
         answer  = W y(recall_steps)
 
-    A single stored pattern of +1 and -1 is answered to a cue that holds any part of it; the answer of several is
-    noisy, and its sign is what to look at. Patterns of graded values are answered up to a factor. What a cue says is
-    not copied into the answer: ``numpy.where(numpy.isnan(X), memory.predict(X), X)`` does that.
+    If one pattern of +1 and -1 is stored, a cue with any part of it is completed exactly; if several are stored, the
+    answer is noisy, so look at its sign. Patterns of graded values are recovered up to a factor. The known values of a
+    cue are not copied into the answer: ``numpy.where(numpy.isnan(X), memory.predict(X), X)`` does that.
 
     Args:
-        rule: How the traces change, with what it has learned elsewhere; it is copied, and not trained here.
-            ``Modulated(clip=None)`` if None, which makes a Hopfield network; one with a bound forgets the older
-            patterns, as ``Hebb`` does. ``Retroactive`` weighs the pattern before, unless ``trace_first``.
+        rule: How the traces change; it is copied with its trained parameters, and not trained here.
+            ``Modulated(clip=None)`` if None, which makes a Hopfield network; a rule with a bound forgets older
+            patterns, as ``Hebb`` does. With ``Retroactive`` a weight applies to the pattern before its own, unless
+            ``trace_first``.
         gain: Slope of the units while they settle; at 1 or less, silence is stable.
         recall_steps: Number of steps for which the unknown units settle.
 

@@ -45,8 +45,8 @@ class ClampedLSTM(nn.LSTM):
         input_size: Number of input features.
         hidden_size: Number of units, at least ``input_size`` (else ValueError).
         batch_first: Whether input and output are (batch, time, features).
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the LSTM of the binary pattern experiment.

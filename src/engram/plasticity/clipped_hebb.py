@@ -19,16 +19,16 @@ class ClippedHebb(RatedRule):
 
         H'[j, i] = clip(H[j, i] + eta y[j] x[i], -c, c)
 
-    Nothing decays; what has reached the bound stays there until activity of the opposite sign takes it back.
+    Nothing decays; a trace that has reached the bound stays there until activity of the opposite sign reduces it.
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
-        clip: Bound c of the trace, positive and finite (else ValueError); None for none.
-        connections: Where every connection is to have a rate of its own, eta[j, i], the numbers of receiving and of
-            sending units of the layer, (post, pre); no kernel runs that. None: one rate for all.
+        clip: Bound c of the trace, positive and finite (else ValueError); None: no bound.
+        connections: To give every connection a rate of its own, eta[j, i], the numbers of receiving and sending units
+            of the layer, (post, pre); no kernel supports this. None: one rate for all.
         eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the non-modulated plastic baseline.
 
@@ -65,7 +65,7 @@ class ClippedHebb(RatedRule):
         return Coefficients(decay=eta.new_zeros(()), gain=eta, post=post)
 
     def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
-        """Raise unless the arguments of ``update`` belong together, and to the connections that have rates.
+        """Raise unless the arguments of ``update`` fit each other and the connections that have rates.
 
         Args:
             state: The state before it.

@@ -13,7 +13,7 @@ from engram.plasticity.rule import Coefficients
 
 
 class Competitive(Instar):
-    """Soft winner-take-all: units move towards the inputs that they answer to more than others do.
+    """Soft winner-take-all: units move towards the inputs to which they respond more than others do.
 
         p = softmax(y / T),   H'[j, i] = H[j, i] + eta p[j] (x[i] - H[j, i])
 

@@ -16,11 +16,11 @@ from engram.plasticity.plastic_lstm import PlasticLSTM
 def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
     """A plastic LSTM that computes what an LSTM of torch computes, until training makes it plastic.
 
-    Its alpha is zero at first; of one that is a product of two factors, the receiving units' factor.
+    Its alpha is zero at first; if alpha is a product of two factors, only the factor of the receiving units is.
 
     Args:
-        lstm: Of one direction and without a projection.
-        **options: Of ``PlasticLSTM``, such as ``rule``, ``alpha`` and ``generator``.
+        lstm: An LSTM with one direction and without a projection.
+        **options: Arguments of ``PlasticLSTM``, such as ``rule``, ``alpha`` and ``generator``.
 
     Raises:
         ValueError: It has two directions, or a projection.

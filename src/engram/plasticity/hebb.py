@@ -17,11 +17,11 @@ class Hebb(RatedRule):
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
-        eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: its logit is,
-            ``eta_logit``, so that eta stays between 0 and 1.
-        shape: Of the parameter, () or (post, pre), of which all are ``eta`` at first.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: the parameter is
+            its logit, ``eta_logit``, so that eta stays between 0 and 1.
+        shape: Shape of the parameter, () or (post, pre); all its values are ``eta`` at first.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
 
     Raises:
         ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.

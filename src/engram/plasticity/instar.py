@@ -1,4 +1,4 @@
-"""Instar rule: incoming traces move towards the input that their unit answers to."""
+"""Instar rule: incoming traces move towards the input to which their unit responds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Instar(RatedRule):
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
-        eta_param: ``"raw"``: eta is the parameter and not constrained. ``"sigmoid"``: its logit is, ``eta_logit``, so
-            that eta stays between 0 and 1.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        eta_param: ``"raw"``: eta is the parameter and not constrained. ``"sigmoid"``: the parameter is its logit,
+            ``eta_logit``, so that eta stays between 0 and 1.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
 
     Raises:
         ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.

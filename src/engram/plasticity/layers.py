@@ -24,7 +24,8 @@ def checked_input(net: Any, input: Any) -> Tensor:
 
     Raises:
         TypeError, ValueError: It is no floating-point sequence of ``net.input_size`` features, or is not finite.
-        RuntimeError: ``torch.jit.trace`` asks, which would keep the number of steps and the batch of its example.
+        RuntimeError: The caller is ``torch.jit.trace``, which would fix the number of steps and the batch size of its
+            example.
     """
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         raise RuntimeError(f"torch.jit.trace cannot follow {type(net).__name__}: use torch.export.export")

@@ -31,7 +31,7 @@ class Trials(NamedTuple):
     Attributes:
         inputs: Activity of the stimulus units at each step, for each of the four kinds of trials.
         kind, answer: The kind and the right answer, 0 or 1, of each trial.
-        response: Steps, first and one past the last, at which the answer units are heard.
+        response: Steps, first and one past the last, at which the answer units are active.
         decision: Step at which the answer is read, and the weights change.
         feedback: Steps, first and one past the last, at which loss and answer are shown.
     """
@@ -90,16 +90,16 @@ def lifetimes(
     """Run individuals through trials, from birth, and return their losses.
 
     Args:
-        net: The network, whose rule and constants all share.
+        net: The network; all individuals share its rule and constants.
         trials: What each individual experiences.
         generator: Source of the perturbations.
         weight: Innate weights, one set for each individual or one for all; None: the network's.
         alpha: Plasticities, in the same way and number.
-        shared_noise: Whether all individuals are perturbed alike, as published, which lowers the variance of their
-            differences, but forbids to take them for independent.
+        shared_noise: Whether all individuals are perturbed alike, as published. This lowers the variance of their
+            differences, but they are then not independent.
         record: Trials in which the activity is recorded.
-        order: A control: the trace of a connection takes its presynaptic activity from the unit at its place in this
-            order. None: from its own.
+        order: A control: a permutation of the units, by which each connection's trace reads the activity of another
+            unit as its presynaptic activity. None: of its own.
         backend: ``"eager"``: step by step, the definition. ``"fused"``: the numba kernel, with
             ``torch.get_num_threads()`` threads. ``"auto"``: the kernel where it can.
 

@@ -28,24 +28,24 @@ class Modulated(PlasticityRule):
         H'[j, i] = clip((1 - m[j]) H[j, i] + m[j] y[j] x[i], -c, c)                 mode "decay"
 
     The signal takes the place of the plasticity rate, so that the rule has no parameter of its own; a
-    ``Neuromodulator`` computes it. It comes after the activity of the same step, whose coincidence it gates. With
-    ``only_half`` it reaches the first floor(N / 2) receiving units, and ``hebb_eta`` takes its place for the others, so
-    that theirs is the rule ``ClippedHebb``. Device and dtype are those of the states.
+    ``Neuromodulator`` computes it. It is computed after the activity of the same step, and gates the change that this
+    activity causes. With ``only_half`` it reaches the first floor(N / 2) receiving units, and ``hebb_eta`` takes its
+    place for the others, so that they follow ``ClippedHebb``. Device and dtype are those of the states.
 
     Args:
         clip: Bound c of the trace; None for none. The published plastic LSTM, and one simple maze, use 2.
         mode: How the trace is kept from growing. ``"soft"``: the nearer it is to 1, the less is added; a trace
-            within [-1, 1] stays there as long as no increment exceeds 1. ``"decay"``: the signal says at once how
-            much is forgotten and how much is added, and is first clamped to [0, 1].
+            within [-1, 1] stays there as long as no increment exceeds 1. ``"decay"``: the signal sets both how much is
+            forgotten and how much is added, and is first clamped to [0, 1].
         strict: Whether a signal outside [0, 1] is an error in mode ``"decay"``, rather than clamped.
         only_half: Whether only the first half of the receiving units is modulated; in mode ``"clip"``.
         hebb_eta: Initial plasticity rate of the other half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
-        device: Of ``hebb_eta``.
-        dtype: Of ``hebb_eta``.
+        device: Device of ``hebb_eta``.
+        dtype: Data type of ``hebb_eta``.
 
     Raises:
-        ValueError: An argument is out of range or unknown, or the mode is not one for ``only_half``.
+        ValueError: An argument is out of range or unknown, or ``only_half`` is not available in the mode.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), equation 3; the modes as in its code.
 

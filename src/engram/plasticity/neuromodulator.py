@@ -28,12 +28,12 @@ class Neuromodulator(nn.Module):
 
     Args:
         hidden_size: Number of units that it reads, and, with fan-out, that it reaches.
-        fan_out: Whether every receiving unit turns the signal into one of its own. Mind that b is not zero at first,
-            so that there is plasticity even where M is zero. ``"connection"``: whether every connection does, of a
-            layer that sends to itself; no kernel runs that.
+        fan_out: Whether every receiving unit turns the signal into one of its own. Note that b is not zero at first, so
+            that there is plasticity even where M is zero. ``"connection"``: every connection of a recurrent layer does;
+            no kernel supports this.
         nonlinearity: f, ``"tanh"``, ``"sigmoid"`` or ``"identity"``; without a bound on M, traces soon saturate.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:

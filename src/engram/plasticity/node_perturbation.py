@@ -1,7 +1,7 @@
 """Node perturbation: a recurrent network that learns in its lifetime from a global reward, without backpropagation.
 
-Random perturbations of the units leave eligibility traces, and what made an outcome better than usual is consolidated.
-What evolution shapes are the innate weights W and the plasticities A of the connections.
+Random perturbations of the units leave eligibility traces, and those that made an outcome better than usual are
+consolidated. Evolution shapes the innate weights W and the plasticities A of the connections.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class NodePerturbationRNN(nn.Module):
         perturbation: Largest size of a perturbation, which is uniform within it.
         eta: Learning rate; 0: no plasticity.
         clip: Bound c of a change.
-        decay: What the running mean of the loss keeps.
+        decay: Share of the running mean of the loss that is kept in each trial.
         first_plastic_trial: First trial, counted from 0, after which P changes.
         hebbian: ``"perturbation"``: as above. ``"cubic"``: E is reset in every trial and sums
             (r (x - mean of x))^3 instead, as in the rule of 2017.
@@ -222,7 +222,7 @@ class NodePerturbationRNN(nn.Module):
         self.alpha = nn.Parameter(torch.full((units, units), 0.5))
 
     def extra_repr(self) -> str:
-        """What a printed module says of itself."""
+        """The arguments as ``repr`` shows them."""
         return f"{self.units}, eta={self.eta}, hebbian={self.hebbian!r}, modulation={self.modulation!r}"
 
     def init(self, batch_size: int) -> NodePerturbationState:
@@ -253,10 +253,10 @@ class NodePerturbationRNN(nn.Module):
             state: State before it.
             clamp: Activity of the first seven units, as ``clamped`` makes it.
             xi: Perturbations, of each individual or of all; None: none.
-            answering: Whether the answer units are heard; they are silent otherwise.
+            answering: Whether the answer units are active; they are silent otherwise.
             weight: Innate weights of each individual; None: the module's.
             alpha: Plasticities of each individual; None: the module's.
-            order: A control: the unit whose activity each connection's trace takes for presynaptic; None: its own.
+            order: A control: the unit whose activity each connection's trace reads as presynaptic; None: its own.
         """
         checks.arguments()
         if state.hidden.shape[-1:] != (self.units,):

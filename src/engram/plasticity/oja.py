@@ -21,8 +21,8 @@ class Oja(RatedRule):
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
         eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
 
     Source: Oja, "Simplified neuron model as a principal component analyzer" (1982), as used by Miconi, Clune and
     Stanley, "Differentiable plasticity" (2018).

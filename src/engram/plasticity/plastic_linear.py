@@ -40,8 +40,8 @@ class PlasticLinear(nn.Module):
         alpha: Plasticity coefficients: ``"connection"``, ``"post"``, ``"homogeneous"``, or the rank of a product.
         batch_first: Whether sequences are (batch, time, features).
         backend: ``"eager"``, ``"fused"`` or ``"auto"``, as of ``PlasticRNN``.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:
@@ -113,7 +113,7 @@ class PlasticLinear(nn.Module):
         Args:
             input: x, (time, batch, in), or (batch, time, in) if ``batch_first``.
             state: What an earlier call returned; no trace if None.
-            drive: d, the external input to the receiving units, as a label to be learned, shaped as the output.
+            drive: d, the external input to the receiving units, such as a label to be learned; shaped as the output.
             modulator: m, shaped as the output or with one feature; for a modulated rule alone (else ValueError).
         """
         check_precision(self.weight)

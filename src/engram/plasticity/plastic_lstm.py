@@ -59,8 +59,8 @@ class PlasticLSTM(nn.Module):
             (``Modulated(clip=None)``); the published code calls this ``aditya``. None for none.
         batch_first: Whether sequences are (batch, time, features).
         backend: ``"eager"``, ``"fused"`` or ``"auto"``, as of ``PlasticRNN``.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     The published model of two layers has ``alpha="connection"`` and ``rule=ClippedHebb(connections=(hidden, hidden))``

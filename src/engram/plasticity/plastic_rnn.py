@@ -61,12 +61,13 @@ class PlasticRNN(nn.Module):
         alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (for each receiving
             unit), ``"homogeneous"`` (one), the rank of a product of two factors, or None: no plasticity, no rule,
             and an empty trace, at the cost of an ordinary recurrent network.
-        neuromodulator: What modulates a modulated rule, taken in as the rule is; if None, one without fan-out is made.
+        neuromodulator: What modulates a modulated rule; it too becomes part of the network. If None, one without
+            fan-out is made.
         nonlinearity: f, ``"tanh"`` or ``"relu"``.
         batch_first: Whether input, output and clamp are (batch, time, features) rather than (time, batch, features).
         backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:

@@ -36,8 +36,8 @@ class Retroactive(RatedRule):
         hebb_eta: Initial plasticity rate of the first half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
         eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
 
     Raises:
         ValueError: An argument is out of range or unknown.

@@ -121,7 +121,7 @@ class PlasticityRule(nn.Module, ABC):
         post: Annotated[Tensor, "batch post"],
         modulator: Annotated[Tensor, "batch *post"] | None = None,
     ) -> RuleState:
-        """The state after one step; what is not finite goes through it, as through torch's own modules.
+        """The state after one step; values that are not finite pass through, as in torch's own modules.
 
         Args:
             state: The state before it, trace (batch, post, pre).
@@ -132,7 +132,7 @@ class PlasticityRule(nn.Module, ABC):
 
         Raises:
             TypeError: An activity is no tensor, or the state is that of another kind of rule.
-            ValueError: The shapes, dtypes or devices do not belong together, or a modulated rule gets no signal.
+            ValueError: The shapes, dtypes or devices do not match, or a modulated rule gets no signal.
         """
         self.check_step(state, pre, post, modulator)
         trace = accumulated(state.trace, self.coefficients(post, modulator), pre)
@@ -143,7 +143,7 @@ class PlasticityRule(nn.Module, ABC):
 
         Args:
             state: What should be a state.
-            shape: Of its traces, a name where any size is allowed.
+            shape: Shape of its traces, a name where any size is allowed.
             like: A tensor of the dtype and device expected.
         """
         checks.instance("state", state, self.state_type)
@@ -151,7 +151,7 @@ class PlasticityRule(nn.Module, ABC):
             checks.tensor(f"state.{name}", trace, shape, like)
 
     def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
-        """Raise unless the arguments of ``update``, which see, belong together.
+        """Raise unless the arguments of ``update`` fit each other; see there.
 
         Args:
             state: The state before it.
@@ -210,14 +210,14 @@ class PlasticityRule(nn.Module, ABC):
 
 
 class RatedRule(PlasticityRule):
-    """A rule with a trained rate, of which the parameter is ``eta`` itself or its logit.
+    """A rule with a trained rate, whose parameter is ``eta`` itself or its logit.
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
-        eta_param: ``"raw"``: eta is the parameter. ``"sigmoid"``: its logit is.
-        shape: Of the parameter, () or (post, pre), of which all are ``eta`` at first.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        eta_param: ``"raw"``: the parameter is eta. ``"sigmoid"``: it is the logit of eta.
+        shape: Shape of the parameter, () or (post, pre); all its values are ``eta`` at first.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
     """
 
     def __init__(
@@ -264,7 +264,7 @@ def accumulated(
 
 
 def of_connections(coefficient: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """What is broadcastable to (batch, post) or (batch, post, pre) so that it is to the latter."""
+    """A tensor that broadcasts to (batch, post) or (batch, post, pre), reshaped to broadcast to the latter."""
     return coefficient if coefficient.dim() == 3 else coefficient.unsqueeze(-1)
 
 
@@ -286,9 +286,9 @@ def trained_rate(
 
     Args:
         eta: Its value.
-        device: Of the parameter.
-        dtype: Of the parameter.
-        shape: Of the parameter, (): a scalar.
+        device: Device of the parameter.
+        dtype: Data type of the parameter.
+        shape: Shape of the parameter, (): a scalar.
     """
     with checks.noted(eta=eta):
         return nn.Parameter(torch.full(shape, checks.number("eta", eta), device=device, dtype=dtype))

@@ -37,9 +37,10 @@ RuleState = TraceState | EligibilityState
 
 
 class PlasticState(NamedTuple):
-    """The activity of a plastic recurrent network and its rule's state, of trace (batch, 0, 0) without plasticity.
+    """The activity of a plastic recurrent network and its rule's state; without plasticity the trace is (batch, 0, 0).
 
-    Of a network, the first axis is that of the layers, (layers, batch, ...); a sequence alone has no batch.
+    In a network the first axis is that of the layers, (layers, batch, ...); for a single sequence there is no batch
+    axis.
     """
 
     hidden: Float[Tensor, "*batch hidden"]

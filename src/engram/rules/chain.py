@@ -60,7 +60,7 @@ class Layer:
     """A module with weights, and what stands between it and the next one.
 
     Attributes:
-        name: Of the module with weights, as ``named_modules`` has it.
+        name: Name of the module with weights, as ``named_modules`` has it.
         module: The module.
         after: The modules behind it, by name: activation, pooling, shape.
         any_activation: Whether these may be of any kind, because no derivative is needed.
@@ -83,12 +83,12 @@ class Layer:
 
     @property
     def scale(self) -> float:
-        """What its weights are multiplied by where they act: 1, but in the neural tangent kernel parameterisation."""
+        """The factor of its weights in the forward pass: 1, except in the neural tangent kernel parameterisation."""
         return getattr(self.module, "scale", 1.0)
 
     @property
     def weight(self) -> Tensor:
-        """Its weights as they act."""
+        """Its weights, scaled as in the forward pass."""
         weight: Tensor = self.module.weight
         return weight if self.scale == 1 else weight * self.scale
 
@@ -209,12 +209,13 @@ class Chain(NamedTuple):
         Args:
             model: An ``nn.Sequential``, nested or not, of ``nn.Linear``, ``nn.Conv2d``, and what may stand between.
             rule: The rule that asks, for the message.
-            linear: Whether only ``nn.Linear`` will do.
+            linear: Whether only ``nn.Linear`` is accepted.
             deterministic: Whether the same input must always give the same output, so that there are neither batch
                 norm nor dropout.
             any_activation: Whether modules of any kind without parameters may stand between, since no derivative is
                 needed.
-            scaled: Whether ``NTKLinear`` and ``NTKConv2d`` will do too, whose weights are scaled where they act.
+            scaled: Whether ``NTKLinear`` and ``NTKConv2d`` are accepted too, whose weights are scaled in the forward
+                pass.
 
         Raises:
             TypeError: A layer does not fit; the message names it and what it lacks.
@@ -295,10 +296,10 @@ class Chain(NamedTuple):
         return activities
 
     def backward(self, activities: list[Activity], error: Tensor, feedback: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The gradients that come of an error at the output, sent back through the feedback.
+        """The gradients that follow from an error at the output, sent back through the feedback.
 
         Args:
-            activities: Of ``forward``; the list is emptied, so that their memory is free as it goes.
+            activities: What ``forward`` returned; the list is emptied on the way, so that memory is freed early.
             error: Derivative of the loss, a mean over the batch, by the output.
             feedback: B[l] for each layer but the first, by the name of its weights.
         """
@@ -319,7 +320,7 @@ class Chain(NamedTuple):
             check_state(feedback, weights, name)
 
     def weights(self) -> dict[str, Tensor]:
-        """W[l] of each layer but the first, by name, as it acts: what backpropagation sends errors through."""
+        """W[l] of each layer but the first, by name, scaled as in the forward pass: backpropagation's feedback."""
         return {layer.weight_name: layer.weight for layer in self.layers[1:]}
 
     def random_weights(self, generator: torch.Generator) -> dict[str, Tensor]:
@@ -337,7 +338,7 @@ def _forms(weights: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def refuse_changing(model: nn.Module, rule: object) -> None:
-    """Raise TypeError where a module that is trained gives another output each time: batch norm, dropout."""
+    """Raise TypeError if a module in training mode gives another output each time: batch norm, dropout."""
     for name, module in model.named_modules():
         if isinstance(module, _CHANGING) and module.training:
             subject = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__}"

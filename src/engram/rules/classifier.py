@@ -32,8 +32,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rule: A name that ``registry.names("learning_rules")`` lists, or a rule.
         hidden: Units of each hidden layer.
         activation: ``"tanh"``, ``"sigmoid"`` (which ``"reinforce"`` asks for) or ``"relu"``.
-        learning_rate: Of gradient descent, above 0.
-        momentum: Of gradient descent, from 0 to below 1.
+        learning_rate: Learning rate of gradient descent, above 0.
+        momentum: Momentum of gradient descent, from 0 to below 1.
         weight_decay: Decay of the weights, of ``torch.optim.SGD``; None: what the rule asks for, which is 0 but for
             ``"kolen-pollack"``.
         batch_size: Samples in a batch.

@@ -28,10 +28,11 @@ class Properties:
     """What a rule needs and keeps; ``engram.testing.check_learning_rule`` checks these declarations.
 
     Attributes:
-        local: A weight changes by its pre- and postsynaptic activity, its own state, and a signal that is broadcast.
+        local: A weight's change depends only on its pre- and postsynaptic activity, its own state, and a broadcast
+            signal.
         no_weight_transport: No layer uses the forward weights of another to send errors back.
         one_phase: One forward pass is enough: nothing is clamped, relaxed or run again.
-        online: Of the past it keeps traces only, none of them growing with time.
+        online: It keeps only traces of the past, whose size does not grow with time.
         unsupervised: It needs no target.
         black_box: It needs no derivative, neither of the activation nor of the loss.
         spikes: It is usable with spikes.
@@ -63,8 +64,9 @@ class Update(NamedTuple):
 class LearningRule(ABC, Generic[State]):
     """A rule that changes the weights of a network given an input and a target.
 
-    It owns its settings and neither weights nor state: ``update`` changes nothing in place, and called again it gives
-    the same, random rules included, as their state holds a key of their noise. Random feedback is state too.
+    It owns its settings, but neither weights nor state: ``update`` changes nothing in place, and the same call gives
+    the same result, even if the rule is random, since the key of its noise is part of the state. Random feedback is
+    state too.
 
     Attributes:
         properties: What it needs.
@@ -117,7 +119,7 @@ class LearningRule(ABC, Generic[State]):
             state: What ``init`` or the last update returned.
 
         Raises:
-            ValueError: The batch is empty, or shapes do not belong together.
+            ValueError: The batch is empty, or shapes do not match.
             FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
         """
 
@@ -194,7 +196,7 @@ def gradients(
     """The gradients of the parameters that errors reach; none where no output depends on a parameter.
 
     Args:
-        outputs: Tensors with a graph, or without, where all that they depend on is frozen.
+        outputs: Tensors with a graph; without one if all that they depend on is frozen.
         parameters: By name.
         errors: The derivative of the loss by each output; None for a loss.
 
@@ -212,16 +214,16 @@ def gradients(
 
 
 class SynapticUpdate(NamedTuple):
-    """What a synaptic rule returns: the pseudo-gradient, (post, pre), that is minus the growth; and the next state."""
+    """What a synaptic rule returns: the pseudo-gradient, (post, pre), which is minus the change; and the next state."""
 
     grad: Float[Tensor, "post pre"]
     state: Any
 
 
 class SynapticRule(ABC, Generic[State]):
-    """A rule that changes the weights of one layer by its activities.
+    """A rule that changes the weights of one layer by the activities on both sides of it.
 
-    It owns its settings and neither weights nor state, and changes nothing in place.
+    It owns its settings, but neither weights nor state, and changes nothing in place.
 
     Attributes:
         properties: What it needs.
@@ -256,13 +258,13 @@ class SynapticRule(ABC, Generic[State]):
         """The pseudo-gradient of the weights, a mean over the batch, and the next state.
 
         Args:
-            pre: Activity that comes in.
-            post: Activity that goes out.
+            pre: Presynaptic activity.
+            post: Postsynaptic activity.
             weight: W.
             state: What ``init`` or the last update returned.
 
         Raises:
-            ValueError: The batch is empty, or shapes do not belong together.
+            ValueError: The batch is empty, or shapes do not match.
         """
 
 
@@ -289,7 +291,7 @@ def apply_rule(
         The update.
 
     Raises:
-        ValueError: The batch is empty, or shapes, dtypes or classes do not belong together.
+        ValueError: The batch is empty, or shapes, dtypes or classes do not match.
         FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
 
     Examples:

@@ -41,7 +41,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         |g[l](f[l](h + noise)) - (h + noise)|^2 / 2
 
     Args:
-        gamma: Length of the step that the top target takes against the error, above 0.
+        gamma: Size of the step against the error that gives the top hidden layer's target, above 0.
         noise: Standard deviation of the noise at h[l-1], at least 0.
         rate: Learning rate of the inverses, above 0.
         inverse_steps: Steps of the inverses for each batch.
@@ -154,7 +154,7 @@ def difference_targets(
 
     Args:
         network: The chain.
-        activities: Of its forward pass.
+        activities: Activities of its forward pass.
         step: How far the top hidden layer's target is below its output: gamma e W[L].
         inverses: g[l] by the name of W[l].
     """

@@ -14,7 +14,7 @@ from engram.rules.output_feedback import OutputFeedback, draw_feedback, init_fee
 
 
 class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
-    """Direct feedback alignment: the error at the output reaches each hidden layer by fixed random weights.
+    """Direct feedback alignment: the error at the output reaches each hidden layer through fixed random weights.
 
         delta[l] = (e D[l]) phi'(a[l]),   D ~ N(0, 1 / outputs)
 

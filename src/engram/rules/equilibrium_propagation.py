@@ -33,9 +33,9 @@ class EquilibriumPropagation(LearningRule[None]):
         s += epsilon (-dE/ds - beta dC/ds),   C: the loss of y = rho(s[L])
         dL/dW = -(R(beta) - R(-beta)) / (2 beta),   R = rho(s[l]) rho(s[l-1])^T where it has settled
 
-    The free phase starts from zero and the nudged ones from where it ended. What the network answers is y of the free
-    phase (``predict``), not the forward pass. Units are ``nn.Tanh``, ``nn.Sigmoid`` or ``nn.Hardtanh``, whose states
-    are clamped to its range; ``nn.Hardtanh(0, 1)`` is the literature's hard sigmoid. Without one they are linear.
+    The free phase starts from zero and the nudged ones from where it ended. The network's answer is y of the free phase
+    (``predict``), not the forward pass. Units are ``nn.Tanh``, ``nn.Sigmoid`` or ``nn.Hardtanh``, whose states are
+    clamped to its range; ``nn.Hardtanh(0, 1)`` is the literature's hard sigmoid. Without one they are linear.
 
     Args:
         beta: Strength of the nudge, above 0.
@@ -43,7 +43,7 @@ class EquilibriumPropagation(LearningRule[None]):
         free_steps: Steps of the free phase.
         nudge_steps: Steps of a nudged phase.
         epsilon: Size of a step, above 0 and at most 1.
-        tolerance: The residual from which on the free phase goes no further, looked at every fifth step; 0: all steps.
+        tolerance: The free phase ends early when the residual, checked every fifth step, is at most this; 0: never.
 
     ``info`` has ``residual``, the largest abs(ds) per step size at the end of the free phase: above 1e-3 it has not
     settled.

@@ -24,7 +24,7 @@ def output_loss(
 
     Raises:
         TypeError: Classes are not int64.
-        ValueError: The batch is empty, the shapes do not belong together, or a class is not among the outputs.
+        ValueError: The batch is empty, the shapes do not match, or a class is not among the outputs.
 
     Examples:
         >>> import torch
@@ -56,7 +56,7 @@ def sample_losses(
 
     Raises:
         TypeError: Classes are not int64.
-        ValueError: The batch is empty, the shapes do not belong together, or a class is not among the outputs.
+        ValueError: The batch is empty, the shapes do not match, or a class is not among the outputs.
 
     Examples:
         >>> import torch
@@ -79,7 +79,7 @@ def output_error(
 
     Raises:
         TypeError: Classes are not int64.
-        ValueError: The batch is empty, the shapes do not belong together, or a class is not among the outputs.
+        ValueError: The batch is empty, the shapes do not match, or a class is not among the outputs.
 
     Examples:
         >>> import torch

@@ -18,11 +18,11 @@ class NodePerturbation(LearningRule[Tensor]):
         delta[l] = (L(noise) - L(clean)) xi[l] / sigma^2,   a[l] + xi[l],   xi ~ N(0, sigma^2),   for each sample
         dL/dW[l] ~ delta[l]^T h[l-1] / B
 
-    Its state is the key of the next noise. Activations may be of any kind, steps included.
+    Its state is the key of the next noise. Activations may be of any kind, even step functions.
 
     Args:
         sigma: Standard deviation of the noise, above 0.
-        draws: Draws of noise that each update is a mean of, a forward pass each.
+        draws: Number of draws of noise that an update averages over; each takes a forward pass.
 
     Source: Flower and Jabri, "Summed weight neuron perturbation" (1992); Werfel, Xie and Seung, "Learning curves for
     stochastic gradient descent in linear feedforward networks" (2005).

@@ -16,7 +16,7 @@ class OutputFeedback(NamedTuple):
     """State of a rule whose hidden layers each have weights of their own to or from the output.
 
     Attributes:
-        weights: Of all hidden layers, side by side; empty before the first update.
+        weights: Weights of all hidden layers, side by side; empty before the first update.
         key: What they are drawn from.
     """
 
@@ -36,7 +36,7 @@ def draw_feedback(
 
     Args:
         state: The state.
-        activities: Of the forward pass.
+        activities: Activities of the forward pass.
         fan_in: Whose number the variance is the inverse of.
 
     Raises:

@@ -26,7 +26,7 @@ class PredictiveCoding(LearningRule[None]):
     Args:
         variant: ``"fixed"``: predictions fixed at the forward pass. ``"strict"``: the full energy.
         steps: Steps of the strict variant.
-        rate: Step size of the strict variant; halved, and the step not made, where it would raise the energy.
+        rate: Step size of the strict variant; halved, and the step skipped, where it would raise the energy.
 
     ``info`` of the strict variant has ``energy``, of a sample, at each step, and ``halvings`` of the rate.
 
@@ -69,7 +69,7 @@ class PredictiveCoding(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """The pseudo-gradients at the values that were settled on.
+        """The pseudo-gradients at the settled values.
 
         Args:
             model: The network, which is not changed.

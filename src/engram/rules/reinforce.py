@@ -27,8 +27,8 @@ class Reinforce(LearningRule[ReinforceState]):
         s[l] ~ Bernoulli(p[l]),   p[l] = sigmoid(W[l] s[l-1] + b[l]),   dL/dW[l] = -(R - base) (s[l] - p[l])^T s[l-1]
 
     With classes the output is drawn from softmax(a[L]), R is 1 where it is right and else 0, and s - p is that of the
-    class drawn. With values the output is a[L] + sigma xi, R is minus its loss, and s - p is xi / sigma. As a
-    network without draws, sigmoid units are their mean.
+    class drawn. With values the output is a[L] + sigma xi, R is minus its loss, and s - p is xi / sigma. If the network
+    is called without draws, sigmoid units give their mean.
 
     Args:
         rate: Rate of the running mean ``base`` of R, from 0 to 1; it starts at 0.

@@ -29,8 +29,8 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
 
     Args:
         magnitude: What M is. ``"uniform"`` (uSF): one number a layer, the mean of abs(W) when training begins.
-            ``"fixed"`` (frSF): abs(N(0, 1 / fan-in)) for each weight, for good. ``"redrawn"`` (brSF): anew for each
-            batch.
+            ``"fixed"`` (frSF): abs(N(0, 1 / fan-in)) for each weight, drawn once. ``"redrawn"`` (brSF): drawn anew for
+            each batch.
 
     Source: Liao, Leibo and Poggio, "How important is weight symmetry in backpropagation?" (2016), section 3; Xiao et
     al., "Biologically-plausible learning algorithms can scale to large datasets" (2019).

@@ -1,8 +1,8 @@
 """A pure step run over a sequence, so that what the step was made of can be trained by the gradient through it.
 
 A step is a function of a state and an input that returns the next state and an output; the meta-parameters in it are
-trained by back-propagation through the unrolled sequence. For a population of them, they and the state have a first
-axis more, which the step handles itself or ``torch.func.vmap`` adds.
+trained by back-propagation through the unrolled sequence. For a population of them, they and the state have one more
+axis in front, which the step handles itself or ``torch.func.vmap`` adds.
 """
 
 from __future__ import annotations

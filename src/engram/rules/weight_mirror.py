@@ -27,7 +27,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
 
         B' = B + rate phi(W xi)^T xi / B - decay B,   xi ~ N(0, 1), as many samples as the batch has
 
-    Of linear units B settles at rate / decay times W; saturation makes it smaller.
+    With linear units B settles at rate / decay times W; with saturating ones it is smaller.
 
     Args:
         rate: Learning rate of the mirror.

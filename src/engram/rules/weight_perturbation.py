@@ -21,7 +21,7 @@ class WeightPerturbation(LearningRule[Tensor]):
 
     Args:
         sigma: Standard deviation of the noise, above 0.
-        pairs: Pairs of opposite changes that each update is a mean of, two forward passes each.
+        pairs: Number of pairs of opposite changes that an update averages over; each takes two forward passes.
 
     Source: Jabri and Flower, "Weight perturbation: an optimal architecture and learning technique for analog VLSI
     feedforward and recurrent multilayer networks" (1992); in pairs as Spall, "Multivariate stochastic approximation
@@ -54,7 +54,7 @@ class WeightPerturbation(LearningRule[Tensor]):
         target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
-        """The pseudo-gradients, and the next key; ``info["loss"]`` is the mean of those that were tried.
+        """The pseudo-gradients, and the next key; ``info["loss"]`` is the mean loss of all changes tried.
 
         Args:
             model: The network, which is not changed.

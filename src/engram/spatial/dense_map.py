@@ -15,10 +15,10 @@ _AROUND = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c]
 
 
 class DenseMap(LocalMap):
-    """A local map that keeps a confidence for each label of each cell, all of which decay at each step.
+    """A local map with a confidence for each label of each cell, all of which decay at each step.
 
-    It is for worlds in which colours change, and to hold ``LocalMap`` to, which it equals where they do not. Its
-    arguments and methods are the same; a step costs as much as the map has cells and labels.
+    Use it for worlds in which colours change; where they do not, it equals ``LocalMap``, which is tested against it.
+    Arguments and methods are the same, but the cost of a step grows with the cells and labels of the map.
 
     Examples:
         >>> view = np.full((3, 3), -1)
@@ -37,7 +37,7 @@ class DenseMap(LocalMap):
         self._seen = np.zeros((1, height, width), dtype=bool)  # since confidence comes to 0 in the end
 
     def update(self, view: View) -> None:
-        """Let a step pass in which a view is seen from where the agent is."""
+        """Update the map by one step, with the view from where the agent is."""
         own = self._in_arrays()
         self._maps *= self.gamma
         for r, c, label in self._visible(self._checked(view)):
@@ -64,7 +64,7 @@ class DenseMap(LocalMap):
 
     @property
     def q(self) -> float:
-        """Frontier cells for each empty cell; 0 for a map without any."""
+        """The number of frontier cells per empty cell; 0 for a map without empty cells."""
         empty = int(self.known_empty().sum())
         return int(self.frontier().sum()) / empty if empty else 0.0
 
@@ -80,7 +80,7 @@ class DenseMap(LocalMap):
     def known_empty(self) -> Bool[np.ndarray, "rows columns"]:
         """Which cells of the bounding box, with one cell around it, are known to be empty.
 
-        Where a cell was seen as several things, the most confident counts, and of these the empty cell.
+        If a cell was seen with several labels, the most confident one counts, and among equals the label 0, empty.
         """
         return self._framed(np.asarray(self._seen[0] & (self._maps.argmax(0) == 0)))
 
@@ -130,7 +130,7 @@ class DenseMap(LocalMap):
         return Clusters(rows, columns, sizes, self.known_empty().size)
 
     def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:
-        """A shortest path over empty cells to a cell, arriving with the first of the headings that can be had."""
+        """A shortest path over empty cells to a cell, arriving with the first of the headings that is possible."""
         cells = np.argwhere(self.known_empty()) - 1 + self.bbox[:2]
         free = {(int(r), int(c)) for r, c in cells}
         start, moves = (self.pose.row, self.pose.column), [(int(r), int(c)) for r, c in MOVES]

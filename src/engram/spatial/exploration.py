@@ -1,4 +1,4 @@
-"""A walk of an explorer through a world, and its curves: what it has seen, and how much map it needed."""
+"""A walk of an explorer through a world, and its curves: what it has seen, and how large its map was."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Exploration:
 
     Attributes:
         seen: Cells seen so far, at each step.
-        active: Cells of the bounding box of the map at hand.
-        stored: Cells of those of all maps.
-        work: Cells looked at so far in looking for frontiers and paths.
+        active: Cells of the bounding box of the current map.
+        stored: Cells of the bounding boxes of all maps.
+        work: Cells examined so far in the search for frontiers and paths.
         poses: Row, column and heading in the world.
-        fragment: Number of the map at hand; 0 throughout for an explorer with one map.
+        fragment: Number of the current map; always 0 for an explorer with one map.
         first_seen: Step at which each cell of the world was first seen, -1 for never.
         visible: Cells that can be seen at all.
-        cuts: Steps at which a map began, but the first.
-        recalls: Steps at which one was recalled.
+        cuts: Steps at which a new map began, without the first map.
+        recalls: Steps at which a map was recalled.
         reason: Why it ended early: ``"explored"`` or ``"stuck"``; empty if it did not.
     """
 
@@ -73,8 +73,8 @@ def explore(
     Args:
         world: Labels: 0 for an empty cell, above 0 for walls, each of which may have its own.
         start: Row and column of an empty cell. The heading is the explorer's.
-        explorer: A new one.
-        steps: Most steps.
+        explorer: A new explorer.
+        steps: Largest number of steps.
         view_model: What is seen; None: ``ViewModel(explorer.map.view_size)``.
 
     Returns:
@@ -143,13 +143,13 @@ def explore(
 
 
 def coverage_curve(walk: Exploration, steps: int) -> Float[np.ndarray, " steps"]:
-    """The share of the visible cells that were seen up to each step; after the end, what it was there."""
+    """The share of the visible cells that were seen up to each step; constant after the end."""
     checks.arguments()
     return _padded(walk.seen / walk.visible, checks.size("steps", steps))
 
 
 def active_memory_curve(walk: Exploration, steps: int) -> Float[np.ndarray, " steps"]:
-    """Cells of the map at hand as a share of the world's, at each step; after the end, what it was there."""
+    """Cells of the current map as a share of the world's, at each step; constant after the end."""
     checks.arguments()
     return _padded(walk.active / walk.first_seen.size, checks.size("steps", steps))
 

@@ -20,12 +20,12 @@ _TURNS = ((1, 2, 3, 0), (0, 3, 2, 1), (3, 0, 1, 2), (2, 1, 0, 3))
 
 
 class Fracture(NamedTuple):
-    """Where one map was left for another, in its own rows and columns: a line through the agent, and the way across.
+    """The place, on one map, where it was left for another: a line through the agent, and the way across it.
 
     Attributes:
         pose: Where the agent was, and the heading in which the line leads to the other map.
-        before: Cells of the line to one side of the agent, up or left.
-        after: Cells of it to the other side.
+        before: Number of cells of the line on one side of the agent, up or left.
+        after: Number of its cells on the other side.
     """
 
     pose: Pose
@@ -44,38 +44,40 @@ class Fracture(NamedTuple):
 class FARMapExplorer(FrontierExplorer):
     """A frontier explorer with a map that is cut into fragments.
 
-    A new map begins where the surprisal 1 - c of the map at hand stands out among those since the last cut; the two are
-    connected at the fracture, a line of empty cells across the agent's way. Who crosses it has the map on the other
-    side at hand again. Where few frontiers are left (q below ``ltm_gate``), the map at hand and its neighbours compete:
+    A new map begins where the surprisal 1 - c of the current map is an outlier among those since the last cut; the two
+    maps are connected at the fracture, a line of empty cells across the agent's way. When the agent crosses it again,
+    the map on the other side is recalled. If few frontiers are left (q below ``ltm_gate``), the current map and its
+    neighbours compete:
 
         D_i = q_i / epsilon,   D_j = f_j q_j / (distance to the fracture + epsilon)
 
-    with f_j from 0.96 up to 1, the smaller the more recently j was at hand; if a neighbour wins, the agent walks there.
-    Where nothing is left it turns back. It arrives at a fracture in the heading that crosses it, if it can; the
-    published order of headings, which comes after, can go to and fro without ever crossing.
+    with f_j between 0.96 and 1, smaller if j was used recently; if a neighbour wins, the agent walks there. If nothing
+    is left it turns back. If possible it arrives at a fracture in the heading that crosses it; with the published order
+    of headings, used otherwise, it can go to and fro without ever crossing.
 
     Args:
         view_size: Cells along a side of a view, odd.
         gamma: Decay of the confidence of its maps in a step.
-        rho: Surprisal, in standard deviations above its mean, at which a new map begins.
-        epsilon: Cells that are added to the distance of a fracture.
-        multi_hop: Whether all maps compete, not the neighbours alone; the distance of one is then that along the
-            fractures on the shortest way, on which the agent sets out.
+        rho: Surprisal, in standard deviations above its mean, above which a new map begins.
+        epsilon: Number of cells that is added to the distance of a fracture.
+        multi_hop: Whether all maps compete, not only neighbours; distances are then along the shortest way through
+            fractures, which the agent takes.
         ltm_gate: The q below which other maps compete; 0: only if the current map has no frontier left; None: never.
-        recall: ``"geometric"``: by crossing a fracture; ``"cosine"``: by seeing, in the same heading, what was seen
-            where a map began, with a cosine of at least 0.99; ``"none"``.
+        recall: ``"geometric"``: by crossing a fracture; ``"cosine"``: by a view, in the same heading, whose cosine with
+            the first view of a map is at least 0.99; ``"none"``.
         monitor: Decides where maps are cut; None: ``SurprisalMonitor("zscore", rho)``.
-        predict_before_update: Whether surprisal is of the map before the view is put into it.
-        view_at_once: Whether a map that begins on the way to a goal gets the view there; as published it begins empty.
+        predict_before_update: Whether the surprisal is computed before the map is updated with the view.
+        view_at_once: Whether a map that begins on the way to a goal includes the view at once; as published it begins
+            empty.
         use_size: Whether large frontiers are chosen more often.
-        head_bias: Whether frontiers behind the agent are shunned.
+        head_bias: Whether frontiers behind the agent are avoided.
         reach: How far from the agent cells of a map are kept; None: all are.
         dense: Whether maps are ``DenseMap``, for worlds whose colours change; else ``LocalMap``.
         heading: Heading at the start.
         rng: Chooses frontiers: a generator or a seed.
 
     Attributes:
-        store: All maps, and how they hang together.
+        store: All maps, and how they are connected.
         decisions: Each cut and recall so far: the step, counted from 0, and what was decided.
 
     Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
@@ -129,7 +131,7 @@ class FARMapExplorer(FrontierExplorer):
 
     @property
     def stored_cells(self) -> int:
-        """Cells of the bounding boxes of all maps, the one at hand included."""
+        """Cells of the bounding boxes of all maps, the current one included."""
         return sum(self.store.get(number).area for number in self.store.ids)
 
     def _begin(self) -> LocalMap:
@@ -148,7 +150,7 @@ class FARMapExplorer(FrontierExplorer):
             store.add_key(query, target, source)
 
     def _line(self) -> tuple[int, int]:
-        """How far empty cells go on to both sides of the agent's way."""
+        """The number of empty cells in line on both sides of the agent's way."""
         row, column, heading = self.map.pose
         down, right = (0, 1) if heading < 2 else (1, 0)
         lengths = []

@@ -22,27 +22,27 @@ class FrontierExplorer:
 
         p_k ~ size_k^{use_size} / distance_k^{use_distance} * (1e-5 if it is behind and head_bias)
 
-    over clusters of frontier cells, the distance being Euclid's from the agent to the empty cell at a cluster's middle.
-    Clusters of a single cell do not count, nor those smaller than 3 where there are larger ones. Where the middle of
-    every cluster is the agent's own place, as in an open space with one frontier all around, it walks to some cell
-    beside a frontier, to each once; as published it would stop there, or go to and fro for ever. The agent sees a view,
-    answers with a move, and so on; it knows where it is relative to its start as long as its moves are made.
+    over clusters of frontier cells, with the Euclidean distance from the agent to the empty cell at a cluster's middle.
+    Clusters of a single cell are ignored, and so are clusters smaller than 3 if there are larger ones. If the middle of
+    every cluster is the agent's own place, as in an open space with one frontier all around, it walks to a cell beside
+    a frontier, to each at most once; as published it would stop there, or go to and fro for ever. In turn the agent
+    gets a view and returns a move; it knows its position relative to the start if it is told of moves that failed.
 
     Args:
         view_size: Cells along a side of a view, odd.
         gamma: Decay of the confidence of its map in a step.
-        use_distance: Whether near frontiers are chosen more often; without, a random walk over frontiers.
+        use_distance: Whether near frontiers are chosen more often; if not, distances do not matter.
         use_size: Whether large frontiers are chosen more often.
-        head_bias: Whether frontiers behind the agent are shunned.
+        head_bias: Whether frontiers behind the agent are avoided.
         reach: How far from the agent cells of a map are kept; None: all are.
         dense: Whether maps are ``DenseMap``, for worlds whose colours change; else ``LocalMap``.
         heading: Heading at the start.
         rng: Chooses frontiers: a generator or a seed.
 
     Attributes:
-        map: The map at hand.
+        map: The current map.
         reason: Why it stopped: ``"explored"`` or ``"stuck"``; empty while it goes on.
-        work: Cells that were looked at so far in looking for frontiers and paths.
+        work: Cells examined so far in the search for frontiers and paths.
 
     Source: Yamauchi, "A frontier-based approach for autonomous exploration" (1997), as the baseline of Hwang et al.,
     "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
@@ -81,15 +81,15 @@ class FrontierExplorer:
 
     @property
     def stored_cells(self) -> int:
-        """Cells of the bounding boxes of all maps, the one at hand included."""
+        """Cells of the bounding boxes of all maps, the current one included."""
         return self.map.area
 
     def act(self, view: View, *, moved: bool = True) -> int | None:
-        """The next move: up, down, left or right, to the cell there and looking there; None: there is nothing to do.
+        """The next move, a cell up, down, left or right, then heading that way; None: nothing is left to do.
 
         Args:
             view: What is seen now: labels, 0 for an empty cell, above 0 for walls, -1 for what is not visible.
-            moved: Whether the last move was made; else the agent is where it was, and only turned.
+            moved: Whether the last move succeeded; if not, the agent has turned but is still where it was.
         """
         if self.reason:
             return None
@@ -119,7 +119,7 @@ class FrontierExplorer:
         return moves or []
 
     def _to_frontier(self) -> list[int] | None:
-        """The moves to a frontier of the map at hand; None where it has none that can be reached."""
+        """The moves to a frontier of the current map; None if it has none that can be reached."""
         rows, columns, sizes, work = self.map.clusters()
         self.work += work
         pose = self.map.pose

@@ -1,4 +1,4 @@
-"""A map built while walking that forgets: what was seen in each cell, with a decaying confidence."""
+"""A map that is built while walking and forgets: what was seen in each cell, with a decaying confidence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Clusters(NamedTuple):
         rows: Row of the empty cell that is nearest to the middle of each.
         columns: Its column.
         sizes: Cells of each.
-        work: Cells that were looked at to find them.
+        work: Cells examined to find them.
     """
 
     rows: Int[np.ndarray, " clusters"]
@@ -55,9 +55,9 @@ class LocalMap:
         frontier: cells that were never seen and touch an empty one, by a side or a corner
         q = |frontier| / |empty|
 
-    Labels are 0 for an empty cell and above 0 for the colour of a wall. Each cell has one label, the one seen last: for
-    worlds in which colours change there is ``DenseMap``, which also is the definition of this one. An update costs as
-    much as a view has cells, however large the map.
+    Labels are 0 for an empty cell and above 0 for the colour of a wall. Each cell has one label, the one seen last; for
+    worlds in which colours change use ``DenseMap``, which is also the definition that this map is tested against. The
+    cost of an update depends on the size of a view, not of the map.
 
     Args:
         view_size: Cells along a side of a view, odd; the viewer is in the middle of the bottom row and looks up.
@@ -106,7 +106,7 @@ class LocalMap:
         self._cells: tuple[np.ndarray, ...] = (*arrays, self._counts)
 
     def place(self, pose: Pose) -> None:
-        """Put the agent somewhere else."""
+        """Move the agent to another pose."""
         self.pose = Pose(*pose)
 
     def move(self, action: int) -> Pose:
@@ -116,7 +116,7 @@ class LocalMap:
         return self.pose
 
     def update(self, view: View) -> None:
-        """Let a step pass in which a view is seen from where the agent is.
+        """Update the map by one step, with the view from where the agent is.
 
         Args:
             view: Labels, -1 for cells that are not visible, (view_size, view_size).
@@ -136,7 +136,7 @@ class LocalMap:
 
     @property
     def q(self) -> float:
-        """Frontier cells for each empty cell; 0 for a map without any."""
+        """The number of frontier cells per empty cell; 0 for a map without empty cells."""
         empty, frontier = self._counts[:2].tolist()
         return frontier / empty if empty else 0.0
 
@@ -184,9 +184,9 @@ class LocalMap:
         return Clusters(rows[:count] - self._origin[0], columns[:count] - self._origin[1], sizes[:count], int(work))
 
     def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:
-        """A shortest path over empty cells to a cell, arriving with the first of the headings that can be had.
+        """A shortest path over empty cells to a cell, arriving with the first of the headings that is possible.
 
-        Where the cell cannot be reached, to the nearest one that can be.
+        If the cell cannot be reached, the path leads to the nearest cell that can.
         """
         top, left, bottom, right = self._counts[kernels.TOP :].tolist()
         own = self._in_arrays()

@@ -15,12 +15,12 @@ from engram.spatial.local_map import View
 class ViewModel:
     """The view from a pose: a square ahead, turned so that the heading is up, with shadows and a cone of sight.
 
-    Every wall cell of the square casts a shadow away from the viewer; of what is left, cells are visible that can be
-    reached from the viewer over visible empty cells by steps ahead and aside, and the walls that these touch.
+    Every wall cell of the square casts a shadow away from the viewer; of the other cells, those are visible that the
+    viewer can reach over visible empty cells by steps ahead and to the side, and the walls that these touch.
 
     Args:
         size: Cells along a side, odd; the viewer is in the middle of the bottom row.
-        fov_ratio: How narrow the cone is: 0.25 leaves about 130 degrees, 0 hides the two cells beside the viewer alone.
+        fov_ratio: How narrow the cone is: 0.25 leaves about 130 degrees, 0 hides only the two cells beside the viewer.
 
     Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
 

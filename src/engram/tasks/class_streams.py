@@ -13,7 +13,7 @@ from engram import checks
 
 
 class ClassStream(NamedTuple):
-    """Images ``x`` of one class ``y`` to learn in this order, and others of any class to be remembered meanwhile."""
+    """Images ``x`` of one class ``y`` to learn in this order, and images of any class not to be forgotten."""
 
     x: Float[Tensor, "steps 1 height width"]
     y: Int[Tensor, " steps"]

@@ -56,9 +56,9 @@ def generate_room_maps(
     min_size: int | None = None,
     rng: Any = None,
 ) -> list[Maze]:
-    """Mazes of rooms in a grid, of which some have a door to the next, and some no wall between them.
+    """Mazes of rooms in a grid; between neighbours there is a wall, a wall with a door, or nothing.
 
-    Each part of the grid that hangs together and is large enough is a maze, with a wall all around.
+    Each connected part of the grid that is large enough becomes a maze, with a wall all around.
 
     Args:
         rooms: Rooms along a side of the grid.
@@ -68,8 +68,8 @@ def generate_room_maps(
         connect: Probability of a door between two neighbours.
         merge: Probability that there is no wall between two neighbours.
         flips: How many times cells at a border between wall and empty change their kind with probability ``flip``.
-        flip: See there.
-        min_size: Empty cells that a maze has more of; None: 3 room^2.
+        flip: Probability of a flip, see ``flips``.
+        min_size: Number of empty cells that a maze must exceed; None: 3 room^2.
         rng: A generator or a seed.
 
     Returns:

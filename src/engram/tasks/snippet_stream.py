@@ -1,4 +1,4 @@
-"""A stream of snippets to remember: each is shown once, and soon queried by a part of it."""
+"""A stream of snippets to remember: each is shown once, and soon afterwards queried by a part of it."""
 
 from __future__ import annotations
 

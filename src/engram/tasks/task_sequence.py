@@ -58,7 +58,7 @@ def permuted(
         Tasks of inputs (samples, features) with all the classes.
 
     Raises:
-        ValueError: An argument is out of range, or inputs and labels do not belong together.
+        ValueError: An argument is out of range, or inputs and labels do not match.
 
     Source: Goodfellow et al., "An empirical investigation of catastrophic forgetting in gradient-based neural networks"
     (2013); the imbalance is that of Thangarasa, Miconi and Taylor (2020), whose shares are not published.
@@ -104,7 +104,7 @@ def split(
         groups: The classes of each task.
 
     Raises:
-        ValueError: A class is in two groups, or has no sample, or inputs and labels do not belong together.
+        ValueError: A class is in two groups, or has no sample, or inputs and labels do not match.
 
     Source: Zenke, Poole and Ganguli, "Continual learning through synaptic intelligence" (2017), section 5.1.
 

@@ -20,9 +20,9 @@ class ExplorationBonus(Protocol):
     """An intrinsic reward for observations, larger for newer ones.
 
     It is made by ``make(obs_shape, num_envs, generator=...)``, and the generator is the source of all its randomness.
-    An ``nn.Module`` that keeps everything it learns in parameters and buffers already has the required state. Invalid
-    input is refused by ``CheckedBonus``, which calls it. ``RND`` is one, and so is ``FragmentedCuriosity``, around
-    modules that have more to do, those of ``Curiosity``.
+    An ``nn.Module`` that keeps everything it learns in parameters and buffers already has the required state.
+    ``CheckedBonus`` calls it, and refuses invalid input. ``RND`` is one, and so is ``FragmentedCuriosity``, whose
+    modules follow the larger contract of ``Curiosity``.
     """
 
     @abstractmethod
@@ -33,7 +33,7 @@ class ExplorationBonus(Protocol):
 
         Args:
             next_obs: Observations after each step, of all environments.
-            done: Steps that do not count: nothing is learned of them, and what is returned there does not matter.
+            done: Steps that do not count: nothing is learned from them, and their bonus is ignored.
         """
 
     @abstractmethod
@@ -64,15 +64,15 @@ class CheckedBonus:
     """A wrapper that checks the inputs and outputs of a bonus.
 
     Observations are standardised first, o' = (o - mean) / std, where that is given. Steps that do not count pay 0, and
-    a rollout without others is not shown at all.
+    a rollout without any other steps is not passed on.
 
     Args:
         make_bonus: Makes an ``ExplorationBonus``, as ``make_bonus(obs_shape, num_envs, generator=generator)``.
         obs_shape: Shape of one observation.
         num_envs: Environments.
-        generator: All that the bonus draws at random comes from it; None: one with the seed 0.
-        mean: Of observations, of that shape; None: 0.
-        std: Their deviation, above 0; None: 1.
+        generator: Source of all randomness of the bonus; None: one with the seed 0.
+        mean: Mean of observations, of that shape; None: 0.
+        std: Their standard deviation, above 0; None: 1.
 
     Raises:
         TypeError, ValueError: An argument is not as described, or what is made is no ``ExplorationBonus``.
@@ -141,7 +141,7 @@ class CheckedBonus:
         valid: Bool[Tensor, "time batch"] | None = None,
         envs: Int[np.ndarray, "batch"] | None = None,
     ) -> float:
-        """Take a step of learning, unless nothing counts; return the loss before it.
+        """Take a step of learning, unless no observation counts; return the loss before it.
 
         Args:
             obs: Observations of the last rollout.
@@ -149,7 +149,7 @@ class CheckedBonus:
             envs: The environments that they are of, each once; None: all.
 
         Raises:
-            TypeError, ValueError: Shapes or dtypes differ, an environment is unknown or there twice, an observation is
+            TypeError, ValueError: Shapes or dtypes differ, an environment is unknown or occurs twice, an observation is
                 not finite, or the loss is no finite number.
         """
         checks.arguments()

@@ -21,16 +21,17 @@ class HashCounts(nn.Module):
         n(h) <- n(h) + the observations of the rollout that have h
         r = 1 / sqrt(n(h)),   0 where done
 
-    Observations should be centred: those that all lie in one direction share their signs.
+    Observations should be centred: if all lie in about the same direction, all have the same signs.
 
     Args:
         obs_shape: Shape of one observation.
         num_envs: Environments, which share the counts.
-        bits: Length of a hash, at most 24; the fewer, the more observations count as the same. There are 2^bits counts.
+        bits: Length of a hash, at most 24; with fewer bits, more observations count as the same. There are 2^bits
+            counts.
         generator: Draws A; torch's global one if None.
 
     Attributes:
-        counts: n, by the number that a hash is in binary.
+        counts: n, indexed by the hash as a binary number.
 
     Source: Tang et al., "#Exploration: a study of count-based exploration for deep reinforcement learning" (2017),
     algorithm 1, with beta = 1.

@@ -1,4 +1,4 @@
-"""Reference agents, for the returns that chance, knowledge of the instance and exact inference reach."""
+"""Reference agents: the returns that can be reached by chance, by knowing the instance, and by exact inference."""
 
 from engram.agents.reference.bandit import BanditAgent, regret
 from engram.agents.reference.bayes import BayesFilterAgent

@@ -16,7 +16,7 @@ def regret(env: Any, lifetimes: Lifetimes) -> Float[np.ndarray, "num_envs"]:
 
         sum over t of max over a of p(a) - p(a(t))
 
-    It is that of the arms pulled, not of the rewards; ``env`` is still in the instances of these lifetimes.
+    It is computed from the arms pulled, not from the rewards. ``env`` must still have the instances of these lifetimes.
     """
     probs = [env.instance(row).probs for row in range(env.num_envs)]
     chances = np.array([(p[0], 1 - p[0]) if len(p) == 1 else p for p in probs])

@@ -17,7 +17,7 @@ class BayesFilterAgent:
 
     The posterior over instances, meanings of the stimuli seen so far, and z is exact where the instances can be
     enumerated: predicted with the transitions, multiplied by the likelihood of stimulus and reward. "qmdp" takes the
-    action with the largest mean of the optimal values under the posterior, as if all would be known after the next
+    action with the largest mean of the optimal values under the posterior, as if everything became known after the next
     step; "thompson" draws an instance and a meaning at the start of every trial, and acts as if they were true.
 
     Args:

@@ -8,7 +8,7 @@ from engram.agents.reference.play import Actions, Agent, Observations
 
 
 class OracleAgent(Agent):
-    """An agent that knows instance, state and flag, and acts optimally with discount ``gamma`` if variables stay.
+    """An agent that knows instance, state and flag; optimal with discount ``gamma`` if variables do not change.
 
     Examples:
         >>> from engram.agents.reference import play

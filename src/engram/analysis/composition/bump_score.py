@@ -19,10 +19,10 @@ SINGLE, CORRECT = 0.5, 0.8
 
 @dataclass(frozen=True)
 class BumpScore:
-    """Shares of images without a bump, with one, and with several or a blot; and of those whose bump is in place.
+    """Shares of images with no bump, one bump, and several bumps or a blot; and of those whose bump is in place.
 
-    ``accuracy`` asks for both coordinates, ``acc_x`` and ``acc_y`` for one; all three for a single bump. ``error`` is
-    the median distance of single bumps from their labels, NaN where there is none.
+    ``accuracy`` requires both coordinates to be right, ``acc_x`` and ``acc_y`` one; all three require a single bump.
+    ``error`` is the median distance of single bumps from their labels, NaN where there is none.
     """
 
     none: float
@@ -51,17 +51,17 @@ def bump_score(
     tol: float = 1.0,
     sigma: float | tuple[float, float] = 1.0,
 ) -> BumpScore:
-    """Count the bumps of images, and compare where a single one is with its label (x, y), column and row.
+    """Count the bumps of images, and compare the place of a single one with its label (x, y), column and row.
 
     Bumps are the 4-connected components of what is brighter than 0.5, or, where a clean bump of that label does not
     reach 0.5 in any pixel, than half of its largest value. The place of one is the mean of its pixels, weighted by
-    their values. A component of more than six times the area of a bump above half its height is none, and counts as
-    several. A bump within a pixel of the border is seen up to half a pixel too far inside.
+    their values. A component of more than six times the area of a bump above half its height is a blot, and counts as
+    several bumps. The measured place of a bump within a pixel of the border is up to half a pixel too far inside.
 
     Args:
         images: Images with values about 0 to 1, bright bumps on black.
-        labels: Where each should be.
-        tol: How far away each coordinate may be.
+        labels: Where each bump should be.
+        tol: Largest error of each coordinate.
         sigma: Width of a clean bump; or two, along x and y.
 
     Raises:

@@ -15,7 +15,7 @@ from engram import checks
 class Coupling:
     """When two curves first reach a level, the ratio of the earlier to the later, and the curves' correlation.
 
-    NaN where a curve never reaches it, or is constant.
+    NaN if a curve never reaches the level, or is constant.
     """
 
     first_x: float
@@ -30,12 +30,12 @@ def coupling(
     curve_y: Float[np.ndarray, " points"],
     level: float = 0.8,
 ) -> Coupling:
-    """How far two learning curves go together: index 1 is that they reach the level at once.
+    """How closely two learning curves go together: an index of 1 means that they reach the level at the same time.
 
-    Two curves that ask for one thing more, as accuracies of single bumps do, rise together for that reason too.
+    Two curves that share a further condition, as accuracies of single bumps do, rise together for that reason too.
 
     Args:
-        steps: The steps that points are of, ascending, above 0.
+        steps: The steps at which the curves were measured, ascending, above 0.
         curve_x: One curve.
         curve_y: The other.
         level: The level.

@@ -29,13 +29,13 @@ def factorization(
     """How far a representation of a grid of two factors is a sum, H(a, b) ~ m + u(a) + w(b).
 
     With u(a) the mean of H(a, b) over b, less the mean m of all, and w(b) likewise: R^2 of the sum; the mean |cos|
-    between u(a) and w(b), 0 where factors are orthogonal; and between u(a) and u(a'), and w likewise, of values further
-    apart than ``separation``, small too where each value has a direction of its own.
+    between u(a) and w(b), 0 where factors are orthogonal; and between u(a) and u(a') (likewise for w) of values further
+    apart than ``separation``, which is small if each value has a direction of its own.
 
     Args:
         H: The representation.
         labels: The factors of each row; each pair of values once.
-        separation: How far apart values of one factor are that are compared.
+        separation: Values of one factor are compared if they are further apart than this.
         centred: Whether directions are from the mean m; else from 0.
 
     Raises:

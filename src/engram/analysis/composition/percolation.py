@@ -14,9 +14,9 @@ from engram import checks
 
 
 def percolation_ratio(positions: Float[np.ndarray, "n 2"], sigma: float, threshold: float = 0.005) -> float:
-    """The share of bumps in the largest group that hangs together by overlaps.
+    """The share of bumps in the largest group that is connected by overlaps.
 
-    Two bumps at distance r hang together where their overlap, the cosine of the two in the continuum, is above the
+    Two bumps at distance r are connected if their overlap, the cosine of the two in the continuum, is above the
     threshold: exp(-r^2 / (4 sigma^2)), so r < 2 sigma sqrt(-log threshold), 4.604 sigma for 0.005.
 
     Args:

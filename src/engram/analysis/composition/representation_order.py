@@ -34,11 +34,11 @@ def representation_order(
 
     Args:
         H: The representation.
-        labels: What each stands for.
+        labels: What each row represents.
         k: Neighbours, less than n.
 
     Returns:
-        Both; NaN, with a warning, where labels are constant.
+        The order and the R^2; NaN, with a warning, if labels are constant.
 
     Raises:
         ValueError: There are no more than k rows, or a value is not finite.

@@ -1,1 +1,1 @@
-"""How hard it is to generalise: inductive bias complexity, and the measures that it is computed from."""
+"""How hard it is to generalise: inductive bias complexity, and the measures from which it is computed."""

@@ -37,9 +37,9 @@ def classification_difficulty(
         error: Target error, between 0 and 1.
         m: The intrinsic dimension, or the method of ``intrinsic_dimension`` that measures it; below 1 counts as 1.
         resolution: The margin between classes, or the method of ``class_margin`` that measures it.
-        k: Neighbours that the dimension is measured by.
+        k: Number of neighbours for measuring the dimension.
         n_queries: Points whose neighbours are searched; None: all.
-        drop_conflicts: Leave out equal samples with different labels, rather than refuse them.
+        drop_conflicts: Leave out equal samples with different labels, instead of raising an error.
         seed: Seed of all draws, or a generator.
 
     Source: Boopathy et al. (2023); the dimension is rounded there, and not here.

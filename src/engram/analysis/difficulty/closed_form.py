@@ -57,8 +57,8 @@ class Difficulty:
     ``log2_bits`` is -inf where there are none. ``dim_theta_log2`` is the logarithm of the dimension of the hypothesis
     space, ``dim_free_log2`` of the part that the data leave free, -inf for none; ``bits_per_dim`` are those for
     each free dimension. ``max_frequency`` is M, ``degree`` K, not rounded (on the torus M), ``wasserstein`` W and
-    ``lipschitz`` L_f of ``inductive_bias_complexity``. Where ``data_limited``, the data leave so little that it is lost
-    in rounding: bits are then 0 or unsure. ``task`` has the inputs.
+    ``lipschitz`` L_f of ``inductive_bias_complexity``. If ``data_limited``, the data leave so little open that it is
+    lost in rounding: bits are then 0 or unreliable. ``task`` has the inputs.
     """
 
     log2_bits: Number
@@ -111,8 +111,8 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
         W = sqrt(m / 6) (C A_m / n)^(1/m) R,   A_m = 2 pi^((m+1)/2) / Gamma((m+1)/2),   L_f = K sqrt(D) / R
         I = (2 D C E - n D) log2(B sqrt(D C) L_f W / error)
 
-    and on the torus K = M, E = pi^(m/2) M^m / Gamma(m/2 + 1) and A_m = (2 pi)^m. The bits are 0 where the data settle
-    every dimension, or where the target is met without any information. All is computed in logarithms.
+    and on the torus K = M, E = pi^(m/2) M^m / Gamma(m/2 + 1) and A_m = (2 pi)^m. The bits are 0 if the data determine
+    every dimension, or if the target is met without any information. All is computed in logarithms.
 
     The inputs are the fields of ``GeneralizationTask``, D being ``out_dim`` and B ``bound``; arrays broadcast. A
     resolution above 2 R, where hypotheses have less than one wavelength, gives a warning.

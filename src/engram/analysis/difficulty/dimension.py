@@ -28,8 +28,8 @@ class DimensionEstimate:
 
     ``se`` is its standard error, with the queries taken to be independent. It comes from ``k`` neighbours of
     ``n_queries`` points among ``n_points`` distinct ones; ``n_duplicates`` were left out because they equal another.
-    ``ties`` is the share of neighbours as far away as the next one; where it is large, as with few-valued data, the
-    continuum that the estimate assumes is not there.
+    ``ties`` is the share of neighbours as far away as the next one; if it is large, as for data with few values, the
+    estimate is unreliable, since it assumes a continuum.
     """
 
     value: float

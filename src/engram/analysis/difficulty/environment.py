@@ -32,21 +32,21 @@ def environment_difficulty(
     n_queries: int | None = 10_000,
     seed: int = 0,
 ) -> MeasuredDifficulty:
-    """The inductive bias complexity of acting on ``window`` observations, by the dimension of those met.
+    """The inductive bias complexity of acting on ``window`` observations, by the dimension of observed ones.
 
     Where ``control_task`` counts the numbers in an observation, this measures how many dimensions the observations of
     a policy fill. Coordinates are divided by their standard deviation, and taken as angles: a state space is a torus.
 
     Args:
         env: The environment, with observations in a ``Box``.
-        policy: From an observation to an action; None: random actions.
+        policy: Function from an observation to an action; None: random actions.
         steps: Steps of the roll-out.
-        window: Successive observations that an action is chosen by.
+        window: Number of successive observations on which an action depends.
         stride: Steps between two windows; neighbours in time are neighbours in space.
         n: Steps of experience of a learner; None: ``steps``.
         resolution: Difference of a scaled observation at which the action may change.
         error: Target error, between 0 and 1.
-        k: Neighbours that the dimension is measured by.
+        k: Number of neighbours for measuring the dimension.
         n_queries: Windows whose neighbours are searched; None: all.
         seed: Seed of all draws.
 
@@ -66,7 +66,7 @@ def environment_difficulty(
 
 
 def action_dimension(space: gym.Space[Any]) -> int:
-    """The number of degrees of freedom of an action; of N choices, N - 1."""
+    """The number of degrees of freedom of an action; N - 1 for N choices."""
     match space:
         case spaces.Box() | spaces.MultiBinary():
             width = math.prod(space.shape)
@@ -88,7 +88,7 @@ def roll_out(
 
     Args:
         env: The environment, with observations in a ``Box``.
-        policy: From an observation to an action; None: random actions.
+        policy: Function from an observation to an action; None: random actions.
         steps: Steps in all.
         seed: Seed of the environment and of random actions.
 

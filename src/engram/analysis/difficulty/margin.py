@@ -55,7 +55,7 @@ def class_margin(
         n_pairs: Pairs that ``"evt"`` draws; where there are no more, it takes all.
         n_top: Nearest pairs that ``"evt"`` fits the tail to.
         n_sample: Samples of ``"sample"``.
-        drop_conflicts: Leave out equal samples with different labels, rather than refuse them.
+        drop_conflicts: Leave out equal samples with different labels, instead of raising an error.
         author_evt: Extrapolate as the authors' script, without the factor for tails with an end, to n^2 (1 - 1/C)
             ordered pairs.
         seed: Seed of all draws, or a generator.

@@ -25,7 +25,7 @@ def control_task(
         n: Steps of experience.
         resolution: Difference of an observation, in radians, at which the action may change.
         error: Target error, between 0 and 1.
-        window: Observations that an action is chosen by.
+        window: Number of observations on which an action depends.
 
     Source: the authors' script; that "number of observations" is such a window is our reading.
 
@@ -115,9 +115,11 @@ def architecture_information(
     Args:
         task: The task.
         errors: Test error of each model class, by name.
-        n_test: Test samples, so that errors are at least 1 / (n_test + 1), since none seen is not none; None: no limit.
+        n_test: Test samples, so that errors are at least 1 / (n_test + 1), since no observed error does not mean no
+            error; None: no limit.
 
-    Source: the blog post with the authors' script. Its figures say bits and have nats; these are bits.
+    Source: the blog post with the authors' script. Its figures are labelled as bits but are in nats; here they are
+        bits.
 
     Examples:
         >>> difficulties = architecture_information(BENCHMARKS["imagenet"], {"AlexNet": 0.375, "ViT-H/14": 0.1145})

@@ -18,7 +18,7 @@ def extract(
     """Features of inputs, the output of a network or of one of its layers, in float64 on the CPU.
 
     The network is in evaluation mode meanwhile, so that dropout and batch normalisation behave as they do in
-    use, and is as before afterwards.
+    use, and afterwards in its former mode.
 
     Args:
         body: The network; called with batches of inputs.

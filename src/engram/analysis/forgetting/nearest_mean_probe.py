@@ -16,7 +16,7 @@ Data = Annotated[Any, ArrayLike]
 
 
 class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """The class whose mean is nearest: nothing is fitted but means, and one example of each class is enough.
+    """Classification by the nearest class mean: only means are fitted, so one example of each class is enough.
 
     scikit-learn's ``NearestCentroid`` divides by samples less classes, and so by zero with one example of each.
 

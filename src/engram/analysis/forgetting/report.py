@@ -1,4 +1,4 @@
-"""Measures of forgetting, of a network that learned tasks one after another, in its outputs and features."""
+"""Measures of how much a network that learned tasks one after another forgot, in its outputs and features."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ class RepresentationReport:
     of examples of each class that a probe is fitted to; None: all.
 
     Attributes:
-        output: R, by the network's own heads; NaN before a task was learned, everywhere if no heads were given.
-        representation: P by shots: of probes fitted at each stage. Row 0 is of random features.
-        teacher: The same of networks that learned tasks 1 to i together, row i; row 0 is NaN. None if not given.
+        output: R, the accuracies of the network's own heads; NaN before a task was learned, and everywhere if no heads
+            were given.
+        representation: P by shots: the accuracies of probes fitted at each stage. Row 0 is for random features.
+        teacher: The same for networks that learned tasks 1 to i together, in row i; row 0 is NaN. None if not given.
         drift: 1 - linear CKA between features of the task's test inputs when it was learned and at the end.
 
     Source: protocol after Xiong, Ren and Urtasun, "Learning to remember from a multi-task teacher" (2019), re-designed
@@ -70,14 +71,14 @@ class RepresentationReport:
         """The share of what learning the task added to its features that is lost.
 
         (P[j,j] - P[n,j]) / (P[j,j] - P[j-1,j]); NaN where it had added less than 0.02. Features that all tasks share
-        are never lost, which makes forgetting look small; this leaves them out.
+        are never lost, which makes forgetting look small; this measure leaves them out.
         """
         probed = self.probed()
         before = probed[np.arange(probed.shape[1] - 1), np.arange(probed.shape[1] - 1)]
         return _share(self.forgetting(), _learned(probed) - before)
 
     def recovered(self, shots: int | None = None) -> PerOldTask:
-        """The gain in accuracy of a fresh read-out, fitted to so few examples, over the old: P_m[n,j] - R[n,j]."""
+        """The gain in accuracy of a fresh read-out, fitted to few examples, over the old: P_m[n,j] - R[n,j]."""
         return np.asarray(self.probed(shots)[-1, :-1] - self.output[-1, :-1])
 
     def teacher_gap(self) -> Accuracies:

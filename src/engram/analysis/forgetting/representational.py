@@ -1,4 +1,4 @@
-"""Representational forgetting: how much of old tasks is still in a network's features."""
+"""Representational forgetting: how much about old tasks is still in a network's features."""
 
 from __future__ import annotations
 
@@ -63,8 +63,9 @@ def representational_forgetting(
 ) -> RepresentationReport:
     """Measure how much a network that learned tasks in sequence still knows of old ones, in outputs and features.
 
-    After every stage the body is taken as it is, and a fresh read-out of each task is fitted to its features. What the
-    old read-out gets wrong and a fresh one right was not forgotten; what no read-out gets right is lost.
+    After every stage a fresh read-out of each task is fitted to the features of the body as it is. Answers that the old
+    read-out gets wrong and a fresh one right were not forgotten in the features; answers that no read-out gets right
+    are lost.
 
     Args:
         bodies: n + 1 copies of the body, from inputs to features: untrained, and after each of the n tasks.
@@ -72,18 +73,18 @@ def representational_forgetting(
         shots: Examples of each class that probes are fitted to; None: all that there are.
         probe: ``"linear"`` (``LinearProbe``), ``"nearest-mean"``, ``"ridge"``, ``"k-nn"`` (one neighbour), or any
             classifier of scikit-learn; it is cloned.
-        heads: n read-outs, from features to logits, as they were after each task. A module is the one head of all
-            tasks: of its outputs those of classes of tasks so far are looked at, which labels number. A list has a
-            head for each task so far, whose outputs are that task's classes in order. None: outputs are not measured.
-        draws: How often examples are drawn where ``shots`` is not all of them; the result is the mean.
-        seed: Of these draws, which are the same for all stages, teachers, and calls.
+        heads: n read-outs, from features to logits, as they were after each task. A module is one head for all tasks,
+            whose outputs are numbered by the labels; only those for classes so far are used. A list has a head for each
+            task so far, whose outputs are that task's classes in order. None: outputs are not measured.
+        draws: How often examples are drawn, unless ``shots`` is None; the result is the mean.
+        seed: Seed of these draws, which are the same for all stages, teachers, and calls.
         teacher: n bodies that learned tasks 1 to i together, i = 1 to n.
         layer: The submodule whose output counts as features (None: the body's own); then ``heads`` has to be None.
 
     Raises:
         ValueError: An argument is out of range; train and test of a task are the same object; a class has fewer
-            examples than ``shots`` asks for, or is tested without any.
-        RuntimeError: A body changes while it is looked at.
+            examples than ``shots`` asks for, or has test examples only.
+        RuntimeError: A body changed while its features were computed.
 
     Source: protocol after Xiong, Ren and Urtasun, "Learning to remember from a multi-task teacher" (2019), re-designed
         from its abstract.
@@ -133,7 +134,7 @@ def representational_forgetting(
 
 
 def _checked(number: int, task: Any) -> ProbedTask:
-    """A task whose parts fit together."""
+    """A task whose parts fit each other."""
     name = f"tasks[{number}]"
     if not isinstance(task, tuple | list) or len(task) < 2:
         raise TypeError(f"{name} is a {type(task).__name__}: expected a pair of (train, test) examples")

@@ -37,11 +37,11 @@ def choose_delays(
         AIC  = n log(MSE) + 2 r                         n: predicted numbers, r: rank
         MASE = sum |error| / sum |x(t) - x(t + h)|
 
-    MASE is 1 where nothing is known but that nothing changes, as for a random walk, and 1 / sqrt(2) for white noise,
-    of which the mean is the best prediction. All settings are judged by the same samples.
+    MASE is 1 if no prediction is better than that nothing changes, as for a random walk, and 1 / sqrt(2) for white
+    noise, where the mean is the best prediction. All settings are judged by the same samples.
 
     Args:
-        X: One trial (time, features), which is cut into ``folds``; (trials, time, features); or a list of trials.
+        X: One trial, (time, features), which is cut into ``folds``; (trials, time, features); or a list of trials.
         n_delays: Numbers of delays to try.
         ranks: Ranks to try; one above the numerical rank, or above a quarter of the rows, is left out.
         dmd: Estimator with all other parameters, which is cloned; None: ``HankelDMD()``.

@@ -31,8 +31,8 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             coordinates (``operator_distance``); ``"bound"``, the lower bound of the angle in closed form; or
             ``"spectral"``, between eigenvalues (``spectral_distance``).
         rank: None: the rank of ``dmd``. ``"common"``: the smallest rank that ``dmd`` finds in any of the systems, for
-            all of them; a system that is transformed later has the same. An operator of that rank among more
-            coordinates (``method="rrr"``) is compared as it acts within its range, which it never leaves.
+            all of them; a system that is transformed later has the same. An operator of that rank in more coordinates
+            (``method="rrr"``) is compared by its action within its range.
         restarts: Random starts of the search beside those from eigenvectors; None: 1500 / n, from 12 to 100.
         random_state: Seed of the random starts, or a RandomState.
         budget: Seconds for the refinement of the distances, after which pairs keep their best start; None: no limit.
@@ -42,7 +42,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         operators_: Operators of the systems.
         distances_: Distances between them.
         bounds_: Lower bounds of the true distances, equal to them where the metric is in closed form.
-        refined_: Where the search was completed within the budget.
+        refined_: Whether the search was completed within the budget, for each pair.
         rank_: The common rank, or None.
 
     Source: Ostrow et al., "Beyond Geometry: Comparing the Temporal Structure of Computation in Neural Circuits with

@@ -25,7 +25,7 @@ Square = Float[np.ndarray, "rank rank"]
 
 
 def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
-    """The departure of an operator from normality, from 0 to 1: it grows with what eigenvalues do not show.
+    """The departure of an operator from normality, from 0 to 1: how much of the dynamics eigenvalues do not show.
 
         sqrt(||A||_F^2 - sum |lambda|^2) / ||A||_F
 
@@ -50,7 +50,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         H = V S U^T                                                 thin SVD of the delay embedding of all trials
         A^T = (V_-^T V_- + reg I)^-1 V_-^T V_+                      V: its first r columns, V_+: ``steps_ahead`` later
 
-    so that v(t + h) ~ A v(t). Pairs never cross the border of a trial.
+    so that v(t + h) ~ A v(t). Both samples of a pair come from the same trial.
 
     Args:
         n_delays: Samples in a row of the embedding, p.
@@ -63,8 +63,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         steps_ahead: Steps h that the operator takes at once.
         method: ``"pcr"``, principal component regression as above; ``"rrr"``, reduced-rank regression: all columns of
             V of nonzero singular value, and an operator of rank r among them.
-        center: None as published; ``"global"`` takes the mean over all trials off, ``"trial"`` that of each trial.
-        rank_threshold: Singular values up to this count as null ones, besides those that are by rounding.
+        center: None as published; ``"global"`` subtracts the mean over all trials, ``"trial"`` the mean of each trial.
+        rank_threshold: Singular values up to this count as zero, in addition to those that are zero up to rounding.
 
     Attributes:
         operator_: A.
@@ -187,7 +187,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return predictions if is_trials(X) else predictions[0]
 
     def score(self, X: Data, y: object = None) -> float:
-        """The score 1 - MASE of trials X: 1 is perfect, 0 no better than that nothing changes.
+        """The score 1 - MASE of trials X: 1 is perfect, 0 no better than predicting that nothing changes.
 
         1 - sum |prediction of x(t + h) - x(t + h)| / sum |x(t) - x(t + h)|
         """

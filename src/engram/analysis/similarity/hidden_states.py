@@ -17,8 +17,9 @@ class HiddenStates:
     """A recorder of the outputs of a recurrent module, as trials for ``HankelDMD`` and ``DSA``.
 
     A module that takes sequences (called as ``nn.RNN`` is) gives one trial for each member of the batch in every call;
-    of packed sequences each has its own length. A module that takes single steps (``nn.RNNCell`` and such, whose output
-    is (batch, units)) gives a step in every call; ``next_trials`` ends these trials. Of tuples the first is taken.
+    in packed sequences each has its own length. A module that takes single steps (``nn.RNNCell`` and such, whose output
+    is (batch, units)) gives a step in every call; ``next_trials`` ends these trials. If the output is a tuple, its
+    first element is recorded.
 
     Examples:
         >>> _ = torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The contract of a measure of similarity: a distance between systems, by the trials that were recorded of them."""
+"""The contract of a measure of similarity: a distance between systems, computed from recorded trials."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class SimilarityMeasure(ABC):
         """The distance between two systems.
 
         Args:
-            first: What ``describe`` returned of one.
-            second: Of the other.
+            first: What ``describe`` returned for one system.
+            second: The same for the other system.
         """
 
     def __call__(self, X: Data, Y: Data) -> float:
@@ -70,10 +70,10 @@ class SimilarityMeasure(ABC):
 
         Args:
             systems: Each one trial (time, features), (trials, time, features), or a list of trials.
-            names: What errors call them (default: by number).
+            names: Names of the systems in errors (default: their numbers).
 
         Raises:
-            ValueError: A system is no such thing or not finite; systems have other numbers of samples, where these are
+            ValueError: A system has another form or is not finite; numbers of samples differ although samples are
                 compared one by one; or a distance is not finite.
         """
         names = names or [f"systems[{number}]" for number in range(len(systems))]
@@ -111,10 +111,10 @@ class FunctionMeasure(SimilarityMeasure):
 
 
 def as_measure(part: Any) -> SimilarityMeasure:
-    """A measure, from one, from its class, or from a function of two systems.
+    """A measure, made from a measure, from its class, or from a function of two systems.
 
     Args:
-        part: Any of these.
+        part: One of these.
 
     Raises:
         TypeError: It is none of these.

@@ -1,4 +1,4 @@
-"""The measures of similarity of the library under one contract: of dynamics, by operators; of shapes, by samples."""
+"""The library's measures of similarity under one contract: of dynamics (by operators), and of shapes (by samples)."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class AlignmentLoss(SimilarityMeasure):
 class RankCorrelationLoss(SimilarityMeasure):
     """One minus the rank correlation of distances among samples, ``1 - rsa`` with Euclidean distances.
 
-    Of more than 300 samples, 300 count that are evenly spaced.
+    If there are more than 300 samples, 300 evenly spaced ones are used.
     """
 
     paired = True

@@ -29,7 +29,7 @@ CHUNK = 32  # pairs between two looks at the clock
 class Alignment(NamedTuple):
     """The best alignment found of two operators: orthogonal ``transform`` C, so that C B C^T is like A.
 
-    ``bound`` is a lower bound of all alignments, no larger than ``distance``.
+    ``bound`` is a lower bound of the distance after any alignment.
     """
 
     distance: float
@@ -40,8 +40,9 @@ class Alignment(NamedTuple):
 class OperatorComparison(NamedTuple):
     """Distances between all operators of two lists.
 
-    Each is that of an alignment, and so not below the true one, which is not below ``bounds``. ``refined`` is true
-    where the search was completed, and the distance is not just that of the best start.
+    Each is the distance after the best alignment found, and so an upper bound of the true distance; ``bounds`` are
+    lower bounds. ``refined`` is true where the search was completed, and false where the distance is only that of the
+    best start.
     """
 
     distances: Float[np.ndarray, "systems others"]
@@ -64,9 +65,10 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
         d(A, B) = min over C of ||A - C B C^T||_F = 2 sin(theta / 2)                              "euclidean"; "squared"
 
     It is 0 for operators that are conjugate by a rotation or reflection, does not depend on their scale, and is
-    symmetric. The search starts where the eigenvectors of symmetric functions of A and B meet, with signs from the
-    operators themselves, which is exact for conjugate operators; and at random. From all starts Riemannian gradient
-    ascents race, of which the best quarter goes on again and again.
+    symmetric. The search starts from alignments of the eigenvectors of symmetric functions of A and B, with signs from
+    the operators themselves, which are exact for conjugate operators, and from random ones. Gradient ascent on the
+    orthogonal group runs a little from all starts; then only the best quarter goes on, round after round, and the best
+    to convergence.
 
     Args:
         A: Operator, square, finite and not zero.
@@ -87,7 +89,7 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
 
 
 def align_operators(A: Operator, B: Operator, metric: Metric = "angular", **starts: Unpack[Starts]) -> Alignment:
-    """The best alignment found of two operators, and a lower bound of any.
+    """The best alignment found of two operators, and a lower bound for all alignments.
 
     Args:
         A: Operator, square, finite and not zero.
@@ -120,7 +122,7 @@ def operator_distances(
 
     Args:
         operators: Operators of one size.
-        others: More of the same size; None: the distances are among ``operators``.
+        others: More operators of the same size; None: the distances are among ``operators``.
         metric: ``"angular"``, ``"euclidean"`` or ``"squared"``.
         n_jobs: Threads, counted as joblib does.
         **starts: ``group``, ``restarts`` and ``seed`` of ``operator_distance``.
@@ -145,7 +147,7 @@ def compare_operators(
 
     Args:
         operators: Operators of one size.
-        others: More of the same size; None: the distances are among ``operators``.
+        others: More operators of the same size; None: the distances are among ``operators``.
         metric: ``"angular"``, ``"euclidean"`` or ``"squared"``.
         n_jobs: Threads, counted as joblib does.
         budget: Seconds after which no further pair is refined: the rest have the distance of their best start, and a

@@ -43,7 +43,7 @@ def permutation_test(
     n_permutations: int = 999,
     statistic: Callable[[np.ndarray, np.ndarray], float] = silhouette,
 ) -> PermutationTest:
-    """Test whether systems with the same label are closer than labels put at random would have them.
+    """Test whether systems with the same label are closer to each other than by chance.
 
         p = (1 + number of permutations with a statistic at least as large) / (1 + permutations)
 
@@ -51,7 +51,7 @@ def permutation_test(
         distances: Symmetric matrix.
         labels: Label of each system.
         rng: Source of the permutations.
-        n_permutations: Their number.
+        n_permutations: Number of permutations.
         statistic: Function of distances and labels that is larger where labels explain more.
 
     Source: Phipson and Smyth, "Permutation p-values should never be zero" (2010).

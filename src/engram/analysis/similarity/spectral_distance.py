@@ -23,7 +23,7 @@ def spectral_distance(
 
         W2^2 = (1 / n) min over permutations pi of sum_i |lambda_i - mu_pi(i)|^2
 
-    It sees the topology of the dynamics, and not how far they are from normal (transient growth).
+    It depends on the topology of the dynamics, but not on their departure from normality (transient growth).
 
     Args:
         A: Operator.

@@ -34,7 +34,7 @@ class LinearBounds(NamedTuple):
 
         lower_slope x + lower_offset <= outputs(x) <= upper_slope x + upper_offset
 
-    Slopes are (..., outputs, inputs), all else (..., outputs). ``lower`` and ``upper`` are what the box makes of them,
+    Slopes are (..., outputs, inputs), all else (..., outputs). ``lower`` and ``upper`` are their extremes over the box,
     infinite where the pattern cannot occur in it; ``layers`` has those of each hidden layer's pre-activations.
     """
 
@@ -172,7 +172,7 @@ def lower_lines(
         relaxation: Bounds of its hidden units over all boxes.
         spec: Combinations of the outputs, (rows, outputs).
         box: Number of the box of each row.
-        constant: Of each row.
+        constant: Constant of each row.
     """
     last = len(net.weights) - 1
     W, b = net.weights[last], net.biases[last]
@@ -213,7 +213,7 @@ def relax(
         net: The network.
         low: Lower ends, (boxes, inputs).
         high: Upper ends.
-        phases: Of the units of each hidden layer, (boxes, units); None: all are free.
+        phases: Phases of the units of each hidden layer, (boxes, units); None: all are free.
         line: Line below a ReLU, ``"adaptive"`` or ``"zero"``.
         backward: Carry lines back to the input; False: intervals alone.
         steps: Steps of Adam for the slopes of these lines.

@@ -30,9 +30,9 @@ NODES = 1_000_000  # of the solver, at most; a limit that is the same on every m
 class Bound:
     """A maximum between the largest ``value`` seen, at the input ``witness``, and its ``upper`` bound.
 
-    ``value`` is minus infinity if none was seen. No value is above ``upper``, up to ``tol``, which the solver's
-    tolerances may add; it is 0 for bounds that account for their rounding. ``status`` is ``"optimal"``, ``"bounded"``
-    (a relaxation, or the time was over) or ``"infeasible"``.
+    ``value`` is minus infinity if no input was found. No value is above ``upper``, up to the solver's tolerance
+    ``tol``, which is 0 for bounds that account for their rounding. ``status`` is ``"optimal"``, ``"bounded"`` (a
+    relaxation, or the time was over) or ``"infeasible"``.
     """
 
     value: float
@@ -81,7 +81,7 @@ def maximize(
         pattern: Phases of each hidden layer: 1 on (z >= tau), 0 off (z <= 0), 2 free; None: free.
         halfspaces: H and v, so that only inputs with H x <= v count.
         engine: ``"crown"``, ``"lp"`` or ``"milp"``.
-        tau: From which z a unit counts as on.
+        tau: Value of z from which a unit counts as on.
         time_limit: Seconds.
 
     Source: Tjeng, Xiao and Tedrake, "Evaluating robustness of neural networks with mixed integer programming" (2019).
@@ -145,7 +145,7 @@ def solve(
         domain: The box and its half-spaces.
         pattern: Phases of each hidden layer: 1 on (z >= tau), 0 off (z <= 0), 2 free; None: free.
         of_inputs: r; None: 0.
-        tau: From which z a unit counts as on.
+        tau: Value of z from which a unit counts as on.
         binary: A binary for each unit that may be on or off, so that the program is exact; False: triangles.
         time_limit: Seconds.
         node_limit: Nodes of the solver.

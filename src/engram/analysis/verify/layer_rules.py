@@ -1,4 +1,4 @@
-"""Rules over the activations of one layer, learned from data and then to be proved (Prophecy's layer properties)."""
+"""Rules over the activations of one layer, learned from data and provable afterwards (Prophecy)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def layer_rules(
         net: The network.
         layer: Number of the hidden layer, from 1.
         X: Inputs that the tree is fitted to.
-        label: The class, as the network gives it.
+        label: The class, as the network predicts it.
         on: ``"bits"``: the tree sees whether units are on; ``"values"``: their pre-activations.
         random_state: Seed of the tree.
 
@@ -96,7 +96,7 @@ def prove_rule(
 ) -> Result:
     """Prove that inputs which satisfy a rule are of the class: the layers behind it, over bounds of the layer.
 
-    A counterexample is one of pre-activations of the layer, which no input need have.
+    A counterexample consists of pre-activations of the layer, which need not occur for any input.
 
     Args:
         net: The network.

@@ -77,8 +77,8 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
 class AcasProperty(NamedTuple):
     """One of the ten properties.
 
-    It is asked of ``networks``, as in ``"1_1"``, for all inputs in ``boxes``: distance in feet, angle to the intruder
-    and its heading in radians, own speed and the intruder's in feet a second. ``claim`` is to hold for the scores of
+    It concerns ``networks``, such as ``"1_1"``, for all inputs in ``boxes``: distance in feet, angle to the intruder
+    and its heading in radians, own speed and the intruder's in feet a second. ``claim`` should hold for the scores of
     clear of conflict, weak left, weak right, strong left, strong right; the lowest is the advice.
     """
 

@@ -62,7 +62,7 @@ def pattern_halfspaces(
         net: The network.
         at: The full pattern from which units were freed.
         pattern: Phases of each hidden layer, 2 where free; before a layer with a fixed unit none may be free.
-        tau: From which z a unit counts as on.
+        tau: Value of z from which a unit counts as on.
     """
     checks.arguments()
     rows, right = [np.zeros((0, net.sizes[0]))], [np.zeros(0)]
@@ -154,9 +154,9 @@ class Region:
         return self.centre[1] <= 1e-12
 
     def volume_fraction(self, n: int, rng: np.random.Generator) -> tuple[float, float, float]:
-        """The share of the box that it takes, from n uniform points, with a 95 % interval (Wilson).
+        """The share of the box that it fills, from n uniform points, with a 95 % interval (Wilson).
 
-        Beyond 10 dimensions, which are refused, shares are too small to be sampled.
+        More than 10 dimensions are refused, since shares are then too small to be sampled.
         """
         checks.arguments()
         size = len(self.box.low)

@@ -64,14 +64,15 @@ def relaxed_region(
             ones with eps of 0.001, 0.5 and 0.95, or ``"crown"``: the half-spaces of one backward pass over the box.
         label: The class c; default: the network's answer at x0.
         eps: Slack as a share of the least margin at x0.
-        eps_absolute: Slack in units of the outputs instead; above the least margin, x0 is outside, with a warning.
+        eps_absolute: Slack in units of the outputs instead; if it is above the least margin, x0 is outside, with a
+            warning.
         tighten: Replace eps, once units are freed, by the least slacks for which the proof goes through, one for each
             class, and leave out half-spaces that are not needed.
         order: Units of a layer are freed by number, or those first whose change of phase is farthest from x0.
-        tau: From which z a unit counts as on, in the proof and in the region; 1e-4 as published.
+        tau: Value of z from which a unit counts as on, in the proof and in the region; 1e-4 as published.
         time_limit: Seconds for one question to the solver; without an answer, a unit stays fixed.
         node_limit: Likewise, nodes of its search; unlike seconds the same on every machine.
-        rng: For the samples that spare questions to the solver, and for volumes; default: of seed 0.
+        rng: Source of the samples that save calls of the solver, and of volumes; default: a generator of seed 0.
 
     Sources: Gopinath et al., "Property inference for deep neural networks" (2019), for direct; Dingliwal, Pareek and
     Arora, "Finding input characterizations for output properties in ReLU neural networks" (2020), for structural. The

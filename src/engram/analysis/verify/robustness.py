@@ -1,4 +1,4 @@
-"""Certified radii: how far an input may be changed, each coordinate by as much, before the answer can change."""
+"""Certified radii: by how much every coordinate of an input may change before the answer can change."""
 
 from __future__ import annotations
 

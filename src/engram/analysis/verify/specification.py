@@ -20,7 +20,7 @@ LARGEST = 1e300  # an end of a box, so that a side has a length
 
 
 class SolverError(RuntimeError):
-    """HiGHS could not solve a program, mostly since its numbers are of too different sizes."""
+    """HiGHS could not solve a program, mostly because its numbers differ too much in size."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"HiGHS ended with status {status}: {message}")

@@ -24,17 +24,17 @@ class Features(NamedTuple):
 
 
 class GatedNet(nn.Module):
-    """A classifier whose features are multiplied by a gate between 0 and 1, which another network makes of its input.
+    """A classifier whose features are multiplied by a gate in [0, 1], which another network computes from the input.
 
         h = body(x),  m = sigmoid(gate(x)),  y = head(h * m)
 
-    The gate decides what is active and, because the gradient of a weight scales with the activity that it sees, also
-    which weights move.
+    The gate decides which features are active and, since the gradient of a weight is proportional to the activity that
+    it receives, also which weights change.
 
     Args:
-        body: Of images, features, (batch, features).
-        head: Of features, logits: an ``nn.Linear``, or an ``nn.Sequential`` whose last module is one.
-        gate: Of images, the logits of the gate, (batch, features); None: no gate, m = 1.
+        body: Network from images to features, (batch, features).
+        head: Network from features to logits: an ``nn.Linear``, or an ``nn.Sequential`` whose last module is one.
+        gate: Network from images to the logits of the gate, (batch, features); None: no gate, m = 1.
 
     Attributes:
         readout: The last layer of the head, with a row of weights for each class.
@@ -64,7 +64,7 @@ class GatedNet(nn.Module):
         return self.head[-1] if isinstance(self.head, nn.Sequential) else self.head  # type: ignore[return-value]
 
     def gates(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"] | None:
-        """The gate of images, None where there is none: to hand to later calls on the same images."""
+        """The gate of images, to pass to later calls on the same images; None if there is no gate."""
         with checks.noted(x=x):
             return None if self.gate is None else torch.sigmoid(self.gate(x))
 
@@ -111,8 +111,8 @@ def anml_net(
 
     Args:
         in_channels: Channels of the images.
-        body_channels: Of each convolution of the body, which has 9 times as many features.
-        gate_channels: Of each convolution of the gate.
+        body_channels: Channels of each convolution of the body, which has 9 times as many features.
+        gate_channels: Channels of each convolution of the gate.
         num_outputs: Classes that the head has room for.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
@@ -145,7 +145,7 @@ def sanml_net(
 
     Args:
         in_channels: Channels of the images.
-        body_channels: Of each convolution of the body, which has 9 times as many features.
+        body_channels: Channels of each convolution of the body, which has 9 times as many features.
         num_outputs: Classes that the head has room for.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
@@ -172,7 +172,7 @@ def oml_net(
 
     Args:
         in_channels: Channels of the images.
-        channels: Of each convolution, of strides 1, 1, 1, 2, 1, 2, each followed by ReLU.
+        channels: Channels of each convolution, of strides 1, 1, 1, 2, 1, 2, each followed by ReLU.
         hidden: Units of the layer between features and output; None: a linear head.
         num_outputs: Classes that the head has room for.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.

@@ -1,10 +1,10 @@
-"""Inner loops of ANML and OML with gradients written out, so that differentiating through them is one way back.
+"""Inner loops of ANML and OML with explicit gradients, so that differentiating through them takes one backward pass.
 
     w(i+1) = w(i) - lr dCE(f(x_i; w(i)), y_i)/dw(i)
 
-They are what ``FastWeights`` finds by differentiating each step, with a graph a third as long. A step of the last layer
-is an outer product of error and features, w(i) = w(0) - lr sum_{j<i} e_j g_j^T, so that of its matrix nothing is ever
-made but products with it.
+They give the same as ``FastWeights``, which differentiates each step, with a graph a third as long. A step of the last
+layer is an outer product of error and features, w(i) = w(0) - lr sum_{j<i} e_j g_j^T, so that only products with its
+matrix are ever computed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _OuterProducts(torch.autograd.Function):
 
 
 class MovingHead:
-    """A linear layer that learns one image after another by cross-entropy, kept as its start and its steps.
+    """A linear layer that learns one image after another by cross-entropy, stored as initial weights and steps.
 
     Args:
         layer: The layer, which is not changed.

@@ -22,14 +22,15 @@ CAPTURED_FOR = 500  # steps after which remembered images that are all given the
 
 
 class MetaStep(NamedTuple):
-    """What one step of meta-learning found, at the weights that the inner steps led to.
+    """Results of one step of meta-learning, at the weights after the inner steps.
 
     Attributes:
         loss: Mean cross-entropy over trajectory and remembered images.
-        accuracy: Share of them that are right.
-        trajectory: Of the trajectory's alone.
-        remembered: Of the remembered alone.
-        captured: Share of the remembered that are taken for the trajectory's last class: 1 at first, and to fall.
+        accuracy: Share of these images that are classified correctly.
+        trajectory: Mean cross-entropy of the trajectory's images alone.
+        remembered: Mean cross-entropy of the remembered images alone.
+        captured: Share of the remembered images that are classified as the trajectory's last class: 1 at first, and
+            lower the better.
     """
 
     loss: float
@@ -40,24 +41,25 @@ class MetaStep(NamedTuple):
 
 
 class SequentialMetaLearner:
-    """Trains a network so that learning a class, one image after another, leaves it knowing all others.
+    """Trains a network so that it does not forget other classes while it learns one, image by image.
 
         w(i+1) = w(i) - lr dCE(f(x_i; w(i)), y_i)/dw(i),  i = 0 .. steps - 1
         outer loss = mean cross-entropy at w(steps) of the trajectory and of images to remember
 
-    The weights that move in the inner loop start at the network's; an optimiser of the outer loss moves all of them.
-    One engine for ANML (body and head move, the gate does not), the same without a gate, and OML (the head alone).
+    The weights that change in the inner loop start from the network's; the optimiser of the outer loss changes all
+    weights. This covers ANML (body and head change, the gate does not), the same without a gate, and OML (the head
+    alone).
 
     Args:
         net: The network.
         generator: Source of the rows that are drawn anew.
         fast: Submodules, or parameters, that move in the inner loop.
         inner_lr: Learning rate of the inner loop.
-        order: Of the outer gradient: 2 through the inner steps, 1 with their gradients as constants.
+        order: Order of the outer gradient: 2 through the inner steps, 1 with their gradients as constants.
         zap: Whether the rows of the trajectory's classes in the network's last layer are drawn anew, in place, before
             the inner loop, so that no class is known already.
-        optimizer: Of all parameters; None: Adam with a learning rate of 0.001. What it remembers of rows that are
-            drawn anew it keeps.
+        optimizer: Optimiser of all parameters; None: Adam with a learning rate of 0.001. Its state for rows that are
+            drawn anew is not reset.
 
     Raises:
         TypeError: An argument is of another type.
@@ -106,8 +108,8 @@ class SequentialMetaLearner:
     ) -> FastWeights:
         """The weights after one step on each image, in turn, by ``FastWeights``.
 
-        ``step`` gets the same weights, where body and head, or the head alone, are the usual ones, by gradients written
-        out.
+        ``step`` computes the same weights with explicit gradients where body and head, or the head alone, are the usual
+        ones.
 
         Args:
             x: Images, which are learned one by one.
@@ -130,7 +132,7 @@ class SequentialMetaLearner:
         remember_x: Float[Tensor, "others ..."],
         remember_y: Int[Tensor, " others"],
     ) -> MetaStep:
-        """Learn a trajectory, and then how to learn it better without forgetting.
+        """Learn a trajectory, then improve the initial weights by the loss after it.
 
         Args:
             x: Images of the trajectory, which are learned one by one.

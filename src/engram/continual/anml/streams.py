@@ -35,9 +35,9 @@ class Remembered(NamedTuple):
     Attributes:
         classes: Number of classes.
         lr: Learning rate, as chosen.
-        seen: Share of right answers about the images of the stream, of each run.
-        held_out: The same about other images of the classes.
-        by_class: The latter by class, in the order in which they came, (runs, classes).
+        seen: Accuracy on the images of the stream, for each run.
+        held_out: Accuracy on other images of the same classes.
+        by_class: The latter by class, in the order of the stream, (runs, classes).
     """
 
     classes: int
@@ -59,8 +59,8 @@ def learn_stream(
 ) -> GatedNet:
     """Learn images one after another, with one optimiser step each, after redrawing the last layer.
 
-    Where the head alone learns, features are made once for all images, which changes nothing, as neither body nor gate
-    looks at more than one image.
+    If only the head learns, features are computed once for all images, with the same result, since body and gate treat
+    each image by itself.
 
     Args:
         net: The network, which stays as it is.
@@ -69,8 +69,8 @@ def learn_stream(
         generator: Source of the last layer's weights.
         lr: Learning rate.
         train: What learns: ``"body"``, ``"gate"``, ``"head"``, or submodules or parameters of them.
-        optimizer: Of parameters, as ``torch.optim.Adam``, called with ``lr``; None: Adam, as in the released programs
-            (the paper says SGD).
+        optimizer: Class of the optimiser, such as ``torch.optim.Adam``, called with ``lr``; None: Adam, as in the
+            released programs (the paper says SGD).
 
     Returns:
         A copy of the network that has learned.

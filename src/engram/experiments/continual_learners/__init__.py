@@ -356,5 +356,6 @@ experiment = Experiment(
     [replay-learns-new: holds] and is the only one shown to keep features too [replay-keeps-features: holds]. The
     learned update, trained this briefly, keeps neither outputs [learned-keeps-outputs: fails] nor features
     [learned-keeps-features: fails]; plastic recurrent networks keep fewer features than non-plastic ones
-    [plastic-rnn-keeps-features: fails] but learn new tasks as well [plastic-rnn-learns-new: holds].""",
+    [plastic-rnn-keeps-features: fails] but learn new tasks as well [plastic-rnn-learns-new: holds]. So replay some old
+    examples if they may be stored; if not, a penalty helps, but check what it costs on new tasks.""",
 )

@@ -97,14 +97,14 @@ experiment = Experiment(
     headline="",
     contests=measured.contests,
     answer="""If mean trajectories are the same by design, DSA clusters a saddle, a line and a point attractor with a
-    silhouette of 0.76 [dsa-tells-dynamics: holds], and the nearest other system is of the same kind
-    [nearest-neighbour: holds]. The spread of the same trials, without temporal order, clusters them no worse: 0.90
+    silhouette of 0.76 [dsa-tells-dynamics: holds], and the nearest other system is of the same kind [nearest-neighbour:
+    holds]. Yet the spread of the same trials, without temporal order, clusters them no worse: 0.90
     [dsa-tells-more-than-spread: fails]. With random embeddings of different trajectories, systems are separated far
     better by DSA than by CKA [embeddings-cka: holds]; with embeddings of the same trajectories CKA separates them five
-    times better [shared-embeddings-cka: fails]. Steeper sigmoids change DSA no less than Procrustes, each in its own
-    units [deformation-in-units: fails], and networks that hold three bits are separated no less
-    [same-computation: fails]. Nearest neighbours by DSA identify one of four learning rules with 59 % accuracy, so the
-    required 60 % is open [learning-rules: is open]; a supervised random forest reaches 92 %
-    [learning-rules-forest: fails]. The rank that best predicts held-out trials equals the order of a noisy linear
-    system [rank-by-prediction: holds].""",
+    times better [shared-embeddings-cka: fails]; steeper sigmoids change DSA no less than Procrustes, each in its own
+    units [deformation-in-units: fails], and networks that hold three bits are separated no less [same-computation:
+    fails]. Nearest neighbours by DSA identify one of four learning rules with 59 % accuracy, so the required 60 % is
+    open [learning-rules: is open]; a supervised random forest reaches 92 % [learning-rules-forest: fails]. So choose
+    the rank by predicting held-out trials, which finds the order of a noisy linear system [rank-by-prediction: holds],
+    and report DSA only next to simpler measures, such as the spread and CKA.""",
 )

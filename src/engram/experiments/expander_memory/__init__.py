@@ -89,11 +89,11 @@ experiment = Experiment(
     headline="",
     answer="""Expander networks of all sizes recover 99 % of states with 4 % of their nodes flipped
     [errors-in-a-fixed-share: holds], the largest as well as the smallest [no-loss-with-size: holds], and the number of
-    states grows exponentially with that of nodes [exponentially-many-states: holds]. Local wiring
-    [local-wiring-fails: holds] and independent blocks [blocks-fail: holds] do not. At 10 % errors the network recovers
-    16 % of the states [par-is-in-scaling-only: holds] and belief propagation on the same graph all of them
+    states grows exponentially with that of nodes [exponentially-many-states: holds]. Local wiring [local-wiring-fails:
+    holds] and independent blocks [blocks-fail: holds] do not. At 10 % errors the network recovers 16 % of the states
+    [par-is-in-scaling-only: holds] and belief propagation on the same graph all of them
     [belief-propagation-goes-further: holds]: the network's strength is its scaling, not the number of errors it
-    corrects. Its states are those of its code; storing arbitrary random patterns would leave no state consistent with
-    all clusters [and-leave-no-joint-state: holds]. Arbitrary contents can be stored on a scaffold, as many as it has
-    nodes [scaffold-holds-its-nodes: holds].""",
+    corrects. Its states are given by its wiring, and imposing random patterns would leave no state consistent with all
+    clusters [and-leave-no-joint-state: holds]; so to store contents of your own, attach them to its states by a
+    scaffold, which takes as many as it has nodes [scaffold-holds-its-nodes: holds].""",
 )

@@ -120,6 +120,7 @@ experiment = Experiment(
     and known ones are recalled at the door [recalls: holds], so that on return they are a tenth as interesting as to a
     single module [known-again: holds]; cuts at random do worse [surprise-matters: holds]. But if all rooms are
     identical, fragments are made nevertheless [same-rooms: fails]. An agent rewarded by curiosity sees five times as
-    many cells as one without a reward [curiosity-explores: holds], but fragments add nothing to that: with them it
-    sees 9 % fewer cells than with a single module [explores-more: fails].""",
+    many cells as one without a reward [curiosity-explores: holds], but fragments add nothing to that: with them it sees
+    9 % fewer cells than with a single module [explores-more: fails]; so use fragments to remember which rooms are
+    known, not to see more of them.""",
 )

@@ -206,13 +206,14 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     answer="""A learned matrix makes a bowl round [bowl-condition: holds] and descends it several times as fast as
-    gradient descent [bowl-slow: holds], but momentum at its best rate is equally fast [bowl-momentum-as-fast: holds].
-    Along the highest curvature its step is Newton's [steep-is-newton: holds], along the lowest far shorter
+    gradient descent [bowl-slow: holds], but momentum at its best rate is equally fast [bowl-momentum-as-fast: holds];
+    along the highest curvature its step is Newton's [steep-is-newton: holds], along the lowest far shorter
     [flat-is-not: holds]. With noisy batches it divides the loss of momentum by nine [noisy-gain-over-momentum: holds],
     and a learned scalar does not come close [noisy-control: holds]. On digits at a small learning rate matrices speed
     up momentum and Adam [digits-momentum-gain: holds] [digits-adam-gain: holds], but a learned scalar per layer does so
     too [digits-momentum-control: holds] [digits-adam-control: holds]: there, what is learned is the learning rate. With
-    each at its best rate, matrices do not improve SGD on unseen digits [digits-sgd-tuned: fails]; for Adam 40 seeds
-    leave a gain of a tenth open [digits-adam-tuned: is open]. Matrices balance a pole no longer than scalars do
-    [pole-control: fails].""",
+    each at its best rate, matrices do not improve SGD on unseen digits [digits-sgd-tuned: fails]; whether they gain a
+    tenth for Adam is open after 40 seeds [digits-adam-tuned: is open], and they balance a pole no longer than scalars
+    do [pole-control: fails]. So try a matrix on badly conditioned problems with noisy gradients; on ordinary networks
+    tune the learning rate first.""",
 )

@@ -271,10 +271,10 @@ experiment = Experiment(
     [kolen-pollack-near-backprop: holds]. In a wide network this says little, since random features suffice
     [random-features-suffice-when-wide: holds]; in a thin network, where training only the last layer reaches 67 %,
     feedback alignment reaches 95 % [fa-learns-thin-layers: holds], in a deep one 91 % against 76 %
-    [fa-learns-deep-layers: holds]. Weight perturbation reaches 74 % and node perturbation 94 %
-    [nodes-before-weights: holds]; width does not harm the former [weight-perturbation-worse-when-wide: fails].
-    Equilibrium propagation reaches 97 % with clipped units [equilibrium-propagation-learns: holds]. In recurrent
-    networks e-prop stays 4 to 5 % behind backpropagation through time [eprop-near-backprop-through-time: holds], and
-    the gain from training recurrent weights with it is about the required 4 %
-    [eprop-learns-recurrent-weights: is open].""",
+    [fa-learns-deep-layers: holds]. Weight perturbation reaches 74 % and node perturbation 94 % [nodes-before-weights:
+    holds]; width does not harm the former [weight-perturbation-worse-when-wide: fails]; equilibrium propagation reaches
+    97 % with clipped units [equilibrium-propagation-learns: holds]. In recurrent networks e-prop stays 4 to 5 % behind
+    backpropagation through time [eprop-near-backprop-through-time: holds], and the gain from training recurrent weights
+    with it is about the required 4 % [eprop-learns-recurrent-weights: is open]. So if the backward pass must not use
+    the forward weights, begin with feedback alignment, and test it on thin or deep networks, where rules differ.""",
 )

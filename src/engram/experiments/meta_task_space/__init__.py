@@ -137,10 +137,11 @@ experiment = Experiment(
     headline="reward",
     answer="""The space is implemented correctly: in named tasks the returns of chance and of the oracle agree with
     closed forms [expressivity: holds], and the generator accepts 22 % of its draws, as the published one does
-    [acceptance: holds]. Only 41 % of the tasks that it accepts require learning [few-worth-learning: holds], so check a
-    task before training on it. A trained LSTM has less regret than UCB1 [bandit-learnt: holds], is nearly optimal in
-    the two-step task [two-step-learnt: holds], and learns within lifetimes of unseen random tasks, from a score of 0.30
-    to 0.50 [learns-unseen-tasks: holds]. Its choices in the two-step task are less model-based than required, 0.12
-    instead of 0.15 [model-based: fails]; exact inference does not reach this either, and the LSTM has 90 % of its
-    effect [model-based-as-inferred: holds].""",
+    [acceptance: holds]. Only 41 % of the tasks that it accepts require learning [few-worth-learning: holds]. A trained
+    LSTM has less regret than UCB1 [bandit-learnt: holds], is nearly optimal in the two-step task [two-step-learnt:
+    holds], and learns within lifetimes of unseen random tasks, from a score of 0.30 to 0.50 [learns-unseen-tasks:
+    holds]. Its choices in the two-step task are less model-based than required, 0.12 instead of 0.15 [model-based:
+    fails]; exact inference does not reach this either, and the LSTM has 90 % of its effect [model-based-as-inferred:
+    holds]. So train and test meta-learners on this space, but first check by `diagnose` that a random task requires
+    learning.""",
 )

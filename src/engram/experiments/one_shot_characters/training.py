@@ -87,7 +87,7 @@ class Learner:
         rate: Initial learning rate.
         task: The training task.
         generator: Draws weights and episodes.
-        device: Of the network.
+        device: Device of the network.
     """
 
     def __init__(

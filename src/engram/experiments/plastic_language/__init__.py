@@ -138,6 +138,6 @@ experiment = Experiment(
     many parameters: 0.24 against 0.72 nats averaged over training [retroactive-before-lstm: holds]. For the plastic
     LSTM, with 0.40 nats [plastic-before-lstm: is open], and the immediately modulated one, with 0.47
     [modulated-before-lstm: is open], this is open. It is also open whether immediate modulation is better than
-    plasticity alone [modulated-before-plastic: is open]. The published results are for the Penn Treebank, which this
-    run did not use.""",
+    plasticity alone [modulated-before-plastic: is open]. So of the three plastic LSTMs try the retroactive one first;
+    the published results are for the Penn Treebank, which this run did not use.""",
 )

@@ -117,6 +117,6 @@ experiment = Experiment(
     best rate is open: the difference is .016, with an interval of .05 either way [learned-updates-keep-more: is open];
     over both tasks it comes within .01 of an anchor [as-good-as-l2: is open], EWC [as-good-as-ewc: is open] and
     learning without forgetting [as-good-as-lwf: is open], so a large gain over hand-made rules is not to be expected.
-    Whether it brings activity closer to the teacher's, on average by a quarter, is open too
-    [it-mimics-the-teacher: is open].""",
+    Whether it brings activity closer to the teacher's, on average by a quarter, is open too [it-mimics-the-teacher: is
+    open]. So if a network seems to have forgotten a task, first fit a new readout to a few examples of it.""",
 )

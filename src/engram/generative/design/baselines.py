@@ -21,8 +21,8 @@ Tokens = UInt8[np.ndarray, "sequences length"]
 def consensus(tokens: Tokens) -> UInt8[np.ndarray, "length"]:
     """The most frequent letter at each position; ties go to the first in the alphabet.
 
-    Of mutants of one parent it is the parent, whatever they score: no model is needed for it, and a designer that does
-    not beat it has found nothing but the way back.
+    For mutants of one parent it is the parent, whatever their scores. It needs no model, so a designer that does not
+    beat it has only found the way back to the parent.
 
     Examples:
         >>> consensus(np.array([[0, 1], [0, 2], [1, 2]], dtype=np.uint8)).tolist()
@@ -37,14 +37,14 @@ class SequenceSearch:
     """A search over sequences by ask and tell; a subclass defines its proposals in ``_propose``, and what it keeps.
 
     Args:
-        tokens: The sequences that it starts from.
+        tokens: The sequences to start from.
         scores: How good they are; to be maximised.
         population_size: Sequences of a generation.
         vocab: Letters of the alphabet.
         rng: Source of all draws; None: a generator of seed 0.
 
     Attributes:
-        tokens, scores: What the next generation is made of.
+        tokens, scores: The sequences from which the next generation is made, and their scores.
 
     Raises:
         ValueError: An argument is out of range, or there is not a finite score for each sequence.
@@ -88,7 +88,7 @@ class SequenceSearch:
         self._asked = None
 
     def best(self, n: int) -> Population:
-        """The n different ones with the highest scores of what the next generation is made of, best first."""
+        """The n best different sequences of those from which the next generation is made, best first."""
         return top(Population(self.tokens, self.scores), n)
 
     def state_dict(self) -> dict[str, Any]:
@@ -144,12 +144,12 @@ class Consensus(SequenceSearch):
 
 
 class RandomMutants(SequenceSearch):
-    """Random mutants of the start, whatever their scores: what a search finds by the number of its trials alone.
+    """Random mutants of the start, whatever their scores: a control for what a search finds by many trials alone.
 
     Args:
         tokens: Sequences that are known.
         scores: How good they are.
-        letters: Places of a mutant that get a letter other than their own.
+        letters: Number of places of a mutant at which the letter is changed.
         options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
 
     Examples:
@@ -169,7 +169,7 @@ class RandomMutants(SequenceSearch):
 
 
 class HillClimb(SequenceSearch):
-    """Random mutants of one letter of the best, of which the best are kept.
+    """Hill climbing: random one-letter mutants of the best sequences, of which the best are kept.
 
     Args:
         tokens: Sequences that are known.
@@ -196,15 +196,16 @@ class HillClimb(SequenceSearch):
 
 
 class AdaLead(SequenceSearch):
-    """A genetic algorithm that recombines and mutates what is nearly as good as the best, as AdaLead does.
+    """A genetic algorithm after AdaLead: sequences nearly as good as the best are recombined and mutated.
 
-    Parents are those within a share kappa of the range of scores from the best; two of them are recombined place by
-    place, and each letter mutated with a rate. Unlike AdaLead it makes one mutant at a time, and no rollouts of them.
+    Parents are the sequences whose score is below the best by at most a share kappa of the range of scores. Two of them
+    are recombined place by place, and each letter is mutated with a fixed probability. Unlike AdaLead it makes no
+    rollouts of mutants of mutants.
 
     Args:
         tokens: Sequences that are known.
         scores: How good they are.
-        kappa: The share.
+        kappa: Share of the range of scores.
         recombination: Probability that a place comes from the second parent.
         mutation: Expected mutations of a sequence.
         options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
@@ -247,14 +248,14 @@ class AdaLead(SequenceSearch):
 class CbAS(SequenceSearch):
     r"""Conditioning by adaptive sampling, with letters that are drawn independently at each place.
 
-    The model p_t is fitted to what it drew, weighted by p_0(x) / p_t(x) where the score is at least a quantile that
-    never falls, so that it comes to p_0(x | good) and stays near the start.
+    The model p_t is fitted to its own samples, weighted by p_0(x) / p_t(x) if their score is at least a quantile that
+    never falls; so it approaches p_0(x | good) and stays near the start.
 
     Args:
         tokens: Sequences that are known.
         scores: How good they are.
-        quantile: Of the scores of a generation.
-        smoothing: Counts that every letter has beforehand, in all, as a share of the sequences.
+        quantile: Quantile of the scores of a generation above which sequences count as good.
+        smoothing: Pseudocounts of all letters together, as a share of the number of sequences.
         options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
 
     Source: after Brookes, Park and Listgarten, "Conditioning by adaptive sampling for robust design" (2019), whose

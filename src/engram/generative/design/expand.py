@@ -1,4 +1,4 @@
-"""More sequences: mutants of those that were measured, one letter at a time."""
+"""Additional sequences: mutants of measured ones, one letter at a time."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def expand_hamming1(
     vocab: int = 20,
     explore: Literal["ham1", "walk"] = "ham1",
 ) -> Grown:
-    """The different ones of some sequences, and mutants of them until there are n, all different.
+    """Some sequences without repetitions, followed by mutants of them, n different ones in all.
 
-    A mutant has a random letter at a random place. With ``"ham1"`` each sequence has its turn until a mutant of it is
-    new, as in the published code; with ``"walk"`` a parent is drawn from all that there are, mutants too, as in the
-    paper's algorithm, so that they go further.
+    A mutant has a random letter at a random place. With ``"ham1"`` the given sequences take turns as parents, each
+    until it has a new mutant, as in the published code; with ``"walk"`` a parent is drawn from all sequences, mutants
+    included, as in the paper's algorithm, so that they go further.
 
     Args:
         tokens: The sequences.
-        n: How many there are to be. Beyond all that are one letter away there are no more, which is warned of.
+        n: How many to return; fewer, with a warning, if all sequences that are one letter away are used up.
         rng: Source of mutants.
         vocab: Letters of the alphabet.
-        explore: Of what mutants are made.
+        explore: How parents are chosen.
 
     Returns:
         The different sequences first, in their order, then the mutants.
@@ -89,7 +89,7 @@ def expand_hamming1(
 
 
 def hamming1_shell(tokens: Tokens, vocab: int) -> Grown:
-    """All sequences that are one letter away from one of these and none of them, sorted."""
+    """All sequences that are one letter away from one of these, without these, sorted."""
     length = tokens.shape[1]
     mutants = np.repeat(tokens[:, None], length * (vocab - 1), axis=1)
     places = np.repeat(np.arange(length), vocab - 1)
@@ -109,7 +109,7 @@ def random_mutants(tokens: Tokens, n: int, rng: np.random.Generator, *, vocab: i
         n: How many mutants.
         rng: Source of all draws.
         vocab: Letters of the alphabet.
-        letters: Places that get a letter other than their own.
+        letters: Number of places at which the letter is changed.
 
     Examples:
         >>> random_mutants(np.zeros((2, 5), np.uint8), 3, np.random.default_rng(0), vocab=2).sum(1).tolist()

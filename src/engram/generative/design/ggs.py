@@ -24,32 +24,32 @@ from engram.generative.design.smoother import GraphLabelSmoother
 
 
 class GGS(BaseEstimator):  # type: ignore[misc]
-    """Sequences that are better than those measured, by a network that learned from smoothed labels.
+    """Design of sequences that are better than the measured ones, by a network trained on smoothed labels.
 
     A network is fitted to the measurements, and labels them and many mutants of them; the labels are smoothed over a
     graph of nearest neighbours, and a fresh network is fitted to these; single letters are then drawn by its gradients,
-    round by round. Look at ``consensus_`` first: of mutants of one parent it is the parent, and often as good.
+    round by round. Look at ``consensus_`` first: for mutants of one parent it is the parent, and often as good.
 
     Args:
         alphabet: The letters.
-        duplicates: What becomes of a sequence that comes more than once, as of ``measurements``: all its rows are used,
-            and where their labels differ, it is warned of.
+        duplicates: What to do with a sequence that occurs more than once, as in ``measurements``; by default all its
+            rows are used, with a warning if their labels differ.
         n_nodes: Sequences of the graph; 250,000 as published.
-        gamma: How smooth; 0: no smoothing, the fresh network learns what the first one said.
-        explore: Of what mutants are made, as of ``expand_hamming1``.
+        gamma: How smooth; 0: no smoothing, the fresh network learns the predictions of the first one.
+        explore: How parents of mutants are chosen, as in ``expand_hamming1``.
         k: Number of neighbours; ``"sqrt"``: the root of the number of nodes.
-        edge_weight: As of ``GraphLabelSmoother``.
-        laplacian: As of ``GraphLabelSmoother``.
+        edge_weight: As in ``GraphLabelSmoother``.
+        laplacian: As in ``GraphLabelSmoother``.
         channels: Outputs of the networks' convolution; 256 as published.
-        kernel: Letters in a window of it.
+        kernel: Letters in a window of the convolution.
         epochs: Passes of the first network over the measurements.
         smooth_epochs: Passes of the second over the nodes.
         lr: Learning rate of both; 1e-4 as published.
         batch_size: Sequences in a batch of both; 1024 as published.
-        weight_decay: Of both; 1e-4 as published.
-        temperature: Of proposals, as of ``GibbsWithGradients``.
+        weight_decay: Weight decay of both; 1e-4 as published.
+        temperature: Temperature of proposals, as in ``GibbsWithGradients``.
         n_proposals: Draws for each parent.
-        clusters: Parents of a round at most.
+        clusters: Largest number of parents in a round.
         accept: The rule of acceptance.
         rounds: Rounds of the sampler.
         random_state: Seed of all draws.
@@ -57,12 +57,13 @@ class GGS(BaseEstimator):  # type: ignore[misc]
     Attributes:
         consensus_: The most frequent letter at each place.
         nodes_: The tokens of the graph's sequences.
-        noisy_labels_, labels_: What the first network says of them, and that smoothed.
+        noisy_labels_, labels_: The first network's predictions for these, and the same after smoothing.
         noisy_model_, model_: The two networks.
-        history_: How the rounds of the last ``sample`` went.
+        history_: Statistics of the rounds of the last ``sample``.
 
     Raises:
-        ValueError: An argument is out of range, or sequences are of several lengths or have foreign letters.
+        ValueError: An argument is out of range, or sequences have several lengths or letters that are not in the
+            alphabet.
 
     Source: Kirjner, Yim, Samusevich, Bracha, Jaakkola, Barzilay and Fiete, "Improving protein optimization with
     smoothed fitness landscapes", ICLR 2024.

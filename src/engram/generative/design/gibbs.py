@@ -29,10 +29,10 @@ class Round(NamedTuple):
     """Statistics of a round.
 
     Attributes:
-        parents: Sequences that mutants were proposed of.
+        parents: Number of sequences of which mutants were proposed.
         proposed: Proposals that change a letter.
         accepted: The share of them that was accepted.
-        unique: Different sequences among those accepted that are new.
+        unique: Number of different new sequences among those accepted.
     """
 
     parents: int
@@ -42,29 +42,28 @@ class Round(NamedTuple):
 
 
 class GibbsWithGradients:
-    r"""Mutants of one letter, drawn by the energy's first order and accepted or not, round by round.
+    r"""A sampler of one-letter mutants, drawn by the energy's gradient and accepted or rejected, round by round.
 
-    With d(x)_ij the change that letter j at place i promises, a proposal is drawn from
+    With d(x)_ij the change of the energy that letter j at place i promises to first order, a proposal is drawn from
 
         q(i, j | x) = softmax(d(x) / tau)
 
-    over all places and letters; the letter that is there is a proposal to stay, which is dropped. All proposals of a
-    round are made of the same parents, which are dropped as well: this is breadth, and no chain. With f the energy, x'
+    over all places and letters; proposals of the letter that is already there are dropped. All proposals of a round
+    have the same parents, which are dropped as well: this is a broad search, not a Markov chain. With f the energy, x'
     the mutant and q(x | x') the probability of the way back, a mutant is accepted with the probability min(1, r):
 
-    - ``"balanced"``: r = exp((f' - f) / T) q(x | x') / q(x' | x) with T = tau / 2, the temperature of which q is the
-      locally balanced proposal; as one chain it leaves exp(f / T) invariant.
-    - ``"paper"``: r = exp(f' - f) q(x | x') / q(x' | x), which holds back what improves much.
-    - ``"author"``: as in the published code, accepted is what u > exp(f' - f) q(stay at i | x') / q(x' | x) is true of,
-      with u uniform: the other way round, and with another way back.
-    - ``"always"``, and ``"greedy"``: where f' > f.
+    - ``"balanced"``: r = exp((f' - f) / T) q(x | x') / q(x' | x) with T = tau / 2, the temperature for which q is the
+    locally balanced proposal; a single chain would leave exp(f / T) invariant. - ``"paper"``: r = exp(f' - f) q(x | x')
+    / q(x' | x), which rejects many large improvements. - ``"author"``: as in the published code, a mutant is accepted
+    if u > exp(f' - f) q(stay at i | x') / q(x' | x) for a uniform u. Compared with the paper, the inequality is
+    reversed, and the probability of the way back is another one. - ``"always"``, and ``"greedy"``: where f' > f.
 
     Args:
         energy: A ``SeqCNN``, or any differentiable function of one-hot rows (batch, length, vocab).
         temperature: tau, above 0.
         n_proposals: Draws for each parent.
         accept: The rule.
-        clusters: Parents of a round at most, the best of each cluster.
+        clusters: Largest number of parents in a round, the best of each cluster.
         vocab: Letters of the alphabet.
 
     Raises:
@@ -103,7 +102,7 @@ class GibbsWithGradients:
         self.vocab = energy.vocab if isinstance(energy, SeqCNN) else checks.size("vocab", vocab, 2, 255)
 
     def first_order(self, tokens: Tokens) -> FirstOrder:
-        """The energy of sequences, and what each letter promises."""
+        """The energy of sequences, and the change that each letter promises to first order."""
         if isinstance(self.energy, SeqCNN):
             return self.energy.first_order(tokens)
         return differentiated(self.energy, tokens, self.vocab)
@@ -111,7 +110,7 @@ class GibbsWithGradients:
     def log_proposal(
         self, changes: Float[np.ndarray, "sequences length vocab"]
     ) -> Float[np.ndarray, "sequences moves"]:
-        """Log q of all moves, place by place and letter by letter, given what they promise."""
+        """Log q of all moves, place by place and letter by letter, given the changes that they promise."""
         with checks.noted(changes=changes):
             logits = np.asarray(changes).reshape(len(changes), -1) / self.temperature
             logits = logits - logits.max(1, keepdims=True)
@@ -172,7 +171,7 @@ class GibbsWithGradients:
         Args:
             population: The sequences.
             rng: Source of draws.
-            known: Sequences, as bytes, that count as none.
+            known: Sequences, as bytes, that do not count as new.
         """
         checks.arguments()
         best = cluster_reduce(population.tokens, population.scores, self.clusters)
@@ -210,11 +209,11 @@ class GibbsWithGradients:
         )
 
     def run(self, start: Population, rounds: int, rng: np.random.Generator) -> tuple[Population, tuple[Round, ...]]:
-        """Rounds from a start, none of whose sequences comes again; return the last population that is not empty.
+        """Run rounds from a start, without returning to its sequences; return the last population that is not empty.
 
         Args:
             start: Sequences and their scores, as measured, by which the first parents are chosen.
-            rounds: How many rounds; fewer where none is accepted.
+            rounds: How many rounds; fewer if no mutant is accepted.
             rng: Source of draws.
 
         Raises:
@@ -239,7 +238,7 @@ class GibbsWithGradients:
 def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clusters: int) -> Int[np.ndarray, "chosen"]:
     """The best sequence of each cluster, by average linkage of the Hamming distance; ties go to the first.
 
-    Of more than 15,000 sequences the best are clustered.
+    If there are more than 15,000 sequences, only the best are clustered.
 
     Args:
         tokens: The sequences.
@@ -265,7 +264,7 @@ def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clust
 
 
 def top(population: Population, n: int) -> Population:
-    """The different ones with the highest scores, best first."""
+    """The different sequences with the highest scores, best first."""
     checks.arguments()
     rows = np.sort(np.unique(population.tokens, axis=0, return_index=True)[1])
     best = rows[np.argsort(-population.scores[rows], kind="stable")[: checks.size("n", n)]]

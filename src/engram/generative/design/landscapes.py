@@ -14,7 +14,7 @@ Tokens = UInt8[np.ndarray, "sequences length"]
 
 
 class Landscape:
-    """What is called with tokens, (sequences, length), and returns their fitness.
+    """A function from tokens, (sequences, length), to their fitness.
 
     Attributes:
         length, vocab: Letters of a sequence, and of the alphabet.
@@ -45,15 +45,15 @@ class SigmoidEpistasis(Landscape):
 
         g(x) = 10 sigmoid((b_0 + sum_i h_i(x_i) + sum_k J_k(x_i, x_j)) / 1.5)
 
-    Each letter but the wild type's costs its site -|N(0.6, 0.4)|, or, one in eight, pays |N(0, 0.6)|; random pairs of
-    sites have effects N(0, 0.5) where neither letter is the wild type's.
+    Each letter other than the wild type's has h_i = -|N(0.6, 0.4)|, or, one in eight, |N(0, 0.6)|; random pairs of
+    sites have an effect J_k ~ N(0, 0.5) if neither letter is the wild type's.
 
     Args:
         rng: Source of the landscape.
         length: Letters of a sequence.
         vocab: Letters of the alphabet.
         stability: b_0, with which the wild type has 10 sigmoid(b_0 / 1.5).
-        beneficial: Share of letters that pay.
+        beneficial: Share of letters that increase the fitness.
 
     Source: our own stand-in for a measured landscape.
 
@@ -161,14 +161,14 @@ class RoughMountFuji(Landscape):
 
 
 class Ehrlich(Landscape):
-    r"""Spaced motifs that have to be present together in a sequence without banned transitions.
+    r"""A landscape in which spaced motifs have to occur together, in a sequence without banned transitions.
 
         f(x) = prod_i h(x, a_i, s_i)  where no x_t x_t+1 is banned, else 0
         h(x, a, s) = max_t floor(q / k sum_j [x_(t + s_j) = a_j]) / q
 
-    Most random sequences have 0; the most is 1, and ``optimum`` has it. Motifs, spacings and which transitions are
-    banned are drawn at random, but never banned are those to the same letter, those that ``optimum`` needs, and those
-    of a random circle of all letters, so that every letter can be reached.
+    Most random sequences have fitness 0; the maximum is 1, that of ``optimum``. Motifs, spacings and banned transitions
+    are random. Transitions to the same letter, those in ``optimum``, and those along a random circle through all
+    letters are never banned, so that every letter can be reached.
 
     Args:
         rng: Source of the landscape.
@@ -180,9 +180,9 @@ class Ehrlich(Landscape):
         banned: Probability that a transition is banned.
 
     Attributes:
-        motifs, spacings: The letters of motifs, and where they are from a motif's first, (motifs, letters).
+        motifs, spacings: The letters of motifs, and their offsets from a motif's first letter, (motifs, letters).
         allowed: Whether the second letter may follow the first, (vocab, vocab).
-        wild_type: A sequence drawn letter by letter, uniformly from what may follow.
+        wild_type: A sequence drawn letter by letter, uniformly from the letters that may follow.
         optimum: A sequence of fitness 1.
 
     Raises:
@@ -244,7 +244,7 @@ class Ehrlich(Landscape):
 
 
 class LookupTable(Landscape):
-    """A landscape of which every sequence was measured.
+    """A landscape given by a table of measurements.
 
     Args:
         table: The fitness of each sequence, strings of one length.

@@ -16,7 +16,7 @@ Tokens = UInt8[np.ndarray, "sequences length"]
 
 
 class Fitness(NamedTuple):
-    """Fitness of some sequences, where 0 is the least of all that is known and 1 the most."""
+    """Fitness of some sequences, scaled so that 0 is the lowest and 1 the highest known fitness."""
 
     median: float
     mean: float
@@ -25,14 +25,14 @@ class Fitness(NamedTuple):
 
 
 def fitness(values: Float[np.ndarray, "sequences"], known: Float[np.ndarray, "all_known"]) -> Fitness:
-    r"""Fitness normalised by the range of all that is known, (g - min Y) / (max Y - min Y).
+    r"""Fitness normalised by the range of all known sequences, (g - min Y) / (max Y - min Y).
 
     Args:
-        values: Fitness g of what was designed.
+        values: Fitness g of the designed sequences.
         known: Fitness Y of all known sequences, the best of which the designer did not see.
 
     Raises:
-        ValueError: There is none, one is not finite, or all that is known is equal.
+        ValueError: There are no numbers, one is not finite, or all known ones are equal.
 
     Source: Kirjner et al., ICLR 2024, section 5.1.
 
@@ -53,7 +53,7 @@ def fitness(values: Float[np.ndarray, "sequences"], known: Float[np.ndarray, "al
 
 
 def diversity(tokens: Tokens) -> float:
-    """The mean number of edits between two different ones of some sequences; 0 of one sequence.
+    """The mean number of edits between two of some sequences; 0 for a single sequence.
 
     Source: the published code of Kirjner et al., ICLR 2024; the paper writes a median.
 
@@ -71,7 +71,7 @@ def diversity(tokens: Tokens) -> float:
 
 
 def novelty(tokens: Tokens, start: UInt8[np.ndarray, "starts length"]) -> float:
-    """The median over sequences of the fewest edits to any of those that one started from.
+    """The median over sequences of the fewest edits to any of the initial ones.
 
     Source: the published code of Kirjner et al., ICLR 2024.
 
@@ -91,7 +91,7 @@ def edits_to(
     Args:
         tokens: The sequences.
         others: The others.
-        most: A number above which edits are not told apart, which is quicker; None: there is none.
+        most: Largest number of edits to distinguish, for speed; None: all.
 
     Examples:
         >>> edits_to(np.array([[0, 1, 2]], dtype=np.uint8), np.array([[1, 2, 0]], dtype=np.uint8)).tolist()
@@ -116,7 +116,7 @@ def split(
     top: float = 0.99,
     distance: str = "levenshtein",
 ) -> Int[np.ndarray, "rows"]:
-    """The rows that a designer may start from: of low fitness, and far from all that is good.
+    """The rows that a designer may start from: of low fitness, and far from all good ones.
 
     Rows between two quantiles of fitness, bounds included, that are at least ``gap`` edits from every row at or above
     the quantile ``top``. Quantiles are of all rows, with linear interpolation.
@@ -124,8 +124,8 @@ def split(
     Args:
         known: All that was measured.
         percentile: The quantiles between which the start lies.
-        gap: Fewest edits to the best; 0: they may be as near as they are, which is warned of, since they show the way.
-        top: The quantile from which on a row is one of the best.
+        gap: Fewest edits to the best; 0: no limit, with a warning, since rows near the best show the way there.
+        top: The quantile from which on a row counts as one of the best.
         distance: ``"levenshtein"``, or ``"hamming"``, letters that differ.
 
     Raises:

@@ -14,7 +14,7 @@ WORD = 32  # positions that are compared at a time
 
 
 class Neighbours(NamedTuple):
-    """The nearest neighbours of each row, nearest first, of equal ones the first in number first.
+    """The nearest neighbours of each row, nearest first, ties in the order of rows.
 
     Attributes:
         indices: Their rows.
@@ -28,11 +28,11 @@ class Neighbours(NamedTuple):
 def hamming_neighbours(X: Num[np.ndarray, "rows length"], k: int, n_jobs: int | None = None) -> Neighbours:
     """The k nearest other rows of each row, by the number of places at which they differ.
 
-    All pairs are compared, 32 places at a time, so that what is found is exact; equal distances are told apart by the
-    number of the row, so that it is the same on every machine.
+    All pairs are compared, 32 places at a time, so that the result is exact; ties are broken by the number of the row,
+    so that it is the same on every machine.
 
     Args:
-        X: Rows of anything that can be equal, as tokens.
+        X: Rows of values that can be compared for equality, such as tokens.
         k: Number of neighbours, below the number of rows.
         n_jobs: Number of threads, as joblib reads it.
 

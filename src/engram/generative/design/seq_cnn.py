@@ -21,7 +21,7 @@ Energy = Callable[[Float[Tensor, "batch length vocab"]], Float[Tensor, "batch"]]
 
 
 class FirstOrder(NamedTuple):
-    """What a function of sequences is, and to first order how each single letter would change it.
+    """The value of a function of sequences, and to first order how each single letter would change it.
 
     Attributes:
         values: f(x) of each sequence.
@@ -33,13 +33,13 @@ class FirstOrder(NamedTuple):
 
 
 class SeqCNN(nn.Module):
-    r"""Fitness by what a window of letters looks like, wherever it is.
+    r"""A convolutional network that predicts fitness from windows of letters, wherever they are.
 
         f(x) = b_3 + w_3 . max_p relu(W_2 (W_1 * X)_p)
 
     with a convolution W_1 of ``kernel`` letters to ``channels``, W_2 to twice as many, and the largest over places.
-    Between W_1 and W_2 there is no nonlinearity: on the CPU they are one table, a row for each letter at each place of
-    a window, that a numba kernel adds up. Where something has moved, the network knows only by its neighbours.
+    Between W_1 and W_2 there is no nonlinearity: on the CPU they are combined in one table, with a row for each letter
+    at each place of a window, which a numba kernel adds up. The network does not know where in a sequence a window is.
 
     Args:
         length: Letters of a sequence, at least ``kernel``.
@@ -80,7 +80,8 @@ class SeqCNN(nn.Module):
     def forward(self, x: Tensor) -> Float[Tensor, "batch"]:
         """The fitness of sequences, as one-hot rows (batch, length, vocab), or as tokens (batch, length) of uint8.
 
-        Of tokens it is the same in less time, on the CPU, and differentiable by the parameters alone.
+        With tokens the result is the same but faster on the CPU, and differentiable only with respect to the
+        parameters.
         """
         checks.instance("x", x, Tensor)
         if x.dtype != torch.uint8:
@@ -143,7 +144,7 @@ class SeqCNN(nn.Module):
 
 
 class _LargestWindow(torch.autograd.Function):
-    """What each unit has at most over the windows of a sequence; of equal windows the first counts."""
+    """The maximum of each unit over the windows of a sequence; among equal windows the first counts."""
 
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, table: Tensor, bias: Tensor) -> Tensor:
@@ -170,7 +171,7 @@ def differentiated(energy: Energy, tokens: Tokens, vocab: int) -> FirstOrder:
     """The first order of any function of one-hot rows, by back-propagation.
 
     Args:
-        energy: From one-hot rows (batch, length, vocab) to a number for each, differentiable.
+        energy: Differentiable function from one-hot rows (batch, length, vocab) to a number for each.
         tokens: The sequences.
         vocab: Letters of the alphabet.
 
@@ -210,7 +211,7 @@ def train_epoch(
 
     Args:
         net: The network.
-        optimizer: Of its parameters.
+        optimizer: Optimiser of its parameters.
         tokens: The sequences.
         labels: A label y for each.
         rng: Source of minibatches.

@@ -1,4 +1,4 @@
-"""Sequences as rows of tokens, with what was measured of them."""
+"""Sequences as rows of tokens, with their measurements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Duplicates = Literal["keep", "warn", "mean", "error"]
 
 
 class Measurements(NamedTuple):
-    """Sequences and what was measured of them.
+    """Sequences and their measurements.
 
     Attributes:
         tokens: A row for each sequence: places of its letters in the alphabet.
@@ -32,14 +32,15 @@ class Measurements(NamedTuple):
 
 
 def encode(sequences: Sequence[str], alphabet: str = AMINO_ACIDS) -> UInt8[np.ndarray, "sequences length"]:
-    """The places of letters in an alphabet, a row for each sequence; blanks at the end do not count.
+    """The places of letters in an alphabet, a row for each sequence; trailing blanks are ignored.
 
     Args:
         sequences: Strings of one length.
         alphabet: The letters, in upper case; lower case is read as upper case, with a warning.
 
     Raises:
-        ValueError: There are none, they are of several lengths, or a letter is not of the alphabet: which row, which.
+        ValueError: There are none, they have several lengths, or a letter is not in the alphabet; the message names row
+            and letter.
 
     Examples:
         >>> encode(["AR", "NA"]).tolist()
@@ -101,8 +102,8 @@ def measurements(
         sequences: Strings of one length.
         scores: A number for each, to be maximised; NaN where there is none, which drops the row, with a warning.
         alphabet: The letters.
-        duplicates: Of a sequence that comes more than once, keep all rows (``"keep"``; ``"warn"`` also warns where
-            their scores differ), or the mean of their scores, or refuse what has several scores.
+        duplicates: For a sequence that occurs more than once, keep all rows (``"keep"``; ``"warn"`` also warns if their
+            scores differ), or the mean of their scores, or raise an error if they differ.
 
     Raises:
         ValueError: As ``encode``; or there is not one number for each sequence, or one is infinite, or a sequence has

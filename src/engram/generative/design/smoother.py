@@ -29,22 +29,22 @@ Laplacian = Literal["normalized", "combinatorial", "random_walk"]
 class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
     r"""Labels that vary little between neighbours, and differ little from those given.
 
-    Two rows are joined where one is among the k nearest neighbours of the other, by a weight W_ij of their distance.
-    With the Laplacian L of that graph,
+    Two rows are joined if one is among the k nearest neighbours of the other, with a weight W_ij that depends on their
+    distance. With the Laplacian L of that graph,
 
         yhat = argmin |y - yhat|^2 + gamma yhat' L yhat = (I + gamma L)^-1 y
 
     solved by conjugate gradients. L is D - W (combinatorial), I - D^-1/2 W D^-1/2 (normalized), or I - D^-1 W (random
-    walk; of this the error |y - yhat|^2 is weighted by the degrees D). Labels are not scaled: what gamma does not
-    change is their mean (combinatorial), or what is proportional to the root of the degrees (normalized).
+    walk; of this the error |y - yhat|^2 is weighted by the degrees D). Labels are not scaled: gamma leaves their mean
+    unchanged (combinatorial), or their component along the root of the degrees (normalized).
 
     Args:
         gamma: How smooth, at least 0; 0 leaves the labels as they are.
         k: Number of neighbours; ``"sqrt"``: the root of the number of rows, rounded down.
         metric: Between rows: how many places differ, as of tokens (exact, ties by number), or Euclid's.
-        edge_weight: The weight of distance d: 1 / d; d, as the published code has it, by which far neighbours weigh
-            more; 1; or exp(-d^2 / 2 s^2), with the median distance s.
-        laplacian: Which.
+        edge_weight: The weight of distance d: 1 / d; d, as in the published code, which gives more weight to farther
+            neighbours; 1; or exp(-d^2 / 2 s^2), with the median distance s.
+        laplacian: Which of these Laplacians.
         tol: Largest residual, relative to the labels.
         n_jobs: Number of threads, as joblib reads it.
 
@@ -53,7 +53,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         indices_: The neighbours of each row, in the order of their numbers.
         weights_: Their weights, those of edges that go both ways halved, so that W = A + A'.
         degree_: Sums of weights, (samples).
-        n_components_: Parts of the graph that are not joined; labels are smoothed within each.
+        n_components_: Number of connected components of the graph; labels are smoothed within each.
         n_iter_: Iterations of conjugate gradients.
 
     Raises:

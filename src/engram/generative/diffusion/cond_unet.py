@@ -82,8 +82,8 @@ class CondUNet(nn.Module):
     Raises:
         ValueError: A size is out of range or does not divide.
 
-    Source: ours, after Ho et al., "Denoising diffusion probabilistic models" (2020), appendix B; what it is told, after
-    Liang et al., "How diffusion models learn to factorize and compose" (2024), figure 7.
+    Source: ours, after Ho et al., "Denoising diffusion probabilistic models" (2020), appendix B; the conditioning,
+    after Liang et al., "How diffusion models learn to factorize and compose" (2024), figure 7.
 
     Examples:
         >>> net = CondUNet(16, generator=torch.Generator().manual_seed(0))

@@ -11,13 +11,13 @@ from engram.generative.diffusion.gaussian import GaussianDiffusion, Images, Labe
 
 
 class ExactDenoiser:
-    """The denoiser that knows the image of each label, with no loss at all.
+    """The denoiser that knows the image of each label; its loss is 0.
 
         eps(x_t, t, label) = (x_t - sqrt(a_t) x_0(label)) / sqrt(1 - a_t)
 
     Args:
-        diffusion: The diffusion, whose ``prediction`` it tells.
-        image: From labels to their images.
+        diffusion: The diffusion, whose ``prediction`` it returns.
+        image: Function from labels to their images.
 
     Examples:
         >>> import torch

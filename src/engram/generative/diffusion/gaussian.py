@@ -22,7 +22,7 @@ Labels = Float[Tensor, "batch labels"]
 
 
 class Samples(NamedTuple):
-    """Images that were drawn and, if asked for, what a layer gave out at each call of the denoiser."""
+    """Images that were drawn and, if requested, the output of a layer at each call of the denoiser."""
 
     images: Images
     hidden: Float[Tensor, "calls batch features"] | None
@@ -33,14 +33,14 @@ class GaussianDiffusion:
 
         x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps,   a_t = product over s <= t of (1 - beta_s)
 
-    A network is taught to tell, by the mean square, ``"eps"``, ``"x0"`` or ``"v"``, which is
+    A network is trained by the mean squared error to predict ``"eps"``, ``"x0"`` or ``"v"``, which is
     sqrt(a_t) eps - sqrt(1 - a_t) x_0.
 
     Args:
         steps: T, at least 2; steps are numbered from 0.
         schedule: ``"cosine"`` or ``"linear"`` (1e-4 to 0.02); or the betas themselves, T of them.
-        prediction: What the network tells.
-        clip: Samplers hold x_0 within [-clip, clip]; None: nowhere.
+        prediction: What the network predicts.
+        clip: Samplers clip x_0 to [-clip, clip]; None: no clipping.
 
     Attributes:
         betas, signal: The schedule, beta_t and a_t, in float64.
@@ -127,10 +127,10 @@ class GaussianDiffusion:
         Args:
             model: The denoiser; if it is a module, used as it is, so put it into evaluation mode.
             labels: A row of labels for each image.
-            shape: Of an image, as (1, 16, 16).
+            shape: Shape of an image, such as (1, 16, 16).
             generator: Source of all noise.
-            steps: Calls of the denoiser; None: T. DDPM knows only T.
-            eta: 0 is deterministic but for the first noise.
+            steps: Calls of the denoiser; None: T. DDPM needs T.
+            eta: With 0 only the first noise is random.
             sampler: ``"ddim"`` or ``"ddpm"``.
             hidden: A layer of the network whose output is to be returned too, flattened.
 
@@ -168,7 +168,7 @@ class GaussianDiffusion:
     def hidden(
         self, model: nn.Module, layer: nn.Module, labels: Labels, x: Images, t: int | None = None
     ) -> Float[Tensor, "batch features"]:
-        """What a layer gives out, flattened, for labels and noisy images ``x``, at step ``t`` (default: the last)."""
+        """The output of a layer, flattened, for labels and noisy images ``x``, at step ``t`` (default: the last)."""
         checks.arguments()
         t = len(self) - 1 if t is None else checks.size("t", t, 0, len(self) - 1)
         with recorded(layer) as seen, checks.noted(model=model, labels=labels, x=x):

@@ -102,7 +102,7 @@ class SchedulerDiffusion(GaussianDiffusion):
         scheduler: As ``diffusers.DDIMScheduler`` or ``DDPMScheduler``; its timesteps are set by each ``sample``.
 
     Raises:
-        ValueError: It predicts what is not known here, or has no betas.
+        ValueError: It predicts a quantity that is not known here, or has no betas.
 
     Source: the documentation of diffusers 0.42, schedulers.
     """

@@ -40,7 +40,7 @@ def linear_betas(steps: int, first: float = 1e-4, last: float = 0.02) -> Float[T
     Args:
         steps: T, at least 2.
         first: Variance of the noise that the first step adds, above 0.
-        last: The same of the last, below 1.
+        last: Variance of the noise that the last step adds, below 1.
 
     Source: Ho et al., "Denoising diffusion probabilistic models" (2020), section 4.
 

@@ -30,17 +30,17 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A network trained by a learned rule without gradients, in few steps.
 
     Each class is one output, whose target is +1 or -1. Inputs of units are normalised over the batch while learning,
-    and by the moments of the last batch after it, so that the answer to a sample does not depend on the others.
+    and by the moments of the last batch when predicting, so that a prediction does not depend on the other samples.
     Features are standardised by the first data, since how fast a genome learns depends on their size.
 
     Args:
         genome: The rule; None: ``engram.learned.blur.evolved.EVOLVED``, evolved on Gaussian classes.
-        hidden_layer_sizes: Units of each hidden layer; a genome learned with one seldom does for more.
+        hidden_layer_sizes: Units of each hidden layer; a genome learned with one hidden layer seldom works with more.
         n_steps: Batches of ``fit``, each one step.
         batch_size: Samples of a batch; all there are, if they are fewer.
         saturation: What bounds synapses: ``"oja"``, ``"norm"``, ``"exp"``, ``"tanh"`` or None (``BlurNetwork``), as
             in the search for the genome.
-        random_state: Settles the first synapses and the batches.
+        random_state: Seed of the initial synapses and the batches.
 
     Attributes:
         classes_: The classes.
@@ -114,7 +114,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: Samples, (samples, features).
             y: Their classes, (samples,).
-            classes: All classes there will be; the first call needs them.
+            classes: All classes that will occur; needed in the first call.
         """
         first = not hasattr(self, "state_")
         x, targets = self._checked(X, y, self.classes_ if classes is None and not first else classes, first)

@@ -18,7 +18,7 @@ SCALARS = 7
 class Genome(NamedTuple):
     """How neurons of k states and synapses between them are updated; a learning rule as 4 k^2 + 7 numbers.
 
-    Matrices are (source, target). Any of the fields may have leading axes, one genome for each place on them.
+    Matrices are (source, target). Any field may have leading axes, which then hold several genomes.
 
     Attributes:
         nu: Mixing of states on the way forward, (states, states).
@@ -67,7 +67,7 @@ class Genome(NamedTuple):
         Args:
             n_states: States of a neuron, k.
             generator: Source of the matrices.
-            dtype: Of all numbers; torch's default if None.
+            dtype: Data type of all numbers; torch's default if None.
 
         Raises:
             ValueError: ``n_states`` is below 1.
@@ -101,9 +101,9 @@ class Genome(NamedTuple):
         Args:
             std: Standard deviation of the noise.
             generator: Source of the noise.
-            learning_rate: Of that backpropagation.
+            learning_rate: Learning rate of that backpropagation.
 
-        It is made for the label as feedback, which is what the error has a minus before: ``gain_s`` is above 0. Oja's
+        It is made for the label as feedback, which has a minus sign in the error, so ``gain_s`` is above 0. Oja's
         decay is 1.
 
         Raises:

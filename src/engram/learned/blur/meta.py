@@ -24,7 +24,7 @@ def lifetime(
     *,
     checkpointed: bool = False,
 ) -> BlurState:
-    """The synapses after a step on each of some batches; differentiable by genome and synapses.
+    """The synapses after a step on each batch; differentiable with respect to genome and synapses.
 
     Args:
         network: What is trained.
@@ -34,7 +34,7 @@ def lifetime(
         checkpointed: Less memory for the gradient, by one more pass (``engram.rules.unroll``).
 
     Raises:
-        ValueError: Shapes do not belong together, or inputs and targets are not of as many steps.
+        ValueError: Shapes do not match, or inputs and targets are not of as many steps.
     """
     checks.arguments()
     if len(batches[0]) != len(batches[1]):
@@ -51,7 +51,7 @@ def lifetime(
 def cross_entropy(
     prediction: Float[Tensor, "... batch outputs"], y: Float[Tensor, "... batch outputs"]
 ) -> Float[Tensor, "..."]:
-    """The cross-entropy of each member's softmax, meant over its batch; targets are +1 for the class, else -1.
+    """The cross-entropy of each member's softmax, averaged over its batch; targets are +1 for the class, else -1.
 
     Examples:
         >>> cross_entropy(torch.zeros(3, 2), torch.tensor([[1.0, -1.0]]).expand(3, 2))
@@ -65,8 +65,8 @@ def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped
     """A gradient step on the loss at the end of lifetimes, skipped if it is not finite because a lifetime diverged.
 
     Args:
-        optimizer: Of the genome's vector.
-        loss: After some lives of this genome.
+        optimizer: Optimiser of the genome's vector.
+        loss: The loss after some lifetimes of this genome.
         skipped: What the last call returned, at first 0.
         clip: Largest norm of the gradient, which is shortened to it.
 

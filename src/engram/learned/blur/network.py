@@ -64,7 +64,7 @@ class BlurNetwork:
         a(l)   = s(norm(keep_n a(l) + gain_n V(l) (a(l+1) mu)))     back, layers L-1 to 1
         W(l)   = keep_s W(l) + gain_s mean (a(l) P) (a(l+1) Q^T) - |gain_s oja| W(l) sum_pre W(l)^2
 
-    The network owns neither genome nor synapses. Both, and what it is shown, may have leading axes that broadcast: a
+    The network owns neither genome nor synapses. Both, and inputs and targets, may have leading axes that broadcast: a
     population of genomes (16, 1), each on tasks (6,), makes synapses (16, 6). A population is one batched product.
 
     Args:
@@ -78,9 +78,9 @@ class BlurNetwork:
         norm_forward: Whether on the way forward.
         norm_backward: Whether on the way back, where updates are additive.
         norm_output: Whether in the last layer too.
-        activation: Of hidden units on the way forward.
-        backward_activation: Of hidden units on the way back; None: the same.
-        output_activation: Of the last layer.
+        activation: Activation of hidden units on the way forward.
+        backward_activation: Activation of hidden units on the way back; None: the same.
+        output_activation: Activation of the last layer.
         derivative_states: Whether states from 1 on are s'(z) rather than s(z) on the way forward.
         backward_update: ``"additive"``; ``"multiplicative"``: s(keep_n a V(a mu)); ``"multiplicative_second_state"``:
             the same, with state 0 left as it is.
@@ -96,8 +96,8 @@ class BlurNetwork:
         ValueError: An argument is out of range or none of the choices.
 
     Source: Sandler et al., "Meta-learning bidirectional update rules" (2021), equations 5 to 8 and appendix C. Which
-    axes are normalised, the order within a step and the mean over the batch are ours, as the paper does not say or, of
-    the mean, sums.
+    axes are normalised and the order within a step are ours, since the paper does not say; so is the mean over the
+    batch, where the paper has a sum.
 
     Examples:
         >>> generator = torch.Generator().manual_seed(0)
@@ -156,7 +156,7 @@ class BlurNetwork:
 
         Args:
             sizes: Units of each layer, the input first.
-            activation: Of hidden units.
+            activation: Activation of hidden units.
             feedback: The loss.
             backward: Whether errors go back by the same synapses or by fixed random ones.
             synapse_std: Standard deviation of the first synapses.
@@ -183,7 +183,7 @@ class BlurNetwork:
         Args:
             generator: Source of all randomness.
             population: Leading axes, with synapses of their own for each place on them.
-            dtype: Of the synapses; torch's default if None.
+            dtype: Data type of the synapses; torch's default if None.
         """
         checks.arguments()
         options: dict[str, Any] = {"generator": checks.generator(generator), "device": generator.device, "dtype": dtype}
@@ -212,7 +212,7 @@ class BlurNetwork:
             moments: From ``moments``, so that a sample's prediction does not depend on the others; None: those of x.
 
         Raises:
-            ValueError: Shapes do not belong together, or one sample alone is to be normalised over the batch.
+            ValueError: Shapes do not match, or one sample alone is to be normalised over the batch.
         """
         self._check(genome, state, x, any_batch=moments is not None)
         return self._forward(genome, state, x, moments)[0][-1][..., 0, :, :]
@@ -244,7 +244,7 @@ class BlurNetwork:
             y: Targets, +1 or -1; of ``"squared_error"`` any values.
 
         Raises:
-            ValueError: Shapes do not belong together, or one sample alone is to be normalised over the batch.
+            ValueError: Shapes do not match, or one sample alone is to be normalised over the batch.
         """
         self._check(genome, state, x)
         if y.shape[-2:] != (x.shape[-2], self.sizes[-1]):

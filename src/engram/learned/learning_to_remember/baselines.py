@@ -115,10 +115,11 @@ def sgd_recall(
 
 
 def body_only_accuracy(snippets: int) -> float:
-    """The best share of right bits without synapses, of pairs of fair bits each of which one neuron sees.
+    """The best accuracy without synapses on pairs of random bits, if each neuron sees one bit.
 
     Such a neuron can count, for each value of its bit in the cue, the bits that followed. Of K snippets m = 1 + n have
-    the cue's bit, n binomial of K - 1 and 1/2; the sign of their sum S is right with probability 1/2 + E|S| / 2m.
+    the cue's bit, where n is binomial with K - 1 and 1/2; the sign of their sum S is right with probability 1/2 + E|S|
+    / 2m.
 
     Args:
         snippets: K.

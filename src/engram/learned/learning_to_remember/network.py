@@ -53,16 +53,17 @@ class RuleNetwork(nn.Module):
 
         m_i = deg_in(i)^-1/2  sum_j s_ij P_f^T b_j            r_j = deg_out(j)^-1/2 sum_i s_ij P_b^T b_i
 
-    Its only parameters are the rule's, and it has no weights but its synapses, which are state. A state is given and
-    returned: with hidden neurons a fresh one is random, as hidden neurons that begin alike remain alike.
+    Its only parameters are the rule's, and it has no weights but its synapses, which are state. Each call takes a state
+    and returns the next one. With hidden neurons a fresh state is random, since hidden neurons that begin alike would
+    remain alike.
 
     Args:
         topology: The network.
         rule: The rule, with as many types as the topology has groups, or one.
-        aggregate: How messages are put together: ``"sqrt"``, as above, or ``"mean"``, divided by the degree, so that a
+        aggregate: How messages are combined: ``"sqrt"``, as above, or ``"mean"``, divided by the degree, so that a
             memory's signal does not grow with the network.
-        sigma: Standard deviation of a fresh synapse's first half of channels; the others are 0. By default 0.3 where
-            there are hidden neurons, and else 0.
+        sigma: Standard deviation of the first half of a fresh synapse's channels; the others are 0. By default 0.3
+            where there are hidden neurons, and else 0.
         backend: ``"auto"``: kernels for gated rules on a CPU; ``"eager"``: the plain definition.
         generator: Source of a sparse topology's connections; torch's global one if None.
 
@@ -152,7 +153,8 @@ class RuleNetwork(nn.Module):
         """The logits after the last tick of each frame, and the state.
 
         Args:
-            input: Frames, of a feature for each neuron of the input group and, if it is another, of the output group.
+            input: Frames, with a feature for each neuron of the input group and of the output group, if that is another
+                one.
             state: From ``init``, or returned by the last call.
             clamp: 1 where something is shown, else 0; where ``input`` is not 0 if None.
 

@@ -22,7 +22,7 @@ class NeuralUpdateRule(nn.Module, ABC):
         b'    = b + sigmoid(g) (tanh(a) - b)
         logit = w_r b' + c_r
 
-    Its size does not depend on that of the network, which one rule can change at will.
+    Its size does not depend on that of the network, so that one rule fits networks of any size.
 
     Args:
         body_size: Numbers n_b of a body.

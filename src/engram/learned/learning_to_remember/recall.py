@@ -18,9 +18,10 @@ class Recall:
 
     Attributes:
         age: How many windows ago.
-        accuracy: Share of the bits asked for that are right.
-        exact: Share of the frames asked for of which all are right.
-        bits: What a frame's answer tells of it: (bits asked for) (1 - H2(share of wrong bits)).
+        accuracy: Share of correct bits among those asked for.
+        exact: Share of the queried frames in which all bits asked for are correct.
+        bits: Information in an answer about its frame: (bits asked for) (1 - H2(share of wrong bits)), with the binary
+            entropy H2.
     """
 
     age: int
@@ -34,10 +35,10 @@ def recall_by_age(
     targets: Float[Tensor, "time batch outputs"],
     age: Int[Tensor, "time batch"],
 ) -> list[Recall]:
-    """How well what is asked for is recalled, for each age at which something is, the last shown first.
+    """Recall for each age at which something is asked for, the most recently shown first.
 
     Args:
-        logits: Of +1 against -1.
+        logits: Logits of +1 against -1.
         targets: -1 and +1, and 0 where nothing is asked for.
         age: For each frame, how many windows ago its snippet was shown.
 

@@ -10,7 +10,7 @@ from engram import checks
 
 @dataclass(frozen=True)
 class Topology:
-    """Groups of neurons, blocks of synapses between them, and what a frame is shown to and read from.
+    """Groups of neurons, blocks of synapses between them, and the groups that see a frame and answer it.
 
     Args:
         groups: How many neurons each group has; each group is a type of neuron.
@@ -25,7 +25,7 @@ class Topology:
         ValueError: A size is below 1, or there is no such group.
 
     Source: Gregor, "Finding online neural update rules by learning to remember" (2020), studies types of
-    networks; only its abstract and introduction could be read, so that these here are ours.
+    networks; only its abstract and introduction could be read, so the ones here are ours.
 
     Examples:
         >>> Topology.layered(4, 8, 2).blocks

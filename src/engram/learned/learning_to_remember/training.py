@@ -28,7 +28,7 @@ def remember_loss(
     """The loss of what is asked for, a mean over its bits of -log sigmoid(target logit).
 
     Args:
-        logits: Of +1 against -1.
+        logits: Logits of +1 against -1.
         targets: -1 and +1, and 0 where nothing is asked for.
 
     Raises:
@@ -58,7 +58,7 @@ def train_window(
 
     Args:
         net: A ``RuleNetwork``, whose rule is trained, or a module with the same call, as ``LSTMMemory``.
-        optimizer: Of its parameters.
+        optimizer: Optimiser of its parameters.
         inputs: Frames.
         targets: -1 and +1, and 0 where nothing is asked for.
         state: The state before the window, tensors nested in tuples, without a graph.

@@ -15,10 +15,11 @@ class AdamRule(UpdateRule):
 
         direction = exp(c_l) m / (sqrt(v) + 1e-8)
 
-    It knows nothing of old tasks, and is the control of rules that do: what a rate for each layer gives by itself.
+    It knows nothing of old tasks, and is the control for rules that do: it shows what a rate for each layer achieves
+    alone.
 
     Args:
-        tensors: How many tensors have a rate each, all 1 at first; 0: no rates.
+        tensors: Number of tensors that have a learned rate each, 1 at first; 0: no rates.
 
     Examples:
         >>> rule, w, g = AdamRule(), {"w": torch.zeros(2)}, {"w": torch.tensor([3.0, -0.1])}

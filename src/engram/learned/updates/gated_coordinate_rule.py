@@ -27,9 +27,9 @@ class GatedCoordinateRule(UpdateRule):
 
     2 sigmoid(a) is the plasticity of the weight, from 0 (consolidated) to 2; r can pull it back to where an old task
     left it. Inputs are the gradient, its running means with decays 0.5, 0.9 and 0.99, the weight, its distance from the
-    last task's end and its importance for old tasks, each relative to its tensor; four of the tensor; three of the
-    number of steps since the task began. All are within -10 and 10, and constants for the outer gradient. Untrained it
-    is all but Adam with decays 0.9 and 0.99.
+    last task's end and its importance for old tasks, each relative to its tensor; four describe the tensor, and three
+    the number of steps since the task began. All are between -10 and 10, and no outer gradient passes through them.
+    Untrained, the rule is nearly Adam with decays 0.9 and 0.99.
 
     Args:
         tensors: How many tensors have a learned rate exp(c_l) each; 0: no rates, for networks of any depth.
@@ -77,10 +77,10 @@ class GatedCoordinateRule(UpdateRule):
         self._sampling: tuple[int, torch.Generator] | None = None
 
     def estimated(self, every: int, generator: torch.Generator) -> AbstractContextManager[None]:
-        """Within it the gradient goes through one of ``every`` weights, of which the first is drawn at each step.
+        """Context in which the gradient uses one in ``every`` weights, the first of them drawn at each step.
 
         Args:
-            every: Of how many weights one is looked at, at least 1.
+            every: One in how many weights is used, at least 1.
             generator: Draws which.
         """
         super().estimated(every, generator)

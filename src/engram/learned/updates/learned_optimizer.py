@@ -20,13 +20,13 @@ class LearnedOptimizer(torch.optim.Optimizer):
     """An optimiser with a learned rule: p <- p - lr direction(p.grad, p, moments, memory of old tasks).
 
     Give it the parameters of the body alone; a read-out has an optimiser of its own. After each task call
-    ``consolidate``. Neither teacher nor old data are needed, or held.
+    ``consolidate``. Neither a teacher nor old data are needed or stored.
 
     Args:
         params: Parameters, in the order of depth, or groups of them.
         lr: Learning rate, at least 0; 1e-3 is what rules are trained with.
         rule: The rule, which is not trained here; its own ``state_dict`` keeps it. None: an untrained
-            ``GatedCoordinateRule``, which is all but Adam.
+            ``GatedCoordinateRule``, which is nearly Adam.
 
     Raises:
         ValueError: ``lr`` is negative; the rule has learned rates for another number of tensors; a gradient is not
@@ -83,7 +83,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
         Args:
             importance: For each parameter, in order, a tensor of its shape that is not negative, such as the diagonal
-                of Fisher's information on the task that ended; what earlier tasks gave is added.
+                of Fisher's information on the task that ended; it is added to that of earlier tasks.
 
         Raises:
             ValueError: There are more or fewer tensors than parameters, or one has another shape or is negative.

@@ -29,7 +29,7 @@ class LearnedUpdate(ContinualMethod):
     Args:
         model: The network, which returns logits, (batch, outputs).
         lr: Learning rate of the body, at least 0; 1e-3 is what rules are trained with.
-        rule: The rule; None: an untrained ``GatedCoordinateRule``, which is all but Adam.
+        rule: The rule; None: an untrained ``GatedCoordinateRule``, which is nearly Adam.
         head: Name of the submodule that is not the body; None: the last child with parameters.
         generator: Draws the answers; None: one with the seed 0.
 

@@ -28,7 +28,7 @@ def train_teacher(
     number by number.
 
     Args:
-        body: From inputs to features; stays as it is.
+        body: Network from inputs to features; it is not changed.
         heads: For each task its read-out, from features to logits; copies are trained with the body, and dropped.
         tasks: Pairs of inputs, (samples, ...), and labels, (samples,), from 0.
         steps: Steps of Adam.

@@ -54,17 +54,17 @@ class _Student:
 
 
 class TeacherMimicTrainer:
-    """Trains an update rule on students that learn a second task, by how far their activity is from a teacher's.
+    """Trains an update rule so that students that learn a second task keep their activity close to a teacher's.
 
         L(w) = sum over tasks t of distance(phi_w(X_t), H_teacher(X_t)),   halfway through each unroll and at its end
 
     Students learn the new task by the rule, from its labels alone; a read-out is trained beside them by Adam. Gradients
-    of the student's own loss are constants (order 1), so that dw_U / dtheta is the sum of what each step gave. After an
-    unroll the student goes on from where it is, cut off from how it came there; after a number of steps that is drawn
-    for each, another episode begins. Images of the old task are looked at here, and never by a trained rule.
+    of the student's own loss are constants (order 1), so that dw_U / dtheta is a sum over the steps. After an unroll
+    the student goes on from where it is, without a gradient to earlier steps; after a random number of steps, another
+    episode begins. Images of the old task are looked at here, and never by a trained rule.
 
     Args:
-        body: From inputs to features; of the architecture of all episodes.
+        body: Network from inputs to features, with the architecture of all episodes.
         rule: The rule; trained in place.
         episodes: What students are made of.
         lr: Learning rate of students, as of ``LearnedOptimizer``.
@@ -72,9 +72,10 @@ class TeacherMimicTrainer:
         rule_lr: Learning rate of the rule, whose gradient is clipped to norm 1.
         students: How many are alive at once; they take turns.
         unroll: Steps between two changes of the rule.
-        lengths: Least and greatest number of steps of a student; those that differ keep a rule from short sight.
+        lengths: Least and greatest number of steps of a student; different lengths keep the rule from being
+            short-sighted.
         batch_size: Samples in a batch.
-        distance: Of student's and teacher's features.
+        distance: Distance of student's and teacher's features.
         every: Estimate the rule's gradient from one in ``every`` weights, redrawn at each step; 1: from all.
         generator: Draws episodes, their lengths, read-outs and batches.
 

@@ -37,8 +37,8 @@ Memory = Mapping[str, TaskMemory]
 class UpdateRule(nn.Module, abc.ABC):
     """A learned update of weights: w' = w - lr direction(gradients, weights, moments, memory).
 
-    Directions can be differentiated in the rule's own parameters. Gradients and weights are dictionaries by name; the
-    names of ``memory`` may be fewer, as no task has ended yet for the rest.
+    Directions can be differentiated in the rule's own parameters. Gradients and weights are dictionaries by name;
+    ``memory`` may lack some of the names, namely those of weights for which no task has ended yet.
 
     Attributes:
         DECAYS: Decays of the running means of gradients.
@@ -49,7 +49,7 @@ class UpdateRule(nn.Module, abc.ABC):
     SQUARE_DECAY = 0.99
 
     def init(self, params: Weights) -> dict[str, Moments]:
-        """Moments that nothing has gone into, as at the start of each task."""
+        """Empty moments, as at the start of each task."""
         checks.arguments()
         return {
             name: Moments(0, w.new_zeros(len(self.DECAYS), *w.shape), torch.zeros_like(w, requires_grad=False))
@@ -87,13 +87,13 @@ class UpdateRule(nn.Module, abc.ABC):
         return update
 
     def estimated(self, every: int, generator: torch.Generator) -> AbstractContextManager[None]:
-        """Within it the gradient of the rule's parameters is estimated, if that is cheaper than to compute it.
+        """Context in which the gradient of the rule's parameters is estimated, if that is cheaper than computing it.
 
-        A rule that looks at each weight may look at one of ``every``, from a first that is drawn, and multiply what it
-        finds by as many, which is right in the mean. The directions stay what they are. By default nothing changes.
+        A rule that looks at each weight may use one in ``every``, starting at a random one, and multiply the result by
+        ``every``, which is right on average. The directions do not change. By default nothing changes.
 
         Args:
-            every: Of how many weights one is looked at, at least 1.
+            every: One in how many weights is used, at least 1.
             generator: Draws which.
         """
         checks.size("every", every)

@@ -19,8 +19,9 @@ from engram.state import check_state
 class AssociativeMemory(ABC):
     """A memory of units that are +1 or -1: it stores patterns, and completes noisy ones.
 
-    To write your own memory, define ``store``, ``recall`` and ``n_weights``, and list in ``stored`` what storing
-    changes, so that it can be saved. Invalid input is refused by ``apply_store`` and ``apply_recall``, which call them.
+    To write your own memory, define ``store``, ``recall`` and ``n_weights``, and list in ``stored`` the names of the
+    attributes that storing changes, so that they can be saved. Invalid input is refused by ``apply_store`` and
+    ``apply_recall``, which call them.
 
     Args:
         units: N, the units of a pattern, at least 2.
@@ -64,7 +65,7 @@ class AssociativeMemory(ABC):
         """Store patterns in addition to those already stored.
 
         Args:
-            patterns: Of +1 and -1, in rows.
+            patterns: Patterns of +1 and -1, in rows.
         """
 
     @abstractmethod
@@ -113,7 +114,7 @@ def patterns_of(memory: AssociativeMemory, name: str, value: Any) -> Float[Tenso
         value: The argument.
 
     Raises:
-        TypeError, ValueError: It is no such tensor, of any dtype.
+        TypeError, ValueError: It is no tensor of +1 and -1, of whatever dtype.
     """
     checks.instance(name, value, Tensor)
     if value.layout != torch.strided or value.is_meta:
@@ -126,10 +127,11 @@ def apply_store(memory: AssociativeMemory, patterns: Annotated[Tensor, "patterns
 
     Args:
         memory: The memory.
-        patterns: Of +1 and -1, in rows, of any dtype; the memory is given them as torch's default one.
+        patterns: Patterns of +1 and -1, in rows, of any dtype; the memory gets them in torch's default one.
 
     Raises:
-        TypeError, ValueError: They are no +1 and -1, or not of as many units as the memory has, or there are none.
+        TypeError, ValueError: They are not all +1 or -1, have another number of units than the memory, or there are
+            none.
     """
     checks.instance("memory", memory, AssociativeMemory)  # type: ignore[type-abstract]
     memory.store(patterns_of(memory, "patterns", patterns))
@@ -140,10 +142,10 @@ def apply_recall(memory: AssociativeMemory, cues: Annotated[Tensor, "batch units
 
     Args:
         memory: The memory.
-        cues: Of +1 and -1, in rows, of any dtype; the memory is given them as torch's default one.
+        cues: Cues of +1 and -1, in rows, of any dtype; the memory gets them in torch's default one.
 
     Raises:
-        TypeError, ValueError: Cues, or answers, are no +1 and -1, or not of the shape that they should have.
+        TypeError, ValueError: Cues or answers are not all +1 or -1, or have a wrong shape.
     """
     checks.instance("memory", memory, AssociativeMemory)  # type: ignore[type-abstract]
     answer = memory.recall(patterns_of(memory, "cues", cues))

@@ -18,11 +18,11 @@ from engram.memory.hopfield.recall import PatternStore
 
 
 class HopfieldMemory(AssociativeMemory):
-    """Any Hopfield network as an associative memory: units are taken in an order that its generator draws.
+    """Any Hopfield network as an associative memory; its generator draws the order in which units are updated.
 
     Args:
         units: N.
-        make_network: From N to a ``HebbHopfield``, a ``DenseHopfield`` or an ``AttentionMemory``.
+        make_network: Function of N that returns a ``HebbHopfield``, a ``DenseHopfield`` or an ``AttentionMemory``.
         generator: Source of the order of units; None: one of its own, with the seed 0.
 
     Examples:

@@ -18,7 +18,7 @@ class PlasticMemory(AssociativeMemory):
 
     Args:
         units: N.
-        generator: Nothing is drawn.
+        generator: Not used.
 
     Examples:
         >>> memory = PlasticMemory(4)

@@ -20,7 +20,7 @@ LEAST = 60  # nodes
 class ScaffoldMemory(AssociativeMemory):
     """A ``Scaffold`` on an expander memory of about as many nodes as a pattern has units.
 
-    An answer is the sign of the content; where that is 0, the cue's.
+    An answer is the sign of the content; where the content is 0, the sign of the cue.
 
     Args:
         units: N.
@@ -59,7 +59,7 @@ class ScaffoldMemory(AssociativeMemory):
         return 2 * len(memory.graph.node_degrees) * self.units + memory.n_weights
 
     def store(self, patterns: Float[Tensor, "patterns units"]) -> None:
-        """Tie patterns to states that are drawn for them."""
+        """Associate patterns with random states."""
         self.scaffold.store(patterns_of(self, "patterns", patterns))
 
     def recall(self, cues: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:

@@ -14,12 +14,12 @@ def unbiased_gradient(
     code: Float[np.ndarray, "samples atoms"],
     coef_min: float,
 ) -> Float[np.ndarray, "atoms features"]:
-    """The gradient that removes, for each atom, the part of the others along it.
+    """The gradient for which, for each atom, the other atoms are made orthogonal to it.
 
         B(i)_i = A_i,    B(i)_j = A_j - <A_i, A_j> A_i
         T(i) = H'(B(i) y),    g_i = mean over samples of (B(i)^T T(i) - y) sign(x_i)
 
-    No B(i) is ever made: with s = A y and the Gram matrix G, (B(i) y)_j = s_j - G_ij s_i, and B(i)^T T is
+    B(i) is never computed: with s = A y and the Gram matrix G, (B(i) y)_j = s_j - G_ij s_i, and B(i)^T T is
     A^T T - A_i sum_{j != i} G_ij T_j; only samples that use atom i matter. The codes are x = H'(A y),
     and H' keeps what is at least coef_min / 2.
 

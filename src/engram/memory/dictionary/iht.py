@@ -1,4 +1,4 @@
-"""Sparse codes by iterative hard thresholding: which few atoms of a dictionary make up a sample, and how much."""
+"""Sparse codes by iterative hard thresholding: the few atoms of a dictionary that make up a sample, weighted."""
 
 from __future__ import annotations
 
@@ -69,10 +69,11 @@ def iht_encode(
         x(0)   = H'(A y)                                      H' keeps what is at least coef_min / 2
         x(r+1) = H(x(r) - step (A A^T x(r) - A y))            H keeps what is larger than threshold
 
-    with the atoms in the rows of A. Once the support stands still, the limit is least squares on it. ``"iht-ls"``
-    takes this way as soon as an iteration leaves the support as it is: it solves the least squares, drops what is not
-    larger than the threshold, and solves again until nothing is dropped. If one more iteration keeps this support, it
-    is a limit; if not, the iterations go on, and the next attempt waits twice as long. Each sample stops by itself.
+    with the atoms in the rows of A. Once the support (the set of atoms in use) no longer changes, the iterations
+    converge to least squares on it. ``"iht-ls"`` uses this as soon as an iteration leaves the support unchanged: it
+    solves the least squares, drops what is not larger than the threshold, and solves again until nothing is dropped. If
+    one more iteration keeps this support, it is a limit; if not, the iterations go on, and the next attempt waits twice
+    as long. Each sample stops by itself.
 
     Args:
         X: Samples y in rows.
@@ -81,10 +82,11 @@ def iht_encode(
         threshold: Threshold of the iterations, below C.
         step: Step size. It must be below 2 over the largest eigenvalue of the Gram matrix of the atoms in use;
             ``"auto"`` is 1 over that of all atoms, at most 0.9.
-        max_iter: Most iterations, R.
+        max_iter: Largest number of iterations, R.
         tol: Relative change of a sample's code at which plain iterations end.
         solver: ``"iht-ls"``; ``"iht"``, plain iterations, as published; or ``"iht-ls-unpruned"``, which drops nothing
-            and shows why that is needed. A support of dependent atoms gets plain iterations with any of them.
+            and shows why that is needed. If the atoms of a support are linearly dependent, all of them use plain
+            iterations.
         n_jobs: Threads, as in scikit-learn; the codes are the same for any number.
 
     Raises:
@@ -157,8 +159,8 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
     Args:
         X: Samples in rows.
         dictionary: Atoms in rows.
-        correlations: Of samples and atoms, (samples, atoms).
-        settings: Of the iterations.
+        correlations: Correlations of samples and atoms, (samples, atoms).
+        settings: Settings of the iterations.
     """
     search = _start(hard_threshold(correlations, settings.start, keep_equal=True))
     code, iterations, converged, grown = search
@@ -222,8 +224,8 @@ def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Set
 
     Args:
         dictionary: Atoms in rows.
-        correlations: Of samples and atoms, (samples, atoms).
-        settings: Of the iterations.
+        correlations: Correlations of samples and atoms, (samples, atoms).
+        settings: Settings of the iterations.
         n_jobs: Threads.
     """
     from engram.memory.dictionary import kernels

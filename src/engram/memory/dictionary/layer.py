@@ -20,7 +20,7 @@ class NOODLLayer(nn.Module):
 
     Forward is ``iterations`` steps, unrolled, through which gradients flow along the entries that are kept.
     ``local_update`` needs no gradient: the change of a weight is the product of what it connects, the sign of the code
-    and the error that is left. Workers that each see a part of a batch need exchange nothing but the sum of that.
+    and the error that is left. Workers that each see a part of a batch need only exchange the sums of these products.
 
     Args:
         in_features: Features n of the input.
@@ -30,13 +30,13 @@ class NOODLLayer(nn.Module):
         code_step: Step size of the code, below 2 over the largest eigenvalue of W W^T.
         iterations: R.
         dict_step: Step size of the weights, about 0.5 out_features / (mean support x mean size of a coefficient).
-        device: Of the weights.
-        dtype: Of the weights.
+        device: Device of the weights.
+        dtype: Data type of the weights.
         generator: Source of the initial weights; torch's global one if None.
 
     Attributes:
-        weight: Atoms of unit norm, (out, in); initially random directions. It asks for no gradient:
-            ``layer.weight.requires_grad_()`` trains it by back-propagation.
+        weight: Atoms of unit norm, (out, in); initially random directions. It requires no gradient; after
+            ``layer.weight.requires_grad_()`` it can be trained by back-propagation.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1 and its neural form; ``NOODL`` is faster.
 

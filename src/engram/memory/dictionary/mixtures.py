@@ -14,9 +14,9 @@ TOGETHER, SMALL = 0.7, 0.6
 def mixtures(code: Float[np.ndarray, "samples atoms"], coef_min: float) -> Bool[np.ndarray, " atoms"]:
     """A mask of the atoms that cannot be true ones.
 
-    True coefficients are at least ``coef_min`` and atoms come independently. A false atom goes with another, used no
-    less, in more than 0.7 of its samples: two stand for one true atom. Or its mean coefficient, without sign, is below
-    0.6 ``coef_min``: it mends what others leave.
+    True coefficients are at least ``coef_min`` and atoms come independently. So an atom is false if more than 0.7 of
+    its samples also use another atom that is used at least as often: the two stand for one true atom. It is false too
+    if its mean absolute coefficient is below 0.6 ``coef_min``: it only corrects what others leave.
     """
     used = (code != 0).astype(code.dtype)
     uses = used.sum(axis=0)

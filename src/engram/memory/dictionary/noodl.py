@@ -38,31 +38,32 @@ NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learn a dictionary and sparse codes from a stream, exactly where the samples are exactly sparse.
 
-    Each call of ``partial_fit`` takes one step on one batch, on all that it is given:
+    Each call of ``partial_fit`` takes one step on all samples of its batch:
 
         x(0)   = H'(A y)                                       H' keeps what is at least coef_min / 2
         x(r+1) = H(x(r) - code_step (A A^T x(r) - A y))        H keeps what is larger than threshold
         g      = mean over samples of sign(x) (A^T x - y)^T
         A'     = rows of A - dict_step g, each divided by its norm
 
-    If samples are A*^T x* with incoherent atoms and few coefficients, none smaller than ``coef_min``, and A starts near
-    A*, the error of A and of x falls geometrically to the precision of the numbers; a lasso's shrinks coefficients and
-    stalls. If coefficients may be arbitrarily small, as in natural images, or under noise, nothing is promised. The
-    theory wants fresh samples in each batch; ``fit`` goes through the same ones again and again.
+    If samples are A*^T x* with incoherent atoms (nearly orthogonal ones) and few coefficients, none smaller than
+    ``coef_min``, and A starts near A*, the errors of A and of x fall geometrically to the precision of the numbers;
+    those of a lasso, which shrinks coefficients, do not. If coefficients may be arbitrarily small, as in natural
+    images, or if there is noise, nothing is guaranteed. The theory assumes fresh samples in each batch; ``fit`` uses
+    the same ones repeatedly.
 
     Args:
         n_components: Number of atoms; the number of features if None.
-        coef_min: Least size of the true coefficients, C, in the units of the data; ``"auto"`` takes half of the median
-            sample's largest correlation with the start.
+        coef_min: Least size of the true coefficients, C, in the units of the data; ``"auto"`` takes half of the largest
+            correlation with the initial atoms, in the median over samples.
         threshold: Threshold of the iterations; ``"auto"`` is 0.1 C, the published one.
         code_step: Step size of the codes, published as 0.2; ``"auto"``, 1 over the largest eigenvalue of A A^T, never
             diverges.
-        code_max_iter: Most iterations for a code.
+        code_max_iter: Largest number of iterations for a code.
         code_tol: Relative change of a code at which plain iterations end.
         solver: ``"iht-ls"``, ``"iht"`` or ``"iht-ls-unpruned"``, which ``iht_encode`` explains.
         dict_step: Step size of the dictionary. ``"auto"`` is 0.5 atoms / (k x) with running means of the support k and
             of the size x of its coefficients, times min(1, u / 4) for u uses in a batch; ``"per-atom"``: each its own.
-        max_iter: Most passes of ``fit`` over the samples.
+        max_iter: Largest number of passes of ``fit`` over the samples.
         batch_size: Samples in a batch of ``fit``.
         dict_init: Atoms to start from, (atoms, features), or ``"samples"`` (the default of None), or ``"pairwise"``,
             the directions that pairs of samples have in common, slow and for very sparse samples.
@@ -71,9 +72,10 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         max_no_improvement: See ``tol``; None: never before ``max_iter``.
         reinit: What is replaced by the samples with the largest residuals: ``"unused"`` atoms, ``"duplicates"`` (those
             with a cosine above 0.9 to another that is used more), ``"both"``, or nothing if None, as in the theory.
-            ``"mixtures"``: duplicates, and those atoms that mix true ones, where blind starts get stuck, become what
-            their samples have in common.
-        reinit_steps: Every how many steps; an atom is unused that no sample has used since the last time.
+            ``"mixtures"``: duplicates; and atoms that mix true ones, at which blind starts get stuck, are replaced by
+            what their samples have in common.
+        reinit_steps: Number of steps between replacements; an atom is unused if no sample has used it since the last
+            one.
         scale: ``"batch"`` divides samples by the running mean of their norms, and multiplies codes by it; C and the
             threshold are then relative to samples of norm 1. None takes samples as they are.
         update: ``"noodl"``, ``"arora-biased"`` or ``"arora-unbiased"``, which ``noodl_step`` explains.
@@ -82,7 +84,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         transform_n_nonzero_coefs: Nonzero coefficients of ``"omp"``; a tenth of the features if None.
         transform_alpha: Penalty of ``"lasso_cd"``; 1 if None.
         n_jobs: Threads; all results are the same for any number.
-        random_state: Settles the start and the shuffling.
+        random_state: Seed of the start and the shuffling.
         verbose: Whether ``fit`` prints a line for each pass.
         callback: Called by ``fit`` after each step, with the estimator.
 
@@ -95,7 +97,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         contraction_: Running factor by which it shrinks with a step, as the error does; NaN before the third step.
         code_iterations_: Mean iterations for a code in the last step.
         coef_min_, threshold_, code_step_, dict_step_, scale_: The values in use.
-        n_samples_seen_: Samples learned from, as often as they were shown.
+        n_samples_seen_: Samples learned from, repetitions included.
         unused_steps_: Steps since an atom was used, (atoms,).
         n_dead_samples_: Samples that were left without any atom.
         n_backoffs_: How often the step size was halved because the dictionary would not have stayed finite.

@@ -17,14 +17,14 @@ class DND(KeyValueMemory):
 
         Q = sum_i w_i v_i / sum_i w_i,   w_i = 1 / (|x - k_i|^2 + delta)
 
-    Which rows are nearest is not differentiated. With ``train_memory``, keys and values are parameters, which any
-    optimiser takes; in the published code they are not changed. What an optimiser keeps about rows that ``write``
-    returns as ``fresh`` is no longer theirs.
+    Which rows are nearest is not differentiated. With ``train_memory``, keys and values are parameters, for any
+    optimiser; in the published code they are not changed. An optimiser's state, such as momentum, is out of date for
+    rows that ``write`` returns as ``fresh``.
 
     Args:
-        *args: Of ``KeyValueMemory``.
+        *args: Arguments of ``KeyValueMemory``.
         train_memory: Make keys and values parameters.
-        **kwargs: Of ``KeyValueMemory``; ``value_update`` is ``"ema"`` by default.
+        **kwargs: Arguments of ``KeyValueMemory``; ``value_update`` is ``"ema"`` by default.
 
     Source: Pritzel et al., "Neural episodic control" (2017), section 3.1.
 
@@ -65,7 +65,7 @@ class DND(KeyValueMemory):
             k: Neighbours; where fewer rows are filled, all are taken.
             kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
             delta: Added to squared distances; ``"auto"``: their mean over the k neighbours.
-            exact_match: Whether a key that is stored gets its row's value and nothing else.
+            exact_match: Whether the answer for a stored key is the value of its row alone.
             tables: For each key the one table that answers, (batch,); None: all answer.
             use: Whether rows that answer count as used.
         """

@@ -69,9 +69,9 @@ def fast_estimate(
     """The ``estimate`` for pairs of a sample and a table, by the numba kernel.
 
     Args:
-        values: Of all rows, (tables, capacity, value_dim).
+        values: Values of all rows, (tables, capacity, value_dim).
         rows: Neighbours of each pair, nearest first, -1 for none, (pairs, k).
-        squared_distances: Of these neighbours.
+        squared_distances: Squared distances of these neighbours.
         tables: Table of each sample; none: all, and pairs are counted along the tables first.
         how: Kernel, delta, and the answer without neighbours or at an exact match.
     """

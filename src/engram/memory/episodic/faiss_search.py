@@ -13,14 +13,14 @@ from engram.memory.episodic.neighbours import Neighbours, exact_neighbours
 class FaissSearch:
     """Candidates from an index of faiss, the extra ``engram[faiss]``; for tables too large to look through.
 
-    Rows that were written since the index was built are all looked at, so that it never lags behind, and distances are
-    exact. Which neighbours are missed depends on when it was built: a memory that is loaded builds it anew and may
-    answer otherwise than one that was not stored. Without faiss it raises ImportError.
+    Rows written since the index was built are always searched, so that the result is never out of date, and distances
+    are exact. Which neighbours are missed depends on when the index was built: a memory that is saved and loaded builds
+    it anew, and may give other answers. Without faiss it raises ImportError.
 
     Args:
-        index: Kind of index, in the words of faiss's ``index_factory``.
-        rebuild: Share of the rows written since, from which on it is built anew, above 0, at most 1.
-        smallest: Rows up to which all are looked at, without an index.
+        index: Kind of index, as a string for faiss's ``index_factory``.
+        rebuild: Share of rows written since the index was built at which it is built anew, above 0, at most 1.
+        smallest: Largest number of rows that are searched without an index.
     """
 
     def __init__(self, index: str = "HNSW32", rebuild: float = 0.05, smallest: int = 10_000) -> None:
@@ -58,7 +58,7 @@ class FaissSearch:
         """Rows and squared distances of near keys, mostly the nearest.
 
         Args:
-            keys: Of all tables.
+            keys: Keys of all tables.
             filled: Rows in use of each table, the first ones.
             x: Samples.
             k: Neighbours.

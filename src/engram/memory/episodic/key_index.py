@@ -15,8 +15,8 @@ from torch import Tensor
 class KeyIndex:
     """A hash table with open addressing for each table of a memory, from a key to the lowest row that equals it.
 
-    It belongs to two tensors, keys and how many rows are filled. Where others change them in place, torch's count of
-    changes shows it, and the next write builds it again, in the time of a few searches.
+    It belongs to two tensors, the keys and the numbers of filled rows. If other code changes them in place, which
+    torch's version counter shows, the next write builds the index again, in the time of a few searches.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class KeyIndex:
         """The lowest of a table's filled rows that equals each finite key, -1 for none.
 
         Args:
-            keys: Of all tables.
+            keys: Keys of all tables.
             n_filled: Rows in use of each table.
             table: Number of the table.
             queries: The finite keys.
@@ -68,7 +68,7 @@ class KeyIndex:
         """Follow the memory while it changes rows of a table.
 
         Args:
-            keys: Of all tables.
+            keys: Keys of all tables.
             n_filled: Rows in use of each table.
             table: Number of the table.
             rows: Rows that change.

@@ -26,7 +26,7 @@ VALUE_UPDATES = ("max", "mean", "ema")
 
 
 class Recall(NamedTuple):
-    """The answer of a memory, with an axis of tables after the batch if all of several answer."""
+    """The answer of a memory; if several tables answer, they have an axis after that of the batch."""
 
     values: Float[Tensor, "*batch value_dim"]
     rows: Int[Tensor, "*batch k"]  # of the nearest keys, nearest first, -1 where there are fewer than k
@@ -47,28 +47,30 @@ class KeyValueMemory(Saveable, nn.Module):
         w_i = 1 / (d_i^2 + delta)        kernel "idw"; 1 for kernel "mean"
         answer = sum_i w_i v_i / sum_i w_i   over the k nearest of the keys that are there, d_i Euclidean
 
-    All is in buffers, so that ``state_dict`` holds everything, the source of random choices included, and a memory that
-    is loaded goes on as the other would have. On any device the processor searches and writes. ``DND`` has gradients.
+    Everything is in buffers, so that ``state_dict`` is complete, the source of random choices included, and a loaded
+    memory continues exactly as the saved one would have. Searches and writes run on the CPU, whatever the device.
+    ``DND`` has gradients.
 
     Args:
         capacity: Rows in a table, M, at least 2.
         key_dim: Length of a key, d.
-        value_dim: Length of a value. Where values are compared, the first number counts.
+        value_dim: Length of a value. Comparisons of values use its first number.
         policy: What is kept when there is no room, one of ``engram.memory.episodic.policies``; ``LRU()`` if None.
-        tables: Number of tables, A, kept in one array and asked in one go; None: one, and answers have no such axis.
-        hash_dim: Length of the hashes, which say whether two states are the same; None: keys are their own hashes.
-        value_update: What becomes of a row's value v when its state comes again with R: ``"max"``: max(v, R);
+        tables: Number of tables, A, which are stored in one array and queried together; None: one, and answers have no
+            such axis.
+        hash_dim: Length of the hashes, by which states are recognised as equal; None: keys are their own hashes.
+        value_update: How a row's value v changes when its state occurs again with value R: ``"max"``: max(v, R);
             ``"mean"``: the mean over all its samples; ``"ema"``: v + value_step (R - v). Where different states are
-            merged into one row, as k-means does, its value is their mean always.
+            merged into one row, as k-means does, its value is always their mean.
         value_step: Step size of ``"ema"``.
         assign: Which cluster a sample joins under a k-means policy: the one with the nearest ``"key"`` or ``"hash"``.
         empty_value: Answer of a table where nothing is written. With rewards that are never positive, 0 is optimistic.
         search: How neighbours are found: exactly if None, or by ``FaissSearch()``.
-        generator: Settles random choices, drawn from once; torch's global one if None.
+        generator: Source of a seed for all random choices; torch's global one if None.
 
     Attributes:
         keys, values, hashes: (tables, capacity, ...); hashes of length 0 without ``hash_dim``.
-        counts: Samples in each row, as far as the policy lets them count, 64-bit, (tables, capacity).
+        counts: Samples in each row, weighted by the policy, 64-bit, (tables, capacity).
         coef: The policy's ranks of rows, such as the time of their last use, 64-bit, (tables, capacity).
         n_filled: Rows in use, the first of each table, (tables,).
         clock: Look-ups and writes so far that count as time, (tables,).
@@ -156,7 +158,7 @@ class KeyValueMemory(Saveable, nn.Module):
             k: Neighbours. Where fewer rows are filled, all are taken; more than ``capacity`` gives a warning.
             kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
             delta: Added to squared distances; ``"auto"``: their mean over the k neighbours, which fits any scale.
-            exact_match: Whether a key that is stored gets its row's value and nothing else (MFEC; NEC: False).
+            exact_match: Whether the answer for a stored key is the value of its row alone (MFEC; NEC: False).
             tables: For each key the one table that answers, (batch,); None: all answer.
             use: Whether rows that answer count as used, one key after another; see ``LRU`` and ``Aggregate``.
 

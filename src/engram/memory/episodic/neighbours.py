@@ -31,7 +31,7 @@ def exact_neighbours(
     Row -1 at an infinite distance stands where there are fewer.
 
     Args:
-        keys: Of all tables.
+        keys: Keys of all tables.
         filled: Rows in use of each table, the first ones.
         x: Samples.
         k: Neighbours.
@@ -65,7 +65,7 @@ def closest(
     """The row of the key nearest to each sample, -1 if there is none, and its squared distance.
 
     Args:
-        keys: Of one table.
+        keys: Keys of one table.
         filled: Rows in use, the first ones.
         x: Samples.
     """

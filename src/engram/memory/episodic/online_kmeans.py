@@ -30,13 +30,13 @@ class OnlineKMeans(
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1
 
     Args:
-        n_clusters: Most centres.
-        weighting: ``"count"``, or ``"author"``, the published code, which merges no samples that equal a centre; see
-            ``engram.memory.episodic.policies.DynamicKMeans``.
+        n_clusters: Largest number of centres.
+        weighting: ``"count"``, or ``"author"``, the published code, which does not merge samples that equal a centre;
+            see ``engram.memory.episodic.policies.DynamicKMeans``.
 
     Attributes:
         labels_: Nearest centre of each sample of ``fit``, (samples,).
-        n_samples_seen_: Samples learned from, as often as they were shown.
+        n_samples_seen_: Samples learned from, repetitions included.
 
     Raises:
         ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
@@ -121,7 +121,7 @@ class OnlineKMeans(
         return {**numbers, "_centres": centres, "_counts": counts, "labels_": Axes(("samples",), np.ndarray)}
 
     def _plain(self, X: Data) -> bool:
-        """Whether scikit-learn has nothing to say about X: its checks take far longer than a step."""
+        """Whether scikit-learn's checks of X can be skipped: they take far longer than a step."""
         return (
             type(X) is np.ndarray
             and hasattr(self, "_centres")
@@ -158,8 +158,8 @@ class DynamicOnlineKMeans(OnlineKMeans):
 
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1,   then all counts less 1 / n_clusters
 
-    A centre whose count has come down to 0 is taken by the next sample. One lives that gets at least its fair share of
-    the samples; counts stay near 1, so that centres follow a stream that changes, at the price of some noise.
+    A centre whose count has fallen to 0 moves to the next sample. A centre that gets at least its fair share of the
+    samples survives. Counts stay near 1, so that centres follow a changing stream, at the price of some noise.
 
     Source: Agostinelli, Arulkumaran, Sarrico, Richemond and Bharath, "Memory-efficient episodic control reinforcement
     learning with dynamic online k-means" (2019).

@@ -29,15 +29,15 @@ class StoreRecall(NamedTuple):
 class AssociativeStore(Saveable):
     """Items with labels of any kind, found by noisy versions of their addresses.
 
-    Which states a memory stores cannot be chosen, so that a label gets one as its address: its hash, K bits, is the
-    message of the state; an integer is itself the message. There are 2^K addresses and they cost nothing; a payload
-    costs its own memory. Like labels do not get like addresses.
+    The states that a memory stores cannot be chosen, so each label is assigned one of them as its address: the label's
+    hash, K bits, is the message that the state encodes; an integer is itself the message. There are 2^K addresses,
+    which cost nothing; a payload costs its own memory. Similar labels do not get similar addresses.
 
     With ``features``, payloads are vectors that are also kept in one matrix of Hebbian weights, ``weight``,
 
         W = sum of payload x^T / N,    readout W x
 
-    which holds about N items: beyond, they drown in each other, while the table of payloads stays exact.
+    which holds about N items: with more, they are lost in mutual interference, while the table of payloads stays exact.
 
     Args:
         memory: A memory with parity constraints.
@@ -103,7 +103,7 @@ class AssociativeStore(Saveable):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None, **settings: Any
     ) -> StoreRecall:
-        """The items whose addresses noisy states settle at, with settings of ``ExpanderMemory.recall``."""
+        """The items at whose addresses noisy states settle, with settings of ``ExpanderMemory.recall``."""
         result = self.memory.recall(x, generator=generator, **settings)
         items: list[tuple[Label | None, Any]] = [(None, None)] * len(x)
         rows = result.converged.nonzero()[:, 0].tolist()

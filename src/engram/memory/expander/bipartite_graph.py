@@ -160,8 +160,8 @@ class BipartiteGraph:
 
             min over S of |neighbours of S| / (edges of S)
 
-        1 means that no two nodes of any such set share a constraint. Sets that keep more than 3/4 are corrected. Every
-        set is looked at; more than 10^9, or a size that no set has, raise ValueError.
+        1 means that no two nodes of any such set share a constraint. Errors in sets with more than 3/4 are corrected.
+        All sets are examined; more than 10^9 of them, or an impossible size, raise ValueError.
 
         Examples:
             >>> BipartiteGraph(np.array([[0, 1], [1, 2]])).expansion(2)

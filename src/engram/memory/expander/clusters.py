@@ -15,7 +15,7 @@ from engram.memory.expander.bipartite_graph import PADDING, BipartiteGraph
 def parity_table(
     graph: BipartiteGraph, target: UInt8[np.ndarray, " constraints"]
 ) -> Bool[np.ndarray, "constraints locals"]:
-    """A mask of the local patterns of a given parity, 1 being odd; bit k of a pattern is 1 where node k is -1."""
+    """A mask of the local patterns of a given parity, where 1 is odd; bit k of a pattern is 1 where node k is -1."""
     local = np.arange(2 ** graph.C.shape[1])
     odd = np.bitwise_count(local) % 2 == 1
     return np.asarray((odd == (target[:, None] == 1)) & (local < 2 ** graph.constraint_degrees[:, None]))

@@ -65,14 +65,14 @@ class ExpanderMemory(Saveable, nn.Module):
     so that in each cluster one neuron wins, and nodes flip where that lowers V. With ``patterns="parity"`` a cluster
     permits the patterns whose product is +1, V counts the violated constraints, and 2^K states satisfy all, with
     K = N - rank: about N (1 - z / r). On an expander with z of at least 5, errors in a fixed share of the nodes are
-    corrected at any size. Which states are stored cannot be chosen; ``AssociativeStore`` puts content to them.
+    corrected at any size. The stored states cannot be chosen; ``AssociativeStore`` attaches content to them.
 
     Args:
         graph: Which nodes the clusters see.
         patterns: Permitted patterns: ``"parity"``; ``"learn"``, nothing before ``learn``; or local patterns of +1 and
             -1, at distances of at least 2, (patterns, r), for all clusters or a list of one array for each.
         target_parity: For ``"parity"``, the product that each cluster permits, (constraints,); all +1 if None.
-        order: Who flips; see ``recall``.
+        order: Which nodes flip; see ``recall``.
         explicit_hidden: Keep a list of hidden neurons for ``"parity"`` too, up to r = 20: the same results, slower.
         encoding: ``"signs"``: nodes are +1 and -1; ``"bits"``: they are 0 and 1, which stand for +1 and -1.
 
@@ -248,15 +248,16 @@ class ExpanderMemory(Saveable, nn.Module):
 
         Args:
             x: Noisy states, (batch, nodes), of any dtype.
-            max_iter: Most iterations; if None, until the network rests for ``max`` and ``random``, whose every flip
-                lowers V, and 100, 20,000 and 1000 for ``parallel``, ``wta`` and ``glauber``.
+            max_iter: Largest number of iterations. None: for ``max`` and ``random``, in which every flip lowers V,
+                until no node flips; for ``parallel``, ``wta`` and ``glauber`` 100, 20,000 and 1000.
             order: The memory's if None.
-            generator: Source of all choices, alike on any device and with any threads; torch's global one if None.
+            generator: Source of all choices, which are the same on any device and with any number of threads; torch's
+                global one if None.
             beta: Inverse temperature of ``glauber``.
             faults: For ``wta``, the probability with which in each sweep a cluster's winner is a random hidden neuron
                 of it. The network is then never at rest: it ends when all constraints hold.
-            erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. First each gets the value that most of its
-                clusters without another unknown node ask for, ties at random.
+            erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. First each gets the value demanded by most
+                of those of its clusters that have no other unknown node, ties at random.
             trace: Whether to return the energy on the way, which is slower.
         """
         checks.arguments()
@@ -297,9 +298,9 @@ class ExpanderMemory(Saveable, nn.Module):
 
         Args:
             x: States, (batch, nodes).
-            policy: Behaviour of a cluster that already permits a pattern one flip away: ``"reject"`` the new one;
-                ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, taking the
-                permitted pattern (the first in rising order) for it before the next cluster looks.
+            policy: What a cluster does with a pattern that is one flip away from one that it permits: ``"reject"`` it;
+                ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, which gets
+                the permitted pattern (the first in rising order) before the next cluster sees it.
         """
         from engram.memory.expander.kernels import graphs
 

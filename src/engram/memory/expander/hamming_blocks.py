@@ -1,4 +1,4 @@
-"""Blocks of Hamming codes: good codes each, but not an expander together."""
+"""Blocks of Hamming codes: each a good code, but together not an expander."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engram.memory.expander.bipartite_graph import BipartiteGraph
 
 
 def hamming74_blocks(B: int) -> BipartiteGraph:
-    """The graph of B Hamming (7,4) codes side by side, 7 B nodes and 3 B constraints: the control of blocks.
+    """The graph of B Hamming (7,4) codes side by side, 7 B nodes and 3 B constraints, as a control.
 
     Position k = 1 .. 7 of a block is in the constraints that are the ones in k written in binary.
 

@@ -10,7 +10,7 @@ from engram.memory.expander.random_regular import check_degrees
 
 
 def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Generator = 0) -> BipartiteGraph:
-    """A (z, r)-regular graph whose constraints see nodes near each other: the control without expansion.
+    """A (z, r)-regular graph whose constraints see nodes near each other, as a control without expansion.
 
     For each of z layers the order of the N nodes is rolled by a random offset below ``span``, permuted within windows
     of ``span`` and cut into groups of r, one for each constraint.

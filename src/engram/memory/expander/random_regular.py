@@ -24,7 +24,7 @@ def random_regular(
         z: Constraints of each node; from 5 on, errors in a fixed share of the nodes are corrected at any size.
         r: Nodes of each constraint, a divisor of N z; there are M = N z / r constraints.
         min_girth: 4, or 6: no two nodes share two constraints, which needs N of at least 1 + z (r - 1).
-        seed: Settles the graph, or a generator to draw from.
+        seed: Seed of the graph, or a generator to draw from.
 
     Raises:
         ValueError: There is no such graph.

@@ -59,7 +59,7 @@ def recovery_rate(
     """The share of stored states that a recall brings back from noise exactly.
 
     Args:
-        recall: From noisy states to recalled ones.
+        recall: Function from noisy states to recalled ones.
         x: Stored states, (batch, nodes).
         fraction: Share of nodes that are changed, from 0 to 1.
         noise: ``"exact"``, ``"bsc"`` or ``"erase"``, the kinds of ``corrupted``.
@@ -79,11 +79,11 @@ def recovery_curve(
     """The ``recovery_rate`` of random stored states, for memories of N nodes and shares of flipped nodes.
 
     Args:
-        make: From N to a memory.
+        make: Function of N that returns a memory.
         fractions: Shares of the nodes that are flipped.
         sizes: Values of N.
         trials: Noisy states for each point.
-        seed: Settles states, noise and choices.
+        seed: Seed of states, noise and choices.
 
     Examples:
         >>> from engram.memory import random_regular
@@ -118,7 +118,7 @@ def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator
 
 
 def nearest_state(memory: ExpanderMemory, noisy: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
-    """The stored states nearest to noisy ones, the first of several: maximum likelihood, of at most 2^14."""
+    """The stored states nearest to noisy ones, the first of several (maximum likelihood), among at most 2^14."""
     size = memory.message_size
     if size > SEARCHED:
         raise ValueError(f"memory stores 2^{size} states: expected at most 2^{SEARCHED}; take a smaller N")

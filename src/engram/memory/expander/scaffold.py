@@ -27,8 +27,8 @@ class Scaffold(Saveable):
         to the scaffold    x = recall(sign(W c)),     W = sum of x c^T                 Hebb
         and back           c = V x,                   V = C X^+                        pseudo-inverse
 
-    with a random stored state x for each content c. While there are no more items than nodes, V is exact, and what
-    limits recall is whether W leads to within reach of the right state.
+    with a random stored state x for each content c. While there are no more items than nodes, V is exact, and recall is
+    limited only by whether W leads close enough to the right state.
 
     Args:
         memory: A memory with parity constraints, states being signs.
@@ -58,14 +58,14 @@ class Scaffold(Saveable):
         self._fit()
 
     def store(self, content: Float[Tensor, "items features"]) -> None:
-        """Tie finite contents, (items, features), to states that are drawn for them."""
+        """Associate finite contents, (items, features), with random states."""
         self._check("content", content)
         self.content = torch.cat((self.content, content.float()))
         self.states = torch.cat((self.states, random_states(self.memory, len(content), self.generator).cpu()))
         self._fit()
 
     def recall(self, cue: Float[Tensor, "batch features"], generator: torch.Generator | None = None) -> ScaffoldRecall:
-        """The contents whose states noisy ones, (batch, features), lead to; RuntimeError: nothing is stored."""
+        """The contents recalled from noisy ones, (batch, features); RuntimeError: nothing is stored."""
         self._check("cue", cue)
         if not len(self.states):
             raise RuntimeError("nothing is stored: call store first")

@@ -21,7 +21,7 @@ def sign_labels(x: Float[Tensor, "batch features"], bits: int, generator: torch.
     Args:
         x: The vectors.
         bits: How many hyperplanes, such as ``message_size`` of a store.
-        generator: Where the hyperplanes come from: of the same state for all vectors of a store.
+        generator: Source of the hyperplanes; use one in the same state for all vectors of a store.
 
     Returns:
         Numbers below 2^bits, bit 0 first.

@@ -19,11 +19,11 @@ class Decision(NamedTuple):
     """The decision at a step.
 
     Attributes:
-        kind: Whether the fragment at hand is kept, was left for a new one, or for one that was stored.
-        source: The fragment that was at hand before the step.
-        target: The fragment that is at hand now.
+        kind: Whether the current fragment was kept, or left for a new or for a stored one.
+        source: The current fragment before the step.
+        target: The current fragment after it.
         statistic: What the monitor compared with its threshold, or NaN.
-        similarity: Of the best key; minus infinity where there is none.
+        similarity: Similarity of the best key; minus infinity where there is none.
     """
 
     kind: Literal["keep", "fragment", "recall"]
@@ -34,7 +34,7 @@ class Decision(NamedTuple):
 
 
 def link(store: LongTermStore[Any], source: int, target: int, query: Any) -> None:
-    """Connect two fragments, and let the query that stood at their border lead to the new one."""
+    """Connect two fragments, and store the query at their border as a key that leads to the new one."""
     store.connect(source, target)
     if query is not None:
         store.add_key(query, target, source)
@@ -53,12 +53,12 @@ class FragmentAndRecall(Generic[T]):
         monitor: Watches the surprisal, of one stream.
         recall_threshold: Similarity that recalls.
         novelty_threshold: Similarity above which a query is too familiar for a new fragment; None: no limit.
-        burn_in: Steps after a new fragment without a decision.
+        burn_in: Number of steps after a new fragment in which nothing is decided.
         link: Called with the store, the old and the new fragment and the query when a fragment begins; by default it
             connects them and stores the query as a key that leads to the new one.
 
     Attributes:
-        current_id: The fragment at hand.
+        current_id: Number of the current fragment.
 
     Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
 
@@ -98,7 +98,7 @@ class FragmentAndRecall(Generic[T]):
 
     @property
     def current(self) -> T:
-        """The fragment at hand."""
+        """The current fragment."""
         return self.store.get(self.current_id)
 
     def step(
@@ -107,13 +107,13 @@ class FragmentAndRecall(Generic[T]):
         """Decide.
 
         Args:
-            surprisal: How badly the fragment at hand predicted; or a function that says so of the fragment that is at
-                hand after recall.
+            surprisal: How badly the current fragment predicted; or a function that returns this for the fragment that
+                is current after recall.
             query: What is compared with keys; None: there is nothing to recall by.
             may_fragment: Whether a surprise may begin a fragment at this step.
 
         Raises:
-            ValueError: The surprisal is not finite; nothing was decided but recall.
+            ValueError: The surprisal is not finite; apart from recall, nothing has changed.
         """
         source = self.current_id
         best = NO_MATCH if query is None else self.store.match(query)

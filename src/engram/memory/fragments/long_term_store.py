@@ -24,20 +24,20 @@ class StoredKey(NamedTuple):
 
 
 class LongTermStore(Generic[T]):
-    """A store of fragments by number, with keys that lead to them and a graph of which border on which.
+    """A store of numbered fragments, with keys that lead to them and a graph of neighbouring fragments.
 
-    A key is what a query is compared with; where it leads, and how alike they are, is the answer of ``match``. An edge
-    has a payload at each end: where the other fragment begins, in the terms of this one. Where there is no room the
-    fragment whose last use is longest ago goes, with the keys that lead to it and its edges; keys that were stored in
-    it stay, with source -1.
+    Queries are compared with keys; ``match`` returns the fragment to which the best key leads, and the similarity. An
+    edge has a payload at each end: where the other fragment begins, in the coordinates of this one. If there is no
+    room, the least recently used fragment is removed, with the keys that lead to it and its edges; keys that were
+    stored in it stay, with source -1.
 
     Args:
         matcher: ``"exact"``, ``"cosine"``, ``"geometric"``, a function of a query and a key that says how similar they
             are, or any ``Matcher``.
-        capacity: Most fragments; None: no bound.
+        capacity: Largest number of fragments; None: no bound.
 
     Attributes:
-        keys: What is stored under each, in the order in which they came.
+        keys: The stored keys, in the order in which they were added.
 
     Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
 
@@ -86,13 +86,13 @@ class LongTermStore(Generic[T]):
             item: The fragment.
             key: A key that leads to it; None: none so far.
             source: The fragment that the key was met in.
-            in_use: Fragments that must not go to make room.
+            in_use: Fragments that must not be removed to make room.
 
         Returns:
-            Its number; numbers are never given twice.
+            Its number; no number is used twice.
 
         Raises:
-            ValueError: No room can be made, or an unknown source.
+            ValueError: No room can be made, or the source is unknown.
         """
         if source is not None:
             self._known("source", source)
@@ -115,7 +115,7 @@ class LongTermStore(Generic[T]):
         self.keys.append(StoredKey(copy.deepcopy(key), target, UNKNOWN if source is None else source))
 
     def get(self, id: int) -> T:  # noqa: A002
-        """The fragment of a number; raises ValueError where there is none."""
+        """The fragment with a number; ValueError if there is none."""
         return self._items[self._known("id", id)]
 
     def replace(self, id: int, item: T) -> None:  # noqa: A002
@@ -123,7 +123,7 @@ class LongTermStore(Generic[T]):
         self._items[self._known("id", id)] = item
 
     def touch(self, id: int, time: float | None = None) -> None:  # noqa: A002
-        """Note that a fragment is used, at a time, by default after all that were noted before."""
+        """Mark a fragment as used at a time, by default the latest so far."""
         self._known("id", id)
         self._clock = max(self._clock, self._clock + 1 if time is None else checks.number("time", time))
         self._used[id] = self._clock if time is None else float(time)
@@ -143,7 +143,7 @@ class LongTermStore(Generic[T]):
         self._edges.append((i, j, payload_i, payload_j))
 
     def neighbors(self, id: int) -> dict[int, list[Any]]:  # noqa: A002
-        """The fragments that one borders on, each with the payloads at this one's end of their edges."""
+        """The neighbours of a fragment, each with the payload at this fragment's end of the edge."""
         self._known("id", id)
         around: dict[int, list[Any]] = {}
         for i, j, payload_i, payload_j in self._edges:
@@ -153,7 +153,7 @@ class LongTermStore(Generic[T]):
         return around
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is stored; of a fragment that has a ``state_dict``, that."""
+        """All that is stored; a fragment with a ``state_dict`` is represented by it."""
         items = [item.state_dict() if hasattr(item, "state_dict") else item for item in self._items.values()]
         return copy.deepcopy(
             {"ids": list(self._items), "items": items, "used": [self._used[number] for number in self._items]}

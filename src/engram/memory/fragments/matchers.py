@@ -23,7 +23,7 @@ NO_MATCH = Match(-1, -np.inf)
 
 @runtime_checkable
 class Matcher(Protocol):
-    """Keys with where they lead; of equal similarities the key that was added first decides."""
+    """Keys and the fragments to which they lead; among equally similar keys the first one added counts."""
 
     @abstractmethod
     def add(self, key: Any, target: int) -> None:
@@ -39,7 +39,7 @@ class Matcher(Protocol):
 
 
 class ExactMatcher:
-    """Keys that a query has to equal: anything hashable, or the bytes of an array. The key that came last counts."""
+    """Keys that a query has to equal: anything hashable, or the bytes of an array. The last key added counts."""
 
     def __init__(self) -> None:
         self.targets: dict[Hashable, int] = {}
@@ -106,7 +106,7 @@ class GeometricMatcher:
 
     A key is ``(fragment, direction, first row, first column, last row, last column)`` of a horizontal or vertical line,
     ends included; a query ``(fragment, direction, row, column)`` matches with similarity 1 where it stands on the line
-    in its direction. Of two lines the one that came last counts.
+    in its direction. Of two lines the last one added counts.
 
     Examples:
         >>> matcher = GeometricMatcher()
@@ -143,7 +143,7 @@ class SimilarityMatcher:
     """Keys of any kind, and a function that says how similar a query is to one of them.
 
     Args:
-        similarity: From a query and a key to a number, the larger the more similar.
+        similarity: Function of a query and a key; the larger its value, the more similar they are.
     """
 
     def __init__(self, similarity: Callable[[Any, Any], float]) -> None:
@@ -160,7 +160,7 @@ class SimilarityMatcher:
         self.keys = [entry for entry in self.keys if entry[1] != target]
 
     def match(self, query: Any) -> Match:
-        """The key that the function takes for the most similar."""
+        """The key that is most similar according to the function."""
         best = NO_MATCH
         for key, target in self.keys:
             similarity = checks.number("similarity(query, key)", self.similarity(query, key))

@@ -31,16 +31,16 @@ class SurprisalMonitor:
     a greater surprise: for a confidence c, pass 1 - c.
 
     Args:
-        criterion: Which of the four.
-        threshold: See there.
-        min_samples: Samples that must have come before one that fires.
-        window: Samples that count; None: all since the last ``reset``.
-        std_floor: No surprise where the standard deviation is no larger.
-        append_on_trigger: Whether a sample that fires counts among those before the next.
+        criterion: One of these four.
+        threshold: The threshold above.
+        min_samples: Samples that are needed before the first that may fire.
+        window: Number of latest samples that count; None: all since the last ``reset``.
+        std_floor: Nothing fires unless the standard deviation is larger than this.
+        append_on_trigger: Whether a sample that fires is included in later statistics.
         reset_on_trigger: Whether all samples before one that fires are forgotten.
-        skip_repeats: Whether a sample that equals the one before it is not looked at.
+        skip_repeats: Whether a sample that equals the one before it is skipped.
         streams: Number of streams that are watched side by side, each with its own statistics; None: one, of floats.
-        generator: Settles ``"random"``, drawn from once; torch's global one if None.
+        generator: Source of a seed for ``"random"``; torch's global one if None.
 
     Attributes:
         statistic: What was compared with the threshold at the last sample of each stream, or NaN, (streams,).
@@ -90,7 +90,7 @@ class SurprisalMonitor:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all samples, but not which random numbers were used."""
+        """Forget all samples; the sequence of random numbers goes on."""
         count = self.streams or 1
         self._counts, self._since = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         self._means, self._squares, self._previous = np.zeros(count), np.zeros(count), np.full(count, np.nan)
@@ -99,11 +99,11 @@ class SurprisalMonitor:
     def observe(
         self, x: float | Float[np.ndarray, " streams"], *, armed: bool | Bool[np.ndarray, " streams"] = True
     ) -> Any:
-        """Whether a sample is a surprise after those before it, which it joins then.
+        """Whether a sample is a surprise given those before it; then add it to them.
 
         Args:
             x: A sample, or one of each stream, (streams,).
-            armed: Whether it may fire; one that may not is a sample like any other.
+            armed: Whether it may fire; if not, it still counts as a sample.
 
         Returns:
             A bool, or one for each stream, (streams,).
@@ -129,7 +129,7 @@ class SurprisalMonitor:
     def scan(self, xs: Float[np.ndarray, " time"]) -> int | None:
         """The place of the first surprise among successive samples of one stream, or None.
 
-        It is as if ``observe`` were called with one after another, up to a surprise; none after that is looked at.
+        Equivalent to calling ``observe`` with one after another until the first surprise; later ones are not used.
 
         Raises:
             ValueError: A sample is not finite, or there are several streams.

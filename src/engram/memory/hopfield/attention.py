@@ -35,7 +35,7 @@ class AttentionMemory(PatternStore):
         self.beta = None if beta is None else checks.number("beta", beta, above=0)
 
     def recall(self, x: Annotated[Tensor, "batch nodes"]) -> HopfieldRecall:
-        """The patterns that attention answers to noisy ones; a node at exactly 0 keeps its sign."""
+        """The patterns that attention recalls from noisy ones; a node at exactly 0 keeps its sign."""
         cue = self._cue(x)
         answer = self._step(cue)
         return HopfieldRecall(answer.to(x.dtype), (self._step(answer) == answer).all(1), (answer != cue).sum(1))

@@ -13,7 +13,7 @@ from engram.memory.hopfield.recall import HopfieldRecall, PatternStore, settled
 
 
 class DenseHopfield(PatternStore):
-    """A network that compares the state with every stored pattern, and follows the near ones.
+    """A network that compares its state with every stored pattern, and moves towards the nearest ones.
 
         E = - sum over patterns of F(p . x),   F(m) = m^n or exp(m)
         x_i flips if that lowers E; one node after another in random order

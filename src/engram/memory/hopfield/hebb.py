@@ -21,7 +21,8 @@ class HebbHopfield(Saveable, nn.Module):
 
     Args:
         n_nodes: N, at least 2.
-        rule: ``"hebb"``, or ``"pseudo-inverse"``, which keeps up to N linearly independent patterns, with small basins.
+        rule: ``"hebb"``, or ``"pseudo-inverse"``, which stores up to N linearly independent patterns, but corrects only
+            a little noise when there are many.
 
     Source: Hopfield, "Neural networks and physical systems with emergent collective computational abilities" (1982);
     Personnaz, Guyon and Dreyfus, "Information storage and retrieval in spin-glass like neural networks" (1985).
@@ -52,7 +53,7 @@ class HebbHopfield(Saveable, nn.Module):
         return self.n_nodes * (self.n_nodes - 1) // 2
 
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
-        """Store patterns of +1 and -1, (patterns, nodes), beside those that are there."""
+        """Store patterns of +1 and -1, (patterns, nodes), in addition to earlier ones."""
         checks.arguments()
         patterns = signs("X", X, self.n_nodes)
         if self.rule == "hebb":

@@ -39,7 +39,7 @@ class PatternStore(Saveable, nn.Module):
         return self.stored.numel()
 
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
-        """Store patterns of +1 and -1, (patterns, nodes), beside those that are there, of the same number of nodes."""
+        """Store patterns of +1 and -1, (patterns, nodes), in addition to earlier ones of the same length."""
         checks.arguments()
         new = signs("X", X, self.stored.shape[1] or X.shape[-1]).to(torch.int8)
         self.stored = torch.cat((self.stored, new)) if len(self.stored) else new

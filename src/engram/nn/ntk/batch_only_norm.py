@@ -13,19 +13,18 @@ from engram import checks
 
 
 class BatchOnlyNorm(nn.Module):
-    """Batch normalisation with a mean and a variance for every unit, also every position of an image.
+    """Batch normalisation with a mean and a variance for every unit, and in images for every position.
 
         y = (x - mean(x)) / sqrt(var(x) + eps),   over the batch
 
-    It has no parameters and no running averages: every batch, also in ``eval()``, normalises itself, until
-    ``freeze_norms`` has given it statistics to keep.
+    It has no parameters and no running averages: every batch is normalised by its own statistics, in ``eval()`` too,
+    until ``freeze_norms`` fixes them.
 
     Args:
-        eps: What keeps the division finite.
+        eps: Added to the variance, so that the division stays finite.
 
     Attributes:
-        mean, variance: The statistics it keeps, buffers of the shape of a sample; None as long as each batch has its
-            own.
+        mean, variance: The fixed statistics, buffers of the shape of a sample; None as long as each batch uses its own.
 
     Raises:
         ValueError: ``eps`` is not above 0.
@@ -71,9 +70,9 @@ class BatchOnlyNorm(nn.Module):
 
 @torch.no_grad()
 def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
-    """Let all ``BatchOnlyNorm`` of a network keep the statistics that it has now on these samples.
+    """Fix the statistics of all ``BatchOnlyNorm`` of a network to those on these samples.
 
-    What a sample gives then depends on it alone.
+    The output for a sample then depends on this sample alone.
 
     Args:
         model: The network; its norms are changed.

@@ -24,8 +24,8 @@ class NTKLinear(nn.Linear):
         out_features: Outputs.
         gain: sqrt(2) after a ReLU that no normalisation follows; else 1.
         bias: Whether there is b.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Attributes:
@@ -85,16 +85,16 @@ class NTKConv2d(nn.Conv2d):
         z = c W * h + b,   c = gain / sqrt(in_channels k^2),   W ~ N(0, 1),   b = 0
 
     Args:
-        in_channels: Channels that come in.
-        out_channels: Channels that go out.
+        in_channels: Input channels.
+        out_channels: Output channels.
         kernel_size: k.
-        stride: Of the kernel.
+        stride: Stride of the kernel.
         padding: Zeros on every side; or ``"same_tf"``: as many as make the output ceil(size / stride), half of them
             on either side, an odd one at the end.
         gain: sqrt(2) after a ReLU that no normalisation follows; else 1.
         bias: Whether there is b.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Attributes:

@@ -29,7 +29,7 @@ def wide_mlp(
     Args:
         sizes: Inputs, units of each hidden layer, outputs.
         norm: Whether ``BatchOnlyNorm`` stands before each ReLU.
-        dtype: Of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Raises:
@@ -67,10 +67,10 @@ def wide_cnn(
 
     Args:
         width: Channels of every hidden layer.
-        strides: Of each convolution; as published for KMNIST, and (1, 1, 1, 2, 1, 2, 1) for CIFAR-10.
-        channels: Of the images.
+        strides: Stride of each convolution; as published for KMNIST, and (1, 1, 1, 2, 1, 2, 1) for CIFAR-10.
+        channels: Channels of the images.
         outputs: Number of outputs.
-        dtype: Of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Raises:
@@ -111,7 +111,7 @@ def wide_rnn(
         inputs: Input features.
         hidden: Units.
         outputs: Outputs.
-        dtype: Of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Raises:
@@ -130,7 +130,7 @@ def wide_rnn(
 
 
 def to_standard(model: nn.Module) -> nn.Module:
-    """A copy of a network in the standard parameterisation, W_standard = c W, which gives the same.
+    """A copy of a network in the standard parameterisation, W_standard = c W, with the same outputs.
 
     ``NTKLinear`` becomes ``nn.Linear``, and ``NTKConv2d`` ``nn.Conv2d``, or one of scale 1 where torch has no such
     padding. Gradient descent at the rates of ``standard_rates`` keeps both networks the same.
@@ -181,7 +181,7 @@ def standard_rates(model: nn.Module, rate: float) -> dict[str, float]:
         rate: Its learning rate.
 
     Returns:
-        By parameter name, the same in both.
+        The rates by parameter name, which is the same in both.
 
     Raises:
         TypeError: It has no such layer, or it is recurrent.

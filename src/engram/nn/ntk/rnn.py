@@ -38,8 +38,8 @@ class NTKRNN(nn.Module):
         input_size: Number of input features, which are not scaled.
         hidden_size: n, the number of units.
         batch_first: Whether input and output are (batch, time, features) rather than (time, batch, features).
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
     Attributes:

@@ -79,7 +79,7 @@ def apply_preconditioner(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Te
 
 
 def _product(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Tensor, "k n"]:
-    """``apply_preconditioner`` of what fits."""
+    """``apply_preconditioner`` without its checks."""
     if isinstance(M, tuple):
         left, right = M
         return _product(left, _product(right, z.mT).mT)

@@ -37,7 +37,8 @@ class FOP(Optimizer):
         theta <- theta - lr P z,   P = M M^T,   M <- M + rho (g z^T + z g^T) M / (|g| |z|)
 
     z is the step of the base optimiser, as a matrix with a row for each direction that P mixes, and g the gradient at
-    the point that the step reached: where both agree, the step should have been longer. P starts as the identity, so
+    the point that the step reached: where g points along z, the step should have been longer. P starts as the identity,
+        so
     that the first step is that of the base. Only consecutive gradients are needed.
 
     To freeze P, set ``rho`` of the group to 0. For steps that can be differentiated through, use ``hypergradient`` and

@@ -34,7 +34,7 @@ def register(
 ) -> tuple[CustomOpDef, CustomOpDef]:
     """An operator of the CPU and its derivative, registered with torch and known to ``torch.compile``.
 
-    The derivative has none of its own, and no transform of ``torch.func`` passes through.
+    The derivative cannot be differentiated again, and ``torch.func`` cannot transform the operator.
 
     Args:
         name: Its name, without ``engram::``; that of the derivative ends in ``_backward``.

@@ -32,7 +32,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         local_derivative: Where phi' of a layer's own update is evaluated, with the derivative of its normalisation:
             ``"current"``, as above; ``"initial"``: phi'(a0[l]); or ``"author"``, as the authors' code does:
             phi'(a0[l]) behind a current normalisation, but in the last hidden layer all current, and in a recurrent
-            network as ``"current"``. They are the same in wide networks.
+            network as ``"current"``. In wide networks all three give the same.
         author_readout: In a recurrent network, let the error at a step reach the units only through later ones, as
             in the authors' code, whose first step is therefore not backpropagation's.
 

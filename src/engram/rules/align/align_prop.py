@@ -29,8 +29,8 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
     Args:
         rho: Correlation of feedback and initial weights, from 0 to 1.
 
-    Its state is V, by the name of the weights W of each layer but the first, as they act. It trains an
-    ``nn.Sequential`` of linear layers and convolutions, in either parameterisation, and ``WideRNN``.
+    Its state is V, by the name of the weights W of each layer but the first, scaled as in the forward pass. It trains
+    an ``nn.Sequential`` of linear layers and convolutions, in either parameterisation, and ``WideRNN``.
 
     Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022); rho of Bordelon and
     Pehlevan, "The influence of learning rule on representation dynamics in wide neural networks" (2023).

@@ -19,8 +19,8 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
         dL/dW[l] = c[l] delta[l]^T h0[l-1],   delta[l] = (c[l+1] delta[l+1] W0[l+1]) phi'(a0[l]),   delta[L] = e
 
     where 0 marks the network at ``init``. The first step is backpropagation's; a wide network in the neural tangent
-    kernel parameterisation (``wide_mlp``) learns the same as by backpropagation. Any module will do, also one that is
-    recurrent. Where weights decay, the feedback does not, so that both drift apart.
+    kernel parameterisation (``wide_mlp``) learns the same as by backpropagation. Any module can be trained, recurrent
+    ones too. If weights decay, the feedback does not, so the two drift apart.
 
     Its state is the parameters at ``init``, by name.
 

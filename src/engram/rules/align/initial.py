@@ -19,7 +19,7 @@ def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
     """The parameters as they are now, by name, as tensors of their own.
 
     Raises:
-        TypeError: A layer gives something else each time, or averages over batches, and would do so twice.
+        TypeError: A layer is random, or averages over batches, which would happen twice.
     """
     checks.arguments()
     for name, module in model.named_modules():
@@ -43,10 +43,10 @@ def call(name: str, module: nn.Module, parameters: Mapping[str, Tensor], *inputs
     """The output of a part of a network, with the parameters of the whole.
 
     Args:
-        name: Of the part, as ``named_modules`` has it.
+        name: Name of the part, as ``named_modules`` has it.
         module: The part.
         parameters: Those of the whole network, by name.
-        *inputs: Of the part.
+        *inputs: Inputs of the part.
     """
     module_parameters = {key: parameters[f"{name}.{key}" if name else key] for key, _ in module.named_parameters()}
     return functional_call(module, module_parameters, inputs) if module_parameters else module(*inputs)
@@ -63,5 +63,5 @@ class _Inject(torch.autograd.Function):
 
 
 def inject(frozen: Tensor, live: Tensor) -> Tensor:
-    """The first value, whose error goes to both: frozen + live - stop_gradient(live)."""
+    """The first value, with a gradient that goes to both: frozen + live - stop_gradient(live)."""
     return _Inject.apply(frozen, live)  # type: ignore[no-any-return, no-untyped-call]

@@ -19,13 +19,13 @@ def k_winners(
     dim: int = 1,
     binary: bool = True,
 ) -> Float[Tensor, "..."]:
-    """The activity of the k largest of u along an axis, those of them that are positive; 0 for all others.
+    """The k largest of u along an axis, unless they are negative; 0 for all others.
 
     Args:
         u: Drives, thresholds subtracted.
-        k: Most winners at a place; of equal drives the first wins.
+        k: Largest number of winners at a place; among equal drives the first wins.
         dim: The axis of the units.
-        binary: Winners have activity 1; else their drive, at most 50.
+        binary: Whether winners have activity 1; otherwise it is their drive, at most 50.
 
     Raises:
         ValueError: k is not between 1 and the number of units, or there is no such axis.
@@ -67,7 +67,7 @@ def triangle(u: Float[Tensor, "..."], *, dim: int = 1) -> Float[Tensor, "..."]:
 
 
 def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-    """Each sample with mean 0 and standard deviation 1 over all its values; a constant one as 0.
+    """Each sample with mean 0 and standard deviation 1 over all its values; a constant sample becomes 0.
 
         x' = (x - mean(x)) / (1e-10 + std(x)),   std over one less than the number of values
 

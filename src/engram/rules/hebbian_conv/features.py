@@ -26,7 +26,7 @@ Numbers = Annotated[Any, Sequence[int]]
 
 
 def quadrants(activity: Float[Tensor, "batch units height width"]) -> Float[Tensor, "batch features"]:
-    """The means over the four quadrants of each map: for one quadrant after another, those of all units.
+    """The means of each map over its four quadrants: all units of one quadrant, then those of the next.
 
     The middle row or column of an odd side belongs to the later quadrants.
 
@@ -63,10 +63,10 @@ def layer_features(layers: nn.Sequential, images: Float[Tensor, "batch channels 
 class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A stack of ``HebbianConv2d`` that learn side by side, and their features for a linear read-out.
 
-    X holds images (samples, channels, height, width), or a row for each image if ``image_shape`` says what it is of.
+    X holds images, (samples, channels, height, width), or a row for each image, whose shape is then ``image_shape``.
     Rows without it are no images: a single layer of ``n_filters[0]`` units then learns from whole rows. Whiten images
-    first (``ZCAWhitening``): neighbouring pixels are correlated, and filters would become blobs, worse than random
-    ones.
+    first (``ZCAWhitening``): since neighbouring pixels are correlated, filters would otherwise become blobs, worse than
+    random ones.
 
     Args:
         n_filters: Filters of each layer.
@@ -164,7 +164,7 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Data, y: object = None) -> HebbianFeatures:
-        """Learn from images once, in their order, going on from what was learned; classes should take turns."""
+        """Learn from images once, in their order, in addition to earlier ones; classes should be mixed."""
         self._learn(self._images(X) if hasattr(self, "network_") else self._start(X))
         return self
 

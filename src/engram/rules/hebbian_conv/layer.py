@@ -142,11 +142,11 @@ class _HebbianLayer(nn.Module):
 
 
 class HebbianConv2d(_HebbianLayer):
-    """A convolution whose filters learn by a Hebbian rule from what each of them wins, while it is called in training.
+    """A convolution whose filters learn by a Hebbian rule from the patches that they win, in training mode.
 
     Each image is standardised. The filters of a place compete with z = conv(x, W), less adaptive thresholds; the
-    winner's filter moves towards the patch that it won, and is brought back to length 1. All others learn nothing,
-    but are heard by the next layer where the activation is ``"triangle"``. There is neither bias nor padding.
+    winner's filter moves towards the patch that it won, and is brought back to length 1. All others learn nothing, but
+    with the activation ``"triangle"`` the next layer sees them. There is neither bias nor padding.
 
         u = z - theta,   y = k_winners(u),   dW[j] = sum_p y[j, p] x[p] - d[j] W[j],   W[j] <- W[j] / |W[j]|
 
@@ -158,14 +158,15 @@ class HebbianConv2d(_HebbianLayer):
         kernel_size: Side of the filters.
         n_winners: Filters that win at a place, at most.
         rule: ``"instar"``, ``"hebb"`` or ``"oja"``, see ``hebbian_update``.
-        lr: Share of a filter that a batch replaces if the filter wins as often as it should; 0 learns nothing, while
-            thresholds adapt. In terms of a rate eta for sums over a batch it is eta * places * n_winners / filters.
+        lr: Share of a filter that a batch replaces if the filter wins as often as it should; with 0 filters do not
+            learn, but thresholds adapt. In terms of a rate eta for sums over a batch it is eta * places * n_winners /
+            filters.
         threshold_rate: How fast thresholds adapt, see ``AdaptiveThreshold``.
         activation: What comes out: ``"triangle"`` of u, or ``"wta"``, the winners' y alone.
         binary: Winners have activity 1, as published; else their drive.
         pool: Side of the windows that the output is averaged over; 1: none.
-        fan_in: Inputs that each filter sees, drawn once; None: all of in_channels * kernel_size^2. What is left out
-            costs no time.
+        fan_in: Inputs that each filter sees, drawn once; None: all of in_channels * kernel_size^2. Inputs that are left
+            out cost no time.
         burn_in: Batches before filters learn, in which thresholds settle.
         generator: Source of the initial filters and connections; torch's global one if None.
 
@@ -218,7 +219,7 @@ class HebbianConv2d(_HebbianLayer):
     ) -> Float[Tensor, "batch out_channels rows columns"]:
         """The activity for images; in training, learn from them.
 
-        In memory the batch may be its last axis: ``flatten`` and ``reshape`` take that, while ``view`` does not.
+        In memory the batch may be its last axis; so use ``flatten`` or ``reshape`` on it, not ``view``.
         """
         self._check(input, ("batch", self.weight.shape[1], "height", "width"))
         least = self.weight.shape[2] + self.competition.pool - 1

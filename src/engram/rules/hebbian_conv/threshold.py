@@ -10,14 +10,14 @@ from engram import checks
 
 
 class AdaptiveThreshold(nn.Module):
-    """A threshold for each unit that rises while the unit wins more often than it should, and falls while less often.
+    """A threshold for each unit, which rises while the unit wins more often than it should, and else falls.
 
         u = z - theta,   theta <- theta + rate * (win_rate - target)
 
     Args:
         units: Number of units.
-        target: Share of the places at which a unit should win; k / units of k winners, since no more add up.
-        rate: Of adaptation, per batch; 0: none.
+        target: Share of the places at which a unit should win: k / units, if k win at each place.
+        rate: Rate of adaptation, per batch; 0: none.
 
     Attributes:
         theta: The thresholds, (units,), a buffer; initially 0. Only ``adapt`` changes them.
@@ -49,9 +49,9 @@ class AdaptiveThreshold(nn.Module):
         return z - self.theta.view(-1, *[1] * (z.ndim - 2))
 
     def adapt(self, win_rate: Float[Tensor, " units"]) -> None:
-        """Adapt to the shares of the places of a batch at which units won, such as ``(y > 0).float().mean((0, 2, 3))``.
+        """Adapt, given each unit's share of won places in a batch, such as ``(y > 0).float().mean((0, 2, 3))``.
 
-        Classes should take turns in the batches, or thresholds follow them.
+        Mix the classes in every batch, or thresholds follow the classes.
         """
         checks.tensor("win_rate", win_rate, (len(self.theta),), self.theta)
         self.theta.add_(win_rate - self.target, alpha=self.rate)

@@ -31,14 +31,14 @@ def hebbian_update(
 
     Args:
         x: Input: (batch, channels, height, width) of a convolution, (batch, features) of a linear layer.
-        y: Activity of the units, of any origin, such as what ``k_winners`` leaves of it.
+        y: Activity of the units, such as the result of ``k_winners``.
         weight: W: (units, channels, height, width), or (units, features).
         rule: d[j]: ``"instar"`` sum_p y[j, p], ``"hebb"`` 0, ``"oja"`` sum_p y[j, p]^2.
-        stride: Of the convolution.
-        padding: Of the convolution.
+        stride: Stride of the convolution.
+        padding: Padding of the convolution.
 
     Raises:
-        ValueError: An unknown rule, or shapes that do not belong together.
+        ValueError: An unknown rule, or shapes that do not match.
 
     Source: Miconi, "Hebbian learning with gradients: Hebbian convolutional neural networks with modern deep learning
     frameworks" (2021).
@@ -80,7 +80,8 @@ def hebbian_loss(
 
         L = -sum_jp y[j, p] s[j, p],   s = z - |W[j]|^2 q / 2
 
-    with y as a constant, and q = 1 (instar), 0 (Hebb) or y (Oja). No threshold belongs into z: it only shapes y.
+    with y as a constant, and q = 1 (instar), 0 (Hebb) or y (Oja). Do not subtract thresholds from z: they only act on
+    y.
 
     Args:
         z: Drive: the output of the convolution or linear layer, with its graph.
@@ -89,7 +90,7 @@ def hebbian_loss(
         rule: ``"instar"``, ``"hebb"`` or ``"oja"``.
 
     Raises:
-        ValueError: An unknown rule, or shapes that do not belong together.
+        ValueError: An unknown rule, or shapes that do not match.
 
     Source: as of ``hebbian_update``.
 

@@ -31,9 +31,10 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
     Args:
         eps: What is added to all moments, so that directions which hardly occur are not blown up.
         standardize: Give each row mean 0 and standard deviation 1 first, as published for images.
-        mirror: Fit to the images and their mirror images, so that to whiten and to mirror may be exchanged. It is
-            four times as fast as well, since what is even and what is odd then do not correlate.
-        image_shape: (channels, height, width) of the rows, which ``mirror`` has to know; X of four axes says it itself.
+        mirror: Fit to the images and their mirror images, so that the order of whitening and mirroring does not matter.
+            This is also four times as fast, since even and odd parts are then uncorrelated.
+        image_shape: (channels, height, width) of the rows, which ``mirror`` has to know; it is not needed if X has four
+            axes.
 
     Attributes:
         matrices_: P; with ``mirror``, that of the even and that of the odd part.

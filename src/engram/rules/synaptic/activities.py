@@ -8,11 +8,11 @@ from engram import checks
 
 
 def check_activities(pre: Tensor, post: Tensor, weight: Tensor) -> None:
-    """Raise unless activities belong together and to these weights.
+    """Raise unless activities fit each other and these weights.
 
     Args:
-        pre: Activity that comes in, (batch, pre).
-        post: Activity that goes out, (batch, post).
+        pre: Presynaptic activity, (batch, pre).
+        post: Postsynaptic activity, (batch, post).
         weight: W, (post, pre).
 
     Raises:

@@ -20,12 +20,13 @@ class BCM(SynapticRule[Tensor]):
 
         dw[j] = mean over the batch of x y[j] (y[j] - theta[j]),   theta' = theta + rate (mean y^2 - theta)
 
-    A unit becomes selective: of patterns that come with probability p it answers to one, by 1 / p. The state is theta,
+    A unit becomes selective: it responds to one pattern alone, with activity 1 / p if that has probability p. The state
+        is theta,
     (post,), which starts at 0.
 
     Args:
-        rate: Of the threshold, per update, from 0 to 1; ten times the learning rate at least, else activity runs away
-            before the threshold is there.
+        rate: Rate of the threshold, per update, from 0 to 1; at least ten times the learning rate, or activity grows
+            faster than the threshold can follow.
 
     Raises:
         ValueError: ``rate`` is out of range.
@@ -62,8 +63,8 @@ class BCM(SynapticRule[Tensor]):
         """Minus the mean of x y (y - theta), and theta after it.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
             state: theta, (post,).
         """

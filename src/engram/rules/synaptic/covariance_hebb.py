@@ -30,7 +30,7 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
     The means are those of the past, and start at 0.
 
     Args:
-        rate: Of the means, per update, from 0 to 1.
+        rate: Rate of the means, per update, from 0 to 1.
 
     Raises:
         ValueError: ``rate`` is out of range.
@@ -67,8 +67,8 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
         """-(y - ybar)^T (x - xbar) / B, and the means after the batch.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
             state: The means before the batch.
         """

@@ -19,12 +19,12 @@ def homeostatic_scaling(
 
     Args:
         weight: W.
-        rate: Mean activity of each unit, positive; the mean of a silent unit says nothing of how far it is off.
+        rate: Mean activity of each unit, positive; the mean of a silent unit does not say how far off it is.
         target: What it should be, positive.
-        exponent: How much of the way is gone at once; with 1, all of it, where rates are proportional to weights.
+        exponent: Share of the correction that is made at once; with 1, all of it, if rates are proportional to weights.
 
     Raises:
-        ValueError: A rate or the target is not positive, or the shapes do not belong together.
+        ValueError: A rate or the target is not positive, or the shapes do not match.
 
     Source: Turrigiano et al., "Activity-dependent scaling of quantal amplitude in neocortical neurons" (1998); form
     ours.

@@ -32,8 +32,8 @@ class PairSTDP(SynapticRule[SpikeTraces]):
         dW = mean over the batch of  A_plus post x' - A_minus y' pre
         x'' = x' + pre                y'' = y' + post
 
-    where pre and post are the spikes of the step, 0 or 1. Spikes of one step find the traces as they were before
-    it, so that those at the same time do not change their weight.
+    where pre and post are the spikes of the step, 0 or 1. Spikes of a step use the traces from before it, so that
+    simultaneous spikes do not change their weight.
 
     Args:
         a_plus: A_plus, the growth of a weight when both spikes come at almost the same time; 0 or more.
@@ -41,8 +41,8 @@ class PairSTDP(SynapticRule[SpikeTraces]):
         tau_plus: Time constant of the presynaptic trace, in steps.
         tau_minus: That of the postsynaptic trace.
         bounds: What keeps a weight between 0 and ``w_max``. ``"hard"``: the change ends there. ``"soft"``: growth is
-            multiplied with w_max - W, decay with W. Both as long as the learning rate, with plain gradient descent, is
-            at most 1, for which A are the published amplitudes. ``"none"``: nothing.
+            multiplied with w_max - W, decay with W. Both need plain gradient descent with a learning rate of at most 1;
+            at 1, A are the published amplitudes. ``"none"``: nothing.
         w_max: The largest weight.
 
     Raises:
@@ -91,8 +91,8 @@ class PairSTDP(SynapticRule[SpikeTraces]):
         """Minus the change by the spikes of this step, and the traces after it.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
             state: The traces before the step.
         """

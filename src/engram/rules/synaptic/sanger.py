@@ -19,7 +19,8 @@ class Sanger(SynapticRule[None]):
 
         dW = (y^T x - tril(y^T y) W) / B
 
-    Each unit sees what those before it leave of the input, for which it needs their weights: it is not local.
+    Each unit learns from the part of the input that those before it leave unexplained. As this takes their weights, the
+    rule is not local.
 
     Source: Sanger, "Optimal unsupervised learning in a single-layer linear feedforward neural network" (1989),
     equation 5.
@@ -47,8 +48,8 @@ class Sanger(SynapticRule[None]):
         """(tril(y^T y) W - y^T x) / B.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
             state: None.
         """

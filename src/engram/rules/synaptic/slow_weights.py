@@ -31,11 +31,12 @@ class SlowWeights(SynapticRule[None]):
 
         grad = W - mean over the batch of H',   H' = what the rule makes of the trace H = W
 
-    With the rule's coefficients D, M and z this is mean(D) W - (M z)^T x / B, and computed so, as a difference of
-    large numbers would lose small changes.
+    With the rule's coefficients D, M and z this is mean(D) W - (M z)^T x / B, and is computed in this form, since a
+    difference of large numbers would lose small changes.
 
     Args:
-        rule: The rule, of linear recursion without bound and modulator. It is copied, and its parameters are fixed.
+        rule: The rule, with a linear recursion, and without bound or modulator. It is copied, and its parameters are
+            fixed.
 
     Raises:
         TypeError: ``rule`` is no ``PlasticityRule``.
@@ -71,13 +72,13 @@ class SlowWeights(SynapticRule[None]):
         """Minus the mean change of the weights.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
             state: None.
 
         Raises:
-            ValueError: The batch is empty, or shapes do not belong together.
+            ValueError: The batch is empty, or shapes do not match.
         """
         check_activities(pre, post, weight)
         decay, gain, target = self.rule.coefficients(post)
@@ -90,8 +91,8 @@ class SlowWeights(SynapticRule[None]):
         """The change of the weights by each sample alone.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
         """
         checks.arguments()
@@ -136,7 +137,7 @@ def oja() -> SlowWeights:
 
 
 def instar() -> SlowWeights:
-    """Instar rule: weights move towards the inputs that their unit answers to.
+    """Instar rule: weights move towards the inputs to which their unit responds.
 
         dw[j] = mean over the batch of y[j] (x - w[j])
 
@@ -151,7 +152,7 @@ def instar() -> SlowWeights:
 
 
 def competitive(temperature: float = 1.0) -> SlowWeights:
-    """Soft winner-take-all: units move towards the inputs that they answer to more than others do.
+    """Soft winner-take-all: units move towards the inputs to which they respond more than others do.
 
         p = softmax(a / T),   dw[j] = mean over the batch of p[j] (x - w[j])
 

@@ -37,10 +37,10 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         E' = (1 - 1 / tau) E + f(pre, post)
         dW = mean over the batch of (M - base) E',   base' = base + baseline_rate (mean M - base)
 
-    where f is what the other rule would grow by; each sample has an eligibility trace of its own.
+    where f is the growth by another rule; each sample has an eligibility trace of its own.
 
     Args:
-        rule: Of what f is; any synaptic rule; ``hebb()`` if None.
+        rule: The synaptic rule that gives f; ``hebb()`` if None.
         tau: Time constant of the eligibility trace, in steps, at least 1.
         baseline_rate: Rate of the running mean of M, from 0 to 1; with 0 the baseline stays 0.
 
@@ -91,14 +91,14 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         """Minus the mean of (M - base) E, and the traces.
 
         Args:
-            pre: Activity that comes in.
-            post: Activity that goes out.
+            pre: Presynaptic activity.
+            post: Postsynaptic activity.
             weight: W.
             state: What ``init`` or the last update returned.
             modulator: M, of each sample or of each unit of it.
 
         Raises:
-            ValueError: There is no modulator, or shapes do not belong together.
+            ValueError: There is no modulator, or shapes do not match.
         """
         check_activities(pre, post, weight)
         if modulator is None:

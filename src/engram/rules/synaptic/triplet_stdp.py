@@ -95,8 +95,8 @@ class TripletSTDP(SynapticRule[TripletTraces]):
         """Minus the change by the spikes of this step, and the traces after it.
 
         Args:
-            pre: Activity x that comes in.
-            post: Activity y that goes out.
+            pre: Presynaptic activity x.
+            post: Postsynaptic activity y.
             weight: W.
             state: The traces before the step.
         """

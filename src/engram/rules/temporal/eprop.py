@@ -27,14 +27,13 @@ class EProp(LearningRule[Tensor | None]):
         e[j, i](t) = psi[j](t) eps[i](t)                 psi: derivative of the activity by the potential
         dL/dW[j, i] = mean over the batch of sum over t of  (error(t) B)[j]  f(t)[j, i],   f(t) = kappa f(t-1) + e(t)
 
-    What an activity does to the loss through other units, later, is left out; all else is exact, so that it is the
-    gradient where there are no recurrent connections. The readout has its true gradient.
+    Later effects of an activity on the loss through other units are left out. All else is exact, so that without
+    recurrent connections this is the gradient. The readout has its true gradient.
 
     Args:
         feedback: B, (outputs, hidden). ``"symmetric"``: the readout's weights. ``"random"``: fixed ones, normal with
             variance 1 / hidden. ``"adaptive"``: as random, and then B changes as the readout does (Kolen and Pollack).
-        decay: Of what B differs from the readout's weights by, at each step, if ``"adaptive"``: that of the weights of
-            both.
+        decay: Weight decay of B and of the readout at each step, by which their difference shrinks, if ``"adaptive"``.
 
     Raises:
         ValueError: An argument is unknown or out of range.

@@ -42,33 +42,35 @@ def agree(first: Int[np.ndarray, "*shape"], second: Int[np.ndarray, "*shape"]) -
 
 
 class SubmapGrammar:
-    """A prior on maps as submaps laid out in slots of one size, with a posterior given the seen cells.
+    """A prior on maps that consist of repeated submaps in slots of one size, with a posterior given the seen cells.
 
         p(program) ~ exp(-lam cost),   cost = log2 sizes + sum_{submaps used} 8 + sum_slots (log2 P + c_T)
 
-    A block of the map of which enough is known is a submap, equal to another where they agree on all that is known of
+    Every block of the map that is known well enough is a submap; two are equal if they agree on all cells known in
     both. A program puts one of the P submaps, transformed or not, in each of K slots. It is consistent if it agrees
-    with all that is known, which is so slot by slot: slot k may hold the submaps that agree with it, C_k, and the
-    consistent programs are C_1 x ... x C_K. Of these all are maps where they are at most ``max_hypotheses``, else that
-    many draws, a submap a slot; never the P^K programs. Then hypotheses that say nothing beyond another, or put rewards
-    where another does, are dropped, and those that leave no reward to be collected.
+    with all known cells. This can be checked slot by slot: if C_k are the submaps that agree with slot k, the
+    consistent programs are C_1 x ... x C_K, so that the P^K programs are never enumerated. If there are at most
+    ``max_hypotheses``, all of them become hypotheses, otherwise as many random draws. Then hypotheses are dropped that
+    add nothing to another, that put rewards where another does, or that leave no reward to be collected.
 
     Args:
-        block: Sizes of blocks. ``"author"``: one, the longer side of the map in ``fragments`` parts; there are no
-            hypotheses where that does not divide it. ``"strips"``: all that divide one side, 2 to 36 parts.
-            ``"tiles"``: all that divide either.
+        block: Sizes of blocks. ``"author"``: one, the longer side of the map divided into ``fragments`` parts; if it is
+            not divisible, there are no hypotheses. ``"strips"``: all that divide one side, 2 to 36 parts. ``"tiles"``:
+            all that divide either.
         fragments: Parts of ``"author"``, at least 2.
         max_unknown: A block is a submap if a smaller share of it than this is unknown.
-        merge: What is known of equal blocks: the ``"union"``, or that of the last (``"replace"``).
+        merge: The known cells of a submap: the ``"union"`` of those of equal blocks, or those of the last
+            (``"replace"``).
         transforms: How a submap may be put into a slot: any of ``"identity"``, ``"reflect_ud"``, ``"reflect_lr"``, and
             ``"rotate"``, by a right angle, of square blocks.
         prior_cost: lam, per bit; None: 0 for ``"author"``, else ln 2.
-        include_unstructured: Prior weight of the hypothesis that nothing is repeated, under which rewards may be in any
-            free cell; it is weighed by the rewards seen.
-        gate: Whether what contradicts a reward is no candidate of a slot (``"first"``), or, as published, drops out
-            after hypotheses have been dropped for its sake (``"last"``), which may leave none.
-        one_off: Whether a slot that no submap agrees with keeps what is known of it; else nothing is consistent then.
-        max_hypotheses: The most maps of a posterior.
+        include_unstructured: Prior weight of the hypothesis that nothing is repeated and rewards may be in any free
+            cell; the rewards seen update it.
+        gate: When submaps that contradict a seen reward are excluded: before hypotheses are formed (``"first"``), or,
+            as published, after others have been dropped as redundant (``"last"``), which may leave no hypothesis.
+        one_off: Whether a slot that agrees with no submap is filled with its own known cells; if not, no program is
+            consistent.
+        max_hypotheses: Largest number of maps in a posterior.
         random_state: A seed, or a generator, for the draws.
 
     Source: Sharma, Curtis, Kryven, Tenenbaum and Fiete, "Map Induction: Compositional spatial submap learning for
@@ -173,8 +175,8 @@ class SubmapGrammar:
 
         Args:
             known: Codes of cells, (h, w), 6 where unknown, 0 where the agent is.
-            goals_seen: Rows and columns of all rewards ever seen, collected or not: each supports that its submap has
-                a reward there.
+            goals_seen: Rows and columns of all rewards ever seen, collected or not: each is evidence that its submap
+                has a reward there.
 
         Raises:
             ValueError: No map, or a reward outside it.
@@ -208,7 +210,7 @@ class SubmapGrammar:
         return MapPosterior(maps, weights, seen, *fields, unstructured, chance)
 
     def _none(self, seen: Int8[np.ndarray, "h w"], cells: Int8[np.ndarray, "h w"], sizes: list[Size]) -> MapPosterior:
-        """No hypothesis, or, of a map that is known, that one."""
+        """No hypothesis; for a fully known map, the map itself."""
         whole = not (cells == UNOBSERVED).any() and bool((seen == REWARD).any())
         maps = np.stack([seen] * whole) if whole else np.zeros((0, *seen.shape), np.int8)
         unstructured = float(self.include_unstructured > 0 and not whole)
@@ -256,7 +258,7 @@ class SubmapGrammar:
         return assigned, total + np.log(counts / self.max_hypotheses)
 
     def _options(self, submaps: list[Submap]) -> list[Candidate]:
-        """Each submap, and what transformations make of it that is new."""
+        """Each submap, and those of its transformations that differ from it."""
         options: list[Candidate] = []
         for number, submap in enumerate(submaps):
             square = submap.cells.shape[0] == submap.cells.shape[1]
@@ -269,7 +271,7 @@ class SubmapGrammar:
     def _candidates(
         self, block: Int8[np.ndarray, "bh bw"], options: list[Candidate], contents: Int8[np.ndarray, "v bh bw"]
     ) -> tuple[Candidate, ...]:
-        """What agrees with a slot; without any, the block itself."""
+        """The submaps that agree with a slot; if there are none, the block itself."""
         plain, others = block, contents
         if self.gate == "last":
             plain, others = (np.where(part == REWARD, EMPTY, part) for part in (block, contents))
@@ -354,7 +356,7 @@ def _filtered(
     cells: Int8[np.ndarray, "h w"],
     seen: Int8[np.ndarray, "h w"],
 ) -> tuple[Int8[np.ndarray, "m h w"], Float64[np.ndarray, "m"]]:
-    """Drop what says nothing new, what contradicts a reward, and what leaves none to be collected."""
+    """Drop hypotheses that add nothing, contradict a reward, or leave no reward to be collected."""
     order = np.argsort((maps == UNOBSERVED).sum((1, 2)), kind="stable")
     maps, logs = maps[order], logs[order]
     is_kept: Bool[np.ndarray, "n"] = np.zeros(len(maps), np.bool_)

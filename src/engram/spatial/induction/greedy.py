@@ -16,7 +16,7 @@ Cell = tuple[int, int]
 def worth(known: Int8[np.ndarray, "h w"], posterior: MapPosterior | None, unseen: float) -> Float[np.ndarray, "h w"]:
     """The worth of reaching each cell: 1 for a seen reward, its probability and ``unseen`` for others.
 
-    Without a posterior, what is unknown is worth as much as a reward.
+    Without a posterior, unknown cells are worth as much as a reward.
     """
     unknown = known == UNOBSERVED
     expected = 1.0 if posterior is None else posterior.marginal(REWARD) + unseen
@@ -34,7 +34,7 @@ def greedy_action(
         known: The map as known, 0 where the agent is.
         position: Row and column of the agent.
         posterior: Hypotheses on the map; None: go to the nearest unknown cell or reward.
-        unseen: What any unknown cell is worth.
+        unseen: Worth of any unknown cell.
 
     Returns:
         The number of the move; 0 where there is nowhere to go.

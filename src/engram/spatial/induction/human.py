@@ -1,4 +1,4 @@
-"""The likelihood under a planner of the path that somebody took through a world of rooms."""
+"""The likelihood, under a planner, of the path that a person took through a world of rooms."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from engram.spatial.pomcp import SearchTree
 
 
 class TrajectoryLikelihood(NamedTuple):
-    """The probabilities of the rooms that somebody went to next.
+    """The probabilities of the rooms that a person went to next.
 
     Attributes:
         probabilities: That of each step after which another room was entered.
         mean: Mean of their logs over those that are neither 0 nor 1, as published; ln 0.5 if there is none.
         standard_error: Its standard error, 0 of fewer than two.
-        floored_mean: The same over all steps, of p' = (1 - floor) p + floor / rooms, which hides no failure.
+        floored_mean: The mean log over all steps of p' = (1 - floor) p + floor / rooms, in which failures count too.
     """
 
     probabilities: Float[np.ndarray, "steps"]
@@ -34,9 +34,9 @@ class TrajectoryLikelihood(NamedTuple):
 def next_room_weights(
     tree: SearchTree, room_of: Int[np.ndarray, "nodes"], current: int, n_rooms: int
 ) -> Float[np.ndarray, "rooms"]:
-    """How much of a tree leads to each room: its ways whose last belief node is there, by the visits of their end.
+    """How much of a tree leads to each room: its paths that end there, weighted by the visits at their end.
 
-        w_k = sum of n(last action) + 1,  over ways that end in room k, none where that is the current room
+        w_k = sum of n(last action) + 1,  over paths that end in room k, and 0 for the current room
 
     Args:
         tree: The tree of a search.
@@ -66,8 +66,8 @@ def trajectory_log_likelihood(
 ) -> TrajectoryLikelihood:
     """The likelihood of a trajectory, step by step, from the trees that a planner grows on the way.
 
-    At each step the planner searches from what was known; p is the share of the tree's ways that lead to the room that
-    was entered next.
+    At each step the planner searches from what was known; p is the share of the tree's paths that lead to the room
+    entered next.
 
     Args:
         planner: A planner by search; it is reset.

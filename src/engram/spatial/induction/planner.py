@@ -23,12 +23,12 @@ ACTIONS = {"moves8": 8, "moves4": 4}
 
 
 class MapInductionPlanner:
-    """Guess the map from what is known of it, and plan in the guess.
+    """Planner that guesses the unknown part of a map from the known part, and plans in the guess.
 
-    At each step the grammar makes hypotheses of the map as known. A search (POMCP) simulates episodes in maps that are
-    completed by them: each step draws a hypothesis by weight, moves in it, pays 1 on a reward, shows what would be
-    seen, and drops the hypotheses that this contradicts; an episode ends where the agent does not move. Besides,
-    something attracts to where rewards are likely, since they are mostly beyond the horizon:
+    At each step the grammar proposes hypotheses about the map. A search (POMCP) simulates episodes in maps completed by
+    them: each step draws a hypothesis by weight, moves in it, pays 1 for a reward, reveals what would be seen, and
+    drops the hypotheses that this contradicts; an episode ends when the agent does not move. Since rewards are mostly
+    beyond the horizon, a shaping term also attracts the agent to likely rewards:
 
         author:     sum_h p_h^sharpness max_g D_{h,g}(c)      at every step, and U(c) times ``optimism``
         potential:  gamma Phi(s') - Phi(s),  Phi = sum_h p_h max_{g left} D_{h,g}(c),  which changes no optimal policy
@@ -37,15 +37,15 @@ class MapInductionPlanner:
     probability of a reward by its distance in the best hypothesis.
 
     Args:
-        grammar: What makes hypotheses (default: ``SubmapGrammar()``).
+        grammar: Source of hypotheses (default: ``SubmapGrammar()``).
         mode: Which of them count: all by weight (``"distribution"``), the best (``"map"``), or none (``"uniform"``):
-            unknown cells are then empty. Greedily, that is to go to the nearest unknown cell or reward.
+            unknown cells are then empty. Greedy planning then goes to the nearest unknown cell or reward.
         planner: ``"pomcp"`` or ``"greedy"``.
-        shaping: What attracts: ``"author"``; ``"visible"``, the same and the first reward in sight in every mode;
+        shaping: The shaping term: ``"author"``; ``"visible"``, the same plus the first reward in sight, in every mode;
             ``"potential"``; or None.
-        optimism: What nearness to unknown cells pays.
+        optimism: Weight of nearness to unknown cells.
         sharpness: The exponent of weights.
-        unseen: What any unknown cell is worth to greedy planning.
+        unseen: Worth of any unknown cell in greedy planning.
         replan: ``"every_step"``, or ``"on_news"``: the tree is followed until something new is seen.
         action_set: ``"moves8"`` or ``"moves4"``, as the world has it.
         collect_on_path: Whether a move collects the rewards that it passes, as in the world.
@@ -54,9 +54,9 @@ class MapInductionPlanner:
 
     Attributes:
         posterior_: The hypotheses of the last step; None in mode ``"uniform"``.
-        exhausted_: Whether no hypothesis is left, though there was one since the last reset, or there are submaps, of
-            which no layout agrees with the map. A warning says so the first time, and unknown cells are taken for
-            empty, as in mode ``"uniform"``, until there is a hypothesis again.
+        exhausted_: Whether no hypothesis is left, although there was one since the last reset, or although there are
+            submaps. The first time there is a warning, and unknown cells count as empty, as in mode ``"uniform"``,
+            until there is a hypothesis again.
         tree_: The last tree of the search.
         goals_seen: Cells in which a reward was ever seen since the last reset.
 
@@ -127,7 +127,7 @@ class MapInductionPlanner:
 
         Args:
             observation: The map as ``known``, (h, w), the ``position``, and where ``rewards`` were seen, as
-                ``RoomGrid`` returns them; without these, those count that were ever in sight.
+                ``RoomGrid`` returns them; without ``rewards``, all that were ever in sight count.
 
         Raises:
             ValueError: The map has another shape than the views, or the position is outside it or a wall.

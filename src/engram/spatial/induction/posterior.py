@@ -13,11 +13,11 @@ from engram.numeric.grid_cells import CODES, EMPTY, REWARD, UNOBSERVED, blocked
 
 
 class Submap(NamedTuple):
-    """A part of maps that may be used again.
+    """A part of a map that may occur repeatedly.
 
     Attributes:
         cells: Its cells, of which some may be unknown.
-        support: How many blocks of the map it was seen in.
+        support: In how many blocks of the map it was seen.
     """
 
     cells: Int8[np.ndarray, "bh bw"]
@@ -25,7 +25,7 @@ class Submap(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """What a slot may hold.
+    """Possible content of a slot.
 
     Attributes:
         cells: Cells of the block.
@@ -43,13 +43,13 @@ class MapPosterior:
     """Hypotheses on a map.
 
     Attributes:
-        maps: The completed maps, what is known in place; cells that a hypothesis says nothing of are unknown.
+        maps: The completed maps, with all known cells; cells that a hypothesis leaves open are unknown.
         weights: Their weights, which add up to 1 where there are any.
         known: The map as known.
         submaps: The submaps of the block size that carries most weight, or, where no program is consistent, of the
             first that has any.
         slots: Rows and columns of each slot of that size, as slices.
-        candidates: What each slot may hold.
+        candidates: Possible contents of each slot.
         programs: How many assignments of submaps to slots agree with what is known; their product, never enumerated.
         log_evidence: The log of the summed exp(-lam cost) of the consistent programs of all block sizes.
         unstructured: Weight of the hypothesis that no submap is repeated.
@@ -71,7 +71,7 @@ class MapPosterior:
         return len(self.maps)
 
     def marginal(self, code: int = REWARD) -> Float[np.ndarray, "h w"]:
-        """The probability that a cell has a code; of a reward, with what there would be without structure.
+        """The probability that each cell has a code; for a reward, the case without structure is included.
 
         Args:
             code: One of the codes of cells.
@@ -123,7 +123,7 @@ class MapPosterior:
 def background(
     known: Int8[np.ndarray, "h w"], best: Int8[np.ndarray, "h w"] | None, slots: tuple[tuple[slice, slice], ...]
 ) -> Float64[np.ndarray, "h w"]:
-    """One reward in each slot that showed none, in any unseen cell alike that the best hypothesis says is no wall."""
+    """One reward in each slot that showed none, uniform over unseen cells that the best hypothesis leaves free."""
     chance = np.zeros(known.shape)
     unseen = known == UNOBSERVED
     free = unseen if best is None else unseen & ~blocked(best)

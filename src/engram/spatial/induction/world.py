@@ -13,11 +13,11 @@ from engram.spatial.induction.kernels import POSITION_BITS, World, fill_field, s
 
 
 def distances(passable: Any, sources: Int[np.ndarray, "sources"], shape: tuple[int, int]) -> Int[np.ndarray, "cells"]:
-    """Steps from the nearest source to each cell over passable ones, -1 where there is no way.
+    """Steps from the nearest source to each cell over passable ones, -1 where there is no path.
 
     Args:
-        passable: Which cells may be entered, flat; a source may be left though it is none.
-        sources: Where to begin.
+        passable: Which cells may be entered, flat; a path may start from a source that is not passable.
+        sources: Cells from which distances are counted.
         shape: Rows and columns.
     """
     queue, steps = np.full(len(passable), -1), np.full(len(passable), -1)
@@ -33,7 +33,7 @@ def inside(name: str, cell: tuple[int, int], shape: tuple[int, ...]) -> None:
 
 
 def nearness(steps: Int[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    """1 / (1 + distance), 0 where there is no way."""
+    """1 / (1 + distance), 0 where there is no path."""
     return np.asarray(np.where(steps >= 0, 1.0 / (1.0 + np.maximum(steps, 0)), 0.0))
 
 
@@ -95,10 +95,10 @@ def make_world(
         weights: Their weights.
         views: What is seen from each cell.
         n_moves: How many of the eight moves there are.
-        shaping: What attracts to rewards: ``"author"``, ``"visible"``, ``"potential"`` or None.
-        optimism: What unknown cells pay.
-        sharpness: The exponent of weights in what attracts, unless that is a potential.
-        discount: What a reward one step later is worth.
+        shaping: The term that attracts to rewards: ``"author"``, ``"visible"``, ``"potential"`` or None.
+        optimism: Weight of nearness to unknown cells.
+        sharpness: Exponent of weights in the shaping term, unless that is a potential.
+        discount: Discount for each step.
         collect_on_path: Whether rewards are collected in passing.
     """
     shape, cells = (len(known), len(known[0])), known.size
@@ -143,7 +143,7 @@ def make_world(
 
 
 class RoomModel:
-    """The generative model of a search in a ``World``: what POMCP is given.
+    """The generative model of a ``World`` for POMCP.
 
     A root is a world and the agent's cell; what is observed is a hash of the cells seen, the cell in its last bits.
     """

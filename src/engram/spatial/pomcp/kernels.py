@@ -128,10 +128,10 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
         rollout: ``rollout(state, rng)`` returns an action beyond the tree; None: one at random.
         root: What is known now.
         rng: The only source of randomness.
-        tree: An empty one, with room for ``queries + 1`` belief nodes.
+        tree: An empty tree with room for ``queries + 1`` belief nodes.
         depth: Steps of an episode.
         queries: How many episodes.
-        discount: What a reward one step later is worth.
+        discount: Discount for each step.
         ucb: Weight of exploration.
         scaled: Whether values are divided by the range of all returns.
         avoid_ended: Whether actions that ended an episode are avoided.

@@ -22,8 +22,8 @@ MOST_QUERIES = 10**7  # more would need more memory than there is
 class GenerativeModel(Protocol):
     """A model for POMCP: a number of actions, and a random step.
 
-    A model may also have ``sample(root, rng)``, which draws the state that a simulated episode begins in from what is
-    known (default: what ``plan`` is given is that state). ``step`` must not change a state in place, unless ``sample``
+    A model may also have ``sample(root, rng)``, which draws the initial state of a simulated episode from what is known
+    (default: the argument of ``plan`` is this state). ``step`` must not change a state in place, unless ``sample``
     makes a copy. If ``step``, and ``sample`` if there is one, are functions of ``numba.njit``, the whole search is
     compiled; observations are then integers.
 
@@ -39,7 +39,7 @@ class GenerativeModel(Protocol):
 
 
 class Path(NamedTuple):
-    """A way through the tree to an action behind which it has not grown.
+    """A path through the tree to an action after which there is no belief node yet.
 
     Attributes:
         nodes: Belief nodes from the root on.
@@ -86,7 +86,7 @@ class SearchTree:
         return np.asarray(self.counts[0])
 
     def paths(self) -> list[Path]:
-        """All ways from the root to an action behind which there is no belief node."""
+        """All paths from the root to an action after which there is no belief node yet."""
         ways: list[tuple[int, ...]] = [(0,)]
         for node in range(1, len(self)):  # a parent comes before its children
             ways.append((*ways[self.parent[node]], node))
@@ -102,17 +102,17 @@ class POMCP:
         a = argmax_a v(h a),    v(h a) the mean of  r_1 + gamma r_2 + ...  over simulated episodes that took a after h,
         which choose, where the tree has grown,  argmax_a v(h a) + c sqrt(ln N(h) / n(h a)),  and beyond it by a rollout
 
-    A model of plain Python runs as it is. The search for one whose functions are compiled by numba is compiled with
-    them, at the first plan of a process (a few seconds), and then takes microseconds for an episode. Both draw the same
-    numbers in the same order: a model gives the same tree compiled or not.
+    A model in plain Python is used as it is. If its functions are compiled by numba, the search is compiled with them,
+    at the first plan of a process (a few seconds), and then takes microseconds for an episode. Both draw the same
+    random numbers in the same order, so that the tree is the same, compiled or not.
 
     Args:
-        model: What to plan in; see ``GenerativeModel``.
+        model: The model to plan in; see ``GenerativeModel``.
         depth: Steps of a simulated episode.
         n_queries: Simulated episodes of a plan.
-        discount: What a reward one step later is worth, above 0, at most 1.
+        discount: Discount for each step, above 0, at most 1.
         ucb: c, in units of the return.
-        ucb_scale: ``"range"``: c counts in units of the range of all simulated returns; None: of the return.
+        ucb_scale: ``"range"``: c is in units of the range of all simulated returns; None: in those of the return.
         rollout: How an episode goes on beyond the tree: ``"random"`` actions, or those of ``rollout(state, rng)``,
             which has to be compiled if the model is.
         avoid_terminal: Whether an action that once ended a simulated episode is avoided, where there is another.
@@ -122,7 +122,8 @@ class POMCP:
         tree_: The tree of the last plan.
 
     Raises:
-        TypeError: The model has no number of actions or no step, or its step returns no tuple of four, or no bool.
+        TypeError: The model has no ``n_actions`` or no ``step``, or ``step`` does not return four values, the last a
+            bool.
         ValueError: Its reward is not finite, its observation not hashable; or an argument is out of range.
 
     Source: Silver and Veness, "Monte-Carlo planning in large POMDPs" (2010).
@@ -178,10 +179,10 @@ class POMCP:
         )
 
     def plan(self, state: Any) -> int:
-        """The best action, the last of several that are.
+        """The best action, the last of several equally good ones.
 
         Args:
-            state: What is known now: the state, or what the model's ``sample`` draws states from.
+            state: The present state, or the argument from which the model's ``sample`` draws it.
         """
         tree = empty_tree(self.n_queries + 1, self.n_actions)
         scaled = self.ucb_scale == "range"

@@ -71,7 +71,7 @@ def label_rooms(labels: Any) -> Int[np.ndarray, "h w"]:
 
 
 def load_grid_text(source: str | Path) -> Int8[np.ndarray, "h w"]:
-    r"""Read a map: two lines that are passed over (its width and height), then a character for each cell.
+    r"""Read a map: two lines that are skipped (its width and height), then a character for each cell.
 
     The code of a cell is that of its character less 48: ``0`` empty, ``2`` a reward, ``3`` a wall, ``7`` and ``8``
     coloured walls, ``5``, ``1``, ``4`` and ``9`` the agent.
@@ -127,13 +127,13 @@ def _rays(mode: str, facing: int, longest: int) -> Int[np.ndarray, "2 rays steps
 
 
 class RoomGrid(gymnasium.Env[Any, Any]):
-    r"""Collect all rewards of a map of rooms, which shows only what can be seen from where the agent has been.
+    r"""Collect all rewards in a map of rooms, of which only the parts seen so far are shown.
 
-    An observation has the map as known so far, ``known``, (h, w), with 6 for what was not seen; where ``rewards`` were
-    seen, collected or not, (h, w); and the agent's ``position``, (row, column). Actions are forward (up), backward,
-    left and right by a cell, then the same by up to five cells; a move ends before a wall. A move that ends on a reward
-    collects it, and pays 1; the episode ends with the last. Infos count the rooms entered and the cells moved. Drawn
-    are the known cells.
+    An observation has the map as known so far, ``known``, (h, w), with 6 for what was not seen; the cells where
+    ``rewards`` were seen, collected or not, (h, w); and the agent's ``position``, (row, column). Actions are forward
+    (up), backward, left and right by a cell, then the same by up to five cells; a move ends before a wall. A move that
+    ends on a reward collects it, and pays 1; the episode ends with the last. Infos count the rooms entered and the
+    cells moved. Pictures show the known cells.
 
     Args:
         grid: Codes of cells, (h, w), with one agent: 0 empty, 2 a reward, 3 a wall, 7 and 8 coloured walls, 5, 1, 4 or
@@ -141,10 +141,11 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         rooms: Number of each cell's room, -1 for walls (default: what is connected is a room).
         observation_mode: What is seen from a cell: its ``"room"``; the cells around it (``"fixed_radius"``,
             ``"fixed_radius_med"``: by one, by two); those in ``"line_of_sight"``, up to five away; or those in
-            ``"directional_line_of_sight"``: up to 30 away, within 45 degrees of where the agent looks, which stays.
+            ``"directional_line_of_sight"``: up to 30 away, within 45 degrees of the direction in which the agent looks,
+                which does not change.
         reveal_walls: Whether a room shows the walls around it.
         action_set: ``"moves8"``, or ``"moves4"`` for moves by one cell alone.
-        collect_on_path: Whether a move collects the rewards that it passes, too.
+        collect_on_path: Whether a move also collects the rewards that it passes.
         max_steps: Steps after which an episode is truncated; None: never.
         render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
 

@@ -28,7 +28,7 @@ def room_textures(
         rooms: How many.
         side: Pixels along a side.
         overlap: Share of the pixels that are the same in all of them, from 0 to 1.
-        rng: Draws them, or the seed of one that does.
+        rng: A generator that draws them, or a seed.
 
     Examples:
         >>> same = room_textures(2, 3, overlap=1.0, rng=0)
@@ -45,7 +45,7 @@ def room_textures(
 
 
 class TexturePicture(NamedTuple):
-    """The rooms side by side, a black line between two of them, the door's row of the next room beyond each line.
+    """The rooms side by side, separated by black lines, with the door's row of the next room beyond each line.
 
     As text, a line for each row: ``.`` a cell, ``|`` a wall, a gap in it a door, ``G`` the goal, ``A`` the agent.
     """
@@ -96,7 +96,7 @@ class TextureRoomsVectorEnv(BatchedEnv):
         view: Pixels along a side of a patch, odd.
         overlap: Share of the texture that all rooms have in common.
         goal: Whether there is a goal.
-        texture_seed: Settles the textures, which are the same in all environments and episodes.
+        texture_seed: Seed of the textures, which are the same in all environments and episodes.
         episode_len: Steps after which an episode is truncated.
         max_episode_steps: Another such limit; None: none.
         render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
@@ -213,8 +213,8 @@ def tour(
     Args:
         env: The rooms.
         steps: Steps in each room; the first is at its left door.
-        laps: How often it goes around.
-        rng: Draws the walk, or the seed of one that does.
+        laps: Number of laps around the ring.
+        rng: A generator that draws the walk, or a seed.
 
     Raises:
         ValueError: There are too few steps to cross a room.

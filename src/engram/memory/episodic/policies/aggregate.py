@@ -1,4 +1,4 @@
-"""Online state aggregation: states within a radius are one."""
+"""Online state aggregation: states within a radius count as the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A sample within a radius of a key counts as its state; for others the least recently used row makes room.
+    """A sample within a radius of a key counts as its state; others replace the least recently used row.
 
     A row keeps the key that it began with. Of several keys within the radius, Euclidean and above 0, the nearest wins.
 

@@ -13,7 +13,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
 @dataclass(frozen=True)
 class FIFO:
-    """The row that was written first makes room, however often its state came again."""
+    """The row that was written first is replaced, however often its state occurred again."""
 
     ages: ClassVar[bool] = False
 

@@ -23,7 +23,7 @@ class KMeans:
 
         key <- (c key + sum of its new keys) / (c + m),   c <- c + m
 
-    Hashes and values move likewise. Nothing makes room, and the step 1 / (c + 1) of a cluster falls with its age.
+    Hashes and values move likewise. No row is ever replaced, and the step 1 / (c + 1) of a cluster falls with its age.
 
     Args:
         weighting: ``"count"`` or ``"author"``; see ``DynamicKMeans``.
@@ -63,19 +63,19 @@ class DynamicKMeans(KMeans):
     """Online k-means whose clusters lose weight over time and make room when they starve.
 
     A batch of n samples adds n to the counts c and takes n / M from each of the M rows, so that their sum stays near
-    h M; a row with no count left is free. A cluster lives that gets one sample in M. With ``weighting="count"``:
+    h M; a row with no count left is free. A cluster survives if it gets one sample in M. With ``weighting="count"``:
 
         1. a sample that equals a row (or lies within ``merge_radius``) is merged into it: c <- c + 1, ``value_update``
         2. of equal ones among the rest one stays, with their number as its count
-        3. they take free rows, in the order of time, those too that still are free after 1
+        3. they take free rows, in the order of time, including rows that are still free after 1
         4. those left join the nearest cluster, as it is now:  key <- (c key + sum of m keys) / (c + m), c <- c + m
         5. c <- c - max(0, sum c - h M) / M everywhere, so that nothing is lost while rows are empty
 
     ``weighting="author"`` is the published code: no 1 and 2; nearest clusters are looked up before rows are taken; the
     m samples that join a cluster weigh as one; 5 takes n / M, or nothing if all samples take free rows. So the sum of
-    its counts grows with every row that is taken again, and clusters come to rest as those of ``KMeans`` do, later;
-    those of ``"count"`` never do, and are the less exact where nothing changes the smaller h is. Both are for n much
-    smaller than M; over a quarter warns.
+    its counts grows with every row that is taken again, and clusters eventually stop moving, as those of ``KMeans`` do;
+    those of ``"count"`` never stop, and in a stream that does not change they are less exact for smaller h. Both are
+    for n much smaller than M; there is a warning above a quarter of it.
 
     Args:
         weighting: ``"count"`` or ``"author"``.

@@ -13,7 +13,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
 @dataclass(frozen=True)
 class LRU:
-    """The least recently used row makes room; look-ups that it answers and writes count as use.
+    """The least recently used row is replaced; answering a look-up and being written both count as use.
 
     Rows keep the time of their last use, in place of an age that every look-up would have to raise.
 

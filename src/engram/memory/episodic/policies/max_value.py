@@ -13,7 +13,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table,
 class MaxValue:
     """Replacement of the rows with the smallest values by any new sample, as published.
 
-    Samples are not compared with rows: a state that comes again gets another, and new samples replace better ones.
+    Samples are not compared with rows: a state that occurs again gets another row, and new samples replace better ones.
 
     Source: Agostinelli et al. (2019), "max_rewards" of the published code.
     """

@@ -15,7 +15,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
 @dataclass(frozen=True)
 class RandomReplacement:
-    """A random row makes room, once there is no empty one."""
+    """A random row is replaced, once there is no empty one."""
 
     ages: ClassVar[bool] = False
 

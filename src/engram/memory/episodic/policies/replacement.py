@@ -12,13 +12,13 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table,
 def replaced(
     table: Table, batch: Batch, merging: Merging, rank: Annotated[np.ndarray, " capacity"], radius: float = 0.0
 ) -> tuple[Change, int]:
-    """Merge samples into the rows of their states, which make no room, and put the others in those of lowest rank.
+    """Merge samples into the rows of their states, which are not replaced, and put the others in those of lowest rank.
 
     Args:
         table: The table.
         batch: New samples.
         merging: How samples that meet a row are merged.
-        rank: Of all rows.
+        rank: Rank of each row.
         radius: Distance of keys up to which states are the same; 0: equality of hashes.
 
     Returns:
@@ -51,7 +51,7 @@ def placed(
         values: Their new values.
         slots: Rows that are replaced.
         new: Samples that replace them.
-        counts: Of the rows met, then of the replaced ones.
+        counts: Counts of the rows met, then of the replaced ones.
     """
     rows = np.concatenate((met, slots))
     keys, hashes = np.concatenate((table.keys[met], new.keys)), np.concatenate((table.hashes[met], new.hashes))

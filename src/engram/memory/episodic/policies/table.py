@@ -68,7 +68,7 @@ class Policy(Protocol):
 
     @property
     def ages(self) -> bool:
-        """Whether look-ups count as time and the rows that answer get it as their ``coef``."""
+        """Whether look-ups advance the clock, and set the ``coef`` of the rows that answer to its time."""
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
         """The change by a batch of samples.

@@ -1,7 +1,7 @@
 """The plastic recurrent scan as one torch operator, ``engram::plastic_scan``, and what it can run.
 
 The operator has its own derivative, so that autograd keeps nothing but its inputs and outputs; it is known to
-``torch.compile``. There is no derivative of the derivative, and no transform of ``torch.func`` passes through it.
+``torch.compile``. It cannot be differentiated twice, nor be transformed by ``torch.func``.
 """
 
 from __future__ import annotations
