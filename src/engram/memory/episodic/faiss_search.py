@@ -23,6 +23,8 @@ class FaissSearch:
         smallest: Rows up to which all are looked at, without an index.
     """
 
+    __repr__ = checks.described
+
     def __init__(self, index: str = "HNSW32", rebuild: float = 0.05, smallest: int = 10_000) -> None:
         try:
             import faiss
