@@ -110,7 +110,7 @@ def shown(value: Any) -> str:
 
 def described(self: Any) -> str:
     """A ``__repr__`` that shows the arguments that an object keeps as attributes, or as private ones."""
-    kept = self._asdict() if isinstance(self, tuple) else vars(self)
+    kept = self._asdict() if hasattr(self, "_asdict") else vars(self)
     given = {name: kept.get(name, kept.get(f"_{name}", _ABSENT)) for name in _parameters(type(self))}
     return made_by(type(self), {name: value for name, value in given.items() if value is not _ABSENT})
 

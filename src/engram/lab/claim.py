@@ -271,8 +271,8 @@ def judge(
         if estimated.high < claim.criterion.low or claim.criterion.high < estimated.low:
             return judged(fails, **of_look)
     is_open = 0 < look < len(looks)
-    needed = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
-    how_many = f"; about {needed:,.0f} seeds would decide it, if our value is right" if needed < math.inf else ""
+    enough = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
+    how_many = f"; about {enough:,.0f} seeds would decide it, if our value is right" if enough < math.inf else ""
     return judged("undecided", "the interval straddles the threshold" + how_many, **of_look, is_open=is_open)
 
 
