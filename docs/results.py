@@ -83,7 +83,7 @@ def claims_table(results: Results) -> str:
     rows = [f"| Claim | Published | Criterion | Ours, {interval} | Seeds | Verdict |", "|---|---|---|---|---|---|"]
     for judged in results.claims():
         claim = judged.claim
-        ours = f"{judged.ours:.4f} [{judged.low:.4f}, {judged.high:.4f}]"
+        ours = f"{judged.ours:.4f} {judged.bounds('.4f')}"
         ours = ours if math.isfinite(judged.ours) else ""
         resolved = "" if math.isnan(judged.resolution) else f", resolve {judged.resolution:.2g}"
         at_look = f", look {judged.look}" if judged.look else ""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import pickle
 import re
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,9 +22,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from engram import continual, memory
 from engram.memory import random_regular
 from engram.plasticity import Oja, PlasticLSTM, PlasticRNN
-from engram.testing.module import tensors
+from engram.testing.module import tensors, without_type_checks
 
-PAGE = (Path(__file__).parents[1] / "docs" / "works-with.md").read_text()
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "works-with.md").read_text()
 KINDS = [PlasticRNN, PlasticLSTM]
 
 
@@ -66,6 +70,56 @@ def test_export_with_any_batch_and_back_from_a_file(kind):
     expected, after = net(draw(6, 5, 3))
     torch.testing.assert_close((output, *tensors(state)), (expected, *tensors(after)))
     assert type(state) is type(after)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_torch_compile_of_any_batch(kind):
+    torch.compiler.reset()
+    net, times = build(kind), []
+
+    def counting(graph, inputs):
+        times.append(len(inputs))
+        return graph.forward
+
+    compiled = torch.compile(net, dynamic=True, fullgraph=True, backend=counting)
+    with without_type_checks():
+        for batch in (2, 3, 5):
+            torch.testing.assert_close(compiled(draw(6, batch, 3))[0], net(draw(6, batch, 3))[0])
+    assert len(times) == 1
+
+
+def test_unpacking_as_of_an_lstm():
+    for net in (torch.nn.LSTM(3, 4), build(PlasticLSTM)):
+        output, (h, c, *_) = net(draw(6, 2, 3))
+        assert torch.equal(h[-1], output[-1])
+        assert c.shape == (1, 2, 4)
+
+
+# Where types are Any, the last line's comment is one that mypy finds unused.
+TYPED = """
+import numpy as np
+import torch
+
+from engram.analysis import linear_cka
+from engram.plasticity import Oja, PlasticLSTM
+
+net = PlasticLSTM(3, 4, rule=Oja(0.1), generator=torch.Generator().manual_seed(0))
+output, state = net(torch.zeros(5, 2, 3))
+before, after = np.zeros((5, 2)), np.ones((5, 3))
+same: float = linear_cka(before, after)
+net.init(2).hidden.relu()
+rate: str = linear_cka(before, after)  # type: ignore[assignment]
+"""
+
+
+def test_strict_types_of_a_program(tmp_path):
+    (tmp_path / "program.py").write_text(TYPED)
+    # Kept between runs: the first reads all of torch.
+    options = ["--strict", "--follow-imports=silent", "--cache-dir", str(ROOT / ".mypy_cache" / "program")]
+    command = [sys.executable, "-m", "mypy", *options, "program.py"]
+    environment = {**os.environ, "MYPYPATH": str(ROOT / "src")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)

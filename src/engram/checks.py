@@ -7,9 +7,10 @@ import functools
 import inspect
 import itertools
 import math
+import re
 import sys
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
@@ -28,7 +29,8 @@ LARGEST_SIZE, LIMIT = 10**9, 10**4  # no size exceeds the first; an upper bound 
 
 NUMBERS = {float: float | int | np.floating | np.integer, int: int | np.integer, bool: bool | np.bool_}
 TYPES = BeartypeConf(hint_overrides=FrozenDict(NUMBERS))
-ARRAYS = (np.ndarray, Tensor)
+ARRAYS, GENERATORS = (np.ndarray, Tensor), (np.random.Generator, torch.Generator)
+_ABSENT = object()
 # Calls that passed, by the arguments' types, dtypes and shapes; the first item of a container stands for all.
 _PASSED: set[tuple[Any, ...]] = set()
 MANY = 10_000
@@ -97,18 +99,33 @@ def _refusal(name: str, value: Any, hint: Any) -> Exception:
 
 
 def shown(value: Any) -> str:
-    """A value in a few words."""
+    """A value in a few words, without addresses; of many arrays the first three."""
     if isinstance(value, ARRAYS):
         kind = "tensor" if isinstance(value, Tensor) else "array"
         return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
-    return textwrap.shorten(repr(value), 80, placeholder=" ...")
+    if isinstance(value, list | tuple) and any(isinstance(part, ARRAYS) for part in value):
+        return f"({', '.join([*map(shown, value[:3]), *['...'] * (len(value) > 3)])})"
+    return textwrap.shorten(re.sub(" at 0x[0-9A-Fa-f]+", "", repr(value)), 80, placeholder=" ...")
 
 
 def described(self: Any) -> str:
-    """A ``__repr__`` that shows the arguments that an object keeps as attributes."""
-    kept = vars(self)
-    given = [name for name in inspect.signature(type(self)).parameters if name in kept]
-    return f"{type(self).__name__}({', '.join(f'{name}={shown(kept[name])}' for name in given)})"
+    """A ``__repr__`` that shows the arguments that an object keeps as attributes, or as private ones."""
+    kept = self._asdict() if hasattr(self, "_asdict") else vars(self)
+    given = {name: kept.get(name, kept.get(f"_{name}", _ABSENT)) for name in _parameters(type(self))}
+    return made_by(type(self), {name: value for name, value in given.items() if value is not _ABSENT})
+
+
+def made_by(kind: type, arguments: Mapping[str, Any]) -> str:
+    """The call that makes an object, as a ``__repr__`` shows it; generators are left out."""
+    seen = {name: value for name, value in arguments.items() if not isinstance(value, GENERATORS)}
+    return f"{kind.__name__}({', '.join(f'{name}={shown(value)}' for name, value in seen.items())})"
+
+
+def _parameters(kind: type) -> list[str]:
+    """The names of a constructor's parameters, with those of the base class to which it passes all others on."""
+    parameters = inspect.signature(kind).parameters
+    own = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    return own if len(own) == len(parameters) else [*dict.fromkeys((*own, *_parameters(kind.__mro__[1])))]
 
 
 class noted:  # noqa: N801 - a context manager for hot places, where one of ``contextlib`` costs twice as much

@@ -11,6 +11,7 @@ import ast
 import difflib
 import importlib.util
 import io
+import re
 import sys
 import tokenize
 from collections.abc import Collection, Mapping
@@ -38,6 +39,8 @@ KINDS = (
     "estimators",
     "experiments",
 )
+# A suggestion: how like a word is to one of a name, how many names it has at most, and how many are listed.
+LIKE, FEW, MANY = 0.75, 3, 8
 resolved: dict[tuple[str, str, str], str] = {}
 """The parts loaded so far: (asking module, kind, name) -> place of the registered object."""
 
@@ -148,7 +151,9 @@ def experiments() -> list[str]:
 
 
 def suggestion(name: str, known: Collection[str], *, called: Mapping[str, str] | None = None) -> str:
-    """The hint for an unknown name: the nearest one, or the one that it abbreviates, else all known names.
+    """The hint for an unknown name: the nearest one, the one that it abbreviates, or those with a word like it.
+
+    Without any, it is the known names, of many the first.
 
     Args:
         name: The unknown name.
@@ -158,12 +163,20 @@ def suggestion(name: str, known: Collection[str], *, called: Mapping[str, str] |
     Examples:
         >>> suggestion("lr", ["steps", "learning_rate"])
         "did you mean 'learning_rate'?"
+        >>> suggestion("rulez", ["learning-rules", "tasks", "synaptic-rules"])
+        "did you mean 'learning-rules' or 'synaptic-rules'?"
     """
     called = {other.lower(): meant for other, meant in (called or dict(zip(known, known, strict=True))).items()}
     name = name.lower()
     initials = {"".join(word[:1] for word in other.replace("-", "_").split("_")): other for other in called}
-    nearest = [initials[name]] if name in initials else difflib.get_close_matches(name, called, n=1)
-    return f"did you mean {called[nearest[0]]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"
+    words = {word for other in called for word in re.split("[-_]", other)}
+    like = difflib.get_close_matches(name, words, n=1, cutoff=LIKE)
+    with_word = [other for other in called for word in like if word in re.split("[-_]", other)]
+    nearest = [initials[name]] if name in initials else difflib.get_close_matches(name, called, n=1) or with_word[:FEW]
+    if nearest:
+        return f"did you mean {' or '.join(repr(called[other]) for other in nearest)}?"
+    left = f", and {len(known) - MANY} more" if len(known) > MANY else ""
+    return f"known: {', '.join([*known][:MANY]) or 'none'}{left}"
 
 
 def summary(about: str) -> str:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, share
+from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, report, share
 from engram.lab.claim import adjust
+from engram.lab.laboratory import verdict_line
 from engram.lab.measure import Condition
 from engram.verdicts import counted
 
@@ -60,6 +61,29 @@ def test_verdict(values, preset, verdict):
     judged = judge(claim(), results(*values), preset=preset)
     assert judged.verdict == verdict
     assert bool(judged.why) == (verdict in ("undecided", "not testable here") or any(map(math.isnan, values)))
+
+
+def test_one_seed_has_no_interval_and_resolves_nothing():
+    judged = judge(claim(), results(0.0127), preset="laptop")
+    assert judged.ours == 0.0127
+    assert all(map(math.isnan, (judged.low, judged.high, judged.resolution, judged.p)))
+    assert "0.0127 (one seed)," in verdict_line(judged)
+    assert "<td>(one seed)</td>" in judged._repr_html_()
+    axis = report._axis(judged)
+    assert axis["interval"] is None
+    assert 0 < axis["ours"] < axis["criterion"][1] < 100
+    assert judge(claim(), results(0.1, 0.2), preset="laptop").bounds() == "[-0.485, 0.785]"
+    exact = judge(claim(sameness="numeric"), results(0.1), preset="laptop")
+    assert exact.bounds() == "[0.1, 0.1]"
+
+
+def test_a_share_of_the_trials_of_one_seed_keeps_its_exact_interval():
+    found = {0: {"a": {"x": 0.5, "tasks": 50}}}
+    judged = judge(claim(share("x", "tasks")("a")), found, preset="laptop")
+    assert (round(judged.low, 3), round(judged.high, 3)) == (0.355, 0.645)
+    assert judged.resolution > 0
+    assert report._axis(judged)["interval"][1] > 0
+    assert judge(claim(share("x")("a")), results(1.0), preset="laptop").bounds() == "(one seed)"
 
 
 def test_a_known_reason_wins_but_our_value_is_still_shown():

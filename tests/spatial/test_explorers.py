@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,17 @@ def test_with_dense_maps_an_explorer_walks_the_same_way(kind):
     np.testing.assert_array_equal(fast.poses, defined.poses)
     np.testing.assert_array_equal(fast.active, defined.active)
     assert (fast.cuts, fast.recalls, fast.reason) == (defined.cuts, defined.recalls, defined.reason)
+
+
+@pytest.mark.parametrize("kind", [FrontierExplorer, FARMapExplorer])
+def test_an_explorer_goes_through_pickle_with_the_cells_that_it_has_tried(kind):
+    explorer = kind(rng=0)
+    explore(*rooms(1), explorer, 60)
+    explorer._tried[explorer.map] = {(2, 3)}
+    again = pickle.loads(pickle.dumps(explorer))
+    assert again._tried[again.map] == {(2, 3)}
+    assert again.map is not explorer.map
+    assert again.map.pose == explorer.map.pose
 
 
 def test_a_frontier_explorer_sees_nearly_everything():

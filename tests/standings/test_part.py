@@ -30,7 +30,7 @@ def test_a_part_is_found_by_name_by_place_and_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("fq", "part = 'fq': it is among none of learning_rules"),
+        ("fq", "part = 'fq': expected a method .known: "),
         ("nowhere.py:Mine", r"nowhere.py:Mine'.*expected 'module:Name' or 'file.py:Name'"),
         ("engram.rules:FeedbackAlignmnt", "engram.rules has no 'FeedbackAlignmnt'; did you mean 'FeedbackAlignment'"),
         ("ewc", None),

@@ -119,6 +119,8 @@ class FragmentedCuriosity:
         [('fragment', 0, 1), ('recall', 1, 0)]
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         make_module: Callable[[], Any],

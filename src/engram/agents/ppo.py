@@ -115,6 +115,8 @@ class VectorActor:
         torch.Size([5, 3])
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self, env: VectorEnv[Any, Any, Any], agent: CuriousActorCritic, generator: torch.Generator, seed: int | None = 0
     ) -> None:

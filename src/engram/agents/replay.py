@@ -47,6 +47,8 @@ class ReplayBuffer:
         tensor([1., 1., 1.])
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         capacity: int,

@@ -27,6 +27,8 @@ class TrainedAgent:
         (5,)
     """
 
+    __repr__ = checks.described
+
     def __init__(self, network: ActorCritic, generator: torch.Generator) -> None:
         checks.arguments()
         self.network, self.generator = network, generator

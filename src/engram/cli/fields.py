@@ -154,14 +154,13 @@ def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, lis
 
 def _read(experiment: Experiment, preset: str, owner: str, words: Sequence[str]) -> Any:
     """Parse the options of one study or arm; the types are right, the values unchecked."""
-    from engram.lab.config import check_known, dotted
+    from engram.lab.config import dotted
 
-    known = experiment.fields(owner)
-    options = {option(name.removeprefix(f"{owner}.")) for name in known}
+    options = {option(name.removeprefix(f"{owner}.")) for name in experiment.fields(owner)}
     for word in words:
         negated = re.sub(r"^(--.*\.|--)no-", r"\1", word)
         if word.startswith("--") and not {word, negated} & options:
-            check_known(dotted(owner, word.removeprefix("--").replace("-", "_")), known)
+            experiment.check_field(dotted(owner, word.removeprefix("--").replace("-", "_")), owner)
     defaults = _options(experiment, preset, owner)
     return parsed(type(defaults), words, default=defaults, prog="engram run NAME")
 

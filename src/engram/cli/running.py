@@ -145,7 +145,7 @@ def _row(judged: JudgedClaim) -> tuple[str, ...]:
     details = [
         claim.id,
         OWNERS[claim.threshold] if claim.published else "",
-        f"{judged.confidence:.1%} interval" if claim.sameness == "statistical" and judged.values else "",
+        f"{judged.confidence:.1%} interval" if claim.sameness == "statistical" and not math.isnan(judged.low) else "",
         f"look {judged.look}" if judged.look else "",
         "" if math.isnan(judged.resolution) else f"resolves {judged.resolution:.2g}",
         judged.why,
@@ -153,7 +153,7 @@ def _row(judged: JudgedClaim) -> tuple[str, ...]:
     return (
         f"{escape(claim.statement)}\n[dim]{escape('; '.join(filter(None, details)))}[/]",
         str(claim.criterion),
-        f"{judged.ours:.4g} {escape(f'[{judged.low:.3g}, {judged.high:.3g}]')}" if judged.values else "",
+        f"{judged.ours:.4g} {escape(judged.bounds())}" if judged.values else "",
         str(len(judged.values)),
         f"[{COLORS[judged.verdict]}]{judged.verdict}[/]",
     )

@@ -61,6 +61,8 @@ class FastWeights:
         tensor([[0.5000]])
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         module: nn.Module,

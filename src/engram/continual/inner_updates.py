@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -39,18 +40,26 @@ def sgd(lr: float | Tensor | Mapping[str, float | Tensor] = 0.1, momentum: float
     for name, value in {**rates, "momentum": momentum}.items():
         if not isinstance(value, Tensor):
             checks.number(name if name in ("lr", "momentum") else f"lr[{name!r}]", value, minimum=0)
-    still = not isinstance(momentum, Tensor) and momentum == 0
+    return _SGD(lr, momentum)
 
-    def update(gradients: Weights, weights: Weights, state: Weights | None) -> tuple[Weights, Weights | None]:
+
+@dataclass(frozen=True, eq=False)
+class _SGD:
+    lr: float | Tensor | Mapping[str, float | Tensor]
+    momentum: float | Tensor
+
+    __repr__ = checks.described
+
+    def __call__(self, gradients: Weights, weights: Weights, state: Weights | None) -> tuple[Weights, Weights | None]:
+        lr, momentum = self.lr, self.momentum
         if isinstance(lr, Mapping) and (missing := [name for name in weights if name not in lr]):
             raise ValueError(f"lr has no rate for {missing[0]!r}: expected one for each of {', '.join(weights)}")
+        still = not isinstance(momentum, Tensor) and momentum == 0
         if not still:
             last = state or {}
             gradients = {name: momentum * last[name] + g if name in last else g for name, g in gradients.items()}
         new = {n: w - (lr[n] if isinstance(lr, Mapping) else lr) * gradients[n] for n, w in weights.items()}
         return new, None if still else gradients
-
-    return update
 
 
 class AdamState(NamedTuple):
@@ -90,19 +99,28 @@ def adam(lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999), e
         checks.number("lr", lr, minimum=0)
     b1, b2 = (checks.number("betas", beta, minimum=0, below=1) for beta in betas)
     checks.number("eps", eps, above=0)
+    return _Adam(lr, (b1, b2), eps)
 
-    def update(gradients: Weights, weights: Weights, state: AdamState | None) -> tuple[Weights, AdamState]:
+
+@dataclass(frozen=True, eq=False)
+class _Adam:
+    lr: float | Tensor
+    betas: tuple[float, float]
+    eps: float
+
+    __repr__ = checks.described
+
+    def __call__(self, gradients: Weights, weights: Weights, state: AdamState | None) -> tuple[Weights, AdamState]:
+        b1, b2 = self.betas
         steps, *last = (0, {}, {}) if state is None else state
         steps += 1
         mean = {name: b1 * last[0].get(name, 0) + (1 - b1) * g for name, g in gradients.items()}
         square = {name: b2 * last[1].get(name, 0) + (1 - b2) * g.square() for name, g in gradients.items()}
         new = {
-            name: w - lr / (1 - b1**steps) * mean[name] / (_root(square[name] / (1 - b2**steps)) + eps)
+            name: w - self.lr / (1 - b1**steps) * mean[name] / (_root(square[name] / (1 - b2**steps)) + self.eps)
             for name, w in weights.items()
         }
         return new, AdamState(steps, mean, square)
-
-    return update
 
 
 def _root(v: Tensor) -> Tensor:

@@ -37,6 +37,8 @@ class Reservoir:
         (8, torch.Size([4, 2]))
     """
 
+    __repr__ = checks.described
+
     def __init__(self, capacity: int, generator: torch.Generator) -> None:
         self.capacity = checks.size("capacity", capacity)
         self.generator = checks.generator(generator)

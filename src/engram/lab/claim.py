@@ -101,7 +101,7 @@ class JudgedClaim:
     Attributes:
         claim: The claim.
         values: Our value by seed.
-        ours, low, high: Our value and its interval; NaN without values.
+        ours, low, high: Our value and its interval; NaN without values, and the interval with one seed's alone.
         verdict: The verdict.
         why: The reason, if the interval does not decide the verdict.
         resolution: How far from the threshold our value must be for this number of seeds to decide four times in five;
@@ -127,6 +127,16 @@ class JudgedClaim:
     confidence: float = CONFIDENCE
     is_open: bool = False
 
+    def bounds(self, digits: str = ".3g") -> str:
+        """The interval in words: ``[low, high]``, or that one seed has none.
+
+        Args:
+            digits: How its ends are written.
+        """
+        if len(self.values) == 1 and math.isnan(self.low):
+            return "(one seed)"
+        return f"[{self.low:{digits}}, {self.high:{digits}}]"
+
     def _repr_html_(self) -> str:
         return as_html([self])
 
@@ -143,7 +153,7 @@ def as_html(judged: Sequence[JudgedClaim]) -> str:
             one.claim.statement,
             str(one.claim.criterion),
             f"{one.ours:.4g}" if one.values else "",
-            f"[{one.low:.3g}, {one.high:.3g}]" if one.values else "",
+            one.bounds() if one.values else "",
             str(len(one.values)),
             one.verdict + (f" ({one.why})" if one.why else ""),
         )
@@ -159,6 +169,8 @@ def interval(
 ) -> Estimate:
     """Our value and the interval in which it lies: that of ``estimate``, or the range over seeds.
 
+    One seed's value has neither interval nor resolution, unless it is a share of several trials.
+
     Args:
         claim: The claim.
         values: Its measure, by seed.
@@ -169,6 +181,8 @@ def interval(
     if not numbers:
         return Estimate(math.nan, math.nan, math.nan, math.nan)
     if claim.sameness == "statistical":
+        if len(numbers) == 1 and (claim.measure.form != "share" or sum(trials.values()) == 1):
+            return Estimate(numbers[0], math.nan, math.nan, math.nan)
         return estimate(numbers, claim.measure.form, [trials[seed] for seed in values], confidence)
     low, high = (min(numbers), max(numbers)) if all(map(math.isfinite, numbers)) else (math.nan, math.nan)
     return Estimate(math.fsum(numbers) / len(numbers), low, high, math.nan)
@@ -257,8 +271,8 @@ def judge(
         if estimated.high < claim.criterion.low or claim.criterion.high < estimated.low:
             return judged(fails, **of_look)
     is_open = 0 < look < len(looks)
-    would = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
-    how_many = f"; about {would:,.0f} seeds would decide it, if our value is right" if would < math.inf else ""
+    enough = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
+    how_many = f"; about {enough:,.0f} seeds would decide it, if our value is right" if enough < math.inf else ""
     return judged("undecided", "the interval straddles the threshold" + how_many, **of_look, is_open=is_open)
 
 

@@ -324,6 +324,14 @@ class Experiment:
             for name, field in configs.fields(self.settings(own)).items()
         }
 
+    def check_field(self, name: str, owner: str = "") -> None:
+        """Raise ValueError, with the nearest known one, if a study or an arm has no field of this dotted name."""
+        known = self.fields(owner)
+        if name not in known and "." in name and not owner:  # the name of an arm may be what is wrong
+            for arm in (arm for study in self.by_name.values() for arm in study.table):
+                known |= self.fields(arm)
+        configs.check_known(name, known)
+
     def settings(self, owner: str) -> Any:
         """The class of settings of a study or an arm."""
         return (self.by_name[owner] if owner in self.by_name else self.study_of(owner)).settings
@@ -380,11 +388,10 @@ def _changes(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, st
         owner = experiment.owner(f"{name}." if isinstance(value, Mapping) else name)
         rest = name[len(owner) :].removeprefix(".")
         inner = {rest: value} if rest else value
-        known = experiment.fields(owner)
         if not owner and "" not in experiment.by_name:  # it names none of several studies
-            configs.check_known(name, known)
+            experiment.check_field(name)
         for field_name, field_value in configs.flat(experiment.settings(owner), inner):
-            configs.check_known(configs.dotted(owner, field_name), known)
+            experiment.check_field(configs.dotted(owner, field_name), owner)
             yield owner, field_name, field_value
 
 

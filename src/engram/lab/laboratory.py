@@ -293,9 +293,8 @@ def verdict_line(judged: JudgedClaim) -> str:
     why = f" ({escape(judged.why)})" if judged.why else ""
     look = f" (look {judged.look})" if judged.look else ""
     return (
-        f"claim [bold]{judged.claim.id}[/]: ours {judged.ours:.3g} "
-        + escape(f"[{judged.low:.3g}, {judged.high:.3g}]")
-        + f", criterion {judged.claim.criterion}, {len(judged.values)} seeds{look}: [{color}]{judged.verdict}[/]{why}"
+        f"claim [bold]{judged.claim.id}[/]: ours {judged.ours:.3g} {escape(judged.bounds())}, "
+        f"criterion {judged.claim.criterion}, {len(judged.values)} seeds{look}: [{color}]{judged.verdict}[/]{why}"
     )
 
 

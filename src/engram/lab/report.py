@@ -175,10 +175,11 @@ def _answer(experiment: Experiment) -> str:
 
 
 def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
-    """The positions of a claim's values on its axis, in percent; None without finite values."""
-    criterion, ours = judged.claim.criterion, (judged.ours, judged.low, judged.high)
-    if not all(map(math.isfinite, ours)):
+    """The positions of a claim's values on its axis, in percent; None without a finite value."""
+    criterion = judged.claim.criterion
+    if not math.isfinite(judged.ours):
         return None
+    ours = [judged.ours, *filter(math.isfinite, (judged.low, judged.high))]
     ends = [end for end in (criterion.low, criterion.high) if math.isfinite(end)]
     try:
         published = [float(judged.claim.published)]
@@ -195,10 +196,13 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
             return 0.0 if value < 0 else 100.0
         return round(100 * ((math.log(value) if log else value) - start) / width, 2)
 
+    def between(low: float, high: float) -> tuple[float, float]:
+        return place(low), round(place(high) - place(low), 2)
+
     return {
         "ours": place(judged.ours),
-        "interval": (place(judged.low), round(place(judged.high) - place(judged.low), 2)),
-        "criterion": (place(criterion.low), round(place(criterion.high) - place(criterion.low), 2)),
+        "interval": None if math.isnan(judged.low) else between(judged.low, judged.high),
+        "criterion": between(criterion.low, criterion.high),
         "ends": [math.exp(end) if log else end for end in (start, start + width)],
         "published": place(published[0]) if published else None,
         "log": log,

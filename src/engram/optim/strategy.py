@@ -28,6 +28,8 @@ class Strategy:
 
     population_size: int
 
+    __repr__ = checks.described
+
     def __init__(self, params: Iterable[Tensor], sigma: float, generator: torch.Generator | None) -> None:
         checks.arguments()
         self.params = [params] if isinstance(params, Tensor) else list(params)

@@ -53,6 +53,8 @@ class FrontierExplorer:
         0
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         view_size: int = 15,
@@ -78,6 +80,12 @@ class FrontierExplorer:
         self._last: int | None = None
         self._tried: WeakKeyDictionary[LocalMap, set[tuple[int, int]]] = WeakKeyDictionary()  # where ``_to_edge`` led
         self._blind = False  # the last move was to a cell that was never seen
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_tried": dict(self._tried)}  # no weak reference can be pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"_tried": WeakKeyDictionary(state["_tried"])})
 
     @property
     def stored_cells(self) -> int:

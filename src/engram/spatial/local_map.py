@@ -82,6 +82,8 @@ class LocalMap:
 
     _room = 2  # views that fit to each side before the arrays have to grow
 
+    __repr__ = checks.described
+
     def __init__(self, view_size: int = 15, gamma: float = 0.9, *, heading: int = 0, reach: int | None = 250) -> None:
         if checks.size("view_size", view_size, 3, LARGEST) % 2 == 0:
             raise ValueError(f"view_size = {view_size}: expected an odd number")

@@ -30,6 +30,8 @@ class ViewModel:
         [[-1, 3, -1], [-1, 0, -1], [-1, 0, -1]]
     """
 
+    __repr__ = checks.described
+
     def __init__(self, size: int = 15, fov_ratio: float = 0.25) -> None:
         if checks.size("size", size, 3, LARGEST) % 2 == 0:
             raise ValueError(f"size = {size}: expected an odd number")

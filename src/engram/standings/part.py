@@ -54,10 +54,9 @@ def find_part(given: Any, kind: str = "") -> Part:
         return Part(reference, title_of(reference), kind or kind_of(make), make)
     kinds = [kind] if kind else [known for known in KINDS if reference in registry.names(known)]
     if len(kinds) != 1:
-        among = (
-            f"it is among {' and '.join(kinds)}: say which kind" if kinds else f"it is among none of {', '.join(KINDS)}"
-        )
-        raise ValueError(f"part = {reference!r}: {among}, or where it is, as 'file.py:Name'")
+        hint = registry.suggestion(reference, sorted({name for of in KINDS for name in registry.names(of)}))
+        among = f"it is among {' and '.join(kinds)}: say which kind, or" if kinds else f"expected a method ({hint}) or"
+        raise ValueError(f"part = {reference!r}: {among} where it is, as 'file.py:Name'")
     return Part(reference, reference, kinds[0], registry.get(kinds[0], reference))
 
 

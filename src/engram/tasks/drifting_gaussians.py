@@ -34,6 +34,8 @@ class DriftingGaussians:
         (20, 2)
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         n_centres: int = 32,

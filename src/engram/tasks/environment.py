@@ -204,9 +204,13 @@ class SingleEnv(Env[Any, Any]):
 
     def __init__(self, **arguments: Any) -> None:
         self.batch = type(self).vector_type(num_envs=1, **arguments)
+        self._arguments = arguments
         self.render_mode = self.batch.render_mode
         self.observation_space = self.batch.single_observation_space
         self.action_space = self.batch.single_action_space
+
+    def __repr__(self) -> str:
+        return checks.made_by(type(self), self._arguments)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -59,6 +59,8 @@ class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
         (682, tensor([0., 0.]))
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         size: int = 32,

@@ -84,6 +84,8 @@ class CheckedBonus:
         tensor([0.5000, 0.5000, 0.5000, 0.5000])
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         make_bonus: Callable[..., Any],

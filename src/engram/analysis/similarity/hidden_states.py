@@ -30,6 +30,8 @@ class HiddenStates:
         (4, (20, 8))
     """
 
+    __repr__ = checks.described
+
     def __init__(self, module: nn.Module) -> None:
         self._module = checks.instance("module", module, nn.Module)
         self._handle: Any = None

@@ -79,6 +79,8 @@ class SequentialMetaLearner:
         1.0
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         net: GatedNet,

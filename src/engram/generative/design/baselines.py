@@ -50,6 +50,8 @@ class SequenceSearch:
         ValueError: An argument is out of range, or there is not a finite score for each sequence.
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         tokens: Tokens,

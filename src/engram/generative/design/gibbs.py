@@ -82,6 +82,8 @@ class GibbsWithGradients:
         [2, 2, 2]
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         energy: SeqCNN | Energy,

@@ -25,6 +25,8 @@ class Landscape:
     vocab: int
     wild_type: UInt8[np.ndarray, "length"]
 
+    __repr__ = checks.described
+
     def __call__(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
         """The fitness of some sequences.
 

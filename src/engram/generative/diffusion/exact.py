@@ -32,6 +32,8 @@ class ExactDenoiser:
         tensor([ 0.5000, -0.5000])
     """
 
+    __repr__ = checks.described
+
     def __init__(self, diffusion: GaussianDiffusion, image: Callable[[Tensor], Tensor]) -> None:
         self.diffusion = checks.instance("diffusion", diffusion, GaussianDiffusion)
         if not callable(image):

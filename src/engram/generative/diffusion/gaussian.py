@@ -60,6 +60,8 @@ class GaussianDiffusion:
         tensor(True)
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         steps: int = 100,

@@ -52,6 +52,9 @@ class BlurState(NamedTuple):
     W: tuple[Float[Tensor, "*population channels post pre"], ...]
     V: tuple[Float[Tensor, "*population channels pre post"], ...]
 
+    def __repr__(self) -> str:
+        return checks.described(self)
+
 
 @dataclass(frozen=True)
 class BlurNetwork:

@@ -30,6 +30,9 @@ class RuleState(NamedTuple):
     bodies: Float[Tensor, "batch neurons body"]
     synapses: tuple[Float[Tensor, "batch channels post pre"], ...]
 
+    def __repr__(self) -> str:
+        return checks.described(self)
+
     def detach(self) -> RuleState:
         """The same state, detached from its graph, for truncated back-propagation."""
         return detached(self)

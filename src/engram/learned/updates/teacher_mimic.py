@@ -99,6 +99,8 @@ class TeacherMimicTrainer:
         >>> losses = [trainer.step() for _ in range(2)]
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         body: nn.Module,
@@ -203,7 +205,8 @@ class TeacherMimicTrainer:
         episode = self.episodes[number]
         sizes = episode.targets[0].shape[1], int(episode.labels.max()) + 1
         head = kaiming(nn.Linear, *sizes, generator=generator)
-        fast = FastWeights(nn.Sequential(self.body, head), self._update(episode.memory), order=1)
+        update = _StudentUpdate(self.rule.as_update(self.lr, episode.memory), adam(self.head_lr))
+        fast = FastWeights(nn.Sequential(self.body, head), update, order=1)
         fast.params = {f"0.{name}": w.detach().clone().requires_grad_() for name, w in episode.start.items()} | {
             f"1.{name}": w.detach().clone().requires_grad_() for name, w in head.named_parameters()
         }
@@ -211,22 +214,24 @@ class TeacherMimicTrainer:
         fast.state = self.rule.init(episode.start), AdamState(0, *zeros)  # type: ignore[assignment]
         return _Student(number, length, 0, fast)
 
-    def _update(self, memory: Memory) -> Update:
-        """The update of a student: the rule moves the body, Adam the read-out."""
-        of_body, of_head = self.rule.as_update(self.lr, memory), adam(self.head_lr)
-
-        def update(grads: Weights, weights: Weights, state: Any) -> tuple[Weights, Any]:
-            body, moments = of_body(_part(grads, "0."), _part(weights, "0."), state[0])
-            head, of_adam = of_head(_part(grads, "1."), _part(weights, "1."), state[1])
-            named = {f"0.{name}": w for name, w in body.items()} | {f"1.{name}": w for name, w in head.items()}
-            return named, (moments, of_adam)
-
-        return update
-
     def _distance(self, fast: FastWeights, episode: MimicryEpisode) -> Tensor:
         weights = _part({**fast.params, **fast.buffers}, "0.")
         pairs = zip(episode.probes, episode.targets, strict=True)
         return torch.stack([self.distance(functional_call(self.body, weights, (x,)), h) for x, h in pairs]).sum()
+
+
+@dataclass(frozen=True, eq=False)
+class _StudentUpdate:
+    """The update of a student: the rule moves the body, Adam the read-out."""
+
+    of_body: Update
+    of_head: Update
+
+    def __call__(self, grads: Weights, weights: Weights, state: Any) -> tuple[Weights, Any]:
+        body, moments = self.of_body(_part(grads, "0."), _part(weights, "0."), state[0])
+        head, of_adam = self.of_head(_part(grads, "1."), _part(weights, "1."), state[1])
+        named = {f"0.{name}": w for name, w in body.items()} | {f"1.{name}": w for name, w in head.items()}
+        return named, (moments, of_adam)
 
 
 def _learned(fast: FastWeights) -> tuple[Weights, Any]:

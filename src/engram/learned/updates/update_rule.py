@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -77,14 +78,7 @@ class UpdateRule(nn.Module, abc.ABC):
             memory: What ended tasks left.
         """
         checks.number("lr", lr, minimum=0)
-
-        def update(
-            grads: Weights, params: Weights, state: dict[str, Moments] | None
-        ) -> tuple[Weights, dict[str, Moments]]:
-            directions, state = self(grads, params, state or self.init(params), memory or {})
-            return {name: w - lr * directions[name] for name, w in params.items()}, state
-
-        return update
+        return _AsUpdate(self, lr, memory or {})
 
     def estimated(self, every: int, generator: torch.Generator) -> AbstractContextManager[None]:
         """Context in which the gradient of the rule's parameters is estimated, if that is cheaper than computing it.
@@ -132,3 +126,16 @@ def rates_of(log_rates: Tensor | None, names: Weights) -> dict[str, Tensor | flo
         found = f"{len(names)} ({', '.join(names)})"
         raise ValueError(f"params: expected {len(log_rates)} tensors, one for each learned rate, found {found}")
     return dict(zip(names, log_rates.exp(), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _AsUpdate:
+    rule: UpdateRule
+    lr: float
+    memory: Memory
+
+    def __call__(
+        self, grads: Weights, params: Weights, state: dict[str, Moments] | None
+    ) -> tuple[Weights, dict[str, Moments]]:
+        directions, state = self.rule(grads, params, state or self.rule.init(params), self.memory)
+        return {name: w - self.lr * directions[name] for name, w in params.items()}, state

@@ -23,6 +23,8 @@ class FaissSearch:
         smallest: Largest number of rows that are searched without an index.
     """
 
+    __repr__ = checks.described
+
     def __init__(self, index: str = "HNSW32", rebuild: float = 0.05, smallest: int = 10_000) -> None:
         try:
             import faiss

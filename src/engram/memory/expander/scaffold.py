@@ -47,6 +47,8 @@ class Scaffold(Saveable):
         True
     """
 
+    __repr__ = checks.described
+
     def __init__(self, memory: ExpanderMemory, features: int, *, generator: torch.Generator | None = None) -> None:
         checks.arguments()
         checks.size("features", features)

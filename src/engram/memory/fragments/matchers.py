@@ -41,6 +41,8 @@ class Matcher(Protocol):
 class ExactMatcher:
     """Keys that a query has to equal: anything hashable, or the bytes of an array. The last key added counts."""
 
+    __repr__ = checks.described
+
     def __init__(self) -> None:
         self.targets: dict[Hashable, int] = {}
 
@@ -67,6 +69,8 @@ class CosineMatcher:
         >>> matcher.match(np.array([[3.0, 0.0], [1.0, 1.0]])).similarity.round(3).tolist()
         [1.0, 0.707]
     """
+
+    __repr__ = checks.described
 
     def __init__(self) -> None:
         self.targets = np.empty(0, dtype=np.int64)
@@ -115,6 +119,8 @@ class GeometricMatcher:
         (1, -1)
     """
 
+    __repr__ = checks.described
+
     def __init__(self) -> None:
         self.lines: dict[tuple[int, int], list[tuple[tuple[int, ...], int]]] = {}
 
@@ -145,6 +151,8 @@ class SimilarityMatcher:
     Args:
         similarity: Function of a query and a key; the larger its value, the more similar they are.
     """
+
+    __repr__ = checks.described
 
     def __init__(self, similarity: Callable[[Any, Any], float]) -> None:
         checks.arguments()

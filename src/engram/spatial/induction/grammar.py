@@ -85,6 +85,8 @@ class SubmapGrammar:
         (1, [0.0, 1.0, 0.0])
     """
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         *,

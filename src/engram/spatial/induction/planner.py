@@ -76,6 +76,8 @@ class MapInductionPlanner:
     tree_: SearchTree
     posterior_: MapPosterior | None
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         grammar: SubmapGrammar | None = None,

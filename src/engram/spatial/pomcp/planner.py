@@ -65,6 +65,8 @@ class SearchTree:
         observations: What was observed then; None of the root.
     """
 
+    __repr__ = checks.described
+
     def __init__(self, tree: Tree, size: int, observations: list[Any]) -> None:
         checks.arguments()
         self.visits, self.counts, self.values, self.ended, self.child, _, self.parent, self.action, _ = (
@@ -140,6 +142,8 @@ class POMCP:
     """
 
     tree_: SearchTree
+
+    __repr__ = checks.described
 
     def __init__(
         self,

@@ -170,6 +170,8 @@ class RoomGrid(gymnasium.Env[Any, Any]):
 
     metadata = RENDERED
 
+    __repr__ = checks.described
+
     def __init__(
         self,
         grid: Any,

@@ -35,6 +35,9 @@ class POMDP(NamedTuple):
     n_stim_vars: int
     is_grid: bool
 
+    def __repr__(self) -> str:
+        return checks.described(self)
+
 
 def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
     """A task as a decision process whose instance is hidden.
