@@ -10,13 +10,16 @@ from gymnasium import Env
 from engram import checks
 from engram.agents.exploration import ActionValues, greedy
 
+REFUSALS = (AssertionError, AttributeError, TypeError, ValueError)
+"""What agents may raise for spaces that do not fit: AttributeError too, as a ``Box`` has no number of actions."""
+
 
 @runtime_checkable
 class OnlineAgent(Protocol):
     """An agent that acts and learns step by step: ``act``, ``observe`` and ``learn`` in turn, episode after episode.
 
     What makes one for ``engram compare`` is called as ``make(observation_space, action_space, rng=...)``, with the
-    ``learning_rate`` too, if it has one; it raises TypeError, ValueError or AssertionError where spaces do not fit.
+    ``learning_rate`` too, if it has one; it raises one of ``REFUSALS`` where spaces do not fit.
     """
 
     def act(self, observation: Any) -> Any:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from engram.checks import noted
 from engram.continual import ContinualMethod, TaskData, TrainingStep, random_batches, train_on_tasks
 from engram.testing.promises import (
     assert_refused,
@@ -195,7 +196,9 @@ def _takes_all_classes_and_batches(make: Make) -> None:
     trained.learn([TaskData((inputs, labels), None)] * 2)
     net, method, optimizer, _ = _new(make)
     batches = list(zip(inputs.split(8), labels.split(8), strict=True))
-    list(train_on_tasks(net, [TaskData(batches)] * 2, method, optimizer, steps=3, draw=lambda _, step: batches[step]))
+    with noted(**{"task.train": "several batches, for x, y in task_batches(task)"}):
+        draw = lambda _, step: batches[step]  # noqa: E731
+        list(train_on_tasks(net, [TaskData(batches)] * 2, method, optimizer, steps=3, draw=draw))
 
 
 def _joins_one_optimizer_at_a_time(make: Make) -> None:
