@@ -236,7 +236,9 @@ def _refuses_other_states(make: Make) -> None:
         each.learn(_tasks()[:2])
     own, others = (each.method.state_dict() for each in (trained, other))
     shapes = ([getattr(leaf, "shape", ()) for leaf in tree_leaves(state)] for state in (own, others))
-    assert_states_are_refused(trained.method, 3 if operator.eq(*shapes) else others)
+    # The base class, which loads for a plain method, cannot know what is stored of another network.
+    is_plain = type(trained.method)._form is ContinualMethod._form
+    assert_states_are_refused(trained.method, 3 if is_plain or operator.eq(*shapes) else others)
 
 
 def _is_pickled(make: Make) -> None:
