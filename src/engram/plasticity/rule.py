@@ -84,7 +84,7 @@ class PlasticityRule(nn.Module, ABC):
         super().__init_subclass__(**options)
         # Coefficients describe the base's update; a rule with one of its own need not have any.
         if "update" in vars(cls) and getattr(cls.coefficients, "__isabstractmethod__", False):
-            cls.coefficients, cls.recursion = _no_coefficients, "own"  # type: ignore[method-assign]
+            cls.coefficients, cls.recursion = _no_coefficients, "own"  # type: ignore[assignment, method-assign]
 
     def __init__(self, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
