@@ -13,7 +13,8 @@ from engram import registry
 from engram.lab import Results
 from engram.lab.experiment import Contest
 from engram.lab.inference import estimate
-from engram.standings.kinds import KINDS, events
+from engram.standings.comparison import shipped_row
+from engram.standings.kinds import KINDS, Event, events
 
 META_TASKS = ("bandit", "two-step", "t-maze", "meta-tasks")
 TASKS_OF_LEARNERS = ("split", "permuted")
@@ -174,7 +175,9 @@ def difficulty_of_tasks() -> Crossing:
     for kind in KINDS:
         for experiment, contest in events(kind):
             record = results.recorded(experiment.name).get(results.PRESET)
-            reached = {} if record is None else reached_in(record, contest)
+            shipped = shipped_row(Event(experiment, contest))
+            reached = {part: [*entry.values.values()] for part, entry in shipped.items()}
+            reached |= {} if record is None else reached_in(record, contest)
             if len(reached) < 2:
                 continue
             best = (max if contest.maximize else min)(reached, key=lambda part: float(np.mean(reached[part])))
@@ -194,8 +197,9 @@ def difficulty_of_tasks() -> Crossing:
 
 
 def reached_in(record: Results, contest: Contest) -> dict[str, list[float]]:
-    """What every registered part reached in a task, by seed, as far as a record has it."""
-    every = {part: contest.arm(part) for part in contest.baselines or registry.names(contest.kind)}
+    """What every registered part and the trivial one reached in a task, by seed, as far as a record has it."""
+    parts = [*(contest.baselines or registry.names(contest.kind)), *filter(None, [contest.trivial])]
+    every = {part: contest.arm(part) for part in parts}
     arms = {part: next(iter(changes)) for part, changes in every.items() if changes}
     return {part: record.values(arm, contest.measure) for part, arm in arms.items() if arm in record.arms}
 

@@ -28,6 +28,7 @@ from engram.standings.comparison import standing_of_records
 from engram.standings.kinds import KINDS
 from engram.standings.page import STYLE, TITLES, body
 from engram.standings.recorded import all_records
+from engram.standings.standing import Standing
 from engram.tasks.meta import draw, explain, sample
 from engram.verdicts import counted
 
@@ -150,6 +151,9 @@ def on_config(config: Any) -> Any:
         {theme.capitalize(): [{title: f"gallery/{name}.md"} for name, title in named.items()]}
         for theme, named in THEMES.items()
     ]
+    pages = [{"All kinds": "standings.md"}, *({TITLES[kind]: f"standings/{kind}.md"} for kind in KINDS)]
+    place = next(number for number, entry in enumerate(groups["Gallery"]) if "Standings" in entry)
+    groups["Gallery"][place] = {"Standings": pages}
     groups["Reference"][1:1] = [{module.removeprefix("engram."): f"reference/{module}.md"} for module in REFERENCE]
     return config
 
@@ -164,6 +168,7 @@ def on_files(files: Files, config: Any) -> Files:
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
         "gallery.md": gallery(),
         "standings.md": standings(),
+        **{f"standings/{kind}.md": standing_page(kind) for kind in KINDS},
         "crossings.md": crossings.page(),
         "house.md": house.house(),
         "reference.md": "# Reference\n\n"
@@ -215,8 +220,8 @@ def _runs(which: str) -> str:
         )
         return f'<div class="run cards">{"".join(cards)}</div>'
     name, preset = which.split("/")
-    if name == "standing":
-        return f'<div class="run">{body(standing_of_records(preset))}</div>'
+    if name == "standing" and (standing := shipped(preset)):
+        return f'<div class="run">{body(standing)}</div>'
     return report.as_html(recorded(name)[preset])
 
 
@@ -249,18 +254,36 @@ def gallery() -> str:
 
 
 def standings() -> str:
-    """Return the page of how registered parts stand, kind by kind, by the records that ship."""
-    kinds = [kind for kind, of in KINDS.items() if all_records().keys() & set(of.experiments)]
-    sections = [f"## {TITLES[kind]}\n\n[[standing/{kind}]]" for kind in kinds]
+    """Return the page that lists the kinds of parts, with what the results that ship say of each."""
+    sections = []
+    for kind, title in TITLES.items():
+        scores = shipped(kind)
+        shown = "Not recorded yet." if scores is None else scores.paragraph
+        sections.append(f"## [{title}](standings/{kind}.md)\n\n{shown}")
     return "\n\n".join(
         [
-            PLOTLY.format(""),
             "# Standings",
             "How the methods of the library do beside one another on the tasks of their kind, each at the rate that it "
             "chooses by validation. [Where does my method stand?](compare.md) sets one of your own beside them.",
             *sections,
         ]
     )
+
+
+def standing_page(kind: str) -> str:
+    """Return the page of how the registered parts of a kind stand, by the results that ship."""
+    scores, command = shipped(kind), f"engram compare {kind.replace('_', '-')}"
+    if scores is None:
+        return f"# {TITLES[kind]}\n\nNot recorded yet: `{command}` runs them."
+    about = f"`{command}` shows this table in a terminal; the [guide](../compare.md) sets a method of your own in it."
+    return "\n\n".join([PLOTLY.format("../"), f"# {TITLES[kind]}", scores.paragraph, about, f"[[standing/{kind}]]"])
+
+
+@cache
+def shipped(kind: str) -> Standing | None:
+    """Return the standing of a kind by the results that ship; None without any."""
+    is_shipped = all_records().keys() & set(KINDS[kind].experiments)
+    return standing_of_records(kind) if is_shipped else None
 
 
 def experiment_page(name: str) -> str:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from engram.standings.figures import ranks as diagram
 from engram.standings.page import page
 from engram.standings.scores import Entry, Scores, Task
 
@@ -31,7 +32,7 @@ def test_steps_to_a_share_of_the_way_from_guessing_to_the_best(scores):
 
 
 def test_steps_where_less_is_better():
-    task = Task("loss", "coins", "loss", maximize=False)
+    task = Task("loss", "coins", "loss", maximize=False, trivial="other")
     entries = {"one": Entry({0: -1.0}, curve=([0, 4], [0.0, -1.0])), "other": Entry({0: 0.0}, curve=([0, 4], [0, 0]))}
     scores = Scores("optimizers", (), (task,), {"loss": entries})
     assert scores.steps_to("loss", "one", 0.5) == pytest.approx(2)
@@ -48,3 +49,73 @@ def test_what_it_takes_is_a_column_and_on_the_page(scores):
     assert "12.2" in html
     assert "never" in html
     assert "<td>failed</td>" in html
+
+
+def test_the_way_starts_at_the_trivial_part_where_guessing_is_unknown():
+    curve = ([0, 10], [4.0, 2.0])
+    row = {"best": Entry({0: 2.0}, curve=curve), "trivial": Entry({0: 4.0}, curve=([0], [4.0]))}
+    known = Scores("agents", (), (Task("t", "e", "error", maximize=False, trivial="trivial"),), {"t": row})
+    assert known.steps_to("t", "best") == pytest.approx(9)  # at 2.2
+    assert known.steps_to("t", "trivial") == math.inf
+    unknown = Scores("agents", (), (Task("t", "e", "error", maximize=False),), {"t": row})
+    assert math.isnan(unknown.steps_to("t", "best"))
+
+
+def test_steps_are_counted_to_a_named_goal_or_not_at_all():
+    row = {"quick": ENTRIES["quick"], "slow": ENTRIES["slow"]}
+    to_quick = Scores("agents", (), (Task("t", "e", "accuracy", chance=0.5, goal="quick"),), {"t": row})
+    assert to_quick.steps_to("t", "quick") == pytest.approx(14)  # at 0.77
+    assert "steps to 90 % of quick&#39;s" in page(to_quick)
+    none = Scores("agents", (), (Task("t", "e", "accuracy", chance=0.5, goal=None),), {"t": row})
+    assert math.isnan(none.steps_to("t", "quick"))
+
+
+def test_curves_at_equal_seconds():
+    row = {name: ENTRIES[name] for name in ("quick", "slow", "curveless")}  # slow takes twice as long a step
+    scores = Scores("optimizers", (), (Task("t", "e", "loss", equal_seconds=True),), {"t": row})
+    assert scores.at_equal_seconds("t", "quick") == pytest.approx(0.8)
+    assert scores.at_equal_seconds("t", "slow") == pytest.approx(0.9)
+    assert math.isnan(scores.at_equal_seconds("t", "curveless"))
+    assert "loss at equal seconds" in page(scores)
+
+
+def test_the_nearest_other_by_its_dynamics():
+    operators = {"a": [0.9, 0, 0, 0.5], "b": [0.9, 0.1, 0, 0.5], "c": [0, 0.9, -0.9, 0]}
+    row = {name: Entry({0: 1.0}, operators={0: values}) for name, values in operators.items()} | {"d": Entry({0: 1.0})}
+    scores = Scores("learning_rules", (), (TASK,), {"bits": row})
+    assert scores.nearest["bits"]["a"] == "b"
+    assert scores.nearest["bits"]["b"] == "a"
+    assert "d" not in scores.nearest["bits"]
+    own = Scores("learning_rules", ("c",), (TASK,), {"bits": row})
+    assert set(own.nearest["bits"]) == {"c"}
+
+
+def test_nothing_is_said_of_a_trivial_part_without_a_result():
+    good = Entry({0: 1.0, 1: 1.0})
+    first, second = (Task(name, "e", "accuracy", trivial="idle") for name in ("first", "second"))
+    entries = {"first": {"mine": good, "idle": Entry({0: 0.1, 1: 0.1})}, "second": {"mine": good}}
+    said = " ".join(Scores("agents", ("mine",), (first, second), entries).sentences)
+    assert "next to nothing on 1 of 2 tasks; on the others there is no result" in said
+    assert "next to nothing everywhere" in " ".join(Scores("agents", ("mine",), (first,), entries).sentences)
+    assert "next to nothing" not in " ".join(Scores("agents", ("mine",), (second,), entries).sentences)
+
+
+def test_the_page_marks_trivial_parts_and_says_what_is_not_known():
+    task = Task("bits", "coins", "accuracy", trivial="quick")
+    html = page(Scores("agents", ("slow",), (task,), {"bits": ENTRIES}, about={"slow": "It takes its time"}))
+    assert html.count('<span class="soft">(trivial)</span>') == 1
+    assert "not measured" in html
+    assert "not known" in html
+    assert "<b>slow</b>: It takes its time" in html
+
+
+def test_bars_join_what_does_not_differ():
+    values = {"a": 3.0, "b": 2.0, "c": 1.0}
+    tasks = tuple(Task(f"t{number}", "e", "accuracy") for number in range(6))
+    entries = {task.name: {name: Entry({0: value}) for name, value in values.items()} for task in tasks}
+    scores = Scores("agents", (), tasks, entries)
+    assert scores.ranks.groups == [("a", "b"), ("b", "c")]  # the critical difference is 1.35
+    bars = [trace for trace in diagram(scores).data if trace.line.width == 5]
+    assert [tuple(bar.x) for bar in bars] == [(1, 2), (2, 3)]
+    assert scores.paragraph.startswith("3 methods on 6 tasks. The best means: a on t0, t1")
+    assert "a has the best mean rank, but it cannot be told from b." in scores.paragraph

@@ -7,7 +7,7 @@ from engram.agents.bonuses import CheckedBonus, ExplorationBonus, HashCounts
 from engram.agents.curiosity import Curiosity
 from engram.agents.curious_actor_critic import CuriousActorCritic
 from engram.agents.d3g import D3G
-from engram.agents.episode import OnlineAgent, Played, evaluate, play_episode
+from engram.agents.episode import REFUSALS, OnlineAgent, Played, evaluate, play_episode
 from engram.agents.exploration import EpsilonGreedy, Exploration, MaxEntMellowmax
 from engram.agents.fragmented_curiosity import FragmentedCuriosity, FragmentEvent
 from engram.agents.intrinsic_reward import IntrinsicReward
@@ -33,6 +33,7 @@ __all__ = [
     "MFEC",
     "NEC",
     "PPO",
+    "REFUSALS",
     "RND",
     "TD3",
     "ActorCritic",

@@ -10,14 +10,16 @@ from gymnasium import Env
 from engram import checks
 from engram.agents.exploration import ActionValues, greedy
 
+REFUSALS = (AssertionError, AttributeError, TypeError, ValueError)
+"""What agents may raise for spaces that do not fit: AttributeError too, as a ``Box`` has no number of actions."""
+
 
 @runtime_checkable
 class OnlineAgent(Protocol):
     """An agent that acts and learns step by step: ``act``, ``observe`` and ``learn`` in turn, episode after episode.
 
     ``engram compare`` makes one by ``make(observation_space, action_space, rng=...)``, with ``learning_rate`` too if
-    ``make`` has this argument; it should raise TypeError, ValueError or AssertionError for spaces that it does not
-    support.
+    ``make`` has this argument; it should raise one of ``REFUSALS`` for spaces that it does not support.
     """
 
     def act(self, observation: Any) -> Any:

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 import engram.tasks
 from engram import registry
-from engram.agents import OnlineAgent, play_episode
+from engram.agents import REFUSALS, OnlineAgent, play_episode
 from engram.analysis import environment_difficulty
 from engram.lab import (
     Contest,
@@ -162,7 +162,7 @@ def fits(agent: str, task: TaskName, rate: float | None = None) -> bool:
     """Whether an agent can be made for a task, with the given learning rate unless that is None."""
     try:
         agent_of(agent, world_of(task, 1), 0, rate)
-    except (AssertionError, TypeError, ValueError):  # some libraries refuse by an assertion
+    except REFUSALS:
         return False
     return True
 

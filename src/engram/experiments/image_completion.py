@@ -193,6 +193,7 @@ contests = [
         arm_of,
         "held_out_error",
         maximize=False,
+        curve="error",
         baselines=(*registry.names("plasticity_rules"), NO_RULE),
         trivial=NO_RULE,
         step=step_of,

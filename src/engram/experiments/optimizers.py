@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 from engram import registry
 from engram.experiments.choosing import judged
 from engram.experiments.first_order_preconditioning import cartpole
-from engram.experiments.learning_rules.networks import FITTED, TRAINED, build, samples_for
+from engram.experiments.learning_rules.networks import FITTED, TRAINED, bits_of_digits, build, samples_for
 from engram.lab import (
     Contest,
     Experiment,
@@ -48,6 +48,8 @@ TITLES: dict[Problem, str] = {
     "plastic": "patterns seen once, plastic network", "policy": "a policy that keeps a pole up",
 }  # fmt: skip
 RECORDED: tuple[Problem, ...] = ("bowl", "noisy-bowl", "dense", "convolutional", "plastic")  # with arms of their own
+OF_DIGITS: tuple[Problem, ...] = ("dense", "convolutional")
+CLASSES = 10
 PLACES, CONDITION, NOISE = 20, 1000.0, 0.3
 BATCH, BITS, POINTS, LEAST = 32, 20, 20, 1e-12
 LIMIT, TESTED, CRITIC = 500, 16, 0.5  # steps of an episode, episodes of a test, weight of the critic's error
@@ -258,6 +260,9 @@ contests = [
         maximize=False,
         margin=0.05,
         baselines=tuple(OPTIMIZERS),
+        equal_seconds=True,
+        chance=math.log10(math.log(CLASSES)) if problem in OF_DIGITS else None,
+        bits=bits_of_digits if problem in OF_DIGITS else None,
         trivial="SGD",
         costs={"rates that diverge": "diverged"},
         step=step_of,

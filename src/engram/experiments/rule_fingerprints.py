@@ -20,13 +20,13 @@ import plotly.graph_objects as go
 import torch
 from jaxtyping import Float, Int
 from plotly.subplots import make_subplots
-from sklearn.decomposition import PCA
 from sklearn.manifold import ClassicalMDS
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from engram import analysis
+from engram.experiments.learning_dynamics import operator_of, path_of
 from engram.lab import (
     Experiment,
     Preset,
@@ -171,7 +171,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             state = train_step(rule, network, optimizer, (x[batch], y[batch]), state).state
         steps[number], accuracy[number] = step, accuracy_of(network, *tested)
         activity = path.evenly().double().numpy()
-        paths[number] = PCA(COMPONENTS, random_state=0).fit_transform(activity.reshape(config.looks, -1))
+        paths[number] = path_of(activity, COMPONENTS)
         shapes[number] = activity[-1]
         run.log(number + 1, accuracy=accuracy[number], steps=step)
     bits = np.array([difficulty(shape, labels.numpy()).difficulty.log10_bits for shape in shapes])
@@ -210,9 +210,7 @@ def accuracy_of(network: nn.Module, x: Float[Tensor, "images pixels"], y: Int[Te
 
 def distances_of(paths: np.ndarray, shapes: np.ndarray, bits: np.ndarray) -> dict[str, np.ndarray]:
     """The distances between networks under each measure, and their average after dividing each by its mean."""
-    operators = np.stack(
-        [np.asarray(analysis.HankelDMD(DELAYS, rank=RANK).fit([path / path.std()]).operator_) for path in paths]
-    )
+    operators = np.stack([operator_of(path, DELAYS, RANK) for path in paths])
     # Matrices with the same inner products between probes in as many dimensions as probes, which is all that two of the
     # measures need.
     inner = [np.asarray(np.linalg.qr((shape - shape.mean(0)).T, mode="r")).T for shape in shapes]

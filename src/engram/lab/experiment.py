@@ -115,6 +115,12 @@ class Contest:
         measure: Key of the result by which parts are ranked.
         study: The study of these arms.
         maximize: Whether a larger measure is better.
+        curve: Name of the logged metric whose learning curve is shown (default: the measure).
+        goal: The part whose measure the curve should approach, for counting steps (default: the best); None if the
+            curve shows something other than the measure.
+        equal_seconds: Whether the curve is also compared at equal seconds, for which ``step`` must be a training step.
+        operator: Key of the result that describes the dynamics of learning, the entries of a square matrix; empty if
+            there is none.
         margin: The smallest difference of the measure that matters.
         baselines: Parts to compare with (default: all registered ones that fit).
         chance: What guessing reaches.
@@ -132,6 +138,10 @@ class Contest:
     measure: str
     study: str = ""
     maximize: bool = True
+    curve: str = ""
+    goal: str | None = ""
+    equal_seconds: bool = False
+    operator: str = ""
     margin: float = 0.01
     baselines: Sequence[str] = ()
     chance: float | None = None

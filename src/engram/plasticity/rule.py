@@ -43,6 +43,8 @@ class PlasticityRule(nn.Module, ABC):
     where the bound c is None for a rule without one. A value that the bound cuts off passes no gradient, one exactly
     on it does, as with ``torch.clamp``.
 
+    A rule of another form defines ``update`` instead, and calls ``check_step`` first.
+
     A rule owns its parameters and never the state: ``update`` returns a new one. It knows no sizes, so that one rule
     serves a layer of any shape; device and dtype are those of its states, where it has no parameters. As the rules
     differ by their coefficients alone, one kernel can run them all.
@@ -77,6 +79,12 @@ class PlasticityRule(nn.Module, ABC):
     state_type: type[TraceState] | type[EligibilityState] = TraceState
     recursion: Literal["linear", "soft", "retroactive", "own"] = "linear"
     forgets: Literal["nothing", "rate", "share", "oja"] | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # Coefficients describe the base's update; a rule with one of its own need not have any.
+        if "update" in vars(cls) and getattr(cls.coefficients, "__isabstractmethod__", False):
+            cls.coefficients, cls.recursion = _no_coefficients, "own"  # type: ignore[assignment, method-assign]
 
     def __init__(self, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
@@ -207,6 +215,10 @@ class PlasticityRule(nn.Module, ABC):
         if not ((eta >= 0) & (eta <= 1)).all():
             message = f"eta of {type(self).__name__} is outside [0, 1]: the trace may grow without bound"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def _no_coefficients(rule: PlasticityRule, *_: object) -> Coefficients:
+    raise TypeError(f"{type(rule).__name__} has an update of its own, and no coefficients")
 
 
 class RatedRule(PlasticityRule):

@@ -139,20 +139,33 @@ def compare(
         console.print(_line(Standing(kind, titles, (task,), entries)), highlight=False, soft_wrap=True)
     if not described:
         raise ValueError(f"tasks = {tasks!r}: the data of none of them is here: {'; '.join(notes)}")
-    return Standing(kind, titles, tuple(described), entries, tuple(notes))
+    about = {entrant.title: what for entrant in own if (what := entrant.about)}
+    return Standing(kind, titles, tuple(described), entries, tuple(notes), about)
 
 
-def record(kind: str, seeds: int = 5, *, jobs: int | None = None, runs: str | Path | None = None) -> None:
-    """Run all registered parts of a kind, and write their results to the files that ship with engram.
+def record(
+    kind: str,
+    seeds: int = 5,
+    *,
+    tasks: Sequence[str] | None = None,
+    jobs: int | None = None,
+    runs: str | Path | None = None,
+) -> None:
+    """Run all registered parts of a kind, and add their results to the files that ship with engram.
+
+    Tasks can be recorded one after another: each is added as soon as it is complete, in the place of its older results.
+    Results of other tasks stay if the code that made them is unchanged.
 
     Args:
         kind: One of ``KINDS``.
         seeds: How many seeds.
+        tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
         jobs: How many trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
     """
     options: dict[str, Any] = {"preset": "laptop", "jobs": jobs, "runs": runs_folder(runs) / "compare"}
-    for event in events(kind):
+    checks.size("seeds", seeds)
+    for event in _chosen(events(kind), tasks):
         comparison = Comparison.of(event, [], None, "laptop")
         arms = list(comparison.arms.values())
         results = run(comparison.experiment, seeds=seeds, arms=arms, **options)
@@ -207,14 +220,22 @@ def standing_of_records(kind: str) -> Standing:
     entries: dict[str, dict[str, Entry]] = {}
     tasks = []
     for event in events(kind):
-        comparison = Comparison.of(event, [], None, "laptop")
-        record = recorded.all_records().get(event.experiment.name)
-        if record and (row := comparison.taken(record["arms"])):
+        if row := shipped_row(event):
             entries[event.contest.task] = row
             tasks.append(described_as(event, CONFIDENCE))
     if not tasks:
         raise ValueError(f"kind = {kind!r}: nothing of it ships")
     return Standing(kind, (), tuple(tasks), entries)
+
+
+def shipped_row(event: Event) -> dict[str, Entry]:
+    """The results of registered parts on a task that ship with engram, by part.
+
+    Args:
+        event: The task.
+    """
+    record = recorded.all_records().get(event.experiment.name)
+    return Comparison.of(event, [], None, "laptop").taken(record["arms"]) if record else {}
 
 
 def _chosen(known: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
@@ -236,7 +257,8 @@ def _is_asked(event: Event, asked: str) -> bool:
 def described_as(event: Event, confidence: float) -> Task:
     """Describe a task for a standing."""
     contest = event.contest
-    same = {name: getattr(contest, name) for name in ("measure", "maximize", "margin", "chance", "trivial")}
+    shared = "measure", "maximize", "margin", "chance", "trivial", "curve", "goal", "equal_seconds"
+    same = {name: getattr(contest, name) for name in shared}
     bits = None if contest.bits is None else contest.bits()
     return Task(contest.task, event.experiment.name, bits=bits, confidence=confidence, **same)
 
@@ -344,6 +366,7 @@ class Comparison:
                 "values": [float(f"{value:.6g}") for value in row[method].values.values()],
                 "costs": {title: float(f"{cost:.4g}") for title, cost in row[method].costs.items()},
                 "curve": row[method].curve,
+                **({"operators": list(row[method].operators.values())} if row[method].operators else {}),
             }
             for method in self.others
             if method in row and not row[method].note
@@ -357,7 +380,8 @@ class Comparison:
             if stored is None or stored["config"] != recorded.digest(self.compared[self.arms[method]]):
                 continue
             values = dict(enumerate(stored["values"]))
-            entries[method] = Entry(values, stored["costs"], stored["curve"], is_recorded=True)
+            operators = dict(enumerate(stored.get("operators", [])))
+            entries[method] = Entry(values, stored["costs"], stored["curve"], is_recorded=True, operators=operators)
         return entries
 
     def performed(
@@ -408,7 +432,9 @@ class Comparison:
         if not note and not all(map(math.isfinite, values.values())):
             note = "is not finite"
         caveats = tuple(at_ends({arm: results.choices[arm]}).get(arm, ()))
-        return Entry(values, costs, recorded.curve(results, arm, contest.measure), note, caveats)
+        curve = recorded.curve(results, arm, contest.curve or contest.measure)
+        operators = {trial.seed: trial.result[key] for trial in trials if (key := contest.operator) in trial.result}
+        return Entry(values, costs, curve, note, caveats, operators=operators)
 
     def timed(self, row: Mapping[str, Entry]) -> dict[str, Entry]:
         """Entries with the time per step, measured in turns, so that other load affects all of them alike."""

@@ -20,24 +20,33 @@ def figures_of(scores: Scores) -> dict[str, go.Figure]:
 
 
 def ranks(scores: Scores) -> go.Figure:
-    """Mean ranks; a bar joins the best to all that do not differ from it significantly (critical difference)."""
+    """A critical-difference diagram: mean ranks, with bars that join methods that do not differ significantly."""
     figure, order = go.Figure(), scores.ranks
     if len(order.mean) < 2:
         return figure
     names, means = list(order.mean), list(order.mean.values())
-    marked = [_color(scores, name) for name in names]
-    half = order.critical / 2 if math.isfinite(order.critical) else 0.0
+    marked, groups = [_color(scores, name) for name in names], order.groups
+    for place, mean in enumerate(means):
+        stem = {"color": OTHER, "width": 1, "dash": "dot"}
+        figure.add_scatter(x=[mean, mean], y=[-len(groups) - 1, place], mode="lines", line=stem, hoverinfo="skip")
+    for level, group in enumerate(groups, 1):
+        ends = [order.mean[group[0]], order.mean[group[-1]]]
+        bar = {"color": "black", "width": 5}
+        figure.add_scatter(x=ends, y=[-level, -level], mode="lines", line=bar, name=", ".join(group))
     figure.add_scatter(
         x=means,
-        y=names,
+        y=list(range(len(names))),
+        customdata=names,
         mode="markers",
         marker={"size": 11, "color": marked},
-        error_x={"type": "constant", "value": half, "thickness": 1, "color": OTHER},
-        hovertemplate="%{y}: %{x:.2f}<extra></extra>",
+        hovertemplate="%{customdata}: %{x:.2f}<extra></extra>",
     )
-    title = f"Mean ranks over {len(order.tasks)} tasks: if bars do not overlap, the difference is significant"
-    axes = {"xaxis_title": "mean rank, 1 the best", "yaxis": {"autorange": "reversed", "automargin": True}}
-    return figure.update_layout(title=title, height=110 + 24 * len(names), showlegend=False, **axes)
+    title = f"Mean ranks over {len(order.tasks)} tasks; a bar joins methods that differ by less than the critical "
+    title += f"difference, {order.critical:.2g}"
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names, "autorange": "reversed", "automargin": True}
+    axes = {"xaxis_title": "mean rank, 1 the best", "yaxis": ticks}
+    height = 110 + 24 * len(names) + 14 * len(groups)
+    return figure.update_layout(title=title, height=height, showlegend=False, **axes)
 
 
 def costs(scores: Scores) -> go.Figure:
@@ -84,11 +93,12 @@ def costs(scores: Scores) -> go.Figure:
 
 
 def curves(scores: Scores) -> go.Figure:
-    """The measure over training, task by task: the methods asked about, the best other, and the trivial one."""
+    """What is logged in training, task by task: the methods asked about, the best other, and the trivial one."""
     tasks = [task for task in scores.tasks if any(entry.curve[0] for entry in scores.entries[task.name].values())]
     if not tasks:
         return go.Figure()
-    figure = make_subplots(-(-len(tasks) // COLUMNS), COLUMNS, subplot_titles=[task.name for task in tasks])
+    titles = [f"{task.name} ({task.curve or task.measure})" for task in tasks]
+    figure = make_subplots(-(-len(tasks) // COLUMNS), COLUMNS, subplot_titles=titles)
     for number, task in enumerate(tasks):
         row, means = scores.entries[task.name], scores.scores[task.name]
         best = max(means, key=means.__getitem__, default="")

@@ -71,13 +71,16 @@ def _details(scores: Scores, task: Task) -> list[list[str]]:
     """A table of all methods' results and costs on a task: the titles, and a line for each method."""
     entries = scores.entries[task.name]
     costs = list(dict.fromkeys(title for entry in entries.values() for title in entry.costs))
-    lines = [["", task.measure, "seeds", "ms a step", "steps to 90 % of the best's", *costs]]
+    goal = task.goal if task.goal and scores.goal_of(task.name) == task.goal else "the best"
+    titles = ["ms a step", f"steps to 90 % of {goal}'s", f"{task.curve or task.measure} at equal seconds"]
+    lines = [["", task.measure, "seeds", *titles, *costs, "most similar by its dynamics of learning"]]
     for method in scores.by_rank:
         if (entry := entries.get(method)) is not None:
             numbers = [1000 * entry.step_seconds, scores.steps_to(task.name, method)]
+            numbers.append(scores.at_equal_seconds(task.name, method))
             numbers += [entry.costs.get(title, math.nan) for title in costs]
             values = [scores.cell(task.name, method), str(len(entry.values))]
-            lines.append([method, *values, *map(_shown, numbers)])
+            lines.append([method, *values, *map(_shown, numbers), scores.nearest[task.name].get(method, "")])
     return _without_empty_columns(lines)
 
 
@@ -104,6 +107,7 @@ def _row(scores: Scores, method: str) -> dict[str, Any]:
     return {
         "method": method,
         "own": method in scores.own,
+        "trivial": any(task.trivial == method for task in scores.tasks),
         "cells": cells,
         "mean": "" if mean is None else f"{mean:.1f}",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -31,6 +32,13 @@ class Part(NamedTuple):
     title: str
     kind: str
     make: Any
+
+    @property
+    def about(self) -> str:
+        """What it is: the first sentence of its docstring, or else of its module's; empty without either."""
+        made = self.make.func if isinstance(self.make, partial) else self.make
+        of_module = getattr(sys.modules.get(getattr(made, "__module__", "")), "__doc__", None)
+        return registry.summary(getattr(made, "__doc__", None) or of_module or "")
 
 
 def find_part(given: Any, kind: str = "") -> Part:

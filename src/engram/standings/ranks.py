@@ -24,6 +24,19 @@ class Ranks(NamedTuple):
     p: float
     critical: float
 
+    @property
+    def groups(self) -> list[tuple[str, ...]]:
+        """The largest groups of two or more methods that differ by less than the critical difference, best first.
+
+        Examples:
+            >>> Ranks(("a",), {"x": 1.0, "y": 1.5, "z": 2.5}, 0.1, 1.2).groups
+            [('x', 'y'), ('y', 'z')]
+        """
+        names, means = list(self.mean), list(self.mean.values())
+        ends = [sum(mean - first < self.critical for mean in means) for first in means]  # they are in order
+        starts = [place for place, end in enumerate(ends) if end - place > 1 and (not place or end > ends[place - 1])]
+        return [tuple(names[place : ends[place]]) for place in starts]
+
 
 def ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
     """Rank methods over the tasks that they share.

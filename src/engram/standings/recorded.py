@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import NotRequired, cast
 
 import polars as pl
 from typing_extensions import TypedDict
@@ -25,12 +25,13 @@ TABLE = Path(__file__).parents[1] / "experiments" / "standings.json"
 
 
 class RecordedArm(TypedDict):
-    """The results of an arm: the measure by seed, mean costs, and the mean measure over steps."""
+    """The results of an arm: the measure by seed, mean costs, a mean curve over steps, and operators by seed."""
 
     config: str
     values: list[float]
     costs: dict[str, float]
     curve: tuple[Sequence[float], Sequence[float]]
+    operators: NotRequired[list[Sequence[float]]]
 
 
 class Recorded(TypedDict):

@@ -15,7 +15,8 @@ from engram import checks
 from engram.lab.inference import CONFIDENCE, Estimate, estimate
 from engram.standings.ranks import Ranks, ranks
 
-SOON = 0.9  # of the way from guessing to the best
+SOON = 0.9  # of the way from guessing to the goal
+SEEDS_OF_DYNAMICS, RESTARTS = 3, 12
 Relation = Literal["better", "as good", "worse", "open"]
 
 
@@ -32,6 +33,10 @@ class Task:
         chance: The value that guessing reaches; None if unknown.
         trivial: A trivial method; empty if there is none.
         bits: The base-2 logarithm of the bits of inductive bias needed to generalise; None if not measured.
+        curve: What the learning curves show; empty for the measure.
+        goal: The method whose measure the curves should approach; empty for the best one, None if they show something
+            other than the measure.
+        equal_seconds: Whether the curves are compared at equal seconds.
         confidence: The probability that intervals cover the truth.
     """
 
@@ -43,6 +48,9 @@ class Task:
     chance: float | None = None
     trivial: str = ""
     bits: float | None = None
+    curve: str = ""
+    goal: str | None = ""
+    equal_seconds: bool = False
     confidence: float = CONFIDENCE
 
 
@@ -58,6 +66,7 @@ class Entry:
         caveats: Choices at an end of the grid, so that a better one may lie beyond.
         is_recorded: Whether the values ship with engram rather than being computed here.
         step_seconds: The median time of a training step here; NaN if it was not measured.
+        operators: The dynamics of learning, by seed: the entries of a square matrix.
     """
 
     values: Mapping[int, float] = field(default_factory=dict)
@@ -67,6 +76,7 @@ class Entry:
     caveats: tuple[str, ...] = ()
     is_recorded: bool = False
     step_seconds: float = math.nan
+    operators: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -84,6 +94,7 @@ class Scores:
         tasks: The tasks.
         entries: For the name of each task, the results of each method.
         notes: Remarks on the whole comparison, such as broken promises of a contract.
+        about: What the methods that were asked about are, in a sentence each, as far as their files say.
     """
 
     kind: str
@@ -91,6 +102,7 @@ class Scores:
     tasks: tuple[Task, ...]
     entries: Mapping[str, Mapping[str, Entry]]
     notes: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def methods(self) -> list[str]:
@@ -141,9 +153,10 @@ class Scores:
         return "as good" if -margin <= low and high <= margin else "open"
 
     def steps_to(self, task: str, method: str, share: float = SOON) -> float:
-        """The step at which a learning curve has gone a share of the way from guessing to the best method's mean.
+        """The step at which a learning curve has gone a share of the way from guessing to the mean of ``goal_of``.
 
-        The curve is interpolated linearly between its points.
+        The way starts at the mean of the trivial method if it is unknown what guessing reaches. The curve is
+        interpolated linearly between its points.
 
         Args:
             task: The name of a task.
@@ -151,19 +164,52 @@ class Scores:
             share: The share of the way.
 
         Returns:
-            The step; infinity if the curve never gets there, NaN without a curve or a best method.
+            The step; infinity if the curve never gets there, NaN without a curve, a start or a goal.
         """
         spec, (steps, values) = self._task(task), self.entries[task][method].curve
-        if not steps or not self.scores[task]:
+        row, sign, ideal = self.scores[task], 1 if spec.maximize else -1, self.goal_of(task)
+        start = row.get(spec.trivial, math.nan) if spec.chance is None else sign * spec.chance
+        if not steps or not ideal or math.isnan(start):
             return math.nan
-        sign, start = (1 if spec.maximize else -1), spec.chance or 0.0
-        goal = sign * start + share * (max(self.scores[task].values()) - sign * start)
+        goal = start + share * (row[ideal] - start)
         reached = np.flatnonzero(sign * np.asarray(values) >= goal)
         if not len(reached):
             return math.inf
         first = int(reached[0])
         around = slice(max(0, first - 1), first + 1)
         return float(np.interp(goal, sign * np.asarray(values)[around], np.asarray(steps)[around]))
+
+    def goal_of(self, task: str) -> str:
+        """The method whose mean the learning curves of a task should approach; empty if there is none."""
+        goal, row = self._task(task).goal, self.scores[task]
+        if goal is None or not row:
+            return ""
+        return goal if goal in row else max(row, key=row.__getitem__)
+
+    def at_equal_seconds(self, task: str, method: str) -> float:
+        """What a learning curve has reached in the time that the fastest method takes; NaN without curve or timing.
+
+        Args:
+            task: The name of a task.
+            method: The name of a method.
+        """
+        row = self.entries[task]
+        took = {
+            name: entry.step_seconds * entry.curve[0][-1]
+            for name, entry in row.items()
+            if entry.curve[0] and math.isfinite(entry.step_seconds)
+        }
+        if method not in took or not self._task(task).equal_seconds:
+            return math.nan
+        return float(np.interp(min(took.values()) / row[method].step_seconds, *row[method].curve))
+
+    @cached_property
+    def nearest(self) -> dict[str, dict[str, str]]:
+        """For each task, the other method with the most similar dynamics of learning, as far as it is known.
+
+        Only for the methods that were asked about; for all methods if a kind was.
+        """
+        return {task.name: _nearest(self.entries[task.name], self.own) for task in self.tasks}
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -189,6 +235,8 @@ class Scores:
                         "seeds": len(values),
                         "step_milliseconds": 1000 * entry.step_seconds,
                         "steps_to_90": self.steps_to(task.name, method),
+                        "at_equal_seconds": self.at_equal_seconds(task.name, method),
+                        "nearest": self.nearest[task.name].get(method, ""),
                         "recorded": entry.is_recorded,
                         "note": entry.note,
                         **entry.costs,
@@ -224,19 +272,53 @@ class Scores:
         said.append(f"It leads on {_listed(leads)}." if leads else f"It leads on none of {len(best)} tasks.")
         if ties:
             said.append(f"It shares the first place on {_listed(ties)}.")
-        fails = []
+        fails, beaten = [], 0
         for task in self.tasks:
             row, trivial = self.entries[task.name], task.trivial
             if method in row and row[method].note:
                 fails.append(f"{task.name} ({row[method].note})")
-            elif {method, trivial} <= set(row) and method != trivial:
+            elif {method, trivial} <= set(self.scores[task.name]) and method != trivial:
                 relation = self.relation(task.name, method, trivial)
+                beaten += relation == "better"
                 if relation != "better":
                     fails.append(f"{task.name} ({_BESIDE[relation]} {trivial})")
-        said.append(
-            f"It fails on {_listed(fails)}." if fails else "It is better than doing next to nothing everywhere."
-        )
+        if fails:
+            said.append(f"It fails on {_listed(fails)}.")
+        elif beaten:
+            where = "everywhere" if beaten == len(self.tasks) else f"on {beaten} of {len(self.tasks)} tasks"
+            unknown = "" if beaten == len(self.tasks) else "; on the others there is no result to compare"
+            said.append(f"It is better than doing next to nothing {where}{unknown}.")
         return said
+
+    @property
+    def paragraph(self) -> str:
+        """What all results together show: who leads where, what ranks say, and where nobody beats a trivial method."""
+        first = {task: max(row, key=row.__getitem__) for task, row in self.scores.items() if row}
+        led = {method: [task for task, best in first.items() if best == method] for method in first.values()}
+        order = self.ranks
+        said = [
+            f"{len(self.methods)} methods on {len(self.tasks)} tasks.",
+            "The best means: " + "; ".join(f"{method} on {_listed(tasks)}" for method, tasks in led.items()) + ".",
+        ]
+        if math.isfinite(order.p):
+            surely = "differ" if order.p < 1 - CONFIDENCE else "do not differ significantly"
+            said.append(f"Mean ranks over {len(order.tasks)} tasks {surely} (Friedman, p = {order.p:.2g}).")
+        if order.groups and order.groups[0][0] in self.leaders:
+            best, *others = order.groups[0]
+            said.append(f"{best} has the best mean rank, but it cannot be told from {_listed(others)}.")
+        unbeaten = [
+            f"{task.name} ({task.trivial})"
+            for task in self.tasks
+            if task.trivial in self.scores[task.name]
+            and not any(
+                self.relation(task.name, method, task.trivial) == "better"
+                for method in self.scores[task.name]
+                if method != task.trivial
+            )
+        ]
+        if unbeaten:
+            said.append(f"Nothing is surely better than the trivial method on {_listed(unbeaten)}.")
+        return " ".join(said)
 
     def _best(self, task: str, method: str) -> str:
         others = {name: score for name, score in self.scores[task].items() if name != method}
@@ -302,6 +384,27 @@ class Scores:
 
 
 _BESIDE = {"as good": "as good as", "worse": "worse than", "open": "not surely better than"}
+
+
+def _nearest(row: Mapping[str, Entry], own: Sequence[str]) -> dict[str, str]:
+    from engram.analysis import operator_distances
+
+    known = {method: entry.operators for method, entry in row.items() if entry.operators}
+    asked = [method for method in own or known if method in known]
+    seeds = [seed for seed in range(SEEDS_OF_DYNAMICS) if all(seed in operators for operators in known.values())]
+    if not asked or len(known) < 2 or not seeds:
+        return {}
+    total = np.zeros((len(asked), len(known)))
+    for seed in seeds:
+        size = math.isqrt(len(known[asked[0]][seed]))
+        first, second = (
+            np.array([known[method][seed] for method in some]).reshape(-1, size, size) for some in (asked, known)
+        )
+        total += operator_distances(first, second, restarts=RESTARTS)
+    names = list(known)
+    for place, method in enumerate(asked):
+        total[place, names.index(method)] = math.inf
+    return {method: names[int(total[place].argmin())] for place, method in enumerate(asked)}
 
 
 def _listed(names: Sequence[str]) -> str:

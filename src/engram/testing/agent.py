@@ -12,13 +12,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from engram.agents import OnlineAgent
+from engram.agents import REFUSALS, OnlineAgent
 from engram.checks import noted
 from engram.testing.promises import alike, assert_refused, hold, no_global_draws, stored
 
 Make = Callable[..., OnlineAgent]
 
-REFUSALS = (AssertionError, TypeError, ValueError)  # allowed for spaces that do not fit
 _WORLDS = ("CartPole-v1", "FrozenLake-v1", "Pendulum-v1")
 _STEPS, _LIMIT = 150, 20  # of an agent, and of an episode, so that many episodes end
 
@@ -26,8 +25,9 @@ _STEPS, _LIMIT = 150, 20  # of an agent, and of an episode, so that many episode
 def check_agent(agent_class: Callable[..., OnlineAgent], **options: Any) -> None:
     """Check an agent against its contract, in Gymnasium's CartPole, FrozenLake and Pendulum.
 
-    It fits at least one of them, and its constructor refuses the others by one of ``REFUSALS``. Its actions lie in the
-    action space, also across the ends of episodes. Its behaviour is determined by its generator and its observations:
+    It fits at least one of them, and its constructor refuses the others by one of ``engram.agents.REFUSALS``. Its
+    actions lie in the action space, also across the ends of episodes. Its behaviour is determined by its generator and
+    its observations:
     agents in the same process do not influence each other, and observations and spaces are neither changed nor relied
     on later. A learning rate below 0 is refused. An agent with a ``state_dict`` resumes from it bit for bit.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from engram.checks import noted
 from engram.continual import ContinualMethod, TaskData, TrainingStep, random_batches, train_on_tasks
 from engram.testing.promises import (
     assert_refused,
@@ -195,7 +196,9 @@ def _takes_all_classes_and_batches(make: Make) -> None:
     trained.learn([TaskData((inputs, labels), None)] * 2)
     net, method, optimizer, _ = _new(make)
     batches = list(zip(inputs.split(8), labels.split(8), strict=True))
-    list(train_on_tasks(net, [TaskData(batches)] * 2, method, optimizer, steps=3, draw=lambda _, step: batches[step]))
+    with noted(**{"task.train": "several batches, for x, y in task_batches(task)"}):
+        draw = lambda _, step: batches[step]  # noqa: E731
+        list(train_on_tasks(net, [TaskData(batches)] * 2, method, optimizer, steps=3, draw=draw))
 
 
 def _joins_one_optimizer_at_a_time(make: Make) -> None:
@@ -233,7 +236,9 @@ def _refuses_other_states(make: Make) -> None:
         each.learn(_tasks()[:2])
     own, others = (each.method.state_dict() for each in (trained, other))
     shapes = ([getattr(leaf, "shape", ()) for leaf in tree_leaves(state)] for state in (own, others))
-    assert_states_are_refused(trained.method, 3 if operator.eq(*shapes) else others)
+    # The base class, which loads for a plain method, cannot know what is stored of another network.
+    is_plain = type(trained.method)._form is ContinualMethod._form
+    assert_states_are_refused(trained.method, 3 if is_plain or operator.eq(*shapes) else others)
 
 
 def _is_pickled(make: Make) -> None:

@@ -263,7 +263,11 @@ def _understands_sparse_gradients(build: Build) -> None:
 def _refuses_a_negative_learning_rate(build: Build) -> None:
     """A negative learning rate raises ValueError, and the message names the value."""
     params, _ = _regression()
-    assert_refused([(lambda: build(params, lr=-0.125), ValueError, "-0.125")])
+    try:
+        assert_refused([(lambda: build(params, lr=-0.125), ValueError, "-0.125")])
+    except AssertionError as error:
+        advice = "begin __init__ with: if lr < 0: raise ValueError(f'lr = {lr}: expected at least 0')"
+        raise AssertionError(f"{error}; {advice}") from error
 
 
 def _maximizes(build: Build) -> None:

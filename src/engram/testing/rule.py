@@ -90,6 +90,8 @@ def _changes_nothing(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -
 def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
     """``update`` gives (1 - decay) * trace + gain * post * pre, or the result of its other recursion."""
     pre, post, *signals = tensors
+    if rule.recursion == "own":
+        return
     decay, gain, target = (c.expand(_BATCH, _POST).unsqueeze(2) for c in rule.coefficients(post, *signals))
     added = gain * target * pre.unsqueeze(1)
     clip = math.inf if rule.clip is None else rule.clip
@@ -98,13 +100,12 @@ def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *te
         assert_close(after.trace, ((1 - decay) * state.trace + added).clamp(-clip, clip))
     elif rule.recursion == "soft":
         assert_close(after.trace, ((1 - decay - added.abs()) * state.trace + added).clamp(-clip, clip))
-    elif rule.recursion == "retroactive":
+    else:
+        assert rule.recursion == "retroactive", f"recursion = {rule.recursion!r} is unknown"
         assert isinstance(state, EligibilityState), "a retroactive rule has an EligibilityState"
         eligibility = (1 - decay) * state.eligibility + added
         credited = eligibility if getattr(rule, "trace_first", False) else state.eligibility
         assert_close(after, ((state.trace + signals[0].unsqueeze(2) * credited).clamp(-clip, clip), eligibility))
-    else:
-        assert rule.recursion == "own", f"recursion = {rule.recursion!r} is unknown"
 
 
 def _is_what_it_declares(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from engram import references, registry
 from engram.continual import ContinualMethod, DHPSoftmax, random_batches, train_on_tasks
@@ -147,6 +148,12 @@ def method_of(
         options |= {"lr": RATE, "rule": rule}
     method: ContinualMethod = registry.get("continual_methods", learner)(net, generator=generator, **options)
     return method
+
+
+def stored_bytes(method: ContinualMethod) -> int:
+    """The bytes of all tensors that a method stores between tasks, except the state of its generator."""
+    state = {name: value for name, value in method.state_dict().items() if name != "generator"}
+    return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(state) if isinstance(leaf, Tensor))
 
 
 def learned_in_order(

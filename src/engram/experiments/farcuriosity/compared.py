@@ -119,6 +119,8 @@ contests = [
         "again_share",
         study="returning",
         maximize=False,
+        curve="bonus",
+        goal=None,
         margin=0.05,
         chance=1.0,
         costs={"until it is left": "stay_share"},

@@ -226,6 +226,9 @@ def contest(task: str, network: Network, suffix: str, measure: str = "", **optio
         task,
         partial(arm_of, network=network, suffix=suffix),
         measure or training.measure_of(network),
+        goal=None if measure else "backprop",
+        curve=training.measure_of(network),
+        operator="dynamics" if network in training.TRACED else "",
         baselines=tuple(rules()),
         study="in-time" if network in ("recurrent", "adding") else "networks",
         costs={

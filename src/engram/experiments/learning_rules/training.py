@@ -17,6 +17,7 @@ from engram import registry
 from engram.analysis import extra_memory, forward_equivalents, gradient_cosine
 from engram.analysis.verify import as_affine_relu, certified_radius
 from engram.experiments.choosing import judged
+from engram.experiments.learning_dynamics import operator_of, path_of
 from engram.experiments.learning_rules.networks import (
     FITTED,
     HIDDEN,
@@ -35,6 +36,8 @@ RATES = (0.03, 0.1, 0.3)
 READOUT_ONLY = "readout-only"
 RECURRENT = "core.weight_hh"
 PROBES, BATCH, MOMENTUM = 256, 32, 0.9
+TRACED: tuple[Network, ...] = ("narrow",)  # networks whose dynamics of learning are described
+COMPONENTS, DELAYS, RANK, NO_CHANGE = 5, 5, 4, 1e-3
 COSTS = ("seconds", "extra_kib", "forward_equivalents", "gap", "residual", "radius")
 CERTIFIED = 100  # test images with certified radii
 SETTLED = {"free_steps": 300, "nudge_steps": 15, "epsilon": 0.8, "tolerance": 1e-3}
@@ -78,29 +81,37 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
         data.of(part) for part in (slice(FITTED), slice(FITTED, TRAINED), slice(TRAINED, None))
     )
     shape = config.epochs + 1, len(names)
+    is_traced = config.network in TRACED and config.epochs > 2 * DELAYS  # else there is too little to fit
 
     def train(rate: float) -> tuple[float, list[float]]:
         of_network, *generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
-        model, curves = build(config.network, of_network), np.zeros(shape)
+        model, curves, activity = build(config.network, of_network), np.zeros(shape), list[np.ndarray]()
         if config.rule == READOUT_ONLY:
             model.get_submodule("core").requires_grad_(False)
 
         def log(epoch: int, state: Any) -> None:
             curves[epoch] = score(rule, model, tested), *cosines_of(rule, model, probe, state)
+            if is_traced:
+                activity.append(hidden_activity(model, probe[0]))
 
         state, seconds = learn(config, rule, model, fitted, rate, generators, log)
         costs = *costs_of(rule, model, batch, state), *gap_and_residual(rule, model, batch, state)
         radius = certified(model, tested) if config.network == "rectified" else 0.0
-        return score(rule, model, validated), [seconds, *costs, radius, *curves.ravel()]
+        operator = dynamics_of(activity) if is_traced else []
+        return score(rule, model, validated), [seconds, *costs, radius, *operator, *curves.ravel()]
 
-    rate, results = judged(run, "learning_rate", config.rates, train, len(COSTS) + math.prod(shape))
-    costs, curves = results[rate][: len(COSTS)], results[rate][len(COSTS) :].reshape(shape)
+    sizes = len(COSTS), RANK**2 * is_traced, math.prod(shape)
+    rate, results = judged(run, "learning_rate", config.rates, train, sum(sizes))
+    costs, operator, flat = np.split(results[rate], np.cumsum(sizes)[:2])
+    curves = flat.reshape(shape)
     for epoch, row in enumerate(curves):
         run.log(epoch, **dict(zip(names, row, strict=True)))
     early, end = (dict(zip(names, curves[epoch].tolist(), strict=True)) for epoch in (1, -1))
     result = {"rate": rate} | dict(zip(COSTS, costs.tolist(), strict=True)) | end
     if config.network != "rectified":
         del result["radius"]
+    if operator.any():
+        result["dynamics"] = operator.round(5).tolist()
     for name in names[1:]:
         result |= {f"early_{name}": early[name], f"rise_of_{name}": end[name] - early[name]}
     for key in ("cosine", "rise_of_cosine"):
@@ -163,6 +174,20 @@ def cosines_of(rule: LearningRule[Any], model: nn.Module, probe: tuple[Tensor, T
         grads, reference = ({n: g for n, g in part.items() if n == RECURRENT} for part in (grads, reference))
     of_layer = gradient_cosine(grads, reference)
     return [of_layer[layer].cosine if layer in of_layer else 0.0 for layer in hidden]
+
+
+@torch.no_grad()
+def hidden_activity(model: nn.Module, images: Tensor) -> np.ndarray:
+    """The activity of the last hidden layer, (images, units)."""
+    return model[:-1](images).double().numpy()  # type: ignore[index, no-any-return]
+
+
+def dynamics_of(activity: Sequence[np.ndarray]) -> list[float]:
+    """The entries of the operator by which hidden activity changed over the epochs; zeros if it hardly changed."""
+    over_time = np.stack(activity)
+    if np.isfinite(over_time).all() and np.ptp(over_time, axis=0).max() > NO_CHANGE:
+        return operator_of(path_of(over_time, COMPONENTS), DELAYS, RANK).ravel().tolist()
+    return [0.0] * RANK**2
 
 
 def step_of(config: Training) -> Callable[[], object]:

@@ -56,6 +56,7 @@ contests = [
         "characters seen once",
         arm_of,
         KEY,
+        curve="accuracy",
         baselines=(*registry.names("plasticity_rules"), NEAREST),
         chance=1 / Config().ways,
         trivial=NEAREST,
