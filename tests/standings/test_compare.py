@@ -13,6 +13,7 @@ import pytest
 import engram
 from engram.experiments import continual_learners
 from engram.lab import run
+from engram.lab.report import script
 from engram.standings import Entry, Standing, Task, comparison, recorded, renew
 from engram.standings.comparison import Comparison
 from engram.standings.kinds import events
@@ -94,6 +95,8 @@ def test_tables_and_report(standing, tmp_path):
     page = standing.report(tmp_path / "page.html").read_text()
     for said in (*standing.methods, *standing.sentences, "no luck today"):
         assert said.replace("'", "&#39;") in page
+    assert 'class="plot"' in page
+    assert page.endswith(f"<script>{script()}</script></body></html>"), "nothing draws the figures"
     with pytest.raises(ValueError, match="form = 'word'"):
         standing.text("word")
 

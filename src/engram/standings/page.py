@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from engram.lab.report import plot, style
+from engram.lab.report import plot, script, style
 from engram.standings.figures import figures_of
 from engram.standings.scores import Entry, Scores, Task
 from engram.version import __version__
@@ -43,6 +43,7 @@ def page(scores: Scores) -> str:
             body=body(scores),
             css=style() + STYLE,
             plotlyjs=get_plotlyjs(),
+            js=script(),
             version=__version__,
         )
     )
