@@ -30,6 +30,13 @@ STYLE = """
 table.standing td, table.standing th { text-align: right }
 table.standing td:first-child, table.standing th:first-child { text-align: left }
 table.standing tr.own td:first-child { font-weight: 700; color: #D55E00 }
+table.standing th { overflow-wrap: normal }
+@media (max-width: 40em) {
+  .run table.standing { font-size: 9px }
+  .run table.standing :is(th, td) { padding: 2px 1px }
+  .run table.standing thead th:not(:first-child) { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left }
+  .run > .scroll table.standing td:not(.soft, :first-child) { white-space: nowrap }
+}
 """
 
 
