@@ -34,7 +34,7 @@ table.standing th { overflow-wrap: normal }
 @media (max-width: 40em) {
   .run table.standing { font-size: 9px }
   .run table.standing :is(th, td) { padding: 2px 1px }
-  .run table.standing thead th:not(:first-child) { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left }
+  .run table.standing thead th + th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left }
   .run > .scroll table.standing td:not(.soft, :first-child) { white-space: nowrap }
 }
 """
