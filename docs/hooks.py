@@ -196,7 +196,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Put the runs, which are HTML already, into the pages of gallery."""
+    """Put the runs, which are HTML already, into the pages of gallery, and unindent the reference."""
+    if page.file.src_uri.startswith("reference/"):  # a fifth of a page
+        return re.sub(r"(<pre.*?</pre>)|\n\s+", lambda match: match[1] or "\n", html, flags=re.DOTALL)
     return re.sub(r"<p>\[\[([\w-]+|[\w-]+/\w+)\]\]</p>", lambda match: _runs(match[1]), html)
 
 
