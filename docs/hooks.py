@@ -9,6 +9,7 @@ import re
 import sys
 from collections import Counter
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,7 @@ WORLDS = {  # the environments of experiments, shown on their pages
     "map-induction": "engram/RepeatedUnit-v0",
 }
 FRAMES = 8
-# Where the site's root is.
-PLOTLY = '<script defer src="{0}scripts/plotly.js"></script><script defer src="{0}scripts/report.js"></script>\n\n'
+FIGURES = '<script defer src="{0}scripts/report.js"></script>\n\n'  # draws them; {0}: where the site's root is
 
 
 def on_config(config: Any) -> Any:
@@ -197,11 +197,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return markdown
     notebook = notebooks.executed((ROOT / "docs" / name).read_text())
     link = f"This page is a [notebook](notebooks/{Path(name).stem}.ipynb), executed when the site was built."
-    return PLOTLY.format("") + re.sub(r"^(# .*\n)", rf"\1\n{link}\n", notebooks.page(notebook), count=1, flags=re.M)
+    return FIGURES.format("") + re.sub(r"^(# .*\n)", rf"\1\n{link}\n", notebooks.page(notebook), count=1, flags=re.M)
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Put the runs, which are HTML already, into the pages of gallery."""
+    """Put the runs, which are HTML already, into the pages of gallery, and unindent the reference."""
+    if page.file.src_uri.startswith("reference/"):  # a fifth of a page
+        return re.sub(r"(<pre.*?</pre>)|\n\s+", lambda match: match[1] or "\n", html, flags=re.DOTALL)
     return re.sub(r"<p>\[\[([\w-]+|[\w-]+/\w+)\]\]</p>", lambda match: _runs(match[1]), html)
 
 
@@ -212,10 +214,10 @@ def _runs(which: str) -> str:
             counts.update(of_preset.get(results.PRESET, {}))
         return f"<p>At laptop scale <b>{counted(counts)}</b>; {counts['undecided']} others are undecided so far.</p>"
     if which == "cards":
-        themes = {name: theme for theme, named in THEMES.items() for name in named}
-        shown = [(name, section) for name in themes for section in recorded(name).values()]
+        of = {name: (theme, title) for theme, named in THEMES.items() for name, title in named.items()}
+        shown = [(name, section) for name in of for section in recorded(name).values()]
         cards = (
-            report.card(section, f"gallery/{name}.html", f"images/gallery/{name}.png", themes[name])
+            report.card(section, f"gallery/{name}.html", f"images/gallery/{name}.png", *of[name])
             for name, section in shown
         )
         return f'<div class="run cards">{"".join(cards)}</div>'
@@ -248,9 +250,26 @@ def gallery() -> str:
             "and what a run costs.",
             f'<div class="filters">{buttons}</div><script defer src="scripts/gallery.js"></script>',
             "[[cards]]",
+            f"## What changed between versions\n\n{changes()}",
             *(["Without a record of what they are now: " + ", ".join(missing) + "."] if missing else []),
         ]
     )
+
+
+def changes() -> str:
+    """Return what the verdicts of today are beside those of the last released version."""
+    since = results.last_release()
+    if since is None:
+        return (
+            f"No version before {engram.__version__} was released; from the next one on, each verdict that is another "
+            "than in the version before stands here."
+        )
+    titles = {name: title for named in THEMES.values() for name, title in named.items()}
+    lines = [
+        f"- [{titles[name]}](gallery/{name}.md), `{claim}`: {was or 'not there'} in {since}, now {now or 'not there'}"
+        for name, claim, was, now in results.changed_since(since)
+    ]
+    return "\n".join(lines) or f"Every verdict is that of version {since}."
 
 
 def standings() -> str:
@@ -276,7 +295,7 @@ def standing_page(kind: str) -> str:
     if scores is None:
         return f"# {TITLES[kind]}\n\nNot recorded yet: `{command}` runs them."
     about = f"`{command}` shows this table in a terminal; the [guide](../compare.md) sets a method of your own in it."
-    return "\n\n".join([PLOTLY.format("../"), f"# {TITLES[kind]}", scores.paragraph, about, f"[[standing/{kind}]]"])
+    return "\n\n".join([FIGURES.format("../"), f"# {TITLES[kind]}", scores.paragraph, about, f"[[standing/{kind}]]"])
 
 
 @cache
@@ -289,7 +308,7 @@ def shipped(kind: str) -> Standing | None:
 def experiment_page(name: str) -> str:
     """Return the page of an experiment: what it is, its claims as recorded, its figures."""
     experiment = engram.registry.get("experiments", name)
-    parts = [PLOTLY.format("../"), f"# {experiment.summary}"]
+    parts = [FIGURES.format("../"), f"# {experiment.summary}"]
     if not recorded(name):
         why = results.waits(name).capitalize()
         parts += [f"{experiment.paper}.", f"{why}: `engram run {name} --until-decided`."]
@@ -340,15 +359,27 @@ def public(module: str) -> dict[str, str]:
 
 
 def reference(module: str) -> str:
-    """Return the page that lists every public name of a package, but for those that have a page below."""
+    """Return the page that lists every public name of a package, but for those that have a page below.
+
+    Each is a line that opens: a page with all of them open would have some 13,000 nodes. A link to a name opens it.
+    """
     below = [public(other) for other in REFERENCE if other.startswith(f"{module}.")]
     described = {id(getattr(sys.modules[home], name)) for names in below for name, home in names.items()}
     entries = []
     for name, home in public(module).items():
         part = getattr(sys.modules[home], name)
         if id(part) not in described:
-            entries.append(f"::: {home}.{name}\n\n{source_link(part)}")
+            entries.append(
+                f'<details class="part" markdown="1"><summary markdown="span">`{name}`{_first_line(part)}</summary>\n\n'
+                f"::: {home}.{name}\n\n{source_link(part)}\n\n</details>"
+            )
     return "\n\n".join([f"# `{module}`\n\n{REFERENCE[module]}", *entries])
+
+
+def _first_line(part: Any) -> str:
+    """Return what a class or function is, as its docstring says first."""
+    documented = inspect.isclass(part) or inspect.isfunction(part)
+    return f" {escape(inspect.getdoc(part) or '', quote=False).partition(chr(10))[0]}" if documented else ""
 
 
 def source_page(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Everything in README and docs that shows results, generated from the run records under ``results/``.
 
 ``python docs/results.py --record`` writes the records of the last runs and all that follows from them;
-without ``--record`` it only writes what follows from the records that are there.
+without ``--record`` it only writes what follows from the records that are there. ``--release``, called before a version
+is tagged, adds the verdicts of today to ``results/versions.json``, from which the gallery shows what changed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from engram.verdicts import counted
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results"
 CAMPAIGNS = RECORDS / "campaigns.json"
+VERSIONS = RECORDS / "versions.json"
 VERDICTS = ROOT / "src" / "engram" / "experiments" / "verdicts.json"
 SECONDS = VERDICTS.with_name("seconds.json")
 PRESET = "laptop"
@@ -192,6 +194,33 @@ def verdicts() -> dict[str, dict[str, dict[str, int]]]:
     }
 
 
+def verdicts_by_claim() -> dict[str, dict[str, str]]:
+    """Return the verdict on each claim of each experiment at laptop scale."""
+    runs = {name: of_preset[PRESET] for name in engram.experiments() if PRESET in (of_preset := recorded(name))}
+    return {name: {judged.claim.id: judged.verdict for judged in run.claims()} for name, run in runs.items()}
+
+
+def released() -> dict[str, dict[str, dict[str, str]]]:
+    """Return the verdicts on claims of each released version, the oldest first."""
+    return dict(json.loads(VERSIONS.read_text()))
+
+
+def last_release() -> str | None:
+    """Return the last version that was released before this one; None if there is none."""
+    return next((version for version in reversed(released()) if version != engram.__version__), None)
+
+
+def changed_since(version: str) -> list[tuple[str, str, str, str]]:
+    """Return the claims whose verdicts differ: experiment, claim, verdict then and verdict now, empty where none is."""
+    then, now = released()[version], verdicts_by_claim()
+    both = [
+        (name, claim, then.get(name, {}).get(claim, ""), now.get(name, {}).get(claim, ""))
+        for name in dict.fromkeys([*now, *then])
+        for claim in dict.fromkeys([*now.get(name, {}), *then.get(name, {})])
+    ]
+    return [row for row in both if row[2] != row[3]]
+
+
 def seconds() -> dict[str, dict[str, list[float]]]:
     """How long a trial of each arm took at laptop size, and the settings that this is proportional to, multiplied."""
     return {
@@ -221,7 +250,8 @@ def draw(name: str) -> None:
     """Draw an experiment's learning curves as SVG."""
     results = recorded(name)[PRESET]
     figure = learning_curves(results, results.headline)
-    figure.update_layout(font_family="sans-serif", margin={"t": 50, "r": 20})
+    below = {"orientation": "h", "y": -0.2}  # where names that a browser draws wider are not cut off
+    figure.update_layout(font_family="sans-serif", margin={"t": 50, "r": 20}, legend=below)
     text = export.draw({name: figure}, "svg")[name].decode()
     figure_path(name).parent.mkdir(exist_ok=True)
     write_atomic(figure_path(name), f"{text}\n{figure_mark(name)}\n".encode())
@@ -272,6 +302,8 @@ def main() -> None:
                 print(f"no record: the last run of {name} is not a whole run of {PRESET} size or larger")
                 continue
             write_atomic(record_path(name, results.preset), as_text(results.record()).encode())
+    if "--release" in sys.argv[1:]:
+        write_json(VERSIONS, {**released(), engram.__version__: verdicts_by_claim()})
     write_json(VERDICTS, verdicts())
     write_atomic(SECONDS, as_text(seconds()).encode())
     for page, block in (

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 import engram
 from engram.testing import check_widths, find_browser, open_browser
-from engram.testing.report import HEIGHT, WIDE, check_nodes
+from engram.testing.report import HEIGHT, WIDE, check_load, check_nodes
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ("plasticity", "learning-rules", "continual", "same-solution", "memory", "difficulty")
@@ -35,6 +35,7 @@ def site(tmp_path_factory, effort):
 def test_every_experiment_and_package_has_a_page(site):
     for name in engram.experiments():
         page = (site / "gallery" / f"{name}.html").read_text()
+        assert "plotly.js" not in page, "a page waits for what its first figure will fetch"
         waits = ("to be run again: <code>", "Not recorded yet: <code>")
         assert 'class="plot"' in page or any(reason in page for reason in waits)
         assert f"gallery/{name}.html" in (site / "gallery.html").read_text()
@@ -55,8 +56,7 @@ def test_a_guide_is_an_executed_notebook(site, guide):
 def test_the_site_works_without_a_server_and_fits(site, effort):
     if find_browser() is None and "CI" not in os.environ:
         pytest.skip("no Chromium or Chrome here to open the site in")
-    top = ["index", "gallery", "benchmarks", *GUIDES]
-    pages = [site / f"{name}.html" for name in top] + sorted((site / "gallery").iterdir())
+    pages = sorted(set(site.rglob("*.html")) - {site / "404.html"})  # which a server shows, at any address
     with open_browser() as page:
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -64,6 +64,9 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
         for path in pages:
             page.goto(path.as_uri())
             page.wait_for_load_state("load")
+            if effort > 1:  # a busy machine says nothing of a page
+                page.wait_for_function("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+                check_load(page, path.stem)
             check_nodes(page, path.stem)
             picture = ROOT / "artifacts" / "site" / path.relative_to(site).with_suffix(".png")
             check_widths(page, path.stem, picture if effort > 1 else None)
@@ -77,6 +80,8 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
         page.goto((site / "gallery.html").as_uri())
         cards = page.locator(".card")
         assert all(cards.nth(number).locator("img").get_attribute("src") for number in range(cards.count()))
+        titles = page.locator(".card b").all_inner_texts()
+        assert not set(titles) & set(engram.experiments()), "a card is named by what the command line calls it"
         page.locator(".filter", has_text="memory").click()
         page.locator(".filter", has_text="some open").click()
         shown = page.locator(".card:visible")

@@ -113,6 +113,27 @@ def test_the_package_has_the_verdicts_of_the_records():
     assert json.loads(results.VERDICTS.read_text()) == results.verdicts(), "run `make results`"
 
 
+def test_every_released_version_has_its_verdicts():
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    tagged = re.findall(r"^## \[([^\]]+)\] - \d{4}-\d\d-\d\d", changelog, re.MULTILINE)
+    assert set(results.released()) >= set(tagged), "run `python docs/results.py --release`"
+
+
+def test_what_changed_is_told_by_the_verdicts_of_the_version_before(tmp_path, monkeypatch):
+    now = results.verdicts_by_claim()
+    name, claim, new = results.README_FIGURE, *list(now[results.README_FIGURE])[:2]
+    then = {**now, name: {of: verdict for of, verdict in now[name].items() if of != new} | {claim: "undecided"}}
+    monkeypatch.setattr(results, "VERSIONS", tmp_path / "versions.json")
+    results.VERSIONS.write_text(json.dumps({engram.__version__: {}}))
+    assert results.last_release() is None
+    results.VERSIONS.write_text(json.dumps({"0.0.1": {}, "0.0.2": then, engram.__version__: {}}))
+    assert results.last_release() == "0.0.2"
+    assert results.changed_since("0.0.2") == [
+        (name, claim, "undecided", now[name][claim]),
+        (name, new, "", now[name][new]),
+    ]
+
+
 def test_the_figure_was_drawn_from_the_record():
     name = results.README_FIGURE
     assert results.figure_path(name).read_text().rstrip().endswith(results.figure_mark(name)), "run `make results`"

@@ -15,6 +15,7 @@ from engram import registry
 from engram.experiments import continual_learners
 from engram.lab import run
 from engram.lab.manifest import Present
+from engram.lab.report import script
 from engram.standings import Entry, Standing, Task, comparison, record, recorded, renew, standing_of_records
 from engram.standings.comparison import Comparison
 from engram.standings.kinds import KINDS, events
@@ -96,6 +97,8 @@ def test_tables_and_report(standing, tmp_path):
     page = standing.report(tmp_path / "page.html").read_text()
     for said in (*standing.methods, *standing.sentences, "no luck today"):
         assert said.replace("'", "&#39;") in page
+    assert 'class="plot"' in page
+    assert page.endswith(f"<script>{script()}</script></body></html>"), "nothing draws the figures"
     with pytest.raises(ValueError, match="form = 'word'"):
         standing.text("word")
 

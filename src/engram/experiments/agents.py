@@ -255,7 +255,7 @@ def figure(results: Any) -> Any:
         names = [arm for arm in results.arms if results.configs[arm].task == task]
         title = TASKS[task].title
         panels += [Lines("return", title, arms=names), Points("return", "over the whole lifetime", arms=names)]
-    return Grid(panels, title="Returns of agents")(results)
+    return Grid(panels, title="Returns of agents", height=130 * len(panels))(results)
 
 
 experiment = Experiment(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any, Literal
 
 import numpy as np
@@ -246,6 +247,9 @@ class Heatmap:
 class Grid:
     """Several figures as panels of one, in rows.
 
+    Where panels show the same methods on different tasks, as the arms ``maze-lstm`` and ``bandit-lstm``, they are named
+    and coloured by the method, and the legend has each method once.
+
     Attributes:
         figures: The figures, row by row; the title of each stands above its panel.
         columns: Panels in a row.
@@ -266,15 +270,20 @@ class Grid:
         specs[-1][1 + (len(panels) - 1) % self.columns :] = [None] * (rows * self.columns - len(panels))
         titles = [panel.layout.title.text or "" for panel in panels]
         grid = make_subplots(rows, self.columns, specs=specs, subplot_titles=titles, vertical_spacing=0.3 / rows)
-        named: set[str] = set()
+        _name_by_method(panels)
+        first: dict[str, Any] = {}
         for number, panel in enumerate(panels):
             place = {"row": 1 + number // self.columns, "col": 1 + number % self.columns}
             for trace in panel.data:
-                if panel.layout.showlegend is False or trace.name in named:
+                if panel.layout.showlegend is False:
                     trace.update(showlegend=False)
+                elif trace.name in first:
+                    trace.update(showlegend=False, legendgroup=trace.name)
+                    if trace.type == first[trace.name].type == "scatter":
+                        trace.update(line={style: first[trace.name].line[style] for style in ("color", "dash")})
                 elif trace.name:
-                    named.add(trace.name)
                     trace.update(legendgroup=trace.name)
+                    first[trace.name] = trace
                 grid.add_trace(trace, **place)
             for axis in ("xaxis", "yaxis"):
                 own = panel.layout[axis].to_plotly_json()
@@ -283,6 +292,19 @@ class Grid:
             for shape in panel.layout.shapes:
                 grid.add_shape(shape, **place)
         return grid.update_layout(title=self.title, height=self.height or 380 * rows)
+
+
+def _name_by_method(panels: Sequence[go.Figure]) -> None:
+    """Take the task off the names of what panels show, where another panel shows the same method on another task."""
+    shown = []
+    for panel in panels:
+        names = {trace.name for trace in panel.data if trace.name}
+        words = zip(*(name.split("-")[:-1] for name in names), strict=False) if len(names) > 1 else []
+        task = "".join(f"{word[0]}-" for word in takewhile(lambda word: len(set(word)) == 1, words))
+        shown.append((task, {name.removeprefix(task) for name in names}))
+    for panel, (task, methods) in zip(panels, shown, strict=True):
+        if any(task and other and other != task and methods & others for other, others in shown):
+            panel.for_each_trace(lambda trace, task=task: trace.update(name=trace.name.removeprefix(task)))
 
 
 def add_line(

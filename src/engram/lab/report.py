@@ -25,11 +25,12 @@ from engram.lab.inference import errors_at
 from engram.lab.monitor import duration
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
-from engram.verdicts import BAD, Verdict, counted
+from engram.verdicts import BAD, GOOD, Verdict, counted
 from engram.version import __version__
 
 MARGIN = 0.12  # margin at both ends of a claim's axis, as a share of the range drawn on it
 DECADES = 1.5  # span above which a claim's axis is logarithmic
+FARTHEST = 30  # half intervals from its criterion at which a claim is drawn at the end of its row
 
 
 def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path:
@@ -52,7 +53,7 @@ def style() -> str:
 
 
 def script() -> str:
-    """The script that draws each figure when it comes into view; plotly's own must come first."""
+    """The script that draws each figure when it comes into view; plotly's comes first, or is `plotly.js` beside it."""
     return files("engram.lab").joinpath("report.js").read_text()
 
 
@@ -61,16 +62,17 @@ def as_html(section: dict[str, Any]) -> str:
     return str(_template().run(section))
 
 
-def card(section: dict[str, Any], address: str, picture: str = "", themes: str = "") -> str:
-    """A section as a card that links to it: its question, its verdicts as a bar, its cost.
+def card(section: dict[str, Any], address: str, picture: str = "", themes: str = "", title: str = "") -> str:
+    """A section as a card that links to it: its title, its question, its verdicts as a bar, its cost.
 
     Args:
         section: The section.
         address: Address of the section.
         picture: Address of its picture (default: none).
         themes: Its themes, as words by which cards are filtered.
+        title: Its title (default: the name of the experiment).
     """
-    return str(_template().card(section, address, picture, themes))
+    return str(_template().card(section, address, picture, themes, title))
 
 
 def plot(figure: go.Figure) -> str:
@@ -132,6 +134,7 @@ def _group(
 ) -> dict[str, Any]:
     """The content on one study: its claims, figure, learning curves by metric, and settings."""
     study = experiment.by_name[name]
+    own = [judged for judged in claims if judged.claim in experiment.claims_of(name)]
     curves: dict[str, list[str]] = {}
     for key, figure in figures.items():
         if key.startswith("curves-") and figure.data and figure.data[0].legendgroup in study.table:
@@ -148,9 +151,9 @@ def _group(
                 "owner": OWNERS[judged.claim.threshold],
                 "caveats": results.caveats(judged.claim),
             }
-            for judged in claims
-            if judged.claim in experiment.claims_of(name)
+            for judged in own
         ],
+        "forest": [(judged, row) for judged in own if (row := beside_criterion(judged)) is not None],
         "figure": plot(figures[f"figure-{name}"]) if f"figure-{name}" in figures else "",
         "curves": curves,
         "arms": {
@@ -207,6 +210,39 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
         "published": place(published[0]) if published else None,
         "log": log,
     }
+
+
+def beside_criterion(judged: JudgedClaim) -> tuple[float, float, float] | None:
+    """Where the ends of a claim's interval and its value are beside its criterion, in percent of a row.
+
+    The criterion is at 50, what meets it to the right. Distances are in halves of the interval, so that claims of
+    different measures can stand below one another, and far ones are drawn closer together.
+
+    Args:
+        judged: The claim.
+
+    Returns:
+        The left end, the right end, and the value; None for what no run can decide, and without finite values.
+
+    Examples:
+        >>> from engram.lab import Claim, metric
+        >>> condition = metric("error")("plastic") <= 0.5
+        >>> beside_criterion(JudgedClaim(Claim("small", "It is small", condition), {}, 0.5, 0.4, 0.6, "undecided"))
+        (39.24, 60.76, 50.0)
+    """
+    criterion, ours = judged.claim.criterion, (judged.low, judged.high, judged.ours)
+    if judged.verdict not in (*GOOD, *BAD, "undecided") or not all(map(math.isfinite, ours)):
+        return None
+    half = (judged.high - judged.low) / 2
+
+    def place(value: float) -> float:
+        margin = min(value - criterion.low, criterion.high - value)
+        far = margin / half if half else math.copysign(math.inf, margin)
+        share = math.asinh(min(max(far, -FARTHEST), FARTHEST)) / math.asinh(FARTHEST)
+        return round(50 + 50 * share, 2)
+
+    low, high, value = map(place, ours)
+    return min(low, high), max(low, high, value), value
 
 
 def _number(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from engram.lab.report import plot, style
+from engram.lab.report import plot, script, style
 from engram.standings.figures import figures_of
 from engram.standings.scores import Entry, Scores, Task
 from engram.version import __version__
@@ -30,6 +30,13 @@ STYLE = """
 table.standing td, table.standing th { text-align: right }
 table.standing td:first-child, table.standing th:first-child { text-align: left }
 table.standing tr.own td:first-child { font-weight: 700; color: #D55E00 }
+table.standing th { overflow-wrap: normal }
+@media (max-width: 40em) {
+  .run table.standing { font-size: 9px }
+  .run table.standing :is(th, td) { padding: 2px 1px }
+  .run table.standing thead th + th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left }
+  .run > .scroll table.standing td:not(.soft, :first-child) { white-space: nowrap }
+}
 """
 
 
@@ -43,6 +50,7 @@ def page(scores: Scores) -> str:
             body=body(scores),
             css=style() + STYLE,
             plotlyjs=get_plotlyjs(),
+            js=script(),
             version=__version__,
         )
     )

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDEST = "Math.max(...[document.documentElement, ...document.querySelectorAll('table')].map((e) => e.scrollWidth))"
+DRAWN = "(shown) => shown.complete || shown.querySelector('.main-svg')"  # a picture, or a figure
 NARROW, WIDE, HEIGHT = 420, 1400, 900
 SETTLES = 20  # most times that a width is measured
+MOST_SECONDS = 3.0  # in which a page is to be loaded
 MOST_NODES = 4000  # on a page before its details are opened
 MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
@@ -102,17 +104,24 @@ def check_nodes(page: Page, name: str) -> None:
         page: The page, opened.
         name: The page's name, for the error.
     """
-    page.evaluate(
-        """async () => {
-            for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight) {
-                scrollTo(0, y);
-                await new Promise((resolve) => setTimeout(resolve, 50));
-            }
-        }"""
-    )
+    for shown in page.locator(".plot, img").all():
+        if shown.is_visible():
+            shown.scroll_into_view_if_needed()
+            page.wait_for_function(DRAWN, arg=shown.element_handle())
     closed = "details:not([open]) > :not(summary)"
     nodes = page.locator(f"body *:not({closed}, {closed} *)").count()
     assert nodes <= MOST_NODES, f"{name} has {nodes} nodes before details are opened: expected at most {MOST_NODES}"
+
+
+def check_load(page: Page, name: str) -> None:
+    """Check that a page was loaded within 3 seconds.
+
+    Args:
+        page: The page, loaded.
+        name: The page's name, for the error.
+    """
+    seconds = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000
+    assert 0 < seconds <= MOST_SECONDS, f"{name} is loaded in {seconds:.1f} s: expected at most {MOST_SECONDS:g} s"
 
 
 def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:

@@ -9,6 +9,7 @@ these curiosities.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,11 @@ def figure(results: Results) -> go.Figure:
         add_line(plot, results, arm, "curiosity", place=(1, 1), name=SHOWN[arm], line={"color": colors[arm]})
     if "walk-far" in shown:
         owners, height = results.values("walk-far", "owners")[0], walk.Walk().rollout
-        shades = [PALETTE[owner % len(PALETTE)] for owner in owners]
-        at = [height * (number + 0.5) for number in range(len(owners))]
-        bar = {"marker": {"color": shades, "line": {"width": 0}}, "width": height, "showlegend": False}
-        plot.add_bar(x=at, y=[0.02] * len(at), base=-0.1, hovertext=owners, hoverinfo="text", **bar, row=1, col=1)
+        active, lengths = zip(*((owner, height * len(list(same))) for owner, same in groupby(owners)), strict=True)
+        shades = [PALETTE[owner % len(PALETTE)] for owner in active]
+        at = np.cumsum(lengths) - np.divide(lengths, 2)
+        bar = {"marker": {"color": shades, "line": {"width": 0}}, "width": lengths, "showlegend": False}
+        plot.add_bar(x=at, y=[0.02] * len(at), base=-0.1, hovertext=active, hoverinfo="text", **bar, row=1, col=1)
     maps = {arm: np.array(results.values(arm, "map")[0]) for arm in shown}
     top = max((float(np.quantile(drawn, 0.98)) for drawn in maps.values()), default=1.0)
     for number, (arm, lap) in enumerate((arm, lap) for arm in shown for lap in range(walk.LAPS)):

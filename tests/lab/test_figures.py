@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import plotly.graph_objects as go
+import pytest
+
+from engram.lab.figures import Grid
+
+
+def panel(*names, showlegend=None):
+    """A panel with a line for each name, the first of which is red."""
+    figure = go.Figure(layout={"showlegend": showlegend})
+    for name in names:
+        figure.add_scatter(y=[0, 1], name=name, line_color="red" if name == names[0] else "blue")
+    return lambda results: figure
+
+
+def names_of(figure, *, legend=False):
+    return [trace.name for trace in figure.data if not legend or trace.showlegend is not False]
+
+
+def test_a_grid_has_each_method_once_in_its_legend_and_in_one_colour():
+    figure = Grid(
+        [panel("maze-lstm", "maze-nec"), panel("bandit-nec", "bandit-lstm"), panel("bandit-nec", showlegend=False)]
+    )(SimpleNamespace())
+    assert names_of(figure, legend=True) == ["lstm", "nec"]
+    assert names_of(figure)[:4] == ["lstm", "nec", "nec", "lstm"]
+    assert [trace.line.color for trace in figure.data[:4]] == ["red", "blue", "blue", "red"]
+    assert {trace.name: trace.legendgroup for trace in figure.data[:4]} == {"lstm": "lstm", "nec": "nec"}
+
+
+@pytest.mark.parametrize(
+    "panels",
+    [
+        [("maze-lstm", "maze-nec"), ("bandit-table", "bandit-random")],  # nothing in common
+        [("dense-cubic", "dense-steep"), ("dense-cubic", "dense-steep")],  # one task twice
+        [("maze-lstm", "lstm"), ("bandit-lstm", "lstm")],  # two names of one method
+        [("maze-lstm",), ("bandit-lstm",)],  # one name has no end of its task
+    ],
+)
+def test_names_that_are_not_a_method_on_a_task_stay(panels):
+    figure = Grid([panel(*names) for names in panels])(SimpleNamespace())
+    assert names_of(figure) == [name for names in panels for name in names]

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engram.lab import Claim, metric
+from engram.lab.claim import JudgedClaim
+from engram.lab.report import beside_criterion
+
+ERROR = metric("error")("main")
+CONDITIONS = {"at most": ERROR <= 0.5, "at least": ERROR >= 0.5, "within": ERROR.within(0.5, 0.25)}
+numbers = st.floats(-100, 100).map(lambda value: round(value, 3))
+
+
+def judged(condition, ours, low, high, verdict="undecided"):
+    return JudgedClaim(Claim("small", "It is small", condition), {}, ours, low, high, verdict)
+
+
+@pytest.mark.parametrize("kind", CONDITIONS)
+@given(st.lists(numbers, min_size=3, max_size=3))
+def test_a_row_is_right_of_the_line_where_the_interval_meets_the_criterion(kind, values):
+    low, ours, high = sorted(values)
+    condition = CONDITIONS[kind]
+    start, end, value = beside_criterion(judged(condition, ours, low, high))
+    assert 0 <= start <= value <= end <= 100
+    meets = [condition.criterion.low <= one <= condition.criterion.high for one in (low, high)]
+    if all(meets):
+        assert start >= 50
+    if kind != "within" and not any(meets):
+        assert end <= 50
+    if start > 50.01:
+        assert all(meets)
+
+
+def test_an_interval_without_width_is_at_the_end_of_its_row():
+    assert beside_criterion(judged(CONDITIONS["at most"], 0.4, 0.4, 0.4)) == (100, 100, 100)
+    assert beside_criterion(judged(CONDITIONS["at most"], 0.6, 0.6, 0.6)) == (0, 0, 0)
+
+
+def test_what_no_run_decides_and_what_has_no_interval_has_no_row():
+    for verdict in ("identity", "not testable here"):
+        assert beside_criterion(judged(CONDITIONS["at most"], 0.4, 0.3, 0.5, verdict)) is None
+    assert beside_criterion(judged(CONDITIONS["at most"], math.nan, math.nan, math.nan)) is None
