@@ -225,11 +225,18 @@ def test_after_an_interruption_the_same_command_goes_on(tmp_path, monkeypatch):
     assert len(after) > len(before)
 
 
-CURVES = [(kind, event.contest.task) for kind in KINDS for event in events(kind)]
+CURVES = [(kind, event.experiment.name, event.contest.task) for kind in KINDS for event in events(kind)]
+FIRST = [next(row for row in CURVES if row[1] == name) for name in dict.fromkeys(name for _, name, _ in CURVES)]
 
 
 @pytest.mark.filterwarnings("default")  # a probe of so few images need not converge
-@pytest.mark.parametrize(("kind", "task"), CURVES, ids=[task for _, task in CURVES])
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [
+        pytest.param(kind, task, id=task, marks=[pytest.mark.soak] * ((kind, name, task) not in FIRST))
+        for kind, name, task in CURVES
+    ],
+)
 def test_every_task_has_a_learning_curve(kind, task, tmp_path):
     (event,) = [each for each in events(kind) if each.contest.task == task]
     names = [*(event.contest.baselines or registry.names(kind))]
@@ -249,21 +256,17 @@ def test_every_task_has_a_learning_curve(kind, task, tmp_path):
         progress=False,
     )
     steps, values = compared.entry(results, compared.arms[method], 0.0).curve
-    assert len(steps) == len(values) > 0
+    assert len(steps) == len(values)
+    assert steps or results.metrics.is_empty()  # an agent's first episode may be longer than so short a run
 
 
-NOT_SHIPPED_YET: set[str] = set()
-NOT_SHIPPED_YET |= {*KINDS} - {"similarity_measures"}  # to be deleted when every kind has been recorded anew
-
-
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - NOT_SHIPPED_YET))
-def test_nothing_that_ships_is_stale(kind):
-    for name in {*KINDS[kind].experiments} & {*recorded.all_records()}:
+@pytest.mark.soak  # before a release: most edits of the library make some of it stale, until it is renewed
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_ships_and_nothing_that_ships_is_stale(kind):
+    shipped = {*KINDS[kind].experiments} & {*recorded.all_records()}
+    assert shipped
+    for name in shipped:
         assert not Present().differs(recorded.all_records()[name]["manifest"]), name
-
-
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - NOT_SHIPPED_YET))
-def test_every_task_of_a_kind_ships(kind):
     assert {task.name for task in standing_of_records(kind).tasks} == {each.contest.task for each in events(kind)}
 
 
