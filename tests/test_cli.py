@@ -17,7 +17,7 @@ import pytest
 
 import engram
 from engram import cli, registry
-from engram.lab import laboratory, load
+from engram.lab import laboratory, load, recorded
 from engram.lab.export import draw
 from engram.lab.job import prepare
 from engram.lab.trial import trials
@@ -519,6 +519,17 @@ def test_report_and_doctor_and_data(toy, capsys, tmp_path):
 
 def exported(out: str) -> dict[str, Path]:
     return {path.name: path for path in map(Path, out.splitlines())}
+
+
+def test_a_record_is_reported_where_nothing_ran(capsys, tmp_path):
+    runs = tmp_path / "runs"
+    assert cli.run(["report", "pattern-completion", "--recorded", "--runs", str(runs)]) == 0
+    page = (runs / "report.html").read_text()
+    experiment = registry.get("experiments", "pattern-completion")
+    assert page.count('class="claim"') == len(experiment.claims)
+    assert f"{len(recorded(experiment).trials)} trials finished" in " ".join(page.split())
+    assert cli.run(["report", "--recorded"]) == 2
+    assert "no experiment named" in capsys.readouterr().err
 
 
 def test_a_run_is_exported_as_tables_and_figures(toy, capsys, tmp_path):
