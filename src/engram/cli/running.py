@@ -62,7 +62,7 @@ def demo(command: Demo) -> int:
     """Run a newcomer's first experiment, and write its report; a claim that fails is a result, not an error."""
     names = ("pattern-completion",)
     code = run(Run(names, until_decided=True, at_most="5m", runs=command.runs), [])
-    report(Report(names, command.runs))
+    report(Report(names, runs=command.runs))
     return 0 if code == EXIT_CLAIM else code
 
 
