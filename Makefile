@@ -96,8 +96,9 @@ sbom: .venv/built
 	rm -rf .venv/plain
 	$(BIN)/python -m uv venv --quiet .venv/plain
 	$(BIN)/python -m uv pip install --quiet --python .venv/plain/bin/python "$$(ls $(CURDIR)/dist/*.whl)[lab]"
+	sed "s/^dynamic = .*/version = \"$$(ls dist/*.whl | cut -d - -f 2)\"/" pyproject.toml > .venv/pyproject.toml
 	mkdir -p artifacts
-	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	$(BIN)/cyclonedx-py environment --pyproject .venv/pyproject.toml --output-reproducible \
 		--output-file artifacts/engram.cdx.json .venv/plain/bin/python
 
 clean:
