@@ -69,8 +69,10 @@ def try_install(wheel: Path, sdist: Path, python: str, resolution: str, folder: 
         return f"{' '.join(command)} ended with {code}" if code else ""
 
     uv("venv", "--quiet", "--seed", "--python", python, str(folder / "env"))
+    # For uv, the dependencies of what is installed are not direct: only those that it is given.
+    direct = ["--requirements", str(ROOT / "pyproject.toml"), "--extra", "lab", *TESTING]
     what = f"engram[lab] @ {wheel.resolve().as_uri()}"
-    uv("pip", "install", *options, "--resolution", resolution, what, *TESTING)
+    uv("pip", "install", *options, "--resolution", resolution, *direct, what)
     (folder / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "test_programs.py", folder / "tests")
     shutil.copy(ROOT / "README.md", folder)

@@ -70,6 +70,16 @@ def test_the_list_and_its_help_load_no_experiment_and_no_laboratory():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.parametrize("loaded", ["", "triton"])
+def test_imported_objects_are_left_at_the_end_unless_triton_looks_for_them(loaded):
+    code = (
+        "import atexit, gc, sys; from engram import cli; atexit.register(lambda: print(gc.get_freeze_count() > 0))\n"
+        f"sys.modules.update(dict.fromkeys({loaded!r}.split())); cli.main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == str(not loaded)
+
+
 def test_what_is_read_of_an_experiment_without_loading_it_is_what_it_is():
     for name in registry.experiments():
         assert registry.summary(registry.documentation(name)) == registry.get("experiments", name).summary
