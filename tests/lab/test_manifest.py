@@ -21,6 +21,7 @@ from engram import registry
 from engram.lab.job import prepare
 from engram.lab.loaded import check_source
 from engram.lab.manifest import Manifest, Present, Use
+from engram.lab.reach import uncompiled
 from engram.lab.trial import trials
 from engram.storage import checkpoint
 
