@@ -78,27 +78,27 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/lab.py $(QUICK)
 	$(BIN)/python benchmarks/page.py
 
-# What is published: a wheel and a source distribution, checked.
-dist: .venv/installed-dev
-	rm -rf dist
-	$(PIP) 'twine>=6.0' 'check-wheel-contents>=0.6'
-	$(BIN)/python -m build
-	$(BIN)/twine check --strict dist/*
-	$(BIN)/check-wheel-contents dist/*.whl
+# What is published: a wheel and a source distribution, built anew and checked.
+dist:
+	rm -f .venv/built
+	$(MAKE) .venv/built
 
-# The wheel where nothing else is: three Pythons, the oldest and the newest dependencies; gigabytes of downloads.
-installs: dist
+# What `make dist` built, where nothing else is: three Pythons, the oldest and the newest dependencies; gigabytes of
+# downloads.
+installs: .venv/built
 	$(PIP) 'uv>=0.8'
-	$(BIN)/python tests/installs.py dist/*.whl
+	$(BIN)/python tests/installs.py dist/*.whl dist/*.tar.gz
 
-# What a plain installation brings along, with licences, as CycloneDX; the wheel itself bundles no code of others.
-sbom: dist
+# What a plain installation of what `make dist` built brings along, with licences, as CycloneDX; the wheel itself bundles
+# no code of others.
+sbom: .venv/built
 	$(PIP) 'cyclonedx-bom>=7.0' 'uv>=0.8'
 	rm -rf .venv/plain
 	$(BIN)/python -m uv venv --quiet .venv/plain
 	$(BIN)/python -m uv pip install --quiet --python .venv/plain/bin/python "$$(ls $(CURDIR)/dist/*.whl)[lab]"
+	sed "s/^dynamic = .*/version = \"$$(ls dist/*.whl | cut -d - -f 2)\"/" pyproject.toml > .venv/pyproject.toml
 	mkdir -p artifacts
-	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	$(BIN)/cyclonedx-py environment --pyproject .venv/pyproject.toml --output-reproducible \
 		--output-file artifacts/engram.cdx.json .venv/plain/bin/python
 
 clean:
@@ -112,4 +112,14 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+# What is tested and what is published are the same files: only `make dist` builds them again.
+.venv/built:
+	$(MAKE) .venv/installed-dev
+	rm -rf dist
+	$(PIP) 'twine>=6.0' 'check-wheel-contents>=0.6'
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 	@touch $@

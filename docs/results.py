@@ -25,11 +25,10 @@ from PIL.PngImagePlugin import PngInfo
 import engram
 from engram.lab import Results, export, load
 from engram.lab.claim import OWNERS
-from engram.lab.config import to_dict
 from engram.lab.experiment import scale
 from engram.lab.figures import figures_of, learning_curves
 from engram.lab.monitor import duration
-from engram.lab.records import from_record
+from engram.lab.records import from_record, is_current
 from engram.storage.files import write_atomic, write_json
 from engram.verdicts import counted
 
@@ -59,12 +58,6 @@ def records(name: str) -> dict[str, dict[str, Any]]:
     """Read the records of an experiment as they are stored, by preset."""
     paths = {preset: record_path(name, preset) for preset in engram.registry.get("experiments", name).presets}
     return {preset: json.loads(path.read_text()) for preset, path in paths.items() if path.exists()}
-
-
-def is_current(name: str, record: dict[str, Any]) -> bool:
-    """Whether a record is of the arms that its preset has today."""
-    arms = engram.registry.get("experiments", name).arms(record["preset"])
-    return record["arms"] == {arm: to_dict(of.config) for arm, of in arms.items()}
 
 
 def waits(name: str) -> str:

@@ -17,7 +17,7 @@ import pytest
 
 import engram
 from engram import cli, registry
-from engram.lab import laboratory, load
+from engram.lab import laboratory, load, recorded
 from engram.lab.export import draw
 from engram.lab.job import prepare
 from engram.lab.trial import trials
@@ -68,6 +68,16 @@ def test_the_list_and_its_help_load_no_experiment_and_no_laboratory():
     code += "heavy = {'torch', 'numba', 'polars', 'engram.lab', 'engram.experiments.maze'} & set(sys.modules); "
     code += "assert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("loaded", ["", "triton"])
+def test_imported_objects_are_left_at_the_end_unless_triton_looks_for_them(loaded):
+    code = (
+        "import atexit, gc, sys; from engram import cli; atexit.register(lambda: print(gc.get_freeze_count() > 0))\n"
+        f"sys.modules.update(dict.fromkeys({loaded!r}.split())); cli.main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == str(not loaded)
 
 
 def test_what_is_read_of_an_experiment_without_loading_it_is_what_it_is():
@@ -526,6 +536,17 @@ def test_report_and_doctor_and_data(toy, capsys, tmp_path):
 
 def exported(out: str) -> dict[str, Path]:
     return {path.name: path for path in map(Path, out.splitlines())}
+
+
+def test_a_record_is_reported_where_nothing_ran(capsys, tmp_path):
+    runs = tmp_path / "runs"
+    assert cli.run(["report", "pattern-completion", "--recorded", "--runs", str(runs)]) == 0
+    page = (runs / "report.html").read_text()
+    experiment = registry.get("experiments", "pattern-completion")
+    assert page.count('class="claim"') == len(experiment.claims)
+    assert f"{len(recorded(experiment).trials)} trials finished" in " ".join(page.split())
+    assert cli.run(["report", "--recorded"]) == 2
+    assert "no experiment named" in capsys.readouterr().err
 
 
 def test_a_run_is_exported_as_tables_and_figures(toy, capsys, tmp_path):

@@ -20,6 +20,7 @@ import engram
 from engram import extras
 
 ROOT = Path(__file__).parents[1]
+CPU_WHEEL = "--extra-index-url https://download.pytorch.org/whl/cpu"
 
 
 def test_importing_engram_loads_neither_torch_nor_any_part():
@@ -237,6 +238,35 @@ def test_the_wheel_works_in_a_fresh_environment(tmp_path, download):
     content = json.loads(command("run", "property-verification", "--preset", "smoke", "--jobs", "1", "--json"))
     assert {trial["state"] for trial in content["trials"]} == {"finished"}
     assert Path(command("report").removeprefix("report: ").strip()).stat().st_size > 1_000_000
+    recorded = command("report", "pattern-completion", "--recorded", "--out", "recorded.html")
+    assert 'class="claim"' in (tmp_path / recorded.removeprefix("report: ").strip()).read_text()
+
+
+def test_what_is_tested_and_listed_is_what_is_published():
+    def commands(*targets: str) -> str:
+        make = ["make", "--dry-run", "--old-file", ".venv/built", *targets]
+        return subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    assert "-m build" in commands("dist")
+    tested = commands("installs", "sbom")
+    assert "tests/installs.py dist/*.whl dist/*.tar.gz" in tested
+    assert "-m build" not in tested
+
+
+def test_a_clone_is_installed_in_one_way():
+    recipe = (ROOT / "Makefile").read_text()
+    command = "pip install --constraint constraints.txt --editable '.[lab]'"
+    _, said = next(line for line in recipe.splitlines() if line.startswith("PIP :=")).split("-m ")
+    assert f"{said} --editable '.[lab]'".replace("--quiet --disable-pip-version-check ", "") == command
+    assert "$(PIP) --editable '.[lab]'" in recipe
+    for page in ("README.md", "docs/getting-started.md"):
+        text = (ROOT / page).read_text()
+        assert command in text
+        wheel = f"pip install 'engram-{engram.__version__}-py3-none-any.whl[lab]'"
+        assert wheel in text
+        installed = re.findall(r"^\$ (pip install .*?)(?: +#.*)?$", text, flags=re.MULTILINE)
+        assert {line.replace("lab,ray,tensorboard", "lab") for line in installed} == {wheel, command}
+        assert re.findall(r"`(.*?download\.pytorch.*?)`", text) == [CPU_WHEEL]
 
 
 def test_every_paper_of_an_experiment_is_cited():

@@ -17,7 +17,7 @@ import engram
 from engram.lab import Claim, Experiment, Preset, Run, Study, metric, setting, settings
 from engram.lab.choice import at_ends
 from engram.lab.experiment import SAID
-from engram.lab.records import from_record
+from engram.lab.records import from_record, record_path
 from engram.verdicts import BAD
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +90,23 @@ def test_an_answer_is_three_to_five_sentences(name):
 
 def test_every_experiment_but_the_newest_has_a_record():
     assert {name for name in engram.experiments() if not results.record_path(name).exists()} == UNRECORDED
+
+
+def test_what_ships_as_recorded_is_what_the_pages_show():
+    for name in CURRENT:
+        assert record_path(engram.registry.get("experiments", name), "laptop") == results.record_path(name)
+    name = results.README_FIGURE
+    assert engram.recorded(name).record() == results.recorded(name)["laptop"].record()
+
+
+def test_a_record_that_does_not_fit_is_refused():
+    (waits, *_) = sorted(WAITING)
+    with pytest.raises(ValueError, match=f"{waits} has changed since its record of preset laptop"):
+        engram.recorded(waits)
+    with pytest.raises(ValueError, match="pattern-completion has no record of preset paper"):
+        engram.recorded("pattern-completion", "paper")
+    with pytest.raises(ValueError, match="preset = 'large'"):
+        engram.recorded("pattern-completion", "large")
 
 
 def test_expected_times_are_those_of_the_records():

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         tasks,
         testing,
     )
-    from engram.lab import Results, load, run, sweep
+    from engram.lab import Results, load, recorded, run, sweep
     from engram.registry import experiments
     from engram.standings import compare
 
@@ -50,6 +50,7 @@ __all__ = [
     "numeric",
     "optim",
     "plasticity",
+    "recorded",
     "registry",
     "rules",
     "run",
@@ -59,7 +60,7 @@ __all__ = [
 ]
 
 # PEP 562: `import engram` costs milliseconds; torch is loaded by the first part that is used.
-_WHERE = {**dict.fromkeys(("Results", "load", "run", "sweep"), "engram.lab"), "compare": "engram.standings"}
+_WHERE = {**dict.fromkeys(("Results", "load", "recorded", "run", "sweep"), "engram.lab"), "compare": "engram.standings"}
 
 
 def __getattr__(name: str) -> Any:

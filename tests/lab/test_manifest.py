@@ -21,8 +21,8 @@ from engram import registry
 from engram.lab.job import prepare
 from engram.lab.loaded import check_source
 from engram.lab.manifest import Manifest, Present, Use
+from engram.lab.reach import uncompiled
 from engram.lab.trial import trials
-from engram.numeric import jit
 from engram.storage import checkpoint
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -406,7 +406,7 @@ def of_somebody(manifest: Manifest) -> set[str]:
 
 
 def test_what_comes_while_a_trial_runs_counts(package):
-    jit.are_cached()  # lists folders of the library, by which no trial computes
+    uncompiled(frozenset({"engram.plasticity"}))  # lists folders and opens files, by which no trial computes
     using = use()
     assert of_somebody(using.manifest()) == {"__init__.py", "experiment.py", "learner.py"}
     assert not [name for name in using.manifest()["files"] if re.search("(^|/src/)engram/(.*/)?$", name)]

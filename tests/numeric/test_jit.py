@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from engram.numeric import jit
 
 
@@ -21,12 +23,21 @@ def test_who_waits_for_a_compilation_is_told():
     assert len(compilations) == compiled
 
 
-def test_kernels_are_kept_where_numba_is_told_to(tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    assert not jit.are_cached()
-    (tmp_path / "kernels").mkdir()
-    (tmp_path / "kernels" / "scan.nbi").touch()
-    assert jit.are_cached()
+SCAN = "from numba import njit\n@njit(cache=True)\ndef scan(x):\n    return x + 1\n"
+
+
+@pytest.mark.parametrize("where", ["", "chosen"])
+def test_a_source_is_known_by_its_kernels_on_disk(tmp_path, monkeypatch, where):
+    if where:
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / where))
+    else:
+        monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    for name in ("kernels.py", "other.py"):
+        (tmp_path / name).write_text(SCAN)
+    assert not jit.is_cached(tmp_path / "kernels.py")
+    subprocess.run([sys.executable, "-c", "import kernels; kernels.scan(1)"], cwd=tmp_path, check=True)
+    assert jit.is_cached(tmp_path / "kernels.py")
+    assert not jit.is_cached(tmp_path / "other.py")
 
 
 def test_a_kernel_is_compiled_anew_when_one_that_it_imports_has_changed(tmp_path):

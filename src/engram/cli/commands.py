@@ -179,10 +179,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Report:
-    """Write the last runs as one HTML file that opens offline."""
+    """Write the last runs, or the records that ship, as one HTML file that opens offline."""
 
     names: Names = ()
     """Names of the experiments (default: all that were run)."""
+    recorded: Flag = False
+    """Write the records that ship with the experiments named, by which their published verdicts are judged."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     out: Folder = None

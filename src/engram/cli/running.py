@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from engram import registry
 from engram.cli import fields
 from engram.cli.commands import Compare, Demo, Export, Report, Run, Sweep
 from engram.cli.output import LEAST, out, print_table
-from engram.storage.files import runs_folder
+from engram.storage.files import runs_folder, writing
 
 if TYPE_CHECKING:
     from engram.lab import Experiment, Results
@@ -61,14 +62,13 @@ def demo(command: Demo) -> int:
     """Run a newcomer's first experiment, and write its report; a claim that fails is a result, not an error."""
     names = ("pattern-completion",)
     code = run(Run(names, until_decided=True, at_most="5m", runs=command.runs), [])
-    report(Report(names, command.runs))
+    report(Report(names, runs=command.runs))
     return 0 if code == EXIT_CLAIM else code
 
 
 def compare(command: Compare) -> None:
     """Compare methods with the registered ones, print their standing, and write the report."""
     from engram.standings import compare as compared
-    from engram.storage.files import runs_folder
 
     if not command.names:
         raise ValueError("no method named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
@@ -92,9 +92,7 @@ def compare(command: Compare) -> None:
     console.print()
     for sentence in standing.sentences:
         console.print(escape(sentence), soft_wrap=console.width >= LEAST)
-    runs = runs_folder(command.runs)
-    runs.mkdir(parents=True, exist_ok=True)  # if all results ship, nothing ran
-    print(f"report: {standing.report(command.out or runs / 'compare.html')}")
+    print(f"report: {standing.report(command.out or _in_runs(command.runs, 'compare.html'))}")
 
 
 def sweep(command: Sweep, rest: list[str]) -> int:
@@ -185,16 +183,27 @@ def _print_results(results: Results) -> None:
 
 
 def report(command: Report) -> None:
-    """Write the report of last runs."""
-    from engram.lab import load
+    """Write the report of last runs, or of the records that ship."""
+    from engram.lab import load, recorded
     from engram.lab.report import write_report
 
-    root = runs_folder(command.runs)
-    names = list(command.names) or [name for name in registry.experiments() if (root / name / "last-run.json").exists()]
+    root, names = runs_folder(command.runs), list(command.names)
+    if command.recorded and not names:
+        raise ValueError("no experiment named: expected the names of those whose records --recorded writes")
+    names = names or [name for name in registry.experiments() if (root / name / "last-run.json").exists()]
     if not names:
         raise ValueError(f"nothing was run in {root} yet; try: engram run {registry.experiments()[0]}")
-    runs = [(registry.get("experiments", name), load(name, command.runs)) for name in names]
-    print(f"report: {write_report(runs, command.out or root / 'report.html')}")
+    read = recorded if command.recorded else partial(load, runs=command.runs)
+    runs = [(registry.get("experiments", name), read(name)) for name in names]
+    print(f"report: {write_report(runs, command.out or _in_runs(command.runs, 'report.html'))}")
+
+
+def _in_runs(runs: Path | None, name: str) -> Path:
+    """The path of a file in the folder of runs, which need not exist where all results ship."""
+    folder = runs_folder(runs)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
 
 
 def export(command: Export) -> None:

@@ -33,10 +33,10 @@ from engram.lab.machine import cores
 from engram.lab.manifest import Present
 from engram.lab.monitor import Monitor, duration
 from engram.lab.parallel import perform_all
+from engram.lab.reach import uncompiled
 from engram.lab.records import read_back, write_note
 from engram.lab.results import Results
 from engram.lab.trial import trials
-from engram.numeric import jit
 from engram.numeric.parallel import Backend, check_backend
 from engram.storage.files import CorruptFileError, runs_folder, writing
 
@@ -229,7 +229,9 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     time += f" (no record yet of {named})" if unknown else ""
     for why, count in Counter(job.differs for job in left if job.differs).items():
         time += f", {count} again since {escape(why)}"
-    compiling = "" if jit.are_cached() else ", and up to a minute for compiling kernels, once,"
+    modules: frozenset[str] = frozenset().union(*(job.trial.modules for job in left))
+    compiles = len(left) == number and uncompiled(modules)  # what is finished here has compiled its kernels
+    compiling = ", and up to a minute for compiling kernels, once," if compiles else ""
     return f"{begin}{time}{compiling} with {workers} at once"
 
 

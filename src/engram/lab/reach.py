@@ -13,13 +13,17 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import NamedTuple
 
+from engram import registry
 from engram.lab import loaded
 from engram.lab.machine import COMPUTING, versions
+from engram.numeric import jit
 from engram.numeric.imports import deferred, imports
 
 DECLARING = frozenset(f"engram.lab.{name}" for name in ("claim", "experiment", "figures", "measure", "results"))
 """Modules with which an experiment is declared: no trial computes with them."""
 _TARGET = re.compile(r"([A-Za-z_][\w.]*):\S+")
+_KERNEL = re.compile(rb"^\s*@(partial\()?jit\b|= jit\(|\bcache=True", re.MULTILINE)
+_SOURCE = Path(__file__).parents[2]
 _FILE = re.compile(r"(?=.*\w)\S{1,200}\.(\w{1,12}|\*)")  # may have wildcards
 
 
@@ -173,6 +177,41 @@ def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[
             tops = {base.partition(".")[0] for base, _ in reads.imported} & sys.modules.keys() - sys.stdlib_module_names
             reach.packages.update({package: version(package) for package in map(_distribution, tops - own) if package})
     return reach._replace(modules=frozenset(reached))
+
+
+def uncompiled(roots: frozenset[str]) -> set[str]:
+    """The modules with kernels, loaded yet or not, that modules reach, and of which nothing is compiled yet.
+
+    What the loaded ones import inside functions counts; packages that are not loaded are passed over, since they import
+    more than one takes from them.
+
+    Args:
+        roots: Names of the modules to start from.
+    """
+    pending = set(reach(roots, loaded.state(), frozenset(registry.resolved.items())).modules)
+    known: set[str] = set()
+    found = set()
+    while pending:
+        name = pending.pop()
+        path = _SOURCE.joinpath(*name.split(".")).with_suffix(".py")
+        if name in known or not name.startswith("engram.") or name.startswith("engram.lab") or not path.is_file():
+            continue
+        known.add(name)
+        text = path.read_bytes()
+        reads = _reads(name, False, text)
+        pending.update(of for base, part in reads.imported for of in (base, f"{base}.{part}"))
+        for pattern in (pattern for pattern in reads.modules if pattern.startswith(r"engram\.")):
+            pending.update(filter(re.compile(pattern).fullmatch, _engrams()))
+        if name != jit.__name__ and _KERNEL.search(text) and not jit.is_cached(path):
+            found.add(name)
+    return found
+
+
+@functools.cache
+def _engrams() -> tuple[str, ...]:
+    """The names of engram's own modules, loaded or not."""
+    paths = (path.relative_to(_SOURCE).with_suffix("") for path in _SOURCE.glob("engram/**/*.py"))
+    return tuple(".".join(path.parts) for path in paths)
 
 
 def _target(modules: Collection[str], base: str, part: str) -> tuple[str, str]:

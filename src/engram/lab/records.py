@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -156,6 +158,48 @@ def _metrics(folders: Sequence[Path]) -> tuple[dict[str, pl.DataFrame], dict[str
             failed[str(error.path.parent)] = str(error)
         else:
             return dict(zip(map(str, left), tables, strict=True)), failed
+
+
+def recorded(experiment: str | Experiment, preset: str = "laptop") -> Results:
+    """The results by which an experiment's published verdicts are judged, read from the record that ships with it.
+
+    The record is ``results/NAME-PRESET.json`` in a folder above the experiment's module: in an installed package, that
+    of its experiments; in a checkout, the topmost.
+
+    Args:
+        experiment: The experiment, or its name in the registry.
+        preset: Name of the preset.
+
+    Raises:
+        ValueError: There is no record, or it is of other settings than the preset has now.
+
+    Examples:
+        >>> recorded("pattern-completion").claims()[0].verdict
+        'reproduced at laptop scale'
+    """
+    experiment = find_experiment(experiment)
+    checks.choice("preset", preset, experiment.presets)
+    path = record_path(experiment, preset)
+    if path is None:
+        raise ValueError(f"{experiment.name} has no record of preset {preset}")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if not is_current(experiment, record):
+        raise ValueError(f"{experiment.name} has changed since its record of preset {preset}: run it")
+    return from_record(experiment, record)
+
+
+def record_path(experiment: Experiment, preset: str) -> Path | None:
+    """The record of an experiment's preset that ships with it; None if there is none."""
+    modules = dict.fromkeys(study.trial.__module__ for study in experiment.by_name.values())
+    files = [file for module in modules if (file := getattr(sys.modules.get(module), "__file__", None))]
+    paths = (above / "results" / f"{experiment.name}-{preset}.json" for file in files for above in Path(file).parents)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def is_current(experiment: str | Experiment, record: Mapping[str, Any]) -> bool:
+    """Whether a record is of the arms that its preset has now."""
+    arms = find_experiment(experiment).arms(record["preset"])
+    return bool(record["arms"] == {arm: configs.to_dict(of.config) for arm, of in arms.items()})
 
 
 def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -38,9 +39,12 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
     return compiled
 
 
-def are_cached() -> bool:
-    """Whether an earlier process left a compiled function on disk."""
-    return any(Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parents[1]).rglob("*.nbi"))
+def is_cached(source: Path) -> bool:
+    """Whether an earlier process of this version of Python left a compiled function of a source file on disk."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    folders = Path(chosen).glob(f"{source.parent.name}_*") if chosen else [source.parent / "__pycache__"]
+    python = f"py{sys.version_info.major}{sys.version_info.minor}"
+    return any(any(folder.glob(f"{source.stem}.*.{python}*.nbi")) for folder in folders)
 
 
 @contextmanager
