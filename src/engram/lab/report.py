@@ -140,6 +140,7 @@ def _group(
         if key.startswith("curves-") and figure.data and figure.data[0].legendgroup in study.table:
             curves.setdefault(figure.layout.yaxis.title.text, []).append(plot(figure))
     base = configs.leaves(experiment.base(results.preset, name))
+    meanings = {field: said.meaning for field, said in configs.fields(study.settings).items()}
     configured = {arm: config for arm, config in results.configs.items() if arm in study.table}
     return {
         "title": name.replace("-", " ").replace("_", " ").capitalize(),
@@ -157,10 +158,14 @@ def _group(
         "figure": plot(figures[f"figure-{name}"]) if f"figure-{name}" in figures else "",
         "curves": curves,
         "arms": {
-            arm: {field: value for field, value in configs.leaves(config).items() if base.get(field) != value}
+            arm: [
+                (field, meanings.get(field, field).partition(";")[0], value)
+                for field, value in configs.leaves(config).items()
+                if base.get(field) != value
+            ]
             for arm, config in configured.items()
         },
-        "settings": [(field, base.get(field), said.meaning) for field, said in configs.fields(study.settings).items()],
+        "settings": [(field, base.get(field), meaning) for field, meaning in meanings.items()],
     }
 
 
