@@ -59,7 +59,7 @@ def test_a_run_says_once_that_its_kernels_are_compiled(tmp_path, monkeypatch, ca
         engram.run(name, preset="smoke", seeds=1, arms=["plastic"], jobs=1, runs=tmp_path / "runs")
         return re.sub(r"\s+", " ", capsys.readouterr().err)
 
-    begin = "and up to a minute for compiling kernels, once,"
+    begin = "and up to a minute more if kernels have to be compiled,"
     assert begin in expected("pattern-completion")
     assert begin not in expected("pattern-completion")
 

@@ -231,7 +231,7 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
         time += f", {count} again since {escape(why)}"
     modules: frozenset[str] = frozenset().union(*(job.trial.modules for job in left))
     compiles = len(left) == number and uncompiled(modules)  # what is finished here has compiled its kernels
-    compiling = ", and up to a minute for compiling kernels, once," if compiles else ""
+    compiling = ", and up to a minute more if kernels have to be compiled," if compiles else ""
     return f"{begin}{time}{compiling} with {workers} at once"
 
 
