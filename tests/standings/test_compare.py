@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import math
 import re
 import subprocess
@@ -183,6 +184,14 @@ def test_tasks_are_recorded_one_after_another(tmp_path, monkeypatch):
     assert {name: both[name] for name in first} == first
     assert {name.partition("-")[0] for name in both} == {"random", "families"}
     assert all(arm["curve"][0] for arm in both.values())
+    table = json.loads(recorded.TABLE.read_text())
+    del table["associative-memories"]["arms"][(gone := next(iter(first)))]
+    recorded.TABLE.write_text(json.dumps(table))
+    recorded.all_records.cache_clear()
+    record("associative_memories", 2, missing=True, tasks=["random patterns", "families"], **options)
+    assert recorded.all_records()["associative-memories"]["arms"].keys() == both.keys()
+    added = {path.name for path in tmp_path.glob("compare/associative-memories/*-1-*")}
+    assert {name.rpartition("-1-")[0] for name in added} == {gone}
     recorded.all_records.cache_clear()
     with pytest.raises(ValueError, match="tasks = 'chess'"):
         record("associative_memories", 1, tasks=["chess"], **options)

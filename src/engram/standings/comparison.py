@@ -148,6 +148,7 @@ def record(
     seeds: int = 5,
     *,
     tasks: Sequence[str] | None = None,
+    missing: bool = False,
     jobs: int | None = None,
     runs: str | Path | None = None,
 ) -> None:
@@ -160,6 +161,7 @@ def record(
         kind: One of ``KINDS``.
         seeds: How many seeds.
         tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
+        missing: Only the parts whose results do not ship, as some may after ``renew``.
         jobs: How many trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
     """
@@ -167,9 +169,12 @@ def record(
     checks.size("seeds", seeds)
     for event in _chosen(events(kind), tasks):
         comparison = Comparison.of(event, [], None, "laptop")
-        arms = list(comparison.arms.values())
+        methods = [method for method in comparison.others if not (missing and method in shipped_row(event))]
+        if not methods:
+            continue
+        arms = [comparison.arms[method] for method in methods]
         results = run(comparison.experiment, seeds=seeds, arms=arms, **options)
-        row = {method: comparison.entry(results, comparison.arms[method], 0.0) for method in comparison.others}
+        row = {method: comparison.entry(results, comparison.arms[method], 0.0) for method in methods}
         recorded.ship(results, comparison.to_ship(row))
 
 
