@@ -100,6 +100,10 @@ presets = {
         seeds=1,
         changes={"tasks": 2, "units": 4, "features": 2, "train_images": 200, "steps": 2, "batch_size": 8}
         | {"sequences": 1, "chosen_by": 1, "bodies": 1, "meta_updates": 10},
+        arms=[
+            *("split-finetune", "split-frozen", "split-ewc", "split-learned", "split-dhp", "split-modulated-rnn"),
+            *("permuted-finetune", "permuted-si", "permuted-lwf", "permuted-replay", "permuted-plastic-lstm"),
+        ],
     ),
     "laptop": Preset(seeds=10),
     "paper": Preset(
