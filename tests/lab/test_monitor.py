@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 from rich.console import Console
 
@@ -12,18 +13,36 @@ from engram.lab.job import Job
 from engram.lab.trial import Trial
 
 
-def test_a_line_says_how_much_is_left_and_how_far_each_trial_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(monitor, "LINE_SECONDS", 0.0)
+def jobs_in(folder, statuses):
     jobs = []
-    for seed, status in enumerate((Status("running", 25, 100, 50.0, note="loss 0.5"), Status())):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        trial_folder = TrialFolder(folder)
+    for seed, status in enumerate(statuses):
+        trial_folder = TrialFolder(folder / str(seed))
+        trial_folder.path.mkdir()
         trial_folder.set_status(status)
         trial = Trial("toy", "arm", print, None, 100.0, seed, "cpu", 1)
-        jobs.append(Job(trial, {}, trial_folder, tmp_path / "stop", 60.0, False))
+        jobs.append(Job(trial, {}, trial_folder, folder / "stop", 60.0, False))
+    return jobs
+
+
+def test_a_line_says_how_much_is_left_and_how_far_each_trial_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(monitor, "LINE_SECONDS", 0.0)
+    jobs = jobs_in(tmp_path, (Status("running", 25, 100, 50.0, note="loss 0.5"), Status()))
     said = io.StringIO()
     with monitor.Monitor(Console(file=said, width=200), jobs, 1, lambda job: []):
         pass
     # A quarter of one of two trials took twice as long as expected, so that 175 s are 350.
     assert "12% done, about 6 min left; running: arm, seed 0 at 25% (loss 0.5)" in said.getvalue()
+
+
+def test_of_trials_that_wait_only_the_next_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(monitor, "POLL_SECONDS", 0.01)
+    jobs = jobs_in(tmp_path, [Status("running"), *[Status()] * 99])
+    read, all_read = [], TrialFolder.status
+    monkeypatch.setattr(TrialFolder, "status", lambda folder: read.append(folder.path.name) or all_read(folder))
+    with monitor.Monitor(Console(file=io.StringIO()), jobs, 1, lambda job: []):
+        while read.count("0") < 3:
+            time.sleep(0.01)
+        next_ones = set(read)
+        jobs[99].folder.set_status(Status("finished"))  # as no engine does; the end of the run shows all
+    assert len(next_ones) == monitor.AHEAD + 2
+    assert "99" in read

@@ -19,6 +19,7 @@ from engram.lab.job import Job
 
 POLL_SECONDS = 0.25
 LINE_SECONDS = 30.0
+AHEAD = 16  # trials that wait, for each worker, whose statuses are read
 _DONE = ("finished", "failed", "interrupted")
 
 
@@ -43,6 +44,7 @@ class Monitor:
         self._unknown = [math.isnan(seconds) for seconds in self._expected]
         self._status = [Status() for _ in jobs]
         self._reported = [Status() for _ in jobs]
+        self._finished = 0
         self._closing = threading.Event()
         self._last_line = time.monotonic()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -78,11 +80,17 @@ class Monitor:
         last = False
         while not last:
             last = self._closing.wait(POLL_SECONDS)
+            waiting = 0
             for index, job in enumerate(self._jobs):
-                if self._reported[index].state not in _DONE:
-                    self._status[index] = job.folder.status()
-                    self._report(index)
-            self._show()
+                if self._reported[index].state in _DONE:
+                    continue
+                self._status[index] = job.folder.status()
+                self._report(index)
+                waiting += self._status[index].state == "waiting"
+                if waiting > AHEAD * self._workers and not last:
+                    break  # trials begin in order, so that those further on wait too
+            if self._console.is_terminal or time.monotonic() - self._last_line >= LINE_SECONDS:
+                self._show()
 
     def _report(self, index: int) -> None:
         status, before = self._status[index], self._reported[index]
@@ -92,11 +100,11 @@ class Monitor:
             self.write(f"[yellow]{name}: {escape(status.message)}[/]")
         if status.state == before.state:
             return
-        done = sum(s.state == "finished" for s in self._reported)
         if status.state == "finished":
+            self._finished += 1
             kept = self._jobs[index].folder.kept_bytes()
             keeps = f", keeps {decimal(kept)}" if kept else ""
-            self.write(rf"\[{done}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s{keeps}")
+            self.write(rf"\[{self._finished}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s{keeps}")
             for line in self._on_finished(self._jobs[index]):
                 self.write(line)
         elif status.state == "failed":
@@ -118,7 +126,7 @@ class Monitor:
                 step = f"{status.step}/{status.total}" if status.total else ""
                 note = f"{step}  {escape(status.note)}".rstrip()
                 self._progress.update(self._bars[index], completed=fractions[index], note=note)
-        if not self._console.is_terminal and time.monotonic() - self._last_line >= LINE_SECONDS:
+        if not self._console.is_terminal:
             self._last_line = time.monotonic()
             running = "; ".join(
                 f"{name} at {fraction:.0%}" + (f" ({escape(status.note)})" if status.note else "")
