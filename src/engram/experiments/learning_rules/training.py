@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -183,10 +184,11 @@ def hidden_activity(model: nn.Module, images: Tensor) -> np.ndarray:
 
 
 def dynamics_of(activity: Sequence[np.ndarray]) -> list[float]:
-    """The entries of the operator by which hidden activity changed over the epochs; zeros if it hardly changed."""
+    """The entries of the operator by which hidden activity changed over the epochs; zeros if nothing determines it."""
     over_time = np.stack(activity)
     if np.isfinite(over_time).all() and np.ptp(over_time, axis=0).max() > NO_CHANGE:
-        return operator_of(path_of(over_time, COMPONENTS), DELAYS, RANK).ravel().tolist()
+        with suppress(ValueError):  # the activity changed in fewer directions than the operator has
+            return operator_of(path_of(over_time, COMPONENTS), DELAYS, RANK).ravel().tolist()
     return [0.0] * RANK**2
 
 
