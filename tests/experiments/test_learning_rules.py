@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -147,3 +148,10 @@ def test_components_carry_more_than_random_features(performed):
         for name in ("sanger-features", "random-features")
     ]
     assert accuracies[0] > accuracies[1] + 0.05
+
+
+def test_activity_that_changes_in_one_direction_or_not_at_all_has_no_operator():
+    once = np.random.default_rng(0).normal(size=(6, 8))
+    assert not any(training.dynamics_of([once] * 30))
+    assert not any(training.dynamics_of([step * once for step in range(30)]))
+    assert any(training.dynamics_of([once + np.random.default_rng(step).normal(size=(6, 8)) for step in range(30)]))
