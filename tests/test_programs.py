@@ -42,6 +42,11 @@ THEIRS = pytest.mark.filterwarnings("default")  # a warning of another library's
 # What seeds the global generators, so that it may draw from them.
 SEEDS = ("manual_seed(", "seed_everything(", "PPO(", "DQN(")
 MARKS = {"docs/recipes.md": THEIRS}
+# Programs of several seconds, each with words that it alone has; they run in ``make soak``.
+LONG = (
+    "multiprocessing.spawn", "lightning.Fabric", "mlflow", "wandb",
+    "torch.optim:RAdam", "crowded.py", "deep_q.py", "timescale.py", "unusual.py",
+)  # fmt: skip
 # Their blocks are cells of one notebook; those of other pages stand alone.
 NOTEBOOKS = re.findall(
     r"[\w-]+\.md", (ROOT / "docs" / "notebooks.py").read_text().partition("GUIDES =")[2].partition(")")[0]
@@ -54,8 +59,13 @@ def programs(page: str) -> list[str]:
     return ["\n".join(blocks)] if Path(page).name in NOTEBOOKS else blocks
 
 
+def marks(page: str, program: str) -> list[pytest.MarkDecorator]:
+    of_page = [MARKS[page]] if page in MARKS else []
+    return of_page + [pytest.mark.soak] * any(words in program for words in LONG)
+
+
 PROGRAMS = [
-    pytest.param(program, id=f"{page}-{number}", marks=MARKS.get(page, ()))
+    pytest.param(program, id=f"{page}-{number}", marks=marks(page, program))
     for page in PAGES
     for number, program in enumerate(programs(page))
 ]
@@ -96,15 +106,21 @@ def test_the_first_experiment_is_a_package_that_does_what_its_page_says(tmp_path
     site = tmp_path / "site"
     install = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", str(site)]
     subprocess.run([sys.executable, "-m", *install, str(tmp_path / "my-questions")], check=True)
+    lines = re.findall(r"^\$ engram (.*)$", page, flags=re.MULTILINE)
+    program = f"""
+from engram import cli
+from engram.testing import check_experiment
+for line in {lines!r}:
+    print("$ engram", line)
+    code = cli.run([*line.split(), *["--jobs", "1"] * line.startswith(("run", "sweep"))])
+    assert code == 0, line
+check_experiment("digits-feedback")
+"""
     environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "160"}
-    said = {}
-    for line in re.findall(r"^\$ engram (.*)$", page, flags=re.MULTILINE):
-        in_this_process = ["--jobs", "1"] if line.startswith(("run", "sweep")) else []  # two workers import all again
-        command = [sys.executable, "-m", "engram", *line.split(), *in_this_process]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        said[line] = done.stdout
+    command = [sys.executable, "-c", program]  # one process, since each would import all again
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    said = dict(part.split("\n", 1) for part in done.stdout.split("$ engram ")[1:])
+    assert list(said) == lines
     assert said["run digits-feedback"].count(" holds ") == 2
     assert len(said) == 5
-    checks = "from engram.testing import check_experiment; check_experiment('digits-feedback')"
-    subprocess.run([sys.executable, "-c", checks], cwd=tmp_path, env=environment, check=True)

@@ -112,6 +112,7 @@ rate: str = linear_cka(before, after)  # type: ignore[assignment]
 """
 
 
+@pytest.mark.soak
 def test_strict_types_of_a_program(tmp_path):
     (tmp_path / "program.py").write_text(TYPED)
     # Kept between runs: the first reads all of torch.

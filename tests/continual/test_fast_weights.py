@@ -192,14 +192,15 @@ def test_no_memory_grows_over_inner_steps_that_are_cut_off(effort):
     assert peak_memory(lambda: learn(100 * effort)) <= 1.05 * peak_memory(lambda: learn(10))
 
 
-def test_checkpoints_keep_a_fifth_of_the_memory_of_a_thousand_steps():
-    net, data = network(3, 8, 2), batches(STEPS)
+@pytest.mark.parametrize(("steps", "share"), [(200, 0.4), pytest.param(STEPS, 0.2, marks=pytest.mark.soak)])
+def test_checkpoints_keep_a_fifth_of_the_memory_of_a_thousand_steps(steps, share):
+    net, data = network(3, 8, 2), batches(steps)
 
     def gradient(checkpointed):
         fast, _ = FastWeights(net, sgd(0.01)).adapt(squares, data, checkpointed=checkpointed)
         return outer_gradient(net, squares(fast, data[-1]))
 
-    assert peak_memory(lambda: gradient(False)) >= 5 * peak_memory(lambda: gradient(True))
+    assert peak_memory(lambda: gradient(True)) <= share * peak_memory(lambda: gradient(False))
 
 
 def test_a_step_with_checkpoints_runs_twice_and_no_more():

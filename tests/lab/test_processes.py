@@ -164,6 +164,7 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(toy, tmp_path):
     wait(lambda: not alive_in_group(process.pid))  # the trackers of resources end when they notice
 
 
+@pytest.mark.soak
 def test_a_second_ctrl_c_kills_the_workers_and_nothing_else(toy, tmp_path):
     caller = (
         "import subprocess, sys, engram\n"
@@ -195,7 +196,10 @@ def loky_workers(process: int) -> list[psutil.Process]:
 IDLE = "import engram, sys, time; engram.run('toy', preset='smoke', jobs=2, runs=sys.argv[1]); time.sleep(1000)"
 
 
-@pytest.mark.parametrize("moment", ["before a trial begins", "during a trial", "idle"])
+SOAK_ENDS = [pytest.param(moment, marks=pytest.mark.soak) for moment in ("before a trial begins", "idle")]
+
+
+@pytest.mark.parametrize("moment", ["during a trial", *SOAK_ENDS])
 def test_what_worked_for_a_process_that_was_killed_ends(toy, tmp_path, moment):
     if moment == "idle":
         process = subprocess.Popen([sys.executable, "-c", IDLE, str(tmp_path)], stderr=subprocess.PIPE)
@@ -268,6 +272,7 @@ def test_two_different_runs_on_one_folder_each_report_their_own(toy, tmp_path):
     assert (fast.preset, fast.seeds, len(fast.trials)) == ("laptop", 1, 2)
 
 
+@pytest.mark.soak
 def test_a_worker_that_dies_costs_its_trial_an_attempt(toy, tmp_path, fresh_workers):
     marker = tmp_path / "died"
     misbehave = {"misbehave": f"die-at:7:{marker}", "checkpoint_seconds": 0.0}

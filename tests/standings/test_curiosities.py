@@ -52,6 +52,7 @@ def standing(tmp_path_factory):
     return engram.compare(*names, against=["rnd", "hash-counts"], tasks=[AGAIN], seeds=2, runs=runs, **OPTIONS)
 
 
+@pytest.mark.soak
 def test_the_same_curiosity_under_another_name_ties_with_itself(standing):
     row = standing.entries[AGAIN]
     assert row["twin"].values == row["rnd"].values
@@ -59,6 +60,7 @@ def test_the_same_curiosity_under_another_name_ties_with_itself(standing):
     assert standing.relation(AGAIN, "twin", "rnd") == "as good"
 
 
+@pytest.mark.soak
 def test_a_bad_curiosity_ends_last(standing):
     row = standing.entries[AGAIN]
     assert set(row) == {"twin", "Habit", "Raises", "Infinite", "rnd", "hash-counts", "none"}
@@ -67,6 +69,7 @@ def test_a_bad_curiosity_ends_last(standing):
     assert standing.rank(AGAIN, "Habit") == len(standing.scores[AGAIN]) == 5
 
 
+@pytest.mark.soak
 def test_one_that_raises_or_is_not_finite_has_that_said_in_its_cell(standing):
     row = standing.entries[AGAIN]
     assert row["Raises"].note == "raised RuntimeError: nothing to learn"
@@ -85,6 +88,7 @@ def test_a_class_of_bonus_and_update_is_a_curiosity(tmp_path):
     assert standing.kind == "curiosities"
 
 
+@pytest.mark.soak
 def test_the_kind_stands_by_its_registered_parts_in_both_tasks(tmp_path):
     options = {name: value for name, value in OPTIONS.items() if name != "kind"}
     standing = engram.compare("curiosities", seeds=1, runs=tmp_path, **options)

@@ -59,6 +59,7 @@ def agents(tmp_path):
     return tmp_path / "agents_of_mine.py"
 
 
+@pytest.mark.soak
 def test_policies_of_a_file_stand_where_they_belong(policies, tmp_path):
     names = [f"{policies}:{name}" for name in ("Twin", "Stuck")]
     standing = engram.compare(*names, against=["lru", "dkm"], tasks=["points"], runs=tmp_path, **OPTIONS)
@@ -73,7 +74,7 @@ def test_policies_of_a_file_stand_where_they_belong(policies, tmp_path):
     assert all(entry.step_seconds > 0 for entry in row.values())
 
 
-@pytest.mark.parametrize("task", ["CartPole", "four rooms"])
+@pytest.mark.parametrize("task", ["CartPole", pytest.param("four rooms", marks=pytest.mark.soak)])
 def test_a_policy_of_a_file_keeps_what_agents_remember(task, policies, tmp_path):
     changed = OPTIONS | {"seeds": 1}
     standing = engram.compare(f"{policies}:Twin", against=["lru"], tasks=[task], runs=tmp_path, **changed)

@@ -52,12 +52,14 @@ def standing(tmp_path_factory):
     )
 
 
+@pytest.mark.soak
 def test_the_same_measure_under_another_name_ties_with_itself(standing):
     for row in standing.entries.values():
         assert row["Twin"].values == row["procrustes"].values
         assert row["Twin"].step_seconds > 0
 
 
+@pytest.mark.soak
 def test_a_bad_measure_ends_last(standing):
     row = standing.entries["random embeddings of the same trajectories"]
     assert set(row) == {"Own", "Twin", "bad", "dsa", "procrustes", "size"}
