@@ -1,4 +1,4 @@
-"""The page of crossings: questions between systems that no paper asks, answered from the records of experiments."""
+"""The page of crossings: questions that combine several systems, answered from the records of experiments."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def cell(values: Sequence[float]) -> str:
 
 
 def agents_by_meta_tasks() -> Crossing:
-    """What every agent gets in tasks whose worlds change from life to life."""
+    """The return of every agent in tasks whose worlds change from lifetime to lifetime."""
     record = record_of("agents")
     agents = [
         agent for agent in registry.names("agents") if all(f"{task}-{agent}" in record.arms for task in META_TASKS)
@@ -85,8 +85,8 @@ def agents_by_meta_tasks() -> Crossing:
     named = f": {', '.join(above)}" if above else ""
     return Crossing(
         f"Over the four tasks {agents[best]} has the best mean rank, {ranks[best]:.2g} of {len(agents)}; "
-        f"{len(above) or 'none'} of {len(learners)} learners get more than random actions in every task"
-        f"{named}. The returns are means over a life that begins knowing nothing.",
+        f"{len(above) or 'none'} of {len(learners)} learners get higher returns than random actions in every task"
+        f"{named}. The returns are means over a lifetime, which every agent begins without knowing the instance.",
         ["agent", *META_TASKS, "mean rank"],
         [
             [agents[row], *(cell(returns[task][agents[row]]) for task in META_TASKS), f"{ranks[row]:.2g}"]
@@ -96,17 +96,18 @@ def agents_by_meta_tasks() -> Crossing:
 
 
 def rules_from_networks() -> Crossing:
-    """How often the rule that trained a network is guessed from the network."""
+    """How often the rule that trained a network is identified from the network."""
     record = record_of("rule-fingerprints")
     arms = {"rules": "six rules", "near twins": "six values of momentum"}
     guessed = {arm: {key: record.values(arm, f"{key}_guessed") for key in MEASURES} for arm in arms}
     chance = {arm: 1 / len(set(record.values(arm, "names")[0])) for arm in arms}
     order = sorted(MEASURES, key=lambda key: -np.mean(guessed["rules"][key]))
     return Crossing(
-        f"{MEASURES[order[0]].capitalize()} tells most: {np.mean(guessed['rules'][order[0]]):.0%} of the networks are "
-        f"assigned to the right one of six rules (chance {chance['rules']:.0%}), test accuracy alone "
-        f"{np.mean(guessed['rules']['accuracy']):.0%}. Six values of momentum it tells apart in "
-        f"{np.mean(guessed['near twins'][order[0]]):.0%} of the cases (chance {chance['near twins']:.0%}).",
+        f"{MEASURES[order[0]].capitalize()}: this measure assigns {np.mean(guessed['rules'][order[0]]):.0%} of the "
+        f"networks to the right one of six rules (chance {chance['rules']:.0%}), more than any other measure. Test "
+        f"accuracy alone reaches {np.mean(guessed['rules']['accuracy']):.0%}. Among six values of momentum, the first "
+        f"measure identifies the right one in {np.mean(guessed['near twins'][order[0]]):.0%} of the cases "
+        f"(chance {chance['near twins']:.0%}).",
         ["measure", *(f"{title}, share guessed" for title in arms.values())],
         [
             *([MEASURES[key], *(cell(guessed[arm][key]) for arm in arms)] for key in order),
@@ -116,7 +117,7 @@ def rules_from_networks() -> Crossing:
 
 
 def what_learners_forget() -> Crossing:
-    """What continual learners forget of old tasks, in outputs and in features, and what they learn of new ones."""
+    """How much continual learners forget of old tasks, in outputs and in features, and how well they learn new ones."""
     record = record_of("continual-learners")
     kinds = {"output_forgetting": "outputs", "representational_forgetting": "features", "output_new": "new tasks"}
     learners = [arm.removeprefix("permuted-") for arm in record.arms if arm.startswith("permuted-")]
@@ -126,9 +127,10 @@ def what_learners_forget() -> Crossing:
     order = sorted(learners, key=lambda learner: lost[learner])
     least = next(learner for learner in order if new[learner] > new["finetune"] - 0.05)
     return Crossing(
-        f"On permuted digits fine-tuning loses {lost['finetune']:.2f} of the accuracy of its outputs on old tasks, and "
-        f"{lost_features['finetune']:.2f} of what a linear probe reads from its features. Of the learners within .05 "
-        f"of its accuracy on new tasks, {least} loses least: {lost[least]:.2f} and {lost_features[least]:.2f}.",
+        f"On permuted digits, fine-tuning loses {lost['finetune']:.2f} of its accuracy on old tasks at the outputs, "
+        f"and {lost_features['finetune']:.2f} of the accuracy of a linear probe of its features. Among the learners "
+        f"whose accuracy on new tasks is less than .05 below that of fine-tuning, {least} loses least: "
+        f"{lost[least]:.2f} and {lost_features[least]:.2f}.",
         ["learner", *(f"{task}: {title}" for task in TASKS_OF_LEARNERS for title in kinds.values())],
         [
             [
@@ -141,18 +143,18 @@ def what_learners_forget() -> Crossing:
 
 
 def certified_radius_by_rule() -> Crossing:
-    """How far an input may move, provably, before the answer changes, by the rule that trained the network."""
+    """The provable distance that an input may move before the answer changes, by the rule that trained the network."""
     record = record_of("property-verification")
     radii = {(of, rule): record.values(f"{of}-{rule}", "radius") for of in SETS for rule in RULES}
     best = {of: max(RULES, key=lambda rule: float(np.mean(radii[of, rule]))) for of in SETS}
     return Crossing(
-        "Largest median certified radii: "
+        "The largest median certified radii: "
         + "; ".join(
-            f"on {title} of {RULES[best[of]]}, "
-            f"{np.mean(radii[of, best[of]]):.2g} (of backpropagation {np.mean(radii[of, 'backprop']):.2g})"
+            f"on {title}, {np.mean(radii[of, best[of]]):.2g} by {RULES[best[of]]} "
+            f"(backpropagation: {np.mean(radii[of, 'backprop']):.2g})"
             for of, title in SETS.items()
         )
-        + ". Accuracy stands beside it, since a network that learned less is often more robust.",
+        + ". The table also shows the accuracy, because a network that learned less is often more robust.",
         ["trained by", *(f"{title}: {what}" for title in SETS.values() for what in ("radius", "accuracy"))],
         [
             [
@@ -169,7 +171,7 @@ def certified_radius_by_rule() -> Crossing:
 
 
 def difficulty_of_tasks() -> Crossing:
-    """How hard every task of the comparisons is, and what guessing, a trivial part and the best part reach."""
+    """The difficulty of every task of the comparisons, with the results of guessing, a trivial and the best part."""
     rows = []
     solved = []
     for kind in KINDS:
@@ -188,16 +190,16 @@ def difficulty_of_tasks() -> Crossing:
             rows.append([contest.task, measure, bits, chance, trivial, f"{cell(reached[best])} ({best})"])
             solved.append(best == contest.trivial)
     return Crossing(
-        f"{len(rows)} tasks have a record; in {sum(solved) or 'none'} of them the trivial part is the best. Bits of "
-        "inductive bias, where they can be measured, say how much a learner has to bring along; what guessing and a "
-        "trivial part reach says how much a result means.",
-        ["task", "measure", "bits of inductive bias", "guessing", "trivial part", "best"],
+        f"{len(rows)} tasks have a record; in {sum(solved) or 'none'} of them the trivial method is the best. The bits "
+        "of inductive bias, where they can be measured, say how much prior knowledge a learner needs. Compare each "
+        "result with those of guessing and of the trivial method.",
+        ["task", "measure", "bits of inductive bias", "guessing", "trivial method", "best"],
         rows,
     )
 
 
 def reached_in(record: Results, contest: Contest) -> dict[str, list[float]]:
-    """What every registered part and the trivial one reached in a task, by seed, as far as a record has it."""
+    """The results of every registered part and the trivial one in a task, by seed, as far as a record has them."""
     parts = [*(contest.baselines or registry.names(contest.kind)), *filter(None, [contest.trivial])]
     every = {part: contest.arm(part) for part in parts}
     arms = {part: next(iter(changes)) for part, changes in every.items() if changes}
@@ -214,11 +216,11 @@ CROSSINGS: Mapping[str, tuple[str, Callable[[], Crossing]]] = {
 
 
 def page() -> str:
-    """The page: every question, its answer, and a table; or why it has no answer yet."""
+    """The page: every question with its answer and a table, or the reason why it has no answer yet."""
     sections = [
         "# Crossings",
-        "Questions that lie between the published systems, so that no paper asks them. Every answer is made from the "
-        "records of the experiments: means over seeds, with half of their 95 % interval.",
+        "These questions combine several published systems, so no paper asks them. Every answer is computed from the "
+        "records of the experiments. The numbers are means over seeds, ± half of the 95 % interval.",
     ]
     for name, (question, crossing) in CROSSINGS.items():
         try:

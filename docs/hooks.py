@@ -40,7 +40,7 @@ REFERENCE = {
     "engram.nn": "Plain layers and networks, and their initial values.",
     "engram.learned.blur": "Bidirectional update rules: learning rules of a few numbers, found by search.",
     "engram.learned.learning_to_remember": "Local rules for neurons and synapses, trained to remember what was shown.",
-    "engram.learned.updates": "Update rules trained to move each weight only so far that old tasks are not forgotten.",
+    "engram.learned.updates": "Update rules that learn how far each weight may move without forgetting old tasks.",
     "engram.continual": "Learning many tasks, one after another, without forgetting the first ones.",
     "engram.continual.anml": "Networks that are trained to learn class after class without forgetting.",
     "engram.optim": "Optimisers for PyTorch, and evolution strategies with ask and tell.",
@@ -52,7 +52,7 @@ REFERENCE = {
     "engram.spatial.induction": "Guessing the unseen parts of a map from repeated ones, and planning with the guesses.",
     "engram.agents": "Reinforcement learning: recurrent agents, episodic control, values of transitions, curiosity.",
     "engram.agents.bonuses": "Exploration bonuses: rewards for new observations.",
-    "engram.agents.reference": "Reference agents for meta-tasks: by chance, by knowing the task, by exact inference.",
+    "engram.agents.reference": "Reference agents for meta-tasks: random, with known task, with exact inference.",
     "engram.generative.design": "Design of better sequences, such as proteins, from measurements of worse ones.",
     "engram.generative.diffusion": "Conditional diffusion models: schedules, networks, samplers.",
     "engram.analysis": "Measures of what a network has learned and of how hard its task was, as functions of arrays.",
@@ -67,7 +67,7 @@ REFERENCE = {
     "engram.lab": "The laboratory: trials, seeds, checkpoints, claims, reports.",
     "engram.storage": "Files and checkpoints that are never half written.",
     "engram.registry": "The registry: finding parts by name.",
-    "engram.testing": "Public checkers: does a part of yours keep its contract?",
+    "engram.testing": "Public checkers, which test whether your own part satisfies its contract.",
 }
 THEMES = {  # of the gallery: the name of each experiment in the menu
     "plasticity": {
@@ -196,7 +196,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if name not in notebooks.GUIDES:
         return markdown
     notebook = notebooks.executed((ROOT / "docs" / name).read_text())
-    link = f"This page is a [notebook](notebooks/{Path(name).stem}.ipynb), executed when the site was built."
+    link = f"This page is a [notebook](notebooks/{Path(name).stem}.ipynb), which ran when the site was built."
     return FIGURES.format("") + re.sub(r"^(# .*\n)", rf"\1\n{link}\n", notebooks.page(notebook), count=1, flags=re.M)
 
 
@@ -246,34 +246,34 @@ def gallery() -> str:
     return "\n\n".join(
         [
             "# Gallery",
-            "Every experiment: what it asks, how many of its claims hold (green), fail (red) or are undecided (brown), "
-            "and what a run costs.",
+            "All experiments. Each card shows the question, how many of the claims hold (green), fail (red) or are "
+            "undecided (brown), and the computing time of a run.",
             f'<div class="filters">{buttons}</div><script defer src="scripts/gallery.js"></script>',
             "[[cards]]",
             f"## What changed between versions\n\n{changes()}",
-            *(["Without a record of what they are now: " + ", ".join(missing) + "."] if missing else []),
+            *(["Experiments without a current record: " + ", ".join(missing) + "."] if missing else []),
         ]
     )
 
 
 def changes() -> str:
-    """Return what the verdicts of today are beside those of the last released version."""
+    """Return the verdicts that differ from those of the last released version."""
     since = results.last_release()
     if since is None:
         return (
-            f"No version before {engram.__version__} was released; from the next one on, each verdict that is another "
-            "than in the version before stands here."
+            f"No version before {engram.__version__} was released. From the next version on, this section lists each "
+            "verdict that differs from the version before."
         )
     titles = {name: title for named in THEMES.values() for name, title in named.items()}
     lines = [
         f"- [{titles[name]}](gallery/{name}.md), `{claim}`: {was or 'not there'} in {since}, now {now or 'not there'}"
         for name, claim, was, now in results.changed_since(since)
     ]
-    return "\n".join(lines) or f"Every verdict is that of version {since}."
+    return "\n".join(lines) or f"Every verdict is the same as in version {since}."
 
 
 def standings() -> str:
-    """Return the page that lists the kinds of parts, with what the results that ship say of each."""
+    """Return the page that lists the kinds of parts, with a summary of the shipped results of each."""
     sections = []
     for kind, title in TITLES.items():
         scores = shipped(kind)
@@ -282,25 +282,25 @@ def standings() -> str:
     return "\n\n".join(
         [
             "# Standings",
-            "How the methods of the library do beside one another on the tasks of their kind, each at the rate that it "
-            "chooses by validation. [Where does my method stand?](compare.md) sets one of your own beside them.",
+            "These pages compare the methods of the library on the tasks of their kind, each at a rate chosen by "
+            "validation. [Where does my method stand?](compare.md) shows how to compare a method of your own.",
             *sections,
         ]
     )
 
 
 def standing_page(kind: str) -> str:
-    """Return the page of how the registered parts of a kind stand, by the results that ship."""
+    """Return the page that ranks the registered parts of a kind, from the results that ship."""
     scores, command = shipped(kind), f"engram compare {kind.replace('_', '-')}"
     if scores is None:
         return f"# {TITLES[kind]}\n\nNot recorded yet: `{command}` runs them."
-    about = f"`{command}` shows this table in a terminal; the [guide](../compare.md) sets a method of your own in it."
+    about = f"`{command}` shows this table in a terminal; the [guide](../compare.md) shows how to add your own method."
     return "\n\n".join([FIGURES.format("../"), f"# {TITLES[kind]}", scores.paragraph, about, f"[[standing/{kind}]]"])
 
 
 @cache
 def shipped(kind: str) -> Standing | None:
-    """Return the standing of a kind by the results that ship; None without any."""
+    """Return the standing of a kind from the results that ship; None without any."""
     is_shipped = all_records().keys() & set(KINDS[kind].experiments)
     return standing_of_records(kind) if is_shipped else None
 
@@ -320,7 +320,7 @@ def experiment_page(name: str) -> str:
         parts.append(f'<div class="run">{report.plot(draw(task))}</div>')
     if name in WORLDS:
         parts.append(
-            f"## The first steps of an episode\n\nBy actions at random, in `{WORLDS[name]}`.\n\n{frames(WORLDS[name])}"
+            f"## The first steps of an episode\n\nRandom actions in `{WORLDS[name]}`.\n\n{frames(WORLDS[name])}"
         )
     return "\n\n".join(parts)
 
@@ -359,7 +359,7 @@ def public(module: str) -> dict[str, str]:
 
 
 def reference(module: str) -> str:
-    """Return the page that lists every public name of a package, but for those that have a page below.
+    """Return the page that lists every public name of a package, except those on a page below.
 
     Each is a line that opens: a page with all of them open would have some 13,000 nodes. A link to a name opens it.
     """

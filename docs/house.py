@@ -1,4 +1,4 @@
-"""How large the source is: lines by file and by package, for the page that shows growth and the test that bounds it."""
+"""The size of the source: lines by file and by package, for the page that shows it and the test that limits it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_CODE = {
 
 
 class Size(NamedTuple):
-    """Lines of some Python: all, and of these code and docstrings; the rest is comments and blank."""
+    """Counts of lines: all lines, and of these code and docstrings; the rest are comments and blank lines."""
 
     lines: int = 0
     code: int = 0
@@ -53,7 +53,7 @@ def total(paths: list[Path]) -> Size:
 
 
 def lines(paths: Iterable[Path]) -> int:
-    """Count the lines of several files without a look at what they are."""
+    """Count all lines of several files, whatever they contain."""
     return sum(len(path.read_text().splitlines()) for path in paths)
 
 
@@ -76,9 +76,9 @@ def house() -> str:
         [
             "# The house",
             "",
-            "Lines of source by package, counted when this site was built; the last column counts the tests that "
-            f"mirror the package. A file has at most {MOST_CODE} lines of code, a function 60 statements, and a "
-            "new system should do with about 2,000 lines of source and 700 of tests.",
+            "This page counts the lines of source by package, at the time when this site was built. The last column "
+            f"counts the lines of the tests of the package. A file has at most {MOST_CODE} lines of code, a function "
+            "at most 60 statements. A new system should need about 2,000 lines of source and 700 lines of tests.",
             "",
             *rows,
             "",

@@ -32,7 +32,7 @@ def _wide(monkeypatch):
 def test_a_smoke_run_says_that_it_ran_and_where_claims_are_judged(toy, capsys):
     assert cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--seeds", "1"]) == 0
     printed = capsys.readouterr()
-    assert "2 of 2 trials finished. Claims are judged at another preset: engram run toy" in printed.out
+    assert "2 of 2 trials finished. This preset does not judge the claims; to judge them: engram run toy" in printed.out
     assert "testable" not in printed.out + printed.err
 
 
@@ -278,7 +278,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
     [
         (["run", "pattern-completon"], "unknown experiment 'pattern-completon'; did you mean 'pattern-completion'?"),
         (["run", "zzz"], "unknown experiment 'zzz'; known: "),
-        (["run"], "no experiment named (names stand before config fields); known: "),
+        (["run"], "no experiment named (write the names before the config fields); known: "),
         (["show", "zzz"], "unknown experiment 'zzz'"),
         (["run", "toy", "--epsiodes", "3"], "unknown field 'epsiodes'; did you mean 'episodes'?"),
         (["run", "toy", "pattern-completion", "--misbehave", "x"], "unknown field 'misbehave'"),
@@ -311,11 +311,11 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["compare", "ewcc"], "part = 'ewcc': expected a method (did you mean 'ewc'?)"),
         (["data", "mnst"], "unknown data set 'mnst'; did you mean 'mnist'?"),
         (["run", "toy", "--device", "cuda"], "device = 'cuda': no CUDA device is available"),
-        (["run", "--episodes", "6", "toy"], "no experiment named (names stand before config fields)"),
+        (["run", "--episodes", "6", "toy"], "no experiment named (write the names before the config fields)"),
         (["run", "toy", "--address", "auto"], "address = 'auto': expected with engine 'ray' only"),
         (["run", "pattern-completion", "--network", "lstm"], "network = 'lstm': no arm of pattern-completion depends"),
         (["run", "toy", "--checkpoint-seconds", "-1"], "checkpoint_seconds = -1.0: expected a number of at least 0"),
-        (["report"], "nothing was run in"),
+        (["report"], " has no runs yet; try: engram run "),
         (["report", "toy"], "toy was not run in"),
         (["export", "toy"], "toy was not run in"),
         (["export", "toi"], "unknown experiment 'toi'; did you mean 'toy'?"),
@@ -332,7 +332,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["show"], "Missing from engram show: NAME"),
         (["sweep", "toy"], "no field to change: expected at least one with its values"),
         (["sweep", "toy", "--episodes", "5,0"], "episodes = 0: expected int >= 1"),
-        (["sweep", "toy", "--episodes", "5:9"], "episodes = 5:9: a range needs samples, how many settings to draw"),
+        (["sweep", "toy", "--episodes", "5:9"], "episodes = 5:9: a range needs samples, the number to draw"),
         (["sweep", "toy", "--epsiodes", "5"], "unknown field 'epsiodes'; did you mean 'episodes'?"),
         (["sweep", "toy", "--momentum", "maybe"], "momentum = 'maybe': expected one of 'true', 'false'"),
         (["sweep", "toy", "--episodes", "9:5", "--samples", "2"], "high = 5: expected a number above 9"),

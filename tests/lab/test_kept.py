@@ -83,7 +83,7 @@ def test_several_parts_are_kept_by_name_as_they_are_in_the_end(tmp_path):
         kept.load(net)
     with pytest.raises(ValueError, match="name = 'nets': expected one of 'net', 'readout'"):
         kept.load(net, "nets")
-    with pytest.raises(ValueError, match="a, seed 0: what it kept as 'net' does not fit: "):
+    with pytest.raises(ValueError, match="a, seed 0: the state that it saved as 'net' does not fit: "):
         kept.load(readout, "net")
 
 
@@ -103,10 +103,10 @@ def test_nothing_is_kept_where_it_is_not_wanted(toy, capsys):
 def test_how_much_is_kept_is_said(toy, capsys):
     toy_results(arms=["plain"], progress=True)
     first = capsys.readouterr().err
-    assert "keeps what they train (each says how much; --no-keep-state: nothing)" in first
+    assert "saves the trained networks (each trial prints its size; --no-keep-state: none)" in first
     size = int(first.partition("s, keeps ")[2].split()[0])
     engram.run("toy", preset="smoke", jobs=1)
-    assert f"(at least {size} bytes, each says how much; " in capsys.readouterr().err
+    assert f"(at least {size} bytes, each trial prints its size; " in capsys.readouterr().err
     engram.run("toy", preset="smoke", seeds=3, jobs=1)
     assert f"({2 * size} bytes; " in capsys.readouterr().err
 

@@ -129,7 +129,7 @@ def test_a_task_without_its_data_is_left_out_and_said(tmp_path, monkeypatch):
     standing = engram.compare("frozen", tasks=["split"], **options)
     assert [task.name for task in standing.tasks] == ["split digits"]
     assert standing.notes == ("split CIFAR-10 is left out: cifar10-jpeg is neither here nor to be had",)
-    with pytest.raises(ValueError, match="the data of none of them is here: permuted MNIST is left out"):
+    with pytest.raises(ValueError, match="the data of these tasks are missing: permuted MNIST is left out"):
         engram.compare("frozen", tasks=["permuted MNIST"], **options)
 
 

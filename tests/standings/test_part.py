@@ -63,7 +63,7 @@ def test_a_method_that_imports_what_it_is_judged_by_is_refused(tmp_path, line):
     (tmp_path / "beside.py").write_text("from sklearn.datasets import load_digits\n")
     path = tmp_path / "cheat.py"
     path.write_text(f"{RULE}{line}\n")
-    with pytest.raises(ValueError, match="by which methods are judged"):
+    with pytest.raises(ValueError, match="which contains the test data"):
         find_part(f"{path}:Mine")
     sys.modules.pop("beside", None)
 

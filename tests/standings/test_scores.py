@@ -95,9 +95,9 @@ def test_nothing_is_said_of_a_trivial_part_without_a_result():
     first, second = (Task(name, "e", "accuracy", trivial="idle") for name in ("first", "second"))
     entries = {"first": {"mine": good, "idle": Entry({0: 0.1, 1: 0.1})}, "second": {"mine": good}}
     said = " ".join(Scores("agents", ("mine",), (first, second), entries).sentences)
-    assert "next to nothing on 1 of 2 tasks; on the others there is no result" in said
-    assert "next to nothing everywhere" in " ".join(Scores("agents", ("mine",), (first,), entries).sentences)
-    assert "next to nothing" not in " ".join(Scores("agents", ("mine",), (second,), entries).sentences)
+    assert "than the trivial method on 1 of 2 tasks; the other tasks have no result" in said
+    assert "than the trivial method everywhere" in " ".join(Scores("agents", ("mine",), (first,), entries).sentences)
+    assert "than the trivial method" not in " ".join(Scores("agents", ("mine",), (second,), entries).sentences)
 
 
 def test_the_page_marks_trivial_parts_and_says_what_is_not_known():
@@ -118,4 +118,4 @@ def test_bars_join_what_does_not_differ():
     bars = [trace for trace in diagram(scores).data if trace.line.width == 5]
     assert [tuple(bar.x) for bar in bars] == [(1, 2), (2, 3)]
     assert scores.paragraph.startswith("3 methods on 6 tasks. The best means: a on t0, t1")
-    assert "a has the best mean rank, but it cannot be told from b." in scores.paragraph
+    assert "a has the best mean rank, but it does not differ significantly from b." in scores.paragraph

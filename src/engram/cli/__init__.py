@@ -92,13 +92,13 @@ def _run(arguments: list[str]) -> int:
         raise ValueError(f"unknown command {first!r}; {registry.suggestion(first, COMMANDS)}")
     if first == "data" and arguments[1:2] and arguments[1] not in get_args(Action) and arguments[1][:1] != "-":
         arguments = [first, "list", *arguments[1:]]  # the name of a data set alone means `list`
-    helps = {"-h", "--help"} & set(arguments)  # with a name given, tyro would leave it out of its help
+    helps = {"-h", "--help"} & set(arguments)  # tyro would omit a name that is given from its help
     try:
         command, rest = fields.parsed(
             Command,
             [first, "--help"] if helps or not arguments else arguments,
             prog="engram",
-            description="Brain-inspired learning: published systems as commands that judge their claims.",
+            description="Brain-inspired learning: run published systems and test the claims of their papers.",
             return_unknown_args=True,
         )
     except SystemExit:  # after its help

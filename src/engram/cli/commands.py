@@ -20,7 +20,7 @@ Folder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint
 
 @dataclass(frozen=True)
 class List:
-    """List all experiments, with their recorded verdicts and those of the last run here; or list other parts."""
+    """List all experiments with their recorded verdicts and those of the last run here, or list other parts."""
 
     kinds: Kinds = ()
     """Kinds of parts: experiments (default), modules, plasticity-rules, or rules for all kinds of rules."""
@@ -75,13 +75,13 @@ class Run:
     names: Names
     """Names of the experiments."""
     preset: str = "laptop"
-    """Size: smoke (seconds), laptop (minutes on 2 cores), paper (as published), or one more of `engram show NAME`."""
+    """Size: smoke (seconds), laptop (minutes on 2 cores), paper (as published), or another of `engram show NAME`."""
     seeds: Count = None
     """How many seeds (default: the preset's)."""
     until_decided: Flag = False
     """Judge the claims after 5, 10, 20 and 40 seeds, and run more seeds of the arms that undecided claims read."""
     at_most: Text = None
-    """Time limit for --until-decided, as 90s, 60m or 2h."""
+    """Time limit for --until-decided, such as 90s, 60m or 2h."""
     arms: Text = None
     """Only these arms, separated by commas."""
     jobs: Count = None
@@ -89,7 +89,7 @@ class Run:
     engine: Literal["loky", "ray"] = "loky"
     """Worker processes on this machine, or a Ray cluster."""
     address: Text = None
-    """Address of an existing Ray cluster; its workers must see the folder of runs."""
+    """Address of an existing Ray cluster; its workers need access to the folder of runs."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -97,9 +97,9 @@ class Run:
     checkpoint_seconds: float = 10.0
     """Time between checkpoints."""
     tensorboard: Flag = False
-    """Write event files into the trials' folders as well."""
+    """Also write TensorBoard event files into the folders of the trials."""
     keep_state: Flag = True
-    """Do not keep what trials train (default: state.safetensors beside each result)."""
+    """Do not save the trained networks (default: save them as state.safetensors beside each result)."""
     json: Flag = False
     """Print the results as JSON, one object per line and experiment."""
 
@@ -114,26 +114,26 @@ class Demo:
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare a method with all registered ones of its kind, on all tasks of that kind.
+    """Compare a method with all registered methods of its kind, on all tasks of that kind.
 
-    Give a method by its registered name or its place: `signed_error.py:SignedError`, `my_package:MyEWC`. Give a kind,
-    as in `engram compare learning-rules`, for the standing of its registered parts.
+    Give the registered name of a method, or the place where it is defined: `signed_error.py:SignedError`,
+    `my_package:MyEWC`. Give a kind, as in `engram compare learning-rules`, to rank the registered methods of that kind.
     """
 
     names: Names
     """The methods, of one kind; or a kind."""
     kind: Text = None
-    """The kind, if the class does not determine it, as for a function: learning-rules, continual-methods."""
+    """The kind, such as learning-rules, if the class does not determine it; needed for a function."""
     against: Text = None
-    """Compare only with these, separated by commas (default: all registered ones)."""
+    """Compare only with these methods, separated by commas (default: all registered methods)."""
     tasks: Text = None
     """Only tasks whose name contains one of these, separated by commas (default: all)."""
     seeds: int = 5
     """How many seeds."""
     until_decided: Flag = False
-    """Look after 5, 10, 20 and 40 seeds, until it is decided for every other method which is better."""
+    """Evaluate after 5, 10, 20 and 40 seeds, until the comparison with every other method is decided."""
     fresh: Flag = False
-    """Run registered methods here too, and do not use the records."""
+    """Run the registered methods here too, instead of using their records."""
     preset: str = "laptop"
     """Size, as for `engram run`."""
     jobs: Count = None
@@ -166,7 +166,7 @@ class Sweep:
     seeds: int = 1
     """How many seeds."""
     first_seed: int = 1000
-    """The first of them; runs, which judge claims, use seeds from 0, so that nothing is tuned on those."""
+    """The first seed. Runs that judge claims use seeds from 0, so that settings are not tuned on those seeds."""
     arms: Text = None
     """Only these arms, separated by commas."""
     jobs: Count = None
@@ -179,12 +179,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Report:
-    """Write the last runs, or the records that ship, as one HTML file that opens offline."""
+    """Write the last runs, or the run records included in engram, as one HTML file that opens offline."""
 
     names: Names = ()
     """Names of the experiments (default: all that were run)."""
     recorded: Flag = False
-    """Write the records that ship with the experiments named, by which their published verdicts are judged."""
+    """Report our run records, which engram includes, instead of your last runs; name the experiments."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     out: Folder = None
@@ -209,7 +209,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Data:
-    """List the data sets and whether they are here, fetch some, or verify their checksums."""
+    """List the data sets and show which are present, fetch some, or verify their checksums."""
 
     action: tyro.conf.Positional[Action] = "list"
     """What to do."""

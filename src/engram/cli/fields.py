@@ -39,14 +39,14 @@ def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
     wrong = re.search(r"Error parsing (--[\w.-]+): .* \1 (\S+)", words)
     if wrong is None:
         what = re.split("─{9,} ", re.sub("^ ─ .*?─+ ", "", words))[0].strip()
-        raise ValueError(f"{what} (--help says more)")
+        raise ValueError(f"{what} (see --help)")
     name, kind = wrong[1].removeprefix("--").replace("-", "_"), wrong[2]
     expected = {"INT": "an int", "FLOAT": "a number"}.get(kind, kind)
     raise ValueError(f"{name} = {_given(wrong[1], arguments)!r}: expected {expected}")
 
 
 def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The remaining arguments as changes of settings by dotted name, only those that differ from the preset.
+    """The remaining arguments as changes of settings by dotted name, without those that equal the preset.
 
     Args:
         experiment: The experiment.
@@ -138,7 +138,7 @@ def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, lis
     for argument in arguments:
         if not argument.startswith("--"):
             if not words and not split:
-                raise ValueError(f"argument {argument!r}: expected an option, as --steps 100")
+                raise ValueError(f"argument {argument!r}: expected an option, such as --steps 100")
             words.append(argument)
             continue
         name, equals, value = argument[2:].partition("=")
@@ -166,7 +166,7 @@ def _read(experiment: Experiment, preset: str, owner: str, words: Sequence[str])
 
 
 def _options(experiment: Experiment, preset: str, owner: str) -> Any:
-    """The settings of a study or an arm as an object without validation, so that a partial config can be parsed."""
+    """The settings of a study or an arm as an object without validation, so that tyro can parse a partial config."""
     return _unvalidated(experiment.base(preset, owner))
 
 

@@ -1,4 +1,4 @@
-"""Commands that show: the parts, an experiment, the data sets, this machine."""
+"""Commands that show the parts, an experiment, the data sets, or this machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def list_parts(command: List) -> None:
 
 
 def _described(kind: str, name: str) -> tuple[str, str]:
-    """The first sentence of a part's documentation, and how it is imported or made."""
+    """The first sentence of a part's documentation, and the name by which it is imported or made."""
     try:
         part = registry.get(kind, name)
         where = escape(part) if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
@@ -67,7 +67,7 @@ def _maker(environment: str) -> Any:
 
 
 def _list_experiments(command: List) -> None:
-    """List experiments, one per line; only those that were run here or come from other packages are loaded."""
+    """List experiments, one per line; load only those that ran here or come from other packages."""
     recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text(encoding="utf-8"))
     root = runs_folder(command.runs)
     ran = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
@@ -101,7 +101,7 @@ def _last(name: str, root: Path) -> str:
     if set(states) != {"finished"}:
         return f"{preset}: {states.count('finished')} of {len(states)} trials done"
     if results.changed or not any(results.preset in claim.presets for claim in results.claimed):
-        return f"{preset}: runs"  # at this preset nothing can be said about the claims
+        return f"{preset}: runs"  # this preset says nothing about the claims
     return f"{preset}: {counted(Counter(judged.verdict for judged in results.claims()))}"
 
 
@@ -173,7 +173,7 @@ def _set_row(status: SetStatus) -> tuple[str, ...]:
     size = decimal(sum(file.file.size for file in status.files))
     sources = ", ".join(dict.fromkeys(str(file.source) for file in present))
     if not present:
-        sources = "absent" if all(file.file.url for file in status.files) else "absent; put in place by hand"
+        sources = "absent" if all(file.file.url for file in status.files) else "absent; to be placed there by hand"
     elif len(present) < len(status.files):
         sources += f" ({len(present)} of {len(status.files)})"
     wrong = [file.file.path for file in present if not file.verified]

@@ -37,7 +37,7 @@ def run(command: Run, rest: list[str]) -> int:
 
     if not command.names:
         known = ", ".join(registry.experiments())
-        raise ValueError(f"no experiment named (names stand before config fields); known: {known}")
+        raise ValueError(f"no experiment named (write the names before the config fields); known: {known}")
     options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
     options["at_most"] = None if command.at_most is None else _seconds(command.at_most)
     # Everything is checked before anything runs.
@@ -59,7 +59,7 @@ def run(command: Run, rest: list[str]) -> int:
 
 
 def demo(command: Demo) -> int:
-    """Run a newcomer's first experiment, and write its report; a claim that fails is a result, not an error."""
+    """Run a first experiment for new users, and write its report; a claim that fails is a result, not an error."""
     names = ("pattern-completion",)
     code = run(Run(names, until_decided=True, at_most="5m", runs=command.runs), [])
     report(Report(names, runs=command.runs))
@@ -67,7 +67,7 @@ def demo(command: Demo) -> int:
 
 
 def compare(command: Compare) -> None:
-    """Compare methods with the registered ones, print their standing, and write the report."""
+    """Compare methods with the registered methods, print how they rank, and write the report."""
     from engram.standings import compare as compared
 
     if not command.names:
@@ -173,7 +173,7 @@ def _print_results(results: Results) -> None:
         finished = sum(trial.state == "finished" for trial in results.trials)
         console.print(
             f"{results.experiment}, preset {results.preset}: {finished} of {len(results.trials)} trials finished. "
-            f"Claims are judged at another preset: engram run {results.experiment}"
+            f"This preset does not judge the claims; to judge them: engram run {results.experiment}"
         )
     for trial in results.trials:
         if trial.state == "failed":
@@ -183,23 +183,23 @@ def _print_results(results: Results) -> None:
 
 
 def report(command: Report) -> None:
-    """Write the report of last runs, or of the records that ship."""
+    """Write the report of the last runs, or of the records included in engram."""
     from engram.lab import load, recorded
     from engram.lab.report import write_report
 
     root, names = runs_folder(command.runs), list(command.names)
     if command.recorded and not names:
-        raise ValueError("no experiment named: expected the names of those whose records --recorded writes")
+        raise ValueError("no experiment named: --recorded needs the names of experiments")
     names = names or [name for name in registry.experiments() if (root / name / "last-run.json").exists()]
     if not names:
-        raise ValueError(f"nothing was run in {root} yet; try: engram run {registry.experiments()[0]}")
+        raise ValueError(f"{root} has no runs yet; try: engram run {registry.experiments()[0]}")
     read = recorded if command.recorded else partial(load, runs=command.runs)
     runs = [(registry.get("experiments", name), read(name)) for name in names]
     print(f"report: {write_report(runs, command.out or _in_runs(command.runs, 'report.html'))}")
 
 
 def _in_runs(runs: Path | None, name: str) -> Path:
-    """The path of a file in the folder of runs, which need not exist where all results ship."""
+    """The path of a file in the folder of runs, which may not exist yet if all results are recorded ones."""
     folder = runs_folder(runs)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,16 +25,17 @@ class Claim:
         condition: Our measure of it, computed from the results of one seed (comparisons of arms are paired by seed),
             and the criterion that it must meet, as in ``error("plastic") <= 0.04``.
         source: Where it is published.
-        published: The published figure or, where there is none, the published words; empty where nothing was
-            published, so that the claim *holds* or *fails* and is not *reproduced*.
-        threshold: Whose criterion it is: the paper's (``"paper"``), or our own for laptop size (``"laptop"``).
-        presets: The presets at whose size the claim is meaningful.
-        seeds: The smallest number of seeds for a verdict; one seed decides nothing.
-        sameness: What has to meet the criterion. ``"statistical"``: the mean over seeds, with its interval; what a
-            measure says of itself (a ratio, a share of trials) decides which. ``"numeric"``: every seed's value.
-            ``"bitwise"``: every seed's value, all of them equal. ``"identity"``: every seed's value, by construction,
-            so that it is a test of the code rather than a claim.
-        untestable: Why no run here can decide it, if that is known; its verdict is *not testable here*.
+        published: The published figure or, if there is none, the published words. Empty if nothing was published; then
+            the claim *holds* or *fails* instead of being *reproduced* or not.
+        threshold: The origin of the criterion: the paper (``"paper"``), or our own design for laptop size
+            (``"laptop"``).
+        presets: The presets for which the claim is meaningful.
+        seeds: The smallest number of seeds for a verdict; one seed is never enough.
+        sameness: The values that have to meet the criterion. ``"statistical"``: the mean over seeds, with an interval
+            that depends on the form of the measure (such as a ratio, or a share of trials). ``"numeric"``: the value
+            of every seed. ``"bitwise"``: the value of every seed, and all are equal. ``"identity"``: the value of every
+            seed, by construction; this tests the code, and is not a claim.
+        untestable: The reason why no run here can decide it, if there is one; the verdict is *not testable here*.
     """
 
     id: str
@@ -50,7 +51,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         if self.seeds < 2:
-            raise ValueError(f"seeds = {self.seeds}: expected at least 2, since one seed decides nothing")
+            raise ValueError(f"seeds = {self.seeds}: expected at least 2, since one seed cannot decide a claim")
 
     @property
     def measure(self) -> Measure:
@@ -128,7 +129,7 @@ class JudgedClaim:
     is_open: bool = False
 
     def bounds(self, digits: str = ".3g") -> str:
-        """The interval in words: ``[low, high]``, or that one seed has none.
+        """The interval in words: ``[low, high]``, or a note that one seed has no interval.
 
         Args:
             digits: How its ends are written.
@@ -257,7 +258,7 @@ def judge(
         return judged(fails, "the seeds differ")
     if claim.sameness == "identity":
         every = claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high
-        return judged("identity") if every else judged(fails, "an identity is broken: an error of ours")
+        return judged("identity") if every else judged(fails, "the identity does not hold, which is an error in engram")
     p, every_value = math.inf, values
     of_look: dict[str, Any] = {}
     for look, count, allowed in stages:
@@ -277,7 +278,7 @@ def judge(
 
 
 def _seeds_to_decide(claim: Claim, estimated: Estimate, seeds: int) -> float:
-    """How many seeds would give an interval that ends at the threshold; infinite where that is not known.
+    """The number of seeds that would give an interval ending at the threshold; infinite if it is not known.
 
     An interval shrinks with the square root of the number of seeds; that of a ratio does so in its logarithm.
     """

@@ -1,4 +1,4 @@
-"""Runs an experiment: resolves the request, performs the trials that are not done yet, judges the claims."""
+"""Runs an experiment: resolves the request, performs the trials that are not done yet, and judges the claims."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     known = sum(job.trial.seconds for job in left if not math.isnan(job.trial.seconds)) / workers
     time = f"expected time {duration(known)}" if known else "expected time unknown"
     named = ", ".join(unknown) if len(unknown) < 5 else f"{', '.join(unknown[:3])} and {len(unknown) - 3} other arms"
-    time += f" (no record yet of {named})" if unknown else ""
+    time += f" (no record yet for {named})" if unknown else ""
     for why, count in Counter(job.differs for job in left if job.differs).items():
         time += f", {count} again since {escape(why)}"
     modules: frozenset[str] = frozenset().union(*(job.trial.modules for job in left))
@@ -309,17 +309,17 @@ def device_of(device: str) -> str:
 
 
 def _keeping(finished: Sequence[Job], left: Sequence[Job]) -> str:
-    """Say how much the remaining trials will keep, as far as finished trials of their arms show.
+    """The size of the state that the remaining trials will save, as far as finished trials of their arms show it.
 
-    A trial's networks are known only once it has prepared its data, which may take half a minute.
+    The networks of a trial are known only after it has prepared its data, which may take half a minute.
     """
     sizes = {job.trial.arm: job.folder.kept_bytes() for job in finished}
     known = [sizes[job.trial.arm] for job in left if job.trial.arm in sizes]
     if len(known) == len(left) and not sum(known):
         return ""
     some = f"at least {decimal(sum(known))}, " if sum(known) else ""
-    size = decimal(sum(known)) if len(known) == len(left) else f"{some}each says how much"
-    return f"; keeps what they train ({size}; --no-keep-state: nothing)"
+    size = decimal(sum(known)) if len(known) == len(left) else f"{some}each trial prints its size"
+    return f"; saves the trained networks ({size}; --no-keep-state: none)"
 
 
 def _queue(job: Job) -> None:
@@ -360,7 +360,7 @@ def _announcer(
 
 @contextmanager
 def stoppable(root: Path, console: Console) -> Iterator[Path]:
-    """Make the first Ctrl-C ask all trials to stop after a checkpoint, by the file yielded; the second kills them."""
+    """Make the first Ctrl-C ask all trials to stop after a checkpoint, by the file yielded; a second one kills them."""
     stop = root / f".{uuid.uuid4().hex}.stop"
     going_on = filelock.FileLock(token(stop))
     with writing(root):
@@ -373,7 +373,7 @@ def stoppable(root: Path, console: Console) -> Iterator[Path]:
             raise KeyboardInterrupt
         stop.touch()
         # No markup or emoji: rich imports their parsers lazily, and the signal may arrive during that import.
-        console.print(Text("stopping: trials write their checkpoints (Ctrl-C again: at once)", "yellow"))
+        console.print(Text("stopping: trials write their checkpoints (press Ctrl-C again to stop at once)", "yellow"))
 
     # If SIGINT is ignored, as for a shell's background jobs, it stays ignored.
     in_main = threading.current_thread() is threading.main_thread()

@@ -34,7 +34,7 @@ class Criterion:
     def refuted(self) -> str:
         """The outcome that refutes a claim with this criterion, in words."""
         ends = [f"below {self.low:g}"] * math.isfinite(self.low) + [f"above {self.high:g}"] * math.isfinite(self.high)
-        return f"an interval wholly {' or '.join(ends)}"
+        return f"an interval entirely {' or '.join(ends)}"
 
 
 class Condition(NamedTuple):

@@ -1,4 +1,4 @@
-"""Results read back: those of the last run, from the note beside its trials, or those of a stored record."""
+"""Reads results back: those of the last run, from the note beside its trials, or those of a stored record."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def write_note(
         changed: The settings that differ from it.
         seeds: How many seeds.
         jobs: All trials.
-        looks: After how many seeds claims are looked at.
+        looks: The numbers of seeds at which claims are judged.
 
     Returns:
         The note.

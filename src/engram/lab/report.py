@@ -30,7 +30,7 @@ from engram.version import __version__
 
 MARGIN = 0.12  # margin at both ends of a claim's axis, as a share of the range drawn on it
 DECADES = 1.5  # span above which a claim's axis is logarithmic
-FARTHEST = 30  # half intervals from its criterion at which a claim is drawn at the end of its row
+FARTHEST = 30  # a claim this many half intervals from its criterion is drawn at the end of its row
 
 
 def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path:
@@ -53,7 +53,7 @@ def style() -> str:
 
 
 def script() -> str:
-    """The script that draws each figure when it comes into view; plotly's comes first, or is `plotly.js` beside it."""
+    """The script that draws each figure when it comes into view; load plotly's first, or put `plotly.js` beside it."""
     return files("engram.lab").joinpath("report.js").read_text()
 
 
@@ -218,16 +218,16 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
 
 
 def beside_criterion(judged: JudgedClaim) -> tuple[float, float, float] | None:
-    """Where the ends of a claim's interval and its value are beside its criterion, in percent of a row.
+    """The positions of a claim's value and of the ends of its interval in a row, in percent, relative to its criterion.
 
-    The criterion is at 50, what meets it to the right. Distances are in halves of the interval, so that claims of
-    different measures can stand below one another, and far ones are drawn closer together.
+    The criterion is at 50, and values that meet it are to the right. Distances are in halves of the interval, so that
+    claims on different measures can be compared, and large distances are compressed.
 
     Args:
         judged: The claim.
 
     Returns:
-        The left end, the right end, and the value; None for what no run can decide, and without finite values.
+        The left end, the right end, and the value; None if no run can decide the claim, or without finite values.
 
     Examples:
         >>> from engram.lab import Claim, metric

@@ -82,14 +82,14 @@ class TrialResult:
         kept = self._kept_in().kept()
         title = f"{self.arm}, seed {self.seed}"
         if not kept:
-            raise ValueError(f"{title}: the trial keeps nothing")
+            raise ValueError(f"{title}: the trial saved no state")
         if name is None and len(kept) > 1:
             raise ValueError(f"{title} kept {', '.join(kept)}: name one of them, as in load(net, {next(iter(kept))!r})")
         chosen = next(iter(kept)) if name is None else checks.choice("name", name, list(kept))
         try:
             set_state(chosen, part, kept[chosen])
         except (RuntimeError, KeyError, TypeError) as error:
-            raise ValueError(f"{title}: what it kept as {chosen!r} does not fit: {error}") from error
+            raise ValueError(f"{title}: the state that it saved as {chosen!r} does not fit: {error}") from error
         return part
 
     def _kept_in(self) -> TrialFolder:
@@ -110,7 +110,7 @@ class Results:
         trials: All trials, arm by arm.
         metrics: All metrics: columns arm, seed, step, metric and value.
         environment: Versions and hardware of the trials; all of them if they differ.
-        looks: After how many seeds a run until decided looks at the claims; else empty.
+        looks: The numbers of seeds at which a run until decided judges the claims; otherwise empty.
     """
 
     experiment: str

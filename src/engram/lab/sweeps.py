@@ -35,7 +35,7 @@ from engram.lab.trial import Trial, trials
 from engram.storage.files import runs_folder, write_atomic, writing
 
 PILOT = 1000
-"""The first seed of a sweep: runs, which judge claims, use seeds from 0, so that nothing is tuned on those."""
+"""The first seed of a sweep. Runs that judge claims use seeds from 0, so that settings are not tuned on those."""
 DECADE = 10
 
 
@@ -92,7 +92,7 @@ def sweep(
         arms: Only these arms (default: all).
         jobs: How many trials at once (default: as many as fit on the cores and are worth it to start workers for).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA where it is there).
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available).
         progress: Show the progress on the standard error stream.
         **values: For each field to change, a list of values, one value or, with ``samples``, a ``Range``; for the field
             of a study, ``**{"ring.neurons": [50, 100]}``.
@@ -166,7 +166,7 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
     }
     for name, value in options.items():
         if samples is None and isinstance(value, Range):
-            raise ValueError(f"{name} = {value.low:g}:{value.high:g}: a range needs samples, how many settings to draw")
+            raise ValueError(f"{name} = {value.low:g}:{value.high:g}: a range needs samples, the number to draw")
         if not isinstance(value, Range) and not value:
             raise ValueError(f"{name} = {value!r}: expected at least one value")
     if samples is None:

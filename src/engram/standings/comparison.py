@@ -1,4 +1,4 @@
-"""Compares a method with all registered ones of its kind, on the tasks and by the loops of the experiments."""
+"""Compares a method with all registered methods of its kind, on the tasks and in the loops of the experiments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from engram.standings.standing import Standing
 from engram.storage.files import runs_folder
 from engram.tasks.data import DataError
 
-SLOW = 10.0  # most times as long as the others that a method may take
+SLOW = 10.0  # a method may take at most this many times as long as the others
 STARTING = 60.0  # further seconds allowed for imports and compilation
 ROUNDS, SHORTEST = 5, 0.02  # of timing, and the shortest time of one in seconds
 
@@ -52,23 +52,23 @@ def compare(
 ) -> Standing:
     """Compare a method with the registered ones of its kind, on all tasks of that kind.
 
-    Every method is trained by the same loop as in the experiments, at rates chosen by validation, on the same seeds.
-    Results of registered methods come from the records that ship with engram, if your code is the code that made them;
-    finished trials are reused, interrupted ones resume. The time per step is always measured here. If a method raises
-    an error, is not finite, or takes ten times as long as the others on a task, its entry says so, and the others go
-    on.
+    The same loops as in the experiments train every method, at rates chosen by validation, on the same seeds. Results
+    of registered methods come from the records that ship with engram, if your copy of the code is the one that made
+    them. Finished trials are reused, interrupted ones resume. The time per step is always measured here. If a method
+    raises an error, is not finite, or takes ten times as long as the others on a task, its entry says so, and the
+    others continue.
 
     Args:
         part: A method: a registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, function or named object
-            of a module; or a kind, as ``"learning-rules"``, for the standing of its registered parts.
+            of a module; or a kind, such as ``"learning-rules"``, to rank its registered parts.
         *others: Further methods of the same kind.
         kind: The kind (default: from the class).
         against: Compare only with these (default: all registered ones of the experiments).
         tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
         seeds: How many seeds.
-        until_decided: Look after 5, 10, 20 and 40 seeds instead, until it is decided for every other method whether
-            yours is better, worse or as good; the errors of all looks add up to 5 %.
-        fresh: Run registered methods here too, and do not use the records.
+        until_decided: Evaluate after 5, 10, 20 and 40 seeds instead, until it is decided for every other method
+            whether yours is better, worse or equally good; the error probabilities of all looks add up to 5 %.
+        fresh: Run the registered methods here too, instead of using their records.
         preset: ``"laptop"``, ``"smoke"`` or ``"paper"``, as for the experiments.
         jobs: How many trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``); comparisons use its subfolder ``compare``.
@@ -78,7 +78,7 @@ def compare(
         The standing: a frame, sentences, figures, a report.
 
     Raises:
-        TypeError, ValueError: An argument is not as described, or a method reads the data it is judged on.
+        TypeError, ValueError: An argument is not as described, or a method reads its test data.
 
     Examples:
         >>> standing = compare("last-layer", against=["backprop"], tasks=["narrow"], preset="smoke", progress=False)
@@ -138,7 +138,7 @@ def compare(
         described.append(task)
         console.print(_line(Standing(kind, titles, (task,), entries)), highlight=False, soft_wrap=True)
     if not described:
-        raise ValueError(f"tasks = {tasks!r}: the data of none of them is here: {'; '.join(notes)}")
+        raise ValueError(f"tasks = {tasks!r}: the data of these tasks are missing: {'; '.join(notes)}")
     about = {entrant.title: what for entrant in own if (what := entrant.about)}
     return Standing(kind, titles, tuple(described), entries, tuple(notes), about)
 
@@ -161,7 +161,7 @@ def record(
         kind: One of ``KINDS``.
         seeds: How many seeds.
         tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
-        missing: Only the parts whose results do not ship, as some may after ``renew``.
+        missing: Run only the parts without shipped results; ``renew`` may have removed some.
         jobs: How many trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
     """
@@ -179,10 +179,10 @@ def record(
 
 
 def renew(kind: str, *, jobs: int | None = None, runs: str | Path | None = None) -> dict[str, list[str]]:
-    """Run the first seed of each shipped result of a kind again, and ship those that the code of today computes alike.
+    """Run the first seed of each shipped result of a kind again, and ship the results that the current code reproduces.
 
-    To be called after an edit that should leave all numbers as they are. Results that differ, in a part in 100,000 or
-    more, ship no longer.
+    Call it after an edit that should not change any number. Results that differ by a part in 100,000 or more are no
+    longer shipped.
 
     Args:
         kind: One of ``KINDS``.
@@ -214,13 +214,13 @@ def renew(kind: str, *, jobs: int | None = None, runs: str | Path | None = None)
 
 
 def standing_of_records(kind: str) -> Standing:
-    """The standing of a kind's registered parts by the results that ship with engram, without running anything.
+    """The standing of a kind's registered parts from the results that ship with engram, without running anything.
 
     Args:
         kind: One of ``KINDS``.
 
     Raises:
-        ValueError: The kind is unknown, or no results of it ship.
+        ValueError: The kind is unknown, or has no shipped results.
     """
     entries: dict[str, dict[str, Entry]] = {}
     tasks = []
@@ -229,7 +229,7 @@ def standing_of_records(kind: str) -> Standing:
             entries[event.contest.task] = row
             tasks.append(described_as(event, CONFIDENCE))
     if not tasks:
-        raise ValueError(f"kind = {kind!r}: nothing of it ships")
+        raise ValueError(f"kind = {kind!r}: engram ships no results of this kind")
     return Standing(kind, (), tuple(tasks), entries)
 
 

@@ -50,7 +50,7 @@ def ranks(scores: Scores) -> go.Figure:
 
 
 def costs(scores: Scores) -> go.Figure:
-    """The measure against the time per step, task by task; a line joins the methods that none beats in both."""
+    """The measure against the time per step, task by task; a line joins the methods that no other beats in both."""
     tasks = [
         task
         for task in scores.tasks
@@ -93,7 +93,7 @@ def costs(scores: Scores) -> go.Figure:
 
 
 def curves(scores: Scores) -> go.Figure:
-    """What is logged in training, task by task: the methods asked about, the best other, and the trivial one."""
+    """Learning curves, task by task: the methods asked about, the best other method, and the trivial one."""
     tasks = [task for task in scores.tasks if any(entry.curve[0] for entry in scores.entries[task.name].values())]
     if not tasks:
         return go.Figure()

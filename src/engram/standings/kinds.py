@@ -89,7 +89,7 @@ def kind_of(part: Any) -> str:
         if isinstance(part, base) or (isinstance(part, type) and not is_protocol(base) and issubclass(part, base)):
             return name
     bases = ", ".join(kind.base.rpartition(":")[2] for kind in KINDS.values())
-    raise TypeError(f"part = {part!r}: expected a class or an object of {bases}; of a function say its kind")
+    raise TypeError(f"part = {part!r}: expected a class or an object of {bases}; for a function, give its kind")
 
 
 def events(kind: str) -> list[Event]:
@@ -105,7 +105,7 @@ def events(kind: str) -> list[Event]:
 
 
 def check_contract(kind: str, make: Callable[..., Any]) -> str:
-    """The promise of its kind's contract that a part breaks, in a line; empty if it keeps all."""
+    """The promise of the contract of its kind that a part breaks, in a line; empty if it keeps all promises."""
     try:
         with torch.random.fork_rng(devices=()):  # checks draw from the global generator to see that a part does not
             references.load(KINDS[kind].check)(make)

@@ -15,7 +15,7 @@ from engram.numeric.imports import imports
 from engram.standings.kinds import KINDS, kind_of
 
 HELD_OUT = ("engram.experiments", "engram.tasks", "sklearn.datasets", "torchvision.datasets")
-"""Modules with the data that methods are judged on: a method that imports them might read the answers."""
+"""Modules that contain test data: a method that imports them might read the answers."""
 
 
 class Part(NamedTuple):
@@ -50,8 +50,8 @@ def find_part(given: Any, kind: str = "") -> Part:
 
     Raises:
         TypeError: It is of no kind that is compared.
-        ValueError: Nothing has this name, several kinds have it, another process could not find it by a name in its
-            module, or it reads the data that methods are judged on.
+        ValueError: Nothing has this name, parts of several kinds have it, another process could not find it by a name
+            in its module, or it reads test data.
     """
     reference = given if isinstance(given, str) else reference_of(given)
     if references.is_reference(reference):
@@ -63,8 +63,8 @@ def find_part(given: Any, kind: str = "") -> Part:
     kinds = [kind] if kind else [known for known in KINDS if reference in registry.names(known)]
     if len(kinds) != 1:
         hint = registry.suggestion(reference, sorted({name for of in KINDS for name in registry.names(of)}))
-        among = f"it is among {' and '.join(kinds)}: say which kind, or" if kinds else f"expected a method ({hint}) or"
-        raise ValueError(f"part = {reference!r}: {among} where it is, as 'file.py:Name'")
+        among = f"it is among {' and '.join(kinds)}: give the kind, or" if kinds else f"expected a method ({hint}) or"
+        raise ValueError(f"part = {reference!r}: {among} its place, as 'file.py:Name'")
     return Part(reference, reference, kinds[0], registry.get(kinds[0], reference))
 
 
@@ -95,9 +95,9 @@ def reference_of(part: Any) -> str:
 
 
 def check_honest(module: ModuleType) -> None:
-    """Raise ValueError if a module, or a module of its own package, imports the data that methods are judged on.
+    """Raise ValueError if a module, or a module of its own package, imports the test data of the comparison.
 
-    A method written to read the answers can still do so in other ways; this finds the obvious ones.
+    A method written to read the answers can still do so in other ways; this check detects the obvious ones.
     """
     pending, known = [module.__name__], set()
     while pending:
@@ -114,7 +114,7 @@ def check_honest(module: ModuleType) -> None:
             whole = f"{base}.{part}"
             if base.startswith(HELD_OUT) or whole.startswith(HELD_OUT):
                 raise ValueError(
-                    f"{file} imports {base if base.startswith(HELD_OUT) else whole}, by which methods are judged"
+                    f"{file} imports {base if base.startswith(HELD_OUT) else whole}, which contains the test data"
                 )
             pending += [base, whole]
 

@@ -44,7 +44,7 @@ class Recorded(TypedDict):
 
 
 def read(experiment: str, preset: str, present: Present) -> tuple[dict[str, RecordedArm], str]:
-    """The recorded arms of an experiment by name, and a sentence on their origin, or on why there are none.
+    """The recorded arms of an experiment by name, and a sentence on their origin, or the reason why there are none.
 
     Args:
         experiment: Its name.
@@ -76,12 +76,12 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
     parts: dict[str, str] = {}
     for trial in results.trials:
         if trial.arm in arms and (stored := TrialFolder(Path(trial.folder)).result()) is not None:
-            # A file with a whole path, as of a time zone, is another one on another machine.
+            # A file with an absolute path, such as a time zone, differs between machines.
             files |= {name: of for name, of in stored["manifest"]["files"].items() if not Path(name).is_absolute()}
             parts |= stored["manifest"]["parts"]
     manifest: Manifest = {"files": files, "parts": parts, "packages": {}}
     others: dict[str, RecordedArm] = {}
-    if record is not None and not Present().differs(record["manifest"]):  # else the others are from other code
+    if record is not None and not Present().differs(record["manifest"]):  # otherwise other code made the other results
         others, old = record["arms"], record["manifest"]
         manifest |= {"files": {**old["files"], **files}, "parts": {**old["parts"], **parts}}
     versions, hardware = results.environment["versions"], results.environment["hardware"]

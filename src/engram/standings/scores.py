@@ -63,7 +63,7 @@ class Entry:
         costs: The costs, means over seeds, by title.
         curve: Steps, and the measure at these steps, averaged over seeds.
         note: Why values are missing; empty if none are.
-        caveats: Choices at an end of the grid, so that a better one may lie beyond.
+        caveats: Choices at an end of the grid, beyond which a better value may lie.
         is_recorded: Whether the values ship with engram rather than being computed here.
         step_seconds: The median time of a training step here; NaN if it was not measured.
         operators: The dynamics of learning, by seed: the entries of a square matrix.
@@ -94,7 +94,7 @@ class Scores:
         tasks: The tasks.
         entries: For the name of each task, the results of each method.
         notes: Remarks on the whole comparison, such as broken promises of a contract.
-        about: What the methods that were asked about are, in a sentence each, as far as their files say.
+        about: A description of each method that was asked about, in one sentence, if its file has one.
     """
 
     kind: str
@@ -143,7 +143,7 @@ class Scores:
         return estimate(differences, confidence=spec.confidence)
 
     def relation(self, task: str, method: str, other: str) -> Relation:
-        """Whether a method is better than another, worse, or as good within the margin, or whether that is open."""
+        """Whether a method is better or worse than another, as good within the margin, or whether this is undecided."""
         _, low, high, _ = self.difference(task, method, other)
         margin = self._task(task).margin
         if low > 0 and not high < margin:
@@ -187,7 +187,7 @@ class Scores:
         return goal if goal in row else max(row, key=row.__getitem__)
 
     def at_equal_seconds(self, task: str, method: str) -> float:
-        """What a learning curve has reached in the time that the fastest method takes; NaN without curve or timing.
+        """The value of a learning curve after the time that the fastest method takes; NaN without curve or timing.
 
         Args:
             task: The name of a task.
@@ -246,7 +246,7 @@ class Scores:
 
     @property
     def sentences(self) -> list[str]:
-        """A summary in sentences: the rank, where it leads, where it fails."""
+        """A summary in sentences: the rank, the tasks on which it leads, and those on which it fails."""
         return [sentence for method in self.own or self.leaders for sentence in self._of(method)]
 
     @property
@@ -263,7 +263,7 @@ class Scores:
             said.append(
                 f"{method} is number {place} of {others + 1} with its mean rank of {order.mean[method]:.1f} over "
                 f"{len(order.tasks)} tasks; mean ranks less than {order.critical:.1f} apart do not differ "
-                f"significantly, so it cannot be told from {len(tied) - 1} of the others."
+                f"significantly, so {len(tied) - 1} of the others may be as good."
             )
         best = {task.name: self._best(task.name, method) for task in self.tasks if method in self.scores[task.name]}
         rivals = [(task, self.rank(task, method), self.rank(task, other)) for task, other in best.items() if other]
@@ -286,13 +286,13 @@ class Scores:
             said.append(f"It fails on {_listed(fails)}.")
         elif beaten:
             where = "everywhere" if beaten == len(self.tasks) else f"on {beaten} of {len(self.tasks)} tasks"
-            unknown = "" if beaten == len(self.tasks) else "; on the others there is no result to compare"
-            said.append(f"It is better than doing next to nothing {where}{unknown}.")
+            unknown = "" if beaten == len(self.tasks) else "; the other tasks have no result to compare"
+            said.append(f"It is better than the trivial method {where}{unknown}.")
         return said
 
     @property
     def paragraph(self) -> str:
-        """What all results together show: who leads where, what ranks say, and where nobody beats a trivial method."""
+        """A summary of all results: the leaders by task, the ranks, and the tasks where none beats a trivial one."""
         first = {task: max(row, key=row.__getitem__) for task, row in self.scores.items() if row}
         led = {method: [task for task, best in first.items() if best == method] for method in first.values()}
         order = self.ranks
@@ -305,7 +305,7 @@ class Scores:
             said.append(f"Mean ranks over {len(order.tasks)} tasks {surely} (Friedman, p = {order.p:.2g}).")
         if order.groups and order.groups[0][0] in self.leaders:
             best, *others = order.groups[0]
-            said.append(f"{best} has the best mean rank, but it cannot be told from {_listed(others)}.")
+            said.append(f"{best} has the best mean rank, but it does not differ significantly from {_listed(others)}.")
         unbeaten = [
             f"{task.name} ({task.trivial})"
             for task in self.tasks
@@ -317,7 +317,7 @@ class Scores:
             )
         ]
         if unbeaten:
-            said.append(f"Nothing is surely better than the trivial method on {_listed(unbeaten)}.")
+            said.append(f"No method is significantly better than the trivial method on {_listed(unbeaten)}.")
         return " ".join(said)
 
     def _best(self, task: str, method: str) -> str:
@@ -383,7 +383,7 @@ class Scores:
         )
 
 
-_BESIDE = {"as good": "as good as", "worse": "worse than", "open": "not surely better than"}
+_BESIDE = {"as good": "as good as", "worse": "worse than", "open": "not significantly better than"}
 
 
 def _nearest(row: Mapping[str, Entry], own: Sequence[str]) -> dict[str, str]:

@@ -187,7 +187,7 @@ def _counts_what_it_keeps(make: Make) -> None:
     count = memory.n_weights
     assert isinstance(count, int), f"n_weights is a {type(count).__name__}"
     assert changed, "nothing of its state changes: name what storing changes in `stored`"
-    assert 4 * count >= changed, f"n_weights is {count}, where {changed} numbers changed"
+    assert 4 * count >= changed, f"n_weights is {count}, but {changed} numbers changed"
 
 
 def _takes_any_default_dtype(make: Make) -> None:
@@ -199,7 +199,7 @@ def _takes_any_default_dtype(make: Make) -> None:
 
 
 def _is_the_same_in_eight_threads(make: Make) -> None:
-    """In eight threads at once, each with a memory of its own, answers are as in one."""
+    """In eight threads at once, each with its own memory, the answers are the same as in one thread."""
 
     def answers() -> Tensor:
         memory, patterns = _filled(make)

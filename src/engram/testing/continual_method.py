@@ -1,4 +1,4 @@
-"""The contract of a continual method: attach, loss, end_task, and a state from which training goes on exactly."""
+"""The contract of a continual method: attach, loss, end_task, and a state from which training continues exactly."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def _takes_any_default_dtype(make: Make) -> None:
 
 
 def _is_the_same_in_eight_threads(make: Make) -> None:
-    """In eight threads at once, each with a network of its own, training is as in one."""
+    """In eight threads at once, each with its own network, training is the same as in one thread."""
     alone = _learned(make, _tasks()[:2])
     assert all(same(alone, weights) for weights in in_threads(lambda: _learned(make, _tasks()[:2]))), "threads differ"
 

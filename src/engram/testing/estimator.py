@@ -143,7 +143,7 @@ def _goes_on_from_what_is_fitted(estimator: Any) -> None:
 
 
 def _is_the_same_in_eight_threads(estimator: BaseEstimator) -> None:
-    """Fitted and used in eight threads at once, it answers as in one."""
+    """Fitted and used in eight threads at once, it gives the same answers as in one thread."""
     points, clusters = _data()
     fitted = _fresh(estimator).fit(points, clusters)
     alone = _answers(fitted, points)

@@ -146,7 +146,7 @@ def _resumes_exactly(build: Build) -> None:
             _evolve(optimizer, 5)
         moment = "between ask and tell" if mid_generation else "between generations"
         assert same([p.detach() for p in params], [p.detach() for p in resumed]), f"{moment} the continuation differs"
-        assert again.generation == evolution.generation, f"{moment} it forgot which generation it is"
+        assert again.generation == evolution.generation, f"{moment} it forgot the number of the generation"
 
 
 def _refuses_other_states(build: Build) -> None:
@@ -169,7 +169,7 @@ def _takes_any_default_dtype(build: Build) -> None:
 
 
 def _is_the_same_in_eight_threads(build: Build) -> None:
-    """Eight that evolve at once, each in its own thread, give the same as one alone."""
+    """Eight optimisers that evolve at once, each in its own thread, give the same result as one alone."""
 
     def evolved() -> list[Tensor]:
         params = _start()

@@ -94,13 +94,13 @@ def _check_config(experiment: Experiment) -> None:
         frozen = vars(kind)["__dataclass_params__"].frozen
         assert frozen, f"its config {kind.__name__} can be changed after it was checked: make it frozen"
         silent = [name for name, field in configs.fields(kind).items() if not field.meaning]
-        assert not silent, f"its config fields {silent} do not say what they are"
+        assert not silent, f"its config fields {silent} have no description"
         names = [study] if study else [field.name for field in dataclasses.fields(kind)]
         taken = sorted(options & {*names, *loop.table})
         assert not taken, f"its settings, studies or arms {taken} are options of every run: choose other names"
         _check_refusals(experiment, study)
     seconds = experiment.expected_seconds("smoke")
-    assert not seconds > SMOKE_SECONDS, f"its smoke preset is said to take {seconds:.0f} s, expected seconds"
+    assert not seconds > SMOKE_SECONDS, f"its smoke preset would take {seconds:.0f} s, expected a few seconds"
     for (name, preset), claim in itertools.product(experiment.presets.items(), experiment.claims):
         if name in claim.presets:
             assert preset.seeds >= claim.seeds, f"preset {name} has fewer seeds than claim {claim.id!r} needs"
@@ -166,7 +166,7 @@ def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> No
     assert killed.exitcode == -signal.SIGKILL, f"a trial ended with {killed.exitcode} before it was killed"
     assert last.exitcode == 0, f"after a kill its trials ended with {last.exitcode}"
     assert folder.status().attempts == 2, "a trial was not resumed after a kill"
-    assert not list(runs.glob("*/state.safetensors")), "a trial has kept what it was not to keep"
+    assert not list(runs.glob("*/state.safetensors")), "a trial saved a state although keep_state was False"
     again = {path.name: (runs / path.name / "metrics.csv").read_bytes() for path in repeated}
     differ = [path.name for path in repeated if again[path.name] != (path / "metrics.csv").read_bytes()]
     other = f"another run, in other processes, in another order, one trial of which was killed ({folder.path.name})"
