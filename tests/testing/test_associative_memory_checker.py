@@ -103,7 +103,7 @@ BROKEN = {
     OneForAll: "alone and among others",
     LearnsCues: "it changed table",
     SavesNothing: "from a file",
-    CountsNothing: "n_weights is 0, where 240 numbers changed",
+    CountsNothing: "n_weights is 0, but 240 numbers changed",
     AnswersZero: r"the answer of AnswersZero\[0, 0\] = .*0.0: expected -1 or \+1",
     LosesItsState: "answers differ at once",
     TakesNoUnits: "units = 0.*nothing was raised",

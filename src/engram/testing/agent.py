@@ -26,10 +26,10 @@ def check_agent(agent_class: Callable[..., OnlineAgent], **options: Any) -> None
     """Check an agent against its contract, in Gymnasium's CartPole, FrozenLake and Pendulum.
 
     It fits at least one of them, and its constructor refuses the others by one of ``engram.agents.REFUSALS``. Its
-    actions lie in the action space, also across the ends of episodes. Its behaviour is determined by its generator and
-    its observations:
-    agents in the same process do not influence each other, and observations and spaces are neither changed nor relied
-    on later. A learning rate below 0 is refused. An agent with a ``state_dict`` resumes from it bit for bit.
+    actions lie in the action space, also across the ends of episodes. Its behaviour depends only on its generator and
+    its observations: agents in the same process do not influence each other. The agent does not change observations or
+    spaces, and does not rely on their arrays later. A learning rate below 0 is refused. An agent with a ``state_dict``
+    resumes from it bit for bit.
 
     Args:
         agent_class: The class, or another callable that makes the agent: called as

@@ -39,14 +39,15 @@ def check_learning_rule(
 ) -> None:
     """Check a learning rule against its contract, on a network of three ``nn.Linear``, 6-12-10-3.
 
-    Its pseudo-gradients fit the parameters, are determined by generator and state, change nothing in place, are means
-    over the batch, vanish without an error, lower the loss, resume from a stored state, and are about the same in
-    float32. Frozen layers get none, which does not affect the others; shared weights are trained, or refused by the
-    layer's name; the state of another network is refused; torch's default dtype and other threads make no difference.
-    It does without what its properties rule out: ``no_weight_transport``, the weights of the last layer; ``one_phase``,
-    more multiplications than three forward passes have; ``online``, a state that grows; ``unsupervised``, the target;
-    ``black_box``, activations that have a derivative. Bad input is refused. Not checked are ``local``, ``spikes``, and
-    whether a state that ``update`` changes holds weights: it may have learned them from activity, as a weight mirror's.
+    Its pseudo-gradients fit the parameters, depend only on generator and state, change nothing in place, are means over
+    the batch, are zero without an error, lower the loss, resume from a stored state, and are about the same in float32.
+    Frozen layers get none, which does not affect the others; shared weights are trained, or refused by the layer's
+    name; the state of another network is refused; torch's default dtype and other threads make no difference. Each
+    declared property excludes something that the rule must not use: ``no_weight_transport``, the weights of the last
+    layer; ``one_phase``, more multiplications than three forward passes have; ``online``, a state that grows;
+    ``unsupervised``, the target; ``black_box``, activations that have a derivative. Bad input is refused. Not checked
+    are ``local``, ``spikes``, and whether a state that ``update`` changes contains weights: the rule may have learned
+    them from activity, as a weight mirror does.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.

@@ -142,7 +142,7 @@ def _keeps_batch_elements_apart(rule: PlasticityRule, state: RuleState, *tensors
 def _as_function(
     rule: PlasticityRule, state: RuleState, tensors: tuple[Tensor, ...]
 ) -> tuple[Callable[..., Tensor], list[Tensor]]:
-    """An update as a function of state, activities, signal and parameters, with a point to evaluate it at."""
+    """An update as a function of state, activities, signal and parameters, with a point at which to evaluate it."""
     update, arguments = _Update(rule), [*state, *tensors]
     names = [name for name, _ in update.named_parameters()]
 
