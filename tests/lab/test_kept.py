@@ -104,7 +104,7 @@ def test_how_much_is_kept_is_said(toy, capsys):
     toy_results(arms=["plain"], progress=True)
     first = capsys.readouterr().err
     assert "saves the trained networks (each trial prints its size; --no-keep-state: none)" in first
-    size = int(first.partition("s, keeps ")[2].split()[0])
+    size = int(first.partition("s, saves ")[2].split()[0])
     engram.run("toy", preset="smoke", jobs=1)
     assert f"(at least {size} bytes, each trial prints its size; " in capsys.readouterr().err
     engram.run("toy", preset="smoke", seeds=3, jobs=1)

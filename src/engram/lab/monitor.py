@@ -103,7 +103,7 @@ class Monitor:
         if status.state == "finished":
             self._finished += 1
             kept = self._jobs[index].folder.kept_bytes()
-            keeps = f", keeps {decimal(kept)}" if kept else ""
+            keeps = f", saves {decimal(kept)}" if kept else ""
             self.write(rf"\[{self._finished}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s{keeps}")
             for line in self._on_finished(self._jobs[index]):
                 self.write(line)
