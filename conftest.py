@@ -72,7 +72,7 @@ def _compiled_once(dispatcher: Any, signature: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``soak``, further sizes of tests that run at some size anyway; begin with what is long.
+    """Leave out what is marked ``soak``, further sizes of tests and tests that take long; begin with what is long.
 
     Begun last, one worker would build the site, or run an experiment, and the others wait.
     """
