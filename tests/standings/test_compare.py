@@ -270,6 +270,11 @@ def test_every_task_has_a_learning_curve(kind, task, tmp_path):
     assert steps or results.metrics.is_empty()  # an agent's first episode may be longer than so short a run
 
 
+def test_what_ships_rests_on_no_file_of_one_machine():
+    for name, shipped in recorded.all_records().items():
+        assert all(file.startswith("engram/") for file in shipped["manifest"]["files"]), name
+
+
 @pytest.mark.soak  # before a release: most edits of the library make some of it stale, until it is renewed
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_ships_and_nothing_that_ships_is_stale(kind):

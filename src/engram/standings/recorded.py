@@ -76,8 +76,9 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
     parts: dict[str, str] = {}
     for trial in results.trials:
         if trial.arm in arms and (stored := TrialFolder(Path(trial.folder)).result()) is not None:
-            # A file with an absolute path, such as a time zone, differs between machines.
-            files |= {name: of for name, of in stored["manifest"]["files"].items() if not Path(name).is_absolute()}
+            # Other files are elsewhere on other machines. Data sets are compared with checksums that are in the code.
+            own = (name for name in stored["manifest"]["files"] if not (name[0] == "$" or Path(name).is_absolute()))
+            files |= {name: stored["manifest"]["files"][name] for name in own}
             parts |= stored["manifest"]["parts"]
     manifest: Manifest = {"files": files, "parts": parts, "packages": {}}
     others: dict[str, RecordedArm] = {}
