@@ -61,7 +61,7 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
     if effort == 1:  # of each folder, whose pages are alike, the largest; and the pages that lead to them
         folders = {path.parent for path in pages}
         largest = [max((p for p in pages if p.parent == folder), key=os.path.getsize) for folder in folders]
-        pages = [*largest, *(site / f"{name}.html" for name in ENTRANCES)]
+        pages = sorted({*largest, *(site / f"{name}.html" for name in ENTRANCES)})
     with open_browser() as page:
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))

@@ -199,14 +199,14 @@ def test_tasks_are_recorded_one_after_another(tmp_path, monkeypatch):
 
 
 def test_seeds_are_added_only_for_what_is_open(file, tmp_path):
-    options = {"against": ["backprop"], "tasks": ["narrow"], "runs": tmp_path, **OPTIONS}
+    options = {"against": ["backprop", "fa"], "tasks": ["narrow"], "runs": tmp_path, **OPTIONS}
     (event,) = [each for each in events("learning_rules") if each.contest.task == "digits, narrow network"]
     looks = event.experiment.presets["smoke"].looks
     standing = engram.compare(f"{file}:Twin", until_decided=True, **options)
     row = standing.entries["digits, narrow network"]
     assert standing.tasks[0].confidence > 0.95  # as the errors of all looks add up to 5 %
     assert len(row["Twin"].values) == max(len(entry.values) for entry in row.values()) in looks
-    for name in ("backprop", "last-layer"):
+    for name in ("backprop", "fa", "last-layer"):
         is_open = standing.relation("digits, narrow network", "Twin", name) == "open"
         assert len(row[name].values) == looks[-1] if is_open else len(row[name].values) in looks
     assert len(row["backprop"].values) == looks[0]  # a tie with itself is decided at the first look

@@ -77,8 +77,7 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
     for trial in results.trials:
         if trial.arm in arms and (stored := TrialFolder(Path(trial.folder)).result()) is not None:
             # Other files are elsewhere on other machines. Data sets are compared with checksums that are in the code.
-            own = (name for name in stored["manifest"]["files"] if not (name[0] == "$" or Path(name).is_absolute()))
-            files |= {name: stored["manifest"]["files"][name] for name in own}
+            files |= {name: of for name, of in stored["manifest"]["files"].items() if name[0] not in "/$"}
             parts |= stored["manifest"]["parts"]
     manifest: Manifest = {"files": files, "parts": parts, "packages": {}}
     others: dict[str, RecordedArm] = {}

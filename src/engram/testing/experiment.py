@@ -35,7 +35,6 @@ from engram.storage import checkpoint
 
 SMOKE_SECONDS = 30.0
 KILLED_OF_STEPS = 20  # the trial with the nearest number of steps is killed, since a checkpoint is written at each step
-REPEATED = 3  # further trials that are repeated beside it
 
 
 def check_experiment(name: str, folder: Path | None = None, *, killed: bool = True) -> Path:
@@ -49,7 +48,7 @@ def check_experiment(name: str, folder: Path | None = None, *, killed: bool = Tr
     Args:
         name: Its name in the registry.
         folder: Where to run it (default: a temporary folder).
-        killed: Run a trial a second time, killed and resumed, and a few others in another order beside it.
+        killed: Run it a second time, in which a trial is killed and resumed.
 
     Returns:
         The path of its report; deleted if ``folder`` is not given.
@@ -144,13 +143,12 @@ def _check_results(experiment: Experiment, results: Results) -> None:
 
 
 def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> None:
-    """Repeat a few trials with two workers, one of which is killed, and compare the metrics with the first run's."""
+    """Repeat all trials with two workers, one of which is killed, and compare the metrics with the first run's."""
     folders = [Path(trial.folder) for trial in whole.trials]
     steps = [TrialFolder(folder).status().total for folder in folders]
     assert max(steps) > 1, "it has no loop of two steps or more, in which it could be killed"
     victim = min((n for n, total in enumerate(steps) if total > 1), key=lambda n: abs(steps[n] - KILLED_OF_STEPS))
-    others = [n for n in reversed(range(len(folders))) if n != victim][:REPEATED]
-    repeated = [folders[n] for n in (*others, victim)]
+    others = [n for n in reversed(range(len(folders))) if n != victim]
     # Processes are forked from a server that has done the imports, which would take each of them seconds.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *(arm.trial.__module__ for arm in _arms(experiment))])
@@ -167,8 +165,8 @@ def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> No
     assert last.exitcode == 0, f"after a kill its trials ended with {last.exitcode}"
     assert folder.status().attempts == 2, "a trial was not resumed after a kill"
     assert not list(runs.glob("*/state.safetensors")), "a trial saved a state although keep_state was False"
-    again = {path.name: (runs / path.name / "metrics.csv").read_bytes() for path in repeated}
-    differ = [path.name for path in repeated if again[path.name] != (path / "metrics.csv").read_bytes()]
+    again = {path.name: (runs / path.name / "metrics.csv").read_bytes() for path in folders}
+    differ = [path.name for path in folders if again[path.name] != (path / "metrics.csv").read_bytes()]
     other = f"another run, in other processes, in another order, one trial of which was killed ({folder.path.name})"
     assert not differ, f"{other}, gives other metrics: {differ}"
 
