@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import registry
+from engram.experiments.learning_rate import at_best_rate
 from engram.lab import (
     Claim,
     Contest,
@@ -60,6 +61,7 @@ class Config:
     updates: int = setting(1500, "steps of the optimiser, each on a batch of new episodes", ge=8, scales=True)
     batch_size: int = setting(2, "episodes in a batch", ge=1)
     learning_rate: float = setting(1e-3, "learning rate of Adam", gt=0, le=1)
+    rates: tuple[float, ...] = setting((), "learning rates to choose from in shorter trials; none: learning_rate")
     test_episodes: int = setting(500, "test episodes with held-out images", ge=1)
 
     def __post_init__(self) -> None:
@@ -140,6 +142,7 @@ def squared_errors(answer: Float[Tensor, "batch pixels"], episode: ClampedEpisod
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network on new episodes; the results are the errors over the last eighth and on held-out images."""
+    config = at_best_rate(config, run, trial, "updates", lambda result: -result["error"], part=1 / 3)
     task, held_out = task_of(config, "train"), task_of(config, "test")
     net = build(config, run.generator).to(run.device)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
@@ -169,9 +172,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, or of a network without plasticity."""
+    """The arm of a rule, or of a network without plasticity, at a chosen rate."""
     own: dict[str, Any] = {"network": "non-plastic"} if rule == NO_RULE else {"network": "connection", "rule": rule}
-    return {f"rule-{rule}": {**own, "learning_rate": RATES[""][0]}}
+    return {f"rule-{rule}": {**own, "rates": (1e-3, 3e-3, 1e-2)}}
 
 
 def step_of(config: Config) -> Callable[[], object]:

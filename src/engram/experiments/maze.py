@@ -17,6 +17,7 @@ import torch
 
 from engram import registry
 from engram.agents import A2C, ActorCritic, plastic_actor_critic
+from engram.experiments.learning_rate import at_best_rate
 from engram.experiments.reinforcement import NO_RULE, NON_PLASTIC, learn, rule_of, step_of
 from engram.lab import (
     Contest,
@@ -56,6 +57,7 @@ class Config:
     iterations: int = setting(2000, "steps of the optimiser, each on a batch of whole episodes", ge=10, scales=True)
     eta: float = setting(0.01, "initial plasticity rate", ge=0, le=1)
     a2c: A2C = setting(A2C(adam_eps=1e-4), "how the agent learns")
+    rates: tuple[float, ...] = setting((), "learning rates to choose from in shorter trials; none: that of a2c")
 
     def __post_init__(self) -> None:
         if self.rule not in (NO_RULE, RANDOM):
@@ -115,6 +117,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     env = environments(config)
     if config.rule == RANDOM:
         return walk_at_random(config, run, env)
+    config = at_best_rate(config, run, trial, "iterations", lambda result: float(result["hits"]), part=0.5)
     agent = build(config, run.generator).to(run.device)
     learn(env, agent, config, run, lambda episodes: {"hits": (episodes.rewards > 0).sum() / config.batch_size})
     first, last = run.ends("hits")
@@ -133,9 +136,10 @@ def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, or of a network without plasticity, trained for a quarter of the time."""
+    """The arm of a rule, or of a network without plasticity, trained for a quarter of the time at a chosen rate."""
     own = NO_RULE if rule == NON_PLASTIC else rule
-    return {f"rule-{rule}": {"rule": own, "iterations": lambda arm: max(10, arm.iterations // 4)}}
+    rates = (1e-3, 3e-3, 1e-2)
+    return {f"rule-{rule}": {"rule": own, "rates": rates, "iterations": lambda arm: max(10, arm.iterations // 4)}}
 
 
 contests = [

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import registry
+from engram.experiments.learning_rate import at_best_rate
 from engram.lab import Contest, Experiment, Points, Preset, Run, Study, claims_from, metric, minimum, setting, settings
 from engram.plasticity import ClampedLSTM, PlasticRNN
 from engram.tasks import PatternCompletion
@@ -43,6 +44,7 @@ class Config:
     episodes: int = setting(6000, "training steps, each on a batch of episodes", ge=10, scales=True)
     batch_size: int = setting(1, "episodes in a batch", ge=1)
     learning_rate: float = setting(3e-4, "learning rate of Adam", gt=0, le=1)
+    rates: tuple[float, ...] = setting((), "learning rates to choose from in shorter trials; none: learning_rate")
 
     def __post_init__(self) -> None:
         registry.check("plasticity_rules", self.rule, "rule")
@@ -113,6 +115,7 @@ def errors(answer: Float[Tensor, "batch bits"], target: Float[Tensor, "batch bit
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network on new episodes; the main result is the error over the last tenth of them."""
+    config = at_best_rate(config, run, trial, "episodes", lambda result: -result["error"], part=0.5)
     task = PatternCompletion(config.bits, config.patterns, config.cycles, config.presentation_steps, config.blank_steps)
     net = build(config, run.generator).to(run.device)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
@@ -134,9 +137,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, or of a network without plasticity, trained for a third of the time."""
+    """The arm of a rule, or of a network without plasticity, trained for a third of the time at a chosen rate."""
     own: dict[str, Any] = {"network": "non-plastic"} if rule == NO_RULE else {"network": "plastic", "rule": rule}
-    return {f"rule-{rule}": {**own, "learning_rate": 1e-3, "episodes": lambda arm: max(10, arm.episodes // 3)}}
+    return {f"rule-{rule}": {**own, "rates": (3e-4, 1e-3, 3e-3), "episodes": lambda arm: max(10, arm.episodes // 3)}}
 
 
 def step_of(config: Config) -> Callable[[], object]:

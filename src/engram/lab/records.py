@@ -197,9 +197,13 @@ def record_path(experiment: Experiment, preset: str) -> Path | None:
 
 
 def is_current(experiment: str | Experiment, record: Mapping[str, Any]) -> bool:
-    """Whether a record is of the arms that its preset has now."""
-    arms = find_experiment(experiment).arms(record["preset"])
-    return bool(record["arms"] == {arm: configs.to_dict(of.config) for arm, of in arms.items()})
+    """Whether a record is of the arms that its preset has now; a setting added since has its default in the record."""
+    experiment = find_experiment(experiment)
+    arms = experiment.arms(record["preset"])
+    try:
+        return _configs(experiment, record) == {arm: of.config for arm, of in arms.items()}
+    except ValueError:  # a setting is unknown today, or out of range
+        return False
 
 
 def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:

@@ -52,11 +52,11 @@ def compare(
 ) -> Standing:
     """Compare a method with the registered ones of its kind, on all tasks of that kind.
 
-    The same loops as in the experiments train every method, at rates chosen by validation (networks of plasticity rules
-    at the rate of the task's experiment, except on characters), on the same seeds. Results of registered methods come
-    from the records that ship with engram, if your copy of the code is the one that made them. Finished trials are
-    reused, interrupted ones resume. The time per step is always measured here. If a method raises an error, is not
-    finite, or takes ten times as long as the others on a task, its entry says so, and the others continue.
+    The same loops as in the experiments train every method, at rates chosen by validation, on the same seeds. Results
+    of registered methods come from the records that ship with engram, if your copy of the code is the one that made
+    them. Finished trials are reused, interrupted ones resume. The time per step is always measured here. If a method
+    raises an error, is not finite, or takes ten times as long as the others on a task, its entry says so, and the
+    others continue.
 
     Args:
         part: A method: a registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, function or named object
@@ -87,7 +87,7 @@ def compare(
     """
     console = Console(stderr=True, quiet=not progress)
     checks.size("seeds", seeds)
-    of_kind = part.replace("-", "_") if isinstance(part, str) else ""
+    kind, of_kind = kind.replace("-", "_"), part.replace("-", "_") if isinstance(part, str) else ""
     own = [] if of_kind in KINDS else [find_part(given, kind) for given in (part, *others)]
     kinds = {entrant.kind for entrant in own} or {of_kind}
     if len(kinds) > 1:

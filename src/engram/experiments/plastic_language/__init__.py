@@ -62,9 +62,9 @@ IN_TRAINING = "known_attributes_in_training"
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, with as many parameters as an LSTM, or of the LSTM."""
+    """The arm of a rule, with as many parameters as an LSTM, or of the LSTM, at a chosen rate."""
     own: dict[str, Any] = {"model.network": rule, "model.hidden_size": fitting}
-    return {f"rule-{rule}": {"model.network": "lstm"} if rule == NON_PLASTIC else own}
+    return {f"rule-{rule}": ({"model.network": "lstm"} if rule == NON_PLASTIC else own) | {"rates": (1e-2, 3e-2, 0.1)}}
 
 
 contests = [

@@ -1,0 +1,85 @@
+"""The learning rate of a trial, chosen by shorter trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from torch import Tensor
+
+from engram.lab import Run
+
+C = TypeVar("C")
+
+
+def at_best_rate(
+    config: C,
+    run: Run,
+    trial: Callable[[C, Run], dict[str, Any]],
+    length: str,
+    score: Callable[[dict[str, Any]], float],
+    *,
+    part: float,
+) -> C:
+    """The settings with the learning rate whose shorter trial scores best.
+
+    The shorter trials draw from the generators of the run, hence other initial weights and other episodes than the
+    trial itself.
+
+    Args:
+        config: The settings, with ``rates``, the candidates, and ``learning_rate``, or ``a2c`` that has one. Without
+            candidates they are returned as they are.
+        run: The run.
+        trial: The trial.
+        length: The setting with the number of training steps.
+        score: Maps the results of a trial to a score, larger is better.
+        part: The share of the training steps in a shorter trial.
+    """
+    rates: tuple[float, ...] = config.rates  # type: ignore[attr-defined]
+    if not rates:
+        return config
+    shorter = replace(config, **{length: max(10, round(part * getattr(config, length)))})  # type: ignore[type-var]
+
+    def score_of(rate: float) -> float:
+        return score(trial(with_rate(shorter, rate), cast(Run, ShorterRun(run))))
+
+    return with_rate(config, run.choose("learning_rate", rates, score_of, bounds=(0.0, 1.0)))
+
+
+def with_rate(config: C, rate: float) -> C:
+    """The settings with this learning rate, and no candidates."""
+    a2c = getattr(config, "a2c", None)
+    changed = {"learning_rate": rate} if a2c is None else {"a2c": replace(a2c, learning_rate=rate)}
+    return replace(config, rates=(), **changed)  # type: ignore[type-var]
+
+
+class ShorterRun:
+    """What a shorter trial sees as its run: it shares the generators, and leaves nothing behind.
+
+    Args:
+        run: The run of the trial itself.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.generator, self.rng, self.device = run.generator, run.rng, run.device
+        self._curves: dict[str, list[float]] = {}
+
+    def steps(self, total: int, /, **state: Any) -> Iterator[int]:
+        """The steps of a training loop."""
+        return iter(range(total))
+
+    def log(self, step: int, /, *, every: int = 1, **values: float | Tensor) -> None:
+        """Add metrics."""
+        for name, value in values.items():
+            self._curves.setdefault(name, []).append(float(value.detach() if isinstance(value, Tensor) else value))
+
+    def ends(self, metric: str, parts: int = 10) -> tuple[float, float]:
+        """The means of a metric over the first and the last of ``parts`` parts of training."""
+        curve = np.array(self._curves[metric])
+        part = max(1, len(curve) // parts)
+        return float(curve[:part].mean()), float(curve[-part:].mean())
+
+    def keep(self, **parts: Any) -> None:
+        """Save nothing."""
