@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md from the records that its neighbours left beside this file."""
+"""Writes docs/benchmarks.md from the records that the benchmarks wrote into this folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def median(row: FOUND, way: str) -> float | None:
 
 
 def times(row: FOUND, way: str) -> float | None:
-    """Return how many times as long as engram another way takes."""
+    """Return the ratio of the time of another implementation to that of engram."""
     other, ours = median(row, way), median(row, "ours")
     return None if other is None or ours is None else other / ours
 
@@ -132,7 +132,7 @@ def memory_table(record: FOUND) -> list[str]:
 
 
 def by_threads(row: FOUND, network: str) -> tuple[float, float, str]:
-    """Return the seconds of a step by the default number of threads, by the best one, and which that is."""
+    """Return the seconds per step with the default number of threads and with the best one, and the best number."""
     middle = {threads: statistics.median(values) for threads, values in row["seconds"][network].items()}
     best = min(middle, key=lambda threads: middle[threads])
     return middle[str(row["usual"])], middle[best], best
@@ -153,7 +153,7 @@ def loaded_table(record: FOUND) -> list[str]:
 
 
 def targets(record: FOUND) -> list[tuple[str, str, bool | None]]:
-    """Return every target, what was measured (the worst of all cases), and whether it is met; None if not measured."""
+    """Return each target with the worst measured case and whether it is met; None if it was not measured."""
     rows, where = record["rows"], record["machine"]
     centre = [row for row in rows if size(row) in plasticity.CENTRE]
     place = f"batch {plasticity.CENTRE[0][0]}, {plasticity.CENTRE[0][1]} units, 100 to 200 steps"
@@ -178,18 +178,24 @@ def targets(record: FOUND) -> list[tuple[str, str, bool | None]]:
         ),
         worst("the same at 20 steps", [r for r in compiled if size(r) not in plasticity.CENTRE], "compiled", 4),
         worst(f"40 times (c), {place}", centre, "episodes", 40),
-        worst("nowhere slower than (a), where it fits into memory", [r for r in rows if whole(r)], "loop", 1),
+        worst("never slower than (a), if (a) fits into memory", [r for r in rows if whole(r)], "loop", 1),
     ]
     if record["memory"]:
         share, rule = max((peak["ours"] / peak["loop"], rule) for rule, peak in record["memory"].items())
-        found.append(("peak memory at most a fifth of that of (a), 200 steps", f"{share:.2f} ({rule})", share <= 0.2))
+        found.append(("peak memory at most a fifth of (a), 200 steps", f"{share:.2f} ({rule})", share <= 0.2))
     if record["loaded"]:
         most, row = max(
             ((u / b, row) for row in record["loaded"] for u, b, _ in [by_threads(row, "ours")]),
             key=lambda pair: pair[0],
         )
         text = f"{most:.2f} ({'busy' if row['busy'] else 'idle'}, {' x '.join(map(str, size(row)))})"
-        found.append(("default over best number of threads at most 1.2, on idle and on busy cores", text, most <= 1.2))
+        found.append(
+            (
+                "default number of threads at most 1.2 times as slow as the best one, on idle and busy cores",
+                text,
+                most <= 1.2,
+            )
+        )
     for name, instructions in (("multiplications", True), ("operations", False)):
         most = max(
             ((median(r, "ours") or 0) / lower_bound(r, where, instructions=instructions), r["rule"]) for r in centre
@@ -200,7 +206,7 @@ def targets(record: FOUND) -> list[tuple[str, str, bool | None]]:
 
 
 def in_short(record: FOUND) -> list[str]:
-    """Return what the table says, in five sentences."""
+    """Summarise the table in at most five sentences."""
     rows = [row for row in record["rows"] if whole(row) and times(row, "loop") is not None]
     centre = [row for row in rows if size(row) in plasticity.CENTRE]
     by_loop, by_episodes = ([found for row in rows if (found := times(row, way))] for way in ("loop", "episodes"))
@@ -209,27 +215,29 @@ def in_short(record: FOUND) -> list[str]:
     by_compiled = [found for row in compiled if (found := times(row, "compiled"))]
     middle = statistics.median
     lines = [
-        f"The loop that one would write takes {middle(by_loop):.0f} times as long as engram (median of "
-        f"{len(by_loop)} cases; the least is {min(by_loop):.1f}, the most {max(by_loop):.0f}).",
-        f"Where published experiments are, at batches of {plasticity.CENTRE[0][0]} and {plasticity.CENTRE[0][1]} "
-        f"units, it is {min(at_centre):.0f} to {max(at_centre):.0f} times."
+        f"A plain PyTorch loop takes {middle(by_loop):.0f} times as long as engram (median of {len(by_loop)} cases, "
+        f"from {min(by_loop):.1f} to {max(by_loop):.0f} times).",
+        f"At the size of most published experiments, batches of {plasticity.CENTRE[0][0]} and "
+        f"{plasticity.CENTRE[0][1]} units, it takes {min(at_centre):.0f} to {max(at_centre):.0f} times as long."
         if at_centre
         else "",
-        f"One episode after another, as published scripts run, takes {middle(by_episodes):.0f} times as long.",
+        f"Running one episode after another, as published scripts do, takes {middle(by_episodes):.0f} times as long.",
     ]
     if by_compiled:
         wait = middle(row["compilation"] for row in compiled)
-        lines.append(f"Compiled, the loop still takes {middle(by_compiled):.1f} times as long, after {wait:.0f} s.")
+        lines.append(
+            f"Compiled, the loop takes {middle(by_compiled):.1f} times as long; its compilation takes {wait:.0f} s."
+        )
     if record["memory"]:
         saved = middle(peak["loop"] / max(peak["ours"], 1) for peak in record["memory"].values())
         lines.append(
-            f"Engram needs 1/{saved:.0f} of the loop's memory, since its backward pass makes the traces again."
+            f"Engram needs 1/{saved:.0f} of the loop's memory, because its backward pass recomputes the traces."
         )
     return [line for line in lines if line]
 
 
 def ratio_figure(record: FOUND) -> str:
-    """Draw how many times as long as engram the loop takes, by units and batch, as SVG."""
+    """Draw the ratio of the loop's time to that of engram by units and batch, as SVG."""
     figure = go.Figure()
     batches = sorted({row["batch"] for row in record["rows"]})
     for batch, color in zip(batches, PALETTE, strict=False):
@@ -253,18 +261,19 @@ def plasticity_section(record: FOUND) -> list[str]:
         "",
         *in_short(record),
         "",
-        f"![How many times as long as engram a plain loop takes](images/{FIGURE.name})",
+        f"![Time of a plain loop relative to engram](images/{FIGURE.name})",
         "",
-        "Forward and backward pass, alpha per connection, 32-bit, medians in milliseconds of repetitions in turn in",
-        "one process: the loop that a good PyTorch user would write, engram's plain scan, and engram. How many times",
-        "as long as engram the others take: (a) that loop, (b) the same under `torch.compile`, (c) one episode after",
-        "another with a batch of one, as the published scripts do. *No memory*: the loop would not fit; then it ran as",
-        "many of the episodes as do, and its ratio is an estimate, *about*. *Roofline*: how many times as long engram",
-        "takes as the multiplications alone, or the traffic with memory alone, would at the measured peak of the",
-        "processor. *Spread*: interquartile range of engram's time over its median.",
+        "Forward and backward pass with one alpha per connection, in 32 bits: medians in milliseconds of repetitions,",
+        "taken in turn in one process, for the loop that an experienced PyTorch user would write, for engram's plain",
+        "scan, and for engram. The ratios compare the time of another implementation with that of engram: (a) the",
+        "loop, (b) the loop under `torch.compile`, (c) one episode after another with a batch of one, as in the",
+        "published scripts. *No memory*: the loop does not fit into memory; it ran fewer episodes, and its ratio is an",
+        "estimate, marked *about*. *Roofline*: the time of engram relative to a lower bound, the time of the",
+        "multiplications alone or of the memory traffic alone at the measured peak of the processor. *Spread*: the",
+        "interquartile range of engram's time over its median.",
         "",
         f"{where['cores']} threads, {where['processor']}, torch {where['torch']}, engram {where['engram']}; measured",
-        f"peak {where['flops'] / 1e9:.0f} GFLOP/s and {where['bytes'] / 1e9:.0f} GB/s; load average before the run",
+        f"peaks {where['flops'] / 1e9:.0f} GFLOP/s and {where['bytes'] / 1e9:.0f} GB/s; load average before the run",
         f"{where['load']:.1f}; the run took {record['took'] / 60:.0f} minutes.",
         "",
         f'<details markdown="1"><summary>All {len(record["rows"])} cases</summary>',
@@ -275,29 +284,30 @@ def plasticity_section(record: FOUND) -> list[str]:
         "",
         "### Against torch.compile",
         "",
-        "Its loop is unrolled, and the time of compilation grows with its length; 200 steps are not tried.",
+        "The loop is unrolled, so compilation takes longer the more steps there are; 200 steps were not tried.",
         "",
         *compiled_table(record),
         "",
         "### Peak memory",
         "",
-        f"By how many MB a process grows, batch {plasticity.MEMORY[0]}, {plasticity.MEMORY[1]} units, "
+        f"The memory that a process gains, in MB: batch {plasticity.MEMORY[0]}, {plasticity.MEMORY[1]} units, "
         f"{plasticity.MEMORY[2]} steps.",
         "",
         *memory_table(record),
         "",
         "### On busy cores",
         "",
-        "Forward and backward pass of `PlasticRNN` (Oja) and of `nn.LSTM` with as many units, 20 inputs, alone and",
-        f"beside one busy process on every core: medians of {plasticity.AT_ONCE} passes each in milliseconds, by the",
-        "default number of threads and by the best one (which), in turn in one process.",
+        "Forward and backward pass of `PlasticRNN` (Oja) and of `nn.LSTM` with as many units and 20 inputs, on an idle",
+        f"machine and with a busy process on every core: medians of {plasticity.AT_ONCE} passes in milliseconds, taken",
+        "in turn in one process, with the default number of threads and with the best one (in parentheses).",
         "",
         *loaded_table(record),
         "",
         "### Targets",
         "",
-        "Set beforehand; what was measured is the worst of the cases. The estimate by operations takes every processor",
-        "to do two at a time always; of the multiplications that the equations need, a third have nothing to add.",
+        "The targets were set before the measurement; *measured* is the worst case. The estimate by operations assumes",
+        "that the processor always does a multiplication and an addition at once; a third of the multiplications in the",
+        "equations have no addition.",
         "",
         "| target | measured | |",
         "|---|---|---|",
@@ -306,10 +316,10 @@ def plasticity_section(record: FOUND) -> list[str]:
             for n, f, m in targets(record)
         ],
         "",
-        "What limits: up to some 200 units a trace stays in the cache, and the time is that of instructions. Beside",
-        "the multiplications each connection has its bounds, loads and stores, and the backward pass makes the trace",
-        "of every step a second time. From 1000 units on a trace no longer fits: it goes to memory and back each step.",
-        "In 20 steps the call of the operator and the layout of its matrices weigh as much as the steps themselves.",
+        "What limits the speed: with up to about 200 units a trace stays in the cache, and instructions take the time.",
+        "Besides multiplying, each connection clamps, loads and stores, and the backward pass computes the trace of each",
+        "step a second time. With 1000 units or more a trace does not fit into the cache: it goes to memory and back at",
+        "each step. With 20 steps, calling the operator and arranging its matrices take as long as the steps.",
         "",
     ]
 
@@ -319,9 +329,9 @@ def environments_section(record: FOUND) -> list[str]:
     return [
         "## Environments",
         "",
-        "Steps per second with whole episodes and their resets, in one process and one thread, medians of repetitions",
-        "in turn: MiniGrid's empty room of 8 x 8; the task written plainly, one environment after another, as the",
-        "published scripts do; engram's single environments, one after another; engram's batch.",
+        "Steps per second over whole episodes, including resets, in one process and one thread; medians of repetitions,",
+        "taken in turn: MiniGrid's empty room of 8 x 8 cells; a plain implementation of the task, one environment after",
+        "another, as in the published scripts; single environments of engram, one after another; batches of engram.",
         "",
         "| environment | number | | steps/s | quartiles | over the loop | over MiniGrid |",
         "|---|---|---|---|---|---|---|",
@@ -333,7 +343,7 @@ def environments_section(record: FOUND) -> list[str]:
 
 
 def main() -> None:
-    lines = ["# Benchmarks", "", "`make bench` measures, and writes this page; nothing on it is typed by hand.", ""]
+    lines = ["# Benchmarks", "", "`make bench` takes these measurements and writes this page.", ""]
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
     sections.insert(1, (layers, layers.section))
     sections += [
