@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -43,7 +43,7 @@ def at_best_rate(
     shorter = replace(config, **{length: max(10, round(part * getattr(config, length)))})  # type: ignore[type-var]
 
     def score_of(rate: float) -> float:
-        return score(trial(with_rate(shorter, rate), cast(Run, ShorterRun(run))))
+        return score(trial(with_rate(shorter, rate), ShorterRun(run)))
 
     return with_rate(config, run.choose("learning_rate", rates, score_of, bounds=(0.0, 1.0)))
 
@@ -55,8 +55,8 @@ def with_rate(config: C, rate: float) -> C:
     return replace(config, rates=(), **changed)  # type: ignore[type-var]
 
 
-class ShorterRun:
-    """What a shorter trial sees as its run: it shares the generators, and leaves nothing behind.
+class ShorterRun(Run):
+    """What a shorter trial sees as its run: it shares the generators and writes nothing.
 
     Args:
         run: The run of the trial itself.
@@ -70,16 +70,17 @@ class ShorterRun:
         """The steps of a training loop."""
         return iter(range(total))
 
-    def log(self, step: int, /, *, every: int = 1, **values: float | Tensor) -> None:
+    def log(self, step: int, /, *, every: Any = 1, **values: Any) -> dict[str, float]:
         """Add metrics."""
         for name, value in values.items():
             self._curves.setdefault(name, []).append(float(value.detach() if isinstance(value, Tensor) else value))
+        return {}
+
+    def keep(self, **parts: Any) -> None:
+        """Save nothing."""
 
     def ends(self, metric: str, parts: int = 10) -> tuple[float, float]:
         """The means of a metric over the first and the last of ``parts`` parts of training."""
         curve = np.array(self._curves[metric])
         part = max(1, len(curve) // parts)
         return float(curve[:part].mean()), float(curve[-part:].mean())
-
-    def keep(self, **parts: Any) -> None:
-        """Save nothing."""
