@@ -66,13 +66,13 @@ def is_equal(value: Any, other: Any, digits: float = 1e-5) -> bool:
 def differences(experiment: Experiment, results: Results, again: Results) -> dict[str, list[str]]:
     """The names of the numbers of a record that differ where a trial of an arm was run again, by arm.
 
-    Seconds and microseconds, which some trials measure, are not compared.
+    Seconds and microseconds, which some trials measure, are not compared, nor are numbers that the record lacks.
     """
     before = {(trial.arm, trial.seed): trial.result for trial in results.trials}
     other = {
         trial.arm: [
             name
-            for name in {**trial.result, **before[trial.arm, trial.seed]}
+            for name in before[trial.arm, trial.seed]
             if "seconds" not in name and not is_equal(before[trial.arm, trial.seed].get(name), trial.result.get(name))
         ]
         for trial in from_record(experiment, again.record()).trials
