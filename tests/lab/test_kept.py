@@ -79,7 +79,7 @@ def test_several_parts_are_kept_by_name_as_they_are_in_the_end(tmp_path):
     net, readout = build(config)
     assert float(kept.load(net, "net").weight.detach().norm()) == kept.result["size"]
     assert torch.equal(kept.load(readout, "readout").weight, kept.state_dict()["readout.weight"])
-    with pytest.raises(ValueError, match=re.escape("a, seed 0 kept net, readout: name one of them")):
+    with pytest.raises(ValueError, match=re.escape("a, seed 0 saved net, readout: name one of them")):
         kept.load(net)
     with pytest.raises(ValueError, match="name = 'nets': expected one of 'net', 'readout'"):
         kept.load(net, "nets")

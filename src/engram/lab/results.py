@@ -84,7 +84,7 @@ class TrialResult:
         if not kept:
             raise ValueError(f"{title}: the trial saved no state")
         if name is None and len(kept) > 1:
-            raise ValueError(f"{title} kept {', '.join(kept)}: name one of them, as in load(net, {next(iter(kept))!r})")
+            raise ValueError(f"{title} saved {', '.join(kept)}: name one of them, as in load(net, {next(iter(kept))!r})")
         chosen = next(iter(kept)) if name is None else checks.choice("name", name, list(kept))
         try:
             set_state(chosen, part, kept[chosen])
