@@ -152,8 +152,8 @@ def section(record: dict[str, Any]) -> list[str]:
     lines += [
         "",
         "Median times per pair, mean angles and, in the last column, the share of pairs for which the angle of engram",
-        "is at most that of dsa-metric + 1e-6. An angle is that of an alignment, so a smaller angle is nearer to the",
-        "true distance.",
+        "is at most the angle of dsa-metric + 1e-6. Each package reports the angle of the alignment that it found, so",
+        "a smaller angle is nearer to the true distance.",
         "",
         "| pairs | n | number | engram, ms | dsa-metric, ms | ratio | engram, angle | dsa-metric, angle | not above |",
         "|---|---|---|---|---|---|---|---|---|",
