@@ -1,9 +1,10 @@
 """Steps of tabular learners and updates of off-policy agents per second, in one thread.
 
-`python benchmarks/agents.py` measures tabular QSS (inverse learned) and Q-learning on the grid of transfer, with 4 and
-400 actions, all of them random and without greedy episodes, so that a step is a step of learning; and, with networks
-of two layers of 64 units and batches of 64 from a replay buffer, the updates of D3G, of our TD3 and of that of
-stable-baselines3. Repetitions are in turn; figures are medians, with the range from the first to the third quartile.
+`python benchmarks/agents.py` measures tabular QSS (with a learned inverse) and Q-learning on the transfer grid, with 4
+and 400 actions. All actions are random and there are no greedy episodes, so that every step is a learning step. It also
+measures the updates of D3G, of engram's TD3 and of the TD3 of stable-baselines3, with networks of two layers of 64
+units and batches of 64 from a replay buffer. Repetitions are taken in turn; the figures are medians, with the range
+from the first to the third quartile.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ RECORD = Path(__file__).with_suffix(".json")
 WIDTH, BATCH = 64, 64
 EPISODES, UPDATES = 2000, 500
 THEIRS = "TD3 of stable-baselines3"
-STEPS = {"TabularQSS, 4 actions": 5e6, "TabularQSS, 400 actions": 2e6}  # targets, a second
-SLOWEST, FASTER = 2.0, 1.5  # D3G's update over our TD3's, our TD3's rate over the other's
+STEPS = {"TabularQSS, 4 actions": 5e6, "TabularQSS, 400 actions": 2e6}  # targets, per second
+SLOWEST, FASTER = 2.0, 1.5  # time of D3G's update over that of our TD3; rate of our TD3 over that of stable-baselines3
 
 Measure = Callable[[], float]
 
 
 def tabular(learner: type[TabularQ] | type[TabularQSS], actions: int) -> Measure:
-    """Steps a second."""
+    """Steps per second of a tabular learner."""
     mdp = grid_transfer(n_actions=actions)
     cells, rng = len(mdp.terminal), np.random.default_rng(0)
     agent = learner([0], [cells], [cells], actions, rng=rng, exploration=EpsilonGreedy(1.0, 0, 1))
@@ -49,7 +50,7 @@ def tabular(learner: type[TabularQ] | type[TabularQSS], actions: int) -> Measure
 
 
 def updates(learner: type[D3G] | type[TD3], **options: Any) -> Measure:
-    """Updates a second, drawing the batch included."""
+    """Updates per second of an agent, including drawing the batch."""
     env = gymnasium.make_vec(point_world.ENV_ID, num_envs=100)
     spaces, generator = (env.single_observation_space, env.single_action_space), torch.Generator().manual_seed(0)
     agent = learner(*spaces, generator=generator, hidden=(WIDTH, WIDTH), **options)
@@ -66,12 +67,12 @@ def updates(learner: type[D3G] | type[TD3], **options: Any) -> Measure:
 
 
 def fill(env: Any, add: Callable[..., object]) -> None:
-    """Let random actions fill a buffer."""
+    """Fill a buffer with the transitions of random actions."""
     vector_episodes(env, lambda seen: env.action_space.sample(), 0, add)
 
 
 def theirs() -> Measure:
-    """The same of stable-baselines3."""
+    """Updates per second of the TD3 of stable-baselines3."""
     import stable_baselines3
 
     env = gymnasium.make(point_world.ENV_ID)
@@ -97,7 +98,7 @@ def theirs() -> Measure:
 
 
 def measure(repetitions: int) -> dict[str, list[float]]:
-    """Return steps or updates a second, measured in turn."""
+    """Return steps or updates per second, measured in turn."""
     torch.set_num_threads(1)
     rows: dict[str, Measure] = {
         f"{learner.__name__}, {actions} actions": tabular(learner, actions)
@@ -122,8 +123,8 @@ def section(record: dict[str, Any]) -> list[str]:
     lines = [
         "## Agents",
         "",
-        "Steps of tabular learners on the grid of transfer, all actions random, and updates of agents with two layers",
-        f"of {WIDTH} units on batches of {BATCH}, per second, in one thread:",
+        "Steps of tabular learners on the transfer grid, with random actions only, and updates of agents with two",
+        f"layers of {WIDTH} units and batches of {BATCH}, per second, in one thread:",
         "",
         "| | per second | quartiles |",
         "|---|---|---|",
@@ -136,12 +137,12 @@ def section(record: dict[str, Any]) -> list[str]:
         *lines,
         "",
         *(
-            f"- {name}: at least {least:.0e} a second: {_verdict(median[name] >= least)}"
+            f"- {name}: at least {least:.0e} per second: {_verdict(median[name] >= least)}"
             for name, least in STEPS.items()
         ),
-        f"- an update of D3G takes {slower:.2f} times as long as one of TD3; at most {SLOWEST}: "
+        f"- an update of D3G takes {slower:.2f} times as long as an update of TD3; at most {SLOWEST}: "
         f"{_verdict(slower <= SLOWEST)}",
-        f"- TD3 makes {faster:.2f} times as many updates as that of stable-baselines3; at least {FASTER}: "
+        f"- TD3 makes {faster:.2f} times as many updates as the TD3 of stable-baselines3; at least {FASTER}: "
         f"{_verdict(faster >= FASTER)}",
         "",
     ]

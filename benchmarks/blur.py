@@ -1,7 +1,7 @@
 """Generations of learned rules per second: 16 genomes on 6 functions of the plane, 10 steps of 2-20-2 networks.
 
-`python benchmarks/blur.py` measures a generation as one population, and the same lives one after another, in turn, on
-one thread; figures are medians, with the range from the first to the third quartile.
+`python benchmarks/blur.py` measures a generation computed as one population, and the same lifetimes computed one after
+another. Both run in turn, in one thread; the figures are medians, with the range from the first to the third quartile.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from engram.tasks.functions_2d import TRAINING, function_2d
 
 RECORD = Path(__file__).with_suffix(".json")
 MEMBERS, STEPS, BATCH = 16, 10, 64
-MILLISECONDS, RATIO = 50.0, 20.0  # targets: of a generation, over member by member
+MILLISECONDS, RATIO = 50.0, 20.0  # targets: the time of a generation, the speed-up over member by member
 TOGETHER, ALONE = "one population", "member by member"
 NETWORK = BlurNetwork((2, 20, 2))
 
 
 def lives() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, BlurState]:
-    """Return the vectors of genomes, batches of all functions, and the first synapses."""
+    """Return the vectors of the genomes, batches of all functions, and the initial synapses."""
     generator = torch.Generator().manual_seed(0)
     vectors = torch.stack([Genome.near_backprop(0.02, generator).to_vector() for _ in range(MEMBERS)])
     drawn = [function_2d(name).sample((STEPS + 1, BATCH), generator) for name in TRAINING]
@@ -80,10 +80,10 @@ def section(record: dict[str, Any]) -> list[str]:
     lines = [
         "## Generations of learned rules",
         "",
-        f"{MEMBERS} genomes on {len(TRAINING)} functions of the plane, {STEPS} steps of 2-20-2 networks of two states",
-        f"on batches of {BATCH}, on one thread:",
+        f"A generation of {MEMBERS} genomes on {len(TRAINING)} functions of the plane: {STEPS} steps of 2-20-2",
+        f"networks with two states per neuron, on batches of {BATCH}, in one thread.",
         "",
-        "| | ms a generation | quartiles | over one population |",
+        "| | ms per generation | quartiles | over one population |",
         "|---|---|---|---|",
     ]
     for way, found in seconds.items():

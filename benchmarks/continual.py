@@ -1,7 +1,7 @@
-"""How long it takes to measure what weights matter, and to hold them, against the loops that a PyTorch user writes.
+"""Time to measure the importance of weights and to train with penalties on them, compared with plain PyTorch loops.
 
-All ways run in one process on one thread, in turn; tables show medians of the time on its core, and their ratios.
-``python benchmarks/continual.py`` takes a minute and writes the record beside this file.
+All variants run in one process on one thread, in turn; the tables show medians of the thread's processor time, and
+their ratios. ``python benchmarks/continual.py`` takes a minute and writes the record beside this file.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from engram.continual import EWC, MAS, OnlineEWC, SynapticIntelligence, TaskData
 RECORD = Path(__file__).with_suffix(".json")
 SIZES, BATCH, SAMPLES = (784, 256, 256, 10), 128, 1000
 STEPS, MEASURES = 200, 5  # repetitions
-TARGETS = {"ewc": 1.3, "online-ewc": 1.3, "si": 1.3, "mas": 1.3}  # times the plain step, at most
-FASTER = 30.0  # times single-sample passes, at least
+TARGETS = {"ewc": 1.3, "online-ewc": 1.3, "si": 1.3, "mas": 1.3}  # at most this many times the time of the plain step
+FASTER = 30.0  # at least this many times as fast as single-sample passes
 
 
 def network() -> nn.Sequential:
@@ -40,7 +40,7 @@ def data(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def step(name: str, implicit: bool) -> Callable[[], object]:
-    """Return a training step of the second task, with a penalty or, of no name, without."""
+    """Return a training step of the second task, with the named penalty, or without one if the name is empty."""
     model, (x, classes) = network(), data(BATCH)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     kinds = {"ewc": EWC, "online-ewc": OnlineEWC, "si": SynapticIntelligence, "mas": MAS}
@@ -59,7 +59,7 @@ def step(name: str, implicit: bool) -> Callable[[], object]:
 
 
 def by_single_samples(model: nn.Sequential, x: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return the empirical Fisher information, as it is mostly written: a pass for each sample."""
+    """Return the empirical Fisher information as most programs compute it: with one pass per sample."""
     sums = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     for row, label in zip(x, classes, strict=True):
         loss = cross_entropy(model(row[None]), label[None])
@@ -74,7 +74,7 @@ def in_batches(model: nn.Sequential, x: torch.Tensor, classes: torch.Tensor) -> 
 
 @torch.no_grad()
 def products(model: nn.Sequential, x: torch.Tensor) -> None:
-    """Multiply the matrices that any way in batches has to, and do nothing else: forward, backward and of squares."""
+    """Compute only the matrix products that every batched method needs: forward, backward and of squares."""
     layers = [layer for layer in model if isinstance(layer, nn.Linear)]
     for rows in x.split(BATCH):
         inputs = [rows]
@@ -87,7 +87,7 @@ def products(model: nn.Sequential, x: torch.Tensor) -> None:
 
 
 def taken(ways: dict[str, Callable[[], object]], repeats: int, unseen: int) -> dict[str, list[float]]:
-    """Return the seconds of each way on a core, taken in turn, after a few that are not counted."""
+    """Return the seconds of each variant on a core, measured in turn, after a few turns that are not counted."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for turn, (name, way) in product(range(repeats + unseen), ways.items()):
         start = time.thread_time()
@@ -101,7 +101,7 @@ def measure() -> dict[str, dict[str, list[float]]]:
     model, (x, classes) = network(), data(SAMPLES)
     single = by_single_samples(model, x, classes)
     for name, found in in_batches(model, x, classes).items():
-        # As a whole: rounding moves a sample across the kink of a unit.
+        # Compared as a whole, because rounding moves a sample across the kink of a unit.
         assert (found - single[name]).norm() < 1e-3 * single[name].norm(), name
     steps = {"plain": step("", implicit=True)}
     for name in TARGETS:
@@ -135,20 +135,21 @@ def section(record: dict[str, Any]) -> list[str]:
     return [
         "## Continual learning",
         "",
-        f"A training step of {shape}, batch {BATCH}, with plain SGD, while a penalty holds the weights of an earlier",
-        "task: by its proximal step or, *gradient*, by its gradient. Medians in milliseconds on a core of repetitions",
-        "in turn, one thread. *Spread*: interquartile range over median.",
+        f"A training step of {shape}, batch {BATCH}, with plain SGD and a penalty that keeps the weights near those of",
+        "an earlier task. The penalty is applied by its proximal step or, in the rows *gradient*, by its gradient.",
+        "Medians in milliseconds of processor time of repetitions, taken in turn in one thread. *Spread*:",
+        "interquartile range over median.",
         "",
         f"Load average before the run {record['load']:.1f}.",
         "",
-        "| penalty | step | spread | over the plain one | target |",
+        "| penalty | step | spread | over the plain step | target |",
         "|---|---|---|---|---|",
         *rows,
         "",
-        f"Importances of {SAMPLES} samples in the same network, against a pass for each sample. Nothing that works in",
-        "batches is faster than the matrix products which it is made of.",
+        f"Importances from {SAMPLES} samples in the same network, compared with one pass per sample. No batched method",
+        "can be faster than its matrix products alone.",
         "",
-        "| measure | milliseconds | faster | target |",
+        "| measure | milliseconds | speed-up | target |",
         "|---|---|---|---|",
         *faster,
         "",

@@ -1,9 +1,10 @@
-"""How fast learning is differentiated through: a step of ANML's meta-learning, and a thousand inner steps in memory.
+"""Time and memory of differentiating through learning: a meta-learning step of ANML, and a thousand inner steps.
 
-`python benchmarks/continual_inner.py` measures on one thread, all ways in turn, and writes the record beside this file:
-an outer step of order 2 (20 inner steps, 84 images, 64 and 32 channels, 1,000 outputs) by `SequentialMetaLearner`, and
-as the author's program is written, an image at a time with batch norm on each, both networks in every step; and 1,000
-inner steps of a small network with and without checkpoints.
+`python benchmarks/continual_inner.py` measures in one thread, all variants in turn, and writes the record beside this
+file. An outer step of order 2 (20 inner steps, 84 images, 64 and 32 channels, 1,000 outputs) is measured with
+`SequentialMetaLearner` and as in the author's program, which processes one image at a time with batch norm on each
+image and runs both networks in every step. 1,000 inner steps of a small network are measured with and without
+checkpoints.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ KEPT, CHECKPOINTED = "every step kept", "checkpoints"
 
 
 def one_by_one(body: nn.Sequential, weights: dict[str, Tensor], prefix: str, x: Tensor) -> Tensor:
-    """Return features as the author's program makes them: batch norm on one image, in a loop."""
+    """Return features as the author's program computes them: in a loop, with batch norm on a single image."""
     found = []
     for image in x:
         z = image[None]
@@ -58,7 +59,7 @@ def by_image(net: GatedNet, weights: dict[str, Tensor], x: Tensor) -> Tensor:
 
 
 def author(net: GatedNet, optimizer: torch.optim.Optimizer, data: tuple[Tensor, ...]) -> float:
-    """Make the same outer step; the loss that it found."""
+    """Make the same outer step and return its loss."""
     x, y, others, labels = data
     weights = dict(net.named_parameters())
     fast = [name for name in weights if not name.startswith("gate")]
@@ -74,7 +75,7 @@ def author(net: GatedNet, optimizer: torch.optim.Optimizer, data: tuple[Tensor, 
 
 
 def outer_steps() -> dict[str, Callable[[], float]]:
-    """Return both ways to make a step, each with a network of its own."""
+    """Return both implementations of an outer step, each with its own network."""
     generator = torch.Generator().manual_seed(0)
     net = anml_net(body_channels=64, gate_channels=32, num_outputs=CLASSES, generator=generator)
     x, others = (torch.rand(n, 1, 28, 28, generator=generator) for n in (STEPS, OTHERS))
@@ -87,7 +88,7 @@ def outer_steps() -> dict[str, Callable[[], float]]:
 
 
 def long_learning(checkpointed: bool) -> tuple[Tensor, ...]:
-    """Return the gradient through a thousand steps of a network of 64-64-64-10."""
+    """Return the gradient through a thousand steps of a 64-64-64-10 network."""
     generator = torch.Generator().manual_seed(0)
     net = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 10))
     for parameter in net.parameters():
@@ -102,7 +103,7 @@ def long_learning(checkpointed: bool) -> tuple[Tensor, ...]:
 
 
 def timed(ways: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, list[float]]:
-    """Return the seconds of each way, measured in turn after one turn that is not counted."""
+    """Return the seconds of each variant, measured in turn after one turn that is not counted."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repetitions + 1):
         for name, way in ways.items():
@@ -116,7 +117,7 @@ def timed(ways: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, lis
 def measure(repetitions: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     losses = {name: [step() for _ in range(2)] for name, step in outer_steps().items()}
-    # After a step of Adam rounding tells, since its first step is the sign of gradients, even of those near zero.
+    # After a step of Adam rounding matters: its first step is the sign of the gradients, even of those near zero.
     for one, other, gap in zip(losses[OURS], losses[AUTHOR], (1e-5, 1e-2), strict=True):
         assert abs(one - other) <= gap * abs(one), "both make the same step"
     ways = {KEPT: lambda: long_learning(False), CHECKPOINTED: lambda: long_learning(True)}
@@ -129,7 +130,7 @@ def section(record: dict[str, Any]) -> list[str]:
     lines = [
         "## Differentiating through learning",
         "",
-        f"An outer step of ANML, order 2, 20 inner steps, and {LONG:,} inner steps of a 64-64-64-10 network, on one",
+        f"An outer step of ANML (order 2, 20 inner steps), and {LONG:,} inner steps of a 64-64-64-10 network, in one",
         "thread:",
         "",
         "| | ms | quartiles | peak memory, MB |",
@@ -148,7 +149,7 @@ def section(record: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"- {FASTER:.0f} times as fast as an image at a time: {ratio:.1f}x, {_verdict(ratio >= FASTER)}",
-        f"- a fifth of the memory for at most twice the time: {smaller:.1f}x less for {longer:.2f}x, "
+        f"- a fifth of the memory in at most twice the time: {smaller:.1f}x less memory in {longer:.2f}x the time, "
         f"{_verdict(smaller >= SMALLER and longer <= LONGER)}",
         "",
     ]

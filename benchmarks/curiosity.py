@@ -1,12 +1,12 @@
-"""What curiosity in fragments costs beside plain random network distillation, and how fast PPO is.
+"""Cost of curiosity in fragments compared with plain random network distillation, and speed of PPO.
 
-Wrapper: a bonus and the steps of learning after it, for plain ``RND`` and for ``FragmentedCuriosity`` whose
-environments are in ten modules, on images of 84 x 84 with the published networks, and on small observations. PPO:
-samples a second of acting and learning in ``engram/TextureRooms-v0``, 64 environments, against stable-baselines3 with
-the same sizes, epochs, minibatches and environments. Sides run in turn in one process with two threads.
+Wrapper: an exploration bonus and the learning steps after it, for plain ``RND`` and for ``FragmentedCuriosity`` with
+environments in ten modules, on images of 84 x 84 with the published networks, and on small observations. PPO: samples
+per second of acting and learning in ``engram/TextureRooms-v0`` with 64 environments, compared with stable-baselines3
+with the same sizes, epochs, minibatches and environments. Both sides run in turn in one process with two threads.
 
-``python benchmarks/curiosity.py`` measures, writes the record beside this file and prints the section of the page that
-shows it; ``--quick`` takes few repetitions.
+``python benchmarks/curiosity.py`` measures, writes the record beside this file and prints its section of the page;
+``--quick`` takes few repetitions.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Return the seconds of the processor, of all threads, that a call takes."""
+    """Return the processor time of a call over all threads, in seconds."""
     start = time.process_time()
     call()
     return time.process_time() - start
 
 
 def overheads(case: dict[str, Any], repetitions: int) -> list[float]:
-    """Return how much longer a bonus and four epochs of learning take in ten fragments than in one module."""
+    """Return the ratios of the time of a bonus and four epochs of learning in ten fragments to that in one module."""
     generator = torch.Generator().manual_seed(0)
     time_, envs, shape = case["time"], case["envs"], case["shape"]
 
@@ -146,21 +146,21 @@ def section(record: dict[str, Any]) -> list[str]:
     targets = {
         f"ten modules cost at most {MOST_OVERHEAD - 1:.0%} more than one, with the published networks "
         f"({published - 1:+.0%})": published <= MOST_OVERHEAD,
-        f"PPO on {ENVS} environments learns from at least {LEAST_RATIO:g} times as many samples a second as "
+        f"PPO on {ENVS} environments learns from at least {LEAST_RATIO:g} times as many samples per second as "
         f"stable-baselines3 ({ratio:.1f}x)": ratio >= LEAST_RATIO,
     }
     return [
         "## Curiosity",
         "",
-        f"Ratios and rates by time of the processor, medians of {record['repetitions']}.",
+        f"Ratios and rates are of processor time; medians of {record['repetitions']} repetitions.",
         "",
         f"Load average {record['load']:.1f}.",
         "",
-        "| a bonus and four epochs of learning | ten fragments over one module |",
+        "| an exploration bonus and four epochs of learning | ten fragments over one module |",
         "|---|---|",
         *[f"| {name} | {value:.2f} |" for name, value in overhead.items()],
         "",
-        f"PPO in texture rooms: {ours:,.0f} samples a second, stable-baselines3 {theirs:,.0f}.",
+        f"PPO in texture rooms: engram {ours:,.0f} samples per second, stable-baselines3 {theirs:,.0f}.",
         "",
         *[f"- {name}: {'met' if met else 'NOT MET'}" for name, met in targets.items()],
         "",

@@ -1,10 +1,10 @@
-"""How long the difficulty of a data set takes, and its nearest neighbours against peers.
+"""Time to compute the difficulty of a data set, and nearest neighbours compared with other packages.
 
-The data are 60,000 samples of 784 features in ten classes, each a random smooth image of a 14-dimensional Gaussian:
-no file is needed, and the dimension is known. All threads that there are compute.
+The data are 60,000 samples of 784 features in ten classes, each a random smooth image of a 14-dimensional Gaussian, so
+that no file is needed and the dimension is known. All available threads are used.
 
-``python benchmarks/difficulty.py`` measures, writes the record beside this file and prints the section of the page that
-shows it; ``--quick`` takes a sixth of the samples, ``--page`` prints only the section, from the record that is there.
+``python benchmarks/difficulty.py`` measures, writes the record beside this file and prints its section of the page;
+``--quick`` takes a sixth of the samples; ``--page`` only prints the section, from the existing record.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ REPETITIONS = 3
 
 
 def samples(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return points on ten manifolds, and which of them each is on."""
+    """Return points on ten manifolds, and the manifold of each point."""
     rng = np.random.default_rng(0)
     X, y = np.empty((count, FEATURES), dtype=np.float32), np.arange(count) % CLASSES
     for label in range(CLASSES):
@@ -48,7 +48,7 @@ def samples(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peers(X: np.ndarray) -> dict[str, Callable[[], Any]]:
-    """Return what measures the same dimension of the same points, all of which are asked about."""
+    """Return the estimators of the dimension that are compared, on the same points and with all of them as queries."""
     found: dict[str, Callable[[], Any]] = {
         "engram, MLE": lambda: intrinsic_dimension(X, NEIGHBOURS, n_queries=None).value,
         "engram, TwoNN": lambda: intrinsic_dimension(X, method="twonn", n_queries=None).value,
@@ -64,7 +64,7 @@ def peers(X: np.ndarray) -> dict[str, Callable[[], Any]]:
 
 
 def measure(calls: dict[str, Callable[[], Any]], repetitions: int) -> list[dict[str, Any]]:
-    """Return what each call gives and its seconds, in turn."""
+    """Return the result and the seconds of each call, measured in turn."""
     rows = [{"what": what, "seconds": [], "value": None} for what in calls]
     for _ in range(repetitions):
         for row, call in zip(rows, calls.values(), strict=True):
@@ -134,13 +134,13 @@ def section(record: dict[str, Any]) -> list[str]:
         f"{record['samples']:,} samples of {FEATURES} features in {CLASSES} classes, each on a manifold of {DIMENSION}",
         f"dimensions; {where['threads']} threads, {where['processor']}, NumPy {where['numpy']}, scikit-learn",
         f"{where['scikit-learn']}, engram {where['engram']}; load average before the run {where['load']:.1f}. Medians",
-        "of repetitions in turn, in seconds.",
+        "in seconds of repetitions, taken in turn.",
         "",
-        *table(record["whole"], "found"),
+        *table(record["whole"], "result"),
         "",
-        f"- The difficulty of 60,000 x 784 within {TARGET:.0f} s: {verdict}",
+        f"- the difficulty of 60,000 x 784 within {TARGET:.0f} s: {verdict}",
         "",
-        f"Intrinsic dimension of the first {ALL:,} samples, all of them asked about:",
+        f"Intrinsic dimension of the first {ALL:,} samples, with all of them as queries:",
         "",
         *table(record["peers"], "dimension"),
         "",
@@ -150,7 +150,7 @@ def section(record: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a sixth of the samples, once")
-    parser.add_argument("--page", action="store_true", help="measure nothing, print the section from the record")
+    parser.add_argument("--page", action="store_true", help="only print the section, from the existing record")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if not options.page:

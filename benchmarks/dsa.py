@@ -1,12 +1,12 @@
-"""How fast and how good distances between operators are, against dsa-metric on the same operators.
+"""Speed and quality of distances between operators, compared with dsa-metric on the same operators.
 
-Pairs are independent random matrices, matrices conjugate up to noise, and operators fitted to three kinds of dynamics
-of the same geometry. Both sides compute on one thread, but for a whole matrix of distances, which has two.
-dsa-metric brings dependencies of its own, so that it runs in an environment of its own: ``--peer`` names its
-interpreter; without it only engram is measured.
+The pairs are independent random matrices, matrices that are conjugate up to noise, and operators fitted to three kinds
+of dynamics with the same geometry. Both packages compute in one thread; only a whole matrix of distances uses two.
+dsa-metric has its own dependencies, so it runs in its own environment: ``--peer`` names the interpreter of that
+environment. Without ``--peer`` only engram is measured.
 
-``python benchmarks/dsa.py --peer PYTHON`` measures, writes the record beside this file and prints the section of the
-page that shows it; ``--quick`` takes few pairs, ``--page`` prints only the section, from the record that is there.
+``python benchmarks/dsa.py --peer PYTHON`` measures, writes the record beside this file and prints its section of the
+page; ``--quick`` takes few pairs; ``--page`` only prints the section, from the existing record.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from engram.tasks import latent_dynamics, observed, same_geometry
 
 RECORD = Path(__file__).with_suffix(".json")
 NOISE = (0.01, 0.1, 0.3)
-CLOSE = 1e-6  # by how much a distance may exceed theirs
-ROUNDING = 2.0**-23  # of their cosine, whose arc has this over its sine
+CLOSE = 1e-6  # by how much a distance may exceed that of dsa-metric
+ROUNDING = 2.0**-23  # rounding error of dsa-metric's cosine; divided by the sine, it is the error of the angle
 TARGETS = {15: 30.0, 50: 10.0}
 FIT, SPECTRAL, SHARE, MATRIX = 5.0, 3.0, 0.99, 60.0
 Pairs = tuple[np.ndarray, np.ndarray]
@@ -47,7 +47,7 @@ def random_pairs(n: int, count: int, rng: np.random.Generator) -> Pairs:
 
 
 def noisy_pairs(n: int, count: int, rng: np.random.Generator) -> Pairs:
-    """Conjugate up to noise of 1, 10 and 30 % of the norm."""
+    """Return matrices that are conjugate up to noise of 1, 10 and 30 % of the norm."""
     first, noise = rng.normal(size=(2, count, n, n))
     second = np.empty_like(first)
     for k in range(count):
@@ -71,7 +71,7 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def measured(pairs: dict[str, Pairs], data: dict[str, np.ndarray], operators: int) -> dict[str, Any]:
-    """Return distances and seconds of engram."""
+    """Return the distances that engram computes, and their seconds."""
     record: dict[str, Any] = {}
     operator_distance(np.eye(2), np.ones((2, 2)))  # compiles
     for name, (first, second) in pairs.items():
@@ -116,7 +116,7 @@ def compare(peer: str | None, quick: bool) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
+    """Return the machine and the versions that the numbers depend on."""
     return {
         "processor": platform.processor() or platform.machine(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
@@ -148,11 +148,12 @@ def section(record: dict[str, Any]) -> list[str]:
         f"All {count} pairs of {whole['operators']} random operators, n = 15, two threads: {whole['seconds']:.1f} s.",
     ]
     if theirs is None:
-        return [*lines, "", "dsa-metric was not measured: `--peer` names the interpreter that has it.", ""]
+        return [*lines, "", "dsa-metric was not measured: `--peer` names an interpreter that has it.", ""]
     lines += [
         "",
-        "Medians of a pair, mean angles, and the share of pairs where ours is at most theirs + 1e-6. An angle is that",
-        "of an alignment, so that a smaller one is nearer to the true distance.",
+        "Median times per pair, mean angles and, in the last column, the share of pairs for which the angle of engram",
+        "is at most the angle of dsa-metric + 1e-6. Each package reports the angle of the alignment that it found, so",
+        "a smaller angle is nearer to the true distance.",
         "",
         "| pairs | n | number | engram, ms | dsa-metric, ms | ratio | engram, angle | dsa-metric, angle | not above |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -187,18 +188,21 @@ def section(record: dict[str, Any]) -> list[str]:
     worst = min(other / mine for mine, other in fits.values())
     lines += [
         "",
-        "Theirs is the arc cosine of a 32-bit number. Of the pairs where ours is above, its rounding explains "
-        f"{rounded}.",
+        "dsa-metric computes the arc cosine of a 32-bit number. The rounding of this number explains "
+        f"{rounded} of the pairs for which the angle of engram is larger.",
     ]
     lines += ["", "| target | measured | |", "|---|---|---|"]
     for n, target in TARGETS.items():
         lines.append(
-            f"| {target:.0f} times a pair at n = {n} | {min(ratios[n]):.0f}x | {mark(min(ratios[n]) >= target)} |"
+            f"| {target:.0f} times as fast per pair at n = {n} | {min(ratios[n]):.0f}x "
+            f"| {mark(min(ratios[n]) >= target)} |"
         )
     lines += [
-        f"| at most theirs + 1e-6 on 99 % of {len(every)} pairs | {part:.1%} | {mark(part >= SHARE)} |",
-        f"| fit {FIT:.0f} times | {worst:.1f}x | {mark(worst >= FIT)} |",
-        f"| spectral {SPECTRAL:.0f} times | {min(spectral):.1f}x | {mark(min(spectral) >= SPECTRAL)} |",
+        f"| at most the angle of dsa-metric + 1e-6 on 99 % of {len(every)} pairs | {part:.1%} "
+        f"| {mark(part >= SHARE)} |",
+        f"| fit {FIT:.0f} times as fast | {worst:.1f}x | {mark(worst >= FIT)} |",
+        f"| spectral distance {SPECTRAL:.0f} times as fast | {min(spectral):.1f}x "
+        f"| {mark(min(spectral) >= SPECTRAL)} |",
         f"| {MATRIX:.0f} s for 4950 pairs at n = 15 on two threads | {whole['seconds'] * 4950 / count:.0f} s | "
         f"{mark(whole['seconds'] * 4950 / count <= MATRIX)} |",
     ]
@@ -208,7 +212,7 @@ def section(record: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few pairs")
-    parser.add_argument("--page", action="store_true", help="measure nothing, print the section from the record")
+    parser.add_argument("--page", action="store_true", help="only print the section, from the existing record")
     parser.add_argument("--peer", help="interpreter of an environment with dsa-metric")
     options = parser.parse_args()
     warnings.simplefilter("ignore")

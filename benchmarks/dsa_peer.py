@@ -1,4 +1,4 @@
-"""What dsa-metric makes of given operators and data; run by ``dsa.py`` with the interpreter of its own environment."""
+"""Distances and fits of dsa-metric for given operators and data; ``dsa.py`` runs this in dsa-metric's environment."""
 
 from __future__ import annotations
 

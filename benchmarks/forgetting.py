@@ -1,9 +1,10 @@
-"""How well and how fast probes tell what features hold, and what a step of a learned update takes.
+"""Accuracy and speed of linear probes, and the time of a step of a learned update.
 
-Probes are fitted to the same frozen features of digits: engram's, scikit-learn's logistic regression, which solves the
-same problem, and one trained by 30 epochs of gradient descent, as published protocols have it (batches of 32, rate
-0.01, momentum 0.9), with ten seeds. Steps of optimisers are of a convolutional body of 52,720 weights, gradients given.
-All ways run in one process on one thread, in turn. ``python benchmarks/forgetting.py`` takes some minutes.
+Three probes are fitted to the same frozen features of digits, with ten seeds: engram's probe; scikit-learn's logistic
+regression, which solves the same problem; and a probe trained by 30 epochs of gradient descent, as in published
+protocols (batches of 32, rate 0.01, momentum 0.9). The steps of optimisers are on a convolutional body of 52,720
+weights with given gradients. All variants run in one process on one thread, in turn.
+``python benchmarks/forgetting.py`` takes some minutes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Examples = tuple[np.ndarray, np.ndarray]
 
 
 def features() -> tuple[Examples, Examples]:
-    """Return what a random layer of rectified units makes of digits, which nobody learned, for training and test."""
+    """Return the features of digits in a random, untrained layer of rectified units, for training and test."""
     images, labels = load_digits(return_X_y=True)
     layer = np.random.default_rng(0).normal(size=(images.shape[1], UNITS)) / 8
     found = np.maximum(images / 16 @ layer, 0)
@@ -57,7 +58,7 @@ def by_descent(train: Examples, test: Examples, seed: int) -> float:
 
 
 def probes() -> dict[str, dict[str, list[float]]]:
-    """Return accuracies and seconds of each way to probe."""
+    """Return the accuracies and the seconds of each probe."""
     train, test = features()
     logistic = LogisticRegression(C=1 / (L2 * TRAINED), tol=1e-6, max_iter=5000)
     ways: dict[str, Callable[[int], float]] = {
@@ -118,8 +119,8 @@ def section(record: dict[str, Any]) -> list[str]:
     return [
         "## Forgetting",
         "",
-        f"Probes of the same frozen features of digits, {UNITS} units, {TRAINED} images to fit to: accuracy on others,",
-        f"its range over {SEEDS} seeds, and milliseconds.",
+        f"Probes of the same frozen features of digits ({UNITS} units), fitted to {TRAINED} images: accuracy on other",
+        f"images, its range over {SEEDS} seeds, and the time in milliseconds.",
         "",
         f"Load average before the run {record['load']:.1f}.",
         "",
@@ -129,7 +130,8 @@ def section(record: dict[str, Any]) -> list[str]:
         "",
         *[f"- {name}: {'met' if met else 'NOT MET'}" for name, met in targets.items()],
         "",
-        f"A step of a learned update of 52,720 weights takes {1e3 * learned:.1f} ms, one of Adam {1e3 * adam:.2f} ms.",
+        f"A step of a learned update of 52,720 weights takes {1e3 * learned:.1f} ms, a step of Adam "
+        f"{1e3 * adam:.2f} ms.",
         "",
     ]
 

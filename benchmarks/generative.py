@@ -1,11 +1,12 @@
-"""How fast sequences are designed.
+"""Speed of sequence design.
 
-Exact Hamming neighbours of 250,000 x 28 tokens, k = 500, against scikit-learn's brute force on a part of the rows;
-smoothing labels over that graph, with the memory that the process came to; a round of Gibbs with gradients against the
-same parent by parent through back-propagation; and the network's inference by one table against the convolution.
+There are four measurements: exact Hamming neighbours of 250,000 x 28 tokens, k = 500, compared with scikit-learn's
+brute force on some of the rows; smoothing labels over that graph, with the peak memory of the process; a round of Gibbs
+with gradients, compared with the same round parent by parent through back-propagation; and the network's inference with
+one table, compared with the convolution.
 
-``python benchmarks/generative.py`` measures, writes the record beside this file and prints the section of the page that
-shows it; ``--quick`` takes a tenth of the nodes.
+``python benchmarks/generative.py`` measures, writes the record beside this file and prints its section of the page;
+``--quick`` takes a tenth of the nodes.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ MOST_MINUTES, LEAST_RATIO, LEAST_ROUND, LEAST_FUSED, MOST_GIGABYTES, MOST_SMOOTH
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, float]:
-    """Return the seconds on the wall and of the processor that some work takes."""
+    """Return the wall time and the processor time of some work, in seconds."""
     wall, processor = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - processor
 
 
 def by_parent(sampler: GibbsWithGradients, tokens: np.ndarray, rng: np.random.Generator) -> None:
-    """Make a round as the published code does: parent by parent, every draw evaluated, by back-propagation."""
+    """Make a round as the published code does: parent by parent, with every draw evaluated by back-propagation."""
     for row in tokens:
         parent = row[None]
         old = differentiated(sampler.energy, parent, sampler.vocab)
@@ -102,21 +103,21 @@ def section(record: dict[str, Any]) -> list[str]:
         f"exact neighbours within {MOST_MINUTES:g} minutes in two threads ({minutes:.1f})": minutes <= MOST_MINUTES,
         f"neighbours at least {LEAST_RATIO:g} times as fast as scikit-learn's brute force ({ratio:.0f}x)": ratio
         >= LEAST_RATIO,
-        f"smoothing within {MOST_SMOOTHING:g} minutes beside the neighbours, and {MOST_GIGABYTES:g} GB "
+        f"smoothing within {MOST_SMOOTHING:g} minutes, without the neighbours, and within {MOST_GIGABYTES:g} GB "
         f"({(record['smoothing'] - record['wall']) / 60:.1f} min, {record['gigabytes']:.1f} GB)": record["gigabytes"]
         <= MOST_GIGABYTES
         and record["smoothing"] - record["wall"] <= 60 * MOST_SMOOTHING,
         f"a round of the sampler at least {LEAST_ROUND:g} times as fast as parent by parent ({rounds:.0f}x)": rounds
         >= LEAST_ROUND,
-        f"inference by one table at least {LEAST_FUSED:g} times as fast as by the convolution ({fused:.1f}x)": fused
+        f"inference with one table at least {LEAST_FUSED:g} times as fast as with the convolution ({fused:.1f}x)": fused
         >= LEAST_FUSED,
     }
     return [
         "## Sequence design",
         "",
-        f"{record['nodes']:,} sequences of 28 letters, {record['k']} neighbours of each; a round of {PARENTS} parents "
+        f"{record['nodes']:,} sequences of 28 letters with {record['k']} neighbours each; a round of {PARENTS} parents "
         "with 100 proposals,",
-        "on the network of the published size. Ratios are of the processor's time.",
+        "with a network of the published size. Ratios are of processor time.",
         *([] if whole else ["", "With `--quick`: a tenth of the sequences."]),
         "",
         f"Load average before the run {record['load']:.1f}.",

@@ -1,9 +1,9 @@
-"""Diffusion at laptop size: training steps and sampling against the same network and schedule through diffusers.
+"""Diffusion at laptop size: training steps and sampling, compared with the same network and schedule in diffusers.
 
 ``python benchmarks/generative_diffusion.py`` measures, in one thread and in turn: a training step of ``CondUNet`` on
-128 images of 16 x 16, with the loss of ``GaussianDiffusion`` and with noise and loss by diffusers' ``DDPMScheduler``,
-if that is installed; 20 steps of DDIM for 100 images, ours and of ``DDIMScheduler``; and the time that a matmul of as
-many operations takes as the convolutions of the step.
+128 images of 16 x 16, with the loss of ``GaussianDiffusion`` and with noise and loss of diffusers' ``DDPMScheduler``,
+if diffusers is installed; 20 steps of DDIM for 100 images, by engram and by ``DDIMScheduler``; and a matmul of as many
+operations as the convolutions of the training step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOST, MOST_BOUND = 1.0, 1.3  # targets: against diffusers, and against a matmul
 
 
 def flops(net: nn.Module, x: Tensor, t: Tensor, labels: Tensor) -> float:
-    """Operations of the convolutions of a step forward and back: three times those of a forward pass."""
+    """The operations of the convolutions in a training step: three times those of a forward pass."""
     count = 0.0
 
     def add(layer: nn.Conv2d, inputs: Any, output: Tensor) -> None:
@@ -45,7 +45,7 @@ def flops(net: nn.Module, x: Tensor, t: Tensor, labels: Tensor) -> float:
 
 
 def training(loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Callable[[], None]:
-    """A training step with a loss."""
+    """A training step with the given loss."""
     net = CondUNet(SIZE, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.0)
     bumps = GaussianBumps(SIZE, 0.5, 0.5, margin=0.0)
@@ -60,14 +60,14 @@ def training(loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Callable
 
 
 def drawing(diffusion: GaussianDiffusion) -> Callable[[], None]:
-    """Images drawn by DDIM."""
+    """A call that draws images by DDIM."""
     net, labels = CondUNet(SIZE, generator=torch.Generator().manual_seed(0)), torch.rand(DRAWN, 2) * SIZE
     generator = torch.Generator().manual_seed(0)
     return lambda: (diffusion.sample(net, labels, (1, SIZE, SIZE), steps=STEPS, generator=generator), None)[1]
 
 
 def matmul() -> Callable[[], None]:
-    """A product of square matrices of as many operations as the convolutions of a training step."""
+    """A product of square matrices with as many operations as the convolutions of a training step."""
     net = CondUNet(SIZE, generator=torch.Generator().manual_seed(0))
     batch = torch.zeros(BATCH, 1, SIZE, SIZE), torch.zeros(BATCH, dtype=torch.long), torch.zeros(BATCH, 2)
     operations = flops(net, *batch)
@@ -77,7 +77,7 @@ def matmul() -> Callable[[], None]:
 
 
 def measure(repetitions: int) -> dict[str, list[float]]:
-    """Milliseconds of each, measured in turn."""
+    """The milliseconds of each call, measured in turn."""
     diffusion, generator = GaussianDiffusion(100), torch.Generator().manual_seed(0)
     rows = {
         "training step": training(lambda net, x0, labels: diffusion.loss(net, x0, labels, generator)),
@@ -118,11 +118,11 @@ def section(record: dict[str, list[float]]) -> list[str]:
         low, _, high = statistics.quantiles(times, n=4)
         lines.append(f"| {name} | {median[name]:.1f} | {low:.1f} to {high:.1f} |")
     bound = median["training step"] / median["matmul of as many operations"]
-    lines += ["", f"- a training step takes {bound:.2f} times the matmul; {_verdict(bound, MOST_BOUND)}"]
+    lines += ["", f"- a training step takes {bound:.2f} times as long as the matmul; {_verdict(bound, MOST_BOUND)}"]
     for work in ("training step", "drawing"):
         if f"{work}, diffusers" in median:
             ratio = median[work] / median[f"{work}, diffusers"]
-            lines.append(f"- {work}: {ratio:.2f} of the time through diffusers; {_verdict(ratio, MOST)}")
+            lines.append(f"- {work}: {ratio:.2f} times as long as with diffusers; {_verdict(ratio, MOST)}")
     return [*lines, ""]
 
 

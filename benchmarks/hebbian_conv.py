@@ -1,7 +1,8 @@
-"""How fast Hebbian convolution learns: engram's layers, the plain direct form, and the surrogate under autograd.
+"""Learning speed of Hebbian convolutions: engram's layers, the plain direct form, and a surrogate loss with autograd.
 
-One learning step of a batch of 100 images of CIFAR-10's size, at half the published width, in one process and one
-thread, all ways in turn. ``python benchmarks/hebbian_conv.py`` takes a minute and writes the record beside this file.
+One learning step on a batch of 100 images of CIFAR-10's size, at half the published width, in one process and one
+thread, all variants in turn. ``python benchmarks/hebbian_conv.py`` takes a minute and writes the record beside this
+file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ RECORD = Path(__file__).with_suffix(".json")
 WIDTHS, KERNELS, FAN_INS = (3, 50, 98, 200), (5, 3, 3), (None, 9, 18)
 BATCH, REPEATS = 100, 15
 SURROGATE, DIRECT, OURS = "surrogate", "direct", "ours"
-FASTER, SPARSER = 3.0, 10.0  # targets: than the surrogate under autograd; pruned layers than dense ones
+FASTER, SPARSER = 3.0, 10.0  # target speed-ups: over the surrogate with autograd; of pruned layers over dense layers
 
 
 def layer(number: int, pruned: bool) -> HebbianConv2d:
@@ -36,7 +37,7 @@ def layer(number: int, pruned: bool) -> HebbianConv2d:
 
 
 def by_surrogate(one: HebbianConv2d) -> Callable[[Tensor], Tensor]:
-    """Return a layer's step as one writes it with autograd: a loss, ``backward``, an optimiser, mask and norm."""
+    """Return a layer's step as it is usually written with autograd: loss, ``backward``, optimiser, mask and norm."""
     weight, mask = one.weight.requires_grad_(), one.mask
     optimizer = torch.optim.SGD([weight], lr=1e-7)
 
@@ -73,7 +74,7 @@ MAKE = {SURROGATE: by_surrogate, DIRECT: by_definition, OURS: lambda one: one}
 
 
 def measure(numbers: tuple[int, ...], pruned: bool, x: Tensor) -> dict[str, list[float]]:
-    """Return the seconds of a step through some layers, by each way in turn, after two that compile and settle."""
+    """Return the seconds of a step through some layers, for each variant in turn, after two steps that compile."""
     ways = {way: nn.Sequential(*(layer(number, pruned) for number in numbers)) for way in MAKE}
     steps = {way: [MAKE[way](one) for one in net] for way, net in ways.items()}
     taken: dict[str, list[float]] = {way: [] for way in MAKE}
@@ -101,24 +102,24 @@ def section(record: dict[str, Any]) -> list[str]:
         cells += [f"{1e3 * (high - low) / times[-1]:.0%}", *(f"{one / times[-1]:.1f}x" for one in times[:-1])]
         lines.append("| " + " | ".join(cells) + " |")
     targets = [
-        (f"{pruned} network over the surrogate", median(row, SURROGATE) / median(row, OURS), FASTER)
+        (f"speed-up of the {pruned} network over the surrogate", median(row, SURROGATE) / median(row, OURS), FASTER)
         for pruned, row in (("dense", rows["network", False]), ("pruned", rows["network", True]))
     ]
     for what in ("layer 2", "layer 3"):
-        for way, name in ((OURS, "its dense form by engram's kernels"), (DIRECT, "its dense form, direct")):
-            targets.append(
-                (f"pruned {what} over {name}", median(rows[what, False], way) / median(rows[what, True], OURS), SPARSER)
-            )
+        for way, name in ((OURS, "its dense form with engram's kernels"), (DIRECT, "its dense direct form")):
+            ratio = median(rows[what, False], way) / median(rows[what, True], OURS)
+            targets.append((f"speed-up of the pruned {what} over {name}", ratio, SPARSER))
     widths = ", ".join(map(str, WIDTHS[1:]))
     return [
         "## Hebbian convolution",
         "",
-        f"A learning step of {BATCH} images of 32 x 32 x 3 through layers of {widths} filters, medians in milliseconds",
-        "of repetitions in turn on one thread: the surrogate loss under autograd with an optimiser, the direct form in",
-        "plain PyTorch, and engram's layers. *Pruned*: filters of layers 2 and 3 see 9 and 18 of their inputs.",
+        f"A learning step on {BATCH} images of 32 x 32 x 3 through layers of {widths} filters: medians in milliseconds",
+        "of repetitions, taken in turn in one thread, for the surrogate loss with autograd and an optimiser, for the",
+        "direct form in plain PyTorch, and for engram's layers. *Pruned*: the filters of layers 2 and 3 see only 9 and",
+        "18 of their inputs.",
         f"*Spread*: interquartile range over median. Load average before the run {record['load']:.1f}.",
         "",
-        "| what | | surrogate | direct | engram | spread | over the surrogate | over direct |",
+        "| layers | | surrogate | direct | engram | spread | over the surrogate | over direct |",
         "|---|---|---|---|---|---|---|---|",
         *lines,
         "",

@@ -1,8 +1,8 @@
-"""Planning in guessed maps: milliseconds of a real step, and simulated episodes a second against pomdp-py.
+"""Planning in guessed maps: milliseconds of a real step, and simulated episodes per second compared with pomdp-py.
 
-`python benchmarks/induction.py` measures, in one thread: a step of the planner with all hypotheses on 35 x 13
-cells, with 300 simulated episodes of depth 20, the induction of hypotheses included; and episodes a second on Tiger, of
-depth 3, of POMCP with a model in Python, with a compiled one, and of pomdp-py, if that is installed.
+`python benchmarks/induction.py` measures, in one thread: a step of the planner with all hypotheses on 35 x 13 cells,
+with 300 simulated episodes of depth 20, including the induction of hypotheses; and episodes of depth 3 per second on
+Tiger, for POMCP with a model in Python, for POMCP with a compiled model, and for pomdp-py, if it is installed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CompiledTiger(Tiger):
 
 
 def episodes(model: Tiger, queries: int) -> Callable[[], float]:
-    """Episodes a second."""
+    """Episodes per second of engram's POMCP."""
     planner = POMCP(model, depth=DEPTH, n_queries=queries, discount=DISCOUNT, ucb=UCB, random_state=0)
 
     def rate() -> float:
@@ -60,7 +60,7 @@ def episodes(model: Tiger, queries: int) -> Callable[[], float]:
 
 
 def theirs(queries: int) -> Callable[[], float]:
-    """The same of pomdp-py."""
+    """Episodes per second of pomdp-py."""
     import pomdp_py
     from pomdp_py.problems.tiger.tiger_problem import TigerProblem
 
@@ -78,7 +78,7 @@ def theirs(queries: int) -> Callable[[], float]:
 
 
 def real_step() -> float:
-    """Milliseconds of the planner's step, on average over an episode."""
+    """Mean milliseconds of the planner's steps in an episode."""
     env = RepeatedUnitWorld()
     planner = MapInductionPlanner(shaping="visible", n_queries=300, depth=20, random_state=0)
     observation, _ = env.reset(seed=0)
@@ -94,7 +94,7 @@ def real_step() -> float:
 
 
 def measure(repetitions: int) -> dict[str, Any]:
-    """Return milliseconds of a step, and episodes a second, measured in turn."""
+    """Return the milliseconds of a step, and episodes per second, measured in turn."""
     rows = {"Python model": episodes(Tiger(), 2000), "compiled model": episodes(CompiledTiger(), 100_000)}
     try:
         rows[THEIRS] = theirs(5000)
@@ -118,7 +118,7 @@ def section(record: dict[str, Any]) -> list[str]:
     lines = [
         "## Planning in guessed maps",
         "",
-        f"Simulated episodes of POMCP a second on Tiger, of depth {DEPTH}, in one thread:",
+        f"Simulated episodes of POMCP per second on Tiger, with depth {DEPTH}, in one thread:",
         "",
         "| | per second | quartiles |",
         "|---|---|---|",
@@ -134,7 +134,7 @@ def section(record: dict[str, Any]) -> list[str]:
     if THEIRS in median:
         ratio = median["compiled model"] / median[THEIRS]
         lines.append(
-            f"- a compiled model has {ratio:.0f} times the episodes of pomdp-py; at least {FASTER:.0f}: "
+            f"- a compiled model gives {ratio:.0f} times as many episodes as pomdp-py; at least {FASTER:.0f}: "
             f"{_verdict(ratio >= FASTER)}"
         )
     return [*lines, ""]

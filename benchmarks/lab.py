@@ -1,7 +1,7 @@
-"""What the laboratory takes for itself: milliseconds a trial that does nothing, as the number of trials grows.
+"""Overhead of the laboratory: milliseconds per trial that does nothing, for increasing numbers of trials.
 
 ``python benchmarks/lab.py`` runs up to 10,000 trials in this process, and on two workers, and takes some minutes; with
-``--quick`` up to 400.
+``--quick`` it runs up to 400.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_MS, MOST_GROWTH, LISTED, MOST_LIST = 10.0, 1.25, 1000, 2.0
 
 @settings
 class Config:
-    """Nothing is set."""
+    """A setting without effect."""
 
     units: int = setting(1, "units", ge=1)
 
@@ -42,9 +42,9 @@ idle = Experiment("idle", "It.", "None", Study(trial, {"idle": {}}), presets, ()
 
 
 def milliseconds(number: int, jobs: int, runs: Path) -> dict[str, float]:
-    """Return what a trial takes, in all and of processors, and what it takes to find that it is done."""
+    """Return the milliseconds per trial: in total, of processor time, and in a second call, which finds it done."""
     options: dict[str, Any] = {"preset": "smoke", "jobs": jobs, "runs": runs, "progress": False, "device": "cpu"}
-    engram.run(idle, seeds=2, **options)  # what is loaded once, here and in workers
+    engram.run(idle, seeds=2, **options)  # loads what is loaded once, here and in workers
     start, processor = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     engram.run(idle, seeds=number, **options)
     end = time.perf_counter()
@@ -55,7 +55,7 @@ def milliseconds(number: int, jobs: int, runs: Path) -> dict[str, float]:
 
 
 def listing(runs: Path, trials: int) -> float:
-    """Return the seconds of ``engram list`` where an experiment of another package has so many trials."""
+    """Return the seconds of ``engram list`` if an experiment of another package has this many trials."""
     package = runs / "package"
     (package / "idle-1.dist-info").mkdir(parents=True)
     (package / "idle-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: idle\nVersion: 1\n")
@@ -81,23 +81,24 @@ def section(record: dict[str, Any]) -> list[str]:
     ]
     alone = [row["ms"] for row in record["trials"] if row["jobs"] == 1]
     targets = {
-        f"at most {MOST_MS:g} ms a trial": max(row["ms"] for row in record["trials"]) <= MOST_MS,
-        "flat in the number of trials": alone[-1] <= MOST_GROWTH * alone[0],
+        f"at most {MOST_MS:g} ms per trial": max(row["ms"] for row in record["trials"]) <= MOST_MS,
+        "the time per trial hardly depends on the number of trials": alone[-1] <= MOST_GROWTH * alone[0],
         f"`engram list` over {LISTED} trials within {MOST_LIST:g} s": record["listing"] <= MOST_LIST,
     }
     return [
         "## Laboratory",
         "",
-        "What a trial that does nothing takes: in all, of the processor in the process that starts the run, and to",
-        "find that it is done. Each survives a power failure, which takes the disk its time.",
+        "The time of a trial that does nothing: in total, of the processor in the process that starts the run, and to",
+        "find that the trial is already done. Every finished trial survives a power failure; writing it safely to the",
+        "disk takes part of the time.",
         "",
         f"Load average before the run {record['load']:.1f}.",
         "",
-        "| trials | at once | ms a trial | of the processor | when done |",
+        "| trials | at once | ms per trial | processor, ms | already done, ms |",
         "|---|---|---|---|---|",
         *rows,
         "",
-        f"`engram list` takes {record['listing']:.1f} s with {LISTED} trials, {record['command']:.1f} s without any.",
+        f"`engram list` takes {record['listing']:.1f} s with {LISTED} trials, {record['command']:.1f} s with none.",
         "",
         *[f"- {name}: {'met' if met else 'NOT MET'}" for name, met in targets.items()],
         "",

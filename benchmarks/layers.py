@@ -1,7 +1,7 @@
-"""How fast the other plastic layers train and a plastic agent acts: engram's kernels against the plain scans.
+"""Speed of the other plastic layers in training and of a plastic agent: engram's kernels compared with plain scans.
 
-Both ways run in one process, in turn, with the same call, ``backend="auto"`` and ``backend="eager"``; a table shows
-medians and their ratio. ``python benchmarks/layers.py`` takes a minute and writes the record beside this file.
+Both backends run in one process, in turn, by the same call with ``backend="auto"`` and ``backend="eager"``; a table
+shows medians and their ratio. ``python benchmarks/layers.py`` takes a minute and writes the record beside this file.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def acting(rule: str, backend: str, batch: int, units: int) -> Callable[[], None
 
 
 def compare(ways: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
-    """Return the seconds that each way took, in turn, after a first call that compiles."""
+    """Return the seconds of each variant, measured in turn, after a first call that compiles."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
         way()
@@ -85,12 +85,13 @@ def section(record: dict[str, Any]) -> list[str]:
         "## Other plastic layers, and acting",
         "",
         "Forward and backward pass of a plastic LSTM and of a plastic linear layer, and a hundred steps of a plastic",
-        "recurrent network that acts (`PlasticRNN.acting`), one call a step: medians in milliseconds of repetitions in",
-        "turn, of engram's plain scan and of its kernel, by the same call. *Spread*: interquartile range over median.",
+        "recurrent network as an agent (`PlasticRNN.acting`), with one call per step: medians in milliseconds of",
+        "repetitions, taken in turn, for engram's plain scan and for its kernel, by the same call. *Spread*:",
+        "interquartile range over median.",
         "",
         f"{record['cores']} threads; load average before the run {record['load']:.1f}.",
         "",
-        "| what | batch x units x steps | plain scan | kernel | spread | ratio |",
+        "| layer | batch x units x steps | plain scan | kernel | spread | ratio |",
         "|---|---|---|---|---|---|",
         *rows,
         "",

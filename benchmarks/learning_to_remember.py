@@ -1,9 +1,9 @@
-"""How fast a rule of bodies and synapses is trained: engram's kernels against plain ways of writing the same.
+"""Training speed of a rule of bodies and synapses: engram's kernels compared with plain implementations.
 
-A window of the experiment's first arm, two snippets of 12 bits in 16 streams, forward and backward, one thread, all
-ways in turn: engram's kernels; its plain definition; the same rule without products, with what a synapse knows put
-together in one tensor; and an LSTM cell a synapse by ``torch.func.vmap``, with as many numbers of output, as a port of
-a published rule that is such a cell would be. ``python benchmarks/learning_to_remember.py`` takes a
+The forward and backward pass of a window of the experiment's first arm (two snippets of 12 bits in 16 streams), in one
+thread, all variants in turn: engram's kernels; engram's plain definition; the same rule without products, with all
+inputs of a synapse concatenated in one tensor; and one LSTM cell per synapse by ``torch.func.vmap``, with as many
+outputs, as in a port of a published rule that is such a cell. ``python benchmarks/learning_to_remember.py`` takes a
 minute and writes the record beside this file.
 """
 
@@ -33,8 +33,8 @@ RATIO = 5
 WAYS = {
     "kernels": "engram, kernels",
     "definition": "engram, plain definition",
-    "concatenated": "one tensor of all that a synapse knows",
-    "lstm": "LSTM cell a synapse, `torch.func.vmap`",
+    "concatenated": "inputs of each synapse concatenated",
+    "lstm": "LSTM cell per synapse, `torch.func.vmap`",
 }
 
 
@@ -99,7 +99,7 @@ def window(way: str) -> Callable[[], None]:
 
 
 def measure(repeats: int) -> dict[str, list[float]]:
-    """Return the seconds of each way, in turn, after a first call that compiles."""
+    """Return the seconds of each variant, measured in turn, after a first call that compiles."""
     runs = {way: window(way) for way in WAYS}
     for run in runs.values():
         run()
@@ -121,14 +121,15 @@ def section(record: dict[str, Any]) -> list[str]:
     return [
         "## Rules learned by remembering",
         "",
-        f"Forward and backward pass of a window of {record['frames']} frames, {BITS} neurons, {STREAMS} streams, one",
-        f"thread: medians in milliseconds of repetitions in turn; load average before the run {record['load']:.1f}.",
+        f"Forward and backward pass of a window of {record['frames']} frames with {BITS} neurons and {STREAMS}",
+        "streams, in one thread: medians in milliseconds of repetitions, taken in turn; load average before the run",
+        f"{record['load']:.1f}.",
         "",
-        "| how | ms | over kernels |",
+        "| implementation | ms | over kernels |",
         "|---|---|---|",
         *rows,
         "",
-        f"- {RATIO} times an LSTM cell a synapse: {'met' if ratio >= RATIO else '**not met**'}",
+        f"- {RATIO} times as fast as an LSTM cell per synapse: {'met' if ratio >= RATIO else '**not met**'}",
         "",
     ]
 

@@ -1,18 +1,19 @@
-"""How fast the memories are, against peers and against their own plain forms; one function a system.
+"""Speed of the memories, compared with other packages and with plain implementations; one function per system.
 
-NOODL: the time to bring the error of the dictionary down to 1e-2, 1e-3 and 1e-6, and the time of a step, at the size
-of the published demonstration, from the same start and on the same batches of fresh samples: engram's ``NOODL`` with
+NOODL: the time until the error of the dictionary is at most 1e-2, 1e-3 and 1e-6, and the time of a step, at the size
+of the published demonstration, with the same start and the same batches of fresh samples: engram's ``NOODL`` with
 either solver, the published iteration in plain NumPy, scikit-learn's ``MiniBatchDictionaryLearning`` and SPAMS. All run
-in one process, in turn, on one thread.
+in one process, in turn, in one thread.
 
-Expander memory: recalls a second by network size, against the loop that multiplies with the dense parity-check matrix.
+Expander memory: recalls per second by network size, compared with a loop that multiplies by the dense parity-check
+matrix.
 
-Episodic memory: look-ups and inserts against a KD-tree of scikit-learn that is built anew after every episode, as
-published ports of episodic control do, and against a flat index of faiss; online k-means one sample after another
-against ``MiniBatchKMeans.partial_fit``.
+Episodic memory: look-ups and inserts, compared with a KD-tree of scikit-learn that is rebuilt after every episode, as
+in published ports of episodic control, and with a flat index of faiss; online k-means, one sample after another,
+compared with ``MiniBatchKMeans.partial_fit``.
 
-``python benchmarks/memory.py`` measures, writes the record beside this file and prints the section of the page that
-shows it; ``--quick`` takes few batches, ``--page`` prints only the section, from the record that is there.
+``python benchmarks/memory.py`` measures, writes the record beside this file and prints its section of the page;
+``--quick`` takes few batches; ``--page`` only prints the section, from the existing record.
 """
 
 from __future__ import annotations
@@ -61,13 +62,13 @@ Step = Callable[[np.ndarray], np.ndarray]
 
 
 def engrams(start: np.ndarray, **arguments: Any) -> Step:
-    """Return a step of engram's NOODL; called with a batch, it gives the dictionary after it."""
+    """Return a step of engram's NOODL, which takes a batch and returns the updated dictionary."""
     model = NOODL(ATOMS, dict_init=start, code_step=0.2, **arguments)
     return lambda X: model.partial_fit(X).components_
 
 
 def plain(start: np.ndarray) -> Step:
-    """Return the published step in dense NumPy: 100 iterations for all samples together, no kernel."""
+    """Return the published step in dense NumPy: 100 iterations for all samples together, without a kernel."""
     dictionary = start.copy()
 
     def step(X: np.ndarray) -> np.ndarray:
@@ -95,7 +96,7 @@ def scikits(start: np.ndarray, alpha: float) -> Step:
 
 
 def spams_step(start: np.ndarray, penalty: float) -> Step:
-    """Return a step of SPAMS: one iteration on a batch, going on from the statistics of the last."""
+    """Return a step of SPAMS: one iteration on a batch, which continues from the statistics of the last batch."""
     import spams
 
     state: dict[str, Any] = {"dictionary": np.asfortranarray(start.T), "model": None}
@@ -120,7 +121,7 @@ def spams_step(start: np.ndarray, penalty: float) -> Step:
 
 
 def ways(start: np.ndarray) -> dict[str, Step]:
-    """Return all that is compared, from one start."""
+    """Return all methods that are compared, with the same start."""
     return {
         "engram, iht-ls, automatic step": engrams(start),
         "engram, iht-ls": engrams(start, dict_step=15.0),
@@ -132,7 +133,7 @@ def ways(start: np.ndarray) -> dict[str, Step]:
 
 
 def noodl(batches: int, seeds: int) -> dict[str, Any]:
-    """Return, for each way, the seconds and the error of every step, seed by seed."""
+    """Return the seconds and the error of every step, for each method and seed."""
     curves: dict[str, dict[str, list[list[float]]]] = {}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
@@ -140,7 +141,7 @@ def noodl(batches: int, seeds: int) -> dict[str, Any]:
         start = perturb_dictionary(dictionary, random_state=rng)
         steps = ways(start)
         warm = make_sparse_dictionary_data(SAMPLES, n_nonzero=NONZERO, dictionary=dictionary, random_state=rng)[0]
-        for step in ways(start).values():  # whatever is compiled or loaded is so before
+        for step in ways(start).values():  # compiles and loads before the measurement
             step(warm)
         for name in steps:
             curve = curves.setdefault(name, {"seconds": [], "error": []})
@@ -166,15 +167,16 @@ def noodl_section(record: dict[str, Any]) -> list[str]:
             return "not reached"
         return f"{unit * statistics.median(values):.3g} ({unit * min(values):.3g} .. {unit * max(values):.3g})"
 
-    header = ["way", "ms a step", *(f"s to {target:g}" for target in TARGETS)]
+    header = ["method", "ms per step", *(f"s to {target:g}" for target in TARGETS)]
     header += [*(f"error after {step}" for step in EARLY), "error at the end"]
     lines = [
         "### NOODL: time to the true dictionary",
         "",
-        f"{FEATURES} features, {ATOMS} atoms, up to {NONZERO} in a sample, fresh batches of {SAMPLES}, start 2 / log n",
-        f"away, float64, one thread, {record['batches']} batches. Medians and ranges over seeds (of a step: over all",
-        "steps, with quartiles). The lassos' penalties are the best of a few; they lead NOODL with the published",
-        "step of 15 in the first batches, and then slow down.",
+        f"{FEATURES} features, {ATOMS} atoms, at most {NONZERO} atoms in a sample, fresh batches of {SAMPLES}, a start",
+        f"at distance 2 / log n, float64, one thread, {record['batches']} batches. Medians and ranges over seeds; for",
+        "the time of a step, median and quartiles over all steps. The penalties of the lassos are the best of a few",
+        "values. In the first batches the lassos are ahead of NOODL with the published step of 15; then they slow",
+        "down.",
         "",
         "| " + " | ".join(header) + " |",
         "|" + "---|" * len(header),
@@ -197,7 +199,7 @@ def noodl_section(record: dict[str, Any]) -> list[str]:
 
 
 def dense_recall(H: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Flip all nodes with more than half of their constraints violated, over and over, by dense products."""
+    """Flip all nodes with more than half of their constraints violated, repeatedly, by dense products."""
     bits = (x < 0).float()
     for _ in range(100):
         violated = (bits @ H.T) % 2
@@ -209,12 +211,12 @@ def dense_recall(H: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def expander(batches: int, seeds: int) -> dict[str, Any]:
-    """Return the seconds of recalling a batch from 3 % errors, for each size and way, and how much came back."""
+    """Return the seconds to recall a batch with 3 % errors, and the share recovered, for each size and method."""
     rows = []
     for nodes in NODES:
         graph = random_regular(nodes, 5, 6, seed=0)
         memory, generator = ExpanderMemory(graph), torch.Generator().manual_seed(0)
-        # On a linear code, errors are corrected alike at all stored states; this one needs no encoder.
+        # A linear code corrects errors in the same way at all stored states; this state needs no encoder.
         right = torch.ones(RECALLS, nodes)
         noisy = corrupted(right, FLIPPED, generator=generator)
         recall = {
@@ -226,7 +228,7 @@ def expander(batches: int, seeds: int) -> dict[str, Any]:
             recall["dense"] = lambda x, H=H: dense_recall(H, x)
         row: dict[str, Any] = {"nodes": nodes, "seconds": {}, "recovered": {}}
         for name, call in recall.items():
-            call(noisy[:2])  # whatever is compiled or loaded is so before
+            call(noisy[:2])  # compiles and loads before the measurement
             batch = noisy[:64] if name == "dense" and nodes > 5000 else noisy
             row["seconds"][name] = []
             for _ in range(1 if name == "dense" else max(3, batches // 10)):
@@ -244,17 +246,17 @@ def expander_section(record: dict[str, Any]) -> list[str]:
     header = [
         "nodes",
         "order",
-        "recalls a second",
-        "us a recall and 1000 nodes",
-        "dense loop, recalls a second",
+        "recalls per second",
+        "us per recall and 1000 nodes",
+        "dense loop, recalls per second",
         "ratio",
     ]
     lines = [
-        "### Expander memory: recalls a second",
+        "### Expander memory: recalls per second",
         "",
         f"Random (5,6)-regular graph, {FLIPPED:.0%} of the nodes flipped, batches of {RECALLS} states (64 for",
         "the dense loop of 10,002 nodes), one thread; medians. The dense loop flips all nodes at once, as `parallel`",
-        f"does; its matrix does not fit beyond {LARGEST_DENSE} nodes. Share recovered in brackets.",
+        f"does; beyond {LARGEST_DENSE} nodes its matrix does not fit into memory. In parentheses: the share recovered.",
         "",
         "| " + " | ".join(header) + " |",
         "|" + "---|" * len(header),
@@ -274,7 +276,7 @@ def expander_section(record: dict[str, Any]) -> list[str]:
 
 
 def seconds_of(call: Callable[[], object], repetitions: int) -> list[float]:
-    """Return how long a call takes, over and over; whatever is compiled or loaded is so before."""
+    """Return the seconds of repeated calls, after a first call that compiles and loads."""
     call()
     taken = []
     for _ in range(repetitions):
@@ -285,7 +287,7 @@ def seconds_of(call: Callable[[], object], repetitions: int) -> list[float]:
 
 
 def episodic(batches: int, seeds: int) -> dict[str, Any]:
-    """Return the seconds of looking up one key, of a key of a batch, and of a key of an episode that is written."""
+    """Return the seconds of looking up a single key and a key in a batch, and of writing a sample of an episode."""
     rows = []
     for capacity, features in TABLES:
         rng = np.random.default_rng(0)
@@ -298,12 +300,12 @@ def episodic(batches: int, seeds: int) -> dict[str, Any]:
         tree = KDTree(keys)
 
         def rebuild(keys: np.ndarray = keys, tree: KDTree = tree, episode: np.ndarray = episode) -> None:
-            for key in episode:  # is it there already?
+            for key in episode:  # is the key stored already?
                 tree.query(key[None], 1)
             KDTree(keys)
 
         def write(memory: KeyValueMemory = memory, new: torch.Tensor = new) -> None:
-            new.add_(0.001)  # else all would be there already
+            new.add_(0.001)  # otherwise all keys would be stored already
             memory.write(new, new[:, 0])
 
         ways: dict[str, dict[str, Callable[[], object]]] = {
@@ -328,7 +330,7 @@ def episodic(batches: int, seeds: int) -> dict[str, Any]:
             index.add(keys)
 
             def refill(index: Any = index, keys: np.ndarray = keys, episode: np.ndarray = episode) -> None:
-                index.search(episode, 1)  # is it there already?
+                index.search(episode, 1)  # are the keys stored already?
                 index.reset()
                 index.add(keys)
 
@@ -377,14 +379,15 @@ def microseconds(values: list[float]) -> str:
 
 def episodic_section(record: dict[str, Any]) -> list[str]:
     """Return the lines of the page that show the episodic memory's record."""
-    header = ["keys", "way", "a look-up", "a look-up in a batch", "a sample written"]
+    header = ["keys", "method", "single look-up", "look-up in a batch", "sample written"]
     lines = [
         "### Episodic memory: look-ups and inserts",
         "",
-        f"Microseconds, medians and quartiles; random keys, {NEIGHBOURS} neighbours, one thread: one key alone, one of",
-        f"a batch of {ASKED}, and one sample of an episode of {EPISODE} that is written. Writing, all look whether a",
-        "key is there already; then engram replaces the least recently used rows, and the others are built anew with",
-        "all keys, as published. After the comma: how many times as long as engram.",
+        f"Medians and quartiles in microseconds, with random keys and {NEIGHBOURS} neighbours, in one thread: looking",
+        f"up a single key and a key in a batch of {ASKED}, and writing a sample of an episode of {EPISODE}. When",
+        "writing, all methods first check whether a key is stored already. Then engram replaces the least recently",
+        "used rows, and the others are rebuilt with all keys, as published. After the comma: the time relative to",
+        "engram.",
         "",
         "| " + " | ".join(header) + " |",
         "|" + "---|" * len(header),
@@ -397,13 +400,13 @@ def episodic_section(record: dict[str, Any]) -> list[str]:
                 times = "" if name == "engram" else f", {statistics.median(values) / ours[what]:.1f}x"
                 cells.append(microseconds(values) + times)
             lines.append("| " + " | ".join(cells) + " |")
-    header = ["clusters", "way", "a call with one sample", "a sample of a stream in one call"]
+    header = ["clusters", "method", "one sample per call", "a stream in one call"]
     lines += [
         "",
         "### Online k-means: one sample after another",
         "",
-        "Microseconds a sample. scikit-learn moves centres sample by sample only if it is called so; after the comma:",
-        "how many times as long as engram it takes, call for call.",
+        "Microseconds per sample. scikit-learn moves the centres after each sample only if it is called once for every",
+        "sample. After the comma: the time of a call relative to engram.",
         "",
         "| " + " | ".join(header) + " |",
         "|" + "---|" * len(header),
@@ -427,7 +430,7 @@ SYSTEMS: dict[str, tuple[Callable[[int, int], dict[str, Any]], Callable[[dict[st
 
 
 def machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
+    """Return the machine and the versions that the numbers depend on."""
     return {
         "processor": platform.processor() or platform.machine(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
@@ -456,7 +459,7 @@ def section(record: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few batches and one seed")
-    parser.add_argument("--page", action="store_true", help="measure nothing, print the section from the record")
+    parser.add_argument("--page", action="store_true", help="only print the section, from the existing record")
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -1,10 +1,10 @@
-"""Lifetimes per second of evolved plastic networks, and what evolution costs beside them.
+"""Lifetimes per second of evolved plastic networks, and the overhead of the evolution strategy.
 
 `python benchmarks/meta.py` measures lifetimes of 400 trials at 70 units: (a) the straightforward batched version in
 torch, step by step as defined; (b) the numba kernel, on one and two threads, on two loky workers, and on two workers of
-Ray. Then ask and tell of the evolution strategy, with 500 individuals, as a part of a generation. Repetitions are
-interleaved, so that a busy machine slows all of them; figures are medians, with the range from the first to the third
-quartile.
+Ray. It also measures ask and tell of the evolution strategy, with 500 individuals, as a share of a generation.
+Repetitions are interleaved, so that a busy machine slows all of them; the figures are medians, with the range from the
+first to the third quartile.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def network() -> NodePerturbationRNN:
 
 
 def of_backend(backend: Any, individuals: int, trials: int, threads: int = 1) -> Measure:
-    """Lifetimes of 400 trials per second; fewer trials are counted as the part that they are."""
+    """Lifetimes of 400 trials per second; a lifetime of fewer trials counts as a fraction."""
     net, seen = network(), block(individuals, trials)
 
     def rate() -> float:
@@ -57,14 +57,14 @@ def of_backend(backend: Any, individuals: int, trials: int, threads: int = 1) ->
 
 
 def losses(kind: torch.Tensor, answer: torch.Tensor, *, trials: Trials) -> torch.Tensor:
-    """What a worker does with its part of a population."""
+    """The losses of a worker's part of a population."""
     torch.set_num_threads(1)
     seen = trials._replace(kind=kind, answer=answer)
     return lifetimes(network(), seen, torch.Generator().manual_seed(1)).loss[:, -100:].mean(1)
 
 
 def of_workers(backend: Any, individuals: int) -> Measure:
-    """The same on two worker processes, which are warm."""
+    """Lifetimes per second on two worker processes, which are already started."""
     seen = block(individuals, TRIALS)
     function = partial(losses, trials=seen)
 
@@ -98,7 +98,7 @@ def lives(repetitions: int, individuals: int, ray: bool) -> dict[str, list[float
 
 
 def overhead(repetitions: int, population_size: int) -> list[float]:
-    """Return the seconds that ask and tell take."""
+    """Return the seconds of ask and tell."""
     torch.set_num_threads(1)
     net = network()
     es = AntitheticES(net.parameters(), population_size=population_size)
@@ -122,8 +122,8 @@ def section(record: dict[str, Any]) -> list[str]:
     lines = [
         "## Lifetimes of evolved plastic networks",
         "",
-        f"Lifetimes of {TRIALS} trials at {UNITS} units per second, {record['individuals']} individuals, in turn:",
-        "the network in torch step by step as it is defined, and as the numba kernel.",
+        f"Lifetimes of {TRIALS} trials per second, with {UNITS} units and {record['individuals']} individuals,",
+        "measured in turn: the network in torch, step by step as it is defined, and the numba kernel.",
         "",
         "| | lifetimes/s | quartiles | over torch |",
         "|---|---|---|---|",
@@ -134,9 +134,9 @@ def section(record: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"- {RATE:.0f} a second on 2 cores: {_verdict(most >= RATE)}",
-        f"- {RATIO:.0f} times torch, on one thread each: {_verdict(single >= RATIO * median[PLAIN])}",
-        f"- asking and telling {record['population']} individuals takes {1e3 * once:.0f} ms, {share:.1%} of a "
+        f"- {RATE:.0f} lifetimes per second on 2 cores: {_verdict(most >= RATE)}",
+        f"- {RATIO:.0f} times as fast as torch, on one thread each: {_verdict(single >= RATIO * median[PLAIN])}",
+        f"- ask and tell of {record['population']} individuals take {1e3 * once:.0f} ms, {share:.1%} of a "
         f"generation on 2 cores; at most {OVERHEAD:.0%}: {_verdict(share <= OVERHEAD)}",
         "",
     ]

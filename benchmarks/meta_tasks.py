@@ -1,9 +1,9 @@
-"""Steps per second of meta-tasks, many different ones at once, against a Python loop and against MiniGrid.
+"""Steps per second of many different meta-tasks at once, compared with a Python loop and with MiniGrid.
 
-`python benchmarks/meta_tasks.py` measures, with whole lifetimes and their resets, action selection left out:
+`python benchmarks/meta_tasks.py` measures whole lifetimes, including resets but not action selection:
 (a) MiniGrid, an empty room of 8 x 8, without any wrapper; (b) a `MetaTaskEnv` for each task, one after another;
 (c) `MetaTaskVectorEnv`, all tasks in one batch. Repetitions are interleaved, so that a busy machine slows all of them;
-figures are medians, with the range from the first to the third quartile.
+the figures are medians, with the range from the first to the third quartile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engram.tasks.meta import MetaTask, MetaTaskEnv, MetaTaskVectorEnv, sample_m
 
 RECORD = Path(__file__).with_suffix(".json")
 ROOM, LOOP, BATCH = "(a) MiniGrid, empty room", "(b) one after another", "(c) one batch"
-TARGET = 1e6  # steps a second, at 1024 environments
+TARGET = 1e6  # steps per second, at 1024 environments
 HORIZON = 100
 
 
@@ -66,7 +66,8 @@ def measured(num_envs: list[int], repetitions: int) -> list[dict[str, Any]]:
     room = gymnasium.make("MiniGrid-Empty-8x8-v0", disable_env_checker=True).unwrapped
     rows[1, ROOM] = of_loop([room], 1500)
     for number in num_envs:
-        few = [MetaTaskEnv(task) for task in tasks[: min(number, 16)]]  # a loop's rate does not depend on how many
+        # The rate of a loop does not depend on the number of environments.
+        few = [MetaTaskEnv(task) for task in tasks[: min(number, 16)]]
         rows[number, LOOP] = of_loop(few, HORIZON)
         rows[number, BATCH] = of_batch(tasks[:number], number)
     for measure in rows.values():
@@ -84,8 +85,8 @@ def section(record: dict[str, Any]) -> list[str]:
     lines = [
         "## Meta-tasks",
         "",
-        f"Steps per second of random tasks of 4 states and 2 actions, lifetimes of {HORIZON} steps with their resets,",
-        "action selection left out, in one process and one thread, in turn.",
+        f"Steps per second of random tasks with 4 states and 2 actions, over lifetimes of {HORIZON} steps, including",
+        "resets but not action selection, in one process and one thread; repetitions are taken in turn.",
         "",
         "| tasks | | steps/s | quartiles | over the loop | over MiniGrid |",
         "|---|---|---|---|---|---|",
@@ -101,7 +102,7 @@ def section(record: dict[str, Any]) -> list[str]:
         )
     if (1024, BATCH) in median:
         verdict = "met" if median[1024, BATCH] >= TARGET else "**not met**"
-        lines += ["", f"- {TARGET:,.0f} steps a second of 1024 mixed tasks: {verdict}"]
+        lines += ["", f"- {TARGET:,.0f} steps per second of 1024 mixed tasks: {verdict}"]
     return [*lines, ""]
 
 

@@ -1,8 +1,8 @@
-"""How long a training step takes with learned preconditioners, against the same step with ``torch.optim.SGD``.
+"""Time of a training step with learned preconditioners, compared with the same step with ``torch.optim.SGD``.
 
-A step is forward and backward pass and that of the optimiser, momentum 0.9; all ways of a network run in one process on
-one thread, in turn. ``python benchmarks/optim.py`` takes five minutes and writes the record beside this file;
-``--profile`` shows what of a step of the optimiser takes how long.
+A step is a forward pass, a backward pass and a step of the optimiser with momentum 0.9; all variants of a network run
+in one process on one thread, in turn. ``python benchmarks/optim.py`` takes five minutes and writes the record beside
+this file; ``--profile`` shows the time of each part of the optimiser's step.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ WAYS = {
     },
 }
 REPEATS = {"resnet": 15, "dense": 100}
-SAID = {"resnet": "ResNet-18, 32 x 32, batch 64", "dense": "784-512-512-10, batch 512, of its 512 x 512"}
-TARGETS = {("resnet", "fop, spatial"): 1.05, ("dense", "fop, left"): 1.5}  # times the step with SGD, at most
+SAID = {"resnet": "ResNet-18, 32 x 32, batch 64", "dense": "784-512-512-10, batch 512, FOP on its 512 x 512"}
+TARGETS = {("resnet", "fop, spatial"): 1.05, ("dense", "fop, left"): 1.5}  # at most this many times the step with SGD
 
 
 class Block(nn.Module):
@@ -83,7 +83,7 @@ def optimizer_of(net: nn.Module, options: dict[str, Any] | None) -> torch.optim.
 
 
 def way(made: tuple[nn.Module, Tensor, Tensor], options: dict[str, Any] | None) -> Callable[[], float]:
-    """Return a step, which returns the seconds that the optimiser took of it."""
+    """Return a training step, which returns the seconds of the optimiser's part."""
     net, x, classes = made
     optimizer = optimizer_of(net, options)
 
@@ -98,7 +98,7 @@ def way(made: tuple[nn.Module, Tensor, Tensor], options: dict[str, Any] | None) 
 
 
 def measure(network: str) -> dict[str, dict[str, list[float]]]:
-    """Return the seconds of each way, taken in turn, after a few that are not counted."""
+    """Return the seconds of each variant, measured in turn, after a few turns that are not counted."""
     make = {"resnet": resnet, "dense": dense}[network]
     ways = {name: way(make(), options) for name, options in WAYS[network].items()}
     taken: dict[str, dict[str, list[float]]] = {name: {"step": [], "optimiser": []} for name in ways}
@@ -126,12 +126,13 @@ def section(record: dict[str, Any]) -> list[str]:
     return [
         "## Preconditioned steps",
         "",
-        "A training step with `FOP`, momentum 0.9, over the same with `torch.optim.SGD`: medians in milliseconds of",
-        "repetitions in turn, one thread. *Spread*: interquartile range over median; *optimiser*: its part of a step.",
+        "A training step with `FOP`, momentum 0.9, compared with the same step with `torch.optim.SGD`: medians in",
+        "milliseconds of repetitions, taken in turn in one thread. *Spread*: interquartile range over median.",
+        "*Optimiser's part*: the time of the optimiser in a step.",
         "",
         f"Load average before the run {record['load']:.1f}.",
         "",
-        "| network | optimiser | step | spread | optimiser | over SGD | target |",
+        "| network | optimiser | step | spread | optimiser's part | over SGD | target |",
         "|---|---|---|---|---|---|---|",
         *rows,
         "",

@@ -62,13 +62,12 @@ def whole(row: FOUND) -> bool:
 
 
 def lower_bound(row: FOUND, where: FOUND, *, instructions: bool) -> float:
-    """Return the seconds below which no program of 32-bit numbers can get on this machine.
+    """Return a lower bound on the seconds that a program with 32-bit numbers takes on this machine.
 
     A connection takes about 5 operations forward and 14 backward in a step (half as many again with a second trace).
-    A processor reaches its peak only with multiplications that are added to something in the same instruction, and
-    counting those that the equations need there are 4 forward and 12 backward, each of which could have been two
-    operations. What must come from memory and go there is the input, the output, the gradients, and the traces at both
-    ends.
+    A processor reaches its peak only with instructions that multiply and add at once. The equations need 4
+    multiplications forward and 12 backward, each of which could have been two operations. The memory traffic is the
+    input, the output, the gradients, and the traces at both ends.
     """
     batch, units, steps = size(row)
     traces = 2 if row["rule"] == "retroactive" else 1
@@ -306,8 +305,8 @@ def plasticity_section(record: FOUND) -> list[str]:
         "### Targets",
         "",
         "The targets were set before the measurement; *measured* is the worst case. The estimate by operations assumes",
-        "that the processor always does a multiplication and an addition at once; a third of the multiplications in the",
-        "equations have no addition.",
+        "that the processor always does a multiplication and an addition at once; a third of the multiplications in",
+        "the equations have no addition.",
         "",
         "| target | measured | |",
         "|---|---|---|",
@@ -317,9 +316,9 @@ def plasticity_section(record: FOUND) -> list[str]:
         ],
         "",
         "What limits the speed: with up to about 200 units a trace stays in the cache, and instructions take the time.",
-        "Besides multiplying, each connection clamps, loads and stores, and the backward pass computes the trace of each",
-        "step a second time. With 1000 units or more a trace does not fit into the cache: it goes to memory and back at",
-        "each step. With 20 steps, calling the operator and arranging its matrices take as long as the steps.",
+        "Besides multiplying, each connection clamps, loads and stores, and the backward pass computes the trace of",
+        "each step a second time. With 1000 units or more a trace does not fit into the cache: it goes to memory and",
+        "back at each step. With 20 steps, calling the operator and arranging its matrices take as long as the steps.",
         "",
     ]
 
@@ -329,9 +328,10 @@ def environments_section(record: FOUND) -> list[str]:
     return [
         "## Environments",
         "",
-        "Steps per second over whole episodes, including resets, in one process and one thread; medians of repetitions,",
-        "taken in turn: MiniGrid's empty room of 8 x 8 cells; a plain implementation of the task, one environment after",
-        "another, as in the published scripts; single environments of engram, one after another; batches of engram.",
+        "Steps per second over whole episodes, including resets, in one process and one thread; medians of",
+        "repetitions, taken in turn: MiniGrid's empty room of 8 x 8 cells; a plain implementation of the task, one",
+        "environment after another, as in the published scripts; single environments of engram, one after another;",
+        "batches of engram.",
         "",
         "| environment | number | | steps/s | quartiles | over the loop | over MiniGrid |",
         "|---|---|---|---|---|---|---|",

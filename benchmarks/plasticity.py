@@ -1,13 +1,13 @@
-"""How fast a plastic recurrent network trains: forward and backward pass of four ways to run the same episodes.
+"""Training speed of a plastic recurrent network: forward and backward pass of four implementations.
 
-(a) the loop that a good PyTorch user would write, (b) the same under ``torch.compile``, (c) one episode after another
-with a batch of one, as the published scripts do, (d) ``engram``, and beside them engram's own plain scan. All ways of a
-size run in one process, in turn, so that what else the machine does falls on all alike; a table shows medians and
-their ratios. The machine should have nothing else to do.
+All run the same episodes: (a) the loop that an experienced PyTorch user would write, (b) the loop under
+``torch.compile``, (c) one episode after another with a batch of one, as in the published scripts, (d) ``engram``.
+engram's plain scan is measured as well. All implementations of a size run in one process, in turn, so that other work
+on the machine slows all of them alike; a table shows medians and their ratios. The machine should be idle.
 
 ``python benchmarks/plasticity.py`` measures the whole grid, in about 25 minutes on two cores, and writes the record
-beside this file, from which ``page.py`` makes the page; ``--quick`` takes a few sizes, and ``--device cuda`` measures
-on a GPU what can be measured there, into a record of its own.
+beside this file, from which ``page.py`` writes the page; ``--quick`` takes a few sizes; ``--device cuda`` measures what
+can be measured on a GPU, into a separate record.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ RECORD = Path(__file__).with_suffix(".json")
 RULES: dict[str, Callable[[], Any]] = {"hebb": Hebb, "oja": Oja, "modulated": Modulated, "retroactive": Retroactive}
 BATCHES, UNITS, TIMES = (1, 30, 128), (32, 100, 200, 400, 1000), (20, 100, 200)
 QUICK = [(30, 32, 20), (1, 100, 100), (30, 100, 100), (30, 100, 200)]
-CENTRE = [(30, 100, 100), (30, 100, 200)]  # where the targets of speed are set
+CENTRE = [(30, 100, 100), (30, 100, 200)]  # the sizes for which most targets of speed are set
 COMPILED = [(30, 100, 20), (30, 100, 100)]
 PATIENCE = 240.0  # seconds that a compilation may take
 MEMORY = (30, 100, 200)
-LOADED = [(32, 60, 11), (1, 32, 20), (30, 100, 100), (128, 200, 50)]  # beside other work; the first is the README's
-LOADED_SECONDS = 20.0  # for each of them and each load, for what is measured is how often others are waited for
-AT_ONCE = 10  # training steps that are timed together where cores are shared, so that no single wait decides
-SECONDS = 3.0  # for all ways of one size; each is measured once whatever it takes
+LOADED = [(32, 60, 11), (1, 32, 20), (30, 100, 100), (128, 200, 50)]  # sizes on busy cores; the first is the README's
+LOADED_SECONDS = 20.0  # for each size and load; long, because the time depends on how often a thread waits for others
+AT_ONCE = 10  # training steps that are timed together on busy cores, so that a single wait is not decisive
+SECONDS = 3.0  # for all implementations of one size; each is measured at least once
 
 
 class Case:
-    """One size and rule: parameters, input, and the ways to run it."""
+    """One size and rule: parameters, input, and the implementations."""
 
     def __init__(  # noqa: PLR0917
         self, rule: str, batch: int, units: int, steps: int, device: str = "cpu", seed: int = 0
@@ -81,7 +81,7 @@ class Case:
         return [self.weight, self.alpha, *[p for m in modules for p in m.parameters()]]
 
     def loop(self, drive: Tensor) -> Tensor:
-        """The straightforward way; the trace is (batch, post, pre)."""
+        """The straightforward loop; the shape of a trace is (batch, post, pre)."""
         batch, units = drive.shape[1:]
         x = drive.new_zeros(batch, units)
         H = E = drive.new_zeros(batch, units, units)
@@ -121,10 +121,10 @@ class Case:
         self.backward(self.loop(self.drive[:, :first]), self.wanted[:, :first])
 
     def ways(self) -> dict[str, Callable[[], None]]:
-        """Return what can be measured, each the forward and backward pass of all episodes."""
+        """Return the implementations, each as a call that makes the forward and backward pass of all episodes."""
 
         def episodes() -> None:
-            # Three stand for all of them; the time is scaled where it is taken.
+            # Three episodes represent all of them; `measure` scales the time.
             for b in range(min(3, self.size[0])):
                 self.backward(self.loop(self.drive[:, b : b + 1]), self.wanted[:, b : b + 1])
 
@@ -137,14 +137,14 @@ class Case:
 
 
 def autograd_bytes(rule: str, batch: int, units: int, steps: int) -> int:
-    """Return about how much the loop keeps for its backward pass: some traces a step."""
+    """Return about how many bytes the loop stores for its backward pass: several traces per step."""
     return 4 * steps * batch * units**2 * {"hebb": 4, "oja": 6, "modulated": 6, "retroactive": 8}[rule]
 
 
 def measure(case: Case, seconds: float, repeats: int) -> dict[str, Any]:
-    """Return the seconds that every way took, taken in turn, and of how many episodes the loop ran.
+    """Return the seconds of every implementation, measured in turn, and the number of episodes that the loop ran.
 
-    Where the loop would not fit into memory it runs as many of the episodes as do, and its time is an estimate.
+    If the loop does not fit into memory, it runs as many episodes as fit, and its time is an estimate.
     """
     ways, (batch, units, steps) = case.ways(), case.size
     available = torch.cuda.mem_get_info()[0] if case.drive.is_cuda else psutil.virtual_memory().available
@@ -157,7 +157,7 @@ def measure(case: Case, seconds: float, repeats: int) -> dict[str, Any]:
     small = Case(case.name, 2, 8, 8, case.drive.device.type).ways()
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for name in ways:
-        small[name]()  # numba compiles once for all sizes, and memory and threads are had
+        small[name]()  # numba compiles once for all sizes; memory is allocated and threads are started
     begin = time.perf_counter()
     while len(taken["ours"]) < repeats and (not taken["ours"] or time.perf_counter() - begin < seconds):
         for name, way in ways.items():
@@ -169,14 +169,14 @@ def measure(case: Case, seconds: float, repeats: int) -> dict[str, Any]:
 
 def in_own_process(*arguments: object, timeout: float | None = None) -> Any:
     command = [sys.executable, __file__, *map(str, arguments)]
-    # The time of a compilation is not that of finding an earlier one.
+    # Without caches, so that the time is that of a compilation.
     own = os.environ | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout, env=own)
     return json.loads(done.stdout)
 
 
 def print_compiled(rule: str, size: tuple[int, int, int]) -> None:
-    """Print how long the compiled loop took to compile, and then it and ours, in turn."""
+    """Print the seconds to compile the loop, and then those of the compiled loop and of engram, in turn."""
     case = Case(rule, *size)
     compiled = torch.compile(case.loop, dynamic=False)
     ways = {"compiled": lambda: case.backward(compiled(case.drive), case.wanted), "ours": case.ways()["ours"]}
@@ -201,7 +201,7 @@ def compile_and_measure(rule: str, size: tuple[int, int, int]) -> dict[str, Any]
 
 
 def print_peak(rule: str, size: tuple[int, int, int], way: str) -> None:
-    """Print by how many MB the process grows; a run of a small case before it loads and compiles all there is."""
+    """Print the memory that the process gains, in MB, after a small case that loads and compiles everything."""
     Case(rule, 2, 8, 8).ways()[way]()
     case, process, done, sizes = Case(rule, *size), psutil.Process(), threading.Event(), []
 
@@ -219,10 +219,10 @@ def print_peak(rule: str, size: tuple[int, int, int], way: str) -> None:
 
 
 def print_loaded(busy: bool, size: tuple[int, int, int], seconds: float) -> None:
-    """Print how long training steps of a plastic network and an LSTM take by the default and other numbers of threads.
+    """Print the seconds of training steps of a plastic network and an LSTM with several numbers of threads.
 
     Args:
-        busy: Whether every core has another process to run meanwhile.
+        busy: Whether every core also runs another process.
         size: Samples, units and steps.
         seconds: How long to measure.
     """
@@ -235,7 +235,7 @@ def print_loaded(busy: bool, size: tuple[int, int, int], seconds: float) -> None
     counts = sorted({1, 2, max(1, usual // 2), usual})
     taken: dict[str, dict[int, list[float]]] = {name: {threads: [] for threads in counts} for name in networks}
 
-    # The gradient is given: a loss over so many numbers is torch's own work, and waits for torch's threads.
+    # The gradient is given, because torch would compute a loss over so many numbers and wait for its own threads.
     gradient = torch.ones(steps, batch, units)
 
     def train(name: str) -> None:
@@ -260,7 +260,7 @@ def print_loaded(busy: bool, size: tuple[int, int, int], seconds: float) -> None
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Return what the numbers depend on, with the measured peaks of arithmetic and of memory."""
+    """Return the machine and the versions that the numbers depend on, with the measured peaks of compute and memory."""
     a, b = torch.randn(2, 1536, 1536, device=device).unbind()
     big, copy = torch.ones(2, 2**25, device=device).unbind()
 
@@ -291,9 +291,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few sizes instead of the whole grid")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for each size (default {SECONDS:g})")
-    parser.add_argument("--repeats", type=int, default=9, help="repetitions of every way, at most (default 9)")
-    parser.add_argument("--batches", nargs="+", type=int, choices=BATCHES, help="only these, put into the record")
-    parser.add_argument("--units", nargs="+", type=int, choices=UNITS, help="likewise")
+    parser.add_argument("--repeats", type=int, default=9, help="maximum repetitions of a case (default 9)")
+    parser.add_argument("--batches", nargs="+", type=int, choices=BATCHES, help="renew only these rows of the record")
+    parser.add_argument("--units", nargs="+", type=int, choices=UNITS, help="renew only these rows of the record")
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--loaded", nargs=4, type=int, help=argparse.SUPPRESS)
@@ -336,7 +336,7 @@ def main() -> None:
     for busy, size in itertools.product((0, 1), LOADED if others else []):
         row = {"busy": bool(busy), "batch": size[0], "units": size[1], "steps": size[2]}
         record["loaded"].append(row | in_own_process("--loaded", busy, *size))
-        print(f"{time.perf_counter() - begin:6.0f} s", "beside other work" if busy else "alone", *size, flush=True)
+        print(f"{time.perf_counter() - begin:6.0f} s", "busy cores" if busy else "idle cores", *size, flush=True)
     record["took"] = record.get("took", 0.0) + time.perf_counter() - begin
     record["rows"].sort(key=lambda row: (row["batch"], row["units"], row["steps"]))
     path.write_text(json.dumps(record, indent=1) + "\n")

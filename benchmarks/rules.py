@@ -1,7 +1,8 @@
-"""How long a training step takes by each learning rule, against the loop that a PyTorch user writes.
+"""Time of a training step by each learning rule, compared with the loop that a PyTorch user writes.
 
-A step is the gradient and that of ``torch.optim.SGD``; all ways run in one process on one thread, in turn, and a table
-shows medians and their ratios. ``python benchmarks/rules.py`` takes a minute and writes the record beside this file.
+A step computes the gradient and applies ``torch.optim.SGD``. All rules run in one process on one thread, in turn; a
+table shows medians and their ratios. ``python benchmarks/rules.py`` takes a minute and writes the record beside this
+file.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from engram.rules import train_step
 RECORD = Path(__file__).with_suffix(".json")
 SIZES, BATCH, REPEATS = (784, 256, 256, 10), 128, 200
 TARGETS = {"fa": 1.1, "dfa": 1.1, "usf": 1.1, "kolen-pollack": 1.1, "pc-fixed": 2.0}
-RULES = [name for name in registry.names("learning_rules") if not name.startswith(("eprop", "rtrl"))]  # not in time
-TARGETS |= {"align-zero": 1.5, "align-ada": 1.5}  # times the loop, at most
+# Without the rules for sequences.
+RULES = [name for name in registry.names("learning_rules") if not name.startswith(("eprop", "rtrl"))]
+TARGETS |= {"align-zero": 1.5, "align-ada": 1.5}  # at most this many times the time of the loop
 
 
 def network(activation: type[nn.Module]) -> nn.Sequential:
@@ -42,7 +44,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def loop() -> Callable[[], object]:
-    """Return the step as it is written by hand, with autograd."""
+    """Return the step as it is usually written, with autograd."""
     model, (x, classes) = network(nn.Tanh), batch()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 
@@ -55,7 +57,7 @@ def loop() -> Callable[[], object]:
 
 
 def by_rule(name: str) -> Callable[[], object]:
-    """Return the step of a rule; its state is handed on."""
+    """Return the step of a rule, which keeps its state from step to step."""
     rule, model, data = registry.get("learning_rules", name)(), network(activation(name)), batch()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     state = rule.init(model, torch.Generator().manual_seed(1))
@@ -72,7 +74,7 @@ def activation(name: str) -> type[nn.Module]:
 
 
 def costs(name: str) -> dict[str, float]:
-    """Return the measured memory and multiplications of an update, beyond and over those of a forward pass."""
+    """Return the memory of an update beyond a forward pass, and its multiplications relative to a forward pass."""
     rule, model, (x, classes) = registry.get("learning_rules", name)(), network(activation(name)), batch()
     state = rule.update(model, x, classes, rule.init(model, torch.Generator().manual_seed(1))).state
     held = [leaf for leaf in torch.utils._pytree.tree_leaves(state) if isinstance(leaf, torch.Tensor)]
@@ -86,7 +88,7 @@ def costs(name: str) -> dict[str, float]:
 
 
 def measure() -> dict[str, list[float]]:
-    """Return the seconds of each way, taken in turn, after a few that are not counted."""
+    """Return the seconds of each rule, measured in turn, after a few turns that are not counted."""
     ways = {"loop": loop()} | {name: by_rule(name) for name in RULES}
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn, (name, way) in product(range(REPEATS + 3), ways.items()):
@@ -114,10 +116,10 @@ def section(record: dict[str, Any]) -> list[str]:
         "## Learning rules",
         "",
         f"A training step of {'-'.join(map(str, SIZES))}, tanh, batch {BATCH}, with plain SGD, by each rule of",
-        "`engram.rules` through `train_step`; *loop* is the one that a PyTorch user writes, with autograd.",
-        "Medians in milliseconds of repetitions in turn, one thread. *Spread*: interquartile range over median.",
-        "*Memory*: that of an update beyond a forward pass, its pseudo-gradients and the rule's state included, in",
-        "megabytes; *forwards*: its products of matrices over those of a forward pass.",
+        "`engram.rules` through `train_step`; *loop* is the loop that a PyTorch user writes, with autograd.",
+        "Medians in milliseconds of repetitions, taken in turn in one thread. *Spread*: interquartile range over",
+        "median. *Memory*: the memory of an update beyond a forward pass in megabytes, including pseudo-gradients and",
+        "the rule's state. *Forwards*: the matrix products of an update relative to those of a forward pass.",
         "",
         f"Load average before the run {record['load']:.1f}.",
         "",

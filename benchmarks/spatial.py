@@ -1,11 +1,11 @@
-"""How fast maps are made and explored.
+"""Speed of mapping and exploration.
 
-FARMap: steps a second of a whole walk (view, update, surprisal, frontiers and paths) with ``LocalMap``, against the
-definition in NumPy (``DenseMap`` and ``ViewModel.defined``) on the same walk; and what a step takes as the world grows
-from 2,500 to 250,000 cells, for FARMap and for the explorer with one map. Walks are run in turn in one process.
+FARMap: steps per second over a whole walk (view, update, surprisal, frontiers and paths) with ``LocalMap``, compared
+with the definition in NumPy (``DenseMap`` and ``ViewModel.defined``) on the same walk; and the time of a step as the
+world grows from 2,500 to 250,000 cells, for FARMap and for the explorer with one map. Walks run in turn in one process.
 
-``python benchmarks/spatial.py`` measures, writes the record beside this file and prints the section of the page that
-shows it; ``--quick`` takes few steps.
+``python benchmarks/spatial.py`` measures, writes the record beside this file and prints its section of the page;
+``--quick`` takes few steps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEAST_RATIO, LEAST_STEPS, MOST_GROWTH = 50.0, 10_000.0, 1.5
 
 
 def world_of(side: int, seed: int = 0) -> np.ndarray:
-    """Return rooms of 15 x 15 cells with doors, about so many cells a side."""
+    """Return a world of rooms of 15 x 15 cells with doors, with about ``side`` cells per side."""
     rng = np.random.default_rng(seed)
     rooms = max(2, round(side / 18))
     mazes = generate_room_maps(rooms, 5, 1, (2, 2), connect=0.9, merge=0.0, rng=rng)
@@ -38,7 +38,7 @@ def world_of(side: int, seed: int = 0) -> np.ndarray:
 
 
 def walk(world: np.ndarray, explorer: FrontierExplorer, steps: int, *, defined: bool = False) -> float:
-    """Return the seconds of the processor that a step takes in the mean."""
+    """Return the mean processor time of a step, in seconds."""
     model = ViewModel()
     look = model.defined if defined else model.observe
     row, column = np.argwhere(world == 0)[len(world) // 2].tolist()
@@ -83,21 +83,21 @@ def section(record: dict[str, Any]) -> list[str]:
     speed = 1e6 / rows[0]["farmap"]
     growth = {name: rows[-1][name] / rows[0][name] for name in ("farmap", "frontier")}
     targets = {
-        f"a step of FARMap at least {LEAST_RATIO:g} times as fast as by the definition in NumPy ({ratio:.0f}x)": ratio
+        f"a step of FARMap at least {LEAST_RATIO:g} times as fast as the definition in NumPy ({ratio:.0f}x)": ratio
         >= LEAST_RATIO,
-        f"at least {LEAST_STEPS:,.0f} steps a second in 2,500 cells ({speed:,.0f})": speed >= LEAST_STEPS,
-        f"a step grows by at most {MOST_GROWTH:g}x from 2,500 to 250,000 cells ({growth['farmap']:.2f}x; one map "
-        f"{growth['frontier']:.2f}x)": growth["farmap"] <= MOST_GROWTH,
+        f"at least {LEAST_STEPS:,.0f} steps per second in 2,500 cells ({speed:,.0f})": speed >= LEAST_STEPS,
+        f"the time of a step grows by at most {MOST_GROWTH:g}x from 2,500 to 250,000 cells ({growth['farmap']:.2f}x; "
+        f"with one map {growth['frontier']:.2f}x)": growth["farmap"] <= MOST_GROWTH,
     }
     return [
         "## Maps",
         "",
-        "Microseconds of the processor for a step: view, update, surprisal, and where a path ends, frontiers and the",
-        f"next path; means over walks of {record['steps']} steps, medians of three walks.",
+        "Processor time of a step in microseconds: view, update, surprisal and, at the end of a path, frontiers and",
+        f"the next path. Means over walks of {record['steps']} steps, medians of three walks.",
         "",
         f"Load average before the run {record['load']:.1f}.",
         "",
-        "| cells of the world | FARMap | one map |",
+        "| cells in the world | FARMap | one map |",
         "|---|---|---|",
         *[f"| {row['cells']:,} | {row['farmap']:.0f} | {row['frontier']:.0f} |" for row in rows],
         "",

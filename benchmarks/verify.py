@@ -1,11 +1,11 @@
-"""Verification: the ten properties of the ACAS Xu networks against published answers, and bounds against auto_LiRPA.
+"""Verification: answers on ten properties of the ACAS Xu networks, and bounds, compared with published ones.
 
-Properties 1 to 4 are asked for all 45 networks, the others for theirs: the 186 questions of VNN-COMP 2021. Each has a
-time limit and one thread. Then the width of bounds on small networks over that of auto_LiRPA 0.3, whose bounds are
-noted in the tests, and the time of a bound.
+Properties 1 to 4 are verified for all 45 networks, the others for the networks that they name: the 186 instances of
+VNN-COMP 2021, each with a time limit and one thread. Other measurements are the width of bounds on small networks
+relative to the bounds of auto_LiRPA 0.3, which are stored in the tests, and the time of a bound.
 
-``python benchmarks/verify.py`` measures, writes the record beside this file and prints the section of the page that
-shows it; ``--quick`` asks for few networks, ``--page`` prints only the section, from the record that is there.
+``python benchmarks/verify.py`` measures, writes the record beside this file and prints its section of the page;
+``--quick`` takes few networks; ``--page`` only prints the section, from the existing record.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from engram.tasks.data import DataError, load
 RECORD = Path(__file__).with_suffix(".json")
 FIXTURES = Path(__file__).parents[1] / "tests" / "analysis" / "verify" / "auto_lirpa.json"
 NETWORKS = tuple(f"{a}_{b}" for a in range(1, 6) for b in range(1, 10))
-# VNN-COMP 2021, voting: what at least two tools say and no other with a confirmed input denies.
+# VNN-COMP 2021, by voting: at least two tools agree, and no other tool has a confirmed counterexample.
 HOLDS_2 = {"1_1", "1_7", "1_8", "1_9", "3_3", "4_2"}
 VIOLATED = {2: set(NETWORKS) - HOLDS_2, **{n: {"1_7", "1_8", "1_9"} for n in (3, 4)}, 7: {"1_9"}, 8: {"2_9"}}
 TARGET = 10.0  # seconds for property 3 on network 1_1
@@ -51,7 +51,7 @@ def published(number: int, network: str) -> str:
 
 
 def network(name: str) -> tuple[AffineReLU, Normalisation] | None:
-    """Return a network and its scales, or say that it is not at hand."""
+    """Return a network and its scales; if it is not available, print a message and return None."""
     try:
         return read_nnet(load("acasxu", network=name))
     except DataError as error:
@@ -60,7 +60,7 @@ def network(name: str) -> tuple[AffineReLU, Normalisation] | None:
 
 
 def acasxu(limit: float, quick: bool) -> list[dict[str, Any]]:
-    """Return the answer to each question, and what it took."""
+    """Return the answer to each question and its cost."""
     rows = []
     for number in range(1, 11):
         one = acasxu_property(number)
@@ -99,7 +99,7 @@ def acasxu(limit: float, quick: bool) -> list[dict[str, Any]]:
 
 
 def tightness() -> dict[str, Any]:
-    """Return the largest and the median ratio of the width of our bounds to that of auto_LiRPA's."""
+    """Return the largest and the median ratio of the width of engram's bounds to that of auto_LiRPA's bounds."""
     fixtures = json.loads(FIXTURES.read_text())
     ratios: dict[str, list[float]] = {"IBP": [], "CROWN": []}
     for case in fixtures["cases"]:
@@ -114,7 +114,7 @@ def tightness() -> dict[str, Any]:
 
 
 def speed(repetitions: int = 5) -> float | None:
-    """Return the microseconds in which a box of property 3 is bounded on network 1_1, in batches of 256."""
+    """Return the microseconds to bound a box of property 3 on network 1_1, in batches of 256."""
     if (read := network("1_1")) is None:
         return None
     net, scale = read
@@ -130,7 +130,7 @@ def speed(repetitions: int = 5) -> float | None:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
+    """Return the machine and the versions that the numbers depend on."""
     return {
         "processor": platform.processor() or platform.machine(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
@@ -146,13 +146,13 @@ def section(record: dict[str, Any]) -> list[str]:
     lines = [
         "## Verification: the ACAS Xu networks",
         "",
-        f"45 networks of 5 inputs, 6 x 50 ReLU and 5 outputs; one thread, {record['limit']:.0f} seconds a question, no",
-        "GPU. *As published*: the answers of VNN-COMP 2021, by a majority of its tools. *Checked*: proofs whose",
-        f"certificates were proved anew. NumPy {where['numpy']}, SciPy {where['scipy']}, engram {where['engram']},",
-        f"{where['processor']}; load average before the run {where['load']:.1f}.",
+        f"45 networks with 5 inputs, 6 x 50 ReLU units and 5 outputs; one thread, {record['limit']:.0f} seconds per",
+        "question, no GPU. The published answers are those of VNN-COMP 2021, by a majority of its tools. *Checked*:",
+        f"proofs whose certificates were verified again. NumPy {where['numpy']}, SciPy {where['scipy']}, engram",
+        f"{where['engram']}, {where['processor']}; load average before the run {where['load']:.1f}.",
         "",
-        "| property | networks | proved | refuted | unknown | otherwise than published | checked | boxes, median | "
-        "seconds, median | seconds, longest |",
+        "| property | networks | proved | refuted | unknown | not as published | checked | boxes, median | "
+        "seconds, median | seconds, maximum |",
         "|" + "---|" * 10,
     ]
     for number in sorted({row["property"] for row in rows}):
@@ -164,7 +164,7 @@ def section(record: dict[str, Any]) -> list[str]:
         cells += [f"{statistics.median(row['nodes'] for row in mine):.0f}"]
         cells += [f"{pick(row['seconds'] for row in mine):.2f}" for pick in (statistics.median, max)]
         lines.append("| " + " | ".join(cells) + " |")
-    unknown = [f"{row['property']} on {row['network']}" for row in rows if row["status"] == "unknown"]
+    unknown = [f"property {row['property']} on network {row['network']}" for row in rows if row["status"] == "unknown"]
     first = next((row for row in rows if (row["property"], row["network"]) == (3, "1_1")), None)
     lines += ["", f"Unknown after {record['limit']:.0f} seconds: {', '.join(unknown) or 'none'}."]
     if first is not None:
@@ -175,14 +175,14 @@ def section(record: dict[str, Any]) -> list[str]:
         ]
     tight = record["tightness"]
     lines += [
-        "The networks were not at hand."
+        "The networks were not available."
         if record["box_us"] is None
-        else f"A box of it takes {record['box_us']:.0f} us by CROWN, in batches of 256.",
+        else f"CROWN takes {record['box_us']:.0f} us for a box of property 3, in batches of 256.",
         "",
-        f"Width of bounds over those of {tight['source'].split(',')[0]}, largest and median: IBP",
+        f"Width of bounds relative to {tight['source'].split(',')[0]}, maximum and median: IBP",
         f"{tight['IBP'][0]:.4f} and {tight['IBP'][1]:.4f}, CROWN {tight['CROWN'][0]:.4f} and {tight['CROWN'][1]:.4f}; "
         f"target of 1.01 {'met' if max(tight['IBP'][0], tight['CROWN'][0]) <= 1.01 else '**not met**'}.",
-        "CROWN is cut with intervals layer by layer, so that it may be tighter.",
+        "The CROWN bounds are intersected with interval bounds layer by layer, so they can be tighter.",
         "",
     ]
     return lines
@@ -191,7 +191,7 @@ def section(record: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few networks")
-    parser.add_argument("--page", action="store_true", help="measure nothing, print the section from the record")
+    parser.add_argument("--page", action="store_true", help="only print the section, from the existing record")
     parser.add_argument("--seconds", type=float, default=60.0, help="time limit of a question")
     options = parser.parse_args()
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}

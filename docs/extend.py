@@ -1,11 +1,11 @@
-"""Extend the records of experiments with open claims by their next looks, without running the first ones again.
+"""Extend the records of experiments with open claims by their next looks, without repeating the earlier looks.
 
 ``python docs/extend.py NAME... [--at-most MINUTES]`` first repeats one trial of every arm that an open claim reads. If
-all of them give the numbers of the record, this code computes what that of the record did, and the seeds of the next
-look are run and added. Another kind of processor can give other last digits, which training enlarges: where a trial
-differs, it is run a third time, by the code of the commit that wrote the record. If that gives today's numbers, it is
-the machine that differs, and the record goes on and names both. If not, ``engram run NAME --until-decided`` makes a new
-record.
+all these trials give the numbers of the record, the code still computes the same, and the seeds of the next look are
+run and added. On another kind of processor the last digits can differ, and training amplifies the difference. A trial
+that differs is therefore run a third time, with the code of the commit that wrote the record. If this gives today's
+numbers, only the machine differs: the record is extended and names both machines. Otherwise
+``engram run NAME --until-decided`` makes a new record.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from engram.storage.files import runs_folder, write_atomic
 def performed(
     experiment: Experiment, results: Results, arms: Sequence[str], seeds: range, *, jobs: int, runs: Path
 ) -> Results:
-    """Some arms and seeds of a record, run with today's code."""
+    """The results of some arms and seeds of a record with today's code."""
     console = Console(stderr=True)
     root = folder_for(experiment, runs)
     compared = experiment.arms(results.preset)
@@ -57,14 +57,14 @@ def performed(
 
 
 def is_equal(value: Any, other: Any, digits: float = 1e-5) -> bool:
-    """Whether two results are equal; numbers of a record up to the digits that a record has, and to rounding at 0."""
+    """Whether two results are equal; numbers are compared up to the digits of a record, and up to rounding near 0."""
     if isinstance(value, float) and isinstance(other, float | int):
         return math.isclose(value, other, rel_tol=digits, abs_tol=1e-12) or (math.isnan(value) and math.isnan(other))
     return repr(value) == repr(other)
 
 
 def differences(experiment: Experiment, results: Results, again: Results) -> dict[str, list[str]]:
-    """The names of the numbers of a record that differ where a trial of an arm was run again, by arm.
+    """The names of the numbers that differ between a record and repeated trials, by arm.
 
     Seconds and microseconds, which some trials measure, are not compared, nor are numbers that the record lacks.
     """
@@ -81,7 +81,7 @@ def differences(experiment: Experiment, results: Results, again: Results) -> dic
 
 
 def of_the_record(name: str, arms: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """The results of seed 0 of some arms, by the code of the commit that wrote the record, on this machine."""
+    """The results of seed 0 of some arms on this machine, with the code of the commit that wrote the record."""
     path = record_path(name).relative_to(ROOT)
     with tempfile.TemporaryDirectory() as folder:
         commit = subprocess.check_output(["git", "log", "-1", "--format=%H", "--", path], cwd=ROOT, text=True).strip()
@@ -115,7 +115,7 @@ def check_code(
     again: Results,
     recompute: Callable[[str, Sequence[str]], Mapping[str, Mapping[str, Any]]],
 ) -> None:
-    """Raise ValueError if today's code computes something else than that of a record."""
+    """Raise ValueError if today's code computes other numbers than the code of a record."""
     other = differences(experiment, results, again)
     if not other:
         return
@@ -129,7 +129,7 @@ def check_code(
     ]
     if by_the_code:
         raise ValueError(
-            f"{results.experiment}: the record is of other code: there differ {'; '.join(by_the_code[:8])}"
+            f"{results.experiment}: the record was made by other code; different numbers: {'; '.join(by_the_code[:8])}"
         )
     print(f"{results.experiment}: another machine gives other last digits in {', '.join(other)}; the code is the same")
 
@@ -143,18 +143,19 @@ def extended(
     runs: Path | None = None,
     recompute: Callable[[str, Sequence[str]], Mapping[str, Mapping[str, Any]]] = of_the_record,
 ) -> Results:
-    """A record with the looks that its open claims still have.
+    """A record, extended by the remaining looks of its open claims.
 
     Args:
         experiment: The experiment.
         results: Its record.
-        jobs: How many trials at once.
-        seconds: No look is begun after this time.
-        runs: Folder of the trials (default: as of ``engram run``, in ``extended``).
-        recompute: Runs seed 0 of arms of an experiment by the code of its record: its name and the arms, to results.
+        jobs: Number of trials that run at once.
+        seconds: No look starts after this time.
+        runs: Folder of the trials (default: ``extended`` in the folder of ``engram run``).
+        recompute: Function of the name of an experiment and some arms; returns the results of seed 0 of these arms with
+            the code of the experiment's record.
 
     Raises:
-        ValueError: A trial that was run again gave other numbers than the code of the record, or did not finish.
+        ValueError: A repeated trial gave other numbers than the code of the record, or a trial did not finish.
     """
     begun = time.monotonic()
     where: dict[str, Any] = {"jobs": jobs, "runs": runs_folder(None) / "extended" if runs is None else runs}
@@ -174,10 +175,10 @@ def extended(
 
 
 def main() -> None:
-    """Extend the records that are named."""
+    """Extend the named records."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+")
-    parser.add_argument("--at-most", type=float, default=float("inf"), help="minutes after which no look is begun")
+    parser.add_argument("--at-most", type=float, default=float("inf"), help="minutes after which no look starts")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     for name in options.names:

@@ -125,7 +125,7 @@ THEMES = {  # of the gallery: the name of each experiment in the menu
         "property-verification": "Proofs about networks",
     },
 }
-VERDICTS = {"holds": "all hold", "refutes": "some fail", "open": "some open"}  # by which the gallery is filtered
+VERDICTS = {"holds": "all hold", "refutes": "some fail", "open": "some open"}  # filters of the gallery
 TASKS = {"meta-task-space": lambda: sample(np.random.default_rng(0))}  # shown on an experiment's page
 WORLDS = {  # the environments of experiments, shown on their pages
     "maze": "engram/GridMaze-v0",
@@ -138,7 +138,7 @@ WORLDS = {  # the environments of experiments, shown on their pages
     "map-induction": "engram/RepeatedUnit-v0",
 }
 FRAMES = 8
-FIGURES = '<script defer src="{0}scripts/report.js"></script>\n\n'  # draws them; {0}: where the site's root is
+FIGURES = '<script defer src="{0}scripts/report.js"></script>\n\n'  # draws the figures; {0}: path to the site's root
 
 
 def on_config(config: Any) -> Any:
@@ -191,7 +191,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Show a guide that is a notebook as executed, with a link to the notebook."""
+    """Show a guide as its executed notebook, with a link to the notebook."""
     name = page.file.src_uri
     if name not in notebooks.GUIDES:
         return markdown
@@ -201,8 +201,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Put the runs, which are HTML already, into the pages of gallery, and unindent the reference."""
-    if page.file.src_uri.startswith("reference/"):  # a fifth of a page
+    """Insert the runs, which are HTML already, into the pages of the gallery, and unindent the reference."""
+    if page.file.src_uri.startswith("reference/"):  # indentation is a fifth of a page
         return re.sub(r"(<pre.*?</pre>)|\n\s+", lambda match: match[1] or "\n", html, flags=re.DOTALL)
     return re.sub(r"<p>\[\[([\w-]+|[\w-]+/\w+)\]\]</p>", lambda match: _runs(match[1]), html)
 
@@ -229,7 +229,7 @@ def _runs(which: str) -> str:
 
 @cache
 def recorded(name: str) -> dict[str, dict[str, Any]]:
-    """Return what is shown of the records of an experiment, by preset."""
+    """Return the sections that show the records of an experiment, by preset."""
     experiment = engram.registry.get("experiments", name)
     return {preset: report.section(experiment, run) for preset, run in results.recorded(name).items()}
 
@@ -293,7 +293,7 @@ def standing_page(kind: str) -> str:
     """Return the page that ranks the registered parts of a kind, from the results that ship."""
     scores, command = shipped(kind), f"engram compare {kind.replace('_', '-')}"
     if scores is None:
-        return f"# {TITLES[kind]}\n\nNot recorded yet: `{command}` runs them."
+        return f"# {TITLES[kind]}\n\nNot recorded yet: `{command}` runs the comparison."
     about = f"`{command}` shows this table in a terminal; the [guide](../compare.md) shows how to add your own method."
     return "\n\n".join([FIGURES.format("../"), f"# {TITLES[kind]}", scores.paragraph, about, f"[[standing/{kind}]]"])
 
@@ -306,7 +306,7 @@ def shipped(kind: str) -> Standing | None:
 
 
 def experiment_page(name: str) -> str:
-    """Return the page of an experiment: what it is, its claims as recorded, its figures."""
+    """Return the page of an experiment: its summary, its recorded claims and its figures."""
     experiment = engram.registry.get("experiments", name)
     parts = [FIGURES.format("../"), f"# {experiment.summary}"]
     if not recorded(name):
@@ -326,7 +326,7 @@ def experiment_page(name: str) -> str:
 
 
 def frames(world: str) -> str:
-    """Return the first frames of an episode of random actions, as images beside each other."""
+    """Return the first frames of an episode of random actions, as adjacent images."""
     env = gymnasium.make(world, render_mode="rgb_array")
     env.action_space.seed(0)
     env.reset(seed=0)
@@ -349,7 +349,7 @@ def public(module: str) -> dict[str, str]:
     ]
     if names := getattr(loaded, "__all__", own):
         return dict.fromkeys(names, module)
-    above = module.rpartition(".")[0]  # which exports what is defined here
+    above = module.rpartition(".")[0]  # the package that exports these names
     package = __import__(above, fromlist=["_"])
     return {
         name: above
@@ -361,7 +361,8 @@ def public(module: str) -> dict[str, str]:
 def reference(module: str) -> str:
     """Return the page that lists every public name of a package, except those on a page below.
 
-    Each is a line that opens: a page with all of them open would have some 13,000 nodes. A link to a name opens it.
+    Each name is a line that opens on a click, because a page with all of them open would have about 13,000 nodes. A
+    link to a name opens it.
     """
     below = [public(other) for other in REFERENCE if other.startswith(f"{module}.")]
     described = {id(getattr(sys.modules[home], name)) for names in below for name, home in names.items()}
@@ -377,18 +378,18 @@ def reference(module: str) -> str:
 
 
 def _first_line(part: Any) -> str:
-    """Return what a class or function is, as its docstring says first."""
+    """Return the first line of the docstring of a class or function."""
     documented = inspect.isclass(part) or inspect.isfunction(part)
     return f" {escape(inspect.getdoc(part) or '', quote=False).partition(chr(10))[0]}" if documented else ""
 
 
 def source_page(path: Path) -> str:
-    """Return where on the site the text of a module is."""
+    """Return the path of a module's text on the site."""
     return f"source/{path.relative_to(ROOT / 'src').with_suffix('.txt')}"
 
 
 def source_link(part: Any) -> str:
-    """Return a link to the source of a class or function, at its line in browsers that go there; else nothing."""
+    """Return a link to the source line of a class or function of engram, and an empty string for anything else."""
     if not (inspect.isclass(part) or inspect.isfunction(part)):
         return ""
     path = Path(sys.modules[part.__module__].__file__ or "")

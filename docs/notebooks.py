@@ -1,4 +1,4 @@
-"""Guides as notebooks: executed when the site is built, shown with what came out, and to be downloaded."""
+"""Guides as notebooks, which are executed when the site is built, shown with their outputs, and ready for download."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from nbclient import NotebookClient
 from engram.lab import report
 
 GUIDES = ("plasticity.md", "learning-rules.md", "continual.md", "same-solution.md", "memory.md", "difficulty.md")
-SECONDS = 300  # that a cell may take
+SECONDS = 300  # time limit of a cell
 PLOTLY = "application/vnd.plotly.v1+json"
 
 
 @cache
 def _kernel() -> KernelManager:
-    """Start the kernel of all guides, so that what they import is imported once."""
+    """Start one kernel for all guides, so that each module is imported only once."""
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype+notebook_connected"
     folder = tempfile.TemporaryDirectory()
     kernel = KernelManager(kernel_name="python3")
@@ -37,16 +37,16 @@ def _kernel() -> KernelManager:
 def executed(text: str) -> str:
     """Return a guide in Markdown as a notebook in JSON, with the outputs of its Python.
 
-    With ``ENGRAM_DOCS=unexecuted``, for those who look at links and pages alone, there are none.
+    With ``ENGRAM_DOCS=unexecuted`` there are no outputs, which is enough to check links and pages.
     """
     notebook = jupytext.reads(text, "md")
     if os.environ.get("ENGRAM_DOCS") == "unexecuted":
         return str(nbformat.writes(notebook))
-    forgets = nbformat.v4.new_code_cell("%reset -f")  # what the guide before it has defined
+    forgets = nbformat.v4.new_code_cell("%reset -f")  # deletes the definitions of the guide before
     notebook.cells.insert(0, forgets)
     NotebookClient(notebook, km=_kernel(), timeout=SECONDS, coalesce_streams=True).execute()
     notebook.cells.remove(forgets)
-    for cell in notebook.cells:  # warnings of other packages, and where they lie on this machine
+    for cell in notebook.cells:  # without warnings of other packages, which contain paths of this machine
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
             for counted in (cell, *(output for output in cell.outputs if "execution_count" in output)):

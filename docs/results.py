@@ -1,8 +1,8 @@
 """Everything in README and docs that shows results, generated from the run records under ``results/``.
 
-``python docs/results.py --record`` writes the records of the last runs and all that follows from them;
-without ``--record`` it only writes what follows from the records that are there. ``--release``, called before a version
-is tagged, adds the verdicts of today to ``results/versions.json``, from which the gallery shows what changed.
+``python docs/results.py --record`` writes the records of the last runs and everything generated from them; without
+``--record`` it only generates everything again from the existing records. ``--release``, called before a version is
+tagged, adds the current verdicts to ``results/versions.json``, from which the gallery shows what has changed.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ THUMBNAIL = (360, 220)
 
 
 def record_path(name: str, preset: str = PRESET) -> Path:
-    """Return where the record of an experiment's preset is kept."""
+    """Return the path of the record of an experiment's preset."""
     return RECORDS / f"{name}-{preset}.json"
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """Return a record as JSON with one line for each trial's curve, so that differences can be read."""
+    """Return a record as JSON with one line for each trial's curve, so that its diffs are readable."""
     text = json.dumps(record, indent=1)
     return re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text) + "\n"
 
@@ -61,12 +61,12 @@ def records(name: str) -> dict[str, dict[str, Any]]:
 
 
 def waits(name: str) -> str:
-    """Why an experiment has no verdicts."""
-    return "changed since its record, to be run again" if records(name) else "not recorded yet"
+    """Return the reason why an experiment has no verdicts."""
+    return "changed since its last record and not run again yet" if records(name) else "not recorded yet"
 
 
 def recorded(name: str) -> dict[str, Results]:
-    """Read the records of an experiment, by preset; one of arms that have changed since tells nothing of these."""
+    """Read the current records of an experiment, by preset; a record of arms that have changed since is left out."""
     experiment = engram.registry.get("experiments", name)
     current = {preset: record for preset, record in records(name).items() if is_current(name, record)}
     return {preset: from_record(experiment, record) for preset, record in current.items()}
@@ -95,8 +95,8 @@ def claims_table(results: Results) -> str:
         "",
         f"`engram run {results.experiment}{option}`, preset {results.preset}, {up_to}{results.seeds} seeds; "
         f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
-        f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing on one core. "
-        + results.family(),
+        f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing time on one "
+        "core. " + results.family(),
     ]
     return "\n".join(rows)
 
@@ -116,56 +116,61 @@ def summary_table() -> str:
 
 
 def readme_block() -> str:
-    """Return the generated part of the README: every experiment in a line, and one of them whole."""
+    """Return the generated part of the README: a table of all experiments, and the claims of one experiment."""
     return "\n\n".join(
         [
             summary_table(),
-            f"The claims of all of them, with figures, are in the gallery of the documentation (`make docs`); "
-            f"here those of {README_FIGURE} ({engram.registry.get('experiments', README_FIGURE).paper}):",
+            "The gallery of the documentation (`make docs`) shows the claims of all experiments, with figures. These "
+            f"are the claims of {README_FIGURE} ({engram.registry.get('experiments', README_FIGURE).paper}):",
             claims_table(recorded(README_FIGURE)[PRESET]),
         ]
     )
 
 
 def campaigns_block() -> str:
-    """Return what came of the last campaigns of kills, of wrong calls and of sequences, as a paragraph."""
-    found = json.loads(CAMPAIGNS.read_text())
-    kills, calls, sequences = found["kills"], found["calls"], found["sequences"]
+    """Return the results of the last campaigns, as a Markdown list."""
+    campaigns = json.loads(CAMPAIGNS.read_text())
+    kills, calls, sequences = campaigns["kills"], campaigns["calls"], campaigns["sequences"]
     errors = calls["named"] + calls["unnamed"]
-    text = (
-        f"{kills['kills']:,} kills at random moments of {kills['runs']} runs of {kills['experiments']} experiments "
-        f"({kills['date']}): {kills['differences']} differences from runs that nobody killed, {kills['crashes']} "
-        f"crashes. {calls['calls']:,} wrong calls of {calls['functions']} functions and methods ({calls['date']}): "
-        f"{calls.get('crashes', 0)} crashes, {calls.get('hangs', 0)} that hang, and {calls['named'] / errors:.1%} of "
-        f"{errors:,} errors name the argument. {sequences['sequences']:,} random sequences of training by "
+    items = [
+        f"Kills ({kills['date']}): {kills['kills']:,} kills at random moments in {kills['runs']} runs of "
+        f"{kills['experiments']} experiments; {kills['differences']} differences from uninterrupted runs, "
+        f"{kills['crashes']} crashes.",
+        f"Wrong calls ({calls['date']}): {calls['calls']:,} wrong calls of {calls['functions']} functions and methods; "
+        f"{calls.get('crashes', 0)} crashes, {calls.get('hangs', 0)} hangs. {calls['named'] / errors:.1%} of "
+        f"{errors:,} errors name the argument.",
+        f"Training ({sequences['date']}): {sequences['sequences']:,} random sequences of training steps with "
         f"{sequences['parts']} learning rules and continual methods, with layers frozen between steps, with shared "
-        f"weights, in eight threads at once, and with states of other networks ({sequences['date']}): "
-        f"{sequences.get('differences', 0)} differences, {sequences.get('crashes', 0)} crashes; {sequences['refused']} "
-        "were refused by name."
-    )
-    if "hostile" in found:
-        hostile = found["hostile"]
-        text += (
-            f" {hostile['attacks']:,} files damaged, swapped or forged in {hostile['runs']:,} folders of runs "
-            f"({hostile['date']}): {hostile['differences']} wrong numbers, {hostile['crashes']} crashes, "
-            f"{hostile['hangs']} that hang."
+        "weights, in eight threads at once, and with states of other networks; "
+        f"{sequences.get('differences', 0)} differences, {sequences.get('crashes', 0)} crashes. "
+        f"{sequences['refused']} sequences were refused with an error that names the layer or the state.",
+    ]
+    if "hostile" in campaigns:
+        hostile = campaigns["hostile"]
+        items.append(
+            f"Damaged files ({hostile['date']}): {hostile['attacks']:,} files damaged, swapped or forged in "
+            f"{hostile['runs']:,} folders of runs; {hostile['differences']} wrong numbers, {hostile['crashes']} "
+            f"crashes, {hostile['hangs']} hangs."
         )
-    if "torch" in found:
-        text += (
-            f" {found['torch']['runs']} runs of {found['torch']['experiments']} experiments where the caller has "
-            f"set up torch otherwise ({found['torch']['date']}): {found['torch']['differences']} differences."
+    if "torch" in campaigns:
+        settings = campaigns["torch"]
+        items.append(
+            f"Settings of torch ({settings['date']}): {settings['runs']} runs of {settings['experiments']} experiments "
+            f"after the caller changed torch's settings; {settings['differences']} differences."
         )
-    if "edits" in found:
-        edits = found["edits"]
-        text += (
-            f" {edits['edits']} files of the library edited one after another ({edits['date']}): {edits['reused']} "
-            f"results reused, {edits['differences']} of them another number than the edited code gives."
+    if "edits" in campaigns:
+        edits = campaigns["edits"]
+        items.append(
+            f"Edited code ({edits['date']}): {edits['edits']} files of the library edited, one after another; "
+            f"{edits['reused']} results were reused, and {edits['differences']} of them differ from those of the "
+            "edited code."
         )
-    return "\n".join(textwrap.wrap(text, 120)) + "\n"
+    wrapped = [textwrap.wrap(item, 120, initial_indent="- ", subsequent_indent="  ") for item in items]
+    return "\n".join(line for lines in wrapped for line in lines) + "\n"
 
 
 def with_block(text: str, block: str) -> str:
-    """Return ``text`` with what stands between its results markers replaced."""
+    """Return ``text`` with the content between its results markers replaced."""
     replaced, count = re.subn(
         r"(<!-- results: begin[^>]*-->\n)(?:.*?\n)?(<!-- results: end -->)",
         lambda match: f"{match[1]}{block}\n{match[2]}",
@@ -215,7 +220,7 @@ def changed_since(version: str) -> list[tuple[str, str, str, str]]:
 
 
 def seconds() -> dict[str, dict[str, list[float]]]:
-    """How long a trial of each arm took at laptop size, and the settings that this is proportional to, multiplied."""
+    """Return the seconds of a trial of each arm at laptop size, and the product of the settings they scale with."""
     return {
         name: {
             arm: [
@@ -230,12 +235,12 @@ def seconds() -> dict[str, dict[str, list[float]]]:
 
 
 def figure_path(name: str) -> Path:
-    """Return where the picture of an experiment's learning curves is kept."""
+    """Return the path of the picture of an experiment's learning curves."""
     return ROOT / "docs" / "images" / f"{name}.svg"
 
 
 def figure_mark(name: str) -> str:
-    """Return the comment by which a picture says from which record it was drawn."""
+    """Return the comment in a picture that identifies the record from which it was drawn."""
     return f"<!-- drawn from record {hashlib.sha256(record_path(name).read_bytes()).hexdigest()} -->"
 
 
@@ -243,7 +248,7 @@ def draw(name: str) -> None:
     """Draw an experiment's learning curves as SVG."""
     results = recorded(name)[PRESET]
     figure = learning_curves(results, results.headline)
-    below = {"orientation": "h", "y": -0.2}  # where names that a browser draws wider are not cut off
+    below = {"orientation": "h", "y": -0.2}  # names are not cut off there if a browser draws them wider
     figure.update_layout(font_family="sans-serif", margin={"t": 50, "r": 20}, legend=below)
     text = export.draw({name: figure}, "svg")[name].decode()
     figure_path(name).parent.mkdir(exist_ok=True)
@@ -251,12 +256,12 @@ def draw(name: str) -> None:
 
 
 def thumbnail_path(name: str) -> Path:
-    """Return where the picture of an experiment for the gallery is kept."""
+    """Return the path of an experiment's picture for the gallery."""
     return ROOT / "docs" / "images" / "gallery" / f"{name}.png"
 
 
 def thumbnail_is_current(name: str) -> bool:
-    """Whether a picture for the gallery was drawn from the record that there is."""
+    """Return whether an experiment's picture for the gallery was drawn from the existing record."""
     if not (path := thumbnail_path(name)).exists():
         return False
     with Image.open(path) as picture:
@@ -264,7 +269,7 @@ def thumbnail_is_current(name: str) -> bool:
 
 
 def draw_thumbnails() -> None:
-    """Draw the tops of experiments' own figures, small, where they are not those of the records."""
+    """Draw the pictures for the gallery that are not current: the tops of the experiments' own figures, reduced."""
     figures = {}
     for name in engram.experiments():
         if PRESET in (of_preset := recorded(name)) and not thumbnail_is_current(name):
@@ -283,7 +288,7 @@ def draw_thumbnails() -> None:
 
 
 def main() -> None:
-    """Write records if asked to, and everything that follows from them."""
+    """Write records if asked to, and everything that is generated from them."""
     if "--record" in sys.argv[1:]:
         for name in engram.experiments():
             try:
@@ -292,7 +297,7 @@ def main() -> None:
                 print(f"no record: {error}")
                 continue
             if results.preset == "smoke" or results.changed or {t.state for t in results.trials} != {"finished"}:
-                print(f"no record: the last run of {name} is not a whole run of {PRESET} size or larger")
+                print(f"no record: the last run of {name} is not a complete run of {PRESET} size or larger")
                 continue
             write_atomic(record_path(name, results.preset), as_text(results.record()).encode())
     if "--release" in sys.argv[1:]:

@@ -310,13 +310,13 @@ def calls(count: int) -> dict[str, object]:
     wrong, found, made, called = chain(single, pairs(of_one)), Counter(), 0, set()
     with tempfile.TemporaryDirectory() as folder:
         while made < count:
-            for told, how, said in bad.answers(list(islice(wrong, min(5000, count - made))), folder):
+            for call, how, said in bad.answers(list(islice(wrong, min(5000, count - made))), folder):
                 found[how] += 1
                 if how != "no good call":  # of what could not be called rightly no wrong call was made
                     made += 1
-                    called.add(told[0])
+                    called.add(call[0])
                 if how in ("crashes", "hangs"):
-                    print(told, how, said)
+                    print(call, how, said)
             print(made, dict(found), flush=True)
     return {"calls": made, "functions": len(called), **found}
 

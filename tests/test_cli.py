@@ -491,7 +491,7 @@ def test_a_run_without_an_arm_is_reported_without_what_it_lacks(tmp_path, capsys
     cli.run(["run", "expander-memory", "--preset", "smoke", "--arms", "packing", *runs])
     assert cli.run(["report", "expander-memory", *runs]) == 0
     report = (tmp_path / "report.html").read_text()
-    assert "an older or smaller form of the experiment: without 5-6, local," in report
+    assert "an older or smaller version of the experiment: without 5-6, local," in report
     assert report.count('class="claim"') == len(registry.get("experiments", "expander-memory").claims)
 
 

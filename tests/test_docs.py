@@ -37,7 +37,7 @@ def test_every_experiment_and_package_has_a_page(site):
     for name in engram.experiments():
         page = (site / "gallery" / f"{name}.html").read_text()
         assert "plotly.js" not in page, "a page waits for what its first figure will fetch"
-        waits = ("to be run again: <code>", "Not recorded yet: <code>")
+        waits = ("not run again yet: <code>", "Not recorded yet: <code>")
         assert 'class="plot"' in page or any(reason in page for reason in waits)
         assert f"gallery/{name}.html" in (site / "gallery.html").read_text()
     assert "claims reproduced" in (site / "gallery.html").read_text()

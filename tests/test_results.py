@@ -251,7 +251,9 @@ def altered(tmp_path):
 def test_a_record_of_other_code_does_not_go_on(altered, tmp_path):
     record, result = altered
     for by_the_record in ({}, {"near": {**result, "value": record.trials[5].result["value"]}}):
-        with pytest.raises(ValueError, match=r"tosses: the record is of other code: there differ near: value"):
+        with pytest.raises(
+            ValueError, match=r"tosses: the record was made by other code; different numbers: near: value"
+        ):
             extend.extended(tosses(), record, runs=tmp_path / "more", recompute=lambda *_, of=by_the_record: of)
 
 

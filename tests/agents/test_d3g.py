@@ -199,7 +199,7 @@ def test_fresh_actuators_keep_the_values():
     agent, batch = agent_of(learning_rate=1e-2), batch_of()
     for _ in range(4):
         agent.update(batch)
-    kept = copy.deepcopy({name: getattr(agent, name).state_dict() for name in ("critic", "tau", "target_tau")})
+    states = copy.deepcopy({name: getattr(agent, name).state_dict() for name in ("critic", "tau", "target_tau")})
     moments = copy.deepcopy([agent.optimizer.state[p]["exp_avg"] for p in agent.critic.parameters()])
     inverse, forward = agent.inverse, agent.forward_model
     agent.reset_inverse()
@@ -209,7 +209,7 @@ def test_fresh_actuators_keep_the_values():
     for _ in range(200):
         last = agent.update_inverse(batch)["inverse_loss"]
     assert last < 0.8 * first
-    for name, before in kept.items():
+    for name, before in states.items():
         for key, value in getattr(agent, name).state_dict().items():
             assert torch.equal(value, before[key]), name
     after = [agent.optimizer.state[p]["exp_avg"] for p in agent.critic.parameters()]

@@ -55,19 +55,19 @@ def nec(train_memory=False, seed=0, **options):
 
 @given(numbers, st.floats(0, 1), st.floats(-5, 5))
 def test_monte_carlo_returns_are_discounted_sums(rewards, gamma, last):
-    found = monte_carlo_returns(rewards, gamma, last)
+    returns = monte_carlo_returns(rewards, gamma, last)
     for t in range(len(rewards)):
         left = [*rewards[t:], last]
-        assert found[t] == pytest.approx(sum(gamma**i * reward for i, reward in enumerate(left)), abs=1e-9)
+        assert returns[t] == pytest.approx(sum(gamma**i * reward for i, reward in enumerate(left)), abs=1e-9)
 
 
 @given(numbers, st.floats(0, 1), st.integers(1, 15), st.floats(-5, 5), st.data())
 def test_n_step_returns_go_on_with_what_was_expected(rewards, gamma, n, last, data):
     values = data.draw(st.lists(st.floats(-10, 10), min_size=len(rewards), max_size=len(rewards)))
-    found = n_step_returns(rewards, values, gamma, n, last)
+    returns = n_step_returns(rewards, values, gamma, n, last)
     for t in range(len(rewards)):
         left = [*rewards[t : t + n], values[t + n]] if t + n < len(rewards) else [*rewards[t:], last]
-        assert found[t] == pytest.approx(sum(gamma**i * reward for i, reward in enumerate(left)), abs=1e-9)
+        assert returns[t] == pytest.approx(sum(gamma**i * reward for i, reward in enumerate(left)), abs=1e-9)
 
 
 def test_the_returns_of_the_specification():

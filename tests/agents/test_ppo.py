@@ -131,8 +131,8 @@ def test_what_was_collected_and_what_is_replayed_are_an_lstm_step_by_step():
         )  # fmt: skip
         for column, env in enumerate(part.tolist()):
             log_pi, values = step_by_step(agent, rollout, env)
-            taken = log_pi[torch.arange(40), rollout.actions[:, env]]
-            torch.testing.assert_close(rollout.log_prob[:, env], taken)
+            log_prob = log_pi[torch.arange(40), rollout.actions[:, env]]
+            torch.testing.assert_close(rollout.log_prob[:, env], log_prob)
             torch.testing.assert_close(rollout.values[:, env], values)
             torch.testing.assert_close(output.logits[:, column].log_softmax(-1), log_pi)
             torch.testing.assert_close(output.values[:, column], values)

@@ -33,13 +33,13 @@ def test_the_last_transitions_are_kept(sizes, capacity):
         parts, ends = transitions(n, written)
         buffer.add(*parts, **ends)
         written += n
-    kept = buffer.all()
+    stored = buffer.all()
     assert len(buffer) == min(written, capacity)
     expected = np.arange(written)[-capacity:]
-    assert sorted(kept.states[:, 0].tolist()) == expected.tolist()
-    assert torch.equal(kept.next_states[:, 0], kept.states[:, 0] + 1)
-    assert torch.equal(kept.rewards, kept.states[:, 0] / 2)
-    assert (kept.actions == 0.5).all()
+    assert sorted(stored.states[:, 0].tolist()) == expected.tolist()
+    assert torch.equal(stored.next_states[:, 0], stored.states[:, 0] + 1)
+    assert torch.equal(stored.rewards, stored.states[:, 0] / 2)
+    assert (stored.actions == 0.5).all()
 
 
 def test_ends_are_told_apart_and_restored():

@@ -98,9 +98,9 @@ def test_a_quarter_of_the_samples_is_learned_from():
     twin = copy.deepcopy(rnd)
     twin.generator = seeded(3)
     rnd.generator = seeded(3)
-    kept = torch.rand(4000, generator=seeded(3)) < 0.25
-    assert 900 < kept.sum() < 1100
-    torch.testing.assert_close(rnd.loss(obs), twin.error(obs[kept]).mean())
+    mask = torch.rand(4000, generator=seeded(3)) < 0.25
+    assert 900 < mask.sum() < 1100
+    torch.testing.assert_close(rnd.loss(obs), twin.error(obs[mask]).mean())
     assert rnd.loss(obs, torch.zeros(4000, dtype=torch.bool)) == 0
 
 

@@ -13,39 +13,39 @@ R = [[0.9, 0.2, 0.1], [0.7, 0.8, 0.3], [0.8, 0.5, 0.7]]
 
 
 def test_two_tasks_by_hand():  # O16
-    found = AccuracyMatrix([[0.9, 0.0], [0.5, 0.8]])
-    assert found.average_accuracy() == pytest.approx(0.65)
-    assert found.backward_transfer() == pytest.approx(-0.4)
-    assert found.forgetting() == pytest.approx(0.4)
+    matrix = AccuracyMatrix([[0.9, 0.0], [0.5, 0.8]])
+    assert matrix.average_accuracy() == pytest.approx(0.65)
+    assert matrix.backward_transfer() == pytest.approx(-0.4)
+    assert matrix.forgetting() == pytest.approx(0.4)
 
 
 def test_three_tasks_by_hand():
-    found = AccuracyMatrix(R, baseline=[0.1, 0.1, 0.2], joint=[1.0, 0.9, 0.8])
-    assert found.average_accuracy() == pytest.approx(2.0 / 3)
-    assert found.average_accuracy("incremental") == pytest.approx((0.9 + 1.5 / 2 + 2.0 / 3) / 3)
-    assert found.average_accuracy("triangle") == pytest.approx((0.9 + 1.5 + 2.0) / 6)
-    assert found.backward_transfer() == pytest.approx((-0.1 - 0.3) / 2)
-    assert found.backward_transfer("all") == pytest.approx((-0.2 - 0.1 - 0.3) / 3)
-    assert found.forward_transfer() == pytest.approx((0.1 + 0.1) / 2)
-    assert found.forgetting() == pytest.approx((0.1 + 0.3) / 2)
-    assert found.forgetting("first") == pytest.approx(0.2)
-    assert found.learning_accuracy() == pytest.approx(0.8)
-    assert found.intransigence() == pytest.approx((0.1 + 0.1 + 0.1) / 3)
+    matrix = AccuracyMatrix(R, baseline=[0.1, 0.1, 0.2], joint=[1.0, 0.9, 0.8])
+    assert matrix.average_accuracy() == pytest.approx(2.0 / 3)
+    assert matrix.average_accuracy("incremental") == pytest.approx((0.9 + 1.5 / 2 + 2.0 / 3) / 3)
+    assert matrix.average_accuracy("triangle") == pytest.approx((0.9 + 1.5 + 2.0) / 6)
+    assert matrix.backward_transfer() == pytest.approx((-0.1 - 0.3) / 2)
+    assert matrix.backward_transfer("all") == pytest.approx((-0.2 - 0.1 - 0.3) / 3)
+    assert matrix.forward_transfer() == pytest.approx((0.1 + 0.1) / 2)
+    assert matrix.forgetting() == pytest.approx((0.1 + 0.3) / 2)
+    assert matrix.forgetting("first") == pytest.approx(0.2)
+    assert matrix.learning_accuracy() == pytest.approx(0.8)
+    assert matrix.intransigence() == pytest.approx((0.1 + 0.1 + 0.1) / 3)
 
 
 @given(st.integers(2, 6), st.integers(0, 10**6))
 def test_identities(tasks, seed):
-    found = AccuracyMatrix(np.random.default_rng(seed).random((tasks, tasks)))
-    whole = found.average_accuracy() - found.backward_transfer() * (tasks - 1) / tasks
-    assert found.learning_accuracy() == pytest.approx(whole)
-    assert found.forgetting() >= found.forgetting("first") - 1e-12
+    matrix = AccuracyMatrix(np.random.default_rng(seed).random((tasks, tasks)))
+    whole = matrix.average_accuracy() - matrix.backward_transfer() * (tasks - 1) / tasks
+    assert matrix.learning_accuracy() == pytest.approx(whole)
+    assert matrix.forgetting() >= matrix.forgetting("first") - 1e-12
 
 
 def test_what_was_not_measured_is_needed_or_not():
     lower = np.where(np.tri(3, dtype=bool), R, np.nan)
-    found = AccuracyMatrix(lower)
-    assert found.forgetting() == pytest.approx(0.2)
-    for figure in (found.forward_transfer, found.intransigence):
+    matrix = AccuracyMatrix(lower)
+    assert matrix.forgetting() == pytest.approx(0.2)
+    for figure in (matrix.forward_transfer, matrix.intransigence):
         with pytest.raises(ValueError, match="None"):
             figure()
     with pytest.raises(ValueError, match="NaN"):

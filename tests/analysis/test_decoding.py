@@ -29,7 +29,7 @@ def test_a_code_is_read_where_it_is_and_where_it_is_the_same():
 def test_rows_are_the_times_of_the_templates(share):
     # The definition, one time and one sample after another.
     activity, labels = noisy([(2, 0), (0.3, 0), (1, 4)], samples=90, share=share)
-    found = cross_temporal_decoding(activity, labels)
+    decoding = cross_temporal_decoding(activity, labels)
     scores = (activity - activity[:30].mean(0)) / activity[:30].std(0)
     for learned, tested in np.ndindex(3, 3):
         templates = [scores[:30][labels[:30] == kind, learned].mean(0) for kind in (0, 1)]
@@ -37,8 +37,8 @@ def test_rows_are_the_times_of_the_templates(share):
             np.argmax([np.corrcoef(template, sample)[0, 1] for template in templates]) == label
             for sample, label in zip(scores[30:, tested], labels[30:], strict=True)
         ]
-        assert found[learned, tested] == pytest.approx(np.mean(right))
-    assert not np.allclose(found, found.T)
+        assert decoding[learned, tested] == pytest.approx(np.mean(right))
+    assert not np.allclose(decoding, decoding.T)
 
 
 def test_units_and_scales_of_activity_do_not_matter():
@@ -56,9 +56,9 @@ def test_silent_units_are_no_trouble():
 def test_where_nothing_happens_all_samples_are_of_the_first_class():
     activity, labels = noisy([(4, 0), (0, 0)], samples=90)
     activity[:, 1] = 0
-    found = cross_temporal_decoding(activity, labels)
-    assert found[0, 0] > 0.95
-    np.testing.assert_allclose([found[0, 1], found[1, 0], found[1, 1]], np.mean(labels[30:] == 0))
+    decoding = cross_temporal_decoding(activity, labels)
+    assert decoding[0, 0] > 0.95
+    np.testing.assert_allclose([decoding[0, 1], decoding[1, 0], decoding[1, 1]], np.mean(labels[30:] == 0))
 
 
 def test_two_samples_are_enough_to_learn_from_and_one_to_test():

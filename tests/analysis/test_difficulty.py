@@ -24,8 +24,8 @@ def modes(m, frequency, manifold="sphere"):
     task = GeneralizationTask(1, m, 1.0, 2 * math.pi / frequency, 0.5, manifold=manifold)
     with warnings.catch_warnings():  # of less than one wavelength
         warnings.simplefilter("ignore")
-        found = task.difficulty()
-    return found.degree, 2 ** (found.dim_theta_log2 - 1)
+        difficulty = task.difficulty()
+    return difficulty.degree, 2 ** (difficulty.dim_theta_log2 - 1)
 
 
 @pytest.mark.parametrize("K", [1, 3, 10])
@@ -57,16 +57,16 @@ def test_modes_of_the_torus_are_about_the_whole_vectors_in_a_ball():
 
 
 def test_mnist_step_by_step():
-    found = MNIST.difficulty()
-    assert found.max_frequency == pytest.approx(44.9988521419748, rel=1e-13)
-    assert found.degree == pytest.approx(38.96588494789594, rel=1e-13)
-    assert 2**found.dim_theta_log2 / (2 * 9 * 10) == pytest.approx(4.1295605680982e12, rel=1e-12)
-    assert found.wasserstein == pytest.approx(15.967177146785, rel=1e-12)
-    assert found.lipschitz == pytest.approx(6.80466517288812, rel=1e-12)
-    assert found.bits_per_dim == pytest.approx(19.9752723824186, rel=1e-12)
-    assert found.bits == pytest.approx(1.484803747935555e16, rel=1e-11)
-    assert isinstance(found.bits, float)
-    assert found.data_limited is False
+    difficulty = MNIST.difficulty()
+    assert difficulty.max_frequency == pytest.approx(44.9988521419748, rel=1e-13)
+    assert difficulty.degree == pytest.approx(38.96588494789594, rel=1e-13)
+    assert 2**difficulty.dim_theta_log2 / (2 * 9 * 10) == pytest.approx(4.1295605680982e12, rel=1e-12)
+    assert difficulty.wasserstein == pytest.approx(15.967177146785, rel=1e-12)
+    assert difficulty.lipschitz == pytest.approx(6.80466517288812, rel=1e-12)
+    assert difficulty.bits_per_dim == pytest.approx(19.9752723824186, rel=1e-12)
+    assert difficulty.bits == pytest.approx(1.484803747935555e16, rel=1e-11)
+    assert isinstance(difficulty.bits, float)
+    assert difficulty.data_limited is False
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_omniglot():
     task = BENCHMARKS["omniglot"]
     assert task.m == 447
     assert task.out_dim == pytest.approx(7.938327617552885e20, rel=1e-11)
-    found = task.difficulty()
-    assert found.degree == pytest.approx(114.59968, rel=1e-7)
-    assert found.dim_theta_log2 - math.log2(2 * task.out_dim) == pytest.approx(math.log2(1.28591592e122), abs=1e-8)
-    assert found.log10_bits == pytest.approx(145.2527, abs=1e-4)
+    difficulty = task.difficulty()
+    assert difficulty.degree == pytest.approx(114.59968, rel=1e-7)
+    assert difficulty.dim_theta_log2 - math.log2(2 * task.out_dim) == pytest.approx(math.log2(1.28591592e122), abs=1e-8)
+    assert difficulty.log10_bits == pytest.approx(145.2527, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -127,16 +127,16 @@ tasks = st.builds(
 
 @given(tasks, st.floats(1e-3, 1e3))
 def test_scale_does_not_matter_and_errors_count_by_dimension(task, scale):
-    found = task.difficulty()
+    difficulty = task.difficulty()
     scaled = task.difficulty(radius=task.radius * scale, resolution=task.resolution * scale)
-    assert scaled.bits_per_dim == pytest.approx(found.bits_per_dim, rel=1e-9, abs=1e-9)
-    if found.dim_theta_log2 - found.dim_free_log2 < 10:  # else what is left is lost in rounding
-        assert scaled.dim_free_log2 == pytest.approx(found.dim_free_log2, rel=1e-9, abs=1e-9)
-    if found.bits_per_dim > 0:
-        assert found.log2_bits == pytest.approx(found.dim_free_log2 + math.log2(found.bits_per_dim))
+    assert scaled.bits_per_dim == pytest.approx(difficulty.bits_per_dim, rel=1e-9, abs=1e-9)
+    if difficulty.dim_theta_log2 - difficulty.dim_free_log2 < 10:  # else what is left is lost in rounding
+        assert scaled.dim_free_log2 == pytest.approx(difficulty.dim_free_log2, rel=1e-9, abs=1e-9)
+    if difficulty.bits_per_dim > 0:
+        assert difficulty.log2_bits == pytest.approx(difficulty.dim_free_log2 + math.log2(difficulty.bits_per_dim))
     else:
-        assert found.bits == 0
-    assert found.bits_per_dim - task.difficulty(error=2 * task.error).bits_per_dim == pytest.approx(1, rel=1e-9)
+        assert difficulty.bits == 0
+    assert difficulty.bits_per_dim - task.difficulty(error=2 * task.error).bits_per_dim == pytest.approx(1, rel=1e-9)
 
 
 @given(tasks)
@@ -167,17 +167,19 @@ def test_a_target_that_is_met_without_information_takes_none():
 
 
 def test_bits_beyond_floats_are_refused_and_their_logarithm_is_there():
-    found = control_task(1000, 1, n=100).difficulty()
-    assert 1000 < found.log10_bits < math.inf
+    difficulty = control_task(1000, 1, n=100).difficulty()
+    assert 1000 < difficulty.log10_bits < math.inf
     with pytest.raises(OverflowError, match=r"there are 10\^\d+.* bits"):
-        _ = found.bits
+        _ = difficulty.bits
 
 
 def test_architectures_differ_by_a_bit_for_each_dimension_and_halving():
     task = BENCHMARKS["imagenet"]
-    found = architecture_information(task, {"one": 0.4, "two": 0.2, "none": 0.0}, n_test=49_999)
-    assert found["two"].bits - found["one"].bits == pytest.approx(2 ** found["one"].dim_free_log2, rel=1e-9)
-    assert found["none"].task.error == 1 / 50_000
+    information = architecture_information(task, {"one": 0.4, "two": 0.2, "none": 0.0}, n_test=49_999)
+    assert information["two"].bits - information["one"].bits == pytest.approx(
+        2 ** information["one"].dim_free_log2, rel=1e-9
+    )
+    assert information["none"].task.error == 1 / 50_000
     with pytest.raises(ValueError, match="error = 0: expected a number between 0 and 1"):
         architecture_information(task, {"none": 0.0})
 

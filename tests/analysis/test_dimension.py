@@ -36,8 +36,8 @@ def test_distances_are_those_of_scikit_learn_and_any_precision_of_the_data_does(
     X = load_digits().data
     expected = NearestNeighbors(n_neighbors=4, algorithm="brute").fit(X).kneighbors()[0]
     for dtype in (np.float32, np.float64):
-        found = nearest_distances(X.astype(dtype), 4, np.arange(100, 200))
-        assert found == pytest.approx(expected[100:200], rel=1e-12)
+        distances = nearest_distances(X.astype(dtype), 4, np.arange(100, 200))
+        assert distances == pytest.approx(expected[100:200], rel=1e-12)
 
 
 def test_an_outlier_and_points_much_nearer_than_single_precision_tells_are_seen():
@@ -45,9 +45,9 @@ def test_an_outlier_and_points_much_nearer_than_single_precision_tells_are_seen(
     points = rng.normal(size=(300, 5))
     points[0] = 1e7
     points[1] = points[2] + 1e-12
-    found = nearest_distances(points, 2)
-    assert found[1, 0] == pytest.approx(np.linalg.norm(points[1] - points[2]), rel=1e-12)
-    assert found == pytest.approx(KDTree(points).query(points, 3)[0][:, 1:], rel=1e-12)
+    distances = nearest_distances(points, 2)
+    assert distances[1, 0] == pytest.approx(np.linalg.norm(points[1] - points[2]), rel=1e-12)
+    assert distances == pytest.approx(KDTree(points).query(points, 3)[0][:, 1:], rel=1e-12)
 
 
 @pytest.mark.parametrize("m", [1.0, 3.5, 14.0])
@@ -75,10 +75,10 @@ def test_exact_law_of_the_ratios(m):
 )
 def test_known_shapes(points, m, measured):
     """Measured: by another implementation, on other points."""
-    found = intrinsic_dimension(points)
-    assert found.value == pytest.approx(m, rel=0.06)
-    assert found.value == pytest.approx(measured, abs=4 * found.se)
-    assert 0.8 < found.se / (found.value / math.sqrt(4 * 2000)) < 1.4
+    dimension = intrinsic_dimension(points)
+    assert dimension.value == pytest.approx(m, rel=0.06)
+    assert dimension.value == pytest.approx(measured, abs=4 * dimension.se)
+    assert 0.8 < dimension.se / (dimension.value / math.sqrt(4 * 2000)) < 1.4
     assert intrinsic_dimension(points, method="twonn").value == pytest.approx(m, rel=0.1)
 
 
@@ -108,8 +108,8 @@ def test_duplicates_are_left_out_counted_and_warned_of():
     points = sphere(2, 500)
     assert intrinsic_dimension(np.vstack([points, points[:20]])).n_duplicates == 20
     with pytest.warns(UserWarning, match="17% of the samples equal another"):
-        found = intrinsic_dimension(np.vstack([points, points[:100]]))
-    assert found.value == intrinsic_dimension(points).value
+        dimension = intrinsic_dimension(np.vstack([points, points[:100]]))
+    assert dimension.value == intrinsic_dimension(points).value
     zeros = np.vstack([points, np.zeros((1, 3)), -np.zeros((1, 3))])
     assert intrinsic_dimension(zeros).n_duplicates == 1
 

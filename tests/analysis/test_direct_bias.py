@@ -146,13 +146,13 @@ def test_the_process_is_that_of_scikit_learn():
 
 def test_fitted_bias_recovers_the_distribution():
     errors = 0.3 * np.random.default_rng(0).noncentral_chisquare(6, 10, size=4000)
-    found = sampled_bias(errors, 0.1)
+    bias = sampled_bias(errors, 0.1)
     for target in (1.0, 0.1, 0.01):
         exact = -noncentral_chi2_logcdf(target / 0.3, 6, 10) / math.log(2)
-        bits = -noncentral_chi2_logcdf(target / found.scale, found.df, found.nc) / math.log(2)
+        bits = -noncentral_chi2_logcdf(target / bias.scale, bias.df, bias.nc) / math.log(2)
         assert bits == pytest.approx(exact, rel=0.15)
         if target == 0.1:
-            assert found.bits == pytest.approx(bits)
+            assert bias.bits == pytest.approx(bits)
 
 
 @pytest.mark.parametrize(

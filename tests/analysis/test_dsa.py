@@ -138,9 +138,9 @@ def test_labels_at_random_explain_nothing():
     points = np.concatenate([rng.normal(size=(8, 2)), rng.normal(size=(8, 2)) + 8])
     distances = np.linalg.norm(points[:, None] - points, axis=2)
     labels = np.repeat([0, 1], 8)
-    found = permutation_test(distances, labels, rng, 199)
-    assert found.statistic == silhouette(distances, labels) > 0.7
-    assert found.p_value == (1 + (found.null >= found.statistic - 1e-12).sum()) / 200 < 0.02
+    test = permutation_test(distances, labels, rng, 199)
+    assert test.statistic == silhouette(distances, labels) > 0.7
+    assert test.p_value == (1 + (test.null >= test.statistic - 1e-12).sum()) / 200 < 0.02
     assert permutation_test(distances, rng.permutation(labels), rng, 99).p_value > 0.05
     with pytest.raises(ValueError, match="labels: expected 16"):
         permutation_test(distances, labels[1:], rng)

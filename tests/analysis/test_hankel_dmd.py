@@ -40,15 +40,15 @@ def test_moments_are_those_of_the_embedding_itself(delays, lengths, features, se
     p, tau, h = delays
     rng = np.random.default_rng(seed)
     trials = [rng.normal(size=((p - 1) * tau + h + 1 + extra, features)) for extra in lengths]
-    found = lagged_moments(trials, p, tau, h)
+    moments = lagged_moments(trials, p, tau, h)
     embedded = [delay_embedding(trial, p, tau) for trial in trials]
     whole = np.concatenate(embedded)
     first, later = np.concatenate([e[:-h] for e in embedded]), np.concatenate([e[h:] for e in embedded])
     near = {"atol": 1e-10, "rtol": 1e-10}
-    np.testing.assert_allclose(found.whole, whole.T @ whole, **near)
-    np.testing.assert_allclose(found.before, first.T @ first, **near)
-    np.testing.assert_allclose(found.cross, first.T @ later, **near)
-    assert found.rows == len(whole)
+    np.testing.assert_allclose(moments.whole, whole.T @ whole, **near)
+    np.testing.assert_allclose(moments.before, first.T @ first, **near)
+    np.testing.assert_allclose(moments.cross, first.T @ later, **near)
+    assert moments.rows == len(whole)
 
 
 @pytest.mark.parametrize(("p", "tau", "h"), [(1, 1, 1), (4, 1, 1), (3, 2, 2)])

@@ -11,9 +11,9 @@ from engram.rules import FeedbackAlignment
 
 def test_cosines_are_of_layers_and_zero_is_flagged():
     reference = {"0.weight": torch.tensor([[3.0]]), "0.bias": torch.tensor([4.0]), "1.weight": torch.ones(2)}
-    found = gradient_cosine({"0.weight": torch.tensor([[5.0]]), "0.bias": torch.zeros(1)}, reference)
-    assert found["0"] == (pytest.approx(0.6), False)
-    assert found["1"] == (0.0, True)
+    cosine = gradient_cosine({"0.weight": torch.tensor([[5.0]]), "0.bias": torch.zeros(1)}, reference)
+    assert cosine["0"] == (pytest.approx(0.6), False)
+    assert cosine["1"] == (0.0, True)
     assert gradient_cosine(reference, {"1.weight": torch.zeros(2)} | {k: v for k, v in reference.items() if "0" in k})[
         "1"
     ] == (0.0, True)
@@ -54,16 +54,16 @@ def test_a_change_that_is_none_is_refused():
 
 
 def test_memory_counts_what_is_there_at_one_time():
-    kept = torch.ones(1000)
+    tensor = torch.ones(1000)
 
     def call():
-        first = kept * 2  # 4000 bytes, then gone
+        first = tensor * 2  # 4000 bytes, then gone
         second = (first + 1).view(10, 100).t()
         del first
         return second * second
 
     assert peak_memory(call) == 8000
-    assert extra_memory(call, lambda: kept + 1, state=[torch.ones(5)]) == 4020
+    assert extra_memory(call, lambda: tensor + 1, state=[torch.ones(5)]) == 4020
 
 
 def test_backpropagation_costs_three_forward_passes_without_the_way_back_to_the_input():

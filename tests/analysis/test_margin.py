@@ -24,11 +24,11 @@ def smallest(X, y):
 def test_the_exact_margin_is_the_smallest_distance(clusters, dtype):
     X, y = clusters[0].astype(dtype), clusters[1]
     for labels in (y, np.array(["d", "a", "b", "c"])[y], np.arange(400)):
-        found = class_margin(X, labels, "exact")
-        assert found.value == pytest.approx(smallest(X.astype(float), labels), rel=1e-12)
-        i, j = found.pair
+        margin = class_margin(X, labels, "exact")
+        assert margin.value == pytest.approx(smallest(X.astype(float), labels), rel=1e-12)
+        i, j = margin.pair
         assert labels[i] != labels[j]
-        assert np.linalg.norm(X[i].astype(float) - X[j]) == pytest.approx(found.value, rel=1e-12)
+        assert np.linalg.norm(X[i].astype(float) - X[j]) == pytest.approx(margin.value, rel=1e-12)
 
 
 def test_few_pairs_are_all_looked_at_and_of_many_a_sample(clusters):
@@ -37,12 +37,12 @@ def test_few_pairs_are_all_looked_at_and_of_many_a_sample(clusters):
     part = class_margin(X, y, "sample", n_sample=100, seed=1)
     assert part.value > class_margin(X, y, "exact").value
     assert part == class_margin(X, y, "sample", n_sample=100, seed=1)
-    found = class_margin(X, y, "evt", n_pairs=20_000, n_top=200)
-    assert found.method == "evt"
-    i, j = found.pair
+    margin = class_margin(X, y, "evt", n_pairs=20_000, n_top=200)
+    assert margin.method == "evt"
+    i, j = margin.pair
     assert y[i] != y[j]
-    assert np.linalg.norm(X[i] - X[j]) == pytest.approx(found.smallest, rel=1e-6)
-    assert 0.5 < found.value / class_margin(X, y, "exact").value < 2
+    assert np.linalg.norm(X[i] - X[j]) == pytest.approx(margin.smallest, rel=1e-6)
+    assert 0.5 < margin.value / class_margin(X, y, "exact").value < 2
 
 
 def test_random_pairs_are_of_all_pairs_alike():
@@ -95,13 +95,13 @@ def test_an_index_of_about_0_is_its_limit():
 
 def test_duplicates_are_left_out_and_conflicts_refused():
     X = np.array([[0.0], [0.0], [1.0], [1.0], [3.0]])
-    found = class_margin(X, np.array([0, 0, 0, 0, 1]))
-    assert (found.value, found.n_duplicates, found.n_conflicts) == (2, 2, 0)
+    margin = class_margin(X, np.array([0, 0, 0, 0, 1]))
+    assert (margin.value, margin.n_duplicates, margin.n_conflicts) == (2, 2, 0)
     y = np.array([0, 0, 0, 1, 1])
     with pytest.raises(ValueError, match="samples 2 and 3 are equal and have different labels"):
         class_margin(X, y)
-    found = class_margin(X, y, drop_conflicts=True)
-    assert (found.value, found.pair, found.n_duplicates, found.n_conflicts) == (3, (0, 4), 1, 2)
+    margin = class_margin(X, y, drop_conflicts=True)
+    assert (margin.value, margin.pair, margin.n_duplicates, margin.n_conflicts) == (3, (0, 4), 1, 2)
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,9 @@ def angle(A, B):
 @pytest.mark.parametrize("n", [1, 2, 5, 15, 30])
 def test_conjugate_operators_are_at_distance_zero(n, det):
     A, Q = gaussian(n, n), rotation(n, n, det)
-    found = align_operators(A, Q.T @ A @ Q)
-    assert found.distance < 1e-7
-    np.testing.assert_allclose(found.transform @ Q.T @ A @ Q @ found.transform.T, A, atol=1e-6)
+    alignment = align_operators(A, Q.T @ A @ Q)
+    assert alignment.distance < 1e-7
+    np.testing.assert_allclose(alignment.transform @ Q.T @ A @ Q @ alignment.transform.T, A, atol=1e-6)
     assert operator_distance(A, A) == 0
 
 
@@ -62,15 +62,15 @@ def test_two_by_two_is_as_the_grid_over_both_components_has_it():
         A, B = gaussian(2, seed), gaussian(2, 100 + seed)
         A, B = A / np.linalg.norm(A), B / np.linalg.norm(B)
         grid = np.linalg.norm(A - both @ B @ both.swapaxes(1, 2), axis=(1, 2)).min()
-        found = align_operators(A, B, "euclidean")
-        assert found.distance == pytest.approx(grid, abs=1e-6)
+        alignment = align_operators(A, B, "euclidean")
+        assert alignment.distance == pytest.approx(grid, abs=1e-6)
         a, w, s = zip(*(
             (np.trace(M) / 2, abs(M[1, 0] - M[0, 1]) / 2, np.hypot((M[0, 0] - M[1, 1]) / 2, (M[0, 1] + M[1, 0]) / 2))
             for M in (A, B)
         ), strict=True)  # fmt: skip
         closed = np.sqrt(2 * sum((x - y) ** 2 for x, y in (a, w, s)))
-        assert found.distance == pytest.approx(closed, abs=1e-9)
-        assert found.bound == pytest.approx(closed, abs=1e-9)
+        assert alignment.distance == pytest.approx(closed, abs=1e-9)
+        assert alignment.bound == pytest.approx(closed, abs=1e-9)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -78,23 +78,23 @@ def test_two_by_two_is_as_the_grid_over_both_components_has_it():
 def test_the_bound_is_attained_by_symmetric_and_antisymmetric_pairs(n, sign):
     for seed in range(3):
         A, B = (M + sign * M.T for M in (gaussian(n, seed), gaussian(n, 50 + seed)))
-        found = align_operators(A, B)
-        assert found.distance == pytest.approx(found.bound, abs=1e-10)
+        alignment = align_operators(A, B)
+        assert alignment.distance == pytest.approx(alignment.bound, abs=1e-10)
 
 
 @given(n=st.integers(1, 7), seed=st.integers(0, 1000), scale=st.floats(1e-150, 1e150))
 def test_it_is_a_metric_up_to_conjugation_with_a_lower_bound(n, seed, scale):
     A, B, C = np.random.default_rng(seed).normal(size=(3, n, n))
-    found = align_operators(A, B)
-    assert found.bound <= found.distance <= angle(A, B) + 1e-9
-    assert operator_distance(B, A) == found.distance
-    assert operator_distance(scale * A, B) == pytest.approx(found.distance, abs=1e-6)
+    alignment = align_operators(A, B)
+    assert alignment.bound <= alignment.distance <= angle(A, B) + 1e-9
+    assert operator_distance(B, A) == alignment.distance
+    assert operator_distance(scale * A, B) == pytest.approx(alignment.distance, abs=1e-6)
     euclidean = operator_distance(A, B, "euclidean")
-    assert euclidean == pytest.approx(2 * np.sin(found.distance / 2), abs=1e-12)
+    assert euclidean == pytest.approx(2 * np.sin(alignment.distance / 2), abs=1e-12)
     assert operator_distance(A, B, "squared") == pytest.approx(euclidean**2, abs=1e-12)
-    aligned = found.transform @ B @ found.transform.T
-    assert angle(A, aligned) == pytest.approx(found.distance, abs=1e-7)
-    np.testing.assert_allclose(found.transform @ found.transform.T, np.eye(n), atol=1e-10)
+    aligned = alignment.transform @ B @ alignment.transform.T
+    assert angle(A, aligned) == pytest.approx(alignment.distance, abs=1e-7)
+    np.testing.assert_allclose(alignment.transform @ alignment.transform.T, np.eye(n), atol=1e-10)
     if n <= 4:  # where the search finds the best
         assert euclidean <= operator_distance(A, C, "euclidean") + operator_distance(C, B, "euclidean") + 1e-6
 
@@ -110,8 +110,8 @@ def test_rotations_alone_reach_less():
     A = gaussian(5)
     B = np.diag([1.0, 1, 1, 1, -1]) @ A @ np.diag([1.0, 1, 1, 1, -1])
     assert operator_distance(A, B) < 1e-7
-    found = align_operators(A[:4, :4], B[1:, 1:], group="SO")
-    assert np.linalg.det(found.transform) == pytest.approx(1)
+    alignment = align_operators(A[:4, :4], B[1:, 1:], group="SO")
+    assert np.linalg.det(alignment.transform) == pytest.approx(1)
     even = gaussian(4)
     mirrored = np.diag([1.0, 1, 1, -1]) @ even @ np.diag([1.0, 1, 1, -1])
     assert operator_distance(even, mirrored) < 1e-7
@@ -122,8 +122,8 @@ def test_no_small_turn_comes_nearer():
     rng = np.random.default_rng(0)
     for n in (4, 9):
         A, B = rng.normal(size=(2, n, n))
-        found = align_operators(A, B)
-        A, M = A / np.linalg.norm(A), found.transform @ B @ found.transform.T / np.linalg.norm(B)
+        alignment = align_operators(A, B)
+        A, M = A / np.linalg.norm(A), alignment.transform @ B @ alignment.transform.T / np.linalg.norm(B)
 
         def overlap(turn, A=A, M=M):
             Q = linalg.expm(turn)
@@ -161,10 +161,10 @@ def test_a_climb_goes_along_the_gradient():
 def test_a_perturbed_copy_is_aligned_as_well_as_from_the_right_start(eps):
     A, N, Q = gaussian(15, 1), gaussian(15, 2), rotation(15, 3)
     noisy = A + eps * N * np.linalg.norm(A) / np.linalg.norm(N)
-    found = operator_distance(A, Q.T @ noisy @ Q)
+    distance = operator_distance(A, Q.T @ noisy @ Q)
     refined = operator_distance(A, noisy, restarts=0)  # from the right start among others
-    assert found <= 1.05 * min(refined, angle(A, noisy))
-    assert found == pytest.approx(0.7 * eps, rel=0.15)
+    assert distance <= 1.05 * min(refined, angle(A, noisy))
+    assert distance == pytest.approx(0.7 * eps, rel=0.15)
 
 
 def test_eigenvalues_are_no_lower_bound():

@@ -52,8 +52,8 @@ def main() -> None:
     for copied in (False, True):
         model = network()
         optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
-        kept = ("old_theta", "new_theta", "grad", "trajectory", "cum_trajectory")
-        weights, trajectory = ({}, {}), {key: {} for key in kept}
+        attributes = ("old_theta", "new_theta", "grad", "trajectory", "cum_trajectory")
+        weights, trajectory = ({}, {}), {key: {} for key in attributes}
         SynapticIntelligencePlugin.create_syn_data(model, weights, trajectory, set())
         SynapticIntelligencePlugin.init_batch(model, weights, trajectory, set())
         copy(weights[0], copied)

@@ -123,8 +123,8 @@ def test_fisher_of_logistic_regression():  # O7
     x = torch.full((4, 1), 2.0, dtype=torch.float64)
     labels = torch.tensor([0, 1, 1, 0])
     for kind in ("all", "true", "sample", "predicted", "auto"):
-        found = fisher_diagonal(Logistic(), [(x, labels)], fisher=kind)
-        assert found["theta"].item() == pytest.approx(1.0)
+        fisher = fisher_diagonal(Logistic(), [(x, labels)], fisher=kind)
+        assert fisher["theta"].item() == pytest.approx(1.0)
 
 
 def test_fisher_of_a_linear_softmax():  # O8
@@ -142,8 +142,8 @@ def test_opposite_gradients_do_not_cancel():
     x = torch.ones(2, 1)
     model = nn.Linear(1, 2, bias=False)
     nn.init.zeros_(model.weight)
-    found = fisher_diagonal(model, [(x, torch.tensor([0, 1]))], fisher="true")
-    assert found["weight"].tolist() == [[0.25], [0.25]]
+    fisher = fisher_diagonal(model, [(x, torch.tensor([0, 1]))], fisher="true")
+    assert fisher["weight"].tolist() == [[0.25], [0.25]]
 
 
 @pytest.mark.parametrize("select", [["0.weight", "1.weight"], "weight", lambda name, p: p.ndim == 2])
@@ -193,8 +193,8 @@ def test_a_confident_network_has_a_fisher_information():
 def test_so_many_samples_are_taken():
     model = nn.Linear(3, 2)
     x = torch.randn(10, 3, generator=torch.Generator().manual_seed(3))
-    found = gradient_magnitude(model, x.split(4), n_samples=5)
-    torch.testing.assert_close(found, gradient_magnitude(model, [x[:5]]))
+    importance = gradient_magnitude(model, x.split(4), n_samples=5)
+    torch.testing.assert_close(importance, gradient_magnitude(model, [x[:5]]))
 
 
 @pytest.mark.parametrize(

@@ -400,8 +400,8 @@ def test_any_optimiser_will_do(kind):
         penalty.strength = 1e9
         train(net, optimizer, samples(1))
         for name, p in net.named_parameters():
-            held = penalty.importance[name] > 1e-3
-            assert (p - anchor[name])[held].abs().max() < 1e-3
+            important = penalty.importance[name] > 1e-3
+            assert (p - anchor[name])[important].abs().max() < 1e-3
 
 
 def test_growing_and_shrinking_networks_are_matched_by_name():
@@ -425,10 +425,10 @@ def test_what_is_frozen_keeps_its_importance():
     net, data = network(), samples()
     ewc = EWC(net)
     ewc.end_task(TaskData(data))
-    kept = ewc.importance["0.weight"].clone()
+    before = ewc.importance["0.weight"].clone()
     net[0].requires_grad_(False)
     ewc.end_task(TaskData(data))
-    assert torch.equal(ewc.importance["0.weight"], kept)
+    assert torch.equal(ewc.importance["0.weight"], before)
 
 
 def test_a_shared_parameter_counts_once():
@@ -446,9 +446,9 @@ def test_an_unused_head_has_no_importance():
         def forward(self, x):
             return self.first(self.body(x))
 
-    found = fisher_diagonal(Heads(), [samples()[0].float()])
-    assert not found["second.weight"].any()
-    assert found["first.weight"].any()
+    fisher = fisher_diagonal(Heads(), [samples()[0].float()])
+    assert not fisher["second.weight"].any()
+    assert fisher["first.weight"].any()
 
 
 @pytest.mark.parametrize(

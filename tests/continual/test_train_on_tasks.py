@@ -46,9 +46,9 @@ class Recorded(ContinualMethod):
 def test_it_is_the_loop_that_one_would_write():
     net, plain, both = network(), network(), tasks()
     method, optimizer = Recorded(net), torch.optim.SGD(net.parameters(), lr=0.5)
-    taken = train_on_tasks(net, both, method, optimizer, steps=[2, 3], draw=random_batches(5, seeded()))
+    steps = train_on_tasks(net, both, method, optimizer, steps=[2, 3], draw=random_batches(5, seeded()))
     assert method.calls == ["attach"]
-    found = list(taken)
+    found = list(steps)
     assert [(step, task, ends) for step, task, _, ends in found] == [
         (0, 0, False), (1, 0, True), (2, 1, False), (3, 1, False), (4, 1, True),
     ]  # fmt: skip

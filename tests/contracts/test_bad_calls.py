@@ -444,11 +444,11 @@ def answers(calls, folder):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         last = None
         for line in done.stdout.splitlines():
-            told = json.loads(line)
-            last = told if isinstance(told, int) else None
+            answer = json.loads(line)
+            last = answer if isinstance(answer, int) else None
             if last is None:
-                found[told[0]] = tuple(told[1:])
-                left.pop(told[0], None)
+                found[answer[0]] = tuple(answer[1:])
+                left.pop(answer[0], None)
         if last is not None:
             how = "hangs" if done.returncode in (-signal.SIGALRM, -signal.SIGPROF) else "crashes"
             found[last] = how, f"exit {done.returncode} {done.stderr[-300:]}"

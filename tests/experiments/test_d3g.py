@@ -51,11 +51,11 @@ def test_after_the_turn_only_actions_are_learned(monkeypatch, new_run):
     made = []
     build = point.build
     monkeypatch.setattr(point, "build", lambda *args: made.append(build(*args)) or made[-1])
-    kept = {}
+    before = {}
     reset = D3G.reset_inverse
 
     def noted(agent):
-        kept.update({name: value.clone() for name, value in agent.critic.state_dict().items()})
+        before.update({name: value.clone() for name, value in agent.critic.state_dict().items()})
         reset(agent)
 
     monkeypatch.setattr(D3G, "reset_inverse", noted)
@@ -63,8 +63,8 @@ def test_after_the_turn_only_actions_are_learned(monkeypatch, new_run):
     config = point.Transfer(**TINY, **episodes, look_every=1, judged_after=1)
     result = point.transfer(config, new_run())
     after = made[0].critic.state_dict()
-    assert kept
-    assert all(torch.equal(value, after[name]) for name, value in kept.items())
+    assert before
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert {"source_return", "largest_step", "proposals", "return"} <= set(result)
     scratch = point.transfer(dataclasses.replace(config, source_episodes=0), new_run())
     assert set(scratch) == {"return"}

@@ -44,14 +44,14 @@ def test_plasticity_without_coefficients_is_no_plasticity(new_run):
 
 @pytest.mark.parametrize("penalty", ["online-ewc", "si", "mas"])
 def test_a_penalty_acts_from_the_second_task_on(penalty, new_run):
-    free, held = (
+    free, penalised = (
         training.trial(
             replace(CONFIGS["split-linear"], tasks="permuted", penalty=penalty, strength=strength), new_run()
         )
         for strength in (0.0, 1e4)
     )
-    assert free["matrix"][0] == held["matrix"][0]
-    assert free["weights"] != held["weights"]
+    assert free["matrix"][0] == penalised["matrix"][0]
+    assert free["weights"] != penalised["weights"]
 
 
 def test_the_merged_penalty_is_the_sum(new_run):

@@ -59,8 +59,8 @@ def test_copies_are_right_where_a_training_image_is_within_a_pixel():
     whole = config("balanced")
     assert copied(whole, *learned_from(whole, rng()), asked_for(whole)[0]) == 1
     for arm, share in (("square", 24 / 49), ("band-x", 14 / 49)):
-        held = config(arm)
-        assert copied(held, *learned_from(held, rng()), asked_for(held)[0]) == pytest.approx(share)
+        chosen = config(arm)
+        assert copied(chosen, *learned_from(chosen, rng()), asked_for(chosen)[0]) == pytest.approx(share)
     stripes = config("fine-stripe")
     assert copied(stripes, *learned_from(stripes, rng()), asked_for(stripes)[0]) == 1
 

@@ -92,9 +92,9 @@ def test_a_cut_is_at_the_door_within_five_cells():
 def test_the_picture_shows_what_was_seen_when():
     place = places(SMALL, np.random.default_rng(2003))[0]
     walk = explore(place.world, place.start, FARMapExplorer(rng=0), 200)
-    kept = picture(place, walk)
+    record = picture(place, walk)
     for frame in (1, FRAMES // 2, FRAMES):
-        known = layer(kept, frame)
+        known = layer(record, frame)
         last = frame * len(walk.seen) // FRAMES - 1
         seen = (walk.first_seen >= 0) & (walk.first_seen <= last)
         np.testing.assert_array_equal(known > 0, seen)

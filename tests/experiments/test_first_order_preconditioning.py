@@ -93,11 +93,11 @@ def test_poles_go_on_where_they_were():
     carts = cartpole.Carts(4, rng)
     _, ended = cartpole.rollout(net, carts, config, seeded(1))
     assert ended
-    kept, numbers = {key: part.copy() for key, part in carts.state_dict().items()}, rng.bit_generator.state
+    state, numbers = {key: part.copy() for key, part in carts.state_dict().items()}, rng.bit_generator.state
     batch, _ = cartpole.rollout(net, carts, config, seeded(2))
     other = cartpole.Carts(4, rng)
     rng.bit_generator.state = numbers
-    other.load_state_dict(kept)
+    other.load_state_dict(state)
     again, _ = cartpole.rollout(net, other, config, seeded(2))
     assert all(torch.equal(batch[key], again[key]) for key in batch)
     # A step after an end only begins anew: nothing is learned from it.

@@ -37,10 +37,10 @@ def test_untrained_filters_stay_while_thresholds_adapt():
         layer.burn_in = 0
     trained(images)
     control(images)
-    for kept, learned, still in zip(before, trained, control, strict=True):
+    for initial, learned, still in zip(before, trained, control, strict=True):
         assert torch.equal(learned.mask, still.mask)
-        assert torch.equal(kept, still.weight)
-        assert not torch.equal(kept, learned.weight)
+        assert torch.equal(initial, still.weight)
+        assert not torch.equal(initial, learned.weight)
         assert still.threshold.theta.any()
 
 
@@ -49,7 +49,7 @@ def test_a_leak_between_layers_would_be_seen():
     images = torch.randn(10, 3, 32, 32, generator=seeded(1))
     before = [layer.weight.clone() for layer in net]
     assert foreign_gradient(net, images) == 0
-    assert all(torch.equal(layer.weight, kept) for layer, kept in zip(net, before, strict=True))
+    assert all(torch.equal(layer.weight, initial) for layer, initial in zip(net, before, strict=True))
     net[0].train = lambda mode=True: net[0]  # it stays in eval mode, where gradients pass
     net[0].training = False
     assert foreign_gradient(net, images) > 0

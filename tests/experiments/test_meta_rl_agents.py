@@ -128,8 +128,8 @@ def test_an_agent_of_ppo_acts_by_the_policy_that_it_learned():
         player.learn(actions[-1], rewards, observations)
     before = torch.stack(actions[:-1])
     output, _ = network(torch.stack(seen), before, torch.tensor(starts)[:, None].expand(3, 500))
-    expected, taken = output.logits.softmax(-1)[..., 1].mean(1), torch.stack(actions[1:]).float().mean(1)
-    torch.testing.assert_close(taken, expected, atol=0.07, rtol=0)
+    expected, frequency = output.logits.softmax(-1)[..., 1].mean(1), torch.stack(actions[1:]).float().mean(1)
+    torch.testing.assert_close(frequency, expected, atol=0.07, rtol=0)
 
 
 def test_trained_on_each_a_network_lives_in_its_own_task_alone(monkeypatch, new_run):

@@ -167,10 +167,10 @@ def test_one_mask_serves_a_whole_window_and_none_where_nothing_is_learned():
     net = LanguageModel(config, 7, seeded())
     words = torch.randint(7, (6, 3), generator=seeded())
     reading = net.read(words, None, seeded(1))
-    kept = reading.dropped != 0
-    assert torch.equal(kept, kept[:1].expand_as(kept))
-    assert 0 < kept[0].float().mean() < 1
-    torch.testing.assert_close(reading.dropped[kept], 2 * reading.activity[kept])
+    mask = reading.dropped != 0
+    assert torch.equal(mask, mask[:1].expand_as(mask))
+    assert 0 < mask[0].float().mean() < 1
+    torch.testing.assert_close(reading.dropped[mask], 2 * reading.activity[mask])
     still = net.read(words, None, None)
     assert torch.equal(still.dropped, still.activity)
     assert torch.equal(net(words)[0], net.predict(still.activity))

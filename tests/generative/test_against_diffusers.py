@@ -58,8 +58,8 @@ def test_every_step_of_ddim_is_the_same(schedule, prediction, eta, clip):
     x = torch.randn(3, 1, 8, 8, generator=source, dtype=torch.float64)
     with torch.no_grad():
         for t in scheduler.timesteps:
-            told = net(x, torch.full((3,), int(t)), labels)
-            x = scheduler.step(told, int(t), x, eta, use_clipped_model_output=True, generator=source).prev_sample
+            output = net(x, torch.full((3,), int(t)), labels)
+            x = scheduler.step(output, int(t), x, eta, use_clipped_model_output=True, generator=source).prev_sample
     assert torch.allclose(drawn.images, x, rtol=0, atol=1e-6)
 
 

@@ -120,10 +120,10 @@ def test_a_network_hears_step_and_labels_and_learns(make):
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     assert all(values.grad is not None for values in net.parameters())
     x, t = torch.randn(4, 1, 8, 8, generator=generator), torch.tensor([0, 5, 10, 19])
-    told = net(x, t, labels[:4])
-    assert not torch.allclose(told, net(x, t, labels[4:8]), atol=1e-3)
-    assert not torch.allclose(told, net(x, t.flip(0), labels[:4]), atol=1e-3)
-    assert torch.allclose(told[1:2], net(x[1:2], t[1:2], labels[1:2]), atol=1e-5)  # images are treated alone
+    output = net(x, t, labels[:4])
+    assert not torch.allclose(output, net(x, t, labels[4:8]), atol=1e-3)
+    assert not torch.allclose(output, net(x, t.flip(0), labels[:4]), atol=1e-3)
+    assert torch.allclose(output[1:2], net(x[1:2], t[1:2], labels[1:2]), atol=1e-5)  # images are treated alone
 
 
 def test_representations_are_of_the_published_sizes():

@@ -75,16 +75,16 @@ def test_what_is_kept_is_a_plain_safetensors_file(finished):
 
 def test_several_parts_are_kept_by_name_as_they_are_in_the_end(tmp_path):
     results = engram.run(two, preset="smoke", jobs=1, runs=tmp_path, progress=False)
-    (kept,), config = results.trials, results.configs["a"]
+    (trial,), config = results.trials, results.configs["a"]
     net, readout = build(config)
-    assert float(kept.load(net, "net").weight.detach().norm()) == kept.result["size"]
-    assert torch.equal(kept.load(readout, "readout").weight, kept.state_dict()["readout.weight"])
-    with pytest.raises(ValueError, match=re.escape("a, seed 0 kept net, readout: name one of them")):
-        kept.load(net)
+    assert float(trial.load(net, "net").weight.detach().norm()) == trial.result["size"]
+    assert torch.equal(trial.load(readout, "readout").weight, trial.state_dict()["readout.weight"])
+    with pytest.raises(ValueError, match=re.escape("a, seed 0 saved net, readout: name one of them")):
+        trial.load(net)
     with pytest.raises(ValueError, match="name = 'nets': expected one of 'net', 'readout'"):
-        kept.load(net, "nets")
+        trial.load(net, "nets")
     with pytest.raises(ValueError, match="a, seed 0: the state that it saved as 'net' does not fit: "):
-        kept.load(readout, "net")
+        trial.load(readout, "net")
 
 
 def test_nothing_is_kept_where_it_is_not_wanted(toy, capsys):

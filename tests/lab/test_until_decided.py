@@ -60,8 +60,8 @@ def test_only_arms_of_open_claims_are_run_with_more_seeds(tmp_path, capsys):
     again = load(study, tmp_path)
     assert [judged.verdict for judged in again.claims()] == [judged.verdict for judged in results.claims()]
     record = json.loads(json.dumps(results.record()))
-    kept = from_record(study, record).claims()
-    assert [(judged.verdict, judged.look) for judged in kept] == [(c.verdict, c.look) for c in results.claims()]
+    recorded = from_record(study, record).claims()
+    assert [(judged.verdict, judged.look) for judged in recorded] == [(c.verdict, c.look) for c in results.claims()]
     page = write_report([(study, results)], tmp_path / "report.html").read_text()
     assert "--until-decided" in page
     assert "5 seeds, look 1" in page

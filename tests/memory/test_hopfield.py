@@ -47,13 +47,13 @@ def test_hebbs_weights_are_the_sum_of_products():
 
 def test_the_pseudo_inverse_keeps_more_than_hebb():
     X = signs(60, 100)
-    kept = {}
+    recalled = {}
     for rule in ("hebb", "pseudo-inverse"):
         memory = HebbHopfield(100, rule)
         memory.store(X)
-        kept[rule] = (memory.recall(X, generator=seeded()).x == X).all(1).float().mean().item()
-    assert kept["hebb"] < 0.1
-    assert kept["pseudo-inverse"] == 1
+        recalled[rule] = (memory.recall(X, generator=seeded()).x == X).all(1).float().mean().item()
+    assert recalled["hebb"] < 0.1
+    assert recalled["pseudo-inverse"] == 1
 
 
 @given(st.integers(0, 2**32), st.sampled_from([2, 3, 4, "exponential"]))

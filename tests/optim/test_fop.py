@@ -96,8 +96,8 @@ def test_without_learning_it_is_the_base(ours, reference, options, placement, fo
 def test_the_first_step_is_the_base_s(options):
     (p, loss), (q, _) = problem(4, 3), problem(4, 3)
     step(FOP([p], rho=10.0, **options), p, loss)
-    kept = {key: options[key] for key in ("base", "momentum", "nesterov") if key in options}
-    step(FOP([q], structure="none", **kept), q, loss)
+    given = {key: options[key] for key in ("base", "momentum", "nesterov") if key in options}
+    step(FOP([q], structure="none", **given), q, loss)
     torch.testing.assert_close(p, q, rtol=0, atol=1e-12)
 
 

@@ -47,8 +47,8 @@ def test_strict_predictive_coding_is_the_gradient_of_small_errors_only():
         model[4].weight.data.mul_(scale)
         rule = PredictiveCoding("strict", steps=steps)
         grads, _, info = rule.update(model, x, target, None)
-        found = gradient_cosine(grads, Backprop().update(model, x, target, None).grads)
-        return torch.tensor([layer.cosine for layer in found.values()]), info
+        cosine = gradient_cosine(grads, Backprop().update(model, x, target, None).grads)
+        return torch.tensor([layer.cosine for layer in cosine.values()]), info
 
     far, near, nearest = (cosines(scale, 1000)[0] for scale in (1, 0.1, 0.01))
     assert (nearest > 0.999).all()
@@ -110,12 +110,12 @@ def test_equilibrium_propagation_approaches_the_gradient_as_the_nudge_falls(unit
     for name, parameter in model.named_parameters():
         flat, found = parameter.data.view(-1), torch.zeros(parameter.numel(), dtype=torch.float64)
         for index in range(len(flat)):
-            kept = flat[index].item()
-            flat[index] = kept + 1e-5
+            weight = flat[index].item()
+            flat[index] = weight + 1e-5
             up = cost()
-            flat[index] = kept - 1e-5
+            flat[index] = weight - 1e-5
             found[index] = (up - cost()) / 2e-5
-            flat[index] = kept
+            flat[index] = weight
         gradient[name] = found.view_as(parameter)
     whole = torch.cat([value.flatten() for value in gradient.values()])
 

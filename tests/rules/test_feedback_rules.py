@@ -150,10 +150,10 @@ def test_of_normal_weights_the_signs_keep_the_root_of_two_over_pi_of_an_error():
     x = drawn(100, 500)
     target = model(x).detach() - drawn(100, 500, seed=1)  # an error that knows nothing of the weights
     ours = rule.update(model, x, target, rule.init(model, seeded())).grads
-    found = gradient_cosine(ours, Backprop().update(model, x, target, None).grads)
+    cosine = gradient_cosine(ours, Backprop().update(model, x, target, None).grads)
     once = (2 / torch.pi) ** 0.5
-    assert found["2"].cosine == pytest.approx(once, abs=0.02)
-    assert found["0"].cosine == pytest.approx(once**2, abs=0.03)
+    assert cosine["2"].cosine == pytest.approx(once, abs=0.02)
+    assert cosine["0"].cosine == pytest.approx(once**2, abs=0.03)
 
 
 def test_redrawn_sizes_differ_from_batch_to_batch_and_fixed_ones_do_not():

@@ -40,8 +40,8 @@ def drawn(*shape, seed=0, dtype=F64):
 def by_hand(x, y, weight, rule):
     """Sum over patches and places, written down."""
     patches, rows = functional.unfold(x, weight.shape[2:]), y.flatten(2)
-    kept = {"hebb": 0 * rows, "instar": rows, "oja": rows**2}[rule].sum((0, 2))
-    grown = torch.einsum("bnl,bdl->nd", rows, patches) - kept[:, None] * weight.flatten(1)
+    decay = {"hebb": 0 * rows, "instar": rows, "oja": rows**2}[rule].sum((0, 2))
+    grown = torch.einsum("bnl,bdl->nd", rows, patches) - decay[:, None] * weight.flatten(1)
     return grown.view_as(weight)
 
 

@@ -35,9 +35,9 @@ def gradient(checkpointed, made=None):
     state, outputs = unroll(step_with(weight, made), start(), INPUTS, checkpointed=checkpointed)
     loss = state.traces[0].sum() + torch.stack(outputs).square().sum()
     del state, outputs
-    kept = 0 if made is None else sum(ref() is not None for ref in made)
+    alive = 0 if made is None else sum(ref() is not None for ref in made)
     loss.backward()
-    return weight.grad, kept
+    return weight.grad, alive
 
 
 def test_it_is_the_loop():
@@ -52,10 +52,10 @@ def test_it_is_the_loop():
 
 def test_checkpoints_change_no_gradient_and_keep_few_activities():
     all_of_them, some_of_them = [], []
-    plain, kept = gradient(False, all_of_them)
+    plain, alive = gradient(False, all_of_them)
     checkpointed, kept_few = gradient(True, some_of_them)
     torch.testing.assert_close(checkpointed, plain, rtol=0, atol=1e-14)
-    assert len(all_of_them) == kept == len(INPUTS)
+    assert len(all_of_them) == alive == len(INPUTS)
     assert len(some_of_them) == 2 * len(INPUTS), "each step runs once more"
     assert kept_few <= 5, "the states between the parts, of four steps each"
 

@@ -58,14 +58,14 @@ def literal(known, goals, max_unknown=0.75, fragments=5):
         plain = [np.where(part == REWARD, EMPTY, part) for part in (whole, cells)]
         if all(a == b or UNKNOWN in (a, b) for a, b in zip(plain[0].ravel(), plain[1].ravel(), strict=True)):
             consistent.append(whole)
-    kept = []
+    guesses = []
     for whole in sorted(consistent, key=lambda part: (part == UNKNOWN).sum()):
-        inside = any(((whole == UNKNOWN) | (whole == other)).all() for other in kept)
-        rewards = [(other == REWARD).tolist() for other in kept]
+        inside = any(((whole == UNKNOWN) | (whole == other)).all() for other in guesses)
+        rewards = [(other == REWARD).tolist() for other in guesses]
         if not inside and (whole == REWARD).tolist() not in rewards:
-            kept.append(whole)
-    kept = [whole for whole in kept if (whole == REWARD).any() and agree(whole, cells)]
-    completed = [np.where(known == UNKNOWN, whole, known) for whole in kept]
+            guesses.append(whole)
+    guesses = [whole for whole in guesses if (whole == REWARD).any() and agree(whole, cells)]
+    completed = [np.where(known == UNKNOWN, whole, known) for whole in guesses]
     return len(consistent), [whole for whole in completed if (whole == REWARD).any()]
 
 
@@ -394,9 +394,9 @@ def test_the_weights_of_rooms_count_the_ends_of_ways():
     weights = next_room_weights(grown, np.array([0, 1, 2, 1]), 0, 3)
     assert weights.tolist() == [0.0, 6.0, 1.0]
     assert weights[1] / weights.sum() == pytest.approx(6 / 7)
-    found = likelihood(np.array([6 / 7, 0.0]), 3)
-    assert found.mean == pytest.approx(np.log(6 / 7))
-    assert found.floored_mean == pytest.approx(np.log([0.99 * 6 / 7 + 0.01 / 3, 0.01 / 3]).mean())
+    probability = likelihood(np.array([6 / 7, 0.0]), 3)
+    assert probability.mean == pytest.approx(np.log(6 / 7))
+    assert probability.floored_mean == pytest.approx(np.log([0.99 * 6 / 7 + 0.01 / 3, 0.01 / 3]).mean())
 
 
 def test_a_trajectory_gets_a_likelihood():

@@ -155,10 +155,10 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     recorded.ship(results, compared.to_ship(fresh))
     files = recorded.all_records()["learning-rules"]["manifest"]["files"]
     assert {name.partition("/")[0] for name in files} == {"engram"}  # nothing that differs between machines
-    taken = engram.compare("last-layer", **options).entries[task]
-    assert taken["fa"].is_recorded
-    assert taken["fa"].values == pytest.approx(fresh["fa"].values, rel=1e-5)
-    assert taken["fa"].curve[0] == [0, 1]
+    shipped = engram.compare("last-layer", **options).entries[task]
+    assert shipped["fa"].is_recorded
+    assert shipped["fa"].values == pytest.approx(fresh["fa"].values, rel=1e-5)
+    assert shipped["fa"].curve[0] == [0, 1]
     assert not engram.compare("last-layer", fresh=True, **options).entries[task]["fa"].is_recorded
     recorded.all_records()["learning-rules"]["manifest"]["files"]["engram/rules/chain.py"] = "0" * 64
     assert not engram.compare("last-layer", **options).entries[task]["fa"].is_recorded
@@ -167,7 +167,7 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     assert renew("learning_rules", runs=tmp_path, jobs=1)[task] == ["backprop"]
     again = engram.compare("last-layer", **options).entries[task]
     assert again["fa"].is_recorded
-    assert again["fa"].values == taken["fa"].values
+    assert again["fa"].values == shipped["fa"].values
     assert not again["backprop"].is_recorded
     recorded.all_records.cache_clear()
 

@@ -184,7 +184,7 @@ def test_offline_and_absent_says_what_to_do(publish, server, cache):
     server.server_close()
     with pytest.raises(DataError) as error:
         data.load("tiny", split="test")
-    for told in (
+    for part in (
         file.path,
         file.url,
         file.checksum,
@@ -192,7 +192,7 @@ def test_offline_and_absent_says_what_to_do(publish, server, cache):
         str(cache / file.path),
         "ENGRAM_DATA",
     ):
-        assert told in str(error.value)
+        assert part in str(error.value)
 
 
 @pytest.mark.parametrize(

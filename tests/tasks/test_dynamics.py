@@ -20,10 +20,10 @@ def test_the_target_of_a_channel_is_its_last_pulse():
     task = FlipFlop(bits=2, steps=60, pulse=0.2)
     inputs, targets, mask = task.sample(3, torch.Generator().manual_seed(0))
     assert mask.all()
-    held = torch.ones(3, 2)
+    expected = torch.ones(3, 2)
     for u, target in zip(inputs, targets, strict=True):
-        held = torch.where(u != 0, u, held)
-        assert torch.equal(target, held)
+        expected = torch.where(u != 0, u, expected)
+        assert torch.equal(target, expected)
     assert (inputs[1:] != 0).float().mean() == pytest.approx(0.2, abs=0.06)
     with pytest.raises(ValueError, match="pulse = 2"):
         FlipFlop(pulse=2.0)

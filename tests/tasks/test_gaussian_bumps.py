@@ -44,11 +44,11 @@ def test_an_absent_factor_leaves_a_stripe_and_two_leave_nothing():
 
 
 def test_what_is_kept_is_drawn_from_the_seed():
-    kept = [GaussianBumps(16, keep=0.3, seed=seed).labels for seed in (0, 0, 1)]
-    assert torch.equal(kept[0], kept[1])
-    assert kept[0].tolist() != kept[2].tolist()
-    assert 0.2 < len(kept[0]) / 256 < 0.4
-    assert len({tuple(place) for place in kept[0].tolist()}) == len(kept[0])
+    labels = [GaussianBumps(16, keep=0.3, seed=seed).labels for seed in (0, 0, 1)]
+    assert torch.equal(labels[0], labels[1])
+    assert labels[0].tolist() != labels[2].tolist()
+    assert 0.2 < len(labels[0]) / 256 < 0.4
+    assert len({tuple(place) for place in labels[0].tolist()}) == len(labels[0])
 
 
 @pytest.mark.parametrize(

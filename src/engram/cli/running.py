@@ -170,9 +170,9 @@ def _print_results(results: Results) -> None:
         print_table(console, f"{results.experiment}, preset {results.preset}", columns, rows, spaced=True)
         console.print(results.family(), soft_wrap=console.width >= LEAST)
     else:
-        finished = sum(trial.state == "finished" for trial in results.trials)
+        num_finished = sum(trial.state == "finished" for trial in results.trials)
         console.print(
-            f"{results.experiment}, preset {results.preset}: {finished} of {len(results.trials)} trials finished. "
+            f"{results.experiment}, preset {results.preset}: {num_finished} of {len(results.trials)} trials finished. "
             f"This preset does not judge the claims; to judge them: engram run {results.experiment}"
         )
     for trial in results.trials:

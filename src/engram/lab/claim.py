@@ -151,14 +151,14 @@ def as_html(judged: Sequence[JudgedClaim]) -> str:
     names = ("claim", "criterion", "ours", "interval", "seeds", "verdict")
     rows = [
         (
-            one.claim.statement,
-            str(one.claim.criterion),
-            f"{one.ours:.4g}" if one.values else "",
-            one.bounds() if one.values else "",
-            str(len(one.values)),
-            one.verdict + (f" ({one.why})" if one.why else ""),
+            judged_claim.claim.statement,
+            str(judged_claim.claim.criterion),
+            f"{judged_claim.ours:.4g}" if judged_claim.values else "",
+            judged_claim.bounds() if judged_claim.values else "",
+            str(len(judged_claim.values)),
+            judged_claim.verdict + (f" ({judged_claim.why})" if judged_claim.why else ""),
         )
-        for one in judged
+        for judged_claim in judged
     ]
     head = "".join(f"<th>{name}</th>" for name in names)
     body = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]

@@ -145,10 +145,10 @@ def run(
             workers = workers_for(experiment, preset, left) if jobs is None else jobs
             note = run_note(seeds=count, jobs=all_jobs)
             done = say_expected(f"{experiment.name}, preset {preset}", len(jobs_of_look), left, workers)
-            finished = jobs_before + [job for job in jobs_of_look if job.finished]
-            done += _keeping(finished, left) if keep_state else ""
+            finished_jobs = jobs_before + [job for job in jobs_of_look if job.finished]
+            done += _keeping(finished_jobs, left) if keep_state else ""
             console.print(done, highlight=False, soft_wrap=True)
-            announce = _announcer(announced, preset, count, finished, looks)
+            announce = _announcer(announced, preset, count, finished_jobs, looks)
             last = perform_left(left, console, workers, announce, engine=engine, address=address)
             of_look = read_back(experiment, root, note, last)
             is_whole = all(trial.state == "finished" for trial in of_look.trials)

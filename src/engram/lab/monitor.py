@@ -102,9 +102,9 @@ class Monitor:
             return
         if status.state == "finished":
             self._finished += 1
-            kept = self._jobs[index].folder.kept_bytes()
-            keeps = f", saves {decimal(kept)}" if kept else ""
-            self.write(rf"\[{self._finished}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s{keeps}")
+            state_bytes = self._jobs[index].folder.kept_bytes()
+            saves = f", saves {decimal(state_bytes)}" if state_bytes else ""
+            self.write(rf"\[{self._finished}/{len(self._jobs)}] {name}: finished in {status.seconds:.1f} s{saves}")
             for line in self._on_finished(self._jobs[index]):
                 self.write(line)
         elif status.state == "failed":

@@ -269,9 +269,9 @@ def _read_trial(entry: Entry, root: Path, note: Note, last: Status | None) -> tu
     folder = TrialFolder(root / entry["folder"])
     made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
     try:
-        finished = folder.finished()
-        if finished is not None:
-            stored, origin = finished
+        stored_and_origin = folder.finished()
+        if stored_and_origin is not None:
+            stored, origin = stored_and_origin
             expected = {"experiment": note["experiment"], "config": note["arms"][entry["arm"]]}
             for name, value in expected.items():
                 if origin["identity"].get(name) != value:

@@ -79,15 +79,16 @@ class TrialResult:
                 nothing under this name; or the state does not fit ``part``.
             CorruptFileError: The state or the result is truncated or altered.
         """
-        kept = self._kept_in().kept()
+        states = self._kept_in().kept()
         title = f"{self.arm}, seed {self.seed}"
-        if not kept:
+        if not states:
             raise ValueError(f"{title}: the trial saved no state")
-        if name is None and len(kept) > 1:
-            raise ValueError(f"{title} kept {', '.join(kept)}: name one of them, as in load(net, {next(iter(kept))!r})")
-        chosen = next(iter(kept)) if name is None else checks.choice("name", name, list(kept))
+        if name is None and len(states) > 1:
+            example = f"load(net, {next(iter(states))!r})"
+            raise ValueError(f"{title} saved {', '.join(states)}: name one of them, as in {example}")
+        chosen = next(iter(states)) if name is None else checks.choice("name", name, list(states))
         try:
-            set_state(chosen, part, kept[chosen])
+            set_state(chosen, part, states[chosen])
         except (RuntimeError, KeyError, TypeError) as error:
             raise ValueError(f"{title}: the state that it saved as {chosen!r} does not fit: {error}") from error
         return part
@@ -126,8 +127,9 @@ class Results:
     looks: Sequence[int] = ()
 
     def __repr__(self) -> str:
-        finished = sum(trial.state == "finished" for trial in self.trials)
-        return f"Results({self.experiment!r}, preset={self.preset!r}, {finished} of {len(self.trials)} trials finished)"
+        num_finished = sum(trial.state == "finished" for trial in self.trials)
+        trials = f"{num_finished} of {len(self.trials)} trials finished"
+        return f"Results({self.experiment!r}, preset={self.preset!r}, {trials})"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>{as_html(self.claims()) if self.judges else ''}"

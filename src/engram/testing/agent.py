@@ -98,15 +98,15 @@ def _lived(env_id: str, agent: OnlineAgent, seed: int = 0, *, reuse: bool = Fals
         given = copy.deepcopy(observation)
         with noted(environment=env_id, observation_space=env.observation_space):
             action = copy.deepcopy(agent.act(given))
-            following, reward, terminated, truncated, _ = env.step(action)
-            shown = copy.deepcopy(following)
+            next_observation, reward, terminated, truncated, _ = env.step(action)
+            shown = copy.deepcopy(next_observation)
             agent.observe(float(reward), terminated, truncated, shown)
             agent.learn()
         yield _Step(observation, action, float(reward))
         for array in (given, shown):
             if reuse and isinstance(array, np.ndarray):
                 array[...] = 7
-        observation = env.reset()[0] if terminated or truncated else following
+        observation = env.reset()[0] if terminated or truncated else next_observation
 
 
 def _fits_a_world(make: Make) -> None:

@@ -95,8 +95,8 @@ def _check_config(experiment: Experiment) -> None:
         silent = [name for name, field in configs.fields(kind).items() if not field.meaning]
         assert not silent, f"its config fields {silent} have no description"
         names = [study] if study else [field.name for field in dataclasses.fields(kind)]
-        taken = sorted(options & {*names, *loop.table})
-        assert not taken, f"its settings, studies or arms {taken} are options of every run: choose other names"
+        reserved = sorted(options & {*names, *loop.table})
+        assert not reserved, f"its settings, studies or arms {reserved} are options of every run: choose other names"
         _check_refusals(experiment, study)
     seconds = experiment.expected_seconds("smoke")
     assert not seconds > SMOKE_SECONDS, f"its smoke preset would take {seconds:.0f} s, expected a few seconds"

@@ -95,9 +95,9 @@ def _is_determined(measure: SimilarityMeasure) -> None:
 
 def _changes_no_data(measure: SimilarityMeasure) -> None:
     """It changes no data in place."""
-    one, other = _one(), _other()
-    measure(one, other)
-    assert all(map(np.array_equal, one + other, _one() + _other())), "data were changed"
+    system, other = _one(), _other()
+    measure(system, other)
+    assert all(map(np.array_equal, system + other, _one() + _other())), "data were changed"
 
 
 def _does_not_see_what_it_declares(measure: SimilarityMeasure) -> None:

@@ -119,15 +119,15 @@ def _changes_nothing(case: _Case) -> None:
 
 def _is_a_mean_over_the_batch(case: _Case) -> None:
     """A batch gives the mean over its samples alone, also if each has its own traces."""
-    one = slice(0, 1)
+    first = slice(0, 1)
     alike = replace(
         case,
-        pre=case.pre[:, one].expand(-1, _BATCH, -1),
-        post=case.post[:, one].expand(-1, _BATCH, -1),
-        signal=case.signal[:, one].expand(-1, _BATCH),
+        pre=case.pre[:, first].expand(-1, _BATCH, -1),
+        post=case.post[:, first].expand(-1, _BATCH, -1),
+        signal=case.signal[:, first].expand(-1, _BATCH),
     )
     # The past is the same for all samples, so its means do not depend on their number.
-    state, alone = alike.after(_STEPS - 1), case.after(_STEPS - 1, one)
+    state, alone = alike.after(_STEPS - 1), case.after(_STEPS - 1, first)
     pre, post, weight = case.last
     rows = [slice(row, row + 1) for row in range(_BATCH)]
     grads = [case.update(pre[row], post[row], weight, alone, case.signal[-1][row]).grad for row in rows]

@@ -123,9 +123,9 @@ def test_a_softmax_is_left_out_where_order_decides(softmax):
     module, box = nn.Sequential(linear, softmax), Box([-0.5, -0.5], [0.5, 0.5])
     compares = LinearProperty([[-2.0, 2.0]], [0.0])
     for prop in (Argmax(0), compares, AllOf((Argmax(0), AnyOf((compares, Argmax(1)))))):
-        found = verify(module, box, prop)
-        assert found.status == "proved"
-        assert check_certificate(module, box, prop, found.certificate).valid
+        result = verify(module, box, prop)
+        assert result.status == "proved"
+        assert check_certificate(module, box, prop, result.certificate).valid
     # The value of the first output is about 0.55; what the linear layer gives is 0.1.
     values = [([[1, 0]], [0.3]), ([[1, -1]], [0.5]), ([[1, 1]], [0.5]), ([[2, -1]], [0]), ([[1, 0]], [0])]
     for C, d in values:
@@ -133,15 +133,15 @@ def test_a_softmax_is_left_out_where_order_decides(softmax):
             with pytest.raises(UnsupportedLayerError, match=r"layer '1' is a softmax.*expected a property that just"):
                 verify(module, box, prop)
             with pytest.raises(UnsupportedLayerError, match="layer '1' is a softmax"):
-                check_certificate(module, box, prop, found.certificate)
+                check_certificate(module, box, prop, result.certificate)
 
 
 def test_a_certificate_is_checked_of_images_too():
     module = nn.Sequential(nn.Conv2d(1, 1, 2), nn.Flatten(), nn.Linear(1, 2)).double()
     y = module(torch.zeros(1, 1, 2, 2).double())
     place = Box(np.full(4, -1e-6), np.full(4, 1e-6)), Argmax(int(y.argmax()))
-    found = verify(module, *place, input_shape=(1, 2, 2))
-    assert check_certificate(module, *place, found.certificate, input_shape=(1, 2, 2)).valid
+    result = verify(module, *place, input_shape=(1, 2, 2))
+    assert check_certificate(module, *place, result.certificate, input_shape=(1, 2, 2)).valid
 
 
 def test_numbers_that_are_none_are_refused():

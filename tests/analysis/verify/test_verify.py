@@ -191,11 +191,12 @@ def test_a_largest_box_in_many_dimensions():
     size = 300
     net = AffineReLU((np.vstack([-np.ones(size), np.zeros(size)]),), (np.array([size / 2, 0.0]),))
     region = relaxed_region(net, np.zeros(size), Box(np.zeros(size), np.ones(size)))
-    found = region.volume_box()
-    assert found.log_volume == pytest.approx(size * np.log(0.5), abs=1e-3)
-    assert np.allclose(found.high, 0.5, atol=1e-3)
-    held = region.volume_box(contain=np.eye(size)[0])  # the first side is whole, and the others have what it leaves
-    assert held.log_volume == pytest.approx((size - 1) * np.log((size / 2 - 1) / (size - 1)), abs=1e-3)
+    box = region.volume_box()
+    assert box.log_volume == pytest.approx(size * np.log(0.5), abs=1e-3)
+    assert np.allclose(box.high, 0.5, atol=1e-3)
+    # The first side is whole, and the others share what it leaves.
+    containing = region.volume_box(contain=np.eye(size)[0])
+    assert containing.log_volume == pytest.approx((size - 1) * np.log((size / 2 - 1) / (size - 1)), abs=1e-3)
 
 
 def test_steps_of_alpha_close_gaps():
@@ -220,15 +221,15 @@ def test_the_maximum_is_that_over_all_patterns(seed, sizes):
     for bits in itertools.product((0, 1), repeat=sum(units)):
         pattern = np.split(np.array(bits, dtype=np.int8), np.cumsum(units)[:-1])
         best = max(best, maximize(net, box, q, pattern=pattern, engine="lp").upper)
-    found = maximize(net, box, q)
-    assert found.upper == pytest.approx(best, abs=2 * found.tol)
+    result = maximize(net, box, q)
+    assert result.upper == pytest.approx(best, abs=2 * result.tol)
 
 
 def test_a_pattern_that_cannot_be_is_infeasible():
     net = AffineReLU((np.ones((1, 1)), np.ones((1, 1))), (np.zeros(1), np.zeros(1)))
     off = [np.zeros(1, dtype=np.int8)]
-    found = maximize(net, Box([1.0], [2.0]), np.ones(1), pattern=off)
-    assert found.status == "infeasible"
+    result = maximize(net, Box([1.0], [2.0]), np.ones(1), pattern=off)
+    assert result.status == "infeasible"
     assert interval_bounds(net, np.ones(1), 2 * np.ones(1), off)[0] == np.inf
 
 
@@ -281,18 +282,18 @@ def test_engines_agree_and_proofs_check(problem, label):
     box, answers = Box(low, high), {}
     sampled = net(np.random.default_rng(0).uniform(low, high, (500, len(low)))).argmax(1)
     for engine in ENGINES:
-        found = verify(net, box, Argmax(label), engine=engine, budget=Budget(nodes=300))
-        answers[engine] = found.status.removesuffix(" by solver")
+        result = verify(net, box, Argmax(label), engine=engine, budget=Budget(nodes=300))
+        answers[engine] = result.status.removesuffix(" by solver")
         if answers[engine] == "proved":
             assert (sampled == label).all()
-        if found.status == "proved":
-            check = check_certificate(net, box, Argmax(label), found.certificate)
+        if result.status == "proved":
+            check = check_certificate(net, box, Argmax(label), result.certificate)
             assert check.valid, check
-        if found.status == "refuted":
-            y = net.exact(found.counterexample)
+        if result.status == "refuted":
+            y = net.exact(result.counterexample)
             assert max(value for i, value in enumerate(y) if i != label) >= y[label]
-            assert ((low <= found.counterexample) & (found.counterexample <= high)).all()
-        assert (found.status == "unknown") == bool(found.exhausted)
+            assert ((low <= result.counterexample) & (result.counterexample <= high)).all()
+        assert (result.status == "unknown") == bool(result.exhausted)
     assert len(set(answers.values()) - {"unknown"}) <= 1, answers
 
 
@@ -328,10 +329,10 @@ def test_polytopes(engine):
     diamond = Polytope([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.ones(4))
     low_half = Polytope([[1, 1], [1, -1], [-1, 1], [-1, -1], [1, 0]], [1, 1, 1, 1, 0.25])
     assert verify(SUM, diamond, LinearProperty([[1.0]], [1.9]), engine=engine).status == "refuted"
-    found = verify(SUM, low_half, LinearProperty([[1.0]], [1.26]), engine=engine)
-    assert found.status.startswith("proved")
+    result = verify(SUM, low_half, LinearProperty([[1.0]], [1.26]), engine=engine)
+    assert result.status.startswith("proved")
     if engine != "milp":
-        assert check_certificate(SUM, low_half, LinearProperty([[1.0]], [1.26]), found.certificate).valid
+        assert check_certificate(SUM, low_half, LinearProperty([[1.0]], [1.26]), result.certificate).valid
 
 
 def test_a_counterexample_lies_in_the_polytope_without_rounding():
@@ -385,18 +386,18 @@ def hard():
 def test_budgets_stop_with_what_is_known(budget, what, engine):
     net, box = hard()
     most = maximize(net, box, np.array([1.0, -1.0]), engine="crown").upper
-    found = verify(net, box, LinearProperty([[1.0, -1.0]], [0.7 * most]), engine=engine, budget=budget)
-    assert (found.status, found.exhausted) == ("unknown", what)
-    assert found.certificate is None
-    assert found.counterexample is None
+    result = verify(net, box, LinearProperty([[1.0, -1.0]], [0.7 * most]), engine=engine, budget=budget)
+    assert (result.status, result.exhausted) == ("unknown", what)
+    assert result.certificate is None
+    assert result.counterexample is None
     if what != "time":
-        assert -np.inf < found.bound < 0
+        assert -np.inf < result.bound < 0
 
 
 def test_one_backward_pass_is_what_it_says():
-    found = verify(SUM, Box([-1, -1], [1, 1]), LinearProperty([[1.0]], [2.5]), engine="crown")
-    assert (found.status, found.exhausted, found.nodes) == ("unknown", "one backward pass", 1)
-    assert found.bound == pytest.approx(-0.5)
+    result = verify(SUM, Box([-1, -1], [1, 1]), LinearProperty([[1.0]], [2.5]), engine="crown")
+    assert (result.status, result.exhausted, result.nodes) == ("unknown", "one backward pass", 1)
+    assert result.bound == pytest.approx(-0.5)
 
 
 class TestCertificates:
@@ -442,8 +443,8 @@ class TestCertificates:
             assert not self.check(certificate, trees=(replace(tree, cases=forged),)).valid
 
     def test_there_is_none_of_a_solver(self):
-        found = verify(SUM, self.box, self.prop, engine="milp")
-        assert (found.status, found.certificate) == ("proved by solver", None)
+        result = verify(SUM, self.box, self.prop, engine="milp")
+        assert (result.status, result.certificate) == ("proved by solver", None)
         assert verify(SUM, self.box, LinearProperty([[1.0]], [3.1]), engine="milp").certificate  # one backward pass
 
 
@@ -474,11 +475,11 @@ def test_bounds_hold_where_products_underflow(inner, outer):
 def test_bounds_that_overflow_prove_nothing():
     net = AffineReLU((np.full((2, 2), 1e200), np.array([[1e200, -1e200]])), (np.zeros(2), np.ones(1)))
     for engine in ENGINES:
-        found = verify(net, Box([-1e299] * 2, [1e299] * 2), LinearProperty([[1.0]], [0.5]), engine=engine)
-        assert found.status in ("refuted", "unknown"), (engine, found)
+        result = verify(net, Box([-1e299] * 2, [1e299] * 2), LinearProperty([[1.0]], [0.5]), engine=engine)
+        assert result.status in ("refuted", "unknown"), (engine, result)
     for size in (1e25, 1e150):  # the solver takes 1e20 for infinite
-        found = verify(SUM, Box([-size] * 2, [size] * 2), LinearProperty([[1.0]], [2.5 * size]), engine="milp")
-        assert found.status != "proved"
+        result = verify(SUM, Box([-size] * 2, [size] * 2), LinearProperty([[1.0]], [2.5 * size]), engine="milp")
+        assert result.status != "proved"
 
 
 def test_a_violation_at_a_face_of_a_polytope_is_found():
@@ -495,8 +496,8 @@ def test_a_violation_at_a_face_of_a_polytope_is_found():
         most = maximize(net, Box(-np.ones(size), np.ones(size)), np.ones(1), halfspaces=half).value
         place = Polytope(np.vstack([A, eye, -eye]), np.concatenate([b, np.ones(2 * size)]))
         for engine in ("milp", "relus"):
-            found = verify(net, place, LinearProperty([[1.0]], [most - 1e-3]), engine=engine)
-            missed += found.status != "refuted"
+            result = verify(net, place, LinearProperty([[1.0]], [most - 1e-3]), engine=engine)
+            missed += result.status != "refuted"
     assert missed == 0
 
 
@@ -507,9 +508,9 @@ def test_auto_splits_units_where_halving_runs_out():
     box = Box(-np.ones(10), np.ones(10))
     most = LinearProperty([[1.0]], [maximize(net, box, np.ones(1)).upper + 0.01])
     assert verify(net, box, most, engine="inputs", budget=Budget(nodes=2000)).status == "unknown"
-    found = verify(net, box, most, budget=Budget(nodes=2000))
-    assert (found.status, found.engine) == ("proved", "relus")
-    assert check_certificate(net, box, most, found.certificate).valid
+    result = verify(net, box, most, budget=Budget(nodes=2000))
+    assert (result.status, result.engine) == ("proved", "relus")
+    assert check_certificate(net, box, most, result.certificate).valid
 
 
 @given(problems(), st.integers(0, 10_000))
@@ -592,23 +593,23 @@ def test_oracle_t4():
     assert np.allclose((box.low, box.high), [[-0.5, -3], [3, -0.5]], atol=1e-6)
     assert box.log_volume == pytest.approx(np.log(8.75))
     for eps, size in ((0.01, 17.219967), (0.1, None), (1.0, 167 / 12)):
-        found = relaxed_region(T4, np.array([1.0, 0]), SIDE, eps_absolute=eps, tighten=False)
-        assert codes(found) == ((2, 2, 0, 2),)
+        region = relaxed_region(T4, np.array([1.0, 0]), SIDE, eps_absolute=eps, tighten=False)
+        assert codes(region) == ((2, 2, 0, 2),)
         if size is not None:
-            assert area(found) == pytest.approx(size, abs=0.1)
-        rows = {tuple(row) for row in np.column_stack([found.G, found.h]).round(9)}
+            assert area(region) == pytest.approx(size, abs=0.1)
+        rows = {tuple(row) for row in np.column_stack([region.G, region.h]).round(9)}
         half = 2**0.5
         assert {
             tuple(r)
             for r in np.array([[-1 / half, 1 / half, (1 - eps) / half], [1 / 5**0.5, 2 / 5**0.5, 2 / 5**0.5]]).round(9)
         } == rows
         if eps == 1.0:
-            assert found.compare(direct) == "equal"
+            assert region.compare(direct) == "equal"
         if eps == 0.01:
-            assert found.compare(direct) == "contains"
-            box = found.volume_box()
+            assert region.compare(direct) == "contains"
+            box = region.volume_box()
             assert np.allclose((box.low, box.high), [[-1.49, -3], [3, -0.5]], atol=1e-6)
-            long = found.perimeter_box()
+            long = region.perimeter_box()
             assert (long.high - long.low).sum() == pytest.approx(6.99)
     with pytest.warns(UserWarning, match="above the margin"):
         everything = relaxed_region(T4, np.array([1.0, 0]), SIDE, eps_absolute=10.0, tighten=False)
@@ -628,10 +629,10 @@ def test_oracle_diamond():
     flat = fallback.perimeter_box()
     assert (flat.high - flat.low).sum() == pytest.approx(2.0, abs=1e-4)
     for eps, size, volume in ((0.01, 5.826662, 2.772225), (0.5, 5.489583, 2.506944)):
-        found = relaxed_region(DIAMOND, x0, SIDE, eps_absolute=eps, tighten=False)
-        assert codes(found) == ((2, 2, 0, 1),)
-        assert area(found) == pytest.approx(size, abs=0.1)
-        assert found.volume_box().log_volume == pytest.approx(np.log(volume), abs=1e-5)
+        region = relaxed_region(DIAMOND, x0, SIDE, eps_absolute=eps, tighten=False)
+        assert codes(region) == ((2, 2, 0, 1),)
+        assert area(region) == pytest.approx(size, abs=0.1)
+        assert region.volume_box().log_volume == pytest.approx(np.log(volume), abs=1e-5)
 
 
 def test_oracle_three_layers_of_prophecy():
@@ -657,8 +658,8 @@ def test_oracle_linear_network():
     others = [i for i in range(3) if i != c]
     expected = min((y[c] - y[i]) / np.abs(W[c] - W[i]).sum() for i in others)
     for method in ("exact", "crown"):
-        found = certified_radius(net, x0[None], np.array([c]), method=method, maximum=5.0)
-        assert found[0] == pytest.approx(expected, abs=1e-5)
+        radius = certified_radius(net, x0[None], np.array([c]), method=method, maximum=5.0)
+        assert radius[0] == pytest.approx(expected, abs=1e-5)
     region = relaxed_region(net, x0, Box(x0 - 2, x0 + 2))
     X = rng.uniform(x0 - 2, x0 + 2, (5000, 4))
     far = np.sort(net(X), axis=1)
@@ -713,19 +714,19 @@ def test_a_pattern_is_minimal():
             freed = region.pattern[0].copy()
             freed[j] = 2
             G, h = pattern_halfspaces(net, activation_pattern(net, x0), (freed,))
-            found = verify(
+            result = verify(
                 net, Polytope(np.vstack([G, np.eye(2), -np.eye(2)]), np.append(h, [3.0] * 4)), Argmax(region.label)
             )
-            assert found.status == "refuted"
+            assert result.status == "refuted"
             seen += 1
     assert seen > 5
 
 
 def test_a_region_can_be_proved_once_more_by_verify():
     region = relaxed_region(T4, np.array([1.0, 0]), SIDE)
-    found = verify(T4, region.polytope, Argmax(region.label))
-    assert found.status == "proved"
-    assert check_certificate(T4, region.polytope, Argmax(region.label), found.certificate).valid
+    result = verify(T4, region.polytope, Argmax(region.label))
+    assert result.status == "proved"
+    assert check_certificate(T4, region.polytope, Argmax(region.label), result.certificate).valid
 
 
 def test_a_class_is_covered_region_by_region():
@@ -792,8 +793,8 @@ def test_rules_of_a_layer_are_proved():
             G, h = rule.halfspaces
             inside = (z @ G.T <= h).all(1)
             assert inside.sum() >= rule.support
-            found = prove_rule(net, rule, label, data=X, budget=Budget(nodes=5000))
-            if found.status == "proved":
+            proof = prove_rule(net, rule, label, data=X, budget=Budget(nodes=5000))
+            if proof.status == "proved":
                 assert (net(X)[inside].argmax(1) == label).all()
     with pytest.raises(ValueError, match="layer = 3: expected 1 to 2"):
         layer_rules(net, 3, X, label)
@@ -845,10 +846,10 @@ def test_acas_xu_as_published(number, network, status):
     net, scale = read_nnet(load("acasxu", network=network))
     one = acasxu_property(number)
     for box in one.boxes:
-        found = verify(net, scale.box(box), one.claim)
-        assert found.status == status
+        result = verify(net, scale.box(box), one.claim)
+        assert result.status == status
         if status == "proved":
-            assert check_certificate(net, scale.box(box), one.claim, found.certificate).valid
+            assert check_certificate(net, scale.box(box), one.claim, result.certificate).valid
 
 
 def test_acas_xu_claims_say_what_they_mean():

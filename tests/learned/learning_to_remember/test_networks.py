@@ -274,8 +274,8 @@ def test_a_memory_is_stored_without_its_rule(tmp_path):
     net = network(Topology.visible(3))
     state, frames = somewhere(net, 2)
     torch.save(net(frames, state)[1].detach(), tmp_path / "memory.pt")
-    kept = torch.load(tmp_path / "memory.pt")
-    torch.testing.assert_close(net(frames, kept)[0], net(frames, net(frames, state)[1])[0])
+    loaded = torch.load(tmp_path / "memory.pt")
+    torch.testing.assert_close(net(frames, loaded)[0], net(frames, net(frames, state)[1])[0])
 
 
 def test_streams_begin_anew_where_told():

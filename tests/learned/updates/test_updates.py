@@ -135,10 +135,10 @@ def test_the_direction_by_hand():
     rule = trained(tensors=1).double()
     nn.init.constant_(rule.log_rates, 0.3)
     w, g = {"w": drawn(5)}, {"w": drawn(5, seed=1)}
-    told = {}
-    rule.network.register_forward_hook(lambda module, given, output: told.update(found=output))
+    outputs = {}
+    rule.network.register_forward_hook(lambda module, given, output: outputs.update(found=output))
     found, _ = rule(g, w, rule.init(w), {})
-    a, r = told["found"].unbind(1)
+    a, r = outputs["found"].unbind(1)
     u = g["w"] / (g["w"].abs() + 1e-8)  # of the first step
     assert torch.allclose(found["w"], math.exp(0.3) * (2 * torch.sigmoid(a) * u + 0.1 * r))
     assert torch.allclose(rule.gates(g, w, rule.init(w), {})["w"], 2 * torch.sigmoid(a))
@@ -166,9 +166,9 @@ def test_directions_are_finite_and_of_each_weight_alone(seed, scale, order):
 def test_without_a_gradient_the_residual_alone_is_left():
     rule = trained()
     w, g = {"w": torch.randn(6, generator=seeded())}, {"w": torch.zeros(6)}
-    told = {}
-    rule.network.register_forward_hook(lambda module, given, output: told.update(found=output))
-    assert torch.allclose(rule(g, w, rule.init(w), {})[0]["w"], 0.1 * told["found"][:, 1])
+    outputs = {}
+    rule.network.register_forward_hook(lambda module, given, output: outputs.update(found=output))
+    assert torch.allclose(rule(g, w, rule.init(w), {})[0]["w"], 0.1 * outputs["found"][:, 1])
     rule.residual = False
     assert not rule(g, w, rule.init(w), {})[0]["w"].any()
 
@@ -179,8 +179,8 @@ def test_memory_is_seen_unless_it_is_not_to_be():
     indifferent = {"w": TaskMemory(w["w"], torch.ones(6))}
     for remembers in (True, False):
         rule = trained(remembers=remembers)
-        plain, held, same = (rule(g, w, rule.init(w), m)[0]["w"] for m in ({}, memory, indifferent))
-        assert torch.allclose(plain, held) != remembers
+        plain, remembering, same = (rule(g, w, rule.init(w), m)[0]["w"] for m in ({}, memory, indifferent))
+        assert torch.allclose(plain, remembering) != remembers
         assert torch.allclose(plain, same)
 
 

@@ -139,13 +139,13 @@ def test_a_batch_tells_of_answers_as_gymnasium_lays_single_infos_side_by_side():
     batch, singles = (gymnasium.make_vec("engram/CueReward-v0", 3, mode, episode_len=20) for mode in modes)
     batch.reset(seed=0)
     singles.reset(seed=0)
-    told = 0
+    num_infos = 0
     for _ in range(60):  # through two ends of episodes
         info, expected = batch.step(np.array([0, 1, 1]))[4], singles.step(np.array([0, 1, 1]))[4]
         assert info.keys() == expected.keys()
         assert all((info[key] == expected[key]).all() and info[key].dtype == bool for key in info)
-        told += len(info)
-    assert told > 10
+        num_infos += len(info)
+    assert num_infos > 10
 
 
 @pytest.mark.parametrize("options", [{"fixed_cues": ONE_HOT}, {"flip_prob": 0.5, "n_cues": 2, "reward_delay": 2}])

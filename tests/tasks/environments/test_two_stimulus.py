@@ -9,14 +9,14 @@ from engram.testing import check_environment
 def lived(envs, policy, seed=0, options=None):
     """Rewards and observations of one life, (steps, envs)."""
     seen, infos = envs.reset(seed=seed, options=options)
-    observations, rewards, told = [seen], [], []
+    observations, rewards, all_infos = [seen], [], []
     truncated = np.zeros(envs.num_envs, bool)
     while not truncated.all():
         seen, reward, _, truncated, info = envs.step(policy(envs))
         observations.append(seen)
         rewards.append(reward)
-        told.append(info)
-    return np.stack(observations), np.stack(rewards), told, infos
+        all_infos.append(info)
+    return np.stack(observations), np.stack(rewards), all_infos, infos
 
 
 def of_the_oracle(envs):
@@ -28,10 +28,10 @@ def of_the_oracle(envs):
 
 def test_an_oracle_is_rewarded_in_every_trial_and_once():
     envs = TwoStimulusVectorEnv(30, trials=5)
-    observations, rewards, told, _ = lived(envs, of_the_oracle)
+    observations, rewards, infos, _ = lived(envs, of_the_oracle)
     assert (rewards.sum(0) == 5).all()
     assert (rewards.nonzero()[0].reshape(5, 30) % 50 == 36).all()
-    assert sum("correct" in info for info in told) == 5
+    assert sum("correct" in info for info in infos) == 5
     step = np.arange(251) % 50
     shown = (observations[:250, :, 2] != 0).all(1)
     assert (shown == ((step[:250] > 36) & (step[:250] <= 46))).all(), "feedback follows the decision by one step"
@@ -81,12 +81,12 @@ def test_the_single_environment_tells_its_instance_and_its_answers():
     env = TwoStimulusEnv(tasks=("dms", "dnms"), trials=1)
     _, info = env.reset(seed=1, options={"instance": "dnms"})
     assert info == {"instance": "dnms"}
-    ended, told = False, []
+    ended, answers = False, []
     while not ended:
         _, reward, terminated, ended, info = env.step(1)
-        told += [(reward, info)] if info else []
+        answers += [(reward, info)] if info else []
         assert not terminated, "the end of a life is a truncation"
-    assert told in ([(1.0, {"correct": True})], [(-1.0, {"correct": False})])
+    assert answers in ([(1.0, {"correct": True})], [(-1.0, {"correct": False})])
 
 
 def test_the_contract_holds_through_the_ends_of_many_lives():

@@ -94,17 +94,17 @@ def brute_force(task, instance):
 @given(st.integers(0, 2**31), st.sampled_from(["simple", "structured"]), st.integers(2, 4))
 def test_the_values_are_those_of_brute_force(seed, style, n_states):
     task = sample(np.random.default_rng(seed), style, n_states=n_states, accept=None)
-    found = diagnose(task, GAMMA)
-    every = np.array([brute_force(task, instance) for instance in found.instances])
-    np.testing.assert_allclose(found.per_instance, every.max(1), atol=1e-9)
-    assert found.best_fixed_value == pytest.approx(every.mean(0).max(), abs=1e-9)
-    assert found.random_value - 1e-9 <= found.oracle_value
-    assert found.best_fixed_value <= found.oracle_value + 1e-9
-    assert ("NO_REWARD" in found.codes) == (every.max() < 1e-9)
-    if not found.ambiguous:
-        assert ("SMALL_GAP" in found.codes) == (found.gap < 0.02)
-        if "SINGLE_OPTIMUM" in found.codes:
-            assert found.gap == pytest.approx(0, abs=1e-5)
+    diagnosis = diagnose(task, GAMMA)
+    every = np.array([brute_force(task, instance) for instance in diagnosis.instances])
+    np.testing.assert_allclose(diagnosis.per_instance, every.max(1), atol=1e-9)
+    assert diagnosis.best_fixed_value == pytest.approx(every.mean(0).max(), abs=1e-9)
+    assert diagnosis.random_value - 1e-9 <= diagnosis.oracle_value
+    assert diagnosis.best_fixed_value <= diagnosis.oracle_value + 1e-9
+    assert ("NO_REWARD" in diagnosis.codes) == (every.max() < 1e-9)
+    if not diagnosis.ambiguous:
+        assert ("SMALL_GAP" in diagnosis.codes) == (diagnosis.gap < 0.02)
+        if "SINGLE_OPTIMUM" in diagnosis.codes:
+            assert diagnosis.gap == pytest.approx(0, abs=1e-5)
 
 
 @settings(max_examples=12)
@@ -177,10 +177,10 @@ def test_the_search_for_the_best_fixed_policy_finds_what_trying_all_finds():
 
 def test_cosmetic_codes_do_not_make_a_task_degenerate():
     step = named.two_step()
-    found = diagnose(replace(step, reward_rules=(RewardRule(0), RewardRule(0, p=0.0), *step.reward_rules)))
-    assert tuple(found.codes) == ("SHADOWED",)
-    assert found.degeneracies == ()
-    assert "reward_rules[0]" in found.codes["SHADOWED"]
+    diagnosis = diagnose(replace(step, reward_rules=(RewardRule(0), RewardRule(0, p=0.0), *step.reward_rules)))
+    assert tuple(diagnosis.codes) == ("SHADOWED",)
+    assert diagnosis.degeneracies == ()
+    assert "reward_rules[0]" in diagnosis.codes["SHADOWED"]
 
 
 def test_instances_are_enumerated():

@@ -252,12 +252,12 @@ def test_wrapped_batches_are_wrapped_single_environments(task):
     inner, rng = 0, np.random.default_rng(1)
     for _ in range(80):
         actions = rng.integers(0, task.n_actions, 5)
-        seen, *told, infos = envs.step(actions)
+        seen, *columns, infos = envs.step(actions)
         assert seen in envs.observation_space
         for i, env in enumerate(singles):
             one, *alone, info = env.step(actions[i : i + 1])
             np.testing.assert_array_equal(seen[i], one[0])
-            assert [column[i] for column in told] == [column[0] for column in alone]
+            assert [column[i] for column in columns] == [column[0] for column in alone]
             ends = info.get("inner_end", [False])[0]
             assert infos.get("inner_end", np.zeros(5, dtype=bool))[i] == ends
             inner += ends

@@ -311,9 +311,9 @@ def stepped(place, action, size, wall=None):
 
 def somewhere_else(wall, place, rng):
     """A random free cell, any but the one that one is on."""
-    each, taken = np.arange(len(place)), wall.copy()
-    taken[each, place[:, 0], place[:, 1]] = True
-    score = np.where(taken, -1, rng.random(wall.shape)).reshape(len(place), -1)
+    each, occupied = np.arange(len(place)), wall.copy()
+    occupied[each, place[:, 0], place[:, 1]] = True
+    score = np.where(occupied, -1, rng.random(wall.shape)).reshape(len(place), -1)
     return np.stack(np.unravel_index(score.argmax(1), wall.shape[1:]), axis=1)
 
 
