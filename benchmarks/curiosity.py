@@ -154,7 +154,7 @@ def section(record: dict[str, Any]) -> list[str]:
         "",
         f"Ratios and rates are of processor time; medians of {record['repetitions']} repetitions.",
         "",
-        f"Load average {record['load']:.1f}.",
+        f"Load average after the run {record['load']:.1f}.",
         "",
         "| an exploration bonus and four epochs of learning | ten fragments over one module |",
         "|---|---|",

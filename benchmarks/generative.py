@@ -120,7 +120,7 @@ def section(record: dict[str, Any]) -> list[str]:
         "with a network of the published size. Ratios are of processor time.",
         *([] if whole else ["", "With `--quick`: a tenth of the sequences."]),
         "",
-        f"Load average before the run {record['load']:.1f}.",
+        f"Load average after the run {record['load']:.1f}.",
         "",
         *[f"- {name}: {'met' if met else 'NOT MET'}" for name, met in targets.items()],
         "",

@@ -95,7 +95,7 @@ def section(record: dict[str, Any]) -> list[str]:
         "Processor time of a step in microseconds: view, update, surprisal and, at the end of a path, frontiers and",
         f"the next path. Means over walks of {record['steps']} steps, medians of three walks.",
         "",
-        f"Load average before the run {record['load']:.1f}.",
+        f"Load average after the run {record['load']:.1f}.",
         "",
         "| cells in the world | FARMap | one map |",
         "|---|---|---|",
