@@ -140,12 +140,12 @@ def answered(episodes: Rollout) -> dict[str, float]:
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, or of a network without plasticity, trained for a third of the time at a chosen rate.
+    """The arm of a rule, or of a network without plasticity, trained for a quarter of the time at a chosen rate.
 
     In pilots with other seeds, modulated networks that learn at a rate of 3e-3 need 200 to 400 iterations.
     """
     own, rates = NO_RULE if rule == NON_PLASTIC else rule, (1e-3, 3e-3, 1e-2)
-    return {f"rule-{rule}": {"rule": own, "rates": rates, "iterations": lambda arm: max(10, arm.iterations // 3)}}
+    return {f"rule-{rule}": {"rule": own, "rates": rates, "iterations": lambda arm: max(10, arm.iterations // 4)}}
 
 
 contests = [

@@ -62,9 +62,11 @@ IN_TRAINING = "known_attributes_in_training"
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, with as many parameters as an LSTM, or of the LSTM, at a chosen rate."""
+    """The arm of a rule, with as many parameters as an LSTM, or of the LSTM, trained for half of the time."""
     own: dict[str, Any] = {"model.network": rule, "model.hidden_size": fitting}
-    return {f"rule-{rule}": ({"model.network": "lstm"} if rule == NON_PLASTIC else own) | {"rates": (1e-2, 3e-2, 0.1)}}
+    own = {"model.network": "lstm"} if rule == NON_PLASTIC else own
+    rates = (1e-2, 3e-2, 0.1)
+    return {f"rule-{rule}": {**own, "rates": rates, "updates": lambda arm: max(10, arm.updates // 2)}}
 
 
 contests = [
