@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,7 @@ from engram.experiments.plastic_language import training
 from engram.lab import Run
 from engram.lab.folder import TrialFolder
 
+soak = partial(pytest.param, marks=pytest.mark.soak)
 SMALL = pattern_completion.Config(bits=10, hidden_size=11, episodes=40, rates=(1e-3, 1e-2, 0.1))
 
 
@@ -55,10 +57,10 @@ def test_the_rate_of_an_agent_is_that_of_its_training():
     ("trial", "config", "measure"),
     [
         (pattern_completion.trial, SMALL, "error"),
-        (image_completion.trial, image_completion.Config(size=4, updates=16, test_episodes=4), "held_out_error"),
         (cue_reward.trial, cue_reward.Config(cue_bits=3, episode_len=12, hidden_size=4, batch_size=2), "accuracy"),
-        (maze.trial, maze.Config(size=5, episode_len=12, hidden_size=4, batch_size=4), "hits"),
-        (
+        soak(image_completion.trial, image_completion.Config(size=4, updates=16, test_episodes=4), "held_out_error"),
+        soak(maze.trial, maze.Config(size=5, episode_len=12, hidden_size=4, batch_size=4), "hits"),
+        soak(
             training.trial,
             training.Config(words=12, document_length=20, batch_size=4, updates=10, test_documents=8),
             "known_attributes_in_training",
