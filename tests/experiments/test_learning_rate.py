@@ -8,9 +8,8 @@ from functools import partial
 import pytest
 
 from engram.agents import A2C
-from engram.experiments import cue_reward, image_completion, maze, pattern_completion
+from engram.experiments import image_completion, maze, pattern_completion
 from engram.experiments.learning_rate import at_best_rate, with_rate
-from engram.experiments.plastic_language import training
 from engram.lab import Run
 from engram.lab.folder import TrialFolder
 
@@ -48,7 +47,7 @@ def test_without_candidates_nothing_is_tried(run):
 
 
 def test_the_rate_of_an_agent_is_that_of_its_training():
-    config = cue_reward.Config(rates=(1e-3, 1e-2))
+    config = maze.Config(rates=(1e-3, 1e-2))
     assert with_rate(config, 0.5) == replace(config, rates=(), a2c=replace(config.a2c, learning_rate=0.5))
 
 
@@ -57,17 +56,11 @@ def test_the_rate_of_an_agent_is_that_of_its_training():
     ("trial", "config", "measure"),
     [
         (pattern_completion.trial, SMALL, "error"),
-        (cue_reward.trial, cue_reward.Config(cue_bits=3, episode_len=12, hidden_size=4, batch_size=2), "accuracy"),
         soak(image_completion.trial, image_completion.Config(size=4, updates=16, test_episodes=4), "held_out_error"),
-        soak(maze.trial, maze.Config(size=5, episode_len=12, hidden_size=4, batch_size=4), "hits"),
-        soak(
-            training.trial,
-            training.Config(words=12, document_length=20, batch_size=4, updates=10, test_documents=8),
-            "known_attributes_in_training",
-        ),
+        (maze.trial, maze.Config(size=5, episode_len=12, hidden_size=4, batch_size=4), "hits"),
     ],
 )
-def test_every_task_of_plasticity_rules_chooses_and_goes_on_after_an_interruption(tmp_path, trial, config, measure):
+def test_a_task_with_candidates_chooses_and_goes_on_after_an_interruption(tmp_path, trial, config, measure):
     few = {"iterations": 10} if isinstance(getattr(config, "a2c", None), A2C) else {}
     config = replace(config, rates=(1e-3, 1e-2), **few)
     folders = [tmp_path / name for name in ("whole", "interrupted")]

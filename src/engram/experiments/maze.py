@@ -117,7 +117,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     env = environments(config)
     if config.rule == RANDOM:
         return walk_at_random(config, run, env)
-    config = at_best_rate(config, run, trial, "iterations", lambda result: float(result["hits"]), part=0.3)
+    config = at_best_rate(config, run, trial, "iterations", lambda result: float(result["hits"]), part=0.5)
     agent = build(config, run.generator).to(run.device)
     learn(env, agent, config, run, lambda episodes: {"hits": (episodes.rewards > 0).sum() / config.batch_size})
     first, last = run.ends("hits")

@@ -62,11 +62,9 @@ IN_TRAINING = "known_attributes_in_training"
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, with as many parameters as an LSTM, or of the LSTM, trained for half of the time."""
+    """The arm of a rule, with as many parameters as an LSTM, or of the LSTM."""
     own: dict[str, Any] = {"model.network": rule, "model.hidden_size": fitting}
-    own = {"model.network": "lstm"} if rule == NON_PLASTIC else own
-    rates = (1e-2, 3e-2, 0.1)
-    return {f"rule-{rule}": {**own, "rates": rates, "updates": lambda arm: max(10, arm.updates // 2)}}
+    return {f"rule-{rule}": {"model.network": "lstm"} if rule == NON_PLASTIC else own}
 
 
 contests = [

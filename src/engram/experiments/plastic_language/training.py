@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from engram.experiments.learning_rate import at_best_rate
 from engram.experiments.plastic_language.model import LanguageModel, Memory, Model, in_rows, losses, perplexity
 from engram.lab import Run, setting, settings
 from engram.tasks import DocumentBigrams, read_penn_treebank
@@ -28,9 +27,6 @@ class Config:
     # The best of 0.003, 0.01, 0.03 and 0.1 for each network in pilots with other seeds.
     learning_rate: float = setting(
         3e-2, "learning rate of Adam on documents, of gradient descent on the treebank", gt=0, le=100
-    )
-    rates: tuple[float, ...] = setting(
-        (), "documents: learning rates to choose from in shorter trials; none: learning_rate"
     )
     gradient_norm: float = setting(5.0, "norm at which the gradient is clipped", gt=0)
     words: int = setting(15, "documents: words of the language", ge=3)
@@ -83,9 +79,6 @@ def on_documents(config: Config, run: Run) -> dict[str, Any]:
 
     Their mean cross-entropy over training measures how soon they are learned; that on test documents, how well.
     """
-    config = at_best_rate(
-        config, run, on_documents, "updates", lambda result: -result["known_attributes_in_training"], part=1 / 3
-    )
     task = documents_of(config)
     net = LanguageModel(config.model, config.words, run.generator).to(run.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
