@@ -257,6 +257,26 @@ def test_a_record_of_other_code_does_not_go_on(altered, tmp_path):
             extend.extended(tosses(), record, runs=tmp_path / "more", recompute=lambda *_, of=by_the_record: of)
 
 
+def test_a_record_without_a_number_that_trials_have_since_goes_on(tmp_path):
+    five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
+    record = replace(five, looks=(5, 8)).record()
+    for trial in record["trials"]:
+        del trial["result"]["microseconds_10"]
+    assert extend.extended(tosses(), from_record(tosses(), record), runs=tmp_path / "more").seeds == 8
+
+
+def test_a_record_is_current_if_settings_that_it_lacks_have_their_default(tmp_path):
+    record = engram.run(tosses(), seeds=1, runs=tmp_path, jobs=1, progress=False).record()
+    arms = record["arms"]
+    assert results.is_current(tosses(), record)
+    maze = results.records("maze")["laptop"]
+    without = {arm: {name: own[name] for name in own if name != "rates"} for arm, own in maze["arms"].items()}
+    assert results.is_current("maze", {**maze, "arms": without})
+    for other in ({}, {"mean": 49.0}, {"mean": 50.0, "spread": 1.0}):
+        assert not results.is_current(tosses(), {**record, "arms": {**arms, "far": other}})
+    assert not results.is_current(tosses(), {**record, "arms": {"far": arms["far"]}})
+
+
 def test_a_record_of_another_machine_goes_on(altered, tmp_path, capsys):
     record, result = altered
     more = extend.extended(tosses(), record, runs=tmp_path / "more", recompute=lambda name, arms: {"near": result})
