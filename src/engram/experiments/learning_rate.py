@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
+import polars as pl
 from torch import Tensor
 
 from engram.lab import Run
@@ -64,7 +64,7 @@ class ShorterRun(Run):
 
     def __init__(self, run: Run) -> None:
         self.generator, self.rng, self.device = run.generator, run.rng, run.device
-        self._curves: dict[str, list[float]] = {}
+        self._rows: list[tuple[int, str, float]] = []
 
     def steps(self, total: int, /, **state: Any) -> Iterator[int]:
         """The steps of a training loop."""
@@ -73,14 +73,12 @@ class ShorterRun(Run):
     def log(self, step: int, /, *, every: Any = 1, **values: Any) -> dict[str, float]:
         """Add metrics."""
         for name, value in values.items():
-            self._curves.setdefault(name, []).append(float(value.detach() if isinstance(value, Tensor) else value))
+            self._rows.append((step, name, float(value.detach() if isinstance(value, Tensor) else value)))
         return {}
 
     def keep(self, **parts: Any) -> None:
         """Save nothing."""
 
-    def ends(self, metric: str, parts: int = 10) -> tuple[float, float]:
-        """The means of a metric over the first and the last of ``parts`` parts of training."""
-        curve = np.array(self._curves[metric])
-        part = max(1, len(curve) // parts)
-        return float(curve[:part].mean()), float(curve[-part:].mean())
+    def metrics(self) -> pl.DataFrame:
+        """Everything added so far: columns step, metric and value."""
+        return pl.DataFrame(self._rows, {"step": pl.Int64, "metric": pl.String, "value": pl.Float64}, orient="row")

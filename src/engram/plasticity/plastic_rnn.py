@@ -18,6 +18,7 @@ from engram.plasticity.alpha import LowRank, draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.kernels.dispatch import BACKENDS, RNN, fastest, run_scan
 from engram.plasticity.kernels.projection import projected
+from engram.plasticity.kernels.rnn import any_rule
 from engram.plasticity.kernels.rnn.step import step_scan, stepper
 from engram.plasticity.layers import (
     check_activity,
@@ -250,11 +251,12 @@ class PlasticRNN(nn.Module):
         start = self.init_layer(batch_size)
         layer: Any = (self.weight_hh, self.alpha, self.rule, start)
         options: Any = {"neuromodulator": self.neuromodulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
-        prepared = not self.upper and (
-            self.alpha is None
-            or (self.backend != "eager" and fastest(RNN, start.hidden[None], *layer, **options) is step_scan)
-        )
-        if not prepared or autocast(self.bias.device):
+        makers: dict[Callable[..., Any] | None, Callable[..., Any]]
+        makers = {step_scan: stepper, any_rule.any_rule_scan: any_rule.stepper}
+        scan: Callable[..., Any] | None = step_scan
+        if self.alpha is not None:
+            scan = None if self.backend == "eager" else fastest(RNN, start.hidden[None], *layer, **options)
+        if self.upper or scan not in makers or autocast(self.bias.device):
             time, state = int(self.batch_first), self.init(batch_size)
 
             @torch.no_grad()
@@ -264,7 +266,7 @@ class PlasticRNN(nn.Module):
                 return output.squeeze(time)  # type: ignore[no-any-return]
 
             return forward
-        step, weight, bias = stepper(*layer, **options), self.weight_ih, self.bias
+        step, weight, bias = makers[scan](*layer, **options), self.weight_ih, self.bias
         shape = (batch_size, self.input_size)
 
         @torch.no_grad()
@@ -274,7 +276,7 @@ class PlasticRNN(nn.Module):
             checks.finite("input", sequence, AXES)
             output = step(projected(sequence, weight, bias, "auto").to(weight.dtype))
             checks.finite("activity", output, AXES)
-            return output.squeeze(0)
+            return output.squeeze(0)  # type: ignore[no-any-return]
 
         return act
 

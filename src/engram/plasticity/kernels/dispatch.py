@@ -13,6 +13,7 @@ from engram import checks
 from engram.nn.sequence import autocast
 from engram.plasticity.kernels.linear import scan as linear
 from engram.plasticity.kernels.lstm import scan as lstm
+from engram.plasticity.kernels.rnn import any_rule
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.step import step_scan
 from engram.plasticity.scan import plastic_linear_scan, plastic_lstm_scan, plastic_scan
@@ -31,6 +32,7 @@ class Scan(NamedTuple):
         unsupported: Why the kernel cannot run some arguments; None if it can.
         fewest: Steps below which calling the kernel takes longer than the plain loop, whatever the size.
         brief: The form for a few steps without a graph; None if there is none.
+        any_rule: The form for rules that the kernel does not know, and whether it can run some arguments; or None.
     """
 
     plain: Callable[..., Any]
@@ -38,9 +40,10 @@ class Scan(NamedTuple):
     unsupported: Callable[..., str | None]
     fewest: int
     brief: Callable[..., Any] | None = None
+    any_rule: tuple[Callable[..., Any], Callable[..., bool]] | None = None
 
 
-RNN = Scan(plastic_scan, rnn.fused_scan, rnn.unsupported, 5, step_scan)
+RNN = Scan(plastic_scan, rnn.fused_scan, rnn.unsupported, 5, step_scan, (any_rule.any_rule_scan, any_rule.can_run))
 LINEAR = Scan(plastic_linear_scan, linear.fused_scan, linear.unsupported, 5)
 LSTM = Scan(plastic_lstm_scan, lstm.fused_scan, lstm.unsupported, 4)
 
@@ -93,6 +96,7 @@ def fastest(scan: Scan, drive: Tensor, *args: Any, **options: Any) -> Callable[.
     without_graph = drive.is_cpu and not torch.is_grad_enabled() and not is_compiling()
     if without_graph and drive.numel() * drive.shape[-1] <= BRIEF:
         brief = scan.brief
-    if not (brief or len(drive) >= scan.fewest) or scan.unsupported(drive, *args, **options):
-        return scan.plain
-    return brief or scan.fused
+    if scan.unsupported(drive, *args, **options):
+        run, can_run = scan.any_rule or (None, None)
+        return run if run and can_run and can_run(drive, *args, **options) else scan.plain
+    return brief or (scan.fused if len(drive) >= scan.fewest else scan.plain)

@@ -1,0 +1,98 @@
+"""The passes over the traces of a recurrent layer whose rule gives coefficients of its own, in numba.
+
+``any_rule`` has the equations. Every inner loop is over a row that is in the nearest cache, and reads few arrays, so
+that the compiler turns it into vector instructions.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from engram.numeric.jit import jit
+
+# A sum over the sending units may be taken in any order, as long as it is the same each time.
+_fast = partial(jit, fastmath={"reassoc", "contract"})
+
+
+@_fast
+def forward(update, before, keep, increment, pre, after, external, weight, alpha, read, current, clip, _, first, last):
+    """Make a step of the rule if ``update``; then write the currents of the next step, which reads ``read``."""
+    size, zero = weight.shape[0], weight.dtype.type(0)
+    for b in range(first, last):
+        x, y = pre[b], read[b]
+        for j in range(size):
+            H, w = before[b, j], weight[j]
+            if update:
+                new, k, d = after[b, j], keep[b, j], increment[b, j]
+                for i in range(size):
+                    free = k * H[i] + d * x[i]
+                    new[i] = clip if free > clip else (-clip if free < -clip else free)  # NaN stays
+                H = new
+            fixed = plastic = zero
+            if alpha.ndim == 2:  # of an argument numba knows it, and compiles this branch alone
+                a = alpha[j]
+                for i in range(size):
+                    fixed += (w[i] + a[i] * H[i]) * y[i]
+            else:
+                for i in range(size):
+                    fixed += w[i] * y[i]
+                    plastic += H[i] * y[i]
+                plastic *= alpha[j]
+            current[b, j] = external[b, j] + fixed + plastic
+
+
+@_fast
+def backward(
+    grad_outputs, grad_trace, outputs, mask, traces, start, hidden, keep, increment, keep_by_post, increment_by_post,
+    weight, alpha, clip, is_relu, grad_drive, grad_keep, grad_increment, grad_hidden, grad_start, grad_alpha, scratch,
+    first, last,
+):  # fmt: skip
+    """Write the gradients of the drive, of the coefficients and of the state; that of ``alpha`` is added to."""
+    time, _, size = outputs.shape
+    zero, one = weight.dtype.type(0), weight.dtype.type(1)
+    row, of_post, of_pre = scratch[:size], scratch[size : 2 * size], scratch[2 * size : 3 * size]
+    for b in range(first, last):
+        G = grad_start[b]  # those of the traces after the step, and at last of those at the start
+        G[:] = grad_trace[b]
+        of_post[:] = 0
+        for t in range(time - 1, -1, -1):
+            x = outputs[t - 1, b] if t else hidden[b]
+            of_pre[:] = 0
+            for j in range(size):
+                H, of_H = traces[t - 1, b, j] if t else start[b, j], G[j]
+                k, d, y = keep[t, b, j], increment[t, b, j], outputs[t, b, j]
+                of_k = of_d = zero
+                for i in range(size):
+                    grad = of_H[i] if abs(k * H[i] + d * x[i]) <= clip else zero
+                    row[i] = grad
+                    of_k += grad * H[i]
+                    of_d += grad * x[i]
+                grad_keep[t, b, j], grad_increment[t, b, j] = of_k, of_d
+                of_y = grad_outputs[t, b, j] + of_post[j]
+                of_y += of_k * keep_by_post[t, b, j] + of_d * increment_by_post[t, b, j]
+                slope = (one if y > 0 else zero) if is_relu else one - y * y
+                delta = of_y * slope
+                if mask.size and mask[t, b, j]:
+                    delta = zero
+                    grad_drive[t, b, j] = of_y
+                else:
+                    grad_drive[t, b, j] = delta
+                w = weight[j]
+                if alpha.ndim == 2:
+                    a, of_a = alpha[j], grad_alpha[j]
+                    for i in range(size):
+                        of_H[i] = k * row[i] + delta * a[i] * x[i]
+                    for i in range(size):
+                        of_a[i] += delta * H[i] * x[i]
+                    for i in range(size):
+                        of_pre[i] += d * row[i] + delta * (w[i] + a[i] * H[i])
+                else:
+                    scaled, read = delta * alpha[j], zero
+                    for i in range(size):
+                        of_H[i] = k * row[i] + scaled * x[i]
+                        read += H[i] * x[i]
+                    grad_alpha[j] += delta * read
+                    for i in range(size):
+                        of_pre[i] += d * row[i] + delta * w[i] + scaled * H[i]
+            of_post, of_pre = of_pre, of_post
+        grad_hidden[b] = of_post
