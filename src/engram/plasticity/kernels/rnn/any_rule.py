@@ -8,8 +8,8 @@ A step is, with x = y(t-1), keep = 1 - D and increment = M z,
 Python calls the rule once a step, for keep and increment, and numba does the rest. In the backward pass numba goes
 through all steps at once. It takes the coefficients of a unit as functions of its own activity, and of no other's, so
 that all their derivatives can be computed beforehand, in one call with all steps as a batch. Whether that is true is
-checked: at the first step, and at the end, when autograd goes through the coefficients of all steps with the gradients
-that numba found. Where it is not, the plain scan is differentiated instead.
+checked at the end, when autograd goes through the coefficients of all steps with the gradients that numba computed.
+Where it is not, the plain scan is differentiated instead.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ def can_run(
         and checks.readable(drive)
         and rule_encoding.unsupported_input(drive) is None
         and rule_encoding.transformed(drive, weight, state.hidden, state.rule, alpha, rule) is None
-        and _is_elementwise(rule, state.hidden)
+        and _has_units_coefficients(rule, state.hidden)
     )
 
 
@@ -88,20 +89,21 @@ def stepper(
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> Callable[[Float[Tensor, "1 batch hidden"]], Float[Tensor, "1 batch hidden"]]:
     """As ``step.stepper``, for what ``can_run`` accepts."""
-    units = _Units(weight, rule_encoding.coefficients_of(alpha, len(weight)), rule, nonlinearity)
-    before = state.trace.detach().clone(memory_format=torch.contiguous_format)
-    after, hidden, has_stepped = torch.empty_like(before), state.hidden, False
-    # The traces are updated when the next step reads them.
-    pending = hidden, torch.zeros_like(hidden), torch.zeros_like(hidden)
+    units = _Units(weight, rule_encoding.coefficients_of(alpha, len(weight)), rule, state, nonlinearity)
+    before, after = array(state.trace).copy(), np.empty_like(units.start)
+    pending, hidden = None, state.hidden  # the traces are updated when the next step reads them
 
     def step(drive: Float[Tensor, "1 batch hidden"]) -> Float[Tensor, "1 batch hidden"]:
-        nonlocal before, after, hidden, pending, has_stepped
-        current = units.advance(has_stepped, before, *pending, after, drive[0], hidden)
-        if has_stepped:
+        nonlocal before, after, hidden, pending
+        external = array(drive)[0]
+        if pending is None:
+            current = units.first(external)
+        else:
+            current = units.advance(before, *pending, after, external, array(hidden))
             before, after = after, before
         activity = nonlinearity(current)
-        pending = (hidden, *units.coefficients(before, hidden, activity))
-        hidden, has_stepped = activity, True
+        pending = array(hidden), *map(array, units.coefficients(hidden, activity))
+        hidden = activity
         return activity.unsqueeze(0)
 
     return step
@@ -111,42 +113,44 @@ class _Units:
     """What a layer does in every step, of its parameters."""
 
     def __init__(
-        self, weight: Tensor, alpha: Tensor, rule: PlasticityRule, nonlinearity: Callable[[Tensor], Tensor]
+        self,
+        weight: Tensor,
+        alpha: Tensor,
+        rule: PlasticityRule,
+        state: PlasticState,
+        nonlinearity: Callable[[Tensor], Tensor],
     ) -> None:
-        self.rule, self.nonlinearity = rule, nonlinearity
-        self.weight, self.alpha = array(weight), array(alpha)
+        self.rule, self.nonlinearity, self.state = rule, nonlinearity, state
+        self.weight, self.alpha, self.start = array(weight), array(alpha), array(state.trace)
         self.clip = self.weight.dtype.type(math.inf if rule.clip is None else rule.clip)
+        self.current = torch.empty_like(state.hidden, requires_grad=False, memory_format=torch.contiguous_format)
         self.is_checked = False
 
-    def advance(
-        self,
-        update: bool,
-        before: Tensor,
-        pre: Tensor,
-        keep: Tensor,
-        increment: Tensor,
-        after: Tensor,
-        external: Tensor,
-        read: Tensor,
-    ) -> Tensor:
-        """The currents of a step, from the traces ``before``, or from those ``after`` a step of the rule."""
+    def first(self, external: Any) -> Tensor:
+        """The currents of the first step."""
+        hidden = array(self.state.hidden)
+        return self._run(False, self.start, hidden, hidden, hidden, self.start, external, hidden)
+
+    def advance(self, before: Any, pre: Any, keep: Any, increment: Any, after: Any, external: Any, read: Any) -> Tensor:
+        """Make a step of the rule, from the traces ``before`` to those ``after``; return the currents of the next."""
+        return self._run(True, before, keep, increment, pre, after, external, read)
+
+    def _run(self, update: bool, *steps: Any) -> Tensor:
         from engram.plasticity.kernels.rnn.cpu_any_rule import forward
 
-        current = torch.empty_like(read, memory_format=torch.contiguous_format)
-        steps = [array(tensor) for tensor in (before, keep, increment, pre, after, external)]
-        fixed = (update, *steps, self.weight, self.alpha, array(read), array(current), self.clip)
-        work, batch = before.numel(), len(before)
+        *arrays, read = steps
+        fixed = update, *arrays, self.weight, self.alpha, read, self.current.numpy(), self.clip
+        work, batch = self.start.size, len(self.start)
         if work < layout.WORTH_A_THREAD:
             forward(*fixed, self.weight, 0, batch)
         else:
-            layout.in_groups(forward, work, batch, (1, before.dtype), lambda group: fixed)
-        return current
+            layout.in_groups(forward, work, batch, (1, self.current.dtype), lambda group: fixed)
+        return self.current
 
-    @torch.no_grad()
-    def coefficients(self, trace: Tensor, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+    def coefficients(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         """Keep and increment of every unit in a step; the first time, all arguments are checked."""
         if not self.is_checked:
-            self.rule.check_step(TraceState(trace), pre, post, None)
+            self.rule.check_step(TraceState(self.state.trace), pre, post, None)
             self.is_checked = True
         return _coefficients(self.rule, post)
 
@@ -161,19 +165,23 @@ class _Scan(torch.autograd.Function):
         *given: Tensor,
     ) -> tuple[Tensor, Tensor]:
         drive, hidden, start, weight, alpha, *_ = (tensor.detach() for tensor in given)
-        units = _Units(weight, alpha, rule, nonlinearity)
-        outputs, keep, increment = layout.like((drive, drive, drive))
+        units = _Units(weight, alpha, rule, PlasticState(hidden, TraceState(start)), nonlinearity)
         traces = drive.new_empty(len(drive), *start.shape)
-        pre, before = hidden, start
-        current = units.advance(False, before, pre, keep[0], increment[0], traces[0], drive[0], pre)
-        # Nothing is read after the last step; its external input stands in for that of a next one.
-        for t, following in enumerate((*drive[1:], drive[-1])):
-            activity = nonlinearity(current)
-            outputs[t] = activity if clamp is None else torch.where(clamp[t], drive[t], activity)
-            keep[t], increment[t] = units.coefficients(before, pre, outputs[t])
-            current = units.advance(True, before, pre, keep[t], increment[t], traces[t], following, outputs[t])
-            pre, before = outputs[t], traces[t]
-        ctx.save_for_backward(*given, outputs, traces, keep, increment)
+        external, written, before, pre = array(drive), array(traces), units.start, hidden
+        current = units.first(external[0])
+        steps = []
+        for t, after in enumerate(written):
+            post = nonlinearity(current)
+            if clamp is not None:
+                post = torch.where(clamp[t], drive[t], post)
+            keep, increment = units.coefficients(pre, post)
+            steps.append((post, keep, increment))
+            # Nothing is read after the last step; its external input stands in for that of a next one.
+            following = external[min(t + 1, len(external) - 1)]
+            current = units.advance(before, array(pre), array(keep), array(increment), after, following, array(post))
+            pre, before = post, after
+        outputs, kept, increments = map(torch.stack, zip(*steps, strict=True))
+        ctx.save_for_backward(*given, outputs, traces, kept, increments)
         ctx.options = rule, clamp, nonlinearity
         ctx.set_materialize_grads(False)
         return outputs, traces[-1].clone()
@@ -207,10 +215,12 @@ def _gradients(
     with torch.enable_grad():
         post = outputs.detach().view(-1, size).requires_grad_()
         coefficients = _coefficients(rule, post)
-    if not all(_is_close(a.view_as(b), b) for a, b in zip(coefficients, (keep, increment), strict=True)):
+    is_the_same = not _differ(torch.stack(coefficients), torch.stack((keep, increment)).view(2, -1, size))
+    if not (is_the_same and _come_from(coefficients, [post, *parameters])):
         message = f"coefficients of {rule} have changed since the forward pass: expected a function of post"
         raise RuntimeError(f"{message} and of the parameters")
-    by_post = [_derivative(coefficient, post).view_as(outputs) for coefficient in coefficients]
+    # If those of a unit depend on its own activity alone.
+    by_post = [_pulled_back([part], [torch.ones_like(part)], [post])[0].view_as(outputs) for part in coefficients]
     made = layout.like((drive, keep, increment, hidden, start))
     alphas = alpha.new_zeros(min(layout.GROUPS, batch), *alpha.shape)
     mask = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if clamp is None else clamp
@@ -227,8 +237,8 @@ def _gradients(
     of_drive, of_keep, of_increment, of_hidden, of_start = made
     of_coefficients = of_keep.view(-1, size), of_increment.view(-1, size)
     of_post, *of_parameters = _pulled_back(coefficients, of_coefficients, [post, *parameters])
-    assumed = sum((g * by.view(-1, size) for g, by in zip(of_coefficients, by_post, strict=True)), torch.zeros(()))
-    if not _is_close(assumed, of_post):
+    assumed = [g * by.view(-1, size) for g, by in zip(of_coefficients, by_post, strict=True)]
+    if _differ(assumed[0] + assumed[1], of_post):
         return None
     of_current = of_drive if clamp is None else of_drive.masked_fill(clamp, 0)
     of_weight = torch.addmm(
@@ -256,52 +266,35 @@ def _coefficients(rule: PlasticityRule, post: Float[Tensor, "batch post"]) -> tu
     return (1 - decay).expand(post.shape), (gain * target).expand(post.shape)
 
 
-def _is_elementwise(rule: PlasticityRule, like: Float[Tensor, "batch post"]) -> bool:
-    """Whether the coefficients of every unit seem to depend on its own activity and the rule's parameters alone."""
+def _has_units_coefficients(rule: PlasticityRule, like: Float[Tensor, "batch post"]) -> bool:
+    """Whether a rule gives coefficients of units, computed from their activity and its parameters, always the same."""
     size = like.shape[1]
     post = torch.linspace(-0.9, 0.9, 2 * size, dtype=like.dtype).view(2, size)
-    parameters = list(rule.parameters())
     try:
-        with torch.enable_grad():
-            post.requires_grad_()
-            coefficients, again = _coefficients(rule, post), _coefficients(rule, post)
+        again = [coefficient.detach() for coefficient in _coefficients(rule, post)]
+        coefficients = _coefficients(rule, post.requires_grad_(torch.is_grad_enabled()))
     except Exception:  # coefficients of connections, or an error, which the plain scan raises as it is
         return False
     if any(
-        first.dtype != like.dtype or not torch.equal(first, second)
-        for first, second in zip(coefficients, again, strict=True)
+        part.dtype != like.dtype or not torch.equal(part, same) for part, same in zip(coefficients, again, strict=True)
     ):
         return False  # another precision, or noise
-    if not torch.is_grad_enabled():
-        return True
-    others = {id(tensor) for tensor in (post, *parameters)}
-    if not all(id(leaf) in others for leaf in _leaves(coefficients)):
-        return False  # a gradient would be lost
-    weights = torch.linspace(1, 2, 2 * size, dtype=like.dtype).view(2, size)
-    return all(
-        _is_close(weights * _derivative(part, post), _pulled_back([part], [weights], [post])[0])
-        for part in coefficients
-    )
+    return _come_from(coefficients, [post, *rule.parameters()])
 
 
-def _leaves(tensors: tuple[Tensor, ...]) -> list[Tensor]:
-    """The tensors from which others were computed, and whose gradients autograd would compute."""
-    leaves = [tensor for tensor in tensors if tensor.requires_grad and tensor.grad_fn is None]
-    pending, seen = [tensor.grad_fn for tensor in tensors], set()
+def _come_from(results: Sequence[Tensor], sources: Sequence[Tensor]) -> bool:
+    """Whether autograd would compute gradients of no other tensors than these."""
+    pending: list[Any] = [result.grad_fn or result for result in results if result.requires_grad]
+    expected, seen = {id(source) for source in sources}, set()
     while pending:
         node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.append(node.variable)
-        pending += [following for following, _ in node.next_functions]
-    return leaves
-
-
-def _derivative(coefficient: Tensor, post: Tensor) -> Tensor:
-    """That of every unit's coefficient by its own activity, if it depends on no other's."""
-    return _pulled_back([coefficient], [torch.ones_like(coefficient)], [post])[0]
+        leaf = node if isinstance(node, Tensor) else getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in expected:
+            return False
+        if leaf is None and node not in seen:
+            seen.add(node)
+            pending += [following for following, _ in node.next_functions if following is not None]
+    return True
 
 
 def _pulled_back(outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -324,7 +317,6 @@ def _pulled_back(outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Seq
     ]
 
 
-def _is_close(first: Tensor, second: Tensor) -> bool:
-    """Whether two gradients are equal up to rounding."""
-    size = max(first.abs().max().item(), second.abs().max().item())
-    return torch.allclose(first, second, rtol=1e-3, atol=1e-4 * size if math.isfinite(size) else 1, equal_nan=True)
+def _differ(values: Tensor, expected: Tensor) -> bool:
+    """Whether values differ by more than rounding; those that are not numbers do not."""
+    return bool((values - expected).abs().max() > 1e-4 * expected.abs().max())
