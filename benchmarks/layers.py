@@ -18,12 +18,26 @@ from typing import Any
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from engram.plasticity import Modulated, PlasticLinear, PlasticLSTM, PlasticRNN
+from engram.plasticity import Coefficients, Hebb, Modulated, PlasticLinear, PlasticLSTM, PlasticRNN
+
+
+class Busy(Hebb):
+    """A rule that no kernel knows: traces fade faster where the receiving unit is active."""
+
+    clip = 1.0
+
+    def coefficients(self, post: Tensor, modulator: Tensor | None = None) -> Coefficients:
+        return Coefficients(decay=self.eta * post.abs(), gain=self.eta, post=post)
+
 
 RECORD = Path(__file__).with_suffix(".json")
-TRAINED: dict[str, Callable[..., nn.Module]] = {"PlasticLSTM": PlasticLSTM, "PlasticLinear": PlasticLinear}
+TRAINED: dict[str, Callable[..., nn.Module]] = {
+    "PlasticLSTM": PlasticLSTM,
+    "PlasticLinear": PlasticLinear,
+    "PlasticRNN, own rule": lambda *sizes, **options: PlasticRNN(*sizes, rule=Busy(), **options),
+}
 SIZES = [(1, 100, 100), (30, 32, 50), (30, 100, 100)]  # batch, units, steps
 ACTING = [(1, 32), (1, 100), (32, 32), (32, 100)]
 REPEATS = 15
@@ -47,9 +61,8 @@ def training(kind: str, backend: str, batch: int, units: int, steps: int) -> Cal
 
 def acting(rule: str, backend: str, batch: int, units: int) -> Callable[[], None]:
     """Return a hundred steps of a recurrent network, one after another, as an agent takes them."""
-    rules: dict[str, Any] = {"modulated": Modulated(), "hebb": None}
-    options = {} if rules[rule] is None else {"rule": rules[rule]}
-    net = PlasticRNN(units, units, backend=backend, generator=generator(), **options)
+    rules = {"modulated": Modulated, "hebb": Hebb, "own rule": Busy}
+    net = PlasticRNN(units, units, rule=rules[rule](), backend=backend, generator=generator())
     observation = torch.randn(batch, units, generator=generator())
 
     def act() -> None:
@@ -84,14 +97,15 @@ def section(record: dict[str, Any]) -> list[str]:
     return [
         "## Other plastic layers, and acting",
         "",
-        "Forward and backward pass of a plastic LSTM and of a plastic linear layer, and a hundred steps of a plastic",
-        "recurrent network as an agent (`PlasticRNN.acting`), with one call per step: medians in milliseconds of",
-        "repetitions, taken in turn, for engram's plain scan and for its kernel, by the same call. *Spread*:",
-        "interquartile range over median.",
+        "Forward and backward pass of a plastic LSTM, of a plastic linear layer, and of a plastic recurrent network",
+        "whose rule has coefficients of its own, which no kernel knows; and a hundred steps of a plastic recurrent",
+        "network as an agent (`PlasticRNN.acting`), with one call per step: medians in milliseconds of repetitions,",
+        "taken in turn, for engram's plain scan and for its fast form, by the same call. *Spread*: interquartile range",
+        "over median.",
         "",
         f"{record['cores']} threads; load average before the run {record['load']:.1f}.",
         "",
-        "| layer | batch x units x steps | plain scan | kernel | spread | ratio |",
+        "| layer | batch x units x steps | plain scan | fast form | spread | ratio |",
         "|---|---|---|---|---|---|",
         *rows,
         "",
@@ -104,7 +118,7 @@ def main() -> None:
     torch.set_num_threads(cores)
     record: dict[str, Any] = {"cores": cores, "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0}
     cases = [(kind, size, training) for kind, size in product(TRAINED, SIZES)]
-    cases += [(rule, size, acting) for rule, size in product(("hebb", "modulated"), ACTING)]
+    cases += [(rule, size, acting) for rule, size in product(("hebb", "modulated", "own rule"), ACTING)]
     record["rows"] = []
     for kind, size, make in cases:
         seconds = compare({backend: make(kind, backend, *size) for backend in ("eager", "auto")})

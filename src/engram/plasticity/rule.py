@@ -59,9 +59,9 @@ class PlasticityRule(nn.Module, ABC):
             signal m makes it permanent, H' = clip(H + m[j] E), with E' in place of E if ``trace_first``. ``"own"``:
             something else, which no kernel can run.
         forgets: D as the kernels know it, given the rate M and z = y. ``"nothing"``: D = 0. ``"rate"``: D = M.
-            ``"share"``: the same, with M clamped to [0, 1]. ``"oja"``: D = M y^2. None: something else, which no
-            kernel can run. M is the parameter ``eta``, or m for a modulated linear rule. It is not inherited: a
-            subclass may change anything, so that one which does not declare it has no kernel.
+            ``"share"``: the same, with M clamped to [0, 1]. ``"oja"``: D = M y^2. None: something else, for which
+            ``coefficients`` is called in every step. M is the parameter ``eta``, or m for a modulated linear rule. It
+            is not inherited, because a subclass may change anything.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), whose rules are written here in one form.
 
