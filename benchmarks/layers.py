@@ -37,6 +37,7 @@ TRAINED: dict[str, Callable[..., nn.Module]] = {
     "PlasticLSTM": PlasticLSTM,
     "PlasticLinear": PlasticLinear,
     "PlasticRNN, own rule": lambda *sizes, **options: PlasticRNN(*sizes, rule=Busy(), **options),
+    "PlasticLSTM, own rule": lambda *sizes, **options: PlasticLSTM(*sizes, rule=Busy(), **options),
 }
 SIZES = [(1, 100, 100), (30, 32, 50), (30, 100, 100)]  # batch, units, steps
 ACTING = [(1, 32), (1, 100), (32, 32), (32, 100)]
@@ -97,11 +98,10 @@ def section(record: dict[str, Any]) -> list[str]:
     return [
         "## Other plastic layers, and acting",
         "",
-        "Forward and backward pass of a plastic LSTM, of a plastic linear layer, and of a plastic recurrent network",
-        "whose rule has coefficients of its own, which no kernel knows; and a hundred steps of a plastic recurrent",
-        "network as an agent (`PlasticRNN.acting`), with one call per step: medians in milliseconds of repetitions,",
-        "taken in turn, for engram's plain scan and for its fast form, by the same call. *Spread*: interquartile range",
-        "over median.",
+        "Forward and backward pass of a plastic LSTM and of a plastic linear layer, and a hundred steps of a plastic",
+        "recurrent network as an agent (`PlasticRNN.acting`), with one call per step: medians in milliseconds of",
+        "repetitions, taken in turn, for engram's plain scan and for its fast form, by the same call. *Own rule*: the",
+        "coefficients of the rule are computed in Python. *Spread*: interquartile range over median.",
         "",
         f"{record['cores']} threads; load average before the run {record['load']:.1f}.",
         "",

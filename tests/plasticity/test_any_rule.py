@@ -1,4 +1,4 @@
-"""The scan for rules with coefficients of their own against the plain one, which is the definition."""
+"""The scans for rules with coefficients of their own against the plain ones, which are the definition."""
 
 import pytest
 import torch
@@ -6,13 +6,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from engram.plasticity import Coefficients, Hebb, Instar, Modulated, PlasticityRule, PlasticRNN, PlasticState
+from engram.plasticity import (
+    Coefficients,
+    Hebb,
+    Instar,
+    Modulated,
+    PlasticityRule,
+    PlasticLSTMState,
+    PlasticRNN,
+    PlasticState,
+)
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import layout
-from engram.plasticity.kernels.dispatch import RNN, fastest
+from engram.plasticity.kernels.dispatch import LSTM, RNN, fastest
+from engram.plasticity.kernels.lstm import any_rule as lstm
 from engram.plasticity.kernels.rnn import any_rule
 from engram.plasticity.kernels.rnn.any_rule import any_rule_scan
-from engram.plasticity.scan import plastic_scan
+from engram.plasticity.scan import plastic_lstm_scan, plastic_scan
 
 
 class Busy(Hebb):
@@ -52,6 +62,20 @@ class Noisy(Busy):
     def coefficients(self, post, modulator=None):
         noise = torch.rand(post.shape, generator=self.generator, dtype=post.dtype)
         return Coefficients(self.eta, self.eta * noise, post)
+
+
+class Sliding(Busy):
+    """The threshold of growth follows the activity, and is kept in a buffer and in an attribute."""
+
+    def __init__(self):
+        super().__init__(0.3)
+        self.register_buffer("threshold", torch.zeros(()))
+        self.level = 0.0
+
+    def coefficients(self, post, modulator=None):
+        self.threshold.lerp_(post.detach().square().mean(), 0.1)
+        self.level = 0.9 * self.level + 0.1 * post.detach().abs().mean()
+        return Coefficients(self.eta, self.eta, post * (post - self.threshold - self.level))
 
 
 class EveryConnection(Busy):
@@ -172,6 +196,12 @@ def test_other_coefficients_are_left_to_the_plain_scan(rule):
     assert not Problem(rule, 4, 2, 3).can_run
 
 
+def test_a_rule_that_remembers_does_not_remember_that_it_was_looked_at():
+    problem = Problem(Sliding(), 4, 2, 3)
+    assert not problem.can_run
+    assert (problem.rule.threshold, problem.rule.level) == (0, 0)
+
+
 def test_a_rule_with_an_update_of_its_own_is_left_to_the_plain_scan():
     class Own(Busy):
         def update(self, state, pre, post, modulator=None):
@@ -244,3 +274,31 @@ def test_acting_step_by_step_equals_the_whole_sequence(backend):
     assert torch.allclose(steps, PlasticRNN.forward(net, sequence)[0], atol=1e-6)
     net.backend = "eager"
     assert torch.allclose(steps, net(sequence)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("hebb_post", ["input", "recurrent", "cell", "hidden"])
+@pytest.mark.parametrize(
+    ("rule", "alpha"), [(Busy(0.3), "connection"), (Threshold(5), "post"), (Crowded(0.3), "connection")]
+)
+def test_of_an_lstm_it_equals_the_plain_scan(rule, alpha, hebb_post):
+    parts = Problem(rule, 6, 3, 5, alpha=alpha)
+    gates = Problem(Hebb(), 6, 3, 20, seed=1)
+    drive, weight = gates.drive, gates.weight[:, :5]
+    cell = Problem(Hebb(), 1, 3, 5, seed=2).hidden
+    state = PlasticLSTMState(parts.hidden, cell, parts.rule.init(1, 1, 1)._replace(trace=parts.trace))
+    arguments, results = (drive, weight, parts.alpha, parts.rule, state), []
+    assert fastest(LSTM, *arguments, hebb_post=hebb_post) is lstm.any_rule_scan
+    for scan in (lstm.any_rule_scan, plastic_lstm_scan):
+        activity, last = scan(*arguments, hebb_post=hebb_post)
+        outputs = [activity, last.cell, last.hidden, last.trace]
+        inputs = [drive, gates.weight, parts.alpha, parts.hidden, cell, parts.trace, *parts.rule.parameters()]
+        total = sum((output * torch.cos(torch.arange(output.numel()).view_as(output))).sum() for output in outputs)
+        results.append([*outputs, *torch.autograd.grad(total, inputs)])
+    assert_same(*results)
+
+
+def test_an_lstm_that_reads_bounded_traces_is_left_to_the_plain_scan():
+    parts, gates = Problem(Busy(0.3), 6, 3, 5), Problem(Hebb(), 6, 3, 20, seed=1)
+    state = PlasticLSTMState(parts.hidden, parts.hidden, parts.rule.init(1, 1, 1)._replace(trace=parts.trace))
+    arguments = gates.drive, gates.weight[:, :5], parts.alpha, parts.rule, state
+    assert fastest(LSTM, *arguments, read_clip=1.0) is plastic_lstm_scan

@@ -12,8 +12,9 @@ from torch.compiler import is_compiling
 from engram import checks
 from engram.nn.sequence import autocast
 from engram.plasticity.kernels.linear import scan as linear
+from engram.plasticity.kernels.lstm import any_rule as lstm_any_rule
 from engram.plasticity.kernels.lstm import scan as lstm
-from engram.plasticity.kernels.rnn import any_rule
+from engram.plasticity.kernels.rnn import any_rule as rnn_any_rule
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.step import step_scan
 from engram.plasticity.scan import plastic_linear_scan, plastic_lstm_scan, plastic_scan
@@ -43,9 +44,17 @@ class Scan(NamedTuple):
     any_rule: tuple[Callable[..., Any], Callable[..., bool]] | None = None
 
 
-RNN = Scan(plastic_scan, rnn.fused_scan, rnn.unsupported, 5, step_scan, (any_rule.any_rule_scan, any_rule.can_run))
+RNN = Scan(
+    plastic_scan, rnn.fused_scan, rnn.unsupported, 5, step_scan, (rnn_any_rule.any_rule_scan, rnn_any_rule.can_run)
+)
 LINEAR = Scan(plastic_linear_scan, linear.fused_scan, linear.unsupported, 5)
-LSTM = Scan(plastic_lstm_scan, lstm.fused_scan, lstm.unsupported, 4)
+LSTM = Scan(
+    plastic_lstm_scan,
+    lstm.fused_scan,
+    lstm.unsupported,
+    4,
+    any_rule=(lstm_any_rule.any_rule_scan, lstm_any_rule.can_run),
+)
 
 
 def run_scan(scan: Scan, backend: str, *args: Any, **options: Any) -> tuple[Tensor, Any]:

@@ -1,47 +1,11 @@
-"""The passes over the traces of a recurrent layer whose rule gives coefficients of its own, in numba.
-
-``any_rule`` has the equations. Every inner loop is over a row that is in the nearest cache, and reads few arrays, so
-that the compiler turns it into vector instructions.
-"""
+"""The backward pass of a recurrent layer whose rule gives coefficients of its own, in numba; see ``any_rule``."""
 
 from __future__ import annotations
 
-from functools import partial
-
-from engram.numeric.jit import jit
-
-# A sum over the sending units may be taken in any order, as long as it is the same each time.
-_fast = partial(jit, fastmath={"reassoc", "contract"})
+from engram.plasticity.kernels.cpu_any_rule import fast
 
 
-@_fast
-def forward(update, before, keep, increment, pre, after, external, weight, alpha, read, current, clip, _, first, last):
-    """Make a step of the rule if ``update``; then write the currents of the next step, which reads ``read``."""
-    size, zero = weight.shape[0], weight.dtype.type(0)
-    for b in range(first, last):
-        x, y = pre[b], read[b]
-        for j in range(size):
-            H, w = before[b, j], weight[j]
-            if update:
-                new, k, d = after[b, j], keep[b, j], increment[b, j]
-                for i in range(size):
-                    free = k * H[i] + d * x[i]
-                    new[i] = clip if free > clip else (-clip if free < -clip else free)  # NaN stays
-                H = new
-            fixed = plastic = zero
-            if alpha.ndim == 2:  # of an argument numba knows it, and compiles this branch alone
-                a = alpha[j]
-                for i in range(size):
-                    fixed += (w[i] + a[i] * H[i]) * y[i]
-            else:
-                for i in range(size):
-                    fixed += w[i] * y[i]
-                    plastic += H[i] * y[i]
-                plastic *= alpha[j]
-            current[b, j] = external[b, j] + fixed + plastic
-
-
-@_fast
+@fast
 def backward(
     grad_outputs, grad_trace, outputs, mask, traces, start, hidden, keep, increment, keep_by_post, increment_by_post,
     weight, alpha, clip, is_relu, grad_drive, grad_keep, grad_increment, grad_hidden, grad_start, grad_alpha, scratch,

@@ -1,0 +1,273 @@
+"""What the scans for rules with coefficients of their own share; no other kernel knows such a rule.
+
+A step is, with x = y(t-1), keep = 1 - D and increment = M z,
+
+    r[j]     = u[j] + sum_i (W[j, i] + alpha[j, i] H[j, i]) x[i]
+    H'[j, i] = clip(keep[j] H[j, i] + increment[j] x[i])
+
+Python calls the rule once a step, for keep and increment, and numba makes the passes over the traces. In the backward
+pass numba goes through all steps at once. It takes the coefficients of a unit as functions of its own z, and of no
+other's, so that all their derivatives can be computed beforehand, in one call with all steps as a batch. Whether that
+is true is checked at the end, when autograd goes through the coefficients of all steps with the gradients that numba
+computed. Where it is not, the plain scan is differentiated instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engram import checks
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels import layout, rule_encoding
+from engram.plasticity.kernels.layout import array
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.state import TraceState
+
+
+def can_run(
+    drive: Tensor, alpha: Tensor | LowRank | None, rule: PlasticityRule | None, others: Sequence[Tensor]
+) -> bool:
+    """Whether a scan of this kind takes these arguments; the plain scan takes all, and says what is wrong.
+
+    Args:
+        drive: The first sequence.
+        alpha: Plasticity coefficients.
+        rule: The plasticity rule.
+        others: All other tensors, the activity of the state first.
+    """
+    return (
+        rule is not None
+        and alpha is not None
+        and not rule.modulated
+        # Only of the base's own update is it known what it does with the coefficients.
+        and getattr(rule.update, "__func__", None) is PlasticityRule.update
+        and rule.state_type is TraceState
+        and drive.numel() > 0
+        and checks.readable(drive)
+        and rule_encoding.unsupported_input(drive) is None
+        and rule_encoding.transformed(drive, *others, alpha, rule) is None
+        and has_unit_coefficients(rule, others[0])
+    )
+
+
+class Recursion:
+    """The steps of a rule in a layer, each with the product that the next step needs.
+
+    Args:
+        weight: Fixed weights W.
+        alpha: Plasticity coefficients of connections or of units.
+        rule: The plasticity rule.
+        hidden: Activity before the first step.
+        start: Traces before the first step.
+    """
+
+    def __init__(
+        self,
+        weight: Float[Tensor, "post pre"],
+        alpha: Float[Tensor, "..."],
+        rule: PlasticityRule,
+        hidden: Float[Tensor, "batch pre"],
+        start: Float[Tensor, "batch post pre"],
+    ) -> None:
+        self.rule, self.hidden, self.trace = rule, hidden, start
+        self.weight, self.alpha, self.start = array(weight), array(alpha), array(start)
+        self.clip = self.weight.dtype.type(bound_of(rule))
+        self.current = torch.empty_like(hidden, requires_grad=False, memory_format=torch.contiguous_format)
+        self.is_checked = False
+
+    def first(self, external: Any) -> Float[Tensor, "batch post"]:
+        """R of the first step, in memory that the next step reuses."""
+        hidden = array(self.hidden)
+        return self._run(False, self.start, hidden, hidden, hidden, self.start, external, hidden)
+
+    def advance(
+        self, before: Any, pre: Any, keep: Any, increment: Any, after: Any, external: Any, read: Any
+    ) -> Float[Tensor, "batch post"]:
+        """Make a step of the rule, and return r of the next, in memory that the one after it reuses; all are arrays.
+
+        Args:
+            before: H.
+            pre: x.
+            keep: 1 - D.
+            increment: M z.
+            after: Where H' is written.
+            external: u of the next step.
+            read: x of the next step.
+        """
+        return self._run(True, before, keep, increment, pre, after, external, read)
+
+    def _run(self, update: bool, *steps: Any) -> Tensor:
+        from engram.plasticity.kernels.cpu_any_rule import step
+
+        *arrays, read = steps
+        fixed = update, *arrays, self.weight, self.alpha, read, self.current.numpy(), self.clip
+        work, batch = self.start.size, len(self.start)
+        if work < layout.WORTH_A_THREAD:
+            step(*fixed, self.weight, 0, batch)
+        else:
+            layout.in_groups(step, work, batch, (1, self.current.dtype), lambda group: fixed)
+        return self.current
+
+    def coefficients(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep and increment of every unit in a step; the first time, the arguments are checked.
+
+        Args:
+            pre: x.
+            post: z.
+        """
+        if not self.is_checked:
+            self.rule.check_step(TraceState(self.trace), pre, post, None)
+            self.is_checked = True
+        return unit_coefficients(self.rule, post)
+
+
+class StackedCoefficients:
+    """The coefficients of all steps, as functions of the postsynaptic activity z and of the rule's parameters.
+
+    Args:
+        rule: The plasticity rule.
+        post: z.
+        keep: The coefficients as they were in the forward pass.
+        increment: The same.
+        parameters: The rule's parameters.
+
+    Attributes:
+        by_post: Derivatives of keep and increment by z, where those of a unit depend on its own activity alone.
+
+    Raises:
+        RuntimeError: The coefficients are others now, or depend on other tensors.
+    """
+
+    def __init__(
+        self,
+        rule: PlasticityRule,
+        post: Float[Tensor, "time batch post"],
+        keep: Float[Tensor, "time batch post"],
+        increment: Float[Tensor, "time batch post"],
+        parameters: Sequence[Tensor],
+    ) -> None:
+        self.parameters, size = parameters, post.shape[-1]
+        with torch.enable_grad():
+            self.post = post.detach().reshape(-1, size).requires_grad_()
+            self.coefficients = unit_coefficients(rule, self.post)
+        changed = _differ(torch.stack(self.coefficients), torch.stack((keep, increment)).view(2, -1, size))
+        if changed or not _come_from(self.coefficients, [self.post, *parameters]):
+            message = f"coefficients of {rule} have changed since the forward pass: expected a function of post"
+            raise RuntimeError(f"{message} and of the parameters")
+        self.by_post = [
+            _pulled_back([part], [torch.ones_like(part)], [self.post])[0].view_as(post) for part in self.coefficients
+        ]
+
+    def pull_back(
+        self, of_keep: Float[Tensor, "time batch post"], of_increment: Float[Tensor, "time batch post"]
+    ) -> list[Tensor] | None:
+        """The gradients of the parameters; None if ``by_post`` does not tell all, as units depend on other units.
+
+        Args:
+            of_keep: Gradients of keep.
+            of_increment: Gradients of increment.
+        """
+        grads = [of_keep.view_as(self.post), of_increment.view_as(self.post)]
+        of_post, *of_parameters = _pulled_back(self.coefficients, grads, [self.post, *self.parameters])
+        keep_by_post, increment_by_post = (part.view_as(self.post) for part in self.by_post)
+        if _differ(grads[0] * keep_by_post + grads[1] * increment_by_post, of_post):
+            return None
+        return of_parameters
+
+
+def plain_gradients(
+    outputs_of: Callable[[], tuple[Tensor, ...]], tensors: Sequence[Tensor], grads: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """The gradients of tensors by autograd, through the plain scan; they can be differentiated if those given can.
+
+    Args:
+        outputs_of: Runs the plain scan and returns its outputs.
+        tensors: The tensors.
+        grads: Gradients of the outputs.
+    """
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        needed = [tensor for tensor in tensors if tensor.requires_grad]
+        made = torch.autograd.grad(outputs_of(), needed, grads, create_graph=again, allow_unused=True)
+    gradients = iter(made)
+    return [next(gradients) if tensor.requires_grad else None for tensor in tensors]
+
+
+def bound_of(rule: PlasticityRule) -> float:
+    """The bound of a rule's traces, infinite for one without."""
+    return math.inf if rule.clip is None else rule.clip
+
+
+def unit_coefficients(rule: PlasticityRule, post: Float[Tensor, "batch post"]) -> tuple[Tensor, Tensor]:
+    """Keep and increment of every unit, (batch, post) each."""
+    decay, gain, target = rule.coefficients(post, None)
+    return (1 - decay).expand(post.shape), (gain * target).expand(post.shape)
+
+
+def has_unit_coefficients(rule: PlasticityRule, like: Float[Tensor, "batch post"]) -> bool:
+    """Whether a rule gives coefficients of units, computed from their activity and its parameters, always the same."""
+    size = like.shape[1]
+    post = torch.linspace(-0.9, 0.9, 2 * size, dtype=like.dtype).view(2, size)
+    attributes, buffers = dict(vars(rule)), dict(rule._buffers)
+    contents = [(buffer, buffer.clone()) for buffer in buffers.values() if buffer is not None and buffer.numel()]
+    try:
+        again = [coefficient.detach() for coefficient in unit_coefficients(rule, post)]
+        coefficients = unit_coefficients(rule, post.requires_grad_(torch.is_grad_enabled()))
+    except Exception:  # coefficients of connections, or an error, which the plain scan raises as it is
+        return False
+    finally:
+        # A rule that remembers something must not remember this call.
+        vars(rule).update(attributes)
+        rule._buffers.update(buffers)
+        for buffer, content in contents:
+            with torch.no_grad():
+                buffer.copy_(content)
+    if not all(map(torch.equal, coefficients, again)) or any(part.dtype != like.dtype for part in again):
+        return False  # noise or memory, or another precision
+    return _come_from(coefficients, [post, *rule.parameters()])
+
+
+def _come_from(results: Sequence[Tensor], sources: Sequence[Tensor]) -> bool:
+    """Whether autograd would compute gradients of no other tensors than these."""
+    pending: list[Any] = [result.grad_fn or result for result in results if result.requires_grad]
+    expected, seen = {id(source) for source in sources}, set()
+    while pending:
+        node = pending.pop()
+        leaf = node if isinstance(node, Tensor) else getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in expected:
+            return False
+        if leaf is None and node not in seen:
+            seen.add(node)
+            pending += [following for following, _ in node.next_functions if following is not None]
+    return True
+
+
+def _pulled_back(outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of inputs from those of outputs; zero where none depends on it."""
+    depending = [k for k, output in enumerate(outputs) if output.requires_grad]
+    gradients: dict[int, Tensor | None] = {}
+    if depending:
+        needed = [k for k, tensor in enumerate(inputs) if tensor.requires_grad]
+        made = torch.autograd.grad(
+            [outputs[k] for k in depending],
+            [inputs[k] for k in needed],
+            [grads[k] for k in depending],
+            retain_graph=True,
+            allow_unused=True,
+        )
+        gradients = dict(zip(needed, made, strict=True))
+    return [
+        torch.zeros_like(tensor) if (gradient := gradients.get(k)) is None else gradient
+        for k, tensor in enumerate(inputs)
+    ]
+
+
+def _differ(values: Tensor, expected: Tensor) -> bool:
+    """Whether values differ by more than rounding; what is not a number does not."""
+    return bool((values - expected).abs().max() > 1000 * torch.finfo(values.dtype).eps * expected.abs().max())

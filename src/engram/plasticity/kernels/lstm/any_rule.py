@@ -1,0 +1,147 @@
+"""The plastic LSTM's scan for a rule with coefficients of its own; see ``kernels.any_rule``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engram.plasticity.alpha import LowRank
+from engram.plasticity.kernels import any_rule, layout, rule_encoding
+from engram.plasticity.kernels.any_rule import Recursion, StackedCoefficients
+from engram.plasticity.kernels.constants import POST
+from engram.plasticity.kernels.layout import array
+from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.scan import plastic_lstm_scan
+from engram.plasticity.state import PlasticLSTMState, TraceState
+
+
+def can_run(
+    drive: Tensor,
+    weight: Tensor,
+    alpha: Tensor | LowRank | None,
+    rule: PlasticityRule | None,
+    state: PlasticLSTMState,
+    *,
+    neuromodulator: nn.Module | None = None,
+    read_clip: float | None = None,
+    **options: str,
+) -> bool:
+    """Whether ``any_rule_scan`` takes these arguments."""
+    is_known = neuromodulator is None and read_clip is None
+    return is_known and any_rule.can_run(drive, alpha, rule, (state.hidden, state.cell, state.trace, weight))
+
+
+def any_rule_scan(
+    drive: Float[Tensor, "time batch gates"],
+    weight: Float[Tensor, "gates hidden"],
+    alpha: Float[Tensor, "..."] | LowRank,
+    rule: PlasticityRule,
+    state: PlasticLSTMState,
+    *,
+    neuromodulator: None = None,
+    hebb_post: str = "input",
+    modulator_source: str = "hidden",
+    read_clip: None = None,
+) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
+    """As ``plastic_lstm_scan``, for what ``can_run`` takes."""
+    alpha = rule_encoding.coefficients_of(alpha, weight.shape[1])
+    tensors = drive, state.hidden, state.cell, state.trace, weight, alpha, *rule.parameters()
+    outputs, cell, trace = _Scan.apply(rule, hebb_post, *tensors)  # type: ignore[no-untyped-call]
+    return outputs, PlasticLSTMState(outputs[-1], cell, TraceState(trace))
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rule: PlasticityRule, hebb_post: str, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        drive, hidden, cell, start, weight, alpha, *_ = (tensor.detach() for tensor in given)
+        size = hidden.shape[1]
+        first, to_cell, last = slice(2 * size), slice(2 * size, 3 * size), slice(3 * size, None)
+        gate_weight = torch.cat((weight[first], weight[last])).t()
+        gate_drive, cell_drive = torch.cat((drive[..., first], drive[..., last]), 2), drive[..., to_cell]
+        recursion = Recursion(weight[to_cell], alpha, rule, hidden, start)
+        traces = drive.new_empty(len(drive), *start.shape)
+        # The postsynaptic activity may be the product alone, so that the drive is added here.
+        before, pre, nothing = recursion.start, hidden, array(torch.zeros_like(hidden))
+        recurrent, steps = recursion.first(nothing), []
+        for t, after in enumerate(array(traces)):
+            gates = torch.addmm(gate_drive[t], pre, gate_weight).sigmoid_()
+            admit, forget, emit = gates.chunk(3, 1)
+            cell_activity = torch.tanh(cell_drive[t] + recurrent)
+            cell = forget * cell + admit * cell_activity
+            output = emit * torch.tanh(cell)
+            post = {"input": cell_activity, "recurrent": recurrent, "cell": cell, "hidden": output}[hebb_post]
+            post = post.clone() if post is recurrent else post
+            keep, increment = recursion.coefficients(pre, post)
+            steps.append((output, cell, gates, cell_activity, post, keep, increment))
+            step = before, *map(array, (pre, keep, increment)), after, nothing, array(output)
+            recurrent = recursion.advance(*step)
+            pre, before = output, after
+        made = [torch.stack(parts) for parts in zip(*steps, strict=True)]
+        ctx.save_for_backward(*given, traces, *made)
+        ctx.options, ctx.given = (rule, hebb_post), len(given)
+        ctx.set_materialize_grads(False)
+        return made[0], cell, traces[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        given, made = list(ctx.saved_tensors[: ctx.given]), ctx.saved_tensors[ctx.given :]
+        likes = made[1], given[2], given[3]
+        whole = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, likes, strict=True)]
+        gradients = None
+        if not torch.is_grad_enabled():
+            gradients = _gradients(given, ctx.options, whole, *made)
+        if gradients is None:
+            gradients = any_rule.plain_gradients(lambda: _plain(given, *ctx.options), given, whole)
+        return (None, None, *gradients)
+
+
+def _plain(given: list[Tensor], rule: PlasticityRule, hebb_post: str) -> tuple[Tensor, ...]:
+    drive, hidden, cell, start, weight, alpha, *_ = given
+    state = PlasticLSTMState(hidden, cell, TraceState(start))
+    outputs, last = plastic_lstm_scan(drive, weight, alpha, rule, state, hebb_post=hebb_post)
+    return outputs, last.cell, last.trace
+
+
+def _gradients(
+    given: list[Tensor],
+    options: tuple[Any, ...],
+    grads: list[Tensor],
+    traces: Tensor,
+    outputs: Tensor,
+    cells: Tensor,
+    gates: Tensor,
+    inputs: Tensor,
+    post: Tensor,
+    keep: Tensor,
+    increment: Tensor,
+) -> list[Tensor | None] | None:
+    """The gradients of all tensors given to the scan; None if a unit's coefficients depend on other units."""
+    from engram.plasticity.kernels.lstm.cpu_any_rule import backward
+
+    (drive, hidden, cell, start, weight, alpha, *parameters), (rule, hebb_post) = given, options
+    _, batch, size = outputs.shape
+    coefficients = StackedCoefficients(rule, post, keep, increment, parameters)
+    made = layout.like((drive, drive, keep, increment, hidden, cell, start))
+    alphas = alpha.new_zeros(min(layout.GROUPS, batch), *alpha.shape)
+    read = [*grads, outputs, cells, gates, inputs, traces, start, hidden, cell, keep, increment]
+    read += [*coefficients.by_post, weight, alpha]
+    numbers = array(weight).dtype.type(any_rule.bound_of(rule)), POST[hebb_post]
+    fixed = (*map(array, read), *numbers, *map(array, made))
+    layout.in_groups(
+        backward,
+        3 * outputs.numel() * size,
+        batch,
+        (4 * size, outputs.dtype),
+        lambda group: (*fixed, array(alphas[group])),
+    )
+    of_drive, of_fixed, of_keep, of_increment, of_hidden, of_cell, of_start = made
+    of_parameters = coefficients.pull_back(of_keep, of_increment)
+    if of_parameters is None:
+        return None
+    of_weight = torch.addmm(
+        of_fixed[0].t() @ hidden, of_fixed[1:].reshape(-1, 4 * size).t(), outputs[:-1].reshape(-1, size)
+    )
+    return [of_drive, of_hidden, of_cell, of_start, of_weight, alphas.sum(0), *of_parameters]
