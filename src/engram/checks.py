@@ -110,15 +110,15 @@ def shown(value: Any) -> str:
 
 def described(self: Any) -> str:
     """A ``__repr__`` that shows the arguments that an object keeps as attributes, or as private ones."""
-    kept = self._asdict() if hasattr(self, "_asdict") else vars(self)
-    given = {name: kept.get(name, kept.get(f"_{name}", _ABSENT)) for name in _parameters(type(self))}
-    return made_by(type(self), {name: value for name, value in given.items() if value is not _ABSENT})
+    attributes = self._asdict() if hasattr(self, "_asdict") else vars(self)
+    arguments = {name: attributes.get(name, attributes.get(f"_{name}", _ABSENT)) for name in _parameters(type(self))}
+    return made_by(type(self), {name: value for name, value in arguments.items() if value is not _ABSENT})
 
 
 def made_by(kind: type, arguments: Mapping[str, Any]) -> str:
     """The call that makes an object, as a ``__repr__`` shows it; generators are left out."""
-    seen = {name: value for name, value in arguments.items() if not isinstance(value, GENERATORS)}
-    return f"{kind.__name__}({', '.join(f'{name}={shown(value)}' for name, value in seen.items())})"
+    shown_arguments = {name: value for name, value in arguments.items() if not isinstance(value, GENERATORS)}
+    return f"{kind.__name__}({', '.join(f'{name}={shown(value)}' for name, value in shown_arguments.items())})"
 
 
 def _parameters(kind: type) -> list[str]:
@@ -327,9 +327,9 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
     has_shape(name, converted.shape, shape)
     if converted.dtype.kind in "iu" and converted.dtype != numbers.dtype:
         finite(name, numbers)
-        for changed in np.argwhere(converted != numbers)[:1].tolist():
-            value = numbers[tuple(changed)]
-            raise ValueError(f"{name}{changed or ''} = {value}: expected an integer, of {converted.dtype}")
+        for index in np.argwhere(converted != numbers)[:1].tolist():
+            value = numbers[tuple(index)]
+            raise ValueError(f"{name}{index or ''} = {value}: expected an integer, of {converted.dtype}")
     finite(name, converted)
     return converted
 
@@ -360,10 +360,10 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
         return
     position = tuple(int(index) for index in wrong[0])
     if axes:
-        where = ", ".join(f"{axis}={index}" for axis, index in zip(axes, position, strict=True))
-        raise ValueError(f"{name} at ({where}) is {value[position]}: expected a finite number")
-    what = "NaN" if math.isnan(value[position]) else "infinity (inf)"
-    raise ValueError(f"{name}{list(position) if position else ''} is {what}: expected finite numbers")
+        coordinates = ", ".join(f"{axis}={index}" for axis, index in zip(axes, position, strict=True))
+        raise ValueError(f"{name} at ({coordinates}) is {value[position]}: expected a finite number")
+    kind = "NaN" if math.isnan(value[position]) else "infinity (inf)"
+    raise ValueError(f"{name}{list(position) if position else ''} is {kind}: expected finite numbers")
 
 
 def readable(value: Tensor) -> bool:
@@ -376,7 +376,7 @@ def has_shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) 
     if not isinstance(shape, tuple):
         raise TypeError(f"shape = {shape!r}: expected a tuple")
     if len(actual) != len(shape) or any(
-        isinstance(want, int) and length != want for length, want in zip(actual, shape, strict=True)
+        isinstance(expected, int) and length != expected for length, expected in zip(actual, shape, strict=True)
     ):
         raise ValueError(f"{name}.shape = {tuple(actual)}: expected ({', '.join(map(str, shape))})")
 

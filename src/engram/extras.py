@@ -21,11 +21,15 @@ def install(extra: str) -> str:
     """
     # For a folder or an archive, the installer has recorded its location (PEP 610).
     origin = json.loads(distribution("engram").read_text("direct_url.json") or "{}")
-    what = f"engram[{extra}]"
+    requirement = f"engram[{extra}]"
     if "dir_info" in origin:
         editable = "--editable " if origin["dir_info"].get("editable") else ""
         return f"{_pip()} install {editable}'{url2pathname(urlsplit(origin['url']).path)}[{extra}]'"
-    return f"{_pip()} install '{what} @ {origin['url']}'" if "url" in origin else f"{_pip()} install '{what}'"
+    return (
+        f"{_pip()} install '{requirement} @ {origin['url']}'"
+        if "url" in origin
+        else f"{_pip()} install '{requirement}'"
+    )
 
 
 def missing(extra: str, what: str, error: ModuleNotFoundError) -> ImportError:

@@ -37,7 +37,7 @@ def load(reference: str) -> Any:
     part = module
     for name in attribute.split("."):
         if not hasattr(part, name):
-            defined = [known for known in vars(module) if not known.startswith("_")]
+            defined = [member for member in vars(module) if not member.startswith("_")]
             nearest = difflib.get_close_matches(name, defined, n=1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(f"{reference!r}: {place} has no {attribute!r}{hint}")
@@ -52,14 +52,14 @@ def _module_name(path: Path) -> str:
 
 def _module_of_file(path: Path) -> ModuleType:
     """A file as a module, imported once."""
-    whole, name = path.resolve(), _module_name(path)
+    full_path, name = path.resolve(), _module_name(path)
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, whole)
+        spec = importlib.util.spec_from_file_location(name, full_path)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        sys.path.append(str(whole.parent))  # it may import its neighbours
+        sys.path.append(str(full_path.parent))  # it may import its neighbours
         try:
             spec.loader.exec_module(module)
         except BaseException:

@@ -106,8 +106,8 @@ def check(kind: str, name: str, argument: str = "") -> str:
     if not references.is_reference(name) and name not in known_names:
         kind = _singular(kind)
         article = "an" if kind[0] in "aeiou" else "a"
-        said = f"{argument} = {name!r}: expected {article} {kind}" if argument else f"unknown {kind} {name!r}"
-        raise ValueError(f"{said}; {suggestion(name, known_names)}")
+        problem = f"{argument} = {name!r}: expected {article} {kind}" if argument else f"unknown {kind} {name!r}"
+        raise ValueError(f"{problem}; {suggestion(name, known_names)}")
     return name
 
 
@@ -120,8 +120,8 @@ def places(kind: str, name: str) -> set[str]:
 
 def forget_references() -> None:
     """Forget the parts that engram's own modules loaded by place, so that each trial records only its own."""
-    for asked in [key for key in resolved if references.is_reference(key[2]) and key[0].startswith("engram.")]:
-        del resolved[asked]
+    for key_resolved in [key for key in resolved if references.is_reference(key[2]) and key[0].startswith("engram.")]:
+        del resolved[key_resolved]
 
 
 def entries(kind: str) -> tuple[EntryPoint, ...]:
@@ -166,7 +166,7 @@ def suggestion(name: str, known: Collection[str], *, called: Mapping[str, str] |
         >>> suggestion("rulez", ["learning-rules", "tasks", "synaptic-rules"])
         "did you mean 'learning-rules' or 'synaptic-rules'?"
     """
-    called = {other.lower(): meant for other, meant in (called or dict(zip(known, known, strict=True))).items()}
+    called = {other.lower(): full_name for other, full_name in (called or dict(zip(known, known, strict=True))).items()}
     name = name.lower()
     initials = {"".join(word[:1] for word in other.replace("-", "_").split("_")): other for other in called}
     words = {word for other in called for word in re.split("[-_]", other)}

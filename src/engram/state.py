@@ -99,8 +99,8 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
             _instance(name, state, Mapping)
             for key in {**form, **state}:
                 if (key in form) != (key in state):
-                    what = "missing" if key in form else "unexpected"
-                    raise ValueError(f"{name}[{key!r}] is {what}: expected the keys {', '.join(map(repr, form))}")
+                    problem = "missing" if key in form else "unexpected"
+                    raise ValueError(f"{name}[{key!r}] is {problem}: expected the keys {', '.join(map(repr, form))}")
             for key, part in form.items():
                 check_state(state[key], part, f"{name}[{key!r}]")
             if "bit_generator" in form:

@@ -84,7 +84,7 @@ def rollout(
     """One episode in every environment, from a reset until all are over.
 
     No graph is built, so that fused kernels can be used. The gradient comes from calling the agent again with all
-    ``observations`` at once, and is the same, since actions and rewards are constants in it.
+    ``observations`` at once. It is the same gradient, since actions and rewards are constants.
 
     Args:
         env: Environments with discrete actions.
@@ -165,7 +165,7 @@ def a2c_loss(
         entropy_coefficient: beta_e, at least 0.
         author_value_bug: Take the value of the first environment as baseline and critic of all, as the code behind the
             published curves does.
-        mask: Which steps count; None: all.
+        mask: Mask of the steps that count; None: all.
 
     Raises:
         ValueError: The shapes differ, a number is out of range, or no step counts.

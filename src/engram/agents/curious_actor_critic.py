@@ -40,7 +40,7 @@ class CuriousActorCritic(nn.Module):
         hidden: Units of a layer.
         memory: Units of the LSTM; None: no LSTM, and so no memory of earlier steps.
         mean: Subtracted from observations, of ``obs_shape``; None: 0.
-        std: What they are divided by; None: 1.
+        std: The divisor of each feature (default: 1).
         generator: Source of the initial values, torch's own distributions; torch's global one if None.
 
     Source: Hwang et al., "Neuro-inspired fragmentation and recall" (2023): the networks; Burda et al., "Exploration by
@@ -72,8 +72,8 @@ class CuriousActorCritic(nn.Module):
         self.obs_shape = tuple(checks.size("obs_shape", side) for side in obs_shape)
         self.actions, self.memory = checks.size("actions", actions), memory
         checks.size("hidden", hidden)
-        for name, given, value in (("mean", mean, 0.0), ("std", std, 1.0)):
-            numbers = torch.full(self.obs_shape, value) if given is None else given.float()
+        for name, tensor, value in (("mean", mean, 0.0), ("std", std, 1.0)):
+            numbers = torch.full(self.obs_shape, value) if tensor is None else tensor.float()
             checks.has_shape(name, tuple(numbers.shape), self.obs_shape)
             self.register_buffer(name, numbers)
         options: dict[str, Any] = {"generator": generator}
@@ -111,7 +111,7 @@ class CuriousActorCritic(nn.Module):
         """Policy and values at each step, and the state after them.
 
         Args:
-            observations: What is seen.
+            observations: The observations.
             previous_actions: The actions before; ignored where an episode starts.
             starts: Where an episode starts.
             state: The state before, from ``initial`` or an earlier call; None: that before an episode.

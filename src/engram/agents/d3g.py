@@ -171,7 +171,7 @@ class D3G(Learner):
         return {name: loss.detach() for name, loss in losses.items()}
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
-        """Learn the dynamics of actions alone, I and f; values and proposals stay as they are."""
+        """Learn only the dynamics of actions, I and f; values and proposals do not change."""
         checks.arguments()
         self.actions.checked(batch.actions)
         losses = self._dynamics_losses(self._scaled(batch), values=False)
@@ -195,7 +195,7 @@ class D3G(Learner):
                     self.optimizer.state[parameter] = before.state[parameter]
 
     def state_dict(self) -> dict[str, Any]:
-        """All state, that of the generator included."""
+        """All state, including that of the generator."""
         return {**super().state_dict(), "shift": self.shift, "scale": self.scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -267,12 +267,12 @@ class D3G(Learner):
             losses["forward_loss"] = nn.functional.mse_loss(change, next_states - s)
         return losses
 
-    def _optimizer_step(self, losses: dict[str, Float[Tensor, ""]], *learned: nn.Module) -> None:
+    def _optimizer_step(self, losses: dict[str, Float[Tensor, ""]], *networks: nn.Module) -> None:
         """Take a step down some losses, in ``learned`` and in the dynamics models that have one of them."""
         models = {"inverse_loss": self.inverse, "forward_loss": self.forward_model}
         dynamics = [model for name, model in models.items() if name in losses and model is not None]
         if losses:
-            optimizer_step(self.optimizer, list(losses.values()), *learned, *dynamics)
+            optimizer_step(self.optimizer, list(losses.values()), *networks, *dynamics)
 
     def _tau_loss(self, s: States) -> Float[Tensor, ""]:
         p = s + self.tau(s)

@@ -11,7 +11,7 @@ from engram import checks
 from engram.agents.exploration import ActionValues, greedy
 
 REFUSALS = (AssertionError, AttributeError, TypeError, ValueError)
-"""What agents may raise for spaces that do not fit: AttributeError too, as a ``Box`` has no number of actions."""
+"""The errors that agents may raise for unsuitable spaces. A ``Box`` without a number of actions: AttributeError."""
 
 
 @runtime_checkable
@@ -67,7 +67,7 @@ def play_episode(
         agent: The agent.
         seed: Seed of the environment; None lets it continue with its own randomness.
         identity: Function that returns the environment's state, for an agent whose ``act`` takes this too; None:
-            ``act`` gets the observation alone.
+            ``act`` gets only the observation.
 
     Examples:
         >>> import gymnasium, numpy as np

@@ -192,7 +192,7 @@ class EpisodicControl(ABC):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All state, that of the episode in progress and of the random generator included."""
+        """All state, including that of the episode in progress and of the random generator."""
         return {
             "memory": dict(self.memory.state_dict()),
             "embedding": {} if self.embedding is None else dict(self.embedding.state_dict()),

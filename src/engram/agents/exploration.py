@@ -121,7 +121,7 @@ class MaxEntMellowmax:
             scaled = beta * advantages
             return float(np.sum(np.exp(scaled - scaled.max()) * advantages))  # the root of the equation, no overflow
 
-        # The root for values far apart is beyond the published interval, whose end is then the greediest.
+        # If values are far apart, the root lies beyond the published interval; its end is then the greediest policy.
         beta = 100.0 if excess(100.0) < 0 else brentq(excess, -100.0, 100.0)
         return np.asarray(softmax(beta * values))
 

@@ -20,7 +20,7 @@ from engram.state import check_state
 
 
 class FragmentEvent(NamedTuple):
-    """What happened to an environment in a rollout.
+    """An event of an environment in a rollout.
 
     Attributes:
         kind: Whether a new fragment began, or an old one was recalled.
@@ -152,11 +152,11 @@ class FragmentedCuriosity:
         self._make_module, self._make_monitor = make_module, make_monitor or published_monitor
         self.store: LongTermStore[Fragment] = LongTermStore("cosine", capacity)
         with checks.noted(make_module=make_module):
-            made = make_module()
-        if not isinstance(made, Curiosity):
-            raise TypeError(f"make_module makes a {type(made).__name__}: expected a Curiosity")
-        _warn_of_memory(made, capacity)
-        first = Fragment(made, self._make_monitor())
+            module = make_module()
+        if not isinstance(module, Curiosity):
+            raise TypeError(f"make_module makes a {type(module).__name__}: expected a Curiosity")
+        _warn_of_memory(module, capacity)
+        first = Fragment(module, self._make_monitor())
         self.key_module = None if key_encoder is not None or author_keys else make_module()
         if shared_target and not hasattr(self.key_module, "target"):
             raise ValueError("shared_target = True: expected modules with a target, no key_encoder and no author_keys")
@@ -201,7 +201,7 @@ class FragmentedCuriosity:
             envs = np.flatnonzero(self.current == number)
             rows = torch.from_numpy(envs)
             arrived, over = next_obs[:, rows], done[:, rows]
-            error[:, rows], reward[:, rows] = self._paid(int(number), arrived, over, envs)
+            error[:, rows], reward[:, rows] = self._error_and_reward(int(number), arrived, over, envs)
             if self.author_keys and len(done):
                 features = self.store.get(int(number)).module.features(arrived.flatten(0, 1)).view(*over.shape, -1)
                 keys = features.new_zeros(*done.shape, features.shape[-1]) if keys is None else keys
@@ -212,13 +212,15 @@ class FragmentedCuriosity:
             before = len(self.events)
             self._go_through(numbers, watched, ~done.numpy(force=True))
             for event in self.events[before:] if self.recompute_after_event else ():
-                rest = slice(event.step, None), slice(event.env, event.env + 1)
-                error[rest], reward[rest] = self._paid(event.target, next_obs[rest], done[rest], np.array([event.env]))
+                after_event = slice(event.step, None), slice(event.env, event.env + 1)
+                error[after_event], reward[after_event] = self._error_and_reward(
+                    event.target, next_obs[after_event], done[after_event], np.array([event.env])
+                )
         self.calls += 1
         self.errors = error
         return reward
 
-    def _paid(
+    def _error_and_reward(
         self, number: int, arrived: Tensor, over: Bool[Tensor, "time batch"], envs: Int[np.ndarray, "batch"]
     ) -> tuple[Float[Tensor, "time batch"], Float[Tensor, "time batch"]]:
         """The errors of a fragment's module on the observations of some environments, and the rewards for them."""
@@ -291,7 +293,7 @@ class FragmentedCuriosity:
 
         Args:
             obs: Observations of whole rollouts; each environment's are learned by the fragment in which it is now.
-            valid: Which count; None: all.
+            valid: Mask of the observations that count; None: all.
             envs: The environments that they are of; None: all.
         """
         checks.arguments()

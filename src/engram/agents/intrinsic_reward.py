@@ -46,8 +46,8 @@ class IntrinsicReward(VectorWrapper):
         if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
             raise ValueError(f"env has {env.metadata.get('autoreset_mode')}: expected AutoresetMode.NEXT_STEP")
         if getattr(curiosity, "num_envs", None) != env.num_envs:
-            made = f"curiosity.num_envs = {getattr(curiosity, 'num_envs', None)}"
-            raise ValueError(f"{made}: expected {env.num_envs}, the number of environments")
+            value = f"curiosity.num_envs = {getattr(curiosity, 'num_envs', None)}"
+            raise ValueError(f"{value}: expected {env.num_envs}, the number of environments")
         super().__init__(env)
         self.curiosity = curiosity
         self.coefficient = checks.number("coefficient", coefficient)

@@ -55,7 +55,7 @@ class InverseModel(nn.Module):
     def forward(self, states: Float[Tensor, "batch features"], next_states: Float[Tensor, "batch features"]) -> Vectors:
         """The actions as vectors."""
         checks.arguments()
-        return self.vectors.squash(self._told(states, next_states))
+        return self.vectors.squash(self._output(states, next_states))
 
     def loss(
         self,
@@ -73,9 +73,9 @@ class InverseModel(nn.Module):
         checks.arguments()
         if self.kind == "mse":
             return nn.functional.mse_loss(self(states, next_states), actions)
-        return nn.functional.cross_entropy(self._told(states, next_states), actions)
+        return nn.functional.cross_entropy(self._output(states, next_states), actions)
 
-    def _told(self, states: Tensor, next_states: Tensor) -> Tensor:
+    def _output(self, states: Tensor, next_states: Tensor) -> Tensor:
         """The network's output for states."""
         like = next(self.network.parameters())
         for name, value in (("states", states), ("next_states", next_states)):

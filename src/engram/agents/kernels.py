@@ -176,7 +176,7 @@ def action_for(actions, known, s, j, bits):
 
 @jit
 def fit_qss(t, states, actions, rewards, next_states, terminated, rule, kind, given, conflict):
-    """Learn from transitions, one after another; return how many were learned before there was no room for one.
+    """Learn from transitions, one after another; return how many were learned before the room ran out.
 
     If ``actions`` is empty, only values are learned; if neighbours are ``given``, none is added.
     """
@@ -195,15 +195,15 @@ def fit_qss(t, states, actions, rewards, next_states, terminated, rule, kind, gi
 @jit
 def train_qss(mdp, t, rule, schedule, kind, episodes, max_steps, evaluations, seed, steps, returns, conflict):
     """Run episodes, each after some greedy ones, whose mean returns are written; return the number of steps."""
-    # Local names, since taking an array out of a tuple at every step would cost more than the step.
-    q, neighbours, degree, actions, known, caused = t.q, t.neighbours, t.degree, t.actions, t.known, t.caused
+    # Local names, since taking an array out of a tuple would take longer than the rest of a step.
+    q, neighbours, degree, actions, known_counts, caused = t.q, t.neighbours, t.degree, t.actions, t.known, t.caused
     count = n_steps = np.int64(0)
     for episode in range(episodes):
         total = 0.0
         for _ in range(evaluations):
             s = mdp.start
             for _ in range(max_steps):
-                a = action_for(actions, known, s, best_slot(q, degree, s), number(seed, count))
+                a = action_for(actions, known_counts, s, best_slot(q, degree, s), number(seed, count))
                 k = outcome(mdp, s, a, uniform(seed, count + 1))
                 count += 2
                 total += mdp.rewards[s, a, k]
@@ -218,7 +218,7 @@ def train_qss(mdp, t, rule, schedule, kind, episodes, max_steps, evaluations, se
             if uniform(seed, count) < epsilon_at(schedule, steps + n_steps):
                 a = below(bits, actions.shape[2])
             else:
-                a = action_for(actions, known, s, best_slot(q, degree, s), bits)
+                a = action_for(actions, known_counts, s, best_slot(q, degree, s), bits)
             k = outcome(mdp, s, a, uniform(seed, count + 2))
             count += 3
             n_steps += 1

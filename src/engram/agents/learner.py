@@ -57,7 +57,7 @@ class Learner:
     __repr__ = checks.described
 
     def state_dict(self) -> dict[str, Any]:
-        """All state, that of the generator included."""
+        """All state, including that of the generator."""
         parts = {name: getattr(self, name).state_dict() for name in self.parts if getattr(self, name) is not None}
         return {**parts, "updates": self.updates, "generator": self.generator.get_state()}
 

@@ -99,14 +99,14 @@ class NEC(EpisodicControl):
         A RuntimeWarning is raised if the norm of the keys has grown tenfold, which only the learning rate limits.
         """
         super().learn()
-        due = self.steps > self.learning_starts and self.steps % self.train_every == 0
-        return self._train() if due and self._replayed else {}
+        trains_now = self.steps > self.learning_starts and self.steps % self.train_every == 0
+        return self._train() if trains_now and self._replayed else {}
 
     def _write(self, trajectory: Trajectory, returns: Float[np.ndarray, "time"]) -> Written:
-        written = super()._write(trajectory, returns)
+        placed = super()._write(trajectory, returns)
         for rows in self.memory.parameters():
             if rows in self.optimizer.state:
-                self.optimizer.state[rows]["square_avg"][written.tables[written.fresh], written.rows[written.fresh]] = 0
+                self.optimizer.state[rows]["square_avg"][placed.tables[placed.fresh], placed.rows[placed.fresh]] = 0
         observations, actions = np.stack(trajectory.observations), np.array(trajectory.actions)
         samples = {"observations": observations, "actions": actions, "targets": returns}
         if not self._replay:
@@ -115,14 +115,14 @@ class NEC(EpisodicControl):
         for name, array in samples.items():
             self._replay[name][places[-self.replay_size :]] = array[-self.replay_size :]
         self._replayed += len(returns)
-        return written
+        return placed
 
     def _empty(self, like: np.ndarray) -> np.ndarray:
         return np.zeros((self.replay_size, *like.shape[1:]), like.dtype)
 
     def _train(self) -> dict[str, float]:
-        chosen = self.rng.integers(min(self._replayed, self.replay_size), size=self.batch_size)
-        observations, actions, targets = (self._replay[name][chosen] for name in self._replay)
+        sampled = self.rng.integers(min(self._replayed, self.replay_size), size=self.batch_size)
+        observations, actions, targets = (self._replay[name][sampled] for name in self._replay)
         keys = self._embedded(self._prepared(observations))
         values = self.memory.query(keys, **self._query, tables=torch.from_numpy(actions)).values[:, 0]
         loss = (values - torch.from_numpy(targets).to(values)).square().mean()
@@ -138,7 +138,7 @@ class NEC(EpisodicControl):
         return {"loss": loss.item(), "key_norm": norm}
 
     def state_dict(self) -> dict[str, Any]:
-        """All state, that of the replay, of the episode in progress and of the random generator included."""
+        """All state, including that of the replay, of the episode in progress and of the random generator."""
         size = min(self._replayed, self.replay_size)
         return {
             **super().state_dict(),

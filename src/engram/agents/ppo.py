@@ -150,12 +150,15 @@ class VectorActor:
             self._observation, self._action = self._tensor(array), action
             self._starts, self._over = self._over, ends[1]
         after = self.agent(self._observation[None], self._action[None], self._starts[None], self._state)[0]
-        seen, previous, starts, actions, log_probs, values, rewards, terminated_, done, mask = (
+        observations, previous, starts, actions, log_probs, values, rewards, terminated_, done, mask = (
             torch.stack(column) for column in zip(*columns, strict=True)
         )
-        next_values, following = torch.cat((values[1:], after.values)), torch.cat((seen[1:], self._observation[None]))
+        next_values, following = (
+            torch.cat((values[1:], after.values)),
+            torch.cat((observations[1:], self._observation[None])),
+        )
         outcomes = actions, log_probs, values, next_values, rewards.to(values), terminated_, done, mask
-        return PPORollout(seen, following, previous, starts, *outcomes, before, infos)
+        return PPORollout(observations, following, previous, starts, *outcomes, before, infos)
 
     def _tensor(self, observations: Any) -> Tensor:
         return torch.from_numpy(np.array(observations))
@@ -282,7 +285,7 @@ def ppo_update(
         settings: The hyperparameters.
         generator: Draws the parts.
         curiosity: A curiosity that is trained alongside, by its own optimiser, on the observations after each step of
-            the same parts; None: none.
+            the same parts (default: none).
 
     Returns:
         The parts of the loss, means over all steps of learning.

@@ -40,12 +40,12 @@ class RecurrentAgent:
 
         input(t) = [o(t), one-hot of a(t-1), r(t-1)],  both 0 at the start of an episode
 
-    so that it can find out within an episode what kind of world it is in, and learn to do so over episodes (RL^2).
+    so that it can learn, over many episodes, to identify its world within an episode (RL^2).
 
     Args:
         observation_space: A ``Box`` of vectors.
         action_space: A ``Discrete`` that is counted from 0.
-        rng: Source of all randomness, that of the initial values included.
+        rng: Source of all randomness, including the initial values.
         network: ``"lstm"``, or a ``"plastic"`` or ``"modulated"`` recurrent network.
         hidden_size: Units.
         episodes: Episodes from which it learns together, in one step.
@@ -130,11 +130,11 @@ class RecurrentAgent:
         steps = self._steps
         if len(steps.actions) > len(steps.rewards):
             raise RuntimeError("act was called twice: expected observe in between")
-        seen = checks.array("observation", observation, (self.features,), np.float32)
+        features = checks.array("observation", observation, (self.features,), np.float32)
         last = np.zeros(self.actions + 1, np.float32)
         if steps.actions:
             last[steps.actions[-1]], last[-1] = 1, steps.rewards[-1]
-        steps.inputs.append(torch.from_numpy(np.concatenate((seen, last))))
+        steps.inputs.append(torch.from_numpy(np.concatenate((features, last))))
         logits = self._logits(steps.inputs[-1])
         steps.actions.append(int((logits.double().numpy() + self.rng.gumbel(size=self.actions)).argmax()))
         return steps.actions[-1]
@@ -171,7 +171,7 @@ class RecurrentAgent:
         return {"loss": loss.item()}
 
     def state_dict(self) -> dict[str, Any]:
-        """All state, that of the episode in progress and of the random generator included."""
+        """All state, including that of the episode in progress and of the random generator."""
         return {
             "network": dict(self.network.state_dict()),
             "optimizer": self.optimizer.state_dict(),

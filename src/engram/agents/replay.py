@@ -175,10 +175,10 @@ class ReplayBuffer:
             TypeError, ValueError: It is of another buffer.
         """
         checks.arguments()
-        written = checks.size("state['written']", state.get("written", 0), minimum=0, maximum=None)
-        rows = Axes((min(written, self.capacity), self._rows.shape[1]), self._rows)
+        rows_written = checks.size("state['written']", state.get("written", 0), minimum=0, maximum=None)
+        rows = Axes((min(rows_written, self.capacity), self._rows.shape[1]), self._rows)
         check_state(state, {"rows": rows, "written": int})
-        self.written = written
+        self.written = rows_written
         self._rows[: len(state["rows"])] = state["rows"]
 
 

@@ -193,7 +193,7 @@ class RND(nn.Module):
 
         Args:
             obs: Observations, (batch, ...) or (time, batch, ...).
-            valid: Which count; None: all.
+            valid: Mask of the observations that count; None: all.
             envs: Not used: one module learns for all environments.
         """
         checks.arguments()

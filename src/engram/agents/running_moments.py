@@ -43,9 +43,9 @@ class RunningMoments(nn.Module):
     ) -> None:
         super().__init__()
         for name, start, value in (("mean", mean, 0.0), ("var", std, 1.0)):
-            given = torch.full(shape, value) if start is None else start
-            checks.has_shape("std" if name == "var" else name, tuple(given.shape), shape)
-            self.register_buffer(name, given.double() ** (2 if name == "var" else 1))
+            initial = torch.full(shape, value) if start is None else start
+            checks.has_shape("std" if name == "var" else name, tuple(initial.shape), shape)
+            self.register_buffer(name, initial.double() ** (2 if name == "var" else 1))
         self.register_buffer("count", torch.tensor(checks.number("count", count, above=0), dtype=torch.float64))
 
     @torch.no_grad()

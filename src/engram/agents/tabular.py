@@ -134,10 +134,12 @@ class Tabular(ABC):
         ends = checks.array("terminated", terminated, (n,), bool)
         states = self._cells("observations", observations, n)
         next_states = self._cells("next_observations", next_observations, n)
-        chosen = np.zeros(0, np.int64) if actions is None else checks.array("actions", actions, (n,), np.int64)
-        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < self.actions:
-            raise ValueError(f"actions from {chosen.min()} to {chosen.max()}: expected 0 to {self.actions - 1}")
-        self._fit(states, chosen, rewards, next_states, ends)
+        action_array = np.zeros(0, np.int64) if actions is None else checks.array("actions", actions, (n,), np.int64)
+        if len(action_array) and not 0 <= action_array.min() <= action_array.max() < self.actions:
+            raise ValueError(
+                f"actions from {action_array.min()} to {action_array.max()}: expected 0 to {self.actions - 1}"
+            )
+        self._fit(states, action_array, rewards, next_states, ends)
 
     def train(
         self, mdp: FiniteMDP, episodes: int, *, max_steps: int = 500, evaluations: int = 1
@@ -185,9 +187,9 @@ class Tabular(ABC):
         )
 
     def _cells(self, name: str, observations: Any, transitions: int) -> States:
-        seen = np.asarray(observations)
-        seen = checks.array(name, seen[:, None] if seen.ndim == 1 else seen, (transitions, len(self.bins)))
-        place = ((seen - self.low) * self.bins / (self.high - self.low)).astype(int)
+        values = np.asarray(observations)
+        values = checks.array(name, values[:, None] if values.ndim == 1 else values, (transitions, len(self.bins)))
+        place = ((values - self.low) * self.bins / (self.high - self.low)).astype(int)
         clipped = np.clip(place, 0, self.bins - 1)
         return np.asarray(np.ravel_multi_index(tuple(clipped.T), self.bins.tolist()))
 
@@ -207,7 +209,7 @@ class Tabular(ABC):
         """The arrays that learning changes."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All state, that of the random generator included."""
+        """All state, including that of the random generator."""
         return {
             **{name: table.copy() for name, table in self._tables().items()},
             "steps": self.steps,

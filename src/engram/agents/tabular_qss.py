@@ -150,12 +150,12 @@ class TabularQSS(Tabular):
         t = self.transitions
         for s in range(self.states):
             for j in range(t.degree[s]):
-                known = list(dict.fromkeys(int(a) for a in inverse(s, int(t.neighbours[s, j]))))
-                if not known or not 0 <= min(known) <= max(known) < self.actions:
-                    value = f"inverse({s}, {t.neighbours[s, j]}) = {known}"
+                causes = list(dict.fromkeys(int(a) for a in inverse(s, int(t.neighbours[s, j]))))
+                if not causes or not 0 <= min(causes) <= max(causes) < self.actions:
+                    value = f"inverse({s}, {t.neighbours[s, j]}) = {causes}"
                     raise ValueError(f"{value}: expected one action at least, from 0 to {self.actions - 1}")
-                t.actions[s, j, : len(known)], t.known[s, j] = known, len(known)
-                t.place[s, j, known] = np.arange(len(known))
+                t.actions[s, j, : len(causes)], t.known[s, j] = causes, len(causes)
+                t.place[s, j, causes] = np.arange(len(causes))
 
     def _make_room(self, room: int) -> None:
         """Make room for a number of neighbours of each state."""
@@ -175,12 +175,12 @@ class TabularQSS(Tabular):
         from engram.agents import kernels
 
         log, conflict = (states, actions, rewards, next_states, terminated), np.full(2, -1)
-        done, rule = 0, (self.gamma, self.learning_rate)
-        while done < len(states):
-            remaining = (column[done:] for column in log)
-            done += kernels.fit_qss(self.transitions, *remaining, rule, self._kind, self._given, conflict)
-            if done < len(states):
-                self._refuse_or_make_room(int(states[done]), int(next_states[done]))
+        n_fitted, rule = 0, (self.gamma, self.learning_rate)
+        while n_fitted < len(states):
+            remaining = (column[n_fitted:] for column in log)
+            n_fitted += kernels.fit_qss(self.transitions, *remaining, rule, self._kind, self._given, conflict)
+            if n_fitted < len(states):
+                self._refuse_or_make_room(int(states[n_fitted]), int(next_states[n_fitted]))
         self._warn(conflict)
 
     def _refuse_or_make_room(self, state: int, next_state: int) -> None:
@@ -197,16 +197,16 @@ class TabularQSS(Tabular):
         room = 0
         for s in np.flatnonzero(~mdp.terminal):
             possible = mdp.successors[s][mdp.probabilities[s] > 0]
-            known = t.neighbours[s, : t.degree[s]]
-            new = np.setdiff1d(possible, known)
+            neighbours = t.neighbours[s, : t.degree[s]]
+            new = np.setdiff1d(possible, neighbours)
             if self._given and len(new):
                 self._refuse_or_make_room(int(s), int(new[0]))
-            room = max(room, len(known) + len(new))
+            room = max(room, len(neighbours) + len(new))
         if room > t.q.shape[1]:
             self._make_room(room)
         conflict = np.full(2, -1)
-        rule, (schedule, *others) = (self.gamma, self.learning_rate), limits
-        n_steps = kernels.train_qss(mdp, self.transitions, rule, schedule, self._kind, *others, conflict)
+        rule, (schedule, *other_limits) = (self.gamma, self.learning_rate), limits
+        n_steps = kernels.train_qss(mdp, self.transitions, rule, schedule, self._kind, *other_limits, conflict)
         self._warn(conflict)
         return int(n_steps)
 

@@ -47,7 +47,7 @@ class TwinCritic(nn.Module):
         return 2 * nn.functional.mse_loss(values, y.expand_as(values))
 
     def first(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch"]:
-        """Q1 alone."""
+        """Only Q1."""
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.addmm(bias[0], x, weight[0])

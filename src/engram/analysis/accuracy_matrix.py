@@ -59,10 +59,10 @@ class AccuracyMatrix:
         checks.choice("definition", definition, ("last", "incremental", "triangle"))
         if definition == "last":
             return self._mean(self._matrix[-1])
-        seen = [row[: i + 1] for i, row in enumerate(self._matrix)]
+        rows_so_far = [row[: i + 1] for i, row in enumerate(self._matrix)]
         if definition == "triangle":
-            return self._mean(np.concatenate(seen))
-        return self._mean(np.array([self._mean(row) for row in seen]))
+            return self._mean(np.concatenate(rows_so_far))
+        return self._mean(np.array([self._mean(row) for row in rows_so_far]))
 
     def backward_transfer(self, definition: str = "gem") -> float:
         """The change of earlier tasks' accuracy by later tasks; below 0 is forgetting.
@@ -79,7 +79,7 @@ class AccuracyMatrix:
         return self._mean(change[-1, :-1] if definition == "gem" else change[np.tril_indices(len(change), -1)])
 
     def forward_transfer(self) -> float:
-        """The gain of later tasks by what was learned before them: (1/(T-1)) sum_{j > 1} (R[j-1, j] - b[j]).
+        """The gain of later tasks from earlier ones: (1/(T-1)) sum_{j > 1} (R[j-1, j] - b[j]).
 
         Source: Lopez-Paz and Ranzato, "Gradient episodic memory for continual learning" (2017).
 
@@ -103,9 +103,9 @@ class AccuracyMatrix:
         if checks.choice("definition", definition, ("best", "first")) == "first":
             return -self.backward_transfer()
         matrix = self._several()
-        seen = [matrix[j:-1, j] for j in range(len(matrix) - 1)]
-        self._mean(np.concatenate(seen))  # a maximum needs every value
-        return self._mean(np.array([column.max() for column in seen]) - matrix[-1, :-1])
+        columns = [matrix[j:-1, j] for j in range(len(matrix) - 1)]
+        self._mean(np.concatenate(columns))  # a maximum needs every value
+        return self._mean(np.array([column.max() for column in columns]) - matrix[-1, :-1])
 
     def learning_accuracy(self) -> float:
         """The accuracy on each task just after it was learned: (1/T) sum_j R[j, j].
@@ -118,7 +118,7 @@ class AccuracyMatrix:
         return self._mean(self._matrix.diagonal())
 
     def intransigence(self) -> float:
-        """The accuracy by which tasks are learned worse than all at once: (1/T) sum_j (joint[j] - R[j, j]).
+        """The accuracy lost by learning tasks in sequence instead of together: (1/T) sum_j (joint[j] - R[j, j]).
 
         Source: Chaudhry et al., "Riemannian walk for incremental learning" (2018), averaged over all tasks.
 
@@ -145,7 +145,7 @@ class AccuracyMatrix:
 
 
 def _numbers(name: str, value: Any, shape: tuple[int | str, ...]) -> np.ndarray:
-    """An array of numbers, or of NaN where there is none, and raise where it holds infinity."""
+    """An array of numbers, with NaN for missing ones; infinity raises an error."""
     with checks.noted(**{name: value}):
         array = np.asarray(value, dtype=np.float64) if not isinstance(value, np.ndarray) else value.astype(np.float64)
     checks.array(name, np.where(np.isnan(array), 0.0, array), shape)

@@ -13,7 +13,7 @@ def cross_temporal_decoding(
     labels: Shaped[np.ndarray, "samples"],
     train_fraction: float = 1 / 3,
 ) -> Float[np.ndarray, "train_steps test_steps"]:
-    """The accuracy with which two classes are read from activity at one time, by templates made at another.
+    """The accuracy of decoding two classes from activity at one time with templates from another time.
 
     Units are z-scored at each time by the training samples. Templates are the means of the two classes in these, one
     pair for each time t; a test sample at time t' is given the class whose template of t it correlates with more.

@@ -46,14 +46,14 @@ def heterogeneity(
     checks.arguments()
     draw = checks.rng("rng", rng)
     env.action_space.seed(int(draw.integers(2**31)))
-    seen, over = [env.reset(seed=int(draw.integers(2**31)))[0]], False
+    observations, over = [env.reset(seed=int(draw.integers(2**31)))[0]], False
     for _ in range(checks.size("steps", steps)):
         if over:
             break
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
-        seen.append(observation)
+        observations.append(observation)
         over = terminated or truncated
     with checks.noted(features=features), torch.no_grad():
-        units = functional.normalize(features(torch.from_numpy(np.stack(seen))).flatten(1).double())
+        units = functional.normalize(features(torch.from_numpy(np.stack(observations))).flatten(1).double())
     cosines = units.sum(0).square().sum() - units.square().sum()
-    return 1 - cosines.item() / (len(seen) * (len(seen) - 1))
+    return 1 - cosines.item() / (len(observations) * (len(observations) - 1))

@@ -173,7 +173,7 @@ def forward_equivalents(update: Callable[[], object], forward: Callable[[], obje
 
     Args:
         update: Function without arguments that calls ``rule.update``.
-        forward: Function without arguments that calls the network alone.
+        forward: Function without arguments that only calls the network.
 
     Raises:
         TypeError: ``update`` or ``forward`` cannot be called.
@@ -196,7 +196,7 @@ def forward_equivalents(update: Callable[[], object], forward: Callable[[], obje
 
 
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts as ``FlopCounterMode``, whose hooks of modules forbid ``torch.autograd.grad`` by a module's input."""
+    """Counts like ``FlopCounterMode``, whose module hooks prevent ``torch.autograd.grad`` by a module's input."""
 
     def __init__(self) -> None:
         # Not imported above: it imports Triton where that is installed, which is slow and prints at exit.

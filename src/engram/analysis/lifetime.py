@@ -82,8 +82,8 @@ def stay_probabilities(
     rewarded, common = rewarded[..., :-1], common[..., :-1]
     table = np.full((2, 2), np.nan)
     for r, c in np.ndindex(2, 2):
-        if (met := (rewarded == r) & (common == c)).any():
-            table[r, c] = stays[met].mean()
+        if (is_case := (rewarded == r) & (common == c)).any():
+            table[r, c] = stays[is_case].mean()
     return table
 
 

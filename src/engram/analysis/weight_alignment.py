@@ -59,7 +59,7 @@ def alignment_by_layer(
     Args:
         trained: Parameters after training, by name; vectors, such as biases, are left out.
         initial: Parameters before training.
-        predicted: The predicted change of each, of any scale, such as that of ``predicted_change``.
+        predicted: The predicted change of each, of any scale, for example from ``predicted_change``.
 
     Returns:
         The scores by the names of ``predicted``; kernels of convolutions are unfolded, (out, in * k * k), so that

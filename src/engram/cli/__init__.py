@@ -94,7 +94,7 @@ def _run(arguments: list[str]) -> int:
         arguments = [first, "list", *arguments[1:]]  # the name of a data set alone means `list`
     helps = {"-h", "--help"} & set(arguments)  # tyro would omit a name that is given from its help
     try:
-        command, rest = fields.parsed(
+        command, unparsed = fields.parsed(
             Command,
             [first, "--help"] if helps or not arguments else arguments,
             prog="engram",
@@ -106,11 +106,11 @@ def _run(arguments: list[str]) -> int:
             _explain_fields([name for name in arguments[1:] if name in registry.experiments()])
         return 0
     if isinstance(command, Run):
-        return running.run(command, rest)
+        return running.run(command, unparsed)
     if isinstance(command, Sweep):
-        return running.sweep(command, rest)
-    if rest:
-        raise ValueError(f"unknown argument {rest[0]!r}; try --help")
+        return running.sweep(command, unparsed)
+    if unparsed:
+        raise ValueError(f"unknown argument {unparsed[0]!r}; try --help")
     return ACTIONS[type(command)](command) or 0
 
 

@@ -38,11 +38,11 @@ def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
     words = re.sub(r"[\s╭╮╰╯│]+", " ", messages.getvalue())
     wrong = re.search(r"Error parsing (--[\w.-]+): .* \1 (\S+)", words)
     if wrong is None:
-        what = re.split("─{9,} ", re.sub("^ ─ .*?─+ ", "", words))[0].strip()
-        raise ValueError(f"{what} (see --help)")
+        message = re.split("─{9,} ", re.sub("^ ─ .*?─+ ", "", words))[0].strip()
+        raise ValueError(f"{message} (see --help)")
     name, kind = wrong[1].removeprefix("--").replace("-", "_"), wrong[2]
     expected = {"INT": "an int", "FLOAT": "a number"}.get(kind, kind)
-    raise ValueError(f"{name} = {_given(wrong[1], arguments)!r}: expected {expected}")
+    raise ValueError(f"{name} = {_value_of(wrong[1], arguments)!r}: expected {expected}")
 
 
 def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dict[str, Any]:
@@ -58,12 +58,12 @@ def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> di
     """
     from engram.lab.config import dotted
 
-    given: dict[str, Any] = {}
+    field_values: dict[str, Any] = {}
     for owner, words in _by_owner(experiment, arguments).items():
         options = _read(experiment, preset, owner, words)
         differences = _differences(_options(experiment, preset, owner), options)
-        given |= {dotted(owner, name): value for name, value in differences}
-    return experiment.changed(preset, given)
+        field_values |= {dotted(owner, name): value for name, value in differences}
+    return experiment.changed(preset, field_values)
 
 
 def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dict[str, Any]:
@@ -79,18 +79,20 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
     from engram.lab.config import dotted, fields
 
     of_setting: dict[str, Any] = {}
-    for owner, given in _by_owner(experiment, arguments).items():
-        known = {option(name): (name, field.kind) for name, field in fields(experiment.settings(owner)).items()}
-        words = list(given)
+    for owner, words_of_owner in _by_owner(experiment, arguments).items():
+        options_by_name = {
+            option(name): (name, field.kind) for name, field in fields(experiment.settings(owner)).items()
+        }
+        words = list(words_of_owner)
         while words:
             name = words.pop(0)
-            if name not in known or not words or words[0].startswith("--"):
+            if name not in options_by_name or not words or words[0].startswith("--"):
                 flag = [name, *(word for word in words[:1] if not word.startswith("--"))]
                 options = _read(experiment, preset, owner, flag)
-                changed = _differences(_options(experiment, preset, owner), options)
-                of_setting |= {dotted(owner, setting): [value] for setting, value in changed}
+                changed_values = _differences(_options(experiment, preset, owner), options)
+                of_setting |= {dotted(owner, setting): [value] for setting, value in changed_values}
                 continue
-            setting, kind = known[name]
+            setting, kind = options_by_name[name]
             text, full_name = words.pop(0), dotted(owner, setting)
             if kind is bool:
                 choices = [checks.choice(full_name, word.lower(), ("true", "false")) for word in text.split(",")]
@@ -127,8 +129,8 @@ def arm_rows(experiment: Experiment) -> Iterator[tuple[str, str]]:
     """The arms, with the settings that each changes."""
     for study in experiment.by_name.values():
         for arm, own in study.table.items():
-            changed = (f"{name} = {'from the others' if callable(value) else value}" for name, value in own.items())
-            yield escape(arm), escape(", ".join(changed))
+            settings = (f"{name} = {'from the others' if callable(value) else value}" for name, value in own.items())
+            yield escape(arm), escape(", ".join(settings))
 
 
 def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, list[str]]:
@@ -193,7 +195,7 @@ def _differences(before: Any, after: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _given(option: str, arguments: Sequence[str]) -> str:
+def _value_of(option: str, arguments: Sequence[str]) -> str:
     """The value given for an option."""
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")

@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 def list_parts(command: List) -> None:
     """List the experiments, or other parts."""
-    chosen = [kind for kind in registry.KINDS if getattr(command, kind, False)]
+    kinds = [kind for kind in registry.KINDS if getattr(command, kind, False)]
     for word in command.kinds:
-        meant = [kind for kind in registry.KINDS if f"_{kind}".endswith("_" + word.replace("-", "_"))]
-        if not meant:
-            known = [kind.replace("_", "-") for kind in registry.KINDS]
-            raise ValueError(f"unknown kind of part {word!r}; {registry.suggestion(word, known)}")
-        chosen += meant
-    for kind in chosen:
+        matching_kinds = [kind for kind in registry.KINDS if f"_{kind}".endswith("_" + word.replace("-", "_"))]
+        if not matching_kinds:
+            kind_names = [kind.replace("_", "-") for kind in registry.KINDS]
+            raise ValueError(f"unknown kind of part {word!r}; {registry.suggestion(word, kind_names)}")
+        kinds += matching_kinds
+    for kind in kinds:
         if kind != "experiments":
             rows = [(escape(name), *_described(kind, name)) for name in registry.names(kind)]
-            title = kind.replace("_", " ").capitalize() if len(chosen) > 1 else ""
+            title = kind.replace("_", " ").capitalize() if len(kinds) > 1 else ""
             print_table(out(), title, ["name", "what it is", "where"], rows)
-    if not chosen or "experiments" in chosen:
+    if not kinds or "experiments" in kinds:
         _list_experiments(command)
 
 
@@ -47,10 +47,10 @@ def _described(kind: str, name: str) -> tuple[str, str]:
     """The first sentence of a part's documentation, and the name by which it is imported or made."""
     try:
         part = registry.get(kind, name)
-        where = escape(part) if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
+        address = escape(part) if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
         if isinstance(part, str):  # the id of an environment
             part = _maker(part)
-        return escape((inspect.getdoc(part) or "").partition("\n")[0].replace("``", "")), where
+        return escape((inspect.getdoc(part) or "").partition("\n")[0].replace("``", "")), address
     except Exception as error:  # a broken part of another package must not hide the others
         return f"[red]cannot be loaded: {escape(str(error))}[/]", ""
 
@@ -62,7 +62,7 @@ def _maker(environment: str) -> Any:
     from engram.tasks.meta import named
 
     spec = registration.spec(environment)
-    described = str(spec.vector_entry_point or spec.entry_point)  # if there are both, their documentation says the same
+    described = str(spec.vector_entry_point or spec.entry_point)  # if there are both, they have the same documentation
     return getattr(named, spec.kwargs.get("name", ""), None) or registration.load_env_creator(described)
 
 
@@ -70,9 +70,9 @@ def _list_experiments(command: List) -> None:
     """List experiments, one per line; load only those that ran here or come from other packages."""
     recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text(encoding="utf-8"))
     root = runs_folder(command.runs)
-    ran = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
+    run_here = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
     table = Table(box=None, pad_edge=False, expand=True)
-    columns = ["name", "claims", *(["last run here"] if ran else [])]
+    columns = ["name", "claims", *(["last run here"] if run_here else [])]
     for column in columns:
         table.add_column(column, no_wrap=True)
     table.add_column("what it tests", no_wrap=True, ratio=1)
@@ -80,11 +80,11 @@ def _list_experiments(command: List) -> None:
         try:
             about = registry.documentation(name)
             summary = registry.get("experiments", name).summary if about is None else registry.summary(about)
-            last = _last(name, root) if name in ran else ""
+            last = _last(name, root) if name in run_here else ""
         except Exception as error:  # a broken experiment of another package must not hide the others
             summary, last = f"cannot be loaded: {error}", ""
         record = "; ".join(f"{preset}: {counted(counts)}" for preset, counts in recorded.get(name, {}).items())
-        table.add_row(*map(escape, (name, record.removeprefix("laptop: "), *([last] if ran else []), summary)))
+        table.add_row(*map(escape, (name, record.removeprefix("laptop: "), *([last] if run_here else []), summary)))
     out().print(table)
 
 

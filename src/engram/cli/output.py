@@ -48,11 +48,11 @@ def print_table(
         return
     if title:
         console.print(f"[italic]{title}[/]\n")
-    for number, (first, *rest) in enumerate(row for row in rows if any(row)):
+    for number, (first, *cells) in enumerate(row for row in rows if any(row)):
         if spaced and number:
             console.print()
         console.print(f"[bold]{first}[/]")
-        for column, cell in zip(columns[1:], rest, strict=True):
+        for column, cell in zip(columns[1:], cells, strict=True):
             if cell:
                 label = Text.from_markup(f"{column}: " if column else "")
                 grid = Table.grid()

@@ -36,8 +36,8 @@ def run(command: Run, rest: list[str]) -> int:
     import engram.lab
 
     if not command.names:
-        known = ", ".join(registry.experiments())
-        raise ValueError(f"no experiment named (write the names before the config fields); known: {known}")
+        names = ", ".join(registry.experiments())
+        raise ValueError(f"no experiment named (write the names before the config fields); known: {names}")
     options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
     options["at_most"] = None if command.at_most is None else _seconds(command.at_most)
     # Everything is checked before anything runs.
@@ -130,8 +130,8 @@ def _arms(arms: str | None) -> list[str] | None:
 
 def _say_stopped(name: str, states: list[str]) -> None:
     left = sum(state in UNDONE for state in states)
-    done = f"[yellow]{name}: {len(states) - left} of {len(states)} trials done; "
-    Console(stderr=True).print(done + "the same command resumes them[/]", soft_wrap=True)
+    progress = f"[yellow]{name}: {len(states) - left} of {len(states)} trials done; "
+    Console(stderr=True).print(progress + "the same command resumes them[/]", soft_wrap=True)
 
 
 def _row(judged: JudgedClaim) -> tuple[str, ...]:
@@ -193,8 +193,8 @@ def report(command: Report) -> None:
     names = names or [name for name in registry.experiments() if (root / name / "last-run.json").exists()]
     if not names:
         raise ValueError(f"{root} has no runs yet; try: engram run {registry.experiments()[0]}")
-    read = recorded if command.recorded else partial(load, runs=command.runs)
-    runs = [(registry.get("experiments", name), read(name)) for name in names]
+    read_results = recorded if command.recorded else partial(load, runs=command.runs)
+    runs = [(registry.get("experiments", name), read_results(name)) for name in names]
     print(f"report: {write_report(runs, command.out or _in_runs(command.runs, 'report.html'))}")
 
 

@@ -149,7 +149,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _start(self, dtype: torch.dtype) -> None:
-        """Make a network, and what keeps it from forgetting."""
+        """Make a network, and its method against forgetting."""
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
         start, self._order, draws = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         hidden = [checks.size("hidden", units) for units in checks.instance("hidden", self.hidden, tuple)]
@@ -193,7 +193,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _Network(nn.Sequential):
-    """Layers, the last of which may take the labels."""
+    """Layers; the last one may take the labels."""
 
     def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
         """The logits."""

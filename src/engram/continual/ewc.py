@@ -24,13 +24,13 @@ class EWC(QuadraticPenalty):
     Args:
         model: The network, which returns logits, (batch, classes).
         strength: At least 0; half the lambda of the paper.
-        fisher: Which labels the Fisher information F is computed with: ``"auto"``, ``"all"``, ``"sample"``, ``"true"``
+        fisher: Labels for computing the Fisher information F: ``"auto"``, ``"all"``, ``"sample"``, ``"true"``
             or ``"predicted"``, as in ``fisher_diagonal``.
         n_samples: Samples of a task to measure it with, from the front of the data, which should be shuffled; None:
             all.
         applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
-        select: Which parameters, as in ``slow_parameters``.
-        generator: Draws the labels of ``fisher="sample"``; None: one with the seed 0.
+        select: The parameters, as in ``slow_parameters``.
+        generator: Draws the labels of ``fisher="sample"`` (default: a new one with the seed 0).
 
     Raises:
         ValueError: An argument is out of range.
@@ -110,11 +110,11 @@ class OnlineEWC(EWC):
         strength: At least 0; half the lambda of the paper (times gamma, if the paper's penalty has gamma F).
         gamma: Share of the older tasks' importance that is kept at each new task, from 0 to 1.
         normalise: Scale each task's Fisher information to a mean of 1 first, so that tasks count alike.
-        fisher: Which labels the Fisher information is computed with, as in ``EWC``.
+        fisher: Labels for computing the Fisher information, as in ``EWC``.
         n_samples: Samples of a task to measure it with, from the front of the data; None: all.
         applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
-        select: Which parameters, as in ``slow_parameters``.
-        generator: Draws the answers of ``fisher="sample"``; None: one with the seed 0.
+        select: The parameters, as in ``slow_parameters``.
+        generator: Draws the answers of ``fisher="sample"`` (default: a new one with the seed 0).
 
     Raises:
         ValueError: An argument is out of range.

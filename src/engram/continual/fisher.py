@@ -51,7 +51,7 @@ def fisher_diagonal(
             ``"all"`` for at most 10 classes, else ``"sample"``.
         n_samples: Number of samples to use, from the front of the data (which should then be shuffled); None: all.
         classes: The outputs over which the softmax runs, as of one task's head; None: all.
-        select: Which parameters, as in ``slow_parameters``.
+        select: The parameters, as in ``slow_parameters``.
         generator: Draws the classes of ``"sample"``; None: torch's own.
 
     Raises:
@@ -121,7 +121,7 @@ def gradient_magnitude(
             code does.
         n_samples: Number of samples to use, from the front of the data; None: all.
         classes: The outputs that are taken; None: all.
-        select: Which parameters, as in ``slow_parameters``.
+        select: The parameters, as in ``slow_parameters``.
 
     Raises:
         ValueError: An argument is out of range, or there is no sample.
@@ -178,8 +178,8 @@ def _mean(
         if not total.div_(count).isfinite().all():
             raise FloatingPointError(f"the importance of parameter {name!r} is not finite: does the network diverge?")
     if not any(total.any() for total in sums.values()):
-        what = "every importance is 0: the network is certain of all its answers, or ignores its input"
-        warnings.warn(what, stacklevel=3)
+        message = "every importance is 0: the network is certain of all its answers, or ignores its input"
+        warnings.warn(message, stacklevel=3)
     return sums
 
 

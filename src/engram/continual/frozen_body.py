@@ -93,7 +93,7 @@ class FrozenBody(ContinualMethod):
                 self._optimizer.state.clear()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what ``state_dict`` returned; freeze the body if it was frozen."""
+        """Restore the state that ``state_dict`` returned; freeze the body if it was frozen."""
         super().load_state_dict(state)
         if self.frozen:
             self._freeze()

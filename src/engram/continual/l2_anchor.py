@@ -17,7 +17,7 @@ class L2Anchor(QuadraticPenalty):
         model: Any module.
         strength: At least 0.
         applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
-        select: Which parameters, as in ``slow_parameters``.
+        select: The parameters, as in ``slow_parameters``.
         generator: Not used.
 
     Source: the "L2" control of Kirkpatrick et al. (2017), figure 2.

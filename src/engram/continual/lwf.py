@@ -81,9 +81,9 @@ class LwF(ContinualMethod):
         """The penalty; 0 until the first task has ended.
 
         Args:
-            x: What the network was called with.
+            x: The network's input.
             y: Ignored.
-            logits: What it returned, (batch, outputs).
+            logits: The network's output, (batch, outputs).
 
         Raises:
             ValueError: The teacher has more outputs than the network, or a task had a class that the network does not
@@ -106,12 +106,12 @@ class LwF(ContinualMethod):
         return self.strength * total
 
     def state_dict(self) -> dict[str, Any]:
-        """What it holds: the teacher's parameters and buffers, and the outputs of each task so far."""
+        """The state: the teacher's parameters and buffers, and the outputs of each task so far."""
         teacher = None if self.teacher is None else copy.deepcopy(self.teacher.state_dict())
         return {**super().state_dict(), "teacher": teacher}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what ``state_dict`` returned."""
+        """Restore the state that ``state_dict`` returned."""
         super().load_state_dict(state)
         self.teacher = None
         if state["teacher"] is not None:

@@ -26,7 +26,7 @@ class MAS(QuadraticPenalty):
         batched: Whether the magnitude is of the gradient of a whole batch, as in the authors' code.
         n_samples: Samples of a task to measure it with, from the front of the data; None: all.
         applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
-        select: Which parameters, as in ``slow_parameters``.
+        select: The parameters, as in ``slow_parameters``.
         generator: Not used.
 
     Raises:

@@ -25,7 +25,7 @@ class ContinualMethod:
 
     Args:
         model: The network, which returns logits, (batch, outputs).
-        generator: Source of all randomness of a method; None: one of its own, with the seed 0.
+        generator: Source of all randomness of a method (default: a new one with the seed 0).
 
     Attributes:
         stored: Names of the attributes that training changes: tensors, numbers, and lists or dicts of them.
@@ -74,7 +74,7 @@ class ContinualMethod:
         Args:
             x: Inputs, (batch, ...).
             y: Labels, (batch,).
-            logits: What the network returned for ``x``, (batch, outputs).
+            logits: The network's output for ``x``, (batch, outputs).
         """
         return 0.0
 
@@ -94,7 +94,7 @@ class ContinualMethod:
         """Continue from a ``state_dict`` of a method made with the same arguments.
 
         Args:
-            state: What ``state_dict`` returned.
+            state: The state that ``state_dict`` returned.
 
         Raises:
             TypeError, ValueError: It is of another method, or of another network; nothing was changed.

@@ -67,5 +67,9 @@ def _fast(module: Any) -> list[nn.Parameter]:
 
 
 def _some(names: Iterable[str]) -> str:
-    known = list(names)
-    return ", ".join(map(repr, known[:6])) + (", ..." if len(known) > 6 else "") if known else "of which there are none"
+    all_names = list(names)
+    return (
+        ", ".join(map(repr, all_names[:6])) + (", ..." if len(all_names) > 6 else "")
+        if all_names
+        else "of which there are none"
+    )

@@ -37,8 +37,8 @@ class QuadraticPenalty(ContinualMethod):
             or an adaptive optimiser it is weaker or stronger than the gradient would be. ``"gradient"``: its gradient
             is added before that step; unstable under gradient descent where lr 2 strength Omega is above 2. ``"loss"``:
             it is the method's ``loss``.
-        select: Which parameters, as in ``slow_parameters``; by default not those of fast weights.
-        generator: Source of randomness in subclasses; None: one with the seed 0.
+        select: The parameters, as in ``slow_parameters``; by default not those of fast weights.
+        generator: Source of randomness in subclasses (default: a new one with the seed 0).
 
     Attributes:
         tasks: Number of calls of ``consolidate``; before the first there is no penalty.
@@ -93,7 +93,7 @@ class QuadraticPenalty(ContinualMethod):
 
     @torch.no_grad()
     def add_grad_(self) -> None:
-        """Add the penalty's gradient to that of each parameter: what ``penalty()`` in the loss would have added."""
+        """Add the penalty's gradient to that of each parameter, as if ``penalty()`` were part of the loss."""
         self._match_parameters()
         trained = [place for place, p in enumerate(self._parameters) if p.requires_grad]
         fields = self._parameters, self._views["anchor"], self._views["importance"]
@@ -180,7 +180,7 @@ class QuadraticPenalty(ContinualMethod):
         return dict(zip(self._shapes, self._views["anchor"], strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """What it holds, as tensors by name."""
+        """The state, as tensors by name."""
         self._match_parameters()
         fields = {
             f"{field}.{name}": part.clone()
@@ -190,7 +190,7 @@ class QuadraticPenalty(ContinualMethod):
         return {**super().state_dict(), "tasks": torch.tensor(self.tasks), **fields}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what ``state_dict`` returned.
+        """Restore the state that ``state_dict`` returned.
 
         Args:
             state: State of the same kind of penalty on the same kind of network.
@@ -232,8 +232,10 @@ class QuadraticPenalty(ContinualMethod):
             self._warned = self.tasks
             importance, lr = self._flat["importance"].max().item(), max(g["lr"] for g in optimizer.param_groups)
             if (rate := 2 * self.strength * importance * lr) > 2:
-                what = f"the penalty may be unstable under gradient descent: lr 2 strength Omega = {rate:.3g}, above 2"
-                warnings.warn(f'{what}; applied="proximal" is stable', stacklevel=2)
+                message = (
+                    f"the penalty may be unstable under gradient descent: lr 2 strength Omega = {rate:.3g}, above 2"
+                )
+                warnings.warn(f'{message}; applied="proximal" is stable', stacklevel=2)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self.applied != "proximal" or not self.tasks:
@@ -260,19 +262,19 @@ class QuadraticPenalty(ContinualMethod):
         return self._proximal[1]
 
     def _set_flat(self, flat: dict[str, Tensor]) -> None:
-        self._flat, self._views = flat, {field: self._split(whole) for field, whole in flat.items()}
+        self._flat, self._views = flat, {field: self._split(vector) for field, vector in flat.items()}
         self._proximal = None
 
     def _split(self, flat: Tensor) -> list[Tensor]:
         parts = torch.split(flat, [shape.numel() for shape in self._shapes.values()])
         return [part.view(shape) for part, shape in zip(parts, self._shapes.values(), strict=True)]
 
-    def _flattened(self, named: Mapping[str, Tensor]) -> Tensor:
-        """Tensors by name as one; 0 where there is none of a name."""
+    def _flattened(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Tensors by name as one vector; 0 where a name is missing."""
         flat = torch.zeros_like(self._current())
         for name, part in zip(self._shapes, self._split(flat), strict=True):
-            if name in named:
-                part.copy_(named[name])
+            if name in tensors:
+                part.copy_(tensors[name])
         return flat
 
     def _current(self) -> Tensor:
@@ -293,7 +295,9 @@ class QuadraticPenalty(ContinualMethod):
             if flat.device != like.device or flat.dtype != like.dtype:
                 self._set_flat({field: value.to(like) for field, value in self._flat.items()})
             return
-        chosen = self._shapes.keys() | slow_parameters(self.model, self.select).keys()  # also what is frozen by now
+        chosen = (
+            self._shapes.keys() | slow_parameters(self.model, self.select).keys()
+        )  # also parameters that are frozen by now
         parameters = {name: p for name, p in self.model.named_parameters() if name in chosen}
         if gone := [name for name in self._shapes if name not in parameters]:
             warnings.warn(f"the model lost {', '.join(gone)}: their importance is dropped", stacklevel=3)
@@ -305,7 +309,7 @@ class QuadraticPenalty(ContinualMethod):
                     fields[field][name][common] = old[common].to(parameters[name])
         self._of_model, self._parameters = now, list(parameters.values())
         self._shapes = {name: p.shape for name, p in parameters.items()}
-        self._set_flat({field: self._flattened(named) for field, named in fields.items()})
+        self._set_flat({field: self._flattened(tensors) for field, tensors in fields.items()})
 
 
 def refuse_closure(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

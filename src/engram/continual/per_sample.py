@@ -38,15 +38,15 @@ def power_sums(
     names = {id(p): name for name, p in parameters.items()}
     layers = [] if batched else [module for module in model.modules() if _is_outer_product(module)]
     if layers and not verified:
-        verified |= _tried(model, parameters, inputs[:TRIED], layers)
+        verified |= _exact_by_call(model, parameters, inputs[:TRIED], layers)
     calls, output = _recorded(model, inputs, layers)
     directions = cotangents(output.detach())
     if batched:
         for direction in directions:
-            whole = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 output, list(parameters.values()), direction, retain_graph=True, materialize_grads=True
             )
-            for total, g in zip(sums.values(), whole, strict=True):
+            for total, g in zip(sums.values(), gradients, strict=True):
                 total.add_(g.abs() ** power)
         return
     roles = [{name: role for name, role in _roles(call, names).items() if verified.get(name)} for call in calls]
@@ -54,12 +54,12 @@ def power_sums(
     left = {name: p for name, p in parameters.items() if name not in fast}
     spread = [torch.zeros_like(call.output, requires_grad=False) for call in calls]
     for at, direction in enumerate(directions):
-        wanted = [*(call.output for call in calls), *(left.values() if at == 0 else ())]
-        if not wanted:
+        sources = [*(call.output for call in calls), *(left.values() if at == 0 else ())]
+        if not sources:
             break
         more = at + 1 < len(directions)
-        grads = torch.autograd.grad(output, wanted, direction, retain_graph=more, allow_unused=True)
-        if at == 0:  # what has no part in the output needs no gradient a sample
+        grads = torch.autograd.grad(output, sources, direction, retain_graph=more, allow_unused=True)
+        if at == 0:  # parameters without effect on the output need no gradient a sample
             left = {name: p for (name, p), g in zip(left.items(), grads[len(calls) :], strict=True) if g is not None}
         for call, g, exact, total in zip(calls, grads, roles, spread, strict=False):
             if g is None:
@@ -93,8 +93,8 @@ def _recorded(model: nn.Module, inputs: Tensor, layers: Sequence[nn.Module]) -> 
     """Run the model; return the calls of those layers that are called once, with all samples, and the output."""
     calls: list[Call] = []
 
-    def note(module: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
-        calls.append(Call(module, given[0].detach(), output))
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        calls.append(Call(module, inputs[0].detach(), output))
         return output.clone()  # which may be changed in place later
 
     hooks = [layer.register_forward_hook(note) for layer in layers]
@@ -124,15 +124,15 @@ def _roles(call: Call, names: dict[int, str]) -> dict[str, str]:
     return {name: role for name, role in roles.items() if name}
 
 
-def _tried(
+def _exact_by_call(
     model: nn.Module, parameters: Mapping[str, nn.Parameter], inputs: Tensor, layers: Sequence[nn.Module]
 ) -> dict[str, bool]:
-    """Say of which parameters the gradient over a few samples comes out right from their layer's call."""
+    """Whether each parameter's gradient over a few samples is right if computed from its layer's call."""
     names = {id(p): name for name, p in parameters.items()}
     calls, output = _recorded(model, inputs, layers)
     direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
-    wanted = [*(call.output for call in calls), *parameters.values()]
-    grads = torch.autograd.grad(output, wanted, direction, allow_unused=True)
+    sources = [*(call.output for call in calls), *parameters.values()]
+    grads = torch.autograd.grad(output, sources, direction, allow_unused=True)
     gradients = dict(zip(parameters, grads[len(calls) :], strict=True))
     exact = dict.fromkeys(parameters, False)
     for call, g in zip(calls, grads, strict=False):
@@ -140,14 +140,14 @@ def _tried(
         if g is None or (call.input.ndim, g.ndim) != expected:  # samples with several positions, or of no use
             continue
         for name, role in _roles(call, names).items():
-            if (whole := gradients[name]) is not None:
-                gap = (_of_layer(call, g, role, power=0) - whole).norm()
-                exact[name] = bool(gap < 1e-4 * whole.norm())
+            if (gradient := gradients[name]) is not None:
+                gap = (_of_layer(call, g, role, power=0) - gradient).norm()
+                exact[name] = bool(gap < 1e-4 * gradient.norm())
     return exact
 
 
 def _raised(t: Tensor, power: int) -> Tensor:
-    """The magnitude to a power; for power 0 what is given."""
+    """The magnitude to a power; for power 0 the tensor itself."""
     return t if power == 0 else t.abs() if power == 1 else t.square()
 
 
@@ -172,15 +172,15 @@ def _by_sample(
     """The sums from one gradient a sample: of all at once or, where the model refuses that, one by one."""
     values = {name: p.detach() for name, p in left.items()}
 
-    def answer(values: dict[str, Tensor], x: Tensor, v: Tensor) -> Tensor:
+    def projected_output(values: dict[str, Tensor], x: Tensor, v: Tensor) -> Tensor:
         answered: Tensor = functional_call(model, values, (x[None],))
         return (answered[0] * v).sum()
 
     totals = {name: torch.zeros_like(p) for name, p in values.items()}
     for direction in v:
         try:
-            with torch.no_grad():  # for what is not in ``values``
-                each = vmap(grad(answer), in_dims=(None, 0, 0))(values, x, direction)
+            with torch.no_grad():  # for parameters that are not in ``values``
+                each = vmap(grad(projected_output), in_dims=(None, 0, 0))(values, x, direction)
             sums = {name: (g.abs() ** power).sum(0) for name, g in each.items()}
         except RuntimeError:  # it reads values, or changes tensors in place
             sums = {name: torch.zeros_like(p) for name, p in values.items()}

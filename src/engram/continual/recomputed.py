@@ -27,7 +27,7 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
         args: Its arguments.
 
     Returns:
-        What the function returns, with a graph.
+        The return value of the function, with a graph.
 
     Raises:
         RuntimeError: In the backward pass, if the second call did something else than the first.
@@ -50,20 +50,20 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
     states = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in devices]
 
     # A detached alias everywhere, because a node that holds its own output would never be freed.
-    def put(tensor: Tensor) -> int:
+    def pack(tensor: Tensor) -> int:
         saved.append(tensor.detach())
         return len(saved) - 1
 
-    def get(place: int) -> Tensor:
+    def unpack(place: int) -> Tensor:
         if not saved or saved[place] is None:
-            again()
+            recompute()
         tensor = saved[place]
         assert tensor is not None
-        if count:  # on the way back, which needs each but once
+        if count:  # in the backward pass, which needs each tensor only once
             saved[place] = None
         return tensor
 
-    def again() -> None:
+    def recompute() -> None:
         refilled: list[Tensor] = []
 
         def refill(tensor: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
             )
         saved[:] = refilled
 
-    with saved_tensors_hooks(put, get):
+    with saved_tensors_hooks(pack, unpack):
         result = function(*args)
     count = len(saved)
     saved.clear()

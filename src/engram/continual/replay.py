@@ -23,7 +23,7 @@ class Replay(ContinualMethod):
     Args:
         model: The network, which returns logits, (batch, outputs).
         capacity: Largest number of samples that are kept.
-        generator: Draws what is kept, and what is replayed; None: one with the seed 0.
+        generator: Draws the samples to keep and to replay (default: a new one with the seed 0).
 
     Attributes:
         memory: The samples, each with its label and the number of its task.
@@ -52,7 +52,7 @@ class Replay(ContinualMethod):
         """The mean loss of as many stored samples as the batch has; 0 until the first task has ended.
 
         Args:
-            x: The batch, of which only the length is used.
+            x: The batch; only its length is used.
             y: Ignored.
             logits: Ignored.
         """
@@ -80,11 +80,11 @@ class Replay(ContinualMethod):
         self.classes.append(None if task.classes is None else list(task.classes))
 
     def state_dict(self) -> dict[str, Any]:
-        """What it holds: the samples, and the outputs of each task so far."""
+        """The state: the samples, and the outputs of each task so far."""
         return {**super().state_dict(), "memory": self.memory.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what ``state_dict`` returned."""
+        """Restore the state that ``state_dict`` returned."""
         super().load_state_dict(state)
         self.memory.load_state_dict(state["memory"])
 

@@ -19,7 +19,7 @@ class Reservoir:
 
     Args:
         capacity: Largest number of samples that are kept.
-        generator: Draws what is kept, and what is replayed.
+        generator: Draws the samples to keep and to replay.
 
     Attributes:
         seen: Samples that were offered so far.
@@ -99,12 +99,12 @@ class Reservoir:
         return self._inputs[rows], self._labels[rows]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What it holds, with the state of its generator."""
+        """The state, including that of the generator."""
         samples = {"inputs": self._inputs.clone(), "labels": self._labels.clone(), "seen": torch.tensor(self.seen)}
         return {**samples, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from what ``state_dict`` returned.
+        """Restore the state that ``state_dict`` returned.
 
         Args:
             state: State of a memory with this capacity.

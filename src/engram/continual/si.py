@@ -29,7 +29,7 @@ class SynapticIntelligence(QuadraticPenalty):
         strength: At least 0; the c of the paper.
         xi: Bounds the importance of weights that have hardly moved; above 0.
         applied: How: ``"proximal"`` or ``"gradient"``, as in ``QuadraticPenalty``.
-        select: Which parameters, as in ``slow_parameters``.
+        select: The parameters, as in ``slow_parameters``.
         generator: Not used.
 
     Raises:

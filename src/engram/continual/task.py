@@ -72,7 +72,7 @@ def task_cross_entropy(
     """
     checks.arguments()
     if classes is not None:
-        others = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
-        others[list(classes)] = False
-        logits = logits.masked_fill(others, -torch.inf)
+        is_masked = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+        is_masked[list(classes)] = False
+        logits = logits.masked_fill(is_masked, -torch.inf)
     return functional.cross_entropy(logits, labels)

@@ -79,7 +79,7 @@ def train_on_tasks(
     Args:
         model: The network, which returns logits, (batch, outputs).
         tasks: Each has ``train`` and ``classes``; see ``TaskData``.
-        method: What keeps the network from forgetting; made with this network.
+        method: The method against forgetting, made with this network.
         optimizer: Optimiser of the network's parameters.
         steps: Steps on each task, at least 1: one number for all, or one for each.
         draw: Gives inputs and labels of a batch, for a task and the step within it, from 0; see ``random_batches``.

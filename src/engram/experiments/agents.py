@@ -113,8 +113,8 @@ def agent_of(agent: str, env: gymnasium.Env[Any, Any], seed: int, rate: float | 
     """A new agent for an environment, with the given learning rate unless that is None."""
     options = {} if rate is None else {"learning_rate": rate}
     make = registry.get("agents", agent)
-    made: OnlineAgent = make(env.observation_space, env.action_space, rng=np.random.default_rng(seed), **options)
-    return made
+    new_agent: OnlineAgent = make(env.observation_space, env.action_space, rng=np.random.default_rng(seed), **options)
+    return new_agent
 
 
 class Life(NamedTuple):

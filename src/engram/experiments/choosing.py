@@ -29,13 +29,13 @@ def judged(
 
     Returns: The choice, and the results of all candidates that produced any.
     """
-    tried, results = np.full(len(candidates) + EXTENSIONS, np.nan), np.zeros((len(candidates) + EXTENSIONS, size))
+    grid, results = np.full(len(candidates) + EXTENSIONS, np.nan), np.zeros((len(candidates) + EXTENSIONS, size))
 
     def score(candidate: float) -> float:
         validated, of_candidate = train(candidate)
-        place = int(np.isnan(tried).argmax())
-        tried[place], results[place] = candidate, of_candidate
+        place = int(np.isnan(grid).argmax())
+        grid[place], results[place] = candidate, of_candidate
         return validated
 
-    chosen = run.choose(name, candidates, score, tried=tried, results=results)
-    return chosen, {float(value): row for value, row in zip(tried, results, strict=True) if not np.isnan(value)}
+    chosen = run.choose(name, candidates, score, tried=grid, results=results)
+    return chosen, {float(value): row for value, row in zip(grid, results, strict=True) if not np.isnan(value)}

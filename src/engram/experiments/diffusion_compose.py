@@ -125,16 +125,16 @@ def grid(low: float, high: float, count: int) -> Float[Tensor, "n 2"]:
 
 def asked_for(config: Config) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "m 2"]]:
     """The labels to sample, on a grid over the canvas or its held-out part, and some training labels."""
-    whole = grid(1.0, config.size - 2.0, GRID)
+    places = grid(1.0, config.size - 2.0, GRID)
     if config.data == "stripe-x":
-        whole[:, 1] = GaussianBumps(config.size).off
-        return whole[::GRID].repeat(GRID, 1), whole[:0]
+        places[:, 1] = GaussianBumps(config.size).off
+        return places[::GRID].repeat(GRID, 1), places[:0]
     if config.data == "all":
-        return whole, whole[:0]
+        return places, places[:0]
     scale = config.size / 16
-    seen = (whole < (LOW - 0.5) * scale) | (whole > (HIGH + 0.5) * scale)
-    axes = {"square": seen.any(1), "band-x": seen[:, 0], "band-y": seen[:, 1]}
-    return grid((LOW + 0.5) * scale, (HIGH - 0.5) * scale, HELD), whole[axes[config.data]]
+    is_trained = (places < (LOW - 0.5) * scale) | (places > (HIGH + 0.5) * scale)
+    axes = {"square": is_trained.any(1), "band-x": is_trained[:, 0], "band-y": is_trained[:, 1]}
+    return grid((LOW + 0.5) * scale, (HIGH - 0.5) * scale, HELD), places[axes[config.data]]
 
 
 def score(config: Config, images: Tensor, labels: Tensor) -> BumpScore:
@@ -160,17 +160,17 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     net = CondUNet(config.size, tuple(config.width * factor for factor in (1, 2, 4)), generator=run.generator)
     ema = AveragedModel(net, multi_avg_fn=lambda old, new, count: average(old, new, count, config.decay))
     optimizer = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=0.0)
-    asked, seen = asked_for(config)
-    places = asked.double().numpy()
+    asked_labels, seen = asked_for(config)
+    places = asked_labels.double().numpy()
     every = max(1, config.steps // config.checks)
     shape, noise_seed = (1, config.size, config.size), int(run.rng.integers(2**31))
     watched = config.data == "all" and not config.bumps and config.dx == config.dy
     rows = np.full((config.steps // every, 7), np.nan)  # step, one, accuracy, x, y, and the order in two probes
     picked = [x * GRID + y for y in PICKED for x in PICKED]
     frames = torch.zeros(len(rows), len(picked), config.size, config.size)
-    sheets = np.zeros((len(rows), len(asked), 2))
+    sheets = np.zeros((len(rows), len(asked_labels), 2))
 
-    def drawn(model: nn.Module, where: Tensor, layer: nn.Module | None = None) -> Any:
+    def sample(model: nn.Module, where: Tensor, layer: nn.Module | None = None) -> Any:
         source = torch.Generator().manual_seed(noise_seed)  # the same noise at each check
         return diffusion.sample(model, where, shape, generator=source, steps=config.samples, hidden=layer)
 
@@ -187,14 +187,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         run.log(step + 1, every=every, loss=loss)
         if (step + 1) % every == 0:
             layer = cast(CondUNet, ema.module).layer(LAYER)
-            samples = drawn(ema.module, asked, layer if watched else None)
-            result = score(config, samples.images, asked)
+            samples = sample(ema.module, asked_labels, layer if watched else None)
+            result = score(config, samples.images, asked_labels)
             row = [step + 1, result.one, result.accuracy, result.acc_x, result.acc_y, np.nan, np.nan]
             if watched:
                 same = torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed)).expand(
-                    len(asked), *shape
+                    len(asked_labels), *shape
                 )
-                probes = samples.hidden[-1], diffusion.hidden(ema.module, layer, asked, same)
+                probes = samples.hidden[-1], diffusion.hidden(ema.module, layer, asked_labels, same)
                 row[5:] = [representation_order(h.double().numpy(), places).order for h in probes]
                 sheets[(step + 1) // every - 1] = sheet(probes[0].double().numpy(), places)
                 run.log(step + 1, order=row[5])
@@ -202,17 +202,17 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             rows[(step + 1) // every - 1] = row
             run.log(step + 1, accuracy=result.accuracy, acc_x=result.acc_x, acc_y=result.acc_y, one=result.one)
     return summary(config, rows) | {
-        "copied": copied(config, images, labels, asked),
-        **({"seen": score(config, drawn(ema.module, seen).images, seen).accuracy} if len(seen) else {}),
-        **(represented(config, drawn, ema.module, asked) | shown(frames, sheets) if watched else {}),
+        "copied": copied(config, images, labels, asked_labels),
+        **({"seen": score(config, sample(ema.module, seen).images, seen).accuracy} if len(seen) else {}),
+        **(represented(config, sample, ema.module, asked_labels) | shown(frames, sheets) if watched else {}),
     }
 
 
-def copied(config: Config, images: Tensor, labels: Tensor, asked: Tensor) -> float:
+def copied(config: Config, images: Tensor, labels: Tensor, asked_labels: Tensor) -> float:
     """The accuracy of the training image with the nearest label, without stripes."""
-    whole = (labels < config.size).all(1) if config.data != "stripe-x" else labels[:, 0] >= 0
-    nearest = torch.cdist(asked, labels[whole]).argmin(1)
-    return score(config, images[whole][nearest], asked).accuracy
+    is_complete = (labels < config.size).all(1) if config.data != "stripe-x" else labels[:, 0] >= 0
+    nearest = torch.cdist(asked_labels, labels[is_complete]).argmin(1)
+    return score(config, images[is_complete][nearest], asked_labels).accuracy
 
 
 def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, Any]:
@@ -239,10 +239,10 @@ def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, An
         result["misplaced"] = float((one - right).max())
         result["ordered_before_right"] = float(right[ordered.argmax()]) if ordered.any() else 1.0
         result["order_common_early"] = float(common[right <= EARLY].min(initial=1.0))
-        begun = {"ordered": ordered, "single": one > SINGLE, "right": right >= CORRECT}
+        conditions = {"ordered": ordered, "single": one > SINGLE, "right": right >= CORRECT}
         result |= {
             f"{phase}_at": float(steps[checks][0]) if checks.any() else 2.0 * config.steps
-            for phase, checks in begun.items()
+            for phase, checks in conditions.items()
         }
         some = one >= SOME
         result["misplaced_of_single"] = float((1 - right[some] / one[some]).max(initial=0.0))
@@ -258,12 +258,12 @@ def sheet(hidden: Float[np.ndarray, "n features"], places: Float[np.ndarray, "n 
     return np.asarray(turned / max(math.sqrt((turned**2).sum(1).mean()), 1e-12))
 
 
-def represented(config: Config, drawn: Any, net: Any, asked: Tensor) -> dict[str, Any]:
+def represented(config: Config, sample: Any, net: Any, labels: Tensor) -> dict[str, Any]:
     """The dimension and factorization of the representation of a trained network."""
-    layer, places = net.layer(LAYER), asked.double().numpy()
-    hidden = drawn(net, asked, layer).hidden[-1].double().numpy()
+    layer, places = net.layer(LAYER), labels.double().numpy()
+    hidden = sample(net, labels, layer).hidden[-1].double().numpy()
     scattered = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * (config.size - 3) + 1
-    dimension = intrinsic_dimension(drawn(net, scattered, layer).hidden[-1].double().numpy(), method="twonn")
+    dimension = intrinsic_dimension(sample(net, scattered, layer).hidden[-1].double().numpy(), method="twonn")
     parts = factorization(hidden, places, 3 * config.sigma)
     return {
         "dimension": dimension.value,

@@ -105,9 +105,9 @@ def places(config: Config, rng: np.random.Generator) -> list[Place]:
     ):
         mazes: list[np.ndarray] = []
         while len(mazes) < count:
-            drawn = [two_rooms_maze(rng)] if config.world == "two-rooms" else random_room_maps(rng)
+            candidates = [two_rooms_maze(rng)] if config.world == "two-rooms" else random_room_maps(rng)
             low, high = (0, np.inf) if config.world == "two-rooms" else SIZES[size]
-            mazes += [maze for maze in drawn if low <= visible(maze) <= high]
+            mazes += [maze for maze in candidates if low <= visible(maze) <= high]
         for maze in mazes[:count]:
             world = colour_walls(maze, rng=rng)
             row, column = rng.choice(np.argwhere(world == 0)).tolist()
@@ -272,36 +272,36 @@ claims = [
 
 def layer(picture: dict[str, Any], frame: int) -> np.ndarray:
     """The known cells up to a frame: 0 unknown, 1 a wall, higher values the map that first saw an empty cell."""
-    when, owner, wall = (
+    codes, owner, wall = (
         np.array([[ord(cell) for cell in row] for row in picture[key]]) for key in ("frame", "owner", "wall")
     )
-    seen = (when > 48) & (when - 48 <= frame)
-    return np.where(seen, np.where(wall == ord("#"), 1, 2 + (owner - 48) % (len(PALETTE) - 2)), 0).astype(np.uint8)
+    is_seen = (codes > 48) & (codes - 48 <= frame)
+    return np.where(is_seen, np.where(wall == ord("#"), 1, 2 + (owner - 48) % (len(PALETTE) - 2)), 0).astype(np.uint8)
 
 
 def traces(pictures: list[dict[str, Any]], frame: int) -> list[Any]:
     """A heat map of the known cells in each picture, and the path so far."""
-    known = len(PALETTE) - 2
-    shades = ["#1a1a1a", "#8c8c8c", *PALETTE[:known]]
+    n_colours = len(PALETTE) - 2
+    shades = ["#1a1a1a", "#8c8c8c", *PALETTE[:n_colours]]
     scale = [[(n + end) / len(shades), shade] for n, shade in enumerate(shades) for end in (0, 1)]
-    drawn: list[Any] = []
+    layers: list[Any] = []
     for picture in pictures:
         path = np.array(picture["path"])[: max(1, len(picture["path"]) * frame // FRAMES)]
         cells = {"zmin": -0.5, "zmax": len(shades) - 0.5, "colorscale": scale, "showscale": False, "hoverinfo": "skip"}
         line = {"mode": "lines", "line": {"color": "white", "width": 1.2}, "showlegend": False, "hoverinfo": "skip"}
-        drawn += [go.Heatmap(z=layer(picture, frame), **cells), go.Scatter(x=path[:, 1], y=path[:, 0], **line)]
-    return drawn
+        layers += [go.Heatmap(z=layer(picture, frame), **cells), go.Scatter(x=path[:, 1], y=path[:, 0], **line)]
+    return layers
 
 
 def figure(results: Results) -> go.Figure:
     """The explorers' knowledge of one maze over time, with a colour for each of FARMap's maps."""
-    shown = [arm for arm in ("farmap", "frontier") if arm in results.arms]
-    pictures = [results.values(arm, "picture")[0] for arm in shown]
-    titles = [f"{arm} ({picture['steps']} steps)" for arm, picture in zip(shown, pictures, strict=True)]
-    plot = make_subplots(1, max(1, len(shown)), subplot_titles=titles, horizontal_spacing=0.04)
+    shown_arms = [arm for arm in ("farmap", "frontier") if arm in results.arms]
+    pictures = [results.values(arm, "picture")[0] for arm in shown_arms]
+    titles = [f"{arm} ({picture['steps']} steps)" for arm, picture in zip(shown_arms, pictures, strict=True)]
+    plot = make_subplots(1, max(1, len(shown_arms)), subplot_titles=titles, horizontal_spacing=0.04)
     for number, trace in enumerate(traces(pictures, FRAMES)):
         plot.add_trace(trace, 1, 1 + number // 2)
-    for number in range(1, len(shown) + 1):
+    for number in range(1, len(shown_arms) + 1):
         plot.update_yaxes(autorange="reversed", scaleanchor=f"x{number if number > 1 else ''}", col=number)
     plot.update_xaxes(visible=False).update_yaxes(visible=False)
     times = range(1, FRAMES + 1)

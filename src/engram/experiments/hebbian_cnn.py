@@ -129,7 +129,7 @@ def build(config: Config, channels: int, generator: torch.Generator) -> nn.Seque
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train the layers; the results are the test accuracy of a readout from each, and how often filters won."""
-    (train, labels), (test, asked) = read(config, "train"), read(config, "test")
+    (train, labels), (test, test_labels) = read(config, "train"), read(config, "test")
     if config.whitened:  # once is enough: fitted with mirror images, whitening commutes with mirroring
         whitening = ZCAWhitening(mirror=True).fit(train)
         train, test = whitening.transform(train), whitening.transform(test)
@@ -153,8 +153,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     run.keep(net=net.eval())
     features = [[part.cpu().numpy() for part in features_of(net, part)] for part in (images, new)]
     result: dict[str, Any] = {}
-    for number, (known, unknown) in enumerate(zip(*features, strict=True), 1):
-        result[f"accuracy_{number}"] = float(RidgeClassifier(alpha=1.0).fit(known, labels).score(unknown, asked))
+    for number, (train_features, test_features) in enumerate(zip(*features, strict=True), 1):
+        result[f"accuracy_{number}"] = float(
+            RidgeClassifier(alpha=1.0).fit(train_features, labels).score(test_features, test_labels)
+        )
     run.log(total, accuracy=result[f"accuracy_{LAYERS}"])
     mean = rates.mean(0)
     for number in range(LAYERS):
@@ -205,9 +207,9 @@ def picture(fields: Float[Tensor, "n c side side"]) -> str:
     framed = functional.pad(scaled, (0, 1, 0, 1), value=1.0).expand(-1, 3, -1, -1)
     columns = int(np.ceil(np.sqrt(len(framed))))
     rows = [torch.cat(list(row), 2) for row in torch.split(framed, columns)]
-    whole = torch.cat([functional.pad(row, (0, rows[0].shape[2] - row.shape[2]), value=1.0) for row in rows], 1)
+    grid = torch.cat([functional.pad(row, (0, rows[0].shape[2] - row.shape[2]), value=1.0) for row in rows], 1)
     file = io.BytesIO()
-    Image.fromarray((255 * whole.permute(1, 2, 0)).round().byte().numpy()).save(file, "png")
+    Image.fromarray((255 * grid.permute(1, 2, 0)).round().byte().numpy()).save(file, "png")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
@@ -274,10 +276,10 @@ claims = [
 
 def figure(results: Results) -> go.Figure:
     """The accuracy of readouts by layer and arm, and the filters of all layers without and with the remedies."""
-    shown = [arm for arm in ("plain", "pruned") if arm in results.arms]
-    heads = [f"{arm}, layer {number}" for arm in shown for number in range(1, LAYERS + 1)]
-    specs: list[Any] = [[{"colspan": LAYERS}, *[None] * (LAYERS - 1)], *[[{}] * LAYERS for _ in shown]]
-    plot = make_subplots(1 + len(shown), LAYERS, specs=specs, subplot_titles=["", *heads], vertical_spacing=0.07)
+    shown_arms = [arm for arm in ("plain", "pruned") if arm in results.arms]
+    heads = [f"{arm}, layer {number}" for arm in shown_arms for number in range(1, LAYERS + 1)]
+    specs: list[Any] = [[{"colspan": LAYERS}, *[None] * (LAYERS - 1)], *[[{}] * LAYERS for _ in shown_arms]]
+    plot = make_subplots(1 + len(shown_arms), LAYERS, specs=specs, subplot_titles=["", *heads], vertical_spacing=0.07)
     layers = [f"layer {number}" for number in range(1, LAYERS + 1)]
     for arm, color in colors(results.arms).items():
         accuracies = np.array([results.values(arm, f"accuracy_{number}") for number in range(1, LAYERS + 1)]).T
@@ -285,13 +287,13 @@ def figure(results: Results) -> go.Figure:
         for accuracy in accuracies:
             plot.add_scatter(x=layers, y=accuracy, opacity=0.35, line_width=0.7, showlegend=False, **line)
         plot.add_scatter(x=layers, y=accuracies.mean(0), name=arm, **line)
-    for row, arm in enumerate(shown, 2):
+    for row, arm in enumerate(shown_arms, 2):
         for column, source in enumerate(results.values(arm, "filters")[0], 1):
             plot.add_trace(go.Image(source=source, hoverinfo="skip"), row, column)
-    rest = range(2, 2 + LAYERS * len(shown))
-    hidden = {f"{axis}axis{number}": {"visible": False} for number in rest for axis in "xy"}
+    axis_numbers = range(2, 2 + LAYERS * len(shown_arms))
+    hidden = {f"{axis}axis{number}": {"visible": False} for number in axis_numbers for axis in "xy"}
     title = "Accuracy of a ridge classifier on each layer (thin: seeds), and filters of the first seed"
-    return plot.update_layout(title=title, height=380 + 260 * len(shown), yaxis_title="accuracy", **hidden)
+    return plot.update_layout(title=title, height=380 + 260 * len(shown_arms), yaxis_title="accuracy", **hidden)
 
 
 experiment = Experiment(

@@ -160,8 +160,8 @@ def test_set(config: Config) -> dict[str, MetaTask]:
     literature = {name: task(horizon=config.horizon) for name, task in LITERATURE.items()}
     if config.train_on == "each":
         return literature
-    drawn = sample_many(config.test_tasks, TASKS_SEED, split="test", horizon=config.horizon)
-    return literature | {f"random {number}": task for number, task in enumerate(drawn, 1)}
+    random_tasks = sample_many(config.test_tasks, TASKS_SEED, split="test", horizon=config.horizon)
+    return literature | {f"random {number}": task for number, task in enumerate(random_tasks, 1)}
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:

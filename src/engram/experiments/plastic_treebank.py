@@ -176,8 +176,8 @@ class LanguageModel(nn.Module):
 def _in_parts(layer: nn.Module, activity: Tensor, carried: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a layer; if its traces are large, in parts that are recomputed in the backward pass."""
     time, batch, _ = activity.shape
-    many = isinstance(layer, PlasticLSTM) and time * batch * layer.hidden_size**2 > MANY
-    if not (many and torch.is_grad_enabled()):
+    is_large = isinstance(layer, PlasticLSTM) and time * batch * layer.hidden_size**2 > MANY
+    if not (is_large and torch.is_grad_enabled()):
         return through(layer, activity, carried)
     outputs = []
     for part in torch.split(activity, math.isqrt(time - 1) + 1):
@@ -190,8 +190,8 @@ def window_sizes(length: int, window: int, rng: np.random.Generator) -> Int64[np
     """Random lengths of the windows into which a text of ``length`` words to predict is cut."""
     number = length // SHORTEST + 1
     mean = np.where(rng.random(number) < USUAL, window, window / 2)
-    drawn = rng.normal(mean, SPREAD).astype(np.int64).clip(SHORTEST, window + 2 * SPREAD)
-    ends = drawn.cumsum().clip(max=length)
+    sizes = rng.normal(mean, SPREAD).astype(np.int64).clip(SHORTEST, window + 2 * SPREAD)
+    ends = sizes.cumsum().clip(max=length)
     ends = ends[: np.searchsorted(ends, length) + 1]
     return np.diff(ends, prepend=0)
 

@@ -118,7 +118,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     start = Measurements(variants.tokens[rows], variants.scores[rows])
     truth = landscape(variants.tokens)
     net = learned(config, run, start)
-    others = np.setdiff1d(np.arange(len(truth)), rows)
+    unmeasured = np.setdiff1d(np.arange(len(truth)), rows)
     best, accepted = climbed(config, net, start, run.rng)
     random = random_mutants(start.tokens, DESIGNED, run.rng)
     values = fitness(landscape(best.tokens), truth)
@@ -128,7 +128,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         "diversity": diversity(best.tokens),
         "novelty": novelty(best.tokens, start.tokens),
         "accepted": accepted,
-        "correlation": float(np.corrcoef(net.predict(variants.tokens[others]), truth[others])[0, 1]),
+        "correlation": float(np.corrcoef(net.predict(variants.tokens[unmeasured]), truth[unmeasured])[0, 1]),
         "consensus": fitness(landscape(consensus(start.tokens)[None]), truth).median,
         "random": fitness(landscape(random), truth).median,
         "start": fitness(truth[rows], truth).median,
@@ -242,7 +242,7 @@ def figure(results: Results) -> go.Figure:
     names = [arm for arm in results.arms if results.values(arm)]
     ladder = [arm for arm in SMOOTHED if arm in names]
     titles = ["fitness of designed sequences", "against diversity", "against novelty"]
-    titles += [f"{what} against smoothing" for what in ("fitness", "diversity", "novelty") if ladder]
+    titles += [f"{quantity} against smoothing" for quantity in ("fitness", "diversity", "novelty") if ladder]
     layout: dict[str, Any] = {"column_widths": [0.5, 0.25, 0.25], "vertical_spacing": 0.28}
     plot = make_subplots(2 if ladder else 1, 3, subplot_titles=titles, **layout)
     shades, (mean, spread) = colors(names), bars(results, names, "fitness")

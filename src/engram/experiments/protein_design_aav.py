@@ -77,26 +77,26 @@ def table(config: Config, rng: np.random.Generator) -> tuple[Measurements, Int[n
     """All measurements, and the rows that a designer may start from."""
     percentile, gap, _ = TASKS[config.task]
     if config.table == "aav":
-        known = measurements(*load("aav"))
-        return known, split(known, percentile, gap)
-    known = mutants_of(SigmoidEpistasis(rng), config.design.variants, rng)
-    return known, split(known, percentile, 2)
+        measured = measurements(*load("aav"))
+        return measured, split(measured, percentile, gap)
+    measured = mutants_of(SigmoidEpistasis(rng), config.design.variants, rng)
+    return measured, split(measured, percentile, 2)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Design sequences; the results are fitnesses by the oracle, scaled to 0 and 1 for the worst and best measured."""
-    known, rows = table(config, run.rng)
-    hidden = run.rng.permutation(len(known.scores)) < len(known.scores) // 10
-    seen = Measurements(known.tokens[~hidden], known.scores[~hidden])
+    measured, rows = table(config, run.rng)
+    hidden = run.rng.permutation(len(measured.scores)) < len(measured.scores) // 10
+    visible = Measurements(measured.tokens[~hidden], measured.scores[~hidden])
     as_judge = Design(channels=config.judge_channels, lr=config.design.lr, batch_size=config.design.batch_size)
-    judge = fitted(as_judge, run, seen, config.judge_epochs)
-    start = Measurements(known.tokens[rows], known.scores[rows])
+    judge = fitted(as_judge, run, visible, config.judge_epochs)
+    start = Measurements(measured.tokens[rows], measured.scores[rows])
     net = learned(config.design, run, start)
     best, accepted = climbed(config.design, net, start, run.rng)
     random = random_mutants(start.tokens, 128, run.rng)
 
     def judged(tokens: UInt8[np.ndarray, "sequences length"]) -> float:
-        return fitness(judge.predict(tokens), known.scores).median
+        return fitness(judge.predict(tokens), measured.scores).median
 
     return {
         "fitness": judged(best.tokens),
@@ -106,7 +106,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         "consensus": judged(consensus(start.tokens)[None]),
         "random": judged(random),
         "rows": len(rows),
-        "judge": float(np.corrcoef(judge.predict(known.tokens[hidden]), known.scores[hidden])[0, 1]),
+        "judge": float(np.corrcoef(judge.predict(measured.tokens[hidden]), measured.scores[hidden])[0, 1]),
     }
 
 

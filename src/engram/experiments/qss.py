@@ -102,13 +102,13 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
     part = config.episodes // CHUNKS
     returns = np.zeros((config.agents, CHUNKS * part))
     if config.source_episodes:
-        for _ in run.steps(1, **_named(agents)):
+        for _ in run.steps(1, **_agents_by_name(agents)):
             for agent in agents:
                 _live(agent, source, config.source_episodes, 0)
                 agent.steps = 0  # restarts exploration
                 if isinstance(agent, TabularQSS):
                     agent.clear_inverse()
-    for chunk in run.steps(CHUNKS, returns=returns, **_named(agents)):
+    for chunk in run.steps(CHUNKS, returns=returns, **_agents_by_name(agents)):
         now = slice(chunk * part, (chunk + 1) * part)
         for agent, own in zip(agents, returns, strict=True):
             own[now] = _live(agent, mdp, part, config.evaluations)
@@ -121,11 +121,11 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
         values, successors = agents[0].transition_values(), grid_transfer().successors  # by direction, for each cell
         rows = enumerate(mdp.terminal)
         result["transitions"] = [np.where(end, 0.0, values[s, successors[s, :, 0]]).tolist() for s, end in rows]
-    run.keep(**_named(agents))
+    run.keep(**_agents_by_name(agents))
     return result
 
 
-def _named(agents: list[Learner]) -> dict[str, Learner]:
+def _agents_by_name(agents: list[Learner]) -> dict[str, Learner]:
     return {f"agent_{i}": agent for i, agent in enumerate(agents)}
 
 
@@ -224,8 +224,8 @@ def figure(results: Results) -> go.Figure:
             x=column + 0.27 * left, y=row + 0.27 * up, mode="markers", marker=marker, showlegend=False, row=1, col=1
         )
     plot.update_yaxes(autorange="reversed", scaleanchor="x", title="row", row=1, col=1)
-    shown = [f"{learner}-{way}" for way in ("transfer", "scratch") for learner in ("qss", "qsa")]
-    for arm, color in colors(shown).items():
+    shown_arms = [f"{learner}-{way}" for way in ("transfer", "scratch") for learner in ("qss", "qsa")]
+    for arm, color in colors(shown_arms).items():
         add_line(plot, results, arm, "return", place=(1, 2), name=arm, line_color=color)
     plot.update_xaxes(title="column", row=1, col=1).update_xaxes(title="episodes", row=1, col=2)
     return plot.update_layout(coloraxis={"colorscale": "Viridis", "colorbar": {"x": 0.43, "thickness": 12}})

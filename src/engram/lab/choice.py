@@ -105,16 +105,16 @@ def at_ends(choices: Mapping[str, Sequence[Mapping[str, Choice]]]) -> dict[str, 
     Returns:
         For each such arm its sentences, one for each end.
     """
-    said: dict[str, list[str]] = {}
+    sentences: dict[str, list[str]] = {}
     for arm, trials in choices.items():
         ends = Counter((name, choice["end"]) for trial in trials for name, choice in trial.items() if choice["end"])
         for (name, end), count in ends.items():
             if count > OFTEN * len(trials):
                 values = {t[name]["chosen"] for t in trials if name in t and t[name]["end"] == end}
-                tried = ", ".join(f"{value:g}" for value in sorted(values))
-                sentence = f"{arm} chose the {end} {name} of those tried, {tried}, in {count} of {len(trials)} trials"
-                said.setdefault(arm, []).append(sentence)
-    return said
+                grid = ", ".join(f"{value:g}" for value in sorted(values))
+                sentence = f"{arm} chose the {end} {name} of those tried, {grid}, in {count} of {len(trials)} trials"
+                sentences.setdefault(arm, []).append(sentence)
+    return sentences
 
 
 def table(choices: Mapping[str, Sequence[Mapping[str, Choice]]]) -> list[dict[str, str]]:
@@ -122,10 +122,10 @@ def table(choices: Mapping[str, Sequence[Mapping[str, Choice]]]) -> list[dict[st
     rows = []
     for arm, trials in choices.items():
         for name in dict.fromkeys(chain.from_iterable(trials)):
-            own = [trial[name] for trial in trials if name in trial]
-            counts = Counter(choice["chosen"] for choice in own)
-            grid = sorted({value for choice in own for value in choice["candidates"]})
-            chosen = ", ".join(f"{value:g} ({counts[value]})" for value in sorted(counts))
-            tried = ", ".join(f"{value:g}" for value in grid)
-            rows.append({"arm": arm, "what": name, "tried": tried, "chosen": chosen})
+            arm_choices = [trial[name] for trial in trials if name in trial]
+            counts = Counter(choice["chosen"] for choice in arm_choices)
+            grid = sorted({value for choice in arm_choices for value in choice["candidates"]})
+            chosen_values = ", ".join(f"{value:g} ({counts[value]})" for value in sorted(counts))
+            candidates = ", ".join(f"{value:g}" for value in grid)
+            rows.append({"arm": arm, "what": name, "tried": candidates, "chosen": chosen_values})
     return rows

@@ -21,7 +21,7 @@ class Claim:
 
     Attributes:
         id: Short name, unique in its experiment.
-        statement: What is claimed, in words, without the number in the criterion.
+        statement: The claim in words, without the number in the criterion.
         condition: Our measure of it, computed from the results of one seed (comparisons of arms are paired by seed),
             and the criterion that it must meet, as in ``error("plastic") <= 0.04``.
         source: Where it is published.
@@ -55,7 +55,7 @@ class Claim:
 
     @property
     def measure(self) -> Measure:
-        """What is measured."""
+        """The measured quantity."""
         return self.condition.measure
 
     @property
@@ -89,8 +89,8 @@ def claims_from(source: str, **common: Any) -> Callable[..., Claim]:
         ('main',)
     """
 
-    def claim(id: str, statement: str, condition: Condition, **own: Any) -> Claim:  # noqa: A002
-        return Claim(id, statement, condition, **{"source": source, **common, **own})
+    def claim(id: str, statement: str, condition: Condition, **fields: Any) -> Claim:  # noqa: A002
+        return Claim(id, statement, condition, **{"source": source, **common, **fields})
 
     return claim
 
@@ -102,7 +102,7 @@ class JudgedClaim:
     Attributes:
         claim: The claim.
         values: Our value by seed.
-        ours, low, high: Our value and its interval; NaN without values, and the interval with one seed's alone.
+        ours, low, high: Our value and its interval; all NaN without values. With a single seed, the interval is NaN.
         verdict: The verdict.
         why: The reason, if the interval does not decide the verdict.
         resolution: How far from the threshold our value must be for this number of seeds to decide four times in five;
@@ -219,14 +219,14 @@ def judge(
     complete = {seed: arms for seed, arms in sorted(results.items()) if set(claim.arms) <= set(arms)}
     values: dict[int, float] = {}
     trials: dict[int, int] = {}
-    broken = ""
+    failure = ""
     for seed, arms in complete.items():
         try:
             values[seed] = float(claim.measure(arms))
             trials[seed] = claim.measure.trials(arms)
         except Exception as error:
             values.pop(seed, None)
-            broken = f"no value for seed {seed}: {type(error).__name__}: {error}"
+            failure = f"no value for seed {seed}: {type(error).__name__}: {error}"
     stages = [(0, len(values), 1 - CONFIDENCE)]
     if looks and claim.sameness == "statistical":
         complete_looks = zip(range(1, len(looks) + 1), looks, errors_at(len(looks)), strict=True)
@@ -247,8 +247,8 @@ def judge(
         waits = set(claim.arms) <= set(asked)
         why = f"no seed has results of all its arms{' yet' if waits else ''}: {', '.join(claim.arms)}"
         return judged("undecided" if waits else "not testable here", why)
-    if broken:
-        return judged("undecided", broken)
+    if failure:
+        return judged("undecided", failure)
     if len(values) < needed or not stages:
         needed = max(needed, next((count for count in looks if count >= claim.seeds), 0))
         return judged("undecided", f"{len(values)} of the {needed} seeds that it needs", is_open=bool(looks))
@@ -257,8 +257,12 @@ def judge(
     if claim.sameness == "bitwise" and len(set(values.values())) > 1:
         return judged(fails, "the seeds differ")
     if claim.sameness == "identity":
-        every = claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high
-        return judged("identity") if every else judged(fails, "the identity does not hold, which is an error in engram")
+        is_identity = claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high
+        return (
+            judged("identity")
+            if is_identity
+            else judged(fails, "the identity does not hold, which is an error in engram")
+        )
     p, every_value = math.inf, values
     of_look: dict[str, Any] = {}
     for look, count, allowed in stages:

@@ -53,14 +53,14 @@ def setting(
 
     Args:
         default: Its value unless it is changed.
-        meaning: What it is, in words.
+        meaning: Its meaning, in words.
         ge: The smallest value allowed.
         gt: An exclusive lower bound.
         le: The largest value allowed.
         lt: An exclusive upper bound.
         scales: Whether a trial's time is proportional to it, as it is to a number of steps.
     """
-    limits = {name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if bound is not None}
+    limits = {name: limit for name, limit in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if limit is not None}
     extra = {"scales": scales}
     return cast(T, pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits))  # type: ignore[call-overload]
 
@@ -86,7 +86,7 @@ class Field(NamedTuple):
     Attributes:
         kind: Its type.
         limits: Its range, as words such as ``>= 1``.
-        meaning: What it is.
+        meaning: Its meaning.
         scales: Whether a trial's time is proportional to it.
     """
 
@@ -204,7 +204,7 @@ def _adapter(cls: type) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The JSON representation of a value that JSON does not know."""
+    """The JSON representation of a value of a type that JSON lacks."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return vars(value)
     return value.item() if hasattr(value, "item") else str(value)
@@ -214,10 +214,10 @@ def _explain(cls: Any, problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     if problem["type"] == "value_error":  # raised by the __post_init__ of a config, which names field and value
         return ".".join([*place, str(problem["ctx"]["error"])])
-    known = fields(cls)
+    allowed_fields = fields(cls)
     names = itertools.accumulate(place, "{}.{}".format)
-    name = next((name for name in names if name in known), ".".join(place))
-    allowed = known[name].allowed if name in known else "one with fields " + ", ".join(known)
+    name = next((name for name in names if name in allowed_fields), ".".join(place))
+    allowed = allowed_fields[name].allowed if name in allowed_fields else "one with fields " + ", ".join(allowed_fields)
     return f"{name} = {problem['input']!r}: expected {allowed}"
 
 

@@ -123,7 +123,7 @@ class Contest:
             there is none.
         margin: The smallest difference of the measure that matters.
         baselines: Parts to compare with (default: all registered ones that fit).
-        chance: What guessing reaches.
+        chance: The score of guessing.
         trivial: A trivial part, which any good part beats.
         costs: The costs to report: keys of results, by title.
         step: A function from the settings of an arm to a function that does one step, for timing.
@@ -193,18 +193,18 @@ class Experiment:
     answer: str = ""
 
     def __post_init__(self) -> None:
-        missing = {"smoke", "laptop", "paper"} - set(self.presets)
-        if missing:
-            raise ValueError(f"experiment {self.name!r} lacks the preset {', '.join(sorted(missing))}")
+        missing_presets = {"smoke", "laptop", "paper"} - set(self.presets)
+        if missing_presets:
+            raise ValueError(f"experiment {self.name!r} lacks the preset {', '.join(sorted(missing_presets))}")
         names = [self.name, *(arm for study in self.by_name.values() for arm in study.table)]
         ids = [claim.id for claim in self.claims]
         for name in [*names, *ids]:
             if not _NAME.fullmatch(name):
                 expected = "letters, digits and _ . + = - and spaces, as it names folders"
                 raise ValueError(f"name = {name!r} in experiment {self.name!r}: expected {expected}")
-        for what, given in (("arms", names[1:]), ("claims", ids)):
-            if len(set(given)) < len(given):
-                raise ValueError(f"experiment {self.name!r} has two {what} with the same name: {given}")
+        for kind, labels in (("arms", names[1:]), ("claims", ids)):
+            if len(set(labels)) < len(labels):
+                raise ValueError(f"experiment {self.name!r} has two {kind} with the same name: {labels}")
         for claim_id in self.answered:
             checks.choice("answer", claim_id, ids)
         for preset in self.presets:
@@ -237,8 +237,8 @@ class Experiment:
         for study in self.by_name.values():
             if arm in study.table:
                 return study
-        known = [arm for study in self.by_name.values() for arm in study.table]
-        raise ValueError(f"unknown arm {arm!r} of {self.name}; {registry.suggestion(arm, known)}")
+        arms = [arm for study in self.by_name.values() for arm in study.table]
+        raise ValueError(f"unknown arm {arm!r} of {self.name}; {registry.suggestion(arm, arms)}")
 
     def arms(self, preset: str = "laptop", changes: Changes | None = None) -> dict[str, Arm]:
         """The arms of a preset, by name.
@@ -250,17 +250,17 @@ class Experiment:
         Raises:
             ValueError: The preset, an arm, a study or a field is unknown, or a value is not allowed.
         """
-        chosen = self.presets[checks.choice("preset", preset, self.presets)]
-        layers = [_split(self, layer) for layer in (chosen.changes, changes or {})]
+        selected_preset = self.presets[checks.choice("preset", preset, self.presets)]
+        layers = [_split(self, layer) for layer in (selected_preset.changes, changes or {})]
         compared: dict[str, Arm] = {}
         for name, study in self.by_name.items():
-            for arm, own in study.table.items():
-                if chosen.arms is not None and arm not in chosen.arms:
+            for arm, arm_settings in study.table.items():
+                if selected_preset.arms is not None and arm not in selected_preset.arms:
                     continue
                 values: list[Changes] = [layer.get(name, {}) for layer in layers]
-                values += [own, *(layer.get(arm, {}) for layer in layers if arm != name)]
+                values += [arm_settings, *(layer.get(arm, {}) for layer in layers if arm != name)]
                 try:
-                    config = _changed(study.settings, values)
+                    config = _with_changes(study.settings, values)
                 except ValueError as error:
                     is_own = any(layer.get(arm) for layer in layers) and arm != name
                     raise ValueError(configs.dotted(arm if is_own else name, str(error))) from None
@@ -281,14 +281,14 @@ class Experiment:
             ValueError: The preset or a field is unknown, a value is not allowed, or no arm depends on a change.
         """
         dotted = {configs.dotted(owner, name): value for owner, name, value in _changes(self, changes)}
-        whole = self.arms(preset, dotted)
+        all_arms = self.arms(preset, dotted)
         different = {}
         for name, value in dotted.items():
             try:
                 without = self.arms(preset, {other: dotted[other] for other in dotted if other != name})
             except ValueError:  # the other changes need this one
                 without = None
-            if without != whole:
+            if without != all_arms:
                 different[name] = value
             elif value != self._default(preset, name):
                 raise ValueError(f"{name} = {value!r}: no arm of {self.name} depends on it")
@@ -309,7 +309,11 @@ class Experiment:
         """
         owners = [*self.by_name, *(arm for study in self.by_name.values() for arm in study.table)]
         dashed = name.replace("_", "-")
-        return max((own for own in owners if dashed.startswith(f"{own}.".replace("_", "-"))), key=len, default="")
+        return max(
+            (owner_name for owner_name in owners if dashed.startswith(f"{owner_name}.".replace("_", "-"))),
+            key=len,
+            default="",
+        )
 
     def base(self, preset: str, owner: str) -> Any:
         """The settings of a study before its arms change them, which need not be consistent, or those of an arm.
@@ -336,11 +340,11 @@ class Experiment:
 
     def check_field(self, name: str, owner: str = "") -> None:
         """Raise ValueError, with the nearest known one, if a study or an arm has no field of this dotted name."""
-        known = self.fields(owner)
-        if name not in known and "." in name and not owner:  # the name of an arm may be what is wrong
+        known_fields = self.fields(owner)
+        if name not in known_fields and "." in name and not owner:  # the name of an arm may be what is wrong
             for arm in (arm for study in self.by_name.values() for arm in study.table):
-                known |= self.fields(arm)
-        configs.check_known(name, known)
+                known_fields |= self.fields(arm)
+        configs.check_known(name, known_fields)
 
     def settings(self, owner: str) -> Any:
         """The class of settings of a study or an arm."""
@@ -396,8 +400,8 @@ def _changes(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, st
     """Yield (study or arm, field, value) of each change; raise ValueError where one of them is unknown."""
     for name, value in changes.items():
         owner = experiment.owner(f"{name}." if isinstance(value, Mapping) else name)
-        rest = name[len(owner) :].removeprefix(".")
-        inner = {rest: value} if rest else value
+        field_path = name[len(owner) :].removeprefix(".")
+        inner = {field_path: value} if field_path else value
         if not owner and "" not in experiment.by_name:  # it names none of several studies
             experiment.check_field(name)
         for field_name, field_value in configs.flat(experiment.settings(owner), inner):
@@ -413,14 +417,14 @@ def _split(experiment: Experiment, changes: Changes) -> dict[str, dict[str, Any]
     return split
 
 
-def _changed(cls: Any, layers: Sequence[Changes]) -> Any:
+def _with_changes(cls: Any, layers: Sequence[Changes]) -> Any:
     """Apply layers of changes to a class's defaults, in order; functions see the values of all other settings.
 
     Examples:
         >>> @configs.settings
         ... class Config:
         ...     units: int = configs.setting(4, "units")
-        >>> _changed(Config, [{"units": 8}, {"units": lambda arm: arm.units + 1}])
+        >>> _with_changes(Config, [{"units": 8}, {"units": lambda arm: arm.units + 1}])
         Config(units=9)
     """
     draft = _draft(cls, layers)

@@ -57,8 +57,8 @@ def export(
         files |= {f"{name}.html": page.encode() for name, page in pages.items()}
         files["plotly.min.js"] = get_plotlyjs().encode()
     else:
-        drawn = draw(figures, pictures)
-        files |= {f"{name}.{pictures}": content for name, content in drawn.items()}
+        images = draw(figures, pictures)
+        files |= {f"{name}.{pictures}": content for name, content in images.items()}
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():

@@ -33,12 +33,12 @@ Figure = Callable[[Results], go.Figure]
 def colors(names: Iterable[str]) -> dict[str, str]:
     """A distinct colour for each name: from ``PALETTE`` if it has enough, else spread over the rainbow."""
     different = list(dict.fromkeys(names))
-    shown = PALETTE if len(different) <= len(PALETTE) else sample_colorscale("Turbo", len(different))
-    return dict(zip(different, shown, strict=False))
+    palette = PALETTE if len(different) <= len(PALETTE) else sample_colorscale("Turbo", len(different))
+    return dict(zip(different, palette, strict=False))
 
 
 def line_style(number: int) -> dict[str, str]:
-    """The style of a line, distinct for up to 32 lines: once the colours are used up they repeat, dashed."""
+    """The style of a line, distinct for up to 32 lines: when all colours are used, they repeat with dashed lines."""
     dashes = ("solid", "dash", "dot", "dashdot")
     return {"color": PALETTE[number % len(PALETTE)], "dash": dashes[number // len(PALETTE) % len(dashes)]}
 
@@ -51,22 +51,25 @@ def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]
     if the run lacks what it shows.
     """
     figures = {}
-    whole = set(results.configs) == {trial.arm for trial in results.trials if trial.state == "finished"}
+    is_complete = set(results.configs) == {trial.arm for trial in results.trials if trial.state == "finished"}
     recorded = not any(trial.folder for trial in results.trials)  # perhaps before the figure was changed
     lacking = (LookupError, StopIteration, TypeError, ValueError)
-    drawn = {"figure": experiment.figure}
-    drawn |= {f"figure-{name}": study.figure for name, study in experiment.by_name.items() if study.figure}
-    for name, figure in drawn.items():
-        with suppress(*(() if whole and not recorded else lacking)):
+    drawers = {"figure": experiment.figure}
+    drawers |= {f"figure-{name}": study.figure for name, study in experiment.by_name.items() if study.figure}
+    for name, figure in drawers.items():
+        with suppress(*(() if is_complete and not recorded else lacking)):
             figures[name] = figure(results).update_layout(template="plotly_white")
     curves = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
     logged = [(metric, arm) for metric, arm, steps in curves.rows() if steps > 1] if results.headline else []
     for metric in sorted(dict(logged), key=lambda metric: metric != results.headline):
         arms = [arm for arm in results.arms if (metric, arm) in logged]
         studies = [[arm for arm in arms if arm in study.table] for study in experiment.by_name.values()]
-        studies.append([arm for arm in arms if not any(arm in own for own in studies)])  # of an older form
+        # arms of a record of an older form
+        studies.append([arm for arm in arms if not any(arm in study_arms for study_arms in studies)])
         size = len(PALETTE)
-        parts = [own[start : start + size] for own in studies for start in range(0, len(own), size)]
+        parts = [
+            study_arms[start : start + size] for study_arms in studies for start in range(0, len(study_arms), size)
+        ]
         for number, part in enumerate(parts, start=1):
             name = f"curves-{metric}" + (f"~{number}" if number > 1 else "")
             figures[name] = learning_curves(results, metric, part)
@@ -114,7 +117,7 @@ class Points:
 
     Attributes:
         key: Its key.
-        title: What is shown.
+        title: Title of the figure.
         axis: Title of the axis.
         chance: Where a line marks chance (default: none).
         arms: The arms to show (default: all).
@@ -151,7 +154,7 @@ class Lines:
 
     Attributes:
         metric: Its name.
-        title: What is shown.
+        title: Title of the figure.
         x_axis: Title of the axis of steps.
         y_axis: Title of the axis of values.
         arms: The arms to show (default: all), or by arm the name to show it by.
@@ -170,11 +173,11 @@ class Lines:
     def __call__(self, results: Results) -> go.Figure:
         """Draw them."""
         figure = go.Figure()
-        shown = results.arms if self.arms is None else [arm for arm in self.arms if arm in results.arms]
-        named = self.arms if isinstance(self.arms, Mapping) else {}
-        for number, arm in enumerate(shown):
+        arms = results.arms if self.arms is None else [arm for arm in self.arms if arm in results.arms]
+        arm_names = self.arms if isinstance(self.arms, Mapping) else {}
+        for number, arm in enumerate(arms):
             style = line_style(number)
-            add_line(figure, results, arm, self.metric, average=self.average, name=named.get(arm, arm), line=style)
+            add_line(figure, results, arm, self.metric, average=self.average, name=arm_names.get(arm, arm), line=style)
         figure.update_layout(title=self.title, xaxis_title=self.x_axis, yaxis_title=self.y_axis)
         return figure.update_yaxes(type="log", exponentformat="power") if self.log else figure
 
@@ -186,7 +189,7 @@ class Profiles:
     Attributes:
         lines: For the name of each line, its arm and the keys that lead to its list.
         x: The positions of the numbers on the horizontal axis; or the key of such a list in the same result.
-        title: What is shown.
+        title: Title of the figure.
         x_axis: Title of the horizontal axis.
         y_axis: Title of the vertical axis.
         log: Which axes are logarithmic, as ``"x"`` or ``"xy"``.
@@ -220,7 +223,7 @@ class Heatmap:
     Attributes:
         arm: The arm.
         key: The key of the matrix.
-        title: What is shown.
+        title: Title of the figure.
         x_axis: Title of the axis of columns.
         y_axis: Title of the axis of rows.
         range: The numbers at the ends of the scale of colours (default: the smallest and the largest).
@@ -253,7 +256,7 @@ class Grid:
     Attributes:
         figures: The figures, row by row; the title of each stands above its panel.
         columns: Panels in a row.
-        title: What is shown.
+        title: Title of the figure.
         height: Height in pixels (default: 380 for each row).
     """
 
@@ -286,8 +289,8 @@ class Grid:
                     first[trace.name] = trace
                 grid.add_trace(trace, **place)
             for axis in ("xaxis", "yaxis"):
-                own = panel.layout[axis].to_plotly_json()
-                settings = {name: item for name, item in own.items() if name not in ("anchor", "domain")}
+                axis_layout = panel.layout[axis].to_plotly_json()
+                settings = {name: item for name, item in axis_layout.items() if name not in ("anchor", "domain")}
                 getattr(grid, f"update_{axis[0]}axes")(settings, **place)
             for shape in panel.layout.shapes:
                 grid.add_shape(shape, **place)
@@ -295,15 +298,15 @@ class Grid:
 
 
 def _name_by_method(panels: Sequence[go.Figure]) -> None:
-    """Take the task off the names of what panels show, where another panel shows the same method on another task."""
-    shown = []
+    """Remove the task from the names in panels' legends if another panel shows the same method on another task."""
+    task_methods = []
     for panel in panels:
         names = {trace.name for trace in panel.data if trace.name}
         words = zip(*(name.split("-")[:-1] for name in names), strict=False) if len(names) > 1 else []
         task = "".join(f"{word[0]}-" for word in takewhile(lambda word: len(set(word)) == 1, words))
-        shown.append((task, {name.removeprefix(task) for name in names}))
-    for panel, (task, methods) in zip(panels, shown, strict=True):
-        if any(task and other and other != task and methods & others for other, others in shown):
+        task_methods.append((task, {name.removeprefix(task) for name in names}))
+    for panel, (task, methods) in zip(panels, task_methods, strict=True):
+        if any(task and other and other != task and methods & other_methods for other, other_methods in task_methods):
             panel.for_each_trace(lambda trace, task=task: trace.update(name=trace.name.removeprefix(task)))
 
 
@@ -349,9 +352,9 @@ def add_map(
         column: Its column.
     """
     of_label = np.array(labels)
-    known = {trace.name for trace in figure.data}
+    trace_names = {trace.name for trace in figure.data}
     for label, color in colors(labels).items():
         x, y = points[of_label == label].T
         marker = {"size": 9, "color": color}
         style = {"mode": "markers", "marker": marker, "name": label, "legendgroup": label}
-        figure.add_scatter(x=x, y=y, row=row, col=column, showlegend=label not in known, **style)
+        figure.add_scatter(x=x, y=y, row=row, col=column, showlegend=label not in trace_names, **style)

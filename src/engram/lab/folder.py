@@ -108,10 +108,10 @@ class TrialFolder:
         """Record the trial's identity and this machine, next to the machines of earlier attempts.
 
         Returns:
-            A warning if it resumes what another kind of machine began; else the empty string.
+            A warning if it resumes a trial that another kind of machine began; else the empty string.
         """
         self._set_aside(path for path in self._files() if path.is_dir() and not path.is_symlink())
-        here = hardware()
+        this_machine = hardware()
         machines: list[dict[str, Any]] = []
         if self.last_loop() >= 0:
             with contextlib.suppress(CorruptFileError):
@@ -119,8 +119,8 @@ class TrialFolder:
         content: Origin = {
             "identity": identity,
             "versions": versions(),
-            "hardware": here,
-            "attempts": [*machines, here],
+            "hardware": this_machine,
+            "attempts": [*machines, this_machine],
         }
         write_sealed(self.path / "trial.json", content, named=False)  # a checkpoint or the result follows
         kinds = {
@@ -128,8 +128,8 @@ class TrialFolder:
         }
         if len(kinds) == 1:
             return ""
-        named = " and ".join(dict.fromkeys(str(machine.get("processor")) for machine in content["attempts"]))
-        return f"it goes on from what another kind of processor began ({named}): the last digits may differ"
+        processors = " and ".join(dict.fromkeys(str(machine.get("processor")) for machine in content["attempts"]))
+        return f"it goes on from what another kind of processor began ({processors}): the last digits may differ"
 
     def origin(self) -> Origin:
         """Read what ``begin`` wrote; raise CorruptFileError if it is unreadable, altered or of another trial."""
@@ -138,9 +138,9 @@ class TrialFolder:
             origin = read_sealed(path, Origin)
         except FileNotFoundError:
             raise CorruptFileError(path, "it is missing") from None
-        own, name = name_of(origin["identity"]), self.path.name
-        is_own = name.startswith(own) and _AGAIN.fullmatch(name[len(own) :])
-        self.check_own(path, name if is_own else own)
+        own_name, name = name_of(origin["identity"]), self.path.name
+        is_own = name.startswith(own_name) and _AGAIN.fullmatch(name[len(own_name) :])
+        self.check_own(path, name if is_own else own_name)
         return origin
 
     def check_own(self, path: Path, trial: str) -> None:
@@ -168,14 +168,14 @@ class TrialFolder:
         return max(self._checkpoints(), default=-1)
 
     def _checkpoints(self) -> dict[int, Path]:
-        named = ((_CHECKPOINT.fullmatch(path.name), path) for path in self.path.glob("checkpoint-*"))
-        return {int(match[1]): path for match, path in named if match}
+        matches = ((_CHECKPOINT.fullmatch(path.name), path) for path in self.path.glob("checkpoint-*"))
+        return {int(match[1]): path for match, path in matches if match}
 
     def manifest(self) -> Manifest | None:
         """The manifest of the last checkpoint of an unfinished trial; None if there is no readable one."""
         with contextlib.suppress(FileNotFoundError, CorruptFileError, pydantic.ValidationError):
-            found = checkpoint.peek(self.checkpoint(self.last_loop()), "manifest")
-            return pydantic.TypeAdapter(Manifest).validate_python(found)
+            stored_manifest = checkpoint.peek(self.checkpoint(self.last_loop()), "manifest")
+            return pydantic.TypeAdapter(Manifest).validate_python(stored_manifest)
         return None
 
     def finish(
@@ -195,14 +195,14 @@ class TrialFolder:
         self.state_path.unlink(missing_ok=True)
         if state:
             checkpoint.save(self.state_path, state)
-        kept = None if state is None else metrics.mark(self.state_path)
+        state_mark = None if state is None else metrics.mark(self.state_path)
         stored: Stored = {
             "trial": self.path.name,
             "result": result,
             "choices": dict(choices or {}),
             "metrics": mark,
             "seconds": seconds,
-            "state": kept,
+            "state": state_mark,
             "manifest": manifest,
         }
         write_sealed(self.path / "result.json", stored)
@@ -216,16 +216,16 @@ class TrialFolder:
 
     def last_used(self) -> float:
         """When the result was written or last used, or the last checkpoint written; 0 without either."""
-        written = [self.path / "result.json", *self._checkpoints().values()]
-        return max((path.stat().st_mtime for path in written if path.exists()), default=0.0)
+        paths = [self.path / "result.json", *self._checkpoints().values()]
+        return max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
 
     def result(self) -> Stored | None:
-        """What came of a finished trial; None if unfinished. Raises as ``finished``."""
+        """The outcome of a finished trial; None if unfinished. Raises the same errors as ``finished``."""
         finished = self.finished()
         return None if finished is None else finished[0]
 
     def finished(self) -> tuple[Stored, Origin] | None:
-        """What came of a finished trial, and its identity with its machines; None if unfinished.
+        """The outcome of a finished trial, and its identity with its machines; None if unfinished.
 
         Raises:
             CorruptFileError: The result or the metrics are truncated, altered or of another trial, or the trial's

@@ -38,7 +38,7 @@ def estimate(
 
     Args:
         values: One for each seed; shares lie between 0 and 1.
-        form: What is estimated.
+        form: The estimated quantity.
         trials: For shares, the number of trials behind each (default: 1).
         confidence: The probability that the interval covers the truth.
 
@@ -81,7 +81,7 @@ def p_value(values: Sequence[float], threshold: float, form: Form = "mean", tria
     Args:
         values: One for each seed; shares lie between 0 and 1.
         threshold: The value that is tested.
-        form: What is estimated.
+        form: The estimated quantity.
         trials: For shares, the number of trials behind each (default: 1).
 
     Examples:
@@ -106,7 +106,7 @@ def p_value(values: Sequence[float], threshold: float, form: Form = "mean", tria
 def errors_at(looks: int) -> list[float]:
     """The probability of a false decision allowed at each of several looks; they add up to 5 %.
 
-    It is 0.1 % at interim looks and what is left at the last (Haybittle, 1971; Peto et al., 1976).
+    It is 0.1 % at interim looks and the remainder at the last (Haybittle, 1971; Peto et al., 1976).
 
     Examples:
         >>> errors_at(3)

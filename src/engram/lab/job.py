@@ -58,8 +58,8 @@ class Job:
     def use(self) -> Use:
         """Start recording what the trial uses, in this process."""
         modules = self.trial.modules
-        here = "__main__" not in modules or loaded.script() == self.main
-        return Use(modules, None if here else self.main, strings(to_dict(self.trial.config)))
+        main_is_loaded = "__main__" not in modules or loaded.script() == self.main
+        return Use(modules, None if main_is_loaded else self.main, strings(to_dict(self.trial.config)))
 
 
 def strings(settings: Any) -> set[str]:
@@ -139,8 +139,8 @@ def _another(job: Job) -> str | None:
     if not token(job.stop).exists():
         return f"{job.folder.path.parent} is not the folder of the run on {platform.node()}: all nodes must share it"
     expected = _expected(job.stop)
-    here = job.use().manifest()["files"]
-    edited = next((name for name, digest in here.items() if expected.get(name, digest) != digest), None)
+    files = job.use().manifest()["files"]
+    edited = next((name for name, digest in files.items() if expected.get(name, digest) != digest), None)
     if edited is None:
         return None
     return (

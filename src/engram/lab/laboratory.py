@@ -90,7 +90,7 @@ def run(
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available).
         tensorboard: Write event files as well.
-        keep_state: Let each finished trial keep what it trained, for ``TrialResult.load``.
+        keep_state: Save the objects that each finished trial trained, for ``TrialResult.load``.
         checkpoint_seconds: Time between checkpoints.
         progress: Show the progress on the standard error stream.
         until_decided: Whether to run more seeds until every claim is decided.
@@ -118,15 +118,17 @@ def run(
     check_backend(engine, "engine")
     if address is not None and engine != "ray":
         raise ValueError(f"address = {address!r}: expected with engine 'ray' only")
-    chosen = experiment.presets[checks.choice("preset", preset, experiment.presets)]
+    selected_preset = experiment.presets[checks.choice("preset", preset, experiment.presets)]
     changed = experiment.changed(preset, changes)
     compared = experiment.arms(preset, changed)
     if until_decided and seeds is not None:
-        raise ValueError(f"seeds = {seeds}: expected none with until_decided, whose looks are at {chosen.looks}")
+        raise ValueError(
+            f"seeds = {seeds}: expected none with until_decided, whose looks are at {selected_preset.looks}"
+        )
     if at_most is not None:
         checks.number("at_most", at_most, above=0)
-    looks = list(chosen.looks) if until_decided else []
-    counts = looks or [chosen.seeds if seeds is None else seeds]
+    looks = list(selected_preset.looks) if until_decided else []
+    counts = looks or [selected_preset.seeds if seeds is None else seeds]
     announced = [] if changed else [claim for claim in experiment.claims if preset in claim.presets]
     root = folder_for(experiment, runs)
     options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
@@ -144,10 +146,10 @@ def run(
             left = unfinished(experiment, jobs_of_look)
             workers = workers_for(experiment, preset, left) if jobs is None else jobs
             note = run_note(seeds=count, jobs=all_jobs)
-            done = say_expected(f"{experiment.name}, preset {preset}", len(jobs_of_look), left, workers)
+            expected_time = say_expected(f"{experiment.name}, preset {preset}", len(jobs_of_look), left, workers)
             finished_jobs = jobs_before + [job for job in jobs_of_look if job.finished]
-            done += _keeping(finished_jobs, left) if keep_state else ""
-            console.print(done, highlight=False, soft_wrap=True)
+            expected_time += _saved_size(finished_jobs, left) if keep_state else ""
+            console.print(expected_time, highlight=False, soft_wrap=True)
             announce = _announcer(announced, preset, count, finished_jobs, looks)
             last = perform_left(left, console, workers, announce, engine=engine, address=address)
             of_look = read_back(experiment, root, note, last)
@@ -202,10 +204,10 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
         except Exception as error:
             lacking[trial.arm] = error
     if lacking:
-        others = ",".join(dict.fromkeys(job.trial.arm for job in jobs if job.trial.arm not in lacking))
-        rest = f"\nWithout it you can run: --arms {others}" if others else ""
+        available_arms = ",".join(dict.fromkeys(job.trial.arm for job in jobs if job.trial.arm not in lacking))
+        advice = f"\nWithout it you can run: --arms {available_arms}" if available_arms else ""
         arms = ", ".join(lacking)
-        raise ValueError(f"{experiment.name} cannot run {arms} here: {next(iter(lacking.values()))}{rest}")
+        raise ValueError(f"{experiment.name} cannot run {arms} here: {next(iter(lacking.values()))}{advice}")
     return left
 
 
@@ -223,10 +225,12 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
         return begin + "nothing to do"
     workers = min(workers, len(left))
     unknown = list(dict.fromkeys(job.trial.arm for job in left if math.isnan(job.trial.seconds)))
-    known = sum(job.trial.seconds for job in left if not math.isnan(job.trial.seconds)) / workers
-    time = f"expected time {duration(known)}" if known else "expected time unknown"
-    named = ", ".join(unknown) if len(unknown) < 5 else f"{', '.join(unknown[:3])} and {len(unknown) - 3} other arms"
-    time += f" (no record yet for {named})" if unknown else ""
+    known_seconds = sum(job.trial.seconds for job in left if not math.isnan(job.trial.seconds)) / workers
+    time = f"expected time {duration(known_seconds)}" if known_seconds else "expected time unknown"
+    unknown_arms = (
+        ", ".join(unknown) if len(unknown) < 5 else f"{', '.join(unknown[:3])} and {len(unknown) - 3} other arms"
+    )
+    time += f" (no record yet for {unknown_arms})" if unknown else ""
     for why, count in Counter(job.differs for job in left if job.differs).items():
         time += f", {count} again since {escape(why)}"
     modules: frozenset[str] = frozenset().union(*(job.trial.modules for job in left))
@@ -308,17 +312,17 @@ def device_of(device: str) -> str:
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _keeping(finished: Sequence[Job], left: Sequence[Job]) -> str:
+def _saved_size(finished: Sequence[Job], left: Sequence[Job]) -> str:
     """The size of the state that the remaining trials will save, as far as finished trials of their arms show it.
 
     The networks of a trial are known only after it has prepared its data, which may take half a minute.
     """
     sizes = {job.trial.arm: job.folder.kept_bytes() for job in finished}
-    known = [sizes[job.trial.arm] for job in left if job.trial.arm in sizes]
-    if len(known) == len(left) and not sum(known):
+    known_sizes = [sizes[job.trial.arm] for job in left if job.trial.arm in sizes]
+    if len(known_sizes) == len(left) and not sum(known_sizes):
         return ""
-    some = f"at least {decimal(sum(known))}, " if sum(known) else ""
-    size = decimal(sum(known)) if len(known) == len(left) else f"{some}each trial prints its size"
+    at_least = f"at least {decimal(sum(known_sizes))}, " if sum(known_sizes) else ""
+    size = decimal(sum(known_sizes)) if len(known_sizes) == len(left) else f"{at_least}each trial prints its size"
     return f"; saves the trained networks ({size}; --no-keep-state: none)"
 
 
@@ -334,27 +338,27 @@ def _announcer(
 ) -> Callable[[Job], list[str]]:
     """Make a function that takes a finished trial and returns verdict lines for the claims that it completes."""
     results: dict[int, dict[str, Any]] = {}
-    done: Counter[str] = Counter()
+    finished_counts: Counter[str] = Counter()
     waiting = list(claims)
 
-    def take(job: Job) -> None:
+    def count_job(job: Job) -> None:
         with suppress(CorruptFileError):
             if (stored := job.folder.result()) is not None:
                 results.setdefault(job.trial.seed, {})[job.trial.arm] = stored["result"]
-                done[job.trial.arm] += 1
+                finished_counts[job.trial.arm] += 1
 
     def judge_completed(job: Job) -> list[str]:
-        take(job)
+        count_job(job)
         lines = []
         for claim in list(waiting):
-            if all(done[arm] == seeds for arm in claim.arms):
+            if all(finished_counts[arm] == seeds for arm in claim.arms):
                 waiting.remove(claim)
                 judged = judge(claim, results, preset=preset, seeds=seeds, looks=looks)
                 lines += [] if judged.is_open else [verdict_line(judged)]
         return lines
 
     for job in finished:
-        take(job)
+        count_job(job)
     return judge_completed
 
 
@@ -368,7 +372,7 @@ def stoppable(root: Path, console: Console) -> Iterator[Path]:
         going_on.acquire()
         begin(stop)
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         if stop.exists():
             raise KeyboardInterrupt
         stop.touch()
@@ -378,12 +382,12 @@ def stoppable(root: Path, console: Console) -> Iterator[Path]:
     # If SIGINT is ignored, as for a shell's background jobs, it stays ignored.
     in_main = threading.current_thread() is threading.main_thread()
     catches = in_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-    before = signal.signal(signal.SIGINT, ask) if catches else None
+    previous_handler = signal.signal(signal.SIGINT, request_stop) if catches else None
     try:
         yield stop
     finally:
         if catches:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, previous_handler)
         for path in (stop, token(stop), stop.with_suffix(".code")):
             path.unlink(missing_ok=True)
         going_on.release()

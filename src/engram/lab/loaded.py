@@ -51,8 +51,8 @@ _loads: list[str] = []  # the paths of sources, each time they were loaded
 def _hear(event: str, args: tuple[Any, ...]) -> None:
     if event not in _HEARD or not args:
         return
-    named = _named(*args) if event == "subprocess.Popen" else args[:1]
-    for name in named:
+    paths_in_arguments = _paths_in_command(*args) if event == "subprocess.Popen" else args[:1]
+    for name in paths_in_arguments:
         if isinstance(name, str | bytes | os.PathLike) and name:
             path = str(Path(os.fsdecode(name)).absolute())
             with suppress(OSError, ValueError):
@@ -69,7 +69,7 @@ _HEARD = {"open", "ctypes.dlopen", "sqlite3.connect", "subprocess.Popen", *_LIST
 _SYSTEM = ("/bin/", "/usr/", sys.prefix)
 
 
-def _named(program: Any, arguments: Any, folder: Any, _: Any) -> list[str]:
+def _paths_in_command(program: Any, arguments: Any, folder: Any, _: Any) -> list[str]:
     """The paths that a command line may name, as seen from the folder it runs in, without programs of the system."""
     words = [arguments] if isinstance(arguments, str | bytes | os.PathLike) else [*arguments]
     try:
@@ -183,10 +183,10 @@ def forget_modules() -> None:
 @functools.lru_cache(maxsize=1)
 def _modules(state: tuple[int, int]) -> dict[str, str]:
     registering = {entry.module.partition(".")[0] for kind in registry.KINDS for entry in registry.entries(kind)}
-    return _seen(registering)
+    return _module_paths(registering)
 
 
-def _seen(packages: Collection[str]) -> dict[str, str]:
+def _module_paths(packages: Collection[str]) -> dict[str, str]:
     """The paths of the loaded modules of engram, the user and these packages; reads sources that the hook missed."""
     modules = {}
     for name, module in list(sys.modules.items()):
@@ -258,5 +258,5 @@ def check_source(module: str) -> None:
         raise ValueError(f"the trial's module {module!r} has no source file: save it to a file")
 
 
-_seen(())
+_module_paths(())
 sys.addaudithook(_hear)

@@ -105,10 +105,10 @@ class Run:
             from torch.utils.tensorboard import SummaryWriter
 
             # Events after the checkpoint are hidden, since they are written again.
-            done = MetricsFile(folder.metrics_path)
+            metrics_file = MetricsFile(folder.metrics_path)
             if self._resumed >= 0:
-                done.cut(self._saved_in(self._resumed)["metrics"])
-            last = max(done.frame()["step"].to_list(), default=-1)
+                metrics_file.cut(self._saved_in(self._resumed)["metrics"])
+            last = max(metrics_file.frame()["step"].to_list(), default=-1)
             self._events = SummaryWriter(folder.tensorboard, purge_step=last + 1)
 
     def steps(self, total: int, /, **state: Any) -> Iterator[int]:
@@ -191,25 +191,25 @@ class Run:
         """
         choice.check_grid(name, candidates, bounds, self.choices)
         size = len(candidates)
-        tried = np.full(size + choice.EXTENSIONS * extend, math.nan)
-        tried[:size], scores, accepted = candidates, np.full(len(tried), -math.inf), np.full(1, -1)
-        own = {f"{name}.tried": tried, f"{name}.scores": scores, f"{name}.accepted": accepted}
-        for step in self.steps(len(tried) + (accept is not None), **own, **state):
-            if step == len(tried):
-                ranked = choice.ranking(tried, scores)
-                accepted[0] = next((number for number in ranked if accept(tried[number])), -1)  # type: ignore[misc]
+        grid = np.full(size + choice.EXTENSIONS * extend, math.nan)
+        grid[:size], scores, accepted = candidates, np.full(len(grid), -math.inf), np.full(1, -1)
+        grid_arrays = {f"{name}.tried": grid, f"{name}.scores": scores, f"{name}.accepted": accepted}
+        for step in self.steps(len(grid) + (accept is not None), **grid_arrays, **state):
+            if step == len(grid):
+                ranked = choice.ranking(grid, scores)
+                accepted[0] = next((number for number in ranked if accept(grid[number])), -1)  # type: ignore[misc]
                 continue
             if step >= size:
-                tried[step] = choice.beyond(tried[:step], scores[:step], bounds)
-            if not math.isnan(tried[step]):
-                scores[step] = choice.score_of(score, float(tried[step]))
-        ranked = choice.ranking(tried, scores)
+                grid[step] = choice.beyond(grid[:step], scores[:step], bounds)
+            if not math.isnan(grid[step]):
+                scores[step] = choice.score_of(score, float(grid[step]))
+        ranked = choice.ranking(grid, scores)
         if not ranked:
-            raise FloatingPointError(f"none of {tried[:size].tolist()} as {name} has a score")
+            raise FloatingPointError(f"none of {grid[:size].tolist()} as {name} has a score")
         number = int(accepted[0]) if accepted[0] >= 0 else ranked[0]
-        known = ~np.isnan(tried)  # a prefix, since the grid ends where the best is within it
-        self.choices[name] = choice.chosen_of(number, tried[known], scores[known], bounds)
-        return float(tried[number])
+        is_scored = ~np.isnan(grid)  # a prefix, since the grid ends where the best is within it
+        self.choices[name] = choice.chosen_of(number, grid[is_scored], scores[is_scored], bounds)
+        return float(grid[number])
 
     # ``every`` has the type of the values, since a type checker cannot tell that no key of ``**values`` has this name.
     def log(self, step: int, /, *, every: float | torch.Tensor = 1, **values: float | torch.Tensor) -> dict[str, float]:
@@ -228,16 +228,16 @@ class Run:
                 invalid.
         """
         step = operator.index(step)
-        written = {
+        logged = {
             name: float(value.detach() if isinstance(value, torch.Tensor) else value) for name, value in values.items()
         }
         if (length := checks.size("every", every)) > 1:
-            written = self._means(length, written)
-        for name, number in written.items():
+            logged = self._means(length, logged)
+        for name, number in logged.items():
             self._metrics.append(step, name, number)
             if self._events is not None and self._loops > self._resumed:
                 self._events.add_scalar(name, number, step)
-        return written
+        return logged
 
     def keep(self, **parts: Any) -> None:
         """Save the state of trained objects when the trial ends, for ``TrialResult.load``.
@@ -273,11 +273,11 @@ class Run:
 
     def manifest(self) -> Manifest:
         """Everything that the trial has used so far, including before an interruption."""
-        before, now = self._used_before, self._use.manifest()
+        used_before, used_now = self._used_before, self._use.manifest()
         return {
-            "files": before["files"] | now["files"],
-            "parts": before["parts"] | now["parts"],
-            "packages": before["packages"] | now["packages"],
+            "files": used_before["files"] | used_now["files"],
+            "parts": used_before["parts"] | used_now["parts"],
+            "packages": used_before["packages"] | used_now["packages"],
         }
 
     def _means(self, every: int, values: dict[str, float]) -> dict[str, float]:
@@ -355,8 +355,8 @@ class Run:
         return content["step"]
 
     def _all(self, state: dict[str, Any]) -> dict[str, Any]:
-        own = {"run.generator": self.generator, "run.rng": self.rng, "torch.generators": _GlobalGenerators()}
-        return {**state, **own}
+        generators = {"run.generator": self.generator, "run.rng": self.rng, "torch.generators": _GlobalGenerators()}
+        return {**state, **generators}
 
 
 class _GlobalGenerators:

@@ -51,14 +51,14 @@ def cores() -> int:
 
 def missing_extras() -> dict[str, list[str]]:
     """The extras of engram that are not fully installed, with the missing packages."""
-    missing: dict[str, list[str]] = {}
+    packages_by_extra: dict[str, list[str]] = {}
     requirements = [Requirement(text) for text in requires("engram") or ()]
     for extra in metadata("engram").get_all("Provides-Extra") or ():
         for requirement in requirements:
             marker = requirement.marker
             if marker is not None and marker.evaluate({"extra": extra}) and not _installed(requirement.name):
-                missing.setdefault(extra, []).append(requirement.name)
-    return missing
+                packages_by_extra.setdefault(extra, []).append(requirement.name)
+    return packages_by_extra
 
 
 def _installed(package: str) -> bool:

@@ -60,26 +60,26 @@ class Use:
 
     def manifest(self) -> Manifest:
         """Everything used so far."""
-        reached = self._reach()
-        files = {**reached.files, **self._main}
+        reach_of_trial = self._reach()
+        files = {**reach_of_trial.files, **self._main}
         for path, stamp in list(loaded.opened.items()):
-            counts = path in loaded.lately or loaded.openers[path] & reached.modules
-            if counts and path not in loaded.sources and (now := loaded.stamp_of(path)):
+            counts = path in loaded.lately or loaded.openers[path] & reach_of_trial.modules
+            if counts and path not in loaded.sources and (current_stamp := loaded.stamp_of(path)):
                 name = loaded.name_of_file(path, min(loaded.openers[path]))
-                files[name] = loaded.digest_of(path, stamp) if now == stamp else ""
+                files[name] = loaded.digest_of(path, stamp) if current_stamp == stamp else ""
         for path in list(loaded.listed):
-            counts = path in loaded.lately or loaded.openers[path] & reached.modules
+            counts = path in loaded.lately or loaded.openers[path] & reach_of_trial.modules
             if counts and (names := loaded.listing(path)):
                 files[f"{loaded.name_of_file(path, min(loaded.openers[path]))}/"] = names
-        return {"files": files, "parts": reached.parts, "packages": reached.packages}
+        return {"files": files, "parts": reach_of_trial.parts, "packages": reach_of_trial.packages}
 
     def _reach(self) -> Reach:
-        asked = frozenset(registry.resolved.items())
+        resolved_parts = frozenset(registry.resolved.items())
         state = loaded.state()
-        came = {name for name in loaded.modules().keys() - self._before if not name.startswith(loaded.SHOWING)}
-        _late.update(came - reach(self._roots, state, asked).modules)
-        reached = reach(self._roots | _late | came, state, asked)
-        for pattern, module in {**reached.texts, **self._texts}.items():
+        new_modules = {name for name in loaded.modules().keys() - self._before if not name.startswith(loaded.SHOWING)}
+        _late.update(new_modules - reach(self._roots, state, resolved_parts).modules)
+        reach_of_trial = reach(self._roots | _late | new_modules, state, resolved_parts)
+        for pattern, module in {**reach_of_trial.texts, **self._texts}.items():
             # A library may open them without Python's audit hook noticing.
             paths = glob.glob(pattern) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
             for path in {*paths, pattern} - loaded.lately - loaded.written:
@@ -87,7 +87,7 @@ class Use:
                     loaded.opened[path] = stamp
                     loaded.lately.add(path)
                     loaded.openers.setdefault(path, set()).add(module)
-        return reached
+        return reach_of_trial
 
 
 class Present:
@@ -103,11 +103,11 @@ class Present:
             self._known |= {("files", name): digest for name, digest in loaded.digests().items()}
         for kind, recorded in manifest.items():
             for name, was in recorded.items():  # type: ignore[attr-defined]
-                now = self._known.get((kind, name))
-                if now is None:
-                    now = self._known[kind, name] = _now(kind, name)
-                if now != was or not was:
-                    return f"{name} was edited" if kind == "files" else f"{name} is {now or 'gone'}, and was {was}"
+                current = self._known.get((kind, name))
+                if current is None:
+                    current = self._known[kind, name] = _now(kind, name)
+                if current != was or not was:
+                    return f"{name} was edited" if kind == "files" else f"{name} is {current or 'gone'}, and was {was}"
         return ""
 
 

@@ -1,4 +1,4 @@
-"""What a claim measures: a number computed from the results of one seed, which knows the arms that it reads."""
+"""The measure of a claim: a number computed from the results of one seed, with the arms whose results it reads."""
 
 from __future__ import annotations
 
@@ -147,8 +147,8 @@ def share(key: str, trials: str = "") -> Callable[[str], Measure]:
     """
 
     def measure(arm: str) -> Measure:
-        counted = (lambda results: int(results[arm][trials])) if trials else (lambda results: 1)
-        return Measure(lambda results: float(results[arm][key]), (arm,), "share", counted, f"{key}({arm})")
+        trial_count = (lambda results: int(results[arm][trials])) if trials else (lambda results: 1)
+        return Measure(lambda results: float(results[arm][key]), (arm,), "share", trial_count, f"{key}({arm})")
 
     return measure
 
@@ -176,15 +176,15 @@ def maximum(*measures: Measure | float) -> Measure:
     return _combined("max({})", lambda *values: max(values), *measures)
 
 
-def _combined(written: str, function: Callable[..., float], *terms: Measure | float) -> Measure:
+def _combined(template: str, function: Callable[..., float], *terms: Measure | float) -> Measure:
     """Combine measures and numbers by a function, with its formula; the result reads the arms of all of them."""
     arms = tuple(dict.fromkeys(arm for term in terms if isinstance(term, Measure) for arm in term.arms))
-    said = [term.formula if isinstance(term, Measure) else f"{term:g}" for term in terms]
-    if written.count("{}") < len(said):
-        said = [", ".join(said)] * all(said)
-    elif len(said) > 1:
-        said = [f"({formula})" if " " in formula else formula for formula in said]
-    formula = written.format(*said) if said and all(said) else ""
+    formulas = [term.formula if isinstance(term, Measure) else f"{term:g}" for term in terms]
+    if template.count("{}") < len(formulas):
+        formulas = [", ".join(formulas)] * all(formulas)
+    elif len(formulas) > 1:
+        formulas = [f"({formula})" if " " in formula else formula for formula in formulas]
+    formula = template.format(*formulas) if formulas and all(formulas) else ""
     return Measure(lambda results: function(*(_value(term, results) for term in terms)), arms, formula=formula)
 
 

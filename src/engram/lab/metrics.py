@@ -44,10 +44,10 @@ class MetricsFile:
     def mark(self) -> Mark:
         """Write all rows to disk, and return the mark to which ``cut`` can go back; a failed write loses no row."""
         content = ("" if self._written else _HEADER) + "".join(self._pending)
-        whole = self._written + content.encode()
+        content_written = self._written + content.encode()
         # Not into the existing file, which may be a link. A checkpoint or the result follows, and makes it durable.
-        write_atomic(self.path, whole, named=False)
-        self._written = whole
+        write_atomic(self.path, content_written, named=False)
+        self._written = content_written
         self._pending.clear()
         return {"bytes": len(self._written), "sha256": hashlib.sha256(self._written).hexdigest()}
 
@@ -64,7 +64,7 @@ class MetricsFile:
 
 
 def mark(path: Path) -> Mark:
-    """The mark of a whole file; of an empty one if there is none."""
+    """The mark of a complete file; the mark of an empty file if there is none."""
     content = read_bytes(path) if path.exists() else b""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
@@ -83,7 +83,7 @@ def check(path: Path, mark: Mark, *, whole: bool = True) -> bytes:
 def read(*paths: Path) -> list[pl.DataFrame]:
     """Metrics files as frames with columns step, metric and value; raise CorruptFileError if one is malformed.
 
-    All are parsed at once, since a file takes polars a millisecond however short it is.
+    All are parsed at once, since polars needs a millisecond for each call, even for a short file.
     """
     rows = [_rows(path) for path in paths]
     ends = [0, *itertools.accumulate(part.count(b"\n") for part in rows)]

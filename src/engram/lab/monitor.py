@@ -93,12 +93,12 @@ class Monitor:
                 self._show()
 
     def _report(self, index: int) -> None:
-        status, before = self._status[index], self._reported[index]
+        status, reported = self._status[index], self._reported[index]
         self._reported[index] = status
         name = self._names[index]
-        if status.message and status.message != before.message and status.state != "failed":
+        if status.message and status.message != reported.message and status.state != "failed":
             self.write(f"[yellow]{name}: {escape(status.message)}[/]")
-        if status.state == before.state:
+        if status.state == reported.state:
             return
         if status.state == "finished":
             self._finished += 1
@@ -114,9 +114,9 @@ class Monitor:
         fractions = [_fraction(status) for status in self._status]
         self._estimate(fractions)
         total = sum(self._expected) or 1.0
-        done = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True)) / total
+        fraction_done = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True)) / total
         left = f"about {duration(self._left(fractions))} left"
-        self._progress.update(self._all, completed=done, note=left)
+        self._progress.update(self._all, completed=fraction_done, note=left)
         for index, status in enumerate(self._status):
             if status.state == "running" and index not in self._bars:
                 self._bars[index] = self._progress.add_task(f"  {self._names[index]}", total=1.0, note="")
@@ -133,26 +133,26 @@ class Monitor:
                 for name, fraction, status in zip(self._names, fractions, self._status, strict=True)
                 if status.state == "running"
             )
-            self.write(f"{done:.0%} done, {left}; running: {running or 'none'}")
+            self.write(f"{fraction_done:.0%} done, {left}; running: {running or 'none'}")
 
     def _estimate(self, fractions: Sequence[float]) -> None:
         """Estimate the time of trials whose arm has no record, from its first trials here, or from any trial."""
-        known: defaultdict[str, list[float]] = defaultdict(list)
+        seconds_by_arm: defaultdict[str, list[float]] = defaultdict(list)
         for status, part, job in zip(self._status, fractions, self._jobs, strict=True):
             if part:
-                known[job.trial.arm].append(status.seconds / part)
-        of_all = [seconds for of_arm in known.values() for seconds in of_arm] or [0.0]
+                seconds_by_arm[job.trial.arm].append(status.seconds / part)
+        of_all = [seconds for of_arm in seconds_by_arm.values() for seconds in of_arm] or [0.0]
         mean_of_all = sum(of_all) / len(of_all)
-        mean = {arm: sum(seconds) / len(seconds) for arm, seconds in known.items()}
+        mean = {arm: sum(seconds) / len(seconds) for arm, seconds in seconds_by_arm.items()}
         for index, job in enumerate(self._jobs):
             if self._unknown[index]:
                 self._expected[index] = mean.get(job.trial.arm, mean_of_all)
 
     def _left(self, fractions: Sequence[float]) -> float:
         """Estimate the seconds left from expected times, corrected by the times in this run so far."""
-        spent = sum(s.seconds for s in self._status)
+        seconds_spent = sum(s.seconds for s in self._status)
         predicted = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True))
-        pace = spent / predicted if predicted > 0 and spent > 0 else 1.0
+        pace = seconds_spent / predicted if predicted > 0 and seconds_spent > 0 else 1.0
         left = sum((1 - f) * seconds for f, seconds in zip(fractions, self._expected, strict=True))
         return pace * left / self._workers
 

@@ -44,7 +44,7 @@ def perform_all(
     stop = jobs[0].stop
     with _connected(engine, workers, address):
         try:
-            done = parallel_map(
+            statuses = parallel_map(
                 perform,
                 jobs,
                 workers=workers,
@@ -55,17 +55,19 @@ def perform_all(
             )
         except NoWorkersError as error:
             return [_stranded(job, str(error)) for job in jobs]
-    return [_lost(job) if isinstance(status, Lost) else status for job, status in zip(jobs, done, strict=True)]
+    return [
+        _failed_status(job) if isinstance(status, Lost) else status for job, status in zip(jobs, statuses, strict=True)
+    ]
 
 
 def _stale() -> bool:
     """Whether a file was reloaded since the last call, so that existing workers have its old source."""
-    before = dict(_loaded)
+    digests_before = dict(_loaded)
     _loaded.update(loaded.digests())
-    return any(_loaded[name] != digest for name, digest in before.items())
+    return any(_loaded[name] != digest for name, digest in digests_before.items())
 
 
-def _lost(job: Job) -> Status:
+def _failed_status(job: Job) -> Status:
     status = replace(job.folder.status(), state="failed", message=f"its worker process died {ATTEMPTS} times")
     job.folder.set_status(status)
     return status

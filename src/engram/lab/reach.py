@@ -61,25 +61,25 @@ def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
         )
     ]
     executed = {node.id for statement in acting for node in _walk(statement) if isinstance(node, ast.Name)}
-    named, texts, resolved, makes = [], [], set(), ("gymnasium", "make") in imported
+    imported_patterns, texts, resolved, makes = [], [], set(), ("gymnasium", "make") in imported
     loading = () if module == deferred.__module__ else _LOADING  # its callers declare what it loads
     for node in nodes:
         match node:
             case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[what, *_]) if called in loading:
                 resolved.add(id(node.func))
-                named.append(_pattern(what))
+                imported_patterns.append(_pattern(what))
             case ast.Name(id=called) | ast.Attribute(attr=called) if called in loading and id(node) not in resolved:
-                named.append(".*")
+                imported_patterns.append(".*")
             case ast.Attribute(attr="make" | "make_vec"):
                 makes = True
             case ast.JoinedStr() | ast.BinOp(op=ast.Div()) if _FILE.fullmatch(pattern := _text(node)):
                 texts.append(pattern)
             case ast.Constant(value=str(constant)):
                 if (target := _TARGET.fullmatch(constant)) is not None:
-                    named.append(re.escape(target[1]))
+                    imported_patterns.append(re.escape(target[1]))
                 if _FILE.fullmatch(constant):
                     texts.append(constant)
-    return _Reads(imported, frozenset(executed), tuple(named), tuple(texts), makes)
+    return _Reads(imported, frozenset(executed), tuple(imported_patterns), tuple(texts), makes)
 
 
 _LOADING = ("import_module", "__import__")
@@ -140,16 +140,16 @@ def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[
         asked: ``registry.resolved``: which module asked for which part, and the object it got.
     """
     modules = loaded.modules()
-    own = {name.partition(".")[0] for name in modules}
+    own_packages = {name.partition(".")[0] for name in modules}
     reach = Reach(frozenset(), {}, {}, {name: versions()[name] for name in COMPUTING}, {})
     reached: set[str] = set()
     pending = [(root, "") for root in roots]
-    known: set[tuple[str, str]] = set()
+    visited: set[tuple[str, str]] = set()
     while pending:
         name, part = pending.pop()
-        if (name, part) in known or name not in modules or (name in DECLARING and name not in roots):
+        if (name, part) in visited or name not in modules or (name in DECLARING and name not in roots):
             continue
-        known.add((name, part))
+        visited.add((name, part))
         reached.add(name)
         path = modules[name]
         reach.files[loaded.name_of_file(path, name)] = loaded.sources[path].digest
@@ -175,36 +175,38 @@ def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[
             )
         if not name.startswith(("engram.lab", "engram.storage")):
             tops = {base.partition(".")[0] for base, _ in reads.imported} & sys.modules.keys() - sys.stdlib_module_names
-            reach.packages.update({package: version(package) for package in map(_distribution, tops - own) if package})
+            reach.packages.update(
+                {package: version(package) for package in map(_distribution, tops - own_packages) if package}
+            )
     return reach._replace(modules=frozenset(reached))
 
 
 def uncompiled(roots: frozenset[str]) -> set[str]:
-    """The modules with kernels, loaded yet or not, that modules reach, and of which nothing is compiled yet.
+    """The modules with kernels that modules reach and whose kernels are not compiled yet, loaded or not.
 
-    What the loaded ones import inside functions counts; packages that are not loaded are passed over, since they import
-    more than one takes from them.
+    Imports inside functions of loaded modules count. Packages that are not loaded are skipped, since they import more
+    than their users need.
 
     Args:
         roots: Names of the modules to start from.
     """
     pending = set(reach(roots, loaded.state(), frozenset(registry.resolved.items())).modules)
-    known: set[str] = set()
-    found = set()
+    visited: set[str] = set()
+    uncompiled_modules = set()
     while pending:
         name = pending.pop()
         path = _SOURCE.joinpath(*name.split(".")).with_suffix(".py")
-        if name in known or not name.startswith("engram.") or name.startswith("engram.lab") or not path.is_file():
+        if name in visited or not name.startswith("engram.") or name.startswith("engram.lab") or not path.is_file():
             continue
-        known.add(name)
+        visited.add(name)
         text = path.read_bytes()
         reads = _reads(name, False, text)
         pending.update(of for base, part in reads.imported for of in (base, f"{base}.{part}"))
         for pattern in (pattern for pattern in reads.modules if pattern.startswith(r"engram\.")):
             pending.update(filter(re.compile(pattern).fullmatch, _engrams()))
         if name != jit.__name__ and _KERNEL.search(text) and not jit.is_cached(path):
-            found.add(name)
-    return found
+            uncompiled_modules.add(name)
+    return uncompiled_modules
 
 
 @functools.cache
@@ -223,8 +225,11 @@ def _target(modules: Collection[str], base: str, part: str) -> tuple[str, str]:
 def _environments() -> set[str]:
     """The modules of the environments that are registered with Gymnasium."""
     specs = sys.modules["gymnasium"].registry.values() if "gymnasium" in sys.modules else ()
-    made = [entry for spec in specs for entry in (spec.entry_point, spec.vector_entry_point)]
-    return {entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "") for entry in made}
+    entry_points = [entry for spec in specs for entry in (spec.entry_point, spec.vector_entry_point)]
+    return {
+        entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
+        for entry in entry_points
+    }
 
 
 @functools.cache

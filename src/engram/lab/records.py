@@ -129,11 +129,11 @@ def read_back(
         last: The last status of trials that could not write it, by the name of their folder.
         metrics: Read the metrics too.
     """
-    read = [_read_trial(entry, root, note, (last or {}).get(entry["folder"])) for entry in note["trials"]]
-    tables, failed = _metrics([Path(trial.folder) for trial, origin in read if origin is not None and metrics])
+    read_trials = [_read_trial(entry, root, note, (last or {}).get(entry["folder"])) for entry in note["trials"]]
+    tables, failed = _metrics([Path(trial.folder) for trial, origin in read_trials if origin is not None and metrics])
     trials = [
         replace(trial, state="failed", result={}, message=failed[trial.folder]) if trial.folder in failed else trial
-        for trial, _ in read
+        for trial, _ in read_trials
     ]
     rows = [
         tables[trial.folder].select(pl.lit(trial.arm).alias("arm"), pl.lit(trial.seed, pl.Int64).alias("seed"), *SCHEMA)
@@ -141,7 +141,7 @@ def read_back(
         if trial.folder in tables
     ]
     environment = merged_environments(
-        [origin for trial, origin in read if origin is not None and trial.folder not in failed]
+        [origin for trial, origin in read_trials if origin is not None and trial.folder not in failed]
     )
     all_rows = pl.concat([pl.DataFrame(schema=COLUMNS), *rows])
     return _results(experiment, {**note, "environment": environment}, trials, all_rows)
@@ -246,7 +246,7 @@ def _or_nan(value: Any) -> Any:
 def _configs(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any]:
     """The config of each arm of a run; raises ValueError if the experiment has changed since."""
     checks.choice("preset", stored["preset"], experiment.presets)
-    return {arm: configs.from_dict(experiment.study_of(arm).settings, own) for arm, own in stored["arms"].items()}
+    return {arm: configs.from_dict(experiment.study_of(arm).settings, fields) for arm, fields in stored["arms"].items()}
 
 
 def _check(experiment: Experiment, note: Note) -> None:
@@ -267,7 +267,7 @@ def _check(experiment: Experiment, note: Note) -> None:
 def _read_trial(entry: Entry, root: Path, note: Note, last: Status | None) -> tuple[TrialResult, Origin | None]:
     """A trial and, if it is finished, its origin."""
     folder = TrialFolder(root / entry["folder"])
-    made = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
+    result_of = partial(TrialResult, entry["arm"], entry["seed"], folder=str(folder.path))
     try:
         stored_and_origin = folder.finished()
         if stored_and_origin is not None:
@@ -277,17 +277,17 @@ def _read_trial(entry: Entry, root: Path, note: Note, last: Status | None) -> tu
                 if origin["identity"].get(name) != value:
                     is_of = f"of {name} {origin['identity'].get(name)}, and the run's of {value}"
                     raise CorruptFileError(folder.path / "trial.json", is_of)
-            trial = made("finished", stored["result"], stored["seconds"], choices=stored["choices"])
+            trial = result_of("finished", stored["result"], stored["seconds"], choices=stored["choices"])
             return trial, origin
     except CorruptFileError as error:
-        return made("failed", {}, message=str(error)), None
+        return result_of("failed", {}, message=str(error)), None
     status = last or folder.status()
     if status.state == "finished":
-        return made("interrupted", {}, message="its result is gone: the next run repeats it"), None
+        return result_of("interrupted", {}, message="its result is gone: the next run repeats it"), None
     # If no process holds the lock, the one that worked here has died.
     died = status.state == "running" and not folder.is_locked()
     state = "interrupted" if died else status.state
-    return made(state, {}, status.seconds, message=status.message), None
+    return result_of(state, {}, status.seconds, message=status.message), None
 
 
 def merged_environments(environments: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

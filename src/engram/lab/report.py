@@ -101,9 +101,9 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
     arms = experiment.arms(results.preset, results.changed)
     seconds = sum(arm.seconds for arm in arms.values())
     figures = figures_of(experiment, results)
-    own = figures.pop("figure", None)
+    main_figure = figures.pop("figure", None)
     absent = [name for name in arms if name not in results.arms]
-    lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (own is None)
+    lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (main_figure is None)
     counts: Counter[str] = Counter(judged.verdict for judged in claims)
     options = "" if results.preset == "laptop" else f" --preset {results.preset}"
     options += " --until-decided" if results.looks else ""
@@ -113,7 +113,7 @@ def section(experiment: Experiment, results: Results) -> dict[str, Any]:
         "answer": _answer(experiment),
         "refuted": [judged.claim for judged in claims if judged.verdict in BAD],
         "missing": ", ".join(lacks),
-        "figure": "" if own is None else plot(own),
+        "figure": "" if main_figure is None else plot(main_figure),
         "counted": counted(counts),
         "verdicts": {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]},
         "groups": [_group(experiment, results, name, claims, figures) for name in experiment.by_name],
@@ -134,13 +134,13 @@ def _group(
 ) -> dict[str, Any]:
     """The content on one study: its claims, figure, learning curves by metric, and settings."""
     study = experiment.by_name[name]
-    own = [judged for judged in claims if judged.claim in experiment.claims_of(name)]
+    own_claims = [judged for judged in claims if judged.claim in experiment.claims_of(name)]
     curves: dict[str, list[str]] = {}
     for key, figure in figures.items():
         if key.startswith("curves-") and figure.data and figure.data[0].legendgroup in study.table:
             curves.setdefault(figure.layout.yaxis.title.text, []).append(plot(figure))
     base = configs.leaves(experiment.base(results.preset, name))
-    meanings = {field: said.meaning for field, said in configs.fields(study.settings).items()}
+    meanings = {field: field_setting.meaning for field, field_setting in configs.fields(study.settings).items()}
     configured = {arm: config for arm, config in results.configs.items() if arm in study.table}
     return {
         "title": name.replace("-", " ").replace("_", " ").capitalize(),
@@ -152,9 +152,9 @@ def _group(
                 "owner": OWNERS[judged.claim.threshold],
                 "caveats": results.caveats(judged.claim),
             }
-            for judged in own
+            for judged in own_claims
         ],
-        "forest": [(judged, row) for judged in own if (row := beside_criterion(judged)) is not None],
+        "forest": [(judged, row) for judged in own_claims if (row := beside_criterion(judged)) is not None],
         "figure": plot(figures[f"figure-{name}"]) if f"figure-{name}" in figures else "",
         "curves": curves,
         "arms": {
@@ -193,9 +193,9 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
         published = [float(judged.claim.published)]
     except ValueError:  # published in words
         published = []
-    shown = [*ours, *ends, *published]
-    log = min(shown) > 0 and math.log10(max(shown) / min(shown)) > DECADES
-    scaled = [math.log(value) if log else value for value in shown]
+    values_on_axis = [*ours, *ends, *published]
+    log = min(values_on_axis) > 0 and math.log10(max(values_on_axis) / min(values_on_axis)) > DECADES
+    scaled = [math.log(value) if log else value for value in values_on_axis]
     span = (max(scaled) - min(scaled)) or abs(scaled[0]) or 1.0
     start, width = min(scaled) - MARGIN * span, (1 + 2 * MARGIN) * span
 

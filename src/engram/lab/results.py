@@ -86,11 +86,11 @@ class TrialResult:
         if name is None and len(states) > 1:
             example = f"load(net, {next(iter(states))!r})"
             raise ValueError(f"{title} saved {', '.join(states)}: name one of them, as in {example}")
-        chosen = next(iter(states)) if name is None else checks.choice("name", name, list(states))
+        state_name = next(iter(states)) if name is None else checks.choice("name", name, list(states))
         try:
-            set_state(chosen, part, states[chosen])
+            set_state(state_name, part, states[state_name])
         except (RuntimeError, KeyError, TypeError) as error:
-            raise ValueError(f"{title}: the state that it saved as {chosen!r} does not fit: {error}") from error
+            raise ValueError(f"{title}: the state that it saved as {state_name!r} does not fit: {error}") from error
         return part
 
     def _kept_in(self) -> TrialFolder:
@@ -162,8 +162,10 @@ class Results:
             raise ValueError(
                 f"trial = {trial.arm}, seed {trial.seed}: expected one of the {len(self.trials)} of this run"
             )
-        own = self.metrics.filter((pl.col("arm") == trial.arm) & (pl.col("seed") == trial.seed))
-        for step, name, value in own.sort("step", maintain_order=True).select("step", "metric", "value").iter_rows():
+        trial_metrics = self.metrics.filter((pl.col("arm") == trial.arm) & (pl.col("seed") == trial.seed))
+        for step, name, value in (
+            trial_metrics.sort("step", maintain_order=True).select("step", "metric", "value").iter_rows()
+        ):
             log(name, value, step)
 
     def values(self, arm: str, *keys: str | int) -> list[Any]:
@@ -203,8 +205,8 @@ class Results:
 
     def claims(self) -> list[JudgedClaim]:
         """Judge every claim of the experiment."""
-        changed = ", ".join(f"{name} = {value!r}" for name, value in self.changed.items())
-        why_not = f"the config is not the preset's: {changed}" if changed else ""
+        changes = ", ".join(f"{name} = {value!r}" for name, value in self.changed.items())
+        why_not = f"the config is not the preset's: {changes}" if changes else ""
         run: dict[str, Any] = {"preset": self.preset, "why_not": why_not, "asked": self.arms, "looks": self.looks}
         by_seed = self.by_seed
         return adjust([judge(claim, by_seed, **run) for claim in self.claimed])
@@ -213,10 +215,10 @@ class Results:
         """A sentence on the verdicts that remain after Holm's correction over all tested claims."""
         claims = self.claims()
         tests = sum(not math.isnan(judged.p) for judged in claims)
-        lost = [judged.claim.id for judged in claims if judged.adjusted != judged.verdict]
+        undecided_ids = [judged.claim.id for judged in claims if judged.adjusted != judged.verdict]
         if tests < 2:
             return ""
-        left = f"leaves undecided: {', '.join(lost)}" if lost else "leaves all verdicts as they are"
+        left = f"leaves undecided: {', '.join(undecided_ids)}" if undecided_ids else "leaves all verdicts as they are"
         return f"Holm's correction over {tests} tests (one false verdict in any of them: 5 %) {left}."
 
     def exit_code(self) -> int:

@@ -58,9 +58,9 @@ class Range:
         """
         wide = self.low > 0 and self.high >= DECADE * self.low
         low, high = (math.log(self.low), math.log(self.high)) if wide else (self.low, self.high)
-        drawn = random_state.uniform(low, high)
-        drawn = math.exp(drawn) if wide else drawn
-        return round(drawn) if isinstance(self.low, int) and isinstance(self.high, int) else float(f"{drawn:.4g}")
+        sample = random_state.uniform(low, high)
+        sample = math.exp(sample) if wide else sample
+        return round(sample) if isinstance(self.low, int) and isinstance(self.high, int) else float(f"{sample:.4g}")
 
 
 def sweep(
@@ -126,19 +126,19 @@ def sweep(
     root = folder_for(experiment, runs)
     with stoppable(root, console) as stop:
         present = Present()
-        every = [prepare(trial, root, stop, present, keep_state=False) for _, trial in todo]
+        all_jobs = [prepare(trial, root, stop, present, keep_state=False) for _, trial in todo]
         # Arms that do not depend on a field have the same trials at several settings.
-        distinct = list({job.folder.path: job for job in every}.values())
+        distinct = list({job.folder.path: job for job in all_jobs}.values())
         left = unfinished(experiment, distinct)
         workers = workers_for(experiment, preset, left) if jobs is None else jobs
         title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
         console.print(say_expected(title, len(distinct), left, workers), highlight=False, soft_wrap=True)
-        named: dict[Path, str] = {}
-        for job, name in zip(every, _names(todo), strict=True):
-            named.setdefault(job.folder.path, name)
-        names = [named[job.folder.path] for job in left]
+        names_by_folder: dict[Path, str] = {}
+        for job, name in zip(all_jobs, _names(todo), strict=True):
+            names_by_folder.setdefault(job.folder.path, name)
+        names = [names_by_folder[job.folder.path] for job in left]
         last = perform_left(left, console, workers, lambda job: [], names=names)
-    rows = [{**setting, **_row(job, last, set(values))} for (setting, _), job in zip(todo, every, strict=True)]
+    rows = [{**setting, **_row(job, last, set(values))} for (setting, _), job in zip(todo, all_jobs, strict=True)]
     table = pl.DataFrame(rows, infer_schema_length=None)
     _write(experiment, table, list(values), metric, folder_of(experiment, runs, list(values)))
     return table
@@ -170,13 +170,13 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
         if not isinstance(value, Range) and not value:
             raise ValueError(f"{name} = {value!r}: expected at least one value")
     if samples is None:
-        return [dict(zip(options, chosen, strict=True)) for chosen in itertools.product(*options.values())]
+        return [dict(zip(options, combination, strict=True)) for combination in itertools.product(*options.values())]
     from sklearn.model_selection import ParameterSampler
 
     # Without a range no setting is drawn twice, so their number is limited.
     all_settings = math.prod(math.inf if isinstance(value, Range) else len(value) for value in options.values())
-    drawn = ParameterSampler(options, min(checks.size("samples", samples), all_settings), random_state=0)
-    return list({repr(setting): setting for setting in drawn}.values())
+    sampled_settings = ParameterSampler(options, min(checks.size("samples", samples), all_settings), random_state=0)
+    return list({repr(setting): setting for setting in sampled_settings}.values())
 
 
 def folder_of(experiment: Experiment, runs: str | Path | None, names: Iterable[str]) -> Path:
@@ -186,18 +186,18 @@ def folder_of(experiment: Experiment, runs: str | Path | None, names: Iterable[s
 
 def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> pl.DataFrame:
     """A metric for each setting and arm of a sweep; over several seeds its mean, range and number of seeds."""
-    chosen = _metric(experiment, table, names, metric)
+    metric_name = _metric(experiment, table, names, metric)
     by = [*names, "arm"]
-    if chosen is None:
+    if metric_name is None:
         return table.group_by(by, maintain_order=True).agg(seeds=(pl.col("state") == "finished").sum())
-    column = pl.col(chosen)
+    column = pl.col(metric_name)
     if table["seed"].n_unique() == 1:
         return table.select(*by, column)
     return table.group_by(by, maintain_order=True).agg(
         column.count().alias("seeds"),
         column.min().alias("lowest"),
         column.max().alias("highest"),
-        column.mean().alias(f"mean {chosen}"),
+        column.mean().alias(f"mean {metric_name}"),
     )
 
 
@@ -216,19 +216,19 @@ def _row(job: Job, last: Mapping[str, Status], fields: set[str]) -> dict[str, An
     numbers = {
         name: value for name, value in (stored or {"result": {}})["result"].items() if isinstance(value, int | float)
     }
-    named = {
+    result_values = {
         f"result.{name}" if name in {*fields, "arm", "seed", "state"} else name: float(v) for name, v in numbers.items()
     }
-    return {"arm": job.trial.arm, "seed": job.trial.seed, "state": state, **named}
+    return {"arm": job.trial.arm, "seed": job.trial.seed, "state": state, **result_values}
 
 
 def _write(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None, folder: Path) -> None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "table.csv", table.write_csv().encode())
-    chosen = _metric(experiment, table, names, metric)
-    if chosen is not None:
-        page = _figure(experiment, table, names, chosen).to_html(include_plotlyjs="directory")
+    metric_name = _metric(experiment, table, names, metric)
+    if metric_name is not None:
+        page = _figure(experiment, table, names, metric_name).to_html(include_plotlyjs="directory")
         write_atomic(folder / "figure.html", page.encode())
         write_atomic(folder / "plotly.min.js", get_plotlyjs().encode())
 
@@ -236,11 +236,11 @@ def _write(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], me
 def _figure(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str) -> go.Figure:
     """Draw a metric against each field, one point per trial, with the means of trials that have the same value."""
     figure = make_subplots(cols=len(names), shared_yaxes=True)
-    done = table.drop_nulls(metric)
+    finished_rows = table.drop_nulls(metric)
     for (arm, color), (column, name) in itertools.product(
-        zip(done["arm"].unique(maintain_order=True), itertools.cycle(PALETTE)), enumerate(names, 1)
+        zip(finished_rows["arm"].unique(maintain_order=True), itertools.cycle(PALETTE)), enumerate(names, 1)
     ):
-        rows = done.filter(pl.col("arm") == arm)
+        rows = finished_rows.filter(pl.col("arm") == arm)
         x = rows[name].to_list()
         style = {"marker_color": color, "legendgroup": arm, "name": arm}
         figure.add_scatter(

@@ -50,8 +50,8 @@ class Trial:
     def modules(self) -> set[str]:
         """The modules that it starts from: those of its function, the function's closure, and its config."""
         cells = [cell.cell_contents for cell in getattr(self.function, "__closure__", None) or ()]
-        given = [self.function, type(self.config), *cells]
-        return {str(getattr(part, "__module__", "") or getattr(part, "__name__", "")) for part in given}
+        parts = [self.function, type(self.config), *cells]
+        return {str(getattr(part, "__module__", "") or getattr(part, "__name__", "")) for part in parts}
 
 
 def trials(
@@ -85,13 +85,13 @@ def trials(
     for name in arms or ():
         if name not in compared:
             raise ValueError(f"unknown arm {name!r} of {experiment.name}; {registry.suggestion(name, compared)}")
-    chosen = {name: arm for name, arm in compared.items() if not arms or name in arms}
-    for module in {arm.trial.__module__ for arm in chosen.values()}:
+    selected_arms = {name: arm for name, arm in compared.items() if not arms or name in arms}
+    for module in {arm.trial.__module__ for arm in selected_arms.values()}:
         check_source(module)
     options = (device, experiment.threads)
     return [
         Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, *options)
-        for name, arm in chosen.items()
+        for name, arm in selected_arms.items()
         for seed in range(first, first + seeds)
     ]
 
@@ -117,10 +117,10 @@ def computing(trial: Trial) -> Iterator[None]:
         (_determinism, _set_determinism, (cuda, cuda)),
     ]
     with ExitStack() as undo:
-        for get, put, wanted in state:
-            if (before := get()) != wanted:  # a call that loads PyTorch's compiler, which takes 2 s
-                undo.callback(put, before)
-                put(wanted)
+        for get_value, set_value, new_value in state:
+            if (old_value := get_value()) != new_value:  # a call that loads PyTorch's compiler, which takes 2 s
+                undo.callback(set_value, old_value)
+                set_value(new_value)
         if torch.get_default_device().type != "cpu":
             undo.enter_context(torch.device("cpu"))
         undo.enter_context(_pools(len(sys.modules)).limit(limits=trial.threads))

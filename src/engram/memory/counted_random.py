@@ -29,8 +29,8 @@ def seeds(batch: int, generator: torch.Generator | None, device: torch.device) -
         device: Where the seeds go.
     """
     checks.arguments()
-    where = torch.device("cpu") if generator is None else generator.device
-    return torch.randint(2**62, (batch,), generator=generator, device=where).to(device)
+    draw_device = torch.device("cpu") if generator is None else generator.device
+    return torch.randint(2**62, (batch,), generator=generator, device=draw_device).to(device)
 
 
 def number(seed: Annotated[Tensor, "*shape"], count: Annotated[Tensor, "*shape"] | int) -> Annotated[Tensor, "*shape"]:

@@ -98,5 +98,5 @@ class Patches(NamedTuple):
 
     @staticmethod
     def quarters(z: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch channels 4 pooled"]:
-        """Numbers at all positions so that those that are pooled together are a column, without a copy."""
+        """Values at all positions, arranged without a copy so that each pooling window is a column."""
         return z.mT.view(len(z), z.shape[2], 4, -1)

@@ -17,7 +17,7 @@ def uniform(
 
     Args:
         kind: A layer with ``weight`` and perhaps ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.
-        sizes: What it is made of, as (inputs, outputs).
+        sizes: Sizes of the layer, as (inputs, outputs).
         generator: Source of weights and biases; None is torch's global one.
         bound: Largest magnitude of the values; needed for layers of several weights, as ``nn.LSTM``.
         **options: Further arguments of the layer, as ``padding``.
@@ -40,7 +40,7 @@ def lecun(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **o
 
     Args:
         kind: A layer with ``weight`` and ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.
-        sizes: What it is made of, as (inputs, outputs).
+        sizes: Sizes of the layer, as (inputs, outputs).
         generator: Source of the weights; None is torch's global one.
         **options: Further arguments of the layer, as ``padding``.
 
@@ -62,7 +62,7 @@ def kaiming(kind: type[Layer], *sizes: int, generator: torch.Generator | None, *
 
     Args:
         kind: A layer with ``weight`` and ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.
-        sizes: What it is made of, as (inputs, outputs).
+        sizes: Sizes of the layer, as (inputs, outputs).
         generator: Source of the weights; None is torch's global one.
         **options: Further arguments of the layer, as ``padding``.
 

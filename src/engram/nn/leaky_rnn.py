@@ -107,7 +107,7 @@ class LeakyRNN(nn.Module):
         return functional.linear(input, self.weight_ih, self.bias)
 
     def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
-        """The values of the recurrent connections, of which none is missing."""
+        """The values of the recurrent connections; none is missing."""
         return values
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LeakyState) -> LeakyState:

@@ -142,8 +142,8 @@ class LIFNetwork(nn.Module):
         recurrent = functional.linear(state.activity, self.connections(self.weight_hh))
         potential = self.alpha * state.potential + drive + recurrent - self.threshold * state.activity.detach()
         spikes = self.surrogate(potential - self.threshold) * (state.rest == 0)
-        rest = torch.where(spikes.detach() > 0, float(self.refractory), (state.rest - 1).clamp(min=0))
-        return LIFState(potential, spikes, rest)
+        steps_left = torch.where(spikes.detach() > 0, float(self.refractory), (state.rest - 1).clamp(min=0))
+        return LIFState(potential, spikes, steps_left)
 
     def slope(self, before: LIFState, after: LIFState) -> Float[Tensor, "batch hidden"]:
         """The surrogate derivative of each neuron's spike by its potential after a step."""

@@ -69,6 +69,7 @@ def _gram(X: Tensor) -> Tensor:
 
 def _refuse_others(name: str, value: Tensor, shape: tuple[int | str, ...]) -> None:
     if value.ndim != len(shape) or any(
-        isinstance(want, int) and want != got for got, want in zip(value.shape, shape, strict=True)
+        isinstance(expected_size, int) and expected_size != size
+        for size, expected_size in zip(value.shape, shape, strict=True)
     ):
         raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected ({', '.join(map(str, shape))}), as X has")

@@ -18,7 +18,7 @@ def run_core(core: Any, input: Annotated[Tensor, "time batch input"], state: Any
         core: A module with ``input_size``, ``weight_ih``, ``drive(input)``, ``init(batch_size)`` and
             ``step(drive, state)``, whose states have an ``activity``.
         input: Sequences, time first.
-        state: What an earlier call returned, or None.
+        state: The state from an earlier call, or None.
     """
     sequence = time_first("input", input, core.input_size, core.weight_ih)
     start = core.init(sequence.shape[1])

@@ -16,7 +16,7 @@ def time_first(
     """A checked sequence of shape (time, batch, features).
 
     Args:
-        name: What the error calls the argument.
+        name: Name of the argument in errors.
         value: The sequence.
         features: Number of its features.
         like: A tensor of the expected dtype and device.
@@ -46,7 +46,7 @@ def precise(value: Tensor, like: Tensor) -> Tensor:
 
 
 def check_precision(parameter: Tensor) -> None:
-    """Raise ValueError if a module with traces is of half precision, in which their increments are soon lost."""
+    """Raise ValueError if a module with traces has half precision, which soon loses their increments."""
     if parameter.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"the parameters have dtype = {parameter.dtype}: expected torch.float32 or torch.float64, because half "

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def _spike(u: Tensor, derivative: Tensor) -> Tensor:
-    # Adding what is exactly 0 gives the step the derivative, under every transform that torch has.
+    # The added term is exactly 0, but gives the step its derivative, under every transform that torch has.
     return (u > 0).to(u.dtype) + (u - u.detach()) * derivative
 
 

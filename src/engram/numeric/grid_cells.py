@@ -19,7 +19,7 @@ MOVES = tuple((direction, length) for length in (1, 5) for direction in (UP, DOW
 
 
 class Views(NamedTuple):
-    """What is seen from where: cells with one number see the same, which is a run of ``cells``.
+    """The view from each cell: cells with the same number have the same view, which is a run of ``cells``.
 
     Attributes:
         view: The number of each cell's view, row by row; -1 where nothing is seen.
@@ -41,30 +41,30 @@ def views_of_rooms(rooms: Int[np.ndarray, "h w"], reveal_walls: bool) -> Views:
     """
     framed = np.pad(rooms, 1, constant_values=NO_ROOM)
     around = sliding_window_view(framed, (3, 3)).reshape(*rooms.shape, 9)
-    seen = []
+    visible_cells = []
     for room in range(int(rooms.max(initial=NO_ROOM)) + 1):
-        shown = rooms == room
+        is_shown = rooms == room
         if reveal_walls:
-            shown |= (rooms == NO_ROOM) & (around == room).any(-1)
-        seen.append(np.flatnonzero(shown))
-    return _views(rooms.ravel(), seen)
+            is_shown |= (rooms == NO_ROOM) & (around == room).any(-1)
+        visible_cells.append(np.flatnonzero(is_shown))
+    return _views(rooms.ravel(), visible_cells)
 
 
 def views_of_radius(shape: tuple[int, int], radius: int) -> Views:
     """Views in which a cell shows the square around it, its sides ``2 radius + 1`` long."""
     cells = np.arange(shape[0] * shape[1]).reshape(shape)
-    seen = [
+    visible_cells = [
         cells[max(0, row - radius) : row + radius + 1, max(0, column - radius) : column + radius + 1].ravel()
         for row, column in np.ndindex(shape)
     ]
-    return _views(cells.ravel(), seen)
+    return _views(cells.ravel(), visible_cells)
 
 
-def _views(view: Int[np.ndarray, "cells"], seen: list[Int[np.ndarray, "some"]]) -> Views:
-    starts = np.cumsum([0, *(len(cells) for cells in seen)])
-    return Views(view.astype(np.int64), starts, np.concatenate(seen or [np.zeros(0, np.int64)]))
+def _views(view: Int[np.ndarray, "cells"], visible_cells: list[Int[np.ndarray, "some"]]) -> Views:
+    starts = np.cumsum([0, *(len(cells) for cells in visible_cells)])
+    return Views(view.astype(np.int64), starts, np.concatenate(visible_cells or [np.zeros(0, np.int64)]))
 
 
 def blocked(grid: Int8[np.ndarray, "*shape"]) -> np.ndarray:
-    """Which cells are walls, coloured or not."""
+    """Mask: which cells are walls, coloured or not."""
     return np.isin(grid, BLOCKING)

@@ -1,4 +1,4 @@
-"""What is seen of a grid of cells from one of them: tables of shadows, and the view through them as a numba loop.
+"""The view of a grid of cells from one of them: tables of shadows, and the view through them as a numba loop.
 
 A view is a square, the viewer in the middle of its bottom row, looking up. A row of it is the bits of an integer.
 """
@@ -16,7 +16,7 @@ LARGEST = 61  # cells along a side, whose bits fit an integer
 
 
 def shadow(size: int, row: int, column: int) -> np.ndarray:
-    """Which cells of a view an obstacle hides, (size, size) of bool."""
+    """Mask: which cells of a view an obstacle hides, (size, size) of bool."""
     hides = np.zeros((size, size), dtype=bool)
     middle, last = size // 2, size - 1
     if column == middle:
@@ -33,7 +33,7 @@ def shadow(size: int, row: int, column: int) -> np.ndarray:
 
 
 def cone(size: int, ratio: float) -> np.ndarray:
-    """Which cells of a view are too far to the side, (size, size) of bool."""
+    """Mask: which cells of a view are too far to the side, (size, size) of bool."""
     hides = np.zeros((size, size), dtype=bool)
     for i in range(size // 2):
         rows = max(1, math.floor(size * ratio - 2 * ratio * (i + 1)))
@@ -92,7 +92,7 @@ def _look(world, row, column, heading, shadows, beyond, view):
 
 
 look = jit(_look)
-"""Write into ``view`` the labels of what is seen, -1 for what is not: 0 is an empty cell, above 0 a wall."""
+"""Write into ``view`` the labels of visible cells, -1 for hidden ones: 0 is an empty cell, above 0 a wall."""
 
 
 def _mark(seen, view, row, column, heading):

@@ -1,4 +1,4 @@
-"""What a source imports, read from its syntax without loading it; and imports that wait until they are asked for."""
+"""The imports of a source, read from its syntax without loading it; and imports that wait until they are needed."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def imports(nodes: Iterable[ast.AST], package: str) -> Iterator[tuple[str, str]]
 def deferred(
     package: str, modules: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a package that loads some of its parts when they are asked for (PEP 562).
+    """``__getattr__`` and ``__dir__`` of a package that loads some of its parts on first use (PEP 562).
 
-    The package imports them for type checkers too, which is where ``engram.lab`` reads what a part rests on.
+    The package imports them for type checkers too; from these imports ``engram.lab`` reads a part's dependencies.
 
     Args:
         package: Its name.

@@ -28,7 +28,7 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
     the file imports count too, since the kernel depends on them.
 
     Args:
-        function: What is compiled at its first call, for every combination of types.
+        function: The function, compiled at its first call, for every combination of types.
         **options: Further options of ``numba.njit``.
     """
     compiled = njit(function, cache=True, nogil=True, error_model="numpy", **options)

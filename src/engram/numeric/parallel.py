@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class Lost:
-    """Stands in place of the result of an item whose worker died at every attempt."""
+    """Replaces the result of an item whose worker died at every attempt."""
 
 
 LOST: Final = Lost()

@@ -1,9 +1,9 @@
 """Vectors as wide as the processor's registers, and tiles of them, for numba kernels.
 
 numba has no way to promise that two arrays do not overlap, and so turns only the simplest loops into vector
-instructions. Here a kernel says itself what is to be a vector. A ``Vector`` is as many neighbouring elements of a flat
-array as fit a register; a ``Tile`` is the same columns of four neighbouring rows. The operators work on all elements
-at once, and repeat a vector for every row of a tile.
+instructions. Here a kernel declares its vectors itself. A ``Vector`` is as many neighbouring elements of a flat array
+as fit a register; a ``Tile`` is the same columns of four neighbouring rows. The operators work on all elements at once,
+and repeat a vector for every row of a tile.
 
     keep, gain = splat_rows(keeps, row), splat_rows(gains, row)
     trace = keep * load_rows(traces, place, width) + gain * load(activities, column)
@@ -142,7 +142,7 @@ def _intrinsic(typed: Callable[..., Any]) -> Callable[[Build], Any]:
 
 
 def _elementwise(build: Build) -> Any:
-    """An intrinsic of numba that does to vectors, and to every row of tiles, what ``build`` generates."""
+    """An intrinsic of numba that applies the code of ``build`` to vectors, and to every row of tiles."""
 
     @wraps(build, assigned=NAMES, updated=())
     def function(typing_context: Any, *args: Any) -> Any:
@@ -348,20 +348,20 @@ def _growth(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
         return _call(builder, "fmuladd", a, b, c)
 
     power = _call(builder, "rint", builder.fmul(x, const(1 / math.log(2))))
-    # log(2) in two parts, of which the first times a small integer is exact.
+    # log(2) in two parts; the first times a small integer is exact.
     first = math.floor(math.log(2) * 2**11) / 2**11
-    rest = fma(power, const(first - math.log(2)), fma(power, const(-first), x))
+    remainder = fma(power, const(first - math.log(2)), fma(power, const(-first), x))
     series = const(1 / math.factorial(terms))
     for n in range(terms - 1, 0, -1):
-        series = fma(series, rest, const(1 / math.factorial(n)))
+        series = fma(series, remainder, const(1 / math.factorial(n)))
     integers = ir.VectorType(ir.IntType(bits), kind.count)
     exponent = builder.add(builder.fptosi(power, integers), ir.Constant(integers, [bias] * kind.count))
     scale = builder.bitcast(builder.shl(exponent, ir.Constant(integers, [mantissa] * kind.count)), kind)
-    return fma(scale, builder.fmul(series, rest), builder.fsub(scale, const(1.0)))
+    return fma(scale, builder.fmul(series, remainder), builder.fsub(scale, const(1.0)))
 
 
 def _at_most(builder: ir.IRBuilder, x: ir.Value, bound: float) -> ir.Value:
-    """The absolute value, at most the bound; NaN goes on, since the comparison is false for it."""
+    """The absolute value, at most the bound; NaN passes through, since the comparison is false for it."""
     absolute, limit = _call(builder, "fabs", x), _constant(x.type, bound)
     return builder.select(builder.fcmp_ordered(">", absolute, limit), limit, absolute)
 
@@ -374,8 +374,8 @@ def tanh(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """
     # Beyond 20 the tangent is 1 in double precision.
     absolute = _at_most(builder, x, 20.0)
-    grown = _growth(builder, builder.fadd(absolute, absolute))
-    return _call(builder, "copysign", builder.fdiv(grown, builder.fadd(grown, _constant(x.type, 2.0))), x)
+    growth = _growth(builder, builder.fadd(absolute, absolute))
+    return _call(builder, "copysign", builder.fdiv(growth, builder.fadd(growth, _constant(x.type, 2.0))), x)
 
 
 @_elementwise

@@ -123,7 +123,7 @@ class single_threaded(ContextDecorator):  # noqa: N801
     """A context in which torch's operators use this thread alone; other threads are not affected.
 
     Threads of OpenMP have to meet at the end of every operator, which on busy cores takes longer than a small product.
-    What ``torch.compile`` looks at is left as it is.
+    It does nothing in code that ``torch.compile`` traces.
     """
 
     def __enter__(self) -> None:

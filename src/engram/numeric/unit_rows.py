@@ -1,4 +1,4 @@
-"""Rows of unit norm: what atoms of a dictionary are, where they are drawn as well as where they are learned."""
+"""Rows of unit norm, such as the atoms of a dictionary, both when they are drawn and when they are learned."""
 
 from __future__ import annotations
 

@@ -97,9 +97,9 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
     """
     if (fitness is None) == (loss is None):
         raise TypeError("expected either fitness, to be maximised, or loss, to be minimised")
-    name, given = ("fitness", fitness) if loss is None else ("loss", loss)
-    with checks.noted(**{name: given}):
-        values = torch.as_tensor(given).detach().cpu().double()
+    name, numbers = ("fitness", fitness) if loss is None else ("loss", loss)
+    with checks.noted(**{name: numbers}):
+        values = torch.as_tensor(numbers).detach().cpu().double()
     if values.shape != (population_size,):
         raise ValueError(f"{name}.shape = {tuple(values.shape)}: expected ({population_size},), the population's")
     values = -values if name == "fitness" else values

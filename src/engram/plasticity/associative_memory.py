@@ -128,12 +128,14 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         trace = self.state_.trace[0]
         weight = (trace - torch.diag(trace.diagonal())) / max(self.n_features_in_ - 1, 1)
         cue = torch.tensor(cues).to(trace)
-        known, cue = ~cue.isnan(), cue.nan_to_num(0.0)
+        is_known, cue = ~cue.isnan(), cue.nan_to_num(0.0)
         # The traces are still, so that they are fixed weights of a network without plasticity.
         start = PlasticState(cue, TraceState(cue.new_empty(len(cue), 0, 0)))
         steps = (self.recall_steps, *cue.shape)
         with torch.no_grad():
-            _, last = plastic_scan(cue.expand(steps), self.gain * weight, None, None, start, clamp=known.expand(steps))
+            _, last = plastic_scan(
+                cue.expand(steps), self.gain * weight, None, None, start, clamp=is_known.expand(steps)
+            )
             return (last.hidden @ weight.t()).numpy(force=True)
 
     def _store(self, X: Data, sample_weight: Data | None, first: bool) -> PlasticAssociativeMemory:

@@ -34,14 +34,14 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
     checks.instance("lstm", lstm, nn.LSTM)
     if lstm.bidirectional or lstm.proj_size:
         raise ValueError(f"lstm = {lstm}: expected one direction and no projection")
-    net = PlasticLSTM(lstm.input_size, lstm.hidden_size, **_made(lstm, lstm.weight_hh_l0), **options)
+    net = PlasticLSTM(lstm.input_size, lstm.hidden_size, **_common_arguments(lstm, lstm.weight_hh_l0), **options)
     for layer, (weight_ih, weight_hh, *biases) in zip(_layers(net), lstm.all_weights, strict=True):
         bias_ih, bias_hh = biases or 2 * [weight_hh.new_zeros(len(weight_hh))]
         admit, forget, of_cell, emit = bias_hh.chunk(4)
         layer.weight_ih.copy_(weight_ih)
         layer.weight_hh.copy_(weight_hh)
         layer.bias_ih.copy_(bias_ih)
-        layer.bias_ih.chunk(4)[2].add_(of_cell)  # of which a plastic LSTM has one
+        layer.bias_ih.chunk(4)[2].add_(of_cell)  # a plastic LSTM has only one bias of these
         layer.bias_hh.copy_(torch.cat((admit, forget, emit)))
         (layer.alpha.post if isinstance(layer.alpha, LowRank) else layer.alpha).zero_()
     return net
@@ -61,16 +61,16 @@ def to_lstm(net: PlasticLSTM) -> nn.LSTM:
         True
     """
     checks.instance("net", net, PlasticLSTM)
-    lstm = nn.LSTM(net.input_size, net.hidden_size, **_made(net, net.weight_hh))
+    lstm = nn.LSTM(net.input_size, net.hidden_size, **_common_arguments(net, net.weight_hh))
     for layer, parameters in zip(_layers(net), lstm.all_weights, strict=True):
         admit, forget, emit = layer.bias_hh.chunk(3)
         bias_hh = torch.cat((admit, forget, torch.zeros_like(emit), emit))
-        for own, given in zip(parameters, (layer.weight_ih, layer.weight_hh, layer.bias_ih, bias_hh), strict=True):
-            own.copy_(given)
+        for target, source in zip(parameters, (layer.weight_ih, layer.weight_hh, layer.bias_ih, bias_hh), strict=True):
+            target.copy_(source)
     return lstm
 
 
-def _made(net: Any, like: Any) -> dict[str, Any]:
+def _common_arguments(net: Any, like: Any) -> dict[str, Any]:
     """The arguments that both kinds take."""
     same = {name: getattr(net, name) for name in ("num_layers", "dropout", "batch_first")}
     return {**same, "device": like.device, "dtype": like.dtype}

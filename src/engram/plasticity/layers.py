@@ -74,9 +74,9 @@ def layer_states(net: Any, input: Tensor | PackedSequence, sequence: Tensor, sta
 
     Args:
         net: The first layer, with the other ones in ``upper``.
-        input: What the network was called with.
+        input: The network's input.
         sequence: The same as ``checked_input`` gives it.
-        state: What the network was called with; None: the start of an episode.
+        state: The state that the network was called with; None: the start of an episode.
     """
     layers = [net, *net.upper]
     packed, unbatched = isinstance(input, PackedSequence), not isinstance(input, PackedSequence) and input.dim() == 2
@@ -132,7 +132,7 @@ def layer_results(net: Any, input: Tensor | PackedSequence, sequence: Tensor, st
 
     Args:
         net: The first layer.
-        input: What the network was called with.
+        input: The network's input.
         sequence: The output of the last layer.
         states: The state of each layer after the last step.
     """

@@ -22,7 +22,7 @@ Backend = Literal["auto", "eager", "fused"]
 LOW, HIGH = 0.1, 0.9  # targets of the wrong and the right answer unit
 DIVERGED = 1e3
 INTERNAL_FIRST_TRIAL, INTERNAL_PENALTY = 11, 0.27
-SETS_AT_ONCE = 64  # individuals with perturbations of their own whose perturbations are in memory together
+SETS_AT_ONCE = 64  # individuals with their own perturbations that are in memory together
 
 
 class Trials(NamedTuple):
@@ -52,7 +52,7 @@ class Lifetimes(NamedTuple):
             whether the answer was right.
         trace: The plastic weights at the end.
         recorded: Activity of all units in the trials that were to be recorded.
-        penalty: What internal modulation costs in each trial; zero where there is none.
+        penalty: The cost of internal modulation in each trial; zero without internal modulation.
     """
 
     loss: Float[Tensor, "batch trials"]
@@ -91,7 +91,7 @@ def lifetimes(
 
     Args:
         net: The network; all individuals share its rule and constants.
-        trials: What each individual experiences.
+        trials: The trials of each individual.
         generator: Source of the perturbations.
         weight: Innate weights, one set for each individual or one for all; None: the network's.
         alpha: Plasticities, in the same way and number.
@@ -171,8 +171,8 @@ def check_trials(trials: Trials, first_plastic_trial: int) -> None:
         raise ValueError(f"trials.kind.shape[1] = {trials.kind.shape[1]} trials: expected {expected}")
 
 
-def _genomes(name: str, given: Any, own: Tensor, batch: int) -> Tensor:
-    genomes = own.detach()[None] if given is None else given
+def _genomes(name: str, genomes_given: Any, own: Tensor, batch: int) -> Tensor:
+    genomes = own.detach()[None] if genomes_given is None else genomes_given
     checks.instance(name, genomes, Tensor)
     if genomes.shape[1:] != own.shape or len(genomes) not in (1, batch):
         size = ", ".join(map(str, own.shape))
@@ -182,13 +182,17 @@ def _genomes(name: str, given: Any, own: Tensor, batch: int) -> Tensor:
 
 def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:
     """The function that computes the lives, if it can."""
-    wanted = {
+    requirements = {
         "hebbian": (net.hebbian, "perturbation"),
         "modulation": (net.modulation, "reward"),
         "weight.device": (weight.device.type, "cpu"),
         "weight.dtype": (weight.dtype, torch.float32),
     }
-    reasons = [f"{name} = {value!r}: expected {want!r}" for name, (value, want) in wanted.items() if value != want]
+    reasons = [
+        f"{name} = {value!r}: expected {expected!r}"
+        for name, (value, expected) in requirements.items()
+        if value != expected
+    ]
     if backend == "fused" and reasons:
         raise ValueError(f"backend = 'fused' cannot run this network; {reasons[0]}")
     return _live_by_steps if backend == "eager" or reasons else _live_fused
@@ -209,26 +213,26 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
         xi = who.noise.dense(trial * steps, (trial + 1) * steps, net.units).to(weight)[who.noise_of]
         if net.hebbian == "cubic":
             state = state._replace(eligibility=torch.zeros_like(state.eligibility))
-        heard, signals = [], []
-        shown: tuple[Tensor, ...] = ()
+        answers, signals = [], []
+        feedback: tuple[Tensor, ...] = ()
         for k in range(steps):
             answering, clamp = trials.response[0] <= k < trials.response[1], net.clamped(inputs[:, k])
             state = net.step(state, clamp, xi[:, k], answering=answering, weight=weight, alpha=alpha, order=who.order)
             if answering:
-                heard.append(state.activity[:, rnn.ANSWERS])
+                answers.append(state.activity[:, rnn.ANSWERS])
             first, second = state.activity[:, rnn.MODULATORS].unbind(1)
             signals.append(first - second)
             if internal and trial >= INTERNAL_FIRST_TRIAL:
                 state = net.modulated(state)
             if k == trials.decision:
-                loss, choice = _decided(torch.stack(heard, 1), trials.answer[:, trial].long())
+                loss, choice = _decided(torch.stack(answers, 1), trials.answer[:, trial].long())
                 losses[:, trial], correct[:, trial] = loss, choice == trials.answer[:, trial]
                 plastic = not internal and trial >= net.first_plastic_trial
                 state = net.consolidate(state, loss, kind, plastic=plastic)
                 sign = torch.where(correct[:, trial], 1.0, -1.0).to(loss)
-                shown = rnn.GAIN * (loss if net.feedback == "loss" else sign), choice
+                feedback = rnn.GAIN * (loss if net.feedback == "loss" else sign), choice
             if trials.feedback[0] <= k < trials.feedback[1]:
-                clamp = net.clamped(inputs[:, k], *shown)
+                clamp = net.clamped(inputs[:, k], *feedback)
                 state = state._replace(activity=torch.cat((clamp, state.activity[:, rnn.CLAMPED :]), dim=1))
             if trial in slot:
                 recorded[:, slot[trial], k] = state.activity
@@ -237,11 +241,11 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
     return Lifetimes(losses, correct, state.trace, recorded, penalties)
 
 
-def _decided(heard: Float[Tensor, "batch steps 2"], answer: Int[Tensor, "batch"]) -> tuple[Tensor, Tensor]:
-    """The loss of a trial and the answer given, from what was heard of the answer units."""
-    votes = heard.sum(1)
-    target = LOW + (HIGH - LOW) * nn.functional.one_hot(answer, 2).to(heard)
-    return (heard - target[:, None]).square().mean(1).sum(1), (votes[:, 1] > votes[:, 0]).long()
+def _decided(answers: Float[Tensor, "batch steps 2"], answer: Int[Tensor, "batch"]) -> tuple[Tensor, Tensor]:
+    """The loss of a trial and the answer, from the activity of the answer units."""
+    votes = answers.sum(1)
+    target = LOW + (HIGH - LOW) * nn.functional.one_hot(answer, 2).to(answers)
+    return (answers - target[:, None]).square().mean(1).sum(1), (votes[:, 1] > votes[:, 0]).long()
 
 
 def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
@@ -257,13 +261,13 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
     order = torch.empty(0, dtype=torch.long) if who.order is None else who.order
     arrays = [who.weight, who.alpha, who.genome, trials.inputs.float(), trials.kind.long(), trials.answer.long()]
     arrays += [*who.noise, who.noise_of, order.long()]
-    given = *(tensor.detach().contiguous().numpy() for tensor in arrays), slot
+    arrays_of_lives = *(tensor.detach().contiguous().numpy() for tensor in arrays), slot
     times = *trials.response, trials.decision, *trials.feedback, net.first_plastic_trial
     rates = np.float32(net.dt / net.tau), np.float32(1 - net.dt / net.tau_e), float(net.eta)
     bounds = np.float32(net.clip), float(net.decay), rnn.GAIN, LOW, HIGH, net.feedback == "binary", net.debias
-    fixed = *given, *times, *rates, *bounds, loss, choice, trace, recorded
+    fixed = *arrays_of_lives, *times, *rates, *bounds, loss, choice, trace, recorded
     memory = partial(np.empty, cpu.scratch_size(net.units), np.float32)
     shared.run(lambda row, own: cpu.lifetime(*fixed, own, row), batch, available(), memory)
     correct = torch.from_numpy(choice) == trials.answer
-    made = torch.from_numpy(loss), correct, torch.from_numpy(trace), torch.from_numpy(recorded)
-    return Lifetimes(*made, torch.zeros(batch, count))
+    results = torch.from_numpy(loss), correct, torch.from_numpy(trace), torch.from_numpy(recorded)
+    return Lifetimes(*results, torch.zeros(batch, count))

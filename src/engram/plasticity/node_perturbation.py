@@ -65,8 +65,8 @@ class Perturbations(NamedTuple):
 
     Attributes:
         first: Where in the lists those of a step begin, counted through all steps of a life.
-        unit: Which unit each perturbs.
-        size: What it adds to the unit's potential.
+        unit: The unit that each perturbs.
+        size: The perturbation of the unit's potential.
     """
 
     first: Int[Tensor, "sets moments_and_end"]
@@ -155,7 +155,7 @@ class NodePerturbationRNN(nn.Module):
             (r (x - mean of x))^3 instead, as in the rule of 2017.
         modulation: ``"reward"``: as above. ``"internal"``, experimental: the modulators change the weights at every
             step, P <- P + clip(3e-4 (r_N-4 - r_N-3) E, -c, c), from the 12th trial on.
-        feedback: What the outcome units show: 3 times the ``"loss"``, or ``"binary"``, +3 right and -3 wrong.
+        feedback: The signal of the outcome units: 3 times the ``"loss"``, or ``"binary"``, +3 right and -3 wrong.
         debias: Divide the running mean of the loss by 1 - 0.9^n after n trials; the publication does not, so that
             early outcomes seem worse than usual.
         weight_scale: g of the initial W ~ N(0, g^2 / N).
@@ -264,17 +264,17 @@ class NodePerturbationRNN(nn.Module):
         weight, alpha = self.weight if weight is None else weight, self.alpha if alpha is None else alpha
         effective = weight + alpha * state.trace
         before = state.activity
-        seen = before if order is None else before[:, order]
+        presynaptic = before if order is None else before[:, order]
         hidden = state.hidden + (self.dt / self.tau) * ((effective @ before[..., None])[..., 0] - state.hidden)
         eligibility, mean = state.eligibility, state.mean
         if xi is not None:
             hidden = hidden + xi
         if self.hebbian == "cubic":
-            eligibility = eligibility + ((hidden - mean)[:, :, None] * seen[:, None, :]) ** 3
+            eligibility = eligibility + ((hidden - mean)[:, :, None] * presynaptic[:, None, :]) ** 3
             mean = MEAN_DECAY * mean + (1 - MEAN_DECAY) * hidden
         else:
             if xi is not None:
-                eligibility = eligibility + xi.expand_as(before)[:, :, None] * seen[:, None, :]
+                eligibility = eligibility + xi.expand_as(before)[:, :, None] * presynaptic[:, None, :]
             eligibility = (1 - self.dt / self.tau_e) * eligibility
         answers = hidden[:, ANSWERS].sigmoid() if answering else torch.zeros_like(hidden[:, ANSWERS])
         activity = torch.cat((clamp, hidden[:, CLAMPED : self.units - 2].tanh(), answers), dim=1)
@@ -320,7 +320,7 @@ class NodePerturbationRNN(nn.Module):
 
         Args:
             stimulus: Activity of the stimulus units, (batch, 2).
-            outcome: What the outcome units show, (batch,); None: nothing.
+            outcome: The signal of the outcome units, (batch,); None: nothing.
             answer: The own answer, 0 or 1, (batch,); None: none.
         """
         checks.arguments()
@@ -351,12 +351,12 @@ class NodePerturbationRNN(nn.Module):
         firsts, events, total = [], [], 0
         for _ in range(sets):
             sites = _bernoulli_sites(math.prod(loud), self.perturbation_prob, generator)
-            trial, rest = sites // (loud[1] * loud[2] or 1), sites % (loud[1] * loud[2] or 1)
-            moments = trial * steps + QUIET_STEPS + rest // self.units
+            trial, offset = sites // (loud[1] * loud[2] or 1), sites % (loud[1] * loud[2] or 1)
+            moments = trial * steps + QUIET_STEPS + offset // self.units
             first = torch.searchsorted(moments, torch.arange(trials * steps + 1))
             firsts.append(first + total)
             total += len(sites)
-            events.append((rest % self.units).to(torch.int16))
+            events.append((offset % self.units).to(torch.int16))
         size = (2 * torch.rand(total, generator=generator) - 1) * self.perturbation
         return Perturbations(torch.stack(firsts), torch.cat(events), size)
 

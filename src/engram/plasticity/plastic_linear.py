@@ -112,7 +112,7 @@ class PlasticLinear(nn.Module):
 
         Args:
             input: x, (time, batch, in), or (batch, time, in) if ``batch_first``.
-            state: What an earlier call returned; no trace if None.
+            state: The state from an earlier call; no trace if None.
             drive: d, the external input to the receiving units, such as a label to be learned; shaped as the output.
             modulator: m, shaped as the output or with one feature; for a modulated rule alone (else ValueError).
         """

@@ -50,10 +50,10 @@ class PlasticLSTM(nn.Module):
         bidirectional: As of ``PlasticRNN``.
         rule: How the traces change; ``Modulated(clip=2.0)`` if None.
         alpha: Plasticity coefficients: ``"connection"``, ``"post"``, ``"homogeneous"``, or the rank of a product.
-        neuromodulator: What modulates a modulated rule; if None, one with a fan-out is made.
-        hebb_post: What the rule takes as postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
+        neuromodulator: The module that modulates a modulated rule; if None, one with a fan-out is made.
+        hebb_post: The rule's postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
             (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
-        modulator_source: What the neuromodulator reads, ``"hidden"`` (h'), ``"cell"`` (c') or ``"previous"`` (h), which
+        modulator_source: Input of the neuromodulator, ``"hidden"`` (h'), ``"cell"`` (c') or ``"previous"`` (h), which
             no kernel runs.
         read_clip: Bound of the traces where they act, (W_g + alpha * clip(H)) h, for a rule that has none
             (``Modulated(clip=None)``); the published code calls this ``aditya``. None for none.

@@ -24,7 +24,7 @@ class Coefficients(NamedTuple):
 
     Attributes:
         decay: D, the share of the trace that is lost.
-        gain: M, the rate of what is added.
+        gain: M, the rate of additions.
         post: z, the postsynaptic term that is multiplied with the presynaptic activity.
     """
 
@@ -52,8 +52,8 @@ class PlasticityRule(nn.Module, ABC):
     Attributes:
         modulated: Whether ``update`` needs a neuromodulatory signal.
         clip: The bound c of the trace, or None.
-        state_type: What ``init`` returns: a NamedTuple of (batch, post, pre) tensors, the Hebbian traces first.
-        recursion: What ``update`` does with the coefficients. ``"linear"``: as above. ``"soft"``: with
+        state_type: The type of states: a NamedTuple of (batch, post, pre) tensors, the Hebbian traces first.
+        recursion: How ``update`` applies the coefficients. ``"linear"``: as above. ``"soft"``: with
             d[j, i] = M[j] z[j] x[i], H' = clip((1 - D[j] - abs(d)) H + d). ``"retroactive"``: they are those of the
             eligibility trace, E'[j, i] = (1 - D[j]) E[j, i] + M[j] z[j] x[i] without a bound, and the modulatory
             signal m makes it permanent, H' = clip(H + m[j] E), with E' in place of E if ``trace_first``. ``"own"``:
@@ -88,7 +88,7 @@ class PlasticityRule(nn.Module, ABC):
 
     def __init__(self, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        # What a rule without parameters follows when it is moved or cast.
+        # A buffer that moves and casts with a rule without parameters.
         with checks.noted(device=device):
             self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
 
@@ -102,7 +102,7 @@ class PlasticityRule(nn.Module, ABC):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """The coefficients of one step, of which the arguments are as of ``update``."""
+        """The coefficients of one step, with the arguments of ``update``."""
 
     def init(self, batch_size: int, post_size: int, pre_size: int) -> RuleState:
         """The state at the start of an episode: no trace, in the dtype and on the device of the parameters.
@@ -150,7 +150,7 @@ class PlasticityRule(nn.Module, ABC):
         """Raise unless ``state`` is one of this rule, with traces as ``checks.tensor`` takes them.
 
         Args:
-            state: What should be a state.
+            state: The state to check.
             shape: Shape of its traces, a name where any size is allowed.
             like: A tensor of the dtype and device expected.
         """
@@ -253,9 +253,9 @@ class RatedRule(PlasticityRule):
         self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype, shape)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows: the rate as it is now."""
-        known = checks.readable(self.eta) and self.eta.ndim == 0
-        return f"eta={self.eta.item():.4g}" if known else f"eta of shape {tuple(self.eta.shape)}"
+        """The current rate, for ``repr``."""
+        is_scalar = checks.readable(self.eta) and self.eta.ndim == 0
+        return f"eta={self.eta.item():.4g}" if is_scalar else f"eta of shape {tuple(self.eta.shape)}"
 
 
 def accumulated(

@@ -34,12 +34,12 @@ def plastic_current(
     alpha: Float[Tensor, "..."],
     trace: Float[Tensor, "batch post pre"],
 ) -> Float[Tensor, "batch post"]:
-    """``current`` with what the plastic part of the connections adds to it.
+    """``current`` plus the current through the plastic part of the connections.
 
         c[j] + sum_i alpha[j, i] H[j, i] x[i]
 
     Args:
-        current: What else reaches the receiving units, c.
+        current: The other input of the receiving units, c.
         pre: Presynaptic activity x.
         alpha: Plasticity coefficients, (post, pre), (post,) or (); one that does not depend on the sending unit
             is multiplied last, which saves a pass over the trace.
@@ -62,7 +62,7 @@ def _plastic_current(
     alpha: Float[Tensor, "..."],
     trace: Float[Tensor, "batch post pre"],
 ) -> Float[Tensor, "batch post"]:
-    """``plastic_current`` of what was checked once for all steps."""
+    """``plastic_current`` of arguments that were checked once for all steps."""
     # vecdot rather than bmm: a batched product with a single column is several times slower in some BLAS.
     per_connection = alpha.dim() == 2
     plastic: Tensor = torch.linalg.vecdot(alpha * trace if per_connection else trace, pre.unsqueeze(1))
@@ -99,7 +99,7 @@ def plastic_scan(
         alpha: Plasticity coefficients, (post, pre), (post,), () or two factors; None without plasticity.
         rule: The plasticity rule; None without plasticity.
         state: State before the first step.
-        neuromodulator: What modulates the rule; None if the rule is not modulated.
+        neuromodulator: The module that modulates the rule; None if the rule is not modulated.
         clamp: Where the activity is the external input.
         nonlinearity: f.
 
@@ -183,9 +183,9 @@ def plastic_linear_scan(
     _check_alpha(alpha, receiving, sending)
     signals = [None] * len(pre) if modulator is None else modulator.unbind(0)
     outputs = []
-    for sent, fixed, signal in zip(pre.unbind(0), current.unbind(0), signals, strict=True):
-        post = nonlinearity(_plastic_current(fixed, sent, alpha, state.trace))
-        state = rule.update(state, pre=sent, post=post, modulator=signal)
+    for source, fixed, signal in zip(pre.unbind(0), current.unbind(0), signals, strict=True):
+        post = nonlinearity(_plastic_current(fixed, source, alpha, state.trace))
+        state = rule.update(state, pre=source, post=post, modulator=signal)
         outputs.append(post)
     return torch.stack(outputs) if outputs else current, state
 
@@ -218,9 +218,9 @@ def plastic_lstm_scan(
         alpha: Plasticity coefficients, (post, pre), (post,), () or two factors.
         rule: The plasticity rule.
         state: State before the first step.
-        neuromodulator: What modulates the rule; None if the rule is not modulated.
-        hebb_post: What the rule takes as y: ``"input"`` g, ``"recurrent"`` r, ``"cell"`` c(t) or ``"hidden"`` h(t).
-        modulator_source: What the neuromodulator reads: ``"hidden"``, ``"cell"`` or ``"previous"`` h(t-1).
+        neuromodulator: The module that modulates the rule; None if the rule is not modulated.
+        hebb_post: The rule's y: ``"input"`` g, ``"recurrent"`` r, ``"cell"`` c(t) or ``"hidden"`` h(t).
+        modulator_source: The input of the neuromodulator: ``"hidden"``, ``"cell"`` or ``"previous"`` h(t-1).
         read_clip: Bound of the traces where they act, clip(H(t-1)) in r; None: none.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM, with the options of its code.

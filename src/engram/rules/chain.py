@@ -224,7 +224,7 @@ class Chain(NamedTuple):
         rule_name = type(rule).__name__
         before: list[nn.Module] = []
         layers: list[tuple[str, Any, list[tuple[str, nn.Module]]]] = []
-        seen: set[int] = set()
+        parameters_so_far: set[int] = set()
         for name, module in _leaves(model):
             subject = f"model: {rule_name} cannot train layer {name!r}, a {type(module).__name__}"
             if isinstance(module, _SCALED) and module.scale != 1 and not scaled:
@@ -234,9 +234,9 @@ class Chain(NamedTuple):
             # Of a module without others inside it at once, since this stands in each update.
             parameters = module.parameters() if module._modules else module._parameters.values()
             own = {id(parameter) for parameter in parameters if parameter is not None}
-            if own & seen:
+            if own & parameters_so_far:
                 raise TypeError(f"{subject}: it shares weights with another layer; expected weights of its own")
-            seen |= own
+            parameters_so_far |= own
             dense = type(module) in {nn.Linear, NTKLinear}
             if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
                 if not set(module._parameters) <= {"weight", "bias"}:
@@ -247,8 +247,8 @@ class Chain(NamedTuple):
                 continue
             if isinstance(module, _CHANGING) and deterministic:
                 raise TypeError(f"{subject}: it lacks one output for one input, which several phases need")
-            known = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
-            if not known and (own or not any_activation):
+            is_supported = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
+            if not is_supported and (own or not any_activation):
                 supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
                 reason = (
                     "it lacks a known derivative" if not own else "it has weights of a form that it lacks a rule for"
@@ -270,7 +270,7 @@ class Chain(NamedTuple):
         )
 
     def enter(self, x: Tensor) -> Tensor:
-        """What the first layer receives.
+        """The input of the first layer.
 
         Raises:
             ValueError: ``x`` is empty, or of another shape, dtype or device than the network takes; or autocast is on.
@@ -315,7 +315,7 @@ class Chain(NamedTuple):
     def check_feedback(self, feedback: Mapping[str, Tensor], name: str = "state") -> None:
         """Raise TypeError or ValueError unless a rule's state is feedback of this network."""
         weights = {layer.weight_name: layer.module.weight for layer in self.layers[1:]}
-        # ``check_state``, which says what differs, would take a tenth of each update of a small network.
+        # ``check_state``, which reports the difference, would take a tenth of each update of a small network.
         if not isinstance(feedback, Mapping) or _forms(feedback) != _forms(weights):
             check_state(feedback, weights, name)
 

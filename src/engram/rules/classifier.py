@@ -25,8 +25,8 @@ ACTIVATIONS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A feed-forward network that any rule of ``engram.rules`` trains, by gradient descent with momentum.
 
-    Weights start from N(0, 1 / fan-in) and biases from 0, and are the same for all rules: what a rule draws comes from
-    a seed of its own. Features should be centred and scaled, as for other networks.
+    Weights start from N(0, 1 / fan-in) and biases from 0, and are the same for all rules, since a rule draws its random
+    numbers from a seed of its own. Features should be centred and scaled, as for other networks.
 
     Args:
         rule: A name that ``registry.names("learning_rules")`` lists, or a rule.

@@ -25,7 +25,7 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class Properties:
-    """What a rule needs and keeps; ``engram.testing.check_learning_rule`` checks these declarations.
+    """The requirements and the memory of a rule; ``engram.testing.check_learning_rule`` checks these declarations.
 
     Attributes:
         local: A weight's change depends only on its pre- and postsynaptic activity, its own state, and a broadcast
@@ -48,7 +48,7 @@ class Properties:
 
 
 class Update(NamedTuple):
-    """What a learning rule returns.
+    """The result of a learning rule's update.
 
     Attributes:
         grads: Pseudo-gradients by the names of ``model.named_parameters()``, of the parameters that the rule trains.
@@ -69,7 +69,7 @@ class LearningRule(ABC, Generic[State]):
     state too.
 
     Attributes:
-        properties: What it needs.
+        properties: Its requirements.
 
     Examples:
         >>> class LastBias(LearningRule[None]):
@@ -116,7 +116,7 @@ class LearningRule(ABC, Generic[State]):
             x: Its input; for rules of learning in time (time, batch, features).
             target: Classes (int64), for softmax and cross-entropy, or values, for half the squared error, summed over
                 outputs; both as means over the batch.
-            state: What ``init`` or the last update returned.
+            state: The state from ``init`` or the last update.
 
         Raises:
             ValueError: The batch is empty, or shapes do not match.
@@ -135,7 +135,7 @@ class LearningRule(ABC, Generic[State]):
 
         Args:
             model: The network after the step.
-            deltas: What the step added to each parameter that is ``watched``, by name.
+            deltas: The step's change of each parameter that is ``watched``, by name.
             state: The state before the step.
         """
         return state
@@ -226,7 +226,7 @@ class SynapticRule(ABC, Generic[State]):
     It owns its settings, but neither weights nor state, and changes nothing in place.
 
     Attributes:
-        properties: What it needs.
+        properties: Its requirements.
 
     Examples:
         >>> class Decay(SynapticRule[None]):
@@ -261,7 +261,7 @@ class SynapticRule(ABC, Generic[State]):
             pre: Presynaptic activity.
             post: Postsynaptic activity.
             weight: W.
-            state: What ``init`` or the last update returned.
+            state: The state from ``init`` or the last update.
 
         Raises:
             ValueError: The batch is empty, or shapes do not match.
@@ -285,7 +285,7 @@ def apply_rule(
         model: The network.
         x: Its input.
         target: Classes or values.
-        state: What ``rule.init`` or the last update returned.
+        state: The state from ``rule.init`` or the last update.
 
     Returns:
         The update.
@@ -351,7 +351,7 @@ def train_step(
         model: The network, which the optimiser changes.
         optimizer: Any optimiser of its parameters; a parameter that the rule leaves alone has no gradient.
         batch: Input and target.
-        state: What ``rule.init`` or the last step returned.
+        state: The state from ``rule.init`` or the last step.
 
     Returns:
         The update, with the state after the step.

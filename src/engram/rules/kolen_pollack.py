@@ -93,7 +93,7 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
 
         Args:
             model: The network after the step.
-            deltas: What the step added to each W, by name; a frozen one is missing.
+            deltas: The step's change of each W, by name; a frozen one is missing.
             state: B before the step.
         """
         checks.arguments()

@@ -17,7 +17,7 @@ class OutputFeedback(NamedTuple):
 
     Attributes:
         weights: Weights of all hidden layers, side by side; empty before the first update.
-        key: What they are drawn from.
+        key: The key from which they are drawn.
     """
 
     weights: Float[Tensor, "outputs units"]

@@ -117,7 +117,7 @@ class _Settling:
         return loss + sum(error.square().sum() / 2 for error in self.errors[:-1])
 
     def moved(self, rate: float) -> _Settling:
-        """What a step of this size leads to."""
+        """The state after a step of this size."""
         if self.downhill is None:
             above = zip(self.network.layers, self.activities, self.errors, strict=True)
             backward_errors = [

@@ -64,7 +64,7 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         if self.magnitude == "uniform":
             magnitudes = {name: weight.detach().abs().mean() for name, weight in network.weights().items()}
         else:
-            magnitudes = _drawn(network, generator)
+            magnitudes = _random_magnitudes(network, generator)
         return SignSymmetryState(magnitudes, chain.new_key(generator))
 
     @torch.no_grad()
@@ -95,9 +95,9 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         grads = network.backward(activities, error, feedback)
         if self.magnitude == "redrawn":
             generator = torch.Generator().manual_seed(int(state.key))
-            state = SignSymmetryState(_drawn(network, generator), chain.new_key(generator))
+            state = SignSymmetryState(_random_magnitudes(network, generator), chain.new_key(generator))
         return checked_update(self, grads, state, loss)
 
 
-def _drawn(network: chain.Chain, generator: torch.Generator) -> dict[str, Tensor]:
+def _random_magnitudes(network: chain.Chain, generator: torch.Generator) -> dict[str, Tensor]:
     return {name: weight.abs() for name, weight in network.random_weights(generator).items()}

@@ -1,4 +1,4 @@
-"""A pure step run over a sequence, so that what the step was made of can be trained by the gradient through it.
+"""A pure step run over a sequence, so that the gradient through it can train the parameters of the step.
 
 A step is a function of a state and an input that returns the next state and an output; the meta-parameters in it are
 trained by back-propagation through the unrolled sequence. For a population of them, they and the state have one more
@@ -33,7 +33,7 @@ def unroll(
     Args:
         step: A pure function: it changes nothing in place and draws nothing at random.
         state: Before the first step: tensors, nested in tuples.
-        inputs: What each step gets: the first axis of a tensor, or any sequence.
+        inputs: The input of each step: the first axis of a tensor, or any sequence.
         checkpointed: Keep for the way back the state before every sqrt(T)-th of the T steps only, and run the steps
             between again when their gradients are due: memory for 2 sqrt(T) steps, by one more pass.
 
@@ -72,7 +72,7 @@ def unroll(
 
 
 def detached(state: State) -> State:
-    """A state cut off from the graph that made it, for windows that go on where the last one ended.
+    """A state detached from its graph, for windows that continue where the last one ended.
 
     Args:
         state: Tensors, nested in tuples and named tuples.

@@ -90,6 +90,6 @@ class WeightMirror(LearningRule[WeightMirrorState]):
             activity_of_noise = functional.linear(noise, layer.module.weight)
             for _, module in layer.after:
                 activity_of_noise = module(activity_of_noise)
-            learned = state.feedback[layer.weight_name] * (1 - self.decay)
-            feedback[layer.weight_name] = learned.addmm_(activity_of_noise.t(), noise, alpha=self.rate / len(noise))
+            decayed = state.feedback[layer.weight_name] * (1 - self.decay)
+            feedback[layer.weight_name] = decayed.addmm_(activity_of_noise.t(), noise, alpha=self.rate / len(noise))
         return WeightMirrorState(feedback, chain.new_key(generator))

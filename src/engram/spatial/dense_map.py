@@ -15,9 +15,9 @@ _AROUND = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c]
 
 
 class DenseMap(LocalMap):
-    """A local map with a confidence for each label of each cell, all of which decay at each step.
+    """A local map with a confidence for each label of each cell; all confidences decay at each step.
 
-    Use it for worlds in which colours change; where they do not, it equals ``LocalMap``, which is tested against it.
+    Use it for worlds in which colours change; in other worlds it equals ``LocalMap``, which is tested against it.
     Arguments and methods are the same, but the cost of a step grows with the cells and labels of the map.
 
     Examples:
@@ -59,8 +59,8 @@ class DenseMap(LocalMap):
     def confidence(self, view: View) -> float:
         """The mean confidence in the visible cells of a view from where the agent is; 0 where nothing is visible."""
         visible = self._visible(self._checked(view))
-        known = [self._maps[self._labels.index(k), r, c] for r, c, k in visible if k in self._labels]
-        return float(sum(known)) / len(visible) if visible else 0.0
+        confidences = [self._maps[self._labels.index(k), r, c] for r, c, k in visible if k in self._labels]
+        return float(sum(confidences)) / len(visible) if visible else 0.0
 
     @property
     def q(self) -> float:
@@ -71,10 +71,10 @@ class DenseMap(LocalMap):
     @property
     def bbox(self) -> tuple[int, int, int, int]:
         """First row, first column, last row and last column of the cells that are known; of none, (0, 0, -1, -1)."""
-        known = np.argwhere(self._seen.any(0))
-        if not len(known):
+        known_cells = np.argwhere(self._seen.any(0))
+        if not len(known_cells):
             return 0, 0, -1, -1
-        (top, left), (bottom, right) = known.min(0) - self._origin, known.max(0) - self._origin
+        (top, left), (bottom, right) = known_cells.min(0) - self._origin, known_cells.max(0) - self._origin
         return int(top), int(left), int(bottom), int(right)
 
     def known_empty(self) -> Bool[np.ndarray, "rows columns"]:
@@ -117,10 +117,10 @@ class DenseMap(LocalMap):
             while queue:
                 r, c = queue.popleft()
                 members.append((r, c))
-                for there in [(r + dr, c + dc) for dr, dc in _AROUND]:
-                    if there in frontier:
-                        frontier.discard(there)
-                        queue.append(there)
+                for neighbour in [(r + dr, c + dc) for dr, dc in _AROUND]:
+                    if neighbour in frontier:
+                        frontier.discard(neighbour)
+                        queue.append(neighbour)
             if len(members) >= min_size:
                 size, total = len(members), np.sum(members, axis=0)
                 middle = min(members, key=lambda cell: (int(abs(np.array(cell) * size - total).sum()), cell))
@@ -136,7 +136,7 @@ class DenseMap(LocalMap):
         start, moves = (self.pose.row, self.pose.column), [(int(r), int(c)) for r, c in MOVES]
         if start not in free:
             return Path(None, 0)
-        came: dict[tuple[int, int], int | None] = {start: None}
+        move_into: dict[tuple[int, int], int | None] = {start: None}
         queue, order = deque([start]), [start]
 
         def before(cell: tuple[int, int], move: int) -> tuple[int, int]:
@@ -147,18 +147,18 @@ class DenseMap(LocalMap):
             if (row, column) in free and (r, c) == before((row, column), headings[0]):
                 break
             for move, (dr, dc) in enumerate(moves):
-                there = (r + dr, c + dc)
-                if there in free and there not in came:
-                    came[there] = move
-                    queue.append(there)
-                    order.append(there)
-        near = sorted(came, key=lambda cell: (abs(cell[0] - row) + abs(cell[1] - column), cell))
+                neighbour = (r + dr, c + dc)
+                if neighbour in free and neighbour not in move_into:
+                    move_into[neighbour] = move
+                    queue.append(neighbour)
+                    order.append(neighbour)
+        near = sorted(move_into, key=lambda cell: (abs(cell[0] - row) + abs(cell[1] - column), cell))
         ends = [((row, column), heading) for heading in headings if (row, column) in free]
         ends += [(cell, heading) for cell in near for heading in range(4) if (*cell, heading) != tuple(self.pose)]
         for cell, heading in ends:
-            if before(cell, heading) in came:
+            if before(cell, heading) in move_into:
                 steps, at = [heading], before(cell, heading)
-                while (arrived := came[at]) is not None:
+                while (arrived := move_into[at]) is not None:
                     steps.append(arrived)
                     at = before(at, arrived)
                 return Path(steps[::-1], len(order))
@@ -171,8 +171,8 @@ class DenseMap(LocalMap):
         cells = []
         for i, j in np.argwhere(view != HIDDEN).tolist():
             far, across = size - 1 - i, j - size // 2
-            there = row + far * ahead + across * aside, column + far * aside - across * ahead
-            cells.append((*there, int(view[i, j])))
+            cell = row + far * ahead + across * aside, column + far * aside - across * ahead
+            cells.append((*cell, int(view[i, j])))
         return cells
 
     def _framed(self, cells: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "rows columns"]:

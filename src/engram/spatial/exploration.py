@@ -101,7 +101,7 @@ def explore(
     seen, first = np.zeros(world.shape, dtype=bool), np.full(world.shape, -1)
     rows = np.zeros((steps, 4), dtype=np.int64)
     poses, fragment = np.zeros((steps, 3), dtype=np.int64), np.zeros(steps, dtype=np.int64)
-    visible, count, moved, step, stored = int(visible_cells(world).sum()), 0, True, -1, 0
+    visible, count, has_moved, step, stored = int(visible_cells(world).sum()), 0, True, -1, 0
     decided = 0
     for step in range(steps):
         look(world, row, column, heading, model._shadows, model._cone, view)
@@ -109,11 +109,11 @@ def explore(
         if new:
             first[seen & (first < 0)] = step
         count += new
-        move = explorer.act(view, moved=moved)
+        move = explorer.act(view, moved=has_moved)
         if isinstance(explorer, FARMapExplorer):
             if len(explorer.decisions) > decided or step == 0:
-                decided, others = len(explorer.decisions), explorer.stored_cells - explorer.map.area
-            stored, fragment[step] = others + explorer.map.area, explorer._far.current_id
+                decided, stored_elsewhere = len(explorer.decisions), explorer.stored_cells - explorer.map.area
+            stored, fragment[step] = stored_elsewhere + explorer.map.area, explorer._far.current_id
         else:
             stored = explorer.map.area
         rows[step], poses[step] = (count, explorer.map.area, stored, explorer.work), (row, column, heading)
@@ -122,18 +122,25 @@ def explore(
         heading = move
         ahead = row + int(MOVES[move, 0]), column + int(MOVES[move, 1])
         inside = 0 <= ahead[0] < world.shape[0] and 0 <= ahead[1] < world.shape[1]
-        moved = inside and not world[ahead]
-        if moved:
+        has_moved = inside and not world[ahead]
+        if has_moved:
             row, column = ahead
-    made = slice(step + 1)
+    steps_taken = slice(step + 1)
     decisions = explorer.decisions if isinstance(explorer, FARMapExplorer) else []
-    events = {kind: [when for when, d in decisions if d.kind == kind] for kind in ("fragment", "recall")}
+    events = {
+        kind: [step_of_event for step_of_event, d in decisions if d.kind == kind] for kind in ("fragment", "recall")
+    }
     reason = "explored" if count == visible else explorer.reason
-    counted = {"seen": rows[made, 0], "active": rows[made, 1], "stored": rows[made, 2], "work": rows[made, 3]}
+    counted = {
+        "seen": rows[steps_taken, 0],
+        "active": rows[steps_taken, 1],
+        "stored": rows[steps_taken, 2],
+        "work": rows[steps_taken, 3],
+    }
     return Exploration(
         **counted,
-        poses=poses[made],
-        fragment=fragment[made],
+        poses=poses[steps_taken],
+        fragment=fragment[steps_taken],
         first_seen=first,
         visible=visible,
         cuts=events["fragment"],

@@ -138,13 +138,13 @@ class FARMapExplorer(FrontierExplorer):
         return self._kind(heading=self.map.pose.heading, **self._made)  # type: ignore[arg-type]
 
     def _link(self, store: LongTermStore[LocalMap], source: int, target: int, query: Any) -> None:
-        """Connect a map and the one that begins now, and say how each is found from the other."""
+        """Connect a map and the new one, and store how each is found from the other."""
         pose, (before, after) = self.map.pose, self._line()
-        there = Fracture(pose, before, after)
+        fracture = Fracture(pose, before, after)
         back = Fracture(Pose(0, 0, OPPOSITE[pose.heading]), before, after)
-        store.connect(source, target, there, back)
+        store.connect(source, target, fracture, back)
         if self.recall == "geometric":
-            store.add_key((source, there.pose.heading, *there.ends), target, source)
+            store.add_key((source, fracture.pose.heading, *fracture.ends), target, source)
             store.add_key((target, back.pose.heading, *back.ends), source, target)
         elif self.recall == "cosine":
             store.add_key(query, target, source)
@@ -185,19 +185,19 @@ class FARMapExplorer(FrontierExplorer):
         self._steps += 1
 
     def _enter(self, source: int, pose: Pose) -> None:
-        """Put the agent where it is on the map that is recalled: as far along the fracture as it crosses it.
+        """Place the agent on the recalled map, at the point of the fracture that it crosses.
 
-        What is recalled by a view, from whichever map, is recalled where it began.
+        On a map that is recalled by a view, it is placed where that map began.
         """
         target, row, column = self._far.current_id, 0, 0
         if self.recall == "geometric":
             edges = zip(self.store.neighbors(source)[target], self.store.neighbors(target)[source], strict=True)
-            for here, there in edges:
-                top, left, bottom, right = here.ends
+            for departure, arrival in edges:
+                top, left, bottom, right = departure.ends
                 inside = top <= pose.row <= bottom and left <= pose.column <= right
-                if inside and pose.heading == here.pose.heading:
-                    row = there.pose.row + pose.row - here.pose.row
-                    column = there.pose.column + pose.column - here.pose.column
+                if inside and pose.heading == departure.pose.heading:
+                    row = arrival.pose.row + pose.row - departure.pose.row
+                    column = arrival.pose.column + pose.column - departure.pose.column
         self.store.get(target).place(Pose(row, column, pose.heading))
 
     def _decide(self) -> list[int]:
@@ -212,7 +212,7 @@ class FARMapExplorer(FrontierExplorer):
         return (self._elsewhere(-1.0) if seeks else []) or self._back()
 
     def _elsewhere(self, score: float) -> list[int]:
-        """The moves to the fracture towards the map that wins against a score; none where none does."""
+        """The moves to the fracture towards the best map, if it beats a score; else no moves."""
         goal, recent = None, self.store.ids
         for target, (distance, begins) in self._ways().items():
             recency = min(1.0, 0.95 + 0.01 * recent.index(target))
@@ -229,7 +229,7 @@ class FARMapExplorer(FrontierExplorer):
     def _ways(self) -> dict[int, tuple[float, Pose]]:
         """How far the nearest fracture towards each other map is, and the pose at the first on the way there.
 
-        Neighbours come in the order in which they were connected: of maps of equal value the first wins.
+        Neighbours are in the order in which they were connected, so that the first of equally good maps wins.
         """
         source, number = self._far.current_id, 0
         ways = dict.fromkeys(self.store.neighbors(source), (math.inf, self.map.pose))
@@ -243,12 +243,12 @@ class FARMapExplorer(FrontierExplorer):
             entered.add((current, pose))
             for target, fractures in self.store.neighbors(current).items():
                 arrivals = self.store.neighbors(target)[current] if self.multi_hop else fractures
-                for here, there in zip(fractures, arrivals, strict=True):
+                for departure, arrival in zip(fractures, arrivals, strict=True):
                     number += 1
-                    length = abs(here.pose.row - pose.row) + abs(here.pose.column - pose.column)
-                    start = here.pose if current == source else begins
+                    length = abs(departure.pose.row - pose.row) + abs(departure.pose.column - pose.column)
+                    start = departure.pose if current == source else begins
                     if target != source:
-                        heapq.heappush(queue, (distance + length, number, target, there.pose, start))
+                        heapq.heappush(queue, (distance + length, number, target, arrival.pose, start))
         return ways
 
     def _back(self) -> list[int]:
@@ -263,7 +263,7 @@ def _alike(query: tuple[int, int, View], key: tuple[int, int, View]) -> float:
     """The cosine of two views as one-hot vectors, with -1 for those of another heading."""
     if query[1] != key[1]:
         return -1.0
-    seen, before = query[2], key[2]
-    same = np.count_nonzero((seen == before) & (seen != HIDDEN))
-    visible = math.sqrt(np.count_nonzero(seen != HIDDEN) * np.count_nonzero(before != HIDDEN))
+    view, first_view = query[2], key[2]
+    same = np.count_nonzero((view == first_view) & (view != HIDDEN))
+    visible = math.sqrt(np.count_nonzero(view != HIDDEN) * np.count_nonzero(first_view != HIDDEN))
     return same / visible if visible else 0.0

@@ -25,8 +25,8 @@ class FrontierExplorer:
     over clusters of frontier cells, with the Euclidean distance from the agent to the empty cell at a cluster's middle.
     Clusters of a single cell are ignored, and so are clusters smaller than 3 if there are larger ones. If the middle of
     every cluster is the agent's own place, as in an open space with one frontier all around, it walks to a cell beside
-    a frontier, to each at most once; as published it would stop there, or go to and fro for ever. In turn the agent
-    gets a view and returns a move; it knows its position relative to the start if it is told of moves that failed.
+    a frontier, to each at most once; as published it would stop there, or go to and fro for ever. At each step it gets
+    a view and returns a move. It tracks its position relative to the start if it is told of moves that failed.
 
     Args:
         view_size: Cells along a side of a view, odd.

@@ -39,7 +39,7 @@ def refresh(flags, counts, row, column):
 
 @inline
 def enter(flags, counts, rows, columns, row, column, empty):
-    """Note what a cell is, and bring counts and frontiers around it up to date."""
+    """Set a cell's label, and update counts and frontiers around it."""
     if flags[row, column] & KNOWN:
         if (flags[row, column] & EMPTY != 0) == empty:
             return
@@ -185,10 +185,10 @@ Returns how many there are, and how many cells were looked at.
 
 def _path(free, row, column, heading, goal_row, goal_column, headings, steps):
     height, width = free.shape
-    came = np.full((height, width), np.int8(-1))
+    move_into = np.full((height, width), np.int8(-1))
     queue = np.empty((height * width, 2), dtype=np.int32)
     queue[0] = row, column
-    came[row, column] = 4
+    move_into[row, column] = 4
     size, done = 1, 0
     wanted_row, wanted_column = goal_row - MOVES[headings[0], 0], goal_column - MOVES[headings[0], 1]
     inside = 0 <= goal_row < height and 0 <= goal_column < width and free[goal_row, goal_column]
@@ -199,15 +199,15 @@ def _path(free, row, column, heading, goal_row, goal_column, headings, steps):
         done += 1
         for move in range(4):
             r2, c2 = r + MOVES[move, 0], c + MOVES[move, 1]
-            if 0 <= r2 < height and 0 <= c2 < width and free[r2, c2] and came[r2, c2] < 0:
-                came[r2, c2] = move
+            if 0 <= r2 < height and 0 <= c2 < width and free[r2, c2] and move_into[r2, c2] < 0:
+                move_into[r2, c2] = move
                 queue[size] = r2, c2
                 size += 1
     last = -1
     if inside:
         for k in range(4):
             r, c = goal_row - MOVES[headings[k], 0], goal_column - MOVES[headings[k], 1]
-            if last < 0 and 0 <= r < height and 0 <= c < width and came[r, c] >= 0:
+            if last < 0 and 0 <= r < height and 0 <= c < width and move_into[r, c] >= 0:
                 last = headings[k]
     if last < 0:  # the reachable pose next to the goal
         best = np.iinfo(np.int64).max
@@ -218,7 +218,7 @@ def _path(free, row, column, heading, goal_row, goal_column, headings, steps):
                 if (r, c, move) == (row, column, heading):
                     continue
                 r2, c2 = r - MOVES[move, 0], c - MOVES[move, 1]
-                if not (0 <= r2 < height and 0 <= c2 < width and came[r2, c2] >= 0):
+                if not (0 <= r2 < height and 0 <= c2 < width and move_into[r2, c2] >= 0):
                     continue
                 order = ((distance * height + r) * width + c) * 4 + move
                 if order < best:
@@ -229,8 +229,8 @@ def _path(free, row, column, heading, goal_row, goal_column, headings, steps):
     steps[0] = last
     length = 1
     r, c = goal_row - MOVES[last, 0], goal_column - MOVES[last, 1]
-    while came[r, c] != 4:
-        steps[length] = came[r, c]
+    while move_into[r, c] != 4:
+        steps[length] = move_into[r, c]
         length += 1
         r, c = r - MOVES[steps[length - 1], 0], c - MOVES[steps[length - 1], 1]
     for k in range(length // 2):

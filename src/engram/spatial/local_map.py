@@ -1,4 +1,4 @@
-"""A map that is built while walking and forgets: what was seen in each cell, with a decaying confidence."""
+"""A map that is built while walking and forgets: the label seen in each cell, with a decaying confidence."""
 
 from __future__ import annotations
 
@@ -152,12 +152,12 @@ class LocalMap:
 
     @property
     def area(self) -> int:
-        """Cells of the bounding box of what is known, which is what the map takes in memory."""
+        """Cells of the bounding box of the known cells, which determines the map's memory."""
         top, left, bottom, right = self.bbox
         return (bottom - top + 1) * (right - left + 1)
 
     def known_empty(self) -> Bool[np.ndarray, "rows columns"]:
-        """Which cells of the bounding box, with one cell around it, are known to be empty."""
+        """Mask: which cells of the bounding box, with one cell around it, are known to be empty."""
         return self._around(kernels.EMPTY)
 
     def known_wall(self) -> Bool[np.ndarray, "rows columns"]:

@@ -1,4 +1,4 @@
-"""What an agent sees of a grid world: a square ahead of it, without what walls hide."""
+"""An agent's view of a grid world: a square ahead of it, without the cells that walls hide."""
 
 from __future__ import annotations
 
@@ -76,16 +76,16 @@ class ViewModel:
         return view
 
     def _touched(self, view: View) -> Bool[np.ndarray, "size size"]:
-        """What is reached from the viewer through empty cells, by steps ahead and aside."""
+        """Mask of the cells reached from the viewer through empty cells, by steps ahead and aside."""
         touched, queue = np.zeros(view.shape, dtype=bool), deque([(self.size - 1, self.size // 2)])
         touched[queue[0]] = True
         while queue:
             i, j = queue.popleft()
-            for there in ((i - 1, j), (i, j - 1), (i, j + 1)):
-                inside = there[0] >= 0 and 0 <= there[1] < self.size
-                if inside and view[i, j] == 0 and view[there] != HIDDEN and not touched[there]:
-                    touched[there] = True
-                    queue.append(there)
+            for neighbour in ((i - 1, j), (i, j - 1), (i, j + 1)):
+                inside = neighbour[0] >= 0 and 0 <= neighbour[1] < self.size
+                if inside and view[i, j] == 0 and view[neighbour] != HIDDEN and not touched[neighbour]:
+                    touched[neighbour] = True
+                    queue.append(neighbour)
         return touched
 
     def _checked(self, world: np.ndarray, pose: tuple[int, int, int]) -> tuple[int, int, int]:

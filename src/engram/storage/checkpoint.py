@@ -103,13 +103,13 @@ def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _encode(value: Any, where: str, tensors: dict[str, torch.Tensor]) -> Any:
+def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     """``value`` as JSON in which every node but a plain value is a one-entry object naming its kind."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, torch.Tensor | np.ndarray):
         kind = "array" if isinstance(value, np.ndarray) else "tensor"
-        name = where.removeprefix("state.")
+        name = path.removeprefix("state.")
         while name in tensors:  # as for the keys "a.b", and "b" within "a"
             name += "'"
         # A copy of its own, since safetensors refuses tensors that share memory.
@@ -120,13 +120,13 @@ def _encode(value: Any, where: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str | int):
-                raise TypeError(f"{where} has the key {key!r}: a checkpoint stores string and integer keys")
-        return {"dict": [[key, _encode(item, f"{where}.{key}", tensors)] for key, item in value.items()]}
+                raise TypeError(f"{path} has the key {key!r}: a checkpoint stores string and integer keys")
+        return {"dict": [[key, _encode(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         kind = "tuple" if isinstance(value, tuple) else "list"
-        return {kind: [_encode(item, f"{where}.{i}", tensors) for i, item in enumerate(value)]}
+        return {kind: [_encode(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]}
     raise TypeError(
-        f"{where} is of type {type(value).__name__}: a checkpoint stores dicts, lists, tuples, tensors, arrays, "
+        f"{path} is of type {type(value).__name__}: a checkpoint stores dicts, lists, tuples, tensors, arrays, "
         "numbers, strings, booleans and None"
     )
 

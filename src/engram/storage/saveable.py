@@ -21,10 +21,10 @@ class Saveable:
 
     @classmethod
     def _from_content(cls, content: dict[str, Any]) -> Self:
-        made = cls(**{name: content[name] for name in cls._made_of})
+        instance = cls(**{name: content[name] for name in cls._made_of})
         for name in cls._learned:
-            setattr(made, name, content[name])
-        return made
+            setattr(instance, name, content[name])
+        return instance
 
     def save(self, path: str | Path) -> None:
         """Write the object to one safetensors file, with everything but tensors as JSON in its header.

@@ -66,7 +66,9 @@ class ClassStreams:
             return torch.randperm(of, generator=generator, device=device)[:number].to(self.images.device)
 
         label = some(classes, 1)
-        others = some(classes * drawings, self.remember)
+        remembered = some(classes * drawings, self.remember)
         images = self.images.flatten(0, 1)
         own = label * drawings + some(drawings, self.steps)
-        return ClassStream(images[own].unsqueeze(1), own // drawings, images[others].unsqueeze(1), others // drawings)
+        return ClassStream(
+            images[own].unsqueeze(1), own // drawings, images[remembered].unsqueeze(1), remembered // drawings
+        )

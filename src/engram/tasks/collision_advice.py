@@ -17,7 +17,7 @@ WIDTH, TIMES = 3.0, np.arange(0.0, 31.0, 1.5)  # thousands of feet, seconds
 def collision_advice(
     n_samples: int, random_state: Annotated[Any, int | np.random.Generator] = 0
 ) -> tuple[Float[np.ndarray, "samples 5"], Float[np.ndarray, "samples 5"]]:
-    """Random encounters of two aircraft, and the smooth costs of five manoeuvres, of which the lowest is the advice.
+    """Random encounters of two aircraft, and the smooth costs of five manoeuvres; the cheapest one is the advice.
 
         cost_k = effort_k + mean over t of 10 exp(-|p + t (w - v_k)|^2 / (2 width^2))
 

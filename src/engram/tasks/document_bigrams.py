@@ -59,7 +59,7 @@ class DocumentBigrams:
 
     @property
     def length(self) -> int:
-        """Number of steps in an episode, at each of which the next word is predicted."""
+        """Number of steps in an episode; the next word is predicted at each."""
         return self.document_length - 1
 
     def transitions(self) -> Float[Tensor, "words words"]:
@@ -77,8 +77,8 @@ class DocumentBigrams:
         one_hot = functional.one_hot(document, self.words).to(torch.float32)
         occurred, following = one_hot[:-1].cumsum(0), document[1:].unsqueeze(2)
         attribute = (following >= self.names) & (following < 2 * self.names)
-        known = (attribute & (occurred.gather(2, following) > 0)).squeeze(2)
-        return Episode(one_hot[:-1], one_hot[1:], known)
+        is_known = (attribute & (occurred.gather(2, following) > 0)).squeeze(2)
+        return Episode(one_hot[:-1], one_hot[1:], is_known)
 
     def _documents(self, batch_size: int, generator: torch.Generator) -> Int64[Tensor, "length batch"]:
         device = generator.device
@@ -86,24 +86,24 @@ class DocumentBigrams:
         shape = (self.document_length, batch_size, 1)
         chance = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
         cumulative = self.transitions().cumsum(1).to(device)
-        others = torch.arange(2 * self.names, self.words, device=device)
-        word = others[(chance[0, :, 0] * len(others)).long()]
-        due, wait = word, torch.full_like(word, -1)  # the next attribute, and in how many words it comes
+        plain_words = torch.arange(2 * self.names, self.words, device=device)
+        word = plain_words[(chance[0, :, 0] * len(plain_words)).long()]
+        next_attribute, wait = word, torch.full_like(word, -1)  # the next attribute, and in how many words it comes
         document = [word]
         for uniform in chance[1:]:
             chained = torch.searchsorted(cumulative[word], uniform, right=True).squeeze(1).clamp(max=self.words - 1)
             attribute = attributes.gather(1, word.clamp(max=self.names - 1).unsqueeze(1)).squeeze(1)
-            due = torch.where(word < self.names, attribute, due)
+            next_attribute = torch.where(word < self.names, attribute, next_attribute)
             wait = torch.where(word < self.names, self.gap, wait - 1)
-            word = torch.where(wait > 0, 2 * self.names, torch.where(wait == 0, due, chained))
+            word = torch.where(wait > 0, 2 * self.names, torch.where(wait == 0, next_attribute, chained))
             document.append(word)
         return torch.stack(document)
 
 
 @functools.cache
 def _chain(words: int, names: int, name_rate: float) -> Float[np.ndarray, "words words"]:
-    others = words - 2 * names
-    rows = np.random.default_rng(_CHAIN_SEED).dirichlet(np.full(others, _CONCENTRATION), size=words)
+    n_plain_words = words - 2 * names
+    rows = np.random.default_rng(_CHAIN_SEED).dirichlet(np.full(n_plain_words, _CONCENTRATION), size=words)
     chain = np.zeros((words, words))
     chain[names:, :names] = name_rate / names
     chain[names:, 2 * names :] = (1 - name_rate) * rows[names:]

@@ -130,8 +130,12 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
             ValueError: Not one seed for each environment, or a mask of the wrong shape or type.
         """
         checks.arguments()
-        given = [None] * self.num_envs if seed is None else seed
-        numbers = [given + i for i in range(self.num_envs)] if isinstance(given, int | np.integer) else given
+        seed_or_seeds = [None] * self.num_envs if seed is None else seed
+        numbers = (
+            [seed_or_seeds + i for i in range(self.num_envs)]
+            if isinstance(seed_or_seeds, int | np.integer)
+            else seed_or_seeds
+        )
         seeds = [None if number is None else int(number) for number in numbers]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed = {seed!r}: expected num_envs = {self.num_envs} seeds")

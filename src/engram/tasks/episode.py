@@ -58,9 +58,9 @@ def presentations(
     batch, count, features = patterns.shape
     chance = torch.rand((batch, cycles, count), generator=generator, device=patterns.device)
     order = chance.argsort().flatten(1).unsqueeze(2).expand(-1, -1, features)
-    shown = patterns.gather(1, order).transpose(0, 1).unsqueeze(1)
-    blank = shown.new_zeros(len(shown), blank_steps, batch, features)
-    return torch.cat((shown.expand(-1, presentation_steps, -1, -1), blank), dim=1).flatten(0, 1)
+    ordered = patterns.gather(1, order).transpose(0, 1).unsqueeze(1)
+    blank = ordered.new_zeros(len(ordered), blank_steps, batch, features)
+    return torch.cat((ordered.expand(-1, presentation_steps, -1, -1), blank), dim=1).flatten(0, 1)
 
 
 def at_the_end(inputs: Float[Tensor, "time batch features"]) -> Bool[Tensor, "time batch"]:

@@ -110,12 +110,12 @@ def function_2d(name: str, generator: torch.Generator | None = None) -> Function
     return Function2D(name, 2, partial(_moons, name == "rotated-two-moon"))
 
 
-def _points(many: int, generator: torch.Generator) -> Points:
-    return 2 * torch.rand(many, 2, generator=generator) - 1
+def _points(count: int, generator: torch.Generator) -> Points:
+    return 2 * torch.rand(count, 2, generator=generator) - 1
 
 
-def _uniform(region: Regions, many: int, generator: torch.Generator) -> tuple[Points, Classes]:
-    points = _points(many, generator)
+def _uniform(region: Regions, count: int, generator: torch.Generator) -> tuple[Points, Classes]:
+    points = _points(count, generator)
     return points, region(*points.unbind(1)).long()
 
 
@@ -128,25 +128,25 @@ def _projected_xor(projection: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return first * second > 0
 
 
-def _unrelated(many: int, generator: torch.Generator) -> tuple[Points, Classes]:
-    return _points(many, generator), torch.randint(2, (many,), generator=generator)
+def _unrelated(count: int, generator: torch.Generator) -> tuple[Points, Classes]:
+    return _points(count, generator), torch.randint(2, (count,), generator=generator)
 
 
-def _moons(rotated: bool, many: int, generator: torch.Generator) -> tuple[Points, Classes]:
+def _moons(rotated: bool, count: int, generator: torch.Generator) -> tuple[Points, Classes]:
     from sklearn.datasets import make_moons  # takes as long to import as torch
 
     # A third of the points, as published: their places on the moons are evenly spaced.
-    points, classes = make_moons(3 * many, noise=0.1, random_state=_seed(generator))
-    x, y = torch.from_numpy(points[:many].T).float()
+    points, classes = make_moons(3 * count, noise=0.1, random_state=_seed(generator))
+    x, y = torch.from_numpy(points[:count].T).float()
     x, y = (x + 1) * 2 / 3 - 1, (y + 0.5) * 2 / 1.5 - 1
-    return torch.stack([-y, x] if rotated else [x, y], 1), torch.from_numpy(classes[:many])
+    return torch.stack([-y, x] if rotated else [x, y], 1), torch.from_numpy(classes[:count])
 
 
-def _blobs(centres: Tensor, many: int, generator: torch.Generator) -> tuple[Points, Classes]:
+def _blobs(centres: Tensor, count: int, generator: torch.Generator) -> tuple[Points, Classes]:
     from sklearn.datasets import make_blobs
 
-    drawn = make_blobs(many, centers=centres.numpy(), cluster_std=BLOB_STD, random_state=_seed(generator))
-    return torch.from_numpy(drawn[0]).float(), torch.from_numpy(drawn[1]).long()
+    sample = make_blobs(count, centers=centres.numpy(), cluster_std=BLOB_STD, random_state=_seed(generator))
+    return torch.from_numpy(sample[0]).float(), torch.from_numpy(sample[1]).long()
 
 
 def _seed(generator: torch.Generator) -> int:

@@ -39,7 +39,7 @@ class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
         keep: Probability with which a place is kept.
         holdout: Places left out: ``("square", low, high)``, all with low < x < high and low < y < high, or
             ``("band", axis, low, high)``, all between them along x (axis 0) or y (axis 1).
-        seed: Seed of what is kept, or a generator.
+        seed: Seed of the places that are kept, or a generator.
 
     Attributes:
         labels, images: All of them, (n, 2) and (n, 1, N, N).

@@ -65,8 +65,8 @@ class ImageCompletion:
         checks.size("blank_steps", self.blank_steps, minimum=0)
         images = checks.instance("images", self.images, Tensor)
         if images.dim() != 3 or 0 in images.shape or images[0].numel() % 2:
-            wanted = "(n, height, width), none of them 0, and an even number of pixels"
-            raise ValueError(f"images.shape = {tuple(images.shape)}: expected {wanted}")
+            expected_shape = "(n, height, width), none of them 0, and an even number of pixels"
+            raise ValueError(f"images.shape = {tuple(images.shape)}: expected {expected_shape}")
         if not images.is_floating_point():
             raise ValueError(f"images.dtype = {images.dtype}: expected floating point")
         low, high = images.min().item(), images.max().item()
@@ -85,17 +85,19 @@ class ImageCompletion:
         device = self.images.device
         rows = torch.randint(len(self.images), (batch_size, self.patterns), generator=generator, device=device)
         images = self.images.flatten(1)[rows]
-        shown = presentations(images, generator, self.cycles, self.presentation_steps, self.blank_steps)
-        step = torch.arange(len(shown), device=device)
-        given = step % (self.presentation_steps + self.blank_steps) < self.presentation_steps
+        shown_images = presentations(images, generator, self.cycles, self.presentation_steps, self.blank_steps)
+        step = torch.arange(len(shown_images), device=device)
+        is_presented = step % (self.presentation_steps + self.blank_steps) < self.presentation_steps
         # The images are equally distributed and shown in random order, so that the first is a random one.
         target = images[:, 0]
         lower = torch.rand((batch_size, 1), generator=generator, device=device) < 0.5
         visible = (torch.arange(self.pixels, device=device) >= self.pixels // 2) == lower
         probe = target.where(visible, 0.0)
 
-        inputs = torch.cat((shown, probe.expand(self.probe_steps, *probe.shape)))
-        clamp = torch.cat((given[:, None, None].expand_as(shown), visible.expand(self.probe_steps, *probe.shape)))
+        inputs = torch.cat((shown_images, probe.expand(self.probe_steps, *probe.shape)))
+        clamp = torch.cat(
+            (is_presented[:, None, None].expand_as(shown_images), visible.expand(self.probe_steps, *probe.shape))
+        )
         return ClampedEpisode(inputs, target.expand_as(inputs), at_the_end(inputs), clamp)
 
 

@@ -53,8 +53,8 @@ class OneShotCharacters:
         checks.size("ways", self.ways, minimum=2)
         images = checks.instance("images", self.images, Tensor)
         if images.dim() != 4 or images.shape[2] != images.shape[3] or 0 in images.shape:
-            wanted = "(characters, drawings, size, size), none of them 0"
-            raise ValueError(f"images.shape = {tuple(images.shape)}: expected {wanted}")
+            expected_shape = "(characters, drawings, size, size), none of them 0"
+            raise ValueError(f"images.shape = {tuple(images.shape)}: expected {expected_shape}")
         if not images.is_floating_point():
             raise ValueError(f"images.dtype = {images.dtype}: expected floating point")
         checks.finite("images", images)
@@ -80,23 +80,23 @@ class OneShotCharacters:
         chosen = torch.rand((batch_size, characters), generator=generator, device=device).topk(self.ways).indices
         labels = torch.rand((batch_size, self.ways), generator=generator, device=device).argsort()
         turns = integers(4, batch_size, self.ways) * self.rotations
-        drawn = integers(drawings, batch_size, self.ways)
-        asked = integers(self.ways, batch_size, 1)
+        drawing_of = integers(drawings, batch_size, self.ways)
+        queried_way = integers(self.ways, batch_size, 1)
         queried = integers(drawings - self.distinct, batch_size, 1)
         if self.distinct:  # the drawings but that which was shown
-            queried = queried + (queried >= drawn.gather(1, asked))
+            queried = queried + (queried >= drawing_of.gather(1, queried_way))
 
-        def with_query(shown: Tensor, query: Tensor | None = None) -> Tensor:
-            return torch.cat((shown, shown.gather(1, asked) if query is None else query), dim=1).t()
+        def with_query(per_way: Tensor, query: Tensor | None = None) -> Tensor:
+            return torch.cat((per_way, per_way.gather(1, queried_way) if query is None else query), dim=1).t()
 
-        images = self.images[with_query(chosen), with_query(drawn, queried)]
+        images = self.images[with_query(chosen), with_query(drawing_of, queried)]
         turn = with_query(turns)[..., None, None]
         turned = torch.where(turn % 2 == 1, images.rot90(1, (2, 3)), images)
         images = torch.where(turn >= 2, turned.flip(2, 3), turned)
         targets = functional.one_hot(with_query(labels), self.ways).to(images.dtype)
-        shown = targets.clone()
-        shown[-1] = 0
-        return Episode(torch.cat((images.flatten(2), shown), dim=2), targets, at_the_end(targets))
+        label_inputs = targets.clone()
+        label_inputs[-1] = 0
+        return Episode(torch.cat((images.flatten(2), label_inputs), dim=2), targets, at_the_end(targets))
 
     def split(
         self, inputs: Float[Tensor, "time batch features"]

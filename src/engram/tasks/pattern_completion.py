@@ -58,11 +58,11 @@ class PatternCompletion:
         checks.size("batch_size", batch_size)
         checks.generator(generator)
         patterns = torch.where(self._half((batch_size, self.patterns, self.bits), generator), 1.0, -1.0)
-        shown = presentations(patterns, generator, self.cycles, self.presentation_steps, self.blank_steps)
+        shown_patterns = presentations(patterns, generator, self.cycles, self.presentation_steps, self.blank_steps)
         # The patterns are equally distributed and shown in random order, so that the first is a random one.
         target = patterns[:, 0]
         probe = target.masked_fill(self._half((batch_size, self.bits), generator), 0.0)
-        inputs = torch.cat((shown, probe.expand(self.presentation_steps, *probe.shape)))
+        inputs = torch.cat((shown_patterns, probe.expand(self.presentation_steps, *probe.shape)))
         return Episode(inputs, target.expand_as(inputs), at_the_end(inputs))
 
     def _half(self, shape: tuple[int, ...], generator: torch.Generator) -> Bool[Tensor, "..."]:

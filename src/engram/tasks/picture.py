@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 RENDERED = {"render_modes": ["rgb_array", "ansi"], "render_fps": 10}
-"""What an environment that has a picture adds to its metadata."""
+"""The metadata of an environment that has a picture."""
 
 PIXELS = 16  # along a side of a cell
 COLOURS = {"#": (64, 64, 64), ".": (240, 240, 236), "G": (230, 159, 0), "K": (0, 158, 115), "A": (0, 114, 178)} | {
@@ -37,9 +37,9 @@ class Picture(NamedTuple):
 
     def text(self) -> str:
         """A line of characters for each row."""
-        shown = self.cells.copy()
-        shown[self.agent] = "A"
-        return "\n".join("".join(row) for row in shown)
+        cells = self.cells.copy()
+        cells[self.agent] = "A"
+        return "\n".join("".join(row) for row in cells)
 
     def image(self) -> UInt8[np.ndarray, "height width 3"]:
         """The pixels."""

@@ -11,8 +11,8 @@ from scipy import ndimage
 from engram import checks
 
 Maze = Bool[np.ndarray, "rows columns"]
-HIDDEN_COLOUR = 88  # of what is not visible, in all three channels
-MOST_LABELS = 2**24 - 1  # colours of 24 bits but the one of what is not visible
+HIDDEN_COLOUR = 88  # colour of hidden cells, in all three channels
+MOST_LABELS = 2**24 - 1  # colours of 24 bits except the one for hidden cells
 _CROSS = ndimage.generate_binary_structure(2, 1)
 
 
@@ -168,10 +168,10 @@ def colours_of(labels: Any) -> UInt8[np.ndarray, "*shape 3"]:
         raise ValueError(f"labels.max() = {labels.max()}: expected less than {MOST_LABELS}, the colours of 24 bits")
     colours = np.zeros((*labels.shape, 3), dtype=np.uint8)
     grey = sum(7 << 3 * bit for bit in range(8) if HIDDEN_COLOUR >> (7 - bit) & 1)
-    rest = np.where(labels == grey, MOST_LABELS, np.maximum(labels, 0))
+    colour_number = np.where(labels == grey, MOST_LABELS, np.maximum(labels, 0))
     for bit in range(8):
         for channel in range(3):
-            colours[..., channel] |= ((rest >> channel & 1) << (7 - bit)).astype(np.uint8)
-        rest = rest >> 3
+            colours[..., channel] |= ((colour_number >> channel & 1) << (7 - bit)).astype(np.uint8)
+        colour_number = colour_number >> 3
     colours[labels < 0] = HIDDEN_COLOUR
     return colours

@@ -93,7 +93,7 @@ class SnippetStream:
         for name in ("flip", "old"):
             checks.number(name, getattr(self, name), minimum=0, maximum=1)
         if self.mode == "completion" and self.bits < 2:
-            raise ValueError(f"bits = {self.bits}: expected at least 2, of which half can be hidden")
+            raise ValueError(f"bits = {self.bits}: expected at least 2, so that half can be hidden")
         patterns = self.cue if self.mode == "sequence" else 1
         kinds = 2**self.bits if self.symbols is None else checks.size("symbols", self.symbols)
         if not self.duplicates and self.snippets > min(kinds, 2**self.bits) ** patterns:
@@ -129,10 +129,10 @@ class SnippetStream:
         hidden = self._hidden(stored.shape, generator)
         flips = self._random(stored.shape, generator) < self.flip
         query = torch.where(flips, -stored, stored).masked_fill(hidden, 0.0)
-        shown = _chosen(snippets, self._random((batch_size, self.snippets), generator).argsort())
+        shown_snippets = _chosen(snippets, self._random((batch_size, self.snippets), generator).argsort())
         filler = self._signs((batch_size, self.gap, snippets.shape[3]), generator)
-        inputs = torch.cat((shown.flatten(1, 2), filler, query.flatten(1, 2)), 1)
-        silent = shown.shape[1] * shown.shape[2] + self.gap
+        inputs = torch.cat((shown_snippets.flatten(1, 2), filler, query.flatten(1, 2)), 1)
+        silent = shown_snippets.shape[1] * shown_snippets.shape[2] + self.gap
         first = self.bits if self.mode == "paired" else 0
         queried = (stored * hidden).flatten(1, 2)[..., first:]
         targets = torch.cat((queried.new_zeros(batch_size, silent, self.bits), queried), 1)
@@ -152,21 +152,21 @@ class SnippetStream:
         symbols = None
         if self.symbols is not None:
             symbols = self._patterns((batch, self.symbols, 1, features), prototype, generator)[:, :, 0]
-        snippets = self._drawn(shape, prototype, symbols, generator)
+        snippets = self._random_snippets(shape, prototype, symbols, generator)
         for _ in range(0 if self.duplicates else ROUNDS):
             cues = snippets[:, :, : self.cue, : self.bits].flatten(2)
             repeated = (cues @ cues.transpose(1, 2) == cues.shape[2]).tril(-1).any(2)
             if not repeated.any():
                 return snippets
-            again = self._drawn(shape, prototype, symbols, generator)
-            snippets = torch.where(repeated[..., None, None], again, snippets)
+            redrawn = self._random_snippets(shape, prototype, symbols, generator)
+            snippets = torch.where(repeated[..., None, None], redrawn, snippets)
         if self.duplicates:
             return snippets
         options = f"bits = {self.bits}, correlation = {self.correlation} and symbols = {self.symbols}"
         message = f"found no different cues, with {options}; expected fewer, or duplicates = True"
         raise ValueError(f"snippets = {self.snippets}: {message}")
 
-    def _drawn(
+    def _random_snippets(
         self, shape: tuple[int, ...], prototype: Tensor, symbols: Tensor | None, generator: torch.Generator
     ) -> Tensor:
         if symbols is None:

@@ -177,7 +177,7 @@ def _order(size: int, generator: torch.Generator) -> Tensor:
 
 
 def _imbalanced(labels: Tensor, n_classes: int, rho: float, generator: torch.Generator) -> Tensor:
-    """Which samples are kept, in their order."""
+    """The samples to keep, in their order."""
     parts = []
     for rank, label in enumerate(_order(n_classes, generator).tolist()):
         rows = (labels == label).nonzero()[:, 0]

@@ -73,9 +73,9 @@ def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> lis
         if len(table) != 4 or any(answer not in (0, 1) for answer in table):
             raise ValueError(f"table = {table!r}: expected four answers of 0 or 1, to the pairs 00, 01, 10 and 11")
     first, second = [0, 0, 1, 1], [0, 1, 0, 1]
-    known = {"constant": [[0] * 4], "one stimulus": [first, second], "both stimuli": [[0, 1, 2, 3]]}
+    choices_by_information = {"constant": [[0] * 4], "one stimulus": [first, second], "both stimuli": [[0, 1, 2, 3]]}
     rungs = [Rung("nothing", 0.5, 2 * ((RIGHT - WRONG) / 2) ** 2)]
-    for knows, choices in known.items():
+    for knows, choices in choices_by_information.items():
         results = [[_best_answers(table, groups) for groups in choices] for table in rows]
         best = [min(pairs, key=operator.itemgetter(1)) for pairs in results]
         accuracy, loss = (math.fsum(values) / len(rows) for values in zip(*best, strict=True))
@@ -107,7 +107,7 @@ def _best_answers(table: Sequence[int], groups: list[int]) -> tuple[float, float
     """Accuracy and loss of the best answer to each group of indistinguishable stimulus pairs."""
     right, loss = 0.0, 0.0
     for group in set(groups):
-        answers = [answer for answer, of in zip(table, groups, strict=True) if of == group]
+        answers = [table_answer for table_answer, of in zip(table, groups, strict=True) if of == group]
         share = sum(answers) / len(answers)
         right += max(share, 1 - share) * len(answers) / 4
         loss += 2 * share * (1 - share) * (RIGHT - WRONG) ** 2 * len(answers) / 4
@@ -160,8 +160,10 @@ class Timing:
         """The published timing with steps of another duration, ``dt`` ms, at most 60."""
         checks.number("dt", dt, above=0, maximum=60)
         edges = (160, 200, 360, 500, 700, 720, 920, 1000)
-        first, second, third, response, heard, decision, shown, steps = (int(ms / dt + 1e-9) for ms in edges)
-        return cls((0, first), (second, third), (response, heard), decision, (decision, shown), steps, dt)
+        first, second, third, response, response_end, decision, feedback_end, steps = (
+            int(ms / dt + 1e-9) for ms in edges
+        )
+        return cls((0, first), (second, third), (response, response_end), decision, (decision, feedback_end), steps, dt)
 
 
 class Block(NamedTuple):
@@ -207,16 +209,16 @@ class TwoStimulus:
     @property
     def tables(self) -> dict[str, Table]:
         """The truth tables of the tasks."""
-        known = AUTHOR_TABLES if self.author_tables else TABLES
-        return {name: known[name] for name in self.tasks}
+        all_tables = AUTHOR_TABLES if self.author_tables else TABLES
+        return {name: all_tables[name] for name in self.tasks}
 
     def inputs(self) -> Float[Tensor, "kinds steps 2"]:
         """The stimuli of each of the four kinds of trials."""
-        shown = torch.zeros(4, self.timing.steps, 2)
+        stimuli = torch.zeros(4, self.timing.steps, 2)
         for kind, (first, second) in enumerate(itertools.product((0, 1), repeat=2)):
             for bit, (start, stop) in ((first, self.timing.stimulus1), (second, self.timing.stimulus2)):
-                shown[kind, start:stop] = torch.tensor([GAIN, -GAIN]) * (1 if bit else -1)
-        return shown
+                stimuli[kind, start:stop] = torch.tensor([GAIN, -GAIN]) * (1 if bit else -1)
+        return stimuli
 
     def block(self, batch_size: int, generator: torch.Generator, *, table: Int[Tensor, "batch"] | None = None) -> Block:
         """Random trials, not laid out in time.

@@ -95,15 +95,15 @@ def _lived(env_id: str, agent: OnlineAgent, seed: int = 0, *, reuse: bool = Fals
     env = _world(env_id)
     observation, _ = env.reset(seed=seed)
     for _ in range(_STEPS):
-        given = copy.deepcopy(observation)
+        observation_copy = copy.deepcopy(observation)
         with noted(environment=env_id, observation_space=env.observation_space):
-            action = copy.deepcopy(agent.act(given))
+            action = copy.deepcopy(agent.act(observation_copy))
             next_observation, reward, terminated, truncated, _ = env.step(action)
-            shown = copy.deepcopy(next_observation)
-            agent.observe(float(reward), terminated, truncated, shown)
+            next_copy = copy.deepcopy(next_observation)
+            agent.observe(float(reward), terminated, truncated, next_copy)
             agent.learn()
         yield _Step(observation, action, float(reward))
-        for array in (given, shown):
+        for array in (observation_copy, next_copy):
             if reuse and isinstance(array, np.ndarray):
                 array[...] = 7
         observation = env.reset()[0] if terminated or truncated else next_observation
@@ -111,16 +111,16 @@ def _lived(env_id: str, agent: OnlineAgent, seed: int = 0, *, reuse: bool = Fals
 
 def _fits_a_world(make: Make) -> None:
     """It can be made for CartPole, FrozenLake or Pendulum, and has ``act``, ``observe`` and ``learn``."""
-    said = []
+    refusals = []
     for env_id in _WORLDS:
         try:
             agent = _new(make, env_id, 0)
         except REFUSALS as error:
-            said.append(f"{env_id}: {type(error).__name__}: {error}")
+            refusals.append(f"{env_id}: {type(error).__name__}: {error}")
             continue
         missing = [name for name in ("act", "observe", "learn") if not callable(getattr(agent, name, None))]
         assert not missing, f"{agent!r} has no {', '.join(missing)}"
-    assert len(said) < len(_WORLDS), f"it fits none; {'; '.join(said)}"
+    assert len(refusals) < len(_WORLDS), f"it fits none; {'; '.join(refusals)}"
 
 
 def _acts_within_the_action_space(make: Make) -> None:
@@ -185,19 +185,19 @@ def _goes_on_from_a_stored_state(make: Make) -> None:
     """A new agent that loads the ``state_dict`` from a file continues bit for bit, even in the middle of an episode."""
     for env_id in _fitting(make):
         agent: Any = _new(make, env_id, 1)
-        again: Any = _new(make, env_id, 2)
+        resumed: Any = _new(make, env_id, 2)
         life = _lived(env_id, agent)
         for _ in range(2 * _LIMIT + 5):
             next(life)
         state = stored(agent.state_dict())
-        again.load_state_dict(state)
+        resumed.load_state_dict(state)
         env = _world(env_id)
         observation, _ = env.reset(seed=3)
         for step in range(_STEPS):
-            actions = [each.act(copy.deepcopy(observation)) for each in (agent, again)]
+            actions = [each.act(copy.deepcopy(observation)) for each in (agent, resumed)]
             assert alike(*actions), f"in {env_id} the continuation differs at step {step}: {actions}"
             observation, reward, terminated, truncated, _ = env.step(actions[0])
-            for each in (agent, again):
+            for each in (agent, resumed):
                 each.observe(float(reward), terminated, truncated, copy.deepcopy(observation))
                 each.learn()
             if terminated or truncated:

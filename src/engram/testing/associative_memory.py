@@ -90,8 +90,8 @@ def _mixed(patterns: Tensor) -> Tensor:
     return torch.cat((_noisy(patterns), _signs(8, 4)))
 
 
-def _wrong(answer: Tensor, patterns: Tensor) -> str:
-    return f"{int((answer != patterns).sum())} of {patterns.numel()} units are wrong"
+def _wrong(recalled: Tensor, patterns: Tensor) -> str:
+    return f"{int((recalled != patterns).sum())} of {patterns.numel()} units are wrong"
 
 
 def _is_an_associative_memory(make: Make) -> None:
@@ -105,8 +105,8 @@ def _is_an_associative_memory(make: Make) -> None:
 def _keeps_what_it_stored(make: Make) -> None:
     """A few random patterns are recalled exactly."""
     memory, patterns = _filled(make)
-    answer = apply_recall(memory, patterns)
-    assert torch.equal(answer, patterns), _wrong(answer, patterns)
+    recalled = apply_recall(memory, patterns)
+    assert torch.equal(recalled, patterns), _wrong(recalled, patterns)
 
 
 def _keeps_what_it_stored_in_parts(make: Make) -> None:
@@ -114,16 +114,16 @@ def _keeps_what_it_stored_in_parts(make: Make) -> None:
     memory, patterns = make(), _signs(_PATTERNS, 3)
     for part in torch.split(patterns, 1):
         apply_store(memory, part)
-    answer = apply_recall(memory, patterns)
-    assert torch.equal(answer, patterns), f"stored one by one, {_wrong(answer, patterns)}"
+    recalled = apply_recall(memory, patterns)
+    assert torch.equal(recalled, patterns), f"stored one by one, {_wrong(recalled, patterns)}"
 
 
 def _completes_a_pattern(make: Make) -> None:
     """One stored pattern comes back from a cue with a tenth of its units flipped."""
     memory, pattern = make(), _signs(1, 5)
     apply_store(memory, pattern)
-    answer = apply_recall(memory, _noisy(pattern))
-    assert torch.equal(answer, pattern), _wrong(answer, pattern)
+    recalled = apply_recall(memory, _noisy(pattern))
+    assert torch.equal(recalled, pattern), _wrong(recalled, pattern)
 
 
 def _is_determined_by_its_generator(make: Make) -> None:
@@ -153,20 +153,20 @@ def _stores_nothing_while_it_recalls(make: Make) -> None:
     before = memory.state_dict()
     apply_recall(memory, _mixed(patterns))
     after = memory.state_dict()
-    changed = [name for name in before if name != "generator" and not alike(before[name], after[name])]
-    assert not changed, f"it changed {', '.join(changed)}"
+    changed_names = [name for name in before if name != "generator" and not alike(before[name], after[name])]
+    assert not changed_names, f"it changed {', '.join(changed_names)}"
 
 
 def _goes_on_from_a_stored_state(make: Make) -> None:
     """A new memory that loads the ``state_dict`` from a file answers bit for bit as the old one, and can store more."""
     memory, patterns = _filled(make)
-    again = make(generator=torch.Generator().manual_seed(6))
-    again.load_state_dict(stored(memory.state_dict()))
+    resumed = make(generator=torch.Generator().manual_seed(6))
+    resumed.load_state_dict(stored(memory.state_dict()))
     more = _signs(2, 7)
     for number in range(2):
-        answers = [apply_recall(each, _mixed(patterns)) for each in (memory, again)]
+        answers = [apply_recall(each, _mixed(patterns)) for each in (memory, resumed)]
         assert torch.equal(*answers), f"answers differ {'after more was stored' if number else 'at once'}"
-        for each in (memory, again):
+        for each in (memory, resumed):
             apply_store(each, more)
 
 
@@ -183,19 +183,19 @@ def _counts_what_it_keeps(make: Make) -> None:
     apply_store(memory, _signs(_PATTERNS, 3))
     after = memory.state_dict()
     was, now = ([leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor)] for state in (before, after))
-    changed = sum(leaf.numel() for leaf in now if not any(alike(leaf, other) for other in was))
+    n_changed = sum(leaf.numel() for leaf in now if not any(alike(leaf, other) for other in was))
     count = memory.n_weights
     assert isinstance(count, int), f"n_weights is a {type(count).__name__}"
-    assert changed, "nothing of its state changes: name what storing changes in `stored`"
-    assert 4 * count >= changed, f"n_weights is {count}, but {changed} numbers changed"
+    assert n_changed, "nothing of its state changes: name what storing changes in `stored`"
+    assert 4 * count >= n_changed, f"n_weights is {count}, but {n_changed} numbers changed"
 
 
 def _takes_any_default_dtype(make: Make) -> None:
     """With float64 as torch's default dtype it keeps what it stored."""
     with default_dtype(torch.float64):
         memory, patterns = _filled(make)
-        answer = apply_recall(memory, patterns)
-    assert torch.equal(answer, patterns), _wrong(answer, patterns)
+        recalled = apply_recall(memory, patterns)
+    assert torch.equal(recalled, patterns), _wrong(recalled, patterns)
 
 
 def _is_the_same_in_eight_threads(make: Make) -> None:

@@ -129,7 +129,7 @@ def _weights(trained: _Trained) -> list[Tensor]:
     return [p.detach().clone() for p in trained.net.parameters()]
 
 
-def _learned(make: Make, tasks: list[TaskData]) -> list[Tensor]:
+def _trained_weights(make: Make, tasks: list[TaskData]) -> list[Tensor]:
     """The weights of a new network after learning the tasks."""
     trained = _new(make)
     trained.learn(tasks)
@@ -157,15 +157,15 @@ def _adds_a_finite_loss(make: Make) -> None:
 def _is_determined_by_its_generator(make: Make) -> None:
     """The same generator gives the same training, and no global one is used."""
     with no_global_draws():
-        first = _learned(make, _tasks())
+        first = _trained_weights(make, _tasks())
     torch.rand(1)
-    assert same(first, _learned(make, _tasks())), "two runs differ"
+    assert same(first, _trained_weights(make, _tasks())), "two runs differ"
 
 
 def _changes_neither_batch_nor_task(make: Make) -> None:
     """Neither ``loss`` nor ``end_task`` changes its input data."""
     tasks = _tasks()
-    _learned(make, tasks)
+    _trained_weights(make, tasks)
     for task, untouched in zip(tasks, _tasks(), strict=True):
         assert same(task.train, untouched.train), "training data were changed in place"
 
@@ -203,12 +203,12 @@ def _takes_all_classes_and_batches(make: Make) -> None:
 
 def _joins_one_optimizer_at_a_time(make: Make) -> None:
     """Attaching it again, to the same optimiser or another, replaces the first: training is as if attached once."""
-    once, twice = _new(make), _new(make)
-    for optimizer in (torch.optim.SGD(twice.net.parameters(), lr=1.0), twice.optimizer):
-        twice.method.attach(optimizer)
-    for trained in (once, twice):
+    attached_once, attached_twice = _new(make), _new(make)
+    for optimizer in (torch.optim.SGD(attached_twice.net.parameters(), lr=1.0), attached_twice.optimizer):
+        attached_twice.method.attach(optimizer)
+    for trained in (attached_once, attached_twice):
         trained.learn(_tasks())
-    assert same(_weights(once), _weights(twice)), "training differs"
+    assert same(_weights(attached_once), _weights(attached_twice)), "training differs"
 
 
 def _goes_on_from_a_stored_state(make: Make) -> None:
@@ -216,17 +216,17 @@ def _goes_on_from_a_stored_state(make: Make) -> None:
     tasks = _tasks()
     total = len(tasks) * _STEPS
     for stop in (_STEPS, _STEPS + _STEPS // 2):
-        whole, resumed = _new(make), _new(make)
-        whole.learn(tasks, range(stop))
-        states = [stored(part.state_dict()) for part in whole.parts()]
-        draws = whole.draws.get_state()
-        whole.learn(tasks, range(stop, total))
+        uninterrupted, resumed = _new(make), _new(make)
+        uninterrupted.learn(tasks, range(stop))
+        states = [stored(part.state_dict()) for part in uninterrupted.parts()]
+        draws = uninterrupted.draws.get_state()
+        uninterrupted.learn(tasks, range(stop, total))
         resumed.method.attach(resumed.optimizer)
         for part, state in zip(resumed.parts(), states, strict=True):
             part.load_state_dict(state)
         resumed.draws.set_state(draws)
         resumed.learn(tasks, range(stop, total))
-        assert same(_weights(whole), _weights(resumed)), f"the continuation from step {stop} differs"
+        assert same(_weights(uninterrupted), _weights(resumed)), f"the continuation from step {stop} differs"
 
 
 def _refuses_other_states(make: Make) -> None:
@@ -234,34 +234,34 @@ def _refuses_other_states(make: Make) -> None:
     trained, other = _new(make), _new(make, _network(7, 9))
     for each in (trained, other):
         each.learn(_tasks()[:2])
-    own, others = (each.method.state_dict() for each in (trained, other))
-    shapes = ([getattr(leaf, "shape", ()) for leaf in tree_leaves(state)] for state in (own, others))
-    # The base class, which loads for a plain method, cannot know what is stored of another network.
+    own_state, other_state = (each.method.state_dict() for each in (trained, other))
+    shapes = ([getattr(leaf, "shape", ()) for leaf in tree_leaves(state)] for state in (own_state, other_state))
+    # The base class, which loads for a plain method, cannot check state that is stored for another network.
     is_plain = type(trained.method)._form is ContinualMethod._form
-    assert_states_are_refused(trained.method, 3 if is_plain or operator.eq(*shapes) else others)
+    assert_states_are_refused(trained.method, 3 if is_plain or operator.eq(*shapes) else other_state)
 
 
 def _is_pickled(make: Make) -> None:
     """Pickled with its network, attached or not, it is restored unchanged, but attached to nothing."""
-    whole = _new(make)
-    whole.learn(_tasks()[:1])
-    net, method = pickle.loads(pickle.dumps((whole.net, whole.method)))  # noqa: S301
+    uninterrupted = _new(make)
+    uninterrupted.learn(_tasks()[:1])
+    net, method = pickle.loads(pickle.dumps((uninterrupted.net, uninterrupted.method)))  # noqa: S301
     assert method.model is net, "its model is another network than the one that was pickled with it"
     optimizer = torch.optim.SGD(net.parameters(), lr=_LR, momentum=0.9)
     method.attach(optimizer)
-    optimizer.load_state_dict(stored(whole.optimizer.state_dict()))
+    optimizer.load_state_dict(stored(uninterrupted.optimizer.state_dict()))
     draws = torch.Generator()
-    draws.set_state(whole.draws.get_state())
+    draws.set_state(uninterrupted.draws.get_state())
     copied = _Trained(net, method, optimizer, draws)
-    for trained in (whole, copied):
+    for trained in (uninterrupted, copied):
         trained.learn(_tasks()[1:])
-    assert same(_weights(whole), _weights(copied)), "the continuation differs"
+    assert same(_weights(uninterrupted), _weights(copied)), "the continuation differs"
 
 
 def _takes_any_default_dtype(make: Make) -> None:
     """With float64 as torch's default dtype it trains networks of either dtype."""
     with default_dtype(torch.float64):
-        _learned(make, _tasks())
+        _trained_weights(make, _tasks())
         single = _new(make, _network().float())
         single.learn([TaskData((x.float(), y), classes) for (x, y), classes in _tasks()])
     assert all(weight.dtype == torch.float32 for weight in _weights(single)), "the network's dtype was changed"
@@ -269,8 +269,10 @@ def _takes_any_default_dtype(make: Make) -> None:
 
 def _is_the_same_in_eight_threads(make: Make) -> None:
     """In eight threads at once, each with its own network, training is the same as in one thread."""
-    alone = _learned(make, _tasks()[:2])
-    assert all(same(alone, weights) for weights in in_threads(lambda: _learned(make, _tasks()[:2]))), "threads differ"
+    alone = _trained_weights(make, _tasks()[:2])
+    assert all(same(alone, weights) for weights in in_threads(lambda: _trained_weights(make, _tasks()[:2]))), (
+        "threads differ"
+    )
 
 
 def _takes_frozen_layers(make: Make) -> None:
@@ -299,8 +301,8 @@ def _takes_shared_weights(make: Make) -> None:
 def _is_nothing_without_strength(make: Make) -> None:
     """``strength=0`` equals fine-tuning, bit for bit."""
     tasks = _tasks()
-    without = _learned(lambda model: make(model, strength=0.0), tasks)
-    assert same(without, _learned(ContinualMethod, tasks)), "the weights differ from those of fine-tuning"
+    without = _trained_weights(lambda model: make(model, strength=0.0), tasks)
+    assert same(without, _trained_weights(ContinualMethod, tasks)), "the weights differ from those of fine-tuning"
 
 
 def _refuses_bad_input(make: Make) -> None:

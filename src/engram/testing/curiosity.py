@@ -75,21 +75,21 @@ def _rollouts(seed: int = 5, obs_shape: tuple[int, ...] = _SHAPES[0], num_envs: 
     """Noisy visits to four places; a tenth of the steps do not count."""
     draws = _seeded(seed)
     places = torch.randn(_PLACES, *obs_shape, generator=draws)
-    made = []
+    rollouts = []
     for _ in range(_ROLLOUTS):
         obs = places[torch.randint(_PLACES, (_STEPS, num_envs), generator=draws)]
         obs += 0.05 * torch.randn(obs.shape, generator=draws)
         done = torch.rand(_STEPS, num_envs, generator=draws) < 0.1
         done[0] = False
-        made.append(_Rollout(obs, done, ~done, np.arange(num_envs)[::-2].copy()))
-    return made
+        rollouts.append(_Rollout(obs, done, ~done, np.arange(num_envs)[::-2].copy()))
+    return rollouts
 
 
 def _lived(bonus: CheckedBonus, rollouts: list[_Rollout]) -> Iterator[list[Any]]:
     """The bonuses for each rollout, and the return values of two learning steps."""
     for obs, done, valid, envs in rollouts:
-        paid = bonus.bonus(obs, done).clone()
-        yield [paid, bonus.update(obs, valid), bonus.update(obs[:, envs], valid[:, envs], envs)]
+        rewards = bonus.bonus(obs, done).clone()
+        yield [rewards, bonus.update(obs, valid), bonus.update(obs[:, envs], valid[:, envs], envs)]
 
 
 def _is_an_exploration_bonus(make: Make) -> None:
@@ -149,10 +149,10 @@ def _keeps_curiosities_apart(make: Make) -> None:
 
 def _goes_on_from_a_stored_state(make: Make) -> None:
     """Another one that loads the ``state_dict`` from a file, with its generator, continues bit for bit."""
-    draws, others, rollouts = _seeded(0), _seeded(1), _rollouts()
-    bonus, again = make(draws=draws), make(draws=others)
+    draws, other_draws, rollouts = _seeded(0), _seeded(1), _rollouts()
+    bonus, resumed = make(draws=draws), make(draws=other_draws)
     list(_lived(bonus, rollouts[: _ROLLOUTS // 2]))
-    again.load_state_dict(stored(bonus.state_dict()))
-    others.set_state(draws.get_state())
-    lives = (list(_lived(each, rollouts[_ROLLOUTS // 2 :])) for each in (bonus, again))
+    resumed.load_state_dict(stored(bonus.state_dict()))
+    other_draws.set_state(draws.get_state())
+    lives = (list(_lived(each, rollouts[_ROLLOUTS // 2 :])) for each in (bonus, resumed))
     assert alike(*lives), "the continuation differs"

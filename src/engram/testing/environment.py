@@ -309,8 +309,8 @@ def _keeps_environments_apart(case: _Case) -> None:
     """Until an episode ends, actions in one environment do not affect another."""
     batch, mixed = case.make(), []
     for action_pair in zip(case.actions, _actions(batch, case.steps, seed=1), strict=True):
-        (first, *_), (_, *others) = (iterate(batch.action_space, actions) for actions in action_pair)
-        mixed.append(_together(batch.single_action_space, [first, *others]))
+        (first, *_), (_, *other_actions) = (iterate(batch.action_space, actions) for actions in action_pair)
+        mixed.append(_together(batch.single_action_space, [first, *other_actions]))
     for time, (plain_step, mixed_step) in enumerate(zip(case.trajectory, _run(batch, mixed), strict=True)):
         if any(step.terminations.any() or step.truncations.any() for step in (plain_step, mixed_step)):
             break

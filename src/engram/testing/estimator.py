@@ -70,8 +70,8 @@ def _fresh(estimator: BaseEstimator) -> BaseEstimator:
 
 
 def _answers(fitted: BaseEstimator, points: np.ndarray) -> dict[str, np.ndarray]:
-    answers = {name: getattr(fitted, name)(points) for name in _ANSWERS if hasattr(fitted, name)}
-    return {name: answer.toarray() if hasattr(answer, "toarray") else answer for name, answer in answers.items()}
+    outputs = {name: getattr(fitted, name)(points) for name in _ANSWERS if hasattr(fitted, name)}
+    return {name: output.toarray() if hasattr(output, "toarray") else output for name, output in outputs.items()}
 
 
 def _passes_scikit_learn(estimator: BaseEstimator, exemptions: dict[str, str]) -> None:
@@ -88,8 +88,8 @@ def _settles_every_draw(estimator: BaseEstimator) -> None:
     points, clusters = _data()
     with no_global_draws():
         first, second = (_answers(_fresh(estimator).fit(points, clusters), points) for _ in range(2))
-    for name, answer in first.items():
-        assert np.array_equal(answer, second[name]), f"{name} differs between two fits"
+    for name, output in first.items():
+        assert np.array_equal(output, second[name]), f"{name} differs between two fits"
 
 
 def _takes_both_precisions(estimator: BaseEstimator) -> None:
@@ -136,9 +136,9 @@ def _goes_on_from_what_is_fitted(estimator: Any) -> None:
         return _answers(fresh, points)
 
     early, late = slice(0, 30), slice(30, 60)
-    both, again, last = fitted(early, late), fitted(early, late), fitted(late)
+    both, repeated, last = fitted(early, late), fitted(early, late), fitted(late)
     for name in both:
-        assert np.array_equal(both[name], again[name]), f"{name} differs between two runs over the same chunks"
+        assert np.array_equal(both[name], repeated[name]), f"{name} differs between two runs over the same chunks"
     assert any(not np.array_equal(both[name], last[name]) for name in both), "the first chunk is forgotten"
 
 

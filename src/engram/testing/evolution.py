@@ -138,15 +138,15 @@ def _resumes_exactly(build: Build) -> None:
         losses = _losses(evolution.ask()) if mid_generation else None
         state, resumed = stored(evolution.state_dict()), _start()
         copy_into(resumed, params)
-        again = build(resumed, torch.Generator().manual_seed(9))
-        again.load_state_dict(state)
-        for optimizer in (evolution, again):
+        restored = build(resumed, torch.Generator().manual_seed(9))
+        restored.load_state_dict(state)
+        for optimizer in (evolution, restored):
             if losses is not None:
                 optimizer.tell(loss=losses)
             _evolve(optimizer, 5)
         moment = "between ask and tell" if mid_generation else "between generations"
         assert same([p.detach() for p in params], [p.detach() for p in resumed]), f"{moment} the continuation differs"
-        assert again.generation == evolution.generation, f"{moment} it forgot the number of the generation"
+        assert restored.generation == evolution.generation, f"{moment} it forgot the number of the generation"
 
 
 def _refuses_other_states(build: Build) -> None:
@@ -187,10 +187,10 @@ def _ranks_last_what_is_not_finite(build: Build) -> None:
         for evolution, replaced in ((build(params), False), (build(twins), True)):
             fitness = -_losses(evolution.ask())
             fitness[2] = fitness[torch.arange(len(fitness)) != 2].min() if replaced else bad
-            with warnings.catch_warnings(record=True) as caught:
+            with warnings.catch_warnings(record=True) as warnings_raised:
                 warnings.simplefilter("always")
                 evolution.tell(fitness)
-            messages = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
+            messages = [str(w.message) for w in warnings_raised if issubclass(w.category, RuntimeWarning)]
             if not replaced:
                 assert any(re.search(r"fitness.*\(2\)", text) for text in messages), f"no warning names 2: {messages}"
         assert same([p.detach() for p in params], [p.detach() for p in twins]), f"{bad} does not count as the worst"
@@ -201,7 +201,7 @@ def _refuses_bad_input(build: Build) -> None:
     evolution = build(_start())
     size = evolution.population_size
 
-    def tell(*args: Any, **kwargs: Any) -> Callable[[], Any]:
+    def tell_with(*args: Any, **kwargs: Any) -> Callable[[], Any]:
         return lambda: (evolution.ask(), evolution.tell(*args, **kwargs))
 
     bad: list[BadInput] = [
@@ -211,9 +211,9 @@ def _refuses_bad_input(build: Build) -> None:
         (lambda: build(_start(), sigma=0.0), ValueError, "sigma = 0.0"),
         (lambda: build(_start(), sigma=-0.125), ValueError, "sigma = -0.125"),
         (lambda: build(_start()).tell(torch.zeros(size)), RuntimeError, "ask"),
-        (tell(torch.zeros(size + 1)), ValueError, f"fitness.*{size + 1}.*{size}"),
-        (tell(torch.full((size,), math.nan)), ValueError, "fitness.*finite"),
-        (tell(), TypeError, "fitness"),
-        (tell(torch.zeros(size), loss=torch.zeros(size)), TypeError, "loss"),
+        (tell_with(torch.zeros(size + 1)), ValueError, f"fitness.*{size + 1}.*{size}"),
+        (tell_with(torch.full((size,), math.nan)), ValueError, "fitness.*finite"),
+        (tell_with(), TypeError, "fitness"),
+        (tell_with(torch.zeros(size), loss=torch.zeros(size)), TypeError, "loss"),
     ]
     assert_refused(bad)

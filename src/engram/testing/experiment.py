@@ -105,8 +105,8 @@ def _check_config(experiment: Experiment) -> None:
             assert preset.seeds >= claim.seeds, f"preset {name} has fewer seeds than claim {claim.id!r} needs"
     for name in experiment.presets:
         for arm in experiment.arms(name).values():
-            again = configs.from_dict(type(arm.config), configs.to_dict(arm.config))
-            assert again == arm.config, f"preset {name} is altered by JSON"
+            reloaded = configs.from_dict(type(arm.config), configs.to_dict(arm.config))
+            assert reloaded == arm.config, f"preset {name} is altered by JSON"
 
 
 def _check_refusals(experiment: Experiment, study: str) -> None:
@@ -118,17 +118,19 @@ def _check_refusals(experiment: Experiment, study: str) -> None:
             experiment.changed("smoke", {name: value})
         except ValueError as error:
             message = str(error)
-            named = f"{field} = {value!r}" in message and configs.fields(kind)[field].allowed in message
+            is_complete = f"{field} = {value!r}" in message and configs.fields(kind)[field].allowed in message
             # If every arm has its own value of a field, a change of the common one is refused for that reason.
             unused = f"{name} = {value!r}: no arm" in message
-            assert named or unused, f"the error for {name} = {value!r} does not name field, value and range: {message}"
+            assert is_complete or unused, (
+                f"the error for {name} = {value!r} does not name field, value and range: {message}"
+            )
         else:
             raise AssertionError(f"its config accepts {name} = {value!r}")
 
 
 def _check_results(experiment: Experiment, results: Results) -> None:
-    broken = [f"{t.arm}, seed {t.seed}: {t.message}" for t in results.trials if t.state != "finished"]
-    assert not broken, f"trials did not finish: {broken}"
+    unfinished = [f"{t.arm}, seed {t.seed}: {t.message}" for t in results.trials if t.state != "finished"]
+    assert not unfinished, f"trials did not finish: {unfinished}"
     logged = set(results.metrics["metric"])
     headline = experiment.headline
     assert not headline or headline in logged, f"its headline {headline!r} is not among its metrics {sorted(logged)}"
@@ -138,17 +140,17 @@ def _check_results(experiment: Experiment, results: Results) -> None:
     assert all(isinstance(ours, float) for ours in values.values()), f"a claim gives no number: {values}"
     assert experiment.figure(results).data, "its figure is empty"
     record = json.loads(json.dumps(results.record()))
-    again = from_record(experiment, record)
-    assert experiment.figure(again).data, "its figure cannot be drawn from a record"
+    from_own_record = from_record(experiment, record)
+    assert experiment.figure(from_own_record).data, "its figure cannot be drawn from a record"
 
 
-def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> None:
+def _check_another_run(experiment: Experiment, first_run: Results, runs: Path) -> None:
     """Repeat all trials with two workers, one of which is killed, and compare the metrics with the first run's."""
-    folders = [Path(trial.folder) for trial in whole.trials]
+    folders = [Path(trial.folder) for trial in first_run.trials]
     steps = [TrialFolder(folder).status().total for folder in folders]
     assert max(steps) > 1, "it has no loop of two steps or more, in which it could be killed"
     victim = min((n for n, total in enumerate(steps) if total > 1), key=lambda n: abs(steps[n] - KILLED_OF_STEPS))
-    others = [n for n in reversed(range(len(folders))) if n != victim]
+    other_numbers = [n for n in reversed(range(len(folders))) if n != victim]
     # Processes are forked from a server that has done the imports, which would take each of them seconds.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *(arm.trial.__module__ for arm in _arms(experiment))])
@@ -157,7 +159,7 @@ def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> No
     folder = TrialFolder(runs / folders[victim].name)
     while killed.is_alive() and not folder.status().attempts:
         time.sleep(0.01)
-    last = context.Process(target=_perform, args=(experiment.name, runs, [*others, victim], False))
+    last = context.Process(target=_perform, args=(experiment.name, runs, [*other_numbers, victim], False))
     last.start()
     for process in (killed, last):
         process.join()
@@ -165,8 +167,8 @@ def _check_another_run(experiment: Experiment, whole: Results, runs: Path) -> No
     assert last.exitcode == 0, f"after a kill its trials ended with {last.exitcode}"
     assert folder.status().attempts == 2, "a trial was not resumed after a kill"
     assert not list(runs.glob("*/state.safetensors")), "a trial saved a state although keep_state was False"
-    again = {path.name: (runs / path.name / "metrics.csv").read_bytes() for path in folders}
-    differ = [path.name for path in folders if again[path.name] != (path / "metrics.csv").read_bytes()]
+    contents = {path.name: (runs / path.name / "metrics.csv").read_bytes() for path in folders}
+    differ = [path.name for path in folders if contents[path.name] != (path / "metrics.csv").read_bytes()]
     other = f"another run, in other processes, in another order, one trial of which was killed ({folder.path.name})"
     assert not differ, f"{other}, gives other metrics: {differ}"
 
@@ -196,14 +198,14 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
 
 def _die_in_the_middle() -> None:
     """Make this process die at the second checkpoint that is due in the second half of a loop."""
-    written: list[Path] = []
+    saved_paths: list[Path] = []
     save = checkpoint.save
 
     def save_or_die(path: Path, state: Any) -> None:
-        if written and state["step"] > state["total"] // 2:
+        if saved_paths and state["step"] > state["total"] // 2:
             os.kill(os.getpid(), signal.SIGKILL)
         save(path, state)
-        written.append(path)
+        saved_paths.append(path)
 
     checkpoint.save = save_or_die
 

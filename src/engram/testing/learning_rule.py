@@ -231,9 +231,9 @@ def _is_the_gradient(case: _Case) -> None:
 def _goes_on_from_a_stored_state(case: _Case) -> None:
     """A state restored from a checkpoint gives the same update, bit for bit."""
     leaves, form = tree_flatten(case.update().state)
-    again = tree_unflatten(stored(leaves), form)
+    reloaded = tree_unflatten(stored(leaves), form)
     first, second = (
-        case.rule.update(case.model, case.x, case.classes, state) for state in (tree_unflatten(leaves, form), again)
+        case.rule.update(case.model, case.x, case.classes, state) for state in (tree_unflatten(leaves, form), reloaded)
     )
     assert same(_tensors(first[:2]), _tensors(second[:2])), "the continuation differs"
 
@@ -323,11 +323,11 @@ def _copies_no_weight(case: _Case, name: str) -> None:
         tensors = _tensors(case.rule.after_step(model, deltas, state))
         return torch.cat([tensor.double().flatten() for tensor in tensors]) if tensors else torch.zeros(0)
 
-    known = after(0.0, 0.0)
-    without, half = (after(unknown.to(weight), decay) - known for decay in (0.0, 0.5))
+    base = after(0.0, 0.0)
+    without, half = (after(unknown.to(weight), decay) - base for decay in (0.0, 0.5))
     slope = 2 * (half - without)
     decay = float((-without @ slope / (slope @ slope)).clamp(0, 0.5)) if slope.any() else 0.0
-    off = (after(unknown.to(weight), decay) - known).abs().max() if known.numel() else 0.0
+    off = (after(unknown.to(weight), decay) - base).abs().max() if base.numel() else 0.0
     assert off < 1e-10, f"with other values of {name!r} and the same change it differs by {off:.1e}"
 
 
@@ -392,18 +392,18 @@ class _Steps(nn.Module):
 
 def _hands_on_no_nan(case: _Case) -> None:
     """A pseudo-gradient that is not finite raises FloatingPointError, which names rule and parameter."""
-    broken = copy.deepcopy(case.model)
+    model = copy.deepcopy(case.model)
     with torch.no_grad():
-        broken.get_parameter(f"{len(broken) - 1}.bias")[0] = torch.nan
+        model.get_parameter(f"{len(model) - 1}.bias")[0] = torch.nan
     refusal = ""
     try:
-        grads = case.update(model=broken, target=case.values).grads
+        grads = case.update(model=model, target=case.values).grads
         wrong = [name for name, grad in grads.items() if not grad.isfinite().all()]
         assert not wrong, f"nothing was raised, and {', '.join(wrong)} is not finite"
     except FloatingPointError as error:
         refusal = str(error)
-    named = re.search(f"{type(case.rule).__name__}.*(weight|bias)", refusal)
-    assert named or not refusal, f"the message is {refusal!r}"
+    is_named = re.search(f"{type(case.rule).__name__}.*(weight|bias)", refusal)
+    assert is_named or not refusal, f"the message is {refusal!r}"
 
 
 def _refuses_bad_input(case: _Case) -> None:

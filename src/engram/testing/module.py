@@ -55,15 +55,15 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
         for parameter in module.parameters():  # tiny initial values would hide a wrong gradient
             parameter.add_(torch.rand(parameter.shape, generator=generator).to(parameter), alpha=0.3)
     case = _Case(module_class, module, sequence)
-    named = set(inspect.signature(module_class).parameters)
+    parameter_names = set(inspect.signature(module_class).parameters)
     checks = [
-        *([_draws_from_its_generator] if "generator" in named else []),
+        *([_draws_from_its_generator] if "generator" in parameter_names else []),
         _has_the_shapes,
         _changes_nothing,
         _passes_over_no_steps,
         _keeps_batch_elements_apart,
         _goes_on_from_a_state,
-        *([_swaps_time_and_batch] if "batch_first" in named else []),
+        *([_swaps_time_and_batch] if "batch_first" in parameter_names else []),
         *([] if "gradient" in exempt else [_has_the_right_gradient]),
         _refuses_bad_input,
     ]
@@ -141,10 +141,10 @@ def _has_the_right_gradient(case: _Case) -> None:
     parameters = [case.module.get_parameter(name) for name in names]
     parts = len(tensors(state))
 
-    def run(sequence: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        named = dict(zip(names, rest[parts:], strict=True))
-        start = rebuilt(state, rest[:parts])
-        return tuple(tensors(torch.func.functional_call(case.module, named, (sequence, start))))
+    def run(sequence: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        by_name = dict(zip(names, values[parts:], strict=True))
+        start = rebuilt(state, values[:parts])
+        return tuple(tensors(torch.func.functional_call(case.module, by_name, (sequence, start))))
 
     assert_gradient(run, [case.sequence[:3], *tensors(state), *parameters])
 
@@ -206,8 +206,8 @@ def _runs_under_vmap(make: Callable[[], nn.Module], module: nn.Module, run: Run)
     names = [name for name, _ in module.named_parameters()]
 
     def call(*values: Tensor) -> Tensor:
-        named = dict(zip(names, values, strict=True))
-        return run(lambda *arguments: torch.func.functional_call(module, named, arguments))
+        by_name = dict(zip(names, values, strict=True))
+        return run(lambda *arguments: torch.func.functional_call(module, by_name, arguments))
 
     assert_vmap(call, list(module.parameters()))
 
@@ -246,9 +246,9 @@ def assert_close(actual: Any, expected: Any) -> None:
 
 def rebuilt(nest: Any, replacements: Iterable[Tensor]) -> Any:
     """Replace the tensors of a nested tuple."""
-    rest = iter(replacements)
+    remaining = iter(replacements)
 
     def build(part: Any) -> Any:
-        return next(rest) if isinstance(part, Tensor) else type(part)(*map(build, part))
+        return next(remaining) if isinstance(part, Tensor) else type(part)(*map(build, part))
 
     return build(nest)

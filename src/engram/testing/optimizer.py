@@ -50,7 +50,7 @@ def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
     def build(params: Any, **more: Any) -> Optimizer:
         return optimizer_class(params, **{"lr": _LEARNING_RATE, **options, **more})
 
-    named = set(inspect.signature(optimizer_class).parameters)
+    parameter_names = set(inspect.signature(optimizer_class).parameters)
     checks = [
         _goes_downhill,
         _calls_the_closure,
@@ -64,8 +64,8 @@ def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
         _contains_bad_gradients,
         _understands_sparse_gradients,
         _refuses_a_negative_learning_rate,
-        *([_maximizes] if "maximize" in named else []),
-        *([_agrees_with_foreach] if "foreach" in named else []),
+        *([_maximizes] if "maximize" in parameter_names else []),
+        *([_agrees_with_foreach] if "foreach" in parameter_names else []),
     ]
     hold(optimizer_class.__name__, checks, build)
 
@@ -151,9 +151,9 @@ def _keeps_groups_apart(build: Build) -> None:
     twins = [torch.ones(2, 3, requires_grad=True) for _ in range(2)]
     optimizer = build([{"params": twins[:1], "lr": 0.1}, {"params": twins[1:], "lr": 0.001}])
     _train(optimizer, lambda: torch.stack(twins).square().sum(), steps=2)
-    moved = [float((twin - 1).detach().abs().max()) for twin in twins]
-    assert min(moved) > 0, f"parameters moved by {moved}: one group was not stepped"
-    assert moved[0] > 2 * moved[1], f"with learning rates 0.1 and 0.001 twin parameters moved by {moved}"
+    distances = [float((twin - 1).detach().abs().max()) for twin in twins]
+    assert min(distances) > 0, f"parameters moved by {distances}: one group was not stepped"
+    assert distances[0] > 2 * distances[1], f"with learning rates 0.1 and 0.001 twin parameters moved by {distances}"
 
 
 def _takes_new_groups(build: Build) -> None:
@@ -177,9 +177,9 @@ def _resumes_exactly(build: Build) -> None:
     copy_into(resumed, params)
     state = stored(optimizer.state_dict())
     _train(optimizer, loss)
-    again = build(resumed, lr=_LEARNING_RATE / 2)  # the loaded state must override this
-    again.load_state_dict(state)
-    _train(again, loss_again)
+    restored = build(resumed, lr=_LEARNING_RATE / 2)  # the loaded state must override this
+    restored.load_state_dict(state)
+    _train(restored, loss_again)
     assert same(params, resumed), "the continuation differs"
 
 

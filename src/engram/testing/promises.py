@@ -113,12 +113,12 @@ def in_threads(call: Callable[[], Any], count: int = 8) -> list[Any]:
     """The return values of a function in several threads that start at once."""
     start = threading.Barrier(count)
 
-    def begun(_: int) -> Any:
+    def run_when_all_started(_: int) -> Any:
         start.wait()
         return call()
 
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(begun, range(count)))
+        return list(pool.map(run_when_all_started, range(count)))
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def assert_states_are_refused(part: Any, other: Any, *, empty: bool = False) -> 
     """
     before = copy.deepcopy(dict(part.state_dict()))
     first = next(iter(before))
-    for wrong, named in (
+    for wrong, defect in (
         (before | {"partial_fit": 3}, "partial_fit"),
         ({name: value for name, value in before.items() if name != first}, first),
         (other, "state"),
@@ -153,9 +153,9 @@ def assert_states_are_refused(part: Any, other: Any, *, empty: bool = False) -> 
         except (TypeError, ValueError) as error:
             refusal = str(error)
         else:
-            raise AssertionError(f"a state that should be refused for {named} was loaded")
-        assert named in refusal, f"the message {refusal!r} does not name {named}"
-        assert alike(before, part.state_dict()), f"a state that was refused for {named} changed something"
+            raise AssertionError(f"a state that should be refused for {defect} was loaded")
+        assert defect in refusal, f"the message {refusal!r} does not name {defect}"
+        assert alike(before, part.state_dict()), f"a state that was refused for {defect} changed something"
     loaded = copy.deepcopy(before)
     part.load_state_dict(loaded)
     for leaf in tree_leaves(loaded):

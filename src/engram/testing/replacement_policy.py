@@ -84,7 +84,7 @@ def _seeded(seed: int = 1) -> torch.Generator:
 
 
 class _Case(NamedTuple):
-    """What ``write`` is called with."""
+    """The arguments of ``write``."""
 
     table: Table
     batch: Batch
@@ -160,9 +160,9 @@ def _keeps_what_there_was(make: Make) -> None:
     keys, values = _samples(60, draws)
     for key, value in zip(keys, values, strict=True):
         memory.write(key[None], value[None])
-    for name, given in (("keys", keys), ("values", values[:, None])):
+    for name, samples in (("keys", keys), ("values", values[:, None])):
         rows = getattr(memory, name)[memory.filled]
-        low, high = given.amin(0) - 1e-4, given.amax(0) + 1e-4
+        low, high = samples.amin(0) - 1e-4, samples.amax(0) + 1e-4
         assert ((rows >= low) & (rows <= high)).all(), f"{name} beyond those of all samples: {rows.tolist()}"
 
 
@@ -180,11 +180,11 @@ def _goes_on_from_a_stored_state(make: Make) -> None:
     """A new memory with a new policy that loads the ``state_dict`` continues bit for bit."""
     memory = _memory(make)
     _live(memory, _seeded())
-    again = _memory(make, seed=3)
-    again.load_state_dict(stored(dict(memory.state_dict())))
-    for other in (memory, again):
+    resumed = _memory(make, seed=3)
+    resumed.load_state_dict(stored(dict(memory.state_dict())))
+    for other in (memory, resumed):
         _live(other, _seeded(4))
-    assert alike(dict(memory.state_dict()), dict(again.state_dict())), "the continuation differs"
+    assert alike(dict(memory.state_dict()), dict(resumed.state_dict())), "the continuation differs"
 
 
 def _takes_hashes_and_wide_values(make: Make) -> None:

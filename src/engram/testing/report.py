@@ -104,10 +104,10 @@ def check_nodes(page: Page, name: str) -> None:
         page: The page, opened.
         name: The page's name, for the error.
     """
-    for shown in page.locator(".plot, img").all():
-        if shown.is_visible():
-            shown.scroll_into_view_if_needed()
-            page.wait_for_function(DRAWN, arg=shown.element_handle())
+    for picture in page.locator(".plot, img").all():
+        if picture.is_visible():
+            picture.scroll_into_view_if_needed()
+            page.wait_for_function(DRAWN, arg=picture.element_handle())
     closed = "details:not([open]) > :not(summary)"
     nodes = page.locator(f"body *:not({closed}, {closed} *)").count()
     assert nodes <= MOST_NODES, f"{name} has {nodes} nodes before details are opened: expected at most {MOST_NODES}"

@@ -130,13 +130,15 @@ def _keeps_to_its_bound(rule: PlasticityRule, state: RuleState, *tensors: Tensor
 def _keeps_batch_elements_apart(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
     """A batch gives the same as its elements alone, also with one signal for all units."""
     pre, post, *signals = tensors
-    for given in (signals, [signal[:, :1] for signal in signals]):
+    for signals_used in (signals, [signal[:, :1] for signal in signals]):
         alone = [
-            rule.update(rule.state_type(*(t[e] for t in state)), pre[e], post[e], *(signal[e] for signal in given))
+            rule.update(
+                rule.state_type(*(t[e] for t in state)), pre[e], post[e], *(signal[e] for signal in signals_used)
+            )
             for e in (slice(b, b + 1) for b in range(_BATCH))
         ]
-        whole = rule.update(state, pre, post, *given)
-        assert_close(whole, [torch.cat(parts) for parts in zip(*alone, strict=True)])
+        batched = rule.update(state, pre, post, *signals_used)
+        assert_close(batched, [torch.cat(parts) for parts in zip(*alone, strict=True)])
 
 
 def _as_function(
@@ -147,8 +149,8 @@ def _as_function(
     names = [name for name, _ in update.named_parameters()]
 
     def run(*values: Tensor) -> Tensor:
-        named = dict(zip(names, values[len(arguments) :], strict=True))
-        after: Tensor = torch.func.functional_call(update, named, values[: len(arguments)])
+        by_name = dict(zip(names, values[len(arguments) :], strict=True))
+        after: Tensor = torch.func.functional_call(update, by_name, values[: len(arguments)])
         return after
 
     return run, [*arguments, *update.parameters()]

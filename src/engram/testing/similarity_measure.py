@@ -36,7 +36,7 @@ def check_similarity_measure(measure: Any) -> None:
         >>> from engram.analysis.similarity import ShapeAngle
         >>> check_similarity_measure(ShapeAngle)
     """
-    made = as_measure(measure)
+    checked_measure = as_measure(measure)
     checks = [
         _tells_systems_apart,
         _is_none_to_itself,
@@ -48,7 +48,7 @@ def check_similarity_measure(measure: Any) -> None:
         _is_the_same_in_eight_threads,
         _refuses_bad_input,
     ]
-    hold(getattr(measure, "__name__", type(made).__name__), checks, made)
+    hold(getattr(measure, "__name__", type(checked_measure).__name__), checks, checked_measure)
 
 
 def _system(speed: float, seed: int, steps: int = _STEPS) -> Trials:
@@ -82,8 +82,8 @@ def _is_none_to_itself(measure: SimilarityMeasure) -> None:
 
 def _is_symmetric(measure: SimilarityMeasure) -> None:
     """The distance is the same in both directions."""
-    there, back = measure(_one(), _other()), measure(_other(), _one())
-    assert abs(there - back) <= _NEAR * there, f"it is {there} one way, and {back} the other"
+    forward, reverse = measure(_one(), _other()), measure(_other(), _one())
+    assert abs(forward - reverse) <= _NEAR * forward, f"it is {forward} one way, and {reverse} the other"
 
 
 def _is_determined(measure: SimilarityMeasure) -> None:
@@ -111,8 +111,8 @@ def _does_not_see_what_it_declares(measure: SimilarityMeasure) -> None:
     between = measure(_one(), _other())
     for name in measure.invariant:
         assert name in changes, f"invariant has {name!r}: expected some of {', '.join(changes)}"
-        changed = [changes[name](trial) for trial in _one()]
-        apart, after = measure(_one(), changed), measure(changed, _other())
+        transformed = [changes[name](trial) for trial in _one()]
+        apart, after = measure(_one(), transformed), measure(transformed, _other())
         assert abs(apart) <= _NEAR * between, f"a {name} takes a system {apart:.3g} from itself"
         assert abs(after - between) <= _NEAR * between, f"after a {name} {between} becomes {after}"
 

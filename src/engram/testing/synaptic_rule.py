@@ -167,17 +167,17 @@ def _is_local(case: _Case) -> None:
     grad = case.update(pre, post, weight, state, case.signal[-1]).grad
     for j in range(_POST):
         for i in range(_PRE):
-            elsewhere, others = 1 - weight, 1 - pre
-            elsewhere[j, i], others[:, i] = weight[j, i], pre[:, i]
-            for inputs, weights, what in ((pre, elsewhere, "weights"), (others, weight, "inputs")):
-                changed = case.update(inputs, post, weights, state, case.signal[-1]).grad[j, i]
-                assert torch.isclose(changed, grad[j, i], rtol=1e-10), f"other {what} changed grad[{j}, {i}]"
+            elsewhere, other_inputs = 1 - weight, 1 - pre
+            elsewhere[j, i], other_inputs[:, i] = weight[j, i], pre[:, i]
+            for inputs, weights, kind in ((pre, elsewhere, "weights"), (other_inputs, weight, "inputs")):
+                value = case.update(inputs, post, weights, state, case.signal[-1]).grad[j, i]
+                assert torch.isclose(value, grad[j, i], rtol=1e-10), f"other {kind} changed grad[{j}, {i}]"
 
 
 def _is_online(case: _Case) -> None:
     """The state of a rule declared online is as large after many steps as after a few."""
-    few, many = (sum(leaf.numel() for leaf in _leaves(case.after(steps))) for steps in (2, _STEPS))
-    assert few == many, f"{few} numbers after 2 steps, {many} after {_STEPS}"
+    after_few, after_many = (sum(leaf.numel() for leaf in _leaves(case.after(steps))) for steps in (2, _STEPS))
+    assert after_few == after_many, f"{after_few} numbers after 2 steps, {after_many} after {_STEPS}"
 
 
 def _refuses_bad_input(case: _Case) -> None:

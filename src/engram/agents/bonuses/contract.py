@@ -47,7 +47,7 @@ class ExplorationBonus(Protocol):
 
         Args:
             obs: Observations of the last rollout, of some environments.
-            valid: Which count; None: all.
+            valid: Mask of the observations that count; None: all.
             envs: The numbers of those environments; None: all.
         """
 
@@ -99,10 +99,10 @@ class CheckedBonus:
         checks.arguments()
         self.obs_shape = tuple(checks.size("obs_shape", side) for side in obs_shape)
         self.num_envs = checks.size("num_envs", num_envs)
-        for name, given in (("mean", mean), ("std", std)):
-            if given is not None:
-                checks.has_shape(name, tuple(given.shape), self.obs_shape)
-                checks.finite(name, given)
+        for name, tensor in (("mean", mean), ("std", std)):
+            if tensor is not None:
+                checks.has_shape(name, tuple(tensor.shape), self.obs_shape)
+                checks.finite(name, tensor)
         if std is not None and not (std > 0).all():
             raise ValueError(f"std has {std.min()}: expected numbers above 0")
         self.mean, self.std = mean, std
@@ -129,13 +129,13 @@ class CheckedBonus:
         if done.all():
             return torch.zeros(done.shape)
         name = f"bonus of {type(self.checked).__name__}"
-        paid = checks.instance(name, self.checked.bonus(self._standardised(next_obs), done), Tensor).detach()
-        checks.has_shape(name, tuple(paid.shape), tuple(done.shape))
-        paid = torch.where(done, 0.0, paid)
-        checks.finite(name, paid, ("time", "env"))
-        if (paid < 0).any():
-            raise ValueError(f"{name} is {paid.min()}: expected at least 0")
-        return paid
+        bonus = checks.instance(name, self.checked.bonus(self._standardised(next_obs), done), Tensor).detach()
+        checks.has_shape(name, tuple(bonus.shape), tuple(done.shape))
+        bonus = torch.where(done, 0.0, bonus)
+        checks.finite(name, bonus, ("time", "env"))
+        if (bonus < 0).any():
+            raise ValueError(f"{name} is {bonus.min()}: expected at least 0")
+        return bonus
 
     def update(
         self,
@@ -147,7 +147,7 @@ class CheckedBonus:
 
         Args:
             obs: Observations of the last rollout.
-            valid: Which count; None: all.
+            valid: Mask of the observations that count; None: all.
             envs: The environments that they are of, each once; None: all.
 
         Raises:

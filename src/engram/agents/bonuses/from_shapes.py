@@ -38,5 +38,5 @@ def fragmented_rnd(
         options = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
         return SurprisalMonitor("ratio", SURPRISING, min_samples=25, generator=generator, **options)
 
-    make = partial(rnd, obs_shape, num_envs, generator=generator)
-    return FragmentedCuriosity(make, num_envs, make_monitor=monitor)
+    make_module = partial(rnd, obs_shape, num_envs, generator=generator)
+    return FragmentedCuriosity(make_module, num_envs, make_monitor=monitor)

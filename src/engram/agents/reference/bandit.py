@@ -79,8 +79,8 @@ class BanditAgent:
         else:
             index = self.rng.beta(won + 1, lost + 1)
         ties = index >= index.max(1, keepdims=True) - 1e-12
-        chosen: Actions = (ties * self.rng.random(index.shape)).argmax(1)
-        return chosen
+        actions: Actions = (ties * self.rng.random(index.shape)).argmax(1)
+        return actions
 
     def learn(self, actions: Actions, rewards: Rewards, observations: Observations) -> None:
         """Count the rewards of each arm.

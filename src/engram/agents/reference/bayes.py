@@ -73,8 +73,8 @@ class BayesFilterAgent:
         else:
             values = np.einsum("biz,iza->ba", self.belief.sum(2), self.model.Q)
         ties = values >= values.max(1, keepdims=True) - 1e-9 * np.abs(values).max(1, keepdims=True)
-        chosen: Actions = (ties * self.rng.random(values.shape)).argmax(1)
-        return chosen
+        actions: Actions = (ties * self.rng.random(values.shape)).argmax(1)
+        return actions
 
     def learn(self, actions: Actions, rewards: Rewards, observations: Observations) -> None:
         """Update the posterior.
@@ -120,7 +120,7 @@ class BayesFilterAgent:
         """Multiply the posterior by the likelihood of the observations."""
         S = len(self.model.shown)
         flags = self.belief.shape[3] // S
-        if self.model.views is not None:  # a grid whose cells show themselves
+        if self.model.views is not None:  # a grid in which each cell is its own observation
             agrees = np.isclose(observations[:, None, :], self.model.views[None], atol=1e-6).all(2)
             self.belief = self.belief * np.tile(agrees, flags)[:, None, None, :]
         else:
@@ -141,10 +141,10 @@ class BayesFilterAgent:
         count = self.model.n_stim_vars
         if not count:
             return np.broadcast_to(label[:, None], (len(vectors), 1))
-        known = (vectors[:, None] == self._met).all(2) & (np.arange(count) < self._n_met[:, None])
-        order = np.where(known.any(1), known.argmax(1), self._n_met)
+        is_known = (vectors[:, None] == self._met).all(2) & (np.arange(count) < self._n_met[:, None])
+        order = np.where(is_known.any(1), is_known.argmax(1), self._n_met)
         # A vector beyond their number is of the next lifetime.
-        new = np.flatnonzero((label == -2) & ~known.any(1) & (order < count))
+        new = np.flatnonzero((label == -2) & ~is_known.any(1) & (order < count))
         self._met[new, order[new]] = vectors[new]
         self._n_met[new] += 1
         variable = -2 - self._meanings[:, np.minimum(order, count - 1)].T

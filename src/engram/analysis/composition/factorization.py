@@ -34,7 +34,7 @@ def factorization(
 
     Args:
         H: The representation.
-        labels: The factors of each row; each pair of values once.
+        labels: The factors of each row; each pair of values occurs once.
         separation: Values of one factor are compared if they are further apart than this.
         centred: Whether directions are from the mean m; else from 0.
 

@@ -34,7 +34,7 @@ def representation_order(
 
     Args:
         H: The representation.
-        labels: What each row represents.
+        labels: The label of each row.
         k: Neighbours, less than n.
 
     Returns:

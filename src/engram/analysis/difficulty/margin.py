@@ -168,13 +168,13 @@ def _random_pairs(
 ) -> tuple[Float[np.ndarray, " pairs"], Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
     """The distances of random pairs with different labels, and the pairs."""
     counts = np.bincount(labels)
-    starts, others = np.cumsum(counts) - counts, len(rows) - counts
+    starts, n_others = np.cumsum(counts) - counts, len(rows) - counts
     # The first of a pair is of a class as often as the class has pairs; the second is any sample beyond that class.
-    share = counts * others.astype(float)
-    drawn = rng.choice(len(counts), n_pairs, p=share / share.sum())
-    first = starts[drawn] + rng.integers(counts[drawn])
-    second = rng.integers(others[drawn])
-    second += counts[drawn] * (second >= starts[drawn])
+    share = counts * n_others.astype(float)
+    classes = rng.choice(len(counts), n_pairs, p=share / share.sum())
+    first = starts[classes] + rng.integers(counts[classes])
+    second = rng.integers(n_others[classes])
+    second += counts[classes] * (second >= starts[classes])
     by_class = rows[np.argsort(labels, kind="stable")]
     first_rows, second_rows = by_class[first], by_class[second]
     distances = np.empty(n_pairs)

@@ -79,13 +79,13 @@ class Screened(NamedTuple):
 
 def _screened(data: Screen, rows: Int[np.ndarray, " rows"], columns: slice = slice(None)) -> Iterator[Screened]:
     """Yield squared distances from some points to others, block by block."""
-    others, squares = data.single[columns], data.squares[columns]
+    column_data, squares = data.single[columns], data.squares[columns]
     above = ((1 + data.slack) * squares).astype(np.float32)
     slack = (2 * data.slack * squares).astype(np.float32)
-    size = max(1, BLOCK // len(others))
+    size = max(1, BLOCK // len(column_data))
     for start in range(0, len(rows), size):
         block = rows[start : start + size]
-        product = (-2 * data.single[block]) @ others.T
+        product = (-2 * data.single[block]) @ column_data.T
         product += above
         own = data.squares[block, None]
         yield Screened(block, product, slack, (1 + data.slack) * own, 2 * data.slack * own)

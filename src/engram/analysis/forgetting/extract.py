@@ -24,7 +24,7 @@ def extract(
         body: The network; called with batches of inputs.
         x: Inputs.
         batch_size: Inputs in a batch.
-        layer: Name of the submodule whose output is wanted, as in ``named_modules`` (None: that of the whole network).
+        layer: Name of the submodule whose output is returned, as in ``named_modules`` (default: the whole network).
 
     Raises:
         ValueError: There is no such layer, it does not run once for each batch, or a feature is not finite.
@@ -48,8 +48,10 @@ def extract(
     tensors = {**dict(body.named_parameters()), **dict(body.named_buffers())}
     before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     training = {module: module.training for module in modules.values()}
-    seen: list[Tensor] = []
-    hook = modules[layer or ""].register_forward_hook(lambda module, inputs, output: seen.append(_tensor(output)))
+    outputs_by_batch: list[Tensor] = []
+    hook = modules[layer or ""].register_forward_hook(
+        lambda module, inputs, output: outputs_by_batch.append(_tensor(output))
+    )
     try:
         body.eval()
         device = next((tensor.device for tensor in tensors.values()), x.device)
@@ -60,14 +62,16 @@ def extract(
         hook.remove()
         for module, was in training.items():
             module.training = was
-    changed = [name for name, tensor in tensors.items() if not torch.equal(tensor, before[name])]
-    for name in changed:
+    changed_names = [name for name, tensor in tensors.items() if not torch.equal(tensor, before[name])]
+    for name in changed_names:
         tensors[name].copy_(before[name])
-    if changed:
-        raise RuntimeError(f"body changed {', '.join(changed)} in evaluation mode: expected nothing to change")
-    if len(seen) != len(batches):
-        raise ValueError(f"layer = {layer!r} ran {len(seen)} times on {len(batches)} batches: expected once on each")
-    features = torch.cat([part.reshape(len(part), -1) for part in seen])
+    if changed_names:
+        raise RuntimeError(f"body changed {', '.join(changed_names)} in evaluation mode: expected nothing to change")
+    if len(outputs_by_batch) != len(batches):
+        raise ValueError(
+            f"layer = {layer!r} ran {len(outputs_by_batch)} times on {len(batches)} batches: expected once on each"
+        )
+    features = torch.cat([part.reshape(len(part), -1) for part in outputs_by_batch])
     checks.finite("features", features, ("sample", "feature"))
     return features
 

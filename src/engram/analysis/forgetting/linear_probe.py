@@ -100,8 +100,8 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             left = _loss(solution, Z, labels, l2)[1].abs().max().item()
         self.n_iter_, self.gradient_norm_ = max(1, solver.state[solution]["n_iter"]), left
         if left > tol:
-            what = f"an entry of the gradient is {left:.1e}, and tol = {tol:.1e}"
-            warnings.warn(f"no convergence in max_iter = {max_iter} steps: {what}", ConvergenceWarning, stacklevel=2)
+            details = f"an entry of the gradient is {left:.1e}, and tol = {tol:.1e}"
+            warnings.warn(f"no convergence in max_iter = {max_iter} steps: {details}", ConvergenceWarning, stacklevel=2)
         self.coef_, self.intercept_ = solution[:, :-1].numpy().copy(), solution[:, -1].numpy().copy()
         return self
 

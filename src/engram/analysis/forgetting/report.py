@@ -58,7 +58,7 @@ class RepresentationReport:
         """The fall in accuracy since the task was learned: R[j,j] - R[n,j], or P[j,j] - P[n,j]."""
         checks.choice("level", level, ("output", "representation"))
         accuracies = self.output if level == "output" else self.probed(shots)
-        return np.asarray(_learned(accuracies) - accuracies[-1, :-1])
+        return np.asarray(_accuracy_after_learning(accuracies) - accuracies[-1, :-1])
 
     def stale_share(self) -> PerOldTask:
         """The share of the outputs' forgetting that is the read-out's alone: 1 - F_rep / F_out.
@@ -75,7 +75,7 @@ class RepresentationReport:
         """
         probed = self.probed()
         before = probed[np.arange(probed.shape[1] - 1), np.arange(probed.shape[1] - 1)]
-        return _share(self.forgetting(), _learned(probed) - before)
+        return _share(self.forgetting(), _accuracy_after_learning(probed) - before)
 
     def recovered(self, shots: int | None = None) -> PerOldTask:
         """The gain in accuracy of a fresh read-out, fitted to few examples, over the old: P_m[n,j] - R[n,j]."""
@@ -121,9 +121,9 @@ class RepresentationReport:
         probed = self.probed()
         columns = {
             "random features": probed[0, :-1],
-            "R learned": _learned(self.output),
+            "R learned": _accuracy_after_learning(self.output),
             "R now": self.output[-1, :-1],
-            "P learned": _learned(probed),
+            "P learned": _accuracy_after_learning(probed),
             "P now": probed[-1, :-1],
             "F_out": self.forgetting("output"),
             "F_rep": self.forgetting(),
@@ -140,7 +140,7 @@ class RepresentationReport:
         ]
 
 
-def _learned(accuracies: Accuracies) -> PerOldTask:
+def _accuracy_after_learning(accuracies: Accuracies) -> PerOldTask:
     """Each old task's accuracy just after it was learned."""
     old = np.arange(accuracies.shape[1] - 1)
     return np.asarray(accuracies[old + 1, old])

@@ -91,13 +91,13 @@ def choose_delays(
 
 def _judged(dmd: HankelDMD, parts: list[tuple[list[Recording], list[Recording]]], start: int) -> dict[str, int | float]:
     """A row of the table, over predictions from the sample ``start`` on."""
-    ahead, first = dmd.steps_ahead, start - (dmd.n_delays - 1) * dmd.delay_interval
+    steps_ahead, first = dmd.steps_ahead, start - (dmd.n_delays - 1) * dmd.delay_interval
     errors, changes, normality, radii = [], [], [], []
     for train, test in parts:
         fitted = clone(dmd).fit(train)
         for trial, predicted in zip(test, fitted.predict(test), strict=True):
-            errors.append(predicted[first:-ahead] - trial[start + ahead :])
-            changes.append(trial[start:-ahead] - trial[start + ahead :])
+            errors.append(predicted[first:-steps_ahead] - trial[start + steps_ahead :])
+            changes.append(trial[start:-steps_ahead] - trial[start + steps_ahead :])
         normality.append(fitted.non_normality_)
         radii.append(fitted.spectral_radius_)
     error, change = np.concatenate(errors), np.concatenate(changes)

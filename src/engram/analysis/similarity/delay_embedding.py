@@ -61,22 +61,22 @@ def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, 
         delay_interval: Steps tau between them.
         steps_ahead: Steps from a row of H_- to its row of H_+.
     """
-    p, tau, ahead, features = n_delays, delay_interval, steps_ahead, trials[0].shape[1]
-    lags = np.unique(np.concatenate([tau * np.arange(p), ahead + tau * np.arange(p)]))
+    p, tau, horizon, features = n_delays, delay_interval, steps_ahead, trials[0].shape[1]
+    lags = np.unique(np.concatenate([tau * np.arange(p), horizon + tau * np.arange(p)]))
     sums = np.zeros((2 * features, len(lags) * features))
     for trial in trials:
-        length = len(trial) - (p - 1) * tau - ahead
+        length = len(trial) - (p - 1) * tau - horizon
         for start in range(0, length, CHUNK):
             stop = min(start + CHUNK, length)
             lagged = np.concatenate([trial[start + lag : stop + lag] for lag in lags], axis=1)
-            sums += np.concatenate([trial[start:stop], trial[start + ahead : stop + ahead]], axis=1).T @ lagged
+            sums += np.concatenate([trial[start:stop], trial[start + horizon : stop + horizon]], axis=1).T @ lagged
     # (which of the two, features, lag, features)
     blocks = sums.reshape(2, features, len(lags), features)
-    level, later = np.searchsorted(lags, tau * np.arange(p)), np.searchsorted(lags, ahead + tau * np.arange(p))
+    level, later = np.searchsorted(lags, tau * np.arange(p)), np.searchsorted(lags, horizon + tau * np.arange(p))
 
     def terms(shift: int, last: bool) -> np.ndarray:
         """The first tau rows of all trials, oldest sample first; or those after the last row of H_-."""
-        starts = [shift + (len(trial) - (p - 1) * tau - ahead if last else 0) for trial in trials]
+        starts = [shift + (len(trial) - (p - 1) * tau - horizon if last else 0) for trial in trials]
         # A row is p - 1 samples that are tau apart.
         return np.concatenate(
             [
@@ -97,7 +97,7 @@ def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, 
 
     row = blocks[0][:, level].transpose(1, 0, 2)
     before = assembled(row, row.transpose(0, 2, 1), 0)
-    cross = assembled(blocks[0][:, later].transpose(1, 0, 2), blocks[1][:, level].transpose(1, 2, 0), ahead)
-    last = np.concatenate([delay_embedding(trial[-(ahead + (p - 1) * tau) :], p, tau) for trial in trials])
+    cross = assembled(blocks[0][:, later].transpose(1, 0, 2), blocks[1][:, level].transpose(1, 2, 0), horizon)
+    last = np.concatenate([delay_embedding(trial[-(horizon + (p - 1) * tau) :], p, tau) for trial in trials])
     rows = sum(len(trial) - (p - 1) * tau for trial in trials)
     return Moments(before + last.T @ last, before, cross, rows)

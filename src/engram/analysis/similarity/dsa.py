@@ -139,8 +139,8 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         except ValueError as error:
             raise ValueError(f"X, system {number}: {error}") from error
 
-    def _compared(self, operators: list[np.ndarray], others: list[np.ndarray] | None) -> OperatorComparison:
-        expected = len((others or operators)[0])
+    def _compared(self, operators: list[np.ndarray], other_operators: list[np.ndarray] | None) -> OperatorComparison:
+        expected = len((other_operators or operators)[0])
         for number, operator in enumerate(operators):
             if len(operator) != expected:
                 actual = f"system {number} has an operator of rank {len(operator)}"
@@ -150,11 +150,13 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             seed = self.random_state
             if not isinstance(seed, Integral):
                 seed = check_random_state(seed).randint(2**31)
-            return compare_operators(operators, others, self.metric, seed=int(seed), **search)
+            return compare_operators(operators, other_operators, self.metric, seed=int(seed), **search)
         if self.metric == "bound":
-            values = operator_bounds(operators, others)
+            values = operator_bounds(operators, other_operators)
         else:
-            points, other_points = ([np.linalg.eigvals(A) for A in each] for each in (operators, others or operators))
+            points, other_points = (
+                [np.linalg.eigvals(A) for A in each] for each in (operators, other_operators or operators)
+            )
             values = np.array([[eigenvalue_distance(a, b) for b in other_points] for a in points])
         return OperatorComparison(values, values, np.ones(values.shape, dtype=bool))
 

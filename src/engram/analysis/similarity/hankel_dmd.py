@@ -179,11 +179,11 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """
         check_is_fitted(self)
         power = np.linalg.matrix_power(self.operator_, checks.size("steps", steps)).T
-        back = (self._basis[: self.n_features_in_] * self._scale).T
+        to_features = (self._basis[: self.n_features_in_] * self._scale).T
         predictions = []
         for trial in self._checked(X, reset=False):
             off = trial.mean(0) if self.center == "trial" else self._mean
-            predictions.append(self._coordinates(trial) @ power @ back + off)
+            predictions.append(self._coordinates(trial) @ power @ to_features + off)
         return predictions if is_trials(X) else predictions[0]
 
     def score(self, X: Data, y: object = None) -> float:
@@ -195,9 +195,9 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and its target")
         error = still = 0.0
         for trial, predicted in zip(trials, self.predict(trials), strict=True):
-            seen = trial[self._span :]
-            error += float(np.abs(predicted[: -self.steps_ahead] - seen[self.steps_ahead :]).sum())
-            still += float(np.abs(seen[: -self.steps_ahead] - seen[self.steps_ahead :]).sum())
+            actual = trial[self._span :]
+            error += float(np.abs(predicted[: -self.steps_ahead] - actual[self.steps_ahead :]).sum())
+            still += float(np.abs(actual[: -self.steps_ahead] - actual[self.steps_ahead :]).sum())
         if still == 0:
             return 1.0 if error == 0 else -np.inf
         return 1.0 - error / still
@@ -221,8 +221,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         else:
             trials = [checks.samples(self, as_array(X), dtype=np.float64, reset=reset, ensure_all_finite=False)]
             checks.finite("X", trials[0])
-        ahead = self.steps_ahead if reset else 0
-        refuse_shorter(trials, self._span + ahead + 1, f"(n_delays - 1) delay_interval + {ahead} + 1")
+        horizon = self.steps_ahead if reset else 0
+        refuse_shorter(trials, self._span + horizon + 1, f"(n_delays - 1) delay_interval + {horizon} + 1")
         return trials
 
     def _centred(self, trial: Recording) -> Recording:

@@ -44,7 +44,7 @@ class HiddenStates:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop recording; what was recorded stays."""
+        """Stop recording; the recorded states remain."""
         self._handle.remove()
         self.next_trials()
 

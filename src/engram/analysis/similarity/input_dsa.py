@@ -60,12 +60,12 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
     if lengths != expected:
         raise ValueError(f"inputs have trials of {lengths} samples: expected {expected}, as in X")
     dmd.fit(trials)
-    ahead, first = dmd.steps_ahead, (dmd.n_delays - 1) * dmd.delay_interval
+    horizon, first = dmd.steps_ahead, (dmd.n_delays - 1) * dmd.delay_interval
     coordinates = dmd.transform(trials)
     before = np.concatenate(
-        [np.hstack([v[:-ahead], u[first : len(u) - ahead]]) for v, u in zip(coordinates, driven, strict=True)]
+        [np.hstack([v[:-horizon], u[first : len(u) - horizon]]) for v, u in zip(coordinates, driven, strict=True)]
     )
-    later = np.concatenate([v[ahead:] for v in coordinates])
+    later = np.concatenate([v[horizon:] for v in coordinates])
     gram = before.T @ before + dmd.reg * np.eye(before.shape[1])
     both = linalg.solve(gram, before.T @ later, assume_a="pos", check_finite=False).T
     rank = coordinates[0].shape[1]

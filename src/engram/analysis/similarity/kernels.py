@@ -101,7 +101,7 @@ def signs(A, B, reflect, side, d):
     """Write into d the signs that nearly maximise sum_ij A_ij B_ij d_i d_j.
 
     Those of the leading eigenvector, then single changes of sign while they help. Without ``reflect``, ``side`` times
-    the product of d must be 1, by the change that costs least.
+    the product of d must be 1, by the change that lowers the sum least.
     """
     n = len(A)
     W = np.empty((n, n))

@@ -57,7 +57,7 @@ class SimilarityMeasure(ABC):
         """The distance between two systems.
 
         Args:
-            first: What ``describe`` returned for one system.
+            first: The return value of ``describe`` for one system.
             second: The same for the other system.
         """
 
@@ -123,9 +123,9 @@ def as_measure(part: Any) -> SimilarityMeasure:
         >>> as_measure(lambda X, Y: abs(X[0].mean() - Y[0].mean()))([[1.0]], [[3.0]])
         2.0
     """
-    made = part() if isinstance(part, type) and issubclass(part, SimilarityMeasure) else part
-    if isinstance(made, SimilarityMeasure):
-        return made
-    if isinstance(made, type) or not callable(made):
+    measure = part() if isinstance(part, type) and issubclass(part, SimilarityMeasure) else part
+    if isinstance(measure, SimilarityMeasure):
+        return measure
+    if isinstance(measure, type) or not callable(measure):
         raise TypeError(f"part = {part!r}: expected a SimilarityMeasure, or a function of the trials of two systems")
-    return FunctionMeasure(made)
+    return FunctionMeasure(measure)

@@ -110,8 +110,8 @@ class RankCorrelationLoss(SimilarityMeasure):
     def describe(self, trials: list[Recording]) -> Recording:
         """Samples."""
         samples = np.concatenate(trials)
-        chosen = np.unique(np.linspace(0, len(samples) - 1, SAMPLES).round().astype(int))
-        return np.asarray(samples[chosen])
+        indices = np.unique(np.linspace(0, len(samples) - 1, SAMPLES).round().astype(int))
+        return np.asarray(samples[indices])
 
     def distance(self, first: Recording, second: Recording) -> float:
         """From 0 to 2."""

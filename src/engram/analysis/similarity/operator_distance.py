@@ -67,7 +67,7 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
     It is 0 for operators that are conjugate by a rotation or reflection, does not depend on their scale, and is
     symmetric. The search starts from alignments of the eigenvectors of symmetric functions of A and B, with signs from
     the operators themselves, which are exact for conjugate operators, and from random ones. Gradient ascent on the
-    orthogonal group runs a little from all starts; then only the best quarter goes on, round after round, and the best
+    orthogonal group takes a few steps from all starts; then each round continues only the best quarter, and the best
     to convergence.
 
     Args:
@@ -162,8 +162,8 @@ def compare_operators(
     checks.arguments()
     if budget is not None:
         checks.number("budget", budget, minimum=0)
-    began, search = time.monotonic(), _search(metric, **starts)
-    systems, pairs = _named(operators, others)
+    started, search = time.monotonic(), _search(metric, **starts)
+    systems, pairs = _named_systems(operators, others)
     if others is None:
         pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     values, refined, below = np.empty(len(pairs)), np.zeros(len(pairs), dtype=bool), _bounds(systems, pairs)
@@ -171,13 +171,13 @@ def compare_operators(
         values, _ = _solved(systems, pairs, below, search._replace(restarts=0, iterations=0), n_jobs)
     chunk = CHUNK * effective_n_jobs(n_jobs)
     for start in range(0, len(pairs), chunk):
-        if budget is not None and time.monotonic() - began >= budget:
+        if budget is not None and time.monotonic() - started >= budget:
             left = f"{len(pairs) - start} of {len(pairs)} pairs are not refined"
             warnings.warn(f"budget = {budget:g} s is spent: {left}", RuntimeWarning, stacklevel=2)
             break
         part = slice(start, start + chunk)
         values[part], refined[part] = _solved(systems, pairs[part], below[part], search, n_jobs)[0], True
-    bounds = np.minimum(below, values)  # equal but for rounding where a bound is attained
+    bounds = np.minimum(below, values)  # equal except for rounding where a bound is attained
 
     def matrix(of_pairs: Shaped[np.ndarray, " pairs"], own: float | bool) -> Shaped[np.ndarray, "systems others"]:
         if others is not None:
@@ -212,7 +212,7 @@ def operator_bounds(
         [[0.0, 3.142], [3.142, 0.0]]
     """
     _search(metric)
-    systems, pairs = _named(operators, others)
+    systems, pairs = _named_systems(operators, others)
     return np.asarray(_in(_bounds(systems, pairs), metric)).reshape(len(operators), -1)
 
 
@@ -243,7 +243,7 @@ def _search(metric: str, group: str = "O", restarts: int | None = None, seed: in
     return _Search(group == "O", restarts, checks.size("seed", seed, 0, None))
 
 
-def _named(operators: Operators, others: Operators | None) -> tuple[_Systems, Int[np.ndarray, "pairs 2"]]:
+def _named_systems(operators: Operators, others: Operators | None) -> tuple[_Systems, Int[np.ndarray, "pairs 2"]]:
     """Prepare operators and others; return the pairs of one of the operators and one of the others as well."""
     checks.arguments()
     for name, collection in (("operators", operators), ("others", others)):
@@ -361,10 +361,10 @@ def _aligned(
 def _random_starts(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]:
     """Random orthogonal matrices, half of them reflections where these are allowed."""
     count = min(max(1500 // n, 12), 100) if search.restarts is None else search.restarts
-    drawn = np.linalg.qr(np.random.default_rng(search.seed).normal(size=(count, n, n)))[0]
-    sides = np.linalg.det(drawn) * (-1) ** np.arange(count) if search.reflect else np.linalg.det(drawn)
-    drawn[:, 0] *= np.sign(sides)[:, None]
-    return drawn
+    rotations = np.linalg.qr(np.random.default_rng(search.seed).normal(size=(count, n, n)))[0]
+    sides = np.linalg.det(rotations) * (-1) ** np.arange(count) if search.reflect else np.linalg.det(rotations)
+    rotations[:, 0] *= np.sign(sides)[:, None]
+    return rotations
 
 
 def _in(distance: Float[np.ndarray, " pairs"], metric: Metric) -> Float[np.ndarray, " pairs"]:

@@ -142,7 +142,7 @@ def crown_bounds(
     A, c = lower_lines(net, relaxation, rows, box)
     minima = minimum(A, c, low[box], high[box])
     if steps and plain.lower:
-        # Lines that suit tighter units may be looser: each row takes what is best for it.
+        # Lines chosen for tighter units may be looser here: each row takes the better bound.
         relaxation = relax(net, low, high, phases, lower, steps=steps)
         own = _raised(net, relaxation, len(net.weights) - 1, rows @ net.weights[-1], box=box, steps=steps)
         steep, offset = lower_lines(net, own, rows, np.arange(len(rows)))
@@ -253,7 +253,7 @@ def _with_layer(relaxation: Relaxation, lower: Array, upper: Array, line: Line) 
     with np.errstate(invalid="ignore"):
         slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1), on)
         below = np.where(unstable, (upper > -lower) & (line == "adaptive"), on).astype(float)
-        # Both are the same but for rounding; a slope that underflowed is met by the larger of them.
+        # Both are the same except for rounding; a slope that underflowed is met by the larger of them.
         intercept = np.where(unstable, np.maximum(-slope * lower, upper - slope * upper), 0)
     return relaxation._replace(
         lower=(*relaxation.lower, lower),

@@ -72,19 +72,19 @@ def branch_inputs(
     cases = [Case()]
     number, score = np.zeros(1, dtype=np.intp), np.full(1, -np.inf)  # of the boxes that wait
     low, high, waiting_phases = domain.low[None], domain.high[None], np.full((1, units), FREE, dtype=np.int8)
-    done, proved = 0, np.inf
+    n_done, proved = 0, np.inf
 
     def ended(exhausted: str, counterexample: Array | None = None) -> Outcome:
-        return Outcome(tuple(cases), counterexample, exhausted, min(proved, float(score.min(initial=np.inf))), done)
+        return Outcome(tuple(cases), counterexample, exhausted, min(proved, float(score.min(initial=np.inf))), n_done)
 
     while len(number):
-        if over := spent(deadline, done >= nodes, len(number) > most_open or len(cases) * CASE > megabytes * 1e6):
+        if over := spent(deadline, n_done >= nodes, len(number) > most_open or len(cases) * CASE > megabytes * 1e6):
             return ended(over)
-        take = np.argpartition(score, batch)[:batch] if len(number) > batch else np.arange(len(number))
-        here, box_low, box_high = number[take], low[take], high[take]
-        relaxation = relax(net, box_low, box_high, by_layer(net, waiting_phases[take]))
+        batch_nodes = np.argpartition(score, batch)[:batch] if len(number) > batch else np.arange(len(number))
+        here, box_low, box_high = number[batch_nodes], low[batch_nodes], high[batch_nodes]
+        relaxation = relax(net, box_low, box_high, by_layer(net, waiting_phases[batch_nodes]))
         clause_rows = bound_clauses(net, relaxation, clauses)
-        done += len(take)
+        n_done += len(batch_nodes)
         nothing = relaxation.empty | outside(domain, box_low, box_high)
         closed = proved_clauses(clauses, clause_rows) | nothing[:, None]
         if len(domain.v):
@@ -93,38 +93,38 @@ def branch_inputs(
                 return ended("", hit)
             for i, case in closed_cases.items():
                 cases[here[i]] = case
-        # The clause that is furthest from being proved, and of it the row that is nearest, decide how to go on.
+        # The next split depends on the clause furthest from being proved, and on its row nearest to being proved.
         best = np.stack([rows.least.max(1) for rows in clause_rows], axis=1)
         best[nothing] = np.inf
-        score[take] = np.where(closed, np.inf, best).min(1)
+        score[batch_nodes] = np.where(closed, np.inf, best).min(1)
         worst = np.where(closed, np.inf, best).argmin(1)
         line = np.stack([clause_rows[j].A[i, clause_rows[j].least[i].argmax()] for i, j in enumerate(worst)])
         slope = np.stack([np.abs(clause_rows[j].A[i]).sum(0) for i, j in enumerate(worst)])
-        going = ~closed.all(1)
-        proved = min(proved, float(best[~going].min(initial=np.inf)))
-        points = np.vstack([np.where(line > 0, box_low, box_high)[going], (box_low / 2 + box_high / 2)[going]])
+        is_open = ~closed.all(1)
+        proved = min(proved, float(best[~is_open].min(initial=np.inf)))
+        points = np.vstack([np.where(line > 0, box_low, box_high)[is_open], (box_low / 2 + box_high / 2)[is_open]])
         if (hit := first_counterexample(net, clauses, domain, points)) is not None:
             return ended("", hit)
-        lo, hi, at = box_low[going], box_high[going], np.arange(going.sum())
+        lo, hi, at = box_low[is_open], box_high[is_open], np.arange(is_open.sum())
         # Slopes of units can cancel; an input that is never halved would keep the others from ending.
-        tilt = slope[going] + slope[going].max(1, keepdims=True) / 100 + 1e-300
+        tilt = slope[is_open] + slope[is_open].max(1, keepdims=True) / 100 + 1e-300
         along = np.where(hi > lo, tilt * (hi - lo), -1).argmax(1)
         middle = lo[at, along] / 2 + hi[at, along] / 2
         if ((middle <= lo[at, along]) | (middle >= hi[at, along])).any():
             return ended("precision: a box cannot be halved any further")
         child = len(cases) + 2 * at
-        for node, j, split, next_node in zip(here[going], along, middle, child, strict=True):
+        for node, j, split, next_node in zip(here[is_open], along, middle, child, strict=True):
             cases[node] = Case(int(j), float(split), int(next_node))
         cases += [Case()] * (2 * len(at))
         upper_low, lower_high = lo.copy(), hi.copy()
         upper_low[at, along] = lower_high[at, along] = middle
-        keep = np.ones(len(number), dtype=bool)
-        keep[take] = False
-        phases, scores = stable_phases(relaxation, waiting_phases[take])[going], score[take][going]
-        number = np.concatenate([number[keep], child, child + 1])
-        low, high = np.concatenate([low[keep], lo, upper_low]), np.concatenate([high[keep], lower_high, hi])
-        waiting_phases = np.concatenate([waiting_phases[keep], phases, phases])
-        score = np.concatenate([score[keep], scores, scores])
+        is_kept = np.ones(len(number), dtype=bool)
+        is_kept[batch_nodes] = False
+        phases, scores = stable_phases(relaxation, waiting_phases[batch_nodes])[is_open], score[batch_nodes][is_open]
+        number = np.concatenate([number[is_kept], child, child + 1])
+        low, high = np.concatenate([low[is_kept], lo, upper_low]), np.concatenate([high[is_kept], lower_high, hi])
+        waiting_phases = np.concatenate([waiting_phases[is_kept], phases, phases])
+        score = np.concatenate([score[is_kept], scores, scores])
     return ended("")
 
 

@@ -35,20 +35,20 @@ def branch_relus(
     units = sum(net.sizes[1:-1])
     cases = [Case()]
     waiting: list[tuple[int, Phases, float]] = [(0, np.full(units, FREE, dtype=np.int8), -np.inf)]
-    done, proved = 0, np.inf
+    n_done, proved = 0, np.inf
 
     def ended(exhausted: str, counterexample: Array | None = None) -> Outcome:
         lowest = min([proved, *(score for *_, score in waiting)])
-        return Outcome(tuple(cases), counterexample, exhausted, lowest, done)
+        return Outcome(tuple(cases), counterexample, exhausted, lowest, n_done)
 
     while waiting:
         memory = len(waiting) * (units + 300) + len(cases) * CASE > megabytes * 1e6
-        if over := spent(deadline, done >= nodes, memory):
+        if over := spent(deadline, n_done >= nodes, memory):
             return ended(over)
         number, phases, score = waiting.pop()
-        done += 1
+        n_done += 1
         relaxation = relax(net, domain.low[None], domain.high[None], by_layer(net, phases[None]))
-        if relaxation.empty[0] or (done == 1 and outside(domain, domain.low[None], domain.high[None])[0]):
+        if relaxation.empty[0] or (n_done == 1 and outside(domain, domain.low[None], domain.high[None])[0]):
             continue
         (rows,) = bound_clauses(net, relaxation, [clause])
         best = float(rows.least.max())

@@ -106,8 +106,8 @@ def check_certificate(
         return Check(False, "it does not prove all clauses of the property", 0)
     leaves = 0
     for tree in certificate.trees:
-        reason, seen = _check_tree(net, domain, [clauses[i] for i in tree.clauses], tree)
-        leaves += seen
+        reason, n_leaves = _check_tree(net, domain, [clauses[i] for i in tree.clauses], tree)
+        leaves += n_leaves
         if reason:
             return Check(False, reason, leaves)
     return Check(True, "", leaves)
@@ -120,7 +120,7 @@ class _Node(NamedTuple):  # a case as it is reached from the root
     phases: Phases
 
 
-def _check_tree(net: AffineReLU, domain: Domain, chosen: list[Clause], tree: Tree) -> tuple[str, int]:
+def _check_tree(net: AffineReLU, domain: Domain, clauses: list[Clause], tree: Tree) -> tuple[str, int]:
     """The reason why a tree proves nothing, or "", and how many leaves were proved."""
     inputs, units = net.sizes[0], sum(net.sizes[1:-1])
     waiting = [_Node(0, domain.low, domain.high, np.full(units, FREE, dtype=np.int8))]
@@ -138,7 +138,7 @@ def _check_tree(net: AffineReLU, domain: Domain, chosen: list[Clause], tree: Tre
         _, low, high, phases = (np.stack(each) for each in zip(*here, strict=True))
         relaxation = relax(net, low, high, by_layer(net, phases))
         ends = np.array([case.axis < 0 for case in cases])
-        proved = _proved(net, domain, chosen, relaxation, [case.multipliers for case in cases])
+        proved = _proved(net, domain, clauses, relaxation, [case.multipliers for case in cases])
         if (ends & ~proved).any():
             return f"leaf {here[int(np.argmax(ends & ~proved))].number} is not proved", leaves
         leaves += int(ends.sum())
@@ -168,16 +168,16 @@ def _child(node: _Node, case: Case, side: int, inputs: int, stable: Phases) -> _
 
 
 def _proved(
-    net: AffineReLU, domain: Domain, chosen: list[Clause], relaxation: Relaxation, multipliers: list[Multipliers]
+    net: AffineReLU, domain: Domain, clauses: list[Clause], relaxation: Relaxation, multipliers: list[Multipliers]
 ) -> Mask:
     """A mask of the boxes of a relaxation in which all clauses are proved, by bounds or by stored multipliers."""
     low, high = relaxation.low, relaxation.high
     nothing = relaxation.empty | outside(domain, low, high)
-    proved = proved_clauses(chosen, bound_clauses(net, relaxation, chosen)) | nothing[:, None]
+    proved = proved_clauses(clauses, bound_clauses(net, relaxation, clauses)) | nothing[:, None]
     for i, j in np.argwhere(~proved).tolist():
-        if len(multipliers[i]) == len(chosen):
+        if len(multipliers[i]) == len(clauses):
             here, numbers = domain._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
-            proved[i, j] = dual_bound(net, relaxation.only(i), chosen[j], here, numbers) > 0
+            proved[i, j] = dual_bound(net, relaxation.only(i), clauses[j], here, numbers) > 0
     return np.asarray(proved.all(1))
 
 

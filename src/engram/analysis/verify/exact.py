@@ -116,8 +116,8 @@ def maximize(
     if solution.x is not None:
         witness = np.clip(solution.x, domain.low, domain.high)
         value = float(net(witness) @ objective + witness @ r)
-    done = engine == "milp" and solution.finished
-    return Bound(value, -solution.value, witness, "optimal" if done else "bounded", tol)
+    is_optimal = engine == "milp" and solution.finished
+    return Bound(value, -solution.value, witness, "optimal" if is_optimal else "bounded", tol)
 
 
 def solve(

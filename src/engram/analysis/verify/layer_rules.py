@@ -58,11 +58,11 @@ def layer_rules(
     checks.choice("on", on, ("bits", "values"))
     zs = net.preactivations(X)
     z, target = zs[layer - 1], zs[-1].argmax(1) == label
-    seen = (z > 0).astype(float) if on == "bits" else z
-    tree = DecisionTreeClassifier(random_state=random_state).fit(seen, target)
+    features = (z > 0).astype(float) if on == "bits" else z
+    tree = DecisionTreeClassifier(random_state=random_state).fit(features, target)
     nodes, rules = tree.tree_, []
     waiting: list[tuple[int, list[tuple[int, float, bool]]]] = [(0, [])]
-    leaves = tree.apply(seen)
+    leaves = tree.apply(features)
     while waiting:
         node, path = waiting.pop()
         if nodes.children_left[node] >= 0:
@@ -118,6 +118,6 @@ def prove_rule(
         low, high = z.min(0), z.max(0)
     eye = np.eye(len(low))
     G, h = rule.halfspaces
-    rest = AffineReLU((eye, *net.weights[rule.layer :]), (np.zeros(len(low)), *net.biases[rule.layer :]))
+    upper_layers = AffineReLU((eye, *net.weights[rule.layer :]), (np.zeros(len(low)), *net.biases[rule.layer :]))
     inputs = Polytope(np.vstack([G, eye, -eye]), np.concatenate([h, high, -low]))
-    return verify(rest, inputs, Argmax(label), budget=budget)
+    return verify(upper_layers, inputs, Argmax(label), budget=budget)

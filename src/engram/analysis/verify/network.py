@@ -228,8 +228,8 @@ def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
             chain.affine(lambda v: v @ weight.T, offset)
         case nn.Conv2d(padding_mode="zeros"):
             kernel = layer.weight.double()
-            how: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
-            chain.affine(lambda v: functional.conv2d(v, kernel, None, *how))
+            options: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
+            chain.affine(lambda v: functional.conv2d(v, kernel, None, *options))
             if layer.bias is not None:
                 chain.b = chain.b + np.repeat(layer.bias.double().numpy(), math.prod(chain.shape[1:]))
         case nn.AvgPool2d():
@@ -285,10 +285,10 @@ def _max_pool(chain: _Chain, layer: nn.MaxPool2d) -> None:
 
 def _as_module(node: fx.Node, name: str) -> nn.Module:
     """The module that equals a call of a function or method in a traced graph."""
-    rest, plain = node.args[1:], not node.kwargs or node.kwargs == {"inplace": False}
-    if node.target in (torch.relu, functional.relu, "relu") and plain and not rest:
+    arguments, plain = node.args[1:], not node.kwargs or node.kwargs == {"inplace": False}
+    if node.target in (torch.relu, functional.relu, "relu") and plain and not arguments:
         return nn.ReLU()
-    if node.target in (torch.flatten, "flatten") and (*rest, *node.kwargs.items()) in ((1,), (("start_dim", 1),)):
+    if node.target in (torch.flatten, "flatten") and (*arguments, *node.kwargs.items()) in ((1,), (("start_dim", 1),)):
         return nn.Flatten()
     function = getattr(node.target, "__name__", node.target)
     raise UnsupportedLayerError(f"layer {name!r} calls {function}: expected a module, relu, or flatten from 1")

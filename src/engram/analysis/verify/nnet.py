@@ -62,12 +62,12 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
     try:
         sizes = [int(size) for size in numbers(lines[1])]
         low, high, mean, scale = (np.array(numbers(line)) for line in lines[3:7])
-        rest, weights, biases = lines[7:], [], []
+        remaining, weights, biases = lines[7:], [], []
         for before, after in itertools.pairwise(sizes):
-            weights.append(np.array([numbers(line) for line in rest[:after]]).reshape(after, before))
-            biases.append(np.array([numbers(line) for line in rest[after : 2 * after]]).reshape(after))
-            rest = rest[2 * after :]
-        if rest or len(low) != sizes[0] or len(high) != sizes[0] or not len(mean) == len(scale) == sizes[0] + 1:
+            weights.append(np.array([numbers(line) for line in remaining[:after]]).reshape(after, before))
+            biases.append(np.array([numbers(line) for line in remaining[after : 2 * after]]).reshape(after))
+            remaining = remaining[2 * after :]
+        if remaining or len(low) != sizes[0] or len(high) != sizes[0] or not len(mean) == len(scale) == sizes[0] + 1:
             raise ValueError("its parts do not fit each other")
         return AffineReLU(tuple(weights), tuple(biases)), Normalisation(low, high, mean, scale)
     except (ValueError, IndexError) as error:
@@ -124,9 +124,9 @@ def acasxu_property(number: int) -> AcasProperty:
             return AcasProperty(("1_9",), (_box(),), AllOf((_never(STRONG_LEFT), _never(STRONG_RIGHT))))
         case 8:
             box = _box(theta=(-PI, -0.75 * PI), psi=(-0.1, 0.1), own=(600, 1200), intruder=(600, 1200))
-            others = (WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT)
-            either = (AnyOf((_below(CLEAR, other), _below(WEAK_LEFT, other))) for other in others)
-            return AcasProperty(("2_9",), (box,), AllOf(tuple(either)))
+            turns = (WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT)
+            alternatives = (AnyOf((_below(CLEAR, other), _below(WEAK_LEFT, other))) for other in turns)
+            return AcasProperty(("2_9",), (box,), AllOf(tuple(alternatives)))
         case 9:
             box = _box(rho=(2000, 7000), theta=(-0.4, -0.14), psi=abeam, own=(100, 150), intruder=(0, 150))
             return AcasProperty(("3_3",), (box,), _lowest(STRONG_LEFT))

@@ -195,7 +195,7 @@ class Region:
         return InnerBox(low, high, float(np.log((high - low)[open_sides]).sum()), len(open_sides))
 
     def compare(self, other: Region) -> Comparison:
-        """Say which of two regions holds the other, by a linear program for each half-space."""
+        """Find which of two regions contains the other, by a linear program for each half-space."""
         checks.arguments()
         inside, around = _within(self, other), _within(other, self)
         if inside and around:
@@ -313,14 +313,14 @@ class _Barrier(NamedTuple):
 def _barrier(h: Array, ends: tuple[Array, Array, Array], start: InnerBox, around: Array, free: Mask) -> Array:
     """Maximise sum log(u - l) over B (u, l) <= h by Newton's method, moving the ends that are free; return (u, l)."""
     B, lowest, highest = ends
-    whole, middle = np.concatenate([start.high, start.low]), np.tile(around, 2)
+    start_ends, middle = np.concatenate([start.high, start.low]), np.tile(around, 2)
     # A little smaller than the start, so that no row is met with equality.
-    v = np.where(free, middle + 0.9 * (whole - middle), whole)
-    used = np.abs(B[:, free]).max(1, initial=0) > 0
-    problem = _Barrier(B[used], h[used], lowest, highest, free, start.high > start.low)
+    v = np.where(free, middle + 0.9 * (start_ends - middle), start_ends)
+    is_used = np.abs(B[:, free]).max(1, initial=0) > 0
+    problem = _Barrier(B[is_used], h[is_used], lowest, highest, free, start.high > start.low)
     rows, t = sum(map(len, problem.rooms(v)[1:])), 1.0
     if not np.isfinite(problem.value(v, t)):
-        return whole
+        return start_ends
     while rows / t > 1e-9:
         for _ in range(60):
             (move, decrement), length = problem.newton(v, t), 1.0

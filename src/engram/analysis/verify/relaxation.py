@@ -85,7 +85,7 @@ def relaxed_region(
         (array([2, 1, 0, 2], dtype=int8),)
     """
     checks.arguments()
-    began = time.monotonic()
+    start = time.monotonic()
     domain = as_domain(box, net.sizes[0])
     x0 = checks.array("x0", x0, (net.sizes[0],))
     if not domain.contains(x0):
@@ -101,21 +101,21 @@ def relaxed_region(
     margin = float(y[label] - np.delete(y, label).max())
     rng = np.random.default_rng(0) if rng is None else rng
     limits = {"time_limit": time_limit, "node_limit": node_limit}
-    made = _Maker(net, x0, domain, label, rng=rng, order=order, tau=tau, **limits)
+    maker = _Maker(net, x0, domain, label, rng=rng, order=order, tau=tau, **limits)
     if margin <= 0:
-        region = replace(made.region("direct", made.full, []), status="tie", G=made.nothing[0], h=made.nothing[1])
+        region = replace(maker.region("direct", maker.full, []), status="tie", G=maker.nothing[0], h=maker.nothing[1])
     elif mode == "crown":
-        region = made.crown()
+        region = maker.crown()
     elif mode == "direct":
-        region = made.direct()
+        region = maker.direct()
     elif mode == "structural":
         absolute = eps * margin if eps_absolute is None else eps_absolute
         if absolute > margin:
             warnings.warn(f"eps = {absolute} is above the margin {margin} at x0, which is outside", stacklevel=2)
-        region = made.structural(absolute, tighten)
+        region = maker.structural(absolute, tighten)
     else:
-        region = made.best(margin)
-    return replace(region, seconds=time.monotonic() - began, queries=tuple(made.queries))
+        region = maker.best(margin)
+    return replace(region, seconds=time.monotonic() - start, queries=tuple(maker.queries))
 
 
 def class_regions(
@@ -221,19 +221,21 @@ class _Maker:
     def crown(self) -> Region:
         bounds = crown_bounds(self.net, self.domain.low, self.domain.high, -self.to_others)
         A, c = bounds.lower_slope, bounds.lower_offset - self.tol
-        return self._made("crown", tuple(np.full_like(p, FREE) for p in self.full), -A, c, np.zeros(len(c)))
+        return self._region_of_rows("crown", tuple(np.full_like(p, FREE) for p in self.full), -A, c, np.zeros(len(c)))
 
     def region(self, mode: Made, pattern: Pattern, facets: FacetSlacks) -> Region:
         G, h = pattern_halfspaces(self.net, self.full, pattern, self.tau)
         slack = np.full(len(self.others), -np.inf)
         for i, eps in facets:
             slack[i] = eps
-        used = np.isfinite(slack)
+        is_finite = np.isfinite(slack)
         # A fallback keeps the open side of its faces: ties are left out.
-        limits = self.g0[used] - (slack[used] + (self.tol if mode == "fallback" else 0.0))
-        return self._made(mode, pattern, np.vstack([G, -self.g[used]]), np.concatenate([h, limits]), slack)
+        limits = self.g0[is_finite] - (slack[is_finite] + (self.tol if mode == "fallback" else 0.0))
+        return self._region_of_rows(
+            mode, pattern, np.vstack([G, -self.g[is_finite]]), np.concatenate([h, limits]), slack
+        )
 
-    def _made(self, mode: Made, pattern: Pattern, G: Array, h: Array, slack: Array) -> Region:
+    def _region_of_rows(self, mode: Made, pattern: Pattern, G: Array, h: Array, slack: Array) -> Region:
         length = np.linalg.norm(G, axis=1)
         if (h[length == 0] < 0).any():  # a row of zeros that nothing satisfies
             (G, h), length = self.nothing, np.ones(1)

@@ -123,14 +123,14 @@ class Clause(NamedTuple):
 
 
 def clauses(prop: Property, outputs: int) -> list[Clause]:
-    """Write a property as clauses, all of which must hold."""
+    """Write a property as clauses that must all hold."""
     match prop:
         case Argmax(label=label):
             checks.size("outputs", outputs, 2)
             checks.size("label", label, 0, outputs - 1)
             eye = np.eye(outputs)
-            others = [i for i in range(outputs) if i != label]
-            return [Clause(eye[[label]] - eye[[i]], np.zeros(1), np.ones(1, dtype=bool)) for i in others]
+            other_labels = [i for i in range(outputs) if i != label]
+            return [Clause(eye[[label]] - eye[[i]], np.zeros(1), np.ones(1, dtype=bool)) for i in other_labels]
         case LinearProperty(C=C, d=d):
             if C.shape[1] != outputs:
                 raise ValueError(f"C.shape = {C.shape}: expected (rows, {outputs}), the network's outputs")
@@ -140,7 +140,9 @@ def clauses(prop: Property, outputs: int) -> list[Clause]:
             return [clause for part in parts for clause in clauses(part, outputs)]
         case AnyOf(properties=parts) if parts:
             every = itertools.product(*(clauses(part, outputs) for part in parts))
-            return [Clause(*(np.concatenate(field) for field in zip(*chosen, strict=True))) for chosen in every]
+            return [
+                Clause(*(np.concatenate(field) for field in zip(*combination, strict=True))) for combination in every
+            ]
     raise ValueError(f"property = {prop!r}: expected Argmax, LinearProperty, or AnyOf or AllOf of at least one of them")
 
 
@@ -264,7 +266,7 @@ def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:
     max |x| <= max(nu . b) / (1 - max |r|_1); rounding is part of r.
     """
     size = A.shape[1]
-    limit, rest = np.zeros((2, size)), np.zeros((2, size))
+    limit, residual = np.zeros((2, size)), np.zeros((2, size))
     for side, j in itertools.product(range(2), range(size)):
         e = np.zeros(size)
         e[j] = 1 - 2 * side
@@ -273,12 +275,12 @@ def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:
             raise ValueError(f"A x <= b does not bound input {j}: expected a bounded polytope ({result.message})")
         nu = np.maximum(-result.ineqlin.marginals, 0)
         rounding = (len(A) + 4) * 2.0**-51
-        rest[side, j] = (np.abs(e - nu @ A) + rounding * (1 + nu @ np.abs(A))).sum() * (1 + rounding * size)
+        residual[side, j] = (np.abs(e - nu @ A) + rounding * (1 + nu @ np.abs(A))).sum() * (1 + rounding * size)
         limit[side, j] = nu @ b + rounding * (nu @ np.abs(b))
-    if rest.max() >= 0.5:
+    if residual.max() >= 0.5:
         raise ValueError("A x <= b: the solver gives no multipliers that bound it; scale its rows to norm 1")
-    reach = max(float(limit.max()), 0.0) / (1 - rest.max())
-    ends = limit + rest * reach * (1 + 1e-12) + 1e-290
+    reach = max(float(limit.max()), 0.0) / (1 - residual.max())
+    ends = limit + residual * reach * (1 + 1e-12) + 1e-290
     return -ends[1], ends[0]
 
 

@@ -79,7 +79,7 @@ def verify(
 
     A proof holds for the real function whose weights are the network's, cast to 64 bits, and for every real input of
     the set: bounds account for their own rounding. It is not a statement about what the module computes in 32 bits.
-    ``"milp"`` proves nothing of that kind beyond one backward pass, and its status says so.
+    ``"milp"`` gives such a proof only if one backward pass is enough, and its status says so.
 
     Args:
         network: A chain of affine and piecewise linear layers in evaluation mode, which ``as_affine_relu`` can read. A
@@ -99,44 +99,44 @@ def verify(
         >>> [verify(net, Box([-1, -1], [1, 1]), LinearProperty([[1.0]], [limit])).status for limit in (2.001, 1.9)]
         ['proved', 'refuted']
     """
-    began = time.monotonic()
+    start = time.monotonic()
     budget = Budget() if budget is None else checks.instance("budget", budget, Budget)
     net, domain, clauses = question(network, inputs, prop, input_shape)
-    deadline = began + budget.seconds
+    deadline = start + budget.seconds
     checks.choice("engine", engine, get_args(Engine))
     rng = np.random.default_rng(0) if rng is None else checks.instance("rng", rng, np.random.Generator)
 
-    def answer(used: str, search: Outcome, trees: tuple[Tree, ...] = ()) -> Result:
+    def result_of(used: str, search: Outcome, trees: tuple[Tree, ...] = ()) -> Result:
         status: Status = "refuted" if search.counterexample is not None else "unknown"
         if status == "unknown" and not search.exhausted:
             status = "proved" if trees else "proved by solver"
         certificate = Certificate(trees, subject(net, domain, clauses)) if status == "proved" else None
-        rest = search.exhausted, search.bound, used, search.nodes, time.monotonic() - began
+        rest = search.exhausted, search.bound, used, search.nodes, time.monotonic() - start
         return Result(status, search.counterexample, certificate, *rest)
 
     with np.errstate(over="ignore", invalid="ignore"):  # a bound that overflows is none
         if (hit := attack(net, clauses, domain, rng)) is not None:
-            return answer("attack", Outcome((), hit, "", -np.inf, 0))
-        whole = tuple(range(len(clauses)))
+            return result_of("attack", Outcome((), hit, "", -np.inf, 0))
+        all_clauses = tuple(range(len(clauses)))
         few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(domain.v))
         share = 0.5 if engine == "auto" else 1.0  # of the budget for halving; splitting units gets the rest
         outcome = Outcome((), None, "", -np.inf, 0)
         try:
             if few or engine in ("crown", "milp"):
-                limits = {"deadline": began + share * budget.seconds, "megabytes": budget.megabytes}
+                limits = {"deadline": start + share * budget.seconds, "megabytes": budget.megabytes}
                 nodes = max(int(share * budget.nodes), 1) if few else 1
                 outcome = branch_inputs(net, clauses, domain, nodes=nodes, **limits)
                 if engine == "crown" and outcome.exhausted:
                     outcome = outcome._replace(exhausted="one backward pass")
                 if engine in ("inputs", "crown") or not outcome.exhausted:
-                    return answer(
-                        "inputs" if few and outcome.nodes > 1 else "crown", outcome, (Tree(whole, outcome.cases),)
+                    return result_of(
+                        "inputs" if few and outcome.nodes > 1 else "crown", outcome, (Tree(all_clauses, outcome.cases),)
                     )
             if engine == "milp":
-                return answer("milp", _by_milp(net, clauses, domain, deadline))
-            return answer(*_by_relus(net, clauses, domain, deadline=deadline, budget=budget, before=outcome))
+                return result_of("milp", _by_milp(net, clauses, domain, deadline))
+            return result_of(*_by_relus(net, clauses, domain, deadline=deadline, budget=budget, before=outcome))
         except SolverError as error:
-            return answer(engine, outcome._replace(counterexample=None, exhausted=f"precision: {error}"))
+            return result_of(engine, outcome._replace(counterexample=None, exhausted=f"precision: {error}"))
 
 
 def _by_relus(

@@ -26,7 +26,7 @@ threshold_backward = torch.ops.aten.threshold_backward  # d where the second is 
 
 
 class _OuterProducts(torch.autograd.Function):
-    """Stand in for a matrix used by its products alone: its gradient, a sum of outer products, is made at once."""
+    """A stand-in for a matrix that is only used in products; its gradient, a sum of outer products, is made at once."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, steps: int, inputs: list[Tensor], errors: list[Tensor]) -> Any:
@@ -35,7 +35,7 @@ class _OuterProducts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_answers: Tensor, d_back: Tensor) -> Any:
-        inputs, errors = (torch.stack(used) for used in ctx.used)
+        inputs, errors = (torch.stack(tensors) for tensors in ctx.used)
         return torch.addmm(d_answers.T @ inputs, errors.T, d_back), None, None, None
 
 
@@ -66,14 +66,14 @@ class MovingHead:
             inputs, errors = torch.stack(self.inputs), torch.stack(self.errors)
             answers = torch.addmv(answers, errors.T, inputs @ features, alpha=-self.lr)
         error = answers.softmax(0) - self.wanted[i]
-        back: Tensor = error @ self.weight + self.zeros[1][i]
+        grad_features: Tensor = error @ self.weight + self.zeros[1][i]
         if i:
-            back = torch.addmv(back, inputs.T, errors @ error, alpha=-self.lr)
+            grad_features = torch.addmv(grad_features, inputs.T, errors @ error, alpha=-self.lr)
         self.bias = torch.add(self.bias, error, alpha=-self.lr)
-        for steps, used, new in zip((self.inputs, self.errors), self.used, (features, error), strict=True):
+        for steps, history, new in zip((self.inputs, self.errors), self.used, (features, error), strict=True):
             steps.append(new)
-            used.append(new.detach())
-        return back
+            history.append(new.detach())
+        return grad_features
 
     def learned(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]]:
         """Weights and biases after the steps."""
@@ -87,8 +87,8 @@ def written_out(net: GatedNet, moves: set[str]) -> str | None:
         return None
     if moves == {"head.weight", "head.bias"}:
         return "head"
-    whole = {name for name, _ in net.named_parameters() if not name.startswith("gate.")}
-    return "body and head" if isinstance(net.body, ConvBody) and moves == whole else None
+    without_gate = {name for name, _ in net.named_parameters() if not name.startswith("gate.")}
+    return "body and head" if isinstance(net.body, ConvBody) and moves == without_gate else None
 
 
 def head(
@@ -98,7 +98,7 @@ def head(
 
     Args:
         layer: The head, which is not changed.
-        features: What it sees of each image.
+        features: Its input for each image.
         y: The classes of the images.
         lr: Learning rate.
         order: 2 for a graph through the steps, 1 for gradients at their end alone.
@@ -126,13 +126,13 @@ def body_and_head(
         net: The network, which is not changed.
         x: The images.
         y: Their classes.
-        gate: What the features of each image are multiplied with; None: nothing.
+        gate: The factors of the features of each image; None: no gate.
         lr: Learning rate.
         order: 2 for a graph through the steps, 1 for gradients at their end alone.
     """
     with torch.set_grad_enabled(order == 2):
-        learned = _body_and_head(net, x, y, gate, lr)
-    return {name: _of_order(order, net.get_parameter(name), weight) for name, weight in learned.items()}
+        weights = _body_and_head(net, x, y, gate, lr)
+    return {name: _of_order(order, net.get_parameter(name), weight) for name, weight in weights.items()}
 
 
 def _of_order(order: int, start: Tensor, end: Tensor) -> Tensor:
@@ -154,22 +154,22 @@ def _body_and_head(net: GatedNet, x: Tensor, y: Tensor, gate: Tensor | None, lr:
         second, second_back = _block(weights[1], first.view(high, wide, -1), pooled=True)
         third, third_back = _block(weights[2], second.view(high // 2 - 1, wide // 2 - 1, -1), pooled=False)
         features = third.T.flatten()
-        back = head.step(features if gate is None else features * gate[i])
-        back, of_third = third_back((back if gate is None else back * gate[i]).view(third.shape[1], -1).T)
-        back, of_second = second_back(back)
-        moves = first_back(back), of_second, of_third
+        grad = head.step(features if gate is None else features * gate[i])
+        grad, of_third = third_back((grad if gate is None else grad * gate[i]).view(third.shape[1], -1).T)
+        grad, of_second = second_back(grad)
+        moves = first_back(grad), of_second, of_third
         weights = [
             tuple(torch.add(w, g, alpha=-lr) for w, g in zip(*pair, strict=True))
             for pair in zip(weights, moves, strict=True)
         ]
-    learned = dict(zip(("head.weight", "head.bias"), head.learned(), strict=True))
+    new_weights = dict(zip(("head.weight", "head.bias"), head.learned(), strict=True))
     for place, (weight, gain, shift) in zip((0, 4, 8), weights, strict=True):
         shape = cast(nn.Conv2d, body[place]).weight.shape
-        learned[f"body.{place}.weight"] = (
+        new_weights[f"body.{place}.weight"] = (
             weight.T.reshape(shape) if place == 0 else weight.T.reshape(len(gain), 3, 3, -1).permute(0, 3, 1, 2)
         )
-        learned[f"body.{place + 1}.weight"], learned[f"body.{place + 1}.bias"] = gain, shift
-    return learned
+        new_weights[f"body.{place + 1}.weight"], new_weights[f"body.{place + 1}.bias"] = gain, shift
+    return new_weights
 
 
 def _first_block(
@@ -184,13 +184,13 @@ def _first_block(
     places = _highest(Patches.quarters(z[None]), (4, 1))
     out = z.gather(0, places).relu()
 
-    def back(d: Tensor) -> tuple[Tensor, ...]:
+    def backward(d: Tensor) -> tuple[Tensor, ...]:
         d = values.T @ torch.zeros_like(z).scatter(0, places, threshold_backward(d.reshape(out.shape), out, 0))
         d, d_shift = d[:-1], d[-1]
         d_gain = (d * weight).sum(0) * per_std
         return torch.addcmul(d * scale, d_gain * scale * per_std, spread, value=-1), d_gain, d_shift
 
-    return out, back
+    return out, backward
 
 
 def _block(
@@ -212,7 +212,7 @@ def _block(
         out = out.gather(0, places)
     out = out.relu()
 
-    def back(d: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def backward(d: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         d = threshold_backward(d.reshape(out.shape), out, 0)
         d_shift = d.sum(0)
         if pooled:
@@ -223,7 +223,7 @@ def _block(
         spread = cast(Tensor, _Overlaid.apply(d @ weight.T, x.shape))  # type: ignore[no-untyped-call]
         return spread, (windows.T @ d, d_gain, d_shift)
 
-    return out, back
+    return out, backward
 
 
 class _Windows(torch.autograd.Function):

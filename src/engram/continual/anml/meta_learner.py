@@ -27,8 +27,8 @@ class MetaStep(NamedTuple):
     Attributes:
         loss: Mean cross-entropy over trajectory and remembered images.
         accuracy: Share of these images that are classified correctly.
-        trajectory: Mean cross-entropy of the trajectory's images alone.
-        remembered: Mean cross-entropy of the remembered images alone.
+        trajectory: Mean cross-entropy of only the trajectory's images.
+        remembered: Mean cross-entropy of only the remembered images.
         captured: Share of the remembered images that are classified as the trajectory's last class: 1 at first, and
             lower the better.
     """
@@ -47,8 +47,8 @@ class SequentialMetaLearner:
         outer loss = mean cross-entropy at w(steps) of the trajectory and of images to remember
 
     The weights that change in the inner loop start from the network's; the optimiser of the outer loss changes all
-    weights. This covers ANML (body and head change, the gate does not), the same without a gate, and OML (the head
-    alone).
+    weights. This covers ANML (body and head change, the gate does not), the same without a gate, and OML (only the head
+    changes).
 
     Args:
         net: The network.
@@ -153,10 +153,10 @@ class SequentialMetaLearner:
             if self.zap:
                 zap_(self.net.readout, sorted(set(y.tolist())), self.generator)
             images, answers = torch.cat((remember_x, x)), torch.cat((remember_y, y))
-            others = len(remember_x)
-            # The gate stays the same, image by image, while the inner loop runs: made once for all of them.
+            n_remembered = len(remember_x)
+            # The gates of all images are computed once, since the inner loop does not change them.
             gate = self.net.gates(images) if self._gate_rests else None
-            logits = self._learned(x, y, gate, images)
+            logits = self._logits_after_learning(x, y, gate, images)
         loss = functional.cross_entropy(logits, answers)
         if not loss.isfinite():
             raise FloatingPointError(f"the outer loss is {loss.item()} in step {self.steps}: inner_lr may be too high")
@@ -165,12 +165,14 @@ class SequentialMetaLearner:
         self.optimizer.step()
         guesses = logits.argmax(1)
         right = (guesses == answers).float()
-        captured = (guesses[:others] == y[-1]).float().mean().item()
+        captured = (guesses[:n_remembered] == y[-1]).float().mean().item()
         self._watch(captured)
-        whole, own, remembered = (part.mean().item() for part in (right, right[others:], right[:others]))
-        return MetaStep(loss.item(), whole, own, remembered, captured)
+        accuracy, trajectory_accuracy, remembered_accuracy = (
+            part.mean().item() for part in (right, right[n_remembered:], right[:n_remembered])
+        )
+        return MetaStep(loss.item(), accuracy, trajectory_accuracy, remembered_accuracy, captured)
 
-    def _learned(self, x: Tensor, y: Tensor, gate: Tensor | None, images: Tensor) -> Tensor:
+    def _logits_after_learning(self, x: Tensor, y: Tensor, gate: Tensor | None, images: Tensor) -> Tensor:
         """The logits of images, the last of which are the trajectory's, after the inner loop."""
         own = None if gate is None else gate[-len(x) :]
         if self._written_out == "body and head":
@@ -187,8 +189,8 @@ class SequentialMetaLearner:
         self.steps += 1
         self._captured = self._captured + 1 if captured == 1 else 0
         if self._captured == CAPTURED_FOR:
-            what = f"for {CAPTURED_FOR} steps all remembered images are taken for the new class"
-            warnings.warn(f"{what}: inner_lr = {self.inner_lr} may be too high", stacklevel=3)
+            problem = f"for {CAPTURED_FOR} steps all remembered images are taken for the new class"
+            warnings.warn(f"{problem}: inner_lr = {self.inner_lr} may be too high", stacklevel=3)
 
 
 def labels(name: str, y: Tensor, x: Tensor, net: GatedNet) -> None:

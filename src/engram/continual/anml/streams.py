@@ -30,14 +30,14 @@ class Stream(NamedTuple):
 
 
 class Remembered(NamedTuple):
-    """What a network knows at the end of streams of one length.
+    """A network's accuracies at the end of streams of one length.
 
     Attributes:
         classes: Number of classes.
         lr: Learning rate, as chosen.
         seen: Accuracy on the images of the stream, for each run.
         held_out: Accuracy on other images of the same classes.
-        by_class: The latter by class, in the order of the stream, (runs, classes).
+        by_class: Accuracy on these other images by class, in the order of the stream, (runs, classes).
     """
 
     classes: int
@@ -68,7 +68,7 @@ def learn_stream(
         y: Their classes.
         generator: Source of the last layer's weights.
         lr: Learning rate.
-        train: What learns: ``"body"``, ``"gate"``, ``"head"``, or submodules or parameters of them.
+        train: The parts that learn: ``"body"``, ``"gate"``, ``"head"``, or submodules or parameters of them.
         optimizer: Class of the optimiser, such as ``torch.optim.Adam``, called with ``lr``; None: Adam, as in the
             released programs (the paper says SGD).
 
@@ -91,24 +91,24 @@ def learn_stream(
     """
     labels("y", y, x, checks.instance("net", net, GatedNet))
     checks.number("lr", lr, minimum=0)
-    learned = copy.deepcopy(net).requires_grad_(False)
-    zap_(learned.readout, None, generator)
-    if learned.readout.bias is not None:
-        nn.init.zeros_(learned.readout.bias)
+    trained = copy.deepcopy(net).requires_grad_(False)
+    zap_(trained.readout, None, generator)
+    if trained.readout.bias is not None:
+        nn.init.zeros_(trained.readout.bias)
     moving = []
     for name in train:
-        chosen = [p for n, p in learned.named_parameters() if f"{n}.".startswith(f"{name}.")]
+        chosen = [p for n, p in trained.named_parameters() if f"{n}.".startswith(f"{name}.")]
         if not chosen:
             raise ValueError(f"train has {name!r}: expected names of submodules or parameters, as 'head'")
         moving += [parameter.requires_grad_() for parameter in chosen]
-    inputs, model = (_features(learned, x), learned.head) if _head_alone(train) else (x, learned)
+    inputs, model = (_features(trained, x), trained.head) if _head_alone(train) else (x, trained)
     steps = torch.optim.Adam(moving, lr=lr, fused=True) if optimizer is None else optimizer(moving, lr=lr)
     for i in range(len(inputs)):
         loss = functional.cross_entropy(model(inputs[i : i + 1]), y[i : i + 1])
         steps.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         steps.step()
-    return learned.requires_grad_()
+    return trained.requires_grad_()
 
 
 def evaluate_lengths(
@@ -124,10 +124,10 @@ def evaluate_lengths(
     shuffled: bool = False,
     train: Collection[str] = ("head",),
 ) -> list[Remembered]:
-    """Learn streams of new classes, of several lengths, and say what is known at their end, of all outputs.
+    """Learn streams of new classes, of several lengths, and measure the accuracy at their end, over all outputs.
 
-    The learning rate of a length is the one that is best, on the images that were learned, in most of some streams
-    that are not counted.
+    The learning rate for a length is chosen on separate streams, which are not counted: it is the rate that most often
+    gives the best accuracy on the learned images.
 
     Args:
         net: The network, which stays as it is.
@@ -139,7 +139,7 @@ def evaluate_lengths(
         selections: Streams by which the learning rate is chosen, where there is more than one.
         runs: Streams of each length.
         shuffled: Whether the images come in random order, which no learner can forget by: the oracle.
-        train: What learns: ``"body"``, ``"gate"``, ``"head"``, or submodules or parameters of them.
+        train: The parts that learn: ``"body"``, ``"gate"``, ``"head"``, or submodules or parameters of them.
 
     Raises:
         ValueError: More classes than in the pool or than outputs of the network, no images left to hold out, or no
@@ -186,14 +186,14 @@ def evaluate_lengths(
                 stream = draw()
                 best.append(max(lrs, key=lambda rate: _right(learn(stream, rate), stream.x, stream.y).mean().item()))
             lr = Counter(best).most_common(1)[0][0]
-        seen, by_class = [], []
+        trained_accuracies, by_class = [], []
         for _ in range(runs):
             stream = draw()
-            learned = learn(stream, lr)
-            seen.append(_right(learned, stream.x, stream.y).mean().item())
-            by_class.append(_right(learned, stream.test_x, stream.test_y).reshape(length, -1).mean(1))
+            trained = learn(stream, lr)
+            trained_accuracies.append(_right(trained, stream.x, stream.y).mean().item())
+            by_class.append(_right(trained, stream.test_x, stream.test_y).reshape(length, -1).mean(1))
         held_out = tuple(of_run.mean().item() for of_run in by_class)
-        remembered.append(Remembered(length, lr, tuple(seen), held_out, torch.stack(by_class)))
+        remembered.append(Remembered(length, lr, tuple(trained_accuracies), held_out, torch.stack(by_class)))
     return remembered
 
 

@@ -134,8 +134,8 @@ def characters(config: Config, generator: torch.Generator) -> tuple[Tensor, Tens
     """Images of the characters for meta-training and of those for the streams, with a background of 1."""
     if config.characters == "omniglot":
         parts = (load("omniglot", split=split, size=SIDE).images for split in ("background", "evaluation"))
-        known, new = (torch.from_numpy(images).float() / 255 for images in parts)
-        return known, new
+        training_images, new = (torch.from_numpy(images).float() / 255 for images in parts)
+        return training_images, new
     if config.characters == "glyphs":
         images = 1 - synthetic_glyphs(config.classes, 20, generator, SIDE)
     else:
@@ -156,13 +156,13 @@ def build(config: Config, generator: torch.Generator) -> GatedNet:
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network and let it learn streams; the results are accuracies at the end of the streams."""
-    known, new = (images.to(run.device) for images in characters(config, run.generator))
+    training_images, new = (images.to(run.device) for images in characters(config, run.generator))
     net = build(config, run.generator).to(run.device)
     result = {f"{name}_untrained": number for name, number in gating(net, new).items()}
     if config.learning == "meta":
-        meta_learn(net, known, config, run)
+        meta_learn(net, training_images, config, run)
     elif config.learning != "none":
-        classify(net, known, config, run)
+        classify(net, training_images, config, run)
     run.keep(net=net)
     pool, learner, learning = new.unsqueeze(2), net, {"": tuple(name for name, _ in net.named_children())}
     if config.learns == "head":  # compute the features once for all streams
@@ -199,15 +199,15 @@ def streams_of(  # noqa: PLR0917
     """The results of streams of a length, in order or shuffled, at the learning rate that is best on other streams."""
     shuffled, seed = "oracle" in name, int(torch.randint(2**31, (), generator=run.generator))
 
-    def learned(rate: float, runs: int, generator: torch.Generator) -> Remembered:
+    def evaluate(rate: float, runs: int, generator: torch.Generator) -> Remembered:
         options: dict[str, Any] = {"shots": SHOTS, "shuffled": shuffled, "train": train}
         return evaluate_lengths(net, pool, (length,), generator=generator, lrs=(rate,), runs=runs, **options)[0]
 
     def score(rate: float) -> float:
-        return shares_of(learned(rate, config.selections, torch.Generator().manual_seed(seed)))["seen"]
+        return shares_of(evaluate(rate, config.selections, torch.Generator().manual_seed(seed)))["seen"]
 
     rate = run.choose(f"rate_{name}{length}", config.lrs, score)
-    return learned(rate, config.streams, run.generator)
+    return evaluate(rate, config.streams, run.generator)
 
 
 def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
@@ -231,8 +231,8 @@ def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], conf
     for step in run.steps(config.steps, net=net, optimizer=optimizer):
         if config.learning == "iid-zapped" and step % every == 0:
             zap_(net.readout, None, run.generator)
-        drawn = torch.randint(classes * drawings, (batch,), generator=run.generator).to(known.device)
-        logits, labels = net(known.flatten(0, 1)[drawn].unsqueeze(1)), drawn // drawings
+        sampled = torch.randint(classes * drawings, (batch,), generator=run.generator).to(known.device)
+        logits, labels = net(known.flatten(0, 1)[sampled].unsqueeze(1)), sampled // drawings
         loss = functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -253,9 +253,9 @@ def gating(net: GatedNet, new: Float[Tensor, "classes drawings 28 28"]) -> dict[
     batches = [net.features(images) for images in torch.split(new.flatten(0, 1).unsqueeze(1), BATCH)]
     pre, gate, post = (torch.cat(parts).reshape(*new.shape[:2], -1).cpu() for parts in zip(*batches, strict=True))
     labels = np.arange(len(new))
-    learned, others = (part.flatten(0, 1).numpy() for part in (gate[:, :SHOTS], gate[:, SHOTS:]))
-    neighbours = KNeighborsClassifier(NEIGHBOURS).fit(learned, labels.repeat(SHOTS))
-    right = neighbours.predict(others).reshape(len(new), -1) == labels[:, None]
+    shown_gates, held_out_gates = (part.flatten(0, 1).numpy() for part in (gate[:, :SHOTS], gate[:, SHOTS:]))
+    neighbours = KNeighborsClassifier(NEIGHBOURS).fit(shown_gates, labels.repeat(SHOTS))
+    right = neighbours.predict(held_out_gates).reshape(len(new), -1) == labels[:, None]
     active = {"before": pre, "after": post}
     shares = {f"active_{name}": (part[:, SHOTS:] > ACTIVE).float().mean().item() for name, part in active.items()}
     return {**shares, "gate_neighbours": float(right.mean())}

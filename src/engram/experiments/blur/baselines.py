@@ -46,9 +46,9 @@ class Descent:
 
     def best(self, *kinds: str) -> list[float]:
         """The test accuracy at the optimiser and rate with the best validation accuracy, for each number of steps."""
-        tried = [self.curves(kind, rate) for kind in kinds for rate in RATES[kind][: self.rates]]
-        chosen = np.argmax([curves["validation"] for curves in tried], 0)
-        return [tried[number]["asked"][at] for at, number in enumerate(chosen)]
+        curves_by_rate = [self.curves(kind, rate) for kind in kinds for rate in RATES[kind][: self.rates]]
+        chosen = np.argmax([curves["validation"] for curves in curves_by_rate], 0)
+        return [curves_by_rate[number]["asked"][at] for at, number in enumerate(chosen)]
 
     def after(self, time: int, *kinds: str) -> float:
         """The test accuracy after a number of steps, at the optimiser and rate chosen for it by validation."""

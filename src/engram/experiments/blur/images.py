@@ -108,11 +108,11 @@ def descent_results(name: str, descent: Descent) -> dict[str, Any]:
 @torch.no_grad()
 def relabelled(network: BlurNetwork, genome: Genome, test: Test, run: Run) -> float:
     """The accuracy after ten steps of learning and ten more with the labels of all classes shifted by one."""
-    (x, y), (asked, answers), _ = test
+    (x, y), (queries, answers), _ = test
     other = [part.roll(1, -1) for part in (y, answers)]
     state = lifetime(network, genome, network.init(run.generator, tuple(x.shape[1:-2])), (x[:10], y[:10]))
     state = lifetime(network, genome, state, (x[10:20], other[0][10:20]))
-    return float(right(network.forward(genome, state, asked), other[1]).mean())
+    return float(right(network.forward(genome, state, queries), other[1]).mean())
 
 
 @cache
@@ -145,8 +145,10 @@ def task_lives(
     """A network and batches (steps + 1, tasks, images), the last of them from the part for the search."""
     parts = []
     for low, high in group:
-        lives, asked = (batch_of(images, part, (low, high), (many, BATCH), run) for part, many in ((0, steps), (1, 1)))
-        parts.append([torch.cat(both) for both in zip(lives, asked, strict=True)])
+        lives, queries = (
+            batch_of(images, part, (low, high), (count, BATCH), run) for part, count in ((0, steps), (1, 1))
+        )
+        parts.append([torch.cat(both) for both in zip(lives, queries, strict=True)])
     x, y = (torch.stack(some, 1) for some in zip(*parts, strict=True))
     return BlurNetwork((x.shape[-1], *hidden, y.shape[-1])), (x, y)
 
@@ -156,8 +158,8 @@ def test_of(images: Images, lives: int, run: Run) -> Test:
 
     Learning rates are chosen on the part for the search.
     """
-    validation, asked = ((images.x[part][None], targets(images.classes[part], 0, 10)[None]) for part in (1, 2))
-    return Test(batch_of(images, 0, (0, 10), (max(TIMES), lives, BATCH), run), asked, validation)
+    validation, queries = ((images.x[part][None], targets(images.classes[part], 0, 10)[None]) for part in (1, 2))
+    return Test(batch_of(images, 0, (0, 10), (max(TIMES), lives, BATCH), run), queries, validation)
 
 
 def batch_of(images: Images, part: int, classes: tuple[int, int], shape: tuple[int, ...], run: Run) -> Batches:

@@ -132,10 +132,10 @@ def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
     genome = Genome.from_vector(vector)
     result["genome"] = genome.to_dict()
     shape = max(TIMES), config.lives, config.test_batch
-    fresh, known = (
+    fresh, familiar = (
         Test(drawn(tasks, shape, run), *(drawn(tasks, (1, ASKED), run) for _ in range(2))) for tasks in (unseen, train)
     )
-    result["unseen"], result["trained"] = (curve(network, genome, test, run) for test in (fresh, known))
+    result["unseen"], result["trained"] = (curve(network, genome, test, run) for test in (fresh, familiar))
     (result["start"],) = curve(network, Genome.from_vector(start), fresh, run, (10,))
     result |= {f"unseen_{time}": share for time, share in zip(TIMES, result["unseen"], strict=True)}
     newborn, (x, y) = network.init(run.generator, (config.lives, len(unseen))), fresh.batches

@@ -94,12 +94,12 @@ def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float
 @torch.no_grad()
 def curve(network: BlurNetwork, genome: Genome, test: Test, run: Run, times: Sequence[int] = TIMES) -> list[float]:
     """The accuracy after some numbers of steps, averaged over lifetimes and tasks."""
-    (x, y), (asked, answers), _ = test
+    (x, y), (queries, answers), _ = test
     state, accuracies = network.init(run.generator, tuple(x.shape[1:-2])), []
     for step in range(max(times)):
         state = network.step(genome, state, x[step], y[step])
         if step + 1 in times:
-            accuracies.append(float(right(network.forward(genome, state, asked), answers).mean()))
+            accuracies.append(float(right(network.forward(genome, state, queries), answers).mean()))
     return accuracies
 
 

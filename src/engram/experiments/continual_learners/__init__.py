@@ -148,9 +148,9 @@ def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) ->
 def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Images and labels, with only a tenth of the images of some classes, at least the first of each."""
     images, labels = data
-    drawn = torch.rand(len(labels), generator=generator) < 1 / RARE
-    drawn[[int((labels == label).int().argmax()) for label in rare if not drawn[labels == label].any()]] = True
-    chosen = drawn | ~torch.isin(labels, rare)
+    is_kept = torch.rand(len(labels), generator=generator) < 1 / RARE
+    is_kept[[int((labels == label).int().argmax()) for label in rare if not is_kept[labels == label].any()]] = True
+    chosen = is_kept | ~torch.isin(labels, rare)
     return images[chosen], labels[chosen]
 
 
@@ -230,12 +230,12 @@ def _from_zero(task: ClassificationTask) -> Tensor:
 
 def learned_rules(config: Config, run: Run) -> dict[float, UpdateRule]:
     """Update rules trained to mimic teachers of two tasks, by the number of meta-training steps, from 0 on."""
-    drawn = [new_episode(config, run.generator) for _ in range(config.bodies)]
-    body = drawn[0][0].body
+    episodes = [new_episode(config, run.generator) for _ in range(config.bodies)]
+    body = episodes[0][0].body
     rule = GatedCoordinateRule(len(list(body.parameters())), generator=run.generator)
     options: dict[str, Any] = {"lr": RATE, "head_lr": RATE, "batch_size": config.batch_size, "generator": run.generator}
     options["lengths"] = max(1, config.steps // 2), max(1, config.steps * 3 // 2)  # around those of students
-    trainer = TeacherMimicTrainer(body, rule, [episode for _, episode in drawn], **options)
+    trainer = TeacherMimicTrainer(body, rule, [episode for _, episode in episodes], **options)
     marks = [config.meta_updates * quarter // 4 for quarter in range(5)]
     rules = nn.ModuleList(copy.deepcopy(rule) for _ in marks)
     for step in run.steps(config.meta_updates, trainer=trainer, rules=rules):
@@ -259,24 +259,24 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         method = method_of(config.learner, net, strength, rule, generator)
         return tasks, learned_in_order(net, tasks, method, **options), method
 
-    def tried(strength: float = 0.0, rule: UpdateRule | None = None) -> float:
+    def score(strength: float = 0.0, rule: UpdateRule | None = None) -> float:
         others = (taught(999 - number, strength, rule, held_out=False) for number in range(config.chosen_by))
         return float(np.mean([accuracy(tasks, stages) for tasks, stages, _ in others]))
 
     strength, rule = 0.0, None
     if strengths := strengths_of(config.learner):
-        strength = run.choose("strength", strengths, tried)
+        strength = run.choose("strength", strengths, score)
     if config.learner == "learned":
         rules = learned_rules(config, run)
         bounds = 0.0, float(config.meta_updates)
-        rule = rules[run.choose("updates", list(rules), lambda number: tried(rule=rules[number]), bounds=bounds)]
+        rule = rules[run.choose("updates", list(rules), lambda number: score(rule=rules[number]), bounds=bounds)]
         run.keep(rule=rule)
     for step in run.steps(config.sequences):
         tasks, stages, method = taught(step, strength, rule, held_out=True)
         report = reported(config, tasks, stages)
         for stage in range(1, config.tasks + 1):
-            seen = {"outputs": report.output[stage, :stage], "probes": report.probed()[stage, :stage]}
-            run.log(config.tasks * step + stage, **{name: float(values.mean()) for name, values in seen.items()})
+            accuracies = {"outputs": report.output[stage, :stage], "probes": report.probed()[stage, :stage]}
+            run.log(config.tasks * step + stage, **{name: float(values.mean()) for name, values in accuracies.items()})
         of_sequence = {**measured(report), "kib": stored_bytes(method) / 1024}
         run.log(step + 1, **{f"of_{name}": value for name, value in of_sequence.items()})
     names = sorted(set(run.metrics()["metric"]) - {"distance", "outputs", "probes"})
@@ -336,15 +336,15 @@ def figure(results: Results) -> go.Figure:
     plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[f"{name} digits" for name in BOTH])
     parts = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
     for column, name in enumerate(BOTH, 1):
-        shown = [learner for learner in learners() if f"{name}-{learner}" in results.arms]
-        lost = {
-            part: np.array([np.mean(results.values(f"{name}-{learner}", key)) for learner in shown])
+        shown_learners = [learner for learner in learners() if f"{name}-{learner}" in results.arms]
+        losses = {
+            part: np.array([np.mean(results.values(f"{name}-{learner}", key)) for learner in shown_learners])
             for part, key in parts.items()
         }
-        lost["read-out alone"] = lost["read-out alone"] - lost["features lost"]
+        losses["read-out alone"] = losses["read-out alone"] - losses["features lost"]
         for part, color in colors(parts).items():
             style = {"name": part, "legendgroup": part, "showlegend": column == 1, "marker_color": color}
-            plot.add_bar(y=shown, x=lost[part], orientation="h", **style, row=1, col=column)
+            plot.add_bar(y=shown_learners, x=losses[part], orientation="h", **style, row=1, col=column)
     plot.update_xaxes(title="accuracy lost on old tasks")
     return plot.update_layout(title="Forgetting in the features and in the readout", barmode="relative")
 

@@ -43,8 +43,8 @@ STRENGTHS_OF_OTHERS = (0.0, 0.01, 0.1, 1.0, 10.0)
 CLASSES, RATE = 10, 1e-3
 
 
-def _lstm(few: int, many: int, *, generator: torch.Generator) -> nn.LSTM:
-    return uniform(nn.LSTM, few, many, bound=many**-0.5, generator=generator)
+def _lstm(inputs: int, units: int, *, generator: torch.Generator) -> nn.LSTM:
+    return uniform(nn.LSTM, inputs, units, bound=units**-0.5, generator=generator)
 
 
 RECURRENT: dict[str, Callable[..., nn.Module]] = {

@@ -55,10 +55,10 @@ def live(
 ) -> None:
     """Run an episode in each environment, learning from a batch after each step that is not random."""
 
-    def act(seen: Any) -> Any:
+    def act(observations: Any) -> Any:
         if buffer.written < random_steps:
-            return agent.actions.decode(agent.actions.random(len(seen), run.generator))
-        return agent.act(seen, config.noise)
+            return agent.actions.decode(agent.actions.random(len(observations), run.generator))
+        return agent.act(observations, config.noise)
 
     def record(states: Any, actions: Any, rewards: Any, following: Any, **ends: Any) -> None:
         buffer.add(states, actions, reward_scale * rewards, following, **ends)
@@ -77,10 +77,10 @@ def largest_step(env: VectorEnv[Any, Any, Any], agent: D3G, run: Run) -> float:
     """The largest coordinate of tau over the states of one episode in each environment."""
     largest = 0.0
 
-    def act(seen: Any) -> Any:
+    def act(observations: Any) -> Any:
         nonlocal largest
-        largest = max(largest, float(np.abs(agent.propose(seen, cycled=False) - seen).max()))
-        return agent.act(seen)
+        largest = max(largest, float(np.abs(agent.propose(observations, cycled=False) - observations).max()))
+        return agent.act(observations)
 
     vector_episodes(env, act, int(run.rng.integers(2**31)))
     return largest

@@ -32,7 +32,7 @@ def pendulum(num_envs: int) -> VectorEnv[Any, Any, Any]:
     """Pendulums with observations of equal scale."""
     env = gymnasium.make_vec("Pendulum-v1", num_envs=num_envs, vectorization_mode="sync")
     scaled = gymnasium.spaces.Box(-1.0, 1.0, (3,))
-    return TransformObservation(env, lambda seen: seen * SCALE, single_observation_space=scaled)
+    return TransformObservation(env, lambda observation: observation * SCALE, single_observation_space=scaled)
 
 
 def trial(config: Pendulum, run: Run) -> dict[str, Any]:

@@ -82,8 +82,8 @@ def observed(config: Observed, run: Run) -> dict[str, Any]:
     agent = build(config, *SPACES, run)
     judged = points(config.evaluations)
 
-    def wander(seen: Any) -> Any:
-        return agent.actions.decode(agent.actions.random(len(seen), run.generator))
+    def wander(observations: Any) -> Any:
+        return agent.actions.decode(agent.actions.random(len(observations), run.generator))
 
     def note(states: Any, actions: Any, rewards: Any, following: Any, **ends: Any) -> None:
         log.add(states, None, rewards, following, **ends)

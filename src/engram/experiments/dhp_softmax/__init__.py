@@ -148,8 +148,8 @@ claims = [
 def figure(results: Results) -> go.Figure:
     """The accuracy on each task after each task, averaged over seeds, for each penalty or none and each head."""
     hidden = ("alpha", "eta", "imbalanced", "exactness")
-    shown = [arm for arm in results.arms if results.values(arm) and not any(part in arm for part in hidden)]
-    averages = {arm: np.mean(results.values(arm, "matrix"), axis=0) for arm in shown}
+    shown_arms = [arm for arm in results.arms if results.values(arm) and not any(part in arm for part in hidden)]
+    averages = {arm: np.mean(results.values(arm, "matrix"), axis=0) for arm in shown_arms}
     matrices = {arm: np.where(matrix < 0, np.nan, matrix) for arm, matrix in averages.items()}
     columns, rows = 4, max(1, -(-len(matrices) // 4))
     titles = [f"{arm}<br>{AccuracyMatrix(matrix).average_accuracy():.3f}" for arm, matrix in matrices.items()]

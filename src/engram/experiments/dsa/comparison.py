@@ -75,12 +75,12 @@ def separation(distances: Float[np.ndarray, "systems systems"], systems: Systems
     """The separation of classes: the silhouette, nearest-neighbour accuracy, and a ratio of mean distances."""
     labels = np.array(systems.labels)
     same = labels[:, None] == labels
-    others = ~np.eye(len(labels), dtype=bool)
+    off_diagonal = ~np.eye(len(labels), dtype=bool)
     nearest = KNeighborsClassifier(systems.neighbours, metric="precomputed")
     return {
         "silhouette": analysis.silhouette(distances, labels),
         "accuracy": float(cross_val_score(nearest, distances, labels, cv=LeaveOneOut()).mean()),
-        "ratio": float(distances[~same].mean() / max(distances[same & others].mean(), 1e-12)),
+        "ratio": float(distances[~same].mean() / max(distances[same & off_diagonal].mean(), 1e-12)),
     }
 
 

@@ -60,8 +60,8 @@ class Measured:
 
     def systems(self, run: Run) -> Systems:
         """The systems of the battery."""
-        made: Systems = getattr(self, self.battery.replace("-", "_")).systems(run)
-        return made
+        systems_measured: Systems = getattr(self, self.battery.replace("-", "_")).systems(run)
+        return systems_measured
 
 
 def arm_of(measure: str, battery: Battery) -> dict[str, dict[str, Any]]:

@@ -34,7 +34,7 @@ def trial(config: Order, run: Run) -> dict[str, Any]:
         missed[step] = abs(chosen.rank - order), abs(thresholded.rank_ - order)
         run.log(step + 1, prediction=1 - chosen.table["mase"].min())
     shares = {"found": (missed == 0).mean(0), "near": (missed <= 1).mean(0)}
-    result = {f"{way}_{what}": float(s[k]) for what, s in shares.items() for k, way in enumerate(("aic", "svht"))}
+    result = {f"{way}_{measure}": float(s[k]) for measure, s in shares.items() for k, way in enumerate(("aic", "svht"))}
     return {**result, "systems": config.models}
 
 
@@ -47,5 +47,5 @@ def rotations(
     phases = rng.uniform(0, 2 * np.pi, (trials, 1, planes)) + np.arange(time)[:, None] * speeds
     constant = rng.choice([-1.0, 1.0], (trials, 1, order % 2)).repeat(time, 1)
     latent = np.concatenate([np.cos(phases), np.sin(phases), constant], axis=2)
-    seen = latent @ np.linalg.qr(rng.normal(size=(units, order)))[0].T
-    return np.asarray(seen + noise * seen.std() * rng.normal(size=seen.shape))
+    activity = latent @ np.linalg.qr(rng.normal(size=(units, order)))[0].T
+    return np.asarray(activity + noise * activity.std() * rng.normal(size=activity.shape))

@@ -34,11 +34,11 @@ class SameGeometry:
         means = by_condition.mean(3)
         about = (by_condition - means[:, :, :, None]).reshape(kinds * models, -1, units)
         spreads = np.log(np.linalg.svd(about, compute_uv=False))
-        seen = means if self.data == "averages" else states
+        trajectories = means if self.data == "averages" else states
         pairs = [(kind, model) for kind in range(kinds) for model in range(models)]
         shapes = [means[pair].reshape(-1, 2) for pair in pairs]
         labels = [KINDS[kind] for kind, _ in pairs]
-        return Systems([list(seen[pair]) for pair in pairs], shapes, labels, spreads=spreads)
+        return Systems([list(trajectories[pair]) for pair in pairs], shapes, labels, spreads=spreads)
 
 
 @settings

@@ -105,8 +105,8 @@ def figure(results: Results) -> go.Figure:
             plot.add_scatter(x=sizes, y=means, error_y=spread, **style, row=1, col=1)
         for metric, dash in (("error_1", "solid"), ("error_8", "dot")):
             own: dict[str, Any] = {"name": policy, "legendgroup": policy, "line": {"color": color, "dash": dash}}
-            shown = not sizes and metric == "error_1"
-            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), showlegend=shown, **own)
+            in_legend = not sizes and metric == "error_1"
+            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), showlegend=in_legend, **own)
     for arm in results.arms:
         elsewhere = not any(arm == f"cartpole-{size}-{policy}" for size in SIZES for policy in POLICIES)
         if elsewhere and not arm.startswith(("stream", "look-up")):

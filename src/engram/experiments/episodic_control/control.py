@@ -119,10 +119,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     agents = [build(config, run, env, rate) for env in envs]
     states = _random_states(envs[0], run) if pixels else []
     whole_games = _make(config.environment, training=False) if pixels else None
-    named = {f"agent_{i}": agent for i, agent in enumerate(agents)}
+    agents_by_name = {f"agent_{i}": agent for i, agent in enumerate(agents)}
     late = np.zeros((config.agents, 2))  # sum and number of returns of each agent: successful ones have more episodes
     chunks = min(CHUNKS, config.steps // SHORTEST)
-    for chunk in run.steps(chunks, late=late, **named):
+    for chunk in run.steps(chunks, late=late, **agents_by_name):
         means, end = [], (chunk + 1) * config.steps // chunks
         for i, (env, agent) in enumerate(zip(envs, agents, strict=True)):
             # Chunks of an environment are independent of each other, so a chunk can be restarted.
@@ -138,7 +138,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             games = evaluate(whole_games, agents[0], 10, int(run.rng.integers(2**31)))
             max_q = float(np.mean([agents[0].values(state).max() for state in states]))
             run.log(end, score=float(np.mean([game.total for game in games])), max_q=max_q)
-    run.keep(**named)
+    run.keep(**agents_by_name)
     result = {"late_return": float((late[:, 0] / late[:, 1]).mean())}
     if pixels:
         scores = run.metrics().filter(pl.col("metric") == "score")["value"].to_numpy()

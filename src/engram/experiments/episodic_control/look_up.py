@@ -32,8 +32,8 @@ def step_of(policy: str, rows: int, neighbours: int) -> Callable[[], object]:
         neighbours: The number of nearest rows to find.
     """
     generator = torch.Generator().manual_seed(0)
-    keep = registry.get("replacement_policies", policy)()
-    memory = KeyValueMemory(rows, 4, policy=keep, tables=2, generator=generator)
+    replacement = registry.get("replacement_policies", policy)()
+    memory = KeyValueMemory(rows, 4, policy=replacement, tables=2, generator=generator)
 
     def step() -> None:
         key, value = torch.randn(1, 4, generator=generator), torch.randn(1, generator=generator)

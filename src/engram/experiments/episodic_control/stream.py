@@ -54,16 +54,16 @@ def trial(config: Stream, run: Run) -> dict[str, Any]:
     tested = torch.arange(streams).repeat_interleave(TESTED)
     state = {f"memory_{batch}": memory for batch, memory in memories.items()}
     for step in run.steps(config.points // MEASURED, **state):
-        seen = (step + 1) * MEASURED
+        n_seen = (step + 1) * MEASURED
         for batch, memory in memories.items():
             tables = torch.arange(streams).repeat_interleave(batch)
-            for part in torch.split(points[:, seen - MEASURED : seen], batch, dim=1):
+            for part in torch.split(points[:, n_seen - MEASURED : n_seen], batch, dim=1):
                 memory.write(part.flatten(0, 1), torch.zeros(len(tables)), tables=tables)
-            nearest = memory.query(tests[int(seen > half)].flatten(0, 1), k=1, tables=tested, use=False)
-            run.log(seen, **{f"error_{batch}": nearest.squared_distances.double().mean()})
+            nearest = memory.query(tests[int(n_seen > half)].flatten(0, 1), k=1, tables=tested, use=False)
+            run.log(n_seen, **{f"error_{batch}": nearest.squared_distances.double().mean()})
     run.keep(**state)
     moments = {"before": half, "after": half + 10 * CENTRES, "end": config.points}
     errors = {(metric, step): value for step, metric, value in run.metrics().select("step", "metric", "value").rows()}
     return {
-        f"{moment}_{batch}": errors[f"error_{batch}", seen] for moment, seen in moments.items() for batch in BATCHES
+        f"{moment}_{batch}": errors[f"error_{batch}", n_seen] for moment, n_seen in moments.items() for batch in BATCHES
     }

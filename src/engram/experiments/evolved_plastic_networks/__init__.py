@@ -66,9 +66,9 @@ def figure(results: Results) -> go.Figure:
     places: list[list[dict[str, int] | None]] = [[{"colspan": 2}, None], [{}, {}], [{}, {}]]
     figure = make_subplots(3, 2, specs=places, subplot_titles=titles, row_heights=[0.4, 0.3, 0.3], vertical_spacing=0.1)
     for arm, color in colors(results.arms).items():
-        for metric, what, dash in (("accuracy", "", "solid"), ("withheld_accuracy", ", withheld task", "dot")):
+        for metric, suffix, dash in (("accuracy", "", "solid"), ("withheld_accuracy", ", withheld task", "dot")):
             style = {"color": color, "dash": dash}
-            add_line(figure, results, arm, metric, place=(1, 1), name=arm + what, line=style)
+            add_line(figure, results, arm, metric, place=(1, 1), name=arm + suffix, line=style)
     config = results.configs["evolved"]
     for rung in ladder(two_stimulus(config, training_tasks(config.withheld)).tables):
         figure.add_hline(y=rung.accuracy, line_dash="dot", line_width=1, annotation_text=rung.knows, row=1, col=1)

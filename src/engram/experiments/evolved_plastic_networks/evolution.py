@@ -104,7 +104,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     halves = [two_stimulus(config, training_tasks(config.withheld, parity)) for parity in (0, 1)]
     rungs = ladder(two_stimulus(config, training_tasks(config.withheld)).tables)
     length = 4 * max(1, config.generations // 400)  # four generations cover all tasks
-    known = rungs[0].knows
+    information = rungs[0].knows
     for generation in run.steps(config.generations, net=net, es=es):
         with torch.no_grad():
             net.alpha.clamp_(min=0)
@@ -121,9 +121,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         shares = {"accuracy": right[:, -config.scored :].mean(), "early_accuracy": right[:, :EARLY].mean()}
         means = run.log(generation + 1, every=length, **losses, **shares)
         if means:
-            known = ladder_rung(means["accuracy"], means["loss"], rungs)
-            run.log(generation + 1, rung=[rung.knows for rung in rungs].index(known))
-        run.note(f"loss {loss.min():.3f} (best) {loss.median():.3f} (median), knows: {known}")
+            information = ladder_rung(means["accuracy"], means["loss"], rungs)
+            run.log(generation + 1, rung=[rung.knows for rung in rungs].index(information))
+        run.note(f"loss {loss.min():.3f} (best) {loss.median():.3f} (median), knows: {information}")
     run.keep(net=net)
     return tested(net, config, run, newborn, genome_of(net))
 
@@ -162,9 +162,9 @@ def tested(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, 
     result["newborn_withheld_accuracy"] = on_withheld(net, config, run, newborn)
     result["innate_accuracy"] = on_training(without_plasticity(net), config, run, evolved)["accuracy"]
     if config.controls:
-        for name, (changed, genome, options) in controls(net, evolved, run).items():
-            result[f"{name}_accuracy"] = on_training(changed, config, run, genome, **options)["accuracy"]
-            result[f"{name}_withheld_accuracy"] = on_withheld(changed, config, run, genome, **options)
+        for name, (altered, genome, options) in controls(net, evolved, run).items():
+            result[f"{name}_accuracy"] = on_training(altered, config, run, genome, **options)["accuracy"]
+            result[f"{name}_withheld_accuracy"] = on_withheld(altered, config, run, genome, **options)
     if config.decoded_lives:
         result |= decoded(net, config, run, newborn, evolved)
     return result
@@ -204,7 +204,7 @@ def decoded(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome,
     moments = {"before_life": EARLY - 2, "after_life": config.trials - 1}
     response, delay = np.arange(*timing.response), np.arange(timing.stimulus2[1], timing.response[0])
     result: dict[str, Any] = {}
-    for born, genome in (("newborn", newborn), ("evolved", evolved)):
+    for stage, genome in (("newborn", newborn), ("evolved", evolved)):
         lives = live(net, task, block, run, genome, shared_noise=False, record=tuple(moments.values()))
         for place, (moment, number) in enumerate(moments.items()):
             activity = lives.recorded[:, place, :, FREE].double().numpy()
@@ -215,9 +215,9 @@ def decoded(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome,
             }
             for name, label in labels.items():
                 matrix = cross_temporal_decoding(activity, label)
-                key = f"{name}_{born}_{moment}"
+                key = f"{name}_{stage}_{moment}"
                 result[f"{key}_response"] = float(matrix[response, response].mean())
                 result[f"{key}_delay"] = float(matrix[delay, delay].min())
-                if name == "target" or (born, moment) == ("evolved", "after_life"):
+                if name == "target" or (stage, moment) == ("evolved", "after_life"):
                     result[f"{key}_matrix"] = matrix[::2, ::2].round(2).tolist()
     return result

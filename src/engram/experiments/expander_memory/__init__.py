@@ -61,8 +61,8 @@ presets = {
 def figure(results: Results) -> go.Figure:
     """The share of recovered states by size and error rate, on expanders and other graphs, as means over seeds."""
     plot = go.Figure()
-    shown = [arm for arm in results.arms if any("size_second" in result for result in results.values(arm))]
-    for arm, color in colors(shown).items():
+    shown_arms = [arm for arm in results.arms if any("size_second" in result for result in results.values(arm))]
+    for arm, color in colors(shown_arms).items():
         trials = results.values(arm)
         for share, dash in ((0.02, "dot"), (0.04, "solid")):
             names = [name for name in recovery.SIZES if f"recovery_{name}_{share}" in trials[0]]

@@ -67,20 +67,20 @@ def learning(config: Learning, run: Run) -> dict[str, Any]:
     sizes = [len(part) for part in np.array_split(np.arange(config.samples), min(20, config.samples))]
     for step in run.steps(len(sizes), memory=memory):
         memory.learn(random_states(code, sizes[step], run.generator))
-        known = ~memory.violated(random_states(code, config.words, run.generator)).any(1)
-        run.log(sum(sizes[: step + 1]), known=known.double().mean(), coverage=memory.coverage().double().mean())
+        is_stable = ~memory.violated(random_states(code, config.words, run.generator)).any(1)
+        run.log(sum(sizes[: step + 1]), known=is_stable.double().mean(), coverage=memory.coverage().double().mean())
     run.keep(memory=memory)
     fresh = random_states(code, config.words, run.generator)
     noisy = corrupted(fresh, 0.04, generator=run.generator)
     seed = int(torch.randint(2**62, (), generator=run.generator))
-    learned, built = (
+    learned_recovery, built = (
         rate(m.recall(noisy, generator=torch.Generator().manual_seed(seed)).x, fresh) for m in (memory, code)
     )
     return {
         "known": float((~memory.violated(fresh).any(1)).double().mean()),
         "coverage": float(memory.coverage().double().mean()),
-        "recovery": learned,
-        "loss": built - learned,
+        "recovery": learned_recovery,
+        "loss": built - learned_recovery,
     }
 
 

@@ -50,9 +50,9 @@ def check_requirements(config: Any) -> None:
 
 def figure(results: Results) -> go.Figure:
     """Curiosity along a walk and in each cell by lap, cells seen by agents, and forgetting."""
-    shown = [arm for arm in SHOWN if arm in results.arms and results.values(arm, "map")]
+    shown_arms = [arm for arm in SHOWN if arm in results.arms and results.values(arm, "map")]
     titles = ["Curiosity on a walk, twice around four rooms; colours show the active fragment"]
-    titles += [f"{SHOWN[arm]}, lap {lap + 1}: curiosity in each cell" for arm in shown for lap in range(walk.LAPS)]
+    titles += [f"{SHOWN[arm]}, lap {lap + 1}: curiosity in each cell" for arm in shown_arms for lap in range(walk.LAPS)]
     titles += [
         "Cells seen in 10,000 steps",
         "Increase of the error in the first room (orders of magnitude)",
@@ -62,18 +62,18 @@ def figure(results: Results) -> go.Figure:
         rows + 1, 1, subplot_titles=titles, vertical_spacing=0.05, row_heights=[2.0] + [0.7] * (rows - 2) + [2.0, 1.6]
     )
     colors = dict(zip(SHOWN, ("#D55E00", "#0072B2"), strict=True))
-    for arm in shown:
+    for arm in shown_arms:
         add_line(plot, results, arm, "curiosity", place=(1, 1), name=SHOWN[arm], line={"color": colors[arm]})
-    if "walk-far" in shown:
+    if "walk-far" in shown_arms:
         owners, height = results.values("walk-far", "owners")[0], walk.Walk().rollout
         active, lengths = zip(*((owner, height * len(list(same))) for owner, same in groupby(owners)), strict=True)
         shades = [PALETTE[owner % len(PALETTE)] for owner in active]
         at = np.cumsum(lengths) - np.divide(lengths, 2)
         bar = {"marker": {"color": shades, "line": {"width": 0}}, "width": lengths, "showlegend": False}
         plot.add_bar(x=at, y=[0.02] * len(at), base=-0.1, hovertext=active, hoverinfo="text", **bar, row=1, col=1)
-    maps = {arm: np.array(results.values(arm, "map")[0]) for arm in shown}
+    maps = {arm: np.array(results.values(arm, "map")[0]) for arm in shown_arms}
     top = max((float(np.quantile(drawn, 0.98)) for drawn in maps.values()), default=1.0)
-    for number, (arm, lap) in enumerate((arm, lap) for arm in shown for lap in range(walk.LAPS)):
+    for number, (arm, lap) in enumerate((arm, lap) for arm in shown_arms for lap in range(walk.LAPS)):
         cells = np.where(maps[arm][lap] < 0, np.nan, maps[arm][lap])
         scale = {"coloraxis": "coloraxis", "name": f"{SHOWN[arm]}, lap {lap + 1}"}
         plot.add_heatmap(z=cells, **scale, row=2 + number, col=1)

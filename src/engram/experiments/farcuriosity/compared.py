@@ -68,18 +68,18 @@ def bonus_of(curiosity: str, num_envs: int, generator: torch.Generator, **scale:
 
 def returning(config: Returning, run: Run) -> dict[str, float]:
     """Walk around four rooms twice; the results are the bonus on return relative to that on the first visit."""
-    views, _, seen = walk_of(config.walk, run)
+    views, _, patches = walk_of(config.walk, run)
     cells = views.flatten(0, 1)
     bonus = bonus_of(config.curiosity, 1, run.generator, mean=cells.mean(0), std=cells.std(0))
-    paid, never = np.zeros(len(seen)), torch.zeros(config.walk.rollout, 1, dtype=torch.bool)
+    rewards, never = np.zeros(len(patches)), torch.zeros(config.walk.rollout, 1, dtype=torch.bool)
 
     def look(part: slice) -> None:
-        paid[part] = bonus.bonus(seen[part], never)[:, 0].numpy()
+        rewards[part] = bonus.bonus(patches[part], never)[:, 0].numpy()
 
-    go_through(config.walk, seen, look, run, curiosity=bonus, paid=paid)
-    for number, mean in enumerate(paid.reshape(-1, config.walk.rollout).mean(1)):
+    go_through(config.walk, patches, look, run, curiosity=bonus, paid=rewards)
+    for number, mean in enumerate(rewards.reshape(-1, config.walk.rollout).mean(1)):
         run.log((number + 1) * config.walk.rollout, bonus=mean)
-    visits = by_lap(config.walk, paid)
+    visits = by_lap(config.walk, rewards)
     first = visits["first"]
     shares = {f"{name}_share": visits[name] / first if first else 1.0 for name in ("again", "stay")}
     return shares | {"first": first}

@@ -67,8 +67,8 @@ def trial(config: Forgetting, run: Run) -> dict[str, Any]:
             tour(config, views, [learner], range(total), stages, generator=run.generator, penalty=penalty)
             return -float(stages[-1].mean()), stages.ravel().copy()  # favours EWC: chosen by the test measure
 
-        strength, found = judged(run, "strength", STRENGTHS, train, stages.size)
-        stages[:] = found[strength].reshape(stages.shape)
+        strength, stages_by_strength = judged(run, "strength", STRENGTHS, train, stages.size)
+        stages[:] = stages_by_strength[strength].reshape(stages.shape)
     else:
         state = {f"learner_{number}": learner for number, learner in enumerate(learners)}
         tour(

@@ -155,9 +155,15 @@ def explore(
     curiosity = make_curiosity(last)
     optimizer, actor = config.ppo.optimizer(agent), VectorActor(env, agent, run.generator, seed)
     iterations = config.steps // (config.num_envs * config.rollout)
-    seen = np.full((iterations, config.rollout, config.num_envs), -1, dtype=np.int32)
+    visited = np.full((iterations, config.rollout, config.num_envs), -1, dtype=np.int32)
     returns = np.zeros((iterations, 3))  # score, rewards above 0, and ends of episodes
-    state: dict[str, Any] = {"agent": agent, "optimizer": optimizer, "actor": actor, "seen": seen, "returns": returns}
+    state: dict[str, Any] = {
+        "agent": agent,
+        "optimizer": optimizer,
+        "actor": actor,
+        "seen": visited,
+        "returns": returns,
+    }
     state |= {} if curiosity is None else {"curiosity": curiosity}
     for iteration in run.steps(iterations, **state):
         rollout = actor.rollout(config.rollout)
@@ -172,16 +178,16 @@ def explore(
             counted = rollout.rewards > 0, rollout.done
             returns[iteration] = score, *(float((column & rollout.mask).sum()) for column in counted)
         else:
-            seen[iteration] = np.where(rollout.mask, [info["cell"] for info in rollout.infos], -1)
+            visited[iteration] = np.where(rollout.mask, [info["cell"] for info in rollout.infos], -1)
         if (iteration + 1) % max(1, iterations // 30) == 0 and not config.game:
-            made = (iteration + 1) * config.num_envs * config.rollout
-            run.log(made, cells=coverage(seen[: iteration + 1], config))
+            env_steps = (iteration + 1) * config.num_envs * config.rollout
+            run.log(env_steps, cells=coverage(visited[: iteration + 1], config))
     run.keep(agent=agent)
     late = slice(iterations - max(1, iterations // 3), None)
     if config.game:
         score, successes, episodes = returns[late].sum(0)
         return {"score": score / len(returns[late]), "success": successes / max(1.0, episodes)}, curiosity
-    return {"cells": coverage(seen[late], config)}, curiosity
+    return {"cells": coverage(visited[late], config)}, curiosity
 
 
 def coverage(seen: np.ndarray, config: Policy) -> float:
@@ -195,5 +201,5 @@ def _scale(env: Any, steps: int, seed: int) -> dict[str, Tensor]:
     """The mean and standard deviation of observations under random actions."""
     rng, _ = np.random.default_rng(seed), env.reset(seed=seed)
     actions = rng.integers(env.single_action_space.n, size=(steps, env.num_envs))
-    seen = torch.from_numpy(np.concatenate([np.array(env.step(now)[0]) for now in actions])).float()
-    return {"mean": seen.mean(0), "std": seen.std(0, correction=0).clamp(min=1e-3)}
+    observations = torch.from_numpy(np.concatenate([np.array(env.step(now)[0]) for now in actions])).float()
+    return {"mean": observations.mean(0), "std": observations.std(0, correction=0).clamp(min=1e-3)}

@@ -90,8 +90,8 @@ def walk_of(
     """New rooms, a walk around them, and the views along it."""
     env, views = views_of(run, ROOMS, config.overlap)
     places = tour(env, config.steps, LAPS, rng=run.rng)
-    seen = views[torch.from_numpy(places[:, 0]), torch.from_numpy(places[:, 1] * env.size + places[:, 2])]
-    return views, places, seen[:, None]
+    patches = views[torch.from_numpy(places[:, 0]), torch.from_numpy(places[:, 1] * env.size + places[:, 2])]
+    return views, places, patches[:, None]
 
 
 def go_through(
@@ -113,7 +113,7 @@ def go_through(
 
 def trial(config: Walk, run: Run) -> dict[str, Any]:
     """Walk around the rooms twice; the results are where fragments began, and the curiosity on each visit."""
-    views, places, seen = walk_of(config, run)
+    views, places, patches = walk_of(config, run)
     errors, owners = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
     never = torch.zeros(config.rollout, 1, dtype=torch.bool)
 
@@ -131,13 +131,13 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
         def look(part: slice) -> None:
             if isinstance(curiosity, RND):
                 with torch.no_grad():
-                    errors[part] = curiosity.error(seen[part, 0]).numpy()
+                    errors[part] = curiosity.error(patches[part, 0]).numpy()
             else:
                 owners[part] = curiosity.current[0]
-                curiosity.bonus(seen[part], never)
+                curiosity.bonus(patches[part], never)
                 errors[part] = curiosity.errors[:, 0].numpy()
 
-        go_through(config, seen, look, run, curiosity=curiosity, errors=errors, owners=owners)
+        go_through(config, patches, look, run, curiosity=curiosity, errors=errors, owners=owners)
         return curiosity  # type: ignore[no-any-return]
 
     cuts = 0.0
@@ -203,11 +203,11 @@ def by_lap(config: Walk, curious: Float[np.ndarray, " time"]) -> dict[str, float
 def maps(places: Int[np.ndarray, "time 3"], errors: Float[np.ndarray, " time"]) -> Float[np.ndarray, "laps rows width"]:
     """The mean error in each cell of the rooms side by side, in each lap; -1 for cells not visited."""
     size = int(places[:, 1:].max()) + 1
-    drawn = []
+    images = []
     for lap in range(LAPS):
         part = slice(lap * len(places) // LAPS, (lap + 1) * len(places) // LAPS)
         cell = places[part, 1] * (ROOMS * size) + places[part, 0] * size + places[part, 2]
         visits = np.bincount(cell, minlength=ROOMS * size * size)
         sums = np.bincount(cell, errors[part], minlength=ROOMS * size * size)
-        drawn.append(np.where(visits, sums / np.maximum(visits, 1), -1.0).reshape(size, ROOMS * size))
-    return np.array(drawn)
+        images.append(np.where(visits, sums / np.maximum(visits, 1), -1.0).reshape(size, ROOMS * size))
+    return np.array(images)

@@ -172,16 +172,16 @@ claims = [*bowl_claims, *digits_claims, *pole_claims]
 
 def figure(results: Results) -> go.Figure:
     """Step sizes against curvature, and the learned matrices, as means over seeds."""
-    shown = {
+    panels = {
         "of the bowl, after 60 steps": ("bowl-fop-0.1", "matrix"),
         "of digits, layer 1": ("digits-sgd-fop", "matrix_1"),
         "of digits, layer 2": ("digits-sgd-fop", "matrix_2"),
     }
-    plot = make_subplots(2, 2, subplot_titles=["step along a direction, relative to Newton's", *shown])
+    plot = make_subplots(2, 2, subplot_titles=["step along a direction, relative to Newton's", *panels])
     for bowl_result in results.values("bowl-fop-0.1"):
         line: dict[str, Any] = {"x": bowl_result["curvature"], "y": bowl_result["newton"], "mode": "lines+markers"}
         plot.add_scatter(**line, showlegend=False, row=1, col=1)
-    for place, (arm, key) in enumerate(shown.values(), 1):
+    for place, (arm, key) in enumerate(panels.values(), 1):
         if matrices := results.values(arm, key):
             mean = np.mean(matrices, axis=0).reshape(bowl.PLACES, bowl.PLACES)
             scale = {"colorscale": "RdBu_r", "zmid": 0, "showscale": False}

@@ -32,8 +32,8 @@ class Carts:
     """Parallel cart-poles whose state can be saved."""
 
     def __init__(self, count: int, rng: np.random.Generator) -> None:
-        made: Any = gymnasium.make_vec("CartPole-v1", count, vectorization_mode="vector_entry_point")
-        self.env = made.unwrapped
+        carts: Any = gymnasium.make_vec("CartPole-v1", count, vectorization_mode="vector_entry_point")
+        self.env = carts.unwrapped
         self.env.reset(seed=0)
         self.env.np_random = rng
         self.env.state = rng.uniform(-0.05, 0.05, (4, count))
@@ -85,18 +85,21 @@ def rollout(
     net: nn.ModuleDict, carts: Carts, config: CartPole, generator: torch.Generator
 ) -> tuple[dict[str, Tensor], list[int]]:
     """A batch to learn from, and the lengths of finished episodes."""
-    kept: dict[str, list[Tensor]] = {key: [] for key in ("seen", "action", "log", "reward", "over", "cut", "real")}
+    record: dict[str, list[Tensor]] = {key: [] for key in ("seen", "action", "log", "reward", "over", "cut", "real")}
     ended: list[int] = []
     for _ in range(config.rollout):
-        seen, real = carts.observed(), torch.from_numpy(~carts.env.prev_done)  # the step after an end only resets
-        logs = net["policy"](seen).log_softmax(1)
+        observations, real = (
+            carts.observed(),
+            torch.from_numpy(~carts.env.prev_done),
+        )  # the step after an end only resets
+        logs = net["policy"](observations).log_softmax(1)
         action = torch.multinomial(logs.exp(), 1, generator=generator)
         _, reward, over, cut, _ = carts.env.step(action[:, 0].numpy())
         ended += carts.env.steps[over | cut].tolist()
-        rest = [torch.from_numpy(np.array(part)) for part in (reward, over, over | cut)]
-        for key, part in zip(kept, [seen, action, logs.gather(1, action), *rest, real], strict=True):
-            kept[key].append(part)
-    batch = {key: torch.stack(parts) for key, parts in kept.items()}
+        outcomes = [torch.from_numpy(np.array(part)) for part in (reward, over, over | cut)]
+        for key, part in zip(record, [observations, action, logs.gather(1, action), *outcomes, real], strict=True):
+            record[key].append(part)
+    batch = {key: torch.stack(parts) for key, parts in record.items()}
     values = net["value"](torch.cat([batch["seen"], carts.observed()[None]]))[..., 0]
     batch["advantage"] = advantages(batch["reward"], values, batch["over"], batch["cut"])
     batch["target"] = batch["advantage"] + values[:-1]

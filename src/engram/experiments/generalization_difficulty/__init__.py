@@ -79,10 +79,10 @@ def figure(results: Results) -> go.Figure:
             rows.append((f"{arm}, here", n, m, radius, margin, ERROR))
             bits.append(mean(arm, "log10_bits"))
     names = [row[0] for row in rows]
-    what = "n = %{customdata[0]:.4g}, m = %{customdata[1]:.4g}, radius %{customdata[2]:.4g}, resolution "
-    what += "%{customdata[3]:.4g}, error %{customdata[4]:.4g}: 10^%{x:.4g} bits"
+    hover_text = "n = %{customdata[0]:.4g}, m = %{customdata[1]:.4g}, radius %{customdata[2]:.4g}, resolution "
+    hover_text += "%{customdata[3]:.4g}, error %{customdata[4]:.4g}: 10^%{x:.4g} bits"
     plot = go.Figure()
-    of_task = {"customdata": [row[1:] for row in rows], "hovertemplate": what}
+    of_task = {"customdata": [row[1:] for row in rows], "hovertemplate": hover_text}
     plot.add_bar(y=names, x=bits, orientation="h", name="computed, or measured", marker_color=PALETTE[0], **of_task)
     published = {"y": list(PUBLISHED), "x": list(PUBLISHED.values()), "mode": "markers", "name": "published"}
     plot.add_scatter(**published, marker={"symbol": "line-ns-open", "size": 16, "color": PALETTE[1], "line_width": 3})

@@ -39,10 +39,10 @@ def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:
         images, labels = load_digits(return_X_y=True)
         images /= 16
     elif config.name == "omniglot":
-        drawn = load("omniglot" if config.whole else "omniglot-small")
-        images = drawn.images.reshape(-1, *drawn.images.shape[2:]) < 128  # ink
-        labels = np.repeat(np.arange(len(drawn.names)), drawn.images.shape[1])
-        alphabets = [name.split("/")[0] for name in drawn.names]
+        characters = load("omniglot" if config.whole else "omniglot-small")
+        images = characters.images.reshape(-1, *characters.images.shape[2:]) < 128  # ink
+        labels = np.repeat(np.arange(len(characters.names)), characters.images.shape[1])
+        alphabets = [name.split("/")[0] for name in characters.names]
     else:
         name = "cifar10-jpeg" if config.name == "cifar10" and not config.whole else config.name
         # MNIST's test images come with every copy of the data.
@@ -59,8 +59,8 @@ def trial(config: DataSet, run: Run) -> dict[str, Any]:
         if step == 0:
             first, _ = distinct(images)
             points = images if len(first) == len(images) else images[first]
-            asked = np.sort(run.rng.choice(len(points), min(config.queries, len(points)), replace=False))
-            distances = analysis.nearest_distances(points, max(NEIGHBOURS), asked)
+            query_rows = np.sort(run.rng.choice(len(points), min(config.queries, len(points)), replace=False))
+            distances = analysis.nearest_distances(points, max(NEIGHBOURS), query_rows)
             measured[:-1] = [analysis.maximum_likelihood_dimension(distances[:, :k])[0] for k in NEIGHBOURS]
         else:
             measured[-1] = analysis.class_margin(

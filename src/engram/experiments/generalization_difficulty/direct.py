@@ -39,6 +39,6 @@ def trial(config: object, run: Run) -> dict[str, Any]:
         bits[step] = error.bits(TARGET)
         run.log(size, **{f"bits_{name}": bits[step]})
     error = analysis.gaussian_process_test_error(images[:200], targets[:200], images[-200:], targets[-200:], RBF(2.0))
-    drawn = error.sample(SAMPLES, run.rng)
+    errors = error.sample(SAMPLES, run.rng)
     result = {f"bits_{name}_{size}": value for (name, size), value in zip(cases, bits.tolist(), strict=True)}
-    return {**result, "off_by": error.bits(float(np.quantile(drawn, RARE))) + math.log2(RARE)}
+    return {**result, "off_by": error.bits(float(np.quantile(errors, RARE))) + math.log2(RARE)}

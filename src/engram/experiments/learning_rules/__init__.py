@@ -116,9 +116,9 @@ def cosines(results: Results) -> go.Figure:
         logged = results.metrics.filter(pl.col("metric") == f"cosine_{layer}")
         means = logged.group_by("arm", "step").agg(pl.col("value").mean()).sort("step")
         curves = {arm: means.filter(pl.col("arm") == arm)["value"].to_list() for arm in arms}
-        shown = [arm for arm in arms if curves[arm]]
+        shown_arms = [arm for arm in arms if curves[arm]]
         scale = {"zmin": 0, "zmax": 1, "colorscale": "Viridis", "showscale": layer == 2}
-        plot.add_heatmap(z=[curves[arm] for arm in shown], y=shown, row=1, col=layer, **scale)
+        plot.add_heatmap(z=[curves[arm] for arm in shown_arms], y=shown_arms, row=1, col=layer, **scale)
     plot.update_xaxes(title="epoch").update_yaxes(autorange="reversed", automargin=True)
     return plot.update_layout(title="Cosine to the gradient in the narrow network, means over seeds", height=520)
 

@@ -43,13 +43,13 @@ def trial(config: Features, run: Run) -> dict[str, Any]:
         weight = torch.randn(FEATURES, data.x.shape[1], generator=of_weights) / 8
         if config.rule != RANDOM:
             weight = trained_weight(config, weight, data.x[:FITTED], of_features, of_images)
-        shown = Samples(features(config, weight, data.x), data.y)
+        samples = Samples(features(config, weight, data.x), data.y)
         readout, generators = nn.Linear(FEATURES, 10), [torch.Generator().manual_seed(int(seed)) for seed in seeds[1:]]
         for parameter in readout.parameters():
             nn.init.zeros_(parameter)
-        learn(Training(epochs=config.epochs), Backprop(), readout, shown.of(slice(FITTED)), of_readout, generators)
+        learn(Training(epochs=config.epochs), Backprop(), readout, samples.of(slice(FITTED)), of_readout, generators)
         parts = (slice(FITTED, TRAINED), slice(TRAINED, None))
-        validated, tested = (score(Backprop(), readout, shown.of(part)) for part in parts)
+        validated, tested = (score(Backprop(), readout, samples.of(part)) for part in parts)
         return validated, [tested]
 
     def at_best(of_features: float) -> float:

@@ -86,11 +86,11 @@ def build(network: Network, generator: torch.Generator) -> nn.Module:
         return ReadoutNetwork(core, outputs, every_step=network == "adding", generator=generator)
     layers: list[nn.Module] = []
     if network == "convolutional":
-        few, many = HIDDEN[network]
-        first = lecun(nn.Conv2d, 1, few, 3, generator=generator, padding=1)
-        second = lecun(nn.Conv2d, few, many, 3, generator=generator, padding=1)
+        first_channels, second_channels = HIDDEN[network]
+        first = lecun(nn.Conv2d, 1, first_channels, 3, generator=generator, padding=1)
+        second = lecun(nn.Conv2d, first_channels, second_channels, 3, generator=generator, padding=1)
         layers = [first, nn.Tanh(), nn.AvgPool2d(2), second, nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()]
-        return nn.Sequential(*layers, lecun(nn.Linear, 4 * many, 10, generator=generator))
+        return nn.Sequential(*layers, lecun(nn.Linear, 4 * second_channels, 10, generator=generator))
     sizes = (INPUTS, *HIDDEN[network], TAUGHT) if network == "student" else (64, *HIDDEN[network], 10)
     for before, after in pairwise(sizes):
         layer = lecun(nn.Linear, before, after, generator=generator)

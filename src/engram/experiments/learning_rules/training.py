@@ -66,8 +66,8 @@ class Training:
 
 def rule_of(name: str) -> LearningRule[Any]:
     """The rule with a name."""
-    made = registry.get("learning_rules", "backprop" if name == READOUT_ONLY else name)
-    rule: LearningRule[Any] = made(**OPTIONS.get(name, {}))
+    rule_class = registry.get("learning_rules", "backprop" if name == READOUT_ONLY else name)
+    rule: LearningRule[Any] = rule_class(**OPTIONS.get(name, {}))
     return rule
 
 

@@ -42,8 +42,8 @@ presets = {
 def figure(results: Results) -> go.Figure:
     """The accuracy of recall by the age of a snippet in windows, for each seed and on average."""
     plot = go.Figure()
-    shown = [arm for arm in ("retention", "retention-untrained", "carried") if results.values(arm)]
-    for arm, color in colors(shown).items():
+    shown_arms = [arm for arm in ("retention", "retention-untrained", "carried") if results.values(arm)]
+    for arm, color in colors(shown_arms).items():
         curves = np.array([results.values(arm, f"age_{age}") for age in range(AGES)]).T
         for curve in curves:
             style = {"line": {"color": color, "width": 0.7}, "opacity": 0.45, "showlegend": False}

@@ -197,11 +197,11 @@ def recall_of(
         window = stream.sample(config.tested * config.batch_size, generator)
         logits, _ = net(window.inputs, fresh_state(net, window.inputs.shape[1], generator))
         return recall_by_age(logits, window.targets, window.age)
-    asking, state = replace(stream, old=0.5), fresh_state(net, config.batch_size, generator)
+    query_stream, state = replace(stream, old=0.5), fresh_state(net, config.batch_size, generator)
     past: list[Tensor] = []
     answers: list[tuple[Tensor, Tensor, Tensor]] = []
     for number in range(50 + config.tested):
-        window = asking.sample(config.batch_size, generator, past)
+        window = query_stream.sample(config.batch_size, generator, past)
         logits, state = net(window.inputs, state)
         past = [window.snippets, *past[: config.oldest - 1]]
         if number >= 50:

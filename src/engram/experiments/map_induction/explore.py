@@ -69,9 +69,9 @@ def make_planner(name: str, search: Search, seed: int, units: int, unstructured:
 def trial(config: Explore, run: Run) -> dict[str, Any]:
     """Let a planner collect all rewards; the main result is its number of moves, averaged over worlds."""
     seeds = run.rng.integers(2**31, size=(config.worlds, len(ALCOVES), 2))  # the same worlds for all planners
-    moved = np.zeros(config.worlds * len(ALCOVES))
+    n_moves = np.zeros(config.worlds * len(ALCOVES))
     frames: list[str] = []
-    for number in run.steps(len(moved), moved=moved):
+    for number in run.steps(len(n_moves), moved=n_moves):
         world, size = divmod(number, len(ALCOVES))
         width = 3 * ALCOVES[size] + 2
         env = RepeatedUnitWorld(config.units, unit_w=width, max_steps=config.most_steps, **KINDS[config.kind])
@@ -82,18 +82,18 @@ def trial(config: Explore, run: Run) -> dict[str, Any]:
         planner.reset(env.views)
         ended = False
         while not ended:
-            seen = {**observation, "known": env.grid} if config.planner == "oracle" else observation
+            seen_by_planner = {**observation, "known": env.grid} if config.planner == "oracle" else observation
             with warnings.catch_warnings():  # expected where units differ
                 warnings.filterwarnings("ignore", "no hypothesis is left", RuntimeWarning)
-                action = planner.act(seen)
+                action = planner.act(seen_by_planner)
             if number == 0 and config.planner == "greedy":
                 add_frame(frames, observation, planner.posterior_)
             observation, _, terminated, truncated, info = env.step(action)
             ended = terminated or truncated
-        moved[number] = info["cells_moved"]
-        run.log(number + 1, cells=float(moved[: number + 1].mean()))
-    shown = {"frames": frames, "width": ALCOVES[0] * 3 + 4} if frames else {}
-    return {"cells": float(moved.mean()), "worst": float(moved.max()), **shown}
+        n_moves[number] = info["cells_moved"]
+        run.log(number + 1, cells=float(n_moves[: number + 1].mean()))
+    animation = {"frames": frames, "width": ALCOVES[0] * 3 + 4} if frames else {}
+    return {"cells": float(n_moves.mean()), "worst": float(n_moves.max()), **animation}
 
 
 def add_frame(frames: list[str], observation: dict[str, Any], posterior: MapPosterior | None) -> None:
@@ -102,11 +102,11 @@ def add_frame(frames: list[str], observation: dict[str, Any], posterior: MapPost
     A character is the code of a known cell, ``A`` for the agent, or ``a`` to ``k`` for the probability in tenths of a
     reward in an unknown cell.
     """
-    known: Int8[np.ndarray, "h w"] = observation["known"]
+    known_map: Int8[np.ndarray, "h w"] = observation["known"]
     assert posterior is not None
     chance = np.rint(10 * posterior.marginal()).astype(int)
     letters = np.array(list("abcdefghijk"))[chance.clip(0, 10)]
-    cells = np.where(known == UNOBSERVED, letters, known.astype(str))
+    cells = np.where(known_map == UNOBSERVED, letters, known_map.astype(str))
     last = frames[-1].replace("A", "0") if frames else ""
     if len(frames) < FRAMES and "".join(cells.ravel()) != last:
         cells[tuple(observation["position"])] = "A"

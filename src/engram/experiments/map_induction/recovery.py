@@ -38,8 +38,8 @@ def trial(config: Recovery, run: Run) -> dict[str, Any]:
         for judge, name in enumerate(SEARCHES):
             planner = make_planner(name, config.search, int(seeds[world, 1]), config.units)
             likelihood = trajectory_log_likelihood(
-                planner, [seen["known"] for seen in way], np.array([seen["position"] for seen in way]), env.rooms,
-                rewards=[seen["rewards"] for seen in way], views=env.views,
+                planner, [step["known"] for step in way], np.array([step["position"] for step in way]), env.rooms,
+                rewards=[step["rewards"] for step in way], views=env.views,
             )  # fmt: skip
             means[number, judge] = likelihood.floored_mean
     uniform = SEARCHES.index("uniform")

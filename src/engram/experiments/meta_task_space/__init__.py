@@ -117,8 +117,8 @@ def figure(results: Results) -> go.Figure:
     codes = sorted({code for by_code in shares for code in by_code})
     means = [float(np.mean([by_code.get(code, 0.0) for by_code in shares])) for code in codes]
     figure.add_bar(x=means, y=codes, orientation="h", marker_color=PALETTE[0], row=1, col=1)
-    for number, many in enumerate(results.values("lstm-many")):
-        y, color = [many["first_quarter"], many["last_quarter"]], PALETTE[number % len(PALETTE)]
+    for number, result in enumerate(results.values("lstm-many")):
+        y, color = [result["first_quarter"], result["last_quarter"]], PALETTE[number % len(PALETTE)]
         figure.add_scatter(x=["first quarter", "last quarter"], y=y, marker_color=color, row=2, col=1)
     figure.update_xaxes(title_text="share", row=1, col=1)
     figure.update_yaxes(title_text="score (0: chance, 1: oracle)", row=2, col=1)

@@ -56,10 +56,10 @@ def exact_returns() -> dict[str, KnownReturn]:
     }
     for kind, best in (("uniform", 75.0), ("easy", 90.0), ("medium", 75.0), ("hard", 60.0)):
         tasks[f"dependent bandit {kind}"] = (named.dependent_bandit(kind), 50.0, best, 1.0)
-    known = {}
+    returns = {}
     for name, (task, random, oracle, units) in tasks.items():
-        known[f"{name}, random"] = KnownReturn(task, RandomAgent, random, units)
-        known[f"{name}, oracle"] = KnownReturn(task, lambda _: OracleAgent(), oracle, units)
+        returns[f"{name}, random"] = KnownReturn(task, RandomAgent, random, units)
+        returns[f"{name}, oracle"] = KnownReturn(task, lambda _: OracleAgent(), oracle, units)
     room = float(np.mean([21 - d if d else 20 for d in distance]))
-    known["dark room, oracle"] = KnownReturn(dark, lambda _: OracleAgent(), room)
-    return known
+    returns["dark room, oracle"] = KnownReturn(dark, lambda _: OracleAgent(), room)
+    return returns

@@ -35,10 +35,10 @@ def measure_anchors(config: Anchors, run: Run) -> dict[str, Any]:
     measured, off = np.zeros((len(every), 2)), np.zeros(len(every))
     seed = int(run.rng.integers(2**31))
     for i in run.steps(len(every), measured=measured, off=off):
-        known = list(every.values())[i]
+        known_return = list(every.values())[i]
         # Lifetime k of an environment has the seed + k: no seed is used twice, so deviations are independent.
-        value, error = measured[i] = known.measure(config.lifetimes, seed + i * config.lifetimes)
-        far = known.off(value)
+        value, error = measured[i] = known_return.measure(config.lifetimes, seed + i * config.lifetimes)
+        far = known_return.off(value)
         off[i] = far / error if error else (0.0 if far < 1e-9 else np.inf)  # some returns are deterministic
         run.log(i + 1, off=off[i])
     return {
@@ -53,8 +53,8 @@ PARTS = 10
 def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
     """Draw tasks and diagnose them; the results are the shares of each diagnosis."""
     attempts, diagnosed = PARTS * (config.attempts // PARTS), PARTS * max(1, config.accepted // PARTS)
-    known = sorted(DEGENERACIES + COSMETIC)
-    accepted, codes, good = np.zeros(1), np.zeros(len(known)), np.zeros(1)
+    codes_known = sorted(DEGENERACIES + COSMETIC)
+    accepted, codes, good = np.zeros(1), np.zeros(len(codes_known)), np.zeros(1)
     hashes = np.zeros(diagnosed, dtype=np.int64)
     for part in run.steps(PARTS, accepted=accepted, codes=codes, good=good, hashes=hashes):
         for _ in range(attempts // PARTS):
@@ -62,11 +62,11 @@ def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
         for i in range(part * diagnosed // PARTS, (part + 1) * diagnosed // PARTS):
             task = sample(run.rng, accept="reference", reference_quirks=True)
             about = diagnose(task)
-            codes += [code in about.codes for code in known]
+            codes += [code in about.codes for code in codes_known]
             good += (about.gap > 0.02 or bool(about.ambiguous)) and "TRIVIAL" not in about.codes
             hashes[i] = int(digest(task)[:15], 16)
         run.log(part + 1, accepted=accepted[0] / ((part + 1) * attempts // PARTS))
-    shares = dict(zip(known, (codes / diagnosed).tolist(), strict=True))
+    shares = dict(zip(codes_known, (codes / diagnosed).tolist(), strict=True))
     return {
         "attempts": attempts,
         "accepted": float(accepted[0]) / attempts,

@@ -147,19 +147,19 @@ def score(config: Synthetic, rng: np.random.Generator, name: str, value: Any) ->
 def trial(config: Synthetic, run: Run) -> dict[str, Any]:
     """Learn from new batches; the results are the errors of dictionary and codes."""
     # Drawn before any choice, so that all arms have the same problem; choices use a separate generator.
-    problem, others = Problem(config, run.rng), run.rng.spawn(1)[0]
+    problem, other_rng = Problem(config, run.rng), run.rng.spawn(1)[0]
     for name in config.chosen:
         most = 1.0 if name == "forgetting" else math.inf
-        tried = partial(score, config, others, name)
-        value: Any = run.choose(name, GRIDS[name], tried, bounds=(0.0, most), others=others)
+        score_of = partial(score, config, other_rng, name)
+        value: Any = run.choose(name, GRIDS[name], score_of, bounds=(0.0, most), others=other_rng)
         config = replace(config, **{name: value})
     model = build_learner(config, problem.start)
-    average, broken = np.zeros_like(problem.first), np.zeros(1)
-    for step in run.steps(config.updates, learner=model, average=average, broken=broken):
+    average, has_diverged = np.zeros_like(problem.first), np.zeros(1)
+    for step in run.steps(config.updates, learner=model, average=average, broken=has_diverged):
         X, code = problem.batch(step)
         values: dict[str, Any] = {}
         coded = isinstance(model, NOODL) and step > 0
-        if not broken:
+        if not has_diverged:
             try:
                 if coded:
                     estimate = model.transform(X)
@@ -167,7 +167,7 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
                     values["support"] = float((np.sign(estimate) == np.sign(code)).all(axis=1).mean())
                 learn(model, X)
             except RuntimeError:  # it diverges and is left unchanged
-                broken[0] = 1
+                has_diverged[0] = 1
         if coded:
             values["iterations"] = model.code_iterations_
         components, true = model.components_, problem.true(step)
@@ -187,7 +187,7 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
         "found": float((match.cosine >= FOUND).mean()),
         "averaged_error": match_dictionaries(average, true).error if average.any() else match.error,
         **of_curves(run.metrics(), aligned=config.start == "near"),
-        "broken": bool(broken),
+        "broken": bool(has_diverged),
     }
 
 
@@ -207,8 +207,8 @@ def of_curves(metrics: pl.DataFrame, aligned: bool) -> dict[str, float]:
         if window.sum() > 2 and (errors > 0).all():
             logs = np.log10(errors[window])
             slope, offset = np.polyfit(steps[window], logs, 1)
-            rest = logs - (slope * steps[window] + offset)
-            result["slope"], result["linearity"] = float(slope), float(1 - rest.var() / max(logs.var(), 1e-300))
+            residuals = logs - (slope * steps[window] + offset)
+            result["slope"], result["linearity"] = float(slope), float(1 - residuals.var() / max(logs.var(), 1e-300))
     if "code_error" in curves:
         result["code_error"] = float(curves["code_error"][1][-1])
         steps, support = curves["support"]

@@ -92,10 +92,10 @@ def query_logits(
     """
     shots, query = features[:-1], features[-1]
     eta: Tensor = head.get_parameter("rule.eta")
-    written = eta.expand(len(shots))
+    weights = eta.expand(len(shots))
     if isinstance(head.rule, Hebb):
-        written = written * (1 - eta) ** torch.arange(len(shots) - 1, -1, -1, device=eta.device)
-    trace = torch.einsum("t,tbk,tbf->bkf", written, labels[:-1], shots)
+        weights = weights * (1 - eta) ** torch.arange(len(shots) - 1, -1, -1, device=eta.device)
+    trace = torch.einsum("t,tbk,tbf->bkf", weights, labels[:-1], shots)
     return plastic_current(functional.linear(query, head.weight), query, head.get_parameter("alpha"), trace)
 
 

@@ -43,14 +43,14 @@ def tasks_of(config: Config, generator: torch.Generator) -> list[OneShotCharacte
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train a classifier on new episodes; the results are accuracies on withheld characters."""
-    known, validation, test = tasks_of(config, run.generator)
+    training, validation, test = tasks_of(config, run.generator)
     result: dict[str, Any] = {}
     if config.network == "blurred-pixels":
-        classify = nearest(config, known, run)
+        classify = nearest(config, training, run)
     elif config.network == "discriminants":
-        classify = discriminating(config, known, validation, run)
+        classify = discriminating(config, training, validation, run)
     else:
-        learner = trained(config, known, validation, run)
+        learner = trained(config, training, validation, run)
         classify, result = learner.net, {"loss": run.ends("loss")[1]}
         if config.network in ("connection", "homogeneous"):
             result["eta"] = float(learner.net.state_dict()["head.rule.eta"])
@@ -100,8 +100,8 @@ class Learner:
     ) -> None:
         self.task, self.batch_size, self.generator, self.device = task, config.batch_size, generator, device
         self.net = Classifier(config, generator).to(device)
-        learned = [p for p in self.net.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(learned, lr=rate, fused=True)
+        trained_parameters = [p for p in self.net.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(trained_parameters, lr=rate, fused=True)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, config.decay_updates, config.decay)
 
     def update(self) -> dict[str, Tensor]:
@@ -119,10 +119,10 @@ class Learner:
 def step_of(config: Config) -> Callable[[], object]:
     """A function to be timed, which makes a training step on a batch of episodes, or classifies one."""
     generator = torch.Generator().manual_seed(0)
-    known, *_ = tasks_of(config, generator)
+    training, *_ = tasks_of(config, generator)
     if config.network != "blurred-pixels":
-        return Learner(config, config.rates[0], known, generator).update
-    images, labels = known.split(known.sample(config.batch_size, generator).inputs)
+        return Learner(config, config.rates[0], training, generator).update
+    images, labels = training.split(training.sample(config.batch_size, generator).inputs)
     return lambda: nearest_logits(blurred(images, BLURS[0]), labels)
 
 

@@ -62,9 +62,9 @@ def errors_on(
 ) -> tuple[Float[Tensor, "time batch"], Bool[Tensor, "time batch"]]:
     """The cross-entropy of each word of new documents, and which are attributes that have occurred before."""
     device = net.embedding.weight.device
-    inputs, targets, known = task.sample(documents, generator)
+    inputs, targets, is_known = task.sample(documents, generator)
     logits, _ = net(inputs.argmax(2).to(device))
-    return losses(logits, targets.argmax(2).to(device)), known.to(device)
+    return losses(logits, targets.argmax(2).to(device)), is_known.to(device)
 
 
 def step_of(config: Config) -> Callable[[], object]:
@@ -87,22 +87,22 @@ def on_documents(config: Config, run: Run) -> dict[str, Any]:
         return errors_on(task, net, documents, run.generator)
 
     for step in run.steps(config.updates, net=net, optimizer=optimizer):
-        loss, known = errors(config.batch_size)
+        loss, is_known = errors(config.batch_size)
         optimizer.zero_grad()
         loss.mean().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), config.gradient_norm)
         optimizer.step()
-        met = {"known_attributes": loss[known].mean()} if known.any() else {}
-        run.log(step + 1, every=max(1, config.updates // 100), loss=loss.mean(), **met)
+        known_loss = {"known_attributes": loss[is_known].mean()} if is_known.any() else {}
+        run.log(step + 1, every=max(1, config.updates // 100), loss=loss.mean(), **known_loss)
     run.keep(net=net)
     with torch.no_grad():
         sizes = [min(config.batch_size, left) for left in range(config.test_documents, 0, -config.batch_size)]
         tested = [errors(size) for size in sizes]
     every = torch.cat([loss.flatten() for loss, _ in tested])
-    known = torch.cat([loss[known] for loss, known in tested])
+    is_known = torch.cat([loss[is_known] for loss, is_known in tested])
     return {
         "loss": float(every.mean()),
-        "known_attributes": float(known.mean()),
+        "known_attributes": float(is_known.mean()),
         "known_attributes_in_training": run.ends("known_attributes", parts=1)[0],
     }
 

@@ -74,16 +74,16 @@ def order(config: RandomNetworks, run: Run) -> dict[str, Any]:
 def acasxu(config: AcasXu, run: Run) -> dict[str, Any]:
     """Verify some of the standard properties of the ACAS Xu networks."""
     every = [(number, name) for number in (1, 3, 4) for name in acasxu_property(number).networks]
-    asked = [every[i] for i in run.rng.permutation(len(every))[: config.questions]]
-    answers = np.zeros(len(asked))
-    for i in run.steps(len(asked), answers=answers):
-        number, name = asked[i]
+    selected = [every[i] for i in run.rng.permutation(len(every))[: config.questions]]
+    answers = np.zeros(len(selected))
+    for i in run.steps(len(selected), answers=answers):
+        number, name = selected[i]
         net, scale = read_nnet(load("acasxu", network=name))
         standard = acasxu_property(number)
         statuses = [answer(net, scale.box(box), standard.claim, config.boxes).status for box in standard.boxes]
         answers[i] = all(status == "proved" for status in statuses) - ("refuted" in statuses)
         run.log(i + 1, proved=answers[i])
-    return {"proved": float((answers > 0).mean()), "refuted": float((answers < 0).mean()), "questions": len(asked)}
+    return {"proved": float((answers > 0).mean()), "refuted": float((answers < 0).mean()), "questions": len(selected)}
 
 
 def advice(config: Advice, run: Run) -> dict[str, Any]:
@@ -91,10 +91,10 @@ def advice(config: Advice, run: Run) -> dict[str, Any]:
     X, costs = collision_advice(2 * config.samples, run.rng)
     half = config.samples
     net = trained((5, 20, 20, 20, 5), X[:half], costs[:half], config.epochs, run.generator)
-    asked = questions()
+    all_questions = questions()
     proved, refuted, checked = np.zeros(2), np.zeros(2), np.ones(2)
     for i in run.steps(2, proved=proved, refuted=refuted, checked=checked):
-        box, claim = asked[i]
+        box, claim = all_questions[i]
         result = answer(net, box, claim, config.boxes)
         proved[i], refuted[i] = result.status == "proved", result.status == "refuted"
         if result.certificate is not None:
@@ -103,7 +103,7 @@ def advice(config: Advice, run: Run) -> dict[str, Any]:
     test, truth = net(X[half:]), costs[half:]
     return {
         "settled": float(((proved + refuted) * checked).mean()),
-        "questions": len(asked),
+        "questions": len(all_questions),
         "proved": float(proved.mean()),
         "refuted": float(refuted.mean()),
         "explained": float(1 - ((test - truth) ** 2).mean() / truth.var(0).mean()),

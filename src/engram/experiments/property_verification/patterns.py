@@ -52,16 +52,16 @@ def trial(config: Patterns, run: Run) -> dict[str, Any]:
         x0 = chosen[number]
         box = Box(np.maximum(x0 - config.radius, 0), np.minimum(x0 + config.radius, 1))
         top = np.sort(net(x0))
-        whole = np.log(box.high - box.low).sum(), (box.high - box.low).sum()
+        full_size = np.log(box.high - box.low).sum(), (box.high - box.low).sum()
         for place, name in enumerate(METHODS):
             # A slack above the margin would exclude the input from its own region.
             kind: Any = {"mode": "direct"} if name == "direct" else {}
             if name.startswith("eps"):
                 kind = {"eps_absolute": min(PUBLISHED[place - 1], top[-1] - top[-2]), "tighten": False}
             region = relaxed_region(net, x0, box, rng=run.rng, time_limit=1e6, node_limit=config.nodes, **kind)
-            volume = region.volume_box().log_volume - whole[0]
+            volume = region.volume_box().log_volume - full_size[0]
             sides = region.perimeter_box()
-            width = np.nan_to_num(sides.high - sides.low).sum() / whole[1]
+            width = np.nan_to_num(sides.high - sides.low).sum() / full_size[1]
             table[number, place] = region.support(X), max(volume, FLAT), width
             if name == "direct":
                 holds[number] = region.mode == "direct"

@@ -102,8 +102,8 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
     (X, y), validation, (X_test, y_test) = drawn_images(config.images, run.rng)
     sizes = (X.shape[1], config.hidden, 10)
     hebbian = hebbian_layer(X, config.hidden, run.rng)
-    drawn = run.rng.normal(size=sizes[1::-1]) / 8
-    hidden = {"hebbian": hebbian, "random": (drawn, -drawn @ X.mean(0))}.get(config.training)
+    weights = run.rng.normal(size=sizes[1::-1]) / 8
+    hidden = {"hebbian": hebbian, "random": (weights, -weights @ X.mean(0))}.get(config.training)
     if config.training == "soft":
         hidden = hebbian_layer(X, config.hidden, run.rng, SOFT)
     learn = partial(trained, sizes, X, y, config.epochs, hidden=hidden)

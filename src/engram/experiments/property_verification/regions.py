@@ -58,12 +58,12 @@ def random_regions(config: RandomNetworks, run: Run) -> dict[str, Any]:
         wrong = sum(int((answers[mask] != by_method[name].label).sum()) for name, mask in inside.items())
         share = {name: float(mask.mean()) for name, mask in inside.items()}
         tight = max(share[f"tight {s}"] for s in GRID)
-        lost = 0
+        n_lost = 0
         if by_method["direct"].mode == "fallback":
             # Up to its slack, the structural region contains all of its pattern's region.
             smallest = by_method[f"structural {GRID[0]}"]
             G, h = pattern_halfspaces(net, activation_pattern(net, x0), smallest.pattern)
-            lost = int((inside["direct"] & (h + 1e-9 < X @ G.T).any(1)).sum())
+            n_lost = int((inside["direct"] & (h + 1e-9 < X @ G.T).any(1)).sum())
         table[number] = (
             by_method["direct"].mode == "direct",
             share["direct"],
@@ -72,7 +72,7 @@ def random_regions(config: RandomNetworks, run: Run) -> dict[str, Any]:
             share["tight 0.95"],
             max(share["direct"], tight),
             share["crown"],
-            lost,
+            n_lost,
             wrong,
         )
         run.log(number + 1, volume=share["tight 0.95"], direct=share["direct"])

@@ -64,10 +64,12 @@ def draw_tasks(pool: list[Alphabet], ways: int, count: int, generator: torch.Gen
     order = torch.randperm(len(pool), generator=generator).tolist()
     most = max(len(group) for group in groups)
     chosen = [(number, groups[number][turn]) for turn in range(most) for number in order if turn < len(groups[number])]
-    whole = [(number, group) for number, group in chosen if len(group) == ways][:count]
-    if len(whole) < count:
-        raise ValueError(f"{count} tasks of {ways} characters: expected enough characters, found them for {len(whole)}")
-    return [_task(pool[number][group]) for number, group in whole]
+    full_groups = [(number, group) for number, group in chosen if len(group) == ways][:count]
+    if len(full_groups) < count:
+        raise ValueError(
+            f"{count} tasks of {ways} characters: expected enough characters, found them for {len(full_groups)}"
+        )
+    return [_task(pool[number][group]) for number, group in full_groups]
 
 
 def _task(images: Alphabet) -> ProbedTask:

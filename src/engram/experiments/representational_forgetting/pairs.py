@@ -132,22 +132,22 @@ def _pools(characters: Characters, size: int, rotations: bool, glyphs: int) -> d
 def draw_start(scenery: Scenery, role: Role, tasks: int, seed: int) -> Start:
     """The start for a seed, the same for all methods, for a fair comparison."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
-    return Start(drawn, *_begun(scenery, role, tasks, seed), seed)
+    drawn_tasks = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
+    return Start(drawn_tasks, *_trained_on_first(scenery, role, tasks, seed), seed)
 
 
 @lru_cache(maxsize=1024)  # half a megabyte each, shared by arms in one process
-def _begun(
+def _trained_on_first(
     scenery: Scenery, role: Role, tasks: int, seed: int
 ) -> tuple[nn.Module, Student, list[nn.Linear], dict[str, Tensor]]:
     """The untrained body, the student after the first task, heads for the others, and the first task's importance."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
+    drawn_tasks = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
     body = new_body(scenery.channels, scenery.size, scenery.units, generator)
     classes = tasks * scenery.ways if scenery.single_head else scenery.ways
-    heads = [new_head(scenery.units, classes, generator) for _ in drawn]
-    first = first_task(drawn[0], body, heads[0], Schedule(scenery.first_steps, scenery.batch_size, generator))
-    return body, first, heads[1:], importance(first, drawn[0], generator)
+    heads = [new_head(scenery.units, classes, generator) for _ in drawn_tasks]
+    first = first_task(drawn_tasks[0], body, heads[0], Schedule(scenery.first_steps, scenery.batch_size, generator))
+    return body, first, heads[1:], importance(first, drawn_tasks[0], generator)
 
 
 @lru_cache(maxsize=1024)
@@ -320,15 +320,15 @@ def gap_to_adam(start: Start, batch_size: int) -> float:
     """The difference between twenty steps of an untrained rule and of Adam, relative to the largest weight."""
     rule = GatedCoordinateRule(generator=torch.Generator().manual_seed(0))
     nn.init.zeros_(list(rule.network.parameters())[-2])
-    moved = []
-    for learned in (True, False):
+    parameters = []
+    for is_learned in (True, False):
         student = Student(copy.deepcopy(start.first.body), [copy.deepcopy(start.heads[0])])
         params = list(student.body.parameters())
-        method = LearnedUpdate(network(student), FIRST_RATE, rule=rule, head="1") if learned else None
+        method = LearnedUpdate(network(student), FIRST_RATE, rule=rule, head="1") if is_learned else None
         schedule = Schedule(20, batch_size, torch.Generator().manual_seed(start.seed))
         learn(student, start.tasks[1], schedule, body={"lr": FIRST_RATE, "betas": (0.9, 0.99)}, method=method)
-        moved.append(params)
-    pairs = [(a.detach(), b.detach()) for a, b in zip(*moved, strict=True)]
+        parameters.append(params)
+    pairs = [(a.detach(), b.detach()) for a, b in zip(*parameters, strict=True)]
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
@@ -336,10 +336,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     """Learn pairs of tasks by one method; the results are means of the measurements over pairs."""
     seed = 10_000 * int(torch.randint(10**6, (), generator=run.generator))
     scenery = Scenery.of(config, seed)
-    learned = config.method == "learned"
-    chooses = not config.single_head and not learned and config.method != "frozen"
+    is_learned = config.method == "learned"
+    chooses = not config.single_head and not is_learned and config.method != "frozen"
     validation = [draw_start(scenery, "validation", 2, seed + 1000 + n) for n in range(config.chosen_by * chooses)]
-    rule = meta_trained(config, run, scenery, seed) if learned else None
+    rule = meta_trained(config, run, scenery, seed) if is_learned else None
     if rule is not None:
         run.keep(rule=rule)
     setting = chosen(config, run, validation)
@@ -356,6 +356,6 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     logged = set(run.metrics()["metric"]) - {"distance", "validation"}
     result: dict[str, Any] = {name: run.ends(name, parts=1)[0] for name in sorted(logged)}
     result |= {"rate": setting.rate, "strength": setting.strength}
-    if learned:
+    if is_learned:
         result |= {"mimicry_in_training": run.ends("distance")[1], "gap_to_adam": gap_to_adam(start, config.batch_size)}
     return result

@@ -183,9 +183,9 @@ def method_of(
         case "replay":
             return FewReplayed(student.body, past.task, old_head, shots, generator)
         case "learned":
-            learned = LearnedUpdate(net, rule=rule, head="1")
-            learned.optimizer.consolidate([past.importance[name] for name, _ in student.body.named_parameters()])
-            return learned
+            update = LearnedUpdate(net, rule=rule, head="1")
+            update.optimizer.consolidate([past.importance[name] for name, _ in student.body.named_parameters()])
+            return update
         case _:
             return ContinualMethod(net)
 

@@ -95,9 +95,9 @@ class SequenceSearch:
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes, also between ``ask`` and ``tell``."""
-        asked = None if self._asked is None else self._asked.copy()
+        proposed = None if self._asked is None else self._asked.copy()
         return {
-            "tokens": self.tokens.copy(), "scores": self.scores.copy(), "asked": asked,
+            "tokens": self.tokens.copy(), "scores": self.scores.copy(), "asked": proposed,
             "rng": self.rng.bit_generator.state,
         }  # fmt: skip
 
@@ -117,7 +117,7 @@ class SequenceSearch:
         raise NotImplementedError
 
     def _learn(self, tokens: Tokens, scores: Float[np.ndarray, "sequences"]) -> None:
-        """Keep the best of what was known and what is new."""
+        """Keep the best of the known and the new sequences."""
         both = Population(np.concatenate([self.tokens, tokens]), np.concatenate([self.scores, scores]))
         self.tokens, self.scores = top(both, self.population_size)
 
@@ -146,7 +146,7 @@ class Consensus(SequenceSearch):
 
 
 class RandomMutants(SequenceSearch):
-    """Random mutants of the start, whatever their scores: a control for what a search finds by many trials alone.
+    """Random mutants of the start, whatever their scores: a control for searches, with as many trials.
 
     Args:
         tokens: Sequences that are known.
@@ -171,7 +171,7 @@ class RandomMutants(SequenceSearch):
 
 
 class HillClimb(SequenceSearch):
-    """Hill climbing: random one-letter mutants of the best sequences, of which the best are kept.
+    """Hill climbing: random one-letter mutants of the best sequences, keeping the best.
 
     Args:
         tokens: Sequences that are known.

@@ -66,7 +66,7 @@ def expand_hamming1(
                 )  # fmt: skip
             return np.concatenate([pool, shell])
     rows = list(pool)
-    known = {row.tobytes() for row in rows}
+    visited = {row.tobytes() for row in rows}
     parent = misses = 0
     while len(rows) < n:
         places, letters = rng.integers(length, size=4096).tolist(), rng.integers(vocab, size=4096).tolist()
@@ -77,8 +77,8 @@ def expand_hamming1(
             mutant[places[draw]] = letters[draw]
             key = mutant.tobytes()
             misses += 1
-            if key not in known:
-                known.add(key)
+            if key not in visited:
+                visited.add(key)
                 rows.append(mutant)
                 misses = 0
                 if len(rows) == n:

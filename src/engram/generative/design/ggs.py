@@ -32,7 +32,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
 
     Args:
         alphabet: The letters.
-        duplicates: What to do with a sequence that occurs more than once, as in ``measurements``; by default all its
+        duplicates: How to treat a sequence that occurs more than once, as in ``measurements``; by default all its
             rows are used, with a warning if their labels differ.
         n_nodes: Sequences of the graph; 250,000 as published.
         gamma: How smooth; 0: no smoothing, the fresh network learns the predictions of the first one.
@@ -124,15 +124,15 @@ class GGS(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, sequences: Sequence[str], y: ArrayLike) -> GGS:
         """Learn from sequences, strings of one length, and their fitness ``y``, to be maximised."""
-        known = measurements(sequences, y, self.alphabet, self.duplicates)
+        measured = measurements(sequences, y, self.alphabet, self.duplicates)
         self._sampler_of(None)
         checks.number("gamma", self.gamma, minimum=0)
         rng = checks.rng("random_state", self.random_state)
-        self.consensus_ = decode(consensus(known.tokens)[None], self.alphabet)[0]
-        self.start_ = Population(*known)
-        self.noisy_model_ = self._fitted(known.tokens, known.scores, self.epochs, rng)
+        self.consensus_ = decode(consensus(measured.tokens)[None], self.alphabet)[0]
+        self.start_ = Population(*measured)
+        self.noisy_model_ = self._fitted(measured.tokens, measured.scores, self.epochs, rng)
         vocab = len(self.alphabet)
-        self.nodes_ = expand_hamming1(known.tokens, self.n_nodes, rng, vocab=vocab, explore=self.explore)
+        self.nodes_ = expand_hamming1(measured.tokens, self.n_nodes, rng, vocab=vocab, explore=self.explore)
         self.noisy_labels_ = self.noisy_model_.predict(self.nodes_)
         smoother = GraphLabelSmoother(self.gamma, k=self.k, edge_weight=self.edge_weight, laplacian=self.laplacian)
         self.labels_ = smoother.fit_transform(self.nodes_, self.noisy_labels_) if self.gamma else self.noisy_labels_

@@ -29,7 +29,7 @@ class Round(NamedTuple):
     """Statistics of a round.
 
     Attributes:
-        parents: Number of sequences of which mutants were proposed.
+        parents: Number of sequences whose mutants were proposed.
         proposed: Proposals that change a letter.
         accepted: The share of them that was accepted.
         unique: Number of different new sequences among those accepted.
@@ -130,27 +130,29 @@ class GibbsWithGradients:
             moves: Place times the letters of the alphabet, plus the new letter.
         """
         with checks.noted(old=old, new=new, tokens=tokens, moves=moves):
-            there = self.log_proposal(old.changes)[np.arange(len(tokens)), moves]
-            return self._log_ratio(new.values - old.values, there, new, tokens, moves)
+            log_forward = self.log_proposal(old.changes)[np.arange(len(tokens)), moves]
+            return self._log_ratio(new.values - old.values, log_forward, new, tokens, moves)
 
     def _log_ratio(
         self,
         gain: Float[np.ndarray, "sequences"],
-        there: Float[np.ndarray, "sequences"],
+        log_forward: Float[np.ndarray, "sequences"],
         new: FirstOrder,
         tokens: Tokens,
         moves: Int[np.ndarray, "sequences"],
     ) -> Float[np.ndarray, "sequences"]:
-        """The same of what is gained and log q of the way there; of the way back only what is needed is computed."""
+        """The same from the gain and log q of the forward move; only the needed reverse moves are computed."""
         logits = new.changes.reshape(len(tokens), -1) / self.temperature
         peak = logits.max(1)
         letters = moves % self.vocab
         if self.accept != "author":
             letters = tokens[np.arange(len(tokens)), moves // self.vocab].astype(np.int64)
-        back = logits[np.arange(len(tokens)), moves // self.vocab * self.vocab + letters] - peak
+        log_backward = logits[np.arange(len(tokens)), moves // self.vocab * self.vocab + letters] - peak
         logits -= peak[:, None]
-        back -= np.log(np.exp(logits, out=logits).sum(1))
-        return np.asarray(gain * (2 / self.temperature if self.accept == "balanced" else 1.0) + back - there)
+        log_backward -= np.log(np.exp(logits, out=logits).sum(1))
+        return np.asarray(
+            gain * (2 / self.temperature if self.accept == "balanced" else 1.0) + log_backward - log_forward
+        )
 
     def propose(
         self, tokens: Tokens, rng: np.random.Generator
@@ -182,7 +184,7 @@ class GibbsWithGradients:
         uniform = rng.random(len(moves))
         changing = moves % self.vocab != tokens[parents, moves // self.vocab]
         parents, moves, uniform = parents[changing], moves[changing], uniform[changing]
-        # The same move of a parent is drawn again and again where it promises much, and evaluated once.
+        # A promising move of a parent is drawn many times, but evaluated only once.
         different, inverse = np.unique(parents * tokens.shape[1] * self.vocab + moves, return_inverse=True)
         parent, move = np.divmod(different, tokens.shape[1] * self.vocab)
         mutants = tokens[parent]
@@ -197,8 +199,8 @@ class GibbsWithGradients:
         elif self.accept == "greedy":
             accepted = (gain > 0)[inverse]
         else:
-            there = self.log_proposal(order.changes)[parent, move]
-            ratio = np.exp(self._log_ratio(gain, there, new, tokens[parent], move).clip(max=0.0))[inverse]
+            log_forward = self.log_proposal(order.changes)[parent, move]
+            ratio = np.exp(self._log_ratio(gain, log_forward, new, tokens[parent], move).clip(max=0.0))[inverse]
             accepted = uniform > ratio if self.accept == "author" else uniform < ratio
         share = float(accepted.mean())
         chosen = np.unique(inverse[accepted])
@@ -225,11 +227,11 @@ class GibbsWithGradients:
         check_tokens("start.tokens", start.tokens, self.vocab)
         checks.has_shape("start.scores", start.scores.shape, (len(start.tokens),))
         checks.finite("start.scores", start.scores)
-        known = frozenset(row.tobytes() for row in start.tokens)
+        start_keys = frozenset(row.tobytes() for row in start.tokens)
         population, history = start, []
         for number in range(checks.size("rounds", rounds)):
             with checks.noted(round=number):
-                following, info = self.step(population, rng, known)
+                following, info = self.step(population, rng, start_keys)
             history.append(info)
             if not len(following.scores):
                 break

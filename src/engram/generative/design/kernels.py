@@ -30,21 +30,21 @@ def levenshtein(a, b, most, row):
         row[first - 1] = i
         least = i
         for j in range(first, last + 1):
-            changed = diagonal + (a[i - 1] != b[j - 1])
+            substituted = diagonal + (a[i - 1] != b[j - 1])
             diagonal = row[j]
-            row[j] = min(changed, row[j] + 1, row[j - 1] + 1)
+            row[j] = min(substituted, row[j] + 1, row[j - 1] + 1)
             least = min(least, row[j])
         if least >= most:
             return most
     return min(most, row[length])
 
 
-def _nearest(tokens, others, most, first, stop, out):
+def _nearest(tokens, other_tokens, most, first, stop, out):
     row = np.zeros(tokens.shape[1] + 1, np.int64)
     for i in range(first, stop):
         best = most
-        for j in range(len(others)):
-            best = levenshtein(tokens[i], others[j], best, row)
+        for j in range(len(other_tokens)):
+            best = levenshtein(tokens[i], other_tokens[j], best, row)
             if best == 0:
                 break
         out[i] = best
@@ -208,7 +208,7 @@ def _largest_window(tokens, table, bias, largest, at):
 
 
 largest_window = jit(_largest_window)
-"""What each unit has at most over the windows of each sequence, and in which window."""
+"""The maximum of each unit over the windows of each sequence, and the window of the maximum."""
 
 
 def _largest_window_backward(tokens, at, grads, table):
@@ -220,7 +220,7 @@ def _largest_window_backward(tokens, at, grads, table):
 
 
 largest_window_backward = jit(_largest_window_backward)
-"""The gradient of the table, given that of what each unit has at most."""
+"""The gradient of the table, given that of each unit's maximum."""
 
 
 def _first_order(tokens, table, bias, by_unit, readout, offset, first, stop, values, changes):
@@ -244,4 +244,4 @@ def _first_order(tokens, table, bias, by_unit, readout, offset, first, stop, val
 
 
 first_order = jit(_first_order)
-"""The network's values, and to first order what each letter at each place would change; ``changes`` begins at zero."""
+"""The network's values, and to first order the change by each letter at each place; ``changes`` starts at zero."""

@@ -137,7 +137,7 @@ class RoughMountFuji(Landscape):
         rng: Source of the landscape.
         length: Letters of a sequence.
         vocab: Letters of the alphabet.
-        slope: What a letter that differs costs; the smaller, the rougher.
+        slope: The cost of each letter that differs; a smaller slope makes a rougher landscape.
 
     Source: Aita et al., "Analysis of a local fitness landscape with a model of the rough Mt. Fuji-type landscape"
     (2000), with equal slopes.
@@ -251,7 +251,7 @@ class LookupTable(Landscape):
     Args:
         table: The fitness of each sequence, strings of one length.
         alphabet: The letters.
-        missing: The fitness of what is not in the table; None: asking for it is an error.
+        missing: The fitness of sequences that are not in the table; None: they raise an error.
 
     Examples:
         >>> LookupTable({"AA": 1.0, "AB": 3.0}, "AB")(np.array([[0, 1]], dtype=np.uint8)).tolist()
@@ -289,7 +289,7 @@ def mutants_of(
         n: How many.
         rng: Source of mutants and noise.
         mutations: Mean number of places, less one.
-        noise: Standard deviation of what is added to the fitness.
+        noise: Standard deviation of the noise that is added to the fitness.
 
     Examples:
         >>> rng = np.random.default_rng(0)

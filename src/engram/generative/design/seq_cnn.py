@@ -39,7 +39,7 @@ class SeqCNN(nn.Module):
 
     with a convolution W_1 of ``kernel`` letters to ``channels``, W_2 to twice as many, and the largest over places.
     Between W_1 and W_2 there is no nonlinearity: on the CPU they are combined in one table, with a row for each letter
-    at each place of a window, which a numba kernel adds up. The network does not know where in a sequence a window is.
+    at each place of a window, which a numba kernel adds up. The position of a window in the sequence is not an input.
 
     Args:
         length: Letters of a sequence, at least ``kernel``.
@@ -86,8 +86,8 @@ class SeqCNN(nn.Module):
         checks.instance("x", x, Tensor)
         if x.dtype != torch.uint8:
             checks.tensor("x", x, ("batch", self.length, self.vocab), self.conv.weight)
-            seen = self.conv(x.transpose(1, 2)).transpose(1, 2)
-            return self.readout(self.dense(seen).relu().amax(1))[:, 0]  # type: ignore[no-any-return]
+            features = self.conv(x.transpose(1, 2)).transpose(1, 2)
+            return self.readout(self.dense(features).relu().amax(1))[:, 0]  # type: ignore[no-any-return]
         checks.has_shape("x", x.shape, ("batch", self.length))
         weight = self.conv.weight
         if weight.device.type != "cpu" or weight.dtype != torch.float32:
@@ -114,9 +114,9 @@ class SeqCNN(nn.Module):
         changes = np.zeros((len(tokens), self.length, self.vocab), np.float32)
         rows = np.ascontiguousarray(tokens)
         by_unit = np.ascontiguousarray(table.numpy().reshape(self.kernel * self.vocab, -1).T)
-        given = table.numpy(), bias.numpy(), by_unit, readout, offset
+        weights = table.numpy(), bias.numpy(), by_unit, readout, offset
         with checks.noted(n_jobs=n_jobs):
-            in_ranges(lambda first, stop: first_order(rows, *given, first, stop, values, changes), len(rows), n_jobs)
+            in_ranges(lambda first, stop: first_order(rows, *weights, first, stop, values, changes), len(rows), n_jobs)
         return FirstOrder(values.astype(np.float64), changes.astype(np.float64))
 
     def predict(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
@@ -236,8 +236,8 @@ def train_epoch(
     total = 0.0
     for start in range(0, len(order), checks.size("batch_size", batch_size)):
         part = order[start : start + batch_size]
-        wanted = torch.from_numpy(labels[part]).to(weight)
-        loss = functional.mse_loss(net(torch.from_numpy(tokens[part]).to(weight.device)), wanted)
+        targets = torch.from_numpy(labels[part]).to(weight)
+        loss = functional.mse_loss(net(torch.from_numpy(tokens[part]).to(weight.device)), targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

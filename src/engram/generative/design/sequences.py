@@ -59,14 +59,14 @@ def encode(sequences: Sequence[str], alphabet: str = AMINO_ACIDS) -> UInt8[np.nd
             raise ValueError(f"sequences[{number}] has length {len(row)}: expected {len(rows[0])}, as the first has")
     letters = np.array([row.encode("utf-32-le") for row in rows], dtype=f"S{4 * len(rows[0])}")
     codes = np.frombuffer(letters.tobytes(), dtype="<u4").reshape(len(rows), -1)
-    known = {ord(letter): token for token, letter in enumerate(alphabet)}
+    token_of = {ord(letter): token for token, letter in enumerate(alphabet)}
     different, places = np.unique(codes, return_inverse=True)
     tokens = np.full(len(different), 255, dtype=np.uint8)
     lower = False
     for place, code in enumerate(different.tolist()):
         upper = ord(chr(code).upper()) if len(chr(code).upper()) == 1 else code
-        lower = lower or (code not in known and upper in known)
-        tokens[place] = known.get(code, known.get(upper, 255))
+        lower = lower or (code not in token_of and upper in token_of)
+        tokens[place] = token_of.get(code, token_of.get(upper, 255))
     coded = tokens[places.reshape(codes.shape)]
     if (coded == 255).any():
         row, position = np.argwhere(coded == 255)[0].tolist()
@@ -118,11 +118,11 @@ def measurements(
     with checks.noted(scores=scores):
         values = np.asarray(scores, dtype=np.float64)
     checks.has_shape("scores", values.shape, (len(tokens),))
-    known = ~np.isnan(values)
-    if not known.all():
-        warnings.warn(f"scores: {int((~known).sum())} of {len(values)} are NaN, and their rows dropped", UserWarning,
+    is_valid = ~np.isnan(values)
+    if not is_valid.all():
+        warnings.warn(f"scores: {int((~is_valid).sum())} of {len(values)} are NaN, and their rows dropped", UserWarning,
                       stacklevel=2)  # fmt: skip
-        tokens, values = tokens[known], values[known]
+        tokens, values = tokens[is_valid], values[is_valid]
     if not len(values):
         raise ValueError("scores: expected at least one that is not NaN")
     checks.finite("scores", values)
@@ -135,12 +135,12 @@ def measurements(
     differ = ~np.isclose(means[groups], values)
     if duplicates != "mean" and differ.any():
         equal = np.flatnonzero(groups == groups[differ.argmax()])
-        rows = " and ".join(f"[{row}]" for row in np.flatnonzero(known)[equal].tolist())
+        rows = " and ".join(f"[{row}]" for row in np.flatnonzero(is_valid)[equal].tolist())
         several = f"sequences{rows} are equal, with scores {', '.join(f'{score:g}' for score in values[equal])}"
         if duplicates == "error":
             raise ValueError(f"{several}: expected one score of a sequence, or duplicates='keep' or 'mean'")
-        others = len(np.unique(groups[differ])) - 1
-        text = f"{several}, and {others} other sequences have several scores" if others else several
+        n_others = len(np.unique(groups[differ])) - 1
+        text = f"{several}, and {n_others} other sequences have several scores" if n_others else several
         warnings.warn(f"{text}: all rows are kept; duplicates='mean' would take means", UserWarning, stacklevel=2)
     if duplicates == "warn":
         return Measurements(tokens, values)

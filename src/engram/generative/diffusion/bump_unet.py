@@ -116,11 +116,11 @@ class BumpUNet32(nn.Module):
         checks.arguments()
         checks.has_shape("x", tuple(x.shape), ("batch", 1, self.size, self.size))
         encoded = functional.silu(encode(self, t, labels, x))
-        seen = [self.first(x)]
+        skips = [self.first(x)]
         for stage in self.down:
-            seen.append(stage(functional.max_pool2d(seen[-1], 2), encoded))
-        hidden = self.bottleneck(seen.pop())
+            skips.append(stage(functional.max_pool2d(skips[-1], 2), encoded))
+        hidden = self.bottleneck(skips.pop())
         for stage in self.up:
             hidden = functional.interpolate(hidden, scale_factor=2.0, mode="bilinear", align_corners=True)
-            hidden = stage(torch.cat([seen.pop(), hidden], 1), encoded)
+            hidden = stage(torch.cat([skips.pop(), hidden], 1), encoded)
         return self.out(hidden)  # type: ignore[no-any-return]

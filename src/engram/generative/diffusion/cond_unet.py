@@ -159,23 +159,23 @@ class CondUNet(nn.Module):
         checks.has_shape("labels", tuple(labels.shape), (len(x), self.label_dim))
         encoded = functional.silu(encode(self, t, labels, x))
         with checks.noted(x=x):
-            hidden, seen = self.stem(x), []
+            hidden, skips = self.stem(x), []
         for level, block in enumerate(self.down):
             hidden = block(functional.avg_pool2d(hidden, 2) if level else hidden, encoded)
             hidden = self.attention[str(level)](hidden) if str(level) in self.attention else hidden
-            seen.append(hidden)
+            skips.append(hidden)
         hidden = self.middle(hidden, encoded)
         for level, block in enumerate(self.up):
             hidden = functional.interpolate(hidden, scale_factor=2.0) if level else hidden
-            hidden = block(torch.cat([hidden, seen.pop()], 1), encoded)
+            hidden = block(torch.cat([hidden, skips.pop()], 1), encoded)
         return self.out(functional.silu(self.norm(hidden)))  # type: ignore[no-any-return]
 
 
 def encode(net: CondUNet | nn.Module, t: Tensor, labels: Tensor, like: Tensor) -> Float[Tensor, "batch encoded"]:
     """The encodings of steps and labels side by side, in the dtype of ``like``."""
     time = position_encoding(t.to(like), net.time_features, TIME_BASE)  # type: ignore[arg-type]
-    where = position_encoding(labels.to(like), net.label_features, net.label_base)  # type: ignore[arg-type]
-    return torch.cat([time, where.flatten(1)], 1)
+    positions = position_encoding(labels.to(like), net.label_features, net.label_base)  # type: ignore[arg-type]
+    return torch.cat([time, positions.flatten(1)], 1)
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:

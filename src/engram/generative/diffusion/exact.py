@@ -11,7 +11,7 @@ from engram.generative.diffusion.gaussian import GaussianDiffusion, Images, Labe
 
 
 class ExactDenoiser:
-    """The denoiser that knows the image of each label; its loss is 0.
+    """The exact denoiser, which has stored the image of each label; its loss is 0.
 
         eps(x_t, t, label) = (x_t - sqrt(a_t) x_0(label)) / sqrt(1 - a_t)
 

@@ -15,7 +15,7 @@ from engram import checks
 from engram.generative.diffusion.schedules import cosine_betas, linear_betas, signal_rates
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From noisy images, the step of each and its labels to what ``prediction`` names, of the shape of the images."""
+"""From noisy images, their steps and their labels to the quantity named by ``prediction``, of the images' shape."""
 Images = Float[Tensor, "batch *image"]
 Steps = Int[Tensor, " batch"]
 Labels = Float[Tensor, "batch labels"]
@@ -39,7 +39,7 @@ class GaussianDiffusion:
     Args:
         steps: T, at least 2; steps are numbered from 0.
         schedule: ``"cosine"`` or ``"linear"`` (1e-4 to 0.02); or the betas themselves, T of them.
-        prediction: What the network predicts.
+        prediction: The quantity that the network predicts.
         clip: Samplers clip x_0 to [-clip, clip]; None: no clipping.
 
     Attributes:
@@ -153,7 +153,7 @@ class GaussianDiffusion:
         # Of round numbers the difference may be below 0.
         direction = (1 - after - spread**2).clamp(min=0).sqrt().to(x)
         deviation = (self.betas[times].sqrt() if sampler == "ddpm" else spread).to(x)
-        with recorded(hidden) as seen:
+        with recorded(hidden) as recordings:
             for call, t in enumerate(times.tolist()):
                 predicted = model(x, torch.full((len(x),), t, device=x.device), labels)
                 x0, eps = self._parts(predicted, x, signal[call], noisy[call])
@@ -163,7 +163,7 @@ class GaussianDiffusion:
                     if eta > 0 or sampler == "ddpm":
                         x = x + deviation[call] * self.normal(x, generator)
                 if hidden is not None:
-                    outputs.append(only(seen, "hidden").flatten(1))
+                    outputs.append(only(recordings, "hidden").flatten(1))
         return Samples(x, torch.stack(outputs) if hidden is not None else None)
 
     @torch.no_grad()
@@ -173,9 +173,9 @@ class GaussianDiffusion:
         """The output of a layer, flattened, for labels and noisy images ``x``, at step ``t`` (default: the last)."""
         checks.arguments()
         t = len(self) - 1 if t is None else checks.size("t", t, 0, len(self) - 1)
-        with recorded(layer) as seen, checks.noted(model=model, labels=labels, x=x):
+        with recorded(layer) as recordings, checks.noted(model=model, labels=labels, x=x):
             model(x, torch.full((len(x),), t, device=x.device), labels)
-        return only(seen, "layer").flatten(1)
+        return only(recordings, "layer").flatten(1)
 
     def scales(self, t: Steps, like: Images) -> tuple[Tensor, Tensor]:
         """sqrt(a_t) and sqrt(1 - a_t), computed in float64, as factors of images."""
@@ -220,21 +220,21 @@ class GaussianDiffusion:
 @contextmanager
 def recorded(layer: nn.Module | None) -> Iterator[list[Tensor]]:
     """Have the outputs of a layer put into a list, which may be emptied meanwhile."""
-    seen: list[Tensor] = []
+    recordings: list[Tensor] = []
     if layer is None:
-        yield seen
+        yield recordings
         return
     hook = layer.register_forward_hook(  # a block of diffusers gives out a tuple
-        lambda module, inputs, output: seen.append((output[0] if isinstance(output, tuple) else output).detach())
+        lambda module, inputs, output: recordings.append((output[0] if isinstance(output, tuple) else output).detach())
     )
     try:
-        yield seen
+        yield recordings
     finally:
         hook.remove()
 
 
-def only(seen: list[Tensor], name: str) -> Tensor:
+def only(recordings: list[Tensor], name: str) -> Tensor:
     """The output that a layer gave in one call of its network; raise ValueError unless there is one."""
-    if len(seen) != 1:
-        raise ValueError(f"{name}: the layer ran {len(seen)} times in a call of the network, expected once")
-    return seen.pop()
+    if len(recordings) != 1:
+        raise ValueError(f"{name}: the layer ran {len(recordings)} times in a call of the network, expected once")
+    return recordings.pop()

@@ -44,9 +44,11 @@ class DiffusersUNet(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        given = getattr(getattr(unet, "config", None), "class_embed_type", None)
-        if given != "identity":
-            raise ValueError(f"unet: class_embed_type = {given!r}: expected 'identity', or labels would be ignored")
+        embed_type = getattr(getattr(unet, "config", None), "class_embed_type", None)
+        if embed_type != "identity":
+            raise ValueError(
+                f"unet: class_embed_type = {embed_type!r}: expected 'identity', or labels would be ignored"
+            )
         self.unet, self.label_features, self.label_base = unet, label_features, label_base
         width = unet.time_embedding.linear_2.out_features
         inputs = checks.size("label_dim", label_dim) * checks.size("label_features", label_features, 2)
@@ -134,10 +136,10 @@ class SchedulerDiffusion(GaussianDiffusion):
         with checks.noted(labels=labels, shape=shape):
             start = torch.empty(len(labels), *shape, device=labels.device, dtype=labels.dtype)
         x, outputs = self.normal(start, generator), []
-        with recorded(hidden) as seen:
+        with recorded(hidden) as recordings:
             for t in self.scheduler.timesteps:
                 predicted = model(x, torch.full((len(x),), int(t), device=x.device), labels)
                 x = self.scheduler.step(predicted, int(t), x, generator=generator).prev_sample
                 if hidden is not None:
-                    outputs.append(only(seen, "hidden").flatten(1))
+                    outputs.append(only(recordings, "hidden").flatten(1))
         return Samples(x, torch.stack(outputs) if hidden is not None else None)

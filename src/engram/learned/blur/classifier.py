@@ -38,7 +38,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         hidden_layer_sizes: Units of each hidden layer; a genome learned with one hidden layer seldom works with more.
         n_steps: Batches of ``fit``, each one step.
         batch_size: Samples of a batch; all there are, if they are fewer.
-        saturation: What bounds synapses: ``"oja"``, ``"norm"``, ``"exp"``, ``"tanh"`` or None (``BlurNetwork``), as
+        saturation: Bound of synapses: ``"oja"``, ``"norm"``, ``"exp"``, ``"tanh"`` or None (``BlurNetwork``), as
             in the search for the genome.
         random_state: Seed of the initial synapses and the batches.
 
@@ -126,8 +126,8 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         x = torch.tensor(checks.samples(self, X, dtype=np.float64, reset=False))
         with torch.no_grad():
-            answer = self._network.forward(self._genome, self.state_, self._scaled(x), self.moments_)
-        return answer.softmax(-1).numpy()
+            output = self._network.forward(self._genome, self.state_, self._scaled(x), self.moments_)
+        return output.softmax(-1).numpy()
 
     def predict(self, X: Data) -> np.ndarray:
         """The most likely class of each sample, (samples,)."""

@@ -29,8 +29,8 @@ class Genome(NamedTuple):
         gain_n: Gain of what reaches a neuron.
         keep_s: Share of a synapse that an update keeps.
         gain_s: Gain of a synapse's change: below 0 it descends.
-        norm_gain: Standard deviation of what is normalised.
-        norm_shift: Mean of what is normalised.
+        norm_gain: Standard deviation of normalised inputs.
+        norm_shift: Mean of normalised inputs.
         oja: Strength of Oja's decay, as its absolute value.
 
     Source: Sandler et al., "Meta-learning bidirectional update rules" (2021), equations 5 to 8; nu~ and mu~ are P and

@@ -27,7 +27,7 @@ def lifetime(
     """The synapses after a step on each batch; differentiable with respect to genome and synapses.
 
     Args:
-        network: What is trained.
+        network: The network to train.
         genome: The rule; with leading axes a population of rules.
         state: The first synapses.
         batches: Inputs and targets.
@@ -67,7 +67,7 @@ def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped
     Args:
         optimizer: Optimiser of the genome's vector.
         loss: The loss after some lifetimes of this genome.
-        skipped: What the last call returned, at first 0.
+        skipped: The return value of the last call, at first 0.
         clip: Largest norm of the gradient, which is shortened to it.
 
     Returns:

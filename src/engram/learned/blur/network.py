@@ -87,7 +87,7 @@ class BlurNetwork:
         derivative_states: Whether states from 1 on are s'(z) rather than s(z) on the way forward.
         backward_update: ``"additive"``; ``"multiplicative"``: s(keep_n a V(a mu)); ``"multiplicative_second_state"``:
             the same, with state 0 left as it is.
-        saturation: What bounds synapses: ``"oja"``; ``"norm"``: they are divided by their norm over inputs where they
+        saturation: Bound of synapses: ``"oja"``; ``"norm"``: they are divided by their norm over inputs where they
             are used; ``"exp"``: changes are multiplied by exp(-|W| limit); ``"tanh"``: limit tanh(W / limit); or None.
         limit: See ``saturation``.
         feedback: ``"label"``: state 1 of the last layer becomes y; ``"cross_entropy"`` (y is +1 for the class, else -1)
@@ -255,28 +255,28 @@ class BlurNetwork:
         forward_activity, _ = self._forward(genome, state, x, None)
         activity = [*forward_activity[:-1], self._with_feedback(forward_activity[-1], y)]
         for layer in range(len(self.sizes) - 2, 0, -1):
-            activity[layer] = self._back(genome, state, layer, activity[layer], activity[layer + 1])
+            activity[layer] = self._backward_activity(genome, state, layer, activity[layer], activity[layer + 1])
         pres = forward_activity if self.use_forward_pre else activity
         W = tuple(
-            self._learned(genome, weight, functional.pad(pre, (0, 1), value=1.0), post)
+            self._new_synapses(genome, weight, functional.pad(pre, (0, 1), value=1.0), post)
             for weight, pre, post in zip(state.W, pres[:-1], activity[1:], strict=True)
         )
         if self.backward != "independent":
             return BlurState(W, state.V)
-        V = (self._learned(genome, *layer) for layer in zip(state.V, activity[1:], activity[:-1], strict=True))
+        V = (self._new_synapses(genome, *layer) for layer in zip(state.V, activity[1:], activity[:-1], strict=True))
         return BlurState(W, tuple(V))
 
     def _forward(
         self, genome: Genome, state: BlurState, x: Tensor, moments: Moments | None
     ) -> tuple[list[Tensor], Moments]:
-        """The activity of all layers, (*population, states, batch, units), and what was normalised by."""
+        """The activity of all layers, (*population, states, batch, units), and the moments used to normalise it."""
         silent = x.new_zeros(*x.shape[:-2], self.n_states - 1, *x.shape[-2:])
         activity = [torch.cat([x.unsqueeze(-3), silent], -3)]
         moments_by_layer: list[tuple[Tensor, Tensor] | None] = []
         last = len(self.sizes) - 2
         for layer, weight in enumerate(state.W):
             mixed = _mixed(functional.pad(activity[-1], (0, 1), value=1.0), genome.nu * genome.gain_n[..., None, None])
-            z, layer_moments = _through(mixed, self._used(weight)), None
+            z, layer_moments = _through(mixed, self._effective_weight(weight)), None
             if self.norm is not None and self.norm_forward and (layer < last or self.norm_output):
                 z, layer_moments = self._normalised(genome, z, moments[layer] if moments else None)
             moments_by_layer.append(layer_moments)
@@ -298,22 +298,26 @@ class BlurNetwork:
             feedback = top[..., 1, :, :] * (prediction - y)
         return torch.cat([torch.stack([prediction, feedback], -3), torch.zeros_like(top[..., 2:, :, :])], -3)
 
-    def _back(self, genome: Genome, state: BlurState, layer: int, activity: Tensor, above: Tensor) -> Tensor:
+    def _backward_activity(
+        self, genome: Genome, state: BlurState, layer: int, activity: Tensor, above: Tensor
+    ) -> Tensor:
         """The activity of a hidden layer after the way back has reached it."""
-        weight = self._used(state.V[layer]) if state.V else self._used(state.W[layer])[..., :-1].mT
+        weight = (
+            self._effective_weight(state.V[layer]) if state.V else self._effective_weight(state.W[layer])[..., :-1].mT
+        )
         activation, _ = ACTIVATIONS[self.backward_activation or self.activation]
         if self.backward_update == "additive":
             u = _through(_mixed(above, genome.mu * genome.gain_n[..., None, None]), weight)
             z = torch.addcmul(u, activity, _wide(genome.keep_n))
             normalise = self.norm is not None and self.norm_backward
             return activation(self._normalised(genome, z, None)[0] if normalise else z)
-        changed = _wide(genome.keep_n) * activity * _through(_mixed(above, genome.mu), weight)
+        new_activity = _wide(genome.keep_n) * activity * _through(_mixed(above, genome.mu), weight)
         if self.backward_update == "multiplicative":
-            return activation(changed)
-        first = activity[..., :1, :, :].expand_as(changed[..., :1, :, :])
-        return activation(torch.cat([first, changed[..., 1:, :, :]], -3))
+            return activation(new_activity)
+        first = activity[..., :1, :, :].expand_as(new_activity[..., :1, :, :])
+        return activation(torch.cat([first, new_activity[..., 1:, :, :]], -3))
 
-    def _learned(self, genome: Genome, weight: Tensor, pre: Tensor, post: Tensor) -> Tensor:
+    def _new_synapses(self, genome: Genome, weight: Tensor, pre: Tensor, post: Tensor) -> Tensor:
         """The synapses, (channels, post, pre), after a change by the activities of both sides."""
         channels = weight.shape[-3]
         pre_factor, post_factor = _mixed(pre, genome.P[..., :channels]), _mixed(post, genome.Q[..., :channels, :].mT)
@@ -321,15 +325,15 @@ class BlurNetwork:
         keep, gain = _wide(genome.keep_s), _wide(genome.gain_s)
         if self.saturation == "exp":
             return weight + torch.exp(-self.limit * weight.abs()) * ((keep - 1) * weight + gain * change)
-        changed = keep * weight + gain * change
+        new_weight = keep * weight + gain * change
         if self.saturation == "tanh":
-            return self.limit * torch.tanh(changed / self.limit)
+            return self.limit * torch.tanh(new_weight / self.limit)
         if self.saturation == "oja":
             strength = _wide((genome.gain_s * genome.oja).abs())
-            return changed - strength * weight * weight.square().sum(-1, keepdim=True)
-        return changed
+            return new_weight - strength * weight * weight.square().sum(-1, keepdim=True)
+        return new_weight
 
-    def _used(self, weight: Tensor) -> Tensor:
+    def _effective_weight(self, weight: Tensor) -> Tensor:
         if self.saturation != "norm":
             return weight
         return weight / (weight.square().sum(-1, keepdim=True) + EPS_SYNAPSES).sqrt()
@@ -337,7 +341,7 @@ class BlurNetwork:
     def _normalised(
         self, genome: Genome, z: Tensor, moments: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """What is normalised, and its mean and variance, which are its own unless they are given."""
+        """The normalised input, with its mean and variance, which are computed unless they are given."""
         axes = (-2,) if self.norm == "batch" else (-2, -1)
         mean = moments[0] if moments else z.mean(axes, keepdim=True)
         centred = z - mean

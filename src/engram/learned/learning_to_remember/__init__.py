@@ -1,8 +1,8 @@
 """Online rules of neurons and synapses, found by learning to remember.
 
 A ``RuleNetwork`` of a ``Topology`` carries a ``RuleState``, which a ``NeuralUpdateRule`` changes; ``train_window``
-trains the rule. Only the abstract and the introduction of the paper could be read; what goes beyond them is ours, and
-says so.
+trains the rule. Only the abstract and the introduction of the paper could be read; everything beyond them is ours, and
+documented as such.
 """
 
 from engram.learned.learning_to_remember.baselines import (

@@ -107,8 +107,8 @@ def sgd_recall(
     for cue, target in zip(x[..., None].unbind(1), y[..., None].unbind(1), strict=True):
         unit = torch.tanh(first @ cue)
         error = target - second @ unit
-        back = (second.transpose(1, 2) @ error) * (1 - unit.square())
-        first = first + rate * back @ cue.transpose(1, 2)
+        hidden_error = (second.transpose(1, 2) @ error) * (1 - unit.square())
+        first = first + rate * hidden_error @ cue.transpose(1, 2)
         second = second + rate * error @ unit.transpose(1, 2)
     answers = second @ torch.tanh(first @ x.transpose(1, 2))
     return answers.transpose(1, 2)
@@ -128,10 +128,10 @@ def body_only_accuracy(snippets: int) -> float:
         >>> [round(body_only_accuracy(K), 3) for K in (1, 2, 3, 6, 32)]
         [1.0, 0.875, 0.812, 0.726, 0.599]
     """
-    others = checks.size("snippets", snippets, maximum=1000) - 1
+    n_others = checks.size("snippets", snippets, maximum=1000) - 1
     total = 0.0
-    for n in range(others + 1):
+    for n in range(n_others + 1):
         m = n + 1
         magnitude = sum(math.comb(m, k) * abs(2 * k - m) for k in range(m + 1)) / 2**m
-        total += math.comb(others, n) / 2**others * (0.5 + magnitude / (2 * m))
+        total += math.comb(n_others, n) / 2**n_others * (0.5 + magnitude / (2 * m))
     return total

@@ -21,7 +21,7 @@ class Wiring(NamedTuple):
     Attributes:
         kind: Type of each neuron.
         scale: Factors of the messages that a neuron gets, forwards and backwards, by its degrees.
-        edges: Which neurons each synapse connects, (post, pre), block after block, each (post, pre) row by row.
+        edges: The neurons that each synapse connects, (post, pre), block after block, each (post, pre) row by row.
         ticks: Steps for each frame.
     """
 
@@ -31,7 +31,7 @@ class Wiring(NamedTuple):
     ticks: int
 
 
-def runs_fused(rule: nn.Module, *given: Tensor) -> bool:
+def runs_fused(rule: nn.Module, *tensors: Tensor) -> bool:
     """Whether the kernels can run a window: of a gated rule on a CPU, under no transform of ``torch.func``."""
     if not isinstance(rule, GatedRule) or torch.compiler.is_compiling():
         return False
@@ -39,7 +39,7 @@ def runs_fused(rule: nn.Module, *given: Tensor) -> bool:
         tensor.device.type == "cpu"
         and tensor.dtype in (torch.float32, torch.float64)
         and torch.func.debug_unwrap(tensor) is tensor
-        for tensor in (*given, *rule.parameters(recurse=False))
+        for tensor in (*tensors, *rule.parameters(recurse=False))
     )
 
 
@@ -61,19 +61,19 @@ def run_fused(
     """
     none = torch.zeros_like(rule.post)
     factor_i, factor_j = (none if factor is None else factor for factor in (rule.post_factor, rule.pre_factor))
-    known = torch.cat((rule.post, rule.pre, factor_i, factor_j), 1)
+    weights_of_known = torch.cat((rule.post, rule.pre, factor_i, factor_j), 1)
     known_bias = functional.pad(rule.bias, (0, 3 * rule.synapse_hidden))[None]
     body_in: Tensor = rule.body_in
     body_bias = rule.body_in_bias[None]
-    if rule.type_size:  # what depends on the type alone is part of a bias
-        known, of_type = torch.split(known, [2 * rule.body_size, rule.type_size])
+    if rule.type_size:  # terms that depend only on the type are part of a bias
+        weights_of_known, of_type = torch.split(weights_of_known, [2 * rule.body_size, rule.type_size])
         known_bias = known_bias + rule.embedding @ of_type
         body_in, of_type = torch.split(body_in, [len(body_in) - rule.type_size, rule.type_size])
         body_bias = body_bias + rule.embedding @ of_type
     parameters = (
         torch.cat((rule.forward_projection, rule.backward_projection), 1),
         body_in, body_bias, rule.body_out, rule.body_out_bias,
-        known, known_bias, rule.own, rule.out, rule.out_bias,
+        weights_of_known, known_bias, rule.own, rule.out, rule.out_bias,
     )  # fmt: skip
     return _Window.apply(wiring, shown, body, synapse, *parameters)  # type: ignore[no-any-return, no-untyped-call]
 

@@ -78,7 +78,7 @@ class GatedRule(NeuralUpdateRule):
 
         Args:
             synapse: s.
-            post: What a synapse knows of its receiving neuron, [b', b, e].
+            post: A synapse's inputs from its receiving neuron, [b', b, e].
             pre: The same of the sending neuron.
             forward: m, the messages of the receiving neurons.
         """
@@ -86,11 +86,11 @@ class GatedRule(NeuralUpdateRule):
         checks.has_shape("synapse", synapse.shape, ("batch", len(self.own), "post", "pre"))
         checks.has_shape("post", post.shape, ("batch", "post", self.known_size))
         flat = synapse.flatten(2)
-        # What depends on one neuron is computed once for each neuron, and only s for each synapse.
+        # Terms that depend on one neuron are computed once for each neuron, and only those of s for each synapse.
         z = (self.own.T @ flat).view(len(flat), -1, *synapse.shape[2:])
         z = z + by_synapse(post @ self.post + self.bias)[..., None] + by_synapse(pre @ self.pre)[:, :, None]
         if self.post_factor is not None and self.pre_factor is not None:
             z = z + by_synapse(post @ self.post_factor)[..., None] * by_synapse(pre @ self.pre_factor)[:, :, None]
-        written, keep, write = (self.out.T @ torch.tanh(z).flatten(2) + self.out_bias[:, None]).chunk(3, 1)
-        changed = torch.sigmoid(keep) * flat + torch.sigmoid(write) * torch.tanh(written)
-        return changed.view(synapse.shape)
+        candidate, keep, write = (self.out.T @ torch.tanh(z).flatten(2) + self.out_bias[:, None]).chunk(3, 1)
+        updated = torch.sigmoid(keep) * flat + torch.sigmoid(write) * torch.tanh(candidate)
+        return updated.view(synapse.shape)

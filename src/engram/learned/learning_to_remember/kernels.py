@@ -73,7 +73,7 @@ def affine(weight, bias, x, out):
 
 @inline
 def affine_back(weight, x, grad, grad_x, grad_weight, grad_bias):
-    """Add what comes back through W^T x + c."""
+    """Add the gradients through W^T x + c."""
     L, outputs = lanes(x), weight.shape[1]
     for o in range(outputs):
         store(grad_bias, o * L, load(grad_bias, o * L) + load(grad, o * L))
@@ -138,7 +138,7 @@ def clear(rows):
 
 @inline
 def body_input(body, message, shown, out):
-    """Write what a body knows, [b, m, r, x, k]."""
+    """Write the inputs of a body's update, [b, m, r, x, k]."""
     put(out, 0, body)
     put(out, body.shape[0], message)
     put(out, body.shape[0] + message.shape[0], shown)
@@ -178,7 +178,7 @@ def decisions(out_weight, out_bias, z, out):
 
 @inline
 def scaled(message, scale):
-    """Multiply messages by what their neurons' degrees make of them: forwards by the first, backwards by the second."""
+    """Scale messages by their neurons' degrees: forward ones by the first factor, backward ones by the second."""
     L, channels = lanes(message), message.shape[1] // 2
     for n in range(message.shape[0]):
         for c in range(2 * channels):
@@ -188,7 +188,7 @@ def scaled(message, scale):
 
 @inline
 def send(synapse, i, j, sent, message):
-    """Add what one synapse sends: forwards to i what j sends, backwards to j what i sends."""
+    """Add the messages through one synapse: forwards from j to i, backwards from i to j."""
     L, channels = lanes(synapse), synapse.shape[0]
     for c in range(channels):
         s, to_i, to_j = load(synapse, c * L), (2 * i * channels + c) * L, ((2 * j + 1) * channels + c) * L
@@ -199,15 +199,19 @@ def send(synapse, i, j, sent, message):
 
 @inline
 def send_back(synapse, i, j, sent, grad_message, grad_synapse, grad_sent):
-    """Add what comes back through ``send``."""
+    """Add the gradients through ``send``."""
     L, channels = lanes(synapse), synapse.shape[0]
     for c in range(channels):
         s, to_i, to_j = load(synapse, c * L), (2 * i * channels + c) * L, ((2 * j + 1) * channels + c) * L
         from_j, from_i = (2 * j * channels + c) * L, ((2 * i + 1) * channels + c) * L
-        on, back = load(grad_message, to_i), load(grad_message, to_j)
-        store(grad_synapse, c * L, load(grad_synapse, c * L) + on * load(sent, from_j) + back * load(sent, from_i))
-        store(grad_sent, from_j, load(grad_sent, from_j) + on * s)
-        store(grad_sent, from_i, load(grad_sent, from_i) + back * s)
+        grad_forward, grad_backward = load(grad_message, to_i), load(grad_message, to_j)
+        store(
+            grad_synapse,
+            c * L,
+            load(grad_synapse, c * L) + grad_forward * load(sent, from_j) + grad_backward * load(sent, from_i),
+        )
+        store(grad_sent, from_j, load(grad_sent, from_j) + grad_forward * s)
+        store(grad_sent, from_i, load(grad_sent, from_i) + grad_backward * s)
 
 
 def _forward(shown, states, ends, wires, rule):
@@ -232,16 +236,16 @@ def _forward(shown, states, ends, wires, rule):
         for t in range(shown.shape[1] * ticks):
             now, new = t % count, (t + 1) % count
             for n in range(neurons):
-                old, changed = body[tile, now, n], body[tile, new, n]
-                body_input(old, message[tile, now, n], shown[tile, t // ticks, n], q)
+                old_body, new_body = body[tile, now, n], body[tile, new, n]
+                body_input(old_body, message[tile, now, n], shown[tile, t // ticks, n], q)
                 decide(rule, kind[n], q, inner, decided)
                 for k in range(size):
-                    b = load(old, k * L)
-                    store(changed, k * L, b + load(decided, (size + k) * L) * (load(decided, k * L) - b))
-                put(beta, 0, changed)
-                put(beta, size, old)
+                    b = load(old_body, k * L)
+                    store(new_body, k * L, b + load(decided, (size + k) * L) * (load(decided, k * L) - b))
+                put(beta, 0, new_body)
+                put(beta, size, old_body)
                 affine(rule.known, rule.known_bias[kind[n]], beta, factors[n])
-                affine(rule.projection, none, changed, sent[n])
+                affine(rule.projection, none, new_body, sent[n])
             clear(message[tile, new])
             for e in range(edges.shape[0]):
                 i, j = edges[e, 0], edges[e, 1]
@@ -260,7 +264,7 @@ def _forward(shown, states, ends, wires, rule):
 def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, grads):
     """Turn the gradients of the last state, ``grad_body`` and ``grad_synapse``, into those of the first.
 
-    What comes back to the parameters is added to ``grads``.
+    The gradients of the parameters are added to ``grads``.
     """
     body, synapse, message = states
     kind, scale, edges, ticks = wires

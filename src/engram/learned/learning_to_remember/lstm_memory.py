@@ -15,7 +15,7 @@ from engram.state import register_states
 
 
 class LSTMMemoryState(NamedTuple):
-    """What an LSTM carries, shaped as in ``nn.LSTM``."""
+    """The state of an LSTM, shaped as in ``nn.LSTM``."""
 
     hidden: Float[Tensor, "1 batch hidden"]
     cell: Float[Tensor, "1 batch hidden"]

@@ -191,8 +191,8 @@ class RuleNetwork(nn.Module):
         shown = self._shown(input, (input != 0).to(input) if clamp is None else clamp)
         fused = self.backend == "auto" and len(input) and runs_fused(self.rule, input, *state.synapses, state.bodies)
         bodies, state = self._fused(shown, state) if fused else self._plain(shown, state)
-        answer = bodies[:, :, self.topology.of_group(self.topology.outputs)]
-        return answer @ self.rule.readout + self.rule.readout_bias, state
+        output_bodies = bodies[:, :, self.topology.of_group(self.topology.outputs)]
+        return output_bodies @ self.rule.readout + self.rule.readout_bias, state
 
     def tick(self, state: RuleState, shown: Float[Tensor, "batch neurons 2"]) -> RuleState:
         """The state one tick later: the definition.
@@ -218,11 +218,14 @@ class RuleNetwork(nn.Module):
         forward, backward = forward * scale[:, :1], backward * scale[:, 1:]
         embedding = rule.embedding[self.kind].expand(len(old), -1, -1)
         new = rule.body(old, forward, backward, shown, embedding)
-        known = torch.cat((new, old, embedding), 2)
+        neuron_features = torch.cat((new, old, embedding), 2)
         synapses = []
         for number, ((post, pre), block) in enumerate(zip(self.spans, state.synapses, strict=True)):
-            changed, mask = rule.synapse(block, known[:, post], known[:, pre], forward[:, post]), self._mask(number)
-            synapses.append(changed if mask is None else changed * mask)
+            updated, mask = (
+                rule.synapse(block, neuron_features[:, post], neuron_features[:, pre], forward[:, post]),
+                self._mask(number),
+            )
+            synapses.append(updated if mask is None else updated * mask)
         return RuleState(new, tuple(synapses))
 
     def _plain(self, shown: Tensor, state: RuleState) -> tuple[Tensor, RuleState]:
@@ -243,8 +246,8 @@ class RuleNetwork(nn.Module):
         flat = [block.flatten(2) for block in state.synapses]
         connected = [block if index is None else block[:, :, index] for block, index in zip(flat, indices, strict=True)]
         assert isinstance(self.rule, GatedRule)
-        bodies, changed = run_fused(self.rule, wiring, shown, state.bodies, torch.cat(connected, 2))
-        parts = torch.split(changed, [block.shape[2] for block in connected], 2)
+        bodies, new_synapses = run_fused(self.rule, wiring, shown, state.bodies, torch.cat(connected, 2))
+        parts = torch.split(new_synapses, [block.shape[2] for block in connected], 2)
         synapses = []
         for part, block, index in zip(parts, state.synapses, indices, strict=True):
             block_states = part if index is None else torch.zeros_like(block).flatten(2).index_copy(2, index, part)
@@ -264,13 +267,13 @@ class RuleNetwork(nn.Module):
         """X and k of every neuron; both are 0 where nothing is ever shown."""
         if self.topology.features == self.topology.neurons == self.topology.groups[0]:
             return torch.stack((input, clamp), -1)
-        shown = input.new_zeros(*input.shape[:2], self.topology.neurons, 2)
+        frames = input.new_zeros(*input.shape[:2], self.topology.neurons, 2)
         first = 0
         for group in self.topology.shown:
             span, last = self.topology.of_group(group), first + self.topology.groups[group]
-            shown[:, :, span, 0], shown[:, :, span, 1] = input[:, :, first:last], clamp[:, :, first:last]
+            frames[:, :, span, 0], frames[:, :, span, 1] = input[:, :, first:last], clamp[:, :, first:last]
             first = last
-        return shown
+        return frames
 
     def _mask(self, number: int) -> Tensor | None:
         mask: Tensor | None = getattr(self, f"mask_{number}")

@@ -82,10 +82,10 @@ class NeuralUpdateRule(nn.Module, ABC):
         """
         checks.arguments()
         with checks.noted(body=body, forward=forward, backward=backward, shown=shown, embedding=embedding):
-            known = torch.cat((body, forward, backward, shown, embedding), -1)
-            hidden = torch.tanh(known @ self.body_in + self.body_in_bias)
-        answer, gate = (hidden @ self.body_out + self.body_out_bias).chunk(2, -1)
-        return body + torch.sigmoid(gate) * (torch.tanh(answer) - body)
+            features = torch.cat((body, forward, backward, shown, embedding), -1)
+            hidden = torch.tanh(features @ self.body_in + self.body_in_bias)
+        candidate, gate = (hidden @ self.body_out + self.body_out_bias).chunk(2, -1)
+        return body + torch.sigmoid(gate) * (torch.tanh(candidate) - body)
 
     @abstractmethod
     def synapse(
@@ -99,7 +99,7 @@ class NeuralUpdateRule(nn.Module, ABC):
 
         Args:
             synapse: s.
-            post: What a synapse knows of its receiving neuron, [b', b, e]: the new body, the old one, and the type.
+            post: A synapse's inputs from its receiving neuron, [b', b, e]: the new body, the old one, and the type.
             pre: The same of the sending neuron.
             forward: m, the messages of the receiving neurons.
         """

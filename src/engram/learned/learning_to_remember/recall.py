@@ -47,10 +47,10 @@ def recall_by_age(
         [Recall(age=3, accuracy=1.0, exact=1.0, bits=2.0)]
     """
     checks.arguments()
-    asked = targets != 0
+    is_queried = targets != 0
     recalls = []
-    for window_age in sorted(set(age[asked.any(2)].tolist())):
-        frames = asked.any(2) & (age == window_age)
+    for window_age in sorted(set(age[is_queried.any(2)].tolist())):
+        frames = is_queried.any(2) & (age == window_age)
         frame_logits, frame_targets = logits[frames], targets[frames]
         accuracy = float(bit_accuracy(frame_logits[None], frame_targets[None]))
         exact = float(((frame_logits * frame_targets > 0) | (frame_targets == 0)).all(1).float().mean())

@@ -40,7 +40,7 @@ class StaticRule(NeuralUpdateRule):
 
         Args:
             synapse: s.
-            post: What a synapse knows of its receiving neuron, [b', b, e].
+            post: A synapse's inputs from its receiving neuron, [b', b, e].
             pre: The same of the sending neuron.
             forward: m, the messages of the receiving neurons.
         """

@@ -14,7 +14,7 @@ class Topology:
 
     Args:
         groups: How many neurons each group has; each group is a type of neuron.
-        blocks: Which groups are connected, all to all, as (pre, post).
+        blocks: The connected groups, all to all, as (pre, post).
         inputs: The group to which frames are shown.
         outputs: The group that answers, and to which targets can be shown; it may be the same.
         ticks: Steps of the network for each frame.
@@ -45,8 +45,8 @@ class Topology:
         for group, neurons in enumerate(self.groups):
             checks.size(f"groups[{group}]", neurons)
         checks.size("ticks", self.ticks)
-        named = (*sum(self.blocks, ()), self.inputs, self.outputs)
-        for group in named:
+        groups = (*sum(self.blocks, ()), self.inputs, self.outputs)
+        for group in groups:
             checks.size("groups", group, minimum=0, maximum=len(self.groups) - 1)
         if not self.blocks:
             raise ValueError("blocks = (): expected a pair (pre, post) of groups at least")
@@ -152,7 +152,7 @@ class Topology:
         return sum(self.groups[group] for group in self.shown)
 
     def of_group(self, group: int) -> slice:
-        """Which of all neurons are those of a group."""
+        """The slice of a group among all neurons."""
         checks.size("group", group, minimum=0, maximum=len(self.groups) - 1)
         first = sum(self.groups[:group])
         return slice(first, first + self.groups[group])

@@ -25,7 +25,7 @@ class Trained(NamedTuple):
 def remember_loss(
     logits: Float[Tensor, "time batch outputs"], targets: Float[Tensor, "time batch outputs"]
 ) -> Float[Tensor, ""]:
-    """The loss of what is asked for, a mean over its bits of -log sigmoid(target logit).
+    """The loss of the queried bits, the mean of -log sigmoid(target logit).
 
     Args:
         logits: Logits of +1 against -1.
@@ -39,10 +39,10 @@ def remember_loss(
         tensor(0.6931)
     """
     checks.arguments()
-    asked = targets != 0
-    if not asked.any():
+    is_queried = targets != 0
+    if not is_queried.any():
         raise ValueError("targets = 0 everywhere: expected -1 or +1 where something is asked for")
-    return functional.softplus(-(targets * logits)[asked]).mean()
+    return functional.softplus(-(targets * logits)[is_queried]).mean()
 
 
 def train_window(
@@ -107,8 +107,8 @@ def bit_accuracy(
         tensor(0.5000)
     """
     checks.arguments()
-    asked = targets != 0
-    return ((targets * logits.detach())[asked].sign() + 1).mean() / 2
+    is_queried = targets != 0
+    return ((targets * logits.detach())[is_queried].sign() + 1).mean() / 2
 
 
 def _tensors(state: Any) -> Iterator[Tensor]:

@@ -15,8 +15,8 @@ class AdamRule(UpdateRule):
 
         direction = exp(c_l) m / (sqrt(v) + 1e-8)
 
-    It knows nothing of old tasks, and is the control for rules that do: it shows what a rate for each layer achieves
-    alone.
+    It has no information about old tasks, and is the control for rules that have: it shows the effect of only a rate
+    for each layer.
 
     Args:
         tensors: Number of tensors that have a learned rate each, 1 at first; 0: no rates.

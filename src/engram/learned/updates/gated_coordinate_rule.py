@@ -119,12 +119,12 @@ class GatedCoordinateRule(UpdateRule):
         self, grads: Weights, params: Weights, adam: Weights, state: dict[str, Moments], memory: Memory
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """The network's outputs a and r for each weight."""
-        seen = []
+        features = []
         for number, (name, g) in enumerate(grads.items()):
             of_weight = self._of_weights(g, params[name], adam[name], memory.get(name))
             of_tensor = _of_tensor(g, params[name], number / max(1, len(grads) - 1), state[name].steps)
-            seen.append(torch.cat((of_weight, of_tensor.expand(g.numel(), -1)), 1))
-        inputs = torch.cat(seen).clamp_(-10, 10).to(next(self.network.parameters()))
+            features.append(torch.cat((of_weight, of_tensor.expand(g.numel(), -1)), 1))
+        inputs = torch.cat(features).clamp_(-10, 10).to(next(self.network.parameters()))
         by_tensor = torch.split(self._outputs_of(inputs), [g.numel() for g in grads.values()])
         parts = [(name, g, output.to(g)) for (name, g), output in zip(grads.items(), by_tensor, strict=True)]
         return {name: (output[:, 0].view_as(g), output[:, 1].view_as(g)) for name, g, output in parts}
@@ -145,7 +145,7 @@ class GatedCoordinateRule(UpdateRule):
     def _of_weights(
         self, g: Tensor, w: Tensor, relative: Tensor, memory: TaskMemory | None
     ) -> Float[Tensor, "weights 7"]:
-        """What is seen of each weight of a tensor."""
+        """The inputs for each weight of a tensor."""
         remembered = [torch.zeros_like(g)] * 2
         if memory is not None and self.remembers:
             logarithm = (memory.importance + 1e-12).log()
@@ -159,10 +159,14 @@ class GatedCoordinateRule(UpdateRule):
 
 @torch.no_grad()
 def _of_tensor(g: Tensor, w: Tensor, depth: float, steps: int) -> Float[Tensor, " 7"]:
-    """What is seen of a tensor as a whole, and how long ago the task began."""
+    """The inputs that a whole tensor shares, and how long ago the task began."""
     sizes = torch.log10(torch.stack((_rms(g), _rms(w))) + 1e-12)
-    known = [depth, math.log10(math.prod(w.shape[1:])) / 4, *(math.tanh(steps / scale) for scale in (10, 100, 1000))]
-    return torch.cat((sizes / sizes.new_tensor([4, 1]), sizes.new_tensor(known)))
+    tensor_features = [
+        depth,
+        math.log10(math.prod(w.shape[1:])) / 4,
+        *(math.tanh(steps / scale) for scale in (10, 100, 1000)),
+    ]
+    return torch.cat((sizes / sizes.new_tensor([4, 1]), sizes.new_tensor(tensor_features)))
 
 
 def _rms(tensor: Tensor) -> Tensor:
@@ -170,7 +174,7 @@ def _rms(tensor: Tensor) -> Tensor:
 
 
 def _refuse_other_inputs(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Refuse what was trained on inputs of another meaning."""
+    """Refuse a rule that was trained on inputs of another meaning."""
     version = state.get(f"{prefix}version")
     if version is not None and int(version) != VERSION:
         raise ValueError(

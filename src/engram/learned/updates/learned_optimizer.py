@@ -60,7 +60,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
-        moving = {name: p for name, p in self._named().items() if p.grad is not None}
+        moving = {name: p for name, p in self._numbered_parameters().items() if p.grad is not None}
         grads: Parameters = {}
         for name, p in moving.items():
             grad = p.grad
@@ -89,25 +89,25 @@ class LearnedOptimizer(torch.optim.Optimizer):
             ValueError: There are more or fewer tensors than parameters, or one has another shape or is negative.
         """
         checks.arguments()
-        named = self._named()
-        if len(importance) != len(named):
+        parameters = self._numbered_parameters()
+        if len(importance) != len(parameters):
             raise ValueError(
-                f"importance: expected {len(named)} tensors, one for each parameter, found {len(importance)}"
+                f"importance: expected {len(parameters)} tensors, one for each parameter, found {len(importance)}"
             )
-        for (name, p), given in zip(named.items(), importance, strict=True):
-            checks.tensor(f"importance[{name}]", given, tuple(p.shape), p)
-            checks.finite(f"importance[{name}]", given)
-            if (given < 0).any():
-                raise ValueError(f"importance[{name}] has {given.min().item()}: expected no negative number")
-        for p, given in zip(named.values(), importance, strict=True):
+        for (name, p), tensor in zip(parameters.items(), importance, strict=True):
+            checks.tensor(f"importance[{name}]", tensor, tuple(p.shape), p)
+            checks.finite(f"importance[{name}]", tensor)
+            if (tensor < 0).any():
+                raise ValueError(f"importance[{name}] has {tensor.min().item()}: expected no negative number")
+        for p, tensor in zip(parameters.values(), importance, strict=True):
             state = self.state[p]
             before = state.get("importance", torch.zeros_like(p))
-            self.state[p] = {"anchor": p.detach().clone(), "importance": before + given}
+            self.state[p] = {"anchor": p.detach().clone(), "importance": before + tensor}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "rule": self.rule}
 
-    def _named(self) -> Parameters:
+    def _numbered_parameters(self) -> Parameters:
         """All parameters, named by their number."""
         return {str(number): p for number, p in enumerate(p for group in self.param_groups for p in group["params"])}
 

@@ -31,7 +31,7 @@ class LearnedUpdate(ContinualMethod):
         lr: Learning rate of the body, at least 0; 1e-3 is what rules are trained with.
         rule: The rule; None: an untrained ``GatedCoordinateRule``, which is nearly Adam.
         head: Name of the submodule that is not the body; None: the last child with parameters.
-        generator: Draws the answers; None: one with the seed 0.
+        generator: Draws the answers (default: a new one with the seed 0).
 
     Attributes:
         optimizer: The ``LearnedOptimizer``.
@@ -92,7 +92,7 @@ class LearnedUpdate(ContinualMethod):
         return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what ``state_dict`` returned."""
+        """Restore the state that ``state_dict`` returned."""
         super().load_state_dict(state)
         self.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
 

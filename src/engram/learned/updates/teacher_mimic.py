@@ -30,7 +30,7 @@ class MimicryEpisode(NamedTuple):
 
     Attributes:
         start: The body's parameters at the end of the old task, by name.
-        memory: What that task left, by name.
+        memory: The memory of that task, by name.
         inputs: Training inputs of the new task.
         labels: Their classes, from 0.
         probes: Held-out inputs of the old and of the new task; their labels are not needed.
@@ -66,11 +66,11 @@ class TeacherMimicTrainer:
     Args:
         body: Network from inputs to features, with the architecture of all episodes.
         rule: The rule; trained in place.
-        episodes: What students are made of.
+        episodes: The episodes from which students are made.
         lr: Learning rate of students, as of ``LearnedOptimizer``.
         head_lr: Learning rate of their read-outs.
         rule_lr: Learning rate of the rule, whose gradient is clipped to norm 1.
-        students: How many are alive at once; they take turns.
+        students: Number of students at once; they take turns.
         unroll: Steps between two changes of the rule.
         lengths: Least and greatest number of steps of a student; different lengths keep the rule from being
             short-sighted.
@@ -169,25 +169,25 @@ class TeacherMimicTrainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume training, except the generator, which belongs to the caller."""
         students = [
-            {"episode": s.episode, "length": s.length, "steps": s.steps, "leaves": tree_flatten(_learned(s.fast))[0]}
+            {"episode": s.episode, "length": s.length, "steps": s.steps, "leaves": tree_flatten(_detached(s.fast))[0]}
             for s in self._students
         ]
         state = {"rule": self.rule.state_dict(), "optimizer": self.optimizer.state_dict()}
         return {**state, "turn": self._turn, "students": students}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what ``state_dict`` returned."""
+        """Restore the state that ``state_dict`` returned."""
         student_form = {"episode": int, "length": int, "steps": int, "leaves": list}
         parts = {"rule": form_of(self.rule), "optimizer": form_of(self.optimizer)}
         check_state(state, {**parts, "turn": int, "students": [student_form] * len(self._students)})
         students = []
         for number, stored in enumerate(state["students"]):
-            student = self._made(stored["episode"], stored["length"], torch.Generator())
+            student = self._new_student(stored["episode"], stored["length"], torch.Generator())
             check_state(
-                stored["leaves"], tree_flatten(_learned(student.fast))[0], f"state['students'][{number}]['leaves']"
+                stored["leaves"], tree_flatten(_detached(student.fast))[0], f"state['students'][{number}]['leaves']"
             )
             leaves = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in stored["leaves"]]
-            params, student.fast.state = tree_unflatten(leaves, tree_flatten(_learned(student.fast))[1])
+            params, student.fast.state = tree_unflatten(leaves, tree_flatten(_detached(student.fast))[1])
             student.fast.params = {name: weight.requires_grad_() for name, weight in params.items()}
             student.steps = stored["steps"]
             students.append(student)
@@ -198,9 +198,9 @@ class TeacherMimicTrainer:
     def _fresh(self) -> _Student:
         episode = int(torch.randint(len(self.episodes), (), generator=self.generator))
         length = int(torch.randint(self.lengths[0], self.lengths[1] + 1, (), generator=self.generator))
-        return self._made(episode, length, self.generator)
+        return self._new_student(episode, length, self.generator)
 
-    def _made(self, number: int, length: int, generator: torch.Generator) -> _Student:
+    def _new_student(self, number: int, length: int, generator: torch.Generator) -> _Student:
         """Make a student that begins an episode, with a read-out that is drawn."""
         episode = self.episodes[number]
         sizes = episode.targets[0].shape[1], int(episode.labels.max()) + 1
@@ -234,7 +234,7 @@ class _StudentUpdate:
         return named, (moments, of_adam)
 
 
-def _learned(fast: FastWeights) -> tuple[Weights, Any]:
+def _detached(fast: FastWeights) -> tuple[Weights, Any]:
     return {name: weight.detach() for name, weight in fast.params.items()}, fast.state
 
 

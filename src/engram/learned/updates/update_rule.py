@@ -67,7 +67,7 @@ class UpdateRule(nn.Module, abc.ABC):
             grads: Gradients, by name in the order of depth.
             params: The weights that they are of.
             state: Moments of earlier gradients.
-            memory: What ended tasks left, by name.
+            memory: The memory of ended tasks, by name.
         """
 
     def as_update(self, lr: float, memory: Memory | None = None) -> Update:
@@ -75,7 +75,7 @@ class UpdateRule(nn.Module, abc.ABC):
 
         Args:
             lr: Learning rate, at least 0.
-            memory: What ended tasks left.
+            memory: The memory of ended tasks.
         """
         checks.number("lr", lr, minimum=0)
         return _AsUpdate(self, lr, memory or {})
@@ -123,8 +123,8 @@ def rates_of(log_rates: Tensor | None, names: Weights) -> dict[str, Tensor | flo
     if log_rates is None:
         return dict.fromkeys(names, 1.0)
     if len(log_rates) != len(names):
-        found = f"{len(names)} ({', '.join(names)})"
-        raise ValueError(f"params: expected {len(log_rates)} tensors, one for each learned rate, found {found}")
+        described = f"{len(names)} ({', '.join(names)})"
+        raise ValueError(f"params: expected {len(log_rates)} tensors, one for each learned rate, found {described}")
     return dict(zip(names, log_rates.exp(), strict=True))
 
 

@@ -90,7 +90,7 @@ class AssociativeMemory(ABC):
         """Restore a ``state_dict`` of a memory made with the same arguments.
 
         Args:
-            state: What ``state_dict`` returned.
+            state: The state that ``state_dict`` returned.
 
         Raises:
             TypeError, ValueError: It is of another memory, or of another number of units; nothing was changed.
@@ -110,7 +110,7 @@ def patterns_of(memory: AssociativeMemory, name: str, value: Any) -> Float[Tenso
 
     Args:
         memory: The memory.
-        name: What errors call the argument.
+        name: Name of the argument in errors.
         value: The argument.
 
     Raises:
@@ -148,7 +148,7 @@ def apply_recall(memory: AssociativeMemory, cues: Annotated[Tensor, "batch units
         TypeError, ValueError: Cues or answers are not all +1 or -1, or have a wrong shape.
     """
     checks.instance("memory", memory, AssociativeMemory)  # type: ignore[type-abstract]
-    answer = memory.recall(patterns_of(memory, "cues", cues))
+    recalled = memory.recall(patterns_of(memory, "cues", cues))
     name = f"the answer of {type(memory).__name__}"
-    checks.has_shape(name, checks.instance(name, answer, Tensor).shape, tuple(cues.shape))
-    return patterns_of(memory, name, answer)
+    checks.has_shape(name, checks.instance(name, recalled, Tensor).shape, tuple(cues.shape))
+    return patterns_of(memory, name, recalled)

@@ -23,7 +23,7 @@ class HopfieldMemory(AssociativeMemory):
     Args:
         units: N.
         make_network: Function of N that returns a ``HebbHopfield``, a ``DenseHopfield`` or an ``AttentionMemory``.
-        generator: Source of the order of units; None: one of its own, with the seed 0.
+        generator: Source of the order of units (default: a new one with the seed 0).
 
     Examples:
         >>> memory = HopfieldMemory(6, lambda units: DenseHopfield(3))

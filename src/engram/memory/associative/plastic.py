@@ -45,7 +45,7 @@ class PlasticMemory(AssociativeMemory):
 
     @property
     def n_weights(self) -> int:
-        """The traces, each pair of units once."""
+        """The traces; each pair of units counts once."""
         return self.units * (self.units - 1) // 2
 
     def store(self, patterns: Float[Tensor, "patterns units"]) -> None:

@@ -24,7 +24,7 @@ class ScaffoldMemory(AssociativeMemory):
 
     Args:
         units: N.
-        generator: Source of the graph, of the states and of choices; None: one of its own, with the seed 0.
+        generator: Source of the graph, of the states and of choices (default: a new one with the seed 0).
 
     Examples:
         >>> memory = ScaffoldMemory(100)

@@ -39,8 +39,8 @@ def unbiased_gradient(
         users = np.flatnonzero(code[:, i])
         if not users.size:
             continue
-        others = correlations[users] - correlations[users, i, None] * gram[i]
-        thresholded = hard_threshold(others, coef_min / 2, keep_equal=True)
+        residual_correlations = correlations[users] - correlations[users, i, None] * gram[i]
+        thresholded = hard_threshold(residual_correlations, coef_min / 2, keep_equal=True)
         sign = np.sign(code[users, i])
         total = sign @ thresholded
         gradient[i] = total @ dictionary - (total @ gram[i]) * atom - sign @ X[users]

@@ -185,8 +185,8 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
         failed = active[solved[active] & ~same]
         wait[failed] *= 2
         solved[failed] = False
-        ready = seeks[active] & (unchanged[active] >= wait[active]) & ~converged[active] & ~grown[active]
-        for sample in np.setdiff1d(active[ready], failed):
+        tries_support = seeks[active] & (unchanged[active] >= wait[active]) & ~converged[active] & ~grown[active]
+        for sample in np.setdiff1d(active[tries_support], failed):
             fitted = _least_squares(dictionary, correlations[sample], code[sample], settings)
             if fitted is None:
                 seeks[sample] = False

@@ -85,7 +85,7 @@ def encode(gram, correlations, settings, smallest, excessive, features, search, 
     codes, iterations, converged, grown = search
     atoms = gram.shape[0]
     zero = gram.dtype.type(0)
-    v, values, others = np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype)
+    v, values, buffer = np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype)
     support, other = np.empty(atoms, np.int64), np.empty(atoms, np.int64)
     for sample in range(first, stop):
         b = correlations[sample]
@@ -107,7 +107,7 @@ def encode(gram, correlations, settings, smallest, excessive, features, search, 
             n = 0
             for j in range(atoms):
                 if abs(v[j]) > settings.threshold:
-                    other[n], others[n] = j, v[j]
+                    other[n], buffer[n] = j, v[j]
                     n += 1
             # The change, by a walk along both supports, which are in order.
             change, size, k, same = zero, zero, 0, n == count
@@ -122,13 +122,13 @@ def encode(gram, correlations, settings, smallest, excessive, features, search, 
                     k += 1
                 else:
                     same = False
-                change += (others[i] - old) * (others[i] - old)
-                size += others[i] * others[i]
+                change += (buffer[i] - old) * (buffer[i] - old)
+                size += buffer[i] * buffer[i]
             while k < count:
                 change += values[k] * values[k]
                 k += 1
             support, other = other, support
-            values, others = others, values
+            values, buffer = buffer, values
             count = n
             unchanged = unchanged + 1 if same else 0
             if not size <= limit:
@@ -143,13 +143,13 @@ def encode(gram, correlations, settings, smallest, excessive, features, search, 
                     other[k] = support[k]
                 n_kept = count
                 while True:
-                    if n_kept > features or not solve(gram, b, other, n_kept, smallest, others):
+                    if n_kept > features or not solve(gram, b, other, n_kept, smallest, buffer):
                         least_squares = False
                         break
                     n = 0
                     for k in range(n_kept):
-                        if not settings.prune or abs(others[k]) > settings.threshold:
-                            other[n], others[n] = other[k], others[k]
+                        if not settings.prune or abs(buffer[k]) > settings.threshold:
+                            other[n], buffer[n] = other[k], buffer[k]
                             n += 1
                     if n == n_kept:
                         break
@@ -157,7 +157,7 @@ def encode(gram, correlations, settings, smallest, excessive, features, search, 
                 if least_squares:
                     count = n_kept
                     support, other = other, support
-                    values, others = others, values
+                    values, buffer = buffer, values
                     solved, converged[sample] = True, not settings.prune
             elif not least_squares and change <= settings.tol * settings.tol * size:
                 converged[sample] = True

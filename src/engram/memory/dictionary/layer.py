@@ -110,9 +110,9 @@ class NOODLLayer(nn.Module):
     @torch.no_grad()
     def local_update(self, input: Annotated[Tensor, "*batch in"], code: Annotated[Tensor, "*batch out"]) -> None:
         """Take one step of learning, in place; see ``local_gradient``."""
-        moved = self.weight - self.dict_step * self.local_gradient(input, code)
-        norm = moved.norm(dim=1, keepdim=True)
-        self.weight.copy_(moved / torch.where(norm > 0, norm, 1))
+        updated = self.weight - self.dict_step * self.local_gradient(input, code)
+        norm = updated.norm(dim=1, keepdim=True)
+        self.weight.copy_(updated / torch.where(norm > 0, norm, 1))
 
     def _check(self, name: str, value: Tensor, features: int) -> None:
         if value.dim() < 1 or value.shape[-1] != features:

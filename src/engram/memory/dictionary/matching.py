@@ -13,7 +13,7 @@ from engram.numeric.unit_rows import unit_rows
 
 
 class DictionaryMatch(NamedTuple):
-    """Which learned atom stands for which true one."""
+    """The assignment of learned atoms to true ones."""
 
     permutation: Int[np.ndarray, " atoms"]  # number of the learned atom for each true atom
     sign: Float[np.ndarray, " atoms"]  # 1 or -1: sign[:, None] * dictionary[permutation] is near the true dictionary
@@ -48,12 +48,12 @@ def match_dictionaries(
         raise ValueError(f"dictionary.shape = {dictionary.shape}: expected {expected}")
     checks.finite("dictionary", dictionary)
     checks.finite("true", true)
-    learned, true = unit_rows(dictionary), unit_rows(true)
-    cosines = true @ learned.T
+    unit_atoms, true = unit_rows(dictionary), unit_rows(true)
+    cosines = true @ unit_atoms.T
     atoms, permutation = linear_sum_assignment(np.abs(cosines), maximize=True)
     cosine = cosines[atoms, permutation]
     sign = np.where(cosine < 0, -1.0, 1.0)
-    error = relative_error(sign[:, None] * learned[permutation], true)
+    error = relative_error(sign[:, None] * unit_atoms[permutation], true)
     return DictionaryMatch(permutation, sign, np.abs(cosine).astype(float), error)
 
 

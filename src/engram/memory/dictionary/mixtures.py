@@ -18,10 +18,10 @@ def mixtures(code: Float[np.ndarray, "samples atoms"], coef_min: float) -> Bool[
     its samples also use another atom that is used at least as often: the two stand for one true atom. It is false too
     if its mean absolute coefficient is below 0.6 ``coef_min``: it only corrects what others leave.
     """
-    used = (code != 0).astype(code.dtype)
-    uses = used.sum(axis=0)
+    is_active = (code != 0).astype(code.dtype)
+    uses = is_active.sum(axis=0)
     some = np.maximum(uses, 1)
-    together = used.T @ used
+    together = is_active.T @ is_active
     np.fill_diagonal(together, 0)
     together[uses[:, None] > uses] = 0
     bad = (together.max(axis=1) > TOGETHER * some) | (np.abs(code).sum(axis=0) < SMALL * coef_min * some)

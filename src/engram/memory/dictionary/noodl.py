@@ -70,7 +70,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         shuffle: Whether ``fit`` draws new batches in each pass.
         tol: ``fit`` ends when the dictionary has changed by no more than this share, ``max_no_improvement`` times.
         max_no_improvement: See ``tol``; None: never before ``max_iter``.
-        reinit: What is replaced by the samples with the largest residuals: ``"unused"`` atoms, ``"duplicates"`` (those
+        reinit: Atoms to replace by the samples with the largest residuals: ``"unused"`` atoms, ``"duplicates"`` (those
             with a cosine above 0.9 to another that is used more), ``"both"``, or nothing if None, as in the theory.
             ``"mixtures"``: duplicates; and atoms that mix true ones, at which blind starts get stuck, are replaced by
             what their samples have in common.
@@ -235,8 +235,8 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         scaled, components = samples / scale, self.components_.astype(samples.dtype, copy=False)
         if self.transform_algorithm == "noodl":
             return np.asarray(encode(scaled, components, self.update, **self._code_settings()).code * scale)
-        how = {"algorithm": self.transform_algorithm, "n_nonzero_coefs": self.transform_n_nonzero_coefs}
-        code = sparse_encode(scaled, components, alpha=self.transform_alpha, n_jobs=self.n_jobs, **how)
+        options = {"algorithm": self.transform_algorithm, "n_nonzero_coefs": self.transform_n_nonzero_coefs}
+        code = sparse_encode(scaled, components, alpha=self.transform_alpha, n_jobs=self.n_jobs, **options)
         return np.asarray(code * scale, samples.dtype)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
@@ -321,12 +321,12 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
             warnings.warn(f"{two}: atoms so alike share their samples and stay alike", RuntimeWarning, stacklevel=6)
         return components
 
-    def _scale_with(self, samples: np.ndarray, scale: float, seen: int) -> float:
+    def _scale_with(self, samples: np.ndarray, scale: float, n_samples_seen: int) -> float:
         """The mean norm of the samples so far, or 1 where samples are taken as they are."""
         if self.scale is None:
             return 1.0
         norm = float(np.linalg.norm(samples, axis=1).mean(dtype=np.float64))
-        return (seen * scale + len(samples) * norm) / (seen + len(samples)) or 1.0
+        return (n_samples_seen * scale + len(samples) * norm) / (n_samples_seen + len(samples)) or 1.0
 
     def _step(self, samples: np.ndarray) -> None:
         """Take one step; nothing is changed if it fails."""
@@ -404,13 +404,13 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         self.n_reinit_ += len(replaced)
         return components
 
-    def _warn_of(self, old: np.ndarray, new: np.ndarray, used: np.ndarray, code: np.ndarray) -> None:
-        if not used.any() and not self.n_dead_samples_:
+    def _warn_of(self, old: np.ndarray, new: np.ndarray, was_used: np.ndarray, code: np.ndarray) -> None:
+        if not was_used.any() and not self.n_dead_samples_:
             why = f"coef_min = {self.coef_min_:g}: no sample has a correlation of half of it with any atom"
             advice = f"{why}, so that nothing is learned; lower coef_min, or take coef_min='auto'"
             warnings.warn(advice, RuntimeWarning, stacklevel=6)
-        turned = (old[used] * new[used]).sum(axis=1) < 0
-        if used.any() and turned.mean() > 0.1:
+        turned = (old[was_used] * new[was_used]).sum(axis=1) < 0
+        if was_used.any() and turned.mean() > 0.1:
             advice = f"{turned.mean():.0%} of the atoms in use turned by more than a right angle in one step"
             warnings.warn(f"dict_step = {self.dict_step!r}: {advice}; take a smaller one", RuntimeWarning, stacklevel=6)
 
@@ -419,7 +419,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         return len(self.components_)
 
     def __sklearn_tags__(self) -> Tags:
-        """scikit-learn's tags: the dtype is kept."""
+        """scikit-learn's tags: the dtype is preserved."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

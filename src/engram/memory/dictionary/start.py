@@ -1,4 +1,4 @@
-"""Initial dictionaries made from samples alone."""
+"""Initial dictionaries made only from samples."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def from_samples(X: Float[np.ndarray, "samples features"], atoms: int, rng: Any)
     some = rng.permutation(np.flatnonzero(X.any(axis=1)))[: 10 * atoms]
     _, first = np.unique(X[some], axis=0, return_index=True)
     chosen = unit_rows(X[some[np.sort(first)[:atoms]]])
-    rest = rng.standard_normal((atoms - len(chosen), X.shape[1])).astype(X.dtype)
-    return np.concatenate((chosen, unit_rows(rest))) if len(rest) else chosen
+    random_directions = rng.standard_normal((atoms - len(chosen), X.shape[1])).astype(X.dtype)
+    return np.concatenate((chosen, unit_rows(random_directions))) if len(random_directions) else chosen
 
 
 def from_pairs(

@@ -67,8 +67,8 @@ def noodl_step(
     with checks.noted(dict_step=dict_step):
         size = dict_step(codes.code) if callable(dict_step) else dict_step
     with np.errstate(over="ignore", invalid="ignore"):  # the caller looks whether it is finite
-        moved = unit_rows(dictionary - np.asarray(size, dictionary.dtype) * gradient)
-    return DictionaryStep(moved, codes.code, residual, codes.iterations, codes.step)
+        updated = unit_rows(dictionary - np.asarray(size, dictionary.dtype) * gradient)
+    return DictionaryStep(updated, codes.code, residual, codes.iterations, codes.step)
 
 
 def encode(

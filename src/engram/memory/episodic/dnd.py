@@ -13,7 +13,7 @@ from engram.memory.episodic.key_value_memory import KeyValueMemory, Recall
 
 
 class DND(KeyValueMemory):
-    """A ``KeyValueMemory`` through whose answers gradients reach the query and, if asked for, what is stored.
+    """A ``KeyValueMemory`` whose answers pass gradients to the query and, if asked for, to the stored keys and values.
 
         Q = sum_i w_i v_i / sum_i w_i,   w_i = 1 / (|x - k_i|^2 + delta)
 
@@ -69,9 +69,9 @@ class DND(KeyValueMemory):
             tables: For each key the one table that answers, (batch,); None: all answer.
             use: Whether rows that answer count as used.
         """
-        how = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
+        averaging = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
         rows, _, _ = self._neighbours(x, k, tables, use)
-        return self._gathered(x, torch.from_numpy(rows), tables, how)
+        return self._gathered(x, torch.from_numpy(rows), tables, averaging)
 
     def _content(self) -> dict[str, Any]:
         content = super()._content()

@@ -31,7 +31,9 @@ class Averaging(NamedTuple):
 
 
 def estimate(
-    values: Annotated[Tensor, "*batch k value_dim"], squared_distances: Annotated[Tensor, "*batch k"], how: Averaging
+    values: Annotated[Tensor, "*batch k value_dim"],
+    squared_distances: Annotated[Tensor, "*batch k"],
+    averaging: Averaging,
 ) -> Float[Tensor, "*batch value_dim"]:
     """The weighted mean of neighbours' values, nearest first; a squared distance d^2 is infinite for none.
 
@@ -40,23 +42,23 @@ def estimate(
     Args:
         values: v, (..., k, value_dim).
         squared_distances: d^2, (..., k).
-        how: Kernel, delta, and the answer without neighbours or at an exact match.
+        averaging: Kernel, delta, and the answer without neighbours or at an exact match.
 
     Source: Pritzel et al., "Neural episodic control" (2017), equations 2 and 5.
     """
-    there = squared_distances.isfinite()
-    d2 = squared_distances.masked_fill(~there, 0)
-    count = there.sum(-1, keepdim=True)
-    added = d2.sum(-1, keepdim=True) / count.clamp(min=1) if how.delta == "auto" else float(how.delta)
+    is_present = squared_distances.isfinite()
+    d2 = squared_distances.masked_fill(~is_present, 0)
+    count = is_present.sum(-1, keepdim=True)
+    added = d2.sum(-1, keepdim=True) / count.clamp(min=1) if averaging.delta == "auto" else float(averaging.delta)
     endless = (d2[..., :1] + added == 0) & (count > 0)
-    weights = there.to(d2.dtype)
-    if how.kernel == "idw":
-        inverse = weights / (d2 + added).masked_fill(~there | endless, 1)
-        weights = torch.where(endless, (there & (d2 == 0)).to(d2.dtype), inverse)
-    answer = (weights[..., None] * values).sum(-2) / weights.sum(-1, keepdim=True).masked_fill(count == 0, 1)
-    if how.exact_match:
-        answer = torch.where((d2[..., :1] == 0) & (count > 0), values[..., 0, :], answer)
-    return torch.where(count == 0, how.empty_value, answer).to(values.dtype)
+    weights = is_present.to(d2.dtype)
+    if averaging.kernel == "idw":
+        inverse = weights / (d2 + added).masked_fill(~is_present | endless, 1)
+        weights = torch.where(endless, (is_present & (d2 == 0)).to(d2.dtype), inverse)
+    average = (weights[..., None] * values).sum(-2) / weights.sum(-1, keepdim=True).masked_fill(count == 0, 1)
+    if averaging.exact_match:
+        average = torch.where((d2[..., :1] == 0) & (count > 0), values[..., 0, :], average)
+    return torch.where(count == 0, averaging.empty_value, average).to(values.dtype)
 
 
 def fast_estimate(
@@ -64,7 +66,7 @@ def fast_estimate(
     rows: Annotated[np.ndarray, "pairs k"],
     squared_distances: Annotated[np.ndarray, "pairs k"],
     tables: Annotated[np.ndarray, " samples_or_none"],
-    how: Averaging,
+    averaging: Averaging,
 ) -> Float[np.ndarray, "pairs value_dim"]:
     """The ``estimate`` for pairs of a sample and a table, by the numba kernel.
 
@@ -73,12 +75,14 @@ def fast_estimate(
         rows: Neighbours of each pair, nearest first, -1 for none, (pairs, k).
         squared_distances: Squared distances of these neighbours.
         tables: Table of each sample; none: all, and pairs are counted along the tables first.
-        how: Kernel, delta, and the answer without neighbours or at an exact match.
+        averaging: Kernel, delta, and the answer without neighbours or at an exact match.
     """
     from engram.memory.episodic import kernels
 
     out = np.empty((len(rows), values.shape[2]), values.dtype)
-    added = -1.0 if how.delta == "auto" else float(how.delta)
-    idw = how.kernel == "idw"
-    kernels.estimate(values, rows, squared_distances, tables, idw, added, how.exact_match, how.empty_value, out)
+    added = -1.0 if averaging.delta == "auto" else float(averaging.delta)
+    idw = averaging.kernel == "idw"
+    kernels.estimate(
+        values, rows, squared_distances, tables, idw, added, averaging.exact_match, averaging.empty_value, out
+    )
     return out

@@ -110,11 +110,11 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
         stop: Row behind the last.
     """
     k, block = rows.shape[1], products.shape[1]
-    lost = x.dtype.type(8 * x.shape[1] * SMALLEST)
+    underflow = x.dtype.type(8 * x.shape[1] * SMALLEST)
     for i in range(first, stop):
         sample = begin + i
         row, distance = rows[sample], distances[sample]
-        shift = x.dtype.type(slack * (squares[sample] + largest)) + lost - squares[sample]
+        shift = x.dtype.type(slack * (squares[sample] + largest)) + underflow - squares[sample]
         bound = x.dtype.type(distance[k - 1] + shift)
         for start in range(0, block, GROUP):
             end, some = min(start + GROUP, block), 0

@@ -1,4 +1,4 @@
-"""Which row of a table holds a key, by a hash of the key: how a write finds its state without a search."""
+"""A hash index from keys to rows of a table, by which a write finds its state without a search."""
 
 from __future__ import annotations
 

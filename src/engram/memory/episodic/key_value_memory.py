@@ -55,7 +55,7 @@ class KeyValueMemory(Saveable, nn.Module):
         capacity: Rows in a table, M, at least 2.
         key_dim: Length of a key, d.
         value_dim: Length of a value. Comparisons of values use its first number.
-        policy: What is kept when there is no room, one of ``engram.memory.episodic.policies``; ``LRU()`` if None.
+        policy: Replacement policy for a full table, one of ``engram.memory.episodic.policies``; ``LRU()`` if None.
         tables: Number of tables, A, which are stored in one array and queried together; None: one, and answers have no
             such axis.
         hash_dim: Length of the hashes, by which states are recognised as equal; None: keys are their own hashes.
@@ -165,11 +165,11 @@ class KeyValueMemory(Saveable, nn.Module):
         Raises:
             ValueError: A number that is not finite, an unknown table, or another argument out of range.
         """
-        how = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
+        averaging = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
         rows, distances, chosen = self._neighbours(x, k, tables, use)
         if not self.keys.is_cpu:
-            return self._gathered(x.detach(), torch.from_numpy(rows), tables, how)
-        values = fast_estimate(array(self.values), rows, distances, chosen, how)
+            return self._gathered(x.detach(), torch.from_numpy(rows), tables, averaging)
+        values = fast_estimate(array(self.values), rows, distances, chosen, averaging)
         return self._by_table(map(torch.from_numpy, (values, rows, distances)), len(x), tables)
 
     def forward(self, *args: Any, **kwargs: Any) -> Recall:
@@ -231,7 +231,7 @@ class KeyValueMemory(Saveable, nn.Module):
 
     @property
     def filled(self) -> Bool[Tensor, "tables capacity"]:
-        """Which rows are in use."""
+        """Mask of the rows in use."""
         return torch.arange(self.capacity, device=self.n_filled.device) < self.n_filled[:, None]
 
     @property
@@ -301,8 +301,8 @@ class KeyValueMemory(Saveable, nn.Module):
         chosen = self._chosen(tables, len(samples))
         if k > self.capacity:
             warnings.warn(f"k = {k}: only {self.capacity} rows can be neighbours", RuntimeWarning, stacklevel=3)
-        find = exact_neighbours if self.search is None else self.search.neighbours
-        rows, distances = find(array(self.keys), array(self.n_filled), samples, min(k, self.capacity), chosen)
+        search = exact_neighbours if self.search is None else self.search.neighbours
+        rows, distances = search(array(self.keys), array(self.n_filled), samples, min(k, self.capacity), chosen)
         if use and self.policy.ages:
             coef, clock = array(self.coef), array(self.clock)
             kernels.use(coef, clock, rows, chosen)
@@ -311,7 +311,7 @@ class KeyValueMemory(Saveable, nn.Module):
                 self.clock.copy_(torch.from_numpy(clock))
         return rows, distances, chosen
 
-    def _gathered(self, x: Tensor, rows: Tensor, tables: Tensor | None, how: Averaging) -> Recall:
+    def _gathered(self, x: Tensor, rows: Tensor, tables: Tensor | None, averaging: Averaging) -> Recall:
         """The answer of rows, (pairs, k), with all gradients."""
         every = len(self.keys) if tables is None else 1
         table = torch.arange(len(rows), device=x.device) % every if tables is None else tables.long().to(x.device)
@@ -320,7 +320,7 @@ class KeyValueMemory(Saveable, nn.Module):
         differences = x.repeat_interleave(every, 0)[:, None] - self.keys[place]
         distances = differences.double().square().sum(-1)  # which 32 bits may be too few for
         distances = distances.masked_fill(rows < 0, torch.inf)
-        return self._by_table((estimate(self.values[place], distances, how), rows, distances), len(x), tables)
+        return self._by_table((estimate(self.values[place], distances, averaging), rows, distances), len(x), tables)
 
     def _by_table(self, parts: Iterable[Tensor], samples: int, tables: Tensor | None) -> Recall:
         """The parts of an answer for pairs, with an axis of tables where all of several answer."""
@@ -334,8 +334,8 @@ class KeyValueMemory(Saveable, nn.Module):
         filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
         # Keys that an optimiser moves would have to be hashed for every write, which is no faster than a search.
         moving = self._hashed.requires_grad or self._hashed.is_inference()
-        find = None if moving else partial(self._index.rows, self._hashed, self.n_filled, table)
-        return Table(keys, values, hashes, counts, coef, filled, clock, seed, find)
+        find_rows = None if moving else partial(self._index.rows, self._hashed, self.n_filled, table)
+        return Table(keys, values, hashes, counts, coef, filled, clock, seed, find_rows)
 
     @property
     def _hashed(self) -> Tensor:
@@ -345,11 +345,11 @@ class KeyValueMemory(Saveable, nn.Module):
     @torch.no_grad()
     def _change(self, table: int, change: Change) -> None:
         rows = torch.from_numpy(change.rows)
-        moved = {"keys": change.keys, "values": change.values}
+        new_values = {"keys": change.keys, "values": change.values}
         if self.hash_dim is not None:
-            moved["hashes"] = change.hashes
+            new_values["hashes"] = change.hashes
         with self._index.changing(self._hashed, self.n_filled, table, change.rows):
-            for name, array in moved.items():
+            for name, array in new_values.items():
                 tensor = getattr(self, name)
                 tensor[table, rows] = torch.from_numpy(array).to(tensor)
             self.n_filled[table] = max(int(self.n_filled[table]), int(change.rows.max(initial=-1)) + 1)

@@ -93,9 +93,11 @@ class AssociativeStore(Saveable):
         messages = [self._message(label) for label in labels]
         first: dict[int, Label] = {}
         for label, message in zip(labels, messages, strict=True):
-            there = self._items[message][0] if message in self._items else first.setdefault(message, label)
-            if there != label:
-                raise ValueError(f"labels {there!r} and {label!r} have the same address: take a memory of more nodes")
+            stored_label = self._items[message][0] if message in self._items else first.setdefault(message, label)
+            if stored_label != label:
+                raise ValueError(
+                    f"labels {stored_label!r} and {label!r} have the same address: take a memory of more nodes"
+                )
         if self.weight is not None:
             contents = self._hebbian(messages, contents)
         self._items.update(zip(messages, zip(labels, contents, strict=True), strict=True))

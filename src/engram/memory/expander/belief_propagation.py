@@ -54,23 +54,23 @@ def belief_propagation(
     word = memory._encoded(x)[0].clone()
     checks.number("flip_probability", flip_probability, above=0, below=0.5)
     checks_of, slots, _, nodes = memory._network[:4]
-    C, seen = nodes.clamp(min=0), nodes >= 0
-    A, there = checks_of.clamp(min=0), checks_of >= 0
+    C, is_node = nodes.clamp(min=0), nodes >= 0
+    A, is_check = checks_of.clamp(min=0), checks_of >= 0
     prior = (1 - 2 * word.double()) * log((1 - flip_probability) / flip_probability)
     belief = prior.clone()
     to_bit = torch.zeros(len(word), *C.shape, dtype=torch.float64, device=x.device)
-    active = ((word[:, C] * seen).sum(2) & 1).any(1)
+    active = ((word[:, C] * is_node).sum(2) & 1).any(1)
     for _ in range(max_iter):
         if not active.any():
             break
         to_check = (belief[active][:, C] - to_bit[active]).clamp(-LARGEST, LARGEST)
-        half = torch.tanh(to_check / 2).masked_fill(~seen, 1.0)
+        half = torch.tanh(to_check / 2).masked_fill(~is_node, 1.0)
         # The product of the others, without a division by zero.
         ahead = torch.cat((torch.ones_like(half[..., :1]), half.cumprod(2)[..., :-1]), 2)
-        behind = torch.cat((half.flip(2).cumprod(2).flip(2)[..., 1:], torch.ones_like(half[..., :1])), 2)
-        message = (2 * torch.atanh(ahead * behind)).clamp(-LARGEST, LARGEST)
+        suffix = torch.cat((half.flip(2).cumprod(2).flip(2)[..., 1:], torch.ones_like(half[..., :1])), 2)
+        message = (2 * torch.atanh(ahead * suffix)).clamp(-LARGEST, LARGEST)
         to_bit[active] = message
-        belief[active] = prior[active] + (message[:, A, slots] * there).sum(2)
+        belief[active] = prior[active] + (message[:, A, slots] * is_check).sum(2)
         word[active] = (belief[active] < 0).to(torch.uint8)
-        active = ((word[:, C] * seen).sum(2) & 1).any(1)
+        active = ((word[:, C] * is_node).sum(2) & 1).any(1)
     return BeliefResult(word, ~active, belief)

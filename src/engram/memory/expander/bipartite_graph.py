@@ -1,4 +1,4 @@
-"""Which nodes each constraint sees: the wiring of an expander memory and the parity-check matrix of a code."""
+"""The nodes of each constraint: the wiring of an expander memory and the parity-check matrix of a code."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class BipartiteGraph:
         C.setflags(write=False)  # the indices that compiled code uses stay those checked here
         padding, ordered = C == PADDING, np.sort(C, axis=1)
         repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PADDING)
-        for wrong, what in (
+        for wrong, problem in (
             ((padding[:, :-1] & ~padding[:, 1:]).any(axis=1), ": expected -1 only at its end"),
             ((~padding).sum(axis=1) < 2, " sees fewer than 2 nodes: expected at least r = 2 of a constraint"),
             (repeated.any(axis=1), " sees a node twice: expected no repeated edge"),
         ):
             if wrong.any():
-                raise ValueError(f"C[{wrong.argmax()}]{what}")
+                raise ValueError(f"C[{wrong.argmax()}]{problem}")
         alone = np.bincount(C[~padding], minlength=nodes) == 0
         if alone.any():
             raise ValueError(f"node {alone.argmax()} is in no constraint: expected at least one")
@@ -132,8 +132,8 @@ class BipartiteGraph:
         order = np.argsort(node, kind="stable")
         A = np.full((len(self.node_degrees), self.node_degrees.max()), PADDING, np.int32)
         slots = np.zeros_like(A)
-        there = np.arange(A.shape[1]) < self.node_degrees[:, None]
-        A[there], slots[there] = constraint[order], slot[order]
+        has_edge = np.arange(A.shape[1]) < self.node_degrees[:, None]
+        A[has_edge], slots[has_edge] = constraint[order], slot[order]
         A.setflags(write=False)
         slots.setflags(write=False)
         return A, slots

@@ -79,19 +79,19 @@ def gallager_b_decode(
         raise ValueError("H is not regular: expected as many ones in every column, since there is one threshold")
     threshold = checks.size("threshold", z - 1 if threshold is None else threshold, maximum=z - 1)
     A, slots, _, nodes = memory._network[:4]
-    C, there = nodes.clamp(min=0), nodes >= 0
+    C, is_node = nodes.clamp(min=0), nodes >= 0
     # At which place of the row of A the check stands, for each place of a row of C.
     place = torch.zeros_like(C)
     place[A.flatten(), slots.flatten()] = torch.arange(z, device=x.device).repeat(len(A))
     word = received.clone()
     out = received[:, :, None].expand(-1, -1, z)
     for _ in range(max_iter):
-        messages = out[:, C, place] * there
-        back = ((messages.sum(2, keepdim=True) - messages.long()) & 1)[:, A, slots]
-        opposite = (back != received[:, :, None]).long()
+        messages = out[:, C, place] * is_node
+        replies = ((messages.sum(2, keepdim=True) - messages.long()) & 1)[:, A, slots]
+        opposite = (replies != received[:, :, None]).long()
         total = opposite.sum(2, keepdim=True)
         out = received[:, :, None] ^ (total - opposite >= threshold).to(torch.uint8)
-        unsettled = ((word[:, C] * there).sum(2) & 1).any(1, keepdim=True)
+        unsettled = ((word[:, C] * is_node).sum(2) & 1).any(1, keepdim=True)
         decided = received ^ (2 * total[:, :, 0] > z + 1).to(torch.uint8)
         word = torch.where(unsettled, decided, word)
         if not unsettled.any():

@@ -68,11 +68,11 @@ class ExpanderMemory(Saveable, nn.Module):
     corrected at any size. The stored states cannot be chosen; ``AssociativeStore`` attaches content to them.
 
     Args:
-        graph: Which nodes the clusters see.
+        graph: The nodes of each cluster.
         patterns: Permitted patterns: ``"parity"``; ``"learn"``, nothing before ``learn``; or local patterns of +1 and
             -1, at distances of at least 2, (patterns, r), for all clusters or a list of one array for each.
         target_parity: For ``"parity"``, the product that each cluster permits, (constraints,); all +1 if None.
-        order: Which nodes flip; see ``recall``.
+        order: The order in which nodes flip; see ``recall``.
         explicit_hidden: Keep a list of hidden neurons for ``"parity"`` too, up to r = 20: the same results, slower.
         encoding: ``"signs"``: nodes are +1 and -1; ``"bits"``: they are 0 and 1, which stand for +1 and -1.
 
@@ -273,9 +273,9 @@ class ExpanderMemory(Saveable, nn.Module):
             limit = SWEEPS.get(order, self.graph.C.size)  # a flip lowers V by at least 1
         steps = self._nodes if order == "glauber" else 1
         settled = settle_fast(self._network, bits, order, steps * limit, seed, beta=beta, faults=faults, trace=trace)
-        moved = settled.bits != cue
+        has_changed = settled.bits != cue
         if erased is not None:
-            moved &= ~erased
+            has_changed &= ~erased
         return RecallResult(
             self._decoded(settled.bits, x.dtype),
             settled.stable & (settled.violated == 0),
@@ -283,7 +283,7 @@ class ExpanderMemory(Saveable, nn.Module):
             settled.violated == 0,
             settled.oscillating,
             settled.flips,
-            moved.sum(1),
+            has_changed.sum(1),
             -(-settled.iterations // steps),
             None if settled.trace is None else self._energy_of(settled.trace),
         )
@@ -329,8 +329,8 @@ class ExpanderMemory(Saveable, nn.Module):
     def _from_content(cls, content: dict[str, Any]) -> ExpanderMemory:
         graph, parity = BipartiteGraph(content["C"], content["n_nodes"]), content["patterns"] == "parity"
         target = 1 - 2 * content["target"].long() if parity else None
-        others = {name: content[name] for name in ("order", "explicit_hidden", "encoding")}
-        memory = cls(graph, "parity" if parity else "learn", target, **others)
+        options = {name: content[name] for name in ("order", "explicit_hidden", "encoding")}
+        memory = cls(graph, "parity" if parity else "learn", target, **options)
         memory.patterns = content["patterns"]
         memory.load_state_dict({"permitted": content["permitted"]})
         return memory

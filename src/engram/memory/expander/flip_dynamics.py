@@ -65,8 +65,8 @@ def local_patterns(network: Network, bits: Bits) -> PerCluster:
 
 def patterns_seen(network: Network, bits: Bits) -> PerCluster:
     """The pattern that each cluster sees as an integer."""
-    seen = bits[:, network.C.clamp(min=0)] * (network.C >= 0)
-    return (seen.long() << torch.arange(network.C.shape[1], device=bits.device)).sum(2)
+    local_bits = bits[:, network.C.clamp(min=0)] * (network.C >= 0)
+    return (local_bits.long() << torch.arange(network.C.shape[1], device=bits.device)).sum(2)
 
 
 def distances(network: Network, local: PerCluster) -> PerCluster:
@@ -78,12 +78,12 @@ def distances(network: Network, local: PerCluster) -> PerCluster:
 
 def gains(network: Network, local: PerCluster) -> Int[Tensor, "batch nodes z"]:
     """The decrease of d_j when a node flips, for each node and each of its clusters."""
-    clusters, there = network.A.clamp(min=0), network.A >= 0
-    seen = local[:, clusters]
+    clusters, has_edge = network.A.clamp(min=0), network.A >= 0
+    patterns = local[:, clusters]
     if not len(network.distance):
-        return (2 * seen - 1) * there
-    now = network.distance[clusters, seen].long()
-    return (now - network.distance[clusters, seen ^ (1 << network.slots.long())]) * there
+        return (2 * patterns - 1) * has_edge
+    now = network.distance[clusters, patterns].long()
+    return (now - network.distance[clusters, patterns ^ (1 << network.slots.long())]) * has_edge
 
 
 def _may_flip(network: Network, order: str, gain: Int[Tensor, "batch nodes z"]) -> Bool[Tensor, "batch nodes"]:
@@ -164,14 +164,14 @@ def _majority(
     change = nearest_change(network, local, draw)
     if faults:
         count, other = 2 * (sweep * constraints + cluster), ~seed[:, None]
-        broken = chance(number(other, count)) < int(faults * CERTAIN)
-        change = torch.where(broken, _any_change(network, local, number(other, count + 1)), change)
+        is_faulty = chance(number(other, count)) < int(faults * CERTAIN)
+        change = torch.where(is_faulty, _any_change(network, local, number(other, count + 1)), change)
     votes = (change[:, network.A.clamp(min=0)] >> network.slots & 1) * (network.A >= 0)
     return 2 * votes.sum(2) > network.node_degrees
 
 
 def nearest_change(network: Network, local: PerCluster, draw: PerCluster) -> PerCluster:
-    """The bits in which a random one of the nearest hidden neurons differs from what the cluster sees.
+    """The bits in which a random one of the nearest hidden neurons differs from the cluster's nodes.
 
     Args:
         network: Wiring and hidden neurons.

@@ -11,7 +11,7 @@ from engram.memory.expander.bipartite_graph import BipartiteGraph
 def hamming74_blocks(B: int) -> BipartiteGraph:
     """The graph of B Hamming (7,4) codes side by side, 7 B nodes and 3 B constraints, as a control.
 
-    Position k = 1 .. 7 of a block is in the constraints that are the ones in k written in binary.
+    Position k = 1 .. 7 of a block is in the constraints whose bits are 1 in the binary form of k.
 
     Source: Hamming, "Error detecting and error correcting codes" (1950).
 

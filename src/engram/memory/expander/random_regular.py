@@ -43,15 +43,15 @@ def random_regular(
         raise ValueError(f"N = {N}: expected at least 1 + z (r - 1) = {1 + z * (r - 1)} for min_girth = 6")
     rng = checks.rng("seed", seed)
     C = rng.permutation(np.repeat(np.arange(N), z)).reshape(-1, r)
-    where = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()
+    constraints_of = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()
 
     def fits(node: int, old: int, new: int, leaving: int) -> bool:
         """Whether a node can go from one constraint to another from which a node leaves."""
-        others = [other for other in C[new].tolist() if other != leaving]
-        if min_girth == 4 or node in others:
-            return node not in others
-        met = {other for j in where[node] if j != old for other in C[j].tolist()} - {node}
-        return met.isdisjoint(others)
+        neighbours = [other for other in C[new].tolist() if other != leaving]
+        if min_girth == 4 or node in neighbours:
+            return node not in neighbours
+        reachable = {other for j in constraints_of[node] if j != old for other in C[j].tolist()} - {node}
+        return reachable.isdisjoint(neighbours)
 
     for _ in range(ROUNDS):
         bad = _too_close(C, N, min_girth)
@@ -61,12 +61,12 @@ def random_regular(
         for edge in bad:
             a, j = int(edges[edge]), int(edge // r)
             for other in rng.integers(edges.size, size=TRIES):
-                # A swap that brings no nodes too close; in a very dense graph, where there are hardly any, any swap.
+                # A swap must not bring nodes too close; very dense graphs have hardly any such swap, so any will do.
                 b, k = int(edges[other]), int(other // r)
                 if fits(a, j, k, b) and fits(b, k, j, a):
                     break
             edges[edge], edges[other] = b, a
-            where[a][where[a].index(j)], where[b][where[b].index(k)] = k, j
+            constraints_of[a][constraints_of[a].index(j)], constraints_of[b][constraints_of[b].index(k)] = k, j
     raise RuntimeError(f"N = {N}: found no graph with z = {z}, r = {r}, min_girth = {min_girth}; take a larger N")
 
 

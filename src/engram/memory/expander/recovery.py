@@ -38,13 +38,13 @@ def corrupted(
     checks.arguments()
     checks.choice("noise", noise, ("exact", "bsc", "erase"))
     checks.number("fraction", fraction, minimum=0, maximum=1)
-    where = torch.device("cpu") if generator is None else generator.device
-    lot = torch.rand(x.shape, generator=generator, device=where).to(x.device)
+    draw_device = torch.device("cpu") if generator is None else generator.device
+    draws = torch.rand(x.shape, generator=generator, device=draw_device).to(x.device)
     if noise == "bsc":
-        hit = lot < fraction
+        hit = draws < fraction
     else:
-        hit = torch.zeros_like(lot, dtype=torch.bool)
-        hit.scatter_(1, lot.argsort(1)[:, : round(fraction * x.shape[1])], True)
+        hit = torch.zeros_like(draws, dtype=torch.bool)
+        hit.scatter_(1, draws.argsort(1)[:, : round(fraction * x.shape[1])], True)
     return torch.where(hit, 0 * x if noise == "erase" else -x, x)
 
 
@@ -56,7 +56,7 @@ def recovery_rate(
     noise: str = "exact",
     generator: torch.Generator | None = None,
 ) -> float:
-    """The share of stored states that a recall brings back from noise exactly.
+    """The share of stored states that a recall restores exactly from noise.
 
     Args:
         recall: Function from noisy states to recalled ones.

@@ -22,7 +22,7 @@ class Decision(NamedTuple):
         kind: Whether the current fragment was kept, or left for a new or for a stored one.
         source: The current fragment before the step.
         target: The current fragment after it.
-        statistic: What the monitor compared with its threshold, or NaN.
+        statistic: The monitor's statistic, which it compared with its threshold, or NaN.
         similarity: Similarity of the best key; minus infinity where there is none.
     """
 
@@ -109,7 +109,7 @@ class FragmentAndRecall(Generic[T]):
         Args:
             surprisal: How badly the current fragment predicted; or a function that returns this for the fragment that
                 is current after recall.
-            query: What is compared with keys; None: there is nothing to recall by.
+            query: Compared with keys; None: nothing is recalled.
             may_fragment: Whether a surprise may begin a fragment at this step.
 
         Raises:
@@ -148,7 +148,7 @@ class FragmentAndRecall(Generic[T]):
         check_state(state, {"store": dict, "monitor": self.monitor.state_dict(), "current_id": int, "waits": int})
         check_state(state["store"], self.store._form(state["store"]), "state['store']")
         checks.choice("state['current_id']", state["current_id"], state["store"]["ids"])
-        made = self.factory()
-        self.store.load_state_dict(state["store"], self.factory if hasattr(made, "load_state_dict") else None)
+        fragment = self.factory()
+        self.store.load_state_dict(state["store"], self.factory if hasattr(fragment, "load_state_dict") else None)
         self.monitor.load_state_dict(state["monitor"])
         self.current_id, self._waits = int(state["current_id"]), int(state["waits"])

@@ -76,7 +76,7 @@ class LongTermStore(Generic[T]):
 
     @property
     def ids(self) -> list[int]:
-        """Numbers of all fragments, the one used last first."""
+        """Numbers of all fragments, the most recently used first."""
         return sorted(self._used, key=lambda number: (-self._used[number], -number))
 
     def write(self, item: T, key: Any = None, source: int | None = None, *, in_use: Collection[int] = ()) -> int:
@@ -95,7 +95,7 @@ class LongTermStore(Generic[T]):
             ValueError: No room can be made, or the source is unknown.
         """
         if source is not None:
-            self._known("source", source)
+            self._existing_id("source", source)
         while self.capacity is not None and len(self) >= self.capacity:
             idle = [number for number in self.ids if number not in in_use]
             if not idle:
@@ -110,21 +110,21 @@ class LongTermStore(Generic[T]):
 
     def add_key(self, key: Any, target: int, source: int | None = None) -> None:
         """Store a further key that leads to a fragment; ``source``: the fragment that it was met in."""
-        self._known("target", target)
+        self._existing_id("target", target)
         self._matcher.add(key, target)
         self.keys.append(StoredKey(copy.deepcopy(key), target, UNKNOWN if source is None else source))
 
     def get(self, id: int) -> T:  # noqa: A002
         """The fragment with a number; ValueError if there is none."""
-        return self._items[self._known("id", id)]
+        return self._items[self._existing_id("id", id)]
 
     def replace(self, id: int, item: T) -> None:  # noqa: A002
         """Put another fragment in the place of one."""
-        self._items[self._known("id", id)] = item
+        self._items[self._existing_id("id", id)] = item
 
     def touch(self, id: int, time: float | None = None) -> None:  # noqa: A002
         """Mark a fragment as used at a time, by default the latest so far."""
-        self._known("id", id)
+        self._existing_id("id", id)
         self._clock = max(self._clock, self._clock + 1 if time is None else checks.number("time", time))
         self._used[id] = self._clock if time is None else float(time)
 
@@ -138,13 +138,13 @@ class LongTermStore(Generic[T]):
 
     def connect(self, i: int, j: int, payload_i: Any = None, payload_j: Any = None) -> None:
         """Add an edge between two fragments, each end of it with a payload."""
-        if self._known("i", i) == self._known("j", j):
+        if self._existing_id("i", i) == self._existing_id("j", j):
             raise ValueError(f"j = {j}: expected another fragment than i")
         self._edges.append((i, j, payload_i, payload_j))
 
     def neighbors(self, id: int) -> dict[int, list[Any]]:  # noqa: A002
         """The neighbours of a fragment, each with the payload at this fragment's end of the edge."""
-        self._known("id", id)
+        self._existing_id("id", id)
         around: dict[int, list[Any]] = {}
         for i, j, payload_i, payload_j in self._edges:
             if id in (i, j):
@@ -192,12 +192,12 @@ class LongTermStore(Generic[T]):
 
     @staticmethod
     def _form(state: Mapping[str, Any]) -> dict[str, Any]:
-        """The form of a state with as many fragments, keys and edges as this one says."""
+        """The form of a state with the given numbers of fragments, keys and edges."""
         count = len(state["ids"]) if isinstance(state.get("ids"), list) else 0
         lists = {"ids": [int] * count, "items": [object] * count, "used": [float] * count}
         return lists | {"keys": list, "edges": list, "clock": float, "next": int}
 
-    def _known(self, name: str, id: Any) -> int:  # noqa: A002
+    def _existing_id(self, name: str, id: Any) -> int:  # noqa: A002
         if type(id) is int and id in self._items:
             return id
         if checks.size(name, id, minimum=0) not in self._items:

@@ -37,11 +37,11 @@ class AttentionMemory(PatternStore):
     def recall(self, x: Annotated[Tensor, "batch nodes"]) -> HopfieldRecall:
         """The patterns that attention recalls from noisy ones; a node at exactly 0 keeps its sign."""
         cue = self._cue(x)
-        answer = self._step(cue)
-        return HopfieldRecall(answer.to(x.dtype), (self._step(answer) == answer).all(1), (answer != cue).sum(1))
+        recalled = self._step(cue)
+        return HopfieldRecall(recalled.to(x.dtype), (self._step(recalled) == recalled).all(1), (recalled != cue).sum(1))
 
     def _step(self, x: Tensor) -> Tensor:
         patterns = self.stored.to(x.dtype)
         beta = patterns.shape[1] ** -0.5 if self.beta is None else self.beta
-        answer = (beta * (x @ patterns.T)).softmax(1) @ patterns
-        return torch.where(answer == 0, x, answer.sign())
+        average = (beta * (x @ patterns.T)).softmax(1) @ patterns
+        return torch.where(average == 0, x, average.sign())

@@ -1,4 +1,4 @@
-"""Normalisation of every unit over the batch alone."""
+"""Normalisation of every unit over only the batch."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class BatchOnlyNorm(nn.Module):
         flat = input.flatten(1)
         return functional.batch_norm(flat, None, None, training=True, eps=self.eps).view_as(input)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         for name in ("mean", "variance"):  # since only then is it known whether it keeps any, and of what shape
             statistic = state_dict.get(prefix + name)
             setattr(self, name, None if statistic is None else torch.empty_like(statistic))
-        super()._load_from_state_dict(state_dict, prefix, *others)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
     """
     checks.arguments()
 
-    def keep(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    def record_input(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         statistics[module] = (inputs[0].mean(0), inputs[0].var(0, correction=0))
 
     norms = [module for module in model.modules() if isinstance(module, BatchOnlyNorm)]
@@ -98,7 +98,7 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
     statistics: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     for norm in norms:
         norm.mean, norm.variance = None, None
-    hooks = [norm.register_forward_hook(keep) for norm in norms]
+    hooks = [norm.register_forward_hook(record_input) for norm in norms]
     try:
         model(x)
     finally:

@@ -92,7 +92,7 @@ def wide_cnn(
     for inputs, stride in zip([channels, *[width] * (len(strides) - 1)], strides, strict=True):
         convolution = NTKConv2d(inputs, width, 3, stride, dtype=dtype, generator=generator)
         layers += [convolution, BatchOnlyNorm(), nn.ReLU()]
-    # A 1 x 1 convolution of what has one position is a linear layer.
+    # A 1 x 1 convolution of an input with one position is a linear layer.
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), NTKLinear(width, outputs, dtype=dtype, generator=generator)]
     return nn.Sequential(*layers)
 

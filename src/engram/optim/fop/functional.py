@@ -166,11 +166,11 @@ def updated_preconditioner(
         trace: P was divided by its mean eigenvalue in the step; differentiate through this.
     """
     factors = M if isinstance(M, tuple) else (M,)
-    used: Preconditioner = M
+    scaled_factor: Preconditioner = M
     if trace:
-        used = (unit_trace(M[0]), unit_trace(M[1])) if isinstance(M, tuple) else unit_trace(M)
+        scaled_factor = (unit_trace(M[0]), unit_trace(M[1])) if isinstance(M, tuple) else unit_trace(M)
     new_factors = []
-    for (gradient, block, scaled), factor in zip(_by_factor(used, g, z), factors, strict=True):
+    for (gradient, block, scaled), factor in zip(_by_factor(scaled_factor, g, z), factors, strict=True):
         if cosine:  # each is divided by its own norm, since the product of two small norms may be 0
             unit = gradient / gradient.norm().clamp(min=TINY)
             slope = cast(Tensor, hypergradient(unit, block, scaled, 1 / block.norm().clamp(min=TINY)))

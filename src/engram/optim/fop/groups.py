@@ -1,4 +1,4 @@
-"""Which parameters of a module a preconditioner suits."""
+"""The parameters of a module for which a preconditioner is suitable."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def auto_groups(module: nn.Module, linear: str = "none") -> list[dict[str, Any]]
     if not groups:
         raise ValueError(f"module is a {type(module).__name__} without parameters: expected one that has some")
     if groups.keys() == {"none"} and any(isinstance(layer, nn.Linear) for layer in module.modules()):
-        others = "linear = 'left', 'right', 'kron' or 'lowrank' learns matrices of its linear layers"
-        warnings.warn(f"module has no kernels of convolutions: all of it is left alone; {others}", stacklevel=2)
+        advice = "linear = 'left', 'right', 'kron' or 'lowrank' learns matrices of its linear layers"
+        warnings.warn(f"module has no kernels of convolutions: all of it is left alone; {advice}", stacklevel=2)
     order = sorted(groups, key=lambda structure: (structure == "none", structure != "spatial"))
     return [{"params": groups[structure], "structure": structure} for structure in order]

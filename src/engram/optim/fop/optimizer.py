@@ -200,10 +200,10 @@ class FOP(Optimizer):
     def _warn_if_alone(self) -> None:
         """Warn where ``"auto"`` finds nothing to precondition."""
         groups = [group for group in self.param_groups if group["rho"]]
-        learned = any(_structure_of(p, group) for group in groups for p in group["params"])
-        if not learned and any(group["structure"] == "auto" for group in groups):
-            others = "'left', 'right', 'kron' or 'lowrank' learn matrices of dense layers"
-            message = f"structure = 'auto' finds no kernel of a convolution: this is the base alone; {others}"
+        any_learned = any(_structure_of(p, group) for group in groups for p in group["params"])
+        if not any_learned and any(group["structure"] == "auto" for group in groups):
+            advice = "'left', 'right', 'kron' or 'lowrank' learn matrices of dense layers"
+            message = f"structure = 'auto' finds no kernel of a convolution: this is the base alone; {advice}"
             warnings.warn(message, stacklevel=4)
 
     def _step(self, params: list[Tensor], group: dict[str, Any]) -> None:
@@ -259,8 +259,8 @@ def _check_options(group: dict[str, Any]) -> None:
         checks.instance(name, group[name], bool)
     checks.choice("foreach", group["foreach"], (None, True, False))
     if group["nesterov"] and (not group["momentum"] or group["dampening"]):
-        given = f"momentum = {group['momentum']}, dampening = {group['dampening']}"
-        raise ValueError(f"nesterov = True with {given}: expected momentum above 0 and no dampening")
+        settings = f"momentum = {group['momentum']}, dampening = {group['dampening']}"
+        raise ValueError(f"nesterov = True with {settings}: expected momentum above 0 and no dampening")
     if group["base"] != "sgd" and group["momentum"]:
         raise ValueError(f"momentum = {group['momentum']} with base = {group['base']!r}: expected betas in its place")
     _pair("betas", group["betas"])

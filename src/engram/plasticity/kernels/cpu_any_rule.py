@@ -29,7 +29,7 @@ def step(update, before, keep, increment, pre, after, external, weight, alpha, r
                     new[i] = clip if free > clip else (-clip if free < -clip else free)  # NaN stays
                 H = new
             fixed = plastic = zero
-            if alpha.ndim == 2:  # of an argument numba knows it, and compiles this branch alone
+            if alpha.ndim == 2:  # numba knows the type of an argument, and compiles only this branch
                 a = alpha[j]
                 for i in range(size):
                     fixed += (w[i] + a[i] * H[i]) * y[i]

@@ -38,20 +38,20 @@ def register(
 
     Args:
         name: Its name, without ``engram::``; that of the derivative ends in ``_backward``.
-        passes: Forward from the tensors given and the options; backward from the gradients, the tensors kept and the
-            options to the gradients of all tensors given but those that may be missing.
-        fakes: For both, what is returned in shape alone.
-        given: The tensors given, as a schema has them.
-        kept: Those that the derivative needs.
-        keep: Returns the latter from those given and those returned.
+        passes: Forward, from the input tensors and the options; backward, from the gradients, the saved tensors and the
+            options to the gradients of all input tensors except those that may be missing.
+        fakes: For both passes, functions that return outputs of the right shape without computing them.
+        given: The schema of the input tensors.
+        kept: The schema of the tensors that the derivative needs.
+        keep: Returns the tensors that the derivative needs from the input tensors and the outputs.
         options: NamedTuple of the numbers that follow.
         returned: How many tensors the forward pass returns.
-        graded: To how many of those returned, the first ones, gradients may come.
+        graded: How many of the outputs, from the first on, may have gradients.
     """
     ends = ", ".join(f"{kind.__name__} {field}" for field, kind in get_type_hints(options).items())
     gradients = ", ".join(f"Tensor grad_{number}" for number in range(graded))
-    learned = [not tensor.startswith("Tensor?") for tensor in given.split(", ")]
-    schemas = (f"{given}, {ends}", returned), (f"{gradients}, {kept}, {ends}", sum(learned))
+    has_gradient = [not tensor.startswith("Tensor?") for tensor in given.split(", ")]
+    schemas = (f"{given}, {ends}", returned), (f"{gradients}, {kept}, {ends}", sum(has_gradient))
     forward, backward = (
         custom_op(
             f"engram::{name}{suffix}",
@@ -66,17 +66,17 @@ def register(
     backward.register_fake(fakes[1])
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*keep(inputs[: len(learned)], output))
-        ctx.options = inputs[len(learned) :]
+        ctx.save_for_backward(*keep(inputs[: len(has_gradient)], output))
+        ctx.options = inputs[len(has_gradient) :]
         ctx.shapes = [tensor.shape for tensor in output]
         ctx.set_materialize_grads(False)  # autograd would make zeros by all threads
 
     def derivative(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: with checkpointing, the first access recomputes them
         with single_threaded():
-            whole = [saved[0].new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
-        gradients = iter(backward(*whole[:graded], *saved, *ctx.options))
-        return (*(next(gradients) if has else None for has in learned), *[None] * len(ctx.options))
+            filled = [saved[0].new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
+        gradients = iter(backward(*filled[:graded], *saved, *ctx.options))
+        return (*(next(gradients) if has else None for has in has_gradient), *[None] * len(ctx.options))
 
     def no_second_derivative(ctx: Any, *grads: Tensor) -> None:
         raise NotImplementedError(

@@ -15,9 +15,9 @@ from torch.nn import functional
 from engram.numeric.threads import available, shared
 from engram.plasticity.kernels.constants import RETROACTIVE
 
-# Samples are summed in at most so many groups, whatever the number of threads, so that this does not show.
+# Samples are summed in at most this many groups for any number of threads, so that results do not depend on it.
 GROUPS = 32
-# Fewer steps times connections than this take less than some milliseconds, which another thread may be late by.
+# Fewer steps times connections than this take only some milliseconds, about the delay with which a thread may start.
 WORTH_A_THREAD = 2**22
 # Bytes of one sample's traces that the backward pass keeps at once even where sqrt(T) of them are fewer.
 CACHED = 2**19
@@ -25,7 +25,7 @@ CACHED = 2**19
 
 @cache
 def kernel(layer: str, direction: str, *kind: int) -> Any:
-    """A pass, ``"forward"`` or ``"backward"``, of a layer for one kind of alpha and of rule, made once.
+    """A pass, ``"forward"`` or ``"backward"``, of a layer for one kind of alpha and of rule; compiled only once.
 
     Args:
         layer: ``"rnn"``, ``"lstm"`` or ``"linear"``.
@@ -80,7 +80,7 @@ def in_groups(
         kernel(*arguments(group), own, batch * group // groups, batch * (group + 1) // groups)
 
     def memory() -> Any:
-        # torch's begins where a line of the cache does, and no load of a whole register so reaches into a second one.
+        # torch's memory starts at a cache line, so that no load of a whole register reaches into a second line.
         return torch.zeros(scratch[0], dtype=scratch[1]).numpy()
 
     count = available() if work >= WORTH_A_THREAD else 1
@@ -93,8 +93,10 @@ def array(tensor: Tensor) -> Any:
 
 
 def padded(tensor: Tensor, *sizes: int) -> Any:
-    """A tensor as a flat array of which the last axes have these sizes, with zeros behind what there was."""
-    padding = [n for size, want in zip(reversed(tensor.shape), reversed(sizes), strict=False) for n in (0, want - size)]
+    """A tensor as a flat array, its last axes padded with zeros to these sizes."""
+    padding = [
+        n for size, target in zip(reversed(tensor.shape), reversed(sizes), strict=False) for n in (0, target - size)
+    ]
     return functional.pad(tensor.detach(), padding).contiguous().view(-1).numpy()
 
 
@@ -133,7 +135,7 @@ def copies(tensors: Iterable[Tensor]) -> list[Tensor]:
 
 
 def stretch_of(time: int, asked: int, trace_bytes: int) -> int:
-    """Of how many steps the backward pass holds the traces: as asked, or what fits, and at least sqrt(T).
+    """How many steps' traces the backward pass stores: as asked, or as many as fit, and at least sqrt(T).
 
     Args:
         time: Steps T.

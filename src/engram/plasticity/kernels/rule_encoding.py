@@ -18,7 +18,7 @@ from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
 def rule_numbers(rule: PlasticityRule) -> tuple[int, float, bool, int]:
-    """Recursion, bound, ``trace_first`` and what is forgotten of a rule that ``unsupported_rule`` lets pass."""
+    """Recursion, bound, ``trace_first`` and forgetting of a rule that ``unsupported_rule`` accepts."""
     assert rule.forgets is not None
     clip = math.inf if rule.clip is None else rule.clip
     return RECURSIONS[rule.recursion], clip, getattr(rule, "trace_first", False), FORGETS[rule.forgets]
@@ -35,7 +35,7 @@ def recurrent(
         weight: Fixed weights W.
         alpha: Plasticity coefficients.
         rule: The plasticity rule.
-        neuromodulator: What modulates it, or None.
+        neuromodulator: The module that modulates it, or None.
     """
     size = weight.shape[1]
     none, one = weight.new_zeros(1), weight.new_ones(1)
@@ -64,13 +64,13 @@ def traces_of(state: RuleState) -> tuple[Tensor, Tensor]:
 
 
 def state_of(trace: Tensor, eligibility: Tensor) -> RuleState:
-    """The state of a rule of what an operator returns."""
+    """The state of a rule from the return values of an operator."""
     return TraceState(trace) if eligibility.dim() == 1 else EligibilityState(trace, eligibility)
 
 
 def unsupported_rule(rule: PlasticityRule | None) -> str | None:
-    """Why no kernel can run a rule, as an error should say it; None if they can."""
-    # A subclass may have changed anything, so that it is asked for a declaration of its own.
+    """Why no kernel can run a rule, as part of an error message; None if they can."""
+    # A subclass may have changed anything, so it needs a declaration of its own.
     if rule is None or "forgets" not in vars(type(rule)):
         names = "Hebb, Oja, ClippedHebb, Modulated, Retroactive, or a rule whose own class declares what it forgets"
         return f"rule = {rule}: expected {names}"
@@ -82,7 +82,7 @@ def unsupported_rule(rule: PlasticityRule | None) -> str | None:
 
 
 def unsupported_input(drive: Tensor, devices: tuple[str, ...] = ("cpu",)) -> str | None:
-    """Why no kernel can run on such a tensor, as an error should say it; None if they can."""
+    """Why no kernel can run on such a tensor, as part of an error message; None if they can."""
     if drive.device.type not in devices:
         return f"input.device = {drive.device}: expected {' or '.join(devices)}"
     if drive.dtype not in (torch.float32, torch.float64):
@@ -91,7 +91,7 @@ def unsupported_input(drive: Tensor, devices: tuple[str, ...] = ("cpu",)) -> str
 
 
 def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> str | None:
-    """Why no kernel can run a rule with a neuromodulator, as an error should say it; None if they can."""
+    """Why no kernel can run a rule with a neuromodulator, as part of an error message; None if they can."""
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
     if getattr(neuromodulator, "fan_out", False) == "connection":
@@ -101,14 +101,14 @@ def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> 
     return None
 
 
-def transformed(*given: Tensor | nn.Module | Iterable[Tensor] | None) -> str | None:
-    """Why an operator cannot run where a transform of ``torch.func`` is at work on a tensor; None if none is."""
-    if torch.compiler.is_compiling() or all(torch.func.debug_unwrap(t) is t for g in given for t in _tensors(g)):
+def transformed(*arguments: Tensor | nn.Module | Iterable[Tensor] | None) -> str | None:
+    """Why an operator cannot run if a transform of ``torch.func`` is applied to a tensor; None if none is."""
+    if torch.compiler.is_compiling() or all(torch.func.debug_unwrap(t) is t for g in arguments for t in _tensors(g)):
         return None
     return "expected a call that no transform of torch.func is at work on; backend = 'auto' can be transformed"
 
 
-def _tensors(given: Tensor | nn.Module | Iterable[Tensor] | None) -> Iterable[Tensor]:
-    if isinstance(given, nn.Module):
-        return given.parameters(recurse=False)
-    return [given] if isinstance(given, Tensor) else given or ()
+def _tensors(argument: Tensor | nn.Module | Iterable[Tensor] | None) -> Iterable[Tensor]:
+    if isinstance(argument, nn.Module):
+        return argument.parameters(recurse=False)
+    return [argument] if isinstance(argument, Tensor) else argument or ()

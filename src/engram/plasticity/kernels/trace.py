@@ -1,4 +1,4 @@
-"""What the numba kernels share: a step of a rule and its derivative, and passes over the trace of one sample.
+"""The common part of the numba kernels: a step of a rule and its derivative, and passes over the trace of one sample.
 
 With the presynaptic activity x, and the coefficients keep, gain and m of every receiving unit (those of
 ``PlasticityRule``: keep is 1 - D, gain is M z, m the rate or the signal), a step is
@@ -8,13 +8,13 @@ With the presynaptic activity x, and the coefficients keep, gain and m of every 
     H'[j, i] = clip(H[j, i] + m[j] E[j, i])                                   retroactive, or with E' if so asked,
     E'[j, i] = keep[j] E[j, i] + gain[j] x[i]                                 where E is the eligibility trace
 
-and ``rnn.cpu`` tells its derivative, with
+and ``rnn.cpu`` defines its derivative, with
 
     q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i],    r[j] = sum_i G[j, i] E[j, i]
 
-the gradients of gain, keep and m, and a[j] = sum_i H'[j, i] x'[i] that of an alpha for each unit. The fixed weights
-are left to the caller, and all else that units do: a kernel is what it makes of these passes, step by step. A rule
-without a bound has an infinite one.
+the gradients of gain, keep and m, and a[j] = sum_i H'[j, i] x'[i] that of an alpha for each unit. The caller applies
+the fixed weights and computes the units: each kernel combines these passes step by step. A rule without a bound has an
+infinite one.
 
 Traces are [post, pre], row by row, in rows of whole registers. Memory is flat, and places in it are numbers.
 """
@@ -49,7 +49,7 @@ from engram.plasticity.kernels.constants import ADDITIVE, LINEAR, NOTHING, OJA, 
 
 
 class Layout(NamedTuple):
-    """The rows and the width of a trace, the numbers that there are for all units (at least rows), and a register."""
+    """The rows and width of a trace, the count of numbers for all units (at least rows), and the size of a register."""
 
     rows: int
     width: int
@@ -128,7 +128,7 @@ class Sums(NamedTuple):
 
 @inline
 def stepped(H, E, keep, gain, m, x, rule, recursion, clipped):
-    """The traces after a step, H and E, and what the bound of H was given."""
+    """The traces after a step, H and E, and the value of H before its bound."""
     increment = gain * x
     later = E
     if recursion == RETROACTIVE:
@@ -200,7 +200,7 @@ def undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, r
 
 @inline
 def undo_modulation(of_signal, signal, modulator, source, of_source, layout, gradients, b):
-    """Undo a neuromodulator in a step: add to the gradients of its parameters, and to that of what it reads."""
+    """Undo a neuromodulator in a step: add to the gradients of its parameters and of its input."""
     M, of_M, own = splat(signal), splat(type(signal)(0)), b * layout.high
     for j in range(0, layout.high, layout.lanes):
         of_m = load(of_signal, j)
@@ -214,50 +214,50 @@ def undo_modulation(of_signal, signal, modulator, source, of_source, layout, gra
         of_current *= signal * (type(signal)(1) - signal)
     gradients.v0[b] += of_current
     for j in range(0, layout.high, layout.lanes):
-        read = splat(of_current) * load(source.values, source.at + j)
-        store(gradients.v, own + j, load(gradients.v, own + j) + read)
+        signal_grad = splat(of_current) * load(source.values, source.at + j)
+        store(gradients.v, own + j, load(gradients.v, own + j) + signal_grad)
         place = of_source.at + j
         store(of_source.values, place, load(of_source.values, place) + splat(of_current) * load(modulator.v, j))
 
 
 @inline
 def copy_in(values, padded, place):
-    """Copy a row of numbers to where there is padding behind it."""
+    """Copy a row of numbers to a padded array."""
     for i in range(values.size):
         padded[place + i] = values[i]
 
 
 @inline
 def copy_out(padded, place, values):
-    """Copy a row of numbers from where there is padding behind it."""
+    """Copy a row of numbers from a padded array."""
     for i in range(values.size):
         values[i] = padded[place + i]
 
 
 @inline
 def fetch(values, a, b, first, size, padded, place):
-    """Copy values[a, b, first:first + size] to where there is padding behind it, without the cost of a view."""
+    """Copy values[a, b, first:first + size] to a padded array, without the cost of a view."""
     for i in range(size):
         padded[place + i] = values[a, b, first + i]
 
 
 @inline
 def deliver(padded, place, values, a, b, first, size):
-    """Copy to values[a, b, first:first + size] from where there is padding behind it."""
+    """Copy to values[a, b, first:first + size] from a padded array."""
     for i in range(size):
         values[a, b, first + i] = padded[place + i]
 
 
 @inline
 def rows_in(values, b, padded, place, width):
-    """Copy the traces of sample b, if there are any, to where every row has padding behind it."""
+    """Copy the traces of sample b, if there are any, to an array with padded rows."""
     for j in range(values.shape[1]):
         fetch(values, b, j, 0, values.shape[2], padded, place + j * width)
 
 
 @inline
 def rows_out(padded, place, width, values, b):
-    """Copy the traces of sample b, if there are any, from where every row has padding behind it."""
+    """Copy the traces of sample b, if there are any, from an array with padded rows."""
     for j in range(values.shape[1]):
         deliver(padded, place + j * width, values, b, j, 0, values.shape[2])
 

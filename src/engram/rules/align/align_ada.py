@@ -139,7 +139,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
 
 
 def _run(modules: _Modules, value: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
-    """What modules give, with other parameters if given."""
+    """The output of modules, with other parameters if given."""
     for name, module in modules:
         if getattr(module, "inplace", False):
             value = value.clone()

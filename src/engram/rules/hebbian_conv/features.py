@@ -210,10 +210,10 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _start(self, X: Data) -> np.ndarray:
         """Make the layers; return X as images."""
         if not len(self.n_filters) == len(self.kernel_sizes) == len(self.fan_ins) == len(self.lr):
-            given = ", ".join(
+            lengths = ", ".join(
                 f"{name} = {getattr(self, name)}" for name in ("n_filters", "kernel_sizes", "fan_ins", "lr")
             )
-            raise ValueError(f"{given}: expected a value for each layer in all of them")
+            raise ValueError(f"{lengths}: expected a value for each layer in all of them")
         images = self._images(X, reset=True)
         self._rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         generator = torch.Generator().manual_seed(int(self._rng.integers(2**31)))

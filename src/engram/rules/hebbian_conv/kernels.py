@@ -9,7 +9,7 @@ from numba import njit
 
 from engram.numeric.jit import jit
 
-ANY_ORDER = {"reassoc", "contract", "nsz"}  # sums in any order; what is not finite stays so
+ANY_ORDER = {"reassoc", "contract", "nsz"}  # sums in any order; numbers that are not finite stay so
 
 
 @jit

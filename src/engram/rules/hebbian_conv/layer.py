@@ -38,12 +38,12 @@ def fixed_fan_in(
     """
     checks.size("units", units)
     checks.size("fan_in", fan_in, maximum=checks.size("inputs", inputs))
-    drawn = torch.rand(units, inputs, generator=generator).argsort(1)[:, :fan_in]
-    return drawn.sort(1).values
+    indices = torch.rand(units, inputs, generator=generator).argsort(1)[:, :fan_in]
+    return indices.sort(1).values
 
 
 class _HebbianLayer(nn.Module):
-    """What both layers share; a linear layer is a convolution of images of one pixel."""
+    """The common part of both layers; a linear layer is a convolution of images of one pixel."""
 
     connections: Tensor | None
     steps: Tensor
@@ -162,7 +162,7 @@ class HebbianConv2d(_HebbianLayer):
             learn, but thresholds adapt. In terms of a rate eta for sums over a batch it is eta * places * n_winners /
             filters.
         threshold_rate: How fast thresholds adapt, see ``AdaptiveThreshold``.
-        activation: What comes out: ``"triangle"`` of u, or ``"wta"``, the winners' y alone.
+        activation: The output: ``"triangle"`` of u, or ``"wta"``, the winners' y alone.
         binary: Winners have activity 1, as published; else their drive.
         pool: Side of the windows that the output is averaged over; 1: none.
         fan_in: Inputs that each filter sees, drawn once; None: all of in_channels * kernel_size^2. Inputs that are left
@@ -239,7 +239,7 @@ class HebbianLinear(_HebbianLayer):
         rule: ``"instar"``, ``"hebb"`` or ``"oja"``, see ``hebbian_update``.
         lr: Share of a unit's weights that a batch replaces if the unit wins as often as it should.
         threshold_rate: How fast thresholds adapt, see ``AdaptiveThreshold``.
-        activation: What comes out: ``"triangle"`` of u, or ``"wta"``, the winners' y alone.
+        activation: The output: ``"triangle"`` of u, or ``"wta"``, the winners' y alone.
         binary: Winners have activity 1; else their drive.
         fan_in: Inputs that each unit sees, drawn once; None: all.
         burn_in: Batches before weights learn, in which thresholds settle.

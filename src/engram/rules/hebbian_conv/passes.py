@@ -24,7 +24,7 @@ BLOCK = 1 << 19  # patches' values at once, so that they and the drives stay in 
 
 @dataclass(frozen=True)
 class Competition:
-    """How a layer's units compete, what they give, and how they learn; see ``HebbianConv2d``."""
+    """The competition, the output and the learning of a layer's units; see ``HebbianConv2d``."""
 
     n_winners: int
     binary: bool
@@ -102,11 +102,11 @@ def plain_pass(
     with torch.no_grad():
         y = k_winners(u, how.n_winners, binary=how.binary)
         win_rate = (y > 0).to(y.dtype).mean((0, 2, 3))
-        learned = y * learns.view(-1, 1, 1, 1)
-        sums = conv2d_weight(x, weight.shape, learned).flatten(1)  # type: ignore[no-untyped-call]
+        learning_activity = y * learns.view(-1, 1, 1, 1)
+        sums = conv2d_weight(x, weight.shape, learning_activity).flatten(1)  # type: ignore[no-untyped-call]
         if connections is not None:
             sums = sums.gather(1, connections)
-        decay = summed_decay(learned, how.rule)
+        decay = summed_decay(learning_activity, how.rule)
     output = triangle(u) if how.activation == "triangle" else y
     if how.pool > 1:
         output = functional.avg_pool2d(output, how.pool)
@@ -135,9 +135,9 @@ def fast_pass(
 
     batch, channels, height, width = x.shape
     units, _, kernel, _ = weight.shape
-    given, dtype = x.detach().permute(1, 2, 3, 0).contiguous(), theta.numpy().dtype
+    inputs, dtype = x.detach().permute(1, 2, 3, 0).contiguous(), theta.numpy().dtype
     standard, spread = np.empty((channels * height * width, batch), dtype), np.empty(batch)
-    kernels.standardize(given.view(-1, batch).numpy(), standard, spread)
+    kernels.standardize(inputs.view(-1, batch).numpy(), standard, spread)
     if not np.isfinite(spread).all():
         checks.finite("input", x)
     rows, columns = height - kernel + 1, width - kernel + 1
@@ -157,7 +157,7 @@ def fast_pass(
         sums = np.zeros((units, kernel, kernel * channels), dtype)
         rows_of = images.permute(3, 1, 2, 0).contiguous().view(batch, height, -1).numpy()
         kernels.dense_learning(rows_of, winners, learns, wins, decay, sums)
-        grown = torch.from_numpy(sums).view(units, kernel, kernel, channels).permute(0, 3, 1, 2).reshape(units, -1)
+        growth = torch.from_numpy(sums).view(units, kernel, kernel, channels).permute(0, 3, 1, 2).reshape(units, -1)
     else:
         offsets = _offsets(connections, kernel, height, width)
         values = weight.detach().flatten(1).gather(1, connections).numpy()
@@ -165,10 +165,10 @@ def fast_pass(
         kernels.sparse_places(standard, *place, winners, output)
         sums = np.zeros(values.shape, dtype)
         kernels.sparse_learning(standard, width, offsets, winners, learns, wins, decay, sums)
-        grown = torch.from_numpy(sums)
+        growth = torch.from_numpy(sums)
     win_rate = torch.from_numpy((wins / winners.size).astype(dtype))
     decayed = torch.from_numpy(decay) if how.rule != "hebb" else torch.zeros_like(theta)
-    return Pass(torch.from_numpy(output).permute(3, 0, 1, 2), win_rate, grown, decayed)
+    return Pass(torch.from_numpy(output).permute(3, 0, 1, 2), win_rate, growth, decayed)
 
 
 def _patches(images: Tensor, kernel: int, first: int, count: int) -> Tensor:

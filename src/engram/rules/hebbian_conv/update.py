@@ -56,17 +56,17 @@ def hebbian_update(
         if weight.ndim == 2:
             checks.tensor("x", x, ("batch", weight.shape[1]), weight)
             checks.tensor("y", y, (len(x), weight.shape[0]), weight)
-            grown = y.T @ x
+            growth = y.T @ x
         elif weight.ndim == 4:
             checks.tensor("x", x, ("batch", weight.shape[1], "height", "width"), weight)
             places = [(x.shape[a] + 2 * padding - weight.shape[a]) // stride + 1 for a in (2, 3)]
             checks.tensor("y", y, (len(x), weight.shape[0], *places), weight)
-            grown = conv2d_weight(x, weight.shape, y, stride, padding)  # type: ignore[no-untyped-call]
+            growth = conv2d_weight(x, weight.shape, y, stride, padding)  # type: ignore[no-untyped-call]
         else:
             raise ValueError(
                 f"weight.shape = {tuple(weight.shape)}: expected (units, channels, height, width) or (units, features)"
             )
-        return grown - summed_decay(y, rule).view(-1, *[1] * (weight.ndim - 1)) * weight
+        return growth - summed_decay(y, rule).view(-1, *[1] * (weight.ndim - 1)) * weight
 
 
 def hebbian_loss(

@@ -29,7 +29,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
     matters: the published code, which divides 9,000 rows of 3,072 values by 3,072 and adds 1e-3, has an eps of 3.4e-4.
 
     Args:
-        eps: What is added to all moments, so that directions which hardly occur are not blown up.
+        eps: Added to all moments, so that directions which hardly occur are not amplified too much.
         standardize: Give each row mean 0 and standard deviation 1 first, as published for images.
         mirror: Fit to the images and their mirror images, so that the order of whitening and mirroring does not matter.
             This is also four times as fast, since even and odd parts are then uncorrelated.
@@ -88,7 +88,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         values = self._values(X)
         parts = zip(self._parts(self._standard(values)), self.matrices_, strict=True)
         white = [part @ matrix.astype(part.dtype, copy=False) for part, matrix in parts]
-        return self._whole(white).reshape(values.shape)
+        return self._joined(white).reshape(values.shape)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
         """The images, standardised if ``standardize``, that whitened ones were made of."""
@@ -96,7 +96,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         values = self._values(X)
         parts = zip(self._parts(values.reshape(len(values), -1)), self.matrices_, strict=True)
         colours = [scipy.linalg.solve(matrix, part.T, assume_a="pos").T for part, matrix in parts]
-        return self._whole(colours).reshape(values.shape)
+        return self._joined(colours).reshape(values.shape)
 
     def _values(self, X: Data, reset: bool = False) -> np.ndarray:
         values = np.asarray(checks.samples(self, X, dtype=[np.float32, np.float64], allow_nd=True, reset=reset))
@@ -128,7 +128,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         even = np.concatenate(((left + right) * root, middle), 3)
         return [part.reshape(len(rows), -1) for part in (even, (left - right) * root)]
 
-    def _whole(self, parts: list[np.ndarray]) -> np.ndarray:
+    def _joined(self, parts: list[np.ndarray]) -> np.ndarray:
         """The rows that have these coordinates."""
         if not self.mirror:
             return parts[0]

@@ -20,7 +20,7 @@ def homeostatic_scaling(
     Args:
         weight: W.
         rate: Mean activity of each unit, positive; the mean of a silent unit does not say how far off it is.
-        target: What it should be, positive.
+        target: The target of this mean, positive.
         exponent: Share of the correction that is made at once; with 1, all of it, if rates are proportional to weights.
 
     Raises:

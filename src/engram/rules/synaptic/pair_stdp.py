@@ -40,7 +40,7 @@ class PairSTDP(SynapticRule[SpikeTraces]):
         a_minus: A_minus, the decay likewise.
         tau_plus: Time constant of the presynaptic trace, in steps.
         tau_minus: That of the postsynaptic trace.
-        bounds: What keeps a weight between 0 and ``w_max``. ``"hard"``: the change ends there. ``"soft"``: growth is
+        bounds: How a weight is kept between 0 and ``w_max``. ``"hard"``: the change ends there. ``"soft"``: growth is
             multiplied with w_max - W, decay with W. Both need plain gradient descent with a learning rate of at most 1;
             at 1, A are the published amplitudes. ``"none"``: nothing.
         w_max: The largest weight.
@@ -127,7 +127,7 @@ def decayed(trace: Float[Tensor, "batch units"], tau: float) -> Float[Tensor, "b
 
 
 def mean_product(post: Float[Tensor, "#batch post"], pre: Float[Tensor, "#batch pre"]) -> Float[Tensor, "post pre"]:
-    """The mean over the batch of what a post- and a presynaptic factor make together."""
+    """The mean over the batch of the product of a post- and a presynaptic factor."""
     size = max(len(post), len(pre))
     return post.expand(size, -1).T @ pre.expand(size, -1) / size
 
@@ -142,8 +142,8 @@ def bounded(
     """The change of weights by growth and decay, under bounds as ``PairSTDP`` has them.
 
     Args:
-        growth: What a pair in causal order adds.
-        decay: What one in the other order takes.
+        growth: The increase by a pair in causal order.
+        decay: The decrease by a pair in the other order.
         weight: W.
         bounds: ``"none"``, ``"hard"`` or ``"soft"``.
         w_max: The largest weight.

@@ -28,7 +28,7 @@ class Sanger(SynapticRule[None]):
     Examples:
         >>> import torch
         >>> x = torch.tensor([[1.0, 2.0]])
-        >>> Sanger().update(x, x, torch.eye(2), None).grad  # of what the first unit takes, the second sees nothing
+        >>> Sanger().update(x, x, torch.eye(2), None).grad  # the second unit does not see the first one's component
         tensor([[ 0., -2.],
                 [ 0.,  0.]])
     """

@@ -1,4 +1,4 @@
-"""Plasticity rules of slow weights: what a rule does to a trace, as a pseudo-gradient of the weights of a layer."""
+"""Plasticity rules of slow weights: a rule's change of a trace becomes a pseudo-gradient of the weights of a layer."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class SlowWeights(SynapticRule[None]):
         """
         check_activities(pre, post, weight)
         decay, gain, target = self.rule.coefficients(post)
-        lost = decay.mean(0)[:, None] if decay.dim() else decay
-        return SynapticUpdate(lost * weight - (gain * target).T @ pre / len(pre), None)
+        decay_per_weight = decay.mean(0)[:, None] if decay.dim() else decay
+        return SynapticUpdate(decay_per_weight * weight - (gain * target).T @ pre / len(pre), None)
 
     def growth(
         self, pre: Float[Tensor, "batch pre"], post: Float[Tensor, "batch post"], weight: Float[Tensor, "post pre"]
@@ -97,8 +97,8 @@ class SlowWeights(SynapticRule[None]):
         """
         checks.arguments()
         decay, gain, target = self.rule.coefficients(post)
-        lost = decay[:, :, None] if decay.dim() else decay
-        return (gain * target)[:, :, None] * pre[:, None, :] - lost * weight
+        decay_per_weight = decay[:, :, None] if decay.dim() else decay
+        return (gain * target)[:, :, None] * pre[:, None, :] - decay_per_weight * weight
 
 
 def hebb() -> SlowWeights:

@@ -94,7 +94,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
             pre: Presynaptic activity.
             post: Postsynaptic activity.
             weight: W.
-            state: What ``init`` or the last update returned.
+            state: The state from ``init`` or the last update.
             modulator: M, of each sample or of each unit of it.
 
         Raises:
@@ -115,7 +115,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         return SynapticUpdate(grad, EligibilityTraces(eligibility, baseline, inner))
 
     def _growth(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """What each sample alone would make the rule grow by, and its states after it."""
+        """The rule's growth by each sample alone, and its states after it."""
         if isinstance(self.rule, SlowWeights):  # the same without the cost of a transform
             return self.rule.growth(pre, post, weight), None
 

@@ -41,7 +41,7 @@ class TripletSTDP(SynapticRule[TripletTraces]):
         tau_minus: Time constant of y.
         tau_x: Time constant of x2.
         tau_y: Time constant of y2.
-        bounds: What keeps a weight between 0 and ``w_max``: ``"hard"``, the change ends there; ``"soft"``, growth is
+        bounds: How a weight is kept between 0 and ``w_max``: ``"hard"``, the change ends there; ``"soft"``, growth is
             multiplied with w_max - W, decay with W; ``"none"``.
         w_max: The largest weight.
 

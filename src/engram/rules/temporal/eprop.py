@@ -149,7 +149,7 @@ class EProp(LearningRule[Tensor | None]):
 
         Args:
             model: The network after the step.
-            deltas: What the step added to ``"readout.weight"``.
+            deltas: The step's change of ``"readout.weight"``.
             state: B before the step.
         """
         if self.feedback != "adaptive" or state is None:
@@ -159,7 +159,7 @@ class EProp(LearningRule[Tensor | None]):
 
 
 def core_gradients(core: Any, change: Float[Tensor, "hidden pre"]) -> dict[str, Tensor]:
-    """By name what belongs to input weights, recurrent weights and bias, of which not every core has one."""
+    """The parts for input weights, recurrent weights and bias by name; some cores lack one of them."""
     inputs, recurrent, bias = change.tensor_split((core.input_size, core.input_size + core.hidden_size), dim=1)
     grads = {"core.weight_ih": inputs, "core.weight_hh": core.connections(recurrent)}
     return grads | ({"core.bias": bias[:, 0]} if hasattr(core, "bias") else {})

@@ -25,7 +25,7 @@ Slot = tuple[slice, slice]
 
 
 class _OfSize(NamedTuple):
-    """What one block size makes of a map."""
+    """A map divided into blocks of one size."""
 
     submaps: tuple[Submap, ...]
     slots: tuple[Slot, ...]
@@ -184,8 +184,8 @@ class SubmapGrammar:
             ValueError: No map, or a reward outside it.
         """
         checks.arguments()
-        seen = _checked(known)
-        cells = seen.copy()
+        checked_map = _checked(known)
+        cells = checked_map.copy()
         for row, column in goals_seen:
             if not (0 <= row < len(cells) and 0 <= column < cells.shape[1]):
                 raise ValueError(f"goals_seen has ({row}, {column}): expected cells of a map of {cells.shape}")
@@ -194,32 +194,36 @@ class SubmapGrammar:
         sizes = self.sizes(cells.shape) if unknown.any() else []
         parts = [part for size in sizes if (part := self._of_size(cells, size, len(sizes))) is not None]
         if not parts:
-            return self._none(seen, cells, sizes)
+            return self._none(checked_map, cells, sizes)
         evidence = np.array([part.log_evidence for part in parts])
         total = float(np.logaddexp.reduce(evidence))
         shares = np.exp(evidence - total)
         best = parts[int(shares.argmax())]
         maps, logs = _pooled(parts, shares, self.max_hypotheses, self.rng)
-        maps, logs = _filtered(maps, logs, cells, seen)
+        maps, logs = _filtered(maps, logs, cells, checked_map)
         weights = np.exp(logs - np.logaddexp.reduce(logs)) if len(logs) else logs
         weights = weights / weights.sum() if len(weights) else weights
-        unstructured, chance = 0.0, np.zeros(seen.shape)
+        unstructured, chance = 0.0, np.zeros(checked_map.shape)
         if self.include_unstructured:
             unstructured = self._unstructured(cells, best, bool(len(maps)))
-            whole = np.where(unknown, maps[int(weights.argmax())], cells) if len(maps) else None
-            chance = background(cells, whole, best.slots)
+            completed = np.where(unknown, maps[int(weights.argmax())], cells) if len(maps) else None
+            chance = background(cells, completed, best.slots)
         fields = best.submaps, best.slots, best.candidates, best.programs, total
-        return MapPosterior(maps, weights, seen, *fields, unstructured, chance)
+        return MapPosterior(maps, weights, checked_map, *fields, unstructured, chance)
 
-    def _none(self, seen: Int8[np.ndarray, "h w"], cells: Int8[np.ndarray, "h w"], sizes: list[Size]) -> MapPosterior:
+    def _none(
+        self, checked_map: Int8[np.ndarray, "h w"], cells: Int8[np.ndarray, "h w"], sizes: list[Size]
+    ) -> MapPosterior:
         """No hypothesis; for a fully known map, the map itself."""
-        whole = not (cells == UNOBSERVED).any() and bool((seen == REWARD).any())
-        maps = np.stack([seen] * whole) if whole else np.zeros((0, *seen.shape), np.int8)
-        unstructured = float(self.include_unstructured > 0 and not whole)
+        is_complete = not (cells == UNOBSERVED).any() and bool((checked_map == REWARD).any())
+        maps = np.stack([checked_map] * is_complete) if is_complete else np.zeros((0, *checked_map.shape), np.int8)
+        unstructured = float(self.include_unstructured > 0 and not is_complete)
         everywhere: tuple[Slot, ...] = ((slice(None), slice(None)),)
-        chance = background(cells, None, everywhere) if unstructured else np.zeros(seen.shape)
+        chance = background(cells, None, everywhere) if unstructured else np.zeros(checked_map.shape)
         submaps = next(filter(None, (tuple(self._propose(_blocks(cells, size)[1])) for size in sizes)), ())
-        return MapPosterior(maps, np.ones(len(maps)), seen, submaps, (), (), len(maps), -math.inf, unstructured, chance)
+        return MapPosterior(
+            maps, np.ones(len(maps)), checked_map, submaps, (), (), len(maps), -math.inf, unstructured, chance
+        )
 
     def _of_size(self, cells: Int8[np.ndarray, "h w"], size: Size, sizes: int) -> _OfSize | None:
         """Consistent maps of one block size, or draws of them, with the logs of their prior weights."""
@@ -240,8 +244,8 @@ class SubmapGrammar:
             maps[:, *slot] = np.stack([choice.cells for choice in choices])[assigned[:, k]]
             own = np.array([choice.submap if choice.submap >= 0 else -1 - k for choice in choices])
             numbers[:, k] = own[assigned[:, k]]
-        used = 1 + (np.diff(np.sort(numbers, 1), axis=1) != 0).sum(1)
-        logs -= self.prior_cost * (math.log2(sizes) + NEW * used + len(slots) * math.log2(len(submaps)))
+        n_submaps = 1 + (np.diff(np.sort(numbers, 1), axis=1) != 0).sum(1)
+        logs -= self.prior_cost * (math.log2(sizes) + NEW * n_submaps + len(slots) * math.log2(len(submaps)))
         return _OfSize(tuple(submaps), slots, candidates, programs, maps, logs, float(np.logaddexp.reduce(logs)))
 
     def _assigned(
@@ -274,10 +278,16 @@ class SubmapGrammar:
         self, block: Int8[np.ndarray, "bh bw"], options: list[Candidate], contents: Int8[np.ndarray, "v bh bw"]
     ) -> tuple[Candidate, ...]:
         """The submaps that agree with a slot; if there are none, the block itself."""
-        plain, others = block, contents
+        block_without_rewards, submaps_without_rewards = block, contents
         if self.gate == "last":
-            plain, others = (np.where(part == REWARD, EMPTY, part) for part in (block, contents))
-        same = ((others == plain) | (others == UNOBSERVED) | (plain == UNOBSERVED)).all((1, 2))
+            block_without_rewards, submaps_without_rewards = (
+                np.where(part == REWARD, EMPTY, part) for part in (block, contents)
+            )
+        same = (
+            (submaps_without_rewards == block_without_rewards)
+            | (submaps_without_rewards == UNOBSERVED)
+            | (block_without_rewards == UNOBSERVED)
+        ).all((1, 2))
         choices = tuple(option for option, good in zip(options, same, strict=True) if good)
         return choices or (Candidate(block, -1, 0.0),) * self.one_off
 
@@ -304,8 +314,8 @@ def _checked(known: Any) -> Int8[np.ndarray, "h w"]:
     cells = checks.array("known", known, ("h", "w"), np.int64)
     wrong = np.argwhere(~np.isin(cells, (*CODES, UNOBSERVED)))
     if len(wrong) or not cells.size:
-        where = f" at {tuple(wrong[0].tolist())} is {cells[tuple(wrong[0])]}" if len(wrong) else " is empty"
-        raise ValueError(f"known{where}: expected cells of {sorted((*CODES, UNOBSERVED))}")
+        problem = f" at {tuple(wrong[0].tolist())} is {cells[tuple(wrong[0])]}" if len(wrong) else " is empty"
+        raise ValueError(f"known{problem}: expected cells of {sorted((*CODES, UNOBSERVED))}")
     return cells.astype(np.int8)
 
 
@@ -356,7 +366,7 @@ def _filtered(
     maps: Int8[np.ndarray, "n h w"],
     logs: Float64[np.ndarray, "n"],
     cells: Int8[np.ndarray, "h w"],
-    seen: Int8[np.ndarray, "h w"],
+    checked_map: Int8[np.ndarray, "h w"],
 ) -> tuple[Int8[np.ndarray, "m h w"], Float64[np.ndarray, "m"]]:
     """Drop hypotheses that add nothing, contradict a reward, or leave no reward to be collected."""
     order = np.argsort((maps == UNOBSERVED).sum((1, 2)), kind="stable")
@@ -370,6 +380,6 @@ def _filtered(
         goals.add(rewards)
     both = (cells != UNOBSERVED) & (maps != UNOBSERVED)
     is_kept &= ~(both & (maps != cells)).any((1, 2)) & (maps == REWARD).any((1, 2))
-    maps = np.where(seen != UNOBSERVED, seen, maps[is_kept])
+    maps = np.where(checked_map != UNOBSERVED, checked_map, maps[is_kept])
     rewarded = (maps == REWARD).any((1, 2))
     return maps[rewarded], logs[is_kept][rewarded]

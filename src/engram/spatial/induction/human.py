@@ -75,7 +75,7 @@ def trajectory_log_likelihood(
         positions: Row and column at each step, (steps, 2).
         rooms: Number of each cell's room, -1 for walls.
         rewards: Where rewards were seen at each step, collected or not (default: those in sight).
-        views: What is seen from each cell (``RoomGrid.views``).
+        views: The view from each cell (``RoomGrid.views``).
         floor: Share of an even guess in the floored mean.
 
     Raises:
@@ -91,12 +91,12 @@ def trajectory_log_likelihood(
     labels = checks.array("rooms", rooms, np.shape(known_maps[0]) if len(known_maps) else ("h", "w"), np.int64)
     visited, n_rooms, probabilities = labels[tuple(places.T)], int(labels.max()) + 1, []
     planner.reset(views)
-    for step, (known, position) in enumerate(zip(known_maps, places, strict=True)):
+    for step, (known_map, position) in enumerate(zip(known_maps, places, strict=True)):
         later = visited[step:][(visited[step:] != visited[step]) & (visited[step:] >= 0)]
         if not len(later):
             break
-        seen = {} if rewards is None else {"rewards": rewards[step]}
-        planner.act({"known": known, "position": position, **seen})
+        reward_observation = {} if rewards is None else {"rewards": rewards[step]}
+        planner.act({"known": known_map, "position": position, **reward_observation})
         observed = np.array([0, *planner.tree_.observations[1:]], np.int64)
         room_of = labels.ravel()[RoomModel.positions(observed)]
         room_of[0] = visited[step]

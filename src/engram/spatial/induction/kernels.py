@@ -25,7 +25,7 @@ COLLECTED = 9  # in place of a code, in the hash
 
 
 class World(NamedTuple):
-    """What a search knows at its root, and what its episodes change.
+    """The information of a search at its root, and the arrays that its episodes change.
 
     Attributes:
         shape: Rows and columns.
@@ -41,7 +41,7 @@ class World(NamedTuple):
         holds: Which goals a hypothesis has, (n, goals).
         layout: Which of the layouts a hypothesis has, whose walls are the same.
         near: 1 / (1 + distance) of each cell from a goal, (layouts, goals, cells).
-        field: What attracts to each cell at the root.
+        field: The attraction of each cell at the root.
         bonus: What each cell pays in any case.
         power: The exponent of weights in what attracts.
         discount: Of the potential.
@@ -100,7 +100,7 @@ def spread(passable, width, queue, distance):
     """Write the distances by 4-neighbours over passable cells; sources have 0 already, all others -1.
 
     Args:
-        passable: Which cells may be entered, flat.
+        passable: Mask of the cells that may be entered, flat.
         width: Columns.
         queue: The sources first, with room for all cells; overwritten.
         distance: -1 where not reached.
@@ -124,12 +124,12 @@ def spread(passable, width, queue, distance):
 
 
 @jit
-def distinct(maps, kept):
-    """Write which maps say something that no kept map before them says, of maps sorted by unknown cells."""
+def distinct(maps, is_kept):
+    """Mark the maps that contain information that no kept map before them has; maps are sorted by unknown cells."""
     for i in range(maps.shape[0]):
-        kept[i] = True
+        is_kept[i] = True
         for j in range(i):
-            if not kept[j]:
+            if not is_kept[j]:
                 continue
             inside = True
             for cell in range(maps.shape[1]):
@@ -137,7 +137,7 @@ def distinct(maps, kept):
                     inside = False
                     break
             if inside:
-                kept[i] = False
+                is_kept[i] = False
                 break
 
 
@@ -174,7 +174,7 @@ def fill_field(world):
 
 @inline
 def content(grid, alive, maps, drawn, cell, count, rng):
-    """A cell as the first hypothesis drawn says that knows it, empty where none does; and how many were drawn."""
+    """A cell from the first drawn hypothesis that specifies it, empty if none does; and the number of draws."""
     code = grid[cell]
     if code != UNOBSERVED:
         return code, count
@@ -220,16 +220,16 @@ def collect(world, cell):
 
 @inline
 def start_episode(world, position):
-    """Set a world back; return what of a state changes."""
+    """Reset a world; return the changing part of a state."""
     world.grid[:], world.alive[:], world.collected[:], world.open[:] = world.known, world.weights, False, False
     return position, np.int64(0), False, world.field[position]
 
 
 @partial(jit, forceinline=True)
 def move(world, changing, action, rng):
-    """Move in a completed map, see, and drop the hypotheses that what is seen contradicts."""
+    """Move in a completed map, look around, and drop the hypotheses that the observation contradicts."""
     start, key, changed, before = changing
-    # Each array is taken out of the world once: to do so counts references, which takes longer than what follows.
+    # Each array is taken out of the world once, since this counts references, which takes longer than the rest.
     grid, alive, maps, drawn, seen, varies = (
         world.grid, world.alive, world.maps, world.drawn, world.seen, world.varies
     )  # fmt: skip
@@ -237,7 +237,7 @@ def move(world, changing, action, rng):
     (height, width), count = world.shape, 0
     down, right, length = moves[action, 0], moves[action, 1], moves[action, 2]
     position, reward = start, 0.0
-    for moved in range(length):
+    for n_moves in range(length):
         row, column = position // width + down, position % width + right
         if row < 0 or row >= height or column < 0 or column >= width:
             break
@@ -246,7 +246,7 @@ def move(world, changing, action, rng):
         if is_wall(code):
             break
         position = cell
-        if code == REWARD and world.on_path and moved < length - 1:
+        if code == REWARD and world.on_path and n_moves < length - 1:
             reward += 1.0
             key ^= collect(world, cell)
             changed |= world.potential
@@ -301,7 +301,7 @@ def step(state, action, rng):
 
 
 class Rooms(NamedTuple):
-    """In place of the functions of a model, for a search that is kept on disk, which cannot be given functions."""
+    """Stands in for the functions of a model: a compiled search that is cached on disk cannot take functions."""
 
     world: World
 

@@ -115,7 +115,7 @@ class MapInductionPlanner:
         """Forget the map and the rewards seen.
 
         Args:
-            views: What is seen from each cell, as the world has it (``RoomGrid.views``; default: the cell alone).
+            views: The view from each cell, as the world has it (``RoomGrid.views``; default: the cell alone).
         """
         checks.arguments()
         self.goals_seen: set[tuple[int, int]] = set()
@@ -136,23 +136,23 @@ class MapInductionPlanner:
         """
         if not isinstance(observation, Mapping) or not {"known", "position"} <= set(observation):
             raise ValueError(f"observation = {checks.shown(observation)}: expected 'known' and 'position'")
-        known = checks.array("known", observation["known"], ("h", "w"), np.int8)
+        known_map = checks.array("known", observation["known"], ("h", "w"), np.int8)
         row, column = (int(place) for place in checks.array("position", observation["position"], (2,), np.int64))
-        if not (0 <= row < len(known) and 0 <= column < known.shape[1]):
-            raise ValueError(f"position = ({row}, {column}): expected a cell of a map of {known.shape}")
-        if blocked(known[row, column]):
+        if not (0 <= row < len(known_map) and 0 <= column < known_map.shape[1]):
+            raise ValueError(f"position = ({row}, {column}): expected a cell of a map of {known_map.shape}")
+        if blocked(known_map[row, column]):
             raise ValueError(f"position = ({row}, {column}): expected a cell that is no wall")
-        if known.size > 2**POSITION_BITS:
-            raise ValueError(f"known has {known.size} cells: expected at most {2**POSITION_BITS}")
-        rewarded = checks.array("rewards", observation.get("rewards", known == REWARD), known.shape, np.bool_)
-        self.goals_seen |= {(down, right) for down, right in np.argwhere(rewarded | (known == REWARD)).tolist()}
-        news = known.tobytes() != self._known
+        if known_map.size > 2**POSITION_BITS:
+            raise ValueError(f"known has {known_map.size} cells: expected at most {2**POSITION_BITS}")
+        rewarded = checks.array("rewards", observation.get("rewards", known_map == REWARD), known_map.shape, np.bool_)
+        self.goals_seen |= {(down, right) for down, right in np.argwhere(rewarded | (known_map == REWARD)).tolist()}
+        news = known_map.tobytes() != self._known
         if news:
-            self._known = known.tobytes()
-            self._induce(known)
+            self._known = known_map.tobytes()
+            self._induce(known_map)
         if self.planner == "greedy":
-            return greedy_action(known, (row, column), self.posterior_, self.unseen)
-        cell = row * known.shape[1] + column
+            return greedy_action(known_map, (row, column), self.posterior_, self.unseen)
+        cell = row * known_map.shape[1] + column
         if self.replan == "on_news" and not news and self._follow(cell):
             return self._best(self._node)
         self._node = 0
@@ -165,20 +165,20 @@ class MapInductionPlanner:
         self.tree_ = self.search.tree_
         return action
 
-    def _induce(self, known: Int8[np.ndarray, "h w"]) -> None:
+    def _induce(self, known_map: Int8[np.ndarray, "h w"]) -> None:
         """Make hypotheses of a map, and a world for the search."""
         self.posterior_ = None
-        maps, weights = np.zeros((0, *known.shape), np.int8), np.zeros(0)
+        maps, weights = np.zeros((0, *known_map.shape), np.int8), np.zeros(0)
         if self.mode != "uniform":
-            self.posterior_ = self.grammar.posterior(known, self.goals_seen)
+            self.posterior_ = self.grammar.posterior(known_map, self.goals_seen)
             self._note_exhaustion(self.posterior_)
             maps, weights = self._hypotheses(self.posterior_)
         if self.planner == "greedy":
             return
         if not len(maps) and self.shaping == "potential":  # rewards in sight attract all the same
-            maps, weights = known[None], np.ones(1)
+            maps, weights = known_map[None], np.ones(1)
         self._world = make_world(
-            known, maps, weights, self._views(known), n_moves=self.n_actions, shaping=self.shaping,
+            known_map, maps, weights, self._views(known_map), n_moves=self.n_actions, shaping=self.shaping,
             optimism=self.optimism, sharpness=self.sharpness, discount=self.search.discount,
             collect_on_path=self.collect_on_path,
         )  # fmt: skip
@@ -206,28 +206,28 @@ class MapInductionPlanner:
             return best[None], np.ones(1)
         if not posterior.unstructured:
             return posterior.maps, posterior.weights
-        drawn = np.stack([posterior._without_structure(self.rng) for _ in range(DRAWS)])
+        samples = np.stack([posterior._without_structure(self.rng) for _ in range(DRAWS)])
         share = posterior.unstructured
-        return np.concatenate([posterior.maps, drawn]), np.concatenate(
+        return np.concatenate([posterior.maps, samples]), np.concatenate(
             [(1 - share) * posterior.weights, np.full(DRAWS, share / DRAWS)]
         )
 
-    def _views(self, known: Int8[np.ndarray, "h w"]) -> Views:
+    def _views(self, known_map: Int8[np.ndarray, "h w"]) -> Views:
         if self.views is None:
-            return Views(np.full(known.size, -1), np.zeros(1, np.int64), np.zeros(0, np.int64))
-        if len(self.views.view) != known.size:
-            raise ValueError(f"known has {known.size} cells: expected {len(self.views.view)}, as views has")
+            return Views(np.full(known_map.size, -1), np.zeros(1, np.int64), np.zeros(0, np.int64))
+        if len(self.views.view) != known_map.size:
+            raise ValueError(f"known has {known_map.size} cells: expected {len(self.views.view)}, as views has")
         return self.views
 
     def _follow(self, cell: int) -> bool:
         """Go on to the node of the tree where the agent now is, if it has grown there."""
         children = np.flatnonzero((self.tree_.parent == self._node) & (self.tree_.action == self._best(self._node)))
         observed = np.array([self.tree_.observations[child] for child in children], np.int64)
-        there = children[RoomModel.positions(observed) == cell]
-        grown = there[self.tree_.visits[there] >= self.n_actions]
-        if len(grown):
-            self._node = int(grown[self.tree_.visits[grown].argmax()])
-        return bool(len(grown))
+        nodes = children[RoomModel.positions(observed) == cell]
+        expanded = nodes[self.tree_.visits[nodes] >= self.n_actions]
+        if len(expanded):
+            self._node = int(expanded[self.tree_.visits[expanded].argmax()])
+        return bool(len(expanded))
 
     def _best(self, node: int) -> int:
         good = (self.tree_.counts[node] > 0) & ~self.tree_.ended[node]

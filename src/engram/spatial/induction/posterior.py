@@ -29,8 +29,8 @@ class Candidate(NamedTuple):
 
     Attributes:
         cells: Cells of the block.
-        submap: The number of the submap that it is; -1: the block itself, as far as it is known, for this slot alone.
-        cost: What its transformation costs, in bits.
+        submap: The number of its submap; -1: the known part of the block itself, only for this slot.
+        cost: The cost of its transformation, in bits.
     """
 
     cells: Int8[np.ndarray, "bh bw"]
@@ -50,7 +50,7 @@ class MapPosterior:
             first that has any.
         slots: Rows and columns of each slot of that size, as slices.
         candidates: Possible contents of each slot.
-        programs: How many assignments of submaps to slots agree with what is known; their product, never enumerated.
+        programs: How many assignments of submaps to slots agree with the known cells; a product, never enumerated.
         log_evidence: The log of the summed exp(-lam cost) of the consistent programs of all block sizes.
         unstructured: Weight of the hypothesis that no submap is repeated.
         background: Under that, the probability of a reward in each cell.
@@ -110,14 +110,14 @@ class MapPosterior:
         best = self.map()
         assert best is not None
         unseen = self.known == UNOBSERVED
-        drawn = np.where(unseen & (best == REWARD), EMPTY, best).astype(np.int8)
+        sample = np.where(unseen & (best == REWARD), EMPTY, best).astype(np.int8)
         for rows, columns in self.slots:
             chance = self.background[rows, columns] * unseen[rows, columns]
             total = chance.sum()
             if total > 0 and rng.random() < total:
                 cell = rng.choice(chance.size, p=chance.ravel() / total)
-                drawn[rows, columns].flat[cell] = REWARD
-        return drawn
+                sample[rows, columns].flat[cell] = REWARD
+        return sample
 
 
 def background(

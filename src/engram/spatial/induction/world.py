@@ -16,7 +16,7 @@ def distances(passable: Any, sources: Int[np.ndarray, "sources"], shape: tuple[i
     """Steps from the nearest source to each cell over passable ones, -1 where there is no path.
 
     Args:
-        passable: Which cells may be entered, flat; a path may start from a source that is not passable.
+        passable: Mask of the cells that may be entered, flat; a path may start from a source that is not passable.
         sources: Cells from which distances are counted.
         shape: Rows and columns.
     """
@@ -87,13 +87,13 @@ def make_world(
     discount: float = 0.9,
     collect_on_path: bool = False,
 ) -> World:
-    """What a search needs to know of a map and of the hypotheses on it, computed once for all its episodes.
+    """The information on a map and the hypotheses on it that a search needs, computed once for all its episodes.
 
     Args:
         known: The map as known, 0 where the agent is.
         maps: Hypotheses, what is known in place.
         weights: Their weights.
-        views: What is seen from each cell.
+        views: The view from each cell.
         n_moves: How many of the eight moves there are.
         shaping: The term that attracts to rewards: ``"author"``, ``"visible"``, ``"potential"`` or None.
         optimism: Weight of nearness to unknown cells.
@@ -118,7 +118,7 @@ def make_world(
         for number, first in enumerate(firsts):
             for goal in np.flatnonzero(holds[layout == number].any(0)):
                 near[number, goal] = nearness(distances(~walls[first], goals[goal : goal + 1], shape))
-    plain = np.where(hypotheses == REWARD, UNOBSERVED, hypotheses)  # of which a search makes no difference
+    plain = np.where(hypotheses == REWARD, UNOBSERVED, hypotheses)  # the search does not distinguish these
     lowest = np.where(plain == UNOBSERVED, 127, plain).min(0, initial=127)
     varies = (np.where(plain == UNOBSERVED, -1, plain).max(0, initial=-1) > lowest) & (flat == UNOBSERVED)
     varies |= (hypotheses == UNOBSERVED).any(0) & (flat == UNOBSERVED)  # elsewhere another fills it, or nothing does
@@ -130,11 +130,11 @@ def make_world(
     moves = np.array([(*direction, length) for direction, length in MOVES[:n_moves]])
     potential = shaping == "potential"
     power = 1.0 if potential else float(sharpness)
-    taken, opened = np.zeros(len(goals), np.bool_), np.zeros(max(1, len(views.starts) - 1), np.bool_)
+    is_collected, is_seen = np.zeros(len(goals), np.bool_), np.zeros(max(1, len(views.starts) - 1), np.bool_)
     world = World(
         shape, hypotheses, weights.astype(np.float64), flat.copy(), *views, varies, goals, goal_at, holds,
         layout.astype(np.int64), near, np.zeros(cells), bonus, power, float(discount), potential, bool(collect_on_path),
-        moves, flat.copy(), weights.astype(np.float64), taken, opened,
+        moves, flat.copy(), weights.astype(np.float64), is_collected, is_seen,
         np.empty(len(maps), np.int64),
     )  # fmt: skip
     if attracts and len(maps):
@@ -156,7 +156,9 @@ class RoomModel:
     @staticmethod
     def search(root: Any, rng: np.random.Generator, tree: Any, *options: Any) -> int:
         """The search of POMCP, compiled once and kept on disk."""
-        state = rng.integers(2**63, size=1).astype(np.uint64)  # with a generator, what is compiled is not kept on disk
+        state = rng.integers(2**63, size=1).astype(
+            np.uint64
+        )  # with a generator, compiled code cannot be cached on disk
         return int(search_rooms(root, state, tree, *options))
 
     @staticmethod

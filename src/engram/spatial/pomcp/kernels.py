@@ -21,7 +21,7 @@ class Tree(NamedTuple):
         sibling: The next belief node behind the same action; -1: none.
         parent: The belief node before; -1 of the root.
         action: The action that led here; -1 of the root.
-        observation: What was observed then.
+        observation: The observation at that point.
     """
 
     visits: np.ndarray
@@ -126,7 +126,7 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
         step: ``step(state, action, rng)`` returns the next state, what is observed, the reward, and the end.
         sample: ``sample(root, rng)`` returns the state in which an episode begins.
         rollout: ``rollout(state, rng)`` returns an action beyond the tree; None: one at random.
-        root: What is known now.
+        root: The current information.
         rng: The only source of randomness.
         tree: An empty tree with room for ``queries + 1`` belief nodes.
         depth: Steps of an episode.
@@ -137,10 +137,10 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
         avoid_ended: Whether actions that ended an episode are avoided.
     """
     nodes, actions, rewards = np.empty(depth, np.int64), np.empty(depth, np.int64), np.empty(depth)
-    # Each array is taken out of the tree once: where this is compiled, to do so counts references.
+    # Each array is taken out of the tree once, since compiled code counts references for this.
     visits, counts, values, ended_by = tree.visits, tree.counts, tree.values, tree.ended
     child, sibling, observations, parent, led = tree.child, tree.sibling, tree.observation, tree.parent, tree.action
-    n_actions, used = counts.shape[1], 1
+    n_actions, n_rows = counts.shape[1], 1
     low, high, scale = np.inf, -np.inf, 1.0
     for _ in range(queries):
         state = begin(sample, root, rng)
@@ -154,10 +154,10 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
                 ended_by[node, action] = True
             following = behind(child[node, action], sibling, observations, observation)
             if following < 0:
-                observations[used], parent[used], led[used] = observation, node, action
-                sibling[used] = child[node, action]
-                child[node, action] = used
-                used += 1
+                observations[n_rows], parent[n_rows], led[n_rows] = observation, node, action
+                sibling[n_rows] = child[node, action]
+                child[node, action] = n_rows
+                n_rows += 1
                 break
             node = following
         total, factor = 0.0, 1.0
@@ -180,7 +180,7 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
         low, high = min(low, total), max(high, total)
         if scaled and high > low:
             scale = high - low
-    return used
+    return n_rows
 
 
 compiled_search = njit(search, nogil=True, error_model="numpy")

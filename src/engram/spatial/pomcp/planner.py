@@ -62,7 +62,7 @@ class SearchTree:
         ended: Whether an episode ended with this action.
         parent: The belief node before each; -1 of the root.
         action: The action that led to each; -1 of the root.
-        observations: What was observed then; None of the root.
+        observations: The observation at that point; None of the root.
     """
 
     __repr__ = checks.described
@@ -214,7 +214,7 @@ class POMCP:
         return int(np.flatnonzero(values == values.max())[-1])
 
     def _functions(self, numbers: dict[Hashable, int]) -> tuple[Any, Any, Any]:
-        """Step, sample and rollout, of which the first checks what it returns and numbers what is observed."""
+        """Step, sample and rollout; step checks its return value and numbers the observations."""
         step, rollout = self.model.step, self.rollout
         sample = getattr(self.model, "sample", None) or _itself
 
@@ -244,7 +244,7 @@ class POMCP:
     def _compiled(self, state: Any, tree: Tree, options: tuple[Any, ...]) -> int:
         sample = getattr(self.model, "sample", None) or _itself_compiled
         rollout = None if self.rollout == "random" else self.rollout
-        apart = np.random.default_rng(0)  # for a first step, of which the search does not know
+        apart = np.random.default_rng(0)  # for a first step that does not affect the search
         try:
             first = self.model.step(sample(state, apart), 0, apart)
             if not isinstance(first, tuple) or len(first) != 4 or not isinstance(first[1], int | np.integer):

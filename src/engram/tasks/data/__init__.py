@@ -59,7 +59,7 @@ def load(name: str, **options: Any) -> Any:
         Traceback (most recent call last):
         ValueError: unknown data set 'mnsit'; did you mean 'mnist'?
     """
-    dataset = _known(name)
+    dataset = _data_set(name)
     choices = list(inspect.signature(dataset.read).parameters)[1:]
     if unknown := set(options) - set(choices):
         expected = ", ".join(choices) or "none"
@@ -78,7 +78,7 @@ def verify(name: str) -> SetStatus:
         >>> verify("mnist").files[0].file.path
         'mnist/train-images-idx3-ubyte.gz'
     """
-    dataset = _known(name)
+    dataset = _data_set(name)
     return SetStatus(dataset, tuple(examine(file) for file in dataset.files))
 
 
@@ -88,12 +88,12 @@ def fetch(name: str) -> SetStatus:
     Raises:
         DataError: A file cannot be fetched, or has the wrong checksum.
     """
-    for file in _known(name).files:
+    for file in _data_set(name).files:
         locate(file)
     return verify(name)
 
 
-def _known(name: str) -> DataSet:
+def _data_set(name: str) -> DataSet:
     if name not in SETS:
         nearest = difflib.get_close_matches(name, SETS, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(SETS))}"

@@ -223,9 +223,9 @@ def _by_hand(file: DataFile, target: Path) -> str:
     """Instructions to put a file in place by hand."""
     folder = data_folder()
     place = folder / file.path if folder else f"{target}, or to the same path under a folder ENGRAM_DATA"
-    where = "Get it" if file.url is None else "Fetch it where there is a connection"
+    how = "Get it" if file.url is None else "Fetch it where there is a connection"
     return (
-        f"{where} and put it in place by hand:\n"
+        f"{how} and put it in place by hand:\n"
         f"  from      {' or '.join((file.url, *file.mirrors)) if file.url else _OWNER}\n"
         f"  to        {place}\n"
         f"  checksum  {file.checksum} ({file.size} bytes)"

@@ -37,8 +37,8 @@ class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Act; a life that is lost terminates the episode."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._over = terminated or truncated
-        lost, self._lives = info["lives"] < self._lives, info["lives"]
-        return observation, reward, terminated or lost, truncated, info
+        life_lost, self._lives = info["lives"] < self._lives, info["lives"]
+        return observation, reward, terminated or life_lost, truncated, info
 
 
 def make_atari(game: str, *, episodic_life: bool = True) -> gymnasium.Env[Any, Any]:

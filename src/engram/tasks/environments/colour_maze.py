@@ -20,7 +20,7 @@ _PIXELS = 4  # along a side of a cell
 
 
 class ColourPicture(NamedTuple):
-    """A world in colours, the agent in it: 4 pixels for each cell, what was not seen yet dark grey or dimmed.
+    """A world in colours with the agent in it: 4 pixels for each cell, unseen cells dark grey or dimmed.
 
     As text, ``#`` is a wall, ``.`` an empty cell and ``A`` the agent.
     """
@@ -99,8 +99,10 @@ class ColourMazeVectorEnv(BatchedEnv):
         self.maze = maze_of(maze, "maze") if isinstance(maze, str) else None if maze is None else check_maze(maze)
         self.scale, self.recolour = checks.size("scale", scale, maximum=100), recolour
         self._tables = tables(view_size, checks.number("fov_ratio", fov_ratio, minimum=0, maximum=1))
-        seen = spaces.Box(0, 255, (view_size, view_size, 3), np.uint8)
-        super().__init__(num_envs, seen, spaces.Discrete(4), episode_len, max_episode_steps, render_mode=render_mode)
+        observation_space = spaces.Box(0, 255, (view_size, view_size, 3), np.uint8)
+        super().__init__(
+            num_envs, observation_space, spaces.Discrete(4), episode_len, max_episode_steps, render_mode=render_mode
+        )
         self.worlds = [np.zeros((1, 1), np.int32)] * num_envs
         self.poses = np.zeros((num_envs, 3), dtype=np.int64)
         self.views = np.zeros((num_envs, view_size, view_size), dtype=np.int32)
@@ -132,18 +134,18 @@ class ColourMazeVectorEnv(BatchedEnv):
         return new
 
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
-        rewards, moved = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
+        rewards, has_moved = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
         for row, action in enumerate(actions.tolist()):
             world = self.worlds[row]
-            there = self.poses[row, :2] + MOVES[action]
-            moved[row] = bool((there >= 0).all() and (there < world.shape).all() and world[tuple(there)] == 0)
-            self.poses[row] = *(there if moved[row] else self.poses[row, :2]), action
+            target = self.poses[row, :2] + MOVES[action]
+            has_moved[row] = bool((target >= 0).all() and (target < world.shape).all() and world[tuple(target)] == 0)
+            self.poses[row] = *(target if has_moved[row] else self.poses[row, :2]), action
             if self.recolour:
                 walls, numbers = np.unique(world[world > 0], return_inverse=True)
                 world[world > 0] = self.rngs[row].permutation(walls)[numbers]
             rewards[row] = self._look(row) / self._visible[row]
         every = np.ones(self.num_envs, dtype=bool)
-        infos = {"coverage": self._counts / self._visible, "_coverage": every, "moved": moved, "_moved": every}
+        infos = {"coverage": self._counts / self._visible, "_coverage": every, "moved": has_moved, "_moved": every}
         return rewards, infos
 
     def _ends(self) -> tuple[Ends, Ends]:

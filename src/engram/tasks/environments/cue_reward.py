@@ -15,7 +15,7 @@ from engram.tasks.environment import BatchedEnv, Observations, PerEnv, Rows, Sin
 
 ENV_ID = "engram/CueReward-v0"
 
-_BLANKS = 3  # steps of a trial besides the cues and what separates them: the first one, Go, and the last one
+_BLANKS = 3  # steps of a trial besides the cues and the gaps between them: the first one, Go, and the last one
 
 
 class CueRewardVectorEnv(BatchedEnv):
@@ -43,7 +43,7 @@ class CueRewardVectorEnv(BatchedEnv):
         render_mode: None, since there is no picture.
 
     Attributes:
-        target: Which of the cues is the target, (num_envs,).
+        target: Number of the cue that is the target, (num_envs,).
 
     Raises:
         ValueError: An argument is out of range, an episode shorter than a trial, or two fixed cues are equal.
@@ -114,24 +114,26 @@ class CueRewardVectorEnv(BatchedEnv):
         chance = np.stack([self.rngs[row].random(draws) for row in rows])
         self._cues[rows, : self.n_cues] = self._draw_cues(rows) if self.fixed_cues is None else self.fixed_cues
         self.target[rows] = chance[:, 0] * self.n_cues
-        length, which, when, flip = np.split(chance[:, 1:].reshape(len(rows), trials, -1), sizes.cumsum()[:-1], axis=2)
+        length, which, times_of_show, flip = np.split(
+            chance[:, 1:].reshape(len(rows), trials, -1), sizes.cumsum()[:-1], axis=2
+        )
 
         lengths = self.shortest + (length[..., 0] * self.n_cues).astype(np.int64)
         starts = lengths.cumsum(1) - lengths
-        shown = which.argsort(2)[..., :half]
-        when[np.arange(when.shape[2]) >= lengths[..., None] - _BLANKS - self.reward_delay] = math.inf
-        shown_at = starts[..., None] + 1 + when.argsort(2)[..., :half]
+        shown_cues = which.argsort(2)[..., :half]
+        times_of_show[np.arange(times_of_show.shape[2]) >= lengths[..., None] - _BLANKS - self.reward_delay] = math.inf
+        shown_at = starts[..., None] + 1 + times_of_show.argsort(2)[..., :half]
         go_at = starts + lengths - 2 - self.reward_delay
 
         visible = np.full((len(rows), times), self.n_cues)
         row, trial, place = np.nonzero(shown_at < times)
-        visible[row, shown_at[row, trial, place]] = shown[row, trial, place]
-        pay, answer = np.zeros((len(rows), times)), np.zeros((len(rows), times), dtype=np.int64)
+        visible[row, shown_at[row, trial, place]] = shown_cues[row, trial, place]
+        pay, answers = np.zeros((len(rows), times)), np.zeros((len(rows), times), dtype=np.int64)
         row, trial = np.nonzero(go_at < times)
         at = go_at[row, trial]
         pay[row, at] = np.where(flip[row, trial, 0] < self.flip_prob, -1.0, 1.0)
-        answer[row, at] = (shown[row, trial] == self.target[rows[row], None]).any(1)
-        self._shown[rows], self._pay[rows], self._answer[rows] = visible, pay, answer
+        answers[row, at] = (shown_cues[row, trial] == self.target[rows[row], None]).any(1)
+        self._shown[rows], self._pay[rows], self._answer[rows] = visible, pay, answers
         self._due[rows] = 0
 
     def _draw_cues(self, rows: Rows) -> Float32[np.ndarray, "rows n_cues cue_bits"]:
@@ -146,20 +148,20 @@ class CueRewardVectorEnv(BatchedEnv):
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
         pay = self._pay[self._each, self.steps]
         correct = actions == self._answer[self._each, self.steps]
-        asked = (pay != 0) & ~self.ended
-        infos = {"correct": correct & asked, "_correct": asked} if asked.any() else {}
+        is_asked = (pay != 0) & ~self.ended
+        infos = {"correct": correct & is_asked, "_correct": is_asked} if is_asked.any() else {}
         self._due[self._each, self.steps + self.reward_delay] = np.where(correct, pay, -pay)
         return self._due[self._each, self.steps], infos
 
     def _observe(self) -> Observations:
-        seen = np.zeros((self.num_envs, self.cue_bits + 7), np.float32)
-        seen[:, : self.cue_bits] = self._cues[self._each, self._shown[self._each, self.steps]]
-        seen[:, self.cue_bits] = self._pay[self._each, self.steps] != 0
-        seen[:, self.cue_bits + 1] = 1.0
-        seen[:, self.cue_bits + 2] = self.steps / self.episode_len
-        seen[:, self.cue_bits + 3] = self.last_reward
-        seen[self._each, self.cue_bits + 5 + self.last_action] = self.steps > 0
-        return seen
+        observations = np.zeros((self.num_envs, self.cue_bits + 7), np.float32)
+        observations[:, : self.cue_bits] = self._cues[self._each, self._shown[self._each, self.steps]]
+        observations[:, self.cue_bits] = self._pay[self._each, self.steps] != 0
+        observations[:, self.cue_bits + 1] = 1.0
+        observations[:, self.cue_bits + 2] = self.steps / self.episode_len
+        observations[:, self.cue_bits + 3] = self.last_reward
+        observations[self._each, self.cue_bits + 5 + self.last_action] = self.steps > 0
+        return observations
 
 
 def _repeated(cues: Shaped[np.ndarray, "rows n_cues cue_bits"]) -> Bool[np.ndarray, "rows n_cues"]:

@@ -52,8 +52,8 @@ def grid_maze(size: int) -> Maze:
     reached = number[tuple((cells[:, None] + np.array(_MOVES)).transpose(2, 0, 1))]
     around = np.array([(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)])
     view = wall[tuple((cells[:, None] + around).transpose(2, 0, 1))].astype(np.float32)
-    stay = np.arange(len(cells))[:, None]
-    return Maze(cells, np.where(reached < 0, stay, reached), view, int(number[size // 2, size // 2]))
+    own_cell = np.arange(len(cells))[:, None]
+    return Maze(cells, np.where(reached < 0, own_cell, reached), view, int(number[size // 2, size // 2]))
 
 
 class GridMazeVectorEnv(BatchedEnv):
@@ -141,11 +141,11 @@ class GridMazeVectorEnv(BatchedEnv):
         return rewards, {}
 
     def _observe(self) -> Observations:
-        seen = self._seen.take(self.position, axis=0)
-        seen[:, _TIME] = self.steps / self.episode_len
-        seen[:, _REWARD] = self.last_reward
-        seen[self._each, _ACTION + self.last_action] = 1.0
-        return seen
+        observations = self._seen.take(self.position, axis=0)
+        observations[:, _TIME] = self.steps / self.episode_len
+        observations[:, _REWARD] = self.last_reward
+        observations[self._each, _ACTION + self.last_action] = 1.0
+        return observations
 
     def _picture(self, row: int) -> Picture:
         cells, places = self._free.copy(), self.maze.cells

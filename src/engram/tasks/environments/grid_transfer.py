@@ -52,16 +52,16 @@ def grid_transfer(
     rows = size + cliff
     goal, start = size * size - 1, (size - 1) * size if cliff else 0
     row, column = np.divmod(np.arange(rows * size), size)
-    moved = np.stack(
+    targets = np.stack(
         [np.clip(row + up, 0, rows - 1) * size + np.clip(column + left, 0, size - 1) for up, left in MOVES], 1
     )
-    successors, probabilities = moved[..., None], np.ones((*moved.shape, 1))
+    successors, probabilities = targets[..., None], np.ones((*targets.shape, 1))
     if cliff:
         # A step from the row at the edge ends below where it started, half the time, and always if it leads down.
         falls = np.where(row == size - 1, 0.5, 0.0)[:, None].repeat(len(MOVES), 1)
         falls[row == size - 1, _DOWN] = 1.0
         below = np.minimum(row + 1, rows - 1) * size + column
-        successors = np.stack([moved, below[:, None].repeat(len(MOVES), 1)], 2)
+        successors = np.stack([targets, below[:, None].repeat(len(MOVES), 1)], 2)
         probabilities = np.stack([1 - falls, falls], 2)
     of_label = effects[np.arange(n_actions) % len(MOVES)]
     if noise:
@@ -69,7 +69,7 @@ def grid_transfer(
         shares = noise * np.bincount(of_label, minlength=len(MOVES)) / n_actions
         chosen = (1 - noise) * np.eye(len(MOVES)) + shares
         mixed = chosen[None, :, :, None] * probabilities[:, None]
-        probabilities = mixed.reshape(len(moved), len(MOVES), -1)
+        probabilities = mixed.reshape(len(targets), len(MOVES), -1)
         successors = np.broadcast_to(successors[:, None], mixed.shape).reshape(probabilities.shape)
     rewards = np.where(successors == goal, 1.0, 0.0 if cliff else -1.0)
     terminal = (np.arange(rows * size) == goal) | (row == size)
@@ -124,9 +124,9 @@ class GridTransferVectorEnv(BatchedEnv):
     ) -> None:
         self.mdp = grid_transfer(size, n_actions=n_actions, perm=perm, noise=noise, cliff=cliff)
         self.size = size
-        seen = spaces.Box(np.zeros(2, np.float32), np.array([size - 1 + cliff, size - 1], np.float32))
+        observation_space = spaces.Box(np.zeros(2, np.float32), np.array([size - 1 + cliff, size - 1], np.float32))
         actions = spaces.Discrete(n_actions)
-        super().__init__(num_envs, seen, actions, episode_len, max_episode_steps, render_mode=render_mode)
+        super().__init__(num_envs, observation_space, actions, episode_len, max_episode_steps, render_mode=render_mode)
         self.state = np.full(num_envs, self.mdp.start)
         self._random = self.mdp.successors.shape[2] > 1
         self._chance = np.zeros((num_envs, episode_len + 1))  # the last is of an ended environment

@@ -74,8 +74,8 @@ class PointWorldVectorEnv(BatchedEnv):
         # The effect of each number of an action on the point, (actuators, 2).
         self._effect = np.zeros((actuators, 2))
         self._effect[order] = STEP * factors[:, None] * np.tile(rotation.T, (copies, 1)) / copies
-        seen, actions = spaces.Box(-1.0, 1.0, (2,)), spaces.Box(-1.0, 1.0, (actuators,))
-        super().__init__(num_envs, seen, actions, episode_len, max_episode_steps, render_mode=render_mode)
+        observation_space, actions = spaces.Box(-1.0, 1.0, (2,)), spaces.Box(-1.0, 1.0, (actuators,))
+        super().__init__(num_envs, observation_space, actions, episode_len, max_episode_steps, render_mode=render_mode)
         self.position = np.zeros((num_envs, 2))
 
     def _init(self, rows: Rows) -> None:

@@ -110,8 +110,8 @@ def _checked(grid: Any) -> tuple[Int8[np.ndarray, "h w"], tuple[int, int], int]:
         raise ValueError(f"grid[{row}, {column}] = {cells[row, column]}: expected one of {sorted((*CODES, *AGENTS))}")
     agents = np.argwhere(np.isin(cells, AGENTS)).tolist()
     if len(agents) != 1:
-        where = "".join(f", at {tuple(agent)}" for agent in agents[:3])
-        raise ValueError(f"grid has {len(agents)} agents{where}: expected one cell of {sorted(AGENTS)}")
+        places = "".join(f", at {tuple(agent)}" for agent in agents[:3])
+        raise ValueError(f"grid has {len(agents)} agents{places}: expected one cell of {sorted(AGENTS)}")
     position = agents[0][0], agents[0][1]
     agent, cells[position] = int(cells[position]), EMPTY
     return cells.astype(np.int8), position, agent
@@ -127,7 +127,7 @@ def _rays(mode: str, facing: int, longest: int) -> Int[np.ndarray, "2 rays steps
 
 
 class RoomGrid(gymnasium.Env[Any, Any]):
-    r"""Collect all rewards in a map of rooms, of which only the parts seen so far are shown.
+    r"""Collect all rewards in a map of rooms that shows only the parts seen so far.
 
     An observation has the map as known so far, ``known``, (h, w), with 6 for what was not seen; the cells where
     ``rewards`` were seen, collected or not, (h, w); and the agent's ``position``, (row, column). Actions are forward
@@ -151,7 +151,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
 
     Attributes:
         grid: The map, without the agent and what it collected.
-        known: What is known of it.
+        known: The known part of it.
         rewards: Where a reward was seen, collected or not.
         rooms: Number of each cell's room.
         position: Row and column of the agent.
@@ -250,10 +250,10 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         return observation, float(len(collected)), bool(terminated), truncated, info
 
     def _observe(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """See what is seen from the agent's cell; return all that is known, and counts."""
+        """Add the cells that are visible from the agent's cell; return the known map, and counts."""
         if self._rays is not None:
-            seen = self._in_sight(self._rays)
-            self.known[seen] = self.grid[seen]
+            is_visible = self._in_sight(self._rays)
+            self.known[is_visible] = self.grid[is_visible]
         else:
             view = self.views.view[self.position[0] * self.grid.shape[1] + self.position[1]]
             if view >= 0:
@@ -262,8 +262,8 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         self.rewards[self.known == REWARD] = 1
         self._entered.add(int(self.rooms[self.position]))
         info = {"rooms_entered": len(self._entered - {NO_ROOM}), "cells_moved": self.cells_moved}
-        shown = {"known": self.known.copy(), "rewards": self.rewards.copy()}
-        return {**shown, "position": np.array(self.position, np.int64)}, info
+        observation = {"known": self.known.copy(), "rewards": self.rewards.copy()}
+        return {**observation, "position": np.array(self.position, np.int64)}, info
 
     def _in_sight(self, rays: Int[np.ndarray, "2 rays steps"]) -> Bool[np.ndarray, "h w"]:
         """The cells on rays from the agent's, each up to the first wall or reward."""
@@ -272,13 +272,15 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         rows, columns = rows.clip(0, self.grid.shape[0] - 1), columns.clip(0, self.grid.shape[1] - 1)
         apart = (rows != self.position[0]) | (columns != self.position[1])
         stops = ~inside | (apart & (blocked(self.grid) | (self.grid == REWARD))[rows, columns])
-        reached = inside & (np.cumsum(stops, 1) - stops == 0)  # what stops a ray is seen, what is behind it is not
-        seen = np.zeros(self.grid.shape, dtype=bool)
-        seen[rows[reached], columns[reached]] = True
-        return seen
+        reached = inside & (
+            np.cumsum(stops, 1) - stops == 0
+        )  # the cell that stops a ray is visible, the cells behind it are not
+        is_visible = np.zeros(self.grid.shape, dtype=bool)
+        is_visible[rows[reached], columns[reached]] = True
+        return is_visible
 
     def render(self) -> Any:
-        """An image or a text of what is known, depending on ``render_mode``; ``Picture`` has the legend."""
+        """An image or a text of the known map, depending on ``render_mode``; ``Picture`` has the legend."""
         if self.render_mode is None:
             logger.warn(f"render shows nothing: expected render_mode to be one of {self.metadata['render_modes']}")
             return None
@@ -354,7 +356,7 @@ class RepeatedUnitWorld(RoomGrid):
         return unit
 
     def _labels(self) -> Int[np.ndarray, "h w"]:
-        """A label for each cell, of which the walls between alcoves have none."""
+        """A label for each cell; the walls between alcoves have none."""
         unit = np.full((self.unit_h, self.unit_w), NO_ROOM)
         free = self._unit() == EMPTY
         if self.reflect_prob:  # a mouth may be on either side of its alcove, and both are of its room

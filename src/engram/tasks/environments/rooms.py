@@ -78,9 +78,14 @@ class RoomVectorEnv(BatchedEnv):
         render_mode: str | None = None,
     ) -> None:
         self.room = room(checks.choice("layout", layout, tuple(GOALS)))
-        seen = spaces.Box(0.0, np.array(self.room.wall.shape, np.float32) - 1)
+        observation_space = spaces.Box(0.0, np.array(self.room.wall.shape, np.float32) - 1)
         super().__init__(
-            num_envs, seen, spaces.Discrete(len(_MOVES)), episode_len, max_episode_steps, render_mode=render_mode
+            num_envs,
+            observation_space,
+            spaces.Discrete(len(_MOVES)),
+            episode_len,
+            max_episode_steps,
+            render_mode=render_mode,
         )
         self.position = np.ones((num_envs, 2), dtype=np.int64)
         self._moves = np.array(_MOVES)

@@ -1,4 +1,4 @@
-"""Texture rooms: a ring of rooms, each with its own wallpaper texture, of which an agent sees a patch."""
+"""Texture rooms: a ring of rooms, each with its own wallpaper texture; the agent sees a patch of it."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class TexturePicture(NamedTuple):
         return "\n".join("".join(row) for row in np.hstack(list(cells)))
 
     def image(self) -> UInt8[np.ndarray, "height width 3"]:
-        """The pixels: of each cell, the middle of what is seen from there."""
+        """The pixels: for each cell, the middle of the view from there."""
         edge = (self.textures.shape[1] - self.size) // 2
-        seen = self.textures[:, edge : edge + self.size, edge : edge + self.size]
-        cells = np.zeros((len(seen), self.size, self.size + 1, 3), np.uint8)
-        cells[:, :, :-1] = 255 * seen
+        textures = self.textures[:, edge : edge + self.size, edge : edge + self.size]
+        cells = np.zeros((len(textures), self.size, self.size + 1, 3), np.uint8)
+        cells[:, :, :-1] = 255 * textures
         cells[:, self.door, -1] = 240
         for place, colour in ((self.goal, (230, 159, 0)), (self.agent, (0, 114, 178))):
             if place is not None:
@@ -103,7 +103,7 @@ class TextureRoomsVectorEnv(BatchedEnv):
 
     Attributes:
         textures: (rooms, size + view - 1, size + view - 1, 3).
-        views: What is seen in each cell, (rooms, size, size, view, view, 3).
+        views: The view in each cell, (rooms, size, size, view, view, 3).
         places: Room, row and column of each agent, (num_envs, 3).
 
     Raises:
@@ -146,8 +146,10 @@ class TextureRoomsVectorEnv(BatchedEnv):
         patches = np.lib.stride_tricks.sliding_window_view(self.textures, (view, view), (1, 2))
         self.views = np.ascontiguousarray(np.moveaxis(patches, 3, -1), dtype=np.float32)
         self.goal = (rooms // 2, 0, size // 2) if goal else None
-        seen = spaces.Box(0, 1, (view, view, 3), np.float32)
-        super().__init__(num_envs, seen, spaces.Discrete(4), episode_len, max_episode_steps, render_mode=render_mode)
+        observation_space = spaces.Box(0, 1, (view, view, 3), np.float32)
+        super().__init__(
+            num_envs, observation_space, spaces.Discrete(4), episode_len, max_episode_steps, render_mode=render_mode
+        )
         self.places = np.zeros((num_envs, 3), dtype=np.int64)
 
     def _init(self, rows: Rows) -> None:
@@ -186,7 +188,7 @@ class TextureRoomsVectorEnv(BatchedEnv):
         return TexturePicture(self.textures, self.size, self.door, (room, r, column), self.goal)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where all agents are, and what their episodes draw from."""
+        """The positions of all agents, and the generators of their episodes."""
         names = ("places", "steps", "ended", "last_action", "last_reward")
         return {name: getattr(self, name).copy() for name in names} | {
             "rngs": [rng.bit_generator.state for rng in self.rngs]
@@ -230,12 +232,12 @@ def tour(
     walk, place = [], np.array([[0, env.door, 0]])
     for left in list(range(steps, 0, -1)) * (checks.size("laps", laps) * len(env.views)):
         walk.append(place[0])
-        moved = env.after(place, draw.integers(4, size=1))
-        if moved[0, 0] != place[0, 0] or _away(env, moved) > left - 2:  # else it would be late at the door
+        next_place = env.after(place, draw.integers(4, size=1))
+        if next_place[0, 0] != place[0, 0] or _away(env, next_place) > left - 2:  # else it would be late at the door
             row = place[0, 1]
             straight = env.after(place, np.array([3 if row == env.door else int(row < env.door)]))
-            moved = place if left > 1 and straight[0, 0] != place[0, 0] else straight
-        place = moved
+            next_place = place if left > 1 and straight[0, 0] != place[0, 0] else straight
+        place = next_place
     return np.array(walk)
 
 

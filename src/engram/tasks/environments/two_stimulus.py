@@ -58,11 +58,11 @@ class TwoStimulusVectorEnv(BatchedEnv):
         checks.arguments()
         self.trials, self.tasks = checks.size("trials", trials), checked_tasks(tasks)
         self.timing = Timing() if timing is None else timing
-        whole = trials * self.timing.steps
-        most = whole if max_episode_steps is None else max_episode_steps
-        seen = spaces.Box(-np.float32(GAIN), np.float32(GAIN), (7,))
+        life_steps = trials * self.timing.steps
+        most = life_steps if max_episode_steps is None else max_episode_steps
+        observation_space = spaces.Box(-np.float32(GAIN), np.float32(GAIN), (7,))
         # The end of an episode is never reached: a life is truncated before.
-        super().__init__(num_envs, seen, spaces.Discrete(3), whole + 1, most, render_mode=render_mode)
+        super().__init__(num_envs, observation_space, spaces.Discrete(3), life_steps + 1, most, render_mode=render_mode)
         self._rows = np.array([TABLES[name] for name in self.tasks])
         self._shown = TwoStimulus(tuple(self.tasks), timing=self.timing).inputs().numpy()
         self.table = np.zeros(num_envs, dtype=np.int64)
@@ -91,8 +91,8 @@ class TwoStimulusVectorEnv(BatchedEnv):
         names = [instance] * self.num_envs if isinstance(instance, str) else list(instance)
         unknown = [name for name in names if name not in (*self.tasks, "new", "keep")]
         if unknown or len(names) != self.num_envs:
-            known = f"'new', 'keep', one of {', '.join(self.tasks)}, or such names for {self.num_envs} environments"
-            raise ValueError(f"options['instance'] = {instance!r}: expected {known}")
+            choices = f"'new', 'keep', one of {', '.join(self.tasks)}, or such names for {self.num_envs} environments"
+            raise ValueError(f"options['instance'] = {instance!r}: expected {choices}")
         if any(name == "keep" and not lived for name, lived in zip(names, self._lived, strict=True)):
             raise ValueError("options['instance'] = 'keep': expected after a first life only")
         self._instances = names
@@ -100,8 +100,8 @@ class TwoStimulusVectorEnv(BatchedEnv):
             observations, _ = super().reset(seed=seed, options=options)
         finally:
             self._instances = None
-        named = np.array(self.tasks)[self.table]
-        return observations, {"instance": named, "_instance": np.ones(self.num_envs, dtype=bool)}
+        task_names = np.array(self.tasks)[self.table]
+        return observations, {"instance": task_names, "_instance": np.ones(self.num_envs, dtype=bool)}
 
     def _init(self, rows: Rows) -> None:
         for row in rows:
@@ -120,9 +120,9 @@ class TwoStimulusVectorEnv(BatchedEnv):
         if not decided.any():
             return np.zeros(self.num_envs), {}
         target = self._rows[self.table, self._kind[self._each, np.minimum(trial, self.trials)]]
-        answer = (self._votes[:, 1] > self._votes[:, 0]).astype(np.int64)
-        correct = answer == target
-        self._answer = np.where(decided, answer, self._answer)
+        choice = (self._votes[:, 1] > self._votes[:, 0]).astype(np.int64)
+        correct = choice == target
+        self._answer = np.where(decided, choice, self._answer)
         self._outcome = np.where(decided, np.where(correct, GAIN, -GAIN), self._outcome).astype(np.float32)
         self._votes[decided] = 0
         rewards = np.where(decided, np.where(correct, 1.0, -1.0), 0.0)
@@ -131,15 +131,15 @@ class TwoStimulusVectorEnv(BatchedEnv):
     def _observe(self) -> Observations:
         trial, step = np.divmod(self.steps, self.timing.steps)
         kind = self._kind[self._each, np.minimum(trial, self.trials)]
-        seen = np.zeros((self.num_envs, 7), np.float32)
-        going = trial < self.trials
-        seen[:, :2] = np.where(going[:, None], self._shown[kind, step], 0)
-        # The action at the decision step is followed by its outcome: what a network sees one step later.
-        feeding = (step > self.timing.feedback[0]) & (step <= self.timing.feedback[1]) & going
-        seen[:, 2:4] = np.where(feeding, self._outcome, 0)[:, None]
-        seen[:, 4] = 1.0
-        seen[self._each, 5 + self._answer] = np.where(feeding, GAIN, 0)
-        return seen
+        observations = np.zeros((self.num_envs, 7), np.float32)
+        is_running = trial < self.trials
+        observations[:, :2] = np.where(is_running[:, None], self._shown[kind, step], 0)
+        # The action at the decision step is followed by its outcome, which a network sees one step later.
+        feeding = (step > self.timing.feedback[0]) & (step <= self.timing.feedback[1]) & is_running
+        observations[:, 2:4] = np.where(feeding, self._outcome, 0)[:, None]
+        observations[:, 4] = 1.0
+        observations[self._each, 5 + self._answer] = np.where(feeding, GAIN, 0)
+        return observations
 
 
 class TwoStimulusEnv(SingleEnv):

@@ -86,25 +86,25 @@ def _pruned(task: MetaTask) -> MetaTask:
     if not flag_rules:
         reward_rules = tuple(replace(rule, flag=-1) for rule in reward_rules)
     rules: list[Any] = [*reward_rules, *flag_rules]
-    shown = [part for state in range(task.n_states if task.stimuli else 0) for part in task.parts_of(state)]
-    used: dict[str, set[int]] = {kind: set() for kind in set(_KINDS.values())}
-    for ref in [*(end for rule in rules for end in vars(rule).values()), *shown]:
+    stimulus_parts = [part for state in range(task.n_states if task.stimuli else 0) for part in task.parts_of(state)]
+    used_indices: dict[str, set[int]] = {kind: set() for kind in set(_KINDS.values())}
+    for ref in [*(end for rule in rules for end in vars(rule).values()), *stimulus_parts]:
         if type(ref) in _KINDS:
-            used[_KINDS[type(ref)]].add(ref.index)
+            used_indices[_KINDS[type(ref)]].add(ref.index)
     for k in reversed(range(len(task.state_vars))):  # a variable is distinct from an earlier one
         earlier = task.state_vars[k].distinct_from
-        if k in used["statevar"] and earlier is not None:
-            used["statevar"].add(earlier)
+        if k in used_indices["statevar"] and earlier is not None:
+            used_indices["statevar"].add(earlier)
     groups = _action_groups(task)
-    used["group"] = {k for k, columns in enumerate(groups) if used["column"] & {*columns}}
-    used["column"] = {column for k in used["group"] for column in groups[k]}
-    used["fixed"] = {part for part in shown if isinstance(part, int) and part >= 0}
-    names = _identity(task) | {kind: _ranks(sorted(indices)) for kind, indices in used.items()}
+    used_indices["group"] = {k for k, columns in enumerate(groups) if used_indices["column"] & {*columns}}
+    used_indices["column"] = {column for k in used_indices["group"] for column in groups[k]}
+    used_indices["fixed"] = {part for part in stimulus_parts if isinstance(part, int) and part >= 0}
+    names = _identity(task) | {kind: _ranks(sorted(indices)) for kind, indices in used_indices.items()}
     is_given = task.stim.kind == "given"
     if is_given:  # the vectors of given stimuli are by number
-        names["fixed"] = {number: number for number in used["fixed"]}
+        names["fixed"] = {number: number for number in used_indices["fixed"]}
     stim = replace(task.stim, hazard=0.0) if not is_given and task.n_fixed + task.n_stim_vars == 0 else task.stim
-    stimuli = task.stimuli if used["fixed"] or used["stimvar"] else ()
+    stimuli = task.stimuli if used_indices["fixed"] or used_indices["stimvar"] else ()
     without = replace(task, reward_rules=reward_rules, flag_rules=flag_rules, stim=stim, stimuli=stimuli)
     return _renamed(without, names)
 
@@ -148,7 +148,9 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
             values = tuple(sorted(names["state"][s] for s in values))
         apart = None if earlier is None else names["statevar"][earlier]
         state_vars.append(replace(variable, values=values, distinct_from=apart))
-    shown = [tuple(new("fixed", part) for part in task.parts_of(s)) for s in old("state")] if task.stimuli else []
+    stimulus_parts = (
+        [tuple(new("fixed", part) for part in task.parts_of(s)) for s in old("state")] if task.stimuli else []
+    )
     probs = [task.prob_vars[k] for k in old("prob")]
     states, actions = old("state"), old("action")
     return replace(
@@ -156,7 +158,7 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
         transition=None if task.transition is None else np.array(task.transition)[np.ix_(states, actions, states)],
         reward_rules=tuple(map(reward_rule, task.reward_rules)),
         flag_rules=tuple(replace(rule, **event(rule)) for rule in task.flag_rules),
-        stimuli=tuple(parts if task.parts > 1 else parts[0] for parts in shown),
+        stimuli=tuple(parts if task.parts > 1 else parts[0] for parts in stimulus_parts),
         state_vars=tuple(state_vars),
         prob_vars=tuple(replace(variable, values=tuple(sorted(variable.values))) for variable in probs),
         action_vars=tuple(action_var(k) for k in old("group")),
@@ -208,14 +210,14 @@ def _least(task: MetaTask) -> str:
             yield to_json(_ordered(task, colours))
             return
         colour = min(open_cells, key=lambda colour: (len(cells[colour]), colour))
-        known: set[str] = set()
+        described: set[str] = set()
         for vertex in cells[colour]:
             leaves = descriptions(colours | {vertex: -1})
             first = next(leaves)
-            if first in known:  # the image under a symmetry of a vertex that was tried
+            if first in described:  # the image under a symmetry of a vertex that was tried
                 continue
             for leaf in itertools.chain([first], leaves):
-                known.add(leaf)
+                described.add(leaf)
                 yield leaf
 
     return min(descriptions(colours))
@@ -226,9 +228,9 @@ def _refined(facts: list[Fact], colours: dict[Vertex, int]) -> dict[Vertex, int]
     while True:
         about: dict[Vertex, list[Any]] = {vertex: [] for vertex in colours}
         for relation, amount, vertices in facts:
-            others = tuple(colours[vertex] for vertex in vertices)
+            colours_of_fact = tuple(colours[vertex] for vertex in vertices)
             for i, vertex in enumerate(vertices):
-                about[vertex].append((relation, amount, i, others))
+                about[vertex].append((relation, amount, i, colours_of_fact))
         keys = {vertex: (colours[vertex], tuple(sorted(of_vertex))) for vertex, of_vertex in about.items()}
         rank = _ranks(sorted(set(keys.values())))
         finer = {vertex: rank[key] for vertex, key in keys.items()}
@@ -241,57 +243,59 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
     """The facts of a task, and the colours of its vertices: by kind, and by number where numbers matter."""
     facts: list[Fact] = []
 
-    def say(relation: str, *vertices: Vertex, amount: tuple[float | int, ...] = ()) -> None:
+    def add_fact(relation: str, *vertices: Vertex, amount: tuple[float | int, ...] = ()) -> None:
         facts.append((relation, amount, vertices))
 
     counts = _counts(task) | {"rule": len(task.reward_rules), "flagrule": len(task.flag_rules)}
     vertices = [(kind, i) for kind, count in counts.items() for i in range(count)]
     for s, a, s2 in np.argwhere(np.array(task.transition or np.zeros((0, 0, 0)))).tolist():
-        say("T", ("state", s), ("action", a), ("state", s2), amount=(task.transition[s][a][s2],))
+        add_fact("T", ("state", s), ("action", a), ("state", s2), amount=(task.transition[s][a][s2],))
     for s in range(task.n_states if task.stimuli else 0):
         for part, stimulus in enumerate(task.parts_of(s)):
             if stimulus != -1:
-                say("shows", ("state", s), _vertex("fixed", stimulus), amount=(part,))
+                add_fact("shows", ("state", s), _vertex("fixed", stimulus), amount=(part,))
     for k, variable in enumerate(task.state_vars):
-        say("state variable", ("statevar", k), amount=(variable.hazard, isinstance(variable.values, str)))
+        add_fact("state variable", ("statevar", k), amount=(variable.hazard, isinstance(variable.values, str)))
         for s in task.state_range(k):
-            say("range", ("statevar", k), ("state", s))
+            add_fact("range", ("statevar", k), ("state", s))
         if variable.distinct_from is not None:
-            say("apart", ("statevar", k), ("statevar", variable.distinct_from))
+            add_fact("apart", ("statevar", k), ("statevar", variable.distinct_from))
     combinations = itertools.count()
     for k, (group, columns) in enumerate(zip(task.action_vars, _action_groups(task), strict=True)):
-        say("action variable", ("group", k), amount=(group.hazard, len(group.joint)))
+        add_fact("action variable", ("group", k), amount=(group.hazard, len(group.joint)))
         for column in columns:
-            say("member", ("group", k), ("column", column))
+            add_fact("member", ("group", k), ("column", column))
         for option in group.joint:
             vertices.append(("combination", next(combinations)))
             for column, a in zip(columns, option, strict=True):
-                say("together", vertices[-1], ("column", column), ("action", a))
+                add_fact("together", vertices[-1], ("column", column), ("action", a))
         for a in () if group.joint else (range(task.n_actions) if group.values is None else group.values):
-            say("range", ("group", k), ("action", a))
+            add_fact("range", ("group", k), ("action", a))
     for k, prob in enumerate(task.prob_vars):
-        say("probability", ("prob", k), amount=(prob.low, prob.high, prob.hazard, prob.drift, *sorted(prob.values)))
+        add_fact(
+            "probability", ("prob", k), amount=(prob.low, prob.high, prob.hazard, prob.drift, *sorted(prob.values))
+        )
     every: list[tuple[str, Sequence[Any]]] = [("rule", task.reward_rules), ("flagrule", task.flag_rules)]
     for kind, rules in every:
         for i, rule in enumerate(rules):
             ends = ("old", "state", rule.old), ("new", "state", rule.new), ("by", "action", rule.action)
             for relation, kind_of_end, place in ends:
                 if place != -1:
-                    say(relation, (kind, i), _vertex(kind_of_end, place))
+                    add_fact(relation, (kind, i), _vertex(kind_of_end, place))
             if isinstance(rule, FlagRule):
-                say("sets", (kind, i), amount=(rule.set_to,))
+                add_fact("sets", (kind, i), amount=(rule.set_to,))
             else:
-                say("pays", (kind, i), amount=(float(rule.value), rule.flag, rule.ends))
+                add_fact("pays", (kind, i), amount=(float(rule.value), rule.flag, rule.ends))
                 if type(rule.p) in _KINDS:
-                    say("p", (kind, i), _vertex("", rule.p), amount=(isinstance(rule.p, OneMinus),))
+                    add_fact("p", (kind, i), _vertex("", rule.p), amount=(isinstance(rule.p, OneMinus),))
                 else:
-                    say("p", (kind, i), amount=(float(rule.p),))
+                    add_fact("p", (kind, i), amount=(float(rule.p),))
             for j in range(i):
                 if not commute(task, rules[j], rule):
-                    say("before", (kind, j), (kind, i))
-    named = {"state", "action"} if task.topology is not None else set()
-    named |= {"fixed"} if task.stim.kind == "given" else set()
-    keys = {(kind, i): (kind, i if kind in named or (kind, i) == ("state", 0) else -1) for kind, i in vertices}
+                    add_fact("before", (kind, j), (kind, i))
+    distinct_kinds = {"state", "action"} if task.topology is not None else set()
+    distinct_kinds |= {"fixed"} if task.stim.kind == "given" else set()
+    keys = {(kind, i): (kind, i if kind in distinct_kinds or (kind, i) == ("state", 0) else -1) for kind, i in vertices}
     rank = _ranks(sorted(set(keys.values())))
     return facts, {vertex: rank[key] for vertex, key in keys.items()}
 
@@ -302,7 +306,7 @@ def _vertex(kind: str, ref: Any) -> Vertex:
 
 
 def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
-    """The task numbered by its colours, all of which differ, with rules sorted as far as their order is free."""
+    """The task numbered by its colours, which all differ, with rules sorted as far as their order is free."""
     names: Names = {}
     for kind in [*_counts(task), "rule", "flagrule"]:
         members = sorted((colour, i) for (kind_of_vertex, i), colour in colours.items() if kind_of_vertex == kind)
@@ -310,7 +314,7 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
     # The columns of a group are consecutive, in the order of the groups.
     groups, rank = _action_groups(task), names["column"]
     names["column"] = _ranks(column for k in names["group"] for column in sorted(groups[k], key=rank.__getitem__))
-    # A state variable comes after the one that it is distinct from.
+    # A state variable follows the one that it must differ from.
     apart = [variable.distinct_from for variable in task.state_vars]
     names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, left: apart[k] in left))
     identity = _identity(task)
@@ -331,7 +335,7 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
 
 
 def _sorted(rank: dict[int, int], waits: Any) -> Iterator[int]:
-    """Yield by rank, each only when it waits for none of the rest."""
+    """Yield by rank, each item only when it does not wait for another one."""
     left = sorted(rank, key=rank.__getitem__)
     while left:
         free = next(i for i in left if not waits(i, left))

@@ -250,8 +250,8 @@ def _mistakes(
         leads[pair] = []
         for a in np.flatnonzero(best[x] & best[y]):
             successors = set(itertools.product(*(np.flatnonzero(all_unpaid[z, a]).tolist() for z in pair)))
-            paid = itertools.product(*(np.flatnonzero(all_paid[z, a]).tolist() for z in pair))
-            successors |= {(p, q) for p, q in paid if value_of_step[x, a, p] == value_of_step[y, a, q]}
+            next_pairs = itertools.product(*(np.flatnonzero(all_paid[z, a]).tolist() for z in pair))
+            successors |= {(p, q) for p, q in next_pairs if value_of_step[x, a, p] == value_of_step[y, a, q]}
             same = {(p, q) for p, q in successors if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))}
             leads[pair].append(same)
             left += same
@@ -316,9 +316,9 @@ def _same(task: MetaTask, mdps: Model, ever: Bool[np.ndarray, "z"]) -> bool:
     """Whether all instances are equal up to a permutation of states that look the same, without state 0."""
     # Rewards that cannot be paid do not matter.
     mdps = mdps._replace(value=np.where(mdps.paid > 0, mdps.value, 0.0))
-    first, rest = _parts(mdps, 0), [_parts(mdps, i) for i in range(1, len(mdps.start))]
-    rest = [parts for parts in rest if not _equal(first, parts)]
-    if not rest:
+    first, other_parts = _parts(mdps, 0), [_parts(mdps, i) for i in range(1, len(mdps.start))]
+    other_parts = [parts for parts in other_parts if not _equal(first, parts)]
+    if not other_parts:
         return True
     if task.topology is not None:  # the effects of moves identify a cell
         return False
@@ -335,7 +335,8 @@ def _same(task: MetaTask, mdps: Model, ever: Bool[np.ndarray, "z"]) -> bool:
             state[old] = new
         renamings.append(place[z // S * S + state[z % S]])
     return all(
-        any(_equal(first, tuple(_renamed(part, names) for part in parts)) for names in renamings) for parts in rest
+        any(_equal(first, tuple(_renamed(part, names) for part in parts)) for names in renamings)
+        for parts in other_parts
     )
 
 

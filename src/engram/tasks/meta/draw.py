@@ -74,15 +74,15 @@ def _layout(T: Any) -> Any:
 def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
     T = np.array(task.transition)
     places, states = _layout(T), range(task.n_states)
-    named = set()
+    named_curves = set()
     for s in states:
         together = task.n_actions > 1 and (T[s] == T[s, 0]).all()
         for a in range(1 if together else task.n_actions):
             colour, name = (_ANY, "any action") if together else (_COLOURS[a % len(_COLOURS)], f"action {a}")
             for s2 in np.flatnonzero(T[s, a]).tolist():
                 curve = _curve(places[s], places[s2], turn=a)
-                _draw_arrow(figure, curve, T[s, a, s2], colour, None if name in named else name)
-                named.add(name)
+                _draw_arrow(figure, curve, T[s, a, s2], colour, None if name in named_curves else name)
+                named_curves.add(name)
     ranged = {s for k in range(len(task.state_vars)) for s in task.state_range(k)}
     above = [_above(task, instance, s) for s in states]
     colours = ["#ffe9a8" if s in instance.states else "#ffffff" for s in states]

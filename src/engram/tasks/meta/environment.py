@@ -65,25 +65,27 @@ class MetaTaskVectorEnv(BatchedEnv):
         render_mode: str | None = None,
     ) -> None:
         with checks.noted(tasks=tasks):
-            given = [tasks] if isinstance(tasks, MetaTask) else list(tasks)
-        if not given:
+            task_list = [tasks] if isinstance(tasks, MetaTask) else list(tasks)
+        if not task_list:
             raise ValueError("tasks = []: expected at least one")
-        for (i, task), name in itertools.product(enumerate(given), ("n_actions", "observation_size")):
+        for (i, task), name in itertools.product(enumerate(task_list), ("n_actions", "observation_size")):
             checks.instance(f"tasks[{i}]", task, MetaTask)
-            value, expected = getattr(task, name), getattr(given[0], name)
+            value, expected = getattr(task, name), getattr(task_list[0], name)
             if value != expected:
                 raise ValueError(f"tasks[{i}].{name} = {value}: expected {expected}, as in tasks[0]")
-        count = checks.size("num_envs", len(given) if num_envs is None else num_envs)
-        self.tasks = tuple(dict.fromkeys(given[:count]))
+        count = checks.size("num_envs", len(task_list) if num_envs is None else num_envs)
+        self.tasks = tuple(dict.fromkeys(task_list[:count]))
         number = {task: i for i, task in enumerate(self.tasks)}
-        self.task_of = np.array([number[given[i % len(given)]] for i in range(count)])
+        self.task_of = np.array([number[task_list[i % len(task_list)]] for i in range(count)])
         self._code = program(self.tasks)
         self.lives: Lives = init_lives(self._code, self.task_of)
         self.horizons: Int[np.ndarray, "num_envs"] = self._code.horizon[self.task_of]
         low, high = zip(*map(_bounds, self.tasks), strict=True)
-        seen = spaces.Box(np.min(low, axis=0).astype(np.float32), np.max(high, axis=0).astype(np.float32))
-        actions = spaces.Discrete(given[0].n_actions)
-        super().__init__(count, seen, actions, int(self.horizons.max()), max_episode_steps, render_mode=render_mode)
+        observation_space = spaces.Box(np.min(low, axis=0).astype(np.float32), np.max(high, axis=0).astype(np.float32))
+        actions = spaces.Discrete(task_list[0].n_actions)
+        super().__init__(
+            count, observation_space, actions, int(self.horizons.max()), max_episode_steps, render_mode=render_mode
+        )
         self._volatile = self._code.is_volatile[self.task_of]
         self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, of instances, of steps
         self._stays = np.zeros(count, dtype=bool)  # environments whose instance the next reset keeps
@@ -181,16 +183,16 @@ class MetaTaskVectorEnv(BatchedEnv):
         return self._finished.copy(), self.steps >= self.horizons
 
     def _observe(self) -> Observations:
-        seen = np.zeros((self.num_envs, self.tasks[0].observation_size), dtype=np.float32)
-        self._kernels.observe(self._code, self.lives, seen)
-        return seen
+        observations = np.zeros((self.num_envs, self.tasks[0].observation_size), dtype=np.float32)
+        self._kernels.observe(self._code, self.lives, observations)
+        return observations
 
     def _picture(self, row: int) -> Picture:
         task, instance = self.tasks[self.task_of[row]], self.instance(row)
         cells = np.where(free_cells(task, [instance])[0], ".", "#")
         for symbol, rules in (("G", task.reward_rules), ("K", task.flag_rules)):
-            named = itertools.chain.from_iterable((rule.old, rule.new) for rule in rules)
-            places = [s if isinstance(s, int) else instance.states[s.index] for s in named]
+            rule_states = itertools.chain.from_iterable((rule.old, rule.new) for rule in rules)
+            places = [s if isinstance(s, int) else instance.states[s.index] for s in rule_states]
             cells[[place for place in places if place != -1]] = symbol
         height, width = (1, task.n_states) if task.topology is None else (task.topology.height, task.topology.width)
         row, column = divmod(int(self.lives.state[row]), width)
@@ -248,13 +250,13 @@ class _Oracle:
 
     def actions(self, lives: Lives) -> Int[np.ndarray, "num_envs"]:
         """The optimal action in every environment."""
-        changed = np.ones(len(self.task_of), dtype=bool)
+        is_changed = np.ones(len(self.task_of), dtype=bool)
         if self._planned is not None:
             value, walls = self._planned
-            changed = (value != lives.value).any(1) | (walls != lives.walls).any(1)
-        if changed.any():
+            is_changed = (value != lives.value).any(1) | (walls != lives.walls).any(1)
+        if is_changed.any():
             for number, task in enumerate(self.tasks):
-                self._plan(task, np.flatnonzero(changed & (self.task_of == number)), lives)
+                self._plan(task, np.flatnonzero(is_changed & (self.task_of == number)), lives)
             self._planned = lives.value.copy(), lives.walls.copy()
         z = lives.state + self._flag_step * lives.flag
         return self._policy[np.arange(len(z)), z]  # type: ignore[no-any-return]

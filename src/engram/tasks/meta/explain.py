@@ -63,8 +63,8 @@ def _section(title: str, lines: list[str]) -> list[str]:
     return [title, *(f"  {line}" for line in lines)] if lines else []
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _grid(task: MetaTask) -> list[str]:
@@ -72,7 +72,12 @@ def _grid(task: MetaTask) -> list[str]:
     if grid is None:
         return []
     walls = grid.walls if isinstance(grid.walls, str) else f"{sum(map(sum, grid.walls))} cells"
-    seen = {"none": "nothing", "position": "the cell", "coordinates": "row and column", "stimuli": "its stimulus"}
+    labels = {
+        "none": "nothing",
+        "position": "the cell",
+        "coordinates": "row and column",
+        "stimuli": "its stimulus",
+    }
     after = {
         "none": "nothing happens",
         "teleport": "the agent is put on another free cell",
@@ -81,7 +86,7 @@ def _grid(task: MetaTask) -> list[str]:
     }
     return [
         f"{grid.height} x {grid.width} cells, walls: {walls}, start: {grid.start}",
-        f"seen of a cell: {seen.get(grid.obs, f'the walls in {grid.window} x {grid.window} cells around it')}",
+        f"seen of a cell: {labels.get(grid.obs, f'the walls in {grid.window} x {grid.window} cells around it')}",
         f"when a reward is paid, {after[grid.on_reward]}",
     ]
 
@@ -170,7 +175,7 @@ def _pays(task: MetaTask, instance: Instance) -> list[str]:
             merged.setdefault((s, a, flag, p, value), []).append(s2)
     lines = []
     for (s, a, flag, p, value), to in merged.items():
-        when = f", flag {flag}" if flagged else ""
-        where = "" if len(to) == branches[s, a] else f" to state {_or(to)}"
-        lines.append(f"state {s}, action {a}{when}{where}: {value:g} with probability {p:.3g}")
+        flag_condition = f", flag {flag}" if flagged else ""
+        targets = "" if len(to) == branches[s, a] else f" to state {_or(to)}"
+        lines.append(f"state {s}, action {a}{flag_condition}{targets}: {value:g} with probability {p:.3g}")
     return lines or ["nothing pays"]

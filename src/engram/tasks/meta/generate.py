@@ -46,16 +46,16 @@ def reference_criteria(task: MetaTask) -> Criteria:
     checks.arguments()
     if task.topology is not None:
         raise ValueError("task.topology: expected None; the published criteria are not about grids")
-    shown = [part for s in range(len(task.stimuli)) for part in task.parts_of(s)]
-    return _criteria(np.array(task.transition), task.reward_rules, shown)
+    stimulus_parts = [part for s in range(len(task.stimuli)) for part in task.parts_of(s)]
+    return _criteria(np.array(task.transition), task.reward_rules, stimulus_parts)
 
 
 def _criteria(
-    T: Float[np.ndarray, "states actions states"], rules: Sequence[RewardRule], shown: Sequence[Any]
+    T: Float[np.ndarray, "states actions states"], rules: Sequence[RewardRule], stimulus_parts: Sequence[Any]
 ) -> Criteria:
     places = any(isinstance(place, StateRef) for rule in rules for place in (rule.old, rule.new))
     chances = any(isinstance(rule.p, ProbRef | OneMinus) for rule in rules)
-    varies = any(isinstance(part, StimVar) for part in shown) or places or (chances and len(rules) > 1)
+    varies = any(isinstance(part, StimVar) for part in stimulus_parts) or places or (chances and len(rules) > 1)
     entered = (T.sum(1) - np.diag(np.diag(T.sum(1))) > 0).any(0).all()
     return Criteria(varies, int((T[:, :1] != T).any((1, 2)).sum()) >= 2, bool((T[0, :, 0] < 1).any()), bool(entered))
 
@@ -163,17 +163,17 @@ def sample_many(
     rng = np.random.default_rng(checks.size("seed", seed, 0, None))
     draws = checks.size("max_draws", 100 * n if max_draws is None else max_draws)
     tasks: list[MetaTask] = []
-    known: set[str] = set()
+    names_so_far: set[str] = set()
     rejections: Counter[str] = Counter()
     for _ in range(draws):
         task = sample(rng, style, **arguments)
         name = digest(task) if dedupe or split else ""
         if split and split_of(name) != split:
             rejections["of another split"] += 1
-        elif dedupe and name in known:
+        elif dedupe and name in names_so_far:
             rejections["drawn before"] += 1
         else:
-            known.add(name)
+            names_so_far.add(name)
             tasks.append(task)
             if len(tasks) == n:
                 return tasks
@@ -197,8 +197,8 @@ def split_of(digest: str) -> str:
 
 def _unmet(parts: dict[str, Any]) -> list[str]:
     """The published criteria that the parts of a task do not meet."""
-    met = _criteria(parts["transition"], parts["reward_rules"], parts["stimuli"])
-    return [f"no {name}" for name, is_met in met._asdict().items() if not is_met]
+    criteria = _criteria(parts["transition"], parts["reward_rules"], parts["stimuli"])
+    return [f"no {name}" for name, is_met in criteria._asdict().items() if not is_met]
 
 
 class _Dice(NamedTuple):
@@ -263,7 +263,7 @@ def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
     by_variable, probabilistic = dice.one_of((0.0, 0.0, 0.5)), dice.one_of((0.0, 0.0, 0.0, 1.0))
     by_prob_var, flagged = dice.one_of((0.2, 0.5, 0.8)), dice.one_of((0.0, 0.0, 0.5))
     variable = dice.state_var(0.5)
-    stimuli = _shown(dice)
+    stimuli = _random_stimuli(dice)
     T = _structured_transitions(dice, _SLIP if quirks else 0.5)
 
     def reward_rule() -> RewardRule:
@@ -303,15 +303,15 @@ def _variables(dice: _Dice, variable: StateVar) -> dict[str, Any]:
     return {"state_vars": (variable,), "prob_vars": (ProbVar(),) * PROB_VARS, "stim": Stim(seed=dice.below(2**31))}
 
 
-def _shown(dice: _Dice) -> tuple[int | StimVar, ...]:
+def _random_stimuli(dice: _Dice) -> tuple[int | StimVar, ...]:
     """Random stimuli of states, without or with several variable ones, since a single one would be no variation."""
     while True:
-        shown: list[int | StimVar] = []
+        stimulus_of: list[int | StimVar] = []
         for _ in range(dice.n_states):
             stimulus = dice.below(FIXED) if dice.falls(0.666) else StimVar(dice.below(STIM_VARS))
-            shown.append(-1 if dice.falls(0.2) else stimulus)
-        if len({stimulus for stimulus in shown if isinstance(stimulus, StimVar)}) != 1:
-            return tuple(shown)
+            stimulus_of.append(-1 if dice.falls(0.2) else stimulus)
+        if len({stimulus for stimulus in stimulus_of if isinstance(stimulus, StimVar)}) != 1:
+            return tuple(stimulus_of)
 
 
 def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "states actions states"]:
@@ -334,8 +334,8 @@ def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "
             if len(possible) > 1 and dice.falls(opposite):
                 keeps = dice.below(k)
                 first, second = dice.rng.choice(possible, 2, replace=False)
-                others = np.arange(k) != keeps
-                rows[np.ix_(others, [first, second])] = rows[np.ix_(others, [second, first])]
+                other_states = np.arange(k) != keeps
+                rows[np.ix_(other_states, [first, second])] = rows[np.ix_(other_states, [second, first])]
     T: Float[np.ndarray, "states actions states"] = weights / weights.sum(2, keepdims=True)
     return T
 

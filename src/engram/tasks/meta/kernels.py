@@ -30,8 +30,8 @@ def draw_vectors(kind, pool, has_palette, palette, excluded, chance, vectors, pl
     ``excluded`` are the places, sorted, of other stimuli.
     """
     count, size = vectors.shape
-    used = np.zeros(len(excluded) + count, dtype=np.int64)
-    used[: len(excluded)] = excluded
+    taken_indices = np.zeros(len(excluded) + count, dtype=np.int64)
+    taken_indices[: len(excluded)] = excluded
     n_used, x = len(excluded), 0
     for v in range(count):
         if kind == POOL:
@@ -39,12 +39,12 @@ def draw_vectors(kind, pool, has_palette, palette, excluded, chance, vectors, pl
             place = min(int(chance[x] * left), left - 1)
             x += 1
             at = 0
-            while at < n_used and used[at] <= place:  # the place-th of the unused ones
+            while at < n_used and taken_indices[at] <= place:  # the place-th of the unused ones
                 place += 1
                 at += 1
             for i in range(n_used, at, -1):
-                used[i] = used[i - 1]
-            used[at] = place
+                taken_indices[i] = taken_indices[i - 1]
+            taken_indices[at] = place
             n_used += 1
             places[v] = place
             for i in range(size):
@@ -286,9 +286,9 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
             is_met = (old < 0 or old == s) and (new < 0 or new == s2) and (action < 0 or action == a)
             if is_met and (code.rule_flag[u, r] < 0 or code.rule_flag[u, r] == f):
                 p, value, ends = lives.rule_p[b, r], code.rule_value[u, r], code.rule_ends[u, r]
-        paid = chance[1] < p
-        rewards[b] = value if paid else 0.0
-        ended[b] = paid and ends
+        is_paid = chance[1] < p
+        rewards[b] = value if is_paid else 0.0
+        ended[b] = is_paid and ends
 
         for r in range(code.n_flag_rules[u]):
             old, new, action = lives.flag_old[b, r], lives.flag_new[b, r], lives.flag_action[b, r]
@@ -297,7 +297,7 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
         trial = s2 == 0 and not is_grid
         if trial:
             f = 0
-        if is_grid and paid and code.on_reward[u] != STAYS:
+        if is_grid and is_paid and code.on_reward[u] != STAYS:
             trial = True
             if code.on_reward[u] == TELEPORT:
                 s2 = another(walls, s2, chance[0])

@@ -85,7 +85,7 @@ def reversal(hazard: float = 0.05, kind: str = "easy", horizon: int = 100) -> Me
 
 
 def special_arm(k: int = 10, high: float = 0.9, low: float = 0.1, horizon: int = 100) -> MetaTask:
-    """Arms of which one pays with a high probability, and all others with a low one.
+    """One arm pays with a high probability, and all others with a low one.
 
     Args:
         k: Number of arms.
@@ -174,9 +174,9 @@ def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int =
     turns = [[{2 * s: 1.0}, {2 * s + 1: 1.0}] for s in range(1, 2**depth)]
     transition = _table([{1: 1.0}, *turns, *[_HOME] * len(ends)])
     rules = *(RewardRule(s, value=low) for s in ends), RewardRule(StateRef(0))
-    seen, stim = tuple(s.bit_length() for s in range(ends.stop)), Stim(max(5, (depth + 2).bit_length()))
+    stimuli, stim = tuple(s.bit_length() for s in range(ends.stop)), Stim(max(5, (depth + 2).bit_length()))
     best = StateVar(tuple(ends), hazard=hazard)
-    return MetaTask(transition, rules, stimuli=seen, state_vars=(best,), stim=stim, horizon=horizon)
+    return MetaTask(transition, rules, stimuli=stimuli, state_vars=(best,), stim=stim, horizon=horizon)
 
 
 def cue_t_maze(length: int = 3, horizon: int = 100) -> MetaTask:
@@ -196,8 +196,8 @@ def cue_t_maze(length: int = 3, horizon: int = 100) -> MetaTask:
     corridor = [{s + 1: 1.0} for s in range(2, junction)]
     transition = _table([{1: 0.5, 2: 0.5}, {3: 1.0}, *corridor, [{left: 1.0}, {right: 1.0}], _HOME, _HOME])
     rules = RewardRule(left, flag=0), RewardRule(right, flag=1)
-    seen: Any = (-1, StimVar(0), StimVar(1), *[0] * length, 1, 2, 2)
-    return MetaTask(transition, rules, (FlagRule(old=2),), seen, horizon=horizon)
+    stimuli: Any = (-1, StimVar(0), StimVar(1), *[0] * length, 1, 2, 2)
+    return MetaTask(transition, rules, (FlagRule(old=2),), stimuli, horizon=horizon)
 
 
 def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
@@ -302,7 +302,7 @@ def example(number: int = 1, horizon: int = 100) -> MetaTask:
         >>> example(3).n_states
         4
     """
-    third, special, to_one, either = 1 / 3, StateRef(0), {1: 1.0}, {1: 0.5, 2: 0.5}
+    third, special, to_one, to_one_or_two = 1 / 3, StateRef(0), {1: 1.0}, {1: 0.5, 2: 0.5}
     if checks.size("number", number, 1, 3) == 1:
         T = _table([[to_one, dict.fromkeys(range(3), third)], [{0: 1 / 6, 2: 5 / 6}, {0: 5 / 6, 1: 1 / 6}], to_one])
         three = RewardRule(1), RewardRule(special), RewardRule(special, action=0)
@@ -312,9 +312,9 @@ def example(number: int = 1, horizon: int = 100) -> MetaTask:
         three = RewardRule(special, p=ProbRef(0)), RewardRule(special, p=ProbRef(1)), RewardRule(1, p=ProbRef(2))
         stimuli = -1, StimVar(1), StimVar(0)
         return MetaTask(T, three, (), stimuli, (StateVar((1, 0)),), (ProbVar(),) * 3, horizon=horizon)
-    T = _table([[either, {2: 1.0}], [either, {3: 1.0}], {0: third, 1: third, 3: third}, to_one])
-    key, seen = FlagRule(old=special), (StimVar(0), -1, StimVar(1), 1)
-    return MetaTask(T, (RewardRule(2, flag=1),), (key,), seen, (StateVar((1, 3, 2)),), horizon=horizon)
+    T = _table([[to_one_or_two, {2: 1.0}], [to_one_or_two, {3: 1.0}], {0: third, 1: third, 3: third}, to_one])
+    key, stimuli_shown = FlagRule(old=special), (StimVar(0), -1, StimVar(1), 1)
+    return MetaTask(T, (RewardRule(2, flag=1),), (key,), stimuli_shown, (StateVar((1, 3, 2)),), horizon=horizon)
 
 
 def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> MetaTask:
@@ -379,11 +379,11 @@ def degenerate() -> dict[str, tuple[MetaTask, str]]:
         flagged = replace(step, reward_rules=(RewardRule(StateRef(0), flag=1),), flag_rules=(FlagRule(1, set_to=0),))
         covering = (*step.reward_rules, RewardRule(1, p=0.1), RewardRule(2, p=0.9))
         everywhere = (*maze.reward_rules, RewardRule(2), RewardRule(3))
-        caught = [*maze.transition[:3], [[0.0, 0.0, 0.0, 1.0]] * 2]
+        trap = [*maze.transition[:3], [[0.0, 0.0, 0.0, 1.0]] * 2]
         return {
             "constant rules": (replace(step, reward_rules=(RewardRule(1, p=0.1), RewardRule(2))), "NO_VARIATION"),
             "unreachable reward": (replace(step, transition=away, reward_rules=(RewardRule(2),)), "UNREACHABLE"),
-            "absorbing trap": (replace(maze, transition=caught), "TRAP"),
+            "absorbing trap": (replace(maze, transition=trap), "TRAP"),
             "symmetric range": (replace(step, transition=fork, stimuli=(0, 1, 1)), "SAME_INSTANCES"),
             "every end pays": (replace(maze, reward_rules=everywhere), "TRIVIAL"),
             "flag never set": (flagged, "FLAG_CONSTANT"),

@@ -112,17 +112,17 @@ def enumerate_instances(
 
 def _ranges(task: MetaTask, grid: Sequence[float] | None) -> list[Sequence[tuple[Any, ...]]]:
     """The options of each variable; only the first if the variable is in no rule."""
-    named, ranges = task.columns_of([*task.reward_rules, *task.flag_rules]), []
+    columns, ranges = task.columns_of([*task.reward_rules, *task.flag_rules]), []
     for k, state_var in enumerate(task.state_vars):
         if state_var.distinct_from is not None:
-            named |= {k, state_var.distinct_from}
+            columns |= {k, state_var.distinct_from}
     for group in task.groups:
         options = group.options
         if isinstance(group.variable, ProbVar) and not options:
             low, high = group.variable.low, group.variable.high
             options = [(value,) for value in dict.fromkeys(low + (high - low) * share for share in grid or [0.0])]
         fixed = grid is None and group.kind == "probs"
-        ranges.append(options if named & {*group.columns} and not fixed else options[:1])
+        ranges.append(options if columns & {*group.columns} and not fixed else options[:1])
     return ranges
 
 
@@ -137,7 +137,7 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
     for instance in instances:
         check_instance(task, instance)
     row, flags = rule_arrays(task), (2 if task.flag_rules else 1) if flags is None else flags
-    # The last column is for rules that refer to none.
+    # The last column is for rules without a reference.
     value = np.array([(*instance.values, 0.0) for instance in instances])
     reached, chance = _branches(task, instances)
     shape = (len(instances), flags, *reached.shape[1:])
@@ -173,8 +173,8 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
         cleared = np.broadcast_to(new == 0, shape)
         flag[cleared], flag_rule[cleared] = 0, -1
     p = of_rule(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0)
-    paid, ends = of_rule(rule, row["rule_value"], 0.0), of_rule(rule, row["rule_ends"], otherwise=False)
-    return Outcomes(reached, chance, p, paid, ends, flag, rule, flag_rule, matches, flag_matches)
+    value_paid, ends = of_rule(rule, row["rule_value"], 0.0), of_rule(rule, row["rule_ends"], otherwise=False)
+    return Outcomes(reached, chance, p, value_paid, ends, flag, rule, flag_rule, matches, flag_matches)
 
 
 def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
@@ -206,32 +206,32 @@ def model(task: MetaTask, instances: Sequence[Instance], known: Outcomes | None 
     count, flags = len(instances), step.p.shape[1]
     S, A, Z = task.n_states, task.n_actions, flags * task.n_states
     chance = np.broadcast_to(step.chance[:, None], step.p.shape)
-    where = (step.flag * S + step.reached[:, None]).reshape(count, Z, A, -1)
+    target_z = (step.flag * S + step.reached[:, None]).reshape(count, Z, A, -1)
     pays, goes_on = chance * step.p, ~step.ends
-    unpaid, paid, value = (np.zeros((count, Z, A, Z)) for _ in range(3))
+    unpaid, paid_transition, value = (np.zeros((count, Z, A, Z)) for _ in range(3))
     grid = task.topology
-    np.put_along_axis(unpaid, where, (chance - pays).reshape(where.shape), 3)
+    np.put_along_axis(unpaid, target_z, (chance - pays).reshape(target_z.shape), 3)
     start, free, cell = np.zeros((count, Z)), free_cells(task, instances), 0 if grid is None else grid.start_cell
     if cell is None:
         start[:, :S] = free / free.sum(1, keepdims=True)
     else:
         start[:, cell] = 1.0
     if grid is None or grid.on_reward in ("none", "terminate"):
-        np.put_along_axis(paid, where, (pays * goes_on).reshape(where.shape), 3)
-        np.put_along_axis(value, where, step.value.reshape(where.shape), 3)
+        np.put_along_axis(paid_transition, target_z, (pays * goes_on).reshape(target_z.shape), 3)
+        np.put_along_axis(value, target_z, step.value.reshape(target_z.shape), 3)
     else:
         value[:] = step.value.reshape(count, Z, A, 1)
         amount = (pays * goes_on).reshape(count, Z, A, 1)
         if grid.on_reward == "reset":
-            paid += amount * start[:, None, None, :]
+            paid_transition += amount * start[:, None, None, :]
         else:
             elsewhere = free[:, None, None, None, :] * (np.arange(S) != step.reached[:, None])  # (i, 1, s, a, s')
             elsewhere = elsewhere / np.maximum(elsewhere.sum(-1, keepdims=True), 1)
             for f in range(flags):
-                put = np.where((step.flag == f), pays * goes_on, 0.0) * elsewhere
-                paid[..., f * S : (f + 1) * S] = put.reshape(count, Z, A, S)
+                flagged = np.where((step.flag == f), pays * goes_on, 0.0) * elsewhere
+                paid_transition[..., f * S : (f + 1) * S] = flagged.reshape(count, Z, A, S)
     reward = (pays * step.value).sum(-1).reshape(count, Z, A)
-    return Model(unpaid, paid, value, reward, start)
+    return Model(unpaid, paid_transition, value, reward, start)
 
 
 def value_of(

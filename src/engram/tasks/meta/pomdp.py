@@ -72,11 +72,13 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
     if not complete:
         raise ValueError(f"task: expected at most {_MAXIMUM} instances, with points = {points}")
     mdps = model(task, instances)
-    shown = [[-2 - part.index if isinstance(part, StimVar) else part for part in task.parts_of(state)]
+    stimulus_parts = [[-2 - part.index if isinstance(part, StimVar) else part for part in task.parts_of(state)]
              for state in range(task.n_states)]  # fmt: skip
     matrices, Q = (mdps.unpaid, mdps.paid, mdps.value, mdps.start), optimal(mdps, gamma)
-    seen = _views(task), np.array(shown), arrays(task)["fixed"], task.n_stim_vars
-    return POMDP(task, instances, *matrices, Q, _changes(task, instances), *seen, task.topology is not None)
+    observation_arrays = _views(task), np.array(stimulus_parts), arrays(task)["fixed"], task.n_stim_vars
+    return POMDP(
+        task, instances, *matrices, Q, _changes(task, instances), *observation_arrays, task.topology is not None
+    )
 
 
 def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarray, "instances instances"] | None:
@@ -88,7 +90,7 @@ def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarra
         raise ValueError("task.topology: expected None, because variables have a hazard or a drift")
     if any(isinstance(group.variable, StateVar) and group.variable.distinct_from is not None for group in task.groups):
         raise ValueError("task.state_vars: expected none that is distinct from another, because variables change")
-    whole = np.ones((len(instances), len(instances)))
+    change = np.ones((len(instances), len(instances)))
     for group in task.groups:
         variable = group.variable
         values = [group.of(instance.values) for instance in instances]
@@ -99,8 +101,8 @@ def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarra
             kernel = _drift(np.array(different)[:, 0], variable.low, variable.high, variable.drift)
         elif n > 1 and variable.hazard:
             kernel = (1 - variable.hazard) * np.eye(n) + variable.hazard * (1 - np.eye(n)) / (n - 1)
-        whole *= kernel[np.ix_(place, place)]
-    return whole
+        change *= kernel[np.ix_(place, place)]
+    return change
 
 
 def _drift(

@@ -164,8 +164,8 @@ def arrays(task: MetaTask) -> dict[str, Any]:
     }
 
 
-def _each(things: Sequence[Any], kind: Any, value: Callable[[Any], Any]) -> Any:
-    return np.array([value(thing) for thing in things], dtype=kind)
+def _each(items: Sequence[Any], kind: Any, value: Callable[[Any], Any]) -> Any:
+    return np.array([value(item) for item in items], dtype=kind)
 
 
 @lru_cache(maxsize=4096)
@@ -254,7 +254,7 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
     palettes: dict[str, Any] = {"onehot": np.eye(stim.size), "given": stim.vectors}
     palette = np.array(palettes.get(stim.kind, np.zeros((1, stim.size))), dtype=np.float32)
     draws = {POOL: 1, BITS: stim.size}.get(kind, 2 * stim.size)
-    shown = [[1 + fixed + part.index if isinstance(part, StimVar) else 1 + part for part in task.parts_of(state)]
+    rows = [[1 + fixed + part.index if isinstance(part, StimVar) else 1 + part for part in task.parts_of(state)]
              for state in range(task.n_states if task.stimuli else 1)]  # fmt: skip
     # The fixed stimuli are drawn like those of an instance, from the seed of the task. Their array is a slice, too, so
     # that the kernel is compiled for one layout only.
@@ -269,7 +269,7 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
         "look": VIEWS.index("stimuli" if task.topology is None else task.topology.obs),
         "window": 1 if task.topology is None else task.topology.window,
         "parts": task.parts,
-        "shown": np.array(shown, dtype=np.int64),
+        "shown": np.array(rows, dtype=np.int64),
         "stim_size": stim.size,
         "stim_kind": kind,
         "n_fixed": fixed,

@@ -1,4 +1,4 @@
-"""The effect of the rules of a meta-task: which have one, and whose order matters."""
+"""The effects of the rules of a meta-task: which rules have one, and which depend on their order."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
         before = len(rewards), len(flags)
         settable = any(task.flag_rules[i].set_to for i in flags)
         for i in tuple(rewards):
-            rest = [j for j in rewards if j != i]
+            other_rules = [j for j in rewards if j != i]
             if cases is None:
-                idle = _is_covered(task.reward_rules, i, rest) or (task.reward_rules[i].flag == 1 and not settable)
+                idle = _is_covered(task.reward_rules, i, other_rules) or (
+                    task.reward_rules[i].flag == 1 and not settable
+                )
             else:
-                changed = cases.rewards(task, rewards) != cases.rewards(task, rest)
-                idle = not (changed & ((cases.flag == 0) | settable)).any()
-            rewards = rest if idle else rewards
+                has_effect = cases.rewards(task, rewards) != cases.rewards(task, other_rules)
+                idle = not (has_effect & ((cases.flag == 0) | settable)).any()
+            rewards = other_rules if idle else rewards
         if all(task.reward_rules[i].flag == -1 for i in rewards) or not settable:
             flags = []
         for i in tuple(flags):
-            rest = [j for j in flags if j != i]
-            same = cases is not None and (cases.flags(task, flags) == cases.flags(task, rest)).all()
-            flags = rest if same or (cases is None and _is_covered(task.flag_rules, i, rest)) else flags
+            other_rules = [j for j in flags if j != i]
+            same = cases is not None and (cases.flags(task, flags) == cases.flags(task, other_rules)).all()
+            flags = other_rules if same or (cases is None and _is_covered(task.flag_rules, i, other_rules)) else flags
     return tuple(rewards), tuple(flags)
 
 
@@ -74,8 +76,8 @@ class _Cases(NamedTuple):
 
     def rewards(self, task: MetaTask, indices: Sequence[int]) -> Any:
         """The effect of reward rules in each case, as a number for each different effect."""
-        known: dict[Any, int] = {}
-        ids = [known.setdefault((rule.p, rule.value, rule.ends), len(known) + 1) for rule in task.reward_rules]
+        id_of: dict[Any, int] = {}
+        ids = [id_of.setdefault((rule.p, rule.value, rule.ends), len(id_of) + 1) for rule in task.reward_rules]
         done = np.zeros(len(self.flag), dtype=np.int64)
         for i in indices:
             rule = task.reward_rules[i]
@@ -108,10 +110,10 @@ def _cases(task: MetaTask) -> _Cases | None:
     return _Cases(flag[possible], clears[possible], *matches)
 
 
-def _is_covered(rules: Sequence[Any], i: int, rest: Sequence[int]) -> bool:
-    """Whether a later one of the rest matches wherever a rule does."""
+def _is_covered(rules: Sequence[Any], i: int, other_rules: Sequence[int]) -> bool:
+    """Whether a later one of the other rules matches wherever a rule does."""
     ends = [end for end in ("old", "new", "action", "flag") if hasattr(rules[i], end)]
-    later = [rules[j] for j in rest if j > i]
+    later = [rules[j] for j in other_rules if j > i]
     return any(all(getattr(rule, end) in (-1, getattr(rules[i], end)) for end in ends) for rule in later)
 
 

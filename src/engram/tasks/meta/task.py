@@ -113,12 +113,14 @@ class MetaTask:
     @cached_property
     def n_fixed(self) -> int:
         """Number of fixed stimuli, one more than the maximum among them."""
-        return 1 + max((stimulus for stimulus in self._shown() if isinstance(stimulus, int)), default=-1)
+        return 1 + max((stimulus for stimulus in self._flat_stimuli() if isinstance(stimulus, int)), default=-1)
 
     @cached_property
     def n_stim_vars(self) -> int:
         """Number of variable stimuli, one more than the maximum index among them."""
-        return 1 + max((stimulus.index for stimulus in self._shown() if isinstance(stimulus, StimVar)), default=-1)
+        return 1 + max(
+            (stimulus.index for stimulus in self._flat_stimuli() if isinstance(stimulus, StimVar)), default=-1
+        )
 
     @cached_property
     def n_action_columns(self) -> int:
@@ -171,9 +173,9 @@ class MetaTask:
     def parts_of(self, state: int) -> tuple[int | StimVar, ...]:
         """The ``parts`` stimuli of a state; -1 for nothing."""
         checks.size("state", state, minimum=0, maximum=self.n_states - 1)
-        shown = self.stimuli[state] if self.stimuli else -1
-        shown = shown if isinstance(shown, tuple) else (shown,)
-        return shown + (-1,) * (self.parts - len(shown))
+        stimulus = self.stimuli[state] if self.stimuli else -1
+        stimulus = stimulus if isinstance(stimulus, tuple) else (stimulus,)
+        return stimulus + (-1,) * (self.parts - len(stimulus))
 
     def state_range(self, index: int) -> tuple[int, ...]:
         """The possible values of a state variable; in a random maze, only free ones of them."""
@@ -185,7 +187,7 @@ class MetaTask:
         left_out = self.topology.start_cell if values == "all_but_start" else None
         return tuple(cell for cell in np.flatnonzero(~self.topology.wall_map()).tolist() if cell != left_out)
 
-    def _shown(self) -> Iterable[int | StimVar]:
+    def _flat_stimuli(self) -> Iterable[int | StimVar]:
         for stimulus in self.stimuli:
             yield from stimulus if isinstance(stimulus, tuple) else (stimulus,)
 
@@ -288,28 +290,28 @@ def _check_rule(task: MetaTask, name: str, rule: RewardRule | FlagRule) -> None:
     """Raise ValueError if a rule has a state, an action or a variable that does not exist."""
     states: tuple[Any, ...] = (StateRef, len(task.state_vars), task.n_states, "a state")
     actions: tuple[Any, ...] = (ActionRef, task.n_action_columns, task.n_actions, "an action")
-    for end, (ref, variables, count, what) in {"old": states, "new": states, "action": actions}.items():
+    for end, (ref, variables, count, description) in {"old": states, "new": states, "action": actions}.items():
         place = getattr(rule, end)
         if isinstance(place, int):
-            _check_below(f"{name}.{end}", place, count, f"-1, a {ref.__name__} or {what}")
+            _check_below(f"{name}.{end}", place, count, f"-1, a {ref.__name__} or {description}")
         else:
             _check_below(f"{name}.{end}.index", place.index, variables, "a variable")
     if isinstance(rule, RewardRule) and not isinstance(rule.p, float | int):
         _check_below(f"{name}.p.index", rule.p.index, len(task.prob_vars), "a probability variable")
 
 
-def _check_below(name: str, value: Number, count: int, what: str) -> None:
+def _check_below(name: str, value: Number, count: int, description: str) -> None:
     if value >= count:
-        raise ValueError(f"{name} = {value!r}: expected {what} below {count}")
+        raise ValueError(f"{name} = {value!r}: expected {description} below {count}")
 
 
-def _check_range(name: str, values: Sequence[int], count: int, what: str) -> None:
+def _check_range(name: str, values: Sequence[int], count: int, description: str) -> None:
     if not values:
-        raise ValueError(f"{name} = (): expected at least one of the {what}")
+        raise ValueError(f"{name} = (): expected at least one of the {description}")
     for value in values:
-        _check_below(name, value, count, what)
+        _check_below(name, value, count, description)
     if len(set(values)) < len(values):
-        raise ValueError(f"{name} = {tuple(values)}: expected {what} that differ")
+        raise ValueError(f"{name} = {tuple(values)}: expected {description} that differ")
 
 
 def _warn(message: str) -> None:

@@ -44,12 +44,12 @@ _SLIP = 4000
 def to_json(task: MetaTask) -> str:
     """A task as JSON, with the keys of the published generator and all else under "ext"."""
     checks.arguments()
-    state_vars = [_changed(var, "values") for var in task.state_vars]
+    state_vars = [_non_default_fields(var, "values") for var in task.state_vars]
     ext = {
         "state_vars": state_vars if any(state_vars) else [],
-        "prob_vars": [_changed(var, *(("low", "high") if var.values else ())) for var in task.prob_vars],
-        "action_vars": [_changed(var) for var in task.action_vars],
-        "stim": _changed(task.stim),
+        "prob_vars": [_non_default_fields(var, *(("low", "high") if var.values else ())) for var in task.prob_vars],
+        "action_vars": [_non_default_fields(var) for var in task.action_vars],
+        "stim": _non_default_fields(task.stim),
         "horizon": task.horizon if task.horizon != 100 else None,
         "topology": task.topology and dataclasses.asdict(task.topology),
         "ends": [i for i, rule in enumerate(task.reward_rules) if rule.ends],
@@ -83,22 +83,24 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
     except pydantic.ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise ValueError(f"text: expected JSON; {error.errors()[0]['msg']}") from None
-        raise ValueError(_unknown_key(error) or _named(explained(error, json.loads(text), "text"))) from None
+        raise ValueError(_unknown_key(error) or _with_field_names(explained(error, json.loads(text), "text"))) from None
     ext, ranges = file.ext, file.statevarranges
     if ext.ends and max(ext.ends) >= len(file.rewardconditions):
         raise ValueError(f"ext.ends = {ext.ends}: expected indices of rewardconditions")
-    others = (_StateVarExt(),) * len(ranges) if ext.state_vars is None else ext.state_vars
-    if len(others) != len(ranges):
-        raise ValueError(f"ext.state_vars: expected as many as statevarranges, {len(ranges)}, found {len(others)}")
-    state_vars = (StateVar(values, ext.hazard, ext.distinct_from) for values, ext in zip(ranges, others, strict=True))
-    named = {rule.p.index for rule in file.rewardconditions if isinstance(rule.p, ProbRef | OneMinus)}
+    extensions = (_StateVarExt(),) * len(ranges) if ext.state_vars is None else ext.state_vars
+    if len(extensions) != len(ranges):
+        raise ValueError(f"ext.state_vars: expected as many as statevarranges, {len(ranges)}, found {len(extensions)}")
+    state_vars = (
+        StateVar(values, ext.hazard, ext.distinct_from) for values, ext in zip(ranges, extensions, strict=True)
+    )
+    prob_indices = {rule.p.index for rule in file.rewardconditions if isinstance(rule.p, ProbRef | OneMinus)}
     return MetaTask(
         transition=file.T,
         reward_rules=tuple(RewardRule(*rule, ends=i in ext.ends) for i, rule in enumerate(file.rewardconditions)),
         flag_rules=tuple(FlagRule(*rule) for rule in file.flagconditions),
         stimuli=file.stimuli,
         state_vars=tuple(state_vars),
-        prob_vars=(ProbVar(),) * (1 + max(named, default=-1)) if ext.prob_vars is None else ext.prob_vars,
+        prob_vars=(ProbVar(),) * (1 + max(prob_indices, default=-1)) if ext.prob_vars is None else ext.prob_vars,
         action_vars=ext.action_vars,
         stim=ext.stim,
         horizon=ext.horizon,
@@ -106,7 +108,7 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
     )
 
 
-def _changed(part: Any, *implied: str) -> dict[str, Any]:
+def _non_default_fields(part: Any, *implied: str) -> dict[str, Any]:
     """The fields that differ from their defaults, without those that others imply."""
     fields = [field for field in dataclasses.fields(part) if field.name not in implied]
     return {field.name: getattr(part, field.name) for field in fields if getattr(part, field.name) != field.default}
@@ -118,14 +120,14 @@ def _code(ref: Any) -> Any:
     return {"literal": ref} if ref >= _CODES[StateRef] else ref
 
 
-def _decoded(what: str, *kinds: Any, literal: bool = True) -> Callable[[Any, Any], Any]:
+def _decoded(expected: str, *kinds: Any, literal: bool = True) -> Callable[[Any, Any], Any]:
     """A function that reads a number, or one of several kinds of references."""
 
-    def read(value: Any, info: Any) -> Any:
+    def decode(value: Any, info: Any) -> Any:
         if literal and isinstance(value, dict) and set(value) == {"literal"} and isinstance(value["literal"], int):
             return value["literal"]
         if isinstance(value, list) and StimVar in kinds:
-            return tuple(read(part, info) for part in value)
+            return tuple(decode(part, info) for part in value)
         if not isinstance(value, int if literal else int | float) or isinstance(value, bool):
             raise ValueError("an integer" if literal else "a number")
         if value < (_CODES[StateRef] if literal else _CODES[ProbRef]):
@@ -139,9 +141,9 @@ def _decoded(what: str, *kinds: Any, literal: bool = True) -> Callable[[Any, Any
             return OneMinus(value - _SLIP)
         if StimVar in kinds and (info.context or {}).get("legacy") and 1000 <= value < 2000:
             return StimVar(value - 1000)
-        raise ValueError(f"{what}, or {' or '.join(f'{_CODES[kind]} + k' for kind in kinds)}")
+        raise ValueError(f"{expected}, or {' or '.join(f'{_CODES[kind]} + k' for kind in kinds)}")
 
-    return read
+    return decode
 
 
 _State = Annotated[Any, pydantic.PlainValidator(_decoded("a state", StateRef))]
@@ -201,7 +203,7 @@ _PARTS: dict[str, Any] = {"": _File, "ext": _Ext, "stim": Stim, "topology": Grid
 _PARTS |= {"state_vars": _StateVarExt, "prob_vars": ProbVar, "action_vars": ActionVar}
 
 
-def _named(message: str) -> str:
+def _with_field_names(message: str) -> str:
     """A message with the names of the fields of conditions, which are lists."""
 
     def field_of(match: re.Match[str]) -> str:
@@ -216,6 +218,6 @@ def _unknown_key(error: pydantic.ValidationError) -> str | None:
         if problem["type"] == "unexpected_keyword_argument":
             *places, key = problem["loc"]
             part = next((place for place in reversed(places) if place in _PARTS), "")
-            known = ", ".join(field.name for field in dataclasses.fields(_PARTS[str(part)]))
-            return f"{part or 'text'}: unknown key {key!r}; expected some of {known}"
+            field_names = ", ".join(field.name for field in dataclasses.fields(_PARTS[str(part)]))
+            return f"{part or 'text'}: unknown key {key!r}; expected some of {field_names}"
     return None

@@ -26,8 +26,8 @@ class _Widened(VectorWrapper):
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"env.observation_space = {space}: expected a Box of one dimension")
         bottom, top = (np.array(bounds, dtype=np.float32) for bounds in (low, high))
-        whole = np.concatenate([space.low, bottom]), np.concatenate([space.high, top])
-        self.single_observation_space = spaces.Box(*whole)
+        low_and_high = np.concatenate([space.low, bottom]), np.concatenate([space.high, top])
+        self.single_observation_space = spaces.Box(*low_and_high)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     def more(self) -> Seen:
@@ -41,8 +41,8 @@ class _Widened(VectorWrapper):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act."""
-        observations, *rest = self.env.step(actions)
-        return np.concatenate([observations, self.more()], axis=1), *rest
+        observations, *outcome = self.env.step(actions)
+        return np.concatenate([observations, self.more()], axis=1), *outcome
 
 
 class RL2Observation(_Widened):
@@ -112,7 +112,9 @@ class RL2Observation(_Widened):
     def more(self) -> Seen:
         """The last action and reward, and the time."""
         each = (self._action[:, None] == self._actions, self._reward, self._done, self._steps / self._horizons)
-        columns = [column.reshape(self.num_envs, -1) for column, shown in zip(each, self._shows, strict=True) if shown]
+        columns = [
+            column.reshape(self.num_envs, -1) for column, is_shown in zip(each, self._shows, strict=True) if is_shown
+        ]
         return np.concatenate([np.zeros((self.num_envs, 0)), *columns], axis=1, dtype=np.float32)
 
     def _init(self, rows: Any) -> None:

@@ -110,17 +110,17 @@ def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radi
         radius: Distance of keys up to which states are the same; 0: equality of hashes.
     """
     counts = table.counts.copy()
-    met, row, new = recognised(table, batch, merging, radius)
-    values = merged_values(table.values[row], counts[row].clip(0), met, merging)
-    counts[row] += met.weights
+    recurring, row, new = recognised(table, batch, merging, radius)
+    values = merged_values(table.values[row], counts[row].clip(0), recurring, merging)
+    counts[row] += recurring.weights
     slots = free(counts, len(new.keys))
-    fills, rest = new.take(np.arange(slots.size)), new.take(np.arange(slots.size, len(new.keys)))
+    fills, remaining = new.take(np.arange(slots.size)), new.take(np.arange(slots.size, len(new.keys)))
     counts[slots] = fills.weights
     stays = ~np.isin(row, slots)  # a count far below 0 is free even after a sample has met the row
     row, values = row[stays], values[stays]
     change = placed(table, row, values, slots, fills, counts=counts[np.concatenate((row, slots))])
-    if len(rest.keys):
-        change = _joined(table, change, rest, _nearest(table, change, rest, merging), as_one=False)
+    if len(remaining.keys):
+        change = _joined(table, change, remaining, _nearest(table, change, remaining, merging), as_one=False)
         counts[change.rows] = change.counts
     beyond = max(0.0, counts.sum() - horizon * counts.size)
     return change._replace(loss=beyond / counts.size)
@@ -139,11 +139,11 @@ def clustered_as_published(table: Table, batch: Batch, merging: Merging, forgets
     stored = batch.hashes if merging.assign == "hash" else batch.keys
     row, _ = closest(table.hashes if merging.assign == "hash" else table.keys, table.n_filled, stored)
     slots = free(table.counts, n)
-    fills, rest = batch.take(np.arange(slots.size)), batch.take(np.arange(slots.size, n))
+    fills, remaining = batch.take(np.arange(slots.size)), batch.take(np.arange(slots.size, n))
     change = placed(table, slots[:0], fills.values[:0], slots, fills, counts=np.ones(slots.size))
     if slots.size == n:
         return change
-    change = _joined(table, change, rest, row[slots.size :], as_one=True)
+    change = _joined(table, change, remaining, row[slots.size :], as_one=True)
     return change._replace(loss=n / len(table.counts)) if forgets else change
 
 
@@ -155,10 +155,10 @@ def free(counts: Annotated[np.ndarray, " capacity"], limit: int) -> Annotated[np
 def _nearest(table: Table, change: Change, batch: Batch, merging: Merging) -> Annotated[np.ndarray, " samples"]:
     """The cluster that each sample joins, in the table as a change leaves it."""
     by_hash = merging.assign == "hash"
-    stored, moved = (table.hashes, change.hashes) if by_hash else (table.keys, change.keys)
+    stored, changed = (table.hashes, change.hashes) if by_hash else (table.keys, change.keys)
     if change.fresh.any():
         stored = stored.copy()
-        stored[change.rows] = moved
+        stored[change.rows] = changed
     filled = max(table.n_filled, int(change.rows.max(initial=-1)) + 1)
     return closest(stored, filled, batch.hashes if by_hash else batch.keys)[0]
 
@@ -178,12 +178,12 @@ def _joined(table: Table, change: Change, batch: Batch, row: Annotated[np.ndarra
     share = weight if as_one else np.ones_like(weight)
     added = weight / share
 
-    def moved(stored: np.ndarray, changed: np.ndarray, new: np.ndarray) -> np.ndarray:
+    def updated(stored: np.ndarray, changed: np.ndarray, new: np.ndarray) -> np.ndarray:
         all_rows = stored[rows]
         all_rows[before] = changed
         total = sums(group, weight.size, batch.weights[:, None] * new) / share[:, None]
         all_rows[joins] = (count[:, None] * all_rows[joins] + total) / (count + added)[:, None]
         return np.asarray(all_rows)
 
-    keys, values, hashes = map(moved, table[:3], (change.keys, change.values, change.hashes), batch[:3])
+    keys, values, hashes = map(updated, table[:3], (change.keys, change.values, change.hashes), batch[:3])
     return Change(rows, keys, values, hashes, fresh, counts, table.coef[rows], table.clock)

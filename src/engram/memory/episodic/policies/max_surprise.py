@@ -42,7 +42,7 @@ class MaxSurprise:
         neighbours = exact_neighbours(
             table.keys[None], np.array([table.n_filled]), batch.keys, min(self.k, len(table.keys))
         )
-        how = Averaging(self.kernel, self.delta, True, merging.empty_value)
-        surprise = np.abs(batch.values[:, 0] - fast_estimate(table.values[None], *neighbours, ALL, how)[:, 0])
+        averaging = Averaging(self.kernel, self.delta, True, merging.empty_value)
+        surprise = np.abs(batch.values[:, 0] - fast_estimate(table.values[None], *neighbours, ALL, averaging)[:, 0])
         which = best(groups(batch.keys), surprise)
         return overwritten(table, batch.take(which), surprise[which])

@@ -15,7 +15,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
 @dataclass(frozen=True)
 class RandomReplacement:
-    """A random row is replaced, once there is no empty one."""
+    """Replaces a random row when no row is empty."""
 
     ages: ClassVar[bool] = False
 
@@ -23,7 +23,7 @@ class RandomReplacement:
         """Merge samples that are there, and put the others in place of random rows."""
         capacity = len(table.keys)
         place = torch.arange(table.clock, table.clock + capacity)
-        drawn = chance(number(torch.tensor(table.seed), place)).numpy().astype(np.float64)
-        rank = np.where(np.arange(capacity) < table.n_filled, drawn, table.coef)
+        random_rank = chance(number(torch.tensor(table.seed), place)).numpy().astype(np.float64)
+        rank = np.where(np.arange(capacity) < table.n_filled, random_rank, table.coef)
         change, _ = replaced(table, batch, merging, rank)
         return change._replace(clock=table.clock + capacity)

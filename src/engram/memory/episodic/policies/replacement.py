@@ -24,13 +24,13 @@ def replaced(
     Returns:
         The change, ``coef`` and ``clock`` as they were, and how many of its rows, the first, were merged into.
     """
-    met, row, new = recognised(table, batch, merging, radius)
+    recurring, row, new = recognised(table, batch, merging, radius)
     if row.size and len(new.keys):
         rank = rank.copy()
         rank[row] = np.inf
     victims = lowest(rank, len(new.keys))
-    values = merged_values(table.values[row], table.counts[row], met, merging)
-    counts = np.concatenate((table.counts[row] + met.weights, new.weights))
+    values = merged_values(table.values[row], table.counts[row], recurring, merging)
+    counts = np.concatenate((table.counts[row] + recurring.weights, new.weights))
     return placed(table, row, values, victims, new, counts=counts), row.size
 
 

@@ -84,8 +84,8 @@ def check_change(change: Change, table: Table) -> None:
     """Raise ValueError unless a change is one of a table, of each row once, with finite numbers.
 
     Args:
-        change: What a policy's ``write`` returned.
-        table: What it was called with.
+        change: The change that a policy's ``write`` returned.
+        table: The table that it was called with.
     """
     rows, capacity = np.asarray(change.rows), len(table.keys)
     if rows.ndim != 1 or rows.dtype.kind != "i":

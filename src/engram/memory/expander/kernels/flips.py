@@ -38,16 +38,16 @@ def start(net, bits, local, excess):
     violated = 0
     explicit = net.distance.shape[0] > 0
     for j in range(net.C.shape[0]):
-        seen = 0
+        pattern = 0
         if explicit:
             for k in range(net.constraint_degrees[j]):
-                seen |= np.int64(bits[net.C[j, k]]) << k
+                pattern |= np.int64(bits[net.C[j, k]]) << k
         else:
-            seen = np.int64(net.target[j])
+            pattern = np.int64(net.target[j])
             for k in range(net.constraint_degrees[j]):
-                seen ^= np.int64(bits[net.C[j, k]])
-        local[j] = seen
-        violated += distance_of(net, j, seen)
+                pattern ^= np.int64(bits[net.C[j, k]])
+        local[j] = pattern
+        violated += distance_of(net, j, pattern)
     for i in range(net.A.shape[0]):
         total = 0
         for k in range(net.node_degrees[i]):
@@ -75,10 +75,10 @@ def nth(members, counts, level, which):
         block += 1
     word = block * BLOCK
     while True:
-        some = np.int64(ones(members[level, word]))
-        if which < some:
+        n_members = np.int64(ones(members[level, word]))
+        if which < n_members:
             break
-        which -= some
+        which -= n_members
         word += 1
     left = members[level, word]
     for _ in range(which):

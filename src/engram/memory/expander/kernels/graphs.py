@@ -22,14 +22,14 @@ def girth(A, node_degrees, C, constraint_degrees):
                 break
             count = node_degrees[here] if here < nodes else constraint_degrees[here - nodes]
             for k in range(count):
-                there = nodes + A[here, k] if here < nodes else C[here - nodes, k]
-                if there == parent[here]:
+                neighbour = nodes + A[here, k] if here < nodes else C[here - nodes, k]
+                if neighbour == parent[here]:
                     continue
-                if depth[there] < 0:
-                    depth[there], parent[there], queue[tail] = depth[here] + 1, here, there
+                if depth[neighbour] < 0:
+                    depth[neighbour], parent[neighbour], queue[tail] = depth[here] + 1, here, neighbour
                     tail += 1
                 else:
-                    length = depth[here] + depth[there] + 1
+                    length = depth[here] + depth[neighbour] + 1
                     if best == 0 or length < best:
                         best = length
         for k in range(tail):
@@ -41,15 +41,15 @@ def girth(A, node_degrees, C, constraint_degrees):
 def expansion(A, node_degrees, constraints, max_size):
     """The smallest ratio of neighbours to edges over all sets of up to ``max_size`` nodes."""
     nodes = A.shape[0]
-    chosen, seen = np.empty(max_size, np.int64), np.zeros(constraints, np.int64)
+    chosen, times_reached = np.empty(max_size, np.int64), np.zeros(constraints, np.int64)
     edges, neighbours, size, node, best = 0, 0, 0, 0, 1.0
     while True:
         if size < max_size and node < nodes:
             chosen[size] = node
             size += 1
             for k in range(node_degrees[node]):
-                neighbours += seen[A[node, k]] == 0
-                seen[A[node, k]] += 1
+                neighbours += times_reached[A[node, k]] == 0
+                times_reached[A[node, k]] += 1
             edges += node_degrees[node]
             best = min(best, neighbours / edges)
             node += 1
@@ -57,8 +57,8 @@ def expansion(A, node_degrees, constraints, max_size):
             size -= 1
             node = chosen[size]
             for k in range(node_degrees[node]):
-                seen[A[node, k]] -= 1
-                neighbours -= seen[A[node, k]] == 0
+                times_reached[A[node, k]] -= 1
+                neighbours -= times_reached[A[node, k]] == 0
             edges -= node_degrees[node]
             node += 1
         else:

@@ -2,10 +2,10 @@
 
 Every matrix of an individual lies row by row as [post, pre], each row padded to whole registers, so that a step is the
 product of W + A P, computed anew only when P changes, with the activity of the step before; tanh; and, for the few
-units that are perturbed, one row each of the eligibility trace. Its decay is not carried out: the trace is kept as
-E / s with one number s for the whole of it, which is folded in once a trial.
+units that are perturbed, one row each of the eligibility trace. Its decay is not applied to every element: the trace is
+stored as E / s with a single number s, which is multiplied in once a trial.
 
-Individuals do not meet, and each sum has a fixed order: the result is the same, bit by bit, for any number of threads.
+Individuals are independent, and each sum has a fixed order: results are equal bit by bit for any number of threads.
 
 Source: the equations are those of Miconi (2023), as ``engram.plasticity.node_perturbation`` has them; their
 arrangement is ours.
@@ -54,7 +54,7 @@ def lifetime(
     vectors = scratch[5 * matrix :]
     x, r = vectors[:width], vectors[width : 2 * width]
     current, reordered = vectors[2 * width : 3 * width], vectors[3 * width : 4 * width]
-    sent = reordered if order.size else r
+    sources = reordered if order.size else r
     scratch[:] = 0
     rows_in(weight, genome[b], W, 0, width)
     rows_in(alpha, genome[b], A, 0, width)
@@ -71,7 +71,7 @@ def lifetime(
     events = first_event[noise_of[b]]
     for t in range(trials):
         c = kind[b, t]
-        error, votes0, votes1, shown, said = 0.0, 0.0, 0.0, type(rate)(0), 0
+        error, votes0, votes1, signal, answer_given = 0.0, 0.0, 0.0, type(rate)(0), 0
         for k in range(steps):
             for j in range(0, rows, ROWS):
                 total = repeat(zero)
@@ -90,7 +90,7 @@ def lifetime(
                 x[unit] += pulse
                 added = splat(pulse / scale)
                 for i in range(0, width, wide):
-                    store(E, unit * width + i, load(E, unit * width + i) + added * load(sent, i))
+                    store(E, unit * width + i, load(E, unit * width + i) + added * load(sources, i))
             scale *= keep
             for i in range(0, width, wide):
                 store(r, i, tanh(load(x, i)))
@@ -103,12 +103,12 @@ def lifetime(
                 error += (r[size - 2] - (high if answer[b, t] == 0 else low)) ** 2
                 error += (r[size - 1] - (high if answer[b, t] == 1 else low)) ** 2
             if k == decision:
-                said = 1 if votes1 > votes0 else 0
+                answer_given = 1 if votes1 > votes0 else 0
                 error /= response_stop - response_start
-                loss[b, t], choice[b, t] = error, said
-                shown = type(rate)(gain * error)
+                loss[b, t], choice[b, t] = error, answer_given
+                signal = type(rate)(gain * error)
                 if binary:
-                    shown = type(rate)(gain if said == answer[b, t] else -gain)
+                    signal = type(rate)(gain if answer_given == answer[b, t] else -gain)
                 expected = baseline[c]
                 if debias and visits[c] > 0:
                     expected /= 1 - decay ** visits[c]
@@ -118,19 +118,19 @@ def lifetime(
                         for i in range(0, width, wide):
                             p = j * width + i
                             change = clamp(factor * load_rows(E, p, width), bound)
-                            changed = load_rows(P, p, width) + change
-                            store_rows(P, p, width, changed)
-                            weights = load_rows(W, p, width) + load_rows(A, p, width) * changed
+                            new_row = load_rows(P, p, width) + change
+                            store_rows(P, p, width, new_row)
+                            weights = load_rows(W, p, width) + load_rows(A, p, width) * new_row
                             store_rows(F, p, width, weights)
                 baseline[c] = decay * baseline[c] + (1 - decay) * error
                 visits[c] += 1
             feeding = feedback_start <= k < feedback_stop
             r[0], r[1] = inputs[c, k, 0], inputs[c, k, 1]
-            r[2] = shown if feeding else type(rate)(0)
+            r[2] = signal if feeding else type(rate)(0)
             r[3] = r[2]
             r[4] = one
-            r[5] = type(rate)(gain) if feeding and said == 0 else type(rate)(0)
-            r[6] = type(rate)(gain) if feeding and said == 1 else type(rate)(0)
+            r[5] = type(rate)(gain) if feeding and answer_given == 0 else type(rate)(0)
+            r[6] = type(rate)(gain) if feeding and answer_given == 1 else type(rate)(0)
             if slot[t] >= 0:
                 for i in range(size):
                     recorded[b, slot[t], k, i] = r[i]

@@ -48,12 +48,12 @@ def activate(current, size, width, wide, unit):
         highest = current[0]
         for j in range(size):
             highest = max(highest, current[j])
-        whole = current.dtype.type(0)
+        total = current.dtype.type(0)
         for j in range(size):
             current[j] = np.exp(current[j] - highest)
-            whole += current[j]
+            total += current[j]
         for j in range(size):
-            current[j] /= whole
+            current[j] /= total
 
 
 @inline
@@ -76,12 +76,12 @@ def forward_kernel(connection, recursion):
     """The forward pass for one kind of alpha and of rule."""
 
     @jit
-    def forward(sequences, state, layer, options, high, written, scratch, first, stop):
+    def forward(sequences, state, layer, options, high, output_arrays, scratch, first, stop):
         pre, current, signals = sequences
         trace, eligibility = state
         alpha, eta = layer
         clip, trace_first, forgets, modulated, unit = options
-        outputs, last_trace, last_eligibility = written
+        outputs, last_trace, last_eligibility = output_arrays
         time, _, size = current.shape
         wide = lanes(alpha)
         rows = (size + ROWS - 1) // ROWS * ROWS
@@ -142,14 +142,26 @@ def backward_kernel(connection, recursion):
 
     @jit
     def backward(
-        read, sequences, state, layer, options, high, stretch, written, grad_alpha, grad_eta, scratch, first, stop
+        input_arrays,
+        sequences,
+        state,
+        layer,
+        options,
+        high,
+        stretch,
+        output_arrays,
+        grad_alpha,
+        grad_eta,
+        scratch,
+        first,
+        stop,
     ):
-        grad_outputs, grad_last_trace, grad_last_eligibility, outputs = read
+        grad_outputs, grad_last_trace, grad_last_eligibility, outputs = input_arrays
         pre, given_signals = sequences
         trace, eligibility = state
         alpha, eta = layer
         clip, trace_first, forgets, modulated, unit = options
-        grad_pre, grad_current, grad_signals, grad_trace, grad_eligibility = written
+        grad_pre, grad_current, grad_signals, grad_trace, grad_eligibility = output_arrays
         time, _, size = outputs.shape
         wide = lanes(alpha)
         rows = (size + ROWS - 1) // ROWS * ROWS

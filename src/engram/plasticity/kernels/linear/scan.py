@@ -23,7 +23,7 @@ _INPUTS = "Tensor modulator, Tensor trace, Tensor eligibility, Tensor alpha, Ten
 
 
 class Options(NamedTuple):
-    """What a rule and the units are, in the numbers of the operator."""
+    """A rule and the units, encoded as the numbers of the operator."""
 
     recursion: int
     clip: float
@@ -44,13 +44,13 @@ def unsupported(
     modulator: Tensor | None = None,
     nonlinearity: Callable[[Tensor], Tensor],
 ) -> str | None:
-    """Why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
+    """Why the operator cannot run a scan with these arguments, as part of an error message; None if it can."""
     reason = rule_encoding.unsupported_rule(rule)
     if reason is not None:
         return reason
     if (modulator is None) == rule.modulated:
-        given = None if modulator is None else "a tensor"
-        return f"modulator = {given}: expected {'a tensor' if rule.modulated else 'None'} for {rule}"
+        actual = None if modulator is None else "a tensor"
+        return f"modulator = {actual}: expected {'a tensor' if rule.modulated else 'None'} for {rule}"
     if nonlinearity not in UNITS:
         name = getattr(nonlinearity, "__name__", nonlinearity)
         return f"nonlinearity = {name}: expected identity, torch.tanh or softmax of engram.plasticity.scan"
@@ -93,15 +93,15 @@ def _forward(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
     (_, trace, eligibility, alpha, _), options = args[:5], Options(*args[5:])
     if current.numel() == 0:
         return (*like([current]), *copies((trace, eligibility)))
-    made = like((current, trace, eligibility))
+    results = like((current, trace, eligibility))
     (signals, *arrays), rows, width, high = _prepare(*args[:5])
     forward = layout.kernel("linear", "forward", alpha.dim() == 2, options.recursion)
     size = layout.scratch_size("forward", options.recursion, rows * width, high)
-    written = array(made[0]), *traces(*made[1:])
-    fixed = (array(pre), array(current), signals), *arrays, options[1:-1], high, written
+    output_arrays = array(results[0]), *traces(*results[1:])
+    fixed = (array(pre), array(current), signals), *arrays, options[1:-1], high, output_arrays
     work = current.numel() * pre.shape[2]
     layout.in_groups(forward, work, len(trace), (size, current.dtype), lambda group: fixed)
-    return tuple(made)
+    return tuple(results)
 
 
 def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -113,20 +113,20 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     time, batch, size = outputs.shape
     (signals, *arrays), rows, width, high = _prepare(*inputs)
     stretch = layout.stretch_of(time, options.stretch, rows * width * outputs.element_size())
-    made = like((pre, outputs, modulator, trace, eligibility))
+    results = like((pre, outputs, modulator, trace, eligibility))
     sums = outputs.new_zeros(min(layout.GROUPS, batch), rows * width if alpha.dim() == 2 else high)
     eta_sums = outputs.new_zeros(batch)
-    read = (array(grad_outputs), *traces(*grad_last), array(outputs))
-    written = (*map(array, made[:3]), *traces(*made[3:]))
+    input_arrays = (array(grad_outputs), *traces(*grad_last), array(outputs))
+    output_arrays = (*map(array, results[:3]), *traces(*results[3:]))
     backward = layout.kernel("linear", "backward", alpha.dim() == 2, options.recursion)
     numbers = layout.scratch_size("backward", options.recursion, rows * width, high, time, stretch)
-    fixed = read, (array(pre), signals), *arrays, options[1:-1], high, stretch, written
+    fixed = input_arrays, (array(pre), signals), *arrays, options[1:-1], high, stretch, output_arrays
     etas, alphas = eta_sums.numpy(), sums.numpy()
     work = 3 * outputs.numel() * pre.shape[2]
     layout.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], etas))
     total = sums.sum(0)
     of_alpha = total.view(rows, width)[:size, : pre.shape[2]] if alpha.dim() == 2 else total[:size]
-    return (*made, of_alpha.clone(memory_format=torch.contiguous_format), eta_sums.sum().reshape(1))
+    return (*results, of_alpha.clone(memory_format=torch.contiguous_format), eta_sums.sum().reshape(1))
 
 
 def _fake(pre: Tensor, current: Tensor, modulator: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
@@ -144,7 +144,7 @@ custom_operator.register(
     (_fake, _fake_backward),
     given=f"Tensor pre, Tensor current, {_INPUTS}",
     kept=f"Tensor outputs, Tensor pre, {_INPUTS}",
-    keep=lambda given, made: (made[0], given[0], *given[2:]),
+    keep=lambda inputs, outputs: (outputs[0], inputs[0], *inputs[2:]),
     options=Options,
     returned=3,
     graded=3,

@@ -93,11 +93,11 @@ def forward_kernel(connection, recursion):
     """The forward pass for one kind of alpha and of rule."""
 
     @jit
-    def forward(drive, state, layer, options, written, scratch, first, stop):
+    def forward(drive, state, layer, options, output_arrays, scratch, first, stop):
         hidden, cell, trace, eligibility = state
         panels, alpha, eta, v, v0, fan, base = layer
         clip, trace_first, forgets, modulated, squash, post, from_cell = options
-        outputs, last_cell, last_trace, last_eligibility, cells, gates, currents = written
+        outputs, last_cell, last_trace, last_eligibility, cells, gates, currents = output_arrays
         time, _, size = outputs.shape
         width, wide = fan.size, lanes(fan)
         rows = (size + ROWS - 1) // ROWS * ROWS
@@ -152,13 +152,13 @@ def forward_kernel(connection, recursion):
                             A[a + gate * width + j] += drive[t, b, gate * size + j]
                     for j in range(0, width, wide):
                         admit, forget = sigmoid(load(A, a + j)), sigmoid(load(A, a + width + j))
-                        taken, emit = tanh(load(A, a + 2 * width + j)), sigmoid(load(A, a + 3 * width + j))
-                        inside = forget * load(C, n + j) + admit * taken
+                        candidate, emit = tanh(load(A, a + 2 * width + j)), sigmoid(load(A, a + 3 * width + j))
+                        inside = forget * load(C, n + j) + admit * candidate
                         store(C, n + j, inside)
                         store(X, other + n + j, emit * tanh(inside))
                         store(A, a + j, admit)
                         store(A, a + width + j, forget)
-                        store(A, a + 2 * width + j, taken)
+                        store(A, a + 2 * width + j, candidate)
                         store(A, a + 3 * width + j, emit)
                     signal = v0[0]
                     if modulated:
@@ -198,12 +198,12 @@ def undo_units(gates, cell, of_hidden, of_cell, of_taken, of_current, current, o
     C, width, n, o = cell.values, layout.width, of_cell.at, of_gates.at
     one = splat(gates.dtype.type(1))
     for j in range(0, width, layout.lanes):
-        admit, forget, taken = load(gates, j), load(gates, width + j), load(gates, 2 * width + j)
+        admit, forget, candidate = load(gates, j), load(gates, width + j), load(gates, 2 * width + j)
         emit, reached = load(gates, 3 * width + j), tanh(load(C, cell.at + width + j))
         of_h = load(of_hidden.values, of_hidden.at + j)
         of_c = load(of_cell.values, n + j) + of_h * emit * (one - reached * reached)
-        of_input = (of_c * admit + load(of_taken, j)) * (one - taken * taken)
-        store(of_gates.values, o + j, of_c * taken * admit * (one - admit))
+        of_input = (of_c * admit + load(of_taken, j)) * (one - candidate * candidate)
+        store(of_gates.values, o + j, of_c * candidate * admit * (one - admit))
         store(of_gates.values, o + width + j, of_c * load(C, cell.at + j) * forget * (one - forget))
         store(of_gates.values, o + 2 * width + j, of_input)
         store(of_gates.values, o + 3 * width + j, of_h * reached * emit * (one - emit))
@@ -215,12 +215,16 @@ def backward_kernel(connection, recursion):
     """The backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
 
     @jit
-    def backward(read, state, layer, options, stretch, written, grad_alpha, of_modulator, scratch, first, stop):
-        grad_outputs, grad_last_cell, grad_last_trace, grad_last_eligibility, outputs, cells, gates, posts = read
+    def backward(
+        input_arrays, state, layer, options, stretch, output_arrays, grad_alpha, of_modulator, scratch, first, stop
+    ):
+        grad_outputs, grad_last_cell, grad_last_trace, grad_last_eligibility, outputs, cells, gates, posts = (
+            input_arrays
+        )
         hidden, cell, trace, eligibility = state
         panels, alpha, eta, v, v0, fan, base = layer
         clip, trace_first, forgets, modulated, squash, post, from_cell = options
-        grad_drive, grad_current, grad_hidden, grad_cell, grad_trace, grad_eligibility = written
+        grad_drive, grad_current, grad_hidden, grad_cell, grad_trace, grad_eligibility = output_arrays
         grad_eta, grad_v, grad_v0, grad_fan, grad_base = of_modulator
         time, _, size = outputs.shape
         width, wide = fan.size, lanes(fan)

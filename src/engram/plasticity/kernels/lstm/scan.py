@@ -1,7 +1,7 @@
-"""The plastic LSTM's scan as one torch operator, ``engram::plastic_lstm_scan``, and what it can run; see ``rnn.scan``.
+"""The plastic LSTM's scan as one torch operator, ``engram::plastic_lstm_scan``; see ``rnn.scan``.
 
-The operator also returns what its derivative needs of every step, the gates and the cell; the function beside it keeps
-that to itself.
+The operator also returns the values of every step that its derivative needs, the gates and the cell; the function
+around it does not pass them on.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _COUNT = 11
 
 
 class Options(NamedTuple):
-    """What a rule, its neuromodulator and the LSTM are, in the numbers of the operator."""
+    """A rule, its neuromodulator and the LSTM, encoded as the numbers of the operator."""
 
     recursion: int
     clip: float
@@ -56,7 +56,7 @@ def unsupported(
     read_clip: float | None = None,
     **options: str,
 ) -> str | None:
-    """Why the operator cannot run a scan with these arguments, as an error should say it; None if it can."""
+    """Why the operator cannot run a scan with these arguments, as part of an error message; None if it can."""
     if read_clip is not None:
         return f"read_clip = {read_clip}: expected None"
     if modulator_source == "previous":
@@ -95,18 +95,18 @@ def fused_scan(
 
 
 def _groups(batch: int, weight: Tensor) -> int:
-    """How many groups the samples are dealt to; those of one share the reading of the weights."""
+    """The number of groups of samples; the samples of a group share the reading of the weights."""
     fewest = DEALT_IF_LARGE if weight.nbytes > LARGE else DEALT
     block = min(BLOCK, -(-batch // fewest))
     # More than a block only where there would be too many groups, and then whole blocks.
     return -(-batch // (-(-batch // (layout.GROUPS * block)) * block))
 
 
-def _prepare(direction: str, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tuple[tuple[Any, Any], int, int]:
+def _prepare(direction: str, hidden: Tensor, cell: Tensor, *tensors: Tensor) -> tuple[tuple[Any, Any], int, int]:
     """The state and the layer, as arrays with rows of whole registers; rows and width of a trace."""
     from engram.numeric.simd import REGISTER_BYTES
 
-    trace, eligibility, weight, alpha, *ends = rest
+    trace, eligibility, weight, alpha, *ends = tensors
     size = hidden.shape[1]
     rows, width, _ = layout.registers(size, size, hidden.element_size())
     weight = weight.detach()
@@ -132,8 +132,8 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     arrays, rows, width = _prepare("forward", *args[:_COUNT])
     forward = layout.kernel("lstm", "forward", alpha.dim() == 2, options.recursion)
     numbers = BLOCK * layout.scratch_size("forward", options.recursion, rows * width, width)
-    written = array(outputs), array(last[0]), *traces(*last[1:]), *map(array, steps)
-    fixed = array(drive), *arrays, options[1:-1], written
+    output_arrays = array(outputs), array(last[0]), *traces(*last[1:]), *map(array, steps)
+    fixed = array(drive), *arrays, options[1:-1], output_arrays
     work, batch = drive.numel() * hidden.shape[1], len(hidden)
     layout.in_groups(forward, work, batch, (numbers, drive.dtype), lambda group: fixed, _groups(batch, weight))
     return (outputs, *last, *steps)
@@ -155,21 +155,21 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     stretch = layout.stretch_of(time, options.stretch, BLOCK * rows * width * outputs.element_size())
     groups = _groups(batch, weight)
     current_grad = _currents(outputs, options)
-    made = like((gates, hidden, cell, trace, eligibility))
+    results = like((gates, hidden, cell, trace, eligibility))
     alpha_sums = outputs.new_zeros(groups, rows * width if alpha.dim() == 2 else width)
     sums = layout.modulator_sums(outputs, batch, width)
     posts = (gates[..., 2 * size : 3 * size], currents, cells, outputs)
     last = array(grad_outputs), array(grad_last[0]), *traces(*grad_last[1:])
-    read = *last, *map(array, (outputs, cells, gates, posts[options.post]))
-    written = array(made[0]), array(current_grad), *map(array, made[1:3]), *traces(*made[3:])
+    input_arrays = *last, *map(array, (outputs, cells, gates, posts[options.post]))
+    output_arrays = array(results[0]), array(current_grad), *map(array, results[1:3]), *traces(*results[3:])
     backward = layout.kernel("lstm", "backward", alpha.dim() == 2, options.recursion)
     numbers = BLOCK * layout.scratch_size("backward", options.recursion, rows * width, width, time, stretch)
-    fixed = read, *arrays, options[1:-1], stretch, written
+    fixed = input_arrays, *arrays, options[1:-1], stretch, output_arrays
     ends, alphas, work = tuple(t.view(-1).numpy() for t in sums), alpha_sums.numpy(), 3 * gates.numel() * size
     layout.in_groups(
         backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], ends), groups
     )
-    fixed_grad = made[0]
+    fixed_grad = results[0]
     if options.post == POST["recurrent"]:
         # The fixed weights of the cell input are behind its current, not behind its input.
         fixed_grad = fixed_grad.clone()
@@ -178,7 +178,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     weight_grad = fixed_grad.view(-1, 4 * size).t() @ before.view(-1, size)
     alpha_grad = alpha_sums.sum(0)
     of_alpha = alpha_grad.view(-1, width)[:size, :size] if alpha.dim() == 2 else alpha_grad[:size]
-    return (*made, weight_grad, of_alpha.clone(memory_format=torch.contiguous_format), *layout.totals(sums, size))
+    return (*results, weight_grad, of_alpha.clone(memory_format=torch.contiguous_format), *layout.totals(sums, size))
 
 
 def _fake(drive: Tensor, *args: Any) -> Any:
@@ -198,9 +198,9 @@ custom_operator.register(
     (_fake, _fake_backward),
     given=f"Tensor drive, {_INPUTS}",
     kept=f"Tensor outputs, Tensor cells, Tensor gates, Tensor currents, {_INPUTS}",
-    keep=lambda given, made: (made[0], *made[4:], *given[1:]),
+    keep=lambda inputs, outputs: (outputs[0], *outputs[4:], *inputs[1:]),
     options=Options,
     returned=7,
-    # What of the cells, the gates and the currents is kept is used here alone, so that no gradient comes into it.
+    # Only the derivative uses the saved cells, gates and currents, so that they have no gradient.
     graded=4,
 )

@@ -1,26 +1,26 @@
 """The plastic recurrent scan as numba kernels: one sample after another, its trace in cache through all its steps.
 
-The trace H is [post j, pre i], tile after tile; ``trace`` tells a step of the rule, with x the activity before a step
-and y after it.
+The trace H is [post j, pre i], tile after tile; ``trace`` defines a step of the rule, with x the activity before a step
+and y the activity after it.
 
 Forward, one pass over H makes the update of a step and the product of the next step with the weights.
 
-Backward, the traces are made anew from the activities, which are known, and so without any product: first those at
-the beginning of every stretch of about sqrt(T) steps, then, from the last stretch to the first, those within it. Where
-no bound is in the way, a stretch is passed with one multiplication a step. Nothing of the forward pass but its output
-is stored. With G the gradient with respect to what clip is given in a step, and d that with respect to the current that
-reaches the units,
+Backward, the traces are recomputed from the activities, which are stored, and so without any product: first those at
+the beginning of every stretch of about sqrt(T) steps, then, from the last stretch to the first, those within it.
+Without a bound, a stretch needs one multiplication a step. Only the output of the forward pass is stored. With G the
+gradient with respect to the argument of clip in a step, and d the gradient with respect to the current that reaches the
+units,
 
     q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i]                are the gradients of gain and keep,
     sum_j gain[j] G[j, i] + sum_j (W + alpha H)[j, i] d[j]                    is the gradient of x, and
     keep[j] G[j, i] + alpha[j, i] x[i] d[j]                                   that of H.
 
 One pass makes the last two of a step together with the sums of the step before. The gradient of alpha, the sum of
-H x d, is collected stretch by stretch. While a stretch fits the cache, the multiplications are what takes the time,
-twelve a connection and step; beyond, it is the traffic with memory.
+H x d, is collected stretch by stretch. While a stretch fits the cache, multiplications take most of the time, twelve a
+connection and step; larger stretches are limited by memory traffic.
 
-Samples do not meet, and what is summed over them is left to the caller or summed in fixed groups: the result is the
-same, bit by bit, for any number of threads.
+Samples are independent, and sums over them are left to the caller or computed in fixed groups: the result is the same,
+bit by bit, for any number of threads.
 
 Source: the equations are those of Miconi, Clune and Stanley (2018) and Miconi et al. (2019); the derivatives and their
 arrangement are ours.
@@ -72,26 +72,26 @@ from engram.plasticity.kernels.trace import (
 
 @inline
 def matrix_in(values, b, size, tiles, width, wide):
-    """Copy matrix b of several to where it lies tile after tile, as ``load_rows(tiles, place, wide)`` reads it."""
-    whole = size // wide * wide
+    """Copy matrix b of several into tiles, as ``load_rows(tiles, place, wide)`` reads them."""
+    vector_size = size // wide * wide
     for j in range(size):
         place, row = j // ROWS * ROWS * width + j % ROWS * wide, (b * size + j) * size
-        for i in range(0, whole, wide):
+        for i in range(0, vector_size, wide):
             store(tiles, place + ROWS * i, load(values, row + i))
-        for i in range(size - whole):
-            tiles[place + ROWS * whole + i] = values[row + whole + i]
+        for i in range(size - vector_size):
+            tiles[place + ROWS * vector_size + i] = values[row + vector_size + i]
 
 
 @inline
 def matrix_out(tiles, width, wide, values, b, size):
-    """Copy a matrix that lies tile after tile to matrix b of several."""
-    whole = size // wide * wide
+    """Copy a matrix from tiles to matrix b of several."""
+    vector_size = size // wide * wide
     for j in range(size):
         place, row = j // ROWS * ROWS * width + j % ROWS * wide, (b * size + j) * size
-        for i in range(0, whole, wide):
+        for i in range(0, vector_size, wide):
             store(values, row + i, load(tiles, place + ROWS * i))
-        for i in range(size - whole):
-            values[row + whole + i] = tiles[place + ROWS * whole + i]
+        for i in range(size - vector_size):
+            values[row + vector_size + i] = tiles[place + ROWS * vector_size + i]
 
 
 @inline
@@ -99,10 +99,10 @@ def undo_units(
     grad_output, mask, post, into, sums, current, signal, eta, modulator, of_post, of_signal,
     layout, rule, recursion, is_relu, grad_drive, gradients, b,
 ):  # fmt: skip
-    """Undo what the units did in a step: the rates of the rule, the neuromodulator, the activation.
+    """Undo the units' part of a step: the rates of the rule, the neuromodulator, the activation.
 
-    ``into`` is the gradient of their activity ``post``, to which the rule and the neuromodulator add, and turns to that
-    of the ``current`` that reaches them, and to that of the external input.
+    ``into`` is the gradient of their activity ``post``, to which the rule and the neuromodulator add. ``current`` and
+    ``grad_drive`` receive the gradients of the current that reaches the units and of the external input.
     """
     for j in range(grad_output.size):
         into[j] += grad_output[j]
@@ -126,11 +126,11 @@ def forward_kernel(connection, recursion, clipped):
     """The forward pass for one kind of alpha and of rule."""
 
     @jit
-    def forward(drive, state, layer, options, written, scratch, first, stop):
+    def forward(drive, state, layer, options, output_arrays, scratch, first, stop):
         mask, hidden, trace, eligibility = state
         weight, alpha, eta, v, v0, fan, base = layer
         clip, trace_first, forgets, is_relu, modulated, squash = options
-        outputs, last_trace, last_eligibility = written
+        outputs, last_trace, last_eligibility = output_arrays
         time, _, size = drive.shape
         width, wide = fan.size, lanes(fan)
         rows = weight.size // width
@@ -197,19 +197,21 @@ def forward_kernel(connection, recursion, clipped):
 
 def backward_kernel(connection, recursion, clipped):
     """The backward pass for one kind of alpha and of rule; see ``forward_kernel``."""
-    # Without a bound, several steps of the recursion can be made at once.
+    # Without a bound, several steps of the recursion can be computed at once.
     free_linear = int(not clipped and recursion in (LINEAR, HEBB, ADDITIVE))
     decays = int(recursion in (LINEAR, HEBB))
-    # Undoing the rule in a step needs the trace before it, but for these, which do with the one after it.
+    # Undoing a step of the rule needs the trace before it, except for these rules, which only need the one after it.
     after_only = int(not clipped and recursion in (HEBB, ADDITIVE))
 
     @jit
-    def backward(read, state, layer, options, stretch, written, grad_alpha, of_modulator, scratch, first, stop):
-        grad_outputs, grad_last_trace, grad_last_eligibility, outputs = read
+    def backward(
+        input_arrays, state, layer, options, stretch, output_arrays, grad_alpha, of_modulator, scratch, first, stop
+    ):
+        grad_outputs, grad_last_trace, grad_last_eligibility, outputs = input_arrays
         mask, hidden, trace, eligibility = state
         weight, alpha, eta, v, v0, fan, base = layer
         clip, trace_first, forgets, is_relu, modulated, squash = options
-        grad_drive, grad_hidden, grad_trace, grad_eligibility = written
+        grad_drive, grad_hidden, grad_trace, grad_eligibility = output_arrays
         grad_eta, grad_v, grad_v0, grad_fan, grad_base = of_modulator
         time, _, size = outputs.shape
         width, wide = fan.size, lanes(fan)
@@ -258,7 +260,7 @@ def backward_kernel(connection, recursion, clipped):
                 matrix_in(eligibility.reshape(-1), b, size, early, width, wide)
                 matrix_in(grad_last_eligibility.reshape(-1), b, size, F, width, wide)
             if free_linear:
-                # What is left at the end of a stretch of each increment in it, and of the trace before it.
+                # The shares of each increment in a stretch, and of the trace before it, that remain at its end.
                 for part in range(1, stretches):
                     for j in range(0, width, wide):
                         left = splat(dtype.type(1))
@@ -307,7 +309,7 @@ def backward_kernel(connection, recursion, clipped):
                         if after_only:
                             store_rows(history, (end - begin) * stride + p, wide, h)
                 for t in range(end - 1, begin - 1, -1):
-                    # The trace in hand is the one before step t. The pass undoes the product of the step after it, if
+                    # The current trace is the one before step t. The pass undoes the product of the step after it, if
                     # there is one, and then the rule of step t itself; G and F turn from the one to the other.
                     product = t + 1 < time
                     next_into[:] = 0
@@ -336,7 +338,7 @@ def backward_kernel(connection, recursion, clipped):
                             if product:
                                 after = load(Y, t * width + width + i)
                                 if recursion == HEBB:
-                                    # The sum of s of the step after: it matters only to the rate, and can wait.
+                                    # The sum of s of the step after; only the rate needs it, so it can wait.
                                     forgotten = forgotten + grad * reached
                                 if decays:
                                     grad = later_keep * grad

@@ -38,7 +38,7 @@ def steps(drive, mask, before, weight, alpha, ends, options, outputs, after):
             for j in range(size):
                 fixed = plastic = weight.dtype.type(0)
                 H = traces[j]
-                if alpha.ndim == 2:  # of an argument numba knows it, and compiles this branch alone
+                if alpha.ndim == 2:  # numba knows the type of an argument, and compiles only this branch
                     for i in range(size):
                         fixed += (weight[j, i] + alpha[j, i] * H[i]) * x[i]
                 else:

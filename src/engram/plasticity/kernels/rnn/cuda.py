@@ -25,7 +25,7 @@ HISTORY = 2**28
 
 
 class _Tiles(NamedTuple):
-    """How a matrix is cut into tiles of whole rows, and by how many warps each is worked on."""
+    """The tiles of whole rows into which a matrix is cut, and the number of warps for each."""
 
     rows: int
     columns: int
@@ -34,20 +34,20 @@ class _Tiles(NamedTuple):
 
 
 def _tiles(size: int, element_size: int, share: int = 1) -> _Tiles:
-    # At least as many numbers as threads: a number that two threads hold, one might write before the other has read it.
-    whole, columns = TILE // share, max(32, triton.next_power_of_2(size))
-    rows = max(1, min(triton.next_power_of_2(size), whole // element_size // columns))
-    warps = min(whole // PART, max(1, rows * columns * element_size // PART))
+    # At least as many numbers as threads: if two threads held one number, one might write it before the other reads it.
+    tile_size, columns = TILE // share, max(32, triton.next_power_of_2(size))
+    rows = max(1, min(triton.next_power_of_2(size), tile_size // element_size // columns))
+    warps = min(tile_size // PART, max(1, rows * columns * element_size // PART))
     return _Tiles(rows, columns, warps, -(-size // rows))
 
 
 def _launch(kernel: Any, grid: tuple[int, int], tiles: _Tiles, **arguments: Any) -> None:
-    # One stage: a load that is begun a step ahead would read what this step is about to write.
+    # One stage: a load started a step ahead would read values that this step has yet to write.
     kernel[grid](**arguments, rows=tiles.rows, columns=tiles.columns, num_warps=tiles.warps, num_stages=1)
 
 
 class _Scan:
-    """What all kernels are given alike."""
+    """The arguments that all kernels share."""
 
     def __init__(self, mask: Tensor | None, hidden: Tensor, trace: Tensor, *args: Any) -> None:
         eligibility, weight, alpha, eta, v, v0, fan, base = (t.detach().contiguous() for t in args[:8])
@@ -56,7 +56,7 @@ class _Scan:
         self.hidden, self.trace = hidden.detach().contiguous(), trace.detach().contiguous()
         self.eligibility = eligibility if eligibility.dim() == 3 else self.trace
         self.options = options
-        # A tensor, because a number would come to the kernel in single precision.
+        # A tensor, because a number would reach the kernel in single precision.
         bound = torch.full((1,), options.clip, dtype=weight.dtype, device=weight.device)
         self.sizes = {"batch": self.batch, "size": self.size}
         self.rates = {"eta": eta, "fan": fan, "base": base, "bound": bound}
@@ -66,12 +66,12 @@ class _Scan:
         }  # fmt: skip
         self.units = {"relu": options.relu, "squash": options.squash, "masked": mask is not None}
         self.layer = {"weight": weight, "alpha": alpha, "v": v, "connection": alpha.dim() == 2}
-        # What is not there is never read.
+        # Missing tensors are never read.
         self.mask = eta if mask is None else mask.contiguous().view(torch.uint8)
         self.v, self.v0 = v, v0
 
     def signals(self, outputs: Tensor) -> Tensor:
-        """M at every step and of every sample; not a matrix product, which might be done in less precision."""
+        """M at every step and of every sample; not as a matrix product, which might have less precision."""
         current = (outputs * self.v).sum(-1) + self.v0
         return {1: torch.tanh, 2: torch.sigmoid}.get(self.options.squash, torch.clone)(current)
 
@@ -124,8 +124,8 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     of_eta, of_signal = outputs.new_zeros(2, time, batch).unbind()
     alphas = outputs.new_zeros(groups, size, size)
     sums, sent, ruled = (outputs.new_zeros(n, batch, size) for n in (3, 1, 2))
-    known = {"activities": activities, **scan.sizes}
-    remade = {**known, "signals": signals, **scan.rates, **scan.rule}
+    forward_arrays = {"activities": activities, **scan.sizes}
+    remade = {**forward_arrays, "signals": signals, **scan.rates, **scan.rule}
     with torch.cuda.device_of(outputs):  # type: ignore[no-untyped-call]
         starts, early = scan.trace, scan.eligibility
         if stretches > 1:
@@ -146,12 +146,12 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
                 history=history, recent=recent, G=G, F=F if retroactive else G, sums=sums, sent=sent, ruled=ruled,
                 delta=delta, grad_drive=grad_drive, grad_hidden=grad_hidden, of_rates=of_rates, of_eta=of_eta,
                 of_signal=of_signal, time=time, origin=begin, end=end,
-                begin=begin if part > 0 else -1,  # what precedes the first step is undone with it
+                begin=begin if part > 0 else -1,  # the state before the first step is undone with it
                 **remade, **scan.layer, **scan.units,
             )  # fmt: skip
             _launch(
                 collect_kernel, (small.programs, groups), small, delta=delta, history=history, grad_alpha=alphas,
-                begin=begin, end=end, groups=groups, **known,
+                begin=begin, end=end, groups=groups, **forward_arrays,
             )  # fmt: skip
 
     of_modulator = zeros(inputs[5:])

@@ -1,9 +1,9 @@
 """Triton kernels of the plastic recurrent scan: one program takes one sample through all its steps.
 
-Equations, derivatives and their arrangement are those of ``cpu``, but: a program works through the trace of its sample
-in tiles of whole rows, with a barrier between the steps, since a row needs the activity of all units; and the traces
-that the backward pass needs are made anew by all programs at once, for a stretch of steps at a time, since given the
-activities no row needs another. The speed on a GPU is not yet measured.
+Equations, derivatives and their arrangement are those of ``cpu``, with two differences. A program works through the
+trace of its sample in tiles of whole rows, with a barrier between the steps, since a row needs the activity of all
+units. And all programs together recompute the traces that the backward pass needs, for a stretch of steps at a time,
+since rows are independent given the activities. The speed on a GPU is not yet measured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IDENTITY, TANH, SIGMOID = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 def hyperbolic_tangent(x):
     """Tanh(x): near zero Cody and Waite's quotient of polynomials, which loses no digit there."""
     size = tl.abs(x)
-    # Beyond 20 the tangent is 1 in double precision; the comparison is false for NaN, which so goes on.
+    # Beyond 20 the tangent is 1 in double precision; the comparison is false for NaN, which passes through.
     size = tl.where(size > 20, 20.0, size)
     z = size * size
     over = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3
@@ -75,7 +75,7 @@ def coefficients(
 def stepped(
     H, E, keep, gain, m, x, bound, recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr
 ):  # fmt: skip
-    """The traces after a step, H and E, and what the bound of H was given."""
+    """The traces after a step, H and E, and the value of H before its bound."""
     increment = gain * x
     later = E
     if recursion == RETROACTIVE:
@@ -93,7 +93,7 @@ def stepped(
 
 @triton.jit
 def tile(number, size, rows: tl.constexpr, columns: tl.constexpr):
-    """The rows of a tile, where its numbers lie in a matrix, and which of them there are."""
+    """The rows of a tile, the places of its numbers in a matrix, and a mask of those within the matrix."""
     j, i = number * rows + tl.arange(0, rows), tl.arange(0, columns)
     place = j[:, None].to(tl.int64) * size + i[None, :]
     return j, place, (j < size)[:, None] & (i < size)[None, :]
@@ -107,7 +107,7 @@ def forward_kernel(
     relu: tl.constexpr, modulated: tl.constexpr, squash: tl.constexpr, forgets: tl.constexpr, masked: tl.constexpr,
     rows: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
-    """Run steps: the rule of the step before, of which at first there is none, and the product of this one."""
+    """Run steps: in each, the rule of the previous step (none at first), and the product of this one."""
     b = tl.program_id(0).to(tl.int64)
     trace = b * size * size
     all_units = tl.arange(0, columns)
@@ -151,7 +151,7 @@ def forward_kernel(
                 if masked:
                     activity = tl.where(tl.load(mask + now + j, mask=row, other=0) != 0, external, activity)
                 tl.store(activities + now + batch * size + j, activity, mask=row)
-        # What one thread has written, of the trace and of the activities, others read in the next step.
+        # In the next step, other threads read the traces and activities that a thread has written.
         tl.debug_barrier()
 
 
@@ -162,7 +162,7 @@ def replay_kernel(
     recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr, modulated: tl.constexpr,
     forgets: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
-    """Make the traces of some rows anew, from those numbered ``source``, and keep some of them at regular intervals."""
+    """Recompute the traces of some rows from those numbered ``source``, and store some of them at regular intervals."""
     b = tl.program_id(0).to(tl.int64)
     j, place, inside = tile(tl.program_id(1), size, rows, columns)
     i = tl.arange(0, columns)
@@ -175,10 +175,10 @@ def replay_kernel(
         e = tl.load(from_E + trace + place, mask=inside, other=0.0)
     for t in range(begin, end):
         if (t - begin) % every == 0:
-            kept = ((t - begin) // every * batch + b) * size * size
-            tl.store(to_H + kept + place, h, mask=inside)
+            checkpoint = ((t - begin) // every * batch + b) * size * size
+            tl.store(to_H + checkpoint + place, h, mask=inside)
             if recursion == RETROACTIVE:
-                tl.store(to_E + kept + place, e, mask=inside)
+                tl.store(to_E + checkpoint + place, e, mask=inside)
         now = (t * batch + b) * size
         x = tl.load(activities + now + i, mask=i < size, other=0.0)
         post = tl.load(activities + now + batch * size + j, mask=j < size, other=0.0)
@@ -200,8 +200,8 @@ def undo_rows(
 ):  # fmt: skip
     """Undo the product of step t + 1, if there is one, and then the rule of step t, if there is one.
 
-    Into ``sums`` go q, s and r; into ``sent`` and ``ruled`` what the product and the rule add to the gradients of the
-    activities that they took.
+    ``sums`` receives q, s and r; ``sent`` and ``ruled`` receive the gradients that the product and the rule add to
+    those of the activities that they read.
     """
     i = tl.arange(0, columns)
     own, c = tl.load(eta), tl.load(bound)
@@ -278,15 +278,15 @@ def undo_units(
     recursion: tl.constexpr, relu: tl.constexpr, modulated: tl.constexpr, squash: tl.constexpr,
     forgets: tl.constexpr, masked: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
-    """Undo what the units did in step t: the rates of the rule, the neuromodulator, the activation.
+    """Undo the units' part of step t: the rates of the rule, the neuromodulator, the activation.
 
-    What reaches them in the end, before the first step, is the gradient of the activity given.
+    The gradient that reaches them at the end, before the first step, is that of the initial activity.
     """
     i = tl.arange(0, columns)
     unit = i < size
     now, own = (t * batch + b) * size, tl.load(eta)
     into = tl.load(sent + b * size + i, mask=unit, other=0.0)
-    # The rule of the step after this one; that of this one was just undone, and waits for the step before.
+    # The rule of the step after this one; the rule of this step was just undone, and is used at the step before.
     into += tl.load(ruled + ((t + 2) % 2 * batch + b) * size + i, mask=unit, other=0.0)
     if t < 0:
         tl.store(grad_hidden + b * size + i, into, mask=unit)
@@ -343,7 +343,7 @@ def undo_kernel(
     relu: tl.constexpr, modulated: tl.constexpr, squash: tl.constexpr, forgets: tl.constexpr, masked: tl.constexpr,
     rows: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
-    """Undo steps, the last first; step -1 is what precedes the first."""
+    """Undo steps, the last one first; step -1 is the state before the first step."""
     b = tl.program_id(0).to(tl.int64)
     for n in range(end - begin):
         t = end - 1 - n

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Options(NamedTuple):
-    """What a rule, its neuromodulator and the units are, in the numbers of the operator."""
+    """A rule, its neuromodulator and the units, encoded as the numbers of the operator."""
 
     recursion: int
     clip: float

@@ -1,4 +1,4 @@
-"""The plastic recurrent scan as one torch operator, ``engram::plastic_scan``, and what it can run.
+"""The plastic recurrent scan as one torch operator, ``engram::plastic_scan``, and the conditions under which it runs.
 
 The operator has its own derivative, so that autograd keeps nothing but its inputs and outputs; it is known to
 ``torch.compile``. It cannot be differentiated twice, nor be transformed by ``torch.func``.
@@ -46,7 +46,7 @@ def unsupported(
     clamp: Tensor | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> str | None:
-    """Why the operator cannot run a scan with these arguments, as an error should say it; None if it can.
+    """Why the operator cannot run a scan with these arguments, as part of an error message; None if it can.
 
     Examples:
         >>> from engram.plasticity import Hebb
@@ -97,9 +97,9 @@ def fused_scan(
     return outputs, state._replace(hidden=last, rule=rule_encoding.state_of(trace, eligibility))
 
 
-def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *rest: Tensor) -> tuple[tuple[Any, Any], int, int]:
+def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *tensors: Tensor) -> tuple[tuple[Any, Any], int, int]:
     """The state and the layer, as arrays with rows of whole registers; rows and width of a trace."""
-    trace, eligibility, weight, alpha, *ends = rest
+    trace, eligibility, weight, alpha, *ends = tensors
     rows, width, _ = layout.registers(len(weight), len(weight), weight.element_size())
     clamped = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if mask is None else mask
     alphas = _tiles(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width)
@@ -112,12 +112,12 @@ def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
     from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // matrix.element_size()
-    whole = torch.from_numpy(padded(matrix, rows, width))
-    return whole.view(-1, ROWS, width // lanes, lanes).transpose(1, 2).contiguous().view(-1).numpy()
+    padded_matrix = torch.from_numpy(padded(matrix, rows, width))
+    return padded_matrix.view(-1, ROWS, width // lanes, lanes).transpose(1, 2).contiguous().view(-1).numpy()
 
 
 def _untiled(tiles: Tensor, width: int) -> Tensor:
-    """The matrix of which these are the tiles."""
+    """The matrix with these tiles."""
     from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // tiles.element_size()
@@ -125,8 +125,8 @@ def _untiled(tiles: Tensor, width: int) -> Tensor:
 
 
 def _kind(options: Options) -> tuple[int, bool]:
-    """The recursion as the kernels tell them apart, and whether they look at a bound."""
-    # An infinite bound would do for all; the linear rules without one gain from kernels of their own.
+    """The recursion as the kernels distinguish them, and whether they apply a bound."""
+    # An infinite bound would suit all rules, but linear rules without a bound are faster with kernels of their own.
     clipped = math.isfinite(options.clip) or options.recursion != LINEAR
     if options.recursion == LINEAR and options.forgets == NOTHING:
         return ADDITIVE, clipped
@@ -139,13 +139,13 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
     (_, hidden, trace, eligibility, _, alpha, *_), options = args[:11], Options(*args[11:])
     if drive.numel() == 0:
         return (*like([drive]), *copies((trace, eligibility)))
-    made = like((drive, trace, eligibility))
+    results = like((drive, trace, eligibility))
     (arrays, rows, width), kind = _prepare(drive, *args[:11]), _kind(options)
     forward = layout.kernel("rnn", "forward", alpha.dim() == 2, *kind)
     size = layout.scratch_size("forward", kind[0], rows * width, width)
-    fixed = array(drive), *arrays, options[1:-1], (array(made[0]), *traces(*made[1:]))
+    fixed = array(drive), *arrays, options[1:-1], (array(results[0]), *traces(*results[1:]))
     layout.in_groups(forward, drive.numel() * hidden.shape[1], len(hidden), (size, drive.dtype), lambda group: fixed)
-    return tuple(made)
+    return tuple(results)
 
 
 def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -157,23 +157,23 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     time, batch, size = outputs.shape
     (arrays, rows, width), kind = _prepare(outputs, *args[:11]), _kind(options)
     stretch = layout.stretch_of(time, options.stretch, rows * width * outputs.element_size())
-    made = like((outputs, hidden, trace, eligibility))
+    results = like((outputs, hidden, trace, eligibility))
     alpha_sums = outputs.new_empty(min(layout.GROUPS, batch), rows * width)
     sums = layout.modulator_sums(outputs, batch, width)
     backward = layout.kernel("rnn", "backward", alpha.dim() == 2, *kind)
     numbers = layout.scratch_size("backward", kind[0], rows * width, width, time, stretch)
-    read = (array(grad_outputs), *traces(*grad_last), array(outputs))
-    written = (*map(array, made[:2]), *traces(*made[2:]))
-    fixed = read, *arrays, options[1:-1], stretch, written
+    input_arrays = (array(grad_outputs), *traces(*grad_last), array(outputs))
+    output_arrays = (*map(array, results[:2]), *traces(*results[2:]))
+    fixed = input_arrays, *arrays, options[1:-1], stretch, output_arrays
     ends, alphas, work = tuple(t.view(-1).numpy() for t in sums), alpha_sums.numpy(), 3 * outputs.numel() * size
     layout.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], ends))
-    current = made[0] if mask is None else made[0].masked_fill(mask, 0)
+    current = results[0] if mask is None else results[0].masked_fill(mask, 0)
     alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
     # The activity before every step is `hidden`, then the output but for its last.
-    first, rest = current[0].t() @ hidden.detach(), current[1:].reshape(-1, size).t()
-    weight_grad = torch.addmm(first, rest, outputs.detach()[:-1].reshape(-1, size))
+    first, later_currents = current[0].t() @ hidden.detach(), current[1:].reshape(-1, size).t()
+    weight_grad = torch.addmm(first, later_currents, outputs.detach()[:-1].reshape(-1, size))
     of_alpha = alpha_grad.contiguous() if alpha.dim() == 2 else alpha_grad.sum(1)
-    return (*made, weight_grad, of_alpha, *layout.totals(sums, size))
+    return (*results, weight_grad, of_alpha, *layout.totals(sums, size))
 
 
 def _fake(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
@@ -191,7 +191,7 @@ SCAN, DERIVATIVE = custom_operator.register(
     (_fake, _fake_backward),
     given=f"Tensor drive, {_INPUTS}",
     kept=f"Tensor outputs, {_INPUTS}",
-    keep=lambda given, made: (made[0], *given[1:]),
+    keep=lambda inputs, outputs: (outputs[0], *inputs[1:]),
     options=Options,
     returned=3,
     graded=3,

@@ -1,7 +1,7 @@
-"""A few steps of the plastic recurrent scan where nothing is to be differentiated, as when an agent acts.
+"""A few steps of the plastic recurrent scan without a gradient, as when an agent acts.
 
-What the long scan does to be fast, laying out its matrices anew and starting threads, takes longer than a step. Here
-all that a step does is one numba call on the tensors as they are.
+The long scan copies its matrices to a faster layout and starts threads, which takes longer than a step. Here a step is
+a single numba call on the tensors as they are.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def stepper(
     neuromodulator: nn.Module | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> Callable[[Float[Tensor, "1 batch hidden"]], Float[Tensor, "1 batch hidden"]]:
-    """As ``step_scan``, as a function of one step's external input after another, which keeps the state to itself.
+    """As ``step_scan``, as a function that takes the external input of one step at a time and keeps the state.
 
-    What depends on the layer alone is laid out once, so the layer must not change meanwhile. ``alpha`` and ``rule``
+    The layer's parameters are laid out once, so the layer must not change meanwhile. ``alpha`` and ``rule``
     are None without plasticity.
 
     Examples:
