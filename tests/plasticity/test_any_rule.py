@@ -244,6 +244,15 @@ def test_it_can_be_differentiated_twice():
     assert_same(second(any_rule_scan), second(plastic_scan))
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("time", [1, 2, 7])
+def test_without_a_graph_the_numbers_are_the_same(time, mode):
+    problem = Problem(Busy(0.3), time, 3, 6, clamped=True)
+    expected = problem.outputs(any_rule_scan)
+    with mode():
+        assert all(map(torch.equal, problem.outputs(any_rule_scan), expected))
+
+
 def test_nan_goes_where_it_goes_in_the_plain_scan():
     problem = Problem(Busy(0.3), 5, 3, 4)
     problem.drive.data[2, 1, 0] = torch.nan
@@ -291,6 +300,8 @@ def test_of_an_lstm_it_equals_the_plain_scan(rule, alpha, hebb_post):
     for scan in (lstm.any_rule_scan, plastic_lstm_scan):
         activity, last = scan(*arguments, hebb_post=hebb_post)
         outputs = [activity, last.cell, last.hidden, last.trace]
+        with torch.no_grad():
+            assert_same(scan(*arguments, hebb_post=hebb_post)[1].rule, last.rule)
         inputs = [drive, gates.weight, parts.alpha, parts.hidden, cell, parts.trace, *parts.rule.parameters()]
         total = sum((output * torch.cos(torch.arange(output.numel()).view_as(output))).sum() for output in outputs)
         results.append([*outputs, *torch.autograd.grad(total, inputs)])

@@ -199,6 +199,11 @@ def plain_gradients(
     return [next(gradients) if tensor.requires_grad else None for tensor in tensors]
 
 
+def has_graph(tensors: Sequence[Tensor]) -> bool:
+    """Whether autograd will differentiate what is computed from these tensors."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
 def bound_of(rule: PlasticityRule) -> float:
     """The bound of a rule's traces, infinite for one without."""
     return math.inf if rule.clip is None else rule.clip

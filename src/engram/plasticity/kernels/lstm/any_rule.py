@@ -49,24 +49,28 @@ def any_rule_scan(
     """As ``plastic_lstm_scan``, for what ``can_run`` takes."""
     alpha = rule_encoding.coefficients_of(alpha, weight.shape[1])
     tensors = drive, state.hidden, state.cell, state.trace, weight, alpha, *rule.parameters()
-    outputs, cell, trace = _Scan.apply(rule, hebb_post, *tensors)  # type: ignore[no-untyped-call]
+    outputs, cell, trace = _Scan.apply(any_rule.has_graph(tensors), rule, hebb_post, *tensors)  # type: ignore[no-untyped-call]
     return outputs, PlasticLSTMState(outputs[-1], cell, TraceState(trace))
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rule: PlasticityRule, hebb_post: str, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, has_graph: bool, rule: PlasticityRule, hebb_post: str, *given: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         drive, hidden, cell, start, weight, alpha, *_ = (tensor.detach() for tensor in given)
         size = hidden.shape[1]
         first, to_cell, last = slice(2 * size), slice(2 * size, 3 * size), slice(3 * size, None)
         gate_weight = torch.cat((weight[first], weight[last])).t()
         gate_drive, cell_drive = torch.cat((drive[..., first], drive[..., last]), 2), drive[..., to_cell]
         recursion = Recursion(weight[to_cell], alpha, rule, hidden, start)
-        traces = drive.new_empty(len(drive), *start.shape)
+        # Those of all steps for the backward pass; otherwise two take turns.
+        traces = drive.new_empty(len(drive) if has_graph else 2, *start.shape)
         # The postsynaptic activity may be the product alone, so that the drive is added here.
         before, pre, nothing = recursion.start, hidden, array(torch.zeros_like(hidden))
-        recurrent, steps = recursion.first(nothing), []
-        for t, after in enumerate(array(traces)):
+        recurrent, steps, memory = recursion.first(nothing), [], array(traces)
+        for t in range(len(drive)):
+            after = memory[t % len(memory)]
             gates = torch.addmm(gate_drive[t], pre, gate_weight).sigmoid_()
             admit, forget, emit = gates.chunk(3, 1)
             cell_activity = torch.tanh(cell_drive[t] + recurrent)
@@ -80,10 +84,11 @@ class _Scan(torch.autograd.Function):
             recurrent = recursion.advance(*step)
             pre, before = output, after
         made = [torch.stack(parts) for parts in zip(*steps, strict=True)]
-        ctx.save_for_backward(*given, traces, *made)
+        if has_graph:
+            ctx.save_for_backward(*given, traces, *made)
         ctx.options, ctx.given = (rule, hebb_post), len(given)
         ctx.set_materialize_grads(False)
-        return made[0], cell, traces[-1].clone()
+        return made[0], cell, traces[(len(drive) - 1) % len(traces)].clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -95,7 +100,7 @@ class _Scan(torch.autograd.Function):
             gradients = _gradients(given, ctx.options, whole, *made)
         if gradients is None:
             gradients = any_rule.plain_gradients(lambda: _plain(given, *ctx.options), given, whole)
-        return (None, None, *gradients)
+        return (None, None, None, *gradients)
 
 
 def _plain(given: list[Tensor], rule: PlasticityRule, hebb_post: str) -> tuple[Tensor, ...]:

@@ -49,7 +49,7 @@ def any_rule_scan(
     """As ``plastic_scan``, for what ``can_run`` takes."""
     coefficients = rule_encoding.coefficients_of(alpha, len(weight))
     tensors = drive, state.hidden, state.trace, weight, coefficients, *rule.parameters()
-    outputs, trace = _Scan.apply(rule, clamp, nonlinearity, *tensors)  # type: ignore[no-untyped-call]
+    outputs, trace = _Scan.apply(any_rule.has_graph(tensors), rule, clamp, nonlinearity, *tensors)  # type: ignore[no-untyped-call]
     return outputs, PlasticState(outputs[-1], TraceState(trace))
 
 
@@ -88,6 +88,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
+        has_graph: bool,
         rule: PlasticityRule,
         clamp: Tensor | None,
         nonlinearity: Callable[[Tensor], Tensor],
@@ -95,12 +96,13 @@ class _Scan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         drive, hidden, start, weight, alpha, *_ = (tensor.detach() for tensor in given)
         recursion = Recursion(weight, alpha, rule, hidden, start)
-        traces = drive.new_empty(len(drive), *start.shape)
-        external, written, before, pre = array(drive), array(traces), recursion.start, hidden
+        # Those of all steps for the backward pass; otherwise two take turns.
+        traces = drive.new_empty(len(drive) if has_graph else 2, *start.shape)
+        external, memory, before, pre = array(drive), array(traces), recursion.start, hidden
         current = recursion.first(external[0])
         steps = []
-        for t, after in enumerate(written):
-            post = nonlinearity(current)
+        for t in range(len(drive)):
+            post, after = nonlinearity(current), memory[t % len(memory)]
             if clamp is not None:
                 post = torch.where(clamp[t], drive[t], post)
             keep, increment = recursion.coefficients(pre, post)
@@ -112,10 +114,11 @@ class _Scan(torch.autograd.Function):
             )
             pre, before = post, after
         outputs, kept, increments = map(torch.stack, zip(*steps, strict=True))
-        ctx.save_for_backward(*given, outputs, traces, kept, increments)
+        if has_graph:
+            ctx.save_for_backward(*given, outputs, traces, kept, increments)
         ctx.options = rule, clamp, nonlinearity
         ctx.set_materialize_grads(False)
-        return outputs, traces[-1].clone()
+        return outputs, traces[(len(drive) - 1) % len(traces)].clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -126,7 +129,7 @@ class _Scan(torch.autograd.Function):
             gradients = _gradients(given, ctx.options, whole, outputs, traces, keep, increment)
         if gradients is None:
             gradients = any_rule.plain_gradients(lambda: _plain(given, ctx.options), given, whole)
-        return (None, None, None, *gradients)
+        return (None, None, None, None, *gradients)
 
 
 def _plain(given: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, ...]:
