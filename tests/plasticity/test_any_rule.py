@@ -5,6 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
 from engram.plasticity import (
     Coefficients,
@@ -12,6 +14,7 @@ from engram.plasticity import (
     Instar,
     Modulated,
     PlasticityRule,
+    PlasticLSTM,
     PlasticLSTMState,
     PlasticRNN,
     PlasticState,
@@ -221,6 +224,15 @@ def test_a_rate_that_was_computed_elsewhere_keeps_its_gradient():
     assert problem.can_run
 
 
+def test_parameters_put_in_its_place_get_their_gradients():
+    net = PlasticRNN(4, 5, rule=Busy(0.3), generator=torch.Generator().manual_seed(0))
+    sequence = torch.randn(6, 2, 4, generator=torch.Generator().manual_seed(1))
+    others = {name: parameter.detach().clone().requires_grad_() for name, parameter in net.named_parameters()}
+    functional_call(net, others, (sequence,))[0].square().sum().backward()
+    net(sequence)[0].square().sum().backward()
+    assert_same([other.grad for other in others.values()], [parameter.grad for parameter in net.parameters()], 1e-5)
+
+
 def test_units_that_depend_on_each_other_have_the_gradients_of_the_plain_scan():
     problem = Problem(Crowded(0.3), 7, 3, 6)
     assert problem.can_run
@@ -242,6 +254,19 @@ def test_it_can_be_differentiated_twice():
         return torch.autograd.grad(sum((part**2).sum() for part in first), [problem.drive, problem.rule.eta])
 
     assert_same(second(any_rule_scan), second(plastic_scan))
+
+
+@pytest.mark.parametrize("kind", [PlasticRNN, PlasticLSTM])
+@pytest.mark.parametrize("rule", [Busy, Crowded])
+def test_a_layer_can_be_checkpointed(kind, rule):
+    net = kind(4, 5, rule=rule(0.3), generator=torch.Generator().manual_seed(0))
+    sequence = torch.randn(6, 2, 4, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for call in (net, lambda sequence: checkpoint(net, sequence, use_reentrant=False)):
+        net.zero_grad()
+        call(sequence)[0].square().sum().backward()
+        gradients.append([parameter.grad for parameter in net.parameters()])
+    assert all(map(torch.equal, *gradients))
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from engram import checks
 from engram.plasticity.alpha import LowRank
@@ -45,6 +45,8 @@ def can_run(
         rule is not None
         and alpha is not None
         and not rule.modulated
+        # Others would be gone in the backward pass, as those of ``torch.func.functional_call`` are.
+        and all(isinstance(parameter, nn.Parameter) for parameter in rule.parameters())
         # Only of the base's own update is it known what it does with the coefficients.
         and getattr(rule.update, "__func__", None) is PlasticityRule.update
         and rule.state_type is TraceState
@@ -182,21 +184,30 @@ class StackedCoefficients:
 
 
 def plain_gradients(
-    outputs_of: Callable[[], tuple[Tensor, ...]], tensors: Sequence[Tensor], grads: Sequence[Tensor]
+    outputs_of: Callable[..., tuple[Tensor, ...]],
+    given: Sequence[Tensor],
+    needed: Sequence[bool],
+    grads: Sequence[Tensor],
 ) -> list[Tensor | None]:
     """The gradients of tensors by autograd, through the plain scan; they can be differentiated if those given can.
 
     Args:
-        outputs_of: Runs the plain scan and returns its outputs.
-        tensors: The tensors.
+        outputs_of: Runs the plain scan with the tensors given and returns its outputs.
+        given: The tensors, of which the parameters of the rule come last.
+        needed: Which of them need a gradient.
         grads: Gradients of the outputs.
     """
     again = torch.is_grad_enabled()
+    # With checkpointing, tensors that were saved have lost what they require.
+    tensors = [
+        t if again or isinstance(t, nn.Parameter) else t.detach().requires_grad_(n)
+        for t, n in zip(given, needed, strict=True)
+    ]
     with torch.enable_grad():
-        needed = [tensor for tensor in tensors if tensor.requires_grad]
-        made = torch.autograd.grad(outputs_of(), needed, grads, create_graph=again, allow_unused=True)
+        inputs = [tensor for tensor, need in zip(tensors, needed, strict=True) if need]
+        made = torch.autograd.grad(outputs_of(*tensors), inputs, grads, create_graph=again, allow_unused=True)
     gradients = iter(made)
-    return [next(gradients) if tensor.requires_grad else None for tensor in tensors]
+    return [next(gradients) if need else None for need in needed]
 
 
 def has_graph(tensors: Sequence[Tensor]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -86,24 +87,27 @@ class _Scan(torch.autograd.Function):
         made = [torch.stack(parts) for parts in zip(*steps, strict=True)]
         if has_graph:
             ctx.save_for_backward(*given, traces, *made)
-        ctx.options, ctx.given = (rule, hebb_post), len(given)
+        ctx.options, ctx.parameters = (rule, hebb_post), given[6:]
         ctx.set_materialize_grads(False)
         return made[0], cell, traces[(len(drive) - 1) % len(traces)].clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        given, made = list(ctx.saved_tensors[: ctx.given]), ctx.saved_tensors[ctx.given :]
+        saved = ctx.saved_tensors  # once: with checkpointing, the first access recomputes them
+        count = 6 + len(ctx.parameters)
+        given, made = [*saved[:6], *ctx.parameters], saved[count:]
         likes = made[1], given[2], given[3]
         whole = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, likes, strict=True)]
         gradients = None
         if not torch.is_grad_enabled():
             gradients = _gradients(given, ctx.options, whole, *made)
         if gradients is None:
-            gradients = any_rule.plain_gradients(lambda: _plain(given, *ctx.options), given, whole)
+            outputs_of = partial(_plain, *ctx.options)
+            gradients = any_rule.plain_gradients(outputs_of, given, ctx.needs_input_grad[3:], whole)
         return (None, None, None, *gradients)
 
 
-def _plain(given: list[Tensor], rule: PlasticityRule, hebb_post: str) -> tuple[Tensor, ...]:
+def _plain(rule: PlasticityRule, hebb_post: str, *given: Tensor) -> tuple[Tensor, ...]:
     drive, hidden, cell, start, weight, alpha, *_ = given
     state = PlasticLSTMState(hidden, cell, TraceState(start))
     outputs, last = plastic_lstm_scan(drive, weight, alpha, rule, state, hebb_post=hebb_post)

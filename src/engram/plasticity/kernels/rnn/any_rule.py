@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,24 +117,29 @@ class _Scan(torch.autograd.Function):
         outputs, kept, increments = map(torch.stack, zip(*steps, strict=True))
         if has_graph:
             ctx.save_for_backward(*given, outputs, traces, kept, increments)
-        ctx.options = rule, clamp, nonlinearity
+        ctx.options, ctx.parameters = (rule, clamp, nonlinearity), given[5:]
         ctx.set_materialize_grads(False)
         return outputs, traces[(len(drive) - 1) % len(traces)].clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        *given, outputs, traces, keep, increment = ctx.saved_tensors
+        # Accessed once: with checkpointing, the first access recomputes them.
+        *saved, outputs, traces, keep, increment = ctx.saved_tensors
+        given = [*saved[:5], *ctx.parameters]
         whole = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, (outputs, traces[-1]), strict=True)]
         gradients = None
         if not torch.is_grad_enabled():
             gradients = _gradients(given, ctx.options, whole, outputs, traces, keep, increment)
         if gradients is None:
-            gradients = any_rule.plain_gradients(lambda: _plain(given, ctx.options), given, whole)
+            outputs_of = partial(_plain, *ctx.options)
+            gradients = any_rule.plain_gradients(outputs_of, given, ctx.needs_input_grad[4:], whole)
         return (None, None, None, None, *gradients)
 
 
-def _plain(given: list[Tensor], options: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    (drive, hidden, start, weight, alpha, *_), (rule, clamp, nonlinearity) = given, options
+def _plain(
+    rule: PlasticityRule, clamp: Tensor | None, nonlinearity: Callable[[Tensor], Tensor], *given: Tensor
+) -> tuple[Tensor, ...]:
+    drive, hidden, start, weight, alpha, *_ = given
     state = PlasticState(hidden, TraceState(start))
     outputs, last = plastic_scan(drive, weight, alpha, rule, state, clamp=clamp, nonlinearity=nonlinearity)
     return outputs, last.trace
