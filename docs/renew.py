@@ -3,7 +3,8 @@
 A shipped result counts as stale as soon as a file that its trial used was edited. ``python docs/renew.py KIND...
 [--jobs N]`` compares each of these files with the commit that wrote the results. If their code is the same but for
 names, docstrings, comments and layout, the results stay as they are. All others are run again for their first seed
-(``engram.standings.renew``), and those that are the same stay.
+(``engram.standings.renew``), and those that are the same stay, as do those that differ from what another machine gave
+but are what the older code gives on this one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import json
+import os
 import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +27,12 @@ from engram.standings.comparison import events
 from engram.storage.files import write_json
 
 ROOT = Path(__file__).parents[1]
+OLDER = """
+import json, sys
+from engram.standings.comparison import first_values
+kind, task, jobs, runs = sys.argv[1:]
+print(json.dumps(first_values(kind, task, jobs=int(jobs), runs=runs)))
+"""
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -77,12 +90,16 @@ def _are_same(before: Any, after: Any, names: Renaming, attributes: Renaming) ->
     return True
 
 
+def _commit() -> str:
+    """The commit that wrote the results."""
+    command = ["git", "log", "-1", "--format=%H", "--", str(recorded.TABLE.relative_to(ROOT))]
+    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
+
+
 def renew_digests(experiment: str) -> list[str]:
     """Renew the digests of a shipped record if no code has changed since; return the files whose code has."""
     record = recorded.all_records()[experiment]
-    commit = subprocess.check_output(
-        ["git", "log", "-1", "--format=%H", "--", recorded.TABLE.relative_to(ROOT)], cwd=ROOT, text=True
-    ).strip()
+    commit = _commit()
     changed, digests = [], dict(record["manifest"]["files"])
     for name, digest in digests.items():
         path = ROOT / "src" / name
@@ -100,11 +117,35 @@ def renew_digests(experiment: str) -> list[str]:
     return changed
 
 
+def with_older_code(kind: str, source: Path | None, jobs: int | None) -> Callable[[str], dict[str, float]]:
+    """Return a function that runs the first seeds of a task with older code, and returns their values by method.
+
+    Args:
+        kind: The kind of parts.
+        source: Folder of the package; None: the code of the commit that wrote the results.
+        jobs: How many trials at once.
+    """
+
+    def previous(task: str) -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            if source is None:
+                subprocess.run(["git", "archive", "-o", f"{folder}/code.tar", _commit(), "src"], cwd=ROOT, check=True)
+                with tarfile.open(f"{folder}/code.tar") as code:
+                    code.extractall(folder, filter="data")
+            arguments = [kind, task, str(jobs or 1), f"{folder}/runs"]
+            environment = os.environ | {"PYTHONPATH": str(source or f"{folder}/src")}
+            output = subprocess.check_output([sys.executable, "-c", OLDER, *arguments], env=environment, text=True)
+            return dict(json.loads(output.splitlines()[-1]))
+
+    return previous
+
+
 def main() -> None:
     """Renew the standings of the kinds named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kinds", nargs="*", default=list(kinds.KINDS))
     parser.add_argument("--jobs", type=int)
+    parser.add_argument("--older", type=Path, help="folder of the package before the edit (default: from its commit)")
     options = parser.parse_args()
     for kind in options.kinds:
         experiments = {event.experiment.name for event in events(kind)} & {*recorded.all_records()}
@@ -112,7 +153,8 @@ def main() -> None:
         for name, files in changed.items():
             print(f"{name}: the code of {len(files)} files has changed: {', '.join(files[:5])}", flush=True)
         if changed:
-            print(kind, "differ:", renew(kind, jobs=options.jobs), flush=True)
+            previous = with_older_code(kind, options.older, options.jobs)
+            print(kind, "differ:", renew(kind, jobs=options.jobs, previous=previous), flush=True)
 
 
 if __name__ == "__main__":

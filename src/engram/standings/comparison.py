@@ -178,16 +178,23 @@ def record(
         recorded.ship(results, comparison.to_ship(row))
 
 
-def renew(kind: str, *, jobs: int | None = None, runs: str | Path | None = None) -> dict[str, list[str]]:
+def renew(
+    kind: str,
+    *,
+    jobs: int | None = None,
+    runs: str | Path | None = None,
+    previous: Callable[[str], Mapping[str, float]] | None = None,
+) -> dict[str, list[str]]:
     """Run the first seed of each shipped result of a kind again, and ship the results that the current code reproduces.
 
     Call it after an edit that should not change any number. Results that differ by a part in 100,000 or more are no
-    longer shipped.
+    longer shipped, unless the code before the edit gives the same on this machine: then only the machine differs.
 
     Args:
         kind: One of ``KINDS``.
         jobs: How many trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+        previous: Returns what ``first_values`` gives for a task with the code before the edit, on this machine.
 
     Returns:
         The methods that differ, by task.
@@ -195,22 +202,51 @@ def renew(kind: str, *, jobs: int | None = None, runs: str | Path | None = None)
     shipped = dict(recorded.all_records())
     differing = {}
     for event in events(kind):
-        record = shipped.get(event.experiment.name)
-        comparison = Comparison.of(event, [], None, record["preset"] if record else "laptop")
-        if record is None or not (before := comparison.taken(record["arms"])):
+        if not (record := shipped.get(event.experiment.name)):
             continue
-        options: dict[str, Any] = {"preset": record["preset"], "jobs": jobs, "runs": runs_folder(runs) / "compare"}
-        arms = [comparison.arms[method] for method in before]
-        results = run(comparison.experiment, seeds=1, arms=arms, **options)
-        again = {method: comparison.entry(results, comparison.arms[method], 0.0).values.get(0) for method in before}
-        alike = [
-            method
-            for method, value in again.items()
-            if value is not None and math.isclose(value, before[method].values[0], rel_tol=1e-5, abs_tol=1e-9)
-        ]
-        recorded.ship(results, {comparison.arms[method]: record["arms"][comparison.arms[method]] for method in alike})
-        differing[event.contest.task] = [method for method in before if method not in alike]
+        comparison, results, values = _first_seed(event, record, jobs, runs)
+        if not values:
+            continue
+        before = {method: record["arms"][comparison.arms[method]]["values"][0] for method in values}
+        different = [method for method, value in values.items() if not _is_equal(value, before[method])]
+        if different and previous is not None:
+            older = previous(event.contest.task)
+            different = [method for method in different if not _is_equal(values[method], older.get(method))]
+        arms = [comparison.arms[method] for method in values if method not in different]
+        recorded.ship(results, {arm: record["arms"][arm] for arm in arms})
+        differing[event.contest.task] = different
     return differing
+
+
+def first_values(
+    kind: str, task: str, *, jobs: int | None = None, runs: str | Path | None = None
+) -> dict[str, float | None]:
+    """The value of the first seed of each shipped result of a task, by method, run with the current code.
+
+    Args:
+        kind: One of ``KINDS``.
+        task: The name of the task.
+        jobs: How many trials at once (default: as many as fit on the cores).
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+    """
+    (event,) = (event for event in events(kind) if event.contest.task == task)
+    return _first_seed(event, recorded.all_records()[event.experiment.name], jobs, runs)[2]
+
+
+def _first_seed(
+    event: Event, record: recorded.Recorded, jobs: int | None, runs: str | Path | None
+) -> tuple[Comparison, Results, dict[str, float | None]]:
+    comparison = Comparison.of(event, [], None, record["preset"])
+    methods = list(comparison.taken(record["arms"]))
+    arms = [comparison.arms[method] for method in methods]
+    options: dict[str, Any] = {"preset": record["preset"], "jobs": jobs, "runs": runs_folder(runs) / "compare"}
+    results = run(comparison.experiment, seeds=1, arms=arms or None, **options)
+    values = {method: comparison.entry(results, comparison.arms[method], 0.0).values.get(0) for method in methods}
+    return comparison, results, values
+
+
+def _is_equal(value: float | None, other: float | None) -> bool:
+    return value is not None and other is not None and math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-9)
 
 
 def standing_of_records(kind: str) -> Standing:
