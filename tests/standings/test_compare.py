@@ -164,6 +164,11 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     assert not engram.compare("last-layer", **options).entries[task]["fa"].is_recorded
     # The code is as it was, so the numbers are too, but for one that is not what the code computes.
     recorded.all_records()["learning-rules"]["arms"]["backprop"]["values"][0] += 1e-3
+    # Unless the code before gave the same here: then the record is that of another machine.
+    older = comparison.first_values("learning_rules", task, runs=tmp_path, jobs=1)
+    assert older["fa"] == pytest.approx(shipped["fa"].values[0], rel=1e-5)
+    assert renew("learning_rules", runs=tmp_path, jobs=1, previous=lambda task: older)[task] == []
+    recorded.all_records()["learning-rules"]["manifest"]["files"]["engram/rules/chain.py"] = "0" * 64
     assert renew("learning_rules", runs=tmp_path, jobs=1)[task] == ["backprop"]
     again = engram.compare("last-layer", **options).entries[task]
     assert again["fa"].is_recorded

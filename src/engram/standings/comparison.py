@@ -204,11 +204,11 @@ def renew(
     for event in events(kind):
         if not (record := shipped.get(event.experiment.name)):
             continue
-        comparison, results, values = _first_seed(event, record, jobs, runs)
-        if not values:
+        comparison = Comparison.of(event, [], None, record["preset"])
+        if not (before := comparison.taken(record["arms"])):
             continue
-        before = {method: record["arms"][comparison.arms[method]]["values"][0] for method in values}
-        different = [method for method, value in values.items() if not _is_equal(value, before[method])]
+        results, values = _first_seed(comparison, list(before), record["preset"], jobs, runs)
+        different = [method for method, value in values.items() if not _is_equal(value, before[method].values[0])]
         if different and previous is not None:
             older = previous(event.contest.task)
             different = [method for method in different if not _is_equal(values[method], older.get(method))]
@@ -230,19 +230,19 @@ def first_values(
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
     """
     (event,) = (event for event in events(kind) if event.contest.task == task)
-    return _first_seed(event, recorded.all_records()[event.experiment.name], jobs, runs)[2]
+    record = recorded.all_records()[event.experiment.name]
+    comparison = Comparison.of(event, [], None, record["preset"])
+    methods = list(comparison.taken(record["arms"]))
+    return _first_seed(comparison, methods, record["preset"], jobs, runs)[1] if methods else {}
 
 
 def _first_seed(
-    event: Event, record: recorded.Recorded, jobs: int | None, runs: str | Path | None
-) -> tuple[Comparison, Results, dict[str, float | None]]:
-    comparison = Comparison.of(event, [], None, record["preset"])
-    methods = list(comparison.taken(record["arms"]))
-    arms = [comparison.arms[method] for method in methods]
-    options: dict[str, Any] = {"preset": record["preset"], "jobs": jobs, "runs": runs_folder(runs) / "compare"}
-    results = run(comparison.experiment, seeds=1, arms=arms or None, **options)
-    values = {method: comparison.entry(results, comparison.arms[method], 0.0).values.get(0) for method in methods}
-    return comparison, results, values
+    comparison: Comparison, methods: Sequence[str], preset: str, jobs: int | None, runs: str | Path | None
+) -> tuple[Results, dict[str, float | None]]:
+    arms = {method: comparison.arms[method] for method in methods}
+    options: dict[str, Any] = {"preset": preset, "jobs": jobs, "runs": runs_folder(runs) / "compare"}
+    results = run(comparison.experiment, seeds=1, arms=list(arms.values()), **options)
+    return results, {method: comparison.entry(results, arm, 0.0).values.get(0) for method, arm in arms.items()}
 
 
 def _is_equal(value: float | None, other: float | None) -> bool:
