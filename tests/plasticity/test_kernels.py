@@ -379,7 +379,7 @@ def chosen(rule, time, batch, units, alpha, *, dtype=torch.float32, **options):
     else:
         alpha = torch.empty({"connection": (units, units), "post": (units,)}[alpha])
     rule = RULES[rule]()
-    state = PlasticState(torch.empty(batch, units), TraceState(torch.empty(0)))
+    state = PlasticState(torch.empty(batch, units), TraceState(torch.empty(0, 0)))
     modulator = Neuromodulator(units) if rule.modulated else None
     return fastest(RNN, drive, weight, alpha, rule, state, neuromodulator=modulator, **options)
 
