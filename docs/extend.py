@@ -13,11 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
-import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from results import PRESET, ROOT, as_text, record_path, recorded
+from older_code import older_code
+from results import PRESET, as_text, record_path, recorded
 from rich.console import Console
 
 import engram
@@ -82,17 +80,11 @@ def differences(experiment: Experiment, results: Results, again: Results) -> dic
 
 def of_the_record(name: str, arms: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The results of seed 0 of some arms on this machine, with the code of the commit that wrote the record."""
-    path = record_path(name).relative_to(ROOT)
-    with tempfile.TemporaryDirectory() as folder:
-        commit = subprocess.check_output(["git", "log", "-1", "--format=%H", "--", path], cwd=ROOT, text=True).strip()
-        subprocess.run(["git", "archive", "-o", f"{folder}/code.tar", commit, "src"], cwd=ROOT, check=True)
-        with tarfile.open(f"{folder}/code.tar") as code:
-            code.extractall(folder, filter="data")
+    with older_code(record_path(name)) as (folder, environment):
         command = [str(Path(sys.executable).with_name("engram")), "run", name, "--arms", ",".join(arms), "--seeds", "1"]
-        options = ["--jobs", "1", "--runs", f"{folder}/runs"]
-        environment = os.environ | {"PYTHONPATH": f"{folder}/src"}
+        options = ["--jobs", "1", "--runs", str(folder / "runs")]
         subprocess.run([*command, *options], env=environment, stdout=subprocess.DEVNULL, check=False)
-        trials = [path.parent for path in Path(folder, "runs").glob("*/*/result.json")]
+        trials = [path.parent for path in folder.glob("runs/*/*/result.json")]
         read = [[json.loads((trial / file).read_text()) for file in ("trial.json", "result.json")] for trial in trials]
         return {
             trial["identity"]["arm"]: {key: math.nan if of is None else of for key, of in finished["result"].items()}

@@ -21,13 +21,17 @@ from engram.lab.records import from_record, record_path
 from engram.verdicts import BAD
 
 ROOT = Path(__file__).parents[1]
-spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
-results = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(results)
-sys.modules["results"] = results
-spec = importlib.util.spec_from_file_location("extend", ROOT / "docs" / "extend.py")
-extend = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(extend)
+
+
+def script(name):
+    """Load a script of the documentation, so that scripts loaded later can import it."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+results, _, extend = map(script, ("results", "older_code", "extend"))
 
 
 # Changed since they were recorded: their runs take hours, and come one after another.

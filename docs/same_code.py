@@ -1,0 +1,89 @@
+"""Whether an edit of a source can have changed what it computes."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any, NamedTuple
+
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+NAMED = {ast.Name: "id", ast.arg: "arg", ast.ExceptHandler: "name"} | dict.fromkeys(DEFINITIONS.__args__, "name")
+
+
+class Scope(NamedTuple):
+    """The names that a scope binds in each of two sources, and those of the first by those of the second so far."""
+
+    bound: tuple[set[str], set[str]]
+    pairs: dict[str, str]
+
+    def are_paired(self, before: str, after: str) -> bool:
+        """Whether two names are the same, or one was renamed to the other throughout; adds the pair."""
+        if before not in self.pairs and after not in self.pairs.values():
+            self.pairs[before] = after
+        is_renamed = before in self.bound[0] and after in self.bound[1]
+        return self.pairs.get(before) == after and (before == after or is_renamed)
+
+
+def is_same_code(before: str, after: str) -> bool:
+    """Whether two sources are the same up to layout, comments, docstrings, and names that were changed throughout.
+
+    Such names are those of a function's variables, changed throughout it, and those that the file itself defines,
+    changed throughout the file. Attributes, keywords and whatever is imported or built in must be the same: another
+    name there is another thing.
+    """
+    trees = ast.parse(before), ast.parse(after)
+    for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Module | DEFINITIONS)):
+        node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
+    return _are_same(*trees, Scope(tuple(map(_bound_in_file, trees)), {}), None)
+
+
+def _bound_in_file(tree: ast.Module) -> set[str]:
+    pending, bound = list(tree.body), set()
+    while pending:
+        node = pending.pop()
+        bound |= _bound_by(node)
+        pending += [] if isinstance(node, FUNCTIONS | ast.ClassDef) else list(ast.iter_child_nodes(node))
+    return bound
+
+
+def _bound_by(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        return set()
+    name = getattr(node, NAMED.get(type(node), ""), None)
+    return {name} - {None}
+
+
+def _are_same(before: Any, after: Any, file: Scope, function: Scope | None) -> bool:
+    if type(before) is not type(after):
+        return False
+    if isinstance(before, list):
+        pairs = zip(before, after, strict=False)
+        return len(before) == len(after) and all(_are_same(*pair, file, function) for pair in pairs)
+    if not isinstance(before, ast.AST):
+        return bool(before == after)
+    # The functions within a function share its scope.
+    inner = function
+    if inner is None and isinstance(before, FUNCTIONS):
+        inner = Scope(
+            tuple(
+                {name for part in ast.walk(node) for name in _bound_by(part) if part is not node}
+                for node in (before, after)
+            ),
+            {},
+        )
+    for field in before._fields:
+        values = getattr(before, field), getattr(after, field)
+        if field == NAMED.get(type(before)) and None not in values:
+            # A function's own name is one of the scope around it.
+            if not _are_paired(*values, file, function if isinstance(before, DEFINITIONS) else inner):
+                return False
+        elif not _are_same(*values, file, inner):
+            return False
+    return True
+
+
+def _are_paired(before: str, after: str, file: Scope, function: Scope | None) -> bool:
+    if function is None:
+        return file.are_paired(before, after)
+    is_local = before in function.bound[0], after in function.bound[1]
+    return is_local[0] == is_local[1] and (function if is_local[0] else file).are_paired(before, after)
