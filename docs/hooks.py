@@ -283,8 +283,7 @@ def standings() -> str:
         [
             "# Standings",
             "These pages compare the methods of the library on the tasks of their kind, each at a rate chosen by "
-            "validation (plasticity rules on cues and bigrams: at one rate for all, the best in pilots). "
-            "[Where does my method stand?](compare.md) shows how to compare a method of your own.",
+            "validation. [Where does my method stand?](compare.md) shows how to compare a method of your own.",
             *sections,
         ]
     )

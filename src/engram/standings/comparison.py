@@ -52,11 +52,11 @@ def compare(
 ) -> Standing:
     """Compare a method with the registered ones of its kind, on all tasks of that kind.
 
-    The same loops as in the experiments train every method, at rates chosen by validation (of plasticity rules on two
-    tasks: at one rate for all, the best in pilots), on the same seeds. Results of registered methods come from the
-    records that ship with engram, if your copy of the code is the one that made them. Finished trials are reused,
-    interrupted ones resume. The time per step is always measured here. If a method raises an error, is not finite, or
-    takes ten times as long as the others on a task, its entry says so, and the others continue.
+    The same loops as in the experiments train every method, at rates chosen by validation, on the same seeds. Results
+    of registered methods come from the records that ship with engram, if your copy of the code is the one that made
+    them. Finished trials are reused, interrupted ones resume. The time per step is always measured here. If a method
+    raises an error, is not finite, or takes ten times as long as the others on a task, its entry says so, and the
+    others continue.
 
     Args:
         part: A method: a registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, function or named object

@@ -20,7 +20,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from engram import registry
-from engram.experiments.plastic_language.training import Config, step_of, trial
+from engram.experiments.plastic_language.training import MARGIN, Config, step_of, trial
 from engram.experiments.reinforcement import NON_PLASTIC
 from engram.lab import Contest, Experiment, Points, Preset, Results, Study, claims_from, metric
 from engram.tasks import read_penn_treebank
@@ -62,9 +62,14 @@ IN_TRAINING = "known_attributes_in_training"
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, with as many parameters as an LSTM, or of the LSTM."""
+    """The arm of a rule, with as many parameters as an LSTM, or of the LSTM, trained for half of the time.
+
+    A network is trained at each rate for the whole of this time, because many are at chance for much of it.
+    """
     own: dict[str, Any] = {"model.network": rule, "model.hidden_size": fitting}
-    return {f"rule-{rule}": {"model.network": "lstm"} if rule == NON_PLASTIC else own}
+    network: dict[str, Any] = {"model.network": "lstm"} if rule == NON_PLASTIC else own
+    tuned: dict[str, Any] = {"rates": (1e-2, 3e-2, 1e-1), "updates": lambda arm: max(10, arm.updates // 2)}
+    return {f"rule-{rule}": network | tuned}
 
 
 contests = [
@@ -72,10 +77,9 @@ contests = [
         "plasticity_rules",
         "bigrams of a document",
         arm_of,
-        IN_TRAINING,
+        "known_attributes",
         maximize=False,
-        curve="known_attributes",
-        margin=0.1,
+        margin=MARGIN,
         chance=math.log(Config().name_words),
         baselines=(*registry.names("plasticity_rules"), NON_PLASTIC),
         trivial=NON_PLASTIC,

@@ -11,8 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from engram.experiments.plastic_language.model import LanguageModel, Memory, Model, in_rows, losses, perplexity
+from engram.experiments.rate_sweep import best_of_rates
 from engram.lab import Run, setting, settings
 from engram.tasks import DocumentBigrams, read_penn_treebank
+
+MARGIN = 0.1  # nats
 
 
 @settings
@@ -27,6 +30,9 @@ class Config:
     # The best of 0.003, 0.01, 0.03 and 0.1 for each network in pilots with other seeds.
     learning_rate: float = setting(
         3e-2, "learning rate of Adam on documents, of gradient descent on the treebank", gt=0, le=100
+    )
+    rates: tuple[float, ...] = setting(
+        (), "documents: learning rates, each of which trains a network; validation chooses one; none: learning_rate"
     )
     gradient_norm: float = setting(5.0, "norm at which the gradient is clipped", gt=0)
     words: int = setting(15, "documents: words of the language", ge=3)
@@ -77,8 +83,13 @@ def step_of(config: Config) -> Callable[[], object]:
 def on_documents(config: Config, run: Run) -> dict[str, Any]:
     """Train on new documents, each a separate sequence, and evaluate on attributes that have occurred before.
 
-    Their mean cross-entropy over training measures how soon they are learned; that on test documents, how well.
+    Their mean cross-entropy over training measures how soon they are learned; that on test documents, how well; that
+    over the last tenth of training chooses among ``rates``.
     """
+    if config.rates:
+        return best_of_rates(
+            config, run, on_documents, lambda result: -float(result["last_known_attributes"]), margin=MARGIN
+        )
     task = documents_of(config)
     net = LanguageModel(config.model, config.words, run.generator).to(run.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=True)
@@ -104,6 +115,7 @@ def on_documents(config: Config, run: Run) -> dict[str, Any]:
         "loss": float(every.mean()),
         "known_attributes": float(is_known.mean()),
         "known_attributes_in_training": run.ends("known_attributes", parts=1)[0],
+        "last_known_attributes": run.ends("known_attributes")[1],
     }
 
 
