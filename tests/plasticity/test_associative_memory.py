@@ -40,8 +40,8 @@ def test_the_default_is_a_hopfield_network():
     np.testing.assert_allclose(memory.trace_, X.T @ X)
     field = X @ (X.T @ X - 5 * np.eye(30)) / 29
     np.testing.assert_allclose(memory.predict(X), field)
-    one = PlasticAssociativeMemory().fit(X[:1])
-    np.testing.assert_allclose(one.predict(X[:1]), X[:1])
+    single = PlasticAssociativeMemory().fit(X[:1])
+    np.testing.assert_allclose(single.predict(X[:1]), X[:1])
 
 
 def test_patterns_within_capacity_are_completed_and_more_are_not():

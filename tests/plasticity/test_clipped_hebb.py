@@ -54,8 +54,8 @@ def test_gradient_at_the_bound_is_that_of_torch_clamp(start, increment, end, pas
     after = rule.update(TraceState(trace), pre, post).trace
     after.backward()
     assert after.item() == end
-    found = [t.grad.item() for t in (trace, post, pre, rule.eta)]
-    assert found == [passes, passes, passes * increment, passes * increment]
+    gradients = [t.grad.item() for t in (trace, post, pre, rule.eta)]
+    assert gradients == [passes, passes, passes * increment, passes * increment]
 
 
 def test_saturation_is_the_share_of_traces_at_the_bound():
@@ -74,11 +74,11 @@ def test_a_bound_that_is_none_is_refused(clip):
 def test_every_connection_may_have_a_rate_of_its_own(eta_param):
     generator = torch.Generator().manual_seed(0)
     options = {"eta_param": eta_param, "dtype": torch.float64}
-    one, each = ClippedHebb(0.3, 0.4, **options), ClippedHebb(0.3, 0.4, connections=(4, 3), **options)
-    states = [one.init(2, 4, 3), each.init(2, 4, 3)]
+    shared, each = ClippedHebb(0.3, 0.4, **options), ClippedHebb(0.3, 0.4, connections=(4, 3), **options)
+    states = [shared.init(2, 4, 3), each.init(2, 4, 3)]
     for _ in range(5):
         pre, post = (torch.randn(2, size, generator=generator, dtype=torch.float64) for size in (3, 4))
-        states = [rule.update(state, pre, post) for rule, state in zip((one, each), states, strict=True)]
+        states = [rule.update(state, pre, post) for rule, state in zip((shared, each), states, strict=True)]
     torch.testing.assert_close(states[1].trace, states[0].trace, rtol=0, atol=1e-12)
     with torch.no_grad():
         next(each.parameters()).copy_(torch.randn(4, 3, generator=generator))

@@ -141,9 +141,9 @@ def test_many_tiles_a_sample(rule):
 def test_single_precision_is_as_good_as_that_of_the_plain_scan(rule):
     exact = Problem(rule, 6, 2, 9).results(plastic_scan)
     problem = Problem(rule, 6, 2, 9, dtype=torch.float32)
-    found, plain = problem.results(fused_scan), problem.results(plastic_scan)
+    fused, plain = problem.results(fused_scan), problem.results(plastic_scan)
     for name, value in exact.items():
-        error, usual = ((r[name].double() - value).abs().max().item() for r in (found, plain))
+        error, usual = ((r[name].double() - value).abs().max().item() for r in (fused, plain))
         assert error <= 10 * usual + 1e-5 * (1 + value.abs().max().item()), name
 
 
@@ -155,8 +155,8 @@ def test_the_activity_is_a_tangent_to_the_last_digits(dtype):
     values = torch.cat((sizes[:20], -sizes[1:], torch.zeros(1))).to(dtype)[:41]
     problem.leaves |= {"drive": values.view(1, 1, -1).to(DEVICE)}
     problem.leaves |= {name: torch.zeros_like(problem.leaves[name]) for name in ("weight", "alpha")}
-    found = problem.outputs(fused_scan, problem.leaves)[0].flatten()
-    torch.testing.assert_close(found.cpu(), values.tanh(), rtol=8 * torch.finfo(dtype).eps, atol=0)
+    activity = problem.outputs(fused_scan, problem.leaves)[0].flatten()
+    torch.testing.assert_close(activity.cpu(), values.tanh(), rtol=8 * torch.finfo(dtype).eps, atol=0)
 
 
 @runs
@@ -187,9 +187,9 @@ def test_memory_layout_does_not_matter():
 def test_nan_goes_where_it_goes_in_the_plain_scan(value, relu):
     problem = Problem("clipped", 3, 2, 4, relu=relu)
     problem.leaves["drive"][1, 0, 2] = float(value)
-    found, wanted = (problem.outputs(scan, problem.leaves) for scan in (fused_scan, plastic_scan))
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, equal_nan=True)
+    fused, wanted = (problem.outputs(scan, problem.leaves) for scan in (fused_scan, plastic_scan))
+    for output, expected in zip(fused, wanted, strict=True):
+        torch.testing.assert_close(output, expected, equal_nan=True)
 
 
 @pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="no GPU here")
@@ -197,9 +197,9 @@ def test_nan_goes_where_it_goes_in_the_plain_scan(value, relu):
 @pytest.mark.parametrize("size", [(50, 30, 100), (20, 3, 200), (7, 2, 400)])
 def test_on_a_gpu_sizes_that_threads_share(rule, size):
     problem = Problem(rule, *size, clamped=True)
-    found = problem.results(fused_scan)
-    assert_same(found, problem.results(plastic_scan), 1e-9)
-    assert_same(problem.results(fused_scan), found, 0)
+    fused = problem.results(fused_scan)
+    assert_same(fused, problem.results(plastic_scan), 1e-9)
+    assert_same(problem.results(fused_scan), fused, 0)
 
 
 @pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="no GPU here")

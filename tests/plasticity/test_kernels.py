@@ -156,11 +156,11 @@ class Problem:
         return {f"output {n}": o.detach() for n, o in enumerate(outputs)} | gradients
 
 
-def assert_same(found, wanted, tolerance):
+def assert_same(results, wanted, tolerance):
     for name, value in wanted.items():
         scale = value.abs().max().item() if value.numel() else 0
         torch.testing.assert_close(
-            found[name], value, rtol=0, atol=tolerance * (1 + scale), msg=lambda m, name=name: f"{name}: {m}"
+            results[name], value, rtol=0, atol=tolerance * (1 + scale), msg=lambda m, name=name: f"{name}: {m}"
         )
 
 
@@ -183,10 +183,10 @@ def test_the_kernel_for_a_few_steps_equals_the_plain_scan(rule, alpha, effort):
         before = [t.clone() for t in problem.leaves.values()]
         with torch.no_grad():
             wanted = problem.outputs(plastic_scan, problem.leaves)
-            found = problem.outputs(step_scan, problem.leaves)
+            outputs = problem.outputs(step_scan, problem.leaves)
         tolerance = 1e-12 if dtype == torch.float64 else 1e-5
-        for one, other in zip(found, wanted, strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
+        for output, expected in zip(outputs, wanted, strict=True):
+            torch.testing.assert_close(output, expected, rtol=0, atol=tolerance)
         assert all(map(torch.equal, before, problem.leaves.values()))
 
 
@@ -196,8 +196,8 @@ def test_without_alpha_the_kernel_is_the_ordinary_network(rule, alpha):
     problem.leaves["alpha"] = torch.zeros_like(problem.leaves["alpha"])
     state = PlasticState(problem.leaves["hidden"], TraceState(torch.zeros(3, 0, 0, dtype=torch.float64)))
     ordinary, _ = plastic_scan(problem.leaves["drive"], problem.leaves["weight"], None, None, state)
-    found = problem.outputs(fused_scan, problem.leaves)[0]
-    torch.testing.assert_close(found, ordinary, rtol=0, atol=1e-10)
+    activities = problem.outputs(fused_scan, problem.leaves)[0]
+    torch.testing.assert_close(activities, ordinary, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("rule", ["hebb", *further("oja", "clipped")])
@@ -234,9 +234,9 @@ def test_any_size_any_unit(kind, sizes, clamped, relu, seed):
 def test_single_precision_is_as_good_as_that_of_the_plain_scan(rule, sizes, clamped, seed):
     exact = Problem(rule, *sizes, clamped=clamped, seed=seed).results(plastic_scan)
     problem = Problem(rule, *sizes, clamped=clamped, seed=seed, dtype=torch.float32)
-    found, plain = problem.results(fused_scan), problem.results(plastic_scan)
+    fused, plain = problem.results(fused_scan), problem.results(plastic_scan)
     for name, value in exact.items():
-        error, usual = ((r[name].double() - value).abs().max().item() for r in (found, plain))
+        error, usual = ((r[name].double() - value).abs().max().item() for r in (fused, plain))
         assert error <= 10 * usual + 1e-5 * (1 + value.abs().max().item()), name
 
 
@@ -292,9 +292,9 @@ def test_nan_goes_where_it_goes_in_the_plain_scan():
     for value in (math.nan, math.inf):
         problem = Problem("clipped", 4, 2, 5, alpha="post")
         problem.leaves["drive"][1, 0, 2] = value
-        found, wanted = (problem.outputs(scan, problem.leaves) for scan in (fused_scan, plastic_scan))
-        for one, other in zip(found, wanted, strict=True):
-            torch.testing.assert_close(one, other, equal_nan=True)
+        fused, wanted = (problem.outputs(scan, problem.leaves) for scan in (fused_scan, plastic_scan))
+        for output, expected in zip(fused, wanted, strict=True):
+            torch.testing.assert_close(output, expected, equal_nan=True)
 
 
 def operator_arguments(dtype=torch.float64, modulated=True):

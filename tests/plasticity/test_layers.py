@@ -81,11 +81,11 @@ def test_packed_sequences_are_each_alone(name, lengths, num_layers):
     assert isinstance(output, PackedSequence)
     alone = [net(second, net(first)[1]) for first, second in zip(*parts, strict=True)]
     expected = each(lambda *rows: torch.stack(rows, 1), *(state for _, state in alone))
-    found = unpack_sequence(output)
-    assert_close(tuple(found), tuple(output for output, _ in alone))
+    outputs = unpack_sequence(output)
+    assert_close(tuple(outputs), tuple(output for output, _ in alone))
     assert_close(state, expected)
     rows = [output for output, _ in alone]
-    assert_close(gradients(net, *found, state), gradients(net, *rows, expected))
+    assert_close(gradients(net, *outputs, state), gradients(net, *rows, expected))
 
 
 def test_packed_sequences_give_what_nn_rnn_gives_without_plasticity():

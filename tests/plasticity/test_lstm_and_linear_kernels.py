@@ -172,11 +172,11 @@ class Linear(Problem):
         return [outputs, *last]
 
 
-def assert_same(found, wanted, tolerance):
+def assert_same(results, wanted, tolerance):
     for name, value in wanted.items():
         scale = value.abs().max().item() if value.numel() else 0
         torch.testing.assert_close(
-            found[name], value, rtol=0, atol=tolerance * (1 + scale), msg=lambda m, name=name: f"{name}: {m}"
+            results[name], value, rtol=0, atol=tolerance * (1 + scale), msg=lambda m, name=name: f"{name}: {m}"
         )
 
 
@@ -247,9 +247,9 @@ def test_any_size_of_the_linear_layer(rule, sizes, unit, seed):
 def test_single_precision_is_as_good_as_that_of_the_plain_scan(sizes, kind, seed):
     exact = kind("modulated", *sizes, seed=seed).results(kind.plain)
     problem = kind("modulated", *sizes, seed=seed, dtype=torch.float32)
-    found, plain = problem.results(kind.fused), problem.results(kind.plain)
+    fused, plain = problem.results(kind.fused), problem.results(kind.plain)
     for name, value in exact.items():
-        error, usual = ((r[name].double() - value).abs().max().item() for r in (found, plain))
+        error, usual = ((r[name].double() - value).abs().max().item() for r in (fused, plain))
         assert error <= 10 * usual + 1e-5 * (1 + value.abs().max().item()), name
 
 
@@ -262,9 +262,9 @@ def test_a_gate_that_is_shut_is_shut_in_single_precision_too():
     results = [
         scan(drive, torch.zeros(20, 5), torch.ones(5), rule, state) for scan in (plastic_lstm_scan, fused_lstm_scan)
     ]
-    for one, other in zip(results[0][1][:2], results[1][1][:2], strict=True):
-        assert one.all()
-        torch.testing.assert_close(other, one, rtol=1e-5, atol=0)
+    for plain, fused in zip(results[0][1][:2], results[1][1][:2], strict=True):
+        assert plain.all()
+        torch.testing.assert_close(fused, plain, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("kind", [LSTM, Linear])
@@ -344,9 +344,9 @@ def test_nan_goes_where_it_goes_in_the_plain_scan(kind):
     for value in (math.nan, math.inf):
         problem = kind("clipped", 4, 3, 5)
         problem.leaves["drive" if kind is LSTM else "current"][1, 0, 2] = value
-        found, wanted = (problem.outputs(scan, problem.leaves) for scan in (kind.fused, kind.plain))
-        for one, other in zip(found, wanted, strict=True):
-            torch.testing.assert_close(one, other, equal_nan=True)
+        fused, wanted = (problem.outputs(scan, problem.leaves) for scan in (kind.fused, kind.plain))
+        for output, expected in zip(fused, wanted, strict=True):
+            torch.testing.assert_close(output, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("kind", [LSTM, Linear])
@@ -426,8 +426,8 @@ def test_the_form_is_chosen_by_length(kind, time, rule, fused):
     seen = []
 
     def scan(*args, **kwargs):
-        found = dispatch.fastest(kind.scan, *args, **kwargs)
-        seen.append(found)
+        form = dispatch.fastest(kind.scan, *args, **kwargs)
+        seen.append(form)
         return kind.plain(*args, **kwargs)
 
     problem = kind(rule, time, 2, 5)

@@ -20,11 +20,11 @@ def run(rule, signals, pre, post, trace):
 @pytest.mark.parametrize("signals", [1, 4])
 def test_a_constant_signal_is_a_plasticity_rate(signals):
     eta, pre, post, trace = 0.3, draw(6, 2, 3), draw(6, 2, 4, seed=1), 0.1 * draw(2, 4, 3, seed=2)
-    found = run(Modulated(), torch.full((6, 2, signals), eta), pre.float(), post.float(), trace.float())
+    modulated = run(Modulated(), torch.full((6, 2, signals), eta), pre.float(), post.float(), trace.float())
     rule, state = ClippedHebb(eta), TraceState(trace.float())
     for x, y in zip(pre.float(), post.float(), strict=True):
         state = rule.update(state, x, y)
-    assert torch.equal(found, state.trace)
+    assert torch.equal(modulated, state.trace)
 
 
 @pytest.mark.parametrize("mode", ["clip", "soft", "decay"])
@@ -35,8 +35,8 @@ def test_without_a_signal_nothing_changes(mode):
 
 def test_a_signal_of_one_without_a_bound_gives_the_sum_of_the_products():
     pre, post = draw(6, 2, 3), draw(6, 2, 4, seed=1)
-    found = run(Modulated(clip=None), torch.ones(6, 2, 1).double(), pre, post, torch.zeros(2, 4, 3).double())
-    torch.testing.assert_close(found, torch.einsum("tbj,tbi->bji", post, pre))
+    trace = run(Modulated(clip=None), torch.ones(6, 2, 1).double(), pre, post, torch.zeros(2, 4, 3).double())
+    torch.testing.assert_close(trace, torch.einsum("tbj,tbi->bji", post, pre))
 
 
 @pytest.mark.parametrize("mode", ["clip", "soft"])
@@ -55,8 +55,8 @@ def test_the_soft_rule_is_the_published_one_in_two_branches(seed):
     increment = (signal * post)[:, :, None] * pre[:, None, :]
     two_branches = trace + increment.clamp(min=0) * (1 - trace) + increment.clamp(max=0) * (1 + trace)
     rule = Modulated(mode="soft", dtype=torch.float64)
-    found = rule.update(TraceState(trace), pre, post, signal).trace
-    torch.testing.assert_close(found, two_branches.clamp(-1, 1))
+    updated = rule.update(TraceState(trace), pre, post, signal).trace
+    torch.testing.assert_close(updated, two_branches.clamp(-1, 1))
 
 
 @given(start=st.floats(-0.999, 0.999), increments=st.lists(st.floats(-1, 1), max_size=20))
@@ -74,8 +74,8 @@ def test_the_decaying_rule_forgets_as_much_as_it_learns():
     pre, post, trace = draw(1, 2, 3), draw(1, 2, 4, seed=1), draw(2, 4, 3, seed=2)
     product = post[0][:, :, None] * pre[0][:, None, :]
     for signal, share in ((0.25, 0.25), (1.0, 1.0), (1.5, 1.0), (-0.5, 0.0)):
-        found = run(Modulated(None, "decay"), torch.full((1, 2, 1), signal).double(), pre, post, trace)
-        torch.testing.assert_close(found, (1 - share) * trace + share * product)
+        updated = run(Modulated(None, "decay"), torch.full((1, 2, 1), signal).double(), pre, post, trace)
+        torch.testing.assert_close(updated, (1 - share) * trace + share * product)
 
 
 @pytest.mark.parametrize("signal", [-0.1, 1.1, float("nan")])
@@ -107,9 +107,9 @@ def test_a_signal_for_every_connection_is_that_of_its_unit_where_all_of_a_unit_a
     signals = draw(6, 2, 4, seed=3)
     each = signals.unsqueeze(3).expand(6, 2, 4, 4)
     torch.testing.assert_close(run(rule, each, pre, post, trace), run(rule, signals, pre, post, trace))
-    one = 0 * each
-    one[:, :, 0, 2] = 1.0
-    changed = run(Modulated(None), one, pre, post, trace) - trace
+    single = 0 * each
+    single[:, :, 0, 2] = 1.0
+    changed = run(Modulated(None), single, pre, post, trace) - trace
     assert changed.nonzero()[:, 1:].unique(dim=0).tolist() == [[0, 2]]
     torch.testing.assert_close(changed[:, 0, 2], (post[..., 0] * pre[..., 2]).sum(0))
 
@@ -118,15 +118,15 @@ def test_only_the_first_half_of_the_units_is_modulated():
     rule, clipped = Modulated(0.8, only_half=True, hebb_eta=0.3).double(), ClippedHebb(0.3, 0.8).double()
     pre, post, trace = draw(6, 2, 3), draw(6, 2, 5, seed=1), 0.1 * draw(2, 5, 3, seed=2)
     for signals in (draw(6, 2, 1, seed=3), draw(6, 2, 5, seed=3)):
-        found = run(rule, signals, pre, post, trace)
+        half = run(rule, signals, pre, post, trace)
         whole = run(Modulated(0.8), signals, pre, post, trace)
         state = TraceState(trace)
         for x, y in zip(pre, post, strict=True):
             state = clipped.update(state, x, y)
-        torch.testing.assert_close(found, torch.cat((whole[:, :2], state.trace[:, 2:]), dim=1))
+        torch.testing.assert_close(half, torch.cat((whole[:, :2], state.trace[:, 2:]), dim=1))
     assert [name for name, _ in rule.named_parameters()] == ["hebb_eta"]
-    one = run(rule, draw(6, 2, 1), pre, post[..., :1], trace[:, :1])  # floor(1 / 2) units are modulated
-    torch.testing.assert_close(one, run(rule, 0 * draw(6, 2, 1), pre, post[..., :1], trace[:, :1]))
+    single = run(rule, draw(6, 2, 1), pre, post[..., :1], trace[:, :1])  # floor(1 / 2) units are modulated
+    torch.testing.assert_close(single, run(rule, 0 * draw(6, 2, 1), pre, post[..., :1], trace[:, :1]))
 
 
 BAD = {

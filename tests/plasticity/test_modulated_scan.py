@@ -70,10 +70,10 @@ def named(modulator):
     return {} if modulator is None else dict(zip(("v", "v0", "F", "b"), modulator.parameters(), strict=False))
 
 
-def check(found, by_hand):
-    assert set(found) == set(by_hand)
+def check(by_autograd, by_hand):
+    assert set(by_autograd) == set(by_hand)
     for name, expected in by_hand.items():
-        np.testing.assert_allclose(found[name].numpy(), expected, rtol=1e-10, atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(by_autograd[name].numpy(), expected, rtol=1e-10, atol=1e-10, err_msg=name)
 
 
 @pytest.mark.parametrize("clamped", [False, True])
@@ -121,10 +121,10 @@ def test_autograd_agrees_with_the_backward_pass_derived_by_hand(name, fan_out, a
         trace_grads={key: gradient.numpy() for key, gradient in trace_grads.items()},
     )
     assert cut > (0 if name == "decay" else 50)
-    found = {key: leaf.grad for key, leaf in leaves.items()}
-    found |= {"output": output.detach(), **{f"last {key}": getattr(last, key).detach() for key in trace_grads}}
-    found |= {key: p.grad for key, p in (named(modulator) | dict(rule.named_parameters())).items()}
-    check(found, by_hand)
+    by_autograd = {key: leaf.grad for key, leaf in leaves.items()}
+    by_autograd |= {"output": output.detach(), **{f"last {key}": getattr(last, key).detach() for key in trace_grads}}
+    by_autograd |= {key: p.grad for key, p in (named(modulator) | dict(rule.named_parameters())).items()}
+    check(by_autograd, by_hand)
 
 
 def run_by_hand(name, inputs, parameters, mask, *, output_grad, trace_grads):
@@ -224,9 +224,12 @@ def test_autograd_of_the_lstm_agrees_with_the_backward_pass_derived_by_hand(fan_
         trace_grad.numpy(),
     )
     assert cut > 20
-    found = {key: leaf.grad for key, leaf in leaves.items()} | {key: p.grad for key, p in named(modulator).items()}
+    by_autograd = {key: leaf.grad for key, leaf in leaves.items()} | {
+        key: p.grad for key, p in named(modulator).items()
+    }
     check(
-        found | {"output": output.detach(), "last cell": last.cell.detach(), "last trace": last.trace.detach()}, by_hand
+        by_autograd | {"output": output.detach(), "last cell": last.cell.detach(), "last trace": last.trace.detach()},
+        by_hand,
     )
 
 

@@ -249,11 +249,11 @@ def test_the_kernel_equals_the_definition(units, options):
     }
     expected = lives["eager"]
     assert expected.trace.abs().max() > 1e-4, "something was learned"
-    found = lives["fused"]
-    torch.testing.assert_close(found.loss[:, :3], expected.loss[:, :3], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found.recorded[:, 0], expected.recorded[:, 0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(found.trace, expected.trace, rtol=1e-2, atol=1e-5)
+    fused = lives["fused"]
+    torch.testing.assert_close(fused.loss[:, :3], expected.loss[:, :3], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(fused.recorded[:, 0], expected.recorded[:, 0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fused.loss, expected.loss, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(fused.trace, expected.trace, rtol=1e-2, atol=1e-5)
 
 
 def test_the_kernel_agrees_with_torch_over_a_hundred_trials():
@@ -267,12 +267,14 @@ def test_a_shuffled_trace_is_another_in_the_same_way():
     net = network(15, first_plastic_trial=1, eta=0.3)
     order = torch.randperm(15, generator=seeded(4))
     seen = trials(2, 24)
-    found, expected = (lifetimes(net, seen, seeded(), order=order, backend=one).trace for one in ("fused", "eager"))
-    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-5)
+    shuffled, expected = (
+        lifetimes(net, seen, seeded(), order=order, backend=backend).trace for backend in ("fused", "eager")
+    )
+    torch.testing.assert_close(shuffled, expected, rtol=1e-2, atol=1e-5)
     own = lifetimes(net, seen, seeded(), backend="fused").trace
     same = lifetimes(net, seen, seeded(), order=torch.arange(15), backend="fused").trace
     assert torch.equal(own, same)
-    assert not torch.allclose(own, found, atol=1e-4)
+    assert not torch.allclose(own, shuffled, atol=1e-4)
 
 
 def test_no_bit_depends_on_the_number_of_threads():
@@ -283,9 +285,9 @@ def test_no_bit_depends_on_the_number_of_threads():
         torch.set_num_threads(count)
         lives.append(lifetimes(net, seen, seeded(), backend="fused"))
     torch.set_num_threads(1)
-    for one in lives[1:]:
-        assert torch.equal(one.loss, lives[0].loss)
-        assert torch.equal(one.trace, lives[0].trace)
+    for life in lives[1:]:
+        assert torch.equal(life.loss, lives[0].loss)
+        assert torch.equal(life.trace, lives[0].trace)
 
 
 @settings(max_examples=20)

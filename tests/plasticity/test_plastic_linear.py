@@ -65,8 +65,8 @@ def test_a_signal_from_outside_modulates_the_rule(signals):
     layer = PlasticLinear(3, 4, rule=Modulated(), batch_first=True, generator=seeded())
     peer = PlasticLinear(3, 4, rule=ClippedHebb(0.2), batch_first=True, generator=seeded())
     sequence = draw(2, 4, 3)
-    found = layer(sequence, modulator=torch.full((2, 4, signals), 0.2))
-    torch.testing.assert_close(tensors(found), tensors(peer(sequence)))
+    modulated = layer(sequence, modulator=torch.full((2, 4, signals), 0.2))
+    torch.testing.assert_close(tensors(modulated), tensors(peer(sequence)))
     _, silent = layer(sequence, modulator=torch.zeros(2, 4, signals))
     assert not silent.trace.any()
 

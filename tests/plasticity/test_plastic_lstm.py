@@ -144,9 +144,9 @@ def test_where_the_rates_of_a_unit_are_alike_they_are_one(name):
         with torch.no_grad():
             each.neuromodulator.fan_weight.copy_(column.expand(4, 4))
     sequence = 2 * draw(9, 3, 2, dtype=torch.float64)
-    found, wanted = each(sequence), peer(sequence)
+    results, wanted = each(sequence), peer(sequence)
     assert wanted[1].trace.abs().max() > 0.05
-    torch.testing.assert_close(tensors(found), tensors(wanted), rtol=0, atol=1e-12)
+    torch.testing.assert_close(tensors(results), tensors(wanted), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_torch_compile_takes_a_short_sequence_whole(name):
     net = strong(PlasticLSTM(2, 3, rule=RULES[name](), generator=seeded()))
     compiled = torch.compile(net, fullgraph=True, backend="eager")
     with without_type_checks():
-        found = compiled(draw(3, 2, 2))
-    torch.testing.assert_close(tensors(found), tensors(net(draw(3, 2, 2))))
+        results = compiled(draw(3, 2, 2))
+    torch.testing.assert_close(tensors(results), tensors(net(draw(3, 2, 2))))
 
 
 def test_a_detached_state_carries_the_memory_and_not_the_graph():

@@ -126,10 +126,10 @@ def test_batches_and_parts_of_a_sequence_change_nothing(*, sizes, part, name, al
     torch.testing.assert_close(torch.cat((head, tail)), whole)
     torch.testing.assert_close(tensors(final), tensors(last))
     for b in range(batch):
-        one = slice(b, b + 1)
-        alone, alone_last = net(sequence[:, one], clamp=clamp[:, one])
-        torch.testing.assert_close(alone, whole[:, one])
-        torch.testing.assert_close(tensors(alone_last), [t[:, one] for t in tensors(last)])
+        sample = slice(b, b + 1)
+        alone, alone_last = net(sequence[:, sample], clamp=clamp[:, sample])
+        torch.testing.assert_close(alone, whole[:, sample])
+        torch.testing.assert_close(tensors(alone_last), [t[:, sample] for t in tensors(last)])
 
 
 @pytest.mark.parametrize(

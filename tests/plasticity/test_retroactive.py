@@ -31,15 +31,15 @@ def run(rule, signals, pre, post):
 def test_with_a_rate_of_one_and_the_trace_first_it_is_simple_modulation():
     retroactive = run(Retroactive(1.0, trace_first=True), *activity())
     simple = run(Modulated(), *activity())
-    for one, other in zip(retroactive, simple, strict=True):
-        torch.testing.assert_close(one.trace, other.trace)
+    for state, expected in zip(retroactive, simple, strict=True):
+        torch.testing.assert_close(state.trace, expected.trace)
 
 
 def test_with_a_rate_of_one_it_is_simple_modulation_of_the_step_before():
     signals, pre, post = activity()
-    found = run(Retroactive(1.0), signals, pre, post)[-1]
+    state = run(Retroactive(1.0), signals, pre, post)[-1]
     expected = run(Modulated(), signals[1:], pre[:-1], post[:-1])[-1]
-    torch.testing.assert_close(found.trace, expected.trace)
+    torch.testing.assert_close(state.trace, expected.trace)
 
 
 @pytest.mark.parametrize("when", range(TIME))

@@ -33,13 +33,13 @@ def test_update_is_the_linear_recursion_for_coefficients_of_every_shape(decay_sh
         torch.randn(shape, generator=generator)
         for shape in (decay_shape, gain_shape, (3, 4, 2), (3, 2), (3, 4), (3, 1))
     )
-    found = PerUnit(decay, gain).update(TraceState(trace), pre, post, modulator).trace
+    updated = PerUnit(decay, gain).update(TraceState(trace), pre, post, modulator).trace
     for b in range(3):
         for j in range(4):
             for i in range(2):
                 expected = (1 - decay.expand(3, 4)[b, j]) * trace[b, j, i]
                 expected += gain.expand(3, 4)[b, j] * modulator[b, 0] * post[b, j] * pre[b, i]
-                torch.testing.assert_close(found[b, j, i], expected)
+                torch.testing.assert_close(updated[b, j, i], expected)
 
 
 @pytest.mark.parametrize("rule_class", [Hebb, Oja, ClippedHebb, Retroactive])

@@ -117,10 +117,10 @@ def test_autograd_agrees_with_the_backward_pass_derived_by_hand(rule_class, alph
         output_grad=output_grad.numpy(),
         trace_grad=trace_grad.numpy(),
     )
-    found = {name: leaf.grad for name, leaf in leaves.items()} | {"eta": rule.eta.grad}
-    found |= {"output": output.detach(), "last trace": last.trace.detach()}
+    by_autograd = {name: leaf.grad for name, leaf in leaves.items()} | {"eta": rule.eta.grad}
+    by_autograd |= {"output": output.detach(), "last trace": last.trace.detach()}
     for name, expected in by_hand.items():
-        np.testing.assert_allclose(found[name].numpy(), expected, rtol=1e-10, atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(by_autograd[name].numpy(), expected, rtol=1e-10, atol=1e-10, err_msg=name)
 
 
 def run_by_hand(inputs, mask, *, eta, is_oja, output_grad, trace_grad):
