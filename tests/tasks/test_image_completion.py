@@ -87,12 +87,12 @@ def test_a_given_zero_is_clamped():
 @pytest.fixture(scope="module")
 def blocks():
     """The two photographs by the recipe, written as slowly and plainly as it reads: (213, 320) each."""
-    found = []
+    images = []
     for photograph in load_sample_images().images:
         assert photograph.shape == (427, 640, 3)
         grey = photograph.astype(float).sum(2)
-        found.append((grey[0:426:2, 0::2] + grey[1:426:2, 0::2] + grey[0:426:2, 1::2] + grey[1:426:2, 1::2]) / 4)
-    return found
+        images.append((grey[0:426:2, 0::2] + grey[1:426:2, 0::2] + grey[0:426:2, 1::2] + grey[1:426:2, 1::2]) / 4)
+    return images
 
 
 def by_recipe(part, size):

@@ -19,7 +19,7 @@ def numbered(characters, drawings, size=2):
     return images
 
 
-def told(image):
+def decoded(image):
     """Return character, drawing and number of quarter turns of an image of ``numbered``."""
     low = int(image.min())
     upright = torch.arange(4).view(2, 2)
@@ -45,7 +45,7 @@ def test_an_episode_is_what_the_specification_says(shape, ways, options, batch, 
     assert torch.equal(labels[:-1], targets[:-1])
     assert not labels[-1].any(), "the label of the last drawing is not shown"
     for b in range(batch):
-        *shown, query = [told(image) for image in images[:, b]]
+        *shown, query = [decoded(image) for image in images[:, b]]
         named = targets[:, b].argmax(1).tolist()
         assert torch.equal(targets[:, b].sum(1), torch.ones(ways + 1))
         assert sorted(named[:-1]) == list(range(ways)), "each label is shown once"

@@ -16,13 +16,13 @@ SENTENCE = 20
 @pytest.fixture(scope="module")
 def corpus():
     """Sentences of 20 words and an end each, one short sentence at the end: part -> lines."""
-    found = {}
+    lines = {}
     for part, tokens in PARTS.items():
         words = (f"w{number % 9999}" for number in itertools.count())
         whole, rest = divmod(tokens, SENTENCE + 1)
         lengths = [SENTENCE] * whole + ([rest - 1] if rest else [])
-        found[part] = [" " + " ".join(itertools.islice(words, length)) + " " for length in lengths]
-    return found
+        lines[part] = [" " + " ".join(itertools.islice(words, length)) + " " for length in lengths]
+    return lines
 
 
 def write(folder, corpus):

@@ -58,9 +58,9 @@ def test_the_published_code_has_eleven_distinct_training_functions():
 
 
 def test_the_ladder():
-    found = ladder({name: TABLES[name] for name in TRAINING})
-    assert [round(rung.accuracy, 4) for rung in found] == [0.5, 0.6667, 0.8333, 1.0]
-    assert [round(rung.loss, 4) for rung in found] == [0.32, 0.2667, 0.1067, 0.0]
+    rungs = ladder({name: TABLES[name] for name in TRAINING})
+    assert [round(rung.accuracy, 4) for rung in rungs] == [0.5, 0.6667, 0.8333, 1.0]
+    assert [round(rung.loss, 4) for rung in rungs] == [0.32, 0.2667, 0.1067, 0.0]
     on_dms = ladder([TABLES["dms"]])
     assert [(rung.accuracy, round(rung.loss, 4)) for rung in on_dms] == [(0.5, 0.32)] * 3 + [(1.0, 0.0)]
 

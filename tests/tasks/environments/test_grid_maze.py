@@ -16,17 +16,17 @@ FACTS = {7: (21, 3.6, 2.7), 9: (41, 4.9, 1.4), 11: (65, 6.3, 0.76), 13: (97, 7.6
 
 def distances(maze):
     """Return the length of the shortest way between each two cells."""
-    found = np.full((len(maze.cells), len(maze.cells)), -1)
+    lengths = np.full((len(maze.cells), len(maze.cells)), -1)
     for start in range(len(maze.cells)):
         queue = deque([start])
-        found[start, start] = 0
+        lengths[start, start] = 0
         while queue:
             cell = queue.popleft()
             for there in maze.destination[cell]:
-                if found[start, there] < 0:
-                    found[start, there] = found[start, cell] + 1
+                if lengths[start, there] < 0:
+                    lengths[start, there] = lengths[start, cell] + 1
                     queue.append(there)
-    return found
+    return lengths
 
 
 def hits_of_a_random_walk(maze, steps=200):

@@ -81,24 +81,24 @@ def test_the_environment_walks_by_its_tables(noise, cliff):
     env = GridTransferVectorEnv(500, size=4, noise=noise, cliff=cliff, n_actions=7, episode_len=60)
     env.reset(seed=0)
     mdp, rng = env.mdp, np.random.default_rng(0)
-    found = np.zeros((*mdp.successors.shape[:2], len(mdp.terminal)))
+    counts = np.zeros((*mdp.successors.shape[:2], len(mdp.terminal)))
     for _ in range(300):
         before, actions, resting = env.state.copy(), rng.integers(7, size=500), env.ended.copy()
         seen, rewards, terminated, _, _ = env.step(actions)
         went = ~resting
-        np.add.at(found, (before[went], actions[went], env.state[went]), 1)
+        np.add.at(counts, (before[went], actions[went], env.state[went]), 1)
         assert np.array_equal(terminated[went], mdp.terminal[env.state[went]])
         assert np.array_equal(seen @ [4, 1], env.state)
         paid = np.where(env.state == 15, 1.0, 0.0 if cliff else -1.0)
         assert np.array_equal(rewards, np.where(went, paid, 0.0))
-    expected = np.zeros_like(found)
+    expected = np.zeros_like(counts)
     s, a, _ = np.indices(mdp.successors.shape)
     np.add.at(expected, (s, a, mdp.successors), mdp.probabilities)
-    visits = found.sum(2, keepdims=True)
-    assert not found[expected == 0].any()
+    visits = counts.sum(2, keepdims=True)
+    assert not counts[expected == 0].any()
     # Five standard errors of a share, or what one visit more or less makes.
     error = 5 * np.sqrt(expected * (1 - expected) / np.maximum(visits, 1)) + 1 / np.maximum(visits, 1)
-    assert (np.abs(found / np.maximum(visits, 1) - expected) <= error)[visits[..., 0] > 0].all()
+    assert (np.abs(counts / np.maximum(visits, 1) - expected) <= error)[visits[..., 0] > 0].all()
     assert (visits[~mdp.terminal] > 0).mean() > 0.9
 
 

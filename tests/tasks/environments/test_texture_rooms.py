@@ -75,8 +75,10 @@ def test_a_saved_state_goes_on_alike():
     for action in range(3):
         env.step(np.full(4, action))
     other.load_state_dict(env.state_dict())
-    for got, expected in zip(env.step(np.array([0, 1, 2, 3]))[:4], other.step(np.array([0, 1, 2, 3]))[:4], strict=True):
-        np.testing.assert_array_equal(got, expected)
+    for actual, expected in zip(
+        env.step(np.array([0, 1, 2, 3]))[:4], other.step(np.array([0, 1, 2, 3]))[:4], strict=True
+    ):
+        np.testing.assert_array_equal(actual, expected)
     with pytest.raises(ValueError, match="places"):
         TextureRoomsVectorEnv(3).load_state_dict(env.state_dict())
 

@@ -47,11 +47,11 @@ def test_known_gaps():
 def test_the_shares_of_the_published_generator(effort):
     generator = np.random.default_rng(0)
     count = 100 * effort
-    found = [diagnose(sample(generator, accept="reference", reference_quirks=True)) for _ in range(count)]
+    diagnoses = [diagnose(sample(generator, accept="reference", reference_quirks=True)) for _ in range(count)]
     measured = {"SINGLE_OPTIMUM": 0.56, "TRAP": 0.16, "UNREACHABLE": 0.034, "NO_REWARD": 0.038, "TRIVIAL": 0.021}
-    shares = {code: np.mean([code in one.codes for one in found]) for code in measured}
-    shares["gap"], measured["gap"] = np.mean([one.gap > 0.02 for one in found]), 0.31
-    shares["pair"], measured["pair"] = np.mean([bool(one.ambiguous) for one in found]), 0.11
+    shares = {code: np.mean([code in diagnosis.codes for diagnosis in diagnoses]) for code in measured}
+    shares["gap"], measured["gap"] = np.mean([diagnosis.gap > 0.02 for diagnosis in diagnoses]), 0.31
+    shares["pair"], measured["pair"] = np.mean([bool(diagnosis.ambiguous) for diagnosis in diagnoses]), 0.11
     for code, share in shares.items():
         assert abs(share - measured[code]) <= 3 * np.sqrt(measured[code] * (1 - measured[code]) / count), code
 
@@ -113,13 +113,13 @@ def test_planning_agrees_with_simulation(seed, style):
     task = sample(np.random.default_rng(seed), style, accept=None, horizon=120)
     instance = sample_instance(task, np.random.default_rng(seed))
     gamma, lives = 0.9, 400
-    found = model(task, [instance])
-    Q = optimal(found, gamma)
-    best = float((found.start * Q.max(2)).sum())
+    mdps = model(task, [instance])
+    Q = optimal(mdps, gamma)
+    best = float((mdps.start * Q.max(2)).sum())
     uniform = np.full(Q.shape[1:], 1 / task.n_actions)
-    transition = np.einsum("za,zay->zy", uniform, found.transition[0])
-    V = np.linalg.solve(np.eye(len(transition)) - gamma * transition, (found.reward[0] * uniform).sum(1))
-    chance = float((found.start[0] * V).sum())
+    transition = np.einsum("za,zay->zy", uniform, mdps.transition[0])
+    V = np.linalg.solve(np.eye(len(transition)) - gamma * transition, (mdps.reward[0] * uniform).sum(1))
+    chance = float((mdps.start[0] * V).sum())
     discounts = gamma ** np.arange(task.horizon)
 
     class Given(MetaTaskVectorEnv):
@@ -127,7 +127,7 @@ def test_planning_agrees_with_simulation(seed, style):
             return super().reset(seed=seed, options={"instance": instance})
 
     env = Given(task, lives)
-    states = found.reachable()[0].reshape(-1, task.n_states).any(0)
+    states = mdps.reachable()[0].reshape(-1, task.n_states).any(0)
     for agent, expected in ((RandomAgent(np.random.default_rng(0)), chance), (OracleAgent(gamma), best)):
         lived = play(env, agent, seed=seed)
         returns = lived.rewards @ discounts
@@ -165,11 +165,11 @@ def test_the_search_for_the_best_fixed_policy_finds_what_trying_all_finds():
     for _ in range(20):
         task = sample(generator, accept="reference")
         instances, _ = enumerate_instances(task)
-        found = model(task, instances)
-        Q = optimal(found, GAMMA)
-        best, complete = _best_fixed(found, Q, GAMMA)
+        mdps = model(task, instances)
+        Q = optimal(mdps, GAMMA)
+        best, complete = _best_fixed(mdps, Q, GAMMA)
         assert complete
-        searched = _search(found, Q, GAMMA)
+        searched = _search(mdps, Q, GAMMA)
         assert searched <= best + 1e-9
         short += searched < best - 1e-6
     assert short <= 1
@@ -186,10 +186,10 @@ def test_cosmetic_codes_do_not_make_a_task_degenerate():
 def test_instances_are_enumerated():
     instances, complete = enumerate_instances(named.bandit(2))
     assert complete
-    assert len({one.probs for one in instances}) == 9
+    assert len({instance.probs for instance in instances}) == 9
     some, complete = enumerate_instances(named.bandit(10), maximum=50)
     assert not complete
     assert len(set(some)) == 50
-    keys = {one.states for one in enumerate_instances(named.dark_key_to_door(2))[0]}
+    keys = {instance.states for instance in enumerate_instances(named.dark_key_to_door(2))[0]}
     assert len(keys) == 16
     assert not diagnose(named.full_maze(3)).exact

@@ -201,9 +201,9 @@ def test_bad_steps():
 
 
 def test_every_named_task_is_registered_with_its_arguments():
-    for one in EnvId:
-        assert gymnasium.spec(str(one)).kwargs["name"] == one.name.lower()
-        assert hasattr(named, one.name.lower())
+    for env_id in EnvId:
+        assert gymnasium.spec(str(env_id)).kwargs["name"] == env_id.name.lower()
+        assert hasattr(named, env_id.name.lower())
     envs = gymnasium.make_vec("engram/TwoStep-v0", num_envs=3, kind="daw2011")
     assert envs.unwrapped.tasks == (named.two_step("daw2011"),)
     assert gymnasium.make("engram/Bandit-v0", k=7).unwrapped.task == named.bandit(7)
@@ -255,8 +255,8 @@ def test_wrapped_batches_are_wrapped_single_environments(task):
         seen, *columns, infos = envs.step(actions)
         assert seen in envs.observation_space
         for i, env in enumerate(singles):
-            one, *alone, info = env.step(actions[i : i + 1])
-            np.testing.assert_array_equal(seen[i], one[0])
+            observation, *alone, info = env.step(actions[i : i + 1])
+            np.testing.assert_array_equal(seen[i], observation[0])
             assert [column[i] for column in columns] == [column[0] for column in alone]
             ends = info.get("inner_end", [False])[0]
             assert infos.get("inner_end", np.zeros(5, dtype=bool))[i] == ends

@@ -24,8 +24,8 @@ ATTEMPTS = 600
 PUBLISHED = {"variation": 0.529, "control": 0.676, "leaves": 0.915, "entered": 0.549, "accepted": 0.2155}
 
 
-def close(found, expected, count, errors=3.5):
-    assert abs(found - expected) <= errors * np.sqrt(expected * (1 - expected) / count), (found, expected)
+def close(share, expected, count, errors=3.5):
+    assert abs(share - expected) <= errors * np.sqrt(expected * (1 - expected) / count), (share, expected)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_what_the_published_generator_draws(draws):
     assert all(task.flag_rules[0].set_to == 1 for task in draws)
     assert all(rule.value == 1 and rule.new == -1 for rule in rules)
     for task in draws:
-        assert len({one for one in task.stimuli if isinstance(one, StimVar)}) != 1
+        assert len({stimulus for stimulus in task.stimuli if isinstance(stimulus, StimVar)}) != 1
         assert not any(rule.old == 1 and rule.flag == 1 for rule in task.reward_rules)  # the slip: not of state 0
         assert not any(rule.old == 0 and rule.action == -1 for rule in task.flag_rules)
         assert 0 not in task.state_vars[0].values
@@ -73,7 +73,7 @@ def test_the_simple_style():
     rules = [rule for task in tasks for rule in task.reward_rules]
     close(np.mean([isinstance(rule.old, StateRef) for rule in rules]), 0.5, len(rules))
     close(np.mean([rule.p == 1 for rule in rules]), 2 / 7, len(rules))
-    close(np.mean([one == -1 for task in tasks for one in task.stimuli]), 1 / 6, 800)
+    close(np.mean([stimulus == -1 for task in tasks for stimulus in task.stimuli]), 1 / 6, 800)
     T = np.array([task.transition for task in tasks])
     assert (T[T > 0] >= 0.1 - 1e-12).all()
     assert sample(generator, "simple", n_states=6, n_actions=3).n_actions == 3
@@ -106,9 +106,9 @@ def test_the_same_seed_gives_the_same_tasks_and_no_split_meets_another():
     hashes = {split: {digest(task) for task in tasks} for split, tasks in splits.items()}
     for one, other in itertools.combinations(hashes.values(), 2):
         assert not one & other
-    for split, found in hashes.items():
-        assert len(found) == 4
-        assert {split_of(digest) for digest in found} == {split}
+    for split, digests in hashes.items():
+        assert len(digests) == 4
+        assert {split_of(digest) for digest in digests} == {split}
 
 
 def test_the_same_task_under_other_names_is_drawn_once(monkeypatch):

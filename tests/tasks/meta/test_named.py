@@ -31,9 +31,9 @@ def played(task, oracle=None, lives=LIVES, seed=0):
     return total
 
 
-def agree(found, expected):
-    error = np.sqrt(found.var() / len(found) + expected.var() / len(expected))
-    assert abs(found.mean() - expected.mean()) <= 3 * error + 1e-9, (found.mean(), expected.mean(), error)
+def agree(returns, expected):
+    error = np.sqrt(returns.var() / len(returns) + expected.var() / len(expected))
+    assert abs(returns.mean() - expected.mean()) <= 3 * error + 1e-9, (returns.mean(), expected.mean(), error)
 
 
 # -- bandits
@@ -86,9 +86,9 @@ def test_restless_bandit():
     task = named.restless_bandit()
     agree(played(task), rng.binomial(150, np.full(LIVES, 0.5)))
     agree(played(task, lambda s, v: v[0] < 0.5), best)
-    found = played(task, lambda s, v: np.zeros(LIVES))
-    agree(found, first)
-    assert found.var() == pytest.approx(first.var(), rel=0.15), "the walk is as wide"
+    returns = played(task, lambda s, v: np.zeros(LIVES))
+    agree(returns, first)
+    assert returns.var() == pytest.approx(first.var(), rel=0.15), "the walk is as wide"
 
 
 def test_special_arm():
@@ -133,10 +133,10 @@ def test_t_maze(depth):
     hits = rng.binomial(trips, 2.0**-depth, LIVES)
     agree(played(task), hits + 0.1 * (trips - hits))
     if depth == 1:
-        found = played(task, lambda s, v: v[0] == 3)
+        returns = played(task, lambda s, v: v[0] == 3)
     else:
-        found = played(task, lambda s, v: np.where(s == 1, v[0] >= 6, v[0] % 2))
-    np.testing.assert_allclose(found, trips)
+        returns = played(task, lambda s, v: np.where(s == 1, v[0] >= 6, v[0] % 2))
+    np.testing.assert_allclose(returns, trips)
     # The end that pays moves at the start of a trip, and never stays where it was then.
     envs = MetaTaskVectorEnv(named.t_maze(depth, hazard=1.0), 50)
     envs.reset(seed=0)
@@ -167,8 +167,8 @@ def test_two_step(kind, trials, best):
     rng = np.random.default_rng(10)
     task = named.two_step(kind)
     agree(played(task), rng.binomial(trials, np.full(LIVES, 0.5)))
-    found = played(task, lambda s, v: v[0] == 1)  # action 1 is the one that often leads to state 1
-    agree(found, rng.binomial(trials, np.full(LIVES, best)))
+    returns = played(task, lambda s, v: v[0] == 1)  # action 1 is the one that often leads to state 1
+    agree(returns, rng.binomial(trials, np.full(LIVES, best)))
     # Always action 1: a lifetime is good or bad, but for the changes of the better state.
     good, total = rng.integers(1, 3, LIVES), np.zeros(LIVES)
     common = {"paper": 0.9, "wang2018": 0.8, "wang2016": 0.75}[kind]
@@ -176,9 +176,9 @@ def test_two_step(kind, trials, best):
         state = np.where(rng.random(LIVES) < common, 1, 2)
         total += rng.random(LIVES) < np.where(state == good, 0.9, 0.1)
         good = np.where(rng.random(LIVES) < (0.025 if kind == "wang2018" else 0), 3 - good, good)
-    found = played(task, lambda s, v: np.ones(LIVES))
-    agree(found, total)
-    assert found.std() == pytest.approx(total.std(), rel=0.1)
+    returns = played(task, lambda s, v: np.ones(LIVES))
+    agree(returns, total)
+    assert returns.std() == pytest.approx(total.std(), rel=0.1)
 
 
 def test_two_step_daw2011():
@@ -292,8 +292,8 @@ def test_examples(number, direct, actions):
     def in_turn(s, v):
         return np.full(LIVES, actions[next(clock) % len(actions)])
 
-    found = played(named.example(number), None if actions is None else in_turn)
-    agree(found, walked(direct.chances, direct, rng, actions))
+    returns = played(named.example(number), None if actions is None else in_turn)
+    agree(returns, walked(direct.chances, direct, rng, actions))
 
 
 # -- grids
@@ -338,8 +338,8 @@ def downhill(steps, place, size, wall, noop=False):
     return np.argmin(options, axis=0)
 
 
-def found_again(wall, start, goal, rng, horizon, *, oracle, reward=1.0):
-    """Find a goal and be put elsewhere, again and again."""
+def goal_returns(wall, start, goal, rng, horizon, *, oracle, reward=1.0):
+    """Return the sums of rewards for reaching a goal and being put elsewhere, again and again."""
     n, size = len(wall), wall.shape[1]
     steps = distances(wall, goal) if oracle else None
     place, total = start.copy(), np.zeros(n)
@@ -369,8 +369,8 @@ def test_find_the_spot():
     task, wall = named.find_the_spot(5), np.zeros((lives, 5, 5), dtype=bool)
     centre = np.full((lives, 2), 2)
     goal = somewhere_else(wall, centre, rng)
-    agree(played(task, lives=lives), found_again(wall, centre, goal, rng, 100, oracle=False))
-    agree(played_on_grid(task, 5, lives), found_again(wall, centre, goal, rng, 100, oracle=True))
+    agree(played(task, lives=lives), goal_returns(wall, centre, goal, rng, 100, oracle=False))
+    agree(played_on_grid(task, 5, lives), goal_returns(wall, centre, goal, rng, 100, oracle=True))
 
 
 def test_pillar_maze():
@@ -379,7 +379,7 @@ def test_pillar_maze():
     wall[:, 1::2, 1::2] = True
     centre = np.full((lives, 2), 4)
     goal = somewhere_else(wall, centre, rng)
-    agree(played_on_grid(task, 9, lives), found_again(wall, centre, goal, rng, 200, oracle=True, reward=10.0))
+    agree(played_on_grid(task, 9, lives), goal_returns(wall, centre, goal, rng, 200, oracle=True, reward=10.0))
     # The published maze, which is an environment of its own.
     envs = GridMazeVectorEnv(lives)
     envs.reset(seed=1)
@@ -411,8 +411,8 @@ def test_full_maze():
     wall = np.stack([carved(9, rng) for _ in range(lives)])
     corner = np.zeros((lives, 2), dtype=int)
     goal = somewhere_else(wall, corner, rng)
-    agree(played(task, lives=lives), found_again(wall, corner, goal, rng, 200, oracle=False))
-    agree(played_on_grid(task, 9, lives), found_again(wall, corner, goal, rng, 200, oracle=True))
+    agree(played(task, lives=lives), goal_returns(wall, corner, goal, rng, 200, oracle=False))
+    agree(played_on_grid(task, 9, lives), goal_returns(wall, corner, goal, rng, 200, oracle=True))
     instances = [sample_instance(task, rng) for _ in range(20)]
     for instance in instances:
         mine = np.zeros(81, dtype=bool)
@@ -440,8 +440,8 @@ def test_dark_room(hard):
         return
     best = np.where(far == 0, 20, 21 - far).mean()
     assert best == pytest.approx(16.543, abs=5e-4)
-    found = played_on_grid(task, n, LIVES)
-    assert found.mean() == pytest.approx(best, abs=3 * found.std() / np.sqrt(LIVES))
+    returns = played_on_grid(task, n, LIVES)
+    assert returns.mean() == pytest.approx(best, abs=3 * returns.std() / np.sqrt(LIVES))
 
 
 def test_dark_key_to_door():
@@ -542,8 +542,8 @@ def test_tables_are_those_written_by_hand(task, instance, transitions, rules, fl
     for s, row in enumerate(transitions):
         for a, chances in enumerate(row):
             reached, chance = step.reached[1, s, a], step.chance[1, s, a]
-            found = {int(s2): p for s2, p in zip(reached, chance, strict=True) if p}
-            assert found == pytest.approx(chances)
+            probabilities = {int(s2): p for s2, p in zip(reached, chance, strict=True) if p}
+            assert probabilities == pytest.approx(chances)
             for (k, s2), f in itertools.product(enumerate(reached), (0, 1)):
                 paid = [(p, v) for old, new, by, flag, p, v in rules if matches((old, new, by, flag), (s, s2, a, f))]
                 assert (step.p[1, f, s, a, k], step.value[1, f, s, a, k]) == ([(0, 0), *paid])[-1]
@@ -552,7 +552,7 @@ def test_tables_are_those_written_by_hand(task, instance, transitions, rules, fl
 
 
 def matches(places, actual):
-    return all(place in (-1, one) for place, one in zip(places, actual, strict=True))
+    return all(place in (-1, value) for place, value in zip(places, actual, strict=True))
 
 
 def test_tables_of_a_grid_are_its_moves():

@@ -240,7 +240,7 @@ def test_what_makes_another_task():
         MetaTask(task.transition, task.reward_rules[::-1], (), task.stimuli, task.state_vars),
         MetaTask(task.transition, task.reward_rules, (), (0, 1, 1), task.state_vars),
     ]
-    assert len({digest(one) for one in [task, *others]}) == 5
+    assert len({digest(variant) for variant in [task, *others]}) == 5
     more = MetaTask(
         task.transition,
         (RewardRule(1, p=0.7), *task.reward_rules),  # overridden by the rule after it
@@ -304,10 +304,10 @@ def test_variables_that_are_distinct_and_joint():
     )
     rng = np.random.default_rng(0)
     drawn = [sample_instance(task, rng) for _ in range(600)]
-    pairs, counts = np.unique([one.states for one in drawn], axis=0, return_counts=True)
+    pairs, counts = np.unique([instance.states for instance in drawn], axis=0, return_counts=True)
     assert len(pairs) == 6
     np.testing.assert_allclose(counts / 600, 1 / 6, atol=0.05)
-    assert {one.actions for one in drawn} == {(0, 1), (1, 0), (1, 1)}
+    assert {instance.actions for instance in drawn} == {(0, 1), (1, 0), (1, 1)}
     envs = MetaTaskVectorEnv(task, 100)
     envs.reset(seed=0)
     for _ in range(30):
