@@ -71,8 +71,8 @@ def same(one, other):
 @pytest.mark.parametrize("name", ["mlp", "plain", "cnn", "rnn", "standard"])
 def test_the_first_step_is_that_of_backpropagation_bit_for_bit(rule, name):
     model, x, target = networks()[name]
-    found, wanted = grads(rule, model, x, target), grads(Backprop(), model, x, target)
-    assert same(found, wanted)
+    gradients, wanted = grads(rule, model, x, target), grads(Backprop(), model, x, target)
+    assert same(gradients, wanted)
     assert all(grad.any() for grad in wanted.values() if grad.ndim > 1)
 
 
@@ -81,9 +81,9 @@ def test_the_first_step_is_that_of_backpropagation_bit_for_bit(rule, name):
 def test_back_at_the_start_it_is_backpropagation_again_and_elsewhere_not(rule, name):
     model, x, target = networks()[name]
     state, other = rule.init(model, generator()), moved(model)
-    found, wanted = grads(rule, other, x, target, state), grads(Backprop(), other, x, target)
+    gradients, wanted = grads(rule, other, x, target, state), grads(Backprop(), other, x, target)
     first = next(name for name in wanted if "weight" in name)
-    assert (found[first] - wanted[first]).norm() > 0.01 * wanted[first].norm()
+    assert (gradients[first] - wanted[first]).norm() > 0.01 * wanted[first].norm()
     assert same(grads(rule, model, x, target, state), grads(Backprop(), model, x, target))
 
 
@@ -97,9 +97,9 @@ def test_a_parameter_that_nothing_uses_gets_no_gradient(rule):
 
 def test_the_authors_readout_misses_the_error_of_the_same_step():
     model, x, target = networks()["rnn"]
-    found, wanted = grads(AlignAda(author_readout=True), model, x, target), grads(Backprop(), model, x, target)
-    assert torch.equal(found["readout.weight"], wanted["readout.weight"])
-    off = (found["core.weight_hh"] - wanted["core.weight_hh"]).norm() / wanted["core.weight_hh"].norm()
+    gradients, wanted = grads(AlignAda(author_readout=True), model, x, target), grads(Backprop(), model, x, target)
+    assert torch.equal(gradients["readout.weight"], wanted["readout.weight"])
+    off = (gradients["core.weight_hh"] - wanted["core.weight_hh"]).norm() / wanted["core.weight_hh"].norm()
     assert 0.2 < off < 1
 
 
@@ -107,16 +107,16 @@ def test_the_authors_readout_misses_the_error_of_the_same_step():
 def test_the_last_layer_learns_as_by_backpropagation(rule):
     model, x, target = networks()["mlp"]
     state, other = rule.init(model, generator()), moved(model)
-    found, wanted = grads(rule, other, x, target, state), grads(Backprop(), other, x, target)
-    torch.testing.assert_close(found["6.weight"], wanted["6.weight"], rtol=1e-12, atol=1e-14)
+    gradients, wanted = grads(rule, other, x, target, state), grads(Backprop(), other, x, target)
+    torch.testing.assert_close(gradients["6.weight"], wanted["6.weight"], rtol=1e-12, atol=1e-14)
 
 
 def test_the_last_layer_of_zero_sees_the_initial_activity():
     model, x, target = networks()["mlp"]
     other = moved(model)
-    found = grads(AlignZero(), other, x, target, AlignZero().init(model, generator()))["6.weight"]
+    gradient = grads(AlignZero(), other, x, target, AlignZero().init(model, generator()))["6.weight"]
     error, initial = (other(x) - target) / len(x), model[:-1](x)
-    torch.testing.assert_close(found, error.t() @ initial * 8**-0.5)
+    torch.testing.assert_close(gradient, error.t() @ initial * 8**-0.5)
 
 
 def test_zero_changes_by_one_backward_pass_of_the_accumulated_errors():
@@ -148,11 +148,11 @@ def test_one_linear_hidden_layer_in_closed_form():
     start = wide_mlp((5, 4, 3), norm=False, dtype=torch.float64, generator=generator())
     start[1], start[2].scale = nn.Identity(), 0.5
     x, target, model = draw(6, 5), draw(6, 3, seed=4), moved(start)
-    found = {
+    gradients = {
         rule: grads(rule, model, x, target, rule.init(start, generator())) for rule in (AlignZero(), *ADAS, AlignProp())
     }
     error, c = (model(x) - target) / 6, 5**-0.5
-    for rule, grad in found.items():
+    for rule, grad in gradients.items():
         torch.testing.assert_close(grad["0.weight"], c * (0.5 * error @ start[2].weight).t() @ x)
         seen = (start if isinstance(rule, AlignZero) else model)[0](x)
         torch.testing.assert_close(grad["2.weight"], 0.5 * error.t() @ seen)
@@ -182,24 +182,24 @@ def test_where_ada_takes_the_local_derivative():
     }
     for kind, (first, second) in wanted.items():
         rule = AlignAda(kind)
-        found = grads(rule, model, x, target, rule.init(start, generator()))
-        torch.testing.assert_close(found["0.weight"], first.t() @ x * 5**-0.5)
-        torch.testing.assert_close(found["3.weight"], second.t() @ model[:3](x) * 4**-0.5)
+        gradients = grads(rule, model, x, target, rule.init(start, generator()))
+        torch.testing.assert_close(gradients["0.weight"], first.t() @ x * 5**-0.5)
+        torch.testing.assert_close(gradients["3.weight"], second.t() @ model[:3](x) * 4**-0.5)
 
 
 @each_rule
 def test_nothing_changes_where_there_is_no_error(rule):
     model, x, _ = networks()["cnn"]
-    found = grads(rule, moved(model), x, moved(model)(x).detach(), rule.init(model, generator()))
-    assert all(grad.abs().max() < 1e-14 for grad in found.values())
+    gradients = grads(rule, moved(model), x, moved(model)(x).detach(), rule.init(model, generator()))
+    assert all(grad.abs().max() < 1e-14 for grad in gradients.values())
 
 
 @each_rule
 def test_biases_before_a_normalisation_over_the_batch_do_not_change(rule):
     model, x, target = networks()["mlp"]
-    found = grads(rule, moved(model), x, target, rule.init(model, generator()))
-    assert found["0.bias"].abs().max() < 1e-12
-    assert found["6.bias"].abs().max() > 1e-3
+    gradients = grads(rule, moved(model), x, target, rule.init(model, generator()))
+    assert gradients["0.bias"].abs().max() < 1e-12
+    assert gradients["6.bias"].abs().max() > 1e-3
 
 
 def test_feedback_of_any_correlation():
@@ -210,9 +210,9 @@ def test_feedback_of_any_correlation():
     for name, weight in weights.items():
         torch.testing.assert_close(none[name], random[name])
         torch.testing.assert_close(half[name], 0.5 * weight + math.sqrt(0.75) * random[name])
-    found, wanted = (grads(rule, model, x, target, none) for rule in (AlignProp(0.0), FeedbackAlignment()))
+    gradients, wanted = (grads(rule, model, x, target, none) for rule in (AlignProp(0.0), FeedbackAlignment()))
     for name, grad in wanted.items():
-        torch.testing.assert_close(found[name], grad, rtol=0, atol=1e-14)
+        torch.testing.assert_close(gradients[name], grad, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("rule", [AlignZero(), AlignAda(), AlignProp()], ids=["zero", "ada", "prop"])

@@ -108,15 +108,15 @@ def test_equilibrium_propagation_approaches_the_gradient_as_the_nudge_falls(unit
 
     gradient = {}
     for name, parameter in model.named_parameters():
-        flat, found = parameter.data.view(-1), torch.zeros(parameter.numel(), dtype=torch.float64)
+        flat, differences = parameter.data.view(-1), torch.zeros(parameter.numel(), dtype=torch.float64)
         for index in range(len(flat)):
             weight = flat[index].item()
             flat[index] = weight + 1e-5
             up = cost()
             flat[index] = weight - 1e-5
-            found[index] = (up - cost()) / 2e-5
+            differences[index] = (up - cost()) / 2e-5
             flat[index] = weight
-        gradient[name] = found.view_as(parameter)
+        gradient[name] = differences.view_as(parameter)
     whole = torch.cat([value.flatten() for value in gradient.values()])
 
     def error(beta, symmetric):
@@ -126,12 +126,12 @@ def test_equilibrium_propagation_approaches_the_gradient_as_the_nudge_falls(unit
         ours = torch.cat([grads[name].flatten() for name in gradient])
         return float((ours - whole).norm() / whole.norm())
 
-    one = [error(beta, symmetric=False) for beta in (0.1, 0.01, 0.001)]
+    one_sided = [error(beta, symmetric=False) for beta in (0.1, 0.01, 0.001)]
     both = [error(beta, symmetric=True) for beta in (0.1, 0.01)]
-    assert one[0] / one[1] == pytest.approx(10, rel=0.3)
-    assert one[1] / one[2] == pytest.approx(10, rel=0.3)
+    assert one_sided[0] / one_sided[1] == pytest.approx(10, rel=0.3)
+    assert one_sided[1] / one_sided[2] == pytest.approx(10, rel=0.3)
     assert both[0] / both[1] == pytest.approx(100, rel=0.5)
-    assert both[0] < one[0]
+    assert both[0] < one_sided[0]
     assert both[0] < 0.045  # a cosine of .999
 
 

@@ -54,15 +54,15 @@ def hidden_cosines(rule, epochs=20, **options):
     model = network(64, 32, 16, 10).float()
     state, generator = rule.init(model, seeded(1)), seeded(2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, **options)
-    found = []
+    cosines = []
     for epoch in range(epochs + 1):
         if epoch in (0, epochs):
             ours = rule.update(model, x[:256], y[:256], state).grads
             theirs = Backprop().update(model, x[:256], y[:256], None).grads
-            found.append([cosine.cosine for cosine in gradient_cosine(ours, theirs).values()][:2])
+            cosines.append([cosine.cosine for cosine in gradient_cosine(ours, theirs).values()][:2])
         for rows in torch.randperm(len(x), generator=generator).split(32):
             state = train_step(rule, model, optimizer, (x[rows], y[rows]), state).state
-    return found
+    return cosines
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -194,13 +194,13 @@ def test_a_weight_mirror_of_linear_units_learns_the_weights():
 
 def test_of_local_errors_a_layer_knows_nothing_of_those_above():
     x, target = drawn(7, 5), torch.randint(3, (7,), generator=seeded())
-    rule, one = LocalError(), network(5, 4, 4, 3)
-    state = rule.update(one, x, target, rule.init(one, seeded())).state
+    rule, model = LocalError(), network(5, 4, 4, 3)
+    state = rule.update(model, x, target, rule.init(model, seeded())).state
     readout = state.weights[:, :4]
-    h = one[:2](x).detach().requires_grad_()
+    h = model[:2](x).detach().requires_grad_()
     nn.functional.cross_entropy(h @ readout.T, target).backward()
     delta = h.grad * (1 - h.detach() ** 2)
-    torch.testing.assert_close(rule.update(one, x, target, state).grads["0.weight"], delta.T @ x)
+    torch.testing.assert_close(rule.update(model, x, target, state).grads["0.weight"], delta.T @ x)
 
 
 @pytest.mark.parametrize("name", ["fa", "dfa", "usf", "kolen-pollack", "weight-mirror", "local-error", "dtp"])

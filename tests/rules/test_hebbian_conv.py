@@ -154,8 +154,8 @@ def test_shapes_of_the_published_network():
         images = layer(images)
         sides += [z.shape[2], images.shape[2]]
     assert sides == [28, 14, 12, 6, 4, 2]
-    found = layer_features(net, drawn(2, 3, 32, 32, dtype=torch.float32))
-    assert [features.shape[1] for features in found] == [400, 784, 1600]
+    by_layer = layer_features(net, drawn(2, 3, 32, 32, dtype=torch.float32))
+    assert [features.shape[1] for features in by_layer] == [400, 784, 1600]
     assert images.flatten(1).shape[1] == 1600
     assert [layer.weight.numel() for layer in net] == [7500, 176_400, 705_600]
 
@@ -253,9 +253,9 @@ def test_kernels_do_what_the_definition_does(options, dtype):
     images[3] = 0.3  # of which nothing is learned
     arguments = images, layer.weight, layer.threshold.theta, layer.competition, layer.connections
     plain, fast = plain_pass(*arguments), fast_pass(*arguments)
-    for name, wanted, found in zip(plain._fields, plain, fast, strict=True):
+    for name, wanted, actual in zip(plain._fields, plain, fast, strict=True):
         tolerance = 1e-10 if dtype is F64 else 1e-4
-        torch.testing.assert_close(found, wanted, atol=tolerance, rtol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(actual, wanted, atol=tolerance, rtol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
     assert plain.win_rate.max() > 0
 
 
@@ -285,8 +285,8 @@ def test_no_gradient_of_a_layer_reaches_another():
         losses.append(hebbian_loss(drive, k_winners(drive, 1), layer.weight))
         images = layer(images)
     for number, loss in enumerate(losses):
-        found = torch.autograd.grad(loss, [layer.weight for layer in net], allow_unused=True)
-        assert [grad is not None for grad in found] == [number == other for other in range(3)]
+        gradients = torch.autograd.grad(loss, [layer.weight for layer in net], allow_unused=True)
+        assert [grad is not None for grad in gradients] == [number == other for other in range(3)]
 
 
 def test_in_eval_mode_gradients_pass_for_whoever_asks():
@@ -300,11 +300,11 @@ def test_in_eval_mode_gradients_pass_for_whoever_asks():
 def test_thresholds_make_all_filters_win_equally_often():
     def rates(threshold_rate):
         layer, generator = HebbianConv2d(1, 16, 5, threshold_rate=threshold_rate, generator=seeded()), seeded(1)
-        found = []
+        win_rates = []
         for _ in range(150):
             layer(bars(50, generator)[0])
-            found.append(layer.win_rate.clone())
-        return torch.stack(found[-40:]).mean(0) * 16
+            win_rates.append(layer.win_rate.clone())
+        return torch.stack(win_rates[-40:]).mean(0) * 16
 
     adaptive, fixed = rates(3.0), rates(0.0)
     assert adaptive.min() > 0.5

@@ -121,11 +121,11 @@ def test_bcm_with_a_running_threshold_settles_a_little_lower():
 def trained(rule, pre, post):
     """Return what weights become by all steps of spikes, (time, units) each, from 0."""
     weight = torch.zeros(post.shape[1], pre.shape[1], dtype=torch.float64)
-    state, found = rule.init(weight), weight
+    state, updated = rule.init(weight), weight
     for x, y in zip(pre, post, strict=True):
         grad, state = rule.update(x[None], y[None], weight, state)
-        found = found - grad
-    return found
+        updated = updated - grad
+    return updated
 
 
 @settings(deadline=None, max_examples=20)
@@ -134,8 +134,8 @@ def test_a_pair_of_spikes_changes_a_weight_by_its_window(dt):
     pre, post = torch.zeros(100, 1, dtype=torch.float64), torch.zeros(100, 1, dtype=torch.float64)
     pre[50], post[50 + dt] = 1, 1
     wanted = 0.01 * math.exp(-dt / 20) if dt > 0 else -0.02 * math.exp(dt / 15) if dt < 0 else 0.0
-    found = trained(PairSTDP(a_plus=0.01, a_minus=0.02, tau_plus=20.0, tau_minus=15.0), pre, post)
-    assert float(found) == pytest.approx(wanted, abs=1e-15)
+    weight = trained(PairSTDP(a_plus=0.01, a_minus=0.02, tau_plus=20.0, tau_minus=15.0), pre, post)
+    assert float(weight) == pytest.approx(wanted, abs=1e-15)
 
 
 def test_traces_are_the_sum_over_all_pairs():
@@ -143,8 +143,8 @@ def test_traces_are_the_sum_over_all_pairs():
     lag = torch.arange(200.0, dtype=torch.float64)
     lag = lag[:, None] - lag  # of a row's step after a column's
     window = torch.where(lag > 0, 0.01 * (-lag / 20).exp(), -0.02 * (lag / 15).exp()) * (lag != 0)
-    found = trained(PairSTDP(a_plus=0.01, a_minus=0.02, tau_plus=20.0, tau_minus=15.0), pre, post)
-    torch.testing.assert_close(found, post.T @ window @ pre, rtol=0, atol=1e-12)
+    weight = trained(PairSTDP(a_plus=0.01, a_minus=0.02, tau_plus=20.0, tau_minus=15.0), pre, post)
+    torch.testing.assert_close(weight, post.T @ window @ pre, rtol=0, atol=1e-12)
 
 
 def test_drift_of_independent_poisson_spikes():
@@ -241,16 +241,16 @@ def test_a_signal_of_one_without_memory_is_the_rule_itself(rule):
     for seed in range(3):  # one sample, as means over a batch are those of its samples
         pre, post = draw(1, 4, seed=seed), draw(1, 3, seed=seed + 10)
         grad, state = rule.update(pre, post, weight, state)
-        found, for_three = three.update(pre, post, weight, for_three, modulator=torch.ones(1).double())
-        torch.testing.assert_close(found, grad)
+        modulated, for_three = three.update(pre, post, weight, for_three, modulator=torch.ones(1).double())
+        torch.testing.assert_close(modulated, grad)
 
 
 def test_each_sample_has_a_signal_of_its_own():
     weight, rule = draw(3, 4), ThreeFactor(oja())
     pre, post, reward = draw(2, 4), draw(2, 3), torch.tensor([1.0, -2.0]).double()
     growths = [-oja().update(pre[b : b + 1], post[b : b + 1], weight, None).grad for b in range(2)]
-    found = rule.update(pre, post, weight, rule.init(weight), modulator=reward).grad
-    torch.testing.assert_close(found, -(growths[0] - 2 * growths[1]) / 2)
+    grad = rule.update(pre, post, weight, rule.init(weight), modulator=reward).grad
+    torch.testing.assert_close(grad, -(growths[0] - 2 * growths[1]) / 2)
 
 
 def test_r_stdp_learns_which_synapse_a_late_reward_followed():

@@ -58,13 +58,13 @@ def test_autocast_is_named(rule, classes):
 @pytest.mark.parametrize("core", [RATES, SPIKES], ids=["rates", "spikes"])
 def test_rtrl_is_backpropagation_through_time(core, kappa, every_step, classes):
     net = network(core, kappa=kappa, every_step=every_step)
-    (exact, _, wanted), (found, _, info) = (
+    (exact, _, wanted), (gradients, _, info) = (
         update(rule, net, *batch(every_step, classes)) for rule in (Backprop(), RTRL())
     )
-    assert exact.keys() == found.keys()
+    assert exact.keys() == gradients.keys()
     for name in exact:
         assert exact[name].any(), name
-        torch.testing.assert_close(found[name], exact[name], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(gradients[name], exact[name], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(info["loss"], wanted["loss"])
 
 
@@ -74,10 +74,10 @@ def test_rtrl_is_backpropagation_through_time(core, kappa, every_step, classes):
 def test_eprop_without_recurrent_connections_is_exact(core, kappa, every_step):
     net = network(core, kappa=kappa, every_step=every_step)
     torch.nn.init.zeros_(net.core.weight_hh)
-    exact, found = (update(rule, net, *batch(every_step)).grads for rule in (Backprop(), EProp()))
+    exact, gradients = (update(rule, net, *batch(every_step)).grads for rule in (Backprop(), EProp()))
     for name in exact:
         assert exact[name].any(), name
-        torch.testing.assert_close(found[name], exact[name], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(gradients[name], exact[name], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("core", [RATES, SPIKES], ids=["rates", "spikes"])
@@ -97,24 +97,24 @@ def test_eligibility_traces_with_the_true_learning_signals_are_exact(core, monke
         torch.nn.init.eye_(net.readout.weight)
     monkeypatch.setattr("engram.rules.temporal.eprop.output_error", lambda output, wanted: next(signals))
     dummy = torch.zeros(TIME, BATCH, UNITS, dtype=torch.float64)
-    found = update(EProp(), net, x, dummy).grads
+    gradients = update(EProp(), net, x, dummy).grads
     for name in exact:
         if name.startswith("core"):
-            torch.testing.assert_close(found[name], exact[name], rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(gradients[name], exact[name], rtol=1e-12, atol=1e-12)
 
 
 def test_eprop_leaves_the_gradient_as_recurrence_grows():
     cosines = []
     for gain in (0.2, 0.5, 1.0, 1.5):
-        found = []
+        by_seed = []
         for seed in range(5):
             core = LeakyRNN(5, 20, alpha=0.8, gain=gain, dtype=torch.float64, generator=generator(seed))
             net = ReadoutNetwork(core, 3, every_step=True, generator=generator(seed + 9))
             x = torch.randn(30, 8, 5, generator=generator(seed), dtype=torch.float64)
             target = torch.randn(30, 8, 3, generator=generator(seed + 5), dtype=torch.float64)
             grads = [update(rule, net, x, target).grads["core.weight_hh"].flatten() for rule in (EProp(), Backprop())]
-            found.append(cosine_similarity(*grads, dim=0))
-        cosines.append(float(torch.stack(found).mean()))
+            by_seed.append(cosine_similarity(*grads, dim=0))
+        cosines.append(float(torch.stack(by_seed).mean()))
     assert cosines == sorted(cosines, reverse=True)
     assert cosines[0] > 0.9
 
@@ -238,7 +238,7 @@ def test_a_batch_counts_as_the_mean_of_its_samples():
         whole = update(rule, net, x, target).grads
         alone = [update(rule, net, x[:, b : b + 1], target[:, b : b + 1]).grads for b in range(BATCH)]
         for name, grad in whole.items():
-            torch.testing.assert_close(torch.stack([one[name] for one in alone]).mean(0), grad)
+            torch.testing.assert_close(torch.stack([grads[name] for grads in alone]).mean(0), grad)
 
 
 def test_backprop_says_that_each_step_needs_a_target():
