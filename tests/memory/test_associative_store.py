@@ -27,9 +27,9 @@ def test_a_store_is_a_dictionary_found_by_noisy_addresses(items):
     store.write(list(items), list(items.values()))
     assert len(store) == len(items)
     noisy = corrupted(store.address(list(items)), 0.02, generator=seeded())
-    found = store.recall(noisy, seeded())
-    assert found.labels == list(items)
-    assert found.payloads == list(items.values())
+    recalled = store.recall(noisy, seeded())
+    assert recalled.labels == list(items)
+    assert recalled.payloads == list(items.values())
 
 
 def test_an_integer_is_its_own_message():
@@ -137,9 +137,9 @@ def test_a_scaffold_cleans_noisy_contents():
     content = 1 - 2 * torch.randint(0, 2, (40, 400), generator=seeded()).float()
     scaffold.store(content[:20])
     scaffold.store(content[20:])
-    found = scaffold.recall(corrupted(content, 0.1, generator=seeded()), seeded())
-    assert found.converged.all()
-    assert torch.allclose(found.content, content, atol=1e-3)
+    recalled = scaffold.recall(corrupted(content, 0.1, generator=seeded()), seeded())
+    assert recalled.converged.all()
+    assert torch.allclose(recalled.content, content, atol=1e-3)
 
 
 def test_a_scaffold_comes_back_from_its_file(tmp_path):

@@ -40,11 +40,11 @@ def test_beliefs_on_a_tree_are_exact():
     """Without cycles the sum-product algorithm gives the posterior: here that of the words of even parity."""
     every, flip = torch.tensor(list(itertools.product((0, 1), repeat=4))), 0.2
     odd, even = every[every.sum(1) % 2 == 1], every[every.sum(1) % 2 == 0]
-    found = belief_propagation([[1, 1, 1, 1]], odd, flip)
+    beliefs = belief_propagation([[1, 1, 1, 1]], odd, flip)
     wrong = (odd[:, None] != even).sum(2).double()
     posterior = flip**wrong * (1 - flip) ** (4 - wrong)
     one = posterior @ even.double()
-    assert torch.allclose(found.log_ratio, ((posterior.sum(1, keepdim=True) - one) / one).log())
+    assert torch.allclose(beliefs.log_ratio, ((posterior.sum(1, keepdim=True) - one) / one).log())
 
 
 def test_belief_propagation_corrects_what_flips_do_not():
@@ -87,10 +87,10 @@ def test_gallagers_messages_are_those_of_the_equations(z, threshold):
     graph = array_graph(5, z)
     x = (torch.rand(20, 25, generator=seeded()) < 0.15).to(torch.uint8)
     for rounds in (1, 2, 5):
-        found = gallager_b_decode(graph, x, threshold=threshold, max_iter=rounds)
+        decoded = gallager_b_decode(graph, x, threshold=threshold, max_iter=rounds)
         others = z - 1 if threshold is None else threshold
         expected = [gallager_b(graph.parity_check(), row, others, rounds) for row in x.numpy()]
-        np.testing.assert_array_equal(found.numpy(), expected)
+        np.testing.assert_array_equal(decoded.numpy(), expected)
 
 
 @pytest.mark.parametrize(

@@ -36,14 +36,14 @@ def all_messages(size):
 
 def rank(H):
     """Return the rank over two elements, by elimination on Python integers."""
-    rows, found = [int("".join(map(str, row)), 2) for row in H.tolist()], 0
+    rows, pivots = [int("".join(map(str, row)), 2) for row in H.tolist()], 0
     while rows:
         pivot = rows.pop()
         if pivot:
-            found += 1
+            pivots += 1
             low = pivot & -pivot
             rows = [row ^ pivot if row & low else row for row in rows]
-    return found
+    return pivots
 
 
 def signs_of(memory, j, pattern):

@@ -105,9 +105,9 @@ def test_seed_settles_it_and_threads_change_nothing(kind):
     memory = KINDS[kind](60)
     memory.store(signs(10, 60))
     x = signs(40, 60, seed=1)
-    one = memory.recall(x, generator=seeded())
+    recalled = memory.recall(x, generator=seeded())
     torch.set_num_threads(2)
-    assert all(torch.equal(a, b) for a, b in zip(one, memory.recall(x, generator=seeded()), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(recalled, memory.recall(x, generator=seeded()), strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -39,9 +39,9 @@ def test_o1_an_orthonormal_dictionary_is_coded_by_one_threshold():
     ],
 )
 def test_o2_a_wrong_entry_of_the_first_threshold_is_pruned(iterations, expected):
-    found = iht_encode(np.array([[1.0, 0.0]]), TWO, step=0.2, max_iter=iterations, tol=0.0, solver="iht")
-    np.testing.assert_allclose(found.code[0], expected, atol=5e-9)
-    assert found.iterations.tolist() == [iterations]
+    encoded = iht_encode(np.array([[1.0, 0.0]]), TWO, step=0.2, max_iter=iterations, tol=0.0, solver="iht")
+    np.testing.assert_allclose(encoded.code[0], expected, atol=5e-9)
+    assert encoded.iterations.tolist() == [iterations]
     plain = plain_encode(
         np.array([[1.0, 0.0]]), TWO, np.array([[1.0, 0.6]]), Settings(0.5, 0.1, 0.2, 0, iterations, 0, True)
     )
@@ -49,18 +49,18 @@ def test_o2_a_wrong_entry_of_the_first_threshold_is_pruned(iterations, expected)
 
 
 def test_o2_least_squares_go_to_the_limit_at_once():
-    found = iht_encode(np.array([[1.0, 0.0]]), TWO, step=0.2)
-    np.testing.assert_allclose(found.code, [[1.0, 0.0]], atol=1e-15)
-    assert found.converged.all()
-    assert found.iterations[0] <= 3
+    encoded = iht_encode(np.array([[1.0, 0.0]]), TWO, step=0.2)
+    np.testing.assert_allclose(encoded.code, [[1.0, 0.0]], atol=1e-15)
+    assert encoded.converged.all()
+    assert encoded.iterations[0] <= 3
 
 
 @pytest.mark.parametrize("solver", ["iht", "iht-ls"])
 def test_o6_the_limit_is_least_squares_on_its_own_support(solver):
     X, dictionary, _ = problem()
-    found = iht_encode(X, dictionary, max_iter=5000, tol=1e-13, solver=solver)
-    assert found.converged.all()
-    for sample, code in zip(X, found.code, strict=True):
+    encoded = iht_encode(X, dictionary, max_iter=5000, tol=1e-13, solver=solver)
+    assert encoded.converged.all()
+    for sample, code in zip(X, encoded.code, strict=True):
         support = np.flatnonzero(code)
         best = np.linalg.lstsq(dictionary[support].T, sample)[0]
         np.testing.assert_allclose(code[support], best, atol=1e-9)
@@ -68,9 +68,9 @@ def test_o6_the_limit_is_least_squares_on_its_own_support(solver):
 
 def test_what_least_squares_find_is_a_fixed_point_of_the_iterations():
     X, dictionary, _ = problem(n_nonzero=8)
-    found = iht_encode(X, dictionary, step="auto", max_iter=1000)
-    code = found.code[found.converged]
-    further = code - found.step * (code @ dictionary - X[found.converged]) @ dictionary.T
+    encoded = iht_encode(X, dictionary, step="auto", max_iter=1000)
+    code = encoded.code[encoded.converged]
+    further = code - encoded.step * (code @ dictionary - X[encoded.converged]) @ dictionary.T
     assert len(code) > 50
     np.testing.assert_allclose(hard_threshold(further, 0.1), code, atol=1e-12)
 
@@ -129,9 +129,9 @@ def test_o5_atoms_in_another_order_and_turned_round_give_the_same_code(seed):
 
 def test_dependent_atoms_get_plain_iterations():
     dictionary = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    found = iht_encode(np.array([[2.0, 0.0]]), dictionary, step=0.4, tol=1e-12)
-    np.testing.assert_allclose(found.code, [[1.0, 1.0, 0.0]], atol=1e-9)
-    assert found.converged.all()
+    encoded = iht_encode(np.array([[2.0, 0.0]]), dictionary, step=0.4, tol=1e-12)
+    np.testing.assert_allclose(encoded.code, [[1.0, 1.0, 0.0]], atol=1e-9)
+    assert encoded.converged.all()
     crowded = iht_encode(np.array([[1.0]]), np.ones((3, 1)), step=0.3, tol=1e-12)  # more atoms than features
     np.testing.assert_allclose(crowded.code.sum(), 1.0, atol=1e-9)
 

@@ -86,9 +86,9 @@ def test_only_filled_rows_count():
     assert empty.values.item() == -7
     assert empty.rows.tolist() == [[-1, -1, -1]]
     memory.write(column(5), column(2))
-    found = memory.query(column(0), k=3, kernel="mean")
-    assert found.values.item() == 2
-    assert found.squared_distances.tolist() == [[25, float("inf"), float("inf")]]
+    recalled = memory.query(column(0), k=3, kernel="mean")
+    assert recalled.values.item() == 2
+    assert recalled.squared_distances.tolist() == [[25, float("inf"), float("inf")]]
 
 
 def test_of_equal_distances_the_lowest_row_comes_first():
@@ -114,17 +114,17 @@ def test_all_ways_of_search_find_the_nearest(seed, samples, features, capacity, 
     x = scale * (3 + torch.randn(samples, features, generator=generator)).round(decimals=1)
     x[0] = keys[0]
     k = min(5, capacity)
-    found = memory.query(x, k)
+    recalled = memory.query(x, k)
     for table in range(2):
         count = int(memory.n_filled[table])
         exact = (x[:, None].double() - memory.keys[table, :count].double()).square().sum(-1).sort(stable=True)
         some = min(k, count)
         torch.testing.assert_close(
-            found.squared_distances[:, table, :some].double(), exact.values[:, :some], rtol=1e-5, atol=0
+            recalled.squared_distances[:, table, :some].double(), exact.values[:, :some], rtol=1e-5, atol=0
         )
         alone = memory.query(x, k, tables=torch.full((samples,), table))
-        assert torch.equal(alone.rows, found.rows[:, table])
-        assert torch.equal(alone.squared_distances, found.squared_distances[:, table])
+        assert torch.equal(alone.rows, recalled.rows[:, table])
+        assert torch.equal(alone.squared_distances, recalled.squared_distances[:, table])
 
 
 @given(seed=st.integers(0, 10**6), kernel=st.sampled_from(["idw", "mean"]), delta=st.sampled_from([0.0, 1e-3, "auto"]))
@@ -136,11 +136,11 @@ def test_the_kernel_estimates_as_the_definition(seed, kernel, delta):
     x = torch.randint(0, 3, (4, 2), generator=generator).float()
     for exact_match in (False, True):
         how = {"kernel": kernel, "delta": delta, "exact_match": exact_match}
-        found = memory.query(x, 5, **how)
+        recalled = memory.query(x, 5, **how)
         table = torch.arange(2)[None, :, None]
-        values = memory.values[table, found.rows.clamp(min=0)]
+        values = memory.values[table, recalled.rows.clamp(min=0)]
         torch.testing.assert_close(
-            found.values, estimate(values, found.squared_distances, Averaging(empty_value=0.5, **how))
+            recalled.values, estimate(values, recalled.squared_distances, Averaging(empty_value=0.5, **how))
         )
 
 
@@ -363,9 +363,9 @@ def test_keys_of_any_size_are_told_apart(scale, samples):
     memory = KeyValueMemory(8, 16)
     keys = scale * torch.arange(1.0, 4.0)[:, None].expand(3, 16)
     memory.write(keys, torch.tensor([1.0, 2.0, 3.0]))
-    found = memory.query(keys.repeat(samples, 1), k=2, delta=0.0)
-    assert found.values.flatten().tolist() == [1.0, 2.0, 3.0] * samples
-    assert found.squared_distances[:3, 1].tolist() == pytest.approx([16 * scale**2] * 3, rel=1e-5)
+    recalled = memory.query(keys.repeat(samples, 1), k=2, delta=0.0)
+    assert recalled.values.flatten().tolist() == [1.0, 2.0, 3.0] * samples
+    assert recalled.squared_distances[:3, 1].tolist() == pytest.approx([16 * scale**2] * 3, rel=1e-5)
     changed = memory.write(keys, torch.full((3,), 9.0))
     assert changed.rows.tolist() == [0, 1, 2]
     assert not changed.fresh.any()
@@ -474,11 +474,11 @@ def test_an_index_finds_what_a_scan_finds(changes, asked):
 )
 def test_what_is_written_does_not_depend_on_how_states_are_found(batches, policy):
     # Keys that an optimiser may move are searched.
-    found, searched = (DND(8, 1, policy=policy, train_memory=train, generator=seeded()) for train in (False, True))
+    indexed, searched = (DND(8, 1, policy=policy, train_memory=train, generator=seeded()) for train in (False, True))
     for batch in batches:
-        for memory in (found, searched):
+        for memory in (indexed, searched):
             memory.write(column(*batch), column(*range(len(batch))))
-    for name, tensor in found.state_dict().items():
+    for name, tensor in indexed.state_dict().items():
         assert torch.equal(tensor, searched.state_dict()[name]), name
 
 
@@ -510,8 +510,8 @@ def test_a_dnd_has_the_right_gradients(how):
         return every, call(memory, swapped, (x, 5), {**how, "use": False, "tables": chosen}).values
 
     assert torch.autograd.gradcheck(answer, (x, memory.keys, memory.values))
-    every, one = answer(x, memory.keys, memory.values)
-    assert torch.equal(every[torch.arange(4), chosen], one)
+    every, selected = answer(x, memory.keys, memory.values)
+    assert torch.equal(every[torch.arange(4), chosen], selected)
     plain = KeyValueMemory(8, 2, 2, tables=2).double()
     plain.load_state_dict(memory.state_dict())
     torch.testing.assert_close(plain.query(x, 5, exact_match=False, **how).values, every.detach())
@@ -625,10 +625,10 @@ def test_a_search_by_an_index_never_lags_behind_writes():
         for each in (memory, exact):
             each.write(keys, keys[:, 0])
         x = torch.randn(50, 8, generator=generator)
-        found, right = memory.query(x, 5, use=False), exact.query(x, 5, use=False)
-        agree.append((found.rows == right.rows).float().mean().item())
-        same = found.rows == right.rows
-        assert torch.equal(found.squared_distances[same], right.squared_distances[same])
+        recalled, right = memory.query(x, 5, use=False), exact.query(x, 5, use=False)
+        agree.append((recalled.rows == right.rows).float().mean().item())
+        same = recalled.rows == right.rows
+        assert torch.equal(recalled.squared_distances[same], right.squared_distances[same])
         assert torch.equal(memory.query(keys[-3:], 1, use=False).values, keys[-3:, :1])
     assert np.mean(agree) > 0.99
     again = copy.deepcopy(memory)

@@ -30,10 +30,10 @@ def test_it_equals_scikit_learns_centres_that_start_with_a_count_of_one():
 def test_samples_are_transformed_to_their_distances_from_the_centres(dtype):
     X = np.random.default_rng(0).normal(size=(9, 3)).astype(dtype)
     model = OnlineKMeans(4).fit(X)
-    found = model.transform(X)
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found, np.linalg.norm(X[:, None] - model.cluster_centers_, axis=2), rtol=1e-4)
-    np.testing.assert_array_equal(found.argmin(1), model.predict(X))
+    distances = model.transform(X)
+    assert distances.dtype == dtype
+    np.testing.assert_allclose(distances, np.linalg.norm(X[:, None] - model.cluster_centers_, axis=2), rtol=1e-4)
+    np.testing.assert_array_equal(distances.argmin(1), model.predict(X))
     frame = model.set_output(transform="polars").transform(X)
     assert frame.columns == [f"onlinekmeans{k}" for k in range(4)]
 

@@ -50,7 +50,7 @@ def test_a_kernel_is_compiled_anew_when_one_that_it_imports_has_changed(tmp_path
     (package / "deep" / "scan.py").write_text(source.format("..step"))
     (package / "other.py").write_text(source.format("somebodys.step"))
 
-    def found() -> str:
+    def printed() -> str:
         program = (
             "import numpy; from somebodys.deep.scan import scan; from somebodys.other import scan as other\n"
             "x = numpy.zeros(1); scan(x); other(x); print(x[0])"
@@ -60,7 +60,7 @@ def test_a_kernel_is_compiled_anew_when_one_that_it_imports_has_changed(tmp_path
         done = subprocess.run(command, env={**os.environ, **where}, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    assert found() == "2.0"
+    assert printed() == "2.0"
     step = package / "step.py"
     step.write_text(step.read_text().replace("x + 1", "x + 10"))
-    assert found() == "20.0"
+    assert printed() == "20.0"

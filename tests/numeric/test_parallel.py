@@ -17,9 +17,9 @@ def test_a_worker_that_has_grown_is_replaced_without_a_word_and_nothing_waits_fo
         builtins.grown = getattr(builtins, "grown", [])
         return item, os.getpid()
 
-    found = parallel_map(grow, range(8), workers=2)
-    assert [item for item, _ in found] == list(range(8))
-    assert len({pid for _, pid in found}) > 2
+    results = parallel_map(grow, range(8), workers=2)
+    assert [item for item, _ in results] == list(range(8))
+    assert len({pid for _, pid in results}) > 2
 
 
 def test_no_more_workers_are_started_than_there_are_items():

@@ -407,11 +407,11 @@ def test_a_trajectory_gets_a_likelihood():
         known.append(observation["known"])
         places.append(observation["position"])
         observation, *_ = env.step(planner.act(observation))
-    found = trajectory_log_likelihood(planner, known, places, env.rooms, views=env.views)
-    assert 0 < len(found.probabilities) <= 8
-    assert ((found.probabilities >= 0) & (found.probabilities <= 1)).all()
-    assert found.mean < 0
-    assert found.floored_mean < 0
+    likelihoods = trajectory_log_likelihood(planner, known, places, env.rooms, views=env.views)
+    assert 0 < len(likelihoods.probabilities) <= 8
+    assert ((likelihoods.probabilities >= 0) & (likelihoods.probabilities <= 1)).all()
+    assert likelihoods.mean < 0
+    assert likelihoods.floored_mean < 0
 
 
 @pytest.mark.parametrize(
