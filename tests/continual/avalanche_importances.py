@@ -33,13 +33,13 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y
     optimizer.step()
 
 
-def named(found: dict[str, object]) -> dict[str, list[float]]:
-    return {name: value.data.flatten().tolist() for name, value in found.items()}
+def named(importances: dict[str, object]) -> dict[str, list[float]]:
+    return {name: value.data.flatten().tolist() for name, value in importances.items()}
 
 
-def copy(kept: dict[str, object], copied: bool) -> None:
+def copy(recorded: dict[str, object], copied: bool) -> None:
     """Copy what was noted of the parameters, which on the CPU are views that change with them."""
-    for value in kept.values() if copied else ():
+    for value in recorded.values() if copied else ():
         value.data = value.data.clone()
 
 
@@ -67,11 +67,11 @@ def main() -> None:
         si["copied" if copied else "as it is"] = named(weights[1])
     tasks = torch.zeros(SAMPLES, dtype=torch.int64)
     samples = torch.utils.data.TensorDataset(x, y, tasks)
-    plugin, found = EWCPlugin(1.0), {}
+    plugin, ewc = EWCPlugin(1.0), {}
     for size in (1, BATCH):
         importances = plugin.compute_importances(model, cross_entropy, optimizer, samples, "cpu", size)
-        found[str(size)] = named(importances)
-    record = {"version": version("avalanche-lib"), "ewc": found, "si": si}
+        ewc[str(size)] = named(importances)
+    record = {"version": version("avalanche-lib"), "ewc": ewc, "si": si}
     Path(__file__).with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
 
 

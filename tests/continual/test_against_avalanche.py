@@ -9,7 +9,7 @@ import torch
 from engram.continual import SynapticIntelligence, TaskData, fisher_diagonal
 
 HERE = Path(__file__).with_name("avalanche_importances.py")
-FOUND = json.loads(HERE.with_suffix(".json").read_text())
+RECORD = json.loads(HERE.with_suffix(".json").read_text())
 spec = importlib.util.spec_from_file_location("avalanche_importances", HERE)
 theirs = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(theirs)
@@ -30,7 +30,7 @@ def trained():
 def test_one_sample_at_a_time_ewc_is_the_same():
     model, x, y, _ = trained()
     for name, value in fisher_diagonal(model, [(x, y)], fisher="true").items():
-        torch.testing.assert_close(value.flatten(), torch.tensor(FOUND["ewc"]["1"][name]), rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(value.flatten(), torch.tensor(RECORD["ewc"]["1"][name]), rtol=1e-4, atol=1e-7)
 
 
 def test_in_batches_theirs_is_the_square_of_a_mean():
@@ -41,7 +41,7 @@ def test_in_batches_theirs_is_the_square_of_a_mean():
         for total, g in zip(squares, torch.autograd.grad(loss, list(model.parameters())), strict=True):
             total.add_(g.square() / (theirs.SAMPLES / theirs.BATCH))
     for (name, exact), mean in zip(fisher_diagonal(model, [(x, y)], fisher="true").items(), squares, strict=True):
-        batched = torch.tensor(FOUND["ewc"][str(theirs.BATCH)][name])
+        batched = torch.tensor(RECORD["ewc"][str(theirs.BATCH)][name])
         torch.testing.assert_close(mean.flatten(), batched, rtol=1e-4, atol=1e-7)
         assert batched.sum() < 0.9 * exact.sum()  # opposite gradients cancel
 
@@ -49,8 +49,8 @@ def test_in_batches_theirs_is_the_square_of_a_mean():
 def test_si_is_the_same_where_it_is_positive():
     _, _, _, importance = trained()
     for name, value in importance.items():
-        other = torch.tensor(FOUND["si"]["copied"][name])
+        other = torch.tensor(RECORD["si"]["copied"][name])
         torch.testing.assert_close(value.flatten(), other.clamp(min=0), rtol=1e-4, atol=1e-5)
         # On the CPU its notes of the weights before a step are views of them, and so it measures no change.
-        assert not any(FOUND["si"]["as it is"][name])
+        assert not any(RECORD["si"]["as it is"][name])
     assert any(value.any() for value in importance.values())

@@ -139,11 +139,11 @@ def test_a_gate_that_is_known_changes_no_step():
 def test_a_moving_gate_is_made_in_each_step():
     net, x, y = small(), images(3), torch.tensor([3, 3, 3])
     learner = SequentialMetaLearner(net, generator(), fast=("gate",), zap=False, optimizer=still(net))
-    found = learner.step(x, y, images(2), torch.tensor([0, 1]))
+    step = learner.step(x, y, images(2), torch.tensor([0, 1]))
     fast = learner.inner(x, y)
     logits = fast(torch.cat((images(2), x)))
     wanted = functional.cross_entropy(logits, torch.tensor([0, 1, 3, 3, 3]))
-    assert found.loss == pytest.approx(wanted.item(), abs=1e-12)
+    assert step.loss == pytest.approx(wanted.item(), abs=1e-12)
 
 
 def test_steps_zap_the_row_in_place_and_train_everything():
@@ -195,14 +195,14 @@ def test_lengths_are_judged_on_images_that_were_held_out():
     pool *= 30  # so that weights tell more than biases
     net = GatedNet(nn.Flatten(), nn.Linear(6, 8))
     for shuffled in (False, True):
-        (found,) = evaluate_lengths(
+        (remembered,) = evaluate_lengths(
             net, pool, (6,), generator=generator(), lrs=(1e-9, 1.0), shots=2, selections=3, runs=4, shuffled=shuffled
         )
-        assert (found.classes, found.lr) == (6, 1.0)
-        assert found.seen == (1.0,) * 4
-        assert max(found.held_out) < 1
-        assert found.by_class.shape == (4, 6)
-        assert found.held_out == pytest.approx(found.by_class.mean(1).tolist())
+        assert (remembered.classes, remembered.lr) == (6, 1.0)
+        assert remembered.seen == (1.0,) * 4
+        assert max(remembered.held_out) < 1
+        assert remembered.by_class.shape == (4, 6)
+        assert remembered.held_out == pytest.approx(remembered.by_class.mean(1).tolist())
 
 
 def test_taken_for_the_new_class_for_too_long_is_worth_a_warning():

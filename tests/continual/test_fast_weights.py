@@ -34,7 +34,7 @@ def squares(fast, batch):
 
 def batches(steps, inputs=3, outputs=2, size=4):
     drawn = torch.randn(steps, size, inputs + outputs, dtype=torch.float64)
-    return [(one[:, :inputs], one[:, inputs:]) for one in drawn]
+    return [(batch[:, :inputs], batch[:, inputs:]) for batch in drawn]
 
 
 def outer_gradient(net, loss):
@@ -43,8 +43,8 @@ def outer_gradient(net, loss):
 
 def assert_outer_gradient(net, outer, atol=1e-8):
     """Against central differences, one number of every parameter."""
-    found = outer_gradient(net, outer())
-    for parameter, gradient in zip(net.parameters(), found, strict=True):
+    gradients = outer_gradient(net, outer())
+    for parameter, gradient in zip(net.parameters(), gradients, strict=True):
         place, h = parameter.numel() // 2, 1e-5
         values = []
         for step in (h, -2 * h):
@@ -109,8 +109,8 @@ def test_order_1_is_the_gradient_at_the_end():
     fast, _ = FastWeights(net, sgd(0.3), order=1).adapt(squares, data[:-1])
     outer = squares(fast, data[-1])
     at_the_end = torch.autograd.grad(outer, list(fast.params.values()), retain_graph=True)
-    for got, wanted in zip(outer_gradient(net, outer), at_the_end, strict=True):
-        assert torch.equal(got, wanted)
+    for gradient, wanted in zip(outer_gradient(net, outer), at_the_end, strict=True):
+        assert torch.equal(gradient, wanted)
 
 
 def test_what_is_not_selected_stays_and_has_its_gradient():
@@ -258,20 +258,20 @@ def test_shared_weights_stay_shared():
 def test_no_state_leaks_between_tasks():
     net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2)).double()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    data, found = batches(3), []
+    data, results = batches(3), []
     for checkpointed in (False, True, False):
         torch.manual_seed(1)
         start = FastWeights(net, adam(0.1))
         fast, losses = start.adapt(squares, data, checkpointed=checkpointed)
         losses.sum().backward()
-        found.append([losses, *fast.buffers.values(), *(p.grad.clone() for p in net.parameters())])
+        results.append([losses, *fast.buffers.values(), *(p.grad.clone() for p in net.parameters())])
         net.zero_grad()
         assert start.state is None
         assert start.buffers["1.num_batches_tracked"].item() == 0
         assert fast.buffers["1.num_batches_tracked"].item() == 3
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    for other in found[1:]:
-        for one, two in zip(found[0], other, strict=True):
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
             torch.testing.assert_close(one, two, rtol=0, atol=1e-13)
 
 

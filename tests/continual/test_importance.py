@@ -17,8 +17,8 @@ def by_sample(model, inputs, cotangents, power):
     for x in inputs:
         for v in cotangents(model(x[None])):
             output = model(x[None])
-            found = torch.autograd.grad((output * v).sum(), list(parameters.values()), materialize_grads=True)
-            for name, g in zip(parameters, found, strict=True):
+            gradients = torch.autograd.grad((output * v).sum(), list(parameters.values()), materialize_grads=True)
+            for name, g in zip(parameters, gradients, strict=True):
                 sums[name] += g.abs() ** power / len(inputs)
     return sums
 
@@ -104,11 +104,13 @@ def test_fisher_and_magnitude_are_those_of_single_samples(name):
     model, inputs = make().double(), torch.randn(9, *shape, generator=generator, dtype=torch.float64)
     model(inputs)  # makes what is lazy, and moves the running means
     model.train()
-    found = fisher_diagonal(model, [inputs[:4], inputs[4:]], fisher="all")
+    importances = fisher_diagonal(model, [inputs[:4], inputs[4:]], fisher="all")
     assert model.training
-    torch.testing.assert_close(found, by_sample(model, inputs, every_class, 2), rtol=1e-9, atol=1e-12)
-    found = gradient_magnitude(model, [inputs])
-    torch.testing.assert_close(found, by_sample(model, inputs, lambda z: [2 * z.detach()], 1), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(importances, by_sample(model, inputs, every_class, 2), rtol=1e-9, atol=1e-12)
+    importances = gradient_magnitude(model, [inputs])
+    torch.testing.assert_close(
+        importances, by_sample(model, inputs, lambda z: [2 * z.detach()], 1), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_fisher_of_logistic_regression():  # O7
@@ -166,8 +168,8 @@ def test_magnitude_of_a_linear_map():  # O13
     assert gradient_magnitude(model, [x], norm="vector")["weight"].tolist() == [[1.0, 1.0]]
     model = nn.Linear(1, 2, bias=False)
     model.weight.data = torch.tensor([[3.0], [1.0]]).log()  # of p = 3/4 and 1/4, d(p^2)/dz = 2 p (p - 5/8)
-    found = gradient_magnitude(model, [torch.ones(1, 1)], output="softmax")["weight"]
-    torch.testing.assert_close(found, torch.full((2, 1), 3 / 16))
+    magnitude = gradient_magnitude(model, [torch.ones(1, 1)], output="softmax")["weight"]
+    torch.testing.assert_close(magnitude, torch.full((2, 1), 3 / 16))
 
 
 def test_only_the_active_classes_count():
@@ -177,9 +179,9 @@ def test_only_the_active_classes_count():
     part.load_state_dict({name: p[[1, 3]] for name, p in whole.state_dict().items()})
     labels = torch.randint(2, (20,), generator=generator)
     for kind in ("all", "true", "predicted"):
-        found = fisher_diagonal(whole, [(x, 1 + 2 * labels)], fisher=kind, classes=(1, 3))["weight"]
-        torch.testing.assert_close(found[[1, 3]], fisher_diagonal(part, [(x, labels)], fisher=kind)["weight"])
-        assert not found[[0, 2]].any()
+        fisher = fisher_diagonal(whole, [(x, 1 + 2 * labels)], fisher=kind, classes=(1, 3))["weight"]
+        torch.testing.assert_close(fisher[[1, 3]], fisher_diagonal(part, [(x, labels)], fisher=kind)["weight"])
+        assert not fisher[[0, 2]].any()
 
 
 def test_a_confident_network_has_a_fisher_information():

@@ -94,7 +94,7 @@ def test_merged_penalty_is_the_sum_of_all(tasks, at):
         each.append(QuadraticPenalty(net, 0.7))
         each[-1].consolidate(weight(importance))
     net.weight.data.fill_(at)
-    naive = sum(one.penalty() for one in each)
+    naive = sum(penalty.penalty() for penalty in each)
     assert merged.penalty().item() == pytest.approx(naive.item(), rel=1e-9, abs=1e-9)
     gradients = [torch.autograd.grad(value, net.weight)[0].item() for value in (merged.penalty(), naive)]
     assert gradients[0] == pytest.approx(gradients[1], rel=1e-9, abs=1e-9)
@@ -106,11 +106,11 @@ def test_online_fisher_decays():  # O10
             self._merge(torch.full((1,), value, dtype=torch.float64), self._current())
 
     ewc = Online(scalar(), gamma=0.5)
-    found = []
+    importances = []
     for _ in range(3):
         ewc.consolidate(1.0)
-        found.append(ewc.importance["weight"].item())
-    assert found == [1.0, 1.5, 1.75]
+        importances.append(ewc.importance["weight"].item())
+    assert importances == [1.0, 1.5, 1.75]
 
 
 def test_normalised_tasks_count_alike():

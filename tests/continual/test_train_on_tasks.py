@@ -48,8 +48,8 @@ def test_it_is_the_loop_that_one_would_write():
     method, optimizer = Recorded(net), torch.optim.SGD(net.parameters(), lr=0.5)
     steps = train_on_tasks(net, both, method, optimizer, steps=[2, 3], draw=random_batches(5, seeded()))
     assert method.calls == ["attach"]
-    found = list(steps)
-    assert [(step, task, ends) for step, task, _, ends in found] == [
+    records = list(steps)
+    assert [(step, task, ends) for step, task, _, ends in records] == [
         (0, 0, False), (1, 0, True), (2, 1, False), (3, 1, False), (4, 1, True),
     ]  # fmt: skip
     assert method.calls == ["attach", *[(5, True)] * 2, both[0], *[(5, True)] * 3, both[1]]
@@ -59,7 +59,7 @@ def test_it_is_the_loop_that_one_would_write():
         rows = torch.randint(8, (5,), generator=draws)
         logits = plain(inputs[rows])
         loss = functional.cross_entropy(logits[:, list(classes)], labels[rows] - classes[0])
-        torch.testing.assert_close(found[step].loss, loss.detach())
+        torch.testing.assert_close(records[step].loss, loss.detach())
         optimizer.zero_grad()
         (loss + 0.1 * logits.sum()).backward()
         optimizer.step()
