@@ -56,19 +56,19 @@ LATEST = 1.5  # seconds after its start at which a run is killed
 
 def written(runs: Path) -> dict[str, object]:
     """Return what trials wrote that does not tell the time: metrics, results and final states, by trial and file."""
-    found: dict[str, object] = {}
+    files: dict[str, object] = {}
     for path in sorted(runs.rglob("*")):
         where = f"{path.parent.name}/{path.name}"
         if path.name == "metrics.csv":
-            found[where] = path.read_bytes()
+            files[where] = path.read_bytes()
         elif path.name == "state.safetensors":  # `safetensors` writes its header in any order
             content = path.read_bytes()
             start = 8 + int.from_bytes(content[:8], "little")
-            found[where] = json.loads(content[8:start]), content[start:]
+            files[where] = json.loads(content[8:start]), content[start:]
         elif path.name == "result.json":
             content = json.loads(path.read_bytes())
-            found[where] = content["result"] | {"seconds": None}, content["metrics"]  # some measure how long they take
-    return found
+            files[where] = content["result"] | {"seconds": None}, content["metrics"]  # some measure how long they take
+    return files
 
 
 def run(name: str, runs: Path) -> Results:
@@ -98,15 +98,15 @@ def ended(child: int, within: float | None) -> int | None:
     """Return how a process ended, or None if it has not within some seconds."""
     until = time.monotonic() + (within or 3600)
     while time.monotonic() < until:
-        if (found := os.waitpid(child, os.WNOHANG))[0]:
-            return os.waitstatus_to_exitcode(found[1])
+        if (reaped := os.waitpid(child, os.WNOHANG))[0]:
+            return os.waitstatus_to_exitcode(reaped[1])
         time.sleep(0.002)
     return None
 
 
 def kills(count: int) -> dict[str, object]:
     """Kill runs of all experiments that need no download; return how often, and what was different afterwards."""
-    moments, done, found = random.Random(SEED), 0, Counter()
+    moments, done, tally = random.Random(SEED), 0, Counter()
     names = [name for name in engram.experiments() if offline(name)]
     with tempfile.TemporaryDirectory() as folder:
         whole = {}
@@ -125,18 +125,18 @@ def kills(count: int) -> dict[str, object]:
                 os.killpg(child, signal.SIGKILL)
                 ended(child, None)
                 done += 1
-            found["runs"] += 1
-            found["crashes"] += code != 0
-            found["differences"] += written(runs) != whole[name]
-            print(f"{done} kills, {name}: {dict(found)}", flush=True)
+            tally["runs"] += 1
+            tally["crashes"] += code != 0
+            tally["differences"] += written(runs) != whole[name]
+            print(f"{done} kills, {name}: {dict(tally)}", flush=True)
             if done >= count:
                 break
-    return {"kills": done, "experiments": len(names), **found}
+    return {"kills": done, "experiments": len(names), **tally}
 
 
 def hostile(count: int) -> dict[str, object]:
     """Do what nobody should to the files of runs; return how often, and how often it was named and did harm."""
-    drawn, found = random.Random(SEED), Counter()
+    drawn, tally = random.Random(SEED), Counter()
     name = "toy"
     sys.path.insert(0, str(Path(__file__).parent / "third_party"))
     with tempfile.TemporaryDirectory() as folder:
@@ -153,18 +153,18 @@ def hostile(count: int) -> dict[str, object]:
             if code is None:
                 os.killpg(child, signal.SIGKILL)
                 ended(child, None)
-            found["attacks"] += len(done)
-            found["runs"] += 1
-            found["named"] += code == NAMED
-            found["hangs"] += code is None
-            found["crashes"] += code not in (0, NAMED, DIFFERENT, None)
-            found["differences"] += code == DIFFERENT or other.read_bytes() != left
+            tally["attacks"] += len(done)
+            tally["runs"] += 1
+            tally["named"] += code == NAMED
+            tally["hangs"] += code is None
+            tally["crashes"] += code not in (0, NAMED, DIFFERENT, None)
+            tally["differences"] += code == DIFFERENT or other.read_bytes() != left
             if code not in (0, NAMED) or other.read_bytes() != left:
                 print(code, done, flush=True)
             shutil.rmtree(runs)
             if number % 50 == 0:
-                print(dict(found), flush=True)
-    return dict(found)
+                print(dict(tally), flush=True)
+    return dict(tally)
 
 
 NAMED, DIFFERENT = 3, 4
@@ -256,7 +256,7 @@ STATES: dict[str, Callable[[], object]] = {
 
 def torch_state(count: int) -> dict[str, object]:
     """Run experiments in random states of torch; return how often, and what was different from runs in its own."""
-    drawn, found = random.Random(SEED), Counter()
+    drawn, tally = random.Random(SEED), Counter()
     names = [name for name in engram.experiments() if offline(name)]
     with tempfile.TemporaryDirectory() as folder:
         whole: dict[str, object] = {}
@@ -268,12 +268,12 @@ def torch_state(count: int) -> dict[str, object]:
             chosen = drawn.sample(list(STATES), drawn.randint(1, 4))
             code = ended(begun(in_state, chosen, name, runs / "other"), None)
             different = written(runs / "other") != whole[name]
-            found["runs"] += 1
-            found["crashes"] += code != 0
-            found["differences"] += different
-            print(name, chosen, code, different, dict(found), flush=True)
+            tally["runs"] += 1
+            tally["crashes"] += code != 0
+            tally["differences"] += different
+            print(name, chosen, code, different, dict(tally), flush=True)
             shutil.rmtree(runs)
-    return {"experiments": len(whole), **found}
+    return {"experiments": len(whole), **tally}
 
 
 def in_state(chosen: list[str], name: str, runs: Path) -> None:
@@ -307,18 +307,18 @@ def calls(count: int) -> dict[str, object]:
     of_one: dict[str, list[tuple[str, int]]] = {}
     for name, argument, number in single:
         of_one.setdefault(name, []).append((argument, number))
-    wrong, found, made, called = chain(single, pairs(of_one)), Counter(), 0, set()
+    wrong, tally, made, called = chain(single, pairs(of_one)), Counter(), 0, set()
     with tempfile.TemporaryDirectory() as folder:
         while made < count:
             for call, how, said in bad.answers(list(islice(wrong, min(5000, count - made))), folder):
-                found[how] += 1
+                tally[how] += 1
                 if how != "no good call":  # of what could not be called rightly no wrong call was made
                     made += 1
                     called.add(call[0])
                 if how in ("crashes", "hangs"):
                     print(call, how, said)
-            print(made, dict(found), flush=True)
-    return {"calls": made, "functions": len(called), **found}
+            print(made, dict(tally), flush=True)
+    return {"calls": made, "functions": len(called), **tally}
 
 
 def pairs(of_one: dict[str, list[tuple[str, int]]]) -> Iterator[tuple[str, str, int, str, int]]:
@@ -489,11 +489,11 @@ def edits(count: int) -> dict[str, object]:
         command = [sys.executable, "-m", "pytest", test, *options, "-o", "junit_family=xunit1"]  # which has properties
         subprocess.run(command, check=False)
         report = parse(f"{folder}/junit.xml")
-    found = {str(part.get("name")): int(part.get("value", 0)) for part in report.iter("property")}
+    properties = {str(part.get("name")): int(part.get("value", 0)) for part in report.iter("property")}
     differences = len([*report.iter("failure")])
-    if not differences and found.get("edits") != count:
-        raise ValueError(f"count = {count}: expected the number of edits of that test, {found.get('edits')}")
-    return {**found, "differences": differences}
+    if not differences and properties.get("edits") != count:
+        raise ValueError(f"count = {count}: expected the number of edits of that test, {properties.get('edits')}")
+    return {**properties, "differences": differences}
 
 
 CAMPAIGNS = {
@@ -512,12 +512,12 @@ def main() -> None:
     parser.add_argument("campaign", choices=CAMPAIGNS)
     parser.add_argument("count", type=int)
     options = parser.parse_args()
-    found = CAMPAIGNS[options.campaign](options.count)
+    outcome = CAMPAIGNS[options.campaign](options.count)
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    record[options.campaign] = found | {"date": datetime.now(UTC).date().isoformat()}
+    record[options.campaign] = outcome | {"date": datetime.now(UTC).date().isoformat()}
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     print(record[options.campaign])
-    sys.exit(bool(found.get("crashes", 0) or found.get("differences", 0) or found.get("hangs", 0)))
+    sys.exit(bool(outcome.get("crashes", 0) or outcome.get("differences", 0) or outcome.get("hangs", 0)))
 
 
 if __name__ == "__main__":

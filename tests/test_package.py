@@ -74,15 +74,15 @@ def test_bad_arguments_are_named(options, message):
 
 def needed_by(*requirements: str, extra: str = "") -> dict[str, metadata.Distribution]:
     """Return the installed packages that some requirements ask for, and those that they ask for, by name."""
-    found: dict[str, metadata.Distribution] = {}
+    packages: dict[str, metadata.Distribution] = {}
     pending = list(requirements)
     while pending:
         requirement = Requirement(pending.pop())
         wanted = requirement.marker is None or requirement.marker.evaluate({"extra": extra})
-        if wanted and canonicalize_name(requirement.name) not in found:
-            found[canonicalize_name(requirement.name)] = package = metadata.distribution(requirement.name)
+        if wanted and canonicalize_name(requirement.name) not in packages:
+            packages[canonicalize_name(requirement.name)] = package = metadata.distribution(requirement.name)
             pending += package.requires or []
-    return found
+    return packages
 
 
 ONLY = """

@@ -125,9 +125,9 @@ def test_the_readme_shows_the_records():
 def test_the_docs_tell_the_campaigns():
     page = (ROOT / "docs" / "reliability.md").read_text()
     assert page == results.with_block(page, results.campaigns_block()), "run `python docs/results.py`"
-    found = json.loads(results.CAMPAIGNS.read_text())
-    bad = [found["kills"][what] for what in ("differences", "crashes")]
-    assert [*bad, *(found["calls"].get(what, 0) for what in ("crashes", "hangs"))] == [0, 0, 0, 0]
+    campaigns = json.loads(results.CAMPAIGNS.read_text())
+    bad = [campaigns["kills"][what] for what in ("differences", "crashes")]
+    assert [*bad, *(campaigns["calls"].get(what, 0) for what in ("crashes", "hangs"))] == [0, 0, 0, 0]
 
 
 def test_the_package_has_the_verdicts_of_the_records():

@@ -96,9 +96,9 @@ def test_the_order_of_the_environments_is_of_no_matter_but_to_the_published_defe
     run = partial(a2c_loss, gamma=0.9, value_coefficient=0.1, entropy_coefficient=0.1)
 
     def both(**options):
-        one = run(log_prob, values, rewards, probabilities, **options)
+        original = run(log_prob, values, rewards, probabilities, **options)
         other = run(log_prob[:, order], values[:, order], rewards[:, order], probabilities[:, order], **options)
-        return one, other
+        return original, other
 
     (loss, parts), (same_loss, permuted) = both()
     torch.testing.assert_close(permuted.advantage, parts.advantage[:, order])
@@ -136,15 +136,15 @@ def test_a_rollout_judged_again_at_once_gives_the_gradient_of_acting_step_by_ste
         loss, _ = loss_of(whole, actions, torch.tensor(rewards, dtype=torch.float64)[:, None])
         total = total + loss * len(rewards) / steps
     total.backward()
-    for one, other in zip(at_once, [p.grad for p in agent.parameters()], strict=True):
-        torch.testing.assert_close(one, other)
+    for gradient, other in zip(at_once, [p.grad for p in agent.parameters()], strict=True):
+        torch.testing.assert_close(gradient, other)
 
 
 def test_a_rollout_repeats_itself_and_ends_with_its_episodes():
     env = gymnasium.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")
     agent = agent_of(4, 2)
     first, again, other = (rollout(env, agent, seeded(s), seed=3) for s in (0, 0, 1))
-    assert all(torch.equal(one, same) for one, same in zip(first[:4], again[:4], strict=True))
+    assert all(torch.equal(part, same) for part, same in zip(first[:4], again[:4], strict=True))
     assert not torch.equal(first.actions[:5], other.actions[:5])
     lengths = first.mask.sum(0)
     assert len(first.rewards) == lengths.max() == len(first.infos)
@@ -255,13 +255,13 @@ def test_an_agent_is_the_networks_output_through_two_heads():
     for network in (torch.nn.LSTM(3, 5), torch.nn.RNN(3, 5), PlasticRNN(3, 5)):
         agent = ActorCritic(network, 4, generator=seeded())
         sequence = torch.randn(6, 2, 3, generator=seeded())
-        found, _ = agent(sequence)
+        whole, _ = agent(sequence)
         output, _ = network(sequence)
-        torch.testing.assert_close(found.logits, agent.policy(output))
-        torch.testing.assert_close(found.values, agent.value(output)[..., 0])
+        torch.testing.assert_close(whole.logits, agent.policy(output))
+        torch.testing.assert_close(whole.values, agent.value(output)[..., 0])
         head, state = agent(sequence[:2])
         tail, _ = agent(sequence[2:], state)
-        torch.testing.assert_close(torch.cat((head.values, tail.values)), found.values)
+        torch.testing.assert_close(torch.cat((head.values, tail.values)), whole.values)
 
 
 def test_observations_that_are_no_vectors_are_named():

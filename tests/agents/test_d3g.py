@@ -28,9 +28,9 @@ def agent_of(cls=D3G, observed=PLANE, actions=ROD, seed=0, **options):
 def batch_of(n=16, features=2, actions=ROD, seed=0, known=True):
     source, vectors = generator(seed), agent_of(actions=actions).actions
     states, following = torch.rand(2, n, features, generator=source) * 2 - 1
-    taken = vectors.random(n, source) if known else None
+    sampled = vectors.random(n, source) if known else None
     ended = (torch.rand(n, generator=source) < 0.3).float()
-    return TransitionBatch(states, taken, torch.randn(n, generator=source), following, ended, 1 - ended)
+    return TransitionBatch(states, sampled, torch.randn(n, generator=source), following, ended, 1 - ended)
 
 
 class Linear(nn.Module):
@@ -74,9 +74,9 @@ def test_gradients_of_proposals_by_hand(alpha, beta, loss, gradient):
     nn.init.constant_(agent.tau.weight, -0.5)
     agent.inverse, agent.forward_model, agent.critic = Linear(alpha, True), Linear(beta, False), Downhill()
     agent.tau_optimizer = torch.optim.SGD(agent.tau.parameters(), lr=1.0)
-    found = agent._tau_loss(torch.ones(1, 1))
-    assert found.item() == pytest.approx(loss)
-    optimizer_step(agent.tau_optimizer, [found], agent.tau)
+    tau_loss = agent._tau_loss(torch.ones(1, 1))
+    assert tau_loss.item() == pytest.approx(loss)
+    optimizer_step(agent.tau_optimizer, [tau_loss], agent.tau)
     assert -0.5 - agent.tau.weight.item() == pytest.approx(gradient), "a step of rate 1 is the gradient"
     for part in (agent.critic, agent.inverse, agent.forward_model):
         assert part.factor.grad is None
@@ -145,10 +145,10 @@ def test_the_equations_as_written(cycle, actions):
     torch.testing.assert_close(agent._tau_loss(s).detach(), tau_loss)
     agent.updates = 1
     before = copy.deepcopy(agent.state_dict())
-    found = agent.update(batch)
-    assert set(found) == {*expected, "tau_loss"}
+    losses = agent.update(batch)
+    assert set(losses) == {*expected, "tau_loss"}
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value)
+        torch.testing.assert_close(losses[name], value)
     for name in ("critic", "tau", "inverse", "target_critic", "target_tau"):
         changed = [not torch.equal(v, getattr(agent, name).state_dict()[k]) for k, v in before[name].items()]
         assert all(changed), name
@@ -174,9 +174,9 @@ def test_one_step_is_that_of_separate_optimisers():
     optimizer.step()
     agent.update(batch)
     for name in ("critic", "inverse", "forward_model", "tau"):
-        for found, expected in zip(getattr(agent, name).parameters(), getattr(alone, name).parameters(), strict=True):
-            torch.testing.assert_close(found, expected)
-            assert found.grad is None
+        for weight, expected in zip(getattr(agent, name).parameters(), getattr(alone, name).parameters(), strict=True):
+            torch.testing.assert_close(weight, expected)
+            assert weight.grad is None
     for slow, old, new in zip(agent.target_tau.parameters(), tau.parameters(), agent.tau.parameters(), strict=True):
         torch.testing.assert_close(slow, 0.995 * old + 0.005 * new)
 
@@ -240,20 +240,20 @@ def test_units_and_scales():
     scaled.normalise(batch.states * scale + shift)
     other = batch._replace(states=batch.states * scale + shift, next_states=batch.next_states * scale + shift)
     for _ in range(3):
-        found, expected = scaled.update(other), plain.update(batch)
+        losses, expected = scaled.update(other), plain.update(batch)
         for name in expected:
-            torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(losses[name], expected[name], rtol=1e-3, atol=1e-4)
     proposed = torch.as_tensor(plain.propose(batch.states)) * scale + shift
     torch.testing.assert_close(torch.as_tensor(scaled.propose(other.states)), proposed, rtol=1e-3, atol=1e-3)
     with pytest.raises(RuntimeError, match="normalise after 3 updates"):
         plain.normalise(batch.states)
-    auto, one = agent_of(cycle_weight="auto"), agent_of(cycle_weight=0.0)
+    auto, unweighted = agent_of(cycle_weight="auto"), agent_of(cycle_weight=0.0)
     s = batch.states
     p = s + auto.tau(s)
     there = auto._reachable(s, p, auto.critic)
     values = auto.critic.first(torch.cat([s, there], 1))
     more = values.abs().mean() * nn.functional.mse_loss(there, p)
-    torch.testing.assert_close(auto._tau_loss(s) - one._tau_loss(s), more)
+    torch.testing.assert_close(auto._tau_loss(s) - unweighted._tau_loss(s), more)
 
 
 def test_actions_stay_within_their_bounds():
@@ -282,8 +282,8 @@ def test_goes_on_exactly(cls, tmp_path):
     checkpoint.save(tmp_path / "agent", agent.state_dict())
     resumed.load_state_dict(checkpoint.load(tmp_path / "agent"))
     for batch in batches[3:]:
-        found, expected = agent.update(batch), resumed.update(batch)
-        assert found == expected
+        losses, expected = agent.update(batch), resumed.update(batch)
+        assert losses == expected
 
 
 def test_td3_is_that_of_stable_baselines(monkeypatch):
@@ -304,11 +304,11 @@ def test_td3_is_that_of_stable_baselines(monkeypatch):
     monkeypatch.setattr(Logger, "record", lambda self, name, value, *a, **k: logged.setdefault(name, []).append(value))
     theirs.set_logger(Logger(None, []))
     monkeypatch.setattr(theirs.replay_buffer, "sample", lambda *a, **k: samples)
-    found = [ours.update(batch) for _ in range(2)]
+    updates = [ours.update(batch) for _ in range(2)]
     theirs.train(2, 16)
-    losses = [one["critic_loss"].item() for one in found]
+    losses = [one["critic_loss"].item() for one in updates]
     assert logged["train/critic_loss"] == [pytest.approx(np.mean(losses), abs=1e-5)]
-    assert logged["train/actor_loss"] == [pytest.approx(found[1]["policy_loss"].item(), abs=1e-5)]
+    assert logged["train/actor_loss"] == [pytest.approx(updates[1]["policy_loss"].item(), abs=1e-5)]
     with torch.no_grad():
         following = theirs.actor_target(batch.next_states)
         worth = torch.cat(theirs.critic_target(batch.next_states, following), 1).min(1).values
@@ -324,8 +324,8 @@ def test_td3_is_that_of_stable_baselines(monkeypatch):
 def copy_weights(ours, theirs):
     with torch.no_grad():
         for actor, policy in ((theirs.actor, ours.policy), (theirs.actor_target, ours.target_policy)):
-            for one, other in zip(policy.parameters(), actor.mu.parameters(), strict=True):
-                one.copy_(other)
+            for parameter, other in zip(policy.parameters(), actor.mu.parameters(), strict=True):
+                parameter.copy_(other)
         for twins, critic in ((theirs.critic, ours.critic), (theirs.critic_target, ours.target_critic)):
             for i, net in enumerate(twins.q_networks):
                 layers = [layer for layer in net if isinstance(layer, nn.Linear)]

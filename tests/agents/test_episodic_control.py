@@ -219,8 +219,8 @@ def test_resumes_exactly_in_the_middle_of_an_episode(build, tmp_path):
     checkpoint.save(tmp_path / "agent", agent.state_dict())
     resumed.load_state_dict(checkpoint.load(tmp_path / "agent"))
     again = copy.deepcopy(generator)
-    for one in (agent, resumed):
-        one.observe(1.0, False, False, [0.0, 0.0])
+    for twin in (agent, resumed):
+        twin.observe(1.0, False, False, [0.0, 0.0])
     assert drive(agent, 60, generator) == drive(resumed, 60, again)
     assert checkpoint_bytes(agent.state_dict()) == checkpoint_bytes(resumed.state_dict())
 

@@ -142,20 +142,20 @@ def test_events_are_those_of_the_published_procedure_step_by_step(envs, capacity
 def test_scan_is_observe_step_by_step():
     for criterion, threshold in (("ratio", 3.0), ("zscore", 2.0), ("uniform", 40.0), ("random", 0.02)):
         options = {"min_samples": 5, "window": 30, "append_on_trigger": False, "reset_on_trigger": False}
-        one, two = (
+        scanned, stepped = (
             SurprisalMonitor(criterion, threshold, **options, generator=torch.Generator().manual_seed(0))
             for _ in range(2)
         )
         xs = np.random.default_rng(0).exponential(size=300)
         fired, at = [], 0
-        while (place := one.scan(xs[at:])) is not None:
+        while (place := scanned.scan(xs[at:])) is not None:
             fired.append(at + place)
             at += place + 1
-        assert fired == [t for t, x in enumerate(xs) if two.observe(float(x))]
+        assert fired == [t for t, x in enumerate(xs) if stepped.observe(float(x))]
         assert len(fired) > 1
-        assert one.previous == xs[-1]
-        for name, value in one.state_dict().items():
-            np.testing.assert_array_equal(value, two.state_dict()[name])
+        assert scanned.previous == xs[-1]
+        for name, value in scanned.state_dict().items():
+            np.testing.assert_array_equal(value, stepped.state_dict()[name])
     with pytest.raises(ValueError, match="streams = 2"):
         SurprisalMonitor(streams=2).scan(xs)
 
@@ -389,23 +389,23 @@ def test_constant_errors_and_zero_features_cut_nothing_and_nothing_done_counts()
 
 
 def test_a_saved_state_goes_on_alike_with_as_many_fragments():
-    one, rollouts = FragmentedCuriosity(Told, 3, bidirectional=True), stream(40, 64, 3, seed=6)
+    original, rollouts = FragmentedCuriosity(Told, 3, bidirectional=True), stream(40, 64, 3, seed=6)
     for obs, done in rollouts[:20]:
-        one.bonus(obs, done)
-        one.update(obs, ~done)
-    assert len(one.store) > 2
-    two = FragmentedCuriosity(Told, 3, bidirectional=True)
-    two.load_state_dict(one.state_dict())
+        original.bonus(obs, done)
+        original.update(obs, ~done)
+    assert len(original.store) > 2
+    restored = FragmentedCuriosity(Told, 3, bidirectional=True)
+    restored.load_state_dict(original.state_dict())
     for obs, done in rollouts[20:]:
-        for curiosity in (one, two):
+        for curiosity in (original, restored):
             curiosity.bonus(obs, done)
             curiosity.update(obs, ~done)
-    assert one.events == two.events
-    assert len(one.events) > 4
-    for number in one.store.ids:
-        assert one.store.get(number).module.weight == two.store.get(number).module.weight
+    assert original.events == restored.events
+    assert len(original.events) > 4
+    for number in original.store.ids:
+        assert original.store.get(number).module.weight == restored.store.get(number).module.weight
     with pytest.raises(ValueError, match="current"):
-        FragmentedCuriosity(Told, 2).load_state_dict(one.state_dict())
+        FragmentedCuriosity(Told, 2).load_state_dict(original.state_dict())
 
 
 @pytest.mark.parametrize(

@@ -36,14 +36,14 @@ def test_advantages_are_discounted_sums_of_differences_up_to_the_end_of_the_epis
     rewards, values, next_values = draw(6, 2), draw(6, 2, seed=1), draw(6, 2, seed=2)
     terminated, done = torch.zeros(2, 6, 2, dtype=torch.bool)
     terminated[2, 0] = done[2, 0] = done[3, 1] = True
-    got = generalised_advantages(rewards, values, next_values, terminated, done, gamma=0.9, gae_lambda=0.8)
+    advantages = generalised_advantages(rewards, values, next_values, terminated, done, gamma=0.9, gae_lambda=0.8)
     for env, end in ((0, 2), (1, 3)):
         for t in range(6):
             last, expected = end if t <= end else 5, 0.0
             for k in range(t, last + 1):
                 bootstrap = 0.0 if terminated[k, env] else 0.9 * next_values[k, env]
                 expected += (0.9 * 0.8) ** (k - t) * (rewards[k, env] + bootstrap - values[k, env])
-            assert got[t, env].item() == pytest.approx(float(expected), rel=1e-12)
+            assert advantages[t, env].item() == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_the_loss_and_its_gradient_are_those_of_the_formula_in_numpy():
@@ -291,19 +291,19 @@ def test_a_goal_that_pays_is_learned():
 
 def test_learning_goes_on_alike_from_a_saved_state():
     settings = PPO(minibatches=2, epochs=1)
-    one = rooms_learner()
-    optimizer = settings.optimizer(one[0])
-    learn(one, optimizer, 2, settings)
-    parts = (*one, optimizer)
+    learner = rooms_learner()
+    optimizer = settings.optimizer(learner[0])
+    learn(learner, optimizer, 2, settings)
+    parts = (*learner, optimizer)
     saved = [part.get_state() if isinstance(part, torch.Generator) else part.state_dict() for part in parts]
     saved = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, saved)
-    expected = learn(one, optimizer, 2, settings)
-    two = rooms_learner(seed=5)
-    other = settings.optimizer(two[0])
-    for part, state in zip((*two, other), saved, strict=True):
+    expected = learn(learner, optimizer, 2, settings)
+    resumed = rooms_learner(seed=5)
+    other = settings.optimizer(resumed[0])
+    for part, state in zip((*resumed, other), saved, strict=True):
         part.set_state(state) if isinstance(part, torch.Generator) else part.load_state_dict(state)
-    assert learn(two, other, 2, settings) == expected
-    for ours, theirs in zip(one[0].parameters(), two[0].parameters(), strict=True):
+    assert learn(resumed, other, 2, settings) == expected
+    for ours, theirs in zip(learner[0].parameters(), resumed[0].parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 

@@ -107,12 +107,12 @@ def test_the_posterior_is_that_of_bayes():
         agent.learn(action, reward, seen)
         if t % 2:
             p = (0.9, 0.1) if state == 1 else (0.1, 0.9)
-            one, other = p if reward[0] else (1 - p[0], 1 - p[1])
-            belief = belief * one / (belief * one + (1 - belief) * other)
+            likelihood, other = p if reward[0] else (1 - p[0], 1 - p[1])
+            belief = belief * likelihood / (belief * likelihood + (1 - belief) * other)
             belief = belief * (1 - 0.025) + (1 - belief) * 0.025
-        found = agent.belief[0].sum((1, 2))
+        posterior = agent.belief[0].sum((1, 2))
         assert agent.model.instances[0].states == (1,)
-        assert found[0] == pytest.approx(belief, abs=1e-12)
+        assert posterior[0] == pytest.approx(belief, abs=1e-12)
 
 
 def test_what_stimuli_mean_is_learnt_from_one_trial_of_each_kind():
@@ -145,11 +145,11 @@ def test_inference_gains_more_than_chance_and_less_than_knowing(task, mode):
 def test_finding_a_spot_by_drawing_where_it_may_be():
     task = named.find_the_spot(3)
     env = MetaTaskVectorEnv(task, 40)
-    chance, found = (
+    chance, thompson = (
         play(env, agent, seed=0).rewards.sum(1).mean()
         for agent in (RandomAgent(np.random.default_rng(0)), BayesFilterAgent(pomdp(task), "thompson"))
     )
-    assert found > 2 * chance
+    assert thompson > 2 * chance
 
 
 def test_the_oracle_follows_what_changes_and_other_tasks_beside():

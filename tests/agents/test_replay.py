@@ -49,8 +49,8 @@ def test_ends_are_told_apart_and_restored():
     assert buffer.all().terminated.tolist() == [1, 0, 0] * 3
     assert buffer.all().truncated.tolist() == [0, 1, 0] * 3
     again.load_state_dict(buffer.state_dict())
-    for one, other in zip(buffer.sample(5, generator()), again.sample(5, generator()), strict=True):
-        assert torch.equal(one, other)
+    for part, other in zip(buffer.sample(5, generator()), again.sample(5, generator()), strict=True):
+        assert torch.equal(part, other)
 
 
 def test_a_log_has_no_gaps():
@@ -126,10 +126,10 @@ def test_episodes_are_recorded_whole_however_they_are_reset(mode):
     returns = vector_episodes(env, lambda states: rng.integers(2, size=5), 0, record)
     assert returns.sum() == len(buffer) == sum(seen)
     assert seen[0] == 5
-    found = buffer.all()
-    assert found.terminated.sum() == 5
-    follows = (found.next_states[:, None] == found.states[None]).all(2).any(1)
-    assert torch.equal(follows, found.terminated == 0)
+    recorded = buffer.all()
+    assert recorded.terminated.sum() == 5
+    follows = (recorded.next_states[:, None] == recorded.states[None]).all(2).any(1)
+    assert torch.equal(follows, recorded.terminated == 0)
 
 
 def test_one_transition_alone_is_named():

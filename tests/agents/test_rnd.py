@@ -49,8 +49,8 @@ def test_reward_is_the_error_over_the_deviation_of_its_discounted_sum():
         n, m = 1e-4, len(every)
         mean, var = np.mean(every), np.var(every)
         expected = (n + m * var + mean**2 * n * m / (n + m)) / (n + m)  # after a beginning of mean 0 and deviation 1
-        got, rewards = rewards[0], rewards[1:]
-        torch.testing.assert_close(got, torch.where(done, 0.0, error / expected**0.5))
+        reward, rewards = rewards[0], rewards[1:]
+        torch.testing.assert_close(reward, torch.where(done, 0.0, error / expected**0.5))
     constant = rnd_of(num_envs=1, gamma=0.9)
     constant.reward(torch.ones(1000, 1), torch.zeros(1000, 1, dtype=torch.bool))
     assert constant.filtered.item() == pytest.approx(1 / (1 - 0.9))  # the closed form of the filter

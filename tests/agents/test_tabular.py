@@ -85,9 +85,9 @@ def test_labels_do_not_matter(labels, seed):
     unlabelled.partial_fit(s, None, *log)
     for other in (renamed, unlabelled):
         assert np.array_equal(plain.transition_values(), other.transition_values(), equal_nan=True)
-    for one, two in zip(s[:20].tolist(), there[:20].tolist(), strict=True):
-        assert sorted(labels[plain.actions_for(one, two)].tolist()) == renamed.actions_for(one, two)
-        assert unlabelled.actions_for(one, two) == []
+    for cell, following in zip(s[:20].tolist(), there[:20].tolist(), strict=True):
+        assert sorted(labels[plain.actions_for(cell, following)].tolist()) == renamed.actions_for(cell, following)
+        assert unlabelled.actions_for(cell, following) == []
 
 
 @pytest.mark.parametrize("cls", [TabularQ, TabularQSS])
@@ -130,7 +130,7 @@ def move(agent, s):
         a = int(agent.table[s].argmax())
     else:
         values = agent.transition_values()[s]
-        there = max(dict.fromkeys(GRID.successors[s, :, 0].tolist()), key=lambda one: values[one])
+        there = max(dict.fromkeys(GRID.successors[s, :, 0].tolist()), key=lambda cell: values[cell])
         a = causes(s, there)[0]
     return int(GRID.successors[s, a, 0]), float(GRID.rewards[s, a, 0])
 
@@ -154,10 +154,10 @@ def test_exploration_and_outcomes_have_their_probabilities(cls):
     known = agent.table[0] if cls is TabularQ else agent.transition_values()[0, 1:5]
     assert np.log1p(-known) / np.log1p(-rate) == pytest.approx([lives / 4] * 4, rel=0.06)
     if cls is TabularQSS:
-        one = bandit((0.2, 0.8), 1)
-        agent = learner(cls, one, **options)
+        stochastic = bandit((0.2, 0.8), 1)
+        agent = learner(cls, stochastic, **options)
         with pytest.warns(RuntimeWarning, match="two different cells"):
-            agent.train(one, lives, evaluations=0)
+            agent.train(stochastic, lives, evaluations=0)
         counted = np.log1p(-agent.transition_values()[0, 1:3]) / np.log1p(-rate)
         assert counted == pytest.approx([0.2 * lives, 0.8 * lives], rel=0.06)
 
@@ -228,7 +228,7 @@ def test_learns_step_by_step_too():
 
 
 def test_wrong_use_is_told():
-    one, no = np.array([0]), np.array([False])
+    zero, no = np.array([0]), np.array([False])
     with pytest.raises(ValueError, match=r"neighbours\(3\) = \[\]"):
         learner(TabularQSS, neighbours=lambda s: [] if s == 3 else [s])
     with pytest.raises(ValueError, match=r"neighbours\(0\) = \[121\]: expected .* from 0 to 120"):
@@ -243,16 +243,16 @@ def test_wrong_use_is_told():
     with pytest.raises(ValueError, match="the inverse was given"):
         known.clear_inverse()
     with pytest.raises(ValueError, match="cell 50 follows cell 0: expected one of"):
-        known.partial_fit(one, one, np.array([-1.0]), np.array([50]), no)
+        known.partial_fit(zero, zero, np.array([-1.0]), np.array([50]), no)
     with pytest.raises(ValueError, match="next_observation = 50: expected a neighbour of 0"):
         known.actions_for(0, 50)
     with pytest.raises(ValueError, match="actions = None: Q-learning"):
-        learner(TabularQ).partial_fit(one, None, np.array([-1.0]), one, no)
+        learner(TabularQ).partial_fit(zero, None, np.array([-1.0]), zero, no)
     agent = learner(TabularQSS)
     with pytest.raises(ValueError, match="actions from 4 to 4"):
-        agent.partial_fit(one, np.array([4]), np.array([1.0]), one, no)
+        agent.partial_fit(zero, np.array([4]), np.array([1.0]), zero, no)
     with pytest.raises(ValueError, match=r"observations\.shape = \(1, 2\): expected \(1, 1\)"):
-        agent.partial_fit(one[:, None].repeat(2, 1), one, np.array([1.0]), one[:, None].repeat(2, 1), no)
+        agent.partial_fit(zero[:, None].repeat(2, 1), zero, np.array([1.0]), zero[:, None].repeat(2, 1), no)
     agent.act(0)
     with pytest.raises(ValueError, match="observation = None"):
         agent.observe(1.0, True, False)

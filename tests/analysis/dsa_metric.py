@@ -27,21 +27,21 @@ def main() -> None:
     from DSA import DMD
 
     rng = np.random.default_rng(0)
-    found = {"version": version("dsa-metric"), "pairs": [], "delays": DELAYS, "rank": RANK}
+    record = {"version": version("dsa-metric"), "pairs": [], "delays": DELAYS, "rank": RANK}
     for n in (2, 4, 6, 8):
         A, noise, turn = rng.normal(size=(3, n, n)).round(4)
         Q = np.linalg.qr(turn)[0]
         for B in (noise, (Q.T @ (A + 0.1 * noise) @ Q).round(4)):
             scores = {method: score(A, B, method) for method in ("wasserstein", "angular")}
-            found["pairs"].append({"A": A.tolist(), "B": B.tolist(), **scores})
+            record["pairs"].append({"A": A.tolist(), "B": B.tolist(), **scores})
     x, A = np.zeros((3, 40, 2)), np.array([[0.8, -0.4], [0.5, 0.7]])
     for t in range(1, 40):
         x[:, t] = (x[:, t - 1] @ A.T + rng.normal(size=(3, 2))).round(4)
     dmd = DMD(x.copy(), n_delays=DELAYS, rank=RANK, lamb=0)
     dmd.fit()
     values = np.linalg.eigvals(np.asarray(dmd.A_v))
-    found |= {"trials": x.tolist(), "eigenvalues": [[float(v.real), float(v.imag)] for v in values]}
-    Path(__file__).with_suffix(".json").write_text(json.dumps(found) + "\n")
+    record |= {"trials": x.tolist(), "eigenvalues": [[float(v.real), float(v.imag)] for v in values]}
+    Path(__file__).with_suffix(".json").write_text(json.dumps(record) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from engram.experiments.dsa.order import rotations
 @pytest.mark.parametrize("order", [2, 5])
 def test_both_ways_find_the_order_of_a_linear_system_under_noise(order):
     x = rotations(order, np.random.default_rng(order), noise=0.5)
-    found = choose_delays(x, [1, 5], range(1, 9))
-    assert found.rank == order
+    choice = choose_delays(x, [1, 5], range(1, 9))
+    assert choice.rank == order
     for p in (1, 5):
         assert abs(HankelDMD(p, rank="svht").fit(x).rank_ - order) <= 1
-    best = (found.table["n_delays"] == found.n_delays) & (found.table["rank"] == found.rank)
-    assert found.table["aic"][best] == found.table["aic"].min()
-    assert found.table["mase"][best] < 0.5
+    best = (choice.table["n_delays"] == choice.n_delays) & (choice.table["rank"] == choice.rank)
+    assert choice.table["aic"][best] == choice.table["aic"].min()
+    assert choice.table["mase"][best] < 0.5
 
 
 @pytest.mark.parametrize(("walks", "mase"), [(True, 1.0), (False, 0.5**0.5)])
@@ -43,13 +43,13 @@ def test_the_table_is_that_of_fits_to_the_other_trials():
 def test_other_parameters_are_those_of_the_dmd_and_a_single_trial_is_cut():
     x = np.sin(0.1 * np.arange(90))[:, None]
     dmd = HankelDMD(7, rank=3, delay_interval=2, steps_ahead=3)
-    found = choose_delays(x, [1, 2], [1, 2, 3], dmd=dmd)
-    assert found[:2] == (2, 2)
-    assert found.table["rank"].tolist() == [1, 1, 2], "no rank above the numerical one"
-    assert found.table["mase"][2] < 1e-6
+    choice = choose_delays(x, [1, 2], [1, 2, 3], dmd=dmd)
+    assert choice[:2] == (2, 2)
+    assert choice.table["rank"].tolist() == [1, 1, 2], "no rank above the numerical one"
+    assert choice.table["mase"][2] < 1e-6
     assert (dmd.n_delays, dmd.rank) == (7, 3), "it is cloned"
     parts = [x[:30], x[30:60], x[60:]]
-    np.testing.assert_array_equal(choose_delays(parts, [1, 2], [1, 2], dmd=dmd).table["mse"], found.table["mse"])
+    np.testing.assert_array_equal(choose_delays(parts, [1, 2], [1, 2], dmd=dmd).table["mse"], choice.table["mse"])
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,10 @@ SMALL = np.stack(np.meshgrid(np.arange(32.0), np.arange(32.0)), -1).reshape(-1, 
 )
 def test_percolation_on_a_large_lattice_has_its_known_thresholds(reach, share, ratio, tolerance):
     sigma = reach / (2 * math.sqrt(math.log(200)))
-    found = [
+    ratios = [
         percolation_ratio(LATTICE[np.random.default_rng(seed).random(len(LATTICE)) < share], sigma) for seed in range(3)
     ]
-    assert np.mean(found) == pytest.approx(ratio, abs=tolerance)
+    assert np.mean(ratios) == pytest.approx(ratio, abs=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_percolation_on_a_large_lattice_has_its_known_thresholds(reach, share, r
 def test_percolation_on_a_canvas(sigma, ratios):
     for share, ratio in ratios.items():
         rng = np.random.default_rng(0)
-        found = [percolation_ratio(SMALL[rng.random(1024) < share], sigma) for _ in range(40)]
-        assert min(found) <= ratio <= max(found)  # which was of one draw
-        assert np.mean(found) == pytest.approx(ratio, abs=0.2)
+        measured = [percolation_ratio(SMALL[rng.random(1024) < share], sigma) for _ in range(40)]
+        assert min(measured) <= ratio <= max(measured)  # which was of one draw
+        assert np.mean(measured) == pytest.approx(ratio, abs=0.2)
 
 
 def test_bumps_hang_together_up_to_their_reach():

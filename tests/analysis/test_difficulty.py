@@ -32,9 +32,9 @@ def modes(m, frequency, manifold="sphere"):
 def test_harmonics_are_counted_as_they_are_known(K):
     known = {1: 2 * K + 1, 2: (K + 1) ** 2, 3: (K + 1) * (K + 2) * (2 * K + 3) / 6}
     for m, number in known.items():
-        degree, found = modes(m, math.sqrt(K * (K + m - 1)))
+        degree, count = modes(m, math.sqrt(K * (K + m - 1)))
         assert degree == pytest.approx(K, rel=1e-12)
-        assert found == pytest.approx(number, rel=1e-12)
+        assert count == pytest.approx(number, rel=1e-12)
 
 
 def test_degree_solves_its_equation_also_where_it_cancels():

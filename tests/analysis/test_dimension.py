@@ -54,9 +54,9 @@ def test_an_outlier_and_points_much_nearer_than_single_precision_tells_are_seen(
 def test_exact_law_of_the_ratios(m):
     queries, k = 20_000, 5
     distances = np.sort(np.random.default_rng(0).random((queries, k)) ** (1 / m), axis=1)
-    found, se = maximum_likelihood_dimension(distances)
+    dimension, se = maximum_likelihood_dimension(distances)
     assert se == pytest.approx(m / math.sqrt(queries * (k - 1)), rel=0.03)
-    assert abs(found - m) < 4 * se
+    assert abs(dimension - m) < 4 * se
     each, _ = maximum_likelihood_dimension(distances, pooled=False)
     assert each == pytest.approx(m * (k - 1) / (k - 2), rel=0.03)  # the bias that pooling is free of
 
@@ -142,8 +142,8 @@ def test_bad_inputs_are_named(points, options, message):
 
 def test_measured_dimensions_of_digits():
     digits = load_digits().data / 16
-    found = [intrinsic_dimension(digits, k).value for k in (3, 5, 10, 20)]
-    assert found == pytest.approx([8.78, 8.11, 7.42, 6.85], abs=0.01)
+    dimensions = [intrinsic_dimension(digits, k).value for k in (3, 5, 10, 20)]
+    assert dimensions == pytest.approx([8.78, 8.11, 7.42, 6.85], abs=0.01)
     assert IntrinsicDimension(k=10).fit(digits).dimension_ == pytest.approx(7.42, abs=0.01)
 
 
@@ -151,7 +151,7 @@ def test_measured_dimensions_of_digits():
 def test_measured_dimensions_of_mnist():
     mnist = load("mnist", split="test").images.reshape(10_000, 784)
     distances = nearest_distances(mnist.astype(np.float32), 10, np.arange(2000))
-    found = [maximum_likelihood_dimension(distances[:, :k])[0] for k in (3, 5, 10)]
-    assert found == pytest.approx([13.9, 13.5, 13.2], abs=0.05)
+    dimensions = [maximum_likelihood_dimension(distances[:, :k])[0] for k in (3, 5, 10)]
+    assert dimensions == pytest.approx([13.9, 13.5, 13.2], abs=0.05)
     # The first half of them is by other writers than the second.
     assert intrinsic_dimension(mnist, n_queries=1000).value == pytest.approx(12.6, abs=0.8)

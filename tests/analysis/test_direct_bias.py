@@ -24,10 +24,10 @@ from engram.analysis.difficulty.chi_square import saddlepoint_logcdf
 def test_noncentral_chi_square_is_that_of_scipy(df, nc, share):
     x = share * (df + nc)
     expected = ncx2.cdf(x, df, nc) if nc else chi2.cdf(x, df)
-    found = noncentral_chi2_logcdf(x, df, nc)
-    assert found <= 0
+    log_probability = noncentral_chi2_logcdf(x, df, nc)
+    assert log_probability <= 0
     if expected > 1e-200:
-        assert found == pytest.approx(math.log(expected), rel=1e-6, abs=1e-9)
+        assert log_probability == pytest.approx(math.log(expected), rel=1e-6, abs=1e-9)
 
 
 def test_noncentral_chi_square_goes_on_where_scipy_ends():
@@ -49,8 +49,8 @@ def test_bits_grow_by_half_the_dimensions_for_each_decade_of_squared_error(df, e
 
 @pytest.mark.parametrize("x", [0.5, 10.0, 40.0, 69.999, 70.0, 70.001, 90.0, 200.0])
 def test_saddlepoint_of_equal_weights_is_the_chi_square(x):
-    found = weighted_chi2_logcdf(x / 3, np.full(50, 1 / 3), np.full(50, 0.4))
-    assert found == pytest.approx(noncentral_chi2_logcdf(x, 50, 20.0), abs=0.01)
+    log_probability = weighted_chi2_logcdf(x / 3, np.full(50, 1 / 3), np.full(50, 0.4))
+    assert log_probability == pytest.approx(noncentral_chi2_logcdf(x, 50, 20.0), abs=0.01)
 
 
 def test_what_has_no_spread_only_shifts():

@@ -69,11 +69,11 @@ def test_both_ways_of_computing_it_agree(monkeypatch):
     x = autoregression()
     fast = [HankelDMD(4, rank=r, method=m).fit(x) for r in (6, 12) for m in ("pcr", "rrr")]
     monkeypatch.setattr(sys.modules[HankelDMD.__module__], "ILL_CONDITIONED", 2.0)
-    for one in fast:
-        other = HankelDMD(4, rank=one.rank, method=one.method).fit(x)
-        np.testing.assert_allclose(one.singular_values_, other.singular_values_, rtol=1e-9)
-        assert operator_distance(one.operator_, other.operator_) < 1e-6
-        np.testing.assert_allclose(one.predict(x)[0], other.predict(x)[0], atol=1e-8)
+    for dmd in fast:
+        other = HankelDMD(4, rank=dmd.rank, method=dmd.method).fit(x)
+        np.testing.assert_allclose(dmd.singular_values_, other.singular_values_, rtol=1e-9)
+        assert operator_distance(dmd.operator_, other.operator_) < 1e-6
+        np.testing.assert_allclose(dmd.predict(x)[0], other.predict(x)[0], atol=1e-8)
 
 
 def test_delays_are_the_most_recent_first():
@@ -89,8 +89,8 @@ def test_a_linear_system_is_found_exactly():
     for t in range(59):
         x[t + 1] = A @ x[t]
     dmd = HankelDMD(rank=4, reg=0.0).fit(x)
-    found, true = (np.sort_complex(np.linalg.eigvals(M)) for M in (dmd.operator_, A))
-    np.testing.assert_allclose(found, true, atol=1e-12)
+    eigenvalues, true = (np.sort_complex(np.linalg.eigvals(M)) for M in (dmd.operator_, A))
+    np.testing.assert_allclose(eigenvalues, true, atol=1e-12)
     np.testing.assert_allclose(dmd.predict(x, 3)[:-3], x[3:], atol=1e-10)
     assert dmd.score(x) == pytest.approx(1)
     assert dmd.spectral_radius_ == pytest.approx(np.abs(true).max())

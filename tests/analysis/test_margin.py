@@ -50,8 +50,8 @@ def test_random_pairs_are_of_all_pairs_alike():
     y = np.array([0, 0, 1, 2])
     from engram.analysis.difficulty.margin import _random_pairs
 
-    distances, one, other = _random_pairs(X, np.arange(4), y, 50_000, np.random.default_rng(0))
-    assert np.array_equal(distances, np.abs(X[one] - X[other]).ravel())
+    distances, first, second = _random_pairs(X, np.arange(4), y, 50_000, np.random.default_rng(0))
+    assert np.array_equal(distances, np.abs(X[first] - X[second]).ravel())
     values, counts = np.unique(distances, return_counts=True)
     assert values.tolist() == [9, 10, 90, 99, 100]
     assert counts == pytest.approx(10_000, abs=500)
@@ -65,8 +65,8 @@ def test_digits():
 @pytest.mark.parametrize(("m", "index"), [(2, 0.5), (10, 0.1)])
 def test_power_laws_are_extrapolated(m, index):
     distances = np.random.default_rng(0).random(400_000) ** (1 / m)
-    largest, found = extreme_quantile(1 / distances, 2000, 100)
-    assert found == pytest.approx(index, abs=0.06)
+    largest, estimate = extreme_quantile(1 / distances, 2000, 100)
+    assert estimate == pytest.approx(index, abs=0.06)
     truth = (1 / (400_000 * 100)) ** (1 / m)
     assert 0.5 < (1 / largest) / truth < 2
 

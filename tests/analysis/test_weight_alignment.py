@@ -36,8 +36,8 @@ def test_disjoint_inputs_score_nothing():
 def test_the_score_is_the_expectation_of_the_authors_estimate():
     change, predicted = matrices(3)
     noise = np.random.default_rng(0).normal(size=(200_000, 7))
-    one, other = noise @ change.T @ change, noise @ predicted.T @ predicted
-    estimate = (one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum())
+    by_change, by_prediction = noise @ change.T @ change, noise @ predicted.T @ predicted
+    estimate = (by_change * by_prediction).sum() / np.sqrt((by_change**2).sum() * (by_prediction**2).sum())
     assert alignment_score(change, predicted) == pytest.approx(estimate, abs=1e-3)
 
 
@@ -68,13 +68,13 @@ def test_kernels_are_unfolded():
 
 
 def test_bad_input():
-    one, other = {"a.weight": torch.ones(2, 2)}, {"a.weight": torch.ones(2, 3)}
+    weights, other = {"a.weight": torch.ones(2, 2)}, {"a.weight": torch.ones(2, 3)}
     with pytest.raises(ValueError, match=r"initial lacks a\.weight"):
-        alignment_by_layer(one, {}, one)
+        alignment_by_layer(weights, {}, weights)
     with pytest.raises(ValueError, match=r"trained\['a.weight'\].shape = \(2, 3\): expected \(2, 2\)"):
-        alignment_by_layer(other, one, one)
+        alignment_by_layer(other, weights, weights)
     with pytest.raises(ValueError, match="change is zero"):
-        alignment_by_layer(one, one, one)
+        alignment_by_layer(weights, weights, weights)
     model = wide_mlp((3, 2), generator=generator())
     with pytest.raises(ValueError, match="initial lacks"):
         predicted_change(model, {}, torch.ones(4, 3), torch.ones(4, 2))

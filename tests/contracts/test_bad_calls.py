@@ -192,7 +192,7 @@ NUMBERS = (-1, 0, 1, 7, 2**31, 2**63, -(2**63), 10**400, 0.5, -0.5, 1e-320, 1e30
 @functools.cache
 def callables():
     """Return every public function, and every class with its public methods, by name."""
-    found = {}
+    members = {}
     for package in PACKAGES:
         module = importlib.import_module(f"engram.{package}")
         for name in module.__all__:
@@ -201,10 +201,10 @@ def callables():
             if inspect.isclass(thing) and (issubclass(thing, kinds) or inspect.isabstract(thing) or is_protocol(thing)):
                 continue
             if callable(thing) and getattr(thing, "__module__", "").startswith("engram."):
-                found[f"{thing.__module__}.{name}"] = (thing, None)
+                members[f"{thing.__module__}.{name}"] = (thing, None)
                 for method in public_methods(thing) if inspect.isclass(thing) else ():
-                    found[f"{thing.__module__}.{name}.{method}"] = (thing, method)
-    return dict(sorted(found.items()))
+                    members[f"{thing.__module__}.{name}.{method}"] = (thing, method)
+    return dict(sorted(members.items()))
 
 
 def is_protocol(thing):
@@ -303,15 +303,15 @@ def good(hint, dims, depth):
     if hint in simple:
         return simple[hint]
     if inspect.isclass(hint) and hint.__module__.startswith("engram.") and depth < 4:
-        kinds = [hint, *(one for one, _ in callables().values() if inspect.isclass(one) and derives(one, hint))]
+        kinds = [hint, *(cls for cls, _ in callables().values() if inspect.isclass(cls) and derives(cls, hint))]
         kind = next((k for k in kinds if not inspect.isabstract(k) and not is_protocol(k)), hint)
         return kind(**arguments(kind, dims, depth + 1))
     return 3
 
 
-def derives(one, hint):
+def derives(cls, hint):
     try:
-        return issubclass(one, hint)
+        return issubclass(cls, hint)
     except TypeError:  # a protocol that cannot say
         return False
 
@@ -324,14 +324,14 @@ def array(hint, dims):
     values = np.full(sizes, 0.5) if "float" in kind or "complex" in kind else np.ones(sizes, int)
     values = values.astype(bool) if "bool" in kind else values.astype(np.uint8) if "uint8" in kind else values
     if isinstance(hint.array_type, type) and issubclass(hint.array_type, torch.Tensor):
-        found = torch.from_numpy(values)
-        return found.float() if found.is_floating_point() else found
+        tensor = torch.from_numpy(values)
+        return tensor.float() if tensor.is_floating_point() else tensor
     return values
 
 
 def wrong(value):
     """Return what may be given in place of a good value."""
-    found = [*UNTYPED, *NUMBERS, np.zeros(0), np.full((3, 3), np.nan), np.array(["a", "b"]), torch.full((2, 5), 1e30)]
+    values = [*UNTYPED, *NUMBERS, np.zeros(0), np.full((3, 3), np.nan), np.array(["a", "b"]), torch.full((2, 5), 1e30)]
     if isinstance(value, np.ndarray | torch.Tensor) and value.dtype != object:
         plain = np.asarray(value)
         shapes = [plain[None], plain[..., None]]
@@ -339,15 +339,15 @@ def wrong(value):
         numbers = plain.astype(float)
         numeric = [numbers + np.nan, numbers + np.inf, numbers + 1e300, numbers.astype(complex), plain.astype(object)]
         numeric += [np.full(plain.shape, -7), np.full(plain.shape, 10**9), plain.astype(np.float16)]
-        found += shapes + numeric
+        values += shapes + numeric
         if isinstance(value, torch.Tensor):
-            found += [torch.as_tensor(a) for a in (*shapes, *numeric) if a.dtype != object]
-            found += [value.double(), value.to("meta"), value.to_sparse() if value.ndim else value]
+            values += [torch.as_tensor(a) for a in (*shapes, *numeric) if a.dtype != object]
+            values += [value.double(), value.to("meta"), value.to_sparse() if value.ndim else value]
         else:
-            found += [torch.as_tensor(value), value.tolist(), np.asfortranarray(value).T, value.astype(np.float32)]
+            values += [torch.as_tensor(value), value.tolist(), np.asfortranarray(value).T, value.astype(np.float32)]
     if type(value) in (list, tuple):
-        found += [type(value)([one]) for one in UNTYPED] + [type(value)([one] * len(value)) for one in NUMBERS]
-    return found
+        values += [type(value)([item]) for item in UNTYPED] + [type(value)([item] * len(value)) for item in NUMBERS]
+    return values
 
 
 def campaign():
@@ -388,23 +388,23 @@ def call(name, *wrongs):
         if re.search(r"\bcall \w+ (first|before)", said):
             return "excused", said
         names = {*parameters(function), *parameters(thing)}
-        named = any(re.search(rf"\b{re.escape(one)}\b", said, re.IGNORECASE) for one in names)
+        named = any(re.search(rf"\b{re.escape(parameter)}\b", said, re.IGNORECASE) for parameter in names)
         kind = type(error).__name__
         return (
             "named" if named else "unnamed"
-        ), f"{kind}: {said[:200]} [{', '.join(shown(given[one]) for one in changed)}]"
+        ), f"{kind}: {said[:200]} [{', '.join(shown(given[parameter]) for parameter in changed)}]"
     return "taken", ""
 
 
 def prepared(cls, method, dims):
     """Return an instance on which what comes before a method was called."""
-    one = cls(**arguments(cls, dims))
+    instance = cls(**arguments(cls, dims))
     for name in BEFORE:
-        before = getattr(one, name, None)
+        before = getattr(instance, name, None)
         if before is not None and name != method:
             with contextlib.suppress(Exception):
                 before(**arguments(before, dims))
-    return one
+    return instance
 
 
 def shown(value):
@@ -421,13 +421,13 @@ def serve(calls, folder):
     resource.setrlimit(resource.RLIMIT_DATA, (MEGABYTES * 2**20, MEGABYTES * 2**20))
     out = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    for number, one in calls:
+    for number, parts in calls:
         out.write(f"{number}\n")
         out.flush()
         # Unhandled, either ends the process, wherever it is. On busy cores the time of the processor is what counts.
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         signal.alarm(WAITING)
-        said = call(*one)
+        said = call(*parts)
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         out.write(json.dumps([number, *said]) + "\n")
@@ -436,7 +436,7 @@ def serve(calls, folder):
 
 def answers(calls, folder):
     """Return what came of each call; a process that dies is followed by another, after the call that it died of."""
-    found, left = {}, dict(enumerate(calls))
+    outcomes, left = {}, dict(enumerate(calls))
     while left:
         todo = Path(folder) / "todo.json"
         todo.write_text(json.dumps(sorted(left.items())))
@@ -447,15 +447,15 @@ def answers(calls, folder):
             answer = json.loads(line)
             last = answer if isinstance(answer, int) else None
             if last is None:
-                found[answer[0]] = tuple(answer[1:])
+                outcomes[answer[0]] = tuple(answer[1:])
                 left.pop(answer[0], None)
         if last is not None:
             how = "hangs" if done.returncode in (-signal.SIGALRM, -signal.SIGPROF) else "crashes"
-            found[last] = how, f"exit {done.returncode} {done.stderr[-300:]}"
+            outcomes[last] = how, f"exit {done.returncode} {done.stderr[-300:]}"
             left.pop(last)
         elif done.returncode:
             raise RuntimeError(done.stderr)
-    return [(calls[number], *found[number]) for number in sorted(found)]
+    return [(calls[number], *outcomes[number]) for number in sorted(outcomes)]
 
 
 def test_a_wrong_argument_is_named(tmp_path, effort):
@@ -463,12 +463,12 @@ def test_a_wrong_argument_is_named(tmp_path, effort):
     assert len(calls) > 10_000
     if effort == 1:
         calls = random.Random(0).sample(calls, SAMPLE)
-    found = answers(calls, tmp_path)
-    count = Counter(how for _, how, _ in found)
-    worst = [one for one in found if one[1] in ("crashes", "hangs")]
+    outcomes = answers(calls, tmp_path)
+    count = Counter(how for _, how, _ in outcomes)
+    worst = [outcome for outcome in outcomes if outcome[1] in ("crashes", "hangs")]
     assert not worst, worst
     errors = count["named"] + count["unnamed"]
-    unnamed = [one for one in found if one[1] == "unnamed"]
+    unnamed = [outcome for outcome in outcomes if outcome[1] == "unnamed"]
     assert errors > len(calls) / 4
     assert count["named"] >= (0.99 if effort > 1 else 0.96) * errors, (count, unnamed)
 

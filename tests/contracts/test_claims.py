@@ -62,11 +62,11 @@ def test_a_claim_fails_with_its_arms_swapped(name):
     for claim in claims(name):
         holds = table(name)[claim.id]["holds"]
         told_apart = set()
-        for one, other in combinations(claim.arms, 2):
-            swapped = {**holds, one: holds[other], other: holds[one]}
-            symmetric = holds[one] != holds[other] and claim.measure(swapped) == claim.measure(holds)
+        for arm, other in combinations(claim.arms, 2):
+            swapped = {**holds, arm: holds[other], other: holds[arm]}
+            symmetric = holds[arm] != holds[other] and claim.measure(swapped) == claim.measure(holds)
             if symmetric or not meets(claim, swapped):
-                told_apart |= {one, other}
+                told_apart |= {arm, other}
         if len(claim.arms) > 1:
             alike = set(claim.arms) - told_apart
             assert not alike, f"{claim.id} holds whichever of its arms gave the results of {sorted(alike)}"
@@ -76,8 +76,8 @@ def test_a_claim_fails_with_its_arms_swapped(name):
 def test_each_claim_is_judged_from_invented_seeds(name):
     for claim in claims(name):
         preset = claim.presets[-1]
-        for found, expected in zip(("holds", "fails"), claim.words(preset), strict=True):
-            seeds = dict.fromkeys(range(claim.seeds), table(name)[claim.id][found])
+        for case, expected in zip(("holds", "fails"), claim.words(preset), strict=True):
+            seeds = dict.fromkeys(range(claim.seeds), table(name)[claim.id][case])
             verdict = judge(replace(claim, untestable=""), seeds, preset=preset).verdict
             shared = claim.measure.form == "share"  # of so few trials nothing is decided
-            assert shared or verdict == expected, (claim.id, found, verdict)
+            assert shared or verdict == expected, (claim.id, case, verdict)

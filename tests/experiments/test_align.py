@@ -39,8 +39,8 @@ def test_a_step_is_one_on_the_published_loss_at_the_published_rate():
     optimizer = torch.optim.SGD(ours.parameters(), lr=4 * PER_RATE)
     train_step(rule_of("backprop"), ours, optimizer, (x, target), None)
     (theirs(x) - target).square().mean().backward()
-    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one.data, other.data - 4 * other.grad, rtol=0, atol=1e-12)
+    for parameter, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(parameter.data, other.data - 4 * other.grad, rtol=0, atol=1e-12)
 
 
 def test_all_rules_start_alike_and_take_the_same_batches():
@@ -50,35 +50,35 @@ def test_all_rules_start_alike_and_take_the_same_batches():
         for rule in RULES
     ]
     assert all(torch.allclose(weight, still[0], atol=1e-6) for weight in still)
-    one, other = (trained(rule_of("fa"), 6, chosen, rate=4.0, epochs=1, batch=20, seeds=seeds) for _ in range(2))
-    assert torch.equal(one[0].weight, other[0].weight)
+    first, second = (trained(rule_of("fa"), 6, chosen, rate=4.0, epochs=1, batch=20, seeds=seeds) for _ in range(2))
+    assert torch.equal(first[0].weight, second[0].weight)
 
 
 def test_accuracies_are_those_of_the_chosen_and_of_the_published_rate(tmp_path, performed):
     config = dataclasses.replace(experiment.arms("smoke")["fa"].config, widths=(16,), rates=(1.0, 4.0), epochs=2)
-    found, run = performed(widths, config)
+    result, run = performed(widths, config)
     seeds = torch.randint(2**62, (3,), generator=Run(TrialFolder(tmp_path / "other"), 50).generator)
     options = {"epochs": 2, "batch": 100, "seeds": seeds}
-    for key, rate in (("accuracy_16", found["rate_16"]), ("published_accuracy_16", 4.0)):
+    for key, rate in (("accuracy_16", result["rate_16"]), ("published_accuracy_16", 4.0)):
         model = trained(rule_of("fa"), 16, torch.arange(FITTED), rate=rate, **options)
-        assert found[key] == pytest.approx(accuracy(model, slice(TRAINED, None)))
+        assert result[key] == pytest.approx(accuracy(model, slice(TRAINED, None)))
     choice = run.choices["rate_16"]
-    best = choice["candidates"].index(found["rate_16"])
-    model = trained(rule_of("fa"), 16, torch.arange(FITTED), rate=found["rate_16"], **options)
+    best = choice["candidates"].index(result["rate_16"])
+    model = trained(rule_of("fa"), 16, torch.arange(FITTED), rate=result["rate_16"], **options)
     assert choice["scores"][best] == pytest.approx(accuracy(model, slice(FITTED, TRAINED)))
 
 
 def test_each_number_of_images_has_a_rate_of_its_own(performed):
     config = dataclasses.replace(experiment.arms("smoke")["few-fa"].config, sizes=(50, 100), rates=(2.0, 4.0))
-    found, run = performed(few_samples, config)
+    result, run = performed(few_samples, config)
     assert set(run.choices) == {"rate_50", "rate_100"}
-    assert {f"accuracy_{size}" for size in (50, 100)} < set(found)
+    assert {f"accuracy_{size}" for size in (50, 100)} < set(result)
 
 
 def test_the_error_of_late_sums_is_that_at_the_end_at_a_rate_that_does_not_diverge(performed):
     config = dataclasses.replace(experiment.arms("smoke")["add-backprop-8"].config, rates=(0.001, 100.0), epochs=3)
-    found, run = performed(adding.trial, config)
-    assert found["rate"] == 0.001
+    result, run = performed(adding.trial, config)
+    assert result["rate"] == 0.001
     curve = run.metrics()["value"].to_list()
     assert len(curve) == 3
-    assert found["loss"] == curve[-1]
+    assert result["loss"] == curve[-1]

@@ -25,7 +25,7 @@ def test_characters_of_streams_are_none_that_were_learned_from():
     assert (known.shape, new.shape) == ((7, 20, 28, 28), (5, 20, 28, 28))
     assert known.median() == pytest.approx(1, abs=0.01), "paper"
     flat = [part.flatten(2) for part in (known, new)]
-    assert min((one - other).abs().max() for one in flat[0][:, 0] for other in flat[1][:, 0]) > 0.1
+    assert min((image - other).abs().max() for image in flat[0][:, 0] for other in flat[1][:, 0]) > 0.1
 
 
 def test_in_a_trial_only_what_is_said_to_learn_does(new_run):

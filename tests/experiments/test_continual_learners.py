@@ -84,9 +84,9 @@ def test_heads_of_split_tasks_have_the_outputs_of_their_classes():
     report = experiment.reported(config, tasks, stages)
     assert report.output.shape == (6, 5)
     assert report.output.diagonal(-1).min() > 0.7  # each task just after it was learned
-    found = experiment.measured(report)
-    assert found["output_new"] == report.output[-1, -1]
-    assert found["probe_random"] == pytest.approx(report.probed()[0, :-1].mean())
+    measures = experiment.measured(report)
+    assert measures["output_new"] == report.output[-1, -1]
+    assert measures["probe_random"] == pytest.approx(report.probed()[0, :-1].mean())
 
 
 def test_class_by_class_an_unprotected_head_answers_with_the_last_classes():

@@ -34,12 +34,12 @@ def rng():
 def test_what_is_held_out_is_asked_for_and_not_learned_from():
     for arm, axes in (("square", (0, 1)), ("band-x", (0,)), ("band-y", (1,))):
         _, labels = learned_from(config(arm), rng())
-        held, seen = asked_for(config(arm))
+        held_out, seen = asked_for(config(arm))
         within = (labels > 5) & (labels < 10)
         assert not within[:, list(axes)].all(1).any()
-        assert len(held) == 49
-        assert held.min() == 5.5
-        assert held.max() == 9.5
+        assert len(held_out) == 49
+        assert held_out.min() == 5.5
+        assert held_out.max() == 9.5
         assert not ((seen > 4.5) & (seen < 10.5))[:, list(axes)].all(1).any()
     _, square = learned_from(config("square"), rng())
     assert set(square[:, 0].tolist()) == {n / 2 for n in range(31)}  # each value is seen

@@ -23,13 +23,13 @@ def test_measures_of_a_walk_are_those_of_its_visits():
     of_visit[0] = np.arange(4)[:, None]
     of_visit[1] = np.array([0, 1, 7, 3])[:, None]
     events = [FragmentEvent("fragment", call, step, 0, 0, 1) for call, step in ((5, 0), (10, 63), (14, 0), (15, 3))]
-    got = measures(config, errors_, owners, events)
-    assert got["fragments"] == 4
-    assert got["at_switch"] == pytest.approx(2 / 3)  # the third began in the middle of a visit
-    assert got["recalled"] == 0.75
-    assert (got["first"], got["again"]) == (2.0, 0.5)
-    assert got["whole"] == pytest.approx((64 * 9 + 192 * 0.5) / 256)
-    assert got["stay"] == 0.5
+    measured = measures(config, errors_, owners, events)
+    assert measured["fragments"] == 4
+    assert measured["at_switch"] == pytest.approx(2 / 3)  # the third began in the middle of a visit
+    assert measured["recalled"] == 0.75
+    assert (measured["first"], measured["again"]) == (2.0, 0.5)
+    assert measured["whole"] == pytest.approx((64 * 9 + 192 * 0.5) / 256)
+    assert measured["stay"] == 0.5
     assert measures(config, errors_, owners, [])["recalled"] == 0
 
 

@@ -26,13 +26,13 @@ SMALL = Config(small=2, large=1, small_steps=200, large_steps=200)
 
 
 def test_worlds_are_of_the_sizes_that_they_should_be_and_the_same_in_all_arms():
-    found = places(SMALL, np.random.default_rng(2000))
-    assert [place.large for place in found] == [False, False, True]
-    for place in found:
+    worlds = places(SMALL, np.random.default_rng(2000))
+    assert [place.large for place in worlds] == [False, False, True]
+    for place in worlds:
         low, high = SIZES["large" if place.large else "small"]
         assert low <= visible_cells(place.world).sum() <= high
     other = places(replace(SMALL, explorer="frontier", criterion="random"), np.random.default_rng(2000))
-    for ours, theirs in zip(found, other, strict=True):
+    for ours, theirs in zip(worlds, other, strict=True):
         np.testing.assert_array_equal(ours.world, theirs.world)
         assert ours[1:6] == theirs[1:6]
 
@@ -56,9 +56,9 @@ def test_two_rooms_hang_together_by_a_door_alone():
 
 def test_controls_cut_about_as_often_as_surprise_does():
     config = replace(SMALL, small=3, large=0, small_steps=800)
-    found = places(config, np.random.default_rng(2001))
+    worlds = places(config, np.random.default_rng(2001))
     cuts = {
-        criterion: sum(len(walk_of(replace(config, criterion=criterion), place).cuts) for place in found)
+        criterion: sum(len(walk_of(replace(config, criterion=criterion), place).cuts) for place in worlds)
         for criterion in ("zscore", "uniform", "random")
     }
     assert cuts["zscore"] > 3
@@ -69,12 +69,12 @@ def test_controls_cut_about_as_often_as_surprise_does():
 def test_measures_are_means_over_all_steps_that_there_might_have_been():
     place = places(SMALL, np.random.default_rng(2002))[0]
     walk = explore(place.world, place.start, FARMapExplorer(rng=0), 150)
-    got = dict(zip(MEASURES, measures(place._replace(steps=150), walk), strict=True))
+    measured = dict(zip(MEASURES, measures(place._replace(steps=150), walk), strict=True))
     assert len(walk.seen) == 150
-    assert got["coverage"] == pytest.approx((walk.seen / walk.visible).mean())
-    assert got["memory"] == pytest.approx((walk.active / place.world.size).mean())
-    assert got["stored"] == pytest.approx((walk.stored / place.world.size).mean())
-    assert got["cuts"] == len(walk.cuts)
+    assert measured["coverage"] == pytest.approx((walk.seen / walk.visible).mean())
+    assert measured["memory"] == pytest.approx((walk.active / place.world.size).mean())
+    assert measured["stored"] == pytest.approx((walk.stored / place.world.size).mean())
+    assert measured["cuts"] == len(walk.cuts)
 
 
 def test_a_cut_is_at_the_door_within_five_cells():
@@ -84,9 +84,9 @@ def test_a_cut_is_at_the_door_within_five_cells():
     place = place._replace(world=world, start=(4, 4), steps=30, door=door_of(maze))
     walk = explore(world, (4, 4), FARMapExplorer(rng=0, heading=3), 30)
     near = [min(np.hypot(*(pose[:2] - cell)) for cell in place.door) <= 5 for pose in walk.poses]
-    got = dict(zip(MEASURES, measures(place, walk), strict=True))
-    assert got["near_door"] == pytest.approx(np.mean(near))
-    assert 0 < got["near_door"] < 1
+    measured = dict(zip(MEASURES, measures(place, walk), strict=True))
+    assert measured["near_door"] == pytest.approx(np.mean(near))
+    assert 0 < measured["near_door"] < 1
 
 
 def test_the_picture_shows_what_was_seen_when():

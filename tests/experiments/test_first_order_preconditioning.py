@@ -36,9 +36,9 @@ def test_a_rate_at_which_the_loss_rises_is_not_chosen(new_run):
 
 def test_steps_are_read_as_parts_of_newton_s():
     C, lr = bowl.curvature(), 0.1
-    found = bowl.read((torch.linalg.inv(C) / lr).numpy(), C, lr)
-    assert found["newton"] == pytest.approx([1.0] * 9)
-    assert found["alignment"] == pytest.approx(1)
+    measures = bowl.read((torch.linalg.inv(C) / lr).numpy(), C, lr)
+    assert measures["newton"] == pytest.approx([1.0] * 9)
+    assert measures["alignment"] == pytest.approx(1)
     assert bowl.read(np.eye(9), C, lr)["flattest"] == pytest.approx(lr * 0.01036, rel=1e-3)
 
 
@@ -76,7 +76,7 @@ def test_advantages_are_discounted_sums_of_errors_up_to_an_end():
     reward, values = torch.rand(6, 1, generator=seeded()), torch.rand(7, 1, generator=seeded(1))
     over = torch.tensor([0, 0, 1, 0, 0, 0], dtype=torch.bool)[:, None]
     cut = over | torch.tensor([0, 0, 0, 0, 1, 0], dtype=torch.bool)[:, None]
-    found = cartpole.advantages(reward, values, over, cut)
+    advantages = cartpole.advantages(reward, values, over, cut)
     g, gl = cartpole.GAMMA, cartpole.GAMMA * cartpole.LAMBDA
     error = [float(reward[t] + g * values[t + 1] * ~over[t] - values[t]) for t in range(6)]
     assert error[2] == pytest.approx(float(reward[2] - values[2]))
@@ -84,7 +84,7 @@ def test_advantages_are_discounted_sums_of_errors_up_to_an_end():
         error[0] + gl * error[1] + gl**2 * error[2], error[1] + gl * error[2], error[2],
         error[3] + gl * error[4], error[4], error[5],
     ]  # fmt: skip
-    assert found[:, 0].tolist() == pytest.approx(expected)
+    assert advantages[:, 0].tolist() == pytest.approx(expected)
 
 
 def test_poles_go_on_where_they_were():

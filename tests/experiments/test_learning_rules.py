@@ -91,33 +91,33 @@ def test_all_rules_of_a_seed_begin_with_the_same_network(performed):
 
 
 def test_fixed_predictions_are_the_gradient(performed):
-    found, _ = performed(training.trial, dataclasses.replace(CONFIGS["pc-fixed"], epochs=1))
-    assert found["gap"] < 1e-6
-    assert found["least_cosine"] > 1 - 1e-6
-    assert found["rate"] >= max(training.RATES)  # a single epoch is short
+    result, _ = performed(training.trial, dataclasses.replace(CONFIGS["pc-fixed"], epochs=1))
+    assert result["gap"] < 1e-6
+    assert result["least_cosine"] > 1 - 1e-6
+    assert result["rate"] >= max(training.RATES)  # a single epoch is short
 
 
 def test_a_rate_that_is_too_high_is_not_chosen(performed):
     config = dataclasses.replace(CONFIGS["backprop"], rates=(1e30, 0.1), epochs=1)
-    found, run = performed(training.trial, config)
+    result, run = performed(training.trial, config)
     choice = run.choices["learning_rate"]
-    assert found["rate"] == choice["chosen"] == 0.1
+    assert result["rate"] == choice["chosen"] == 0.1
     assert choice["candidates"][-1] == 1e30
     assert choice["scores"][-1] < max(choice["scores"]) - 0.1
 
 
 def test_equilibrium_propagation_has_settled(performed):
-    found, _ = performed(training.trial, dataclasses.replace(CONFIGS["ep-clipped"], epochs=1, rates=(0.03,)))
-    assert 0 < found["residual"] <= 1e-3
+    result, _ = performed(training.trial, dataclasses.replace(CONFIGS["ep-clipped"], epochs=1, rates=(0.03,)))
+    assert 0 < result["residual"] <= 1e-3
 
 
 def test_what_is_judged_is_what_was_validated_at_the_chosen_rate(performed):
     """A trial with one candidate, that which another chose, comes to the same."""
     config = dataclasses.replace(CONFIGS["fa"], epochs=2)
-    found, run = performed(training.trial, config)
-    again, _ = performed(training.trial, dataclasses.replace(config, rates=(found["rate"],)))
-    del found["seconds"], again["seconds"]
-    assert found == again
+    result, run = performed(training.trial, config)
+    again, _ = performed(training.trial, dataclasses.replace(config, rates=(result["rate"],)))
+    del result["seconds"], again["seconds"]
+    assert result == again
     assert len(run.choices["learning_rate"]["candidates"]) >= 3
 
 
@@ -135,8 +135,8 @@ def test_telling_digits_apart_takes_bits():
 
 def test_the_readout_alone_leaves_the_core(performed):
     config = dataclasses.replace(CONFIGS["readout-in-time"], epochs=1, rates=(0.1,))
-    found, _ = performed(training.trial, config)
-    assert found["cosine_1"] == 0
+    result, _ = performed(training.trial, config)
+    assert result["cosine_1"] == 0
     rule, model = training.rule_of(config.rule), networks.build("recurrent", torch.Generator())
     model.core.requires_grad_(False)
     grads = rule.update(model, *networks.digits(True).of(slice(4)), None).grads

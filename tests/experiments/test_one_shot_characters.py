@@ -113,13 +113,13 @@ def test_withheld_and_validating_characters_are_none_of_the_others():
 
 
 def test_initial_values_are_as_published_and_come_from_the_generator():
-    one, same, other = (Classifier(replace(PAPER, encoder="dense"), seeded(seed)) for seed in (0, 0, 1))
+    classifier, same, other = (Classifier(replace(PAPER, encoder="dense"), seeded(seed)) for seed in (0, 0, 1))
     for (name, value), again, different in zip(
-        one.state_dict().items(), same.state_dict().values(), other.state_dict().values(), strict=True
+        classifier.state_dict().items(), same.state_dict().values(), other.state_dict().values(), strict=True
     ):
         assert torch.equal(value, again), name
         assert torch.equal(value, different) == (name == "head.rule.eta"), name
-    alpha = one.head.alpha
+    alpha = classifier.head.alpha
     assert 0 <= alpha.min() < alpha.max() < 0.01
     assert Classifier(Config(network="homogeneous"), seeded()).head.alpha.item() == 1
 

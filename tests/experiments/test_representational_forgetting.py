@@ -43,41 +43,41 @@ def test_tasks_share_no_character_and_are_of_different_alphabets_first():
 
 def test_starting_points_are_the_same_for_all_methods():
     methods = [dataclasses.replace(SMALL, method=method) for method in ("finetune", "ewc")]
-    one, other = (start(config) for config in methods)
-    assert one.first is other.first, "arms in one process share what they begin with"
+    initial, other = (start(config) for config in methods)
+    assert initial.first is other.first, "arms in one process share what they begin with"
     apart = start(dataclasses.replace(SMALL, first_steps=31))
-    assert not torch.equal(apart.first.body[0].weight, one.first.body[0].weight)
-    assert torch.equal(one.tasks[1].train[0], other.tasks[1].train[0])
+    assert not torch.equal(apart.first.body[0].weight, initial.first.body[0].weight)
+    assert torch.equal(initial.tasks[1].train[0], other.tasks[1].train[0])
     assert all(
-        torch.equal(a, b) for a, b in zip(one.first.body.parameters(), other.first.body.parameters(), strict=True)
+        torch.equal(a, b) for a, b in zip(initial.first.body.parameters(), other.first.body.parameters(), strict=True)
     )
 
 
 @pytest.mark.parametrize("method", ["finetune", "frozen", "l2", "ewc", "lwf", "feature-lwf", "replay", "learned"])
 def test_methods_do_what_their_names_say(method):
     config = dataclasses.replace(SMALL, method=method)
-    one = start(config)
-    found = {}
+    initial = start(config)
+    changes = {}
     for strength in (1e-8, 1e8):
-        before, after = pairs.stages(config, one, students.Setting(strength=strength), None)
+        before, after = pairs.stages(config, initial, students.Setting(strength=strength), None)
         with torch.no_grad():
             bodies = zip(before.body.parameters(), after.body.parameters(), strict=True)
             moved = sum(float((a - b).square().sum()) for a, b in bodies)
             head = float((before.heads[0].weight - after.heads[0].weight).abs().max())
-        found[strength] = moved, head
+        changes[strength] = moved, head
         assert len(after.heads) == 2
         assert (head > 0) == (method in ("lwf", "replay"))
-    assert (found[1e-8][0] == 0) == (method == "frozen")
+    assert (changes[1e-8][0] == 0) == (method == "frozen")
     if method in ("l2", "ewc"):
-        assert found[1e8][0] < found[1e-8][0]
+        assert changes[1e8][0] < changes[1e-8][0]
 
 
 def test_one_head_goes_on_with_other_classes():
     config = dataclasses.replace(SMALL, single_head=True, first_steps=80, steps=80, batch_size=16)
-    one = start(config)
-    found = pairs.stages(config, one, students.Setting(), None)
-    assert [len(student.heads) for student in found] == [1, 1]
-    row = pairs.measured(config, one, found, None)
+    initial = start(config)
+    stages = pairs.stages(config, initial, students.Setting(), None)
+    assert [len(student.heads) for student in stages] == [1, 1]
+    row = pairs.measured(config, initial, stages, None)
     assert row["output_new"] > 0.5  # of four classes
     assert row["five_old"] > row["output_old"]
 
@@ -87,13 +87,13 @@ def test_an_untrained_rule_is_adam():
 
 
 def test_what_students_begin_with_is_not_changed_by_what_they_learn():
-    one = start(SMALL)
-    before = [p.detach().clone() for p in (*one.first.body.parameters(), *one.untrained.parameters())]
+    initial = start(SMALL)
+    before = [p.detach().clone() for p in (*initial.first.body.parameters(), *initial.untrained.parameters())]
     for method in ("finetune", "lwf", "learned"):
-        pairs.stages(dataclasses.replace(SMALL, method=method), one, students.Setting(), None)
-    after = (*one.first.body.parameters(), *one.untrained.parameters())
+        pairs.stages(dataclasses.replace(SMALL, method=method), initial, students.Setting(), None)
+    after = (*initial.first.body.parameters(), *initial.untrained.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert all(p.requires_grad for p in one.first.body.parameters())
+    assert all(p.requires_grad for p in initial.first.body.parameters())
 
 
 def test_strengths_and_rates_are_chosen_by_what_probes_tell(new_run, monkeypatch):

@@ -6,8 +6,8 @@ from engram.rules import Backprop, train_step
 
 
 def test_networks_start_alike_within_the_range_of_torch():
-    one, other = (build(40, torch.Generator().manual_seed(3)) for _ in range(2))
-    for (name, value), same in zip(one.named_parameters(), other.parameters(), strict=True):
+    network, other = (build(40, torch.Generator().manual_seed(3)) for _ in range(2))
+    for (name, value), same in zip(network.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(value, same)
         bound = (64 if name.startswith("0") else 40) ** -0.5
         assert 0.8 * bound < value.abs().max() <= bound

@@ -107,7 +107,7 @@ NETS = [
 def test_a_network_hears_step_and_labels_and_learns(make):
     with no_global_draws():
         net, again = make(seeded()), make(seeded())
-    assert all(torch.equal(one, two) for one, two in zip(net.parameters(), again.parameters(), strict=True))
+    assert all(torch.equal(weight, other) for weight, other in zip(net.parameters(), again.parameters(), strict=True))
     diffusion, optimizer = GaussianDiffusion(20), torch.optim.Adam(net.parameters(), 3e-3)
     labels = torch.rand(32, 2, generator=seeded(1)) * 7
     generator, losses = seeded(2), []

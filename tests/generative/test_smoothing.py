@@ -102,15 +102,15 @@ def test_neighbours_are_those_of_brute_force(n, length, vocab, k):
     np.fill_diagonal(distances, length + 1)
     order = distances.argsort(1, kind="stable")[:, :k]
     for threads in (1, 2):
-        found = hamming_neighbours(X, k, n_jobs=threads)
-        np.testing.assert_array_equal(found.indices, order)
-        np.testing.assert_array_equal(found.distances, np.take_along_axis(distances, order, 1))
+        neighbours = hamming_neighbours(X, k, n_jobs=threads)
+        np.testing.assert_array_equal(neighbours.indices, order)
+        np.testing.assert_array_equal(neighbours.distances, np.take_along_axis(distances, order, 1))
 
 
 def test_neighbours_where_all_are_equally_far():
-    found = hamming_neighbours(np.arange(40)[:, None] * np.ones(3), 5)
-    assert (found.distances == 3).all()
-    assert found.indices[2].tolist() == [0, 1, 3, 4, 5]
+    neighbours = hamming_neighbours(np.arange(40)[:, None] * np.ones(3), 5)
+    assert (neighbours.distances == 3).all()
+    assert neighbours.indices[2].tolist() == [0, 1, 3, 4, 5]
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,8 @@ def test_one_seed_has_no_interval_and_resolves_nothing():
 
 
 def test_a_share_of_the_trials_of_one_seed_keeps_its_exact_interval():
-    found = {0: {"a": {"x": 0.5, "tasks": 50}}}
-    judged = judge(claim(share("x", "tasks")("a")), found, preset="laptop")
+    by_seed = {0: {"a": {"x": 0.5, "tasks": 50}}}
+    judged = judge(claim(share("x", "tasks")("a")), by_seed, preset="laptop")
     assert (round(judged.low, 3), round(judged.high, 3)) == (0.355, 0.645)
     assert judged.resolution > 0
     assert report._axis(judged)["interval"][1] > 0
@@ -95,8 +95,8 @@ def test_a_known_reason_wins_but_our_value_is_still_shown():
 
 def test_seeds_without_all_arms_do_not_count():
     both = claim(metric("x")("a") - metric("x")("b"), seeds=2)
-    found = {0: {"a": {"x": 1.0}, "b": {"x": 3.0}}, 1: {"a": {"x": 1.0}}, 2: {"a": {"x": 1.0}, "b": {"x": 4.0}}}
-    assert judge(both, found, preset="laptop").values == {0: -2.0, 2: -3.0}
+    by_seed = {0: {"a": {"x": 1.0}, "b": {"x": 3.0}}, 1: {"a": {"x": 1.0}}, 2: {"a": {"x": 1.0}, "b": {"x": 4.0}}}
+    assert judge(both, by_seed, preset="laptop").values == {0: -2.0, 2: -3.0}
 
 
 @given(st.lists(finite, min_size=2, max_size=8), finite)
@@ -139,8 +139,8 @@ def test_a_claim_of_which_nothing_was_published_holds_or_fails(preset):
 
 def test_a_quotient_is_a_ratio_and_a_share_counts_trials():
     ratio = claims_from("s")("c", "s", metric("x")("a") / metric("y")("a") <= 1.0)
-    found = {seed: {"a": {"x": x, "y": 1.0}} for seed, x in enumerate((0.25, 0.5, 1.0))}
-    assert judge(ratio, found, preset="laptop").ours == pytest.approx(0.5)
+    by_seed = {seed: {"a": {"x": x, "y": 1.0}} for seed, x in enumerate((0.25, 0.5, 1.0))}
+    assert judge(ratio, by_seed, preset="laptop").ours == pytest.approx(0.5)
     solved = claims_from("s")("c", "s", share("solved", "tasks")("a") >= 0.9)
     few, many = (
         judge(solved, {seed: {"a": {"solved": 1.0, "tasks": n}} for seed in range(3)}, preset="laptop")

@@ -105,13 +105,13 @@ def test_a_node_with_other_code_computes_nothing_under_the_names_of_this_one(toy
     path = f"{tmp_path / 'other'}:{os.environ.get('PYTHONPATH', '')}"
     cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
     try:
-        found = run(tmp_path / "runs", engine="ray", jobs=2, address=cluster.address, seeds=4, step_seconds=0.1)
+        results = run(tmp_path / "runs", engine="ray", jobs=2, address=cluster.address, seeds=4, step_seconds=0.1)
     finally:
         cluster.shutdown()
     alone = {trial.seed: trial.result for trial in run(tmp_path / "alone", seeds=4, step_seconds=0.1).trials}
-    states = {trial.state for trial in found.trials}
-    assert states == {"finished", "failed"}, [trial.message for trial in found.trials]
-    for trial in found.trials:
+    states = {trial.state for trial in results.trials}
+    assert states == {"finished", "failed"}, [trial.message for trial in results.trials]
+    for trial in results.trials:
         assert trial.state == "failed" or trial.result == alone[trial.seed]
         assert trial.state == "finished" or "is not the code that started the run" in trial.message
 

@@ -26,7 +26,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(name, n, effort):
     draw, truth, form, least = DRAWS[name]
     rng = np.random.default_rng(n)
     intervals = [estimate(draw(rng, n).tolist(), form) for _ in range(RUNS * effort)]
-    covered = np.mean([found.low <= truth <= found.high for found in intervals])
+    covered = np.mean([interval.low <= truth <= interval.high for interval in intervals])
     assert least - THREE_ERRORS <= covered <= 0.95 + THREE_ERRORS
 
 
@@ -34,10 +34,10 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(name, n, effort):
 def test_the_interval_of_a_share_is_exact(share):
     rng = np.random.default_rng(0)
     trials = [20, 30]
-    found = [
+    covered = [
         estimate([rng.binomial(n, share) / n for n in trials], "share", trials).low <= share <= 1 for _ in range(400)
     ]
-    assert np.mean(found) >= 0.95
+    assert np.mean(covered) >= 0.95
     known = stats.binomtest(45, 50).proportion_ci()
     assert estimate([0.9, 0.9], "share", trials)[:3] == pytest.approx((0.9, known.low, known.high))
 
@@ -55,17 +55,17 @@ def test_a_claim_on_noise_is_decided_one_time_in_twenty(form, truth):
 def test_the_p_value_is_small_where_the_interval_leaves_the_threshold_out(form, counts, threshold):
     values = [count / 20 for count in counts]
     trials = [20] * len(values)
-    found, p = estimate(values, form, trials), p_value(values, threshold, form, trials)
+    interval, p = estimate(values, form, trials), p_value(values, threshold, form, trials)
     if abs(p - 0.05) > 1e-9:
-        assert (found.low <= threshold <= found.high) == (p > 0.05)
+        assert (interval.low <= threshold <= interval.high) == (p > 0.05)
 
 
 def test_as_many_seeds_resolve_what_they_say_four_times_in_five():
     rng = np.random.default_rng(2)
     n, effect = 8, 1.15
-    found = [estimate(rng.normal(effect, 1.0, n).tolist()) for _ in range(RUNS)]
-    assert np.mean([one.resolution for one in found]) == pytest.approx(effect, abs=0.06)
-    assert np.mean([one.low > 0 for one in found]) == pytest.approx(0.8, abs=0.05)
+    intervals = [estimate(rng.normal(effect, 1.0, n).tolist()) for _ in range(RUNS)]
+    assert np.mean([interval.resolution for interval in intervals]) == pytest.approx(effect, abs=0.06)
+    assert np.mean([interval.low > 0 for interval in intervals]) == pytest.approx(0.8, abs=0.05)
 
 
 def test_a_share_that_is_none_is_named():

@@ -329,11 +329,11 @@ def test_a_node_of_a_cluster_that_is_lost_costs_no_finished_work(toy, tmp_path, 
     thread.start()
     slow = {"step_seconds": 0.1, "runs": tmp_path}
     try:
-        found = run(engine="ray", jobs=2, address=cluster.address, **slow)
+        results = run(engine="ray", jobs=2, address=cluster.address, **slow)
     finally:
         thread.join()
         cluster.shutdown()
-    states = {trial.state for trial in found.trials}
+    states = {trial.state for trial in results.trials}
     assert states == {"finished"} if left else states <= {"interrupted", "waiting", "finished"}
     again = run(jobs=1, **slow)
     alone = run(jobs=1, runs=tmp_path / "alone", step_seconds=0.1)

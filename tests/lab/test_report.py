@@ -26,7 +26,7 @@ def test_a_row_is_right_of_the_line_where_the_interval_meets_the_criterion(kind,
     condition = CONDITIONS[kind]
     start, end, value = beside_criterion(judged(condition, ours, low, high))
     assert 0 <= start <= value <= end <= 100
-    meets = [condition.criterion.low <= one <= condition.criterion.high for one in (low, high)]
+    meets = [condition.criterion.low <= bound <= condition.criterion.high for bound in (low, high)]
     if all(meets):
         assert start >= 50
     if kind != "within" and not any(meets):

@@ -82,7 +82,7 @@ def numbers(runs) -> list[dict[str, object]]:
     return [dict(trial.result) for trial in load("toy", runs).trials]
 
 
-def found_and_done_again(runs: Path, numbers: list[dict[str, object]], wrong: Path) -> None:
+def check_refused_and_rerun(runs: Path, numbers: list[dict[str, object]], wrong: Path) -> None:
     """Check that the trial of a wrong file is refused by that name, and that the next run keeps it aside."""
     (trial,) = (trial for trial in load("toy", runs).trials if Path(trial.folder) == wrong.parent)
     assert (trial.state, dict(trial.result)) == ("failed", {})
@@ -108,7 +108,7 @@ def test_files_of_another_trial_are_found_and_named(runs, numbers, named, names,
     from_folder = folders(runs.with_name("other"))["momentum-0"] if other == "another config" else folders(runs)[other]
     for name in names:
         shutil.copy(from_folder / name, own / name)
-    found_and_done_again(runs, numbers, own / named)
+    check_refused_and_rerun(runs, numbers, own / named)
 
 
 def test_a_folder_in_place_of_another_is_found_and_named(runs, numbers):
@@ -117,7 +117,7 @@ def test_a_folder_in_place_of_another_is_found_and_named(runs, numbers):
     shutil.copytree(other, own)
     (trial, *_) = load("toy", runs).trials
     assert trial.message == f"{own / 'result.json'} is corrupt: it is of another trial, {other.name}"
-    found_and_done_again(runs, numbers, own / "result.json")
+    check_refused_and_rerun(runs, numbers, own / "result.json")
 
 
 def test_a_state_of_another_trial_is_found_and_named(runs):
@@ -137,7 +137,7 @@ def test_a_state_of_another_trial_is_found_and_named(runs):
 def test_an_edited_identity_is_found_and_named(runs, numbers, change, sealed):
     own = folders(runs)["momentum-0"]
     edit(own / "trial.json", lambda content: content["identity"].update(change), sealed=sealed)
-    found_and_done_again(runs, numbers, own / "trial.json")
+    check_refused_and_rerun(runs, numbers, own / "trial.json")
 
 
 def swap_arms(note: dict) -> None:

@@ -34,8 +34,8 @@ def test_each_setting_is_an_ordinary_run(toy):
     table = engram.sweep("toy", learning_rate=[0.01, 0.1], first_seed=0, **OPTIONS)
     for rate in (0.01, 0.1):
         results = engram.run("toy", learning_rate=rate, seeds=1, **OPTIONS)
-        found = table.filter(pl.col("learning_rate") == rate)["loss"].to_list()
-        assert [trial.result["loss"] for trial in results.trials] == found
+        losses = table.filter(pl.col("learning_rate") == rate)["loss"].to_list()
+        assert [trial.result["loss"] for trial in results.trials] == losses
 
 
 def test_a_sweep_is_not_taken_for_the_last_run(toy):
@@ -65,7 +65,7 @@ def test_an_interrupted_sweep_goes_on_and_finds_the_same(toy, capsys, tmp_path):
     table = engram.sweep("toy", learning_rate=[0.01, 0.1], misbehave="interrupt", **OPTIONS)
     assert table.drop("misbehave").equals(whole)
     status = [json.loads(path.read_text()) for path in tmp_path.glob("runs/toy/*-1000-*/status.json")]
-    assert [one["attempts"] for one in status] == [1] * 4
+    assert [trial["attempts"] for trial in status] == [1] * 4
 
 
 def test_a_failed_trial_has_no_numbers_and_costs_no_other(toy, capsys):

@@ -16,10 +16,10 @@ def drawn(how, layer, seed=0, **options):
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize(("how", "deviation"), [(uniform, 1 / 192), (lecun, 1 / 64), (kaiming, 1 / 32)])
 def test_weights_have_the_variance_of_their_distribution(how, deviation, layer):
-    found = drawn(how, layer)
-    assert found.weight.var().item() == pytest.approx(deviation, rel=0.03)
-    assert found.weight.mean().item() == pytest.approx(0, abs=3 * (deviation / found.weight.numel()) ** 0.5)
-    assert (found.bias.abs().max() <= 1 / 8) if how is uniform else not found.bias.any()
+    module = drawn(how, layer)
+    assert module.weight.var().item() == pytest.approx(deviation, rel=0.03)
+    assert module.weight.mean().item() == pytest.approx(0, abs=3 * (deviation / module.weight.numel()) ** 0.5)
+    assert (module.bias.abs().max() <= 1 / 8) if how is uniform else not module.bias.any()
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -43,8 +43,8 @@ def test_uniform_is_what_torch_draws():
 
 
 def test_a_bound_and_what_the_layer_takes_are_kept():
-    found = drawn(uniform, LAYERS[0], bound=3.0, bias=False, dtype=torch.float64)
-    assert found.bias is None
-    assert found.weight.dtype == torch.float64
-    assert 2.9 < found.weight.abs().max().item() <= 3
+    layer = drawn(uniform, LAYERS[0], bound=3.0, bias=False, dtype=torch.float64)
+    assert layer.bias is None
+    assert layer.weight.dtype == torch.float64
+    assert 2.9 < layer.weight.abs().max().item() <= 3
     assert drawn(lecun, LAYERS[1]).padding == (1, 1)

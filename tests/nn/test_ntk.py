@@ -51,10 +51,10 @@ def test_same_padding_halves_a_size(size, pads):
 def test_same_padding_as_by_hand():
     layer = NTKConv2d(1, 1, 3, 2, dtype=torch.float64, generator=generator())
     image, kernel = draw(4, 4), layer.weight[0, 0] / 3
-    found = layer(image[None, None])[0, 0]
-    assert found.shape == (2, 2)
-    torch.testing.assert_close(found[0, 0], (kernel * image[:3, :3]).sum())  # rows 0 to 2: nothing before them
-    torch.testing.assert_close(found[1, 1], (kernel[:2, :2] * image[2:, 2:]).sum())
+    output = layer(image[None, None])[0, 0]
+    assert output.shape == (2, 2)
+    torch.testing.assert_close(output[0, 0], (kernel * image[:3, :3]).sum())  # rows 0 to 2: nothing before them
+    torch.testing.assert_close(output[1, 1], (kernel[:2, :2] * image[2:, 2:]).sum())
     assert NTKConv2d(1, 1, 3, 4).margins((224, 224)) == (0, 0, 0, 0)
     assert NTKConv2d(1, 1, 3, padding=1)(torch.zeros(1, 1, 5, 5)).shape[-1] == 5
 
@@ -97,8 +97,8 @@ def test_there_and_back():
 
 def test_norm_over_the_batch_alone():
     x = draw(6, 3, 4, 4)
-    found = BatchOnlyNorm(eps=1e-3)(x)
-    torch.testing.assert_close(found, (x - x.mean(0)) / (x.var(0, correction=0) + 1e-3).sqrt())
+    output = BatchOnlyNorm(eps=1e-3)(x)
+    torch.testing.assert_close(output, (x - x.mean(0)) / (x.var(0, correction=0) + 1e-3).sqrt())
     with pytest.raises(ValueError, match=r"input.shape = \(1, 3, 4, 4\): expected 2 samples at least"):
         BatchOnlyNorm()(x[:1])
 

@@ -39,11 +39,11 @@ def test_a_surrogate_far_from_the_threshold_is_finite(name):
 
 def test_settings_of_the_surrogates():
     half = torch.tensor([0.25], dtype=torch.float64)
-    found = [
+    derivatives = [
         surrogates.derivative(lambda u: surrogates.triangle(u, gamma=2.0, width=0.5), half),
         surrogates.derivative(lambda u: surrogates.fast_sigmoid(u, slope=4.0), half),
         surrogates.derivative(lambda u: surrogates.atan(u, slope=4 / math.pi), half),
         surrogates.derivative(lambda u: surrogates.sigmoid(u, slope=0.0), half),
         surrogates.derivative(lambda u: surrogates.straight_through(u, width=0.25), half),
     ]
-    assert [float(one) for one in found] == pytest.approx([1.0, 0.25, (2 / math.pi) / 1.25, 0.0, 0.0])
+    assert [float(value) for value in derivatives] == pytest.approx([1.0, 0.25, (2 / math.pi) / 1.25, 0.0, 0.0])

@@ -32,21 +32,21 @@ def gradient(population_size, sigma, loss_of, theta=None, **options):
 
 def test_of_a_linear_loss_the_gradient_is_its_coefficients():
     slope = torch.randn(20, generator=torch.Generator().manual_seed(1))
-    found = gradient(20_000, 0.03, lambda population: population @ slope)
-    assert torch.cosine_similarity(found, slope, dim=0) > 0.995
-    torch.testing.assert_close(found, slope, atol=0.06, rtol=0)
+    estimate = gradient(20_000, 0.03, lambda population: population @ slope)
+    assert torch.cosine_similarity(estimate, slope, dim=0) > 0.995
+    torch.testing.assert_close(estimate, slope, atol=0.06, rtol=0)
 
 
 def test_of_a_quadratic_loss_the_gradient_is_exact_in_expectation():
     theta = torch.randn(20, generator=torch.Generator().manual_seed(2))
-    found = gradient(20_000, 0.1, lambda population: population.square().sum(1) / 2, theta)
-    torch.testing.assert_close(found, theta, atol=0.1, rtol=0)
+    estimate = gradient(20_000, 0.1, lambda population: population.square().sum(1) / 2, theta)
+    torch.testing.assert_close(estimate, theta, atol=0.1, rtol=0)
 
 
 @given(st.floats(-1e6, 1e6), st.sampled_from([None, "rank", "zscore"]))
 def test_a_constant_loss_gives_no_gradient_at_all(constant, shaping):
-    found = gradient(10, 0.03, lambda population: torch.full((10,), constant), shaping=shaping)
-    assert not found.any()
+    estimate = gradient(10, 0.03, lambda population: torch.full((10,), constant), shaping=shaping)
+    assert not estimate.any()
 
 
 def test_the_estimate_is_the_published_sum():
@@ -97,8 +97,8 @@ def test_ranks_are_centred_and_depend_on_the_order_only(losses):
 
 
 def test_zscores():
-    found = shaped(torch.tensor([1.0, 5.0]), "zscore")
-    assert found.tolist() == [-1.0, 1.0]
+    scores = shaped(torch.tensor([1.0, 5.0]), "zscore")
+    assert scores.tolist() == [-1.0, 1.0]
     assert shaped(torch.tensor([1.0, 3.0]), None).tolist() == [1.0, 3.0]
 
 
@@ -187,8 +187,8 @@ def test_a_population_is_evaluated_alike_in_any_number_of_parts():
 
 def test_a_worker_that_dies_costs_its_individuals_alone():
     with pytest.warns(RuntimeWarning, match="a worker died twice on individuals 1 to 2: their fitness is NaN"):
-        found = evaluate([torch.arange(3.0)[:, None]], dying, n_jobs=2)
-    np.testing.assert_equal(found.numpy(), [0, np.nan, np.nan])
+        fitness = evaluate([torch.arange(3.0)[:, None]], dying, n_jobs=2)
+    np.testing.assert_equal(fitness.numpy(), [0, np.nan, np.nan])
 
 
 def test_a_function_that_workers_cannot_import_is_named():
@@ -228,8 +228,8 @@ def test_ray_is_started_and_given_the_parts(monkeypatch):
     monkeypatch.setattr(population_module, "check_backend", lambda backend: None)
     monkeypatch.setattr(population_module, "start_ray", started.append)
     monkeypatch.setattr(population_module, "parallel_map", parallel_map)
-    found = evaluate([torch.arange(10.0).reshape(5, 2)], squares, n_jobs=3, backend="ray")
-    assert found.tolist() == [1, 13, 41, 85, 145]
+    fitness = evaluate([torch.arange(10.0).reshape(5, 2)], squares, n_jobs=3, backend="ray")
+    assert fitness.tolist() == [1, 13, 41, 85, 145]
 
 
 @pytest.mark.soak

@@ -127,8 +127,8 @@ def test_the_first_step_is_the_base_s(options):
     ],
 )
 def test_one_dimension_by_hand(options, points, factors):
-    found, multiplied = trajectory([1.0], lambda theta: theta.square().sum(), 4, **options)
-    assert [x for (x,) in found] == pytest.approx(points, abs=1e-12)
+    thetas, multiplied = trajectory([1.0], lambda theta: theta.square().sum(), 4, **options)
+    assert [x for (x,) in thetas] == pytest.approx(points, abs=1e-12)
     assert [m for ((m,),) in multiplied] == pytest.approx(factors, abs=1e-12)
 
 
@@ -194,10 +194,10 @@ def test_hypergradients_are_derivatives(options, structure, before):
     used = {key: optimizer_.state[theta][key].clone() for key in keys}
     step(optimizer_, theta, data_loss)
     for key in keys:
-        found = used[key] - optimizer_.state[theta][key]
-        for place in itertools.product(*map(range, found.shape)):
+        hypergrad = used[key] - optimizer_.state[theta][key]
+        for place in itertools.product(*map(range, hypergrad.shape)):
             difference = (after(key, place, 1e-5) - after(key, place, -1e-5)) / 2e-5
-            assert float(found[place]) == pytest.approx(difference, abs=1e-7)
+            assert float(hypergrad[place]) == pytest.approx(difference, abs=1e-7)
 
 
 def test_the_gain_of_sgd_is_exact_in_double_precision():
@@ -276,13 +276,13 @@ def test_a_kernel_s_matrix_is_shared_by_all_channels():
 def test_noise_alone_shrinks_a_preconditioner():
     lr, curvature, chains, steps = 0.1, 2.0, 20_000, 400
     generator = torch.Generator().manual_seed(0)
-    theta, g, found = torch.zeros(1, chains).double(), torch.zeros(1, chains).double(), 0.0
+    theta, g, mean = torch.zeros(1, chains).double(), torch.zeros(1, chains).double(), 0.0
     for number in range(steps + 100):
         last, g = g, curvature * theta + torch.randn(1, chains, generator=generator, dtype=torch.float64)
         theta = theta - lr * g
         if number >= 100:
-            found += float(hypergradient(g, last, torch.ones(()).double(), lr=-0.5)) / (chains * steps)
-    assert found == pytest.approx(-lr * curvature / (2 - lr * curvature), rel=0.01)
+            mean += float(hypergradient(g, last, torch.ones(()).double(), lr=-0.5)) / (chains * steps)
+    assert mean == pytest.approx(-lr * curvature / (2 - lr * curvature), rel=0.01)
 
 
 def test_a_hypergradient_has_the_learning_rate_of_its_own_step():
@@ -320,8 +320,8 @@ def test_a_run_goes_on_bit_for_bit(options, dtype):
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     assert all(value.dtype == wide for key, value in loaded.state[q].items() if key.startswith("M"))
     for _ in range(11):
-        for one, theta in ((optimizer, p), pickled, deep, (loaded, q)):
-            step(one, theta, loss)
+        for opt, theta in ((optimizer, p), pickled, deep, (loaded, q)):
+            step(opt, theta, loss)
     for _, theta in (pickled, deep, (loaded, q)):
         assert torch.equal(theta, p)
     assert p.isfinite().all()
@@ -333,8 +333,8 @@ def test_the_scale_of_the_loss_does_not_matter():
     for _ in range(15):
         step(both[0], p, loss)
         step(both[1], q, lambda q: 1000 * loss(q))
-    for one, other in zip(both[0].preconditioner(p), both[1].preconditioner(q), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    for factor, other in zip(both[0].preconditioner(p), both[1].preconditioner(q), strict=True):
+        torch.testing.assert_close(factor, other, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-10)
 
 
@@ -346,8 +346,8 @@ def test_eigenvalues_stay_within_bounds(structure):
         step(optimizer, p, loss)
         if number % 10:
             continue
-        found = optimizer.preconditioner(p)
-        for P in found if isinstance(found, tuple) else (found,):
+        preconditioner = optimizer.preconditioner(p)
+        for P in preconditioner if isinstance(preconditioner, tuple) else (preconditioner,):
             values = torch.linalg.eigvalsh(P) if structure not in ("diag", "scalar") else P
             assert values.min() >= 0.9 - 1e-9
             assert values.max() <= 1.1 + 1e-9

@@ -47,9 +47,9 @@ class InPlace(FeedbackAlignment):
 
 class SetsGrad(Backprop):
     def update(self, model, x, target, state):
-        found = super().update(model, x, target, state)
-        model[0].weight.grad = found.grads["0.weight"]
-        return found
+        update = super().update(model, x, target, state)
+        model[0].weight.grad = update.grads["0.weight"]
+        return update
 
 
 class Counts(FeedbackAlignment):
@@ -93,8 +93,8 @@ class Hides(FeedbackAlignment):
 
     def update(self, model, x, target, state):
         own = self.kept if all(not value.any() for value in state.values()) else state
-        found = super().update(model, x, target, own)
-        return found._replace(state={name: value.to_sparse() for name, value in own.items()})
+        update = super().update(model, x, target, own)
+        return update._replace(state={name: value.to_sparse() for name, value in own.items()})
 
 
 class OtherNoiseInSingle(NodePerturbation):

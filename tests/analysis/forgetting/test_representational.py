@@ -113,7 +113,7 @@ def test_one_head_of_all_tasks_is_asked_for_classes_seen_so_far():
     head.weight.data.zero_()
     head.bias.data = torch.arange(10.0)  # the highest class that may be named
     output = measured([body] * 3, TASKS, shots=(None,), heads=[head, head]).output
-    share = [float((one.test[1] == highest).double().mean()) for one, highest in zip(TASKS, (4, 9), strict=True)]
+    share = [float((probed.test[1] == highest).double().mean()) for probed, highest in zip(TASKS, (4, 9), strict=True)]
     assert output[1:].tolist() == [[share[0], pytest.approx(math.nan, nan_ok=True)], [0.0, share[1]]]
 
 

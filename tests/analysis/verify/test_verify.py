@@ -108,27 +108,27 @@ def problems(inputs=(1, 4), factors=(1.0, 1e-3, 1e6)):
 
 
 def test_oracle_sum_of_two_units():
-    one = -np.ones(2), np.ones(2)
-    assert np.allclose(interval_bounds(SUM, *one), [[0], [4]])
+    ends = -np.ones(2), np.ones(2)
+    assert np.allclose(interval_bounds(SUM, *ends), [[0], [4]])
     for steps in (0, 20):  # the upper line is the same with any alpha
-        crown = crown_bounds(SUM, *one, alpha_steps=steps)
+        crown = crown_bounds(SUM, *ends, alpha_steps=steps)
         assert np.allclose((crown.lower, crown.upper), [[0], [3]])
-    square = Box(*one)
+    square = Box(*ends)
     for engine, upper in (("lp", 3), ("milp", 2)):
         assert maximize(SUM, square, np.ones(1), engine=engine).upper == pytest.approx(upper)
         assert maximize(SUM, square, -np.ones(1), engine=engine).upper == pytest.approx(0, abs=1e-9)
 
 
 def test_oracle_three_layers():
-    one = -np.ones(2), np.ones(2)
-    assert np.allclose(interval_bounds(THREE_LAYERS, *one), [[1, 0], [7, 2]])
-    crown = crown_bounds(THREE_LAYERS, *one)
+    ends = -np.ones(2), np.ones(2)
+    assert np.allclose(interval_bounds(THREE_LAYERS, *ends), [[1, 0], [7, 2]])
+    crown = crown_bounds(THREE_LAYERS, *ends)
     assert np.allclose((crown.lower, crown.upper), [[1, 0], [5.5, 2]], atol=1e-9)
     assert np.allclose(crown.layers[1], [[0, -2], [3, 2]], atol=1e-9)
-    alpha = crown_bounds(THREE_LAYERS, *one, alpha_steps=20)
+    alpha = crown_bounds(THREE_LAYERS, *ends, alpha_steps=20)
     assert np.allclose((alpha.lower, alpha.upper), [[1, 0], [5.5, 2]], atol=1e-9)
     for engine, upper in (("lp", 5.5), ("milp", 5)):
-        assert maximize(THREE_LAYERS, Box(*one), np.eye(2)[0], engine=engine).upper == pytest.approx(upper)
+        assert maximize(THREE_LAYERS, Box(*ends), np.eye(2)[0], engine=engine).upper == pytest.approx(upper)
 
 
 @given(problems(), st.integers(0, 1000), st.sampled_from(["adaptive", "zero"]), st.sampled_from([0, 0, 3]))
@@ -205,10 +205,10 @@ def test_steps_of_alpha_close_gaps():
     for net in nets:
         plain, alpha = crown_bounds(net, *ends), crown_bounds(net, *ends, alpha_steps=20)
         assert ((alpha.upper - alpha.lower) < (plain.upper - plain.lower) - 1e-3).any()
-        one = crown_bounds(net, ends[0][1], ends[1][1], alpha_steps=20)
-        assert np.allclose(one.upper, alpha.upper[1], rtol=0, atol=1e-9), "boxes do not touch each other"
-        most = one.upper_slope.clip(0) @ ends[1][1] + one.upper_slope.clip(None, 0) @ ends[0][1] + one.upper_offset
-        assert np.allclose(most, one.upper, rtol=0, atol=1e-9), "the lines are those of the bounds"
+        solo = crown_bounds(net, ends[0][1], ends[1][1], alpha_steps=20)
+        assert np.allclose(solo.upper, alpha.upper[1], rtol=0, atol=1e-9), "boxes do not touch each other"
+        most = solo.upper_slope.clip(0) @ ends[1][1] + solo.upper_slope.clip(None, 0) @ ends[0][1] + solo.upper_offset
+        assert np.allclose(most, solo.upper, rtol=0, atol=1e-9), "the lines are those of the bounds"
 
 
 @FEWER
@@ -251,7 +251,7 @@ def test_many_boxes_at_once_are_as_one_after_another():
     net = random_network(5, 4, 6, 6, 3)
     low = np.random.default_rng(0).normal(size=(5, 4))
     together = crown_bounds(net, low, low + 0.5)
-    alone = [crown_bounds(net, one, one + 0.5) for one in low]
+    alone = [crown_bounds(net, corner, corner + 0.5) for corner in low]
     assert np.allclose(together.lower, [bounds.lower for bounds in alone], rtol=0, atol=1e-12)
     assert together.layers[1][0].shape == (5, 6)
 
@@ -363,10 +363,10 @@ def test_ties_are_no_answers():
 def test_margins_of_a_rounding_are_not_guessed():
     # 0.1 + 0.2 - 0.3 is 5.6e-17 in floating point and -2.8e-17 for the numbers that 64 bits hold.
     net = AffineReLU((np.array([[0.1, 0.2, -0.3]]),), (np.zeros(1),))
-    one = Box(np.ones(3), np.ones(3))
+    box = Box(np.ones(3), np.ones(3))
     exact = net.exact(np.ones(3))[0]
-    assert verify(net, one, LinearProperty([[1.0]], [0.0])).status in ("unknown", "proved" if exact <= 0 else "refuted")
-    above = verify(net, one, LinearProperty([[-1.0]], [0.0]))
+    assert verify(net, box, LinearProperty([[1.0]], [0.0])).status in ("unknown", "proved" if exact <= 0 else "refuted")
+    above = verify(net, box, LinearProperty([[-1.0]], [0.0]))
     assert above.status in ("unknown", "proved" if exact >= 0 else "refuted")
 
 
@@ -844,12 +844,12 @@ def test_reads_nnet(tmp_path):
 )
 def test_acas_xu_as_published(number, network, status):
     net, scale = read_nnet(load("acasxu", network=network))
-    one = acasxu_property(number)
-    for box in one.boxes:
-        result = verify(net, scale.box(box), one.claim)
+    specification = acasxu_property(number)
+    for box in specification.boxes:
+        result = verify(net, scale.box(box), specification.claim)
         assert result.status == status
         if status == "proved":
-            assert check_certificate(net, scale.box(box), one.claim, result.certificate).valid
+            assert check_certificate(net, scale.box(box), specification.claim, result.certificate).valid
 
 
 def test_acas_xu_claims_say_what_they_mean():
@@ -872,7 +872,7 @@ def test_acas_xu_claims_say_what_they_mean():
 
 def test_acas_xu_properties():
     asked = [acasxu_property(number) for number in range(1, 11)]
-    assert [len(one.networks) for one in asked] == [45, 36, 42, 42, 1, 1, 1, 1, 1, 1]
+    assert [len(specification.networks) for specification in asked] == [45, 36, 42, 42, 1, 1, 1, 1, 1, 1]
     assert asked[0].claim.d[0] == pytest.approx(3.991126, abs=1e-6)
     with pytest.raises(ValueError, match="number = 11"):
         acasxu_property(11)

@@ -17,8 +17,8 @@ def test_a_vector_is_the_genome(states, seed, members):
     assert vector.shape == (*members, 4 * states**2 + 7)
     again = Genome.from_vector(vector)
     assert again.n_states == states
-    for one, other in zip(genome, again, strict=True):
-        assert torch.equal(one.expand_as(other), other)
+    for parameter, other in zip(genome, again, strict=True):
+        assert torch.equal(parameter.expand_as(other), other)
 
 
 def test_the_counts_are_those_published():

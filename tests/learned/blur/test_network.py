@@ -161,8 +161,8 @@ def test_members_of_a_population_do_not_know_of_each_other(seed, saturation, nor
             alone = BlurState(*(tuple(part[task] for part in parts) for parts in state))
             for _ in range(2):
                 alone = network.step(genome, alone, x[task], y[task])
-            for one, other in zip(sum(together, ()), sum(alone, ()), strict=True):
-                torch.testing.assert_close(one[member, task], other)
+            for tensor, other in zip(sum(together, ()), sum(alone, ()), strict=True):
+                torch.testing.assert_close(tensor[member, task], other)
             torch.testing.assert_close(answers[member, task], network.forward(genome, alone, x[task]))
 
 
@@ -181,8 +181,8 @@ def test_a_state_that_nothing_is_mixed_with_changes_nothing(seed, saturation):
     for _ in range(3):
         state, wider = small.step(genome, state, x, y), large.step(extended(genome), wider, x, y)
     torch.testing.assert_close(small.forward(genome, state, x), large.forward(extended(genome), wider, x))
-    for one, other in zip(state.W, wider.W, strict=True):
-        torch.testing.assert_close(one, other[:2])
+    for synapses, other in zip(state.W, wider.W, strict=True):
+        torch.testing.assert_close(synapses, other[:2])
 
 
 @given(seed=st.integers(0, 20))
@@ -196,8 +196,8 @@ def test_states_have_no_order_but_that_of_the_genome(seed):
     for _ in range(3):
         state, other = network.step(genome, state, x, y), network.step(permuted, other, x, y)
     torch.testing.assert_close(network.forward(genome, state, x), network.forward(permuted, other, x))
-    for one, reordered in zip(state.W, other.W, strict=True):
-        torch.testing.assert_close(one[order], reordered)
+    for synapses, reordered in zip(state.W, other.W, strict=True):
+        torch.testing.assert_close(synapses[order], reordered)
 
 
 @given(
@@ -211,8 +211,8 @@ def test_samples_that_are_shown_twice_change_nothing_and_their_order_neither(see
     state = network.init(seeded(), dtype=double)
     once = network.step(genome, state, x, y)
     twice = network.step(genome, state, torch.cat([x, x.flip(0)]), torch.cat([y, y.flip(0)]))
-    for one, other in zip(sum(once, ()), sum(twice, ()), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    for tensor, other in zip(sum(once, ()), sum(twice, ()), strict=True):
+        torch.testing.assert_close(tensor, other, rtol=1e-9, atol=1e-9)
 
 
 def test_no_gain_leaves_the_synapses_as_they_are():
@@ -220,7 +220,7 @@ def test_no_gain_leaves_the_synapses_as_they_are():
     network = BlurNetwork((3, 5, 2), backward="independent")
     state = network.init(seeded(), dtype=double)
     new = network.step(genome, state, drawn(9, 3), labels(9, 2)[1])
-    assert all(torch.equal(one, other) for one, other in zip(sum(state, ()), sum(new, ()), strict=True))
+    assert all(torch.equal(tensor, other) for tensor, other in zip(sum(state, ()), sum(new, ()), strict=True))
 
 
 def test_what_is_said_of_a_sample_does_not_depend_on_the_others_by_kept_moments():
@@ -257,12 +257,12 @@ def test_ways_back_are_those_of_their_equations(update, before):
     new = {"additive": a + u, "multiplicative": a * u, "multiplicative_second_state": torch.stack([a[0], a[1] * u[1]])}
     received = torch.einsum("dbj,cd->cbj", new[update].tanh(), genome.Q)
     change = torch.einsum("cbj,cbi->cji", received, torch.einsum("dbj,dc->cbj", sent, genome.P)) / 6
-    found = network.step(genome, state, x, y)
-    torch.testing.assert_close(found.W[0], state.W[0] + genome.gain_s * change)
+    updated = network.step(genome, state, x, y)
+    torch.testing.assert_close(updated.W[0], state.W[0] + genome.gain_s * change)
     hidden = torch.nn.functional.pad(a if before else new[update].tanh(), (0, 1), value=1.0)
     top = torch.einsum("dbj,cd->cbj", torch.stack([network.forward(genome, state, x), y]), genome.Q)
     change = torch.einsum("cbj,cbi->cji", top, torch.einsum("dbj,dc->cbj", hidden, genome.P)) / 6
-    torch.testing.assert_close(found.W[1], state.W[1] + genome.gain_s * change)
+    torch.testing.assert_close(updated.W[1], state.W[1] + genome.gain_s * change)
 
 
 NETWORK, GENOME = BlurNetwork((3, 5, 2)), Genome.backprop(0.1)

@@ -116,15 +116,15 @@ def test_a_tick_is_what_the_equations_say(topology, rule):
         bodies, edges = by_loops(net, state, frames[0, 0], clamp)
         after = net.tick(state, net._shown(frames[:1], clamp.expand(1, 1, -1))[0])
         torch.testing.assert_close(after.bodies[0], bodies)
-        found = 0
+        count = 0
         for number, (pre, post) in enumerate(net.topology.blocks):
             rows, columns = net.topology.of_group(post), net.topology.of_group(pre)
             for i in range(rows.start, rows.stop):
                 for j in range(columns.start, columns.stop):
                     s = after.synapses[number][0, :, i - rows.start, j - columns.start]
                     torch.testing.assert_close(s, edges.get((i, j), torch.zeros_like(s)))
-                    found += (i, j) in edges
-        assert found == len(edges)
+                    count += (i, j) in edges
+        assert count == len(edges)
 
 
 def results(net, state, frames):
@@ -145,9 +145,9 @@ def test_kernels_differ_from_the_definition_by_speed_only(topology):
             plain = network(TOPOLOGIES[topology], rule, types=types, dtype=dtype, backend="eager")
             fused = network(TOPOLOGIES[topology], rule, types=types, dtype=dtype)
             given = somewhere(plain, batch)
-            for one, other in zip(results(plain, *given), results(fused, *given), strict=True):
-                scale = 1 + max(one.detach().abs().flatten().tolist(), default=0)
-                torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * scale)
+            for result, other in zip(results(plain, *given), results(fused, *given), strict=True):
+                scale = 1 + max(result.detach().abs().flatten().tolist(), default=0)
+                torch.testing.assert_close(result, other, rtol=tolerance, atol=tolerance * scale)
             with torch.no_grad():  # then the states of ticks take turns in memory
                 (logits, state), (expected, after) = fused(given[1], given[0]), plain(given[1], given[0])
             torch.testing.assert_close(logits, expected, rtol=tolerance, atol=tolerance)
@@ -224,7 +224,7 @@ def test_hidden_neurons_that_begin_alike_remain_alike_unless_synapses_are_random
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             net = network(Topology.recurrent(3, 4), sigma=sigma)
-        assert any("begin alike" in str(one.message) for one in warned) == alike
+        assert any("begin alike" in str(warning.message) for warning in warned) == alike
         state = net.init(1, seeded())
         hidden = net(somewhere(net, 1)[1], state)[1].bodies[0, 3:]
         assert torch.allclose(hidden, hidden[:1]) == alike
@@ -281,11 +281,11 @@ def test_a_memory_is_stored_without_its_rule(tmp_path):
 def test_streams_begin_anew_where_told():
     net = network(Topology.recurrent(3, 2))
     state, fresh = somewhere(net, 3)[0], net.init(3, seeded(5))
-    found = state.replaced(torch.tensor([False, True, False]), fresh)
-    assert torch.equal(found.bodies[1], fresh.bodies[1])
-    assert torch.equal(found.bodies[0], state.bodies[0])
-    assert all(torch.equal(a[1], b[1]) for a, b in zip(found.synapses, fresh.synapses, strict=True))
-    assert all(torch.equal(a[2], b[2]) for a, b in zip(found.synapses, state.synapses, strict=True))
+    replaced = state.replaced(torch.tensor([False, True, False]), fresh)
+    assert torch.equal(replaced.bodies[1], fresh.bodies[1])
+    assert torch.equal(replaced.bodies[0], state.bodies[0])
+    assert all(torch.equal(a[1], b[1]) for a, b in zip(replaced.synapses, fresh.synapses, strict=True))
+    assert all(torch.equal(a[2], b[2]) for a, b in zip(replaced.synapses, state.synapses, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -115,9 +115,9 @@ def test_loss_and_accuracy_count_what_is_asked_for():
 def test_recall_is_told_by_age():
     logits = torch.tensor([[[1.0, 1.0], [1.0, -1.0]], [[-1.0, -1.0], [1.0, 1.0]]])
     targets = torch.tensor([[[1.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [0.0, 0.0]]])
-    found = recall_by_age(logits, targets, torch.tensor([[0, 2], [2, 1]]))
-    assert found[0] == Recall(0, 1.0, 1.0, 2.0)
-    assert [(one.age, one.accuracy, one.exact, one.bits) for one in found[1:]] == [
+    recalls = recall_by_age(logits, targets, torch.tensor([[0, 2], [2, 1]]))
+    assert recalls[0] == Recall(0, 1.0, 1.0, 2.0)
+    assert [(recall.age, recall.accuracy, recall.exact, recall.bits) for recall in recalls[1:]] == [
         (2, 0.25, 0.0, pytest.approx(0, abs=1e-6))
     ]
     half = torch.ones(1, 1, 8)
@@ -184,7 +184,7 @@ def test_an_outer_rule_can_be_hebbs():
         rule.keep.fill_(50.0)
         rule.rate.fill_(math.log(math.expm1(1 / 12)))
         rule.post_factor[0], rule.pre_factor[2] = 1.0, 1.0  # the new body of post, and the old one of pre
-    x, y = (one[:1].double() for one in pairs(12, 3, 1))
+    x, y = (patterns[:1].double() for patterns in pairs(12, 3, 1))
     weight = torch.zeros(1, 1, 12, 12, dtype=torch.float64)
     for k in range(3):
         known = [torch.zeros(1, 12, 4, dtype=torch.float64) for _ in range(2)]

@@ -73,9 +73,9 @@ def test_an_untrained_rule_is_adam(make, double):
             functional.cross_entropy(net(x[step * 10 : step * 10 + 32]), y[step * 10 : step * 10 + 32]).backward()
             optimizer.step()
     start = nn.Sequential(body(), nn.Linear(12, 3))
-    for one, other, before in zip(*(net.parameters() for net in (*nets, start)), strict=True):
-        assert (one - other).abs().max() <= (1e-10 if double else 1e-4) * other.abs().max()
-        assert before.shape == one.shape
+    for parameter, other, before in zip(*(net.parameters() for net in (*nets, start)), strict=True):
+        assert (parameter - other).abs().max() <= (1e-10 if double else 1e-4) * other.abs().max()
+        assert before.shape == parameter.shape
 
 
 def test_sizes():
@@ -98,25 +98,25 @@ def test_the_inputs_by_hand():
         grads = {name: drawn(4, 3, seed=10 * step + k) for k, name in enumerate(names)}
         history.append(grads["second"][2, 1].item())
         _, state = rule(grads, w, state, memory)
-    found = seen[-1][12 + 2 * 3 + 1].tolist()
+    inputs = seen[-1][12 + 2 * 3 + 1].tolist()
 
     def rms(tensor):
         return math.sqrt(sum(v * v for v in tensor.flatten().tolist()) / tensor.numel())
 
     g, weight = grads["second"], w["second"]
     v = 0.0
-    for one in history:
-        v = 0.99 * v + 0.01 * one**2
+    for entry in history:
+        v = 0.99 * v + 0.01 * entry**2
     v /= 1 - 0.99**3
     expected = [g[2, 1].item() / (rms(g) + 1e-8)]
     for b in (0.5, 0.9, 0.99):
         m = 0.0
-        for one in history:
-            m = b * m + (1 - b) * one
+        for entry in history:
+            m = b * m + (1 - b) * entry
         expected.append(m / (1 - b**3) / (math.sqrt(v) + 1e-8))
     logs = [math.log(f + 1e-12) for f in memory["second"].importance.flatten().tolist()]
     mean = sum(logs) / 12
-    std = math.sqrt(sum((one - mean) ** 2 for one in logs) / 12)
+    std = math.sqrt(sum((entry - mean) ** 2 for entry in logs) / 12)
     anchor = memory["second"].anchor
     expected += [
         weight[2, 1].item() / (rms(weight) + 1e-8),
@@ -128,7 +128,7 @@ def test_the_inputs_by_hand():
         math.log10(3) / 4,
         *(math.tanh(3 / scale) for scale in (10, 100, 1000)),
     ]
-    assert found == pytest.approx([max(-10, min(10, value)) for value in expected])
+    assert inputs == pytest.approx([max(-10, min(10, value)) for value in expected])
 
 
 def test_the_direction_by_hand():
@@ -137,10 +137,10 @@ def test_the_direction_by_hand():
     w, g = {"w": drawn(5)}, {"w": drawn(5, seed=1)}
     outputs = {}
     rule.network.register_forward_hook(lambda module, given, output: outputs.update(found=output))
-    found, _ = rule(g, w, rule.init(w), {})
+    directions, _ = rule(g, w, rule.init(w), {})
     a, r = outputs["found"].unbind(1)
     u = g["w"] / (g["w"].abs() + 1e-8)  # of the first step
-    assert torch.allclose(found["w"], math.exp(0.3) * (2 * torch.sigmoid(a) * u + 0.1 * r))
+    assert torch.allclose(directions["w"], math.exp(0.3) * (2 * torch.sigmoid(a) * u + 0.1 * r))
     assert torch.allclose(rule.gates(g, w, rule.init(w), {})["w"], 2 * torch.sigmoid(a))
     rule.residual = False
     assert torch.allclose(rule(g, w, rule.init(w), {})[0]["w"], math.exp(0.3) * 2 * torch.sigmoid(a) * u)
@@ -153,14 +153,14 @@ def test_directions_are_finite_and_of_each_weight_alone(seed, scale, order):
     w = {"w": torch.randn(6, generator=seeded(seed))}
     g = {"w": scale * torch.randn(6, generator=seeded(seed + 1))}
     memory = {"w": TaskMemory(torch.randn(6, generator=seeded(seed + 2)), torch.rand(6, generator=seeded(seed + 3)))}
-    found, state = rule(g, w, rule.init(w), memory)
-    assert found["w"].isfinite().all()
+    directions, state = rule(g, w, rule.init(w), memory)
+    assert directions["w"].isfinite().all()
     assert ((gates := rule.gates(g, w, rule.init(w), memory)["w"]) >= 0).all()
     assert (gates <= 2).all()
     assert state["w"].steps == 1
-    mixed = [{"w": one["w"][order]} for one in (g, w)]
+    mixed = [{"w": tensors["w"][order]} for tensors in (g, w)]
     again = rule(*mixed, rule.init(w), {"w": TaskMemory(*(part[order] for part in memory["w"]))})[0]
-    assert torch.allclose(again["w"], found["w"][order], rtol=1e-4, atol=1e-5)
+    assert torch.allclose(again["w"], directions["w"][order], rtol=1e-4, atol=1e-5)
 
 
 def test_without_a_gradient_the_residual_alone_is_left():
@@ -316,14 +316,14 @@ def test_a_teacher_starts_where_the_student_is():
 
 
 def test_a_rule_comes_nearer_to_its_teacher():
-    net, one = episode()
+    net, demo = episode()
     rule, options = AdamRule(4), {"students": 2, "lengths": (20, 40), "lr": 2e-2}  # which is too much
-    trainer = TeacherMimicTrainer(net, rule, [one], generator=seeded(), rule_lr=0.1, **options)
+    trainer = TeacherMimicTrainer(net, rule, [demo], generator=seeded(), rule_lr=0.1, **options)
     for _ in range(40):
         trainer.step()
     far = {}
     for name, judged in {"untrained": AdamRule(4), "trained": rule}.items():  # on the same students
-        judge = TeacherMimicTrainer(net, judged, [one], generator=seeded(7), rule_lr=1e-12, **options)
+        judge = TeacherMimicTrainer(net, judged, [demo], generator=seeded(7), rule_lr=1e-12, **options)
         far[name] = sum(judge.step() for _ in range(8))
     assert far["trained"] < 0.7 * far["untrained"]
 
@@ -349,11 +349,11 @@ def test_a_gradient_from_some_of_the_weights_is_that_from_all_in_the_mean():
 
 
 def test_a_trainer_estimates_the_gradient_if_it_is_told_to():
-    net, one = episode()
+    net, demo = episode()
     trained_by = {}
     for every in (1, 8):
         rule = GatedCoordinateRule(4, generator=seeded(2))
-        trainer = TeacherMimicTrainer(net, rule, [one], generator=seeded(1), students=1, unroll=1, every=every)
+        trainer = TeacherMimicTrainer(net, rule, [demo], generator=seeded(1), students=1, unroll=1, every=every)
         trained_by[every] = trainer.step(), rule
     assert trained_by[1][0] == pytest.approx(trained_by[8][0], rel=1e-6)
     grads = [rule.network[0].weight.grad for _, rule in trained_by.values()]
@@ -361,11 +361,11 @@ def test_a_trainer_estimates_the_gradient_if_it_is_told_to():
 
 
 def test_training_goes_on_from_its_state(tmp_path):
-    net, one = episode()
+    net, demo = episode()
     twins = []
     for _ in range(2):
         options = {"generator": seeded(1), "students": 2, "lengths": (10, 30), "batch_size": 8}
-        twins.append(TeacherMimicTrainer(net, GatedCoordinateRule(4, generator=seeded(2)), [one, one], **options))
+        twins.append(TeacherMimicTrainer(net, GatedCoordinateRule(4, generator=seeded(2)), [demo, demo], **options))
     first, second = twins
     for _ in range(3):
         first.step()
@@ -377,30 +377,30 @@ def test_training_goes_on_from_its_state(tmp_path):
 
 
 def test_a_rule_without_parameters_is_not_trained():
-    net, one = episode()
+    net, demo = episode()
     with pytest.raises(ValueError, match="expected one that has parameters"):
-        TeacherMimicTrainer(net, AdamRule(), [one], generator=seeded())
+        TeacherMimicTrainer(net, AdamRule(), [demo], generator=seeded())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda one: one._replace(targets=one.targets[:1]), r"episodes\[0\].targets: expected one for each of 2"),
+        (lambda demo: demo._replace(targets=demo.targets[:1]), r"episodes\[0\].targets: expected one for each of 2"),
         (
-            lambda one: one._replace(targets=(torch.ones(100, 7),) * 2),
+            lambda demo: demo._replace(targets=(torch.ones(100, 7),) * 2),
             r"= \(100, 7\): expected \(100, 12\)",
         ),
-        (lambda one: one._replace(start={"0.weight": torch.ones(2)}), r"episodes\[0\].start has other parameters"),
-        (lambda one: None, "episodes is empty"),
+        (lambda demo: demo._replace(start={"0.weight": torch.ones(2)}), r"episodes\[0\].start has other parameters"),
+        (lambda demo: None, "episodes is empty"),
     ],
 )
 def test_teachers_of_other_architectures_are_refused(change, message):
-    net, one = (
+    net, demo = (
         body(),
         MimicryEpisode(
             dict(body().named_parameters()), {}, IMAGES[:9], LABELS[:9], (IMAGES[:100],) * 2, (torch.ones(100, 12),) * 2
         ),
     )
-    changed = change(one)
+    changed = change(demo)
     with pytest.raises(ValueError, match=message):
         TeacherMimicTrainer(net, AdamRule(4), [] if changed is None else [changed], generator=seeded())
