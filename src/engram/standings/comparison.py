@@ -205,7 +205,7 @@ def renew(
         if not (record := shipped.get(event.experiment.name)):
             continue
         comparison = Comparison.of(event, [], None, record["preset"])
-        if not (before := comparison.taken(record["arms"])):
+        if not (before := comparison.recorded_entries(record["arms"])):
             continue
         results, values = _first_seed(comparison, list(before), record["preset"], jobs, runs)
         different = [method for method, value in values.items() if not _is_equal(value, before[method].values[0])]
@@ -232,7 +232,7 @@ def first_values(
     (event,) = (event for event in events(kind) if event.contest.task == task)
     record = recorded.all_records()[event.experiment.name]
     comparison = Comparison.of(event, [], None, record["preset"])
-    methods = list(comparison.taken(record["arms"]))
+    methods = list(comparison.recorded_entries(record["arms"]))
     return _first_seed(comparison, methods, record["preset"], jobs, runs)[1] if methods else {}
 
 
@@ -276,7 +276,7 @@ def shipped_row(event: Event) -> dict[str, Entry]:
         event: The task.
     """
     record = recorded.all_records().get(event.experiment.name)
-    return Comparison.of(event, [], None, "laptop").taken(record["arms"]) if record else {}
+    return Comparison.of(event, [], None, "laptop").recorded_entries(record["arms"]) if record else {}
 
 
 def _chosen(known: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
@@ -390,7 +390,7 @@ class Comparison:
     def recorded(self, preset: str, present: Present, console: Console) -> dict[str, Entry]:
         """The shipped results of the other methods, if the same code made them."""
         arms, whose = recorded.read(self.experiment.name, preset, present)
-        entries = self.taken(arms)
+        entries = self.recorded_entries(arms)
         left = len(self.others) - len(entries)
         if left:
             said = (
@@ -413,7 +413,7 @@ class Comparison:
             if method in row and not row[method].note
         }
 
-    def taken(self, arms: Mapping[str, recorded.RecordedArm]) -> dict[str, Entry]:
+    def recorded_entries(self, arms: Mapping[str, recorded.RecordedArm]) -> dict[str, Entry]:
         """The recorded results of the other methods with the same settings as here."""
         entries = {}
         for method in self.others:
