@@ -212,7 +212,7 @@ def _runs(which: str) -> str:
         counts: Counter[str] = Counter()
         for of_preset in results.verdicts().values():
             counts.update(of_preset.get(results.PRESET, {}))
-        return f"<p>At laptop scale <b>{counted(counts)}</b>; {counts['undecided']} others are undecided so far.</p>"
+        return f"<p>At laptop scale <b>{counted(counts)}</b> so far.</p>"
     if which == "cards":
         of = {name: (theme, title) for theme, named in THEMES.items() for name, title in named.items()}
         shown = [(name, section) for name in of for section in recorded(name).values()]

@@ -103,12 +103,12 @@ def claims_table(results: Results) -> str:
 
 def summary_table() -> str:
     """Return every experiment of the registry with its verdicts, as a Markdown table."""
-    rows = ["| Experiment | What it tests | Verdicts on its claims |", "|---|---|---|"]
+    rows = ["| Experiment | What it tests | Verdicts on its claims at laptop scale |", "|---|---|---|"]
     for name in engram.experiments():
         cells = []
         for preset, results in recorded(name).items():
             count = counted(Counter(judged.verdict for judged in results.claims()))
-            cells.append(f"{count} at laptop scale" if preset == PRESET else f"preset {preset}: {count}")
+            cells.append(count if preset == PRESET else f"preset {preset}: {count}")
         link = f"[{name}](results/{record_path(name).name})" if cells else name
         summary = engram.registry.get("experiments", name).summary
         rows.append(f"| {link} | {summary} | {'; '.join(cells) or waits(name)} |")

@@ -28,8 +28,13 @@ def counted(verdicts: Mapping[str, int]) -> str:
     Examples:
         >>> counted({"reproduced": 7, "not reproduced": 1, "identity": 2, "not testable here": 1})
         '7 of 8 claims reproduced'
+        >>> counted({"reproduced": 7, "undecided": 2})
+        '7 of 9 claims reproduced, 2 undecided'
     """
     tested = [(verdict, count) for verdict, count in verdicts.items() if verdict in (*GOOD, *BAD, "undecided")]
     good = sum(count for verdict, count in tested if verdict in GOOD)
     word = "hold" if {"holds", "fails"} & verdicts.keys() else "reproduced"
-    return f"{good} of {sum(dict(tested).values())} claims {word}" if tested else "no claim can be tested here"
+    if not tested:
+        return "no claim can be tested here"
+    undecided = f", {count} undecided" if (count := dict(tested).get("undecided", 0)) else ""
+    return f"{good} of {sum(dict(tested).values())} claims {word}{undecided}"
