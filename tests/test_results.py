@@ -37,7 +37,6 @@ results, _, extend = map(script, ("results", "older_code", "extend"))
 # Changed since they were recorded: their runs take hours, and come one after another.
 WAITING = {
     "blur",
-    "meta-rl-agents",
 }
 UNRECORDED: set[str] = set()
 CURRENT = [name for name in engram.experiments() if name not in WAITING | UNRECORDED]
