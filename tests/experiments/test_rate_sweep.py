@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from engram.experiments import cue_reward
-from engram.experiments.learning_rate import with_rate
+from engram.experiments.learning_rate import ShorterRun, with_rate
 from engram.experiments.plastic_language import training
 from engram.experiments.plastic_language.model import Model
 from engram.experiments.rate_sweep import best_of_rates
@@ -73,8 +73,6 @@ def test_an_interrupted_sweep_goes_on_exactly(tmp_path, monkeypatch, trial, conf
 
 def fail_at(patch, call):
     """Let logging raise at this call, whether of a candidate or of the run itself."""
-    from engram.experiments.learning_rate import ShorterRun
-
     calls = []
     for kind in (ShorterRun, Run):
 

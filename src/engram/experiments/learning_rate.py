@@ -56,7 +56,7 @@ def with_rate(config: C, rate: float) -> C:
 
 
 class ShorterRun(Run):
-    """What a shorter trial sees as its run: it shares the generators and writes nothing.
+    """What a trial at a candidate rate sees as its run: it shares the generators and writes nothing.
 
     Args:
         run: The run of the trial itself.

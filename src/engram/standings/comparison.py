@@ -55,8 +55,8 @@ def compare(
     The same loops as in the experiments train every method, at rates chosen by validation, on the same seeds. Results
     of registered methods come from the records that ship with engram, if your copy of the code is the one that made
     them. Finished trials are reused, interrupted ones resume. The time per step is always measured here. If a method
-    raises an error, is not finite, or takes ten times as long as the others on a task, its entry says so, and the
-    others continue.
+    raises an error, is not finite, or takes ten times as long as the others on a task (where records tell how long
+    these take), its entry says so, and the others continue.
 
     Args:
         part: A method: a registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, function or named object
