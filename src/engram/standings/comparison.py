@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -55,8 +56,8 @@ def compare(
     The same loops as in the experiments train every method, at rates chosen by validation, on the same seeds. Results
     of registered methods come from the records that ship with engram, if your copy of the code is the one that made
     them. Finished trials are reused, interrupted ones resume. The time per step is always measured here. If a method
-    raises an error, is not finite, or takes ten times as long as the others on a task (where records tell how long
-    these take), its entry says so, and the others continue.
+    raises an error, is not finite, or takes ten times as long as the others on a task, its entry says so, and the
+    others continue.
 
     Args:
         part: A method: a registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, function or named object
@@ -439,14 +440,24 @@ class Comparison:
             entries |= self._run(left, count, None, options)
         for method in self.own:
             if method in self.arms:
-                entries |= self._run([method], count, self._limit(count), options)
+                entries |= self._run([method], count, self._limit(method, count), options)
         return entries
 
-    def _limit(self, count: int) -> float | None:
-        """The seconds that a method may take: ten times the time of another one, if known."""
+    def _limit(self, method: str, count: int) -> float | None:
+        """The seconds that a method may take: ten times as long as another one.
+
+        Where no record tells how long these take, the methods make equally many steps, and the time per step decides: a
+        method whose steps take over ten times as long is stopped soon.
+        """
         seconds = [self.compared[self.arms[name]].seconds for name in self.others]
-        known = [time for time in seconds if not math.isnan(time)]
-        return STARTING + SLOW * count * median(known) if known else None
+        if known := [time for time in seconds if not math.isnan(time)]:
+            return STARTING + SLOW * count * median(known)
+        try:
+            step_seconds = self._step_seconds([method, *self.others], rounds=1)
+        except Exception:  # an error in the user's method, which its trials report
+            return None
+        own = step_seconds.pop(method, 0.0)
+        return STARTING if step_seconds and own > SLOW * median(step_seconds.values()) else None
 
     def _run(
         self, methods: Sequence[str], count: int, at_most: float | None, options: Mapping[str, Any]
@@ -479,26 +490,32 @@ class Comparison:
 
     def timed(self, row: Mapping[str, Entry]) -> dict[str, Entry]:
         """Entries with the time per step, measured in turns, so that other load affects all of them alike."""
-        contest: Contest = self.event.contest
-        step_of: dict[str, Callable[[], object]] = {}
-        for method, entry in row.items():
-            if contest.step is not None and method in self.arms and not entry.note:
-                step_of[method] = contest.step(self.compared[self.arms[method]].config)
-        seconds: dict[str, list[float]] = {method: [] for method in step_of}
-        with _one_thread():
-            for _ in range(ROUNDS):
-                for method, step in step_of.items():
-                    seconds[method].append(_seconds(step))
+        seconds = self._step_seconds([method for method in row if method in self.arms and not row[method].note], ROUNDS)
         return {
-            method: replace(entry, step_seconds=median(seconds[method])) if method in seconds else entry
+            method: replace(entry, step_seconds=seconds[method]) if method in seconds else entry
             for method, entry in row.items()
         }
+
+    def _step_seconds(self, methods: Sequence[str], rounds: int) -> dict[str, float]:
+        """The time per step of some methods, measured in turns; empty for a task that defines no step."""
+        if (step_of := self.event.contest.step) is None:
+            return {}
+        steps = {method: step_of(self.compared[self.arms[method]].config) for method in methods}
+        seconds: dict[str, list[float]] = {method: [] for method in steps}
+        with _one_thread(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # trials warn
+            for _ in range(rounds):
+                for method, step in steps.items():
+                    seconds[method].append(_seconds(step))
+        return {method: median(times) for method, times in seconds.items()}
 
 
 def _note(trial: TrialResult, took: float) -> str:
     if trial.state == "failed":
         return f"raised {trial.message.strip().splitlines()[-1]}" if trial.message else "failed"
-    return f"stopped after {took:.0f} s, over ten times as long as the others" if trial.state != "finished" else ""
+    if trial.state != "finished":
+        return f"stopped after {took:.0f} s; takes over ten times as long as the others"
+    return ""
 
 
 @contextmanager
@@ -536,4 +553,4 @@ def _line(scores: Scores) -> str:
         beside = "" if best == method else f"; the best is {best}, {row[best].mean:.3g}"
         rank = scores.rank(task.name, method)
         said.append(f"{method} {entry.mean:.3g}, rank {rank:g} of {len(scores.scores[task.name])}{beside}")
-    return f"[bold]{task.name}[/] ({task.measure}): " + "; ".join(said)
+    return f"[bold]{task.name}[/] ({task.measure_in_words}): " + "; ".join(said)

@@ -97,7 +97,7 @@ def curves(scores: Scores) -> go.Figure:
     tasks = [task for task in scores.tasks if any(entry.curve[0] for entry in scores.entries[task.name].values())]
     if not tasks:
         return go.Figure()
-    titles = [f"{task.name} ({task.curve or task.measure})" for task in tasks]
+    titles = [f"{task.name} ({task.curve_in_words})" for task in tasks]
     figure = make_subplots(-(-len(tasks) // COLUMNS), COLUMNS, subplot_titles=titles)
     for number, task in enumerate(tasks):
         row, means = scores.entries[task.name], scores.scores[task.name]

@@ -53,6 +53,16 @@ class Task:
     equal_seconds: bool = False
     confidence: float = CONFIDENCE
 
+    @property
+    def measure_in_words(self) -> str:
+        """The measure, as a reader sees it."""
+        return self.measure.replace("_", " ")
+
+    @property
+    def curve_in_words(self) -> str:
+        """What the learning curves show, as a reader sees it."""
+        return (self.curve or self.measure).replace("_", " ")
+
 
 @dataclass(frozen=True)
 class Entry:
