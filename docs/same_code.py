@@ -25,7 +25,9 @@ class Scope(NamedTuple):
 
 
 def is_same_code(before: str, after: str) -> bool:
-    """Whether two sources are the same up to layout, comments, docstrings, and names that were changed throughout.
+    """Whether two sources are the same up to layout, comments, prose, and names that were changed throughout.
+
+    Prose is docstrings and an experiment's answer, which no trial reads.
 
     Such names are those of a function's variables, changed throughout it, and those that the file itself defines,
     changed throughout the file. Attributes, keywords and whatever is imported or built in must be the same: another
@@ -34,6 +36,9 @@ def is_same_code(before: str, after: str) -> bool:
     trees = ast.parse(before), ast.parse(after)
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Module | DEFINITIONS)):
         node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
+    for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if isinstance(node.func, ast.Name) and node.func.id == "Experiment":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "answer"]
     return _are_same(*trees, Scope(tuple(map(_bound_in_file, trees)), {}), None)
 
 

@@ -34,6 +34,9 @@ def trained(found: list[float], *, rest: int = 1) -> float:
         return one * RATE + rest  # why
 
     return sum(map(inner, found)) + _other(found)
+
+
+experiment = Experiment(name="sines", answer="Nobody knows.")
 '''
 
 
@@ -49,6 +52,7 @@ def trained(found: list[float], *, rest: int = 1) -> float:
         ("rest", "offset"),
         ("_SLOWER", "_SLOW"),
         ("_other(", "_a_third("),
+        ("Nobody knows.", "Somebody knows."),
     ],
 )
 def test_layout_words_and_names_do_not_count(old, new):
@@ -72,6 +76,8 @@ def test_layout_words_and_names_do_not_count(old, new):
         ("(one):", "(rest):"),
         ("return one", "return found"),
         ("import annotations", "import division"),
+        ('"sines"', '"cosines"'),
+        ("answer=", "about="),
     ],
 )
 def test_what_is_computed_counts(old, new):

@@ -365,10 +365,10 @@ experiment = Experiment(
     [ewc-keeps-outputs: holds], its online form [online-ewc-keeps-outputs: holds], synaptic intelligence
     [si-keeps-outputs: holds], MAS [mas-keeps-outputs: holds] and learning without forgetting [lwf-keeps-outputs: holds]
     keep 5 to 17 % more of the outputs on permuted digits, and replay of 100 images keeps 30 % more
-    [replay-keeps-outputs: holds]. Online EWC and synaptic intelligence pay for it with a fifth of the accuracy on new
-    tasks or more [online-ewc-learns-new: fails] [si-learns-new: fails]; replay costs next to nothing
-    [replay-learns-new: holds] and is the only one shown to keep features too [replay-keeps-features: holds]. The
-    learned update, trained this briefly, keeps neither outputs [learned-keeps-outputs: fails] nor features
+    [replay-keeps-outputs: holds]. EWC [ewc-learns-new: fails], online EWC [online-ewc-learns-new: fails] and synaptic
+    intelligence [si-learns-new: fails] pay for it with a fifth of the accuracy on new tasks or more; replay costs next
+    to nothing [replay-learns-new: holds] and is the only one shown to keep features too [replay-keeps-features: holds].
+    The learned update, trained this briefly, keeps neither outputs [learned-keeps-outputs: fails] nor features
     [learned-keeps-features: fails]; plastic recurrent networks keep fewer features than non-plastic ones
     [plastic-rnn-keeps-features: fails] but learn new tasks as well [plastic-rnn-learns-new: holds]. So replay some old
     examples if they may be stored; if not, a penalty helps, but check what it costs on new tasks.""",
