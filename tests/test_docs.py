@@ -81,7 +81,7 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
         page.wait_for_url("**/plasticity.html")
         page.locator("input.md-search__input").fill("neuromodulator")
         result = page.locator(".md-search-result__link").first
-        result.wait_for(state="visible", timeout=20_000)
+        result.wait_for(state="visible", timeout=120_000)
         page.goto((site / "gallery.html").as_uri())
         cards = page.locator(".card")
         assert all(cards.nth(number).locator("img").get_attribute("src") for number in range(cards.count()))

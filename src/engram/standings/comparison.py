@@ -504,6 +504,8 @@ class Comparison:
         seconds: dict[str, list[float]] = {method: [] for method in steps}
         with _one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # trials warn
+            for step in steps.values():
+                step()  # the first step may compile
             for _ in range(rounds):
                 for method, step in steps.items():
                     seconds[method].append(_seconds(step))
@@ -531,7 +533,6 @@ def _one_thread() -> Iterator[None]:
 
 def _seconds(step: Callable[[], object]) -> float:
     """The time per step, over enough steps to be measurable."""
-    step()  # the first step may compile
     number, began = 0, time.perf_counter()
     while (took := time.perf_counter() - began) < SHORTEST or not number:
         step()
