@@ -72,6 +72,4 @@ experiment = Experiment(
     one state variable in each synapse is enough [one-number-is-enough: holds], types of neurons do not help
     [types-help: fails], and a rule without products of activities recalls as much, against our expectation
     [products-matter: fails]. So begin with a single number in each synapse, and add parts only if they are needed.""",
-
-
 )
