@@ -102,8 +102,9 @@ def test_what_ships_as_recorded_is_what_the_pages_show():
 def test_a_record_that_does_not_fit_is_refused():
     experiment = engram.registry.get("experiments", "pattern-completion")
     smaller = replace(experiment.presets["laptop"], arms=tuple(experiment.arms("laptop"))[:1])
+    presets = {**experiment.presets, "laptop": smaller}
     with pytest.raises(ValueError, match="pattern-completion has changed since its record of preset laptop"):
-        engram.recorded(replace(experiment, presets={**experiment.presets, "laptop": smaller}))
+        engram.recorded(replace(experiment, presets=presets, claims=(), contests=(), answer=""))
     with pytest.raises(ValueError, match="pattern-completion has no record of preset paper"):
         engram.recorded("pattern-completion", "paper")
     with pytest.raises(ValueError, match="preset = 'large'"):

@@ -73,14 +73,14 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     check_requirements=check_requirements,
-    answer="""An evolved rule is ahead of gradient descent at first: of SGD, momentum and Adam, each at its best rate, by
-    4 % after two steps on unseen functions [ahead-of-all-descent-at-two-steps: holds], and of plain SGD by 11 % after
-    ten [ahead-of-sgd-at-ten-steps: holds]; after 50 steps momentum is far ahead [momentum-catches-up: holds]. On
+    answer="""At first an evolved rule is ahead of gradient descent: of SGD, momentum and Adam, each at its best rate,
+    by 4 % after two steps on unseen functions [ahead-of-all-descent-at-two-steps: holds], and of plain SGD by 11 %
+    after ten [ahead-of-sgd-at-ten-steps: holds]; after 50 steps momentum is far ahead [momentum-catches-up: holds]. On
     digits a rule evolved on small MNIST is not behind SGD after two steps [digits-after-2: holds], but it is behind
-    momentum with normalised units [digits-after-2-normalised: fails], and on larger images too
-    [large-after-2-normalised: fails]: so much of its lead is due to normalisation. Oja's decay keeps its synapses
+    momentum with normalised units [digits-after-2-normalised: fails], on larger images too
+    [large-after-2-normalised: fails], so that much of its lead is due to normalisation. Oja's decay keeps its synapses
     bounded [oja-bounds-synapses: holds], and more states of a neuron help [more-states-help: holds]; normalisation in
-    both passes does not beat that in one [norm-on-both-ways-beats-normed-forward: fails]
-    [norm-on-both-ways-beats-normed-backward: fails], nor none [norm-on-both-ways-beats-not-normed: fails]. So use such
+    both passes beats neither that in one [norm-on-both-ways-beats-normed-forward: fails]
+    [norm-on-both-ways-beats-normed-backward: fails] nor none [norm-on-both-ways-beats-not-normed: fails]. So use such
     rules where only a few steps can be made, and compare them with a normalised baseline.""",
 )
